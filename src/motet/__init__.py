@@ -1,0 +1,99 @@
+"""Motet: answer with many models instead of one.
+
+A graph says how models play together; the same graph is called here and now, run in bulk, and served live. Importing
+this package imports no framework and starts nothing; every name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from motet import errors, ops
+    from motet.batch import Batch, Ragged
+    from motet.engines.local.report import RunReport
+    from motet.errors import Failure, GraphError, InputError, ModelError, MotetError, RowErrors, RunError
+    from motet.facade import Graph, input, load, member
+    from motet.graph.model import Batching, Model, Resources
+    from motet.nodes import cascade, ensemble, model, route, shard
+    from motet.nodes import map_ as map
+    from motet.types import ColumnType, Signature, returns
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Batch": "motet.batch",
+    "Batching": "motet.graph.model",
+    "ColumnType": "motet.types",
+    "Failure": "motet.errors",
+    "Graph": "motet.facade",
+    "GraphError": "motet.errors",
+    "InputError": "motet.errors",
+    "Model": "motet.graph.model",
+    "ModelError": "motet.errors",
+    "MotetError": "motet.errors",
+    "Ragged": "motet.batch",
+    "Resources": "motet.graph.model",
+    "RowErrors": "motet.errors",
+    "RunError": "motet.errors",
+    "RunReport": "motet.engines.local.report",
+    "Signature": "motet.types",
+    "cascade": "motet.nodes",
+    "ensemble": "motet.nodes",
+    "input": "motet.facade",
+    "load": "motet.facade",
+    "map": "motet.nodes:map_",
+    "member": "motet.facade",
+    "model": "motet.nodes",
+    "returns": "motet.types",
+    "route": "motet.nodes",
+    "shard": "motet.nodes",
+}
+_MODULES = ("errors", "ops")
+
+__all__ = [
+    "Batch",
+    "Batching",
+    "ColumnType",
+    "Failure",
+    "Graph",
+    "GraphError",
+    "InputError",
+    "Model",
+    "ModelError",
+    "MotetError",
+    "Ragged",
+    "Resources",
+    "RowErrors",
+    "RunError",
+    "RunReport",
+    "Signature",
+    "cascade",
+    "ensemble",
+    "errors",
+    "input",
+    "load",
+    "map",
+    "member",
+    "model",
+    "ops",
+    "returns",
+    "route",
+    "shard",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"motet.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'motet' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,245 @@
+"""Batches: rows held by column.
+
+A column is a numpy array whose first axis is the row (strings and bytes: an array of objects), or a `Ragged` where
+rows differ in shape. A batch is columns by name plus the rows' ids, their positions in the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from motet.errors import InputError
+from motet.types import ColumnType
+
+__all__ = [
+    "Batch",
+    "Column",
+    "Ragged",
+    "as_column",
+    "column_bytes",
+    "column_type",
+    "concat_columns",
+    "empty_column",
+    "group_by_shape",
+    "objects",
+    "take_rows",
+]
+
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+
+class Ragged(Sequence[Array]):
+    """A column whose rows differ in shape: flat values, offsets and shapes.
+
+    Args:
+        values: all rows one after another, shape `[total]`.
+        offsets: where each row begins, and where the last one ends, shape `[rows + 1]`.
+        shapes: the axes of each row, shape `[rows, axes]`.
+    """
+
+    __slots__ = ("offsets", "shapes", "values")
+
+    def __init__(self, values: Array, offsets: Indices, shapes: Indices) -> None:
+        self.values, self.offsets, self.shapes = values, offsets, shapes
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Any], dtype: npt.DTypeLike = None, axes: int | None = None) -> Ragged:
+        """Hold arrays, one a row, that agree in dtype and number of axes.
+
+        Args:
+            rows: the arrays; any may be empty.
+            dtype: what to convert them to; None takes what they have.
+            axes: the number of axes of a row; needed only when there are no rows.
+
+        Raises:
+            InputError: when the rows differ in their number of axes.
+        """
+        arrays = [np.asarray(row, dtype=dtype) for row in rows]
+        axes = axes if axes is not None else (arrays[0].ndim if arrays else 1)
+        for position, array in enumerate(arrays):
+            if array.ndim != axes:
+                raise InputError(f"row {position} has shape {list(array.shape)} where {axes} axes are expected")
+        shapes = np.array([array.shape for array in arrays], dtype=np.int64).reshape(len(arrays), axes)
+        offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
+        np.cumsum(shapes.prod(axis=1), out=offsets[1:])
+        flat = [array.reshape(-1) for array in arrays]
+        return cls(np.concatenate(flat) if flat else np.empty(0, dtype=dtype or np.float64), offsets, shapes)
+
+    @classmethod
+    def from_dense(cls, array: Array) -> Ragged:
+        """Hold the rows of an array, shape `[rows, ...]`, all of one shape."""
+        rows, size = len(array), int(np.prod(array.shape[1:], dtype=np.int64))
+        shapes = np.tile(np.array(array.shape[1:], dtype=np.int64), (rows, 1)).reshape(rows, array.ndim - 1)
+        return cls(np.ascontiguousarray(array).reshape(-1), np.arange(rows + 1, dtype=np.int64) * size, shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One row, a view with its own shape."""
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        index = range(len(self))[index]
+        return self.values[self.offsets[index] : self.offsets[index + 1]].reshape(self.shapes[index])
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of every row."""
+        return self.values.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.values.nbytes + self.offsets.nbytes + self.shapes.nbytes
+
+    def take(self, indices: npt.ArrayLike) -> Ragged:
+        """The rows at these positions, in this order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        rows = [self.values[self.offsets[index] : self.offsets[index + 1]] for index in chosen]
+        offsets = np.zeros(len(chosen) + 1, dtype=np.int64)
+        np.cumsum([len(row) for row in rows], out=offsets[1:])
+        return Ragged(np.concatenate(rows) if rows else self.values[:0], offsets, self.shapes[chosen])
+
+    def rows(self) -> list[Array]:
+        """All rows, views with their own shapes."""
+        return list(self)
+
+    def dense(self) -> Array:
+        """One array, shape `[rows, ...]`; every row must have the same shape."""
+        shape = tuple(self.shapes[0]) if len(self) else (0,) * self.shapes.shape[1]
+        return self.values[self.offsets[0] : self.offsets[-1]].reshape(len(self), *shape)
+
+    def __repr__(self) -> str:
+        return f"Ragged({len(self)} rows, {self.shapes.shape[1]} axes, {self.dtype})"
+
+
+Column = Array | Ragged
+
+
+class Batch:
+    """Rows held by column.
+
+    Args:
+        columns: columns by name, all of the same number of rows.
+        ids: the rows' positions in the source, shape `[rows]`, int64; None numbers them from 0.
+        num_rows: needed only where there are neither columns nor ids.
+    """
+
+    __slots__ = ("columns", "ids")
+
+    def __init__(self, columns: Mapping[str, Column], ids: npt.ArrayLike | None = None, num_rows: int | None = None) -> None:
+        self.columns = dict(columns)
+        if ids is None:
+            first = next(iter(self.columns.values()), None)
+            ids = np.arange(len(first) if first is not None else num_rows or 0, dtype=np.int64)
+        self.ids = np.asarray(ids, dtype=np.int64)
+        for name, column in self.columns.items():
+            if len(column) != len(self.ids):
+                raise InputError(f"column {name!r} has {len(column)} rows, the batch has {len(self.ids)}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the columns; objects count as their pointers plus the length of strings and bytes."""
+        return sum(column_bytes(column) for column in self.columns.values())
+
+    def take(self, indices: npt.ArrayLike) -> Batch:
+        """The rows at these positions, in this order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return Batch({name: take_rows(column, chosen) for name, column in self.columns.items()}, self.ids[chosen])
+
+    def __repr__(self) -> str:
+        return f"Batch({len(self)} rows: {', '.join(f'{name}: {column_type(c)}' for name, c in self.columns.items())})"
+
+
+def empty_column(kind: ColumnType) -> Column:
+    """A column of this type without rows."""
+    if kind.varies:
+        axes = len(kind.shape)
+        return Ragged(np.empty(0, kind.numpy_dtype), np.zeros(1, np.int64), np.empty((0, axes), np.int64))
+    return np.empty((0, *(axis or 0 for axis in kind.shape)), kind.numpy_dtype)
+
+
+def take_rows(column: Column, indices: Indices | slice) -> Column:
+    """The rows of a column at these positions."""
+    if isinstance(column, Ragged):
+        return column.take(np.arange(len(column))[indices]) if isinstance(indices, slice) else column.take(indices)
+    return column[indices]
+
+
+def concat_columns(parts: Sequence[Column]) -> Column:
+    """One column of the rows of several, in order. Parts are all dense of one shape, or any are ragged."""
+    if len(parts) == 1:
+        return parts[0]
+    dense = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(dense) == len(parts) and len({part.shape[1:] for part in dense}) == 1:
+        return np.concatenate(dense)
+    rows = [row for part in parts for row in part]
+    return Ragged.from_rows(rows)
+
+
+def as_column(values: Any) -> Column:
+    """Hold what a user gave or a function returned as a column.
+
+    An array stays an array (numpy strings become objects); a list of strings or bytes becomes objects; a list of
+    arrays becomes `Ragged`, also when they happen to agree in shape; any other list becomes an array.
+    """
+    if isinstance(values, Ragged):
+        return values
+    if isinstance(values, (list, tuple)):
+        if any(isinstance(value, np.ndarray) and value.ndim > 0 for value in values):
+            return Ragged.from_rows(values)
+        if any(value is None or isinstance(value, (str, bytes)) for value in values):
+            return objects(values)
+    array = np.asarray(values)
+    return array.astype(object) if array.dtype.kind in "SU" else array
+
+
+def objects(values: Sequence[Any]) -> Array:
+    """An array of Python objects, one a row, shape `[rows]`."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def column_type(column: Column) -> ColumnType:
+    """The type that a column shows."""
+    if isinstance(column, Ragged):
+        return ColumnType(_dtype_name(column.values), (None,) * column.shapes.shape[1])
+    return ColumnType(_dtype_name(column), tuple(column.shape[1:])) if _dtype_name(column) != "any" else ColumnType("any")
+
+
+def _dtype_name(array: Array) -> str:
+    if array.dtype != object:
+        return str(array.dtype)
+    kinds = {type(value) for value in array.flat[:1000] if value is not None}
+    if kinds and kinds <= {str, np.str_}:
+        return "string"
+    return "bytes" if kinds and kinds <= {bytes, bytearray, memoryview, np.bytes_} else "any"
+
+
+def column_bytes(column: Column) -> int:
+    """Bytes that a column holds."""
+    if isinstance(column, np.ndarray) and column.dtype == object:
+        return column.nbytes + sum(len(value) for value in column.flat if isinstance(value, (str, bytes)))
+    return column.nbytes
+
+
+def group_by_shape(column: Ragged) -> list[tuple[Indices, Array]]:
+    """Split a column into dense arrays of rows of equal shape, each with the positions of its rows."""
+    if not len(column):
+        return []
+    _, first, inverse = np.unique(column.shapes, axis=0, return_index=True, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    positions = (np.flatnonzero(inverse == group) for group in np.argsort(first))
+    return [(chosen, column.take(chosen).dense()) for chosen in positions]

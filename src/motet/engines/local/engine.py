@@ -1,0 +1,379 @@
+"""A run of the embedded engine, put together from its parts."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from motet.engines.local.journal import Journal, Piece
+from motet.engines.local.layout import Layout, choose_batch_rows
+from motet.engines.local.manifest import Manifest, graph_digest
+from motet.engines.local.options import Options
+from motet.engines.local.output import FailureFile, Output, is_folder, work_folder
+from motet.engines.local.pipeline import Pipeline
+from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
+from motet.errors import Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
+from motet.graph.check import CheckedGraph
+from motet.io import Source, open_source
+from motet.runtime.executor import Executor, drive
+from motet.runtime.host import Host, HostedModel
+from motet.runtime.sizes import BatchSize, RememberedSizes
+
+__all__ = ["LocalEngine"]
+
+COMMIT_SECONDS = 1.0
+COMMIT_BYTES = 64 << 20
+"""A piece is committed when it is this old or this big."""
+
+
+class LocalEngine:
+    """Runs a graph on this machine."""
+
+    def run(self, checked: CheckedGraph, source: Any, output: str, **options: Any) -> RunReport:
+        """Play every row of a source and write the answers.
+
+        Args:
+            checked: the graph.
+            source: what `motet.io.open_source` takes.
+            output: the file to write; its suffix says the format. A path ending in `/` is a folder that keeps the parts.
+            options: the fields of `Options`.
+
+        Raises:
+            InputError: when the source, the output or an option cannot be used.
+            RunError: when the run could not go on; what is finished is kept, and `resume` goes on from there.
+        """
+        try:
+            chosen = Options(**options)
+        except TypeError:
+            unknown = [name for name in options if name not in Options.__dataclass_fields__]
+            raise InputError(f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}") from None
+        types = {name: each.type for name, each in checked.graph.inputs.items()}
+        return _Run(checked, open_source(source, types=types), output, chosen).run()
+
+
+@dataclass
+class _Item:
+    """A batch as it was read."""
+
+    index: int
+    ids: npt.NDArray[np.int64]
+    read: pa.RecordBatch
+
+
+@dataclass
+class _Result:
+    """A batch as it was answered."""
+
+    index: int
+    rows: int
+    answers: pa.RecordBatch | None
+    failures: list[Failure]
+
+
+class _Run:
+    """One run."""
+
+    def __init__(self, checked: CheckedGraph, source: Source, output: str, options: Options) -> None:
+        self.checked, self.source, self.output, self.options = checked, source, output, options
+        self.started = time.perf_counter()
+        self.layout = Layout.of(checked, source.schema, options.keep, options.drop, source.description)
+        self.positions = _failed_rows(options.only_failed, source.num_rows) if options.only_failed else None
+        self.total = self._total()
+        self.remembered = RememberedSizes()
+        self.host = Host()
+        self.executor = Executor(checked, self.host)
+        self.rows = self.failed = self.resumed_rows = 0
+        self.seconds_writing = 0.0
+
+    def _total(self) -> int | None:
+        total = self.source.num_rows if self.positions is None else len(self.positions)
+        limit = self.options.limit
+        return total if limit is None else limit if total is None else min(total, limit)
+
+    def run(self) -> RunReport:
+        """Check, play, finish."""
+        folder = work_folder(self.output)
+        self._check_output(folder)
+        writer = Output(self.output)
+        schema = self.layout.schema()
+        failures = FailureFile(self.options.failed or f"{self.output.rstrip('/')}.failed.parquet", always=self.options.failed is not None)
+        journal: Journal | None = None
+        try:
+            if schema is not None:
+                writer.open(schema)
+            self.executor.load()
+            journal = Journal(folder)
+            first, batch_rows = self._begin(journal)
+            pipeline = self._pipeline(first, batch_rows)
+            for piece in journal.pieces() if first else []:
+                self._replay(journal, piece, writer, failures)
+            self._play(pipeline, journal, writer, failures, first)
+            self._check_failures(finished=True)
+            if not writer.is_open:
+                raise RunError("no row was answered, so the types of the outputs are not known", where=self.output)
+            failed_path = failures.close()
+            writer.close()
+            journal.remove()
+        except BaseException:
+            writer.abort()
+            failures.abort()
+            if journal is not None:
+                journal.release()
+            raise
+        finally:
+            self._remember()
+        return self._report(pipeline, batch_rows, failed_path)
+
+    def _check_output(self, folder: Path) -> None:
+        if self.options.resume or self.options.overwrite:
+            return
+        if _exists(self.output):
+            raise OutputExistsError(f"{self.output} is there already", hint="--overwrite replaces it, --resume goes on with an unfinished run")
+        if Journal.is_there(folder):
+            raise OutputExistsError(
+                f"an unfinished run of {self.output} is there ({folder})", hint="--resume goes on with it, --overwrite begins anew"
+            )
+
+    def _begin(self, journal: Journal) -> tuple[int, int]:
+        """The first batch to play and the rows of a batch; a run that goes on takes both from the one that stopped."""
+        if self.options.resume and Journal.is_there(journal.folder):
+            earlier = journal.manifest()
+            self._freeze(earlier.sizes)
+            self._manifest(earlier.batch_rows, earlier.sizes).check_same(earlier, self.output)
+            if self.options.batch_rows not in (None, earlier.batch_rows):
+                raise ResumeError(f"--batch-rows was {earlier.batch_rows}, is {self.options.batch_rows}", where=self.output)
+            pieces = journal.pieces()
+            return (pieces[-1].end if pieces else 0), earlier.batch_rows
+        kinds = [each.type for each in self.checked.graph.inputs.values()]
+        batch_rows = self.options.batch_rows or choose_batch_rows(kinds, self.total)
+        sizes = self._sizes(batch_rows)
+        journal.begin(self._manifest(batch_rows, sizes))
+        return 0, batch_rows
+
+    def _models(self) -> dict[str, HostedModel]:
+        return {model.key: model for model in self.host.models}
+
+    def _sizes(self, batch_rows: int) -> dict[str, int]:
+        """Use the sizes found earlier; those that change answers are found now, and frozen."""
+        for key, model in self._models().items():
+            found = self.remembered.get(key)
+            if found and not model.size.settled:
+                model.size = BatchSize(found, model.size.limit)
+        frozen = {key: model for key, model in self._models().items() if not model.located.handler.batch_invariant}
+        if any(not model.size.settled for model in frozen.values()):
+            self._calibrate(batch_rows)
+        sizes = {key: model.size.best for key, model in frozen.items()}
+        self.remembered.put({key: sizes[key] for key in sizes if frozen[key].model.batch.max_rows is None})
+        self._freeze(sizes)
+        return sizes
+
+    def _calibrate(self, batch_rows: int) -> None:
+        """Play the first batch to time calls, and forget the answers and what was counted."""
+        item = next(self._items(0, batch_rows), None)
+        if item is None:
+            return
+        batch, _, _ = self.layout.bind(item.read, item.ids)
+        trial = Executor(self.checked, self.host)
+        for _ in range(3):
+            if len(batch) and any(not model.size.settled for model in self.host.models):
+                drive(trial.play(batch))
+        for model in self.host.models:
+            model.stats = type(model.stats)()
+
+    def _freeze(self, sizes: Mapping[str, int]) -> None:
+        for key, size in sizes.items():
+            if key in self._models():
+                model = self._models()[key]
+                model.size = BatchSize(size, model.size.limit)
+
+    def _manifest(self, batch_rows: int, sizes: Mapping[str, int]) -> Manifest:
+        replayed = "" if self.positions is None else hashlib.sha256(self.positions.tobytes()).hexdigest()[:32]
+        kind = "folder" if is_folder(self.output) else Path(self.output).suffix
+        fingerprint = self._fingerprint()
+        return Manifest(
+            graph_digest(self.checked), self._versions(self.executor, ""), fingerprint, batch_rows, self.options.limit,
+            self.layout.kept, kind, replayed, dict(sizes),
+        )  # fmt: skip
+
+    def _fingerprint(self) -> str:
+        """What tells inputs apart; a source without identity can run, but not go on."""
+        try:
+            return self.source.fingerprint()
+        except InputError:
+            if self.options.resume:
+                raise
+            return f"unknown-{time.time_ns()}"
+
+    def _versions(self, executor: Executor, path: str) -> dict[str, str]:
+        versions = {}
+        for name, model in executor.checked.graph.models.items():
+            versions[f"{path}{name}"] = self.host.resolver.locate(model, executor.checked.graph.folder).version
+        for name, inner in executor.graphs.items():
+            versions |= self._versions(inner, f"{path}{name}/")
+        return versions
+
+    def _items(self, first: int, batch_rows: int) -> Iterator[_Item]:
+        """What is read, from a batch on."""
+        skip = first * batch_rows
+        limit = self.options.limit
+        if self.positions is not None:
+            positions = self.positions[skip:limit]
+            batches = self.source.batches_at(positions, batch_rows, self.layout.read) if len(positions) else iter(())
+        else:
+            batches = self.source.batches(batch_rows, self.layout.read, skip)
+            positions = None
+        done = 0
+        for place, read in enumerate(batches):
+            if limit is not None and skip + done + read.num_rows > limit:
+                read = read.slice(0, limit - skip - done)
+            if not read.num_rows:
+                return
+            ids = np.arange(skip + done, skip + done + read.num_rows) if positions is None else positions[done : done + read.num_rows]
+            yield _Item(first + place, ids, read)
+            done += read.num_rows
+
+    def _pipeline(self, first: int, batch_rows: int) -> Pipeline[_Item, _Result]:
+        return Pipeline(self._items(first, batch_rows), self._play_batch, self.options.num_workers)
+
+    def _play_batch(self, item: _Item) -> _Result:
+        batch, failures, _ = self.layout.bind(item.read, item.ids)
+        if not len(batch):
+            return _Result(item.index, item.read.num_rows, None, failures)
+        played = drive(self.executor.play(batch))
+        failures = sorted([*failures, *played.failures], key=lambda failure: failure.row)
+        answers = self.layout.unbind(played, item.read, item.ids) if len(played.outputs) else None
+        return _Result(item.index, item.read.num_rows, answers, failures)
+
+    def _replay(self, journal: Journal, piece: Piece, writer: Output, failures: FailureFile) -> None:
+        """Write again what an earlier part of this run had done."""
+        for batch in journal.answers(piece):
+            writer.write(batch)
+        failures.write(journal.failures(piece))
+        self.rows += piece.rows
+        self.failed += piece.failed
+        self.resumed_rows += piece.rows
+
+    def _play(self, pipeline: Pipeline[_Item, _Result], journal: Journal, writer: Output, failures: FailureFile, first: int) -> None:
+        pending = _Pending(first)
+        for result in pipeline:
+            started = time.perf_counter()
+            pending.add(result)
+            if result.answers is not None:
+                writer.write(result.answers)
+            failures.write(result.failures)
+            self.rows += result.rows
+            self.failed += len(result.failures)
+            if pending.due():
+                pending.commit(journal)
+            self.seconds_writing += time.perf_counter() - started
+            self._check_failures(finished=False)
+            if self.options.progress:
+                self.options.progress(self.rows, self.total, self.failed)
+
+    def _check_failures(self, *, finished: bool) -> None:
+        allowed = self.options.allowed
+        if allowed and allowed.exceeded(self.failed, self.rows, self.total, finished=finished):
+            raise TooManyFailuresError(
+                f"{self.failed:,} of {self.rows:,} rows failed, more than {allowed} are too many",
+                where=self.output,
+                hint="the failures so far are in the unfinished run; look at one with motet explain, or allow more with --max-failures",
+            )
+
+    def _remember(self) -> None:
+        found = {
+            key: model.size.best
+            for key, model in self._models().items()
+            if model.size.settled and model.model.batch.max_rows is None and not model.signature.fixed_rows and model.stats.rows
+        }
+        if any(self.remembered.get(key) != size for key, size in found.items()):
+            self.remembered.put(found)
+
+    def _report(self, pipeline: Pipeline[_Item, _Result], batch_rows: int, failed_path: str) -> RunReport:
+        seconds = time.perf_counter() - self.started
+        return RunReport(
+            graph=self.checked.graph.name,
+            source=self.source.description,
+            output=self.output,
+            failed_output=failed_path,
+            rows=self.rows,
+            answered=self.rows - self.failed,
+            failed=self.failed,
+            resumed_rows=self.resumed_rows,
+            seconds=seconds,
+            rows_per_second=(self.rows - self.resumed_rows) / seconds,
+            seconds_reading=pipeline.seconds_reading,
+            seconds_writing=self.seconds_writing,
+            seconds_waiting=pipeline.seconds_waiting,
+            batch_rows=batch_rows,
+            workers=self.options.num_workers,
+            peak_memory_bytes=peak_memory_bytes(),
+            sizes_file=str(self.remembered.path),
+            nodes=node_reports(self.executor),
+            models=model_reports(self.host.models),
+        )
+
+
+class _Pending:
+    """Batches that are done and not yet committed."""
+
+    def __init__(self, first: int) -> None:
+        self._first = self._end = first
+        self._clear()
+
+    def _clear(self) -> None:
+        self._answers: list[pa.RecordBatch] = []
+        self._failures: list[Failure] = []
+        self._rows = self._bytes = 0
+        self._since = time.monotonic()
+
+    def add(self, result: _Result) -> None:
+        if result.answers is not None:
+            self._answers.append(result.answers)
+            self._bytes += result.answers.nbytes
+        self._failures += result.failures
+        self._rows += result.rows
+        self._end = result.index + 1
+
+    def due(self) -> bool:
+        return self._bytes >= COMMIT_BYTES or time.monotonic() - self._since >= COMMIT_SECONDS
+
+    def commit(self, journal: Journal) -> None:
+        journal.commit(Piece(self._first, self._end, self._rows, len(self._failures)), self._answers, self._failures)
+        self._first = self._end
+        self._clear()
+
+
+def _exists(output: str) -> bool:
+    if "://" in output:
+        import fsspec
+
+        files, path = fsspec.core.url_to_fs(output)
+        return bool(files.exists(path))
+    path = Path(output)
+    return any(path.iterdir()) if path.is_dir() else path.exists()
+
+
+def _failed_rows(path: str, num_rows: int | None) -> npt.NDArray[np.int64]:
+    """The rows that a file of failures names, each once and in order.
+
+    Raises:
+        InputError: when the file is none of failures, or names rows that are not in the source.
+    """
+    source = open_source(path)
+    if "row" not in source.schema.names or not pa.types.is_integer(source.schema.field("row").type):
+        raise InputError(f"{path} has no column 'row' of whole numbers; it has {', '.join(source.schema.names)}", where="only_failed")
+    found: Sequence[npt.NDArray[np.int64]] = [
+        batch.column(0).to_numpy(zero_copy_only=False).astype(np.int64) for batch in source.batches(65_536, ["row"])
+    ]
+    rows = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+    if len(rows) and (rows[0] < 0 or (num_rows is not None and rows[-1] >= num_rows)):
+        raise InputError(f"{path} names row {rows[-1]}; the source has {num_rows} rows", where="only_failed", hint="is it of another input?")
+    return rows

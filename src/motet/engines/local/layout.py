@@ -1,0 +1,192 @@
+"""Which columns go in and out of a run: from record batches to batches and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from motet.batch import Batch, Column
+from motet.errors import Failure, InputError, UnknownNameError
+from motet.graph.check import CheckedGraph
+from motet.graph.graph import Input
+from motet.io import arrow_type, check_fits, from_column, is_image, split_faults, to_column
+from motet.runtime.call import constant_column
+from motet.runtime.executor import Played
+from motet.types import ColumnType
+
+__all__ = ["FAILURES", "Layout", "choose_batch_rows", "failures_table"]
+
+FAILURES = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("node", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("error", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+    ]
+)
+"""What is written for each row that failed; `row` is its position in the source, from 0."""
+
+BATCH_BYTES = 2 << 20
+MIN_ROWS, MAX_ROWS = 16, 65_536
+SMALL_RUN_BATCHES = 8
+"""A small source is played in this many batches, so that all workers have something to do."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a source a graph takes, which are kept beside its outputs, and what is written.
+
+    Attributes:
+        inputs: the graph's inputs.
+        outputs: the types of its outputs.
+        taken: the inputs that the source has; the others have defaults.
+        kept: the source's columns that are written, in the source's order.
+        read: every column that is read.
+        source: the source's schema.
+    """
+
+    inputs: dict[str, Input]
+    outputs: dict[str, ColumnType]
+    taken: tuple[str, ...]
+    kept: tuple[str, ...]
+    read: tuple[str, ...]
+    source: pa.Schema
+
+    @classmethod
+    def of(cls, checked: CheckedGraph, source: pa.Schema, keep: Sequence[str] | None, drop: Sequence[str], where: str) -> Layout:
+        """Choose the columns.
+
+        Raises:
+            InputError: when the source lacks a column, or an output has the name of a column that is kept.
+            TypeMismatchError: when a column cannot be what the graph takes.
+        """
+        inputs = dict(checked.graph.inputs)
+        taken = tuple(name for name in inputs if name in source.names)
+        for name, each in inputs.items():
+            if name not in source.names and not each.has_default:
+                raise UnknownNameError(
+                    "column", name, source.names, where=where, hint=f"graph {checked.graph.name!r} takes {name}: {each.type}"
+                )
+            if name in source.names:
+                check_fits(source.field(name).type, each.type, name, image=is_image(source.field(name)))
+        kept = _kept(checked, source, keep, drop, where)
+        read = tuple(name for name in source.names if name in taken or name in kept)
+        return cls(inputs, dict(checked.signature.outputs), taken, kept, read, source)
+
+    def schema(self) -> pa.Schema | None:
+        """What is written, None where an output's type is only known when rows flow."""
+        fields = [self.source.field(name) for name in self.kept]
+        for name, kind in self.outputs.items():
+            found = arrow_type(kind)
+            if found is None:
+                return None
+            fields.append(pa.field(name, found))
+        return pa.schema(fields)
+
+    def bind(self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> tuple[Batch, list[Failure], npt.NDArray[np.int64] | None]:
+        """The batch that the graph is given, the rows that do not fit, and the places of those that do (None for all)."""
+        read, unread = split_faults(read)
+        columns, bad = self._columns(read)
+        bad |= unread
+        if not bad:
+            return Batch(columns, ids), [], None
+        failures = [Failure(int(ids[row]), "input", "", "", "InputError", message) for row, message in sorted(bad.items())]
+        good = np.setdiff1d(np.arange(read.num_rows), list(bad))
+        columns, more = self._columns(read.take(pa.array(good)))
+        if more:
+            raise AssertionError(f"rows that fitted do not fit any more: {more}")
+        return Batch(columns, ids[good]), failures, good
+
+    def _columns(self, read: pa.RecordBatch) -> tuple[dict[str, Column], dict[int, str]]:
+        columns: dict[str, Column] = {}
+        bad: dict[int, str] = {}
+        for name, each in self.inputs.items():
+            if name in self.taken:
+                image = is_image(self.source.field(name))
+                columns[name], wrong = to_column(read.column(name), each.type, name=name, image=image, **_null_policy(each))
+                for row, message in wrong.items():
+                    bad.setdefault(row, f"column {name!r} {message}")
+            else:
+                columns[name] = constant_column(each.default, each.type, read.num_rows)
+        return columns, bad
+
+    def unbind(self, played: Played, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> pa.RecordBatch:
+        """What is written for a batch: the source's columns of the rows that were answered, and the answers."""
+        if len(played.outputs) != read.num_rows:
+            places = np.searchsorted(ids, played.outputs.ids)
+            read = read.take(pa.array(places))
+        arrays = [read.column(name) for name in self.kept]
+        fields = [self.source.field(name) for name in self.kept]
+        for name, kind in self.outputs.items():
+            array = from_column(played.outputs.columns[name], None if kind.dtype == "any" else kind)
+            arrays.append(array)
+            fields.append(pa.field(name, array.type))
+        return pa.record_batch(arrays, schema=pa.schema(fields))
+
+
+def _null_policy(each: Input) -> dict[str, Any]:
+    if not each.has_default:
+        return {}
+    return {"nullable": True} if each.default is None else {"default": each.default}
+
+
+def _kept(checked: CheckedGraph, source: pa.Schema, keep: Sequence[str] | None, drop: Sequence[str], where: str) -> tuple[str, ...]:
+    for option, names in (("keep", keep or ()), ("drop", drop)):
+        for name in names:
+            if name not in source.names:
+                raise UnknownNameError("column", name, source.names, where=f"{where}: {option}")
+    inputs = checked.graph.inputs
+    if keep is None:
+        chosen = [field.name for field in source if _is_scalar(field.type) and not (field.name in inputs and _is_bulky(inputs[field.name].type))]
+    else:
+        chosen = [name for name in source.names if name in keep]
+    chosen = [name for name in chosen if name not in drop]
+    for name in checked.graph.outputs:
+        if name in chosen:
+            raise InputError(
+                f"both the source and the graph have a column {name!r}, and both would be written",
+                where=where,
+                hint=f"leave the source's out with --drop {name} (drop=[{name!r}]), or rename the graph's output",
+            )
+    return tuple(chosen)
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    return not pa.types.is_nested(kind) and not isinstance(kind, pa.BaseExtensionType)
+
+
+def _is_bulky(kind: ColumnType) -> bool:
+    return bool(kind.shape) or kind.dtype == "bytes"
+
+
+def failures_table(failures: Sequence[Failure]) -> pa.RecordBatch:
+    """Failures as they are written."""
+    columns = {name: [getattr(failure, name) for failure in failures] for name in FAILURES.names}
+    return pa.record_batch([pa.array(columns[field.name], field.type) for field in FAILURES], schema=FAILURES)
+
+
+def choose_batch_rows(inputs: Sequence[ColumnType], num_rows: int | None) -> int:
+    """Rows of a batch: about 2 MiB of input, fewer for a small source."""
+    row_bytes = sum(_row_bytes(kind) for kind in inputs) or 8
+    rows = 1 << max(0, (BATCH_BYTES // row_bytes).bit_length() - 1)
+    rows = min(MAX_ROWS, max(MIN_ROWS, rows))
+    return rows if num_rows is None else min(rows, max(64, -(-num_rows // SMALL_RUN_BATCHES)))
+
+
+def _row_bytes(kind: ColumnType) -> int:
+    """Bytes of a row, guessed where they vary."""
+    if kind.row_bytes is not None:
+        return kind.row_bytes
+    if kind.dtype == "bytes":
+        return 32_768
+    if kind.dtype in ("string", "any"):
+        return 64
+    axes = [256 if axis is None else axis for axis in kind.shape]
+    return int(np.prod(axes)) * kind.numpy_dtype.itemsize

@@ -1,0 +1,128 @@
+"""What a run is: graph, models, input and options. A run goes on only over the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from motet.errors import GraphError, ResumeError
+from motet.graph.check import CheckedGraph
+from motet.graph.function import Function
+from motet.graph.graph import Graph
+from motet.graph.node import Node
+
+__all__ = ["Manifest", "graph_digest"]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What fixes the result of a run.
+
+    Attributes:
+        graph: digest of the graph and of the functions it names.
+        models: versions of the models, by the graphs they stand in and their names.
+        source: fingerprint of the input.
+        batch_rows: rows of a batch: batch boundaries are multiples of it.
+        limit: how many rows are played; None for all.
+        kept: the source's columns that are written.
+        output: the format that is written.
+        only_failed: digest of the failures that are replayed, empty otherwise.
+        sizes: rows a call has, of the models whose answers depend on what shares the call.
+    """
+
+    graph: str
+    models: Mapping[str, str]
+    source: str
+    batch_rows: int
+    limit: int | None
+    kept: tuple[str, ...]
+    output: str
+    only_failed: str
+    sizes: Mapping[str, int]
+
+    def to_json(self) -> str:
+        """The manifest as a file holds it."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """The inverse of `to_json`."""
+        values = json.loads(text)
+        return cls(**{**values, "kept": tuple(values["kept"])})
+
+    def check_same(self, earlier: Manifest, where: str) -> None:
+        """Refuse to go on over something else.
+
+        Raises:
+            ResumeError: names what changed.
+        """
+        for name, what in _CHECKED.items():
+            then, now = getattr(earlier, name), getattr(self, name)
+            if then != now:
+                raise ResumeError(
+                    f"{what} changed since the run stopped: {_difference(then, now)}",
+                    where=where,
+                    hint="begin anew with --overwrite, or put back what it was",
+                )
+
+
+_CHECKED = {
+    "graph": "the graph, or a function it names,",
+    "models": "a model",
+    "source": "the input",
+    "limit": "--limit",
+    "kept": "the columns that are kept",
+    "output": "the format of the output",
+    "only_failed": "the file of failures",
+}
+
+
+def _difference(then: Any, now: Any) -> str:
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+        return ", ".join(f"{name} was {then.get(name, 'not there')}, is {now.get(name, 'not there')}" for name in changed)
+    return f"was {then}, is {now}"
+
+
+def graph_digest(checked: CheckedGraph) -> str:
+    """Digest of what a graph says and of the functions it names; models are told apart by their own digests."""
+    hashed = hashlib.sha256()
+    for part in _parts(checked.graph):
+        hashed.update(repr(part).encode())
+        hashed.update(b"\0")
+    return hashed.hexdigest()[:32]
+
+
+def _parts(graph: Graph) -> Iterator[Any]:
+    yield graph.name
+    yield sorted((name, str(each)) for name, each in graph.inputs.items())
+    yield sorted(graph.outputs.items())
+    for name in sorted(graph.models):
+        model = graph.models[name]
+        yield name, [str(value) for value in vars(model).values()]
+        for function in (*model.before, *model.after):
+            yield _source(function)
+    for name in sorted(graph.nodes):
+        yield from _node_parts(graph.nodes[name])
+    for name in sorted(graph.graphs):
+        yield name
+        yield from _parts(graph.graphs[name])
+
+
+def _node_parts(node: Node) -> Iterator[Any]:
+    yield type(node).__name__, [str(value) for value in vars(node).values()]
+    for value in vars(node).values():
+        if isinstance(value, Function):
+            yield _source(value)
+
+
+def _source(function: Function) -> str:
+    """The text of a function, empty for one that has none, as compiled ones."""
+    try:
+        return inspect.getsource(function.resolve())
+    except (OSError, TypeError, GraphError):
+        return ""

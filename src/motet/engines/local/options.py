@@ -1,0 +1,107 @@
+"""What a run may be asked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from motet.errors import InputError
+
+__all__ = ["MaxFailures", "Options", "Progress"]
+
+Progress = Callable[[int, int | None, int], None]
+"""Called with the rows done, the rows there are (None when that is not known), and the rows failed."""
+
+
+@dataclass(frozen=True)
+class MaxFailures:
+    """How many rows may fail before a run ends.
+
+    Attributes:
+        rows: that many; None where a part is given.
+        part: that part of all rows, 0 to 1.
+    """
+
+    rows: int | None = None
+    part: float = 1.0
+
+    ENOUGH = 1000
+    """Rows that must be done before a part is judged where the number of rows is not known."""
+
+    @classmethod
+    def parse(cls, text: str | int) -> MaxFailures:
+        """Read `N` or `P%`."""
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", str(text))
+        if match is None or (not match[2] and "." in match[1]) or (match[2] and float(match[1]) > 100):
+            raise InputError(f"{text!r} is no number of failures", where="max_failures", hint="write a whole number, or a part such as 1%")
+        return cls(part=float(match[1]) / 100) if match[2] else cls(rows=int(match[1]))
+
+    def exceeded(self, failed: int, done: int, total: int | None, *, finished: bool = False) -> bool:
+        """Whether too many rows have failed."""
+        if self.rows is not None:
+            return failed > self.rows
+        if finished:
+            return failed > self.part * done
+        if total is not None:
+            return failed > self.part * total
+        return done >= self.ENOUGH and failed > self.part * done
+
+    def __str__(self) -> str:
+        return str(self.rows) if self.rows is not None else f"{self.part:.3%}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run may be asked.
+
+    Attributes:
+        failed: where failures are written; None is the output with `.failed.parquet` appended, written only when rows
+            failed.
+        batch_rows: rows of a batch; None chooses by their size, about 2 MiB.
+        limit: play only the first rows.
+        workers: threads that play batches; None is one a core.
+        resume: go on where an earlier run of the same command stopped.
+        overwrite: write over an output, or an unfinished run, that is there.
+        keep: the source's columns to write beside the outputs; None is those that hold one plain value a row.
+        drop: columns of the source to leave out.
+        only_failed: a file of failures: play only its rows.
+        max_failures: ends a run in which more rows fail.
+        progress: called now and then.
+    """
+
+    failed: str | None = None
+    batch_rows: int | None = None
+    limit: int | None = None
+    workers: int | None = None
+    resume: bool = False
+    overwrite: bool = False
+    keep: Sequence[str] | None = None
+    drop: Sequence[str] = ()
+    only_failed: str | None = None
+    max_failures: MaxFailures | str | int | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_rows", "limit", "workers"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"{name} must be a whole number of at least 1; got {value!r}")
+        if self.resume and self.overwrite:
+            raise InputError("resume and overwrite exclude each other", hint="resume goes on, overwrite begins anew")
+        for name in ("keep", "drop"):
+            if isinstance(getattr(self, name), str):
+                raise InputError(f"{name} must be a list of names; got {getattr(self, name)!r}")
+
+    @property
+    def num_workers(self) -> int:
+        """Threads that play batches."""
+        return self.workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+    @property
+    def allowed(self) -> MaxFailures | None:
+        """How many rows may fail."""
+        if self.max_failures is None or isinstance(self.max_failures, MaxFailures):
+            return self.max_failures
+        return MaxFailures.parse(self.max_failures)

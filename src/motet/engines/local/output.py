@@ -1,0 +1,161 @@
+"""The final files: one file, or a folder that keeps the parts; and the failures beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from motet.engines.local.layout import FAILURES, failures_table
+from motet.errors import Failure, InputError
+from motet.io import Writer, open_writer
+
+__all__ = ["FailureFile", "Output", "is_folder", "work_folder"]
+
+PART_ROWS = 1_000_000
+"""Rows of a part of a folder."""
+
+
+def is_folder(output: str) -> bool:
+    """Whether an output is a folder of parts: its path ends in `/`, or a folder is there."""
+    return output.endswith("/") or ("://" not in output and Path(output).is_dir())
+
+
+def work_folder(output: str) -> Path:
+    """Where a run keeps what is finished until the output is there."""
+    if "://" not in output:
+        path = Path(output.rstrip("/"))
+        return path.with_name(f"{path.name}.unfinished")
+    from hashlib import sha256
+
+    from motet.runtime.sizes import cache_folder
+
+    return cache_folder() / "runs" / f"{sha256(output.encode()).hexdigest()[:24]}.unfinished"
+
+
+class Output:
+    """Writes answers to a file, or to the parts of a folder; the same rows give the same bytes however they arrive.
+
+    Args:
+        path: the file or folder.
+        format: of the parts of a folder; None goes by the suffix of a file, and is Parquet for a folder.
+    """
+
+    def __init__(self, path: str, format: str | None = None) -> None:
+        self.path = path
+        self._folder = is_folder(path)
+        self._format = format or ("parquet" if self._folder else None)
+        self._writer: Writer | None = None
+        self._schema: pa.Schema | None = None
+        self._part = self._rows = 0
+
+    def open(self, schema: pa.Schema) -> None:
+        """Begin with this schema.
+
+        Raises:
+            InputError: when the format is unknown, or cannot hold a column.
+        """
+        self._schema = schema
+        if self._folder:
+            Path(self.path).mkdir(parents=True, exist_ok=True)
+        self._writer = open_writer(self._name(), schema, format=self._format)
+
+    def _name(self) -> str:
+        return f"{self.path.rstrip('/')}/part-{self._part:05d}.{self._format}" if self._folder else self.path
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the schema is known."""
+        return self._schema is not None
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Write rows; an output whose types nobody declared takes those of the first rows."""
+        if self._schema is None:
+            self.open(batch.schema)
+        assert self._schema is not None
+        if batch.schema != self._schema:
+            batch = _cast(batch, self._schema)
+        while self._folder and self._rows + batch.num_rows > PART_ROWS:
+            room = PART_ROWS - self._rows
+            self._write(batch.slice(0, room))
+            batch = batch.slice(room)
+            self._next_part()
+        self._write(batch)
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        assert self._writer is not None
+        self._writer.write(batch)
+        self._rows += batch.num_rows
+
+    def _next_part(self) -> None:
+        assert self._writer is not None
+        self._writer.close()
+        self._part, self._rows = self._part + 1, 0
+        self._writer = open_writer(self._name(), self._schema, format=self._format)
+
+    def close(self) -> None:
+        """Put the file, or the last part, where it belongs."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._folder:
+            self._remove_other_parts()
+            text = json.dumps({"parts": self._part + 1, "rows": self._part * PART_ROWS + self._rows}) + "\n"
+            (Path(self.path) / "_finished.json").write_text(text, encoding="utf-8")
+
+    def _remove_other_parts(self) -> None:
+        """Parts of an earlier, longer result."""
+        for path in Path(self.path).glob("part-*"):
+            if path.stem.removeprefix("part-").isdecimal() and int(path.stem.removeprefix("part-")) > self._part:
+                path.unlink()
+
+    def abort(self) -> None:
+        """Leave nothing half-written."""
+        if self._writer is not None:
+            self._writer.abort()
+
+
+def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    try:
+        return pa.record_batch([column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise InputError(
+            f"an output of type any changed its type: {error}", hint="declare what the function gives, with motet.returns or outputs:"
+        ) from None
+
+
+class FailureFile:
+    """Writes failures, to Parquet or by the suffix of the path.
+
+    Args:
+        path: the file.
+        always: whether it is written when no row failed.
+    """
+
+    def __init__(self, path: str, *, always: bool) -> None:
+        self.path = path
+        self._always = always
+        self._writer: Writer | None = open_writer(path, FAILURES) if always else None
+
+    def write(self, failures: Sequence[Failure]) -> None:
+        """Write failures."""
+        if not failures:
+            return
+        if self._writer is None:
+            self._writer = open_writer(self.path, FAILURES)
+        self._writer.write(failures_table(failures))
+
+    def close(self) -> str:
+        """Put the file where it belongs; a stale one goes when no row failed. The path, empty where there is no file."""
+        if self._writer is not None:
+            self._writer.close()
+            return self.path
+        if "://" not in self.path:
+            Path(self.path).unlink(missing_ok=True)
+        return ""
+
+    def abort(self) -> None:
+        """Leave nothing half-written."""
+        if self._writer is not None:
+            self._writer.abort()

@@ -1,0 +1,173 @@
+"""What a run did: as an object, as JSON, and as a table."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from motet.runtime.executor import Executor
+from motet.runtime.host import HostedModel
+
+__all__ = ["ModelReport", "NodeReport", "RunReport", "node_reports", "peak_memory_bytes"]
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """What a node did.
+
+    Attributes:
+        name: the node, behind the graphs it stands in: `outer/inner`.
+        rows: rows it was given.
+        batches: batches it was given.
+        failed: rows that failed in it.
+        seconds_queue: seconds its rows waited for a replica.
+        seconds_compute: seconds in it, added over the workers.
+    """
+
+    name: str
+    rows: int
+    batches: int
+    failed: int
+    seconds_queue: float
+    seconds_compute: float
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What a model did.
+
+    Attributes:
+        name: the model.
+        version: its version.
+        rows: rows it was given.
+        calls: calls made.
+        failed: rows that failed in it.
+        seconds_compute: seconds in calls, added over the workers.
+        batch_rows: rows a call has, as found or declared.
+    """
+
+    name: str
+    version: str
+    rows: int
+    calls: int
+    failed: int
+    seconds_compute: float
+    batch_rows: int
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        graph: the graph's name.
+        source: what was read.
+        output: what was written.
+        failed_output: where failures were written, empty where no row failed and no file was asked for.
+        rows: rows played, those of an earlier part of a resumed run included.
+        answered: rows with an answer.
+        failed: rows without one.
+        resumed_rows: rows that an earlier part of a resumed run had done.
+        seconds: the whole run.
+        rows_per_second: rows played by this part of the run, in a second.
+        seconds_reading: seconds of the reader.
+        seconds_writing: seconds of the writer.
+        seconds_waiting: seconds the writer waited for answers.
+        batch_rows: rows of a batch.
+        workers: threads that played.
+        peak_memory_bytes: the most memory the process has had.
+        sizes_file: where the batch sizes that were found are remembered.
+        nodes: what each node did.
+        models: what each model did.
+    """
+
+    graph: str
+    source: str
+    output: str
+    failed_output: str
+    rows: int
+    answered: int
+    failed: int
+    resumed_rows: int
+    seconds: float
+    rows_per_second: float
+    seconds_reading: float
+    seconds_writing: float
+    seconds_waiting: float
+    batch_rows: int
+    workers: int
+    peak_memory_bytes: int
+    sizes_file: str
+    nodes: Sequence[NodeReport] = field(default_factory=tuple)
+    models: Sequence[ModelReport] = field(default_factory=tuple)
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(asdict(self), indent=2)
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.graph}: {self.rows:,} rows, {self.answered:,} answered, {self.failed:,} failed, "
+            f"{self.seconds:.2f} s, {self.rows_per_second:,.0f} rows/s, peak memory {self.peak_memory_bytes / 2**20:,.0f} MiB",
+            f"{self.source} -> {self.output}",
+        ]
+        if self.resumed_rows:
+            lines.append(f"{self.resumed_rows:,} rows were done by an earlier part of this run")
+        lines += _table(
+            ("node", "rows", "batches", "failed", "queue s", "compute s"),
+            [(n.name, f"{n.rows:,}", f"{n.batches:,}", f"{n.failed:,}", f"{n.seconds_queue:.3f}", f"{n.seconds_compute:.3f}") for n in self.nodes],
+        )
+        lines += _table(
+            ("model", "version", "rows", "calls", "failed", "compute s", "rows a call"),
+            [
+                (m.name, m.version, f"{m.rows:,}", f"{m.calls:,}", f"{m.failed:,}", f"{m.seconds_compute:.3f}", f"{m.batch_rows:,}")
+                for m in self.models
+            ],
+        )
+        lines.append(
+            f"reading {self.seconds_reading:.3f} s, writing {self.seconds_writing:.3f} s, writer waited {self.seconds_waiting:.3f} s; "
+            f"{self.workers} workers, {self.batch_rows:,} rows a batch"
+        )
+        if self.failed_output:
+            lines.append(f"failures: {self.failed_output}")
+        return "\n".join(lines)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns side by side, the first to the left, the others to the right."""
+    if not rows:
+        return []
+    widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
+    return ["", *("  ".join(_cell(cell, widths[place], place) for place, cell in enumerate(row)).rstrip() for row in [header, *rows]), ""]
+
+
+def _cell(cell: str, width: int, place: int) -> str:
+    return cell.ljust(width) if place == 0 else cell.rjust(width)
+
+
+def node_reports(executor: Executor) -> list[NodeReport]:
+    """What each node did; a node of models is busy as long as its calls are, for none waits for a replica here."""
+    return [NodeReport(name, s.rows, s.batches, s.failed, 0.0, s.seconds) for name, s in executor.stats.items()]
+
+
+def model_reports(models: Sequence[HostedModel]) -> list[ModelReport]:
+    """What each model did."""
+    return [
+        ModelReport(m.model.name, m.located.version, m.stats.rows, m.stats.calls, m.stats.failed, m.stats.seconds, m.size.best)
+        for m in models
+    ]
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that the process has had, as the system counts it."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,223 @@
+"""One tree of errors.
+
+    MotetError
+    ├── GraphError (ValueError)        a graph that cannot be right; found when it is built
+    │   ├── UnknownNameError           a name that nothing has; lists the known ones
+    │   ├── CycleError                 nodes that wait for each other; prints the loop
+    │   └── TypeMismatchError          columns that do not fit; prints both types
+    ├── InputError (ValueError)        data or arguments that cannot be used
+    │   └── OutputExistsError          an output that would be overwritten
+    ├── MissingExtraError (ImportError) a package that is not installed; names the command that installs it
+    ├── ModelError (RuntimeError)      a model that cannot be loaded or called
+    │   ├── ModelLoadError
+    │   └── ModelFailedError           a model or function that fails on every row it is given
+    ├── RowErrors (RuntimeError)       some rows failed; carries the rows that did not
+    └── RunError (RuntimeError)        a bulk run that could not go on
+        ├── TooManyFailuresError       more rows failed than `--max-failures` allows
+        └── ResumeError                a run that may not go on where it stopped
+
+Every message says what is wrong, where, what was got, and how to mend it. A class carries the HTTP status that it
+answers with, whether trying again can help, and a hint.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+__all__ = [
+    "CycleError",
+    "Failure",
+    "GraphError",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "ModelFailedError",
+    "ModelLoadError",
+    "MotetError",
+    "OutputExistsError",
+    "ResumeError",
+    "RowErrors",
+    "RunError",
+    "TooManyFailuresError",
+    "TypeMismatchError",
+    "UnknownNameError",
+    "known_names",
+]
+
+
+class MotetError(Exception):
+    """The root of the tree.
+
+    Args:
+        what: what is wrong, in one sentence without a full stop.
+        where: the node, file, column or argument it was found in.
+        hint: how to mend it.
+    """
+
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        self.what, self.where, self.hint = what, where, hint
+        super().__init__(what, where, hint)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+    def located(self, where: str) -> MotetError:
+        """The same error, found inside `where`; an error that has its place keeps it behind the new one."""
+        self.where = f"{where}: {self.where}" if self.where else where
+        self.args = (self.what, self.where, self.hint)
+        return self
+
+
+class GraphError(MotetError, ValueError):
+    """A graph that cannot be right."""
+
+    status = 400
+
+
+class UnknownNameError(GraphError):
+    """A name that nothing has.
+
+    Args:
+        kind: what the name should be the name of, for example `column`.
+        name: the name that was got.
+        known: the names that exist.
+        where: the node or file it was found in.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", hint: str = "") -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        super().__init__(f"unknown {kind} {name!r}; {known_names(name, self.known)}", where=where, hint=hint)
+
+
+class CycleError(GraphError):
+    """Nodes that wait for each other."""
+
+    def __init__(self, loop: Sequence[str], *, where: str = "") -> None:
+        self.loop = tuple(loop)
+        super().__init__(
+            f"nodes wait for each other in a cycle: {' -> '.join(loop)}",
+            where=where,
+            hint="a node may only take columns of nodes that do not need its own",
+        )
+
+
+class TypeMismatchError(GraphError):
+    """Columns that do not fit."""
+
+
+class InputError(MotetError, ValueError):
+    """Data or arguments that cannot be used."""
+
+    status = 400
+
+
+class OutputExistsError(InputError):
+    """An output that would be overwritten."""
+
+    status = 409
+
+
+class MissingExtraError(MotetError, ImportError):
+    """A package that is not installed.
+
+    Args:
+        package: the package that cannot be imported.
+        extra: the extra of motet that brings it.
+        needed_for: what needs it.
+    """
+
+    status = 501
+
+    def __init__(self, package: str, extra: str, needed_for: str) -> None:
+        super().__init__(f"{needed_for} needs {package}, which is not installed", hint=f"pip install 'motet[{extra}]'")
+
+
+class ModelError(MotetError, RuntimeError):
+    """A model that cannot be loaded or called."""
+
+
+class ModelLoadError(ModelError):
+    """A model that cannot be loaded."""
+
+    status = 503
+
+
+class ModelFailedError(ModelError):
+    """A model or a function that fails on every row it is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One row that could not be answered.
+
+    Attributes:
+        row: the row's id, its position in the source, from 0.
+        node: the node it failed in.
+        model: the model or function that failed, empty where the node itself did.
+        version: the version of that model, empty where it has none.
+        error: the class of the exception.
+        message: what it said.
+    """
+
+    row: int
+    node: str
+    model: str
+    version: str
+    error: str
+    message: str
+
+    def __str__(self) -> str:
+        inside = f" in {self.model}" if self.model else ""
+        return f"row {self.row}: node {self.node}{inside}: {self.error}: {self.message}"
+
+
+class RowErrors(MotetError, RuntimeError):
+    """Some rows failed.
+
+    Attributes:
+        failures: one `Failure` for each row that failed, in the order of the rows.
+        columns: the answers of the other rows, arrays whose first axis is the row.
+        ids: the positions of those rows in what was given.
+    """
+
+    status = 422
+
+    def __init__(self, failures: Sequence[Failure], columns: Mapping[str, Any], ids: Sequence[int]) -> None:
+        self.failures, self.columns, self.ids = tuple(failures), columns, ids
+        first = "\n".join(f"  {failure}" for failure in self.failures[:5])
+        more = f"\n  and {len(self.failures) - 5} more" if len(self.failures) > 5 else ""
+        super().__init__(
+            f"{len(self.failures)} of {len(self.failures) + len(ids)} rows failed\n{first}{more}",
+            hint="the answers of the other rows are in .columns and their positions in .ids; "
+            "failures='return' gives both without raising",
+        )
+
+
+class RunError(MotetError, RuntimeError):
+    """A bulk run that could not go on."""
+
+
+class TooManyFailuresError(RunError):
+    """More rows failed than the run allows."""
+
+
+class ResumeError(RunError):
+    """A run that may not go on where it stopped."""
+
+    status = 409
+
+
+def known_names(name: str, known: Sequence[str], limit: int = 12) -> str:
+    """Say which names exist, the nearest one first: `did you mean 'x'? known: x, y`."""
+    if not known:
+        return "there are none"
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    listed = ", ".join(known[:limit]) + (f" and {len(known) - limit} more" if len(known) > limit else "")
+    return (f"did you mean {near[0]!r}? " if near else "") + f"known: {listed}"

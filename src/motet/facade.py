@@ -1,0 +1,211 @@
+"""What users hold: a graph that can be called, run, explained, drawn and saved. Thin; imports what it needs when called."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import motet.nodes  # noqa: F401  (the kinds register themselves)
+from motet.errors import Failure, GraphError
+from motet.graph import graph as data
+from motet.graph.build import Handle, PendingMember, Ref, Uses
+from motet.graph.check import CheckedGraph, check
+from motet.graph.defaults import checked_default
+from motet.graph.graph import NO_DEFAULT, Input
+from motet.types import ColumnType
+
+if TYPE_CHECKING:
+    from motet.engines.local.report import RunReport
+    from motet.runtime.call import Explanation
+    from motet.runtime.executor import Executor
+    from motet.runtime.resolve import ModelResolver
+
+__all__ = ["Graph", "input", "load", "member"]
+
+_resolver: ModelResolver | None = None
+
+
+def _shared_resolver() -> ModelResolver:
+    """The one resolver of the process: each model file is looked at once."""
+    global _resolver
+    if _resolver is None:
+        from motet.runtime.resolve import ModelResolver
+
+        _resolver = ModelResolver()
+    return _resolver
+
+
+class Graph(data.Graph):
+    """Models that play together: checked when it is built, then called, run in bulk, explained, drawn and saved.
+
+    Args:
+        name: its name.
+        outputs: output names and the columns they show: what `motet.map`, `motet.ensemble` and the others returned, or
+            one of its columns (`top.index`).
+
+    Raises:
+        GraphError: for the first mistake found; says what, where, what was got, and how to mend it.
+    """
+
+    def __init__(self, name: str, outputs: Mapping[str, Any], **parts: Any) -> None:
+        super().__init__(name, outputs, **parts)
+        self._executor: Executor | None = None
+        self.checked: CheckedGraph = check(self, _shared_resolver())
+
+    @property
+    def executor(self) -> Executor:
+        """What plays this graph when it is called; its models stay loaded as long as the graph is there."""
+        if self._executor is None:
+            from motet.runtime.executor import Executor
+            from motet.runtime.host import Host
+
+            self._executor = Executor(self.checked, Host(_shared_resolver()))
+        return self._executor
+
+    def __call__(self, columns: Mapping[str, Any], *, failures: Literal["raise", "return"] = "raise") -> Any:
+        """Play columns here and now.
+
+        Args:
+            columns: by the names of the inputs, arrays (or lists) whose first axis is the row.
+            failures: `raise`, or `return` to get `(answers, failures)`.
+
+        Returns:
+            Arrays by the names of the outputs, whose first axis is the row; lists of arrays where rows differ in shape.
+
+        Raises:
+            RowErrors: when rows failed; carries the answers of the others.
+            InputError: when the columns are not those of the graph.
+        """
+        from motet.runtime.call import call
+
+        return call(self.executor, columns, failures)
+
+    def run(self, source: Any, output: str | Path, **options: Any) -> RunReport:
+        """Play a whole data set, on this machine.
+
+        Args:
+            source: a file (Parquet, Arrow, CSV, JSON Lines), a folder, a list of files, a pyarrow data set or table, or
+                an iterable of batches.
+            output: the file to write; its suffix says the format. A folder (a path ending in `/`) keeps the parts.
+            options: as those of `motet run`: `failed`, `batch_rows`, `limit`, `workers`, `resume`, `overwrite`, `keep`,
+                `drop`, `only_failed`, `max_failures`, `engine`; and `progress`, called with the rows done.
+
+        Returns:
+            The report of the run.
+
+        Raises:
+            RunError: when the run could not go on.
+        """
+        from motet.engines.engine import find_engine
+
+        return find_engine(options.pop("engine", "local")).run(self.checked, source, str(output), **options)
+
+    def explain(self, columns: Mapping[str, Any], row: int = 0) -> Explanation:
+        """Say how the answer of one row came about: which members ran, their versions, their scores, and their times.
+
+        Args:
+            columns: as in a call.
+            row: which of their rows.
+        """
+        from motet.runtime.call import bind_columns, explain
+
+        batch, bad = bind_columns(columns, self.checked)
+        for failure in bad:
+            if failure.row == row:
+                raise GraphError(str(failure))
+        places = [place for place, each in enumerate(batch.ids) if each == row]
+        if not places:
+            raise GraphError(f"there is no row {row}; there are {len(batch)}")
+        return explain(self.executor, batch.take(places))
+
+    def save(self, path: str | Path) -> None:
+        """Write the graph to a YAML file; model URIs are written relative to it.
+
+        Raises:
+            GraphError: when a function cannot be imported by name.
+        """
+        from motet.graph.yaml import dump_graph
+
+        target = Path(path)
+        text = dump_graph(_moved(self, str(target.parent.resolve())))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+
+    def to_yaml(self) -> str:
+        """The text of the graph's file, URIs as they are."""
+        from motet.graph.yaml import dump_graph
+
+        return dump_graph(self)
+
+    def draw(self, format: Literal["text", "mermaid", "svg"] = "text") -> str:
+        """Draw the graph: a tree for a terminal, a Mermaid diagram, or an SVG image."""
+        from motet.graph.draw import draw
+
+        return draw(self.checked, format)
+
+
+def _moved(graph: data.Graph, folder: str) -> data.Graph:
+    """The same graph with model URIs relative to another folder."""
+    from dataclasses import replace
+
+    base = graph.folder if "://" in graph.folder else str(Path(graph.folder or ".").resolve())
+    models = {name: replace(each, uri=_relative(each.uri, base, folder)) for name, each in graph.models.items()}
+    graphs = {name: _moved(each, folder) for name, each in graph.graphs.items()}
+    return data.Graph(graph.name, graph.outputs, inputs=graph.inputs, models=models, graphs=graphs, nodes=graph.nodes, folder=folder)
+
+
+def _relative(uri: str, base: str, folder: str) -> str:
+    from motet.models.registry import find_handler
+
+    handler, location = find_handler(uri)
+    scheme = uri.removesuffix(location)
+    if not handler.has_file or "://" in location or location.startswith("/"):
+        return uri
+    if "://" in base:
+        return f"{scheme}{base.rstrip('/')}/{location}"
+    return scheme + posixpath.relpath(posixpath.join(base, location), folder)
+
+
+def input(name: str, type: str | ColumnType, *, default: Any = NO_DEFAULT) -> Handle:
+    """Declare an input of a graph.
+
+    Args:
+        name: the column's name.
+        type: its type, for example `uint8[28,28]`.
+        default: what stands in for a null or a missing column; None lets nulls through; without one a null fails its row.
+
+    Returns:
+        The column.
+    """
+    where = f"input {name!r}"
+    kind = ColumnType.parse(type, where)
+    made = Input(kind, checked_default(default, kind, where))
+    return Handle("input", name, lambda _name, _names: made, ())
+
+
+def member(uses: Uses, inputs: Sequence[Ref] | Mapping[str, Ref] | None = None, output: str | None = None) -> PendingMember:
+    """A member of a node with inputs of its own.
+
+    Args:
+        uses: the model or graph.
+        inputs: the columns it takes, by position or by name; what the node takes when not given.
+        output: the one of its outputs that counts, where it has several.
+    """
+    return PendingMember(uses, inputs, output)
+
+
+def load(path: str | Path) -> Graph:
+    """Read a graph from a YAML file.
+
+    A file can name any importable function, so loading one is as trusting as running code.
+
+    Raises:
+        GraphError: for the first mistake in it; says what, where, what was got, and how to mend it.
+    """
+    from motet.graph.yaml import load_graph
+
+    return load_graph(path, Graph)

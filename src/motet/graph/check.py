@@ -1,0 +1,287 @@
+"""Checking a graph: every mistake is found here, before a model is loaded for use.
+
+What a model takes and gives is asked of a resolver, so that this module knows no model.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from motet.errors import CycleError, GraphError, MotetError, TypeMismatchError, UnknownNameError
+from motet.graph.function import Function, chain_outputs
+from motet.graph.graph import Graph
+from motet.graph.model import Model
+from motet.graph.node import Inputs, Node, NodeOutputs
+from motet.types import ANY, ColumnType, Signature
+
+__all__ = ["CheckedGraph", "Resolver", "check"]
+
+MAX_DEPTH = 16
+"""How deep graphs may stand inside graphs."""
+
+
+class Resolver(Protocol):
+    """Tells what models take and give."""
+
+    def signature(self, model: Model, folder: str) -> Signature:
+        """What a model itself takes and gives, without `before` and `after`.
+
+        Raises:
+            MotetError: when there is no such model, or its signature cannot be known.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class CheckedGraph:
+    """A graph without mistakes, and what was found out about it.
+
+    Attributes:
+        graph: the graph.
+        order: the nodes that its outputs need, each behind those it needs.
+        columns: the types of all columns, by full name.
+        canonical: the full name of every reference that its nodes and outputs make.
+        signatures: what each model takes and gives, without `before` and `after`.
+        graphs: its member graphs, checked.
+        signature: what the graph takes and gives.
+    """
+
+    graph: Graph
+    order: tuple[str, ...]
+    columns: Mapping[str, ColumnType]
+    canonical: Mapping[str, str]
+    signatures: Mapping[str, Signature]
+    graphs: Mapping[str, CheckedGraph]
+    signature: Signature
+
+
+@dataclass
+class _Scope:
+    """Answers what nodes ask while they are checked."""
+
+    where: str
+    graph: Graph
+    signatures: Mapping[str, Signature]
+    graphs: Mapping[str, CheckedGraph]
+
+    def call(self, uses: str, inputs: Inputs, types: Mapping[str, ColumnType], where: str) -> Mapping[str, ColumnType]:
+        if uses in self.graphs:
+            signature = self.graphs[uses].signature
+            self._bind(uses, signature.inputs, inputs, types, where)
+            return signature.outputs
+        if uses not in self.graph.models:
+            raise UnknownNameError("model or graph", uses, [*self.graph.models, *self.graph.graphs], where=where)
+        model, signature = self.graph.models[uses], self.signatures[uses]
+        if model.before:
+            inputs, types = _before(model, inputs, types, where)
+        if not (where.endswith(": unchecked")):
+            self._bind(uses, signature.inputs, inputs, types, where)
+        outputs = chain_outputs(model.after, list(signature.outputs.values()), f"{where}: after of {uses!r}")
+        if outputs is None:
+            return signature.outputs
+        return {"output": outputs} if isinstance(outputs, ColumnType) else outputs
+
+    def labels(self, uses: str) -> tuple[str, ...]:
+        model = self.graph.models.get(uses)
+        return model.labels if model else ()
+
+    def _bind(self, uses: str, wanted: Mapping[str, ColumnType], inputs: Inputs, types: Mapping[str, ColumnType], where: str) -> None:
+        """Check that the columns given are those wanted."""
+        names = inputs.names or tuple(wanted)
+        takes = ", ".join(f"{name}: {kind}" for name, kind in wanted.items())
+        for name in inputs.names:
+            if name not in wanted:
+                raise UnknownNameError(f"input of {uses!r}", name, list(wanted), where=where)
+        if len(inputs.columns) != len(wanted) or (inputs.names and set(inputs.names) != set(wanted)):
+            given = ", ".join(inputs.names or inputs.columns) or "none"
+            raise GraphError(f"{uses!r} takes {len(wanted)} inputs ({takes}); got {len(inputs.columns)} ({given})", where=where)
+        for name, column in zip(names, inputs.columns, strict=True):
+            if not wanted[name].accepts(types[column]):
+                raise TypeMismatchError(
+                    f"{uses!r} takes {name}: {wanted[name]}; column {column!r} is {types[column]}",
+                    where=where,
+                    hint=_mend(wanted[name], types[column]),
+                )
+
+
+def _mend(wanted: ColumnType, got: ColumnType) -> str:
+    if wanted.shape == got.shape:
+        return f"put a map node motet.ops.columns.cast with {{dtype: {wanted.dtype}}} in between"
+    if got.varies and len(wanted.shape) == len(got.shape):
+        return "the column varies from row to row where the model wants a fixed size: resize, pad or crop it first"
+    return "reshape the column in a map node, or wire another one"
+
+
+def _before(model: Model, inputs: Inputs, types: Mapping[str, ColumnType], where: str) -> tuple[Inputs, dict[str, ColumnType]]:
+    """The columns that a model itself is given, behind its `before` functions."""
+    outputs = chain_outputs(model.before, inputs.values(types), f"{where}: before of {model.name!r}")
+    if outputs is None or isinstance(outputs, ColumnType):
+        return Inputs(("before",)), {"before": outputs or ANY}
+    return Inputs(tuple(outputs), tuple(outputs)), dict(outputs)
+
+
+def check(graph: Graph, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
+    """Check a graph.
+
+    Raises:
+        GraphError: the first mistake found; says what, where, what was got, and how to mend it.
+    """
+    where = f"graph {graph.name!r}"
+    if depth > MAX_DEPTH:
+        raise GraphError(f"graphs stand inside graphs more than {MAX_DEPTH} deep", where=where, hint="does a graph contain itself?")
+    try:
+        return _check(graph, resolver, depth)
+    except MotetError as error:
+        if error.where != where and not error.where.startswith(f"{where}: "):
+            error.located(where)
+        raise
+
+
+def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
+    order = _order(graph)
+    _check_uses(graph)
+    graphs = {name: check(each, resolver, depth=depth + 1) for name, each in graph.graphs.items()}
+    signatures = {name: _signature(model, graph.folder, resolver) for name, model in graph.models.items()}
+    scope = _Scope("", graph, signatures, graphs)
+    columns: dict[str, ColumnType] = {name: each.type for name, each in graph.inputs.items()}
+    table = _Columns(columns, {name: name for name in columns}, set())
+    for name in order:
+        node = graph.nodes[name]
+        types = {reference: table.type(reference, node.where) for reference in node.references()}
+        table.add(name, node.infer(types, scope))
+    outputs = {name: table.type(reference, f"output {name!r}") for name, reference in graph.outputs.items()}
+    signature = Signature({name: each.type for name, each in graph.inputs.items()}, outputs)
+    needed = _needed(graph, order)
+    return CheckedGraph(graph, needed, dict(table.types), dict(table.names), signatures, graphs, signature)
+
+
+def _signature(model: Model, folder: str, resolver: Resolver) -> Signature:
+    try:
+        return resolver.signature(model, folder)
+    except MotetError as error:
+        raise error.located(f"model {model.name!r}") from error.__cause__
+
+
+@dataclass
+class _Columns:
+    """The columns found so far: types by full name, full names by reference, and nodes that may give more."""
+
+    types: dict[str, ColumnType]
+    names: dict[str, str]
+    open: set[str] = field(default_factory=set)
+
+    def add(self, node: str, outputs: NodeOutputs) -> None:
+        for name, kind in {**outputs.columns, **outputs.extra}.items():
+            self.types[name] = kind
+            self.names[name] = name
+        if len(outputs.columns) == 1:
+            self.names[node] = next(iter(outputs.columns))
+        if outputs.open:
+            self.open.add(node)
+
+    def type(self, reference: str, where: str) -> ColumnType:
+        if reference not in self.names:
+            node = reference.split(".")[0]
+            if node in self.open:
+                self.types[reference] = ANY
+                self.names[reference] = reference
+                return ANY
+            given = [name for name in self.types if name.startswith(f"{node}.")]
+            if reference == node and given:
+                raise GraphError(
+                    f"{node!r} gives several columns: {', '.join(given)}", where=where, hint=f"name the one you mean, for example {given[0]}"
+                )
+            raise UnknownNameError("column", reference, given or list(self.types), where=where)
+        return self.types[self.names[reference]]
+
+
+def _order(graph: Graph) -> tuple[str, ...]:
+    """All nodes, each behind those it needs.
+
+    Raises:
+        UnknownNameError: when a reference names neither an input nor a node.
+        CycleError: when nodes wait for each other.
+    """
+    known = [*graph.inputs, *graph.nodes]
+    needs: dict[str, list[str]] = {}
+    for name, node in graph.nodes.items():
+        needs[name] = []
+        for reference in node.references():
+            _known(reference, known, node.where)
+            first = reference.split(".")[0]
+            if first in graph.nodes and first not in needs[name]:
+                needs[name].append(first)
+    for name, reference in graph.outputs.items():
+        _known(reference, known, f"output {name!r}")
+    return _sorted(needs)
+
+
+def _known(reference: str, known: Sequence[str], where: str) -> None:
+    first = reference.split(".")[0]
+    if first not in known:
+        raise UnknownNameError("column", reference, known, where=where)
+
+
+def _sorted(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    order: dict[str, None] = {}
+    for root in needs:
+        path: list[str] = []
+        stack: list[tuple[str, bool]] = [(root, False)]
+        while stack:
+            name, done = stack.pop()
+            if done:
+                order[path.pop()] = None
+            elif name in path:
+                raise CycleError([*path[path.index(name) :], name])
+            elif name not in order:
+                path.append(name)
+                stack.append((name, True))
+                stack += [(need, False) for need in reversed(needs[name])]
+    return tuple(order)
+
+
+def _needed(graph: Graph, order: Sequence[str]) -> tuple[str, ...]:
+    wanted = {reference.split(".")[0] for reference in graph.outputs.values()}
+    for name in reversed(order):
+        if name in wanted:
+            wanted |= {reference.split(".")[0] for reference in graph.nodes[name].references()}
+    return tuple(name for name in order if name in wanted)
+
+
+def _check_uses(graph: Graph) -> None:
+    for node in graph.nodes.values():
+        for member in node.members:
+            if member.uses not in graph.models and member.uses not in graph.graphs:
+                raise UnknownNameError("model or graph", member.uses, [*graph.models, *graph.graphs], where=node.where)
+
+
+def outer_inputs(model: Model, signature: Signature) -> Mapping[str, ColumnType]:
+    """What a model takes from outside: its own inputs, or those of the first function before it."""
+    if not model.before:
+        return signature.inputs
+    return dict.fromkeys(_parameters(model.before[0]), ANY)
+
+
+def _parameters(function: Function) -> list[str]:
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = inspect.signature(function.resolve()).parameters.values()
+    return [each.name for each in found if each.kind in positional and each.name not in function.keywords and each.default is each.empty]
+
+
+def unused(checked: CheckedGraph) -> dict[str, list[str]]:
+    """The parts that no output needs: inputs, nodes, models."""
+    graph = checked.graph
+    nodes: list[Node] = [graph.nodes[name] for name in checked.order]
+    referenced = {reference.split(".")[0] for node in nodes for reference in node.references()}
+    referenced |= {reference.split(".")[0] for reference in graph.outputs.values()}
+    used = {member.uses for node in nodes for member in node.members}
+    found = {
+        "inputs": [name for name in graph.inputs if name not in referenced],
+        "nodes": [name for name in graph.nodes if name not in checked.order],
+        "models": [name for name in graph.models if name not in used],
+        "graphs": [name for name in graph.graphs if name not in used],
+    }
+    return {what: names for what, names in found.items() if names}

@@ -1,0 +1,95 @@
+"""Reading mappings that people wrote: unknown keys, wrong kinds and missing values are errors that say where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from motet.errors import GraphError, UnknownNameError
+from motet.types import ColumnType
+
+__all__ = ["NAME", "Fields", "check_name", "read_type", "show"]
+
+T = TypeVar("T")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_MISSING = object()
+_KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping", list: "a list"}
+
+
+class Fields:
+    """A mapping of a graph file, read key by key.
+
+    Args:
+        value: what was found in the file.
+        where: its place, for messages, for example `nodes.vote`.
+        keys: the keys that may be there.
+    """
+
+    def __init__(self, value: object, where: str, keys: Sequence[str], what: str = "key") -> None:
+        if not isinstance(value, Mapping):
+            raise GraphError(f"expected a mapping with some of {', '.join(keys)}; got {show(value)}", where=where)
+        self.where, self._value = where, value
+        for key in value:
+            if key not in keys:
+                raise UnknownNameError(what, str(key), keys, where=where)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._value
+
+    def take(self, key: str, kind: type[T] | tuple[type[T], ...], default: Any = _MISSING) -> Any:
+        """The value of a key, which must be of this kind.
+
+        Raises:
+            GraphError: when the key is missing and has no default, or its value is of another kind.
+        """
+        if key not in self._value:
+            if default is _MISSING:
+                raise GraphError(f"{key!r} is missing", where=self.where)
+            return default
+        return of_kind(self._value[key], kind, f"{self.where}.{key}")
+
+    def raw(self, key: str, default: Any = None) -> Any:
+        """The value of a key as it was written."""
+        return self._value.get(key, default)
+
+    def place(self, key: str) -> str:
+        """Where a key is, for messages."""
+        return f"{self.where}.{key}"
+
+
+def of_kind(value: object, kind: type[Any] | tuple[type[Any], ...], where: str) -> Any:
+    """`value`, which must be of this kind; whole numbers count as numbers, true and false do not."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if isinstance(value, bool) and bool not in kinds:
+        fits = False
+    else:
+        fits = isinstance(value, kinds) or (float in kinds and isinstance(value, int))
+    if not fits:
+        wanted = " or ".join(_KINDS.get(each, each.__name__) for each in kinds)
+        raise GraphError(f"expected {wanted}; got {show(value)}", where=where)
+    return value
+
+
+def check_name(name: object, what: str, where: str) -> str:
+    """`name`, which must be usable in references and files."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise GraphError(
+            f"{name!r} cannot be the name of {what}",
+            where=where,
+            hint="a name begins with a letter or _ and goes on with letters, digits, _ and -",
+        )
+    return name
+
+
+def read_type(value: object, where: str) -> ColumnType:
+    """A column type as it was written."""
+    if not isinstance(value, (str, ColumnType)):
+        raise GraphError(f"expected a column type such as float32[10]; got {show(value)}", where=where)
+    return ColumnType.parse(value, where)
+
+
+def show(value: object) -> str:
+    """A value, short enough for a message."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

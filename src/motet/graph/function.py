@@ -1,0 +1,215 @@
+"""Functions that graphs name: by import path, with keywords."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from motet.errors import GraphError, known_names
+from motet.graph.fields import Fields, read_type, show
+from motet.types import ANY, ColumnType, Outputs, declared_outputs
+
+__all__ = ["Function", "as_functions", "chain_outputs", "read_functions", "write_functions"]
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function and its keywords.
+
+    Attributes:
+        path: where it can be imported, `package.module.name`; empty for one that cannot.
+        keywords: what it is called with behind the columns.
+        outputs: what it gives, where the graph says so.
+        target: the function itself, where the graph was made in Python.
+    """
+
+    path: str
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Outputs | None = None
+    target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any] | str | Function, keywords: Mapping[str, Any] | None = None, outputs: Any = None) -> Function:
+        """A function given in Python: a callable or its import path."""
+        if isinstance(function, Function):
+            return function
+        declared = read_outputs(outputs, "outputs") if outputs is not None else None
+        if isinstance(function, str):
+            return cls(function, dict(keywords or {}), declared)
+        if not callable(function):
+            raise GraphError(f"expected a function or its import path; got {show(function)}")
+        return cls(_import_path(function), dict(keywords or {}), declared, function)
+
+    @property
+    def name(self) -> str:
+        """A short name, for default names of nodes and for messages."""
+        if self.path:
+            return self.path.rpartition(".")[2]
+        return getattr(self.target, "__name__", type(self.target).__name__).strip("<>")
+
+    def __str__(self) -> str:
+        if self.path:
+            return self.path
+        code = getattr(self.target, "__code__", None)
+        return f"{self.name} ({code.co_filename}:{code.co_firstlineno})" if code else self.name
+
+    def resolve(self, where: str = "") -> Callable[..., Any]:
+        """The function itself, imported when needed.
+
+        Raises:
+            GraphError: when nothing is found under the path; names what is near.
+        """
+        return self.target if self.target is not None else import_name(self.path, where)
+
+    def infer(self, inputs: Sequence[ColumnType], where: str) -> Outputs:
+        """What it gives for columns of these types; `any` where neither it nor the graph says.
+
+        Raises:
+            GraphError: when the function refuses the types.
+        """
+        if self.outputs is not None:
+            return self.outputs
+        function = self.resolve(where)
+        try:
+            declared = declared_outputs(function, tuple(inputs), self.keywords)
+        except GraphError as error:
+            raise error.located(where) from None
+        except (TypeError, ValueError) as error:
+            given = ", ".join(str(kind) for kind in inputs)
+            raise GraphError(
+                f"{self} does not take ({given})" + (f" with {dict(self.keywords)}" if self.keywords else "") + f": {error}",
+                where=where,
+            ) from error
+        return ANY if declared is None else declared
+
+
+def import_name(path: str, where: str = "") -> Any:
+    """The object at `package.module.name`."""
+    parts = path.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise GraphError(f"{path!r} is no import path", where=where, hint="write package.module.function")
+    for length in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:length])
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+                continue
+            raise GraphError(f"importing {module_name!r} failed: {error}", where=where) from error
+        except Exception as error:  # noqa: BLE001 (a user's module may raise anything when imported)
+            raise GraphError(f"importing {module_name!r} failed: {type(error).__name__}: {error}", where=where) from error
+        return _attribute(found, parts[length:], path, module_name, where)
+    raise GraphError(
+        f"no module {parts[0]!r} for {path!r}",
+        where=where,
+        hint=f"the module must be importable: install it, or put its folder on PYTHONPATH (python sees {len(sys.path)} folders)",
+    )
+
+
+def _attribute(found: Any, names: Sequence[str], path: str, module: str, where: str) -> Any:
+    for name in names:
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            public = [each for each in dir(found) if not each.startswith("_")]
+            raise GraphError(f"{module!r} has no {name!r} (for {path!r}); {known_names(name, public)}", where=where) from None
+    return found
+
+
+def _import_path(function: Callable[..., Any]) -> str:
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not module or module == "__main__" or "<" in name:
+        return ""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{module}.{name}" if found is function else ""
+
+
+def read_outputs(value: object, where: str) -> Outputs:
+    """What a function gives, as a graph says it: one type, or types by name."""
+    if isinstance(value, Mapping):
+        return {str(name): read_type(kind, f"{where}.{name}") for name, kind in value.items()}
+    return read_type(value, where)
+
+
+def write_outputs(outputs: Outputs) -> Any:
+    """The inverse of `read_outputs`."""
+    if isinstance(outputs, ColumnType):
+        return str(outputs)
+    return {name: str(kind) for name, kind in outputs.items()}
+
+
+def as_functions(value: Any) -> tuple[Function, ...]:
+    """One function or several in a row, as given in Python."""
+    if value is None:
+        return ()
+    if isinstance(value, (list, tuple)):
+        return tuple(Function.of(each) for each in value)
+    return (Function.of(value),)
+
+
+def read_functions(value: object, where: str) -> tuple[Function, ...]:
+    """One function or several in a row, as a graph file says: a path, `{map: path, with: {...}}`, or a list of these."""
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        return tuple(_read_function(each, f"{where}[{position}]") for position, each in enumerate(value))
+    return (_read_function(value, where),)
+
+
+def _read_function(value: object, where: str) -> Function:
+    if isinstance(value, str):
+        return Function(value)
+    fields = Fields(value, where, ("map", "with", "outputs"))
+    outputs = fields.raw("outputs")
+    return Function(
+        fields.take("map", str),
+        fields.take("with", dict, {}),
+        None if outputs is None else read_outputs(outputs, fields.place("outputs")),
+    )
+
+
+def write_functions(functions: Sequence[Function], where: str) -> Any:
+    """The inverse of `read_functions`.
+
+    Raises:
+        GraphError: when a function cannot be imported by name.
+    """
+    written = [_write_function(function, where) for function in functions]
+    return written[0] if len(written) == 1 else written
+
+
+def _write_function(function: Function, where: str) -> Any:
+    path = importable_path(function, where)
+    if not function.keywords and function.outputs is None:
+        return path
+    written: dict[str, Any] = {"map": path}
+    if function.keywords:
+        written["with"] = dict(function.keywords)
+    if function.outputs is not None:
+        written["outputs"] = write_outputs(function.outputs)
+    return written
+
+
+def importable_path(function: Function, where: str) -> str:
+    """The path of a function that a file can name."""
+    if function.path:
+        return function.path
+    raise GraphError(
+        f"the function {function} cannot be imported by name, so a file cannot name it",
+        where=where,
+        hint="define it at the top level of a module (not in __main__, a notebook, or inside another function)",
+    )
+
+
+def chain_outputs(functions: Sequence[Function], inputs: Sequence[ColumnType], where: str) -> Outputs | None:
+    """What functions in a row give: each takes what the one before it gave. None for no functions."""
+    outputs: Outputs | None = None
+    for function in functions:
+        outputs = function.infer(inputs, where)
+        inputs = (outputs,) if isinstance(outputs, ColumnType) else tuple(outputs.values())
+    return outputs

@@ -1,0 +1,108 @@
+"""The graph: nodes wired by the names of columns, with declared inputs and outputs. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from motet.errors import GraphError
+from motet.graph.build import Collected, collect
+from motet.graph.fields import NAME, check_name
+from motet.graph.model import Model
+from motet.graph.node import Node
+from motet.types import ColumnType
+
+__all__ = ["NO_DEFAULT", "Graph", "Input"]
+
+NO_DEFAULT: Any = type("_NoDefault", (), {"__repr__": lambda self: "NO_DEFAULT"})()
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a graph.
+
+    Attributes:
+        type: the column's type.
+        default: what stands in for a null, or for a column that is not there; None lets nulls through (strings and
+            bytes as None, floats as NaN); without a default a null fails its row.
+    """
+
+    type: ColumnType
+    default: Any = NO_DEFAULT
+
+    @property
+    def has_default(self) -> bool:
+        """Whether the column may be missing or null."""
+        return self.default is not NO_DEFAULT
+
+
+class Graph:
+    """Nodes wired by the names of columns.
+
+    Args:
+        name: its name, for messages, files and addresses.
+        outputs: output names and the columns they show: what the builder functions (`motet.map`, `motet.ensemble`, ...)
+            returned, one of its columns (`top.index`), or, with `nodes`, the name of a column.
+        inputs, models, graphs, nodes: the parts by name, as a graph file has them; leave them out to have them found
+            from the outputs.
+        folder: what relative model URIs are relative to; the working directory when empty.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        outputs: Mapping[str, Any],
+        *,
+        inputs: Mapping[str, Input] | None = None,
+        models: Mapping[str, Model] | None = None,
+        graphs: Mapping[str, Graph] | None = None,
+        nodes: Mapping[str, Node] | None = None,
+        folder: str = "",
+    ) -> None:
+        self.name = check_name(name, "a graph", f"graph {name!r}")
+        if not isinstance(outputs, Mapping) or not outputs:
+            raise GraphError(
+                f"outputs must map names to columns, at least one; got {outputs!r}",
+                where=f"graph {name!r}",
+                hint='write outputs={"label": top.index}',
+            )
+        if nodes is None:
+            parts = collect(outputs, f"graph {name!r}")
+        else:
+            parts = Collected(dict(inputs or {}), dict(models or {}), dict(graphs or {}), dict(nodes), dict(outputs))
+        self.inputs: Mapping[str, Input] = parts.inputs
+        self.models: Mapping[str, Model] = parts.models
+        self.graphs: Mapping[str, Graph] = parts.graphs
+        self.nodes: Mapping[str, Node] = parts.nodes
+        self.outputs: Mapping[str, str] = parts.outputs
+        self.folder = folder
+        self._check_names()
+
+    def _check_names(self) -> None:
+        where = f"graph {self.name!r}"
+        for what, names in (("an input", self.inputs), ("a node", self.nodes), ("a model", self.models), ("a graph", self.graphs)):
+            for name in names:
+                check_name(name, what, where)
+        for name in self.outputs:
+            if not NAME.fullmatch(name):
+                check_name(name, "an output", where)
+        for name in self.nodes:
+            if name in self.inputs:
+                raise GraphError(f"{name!r} is both an input and a node", where=where, hint="rename one of them")
+        for name in self.models:
+            if name in self.graphs:
+                raise GraphError(f"{name!r} is both a model and a graph", where=where, hint="rename one of them")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Graph):
+            return NotImplemented
+        return self._parts() == other._parts()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _parts(self) -> tuple[Any, ...]:
+        return (self.name, dict(self.inputs), dict(self.models), dict(self.graphs), dict(self.nodes), dict(self.outputs))
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name!r}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}; {len(self.nodes)} nodes, {len(self.models)} models>"

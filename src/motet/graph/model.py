@@ -1,0 +1,238 @@
+"""What a graph says of a model: where it is, and how it is to be called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from motet.errors import GraphError
+from motet.graph.fields import Fields, read_type
+from motet.graph.function import Function, as_functions, read_functions, write_functions
+from motet.types import ColumnType
+
+__all__ = ["Batching", "Model", "Resources", "read_model", "write_model"]
+
+PLACEMENTS = ("inline", "thread")
+_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How rows are put together for one call.
+
+    Attributes:
+        max_rows: the most rows a call may have; None lets the runtime find the best number.
+        max_wait_ms: how long a live server may hold rows back to fill a call; has no meaning in bulk.
+        pad: what rows that differ in shape are padded with to be called together; None calls rows of equal shape together.
+    """
+
+    max_rows: int | None = None
+    max_wait_ms: float = 0.0
+    pad: float | None = None
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one replica needs.
+
+    Attributes:
+        cpu: cores; a model's calls may use that many threads.
+        memory_bytes: memory; 0 says nothing.
+        accelerator: accelerators, or a part of one.
+    """
+
+    cpu: float = 1.0
+    memory_bytes: int = 0
+    accelerator: float = 0.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model: something loaded once and called on batches.
+
+    Args:
+        uri: where it is: a path (relative ones are relative to the graph's file), `SCHEME:path`, an fsspec URL, or
+            `python:package.module:Name`.
+        name: its name in the graph; the file's name without its suffix when not given.
+        inputs, outputs: declared column types by name, in order; needed where the model has no signature of its own.
+        before, after: a function, or several in a row, around it: columns to columns, as map nodes.
+        batch: how rows are put together for a call.
+        replicas: how many copies are loaded; calls go to the one with the least to do.
+        placement: `inline` (in the thread that asks) or `thread`; None lets the runtime choose.
+        resources: what one replica needs.
+        labels: what the places of its answer stand for, in order; needed by the combiner `union`.
+        options: keywords for the handler, or for a Python class or function.
+        unpickle: allow a file that runs code when loaded to come from a remote URI.
+        version: what to call this version in failures and explanations; the file's digest when not given.
+        device: `cpu`, `cuda` or `cuda:N`.
+    """
+
+    uri: str
+    name: str = ""
+    inputs: Mapping[str, ColumnType] = field(default_factory=dict)
+    outputs: Mapping[str, ColumnType] = field(default_factory=dict)
+    before: tuple[Function, ...] = ()
+    after: tuple[Function, ...] = ()
+    batch: Batching = Batching()
+    replicas: int = 1
+    placement: str | None = None
+    resources: Resources = Resources()
+    labels: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    unpickle: bool = False
+    version: str = ""
+    device: str = "cpu"
+
+    def __init__(
+        self,
+        uri: str,
+        name: str = "",
+        *,
+        inputs: Mapping[str, str | ColumnType] | None = None,
+        outputs: Mapping[str, str | ColumnType] | None = None,
+        before: Callable[..., Any] | str | Sequence[Any] | None = None,
+        after: Callable[..., Any] | str | Sequence[Any] | None = None,
+        batch: Batching | None = None,
+        replicas: int = 1,
+        placement: str | None = None,
+        resources: Resources | None = None,
+        labels: Sequence[str] = (),
+        options: Mapping[str, Any] | None = None,
+        unpickle: bool = False,
+        version: str = "",
+        device: str = "cpu",
+    ) -> None:
+        where = f"model {name or uri!r}"
+        if not isinstance(uri, str) or not uri:
+            raise GraphError(f"a model needs a URI; got {uri!r}", where=where)
+        if replicas < 1:
+            raise GraphError(f"replicas must be at least 1; got {replicas}", where=where)
+        if placement is not None and placement not in PLACEMENTS:
+            raise GraphError(f"unknown placement {placement!r}; known: {', '.join(PLACEMENTS)}", where=where)
+        values: dict[str, Any] = {
+            "uri": uri, "name": name, "inputs": _types(inputs, f"{where}: inputs"), "outputs": _types(outputs, f"{where}: outputs"),
+            "before": as_functions(before), "after": as_functions(after), "batch": batch or Batching(), "replicas": replicas,
+            "placement": placement, "resources": resources or Resources(), "labels": tuple(labels), "options": dict(options or {}),
+            "unpickle": unpickle, "version": version, "device": device,
+        }  # fmt: skip
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def stem(self) -> str:
+        """The default name: the file's name, or the last part of an import path."""
+        last = PurePosixPath(self.uri.rpartition(":")[2]).name
+        stem = last.split(".")[0] if "/" in self.uri or "." in last else last
+        return re.sub(r"[^A-Za-z0-9_-]", "_", stem) or "model"
+
+    def named(self, name: str) -> Model:
+        """The same model under this name."""
+        return replace(self, name=name)
+
+
+def _types(types: Mapping[str, str | ColumnType] | None, where: str) -> dict[str, ColumnType]:
+    return {name: read_type(kind, f"{where}.{name}") for name, kind in (types or {}).items()}
+
+
+_KEYS = (
+    "uri", "inputs", "outputs", "before", "after", "batch", "replicas", "placement", "resources", "labels", "with",
+    "unpickle", "version", "device",
+)  # fmt: skip
+
+
+def read_model(name: str, value: object, where: str) -> Model:
+    """A model as a graph file says it: `{uri: ..., batch: {...}, ...}`, or the URI alone."""
+    if isinstance(value, str):
+        return Model(value, name)
+    fields = Fields(value, where, _KEYS)
+    unpickle = fields.take("unpickle", str, "refuse")
+    if unpickle not in ("allow", "refuse"):
+        raise GraphError(f"expected allow or refuse; got {unpickle!r}", where=fields.place("unpickle"))
+    return Model(
+        fields.take("uri", str),
+        name,
+        inputs=fields.take("inputs", dict, {}),
+        outputs=fields.take("outputs", dict, {}),
+        before=read_functions(fields.raw("before"), fields.place("before")),
+        after=read_functions(fields.raw("after"), fields.place("after")),
+        batch=_read_batching(fields.take("batch", dict, {}), fields.place("batch")),
+        replicas=fields.take("replicas", int, 1),
+        placement=fields.take("placement", str, None),
+        resources=_read_resources(fields.take("resources", dict, {}), fields.place("resources")),
+        labels=[str(label) for label in fields.take("labels", list, [])],
+        options=fields.take("with", dict, {}),
+        unpickle=unpickle == "allow",
+        version=str(fields.take("version", (str, int, float), "")),
+        device=fields.take("device", str, "cpu"),
+    )
+
+
+def _read_batching(value: dict[str, Any], where: str) -> Batching:
+    fields = Fields(value, where, ("max_rows", "max_wait_ms", "pad"))
+    max_rows = fields.take("max_rows", int, None)
+    if max_rows is not None and max_rows < 1:
+        raise GraphError(f"max_rows must be at least 1; got {max_rows}", where=where)
+    wait = float(fields.take("max_wait_ms", float, 0.0))
+    if wait < 0:
+        raise GraphError(f"max_wait_ms must not be negative; got {wait}", where=where)
+    return Batching(max_rows, wait, fields.take("pad", float, None))
+
+
+def _read_resources(value: dict[str, Any], where: str) -> Resources:
+    fields = Fields(value, where, ("cpu", "memory", "accelerator"))
+    cpu = float(fields.take("cpu", float, 1.0))
+    if cpu <= 0:
+        raise GraphError(f"cpu must be more than 0; got {cpu}", where=where)
+    return Resources(cpu, read_bytes(fields.raw("memory", 0), fields.place("memory")), float(fields.take("accelerator", float, 0.0)))
+
+
+def read_bytes(value: object, where: str) -> int:
+    """A number of bytes: a whole number, or a number and a unit (`512MiB`, `2GB`)."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", value) if isinstance(value, str) else None
+    if match is None or match[2] not in _UNITS:
+        raise GraphError(f"{value!r} is no amount of memory", where=where, hint=f"write a number and a unit: {', '.join(_UNITS)}")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def write_bytes(value: int) -> str | int:
+    """The inverse of `read_bytes`, with the largest unit that fits."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if value and value % _UNITS[unit] == 0:
+            return f"{value // _UNITS[unit]}{unit}"
+    return value
+
+
+def write_model(model: Model) -> dict[str, Any]:
+    """The inverse of `read_model`; what has its default is left out."""
+    where = f"model {model.name!r}"
+    written: dict[str, Any] = {"uri": model.uri}
+    for key in ("inputs", "outputs"):
+        if types := getattr(model, key):
+            written[key] = {name: str(kind) for name, kind in types.items()}
+    for key in ("before", "after"):
+        if functions := getattr(model, key):
+            written[key] = write_functions(functions, where)
+    if batch := _differences(model.batch, Batching()):
+        written["batch"] = batch
+    if resources := _differences(model.resources, Resources()):
+        if "memory_bytes" in resources:
+            resources["memory"] = write_bytes(resources.pop("memory_bytes"))
+        written["resources"] = resources
+    plain = {"replicas": 1, "placement": None, "version": "", "device": "cpu"}
+    written |= {key: getattr(model, key) for key, default in plain.items() if getattr(model, key) != default}
+    if model.labels:
+        written["labels"] = list(model.labels)
+    if model.options:
+        written["with"] = dict(model.options)
+    if model.unpickle:
+        written["unpickle"] = "allow"
+    return written
+
+
+def _differences(value: Any, default: Any) -> dict[str, Any]:
+    return {key: getattr(value, key) for key in value.__dataclass_fields__ if getattr(value, key) != getattr(default, key)}

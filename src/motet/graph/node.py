@@ -1,0 +1,319 @@
+"""What every kind of node has: a name, inputs, the types it gives, and how it plays a batch.
+
+The kinds themselves are in `motet.nodes`, one a file; each registers itself here under the key that graph files use.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from motet.batch import Column, Indices
+from motet.errors import GraphError, UnknownNameError
+from motet.graph.fields import Fields, check_name, show
+from motet.graph.function import Function
+from motet.types import ColumnType
+
+__all__ = [
+    "KINDS", "Answer", "Fault", "Inputs", "Member", "Node", "NodeOutputs", "Player", "Scope", "kind",
+    "read_inputs", "read_members", "write_inputs", "write_members",
+]  # fmt: skip
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The columns that a node takes, by position or by the names of what it calls.
+
+    Attributes:
+        columns: references: the name of an input, `node`, or `node.output`.
+        names: the name of each column inside; empty for inputs by position.
+    """
+
+    columns: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def pick(self, columns: Mapping[str, Any]) -> Sequence[Any] | dict[str, Any]:
+        """What these references stand for, in order, or by name."""
+        if self.names:
+            return {name: columns[column] for name, column in zip(self.names, self.columns, strict=True)}
+        return [columns[column] for column in self.columns]
+
+    def values(self, columns: Mapping[str, Any]) -> list[Any]:
+        """What these references stand for, in order."""
+        return [columns[column] for column in self.columns]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the models or graphs of a node.
+
+    Attributes:
+        name: its name inside the node.
+        uses: the name of the model or graph.
+        inputs: what it takes; None takes what the node takes.
+        output: the one of its outputs that counts, where it has several.
+    """
+
+    name: str
+    uses: str
+    inputs: Inputs | None = None
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class NodeOutputs:
+    """What a node gives.
+
+    Attributes:
+        columns: types by full column name, the main ones.
+        extra: further columns, which the node's own name never stands for: `node.member` and the members' answers.
+        open: whether there may be more, because a function does not say what it gives.
+    """
+
+    columns: Mapping[str, ColumnType]
+    extra: Mapping[str, ColumnType] = field(default_factory=dict)
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why one row could not be answered.
+
+    Attributes:
+        position: the row's place in what was played, from 0.
+        error: the class of the exception.
+        message: what it said.
+        model: the model or function it happened in.
+        version: the version of that model.
+        node: the node inside a member graph it happened in, empty otherwise.
+    """
+
+    position: int
+    error: str
+    message: str
+    model: str = ""
+    version: str = ""
+    node: str = ""
+
+    def at(self, position: int) -> Fault:
+        """The same for the row at another place."""
+        return Fault(position, self.error, self.message, self.model, self.version, self.node)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What playing some rows gave.
+
+    Attributes:
+        columns: the answers of the rows that did not fail, in order.
+        faults: why the others failed.
+        kept: the places of the rows that did not fail; None for all.
+    """
+
+    columns: dict[str, Column]
+    faults: tuple[Fault, ...] = ()
+    kept: Indices | None = None
+
+
+class Player(Protocol):
+    """What a node that plays may ask of the runtime."""
+
+    async def call(self, name: str, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
+        """Play rows through a model or graph; columns by position or by its input names."""
+        ...
+
+    async def apply(self, function: Function, columns: Sequence[Column], rows: int, *, each: bool = False) -> Answer:
+        """Play rows through a function; a single array it returns is the column `""`."""
+        ...
+
+    async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
+        """Await several calls, at the same time where that pays."""
+        ...
+
+    def isolate(self, run: Callable[[int, int], T], rows: int, name: str) -> tuple[list[tuple[int, int, T]], list[Fault]]:
+        """Run a function of the rows from one place to another; where it raises, halve until the rows at fault stand alone.
+
+        Returns:
+            What it gave for each stretch of rows, in order, as (first, end, result), and why the others failed.
+        """
+        ...
+
+    def labels(self, name: str) -> tuple[str, ...]:
+        """The labels of a model's answers."""
+        ...
+
+
+class Scope(Protocol):
+    """What a node that is checked may ask about models, graphs and columns."""
+
+    where: str
+
+    def call(self, uses: str, inputs: Inputs, types: Mapping[str, ColumnType], where: str) -> Mapping[str, ColumnType]:
+        """The outputs of a model or graph given these columns.
+
+        Raises:
+            GraphError: when they do not fit.
+        """
+        ...
+
+    def labels(self, uses: str) -> tuple[str, ...]:
+        """The declared labels of a model; empty for none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Node(ABC):
+    """A function from some columns of a batch to new columns of the same rows."""
+
+    name: str
+    inputs: Inputs
+
+    kind: ClassVar[str]
+    """The key that says the kind in a graph file."""
+    keys: ClassVar[tuple[str, ...]]
+    """The other keys that a graph file may give, besides `inputs`."""
+
+    @property
+    def where(self) -> str:
+        """The node, for messages."""
+        return f"node {self.name!r}"
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The models and graphs it calls."""
+        return ()
+
+    def references(self) -> tuple[str, ...]:
+        """Every column it needs, as written, in order and once."""
+        needed = [*self.inputs.columns]
+        for member in self.members:
+            needed += member.inputs.columns if member.inputs else ()
+        return tuple(dict.fromkeys([*needed, *self.more_references()]))
+
+    def more_references(self) -> Iterable[str]:
+        """Columns it needs besides its inputs and its members' inputs."""
+        return ()
+
+    @abstractmethod
+    def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
+        """What it gives for columns of these types, by reference.
+
+        Raises:
+            GraphError: when they do not fit.
+        """
+
+    @abstractmethod
+    async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
+        """Play rows: columns by reference in, columns by full name out."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Node:
+        """Make the node that a graph file describes; `value` is what the kind's key says."""
+
+    @abstractmethod
+    def write(self) -> dict[str, Any]:
+        """The inverse of `read`: the kind's key and the others, without `inputs`."""
+
+
+KINDS: dict[str, type[Node]] = {}
+"""The kinds of nodes by the key that graph files use."""
+
+
+def kind(cls: type[Node]) -> type[Node]:
+    """Register a kind of node."""
+    KINDS[cls.kind] = cls
+    return cls
+
+
+def read_inputs(value: object, where: str) -> Inputs:
+    """Inputs as a graph file says them: a list by position, or a mapping by name."""
+    if isinstance(value, Mapping):
+        columns = {str(name): _reference(column, f"{where}.{name}") for name, column in value.items()}
+        return Inputs(tuple(columns.values()), tuple(columns))
+    if isinstance(value, str):
+        raise GraphError(f"expected a list of columns; got {value!r}", where=where, hint=f"write [{value}]")
+    if not isinstance(value, Sequence):
+        raise GraphError(f"expected a list of columns, or a mapping by name; got {show(value)}", where=where)
+    return Inputs(tuple(_reference(column, f"{where}[{position}]") for position, column in enumerate(value)))
+
+
+def _reference(value: object, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise GraphError(f"expected the name of a column; got {show(value)}", where=where)
+    return value
+
+
+def write_inputs(inputs: Inputs) -> Any:
+    """The inverse of `read_inputs`."""
+    return dict(zip(inputs.names, inputs.columns, strict=True)) if inputs.names else list(inputs.columns)
+
+
+def read_members(value: object, where: str, *, names: bool = True) -> tuple[Member, ...]:
+    """Members as a graph file says them: a list of names, or a mapping of names to `NAME` or `{uses: NAME, ...}`.
+
+    Args:
+        value: what was found.
+        where: its place, for messages.
+        names: whether members' names are used in column names, so that they must be plain.
+    """
+    if isinstance(value, Mapping):
+        pairs = [(str(name), each, f"{where}.{name}") for name, each in value.items()]
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        pairs = [(_member_name(each), each, f"{where}[{position}]") for position, each in enumerate(value)]
+    else:
+        raise GraphError(f"expected a list or a mapping of models and graphs; got {show(value)}", where=where)
+    if not pairs:
+        raise GraphError("there are no members", where=where, hint="name at least one model or graph")
+    members = tuple(_read_member(name, each, place) for name, each, place in pairs)
+    for position, member in enumerate(members):
+        if names:
+            check_name(member.name, "a member", where)
+        if member.name in [other.name for other in members[:position]]:
+            raise GraphError(
+                f"two members are named {member.name!r}", where=where, hint="write a mapping with a name for each: {a: NAME, b: NAME}"
+            )
+    return members
+
+
+def _member_name(value: object) -> str:
+    return str(value.get("uses", "")) if isinstance(value, Mapping) else str(value)
+
+
+def _read_member(name: str, value: object, where: str) -> Member:
+    if isinstance(value, str):
+        return Member(name, value)
+    fields = Fields(value, where, ("uses", "inputs", "output"))
+    inputs = read_inputs(fields.raw("inputs"), fields.place("inputs")) if "inputs" in fields else None
+    return Member(name, fields.take("uses", str), inputs, fields.take("output", str, None))
+
+
+def write_members(members: Sequence[Member]) -> Any:
+    """The inverse of `read_members`."""
+    if all(member == Member(member.name, member.name) for member in members):
+        return [member.uses for member in members]
+    return {member.name: _write_member(member) for member in members}
+
+
+def _write_member(member: Member) -> Any:
+    if member.inputs is None and member.output is None:
+        return member.uses
+    written: dict[str, Any] = {"uses": member.uses}
+    if member.inputs is not None:
+        written["inputs"] = write_inputs(member.inputs)
+    if member.output is not None:
+        written["output"] = member.output
+    return written
+
+
+def check_member(name: object, members: Sequence[Member], what: str, where: str) -> str:
+    """`name`, which must be one of the members."""
+    names = [member.name for member in members]
+    if name not in names:
+        raise UnknownNameError(what, str(name), names, where=where)
+    return str(name)

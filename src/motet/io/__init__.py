@@ -1,0 +1,27 @@
+"""Sources and sinks: where rows come from and where answers go.
+
+source.py   `open_source`, and the `Source` protocol          sink.py   `open_writer`, and the `Writer` protocol
+stream.py   batches of an exact size out of any pieces        sizes.py  bytes a row, to bound what a writer holds
+files.py    paths, patterns, folders, URLs, fingerprints      faults.py rows that could not be read
+arrow/      between stored columns and the columns of a graph
+parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py parts.py groups.py      one kind of source a file
+"""
+
+from motet.io.arrow import arrow_type, check_fits, from_column, is_image, to_column
+from motet.io.faults import ERROR_COLUMN, split_faults
+from motet.io.sink import Writer, open_writer
+from motet.io.source import Source, open_source
+
+__all__ = [
+    "ERROR_COLUMN",
+    "Source",
+    "Writer",
+    "arrow_type",
+    "check_fits",
+    "from_column",
+    "is_image",
+    "open_source",
+    "open_writer",
+    "split_faults",
+    "to_column",
+]

@@ -1,0 +1,15 @@
+"""Between Arrow and columns.
+
+layout.py   which Arrow types can hold which column types, told from the types alone
+read.py     `to_column`: the rows that fit, and why the others do not
+dense.py    ... rows of one shape, without a copy
+nested.py   ... rows measured one by one
+image.py    ... encoded images into pixels
+write.py    `from_column`, and the type that it gives
+"""
+
+from motet.io.arrow.layout import IMAGE_METADATA, check_fits, is_image
+from motet.io.arrow.read import natural_kind, to_column
+from motet.io.arrow.write import arrow_type, from_column
+
+__all__ = ["IMAGE_METADATA", "arrow_type", "check_fits", "from_column", "is_image", "natural_kind", "to_column"]

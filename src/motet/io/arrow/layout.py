@@ -1,0 +1,211 @@
+"""Which Arrow types can hold which column types, told from the types alone."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from motet.errors import TypeMismatchError
+from motet.types import ColumnType
+
+__all__ = [
+    "IMAGE_METADATA",
+    "check_fits",
+    "is_binary",
+    "is_image",
+    "is_list",
+    "is_string",
+    "is_tensor",
+    "is_view",
+    "number_name",
+    "plain_type",
+    "tensor_shape",
+    "widens",
+]
+
+IMAGE_METADATA = {b"motet.encoding": b"image"}
+"""What a field of encoded images (PNG, JPEG, ...) carries, so that they are decoded where a graph wants pixels."""
+
+_NUMBERS: dict[pa.DataType, str] = {
+    pa.bool_(): "bool",
+    pa.int8(): "int8",
+    pa.int16(): "int16",
+    pa.int32(): "int32",
+    pa.int64(): "int64",
+    pa.uint8(): "uint8",
+    pa.uint16(): "uint16",
+    pa.uint32(): "uint32",
+    pa.uint64(): "uint64",
+    pa.float16(): "float16",
+    pa.float32(): "float32",
+    pa.float64(): "float64",
+}
+_HINT = (
+    "a stored column fits dtype[shape] as numbers of that dtype or one that widens to it, a fixed-shape tensor, "
+    "a (nested) list of that many values, or binary of that many bytes in C order"
+)
+
+
+def check_fits(field_type: pa.DataType, kind: ColumnType, name: str, *, image: bool = False) -> None:
+    """Refuse a column that cannot hold `kind` in any row, from its type alone.
+
+    Args:
+        field_type: the stored type.
+        kind: the wanted type.
+        name: the column's name, for the message.
+        image: whether the column holds encoded images (see `is_image`).
+
+    Raises:
+        TypeMismatchError: naming the column and both types.
+    """
+    if image and kind.shape and not kind.is_object:
+        _check_image(kind, name)
+    elif not _fits(field_type, kind.dtype, kind.shape):
+        raise TypeMismatchError(
+            f"is stored as {field_type}, the graph wants {kind}", where=f"column {name!r}", hint=_HINT
+        )
+
+
+def _check_image(kind: ColumnType, name: str) -> None:
+    channels = kind.shape[2] if len(kind.shape) == 3 else None
+    if kind.dtype == "uint8" and len(kind.shape) in (2, 3) and channels in (None, 1, 3, 4):
+        return
+    raise TypeMismatchError(
+        f"holds encoded images, the graph wants {kind}",
+        where=f"column {name!r}",
+        hint="images decode to uint8[height,width] (grey) or uint8[height,width,3] (RGB); the graph reorders",
+    )
+
+
+def is_image(field: pa.Field) -> bool:
+    """Whether a field holds encoded images."""
+    metadata = field.metadata or {}
+    return all(metadata.get(key) == value for key, value in IMAGE_METADATA.items())
+
+
+def is_tensor(data_type: pa.DataType) -> bool:
+    """Whether a type is Arrow's fixed-shape tensor."""
+    return isinstance(data_type, pa.FixedShapeTensorType)
+
+
+def is_binary(data_type: pa.DataType) -> bool:
+    """Whether a type is one of Arrow's binary types."""
+    kinds = pa.types
+    return bool(
+        kinds.is_binary(data_type)
+        or kinds.is_large_binary(data_type)
+        or kinds.is_fixed_size_binary(data_type)
+        or kinds.is_binary_view(data_type)
+    )
+
+
+def is_string(data_type: pa.DataType) -> bool:
+    """Whether a type is one of Arrow's string types."""
+    kinds = pa.types
+    return bool(kinds.is_string(data_type) or kinds.is_large_string(data_type) or kinds.is_string_view(data_type))
+
+
+def is_list(data_type: pa.DataType) -> bool:
+    """Whether a type is one of Arrow's list types."""
+    kinds = pa.types
+    return bool(
+        kinds.is_list(data_type)
+        or kinds.is_large_list(data_type)
+        or kinds.is_fixed_size_list(data_type)
+        or kinds.is_list_view(data_type)
+        or kinds.is_large_list_view(data_type)
+    )
+
+
+def is_view(data_type: pa.DataType) -> bool:
+    """Whether a type's rows lie anywhere in their buffers, and not one after another."""
+    kinds = pa.types
+    return bool(
+        kinds.is_binary_view(data_type)
+        or kinds.is_string_view(data_type)
+        or kinds.is_list_view(data_type)
+        or kinds.is_large_list_view(data_type)
+    )
+
+
+def number_name(data_type: pa.DataType) -> str | None:
+    """The numpy name of a type of numbers, None for any other."""
+    return _NUMBERS.get(data_type)
+
+
+def plain_type(data_type: pa.DataType) -> pa.DataType:
+    """The type that values have once dictionaries are decoded and extensions, but for tensors, are taken off."""
+    if pa.types.is_dictionary(data_type):
+        return plain_type(data_type.value_type)
+    if isinstance(data_type, pa.BaseExtensionType) and not is_tensor(data_type):
+        return plain_type(data_type.storage_type)
+    return data_type
+
+
+def tensor_shape(data_type: Any) -> tuple[int, ...]:
+    """The shape that a tensor type shows: its stored axes in the order of its permutation."""
+    stored, order = data_type.shape, data_type.permutation
+    return tuple(stored[axis] for axis in order) if order is not None else tuple(stored)
+
+
+@cache
+def widens(stored: str, wanted: str) -> bool:
+    """Whether every number of one dtype is exactly one of another; 64-bit integers are not all float64."""
+    if stored in ("int64", "uint64") and wanted == "float64":
+        return False
+    return bool(np.can_cast(stored, wanted, "safe"))
+
+
+def _fits(data_type: pa.DataType, dtype: str, axes: tuple[int | None, ...]) -> bool:
+    data_type = plain_type(data_type)
+    if dtype == "any" or pa.types.is_null(data_type):
+        return True
+    if is_tensor(data_type):
+        return _scalar_fits(data_type.value_type, dtype) and _same(tensor_shape(data_type), axes)
+    if not axes:
+        return _scalar_fits(data_type, dtype)
+    if is_binary(data_type):
+        return dtype not in ("string", "bytes") and _size_fits(_bytes_of(data_type), axes, np.dtype(dtype).itemsize)
+    return is_list(data_type) and _list_fits(data_type, dtype, axes)
+
+
+def _list_fits(data_type: pa.DataType, dtype: str, axes: tuple[int | None, ...]) -> bool:
+    child, size = plain_type(data_type.value_type), _length_of(data_type)
+    if len(axes) > 1 and not is_list(child) and _scalar_fits(child, dtype):
+        return _size_fits(size, axes, 1)
+    return (size is None or axes[0] in (None, size)) and _fits(child, dtype, axes[1:])
+
+
+def _scalar_fits(data_type: pa.DataType, dtype: str) -> bool:
+    if dtype == "string":
+        return is_string(data_type)
+    if dtype == "bytes":
+        return is_binary(data_type)
+    stored = number_name(data_type)
+    return stored is not None and widens(stored, dtype)
+
+
+def _same(shape: tuple[int, ...], axes: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(axes) and all(want in (None, got) for got, want in zip(shape, axes, strict=True))
+
+
+def _size_fits(size: int | None, axes: tuple[int | None, ...], unit: int) -> bool:
+    """Whether `size` bytes or values, None where rows may differ, can be `axes`, of which one may vary."""
+    if axes.count(None) > 1:
+        return False
+    block = unit * math.prod(axis for axis in axes if axis is not None)
+    if size is None or not block:
+        return size in (None, 0)
+    return size % block == 0 if None in axes else size == block
+
+
+def _bytes_of(data_type: pa.DataType) -> int | None:
+    return int(data_type.byte_width) if pa.types.is_fixed_size_binary(data_type) else None
+
+
+def _length_of(data_type: pa.DataType) -> int | None:
+    return int(data_type.list_size) if pa.types.is_fixed_size_list(data_type) else None

@@ -1,0 +1,57 @@
+"""PyArrow datasets: partitioned folders, many formats, filters that were applied already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from motet.errors import InputError
+from motet.io.stream import Stream, drop_rows, fixed_row_bytes, rows_to_read
+
+__all__ = ["DatasetSource"]
+
+
+class DatasetSource(Stream):
+    """A `pyarrow.dataset.Dataset`, in the order of its fragments.
+
+    Rows that are skipped are read and dropped: a dataset cannot jump.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset, self.schema = dataset, dataset.schema
+        self.description = f"a dataset of {len(self._files())} files" if self._files() else "a dataset"
+
+    @property
+    def num_rows(self) -> None:
+        """Not known without reading."""
+        return None
+
+    def _files(self) -> list[str]:
+        return list(getattr(self._dataset, "files", ()))
+
+    def fingerprint(self) -> str:
+        """A digest of the names, sizes and times of its files.
+
+        Raises:
+            InputError: when the dataset is not made of files.
+        """
+        files, fs = self._files(), getattr(self._dataset, "filesystem", None)
+        if not files or fs is None:
+            raise InputError(
+                "is not made of files, so a run over it cannot be resumed",
+                where=self.description,
+                hint="write it to files first, or run without resuming",
+            )
+        infos = [(info.path, info.size, info.mtime_ns) for info in fs.get_file_info(files)]
+        return hashlib.sha256(repr((infos, str(self.schema))).encode()).hexdigest()
+
+    def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
+        """See `Stream.pieces`; reads two pieces ahead, of one file at a time and one after."""
+        size = rows_to_read(rows, fixed_row_bytes(self.schema, columns))
+        batches = self._dataset.to_batches(
+            columns=list(columns), batch_size=size, batch_readahead=2, fragment_readahead=1
+        )
+        yield from drop_rows((batch.select(list(columns)) for batch in batches), skip)

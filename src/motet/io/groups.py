@@ -1,0 +1,167 @@
+"""One row a key: the rows of a source that agree in some columns, gathered into list columns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from motet.errors import InputError, UnknownNameError
+from motet.io.faults import split_faults
+from motet.io.stream import Stream, drop_rows, join
+
+__all__ = ["GROUP_MEMORY_BYTES", "GroupedSource"]
+
+GROUP_MEMORY_BYTES = 1 << 30
+"""The most bytes that a source which is not sorted, or a single group, may hold."""
+
+_READ_ROWS = 8192
+
+
+class GroupedSource(Stream):
+    """Rows that agree in their keys become one row: the keys as they are, every other column a list, in order.
+
+    Keys come in ascending order. A source that is sorted by them is streamed, holding a group at a time; whether it
+    is, one pass over the keys tells. Any other must fit into `GROUP_MEMORY_BYTES`, and is sorted there.
+
+    Args:
+        source: what to group.
+        keys: names of columns, numbers or strings, without nulls.
+
+    Raises:
+        UnknownNameError: when a key is no column.
+        InputError: when the source is neither sorted nor small enough, or a row of it cannot be read.
+    """
+
+    def __init__(self, source: Stream, keys: Sequence[str]) -> None:
+        for key in keys:
+            if key not in source.schema.names:
+                raise UnknownNameError("column", key, source.schema.names, where=f"group_by of {source.description}")
+        self._source, self._keys = source, list(keys)
+        self.description = f"{source.description} grouped by {', '.join(keys)}"
+        self.schema = pa.schema([_grouped_field(field, field.name in keys) for field in source.schema])
+        self._sorted = source.reads_again and self._is_sorted()
+
+    @property
+    def num_rows(self) -> None:
+        """The number of keys is not known without reading."""
+        return None
+
+    def fingerprint(self) -> str:
+        """The source's own, and the keys."""
+        return hashlib.sha256(f"{self._source.fingerprint()}\0{self._keys}".encode()).hexdigest()
+
+    def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
+        """See `Stream.pieces`."""
+        names = [*self._keys, *(name for name in columns if name not in self._keys)]
+        ordered = self._read(names) if self._sorted else self._sort(names)
+        yield from drop_rows((self._gather(piece).select(list(columns)) for piece in self._whole(ordered)), skip)
+
+    def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in self._source.batches(_READ_ROWS, names):
+            batch, faults = split_faults(batch)
+            for row, reason in faults.items():
+                raise InputError(
+                    f"row {start + row} cannot be read, and its group is not known: {reason}", where=self.description
+                )
+            for key in self._keys:
+                if batch.column(key).null_count:
+                    raise InputError(
+                        f"key {key!r} is null in a row", where=self.description, hint="drop such rows first"
+                    )
+            start += len(batch)
+            yield batch
+
+    def _is_sorted(self) -> bool:
+        last: list[pa.RecordBatch] = []
+        for batch in self._read(self._keys):
+            if not _ascends(join([*last, batch]), self._keys):
+                return False
+            last = [batch.slice(len(batch) - 1)]
+        return True
+
+    def _sort(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        held: list[pa.RecordBatch] = []
+        size = 0
+        for batch in self._read(names):
+            held.append(batch)
+            size += batch.nbytes
+            if size > GROUP_MEMORY_BYTES:
+                raise InputError(
+                    f"is not known to be sorted by {', '.join(self._keys)}, "
+                    f"and is larger than {GROUP_MEMORY_BYTES >> 20} MiB",
+                    where=self.description,
+                    hint="sort it by the keys first, and give it as Parquet or Arrow files",
+                )
+        if held:
+            table = pa.Table.from_batches(held)
+            order = pc.sort_indices(table, [(key, "ascending") for key in self._keys])
+            yield from table.take(order).to_batches()
+
+    def _whole(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pieces that end where a group does; what is held between two is of one group."""
+        held: list[pa.RecordBatch] = []
+        for batch in batches:
+            if held and not self._continues(held[-1], batch):
+                yield join(held)
+                held = []
+            cut = int(_starts(batch, self._keys)[-1])
+            if cut:
+                yield join([*held, batch.slice(0, cut)])
+                held = []
+            held.append(batch.slice(cut))
+            if sum(part.nbytes for part in held) > GROUP_MEMORY_BYTES:
+                raise InputError(f"one group holds more than {GROUP_MEMORY_BYTES >> 20} MiB", where=self.description)
+        if held:
+            yield join(held)
+
+    def _continues(self, before: pa.RecordBatch, after: pa.RecordBatch) -> bool:
+        return len(_starts(join([before.slice(len(before) - 1), after.slice(0, 1)]), self._keys)) == 1
+
+    def _gather(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        starts = _starts(batch, self._keys)
+        offsets = pa.array(np.append(starts, len(batch)), pa.int32())
+        columns = []
+        for name in batch.schema.names:
+            column = batch.column(name)
+            grouped = column.take(pa.array(starts)) if name in self._keys else pa.ListArray.from_arrays(offsets, column)
+            columns.append(grouped)
+        return pa.RecordBatch.from_arrays(
+            columns, schema=pa.schema([self.schema.field(name) for name in batch.schema.names])
+        )
+
+
+def _grouped_field(field: pa.Field, is_key: bool) -> pa.Field:
+    return field.remove_metadata() if is_key else pa.field(field.name, pa.list_(field.type))
+
+
+def _column(batch: pa.RecordBatch, key: str, start: int, stop: int) -> pa.Array:
+    return batch.column(key).slice(start, stop - start)
+
+
+def _starts(batch: pa.RecordBatch, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Where a row begins whose keys differ from those of the row before it; the first row always does."""
+    rows = len(batch)
+    differs = np.ones(rows, bool)
+    differs[1:] = False
+    for key in keys:
+        changed = pc.not_equal(_column(batch, key, 1, rows), _column(batch, key, 0, rows - 1))
+        differs[1:] |= changed.to_numpy(zero_copy_only=False)
+    return np.flatnonzero(differs)
+
+
+def _ascends(batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
+    """Whether no row's keys are less than those of the row before it."""
+    rows = len(batch)
+    tied = np.ones(rows - 1, bool)
+    for key in keys:
+        before, after = _column(batch, key, 0, rows - 1), _column(batch, key, 1, rows)
+        if (tied & pc.less(after, before).to_numpy(zero_copy_only=False)).any():
+            return False
+        tied &= pc.equal(after, before).to_numpy(zero_copy_only=False)
+    return True

@@ -1,0 +1,71 @@
+"""Folders and lists of image files: one row a file, encoded as it is; `to_column` decodes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from motet.io.arrow import IMAGE_METADATA
+from motet.io.faults import ERROR_COLUMN, ERROR_FIELD
+from motet.io.files import File, fingerprint_files
+from motet.io.stream import Stream
+
+__all__ = ["IMAGE_SCHEMA", "IMAGE_SUFFIXES", "ImagesSource"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+IMAGE_SCHEMA = pa.schema([pa.field("image", pa.binary(), metadata=IMAGE_METADATA), pa.field("path", pa.string())])
+_PIECE_BYTES = 16 << 20
+
+
+class ImagesSource(Stream):
+    """Image files, with the columns `image` (the encoded bytes) and `path`.
+
+    A file that cannot be read is a row with a reason, and harms no other.
+    """
+
+    def __init__(self, files: Sequence[File], description: str) -> None:
+        self._files, self.description, self.schema = list(files), description, IMAGE_SCHEMA
+
+    @property
+    def num_rows(self) -> int:
+        """One a file."""
+        return len(self._files)
+
+    def fingerprint(self) -> str:
+        """See `fingerprint_files`."""
+        return fingerprint_files(self._files)
+
+    def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
+        """See `Stream.pieces`; holds `rows` files, or fewer where they are large."""
+        held: list[File] = []
+        data: list[bytes | None] = []
+        reasons: list[str | None] = []
+        size = 0
+        for file in self._files[skip:]:
+            content, reason = _read(file) if "image" in columns else (None, None)
+            held.append(file)
+            data.append(content)
+            reasons.append(reason)
+            size += len(content or b"")
+            if len(held) == rows or size >= _PIECE_BYTES:
+                yield _piece(held, data, reasons, columns)
+                held, data, reasons, size = [], [], [], 0
+        if held:
+            yield _piece(held, data, reasons, columns)
+
+
+def _read(file: File) -> tuple[bytes | None, str | None]:
+    try:
+        return file.read(), None
+    except OSError as error:
+        return None, f"{file} cannot be read: {error}"
+
+
+def _piece(
+    files: list[File], data: list[bytes | None], reasons: list[str | None], columns: Sequence[str]
+) -> pa.RecordBatch:
+    arrays = {"image": pa.array(data, pa.binary()), "path": pa.array([str(file) for file in files], pa.string())}
+    fields = [*(IMAGE_SCHEMA.field(name) for name in columns), ERROR_FIELD]
+    arrays[ERROR_COLUMN] = pa.array(reasons, pa.string())
+    return pa.RecordBatch.from_arrays([arrays[field.name] for field in fields], schema=pa.schema(fields))

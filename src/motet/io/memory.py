@@ -1,0 +1,148 @@
+"""What is in memory already: tables, dicts of arrays, batches, and iterables of any of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from motet.batch import Batch, as_column
+from motet.errors import InputError
+from motet.io.arrow import from_column
+from motet.io.stream import Stream, drop_rows, rechunk
+
+__all__ = ["IterableSource", "TableSource", "as_record_batch"]
+
+_HASH_ROWS = 65_536
+
+
+class TableSource(Stream):
+    """A table. Its fingerprint is a digest of its content."""
+
+    def __init__(self, table: pa.Table, description: str = "a table") -> None:
+        self._table, self.schema, self.description = table, table.schema, description
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the table."""
+        return int(self._table.num_rows)
+
+    def fingerprint(self) -> str:
+        """A digest of the content, however the table is chunked."""
+        digest = hashlib.sha256()
+        with pa.ipc.new_stream(pa.PythonFile(_Hashing(digest.update), mode="w"), self.schema) as out:
+            for batch in rechunk(self._table.to_batches(), _HASH_ROWS):
+                out.write_batch(batch)
+        return digest.hexdigest()
+
+    def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
+        """See `Stream.pieces`."""
+        yield from self._table.select(list(columns)).slice(skip).to_batches()
+
+
+class IterableSource(Stream):
+    """An iterable of record batches, tables, dicts of arrays or `Batch`es, all of the same columns.
+
+    The first is taken when the source is made, to learn the schema. An iterator can be read once; a list, or any
+    object whose `iter` starts anew, as often as one likes.
+    """
+
+    def __init__(self, items: Iterable[Any], description: str = "an iterable") -> None:
+        self.description = description
+        self._items = items
+        self._iterator: Iterator[Any] | None = iter(items)
+        self.reads_again = self._iterator is not items
+        self._first = next(self._iterator, None)
+        if self._first is None:
+            raise InputError("holds nothing, not even columns", where=description, hint="give at least one batch")
+        self.schema = as_record_batch(self._first, description).schema
+
+    @property
+    def num_rows(self) -> None:
+        """Not known."""
+        return None
+
+    def fingerprint(self) -> str:
+        """Raises InputError: what an iterable gives next time, nobody knows."""
+        raise InputError(
+            "has no identity, so a run over it cannot be resumed",
+            where=self.description,
+            hint="write it to a file first, or run without resuming",
+        )
+
+    def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
+        """See `Stream.pieces`.
+
+        Raises:
+            InputError: when an iterator is read again, or an item has other columns than the first.
+        """
+        yield from drop_rows((self._checked(item).select(list(columns)) for item in self._walk()), skip)
+
+    def _walk(self) -> Iterator[Any]:
+        if self.reads_again:
+            yield from self._items
+            return
+        iterator, self._iterator = self._iterator, None
+        if iterator is None:
+            raise InputError("was read already, and an iterator can be read once", where=self.description)
+        yield self._first
+        self._first = None
+        yield from iterator
+
+    def _checked(self, item: Any) -> pa.RecordBatch:
+        batch = as_record_batch(item, self.description)
+        if batch.schema.equals(self.schema):
+            return batch
+        raise InputError(
+            f"gives columns {_named(batch.schema)} after {_named(self.schema)}",
+            where=self.description,
+            hint="every batch must have the same columns and types",
+        )
+
+
+def as_record_batch(item: Any, where: str = "") -> pa.RecordBatch:
+    """A record batch of a table, a dict of arrays or a `Batch`.
+
+    Raises:
+        InputError: when it is none of these, or its columns differ in length.
+    """
+    if isinstance(item, pa.RecordBatch):
+        return item
+    if isinstance(item, pa.Table):
+        whole = item.combine_chunks().to_batches()
+        return whole[0] if whole else pa.RecordBatch.from_pylist([], schema=item.schema)
+    if isinstance(item, Mapping):
+        item = Batch({name: as_column(values) for name, values in item.items()})
+    if isinstance(item, Batch):
+        arrays = [from_column(column, name=name) for name, column in item.columns.items()]
+        return pa.RecordBatch.from_arrays(arrays, names=list(item.columns))
+    raise InputError(
+        f"gives {type(item).__name__}, which holds no rows",
+        where=where,
+        hint="give record batches, tables, dicts of arrays, or motet batches",
+    )
+
+
+def _named(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+
+
+class _Hashing:
+    """A file that keeps nothing but a digest."""
+
+    closed = False
+
+    def __init__(self, update: Callable[[bytes], None]) -> None:
+        self._update = update
+
+    def write(self, data: bytes) -> int:
+        self._update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held."""
+
+    def close(self) -> None:
+        """Nothing is held."""

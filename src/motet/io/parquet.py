@@ -1,0 +1,107 @@
+"""Parquet: read by runs of row groups, written in row groups of an exact size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from motet.errors import InputError
+from motet.io.files import File, fingerprint_files
+from motet.io.stream import Stream, drop_rows, rows_to_read
+
+__all__ = ["ParquetSource", "parquet_writer"]
+
+_RUN_BYTES = 32 << 20
+
+
+class ParquetSource(Stream):
+    """One Parquet file.
+
+    Row groups are read in runs of some 32 MiB, so that little is held and small groups cost little; `skip` and
+    `batches_at` leave whole groups unread.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self.description = str(file)
+        with _open(file) as parquet:
+            self.schema = parquet.schema_arrow
+            metadata = parquet.metadata
+            groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        self._ends = np.cumsum([0, *(group.num_rows for group in groups)], dtype=np.int64)
+        self._bytes = [int(group.total_byte_size) for group in groups]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows, as the footer says."""
+        return int(self._ends[-1])
+
+    def fingerprint(self) -> str:
+        """See `fingerprint_files`."""
+        return fingerprint_files([self._file])
+
+    def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
+        """See `Stream.pieces`; opens the file when the first is asked for."""
+        first = int(np.searchsorted(self._ends, skip, side="right")) - 1
+        if skip >= self.num_rows:
+            return
+        with _open(self._file) as parquet:
+            yield from drop_rows(
+                self._read(parquet, first, len(self._bytes), columns, rows), skip - int(self._ends[first])
+            )
+
+    def pieces_at(
+        self, positions: npt.NDArray[np.int64], columns: Sequence[str], rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        """See `Stream.pieces_at`; reads only row groups that hold a position."""
+        if len(positions) and positions[-1] >= self.num_rows:
+            raise InputError(f"has {self.num_rows} rows; row {positions[-1]} is past the end", where=self.description)
+        groups = np.unique(np.searchsorted(self._ends, positions, side="right") - 1)
+        with _open(self._file) as parquet:
+            for group in groups.tolist():
+                start = int(self._ends[group])
+                for piece in self._read(parquet, group, group + 1, columns, rows):
+                    low, high = np.searchsorted(positions, [start, start + len(piece)])
+                    if high > low:
+                        yield piece.take(pa.array(positions[low:high] - start))
+                    start += len(piece)
+
+    def _read(self, parquet: Any, first: int, stop: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        while first < stop:
+            last = first + 1
+            while last < stop and sum(self._bytes[first : last + 1]) <= _RUN_BYTES:
+                last += 1
+            count = int(self._ends[last] - self._ends[first])
+            size = rows_to_read(rows, sum(self._bytes[first:last]) / max(count, 1))
+            for piece in parquet.iter_batches(size, row_groups=list(range(first, last)), columns=list(columns)):
+                yield piece.select(list(columns))
+            first = last
+
+
+@contextmanager
+def _open(file: File) -> Iterator[Any]:
+    import pyarrow.parquet as pq
+
+    raw = file.open()
+    try:
+        parquet = pq.ParquetFile(raw, pre_buffer=not file.is_local)
+    except pa.ArrowInvalid as error:
+        raw.close()
+        raise InputError(f"is no Parquet file that can be read: {error}", where=str(file)) from None
+    try:
+        yield parquet
+    finally:
+        parquet.close(force=True)
+
+
+def parquet_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
+    """Arrow's own writer: zstd; dictionaries for strings and bytes, numbers being smaller and faster without."""
+    import pyarrow.parquet as pq
+
+    repeated = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_binary(field.type)]
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repeated or False)

@@ -1,0 +1,61 @@
+"""How many bytes each row of a batch holds, told from the rows alone and not from how they were batched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from motet.io.arrow.dense import list_parts
+from motet.io.arrow.layout import is_binary, is_list, is_string
+from motet.io.arrow.nested import plain
+
+__all__ = ["row_sizes"]
+
+Sizes = npt.NDArray[np.int64]
+
+
+def row_sizes(batch: pa.RecordBatch) -> Sizes:
+    """Bytes in each row of a batch, shape `[rows]`: values, without offsets and bitmaps; at least 1."""
+    sizes = np.ones(len(batch), np.int64)
+    for column in batch.columns:
+        sizes += _sizes(column)
+    return sizes
+
+
+def _sizes(array: pa.Array) -> Sizes:
+    """Bytes in each row, shape `[rows]`, or `[1]` where all rows hold the same."""
+    if isinstance(array, pa.ExtensionArray):
+        return _sizes(array.storage)
+    array = plain(array)
+    data_type: Any = array.type
+    if is_string(data_type) or is_binary(data_type):
+        return _lengths(array)
+    if pa.types.is_struct(data_type):
+        fields = [_sizes(array.field(index)) for index in range(data_type.num_fields)]
+        return np.sum(np.broadcast_arrays(np.zeros(1, np.int64), *fields), axis=0, dtype=np.int64)
+    return _listed(array) if is_list(data_type) else np.full(1, _width(data_type), np.int64)
+
+
+def _lengths(array: pa.Array) -> Sizes:
+    lengths = pc.fill_null(pc.binary_length(array), 0)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False)).astype(np.int64)
+
+
+def _listed(array: pa.Array) -> Sizes:
+    offsets, values = list_parts(array)
+    inner = _sizes(values)
+    if len(inner) == 1:
+        return np.diff(offsets).astype(np.int64) * inner
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(inner)])
+    return np.asarray(ends[offsets[1:]] - ends[offsets[:-1]])
+
+
+def _width(data_type: Any) -> int:
+    try:
+        return max(1, int(data_type.bit_width) // 8)
+    except ValueError:
+        return 16  # maps and unions, whose rows are guessed

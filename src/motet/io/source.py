@@ -1,0 +1,200 @@
+"""Sources: where a run's rows come from, a batch at a time.
+
+open_source ── path, URL, pattern, folder ── files.py ── parquet, ipc, csv, jsonl, images ─┐
+            ├─ dataset ── dataset.py                                                       ├─ Stream ── batches
+            └─ table, dict, batches ── memory.py ──────────────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy.typing as npt
+import pyarrow as pa
+
+from motet.batch import Batch
+from motet.errors import InputError, UnknownNameError
+from motet.io.files import File, find_files, suffix_of
+from motet.io.images import IMAGE_SUFFIXES, ImagesSource
+from motet.io.memory import IterableSource, TableSource, as_record_batch
+from motet.io.parts import PartsSource
+from motet.io.plugins import find_plugin
+from motet.io.stream import Stream
+from motet.types import ColumnType
+
+__all__ = ["SOURCE_SUFFIXES", "Source", "open_source"]
+
+SOURCE_SUFFIXES = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    **dict.fromkeys(IMAGE_SUFFIXES, "images"),
+}
+"""The built-in formats by suffix; text formats may be compressed (`.csv.gz`)."""
+
+_FORMATS = ("parquet", "arrow", "csv", "jsonl", "images")
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Gives rows in batches. One thread at a time may read from one iterator; several iterators may be open.
+
+    A batch may have, after the named columns, a column `__motet_error__` (see `motet.io.faults`).
+    """
+
+    schema: pa.Schema
+    """Names and types of the columns, with the metadata of each field."""
+    description: str
+    """What it reads, for messages."""
+
+    @property
+    def num_rows(self) -> int | None:
+        """Rows in the source, None where only reading it all would tell."""
+        ...
+
+    def batches(self, rows: int, columns: Sequence[str] | None = None, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        """Batches of exactly `rows` rows, the last one of fewer, without the first `skip` rows.
+
+        Args:
+            rows: rows a batch, 1 or more.
+            columns: the names to read, in this order; None reads all.
+            skip: rows to leave out at the start.
+
+        Raises:
+            UnknownNameError: at once, when a column does not exist.
+        """
+        ...
+
+    def batches_at(
+        self, positions: npt.ArrayLike, rows: int, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches of the rows at these positions alone, in ascending order, each once, `rows` at a time."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest that changes when the input does.
+
+        Raises:
+            InputError: when the source has no identity, so that a run over it cannot be resumed.
+        """
+        ...
+
+
+def open_source(
+    what: Any,
+    *,
+    format: str | None = None,
+    group_by: str | Sequence[str] | None = None,
+    types: Mapping[str, ColumnType] | None = None,
+) -> Source:
+    """Open what rows are to be read from.
+
+    Args:
+        what: a path, an fsspec URL, a pattern (`parts/*.parquet`), a folder, or a list of them; a PyArrow dataset,
+            table or record batch reader; a dict of arrays or a `Batch`; or an iterable of batches of any of these
+            kinds. In a folder, names that begin with `_` or `.`, and files of unknown suffixes, are left out.
+        format: `parquet`, `arrow`, `csv`, `jsonl` or `images`, or what an installed package adds; None goes by suffix.
+        group_by: keys, so that a row is a group: see `GroupedSource`.
+        types: declared column types. Text formats are read as these; other formats know their types.
+
+    Raises:
+        InputError: when there is nothing to read, or no telling how.
+        UnknownNameError: when `format` or a key of `group_by` has a name that nothing has.
+        MissingExtraError: when the URL's file system is not installed.
+    """
+    source = _open(what, format, types or {})
+    if group_by is None:
+        return source
+    from motet.io.groups import GroupedSource
+
+    keys = [group_by] if isinstance(group_by, str) else list(group_by)
+    return GroupedSource(cast("Stream", source), keys)
+
+
+def _open(what: Any, format: str | None, types: Mapping[str, ColumnType]) -> Source:
+    if isinstance(what, (str, os.PathLike)):
+        return _open_paths([os.fspath(what)], format, types)
+    if isinstance(what, (list, tuple)) and what and all(isinstance(part, (str, os.PathLike)) for part in what):
+        return _open_paths([os.fspath(part) for part in what], format, types)
+    if isinstance(what, pa.Table):
+        return TableSource(what)
+    if isinstance(what, (pa.RecordBatch, Mapping, Batch)):
+        return TableSource(pa.Table.from_batches([as_record_batch(what)]), f"a {type(what).__name__} in memory")
+    if type(what).__module__.startswith("pyarrow") and hasattr(what, "to_batches"):
+        from motet.io.dataset import DatasetSource
+
+        return DatasetSource(what)
+    if isinstance(what, Iterable):
+        return IterableSource(what, f"a {type(what).__name__}")
+    raise InputError(
+        f"{type(what).__name__} is nothing to read rows from",
+        hint="give a path, a URL, a table, a dict of arrays, or an iterable of batches",
+    )
+
+
+def _open_paths(paths: Sequence[str], format: str | None, types: Mapping[str, ColumnType]) -> Source:
+    description = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    if not _built_in(paths[0], format):
+        plugin = find_plugin("motet.sources", paths[0], format)
+        if plugin is not None:
+            return cast("Source", plugin(paths[0] if len(paths) == 1 else list(paths), types=types))
+        if format is not None:
+            raise UnknownNameError("source format", format, _FORMATS)
+    files = [file for path in paths for file in find_files(path)]
+    chosen = format or _one_format(files, description)
+    if format is None:
+        files = [file for file in files if SOURCE_SUFFIXES.get(suffix_of(file.name)) == chosen]
+    if chosen == "images":
+        return ImagesSource(files, description)
+    parts = [_open_file(file, chosen, types) for file in files]
+    return parts[0] if len(parts) == 1 else PartsSource(parts, description)
+
+
+def _built_in(path: str, format: str | None) -> bool:
+    """Whether a path goes to our own readers: by its format, by its suffix, or for want of one (a folder)."""
+    if format is not None:
+        return format in _FORMATS
+    return suffix_of(path) in SOURCE_SUFFIXES or ("://" not in path and not suffix_of(path))
+
+
+def _one_format(files: Sequence[File], description: str) -> str:
+    found = Counter(SOURCE_SUFFIXES[suffix] for file in files if (suffix := suffix_of(file.name)) in SOURCE_SUFFIXES)
+    if len(found) == 1:
+        return next(iter(found))
+    if found:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+        raise InputError(
+            f"holds files of several formats: {counts}", where=description, hint="name one with format=, or a pattern"
+        )
+    raise InputError(
+        f"cannot tell the format of {files[0].name!r} by its suffix; known: {', '.join(SOURCE_SUFFIXES)}",
+        where=description,
+        hint="name one with format=",
+    )
+
+
+def _open_file(file: File, format: str, types: Mapping[str, ColumnType]) -> Stream:
+    if format == "parquet":
+        from motet.io.parquet import ParquetSource
+
+        return ParquetSource(file)
+    if format == "arrow":
+        from motet.io.ipc import ArrowSource
+
+        return ArrowSource(file)
+    if format == "csv":
+        from motet.io.csv import CsvSource
+
+        return CsvSource(file, types)
+    from motet.io.jsonl import JsonLinesSource
+
+    return JsonLinesSource(file, types)

@@ -1,0 +1,157 @@
+"""What all sources share: batches of an exact size out of whatever pieces a format gives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from motet.errors import InputError, UnknownNameError
+from motet.io.faults import drop_empty_errors
+
+__all__ = ["Stream", "drop_rows", "rechunk", "rows_to_read"]
+
+_READ_BYTES = 16 << 20
+
+
+class Stream(ABC):
+    """A source that gives pieces of any size; this class cuts them to batches.
+
+    Attributes:
+        schema: names and types of the columns.
+        description: what it reads, for messages.
+        reads_again: whether it can be read more than once.
+    """
+
+    schema: pa.Schema
+    description: str
+    reads_again: bool = True
+
+    @property
+    @abstractmethod
+    def num_rows(self) -> int | None:
+        """Rows in the source, None where only reading it all would tell."""
+
+    @abstractmethod
+    def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
+        """Record batches of any size, in order, without the first `skip` rows.
+
+        Args:
+            columns: names to read, in this order; they exist.
+            skip: rows to leave out at the start.
+            rows: the size that batches will be cut to, to choose a piece's size by.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A digest that changes when the input does."""
+
+    def batches(self, rows: int, columns: Sequence[str] | None = None, skip: int = 0) -> Iterator[pa.RecordBatch]:
+        """Batches of exactly `rows` rows, the last one of fewer; where they end depends on nothing but `rows`."""
+        names = self._names(columns)
+        if rows < 1 or skip < 0:
+            raise InputError(f"rows is {rows} and skip is {skip}; rows must be 1 or more, skip 0 or more")
+        return (drop_empty_errors(batch) for batch in rechunk(self.pieces(names, skip, rows), rows))
+
+    def batches_at(
+        self, positions: npt.ArrayLike, rows: int, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches of the rows at these positions alone, in ascending order, `rows` at a time."""
+        names = self._names(columns)
+        chosen = np.unique(np.asarray(positions, dtype=np.int64))
+        if len(chosen) and chosen[0] < 0:
+            raise InputError(f"row {chosen[0]} is before the first", where=self.description)
+        return (drop_empty_errors(batch) for batch in rechunk(self.pieces_at(chosen, names, rows), rows))
+
+    def pieces_at(
+        self, positions: npt.NDArray[np.int64], columns: Sequence[str], rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Pieces of the rows at these sorted positions; a source that can jump does better than reading it all."""
+        if not len(positions):
+            return
+        start = int(positions[0])
+        stop = int(positions[-1]) + 1
+        for piece in self.pieces(columns, start, rows):
+            low, high = np.searchsorted(positions, [start, start + len(piece)])
+            if high > low:
+                yield piece.take(pa.array(positions[low:high] - start))
+            start += len(piece)
+            if start >= stop:
+                return
+        raise InputError(f"has {start} rows; row {stop - 1} is past the end", where=self.description)
+
+    def _names(self, columns: Sequence[str] | None) -> list[str]:
+        names = list(self.schema.names if columns is None else columns)
+        for name in names:
+            if name not in self.schema.names:
+                raise UnknownNameError("column", name, self.schema.names, where=self.description)
+        if not names:
+            raise InputError("no columns were named", where=self.description, hint="name at least one to read")
+        return names
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.description})"
+
+
+def rechunk(pieces: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Cut pieces of any size into batches of exactly `rows` rows, the last one of fewer, holding one batch's worth."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for piece in pieces:
+        start = 0
+        while start < len(piece):
+            part = piece.slice(start, rows - count)
+            held.append(part)
+            start, count = start + len(part), count + len(part)
+            if count == rows:
+                yield join(held)
+                held, count = [], 0
+    if held:
+        yield join(held)
+
+
+def join(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """One batch of several.
+
+    Raises:
+        InputError: when it would be larger than Arrow's 2 GiB a column.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    batches = pa.Table.from_batches(parts).combine_chunks().to_batches()
+    if len(batches) != 1:
+        raise InputError("a batch holds more than 2 GiB in a column", hint="ask for fewer rows a batch")
+    return batches[0]
+
+
+def drop_rows(pieces: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
+    """The pieces without their first `skip` rows."""
+    for piece in pieces:
+        if skip < len(piece):
+            yield piece.slice(skip) if skip else piece
+        skip = max(0, skip - len(piece))
+
+
+def rows_to_read(rows: int, row_bytes: float) -> int:
+    """Rows to read at a time: a multiple of the batch, so that cutting copies nothing, within some 16 MiB."""
+    return rows * max(1, int(_READ_BYTES / max(row_bytes, 1.0) / rows))
+
+
+def fixed_row_bytes(schema: pa.Schema, names: Iterable[str], unknown: int = 256) -> float:
+    """Bytes a row by the types alone; `unknown` for each column whose rows differ."""
+    return sum(_type_bytes(schema.field(name).type, unknown) for name in names)
+
+
+def _type_bytes(data_type: Any, unknown: int) -> float:
+    if isinstance(data_type, pa.BaseExtensionType):
+        return _type_bytes(data_type.storage_type, unknown)
+    if pa.types.is_fixed_size_list(data_type):
+        return float(data_type.list_size) * _type_bytes(data_type.value_type, unknown)
+    try:
+        return float(data_type.bit_width) / 8
+    except ValueError:
+        return unknown

@@ -1,0 +1,116 @@
+"""What CSV and JSON Lines share: how declared types are read from text, and written as it.
+
+Text has no bytes and no half floats: bytes are base64, half floats are read as single ones and narrowed.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from motet.io.arrow import arrow_type
+from motet.io.arrow.dense import numbers
+from motet.io.arrow.layout import is_binary, is_list, is_tensor, number_name
+from motet.types import ColumnType
+
+__all__ = ["compressed_output", "encoded", "final_schema", "finish", "python_values", "wire_schema"]
+
+Types = Mapping[str, ColumnType]
+_WIRE = {pa.binary(): pa.string(), pa.large_binary(): pa.string(), pa.float16(): pa.float32()}
+
+
+def final_schema(inferred: pa.Schema, types: Types) -> pa.Schema:
+    """The inferred schema with declared types in place; lists keep the depth that the text shows."""
+    fields = [pa.field(field.name, _final(field.type, types.get(field.name))) for field in inferred]
+    return pa.schema(fields)
+
+
+def _final(inferred: pa.DataType, kind: ColumnType | None) -> pa.DataType:
+    declared = arrow_type(ColumnType(kind.dtype)) if kind is not None else None
+    if kind is None or declared is None:
+        return inferred
+    for _ in range(_depth(inferred) or len(kind.shape)):
+        declared = pa.list_(declared)
+    return declared
+
+
+def _depth(data_type: Any) -> int:
+    return 1 + _depth(data_type.value_type) if is_list(data_type) else 0
+
+
+def wire_schema(schema: pa.Schema) -> pa.Schema:
+    """The types that Arrow's readers of text can give for these."""
+    return pa.schema([pa.field(field.name, _wire(field.type)) for field in schema])
+
+
+def _wire(data_type: Any) -> pa.DataType:
+    return pa.list_(_wire(data_type.value_type)) if is_list(data_type) else _WIRE.get(data_type, data_type)
+
+
+def finish(table: pa.Table | pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """One batch of the final types.
+
+    Raises:
+        ValueError: when bytes are no base64 (`binascii.Error`), or a cast fails (`pa.ArrowInvalid`).
+    """
+    columns = [_finished(table.column(field.name), field) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _finished(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    if column.type == field.type:
+        return column
+    if pa.types.is_binary(field.type):
+        return pa.array(_decoded(column.to_pylist(), field.name), pa.binary())
+    return column.cast(field.type, safe=False)
+
+
+def _decoded(texts: Sequence[str | None], name: str) -> list[bytes | None]:
+    try:
+        return [None if text is None else base64.b64decode(text, validate=True) for text in texts]
+    except ValueError as error:
+        raise ValueError(f"column {name!r} is no base64: {error}") from None
+
+
+def compressed_output(path: str, codec: str | None) -> Any:
+    """A file to write text to, compressed or not."""
+    raw = pa.OSFile(path, "wb")
+    return pa.CompressedOutputStream(raw, codec) if codec else raw
+
+
+def encoded(batch: pa.RecordBatch, wire: pa.Schema) -> pa.RecordBatch:
+    """The batch in the types that text can hold."""
+    columns = [_encoded(column, field.type) for column, field in zip(batch.columns, wire, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=wire)
+
+
+def _encoded(column: pa.Array, wire: pa.DataType) -> pa.Array:
+    if column.type == wire:
+        return column
+    if is_binary(column.type):
+        return pa.array([None if value is None else base64.b64encode(value).decode() for value in column.to_pylist()])
+    return column.cast(wire)
+
+
+def python_values(array: pa.Array) -> list[Any]:
+    """A column as Python values, nested lists where it has axes; fast for numbers."""
+    values: list[Any]
+    if not array.null_count and is_tensor(array.type):
+        values = array.to_numpy_ndarray().tolist()
+        return values
+    if is_tensor(array.type):
+        shape = array.type.shape
+        return [None if value is None else np.asarray(value).reshape(shape).tolist() for value in array.to_pylist()]
+    if not array.null_count and number_name(array.type):
+        values = numbers(array).tolist()
+        return values
+    values = array.to_pylist()
+    return values

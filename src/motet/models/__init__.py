@@ -1,0 +1,33 @@
+"""Models: what is loaded once and called on batches.
+
+Where a change goes:
+
+    handler.py      the protocol: Handler.signature(source), Handler.load(source) -> LoadedModel
+    registry.py     URI -> handler, by scheme or suffix
+    fetch.py        location -> local path; remote.py reads files, cache.py keeps them, digest.py tells them apart
+    locate.py       the three in one call: URI -> handler and local files
+    common.py       what handlers share
+
+One framework a file, imported only when a model of it is loaded:
+
+    onnx.py (onnx_proto.py reads the file's types)   sklearn.py   torch.py   xgboost.py   lightgbm.py   python.py
+"""
+
+from motet.models.fetch import digest, local_path
+from motet.models.handler import Handler, LoadedModel, ModelSource
+from motet.models.locate import Located, locate
+from motet.models.registry import find_handler, handler_by_name, known_schemes, known_suffixes
+
+__all__ = [
+    "Handler",
+    "LoadedModel",
+    "Located",
+    "ModelSource",
+    "digest",
+    "find_handler",
+    "handler_by_name",
+    "known_schemes",
+    "known_suffixes",
+    "local_path",
+    "locate",
+]

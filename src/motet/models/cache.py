@@ -1,0 +1,218 @@
+"""The local cache of remote model files.
+
+    ROOT/models/URI-KEY/            one folder a URI
+        lock                        held while an entry is written
+        VERSION-KEY/                one entry for each state of the remote file
+            manifest.json           URI, version, and of each file its size and SHA-256; its time is the last use
+            files/NAME ...          the files, under their own names
+
+An entry appears by rename, whole or not at all. It is checked when it is used: sizes always, digests at the first use
+in a process. Processes hold a shared lock on the entries they use; the least recently used entries that nobody holds
+are removed when the cache is larger than its bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from motet.errors import InputError
+from motet.models.digest import digest
+
+__all__ = ["Entry", "FileCache", "cache_bound", "cache_root"]
+
+DEFAULT_BYTES = 10 << 30
+_held: dict[str, int] = {}
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What the manifest of an entry says.
+
+    Attributes:
+        uri: the remote file.
+        version: what the remote said of its state.
+        files: relative paths with size in bytes and SHA-256, the model's own file first.
+    """
+
+    uri: str
+    version: str
+    files: list[tuple[str, int, str]]
+
+
+def cache_root(given: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of the cache: the one given, else `$MOTET_CACHE_DIR/models`, else `~/.cache/motet/models`."""
+    if given is not None:
+        return Path(given)
+    root = os.environ.get("MOTET_CACHE_DIR")
+    return (Path(root) if root else Path.home() / ".cache" / "motet") / "models"
+
+
+def cache_bound() -> int:
+    """How many bytes the cache may hold: `$MOTET_CACHE_BYTES`, by default 10 GiB.
+
+    Raises:
+        InputError: when the variable is no whole number above 0.
+    """
+    text = os.environ.get("MOTET_CACHE_BYTES", str(DEFAULT_BYTES))
+    if not text.isdecimal() or int(text) == 0:
+        raise InputError(
+            f"{text!r} is no number of bytes",
+            where="environment variable MOTET_CACHE_BYTES",
+            hint="write a whole number above 0",
+        )
+    return int(text)
+
+
+class FileCache:
+    """The entries under one root folder; used by any number of threads and processes."""
+
+    def __init__(self, root: Path, bound: int) -> None:
+        self.root, self.bound = root, bound
+
+    @contextlib.contextmanager
+    def locked(self, uri: str) -> Iterator[None]:
+        """Be the only one, in all processes, to look for and write entries of this URI."""
+        folder = self._folder(uri)
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "lock", "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def find(self, uri: str, version: str | None) -> Path | None:
+        """The model's file in the cache, checked; None where there is none or it is damaged.
+
+        Args:
+            uri: the remote file.
+            version: what the remote says of its state; None takes the entry that was used last.
+        """
+        folder = self._folder(uri)
+        entries = self._last_used_first(folder) if version is None else [folder / _key(version)]
+        return next((path for entry in entries if (path := self._use(entry)) is not None), None)
+
+    def add(self, uri: str, version: str, write: Callable[[Path], Sequence[str]]) -> Path:
+        """Add an entry, replacing one of the same version, and remove what is too much. Call it inside `locked`.
+
+        Args:
+            uri: the remote file.
+            version: what the remote says of its state.
+            write: writes the files into the folder it is given and returns their relative paths, the model's first.
+
+        Returns:
+            the model's file.
+        """
+        made = self.root / f".new-{uuid.uuid4().hex}"
+        try:
+            (made / "files").mkdir(parents=True)
+            names = write(made / "files")
+            files = [(name, (made / "files" / name).stat().st_size, digest(made / "files" / name)) for name in names]
+            (made / "manifest.json").write_bytes(msgspec.json.encode(Entry(uri, version, files)))
+            entry = self._folder(uri) / _key(version)
+            self._remove(entry)
+            made.rename(entry)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        _hold(entry)
+        self.shrink()
+        return entry / "files" / names[0]
+
+    def shrink(self) -> None:
+        """Remove the least recently used entries that no process holds, until the cache is within its bound."""
+        entries = self._last_used_first(self.root, "*/*/manifest.json")
+        total = sum(map(_entry_bytes, entries))
+        for entry in reversed(entries):
+            if total <= self.bound:
+                return
+            size = _entry_bytes(entry)
+            with _exclusive(entry) as free:
+                if free:
+                    self._remove(entry)
+                    total -= size
+
+    def _folder(self, uri: str) -> Path:
+        return self.root / _key(uri)
+
+    def _last_used_first(self, folder: Path, pattern: str = "*/manifest.json") -> list[Path]:
+        manifests = sorted(folder.glob(pattern), key=_changed, reverse=True)
+        return [manifest.parent for manifest in manifests]
+
+    def _use(self, entry: Path) -> Path | None:
+        found = _read(entry) if _hold(entry) else None
+        if found is None or not found.files:
+            return None
+        if not all(_intact(entry / "files" / name, size, sha256) for name, size, sha256 in found.files):
+            return None
+        os.utime(entry / "manifest.json")
+        return entry / "files" / found.files[0][0]
+
+    def _remove(self, entry: Path) -> None:
+        aside = self.root / f".old-{uuid.uuid4().hex}"
+        with contextlib.suppress(FileNotFoundError):
+            entry.rename(aside)
+        _release(entry)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _read(entry: Path) -> Entry | None:
+    try:
+        return msgspec.json.decode((entry / "manifest.json").read_bytes(), type=Entry)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _intact(path: Path, size: int, sha256: str) -> bool:
+    return path.is_file() and path.stat().st_size == size and digest(path) == sha256
+
+
+def _entry_bytes(entry: Path) -> int:
+    found = _read(entry)
+    return 0 if found is None else sum(size for _, size, _ in found.files)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _hold(entry: Path) -> bool:
+    """Keep a shared lock on the entry's manifest as long as this process lives; False where there is no such entry."""
+    if str(entry) not in _held:
+        try:
+            handle = os.open(entry / "manifest.json", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        _held[str(entry)] = handle
+    return True
+
+
+def _release(entry: Path) -> None:
+    handle = _held.pop(str(entry), None)
+    if handle is not None:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _exclusive(entry: Path) -> Iterator[bool]:
+    """Whether nobody holds the entry; where so, nobody can until the block ends."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(entry / "manifest.json", "rb"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except OSError:
+            free = False
+        yield free

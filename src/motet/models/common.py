@@ -1,0 +1,129 @@
+"""What handlers share: options, declared types, the packages they need, and the framework's errors."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Array
+from motet.errors import MissingExtraError, ModelLoadError, TypeMismatchError, UnknownNameError
+from motet.models.handler import ModelSource
+from motet.types import ColumnType, Signature
+
+__all__ = [
+    "as_memory_error",
+    "check_cpu",
+    "check_options",
+    "declared_over",
+    "features_of",
+    "framework",
+    "load_error",
+    "place",
+]
+
+
+def place(source: ModelSource) -> str:
+    """Where an error about this model was found: its name and its location."""
+    return f"model {source.name!r} ({source.location})"
+
+
+def load_error(source: ModelSource, what: str, hint: str = "") -> ModelLoadError:
+    """The error that this model cannot be loaded."""
+    return ModelLoadError(what, where=place(source), hint=hint)
+
+
+def framework(module: str, package: str, extra: str, source: ModelSource) -> Any:
+    """Import what a handler needs.
+
+    Raises:
+        MissingExtraError: when it is not installed; names the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.split(".")[0] == module.split(".")[0]:
+            raise MissingExtraError(package, extra, place(source)) from error
+        raise
+
+
+def check_options(source: ModelSource, known: Iterable[str]) -> None:
+    """Refuse options that the handler does not have.
+
+    Raises:
+        UnknownNameError: lists those it has.
+    """
+    names = tuple(known)
+    for name in source.options:
+        if name not in names:
+            raise UnknownNameError("option", name, names, where=f"{place(source)}: with")
+
+
+def check_cpu(source: ModelSource, handler: str) -> None:
+    """Refuse a device for handlers that only use the processor.
+
+    Raises:
+        ModelLoadError: when the source asks for another device.
+    """
+    if source.device != "cpu":
+        raise load_error(
+            source, f"{handler} models run on the cpu only, got device {source.device!r}", "leave the device out"
+        )
+
+
+def declared_over(own: Signature, source: ModelSource) -> Signature:
+    """The model's own signature, with the declared types over it.
+
+    Declared inputs must be inputs of the model; those not declared keep their own type. Declared outputs choose which
+    outputs are given, and in which order; where none is declared all are.
+
+    Raises:
+        UnknownNameError: when a declared name is none of the model's.
+        TypeMismatchError: when a declared type cannot be that of the model's column.
+    """
+    inputs = {**own.inputs, **_declared("input", own.inputs, source.inputs, source)}
+    outputs = _declared("output", own.outputs, source.outputs, source) or dict(own.outputs)
+    return Signature(inputs, outputs, own.fixed_rows)
+
+
+def _declared(
+    kind: str, own: Mapping[str, ColumnType], declared: Mapping[str, ColumnType], source: ModelSource
+) -> dict[str, ColumnType]:
+    for name, wanted in declared.items():
+        if name not in own:
+            raise UnknownNameError(f"{kind} of the model", name, tuple(own), where=place(source))
+        if not own[name].accepts(wanted) and not wanted.accepts(own[name]):
+            raise TypeMismatchError(
+                f"{kind} {name!r} is declared as {wanted}, the model has {own[name]}",
+                where=place(source),
+                hint=f"declare {own[name]}, or leave the declaration out",
+            )
+    return dict(declared)
+
+
+def features_of(inputs: Mapping[str, ColumnType], dtype: str) -> Callable[[Mapping[str, Array]], Array]:
+    """How a batch becomes one array of features, shape `[rows, features]`, of `dtype`.
+
+    One input is taken as it is. Several are put side by side in their order: a scalar column is one feature, a column
+    of shape `[n]` is n of them.
+    """
+    names, wanted = tuple(inputs), np.dtype(dtype)
+    if len(names) == 1 and len(inputs[names[0]].shape) == 1:
+        (name,) = names
+        return lambda columns: np.ascontiguousarray(columns[name], dtype=wanted)
+
+    def stacked(columns: Mapping[str, Array]) -> Array:
+        first = columns[names[0]]
+        parts = [columns[name].reshape(len(first), -1) for name in names]
+        features = np.empty((len(first), sum(part.shape[1] for part in parts)), dtype=wanted)
+        return np.concatenate(parts, axis=1, out=features, casting="same_kind")
+
+    return stacked
+
+
+def as_memory_error(error: Exception, signs: Sequence[str]) -> MemoryError | None:
+    """A `MemoryError` of the same text where the framework's message has a sign that memory ran out, else None."""
+    text = str(error)
+    return MemoryError(text) if any(sign in text for sign in signs) else None

@@ -1,0 +1,62 @@
+"""Digests of model files: what says that two models are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+
+__all__ = ["digest", "digest_all"]
+
+_CHUNK_BYTES = 1 << 20
+_MOST_KNOWN = 4096
+_known: dict[tuple[str, int, int], str] = {}
+_lock = threading.Lock()
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file or folder, 64 hex digits.
+
+    A file is read in pieces, and once a process as long as its size and time of change stay the same. A folder's
+    digest is that of the sorted relative paths of its files with their digests; links to folders are not followed.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    path = os.path.realpath(path)
+    return _of_folder(path) if os.path.isdir(path) else _of_file(path)
+
+
+def digest_all(paths: list[str]) -> str:
+    """One digest of several files: of a single one its own, else of their names and digests in order."""
+    if len(paths) == 1:
+        return digest(paths[0])
+    return _of_pairs([(os.path.basename(path), digest(path)) for path in paths])
+
+
+def _of_file(path: str) -> str:
+    state = os.stat(path)
+    key = (path, state.st_size, state.st_mtime_ns)
+    with _lock:
+        known = _known.get(key)
+    if known is not None:
+        return known
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, hashlib.sha256, _bufsize=_CHUNK_BYTES).hexdigest()
+    with _lock:
+        if len(_known) >= _MOST_KNOWN:
+            _known.pop(next(iter(_known)))
+        _known[key] = found
+    return found
+
+
+def _of_folder(folder: str) -> str:
+    files = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+    return _of_pairs(sorted((os.path.relpath(path, folder).replace(os.sep, "/"), digest(path)) for path in files))
+
+
+def _of_pairs(pairs: list[tuple[str, str]]) -> str:
+    total = hashlib.sha256()
+    for name, found in pairs:
+        total.update(f"{len(name.encode())}:{name}\n{found}\n".encode())
+    return total.hexdigest()

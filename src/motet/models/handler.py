@@ -1,0 +1,91 @@
+"""The protocol of a handler: how one framework loads and calls its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from motet.batch import Array
+from motet.types import ColumnType, Signature
+
+__all__ = ["Handler", "LoadedModel", "ModelSource"]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model is, once its URI has been resolved, and what was declared about it.
+
+    Attributes:
+        name: the model's name in its graph, for messages.
+        location: a local path, or for handlers without files the part of the URI behind the scheme.
+        options: keywords for the handler, from `with:` of the model.
+        inputs: declared types of the inputs by name; empty where the model's own are to be used.
+        outputs: declared types of the outputs by name; likewise.
+        threads: how many threads one call may use.
+        device: `cpu`, `cuda` or `cuda:N`.
+    """
+
+    name: str
+    location: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, ColumnType] = field(default_factory=dict)
+    outputs: Mapping[str, ColumnType] = field(default_factory=dict)
+    threads: int = 1
+    device: str = "cpu"
+
+
+class LoadedModel(Protocol):
+    """A model in memory. It may be called from several threads at once."""
+
+    def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
+        """Answer a batch.
+
+        Args:
+            columns: arrays `[rows, ...]` by the names of the signature's inputs, all rows of equal shape; strings and
+                bytes are arrays of objects `[rows]`.
+
+        Returns:
+            By the names of the signature's outputs, arrays `[rows, ...]`, or lists of arrays, one a row, in the order
+            of the rows.
+
+        Raises:
+            Exception: whatever the framework raises; the caller finds the rows at fault.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give memory back; the model is not called again."""
+        ...
+
+
+class Handler(Protocol):
+    """How one framework loads and calls its models. Handlers are found by a URI's scheme or suffix."""
+
+    name: ClassVar[str]
+    """The scheme that names it in a URI, for example `sklearn` in `sklearn:models/x.joblib`."""
+    suffixes: ClassVar[tuple[str, ...]]
+    """File suffixes that mean this handler, for example `(".onnx",)`."""
+    has_file: ClassVar[bool]
+    """Whether the URI names a file (or folder) to fetch."""
+    runs_code: ClassVar[bool]
+    """Whether loading a file can run code that it carries (unpickling): such files are not loaded from remote URIs."""
+    batch_invariant: ClassVar[bool]
+    """Whether a row's answer has the same bits whatever shares its batch."""
+
+    def signature(self, source: ModelSource) -> Signature:
+        """What the model takes and gives, found as cheaply as the format allows; declared types win over its own.
+
+        Raises:
+            ModelLoadError: when the file is not such a model, or the model has no signature and none is declared.
+        """
+        ...
+
+    def load(self, source: ModelSource) -> LoadedModel:
+        """Load the model for use.
+
+        Raises:
+            ModelLoadError: when it cannot be loaded; says the file and the framework's reason.
+            MissingExtraError: when the framework is not installed.
+        """
+        ...

@@ -1,0 +1,98 @@
+"""From a model's URI to its handler and its local files, in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from motet.models.digest import digest_all
+from motet.models.fetch import Companions, local_path
+from motet.models.handler import Handler
+from motet.models.registry import find_handler
+
+__all__ = ["Located", "locate", "runs_code"]
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model found: what loads it, and where it is here.
+
+    Attributes:
+        handler: what loads it.
+        location: a local path, or for handlers without files the part of the URI behind the scheme.
+    """
+
+    handler: Handler
+    location: str
+
+    @property
+    def files(self) -> list[str]:
+        """The local files of the model, its own first; empty for handlers without files."""
+        if not self.handler.has_file:
+            return []
+        companions = _companions(self.handler)
+        folder = os.path.dirname(self.location)
+        others = [] if companions is None or os.path.isdir(self.location) else companions(self.location)
+        return [self.location, *(os.path.join(folder, other) for other in others)]
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the model's files, 64 hex digits; empty for handlers without files."""
+        files = self.files
+        return digest_all(files) if files else ""
+
+
+def locate(
+    uri: str,
+    *,
+    base: str | Path | None,
+    allow_unpickle: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+    storage: Mapping[str, Any] | None = None,
+    where: str = "",
+) -> Located:
+    """Find the handler of a URI and make the model's files local.
+
+    Args:
+        uri: as `registry.find_handler` takes it.
+        base: the folder of the graph file, local or remote; None is the current folder.
+        allow_unpickle: whether remote files that run code when they are loaded may be loaded.
+        cache_dir: as for `fetch.local_path`.
+        storage: options of the remote file system.
+        where: where the URI was written, for messages.
+
+    Raises:
+        UnknownNameError: when no handler has the scheme or suffix.
+        ModelLoadError: when the file is missing, cannot be fetched, or may not run code.
+    """
+    handler, location = find_handler(uri, where)
+    if not handler.has_file:
+        return Located(handler, location)
+    path = local_path(
+        location,
+        base=base,
+        allow_unpickle=allow_unpickle,
+        runs_code=runs_code(handler, location),
+        cache_dir=cache_dir,
+        storage=storage,
+        companions=_companions(handler),
+    )
+    return Located(handler, path)
+
+
+def runs_code(handler: Handler, location: str) -> bool:
+    """Whether loading this file can run code that it carries.
+
+    A handler that does so for some of its suffixes only names the others in `safe_suffixes`.
+    """
+    safe: tuple[str, ...] = getattr(handler, "safe_suffixes", ())
+    return handler.runs_code and not location.lower().endswith(safe)
+
+
+def _companions(handler: Handler) -> Companions | None:
+    """A handler whose models may have several files has `companions(path) -> relative paths`."""
+    found: Companions | None = getattr(handler, "companions", None)
+    return found

@@ -1,0 +1,195 @@
+"""ONNX models, by ONNX Runtime.
+
+The signature is read from the file itself (`onnx_proto.py`), so checking a graph loads no runtime and no weights. The
+first axis of each tensor is the row. Options (`with:` of the model):
+
+    providers           execution providers in order of preference, instead of the one of `device`
+    graph_optimization  disabled, basic, extended or all (the default)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from motet.batch import Array
+from motet.errors import UnknownNameError
+from motet.models.common import as_memory_error, check_options, declared_over, framework, load_error, place
+from motet.models.handler import ModelSource
+from motet.models.onnx_proto import OnnxFile, OnnxFormatError, Tensor, read_onnx
+from motet.types import ANY, ColumnType, Signature
+
+__all__ = ["OnnxHandler", "OnnxModel"]
+
+_DTYPES = {
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
+    10: "float16", 11: "float64", 12: "uint32", 13: "uint64",
+}  # fmt: skip
+_OPTIMIZATION = {
+    "disabled": "ORT_DISABLE_ALL", "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED", "all": "ORT_ENABLE_ALL",
+}  # fmt: skip
+_OUT_OF_MEMORY = (
+    "bad allocation", "bad_alloc", "Failed to allocate memory", "out of memory", "ALLOC_FAILED", "AllocateRawInternal",
+)  # fmt: skip
+_ERRORS_ONLY = 3
+
+
+class OnnxHandler:
+    """Loads `.onnx` files."""
+
+    name: ClassVar[str] = "onnx"
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    has_file: ClassVar[bool] = True
+    runs_code: ClassVar[bool] = False
+    batch_invariant: ClassVar[bool] = True
+
+    def signature(self, source: ModelSource) -> Signature:
+        """What the file says, with the declared types over it.
+
+        Raises:
+            ModelLoadError: when it is no ONNX file, or takes or gives what is no column.
+        """
+        check_options(source, ("providers", "graph_optimization"))
+        file = _read(source)
+        own_inputs = {tensor.name: _input_type(source, tensor) for tensor in file.inputs}
+        wanted = source.outputs or {tensor.name: ANY for tensor in file.outputs}
+        own_outputs = {
+            tensor.name: _output_type(source, tensor) if tensor.name in wanted else ANY for tensor in file.outputs
+        }
+        return declared_over(Signature(own_inputs, own_outputs, _fixed_rows(source, file, wanted)), source)
+
+    def companions(self, path: str) -> list[str]:
+        """The files beside `path` that hold its weights, relative paths; empty for a model in one file.
+
+        Raises:
+            ModelLoadError: when it is no ONNX file.
+        """
+        return list(_read(ModelSource(path, path)).external_files)
+
+    def load(self, source: ModelSource) -> OnnxModel:
+        """Load it into a session of `source.threads` threads.
+
+        Raises:
+            ModelLoadError: when ONNX Runtime refuses the file or has no provider for the device.
+            MissingExtraError: when ONNX Runtime is not installed.
+        """
+        signature = self.signature(source)
+        runtime = framework("onnxruntime", "onnxruntime", "onnx", source)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = source.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, _optimization(source))
+        providers = _providers(source, runtime)
+        try:
+            session = runtime.InferenceSession(source.location, options, providers=providers)
+        except Exception as error:
+            raise as_memory_error(error, _OUT_OF_MEMORY) or _refused(source, error) from error
+        return OnnxModel(session, signature)
+
+
+class OnnxModel:
+    """A session; ONNX Runtime lets several threads call it at once, without the interpreter's lock."""
+
+    def __init__(self, session: Any, signature: Signature) -> None:
+        self._session, self._run = session, session.run
+        self._inputs, self._outputs = tuple(signature.inputs), list(signature.outputs)
+
+    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
+        """Answer a batch; see `LoadedModel`.
+
+        Raises:
+            MemoryError: when the batch is too large for the memory.
+        """
+        try:
+            answers = self._run(self._outputs, {name: columns[name] for name in self._inputs})
+        except Exception as error:
+            memory = as_memory_error(error, _OUT_OF_MEMORY)
+            if memory is None:
+                raise
+            raise memory from error
+        return dict(zip(self._outputs, answers, strict=True))
+
+    def close(self) -> None:
+        """Give the session's memory back."""
+        self._session = self._run = None
+
+
+def _read(source: ModelSource) -> OnnxFile:
+    try:
+        return read_onnx(source.location)
+    except OnnxFormatError as error:
+        hint = "export the model again, or copy the file again if it was cut off"
+        raise load_error(source, f"not a whole ONNX file: {error}", hint) from error
+    except OSError as error:
+        raise load_error(source, f"the file cannot be read: {error}", "check the path and the rights") from error
+
+
+def _input_type(source: ModelSource, tensor: Tensor) -> ColumnType:
+    return _column_type(source, tensor, "input", "export the model with a first axis for the rows")
+
+
+def _output_type(source: ModelSource, tensor: Tensor) -> ColumnType:
+    if tensor.kind == "sequence":
+        hint = "export it with zipmap=False (skl2onnx: options={'zipmap': False}), or declare only the other outputs"
+        raise load_error(source, f"output {tensor.name!r} is a sequence, not a tensor", hint)
+    return _column_type(source, tensor, "output", "declare under `outputs` only those that have a row axis")
+
+
+def _column_type(source: ModelSource, tensor: Tensor, kind: str, hint: str) -> ColumnType:
+    if tensor.kind != "tensor":
+        raise load_error(source, f"{kind} {tensor.name!r} is a {tensor.kind}, not a tensor", hint)
+    if tensor.elem_type not in _DTYPES:
+        what = f"{kind} {tensor.name!r} has ONNX element type {tensor.elem_type}, which no column has"
+        raise load_error(source, what, "export the model with a Cast to float32 there")
+    if tensor.axes is None:
+        return ANY
+    if not tensor.axes:
+        raise load_error(source, f"{kind} {tensor.name!r} is one value whatever the rows are: it has no row axis", hint)
+    shape = tuple(axis if isinstance(axis, int) else None for axis in tensor.axes[1:])
+    return ColumnType(_DTYPES[tensor.elem_type], shape)
+
+
+def _fixed_rows(source: ModelSource, file: OnnxFile, wanted: Mapping[str, Any]) -> int | None:
+    """The number of rows that the file's first axes fix, None where they fix none."""
+    given = [tensor for tensor in (*file.inputs, *file.outputs) if tensor in file.inputs or tensor.name in wanted]
+    fixed = {tensor.name: tensor.axes[0] for tensor in given if tensor.axes and isinstance(tensor.axes[0], int)}
+    rows = {fixed[tensor.name] for tensor in file.inputs if tensor.name in fixed}
+    if not rows:
+        return None
+    if len({*rows, *fixed.values()}) > 1:
+        named = ", ".join(f"{name}: {axis}" for name, axis in fixed.items())
+        what = f"the first axes differ ({named}), so they are not the row"
+        raise load_error(source, what, "export the model with a symbolic first axis")
+    return rows.pop()
+
+
+def _optimization(source: ModelSource) -> str:
+    level = source.options.get("graph_optimization", "all")
+    if level not in _OPTIMIZATION:
+        raise UnknownNameError("graph_optimization", str(level), tuple(_OPTIMIZATION), where=place(source))
+    return _OPTIMIZATION[level]
+
+
+def _providers(source: ModelSource, runtime: Any) -> list[Any]:
+    kind, _, number = source.device.partition(":")
+    if kind not in ("cpu", "cuda"):
+        raise UnknownNameError("device", source.device, ("cpu", "cuda", "cuda:N"), where=place(source))
+    cuda = ("CUDAExecutionProvider", {"device_id": int(number or 0)})
+    default = [cuda, "CPUExecutionProvider"] if kind == "cuda" else ["CPUExecutionProvider"]
+    chosen = list(source.options.get("providers", default))
+    available = runtime.get_available_providers()
+    for provider in chosen:
+        name = provider if isinstance(provider, str) else provider[0]
+        if name not in available:
+            hint = "install onnxruntime-gpu in place of onnxruntime" if name.startswith("CUDA") else "name one of those"
+            raise load_error(source, f"this ONNX Runtime has no {name}; it has {', '.join(available)}", hint)
+    return chosen
+
+
+def _refused(source: ModelSource, error: Exception) -> Exception:
+    hint = "check the file with onnx.checker, and that this onnxruntime is new enough for its opset"
+    if "external" in str(error).lower():
+        hint = "the weights are in another file: keep it beside the .onnx file, or save the model as one file"
+    return load_error(source, f"ONNX Runtime cannot load it: {error}", hint)

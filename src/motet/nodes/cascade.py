@@ -1,0 +1,189 @@
+"""cascade: rows through one member after another until one is confident."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Array, Column, Indices, objects, take_rows
+from motet.errors import GraphError, TypeMismatchError, UnknownNameError
+from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
+from motet.graph.fields import Fields, of_kind
+from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind, read_members, write_members
+from motet.nodes.members import STRING, agreed, member_outputs, picks
+from motet.nodes.merge import faults_at, merge
+from motet.types import ColumnType
+
+__all__ = ["Cascade", "cascade"]
+
+SLACK = 1e-3
+"""How far outside 0 to 1 a probability may be, for rounding."""
+
+
+@kind
+@dataclass(frozen=True)
+class Cascade(Node):
+    """Rows through one member after another until one is confident. The last member answers in any case.
+
+    Attributes:
+        steps: the members, cheapest first.
+        confidence: for each member but the last, how confident it must be for its answer to count, 0 to 1.
+        of: the output whose largest value is the confidence; None where members give one output.
+        output: the one output that counts, under this name.
+    """
+
+    steps: tuple[Member, ...]
+    confidence: tuple[float, ...]
+    of: str | None = None
+    output: str | None = None
+
+    kind = "cascade"
+    keys = ("until", "of", "output")
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The members, in order."""
+        return self.steps
+
+    def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
+        """The members' common outputs, `node.member` and `node.confidence`."""
+        outputs = agreed(member_outputs(self.steps, self.inputs, self.output, types, scope, self.where), self.where)
+        of = self._of(outputs)
+        if outputs[of].dtype not in ("float16", "float32", "float64", "any"):
+            raise TypeMismatchError(f"the confidence is taken of {of!r}, which is {outputs[of]}, not probabilities", where=self.where)
+        extra = {f"{self.name}.member": STRING, f"{self.name}.confidence": ColumnType("float64")}
+        return NodeOutputs({f"{self.name}.{name}": kind for name, kind in outputs.items()}, extra)
+
+    def _of(self, outputs: Mapping[str, Any]) -> str:
+        if self.of is not None:
+            if self.of not in outputs:
+                raise UnknownNameError("output", self.of, list(outputs), where=f"{self.where}: of")
+            return self.of
+        if len(outputs) > 1:
+            raise GraphError(
+                f"members give several outputs ({', '.join(outputs)}), so the cascade must say whose largest value is the confidence",
+                where=self.where,
+                hint="write of: OUTPUT",
+            )
+        return next(iter(outputs))
+
+    async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
+        """Call each member on the rows that no member before it was sure of."""
+        active: Indices = np.arange(rows)
+        parts: list[tuple[Indices, Answer]] = []
+        faults: list[Fault] = []
+        for step, member in enumerate(self.steps):
+            inputs = (member.inputs or self.inputs).pick(columns)
+            answer = await player.call(member.uses, _take(inputs, active, rows), len(active))
+            faults += faults_at(answer, active)
+            held = active if answer.kept is None else active[answer.kept]
+            chosen = picks(member, list(answer.columns), self.output, self.where)
+            found: dict[str, Column] = {name: answer.columns[inner] for name, inner in chosen.items()}
+            confidence = _confidence(found[self._of(found)], len(held))
+            wrong = np.flatnonzero((confidence < -SLACK) | (confidence > 1 + SLACK))
+            faults += [_not_probabilities(int(held[place]), float(confidence[place]), member) for place in wrong]
+            last = step == len(self.steps) - 1
+            sure = np.ones(len(held), dtype=bool) if last else confidence >= self.confidence[step]
+            sure[wrong] = False
+            unsure = ~sure
+            unsure[wrong] = False
+            done = np.flatnonzero(sure)
+            parts.append((held[done], self._answer(found, confidence, member, done)))
+            active = held[unsure]
+            if not len(active):
+                break
+        return merge(parts, rows, faults)
+
+    def _answer(self, found: Mapping[str, Column], confidence: Array, member: Member, done: Indices) -> Answer:
+        whole = len(done) == len(confidence)
+        columns = {f"{self.name}.{name}": column if whole else take_rows(column, done) for name, column in found.items()}
+        columns[f"{self.name}.member"] = objects([member.name] * len(done))
+        columns[f"{self.name}.confidence"] = confidence[done]
+        return Answer(columns)
+
+    @classmethod
+    def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Cascade:
+        """`{cascade: [a, b], until: {confidence: 0.9}, of: OUTPUT, inputs: [...]}`."""
+        members = read_members(value, fields.place("cascade"))
+        until = Fields(fields.take("until", dict), fields.place("until"), ("confidence",))
+        confidence = _thresholds(until.raw("confidence"), [member.name for member in members], until.place("confidence"))
+        return cls(name, inputs, members, confidence, fields.take("of", str, None), fields.take("output", str, None))
+
+    def write(self) -> dict[str, Any]:
+        """The inverse of `read`."""
+        same = len(set(self.confidence)) == 1
+        confidence = self.confidence[0] if same else dict(zip((m.name for m in self.steps), self.confidence, strict=False))
+        written: dict[str, Any] = {"cascade": write_members(self.steps), "until": {"confidence": confidence}}
+        return written | {key: value for key, value in (("of", self.of), ("output", self.output)) if value is not None}
+
+
+def _take(inputs: Sequence[Column] | dict[str, Column], chosen: Indices, rows: int) -> Sequence[Column] | dict[str, Column]:
+    if len(chosen) == rows:
+        return inputs
+    if isinstance(inputs, dict):
+        return {name: take_rows(column, chosen) for name, column in inputs.items()}
+    return [take_rows(column, chosen) for column in inputs]
+
+
+def _confidence(column: Column, rows: int) -> Array:
+    """The largest value of each row; a row without values, or with NaN, is not confident at all."""
+    if not isinstance(column, np.ndarray):
+        return np.array([row.max() if row.size else 0.0 for row in column], dtype=np.float64)
+    if column.ndim == 1:
+        return np.nan_to_num(column.astype(np.float64))
+    flat = column.reshape(rows, -1)
+    return np.nan_to_num(flat.max(axis=1).astype(np.float64)) if flat.shape[1] else np.zeros(rows)
+
+
+def _not_probabilities(position: int, value: float, member: Member) -> Fault:
+    message = f"confidence {value:g} of member {member.name!r} is no probability; put motet.ops.scores.softmax behind the model (after:)"
+    return Fault(position, "InputError", message, member.uses)
+
+
+def _thresholds(value: object, members: Sequence[str], where: str) -> tuple[float, ...]:
+    if len(members) < 2:
+        raise GraphError(f"a cascade needs at least two members; got {', '.join(members)}", where=where)
+    if not isinstance(value, Mapping):
+        value = dict.fromkeys(members[:-1], of_kind(value, float, where))
+    for name, threshold in value.items():
+        if name not in members[:-1]:
+            raise UnknownNameError("member to be confident", str(name), members[:-1], where=where, hint="the last member answers in any case")
+        if not 0 <= of_kind(threshold, float, f"{where}.{name}") <= 1:
+            raise GraphError(f"a confidence is from 0 to 1; got {threshold!r}", where=where)
+    if missing := [name for name in members[:-1] if name not in value]:
+        raise GraphError(f"no confidence is given for {', '.join(missing)}", where=where)
+    return tuple(float(value[name]) for name in members[:-1])
+
+
+def cascade(
+    members: Sequence[Uses] | Mapping[str, Uses],
+    *inputs: Ref,
+    confidence: float | Mapping[str, float],
+    of: str | None = None,
+    output: str | None = None,
+    name: str | None = None,
+) -> Handle:
+    """Send rows through one member after another until one is confident.
+
+    Args:
+        members: models or graphs, cheapest first, in a list or by name; the last one answers in any case.
+        inputs: the columns that members take, unless they say otherwise (`motet.member`).
+        confidence: how confident a member must be, 0 to 1; one number, or one for each member but the last, by name.
+        of: the output whose largest value is the confidence; needed where members give several. Must be probabilities.
+        output: the one output that counts, under this name.
+        name: the node's name; `cascade` and a number when not given.
+
+    Returns:
+        The node; its columns are its attributes, and `member` and `confidence` for each row.
+    """
+    chosen, needs = as_members(members, "cascade()")
+
+    def make(name: str, names: Names) -> Cascade:
+        steps = names.members(chosen)
+        where = f"node {name!r}: confidence"
+        return Cascade(name, names.inputs(inputs), steps, _thresholds(confidence, [m.name for m in steps], where), of, output)
+
+    return Handle("cascade", name, make, [*inputs_of(inputs, "cascade()"), *needs])

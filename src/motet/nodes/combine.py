@@ -1,0 +1,234 @@
+"""Combiners: how an ensemble makes one answer of its members' answers, output by output.
+
+A combiner takes the members' columns for some rows, in the order of the members, and their weights. Every one works on
+each row alone, and adds in the order of the members, so that a row's answer does not depend on what shares its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from motet.batch import Array, as_column, objects
+from motet.errors import GraphError, TypeMismatchError
+from motet.graph.function import Function
+from motet.types import ANY, ColumnType
+
+__all__ = ["COMBINERS", "Combiner", "Custom", "Part"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member's share in an answer.
+
+    Attributes:
+        column: its answers, shape `[rows, ...]`.
+        weight: how much it counts, more than 0.
+        labels: what the places of its answers stand for; empty where that was not declared.
+    """
+
+    column: Any
+    weight: float
+    labels: tuple[str, ...] = ()
+
+
+class Combiner(Protocol):
+    """How an ensemble makes one answer of several."""
+
+    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+        """The type of the answer for members' outputs of these types.
+
+        Raises:
+            GraphError: when they cannot be combined.
+        """
+        ...
+
+    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+        """The answers, shape `[rows, ...]`; `all_labels` are those of every member, also of absent ones."""
+        ...
+
+
+def _same(kinds: Sequence[ColumnType], what: str, where: str, *, numeric: bool = True) -> ColumnType:
+    known = [kind for kind in kinds if kind != ANY]
+    if not known:
+        return ANY
+    for kind in known:
+        if kind != known[0]:
+            raise TypeMismatchError(
+                f"{what} needs members of one type; got {', '.join(map(str, kinds))}",
+                where=where,
+                hint="cast or reshape one of them with the model's after:, or, for label sets that differ, use combine: union with labels",
+            )
+        if kind.varies:
+            raise TypeMismatchError(f"{what} needs rows of one shape; got {kind}", where=where)
+        if numeric and (kind.is_object or kind.dtype == "bool"):
+            raise TypeMismatchError(f"{what} needs numbers; got {kind}", where=where, hint="use majority_vote or stack")
+    return known[0]
+
+
+def _float(kind: ColumnType) -> ColumnType:
+    return kind if kind.dtype in ("float32", "float64", "any") else kind.with_dtype("float32" if kind.dtype == "float16" else "float64")
+
+
+def _as_float(column: Array) -> Array:
+    if column.dtype in (np.float32, np.float64):
+        return column
+    return column.astype(np.float32 if column.dtype == np.float16 else np.float64)
+
+
+class WeightedAverage:
+    """The average, weighted; float32 stays float32, whole numbers become float64."""
+
+    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+        """The members' type, as a floating-point one."""
+        return _float(_same(kinds, "weighted_average", where))
+
+    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+        """Sum of weight times answer, over the sum of weights."""
+        total = sum(part.weight for part in parts)
+        first = _as_float(parts[0].column)
+        sum_ = first * first.dtype.type(parts[0].weight / total)
+        for part in parts[1:]:
+            sum_ += _as_float(part.column) * first.dtype.type(part.weight / total)
+        return sum_
+
+
+class _Elementwise:
+    """A statistic over the members, place by place; weights other than 0 and 1 have no meaning."""
+
+    def __init__(self, name: str, reduce: Callable[[Array], Array], *, floats: bool) -> None:
+        self._name, self._reduce, self._floats = name, reduce, floats
+
+    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+        """The members' type."""
+        kind = _same(kinds, self._name, where)
+        return _float(kind) if self._floats else kind
+
+    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+        """The statistic of each place."""
+        return self._reduce(np.stack([_as_float(part.column) if self._floats else part.column for part in parts]))
+
+
+class MajorityVote:
+    """Each member votes, with its weight; a tie goes to the place, or the value, that is first.
+
+    Of scores `[places]` a member votes for its largest place, and the answer is the share of votes of each place. Of a
+    single value (a label: text, whole number, true or false) the answer is the value with the most votes.
+    """
+
+    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+        """float32 shares for scores, the members' type for single values."""
+        kind = _same(kinds, "majority_vote", where, numeric=False)
+        if len(kind.shape) > 1:
+            raise TypeMismatchError(f"majority_vote needs one value or one row of scores; got {kind}", where=where)
+        return kind.with_dtype("float32") if kind.shape else kind
+
+    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+        """Shares of votes, or the winning values."""
+        total = sum(part.weight for part in parts)
+        if parts[0].column.ndim == 1:
+            return _vote_values(parts)
+        rows, places = parts[0].column.shape
+        shares = np.zeros((rows, places), dtype=np.float64)
+        for part in parts:
+            shares[np.arange(rows), part.column.argmax(axis=1)] += part.weight / total
+        return shares.astype(np.float32)
+
+
+def _vote_values(parts: Sequence[Part]) -> Array:
+    """The value with the most weight of each row; of several the one that the earliest member gave."""
+    votes = np.stack([[(one.column == other.column) * other.weight for other in parts] for one in parts]).sum(axis=1)
+    winner = votes.astype(np.float64).round(12).argmax(axis=0)
+    stacked = np.stack([part.column for part in parts])
+    return np.asarray(stacked[winner, np.arange(stacked.shape[1])])
+
+
+class Union:
+    """Members with different label sets: one score for each label that any of them knows.
+
+    The score of a label is the weighted average over the members that know it. Labels are in the order in which the
+    members declare them; a label that none of the members present knows scores 0.
+    """
+
+    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+        """float32 scores, one a label."""
+        for kind, names in zip(kinds, labels, strict=True):
+            if not names:
+                raise GraphError("union needs the labels of every member", where=where, hint="declare labels: [...] for each model")
+            if kind != ANY and (len(kind.shape) != 1 or kind.is_object or kind.shape[0] not in (None, len(names))):
+                raise TypeMismatchError(f"union needs one score for each of the {len(names)} labels; got {kind}", where=where)
+        return ColumnType("float32", (len(_all(labels)),))
+
+    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+        """Scores `[rows, labels]`."""
+        places = {label: place for place, label in enumerate(_all(all_labels))}
+        sums = np.zeros((len(parts[0].column), len(places)), dtype=np.float32)
+        weights = np.zeros(len(places), dtype=np.float64)
+        for part in parts:
+            chosen = [places[label] for label in part.labels]
+            sums[:, chosen] += part.column.astype(np.float32) * np.float32(part.weight)
+            weights[chosen] += part.weight
+        return sums / np.where(weights > 0, weights, 1).astype(np.float32)
+
+
+def _all(labels: Sequence[tuple[str, ...]]) -> list[str]:
+    return list(dict.fromkeys(label for names in labels for label in names))
+
+
+class Stack:
+    """All members side by side: the first axis of a row is the member, in the order of the graph."""
+
+    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+        """The members' type with the members as a first axis."""
+        kind = _same(kinds, "stack", where, numeric=False)
+        return kind if kind == ANY else ColumnType(kind.dtype, (len(kinds), *kind.shape))
+
+    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+        """Answers `[rows, members, ...]`."""
+        return np.stack([part.column for part in parts], axis=1)
+
+
+@dataclass(frozen=True)
+class Custom:
+    """Any function: called with the members' columns in order, and its keywords, for each output.
+
+    Where a member's answer is missing (`require`), it is called without it.
+    """
+
+    function: Function
+
+    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+        """What the function declares."""
+        outputs = self.function.infer(kinds, where)
+        if not isinstance(outputs, ColumnType):
+            raise GraphError(f"a combiner returns one array; {self.function} declares {', '.join(outputs)}", where=where)
+        return outputs
+
+    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+        """What the function returns."""
+        columns = [part.column for part in parts]
+        combined = as_column(self.function.resolve()(*columns, **self.function.keywords))
+        if len(combined) != len(columns[0]):
+            raise ValueError(f"combiner {self.function} returned {len(combined)} rows for {len(columns[0])}")
+        return combined
+
+
+def missing(kind: Array, rows: int) -> Array:
+    """What stands for an absent answer: NaN, 0, false or None, shape `[rows, ...]`."""
+    if kind.dtype == object:
+        return objects([None] * rows) if kind.ndim == 1 else np.full((rows, *kind.shape[1:]), None, dtype=object)
+    return np.full((rows, *kind.shape[1:]), np.nan if kind.dtype.kind == "f" else 0, dtype=kind.dtype)
+
+
+COMBINERS: dict[str, Combiner] = {
+    "weighted_average": WeightedAverage(),
+    "majority_vote": MajorityVote(),
+    "max": _Elementwise("max", lambda stacked: stacked.max(axis=0), floats=False),
+    "median": _Elementwise("median", lambda stacked: np.median(stacked, axis=0).astype(stacked.dtype), floats=True),
+    "union": Union(),
+    "stack": Stack(),
+}
+"""The combiners by the names that graphs use."""

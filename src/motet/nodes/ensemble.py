@@ -1,0 +1,265 @@
+"""ensemble: rows through all members, results combined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Array, Column, Ragged, concat_columns, objects, take_rows
+from motet.errors import GraphError, UnknownNameError
+from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
+from motet.graph.fields import Fields, of_kind, show
+from motet.graph.function import Function, read_functions, write_functions
+from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind, read_members, write_members
+from motet.nodes.combine import COMBINERS, Combiner, Custom, Part, Stack, missing
+from motet.nodes.members import STRING, member_outputs, picks
+from motet.nodes.merge import kept_rows, merge
+from motet.types import ColumnType
+
+__all__ = ["Ensemble", "ensemble"]
+
+
+@kind
+@dataclass(frozen=True)
+class Ensemble(Node):
+    """Rows through all members, results combined.
+
+    Attributes:
+        players: the members.
+        combine: the name of a combiner, or a function.
+        weights: how much each member counts; one with 0 plays along without counting (a shadow).
+        require: how many of the members that count must have answered a row; None for all.
+        output: the one output that counts, under this name.
+    """
+
+    players: tuple[Member, ...]
+    combine: str | Function = "weighted_average"
+    weights: tuple[float, ...] = field(default=())
+    require: int | None = None
+    output: str | None = None
+
+    kind = "ensemble"
+    keys = ("combine", "weights", "require", "output")
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The members, in order."""
+        return self.players
+
+    @property
+    def combiner(self) -> Combiner:
+        """What makes one answer of several."""
+        return Custom(self.combine) if isinstance(self.combine, Function) else COMBINERS[self.combine]
+
+    def _counting(self) -> list[int]:
+        return [place for place, weight in enumerate(self.weights) if weight > 0]
+
+    def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
+        """The combined outputs, `node.member`, and `node.MEMBER.output` for every member."""
+        found = member_outputs(self.players, self.inputs, self.output, types, scope, self.where)
+        counting = [self.players[place] for place in self._counting()]
+        labels = [scope.labels(member.uses) for member in counting]
+        columns = {
+            f"{self.name}.{output}": self.combiner.infer([found[member.name][output] for member in counting], labels, self.where)
+            for output in found[self.players[0].name]
+        }
+        extra = {f"{self.name}.member": STRING}
+        for member, outputs in found.items():
+            extra |= {f"{self.name}.{member}.{output}": kind for output, kind in outputs.items()}
+        return NodeOutputs(columns, extra)
+
+    async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
+        """Call every member on every row, and combine what came back."""
+        calls = [player.call(member.uses, (member.inputs or self.inputs).pick(columns), rows) for member in self.players]
+        answers = await player.gather(calls)
+        labels = [player.labels(member.uses) for member in self.players]
+        if all(answer.kept is None for answer in answers):
+            return self._combined(self._found(answers), labels, rows, player)
+        return self._partial(answers, labels, rows, player)
+
+    def _found(self, answers: Sequence[Answer]) -> list[dict[str, Column]]:
+        """For each member its outputs that count, under the node's names."""
+        return [
+            {name: answer.columns[inner] for name, inner in picks(member, list(answer.columns), self.output, self.where).items()}
+            for member, answer in zip(self.players, answers, strict=True)
+        ]
+
+    def _combined(
+        self, found: Sequence[Mapping[str, Column]], labels: Sequence[tuple[str, ...]], rows: int, player: Player, present: Sequence[bool] = ()
+    ) -> Answer:
+        """Combine rows for which the same members answered; absent members' columns hold stand-ins."""
+        counting = self._counting()
+        took = [place for place in counting if not present or present[place]]
+        used = counting if isinstance(self.combiner, Stack) else took
+        all_labels = [labels[place] for place in counting]
+
+        def combine(first: int, end: int) -> dict[str, Column]:
+            chosen = slice(first, end)
+            return {
+                output: self.combiner.combine(
+                    [Part(take_rows(found[place][output], chosen), self.weights[place], labels[place]) for place in used], all_labels
+                )
+                for output in found[0]
+            }
+
+        segments, faults = player.isolate(combine, rows, self._combiner_name())
+        answer = _joined(segments, faults, rows)
+        columns: dict[str, Column] = {f"{self.name}.{output}": column for output, column in answer.columns.items()}
+        kept = slice(None) if answer.kept is None else answer.kept
+        who = ",".join(member.name for place, member in enumerate(self.players) if not present or present[place])
+        columns[f"{self.name}.member"] = objects([who] * (rows - len(answer.faults)))
+        for member, outputs in zip(self.players, found, strict=True):
+            columns |= {f"{self.name}.{member.name}.{output}": take_rows(column, kept) for output, column in outputs.items()}
+        return Answer(columns, answer.faults, answer.kept)
+
+    def _combiner_name(self) -> str:
+        return str(self.combine)
+
+    def _partial(self, answers: Sequence[Answer], labels: Sequence[tuple[str, ...]], rows: int, player: Player) -> Answer:
+        """Some members failed on some rows: those with enough answers left are combined from what there is."""
+        present = np.ones((rows, len(answers)), dtype=bool)
+        for place, answer in enumerate(answers):
+            present[[fault.position for fault in answer.faults], place] = False
+        counting = self._counting()
+        enough = present[:, counting].sum(axis=1) >= (len(counting) if self.require is None else self.require)
+        faults = [_first_fault(answers, counting, row) for row in np.flatnonzero(~enough)]
+        kept = np.flatnonzero(enough)
+        found = [_spread(outputs, answer, rows) for outputs, answer in zip(self._found(answers), answers, strict=True)]
+        parts = []
+        patterns, which = np.unique(present[kept], axis=0, return_inverse=True)
+        for pattern in range(len(patterns)):
+            positions = kept[which.reshape(-1) == pattern]
+            some = [{output: take_rows(column, positions) for output, column in outputs.items()} for outputs in found]
+            parts.append((positions, self._combined(some, labels, len(positions), player, patterns[pattern].tolist())))
+        return merge(parts, rows, faults)
+
+    @classmethod
+    def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Ensemble:
+        """`{ensemble: [a, b], inputs: [...], combine: NAME, weights: [...], require: 2, output: NAME}`."""
+        members = read_members(value, fields.place("ensemble"))
+        raw = fields.raw("combine", "weighted_average")
+        combine: str | Function
+        if isinstance(raw, Mapping) or (isinstance(raw, str) and "." in raw):
+            combine = read_functions(raw, fields.place("combine"))[0]
+        else:
+            combine = _combiner_named(of_kind(raw, str, fields.place("combine")), fields.place("combine"))
+        weights = _weights(fields.raw("weights"), members, combine, fields.place("weights"))
+        require = _require(fields.take("require", int, None), weights, fields.place("require"))
+        return cls(name, inputs, members, combine, weights, require, fields.take("output", str, None))
+
+    def write(self) -> dict[str, Any]:
+        """The inverse of `read`."""
+        written: dict[str, Any] = {"ensemble": write_members(self.players)}
+        written["combine"] = write_functions([self.combine], self.where) if isinstance(self.combine, Function) else self.combine
+        if any(weight != 1 for weight in self.weights):
+            written["weights"] = list(self.weights)
+        return written | {key: value for key, value in (("require", self.require), ("output", self.output)) if value is not None}
+
+
+def _joined(segments: Sequence[tuple[int, int, dict[str, Column]]], faults: Sequence[Fault], rows: int) -> Answer:
+    if len(segments) == 1 and not faults:
+        return Answer(segments[0][2])
+    names = segments[0][2] if segments else {}
+    columns = {name: concat_columns([found[name] for _, _, found in segments]) for name in names}
+    return Answer(columns, tuple(faults), kept_rows(faults, rows))
+
+
+def _first_fault(answers: Sequence[Answer], counting: Sequence[int], row: int) -> Fault:
+    for place in counting:
+        for fault in answers[place].faults:
+            if fault.position == row:
+                return fault
+    raise AssertionError(f"row {row} has too few answers and no fault")
+
+
+def _spread(outputs: Mapping[str, Column], answer: Answer, rows: int) -> dict[str, Column]:
+    """A member's columns over all rows, with stand-ins where it failed."""
+    if answer.kept is None:
+        return dict(outputs)
+    return {name: _spread_column(column, answer.kept, rows) for name, column in outputs.items()}
+
+
+def _spread_column(column: Column, kept: Array, rows: int) -> Column:
+    if isinstance(column, Ragged):
+        every = [np.zeros((0,) * column.shapes.shape[1], dtype=column.dtype)] * rows
+        for place, row in zip(kept, column, strict=True):
+            every[place] = row
+        return Ragged.from_rows(every, column.dtype, column.shapes.shape[1])
+    whole = missing(column, rows)
+    whole[kept] = column
+    return whole
+
+
+def _combiner_named(name: str, where: str) -> str:
+    if name not in COMBINERS:
+        raise UnknownNameError("combiner", name, list(COMBINERS), where=where, hint="or write the import path of a function")
+    return name
+
+
+def _weights(value: object, members: Sequence[Member], combine: str | Function, where: str) -> tuple[float, ...]:
+    if value is None:
+        return (1.0,) * len(members)
+    names = [member.name for member in members]
+    if isinstance(value, Mapping):
+        for name in value:
+            if name not in names:
+                raise UnknownNameError("member", str(name), names, where=where)
+        value = [value.get(name, 1.0) for name in names]
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(members):
+        raise GraphError(f"expected one weight for each of the {len(members)} members ({', '.join(names)}); got {show(value)}", where=where)
+    weights = tuple(float(of_kind(each, float, f"{where}[{place}]")) for place, each in enumerate(value))
+    if not all(np.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise GraphError(f"weights must be at least 0, and one more than 0; got {list(weights)}", where=where)
+    if combine not in ("weighted_average", "majority_vote", "union") and set(weights) - {0.0, 1.0}:
+        raise GraphError(
+            f"{combine} does not weigh its members; got {list(weights)}", where=where, hint="with it a weight is 1, or 0 for a member that does not count"
+        )
+    return weights
+
+
+def _require(value: int | None, weights: Sequence[float], where: str) -> int | None:
+    counting = sum(1 for weight in weights if weight > 0)
+    if value is not None and not 1 <= value <= counting:
+        raise GraphError(f"require must be from 1 to {counting}, the number of members that count; got {value}", where=where)
+    return value
+
+
+def ensemble(
+    members: Sequence[Uses] | Mapping[str, Uses],
+    *inputs: Ref,
+    combine: str | Callable[..., Any] = "weighted_average",
+    weights: Sequence[float] | Mapping[str, float] | None = None,
+    require: int | None = None,
+    output: str | None = None,
+    name: str | None = None,
+) -> Handle:
+    """Send rows through all members and combine their answers.
+
+    Args:
+        members: models or graphs, in a list or by name; `motet.member` gives one inputs of its own.
+        inputs: the columns that members take, unless they say otherwise.
+        combine: `weighted_average`, `majority_vote`, `max`, `median`, `union`, `stack`, or a function of the members'
+            columns in order that returns one column.
+        weights: how much each member counts, in order or by name; 1 each when not given; a member with 0 does not count.
+        require: how many members must have answered a row; all of them when not given. Which did is in `node.member`.
+        output: the one output that counts, under this name.
+        name: the node's name; `ensemble` and a number when not given.
+
+    Returns:
+        The node; its columns are its attributes: the combined outputs, `member`, and each member's own: `vote.cnn.scores`.
+    """
+    chosen, needs = as_members(members, "ensemble()")
+
+    def make(name: str, names: Names) -> Ensemble:
+        where = f"node {name!r}"
+        players = names.members(chosen)
+        how: str | Function = (
+            _combiner_named(combine, f"{where}: combine") if isinstance(combine, str) and "." not in combine else Function.of(combine)
+        )
+        given = _weights(weights, players, how, f"{where}: weights")
+        return Ensemble(name, names.inputs(inputs), players, how, given, _require(require, given, f"{where}: require"), output)
+
+    return Handle("ensemble", name, make, [*inputs_of(inputs, "ensemble()"), *needs])

@@ -1,0 +1,86 @@
+"""What nodes of several members share: which outputs count, and that they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from motet.errors import GraphError, TypeMismatchError, UnknownNameError
+from motet.graph.node import Inputs, Member, Scope
+from motet.types import ColumnType
+
+__all__ = ["agreed", "member_outputs", "picks"]
+
+STRING = ColumnType("string")
+
+
+def picks(member: Member, outputs: Sequence[str], output: str | None, where: str) -> dict[str, str]:
+    """Which of a member's outputs count and what the node calls them: node's name to member's name.
+
+    Args:
+        member: the member; its own `output` says which of several counts.
+        outputs: what the member gives.
+        output: the node's `output`: the one output that counts, under this name.
+        where: the node, for messages.
+    """
+    if member.output is not None:
+        if member.output not in outputs:
+            raise UnknownNameError(f"output of member {member.name!r}", member.output, outputs, where=where)
+        return {output or member.output: member.output}
+    if output is None:
+        return {name: name for name in outputs}
+    if output in outputs:
+        return {output: output}
+    if len(outputs) == 1:
+        return {output: outputs[0]}
+    raise UnknownNameError(
+        f"output of member {member.name!r}", output, outputs, where=where, hint="say which one counts: {uses: NAME, output: OUTPUT}"
+    )
+
+
+def member_outputs(
+    members: Sequence[Member], inputs: Inputs, output: str | None, types: Mapping[str, ColumnType], scope: Scope, where: str
+) -> dict[str, dict[str, ColumnType]]:
+    """For each member, the types of the outputs that count, under the node's names."""
+    found: dict[str, dict[str, ColumnType]] = {}
+    for member in members:
+        outputs = scope.call(member.uses, member.inputs or inputs, types, f"{where}, member {member.name!r}")
+        chosen = picks(member, list(outputs), output, where)
+        found[member.name] = {name: outputs[inner] for name, inner in chosen.items()}
+    _same_names(found, where)
+    return found
+
+
+def _same_names(found: Mapping[str, Mapping[str, ColumnType]], where: str) -> None:
+    (first, expected), *others = found.items()
+    for name, outputs in others:
+        if set(outputs) != set(expected):
+            raise GraphError(
+                f"members give different outputs: {first!r} gives {', '.join(expected)}; {name!r} gives {', '.join(outputs)}",
+                where=where,
+                hint="name the one that counts with output: NAME, and for a member that calls it otherwise {uses: MEMBER, output: ITS_NAME}",
+            )
+
+
+def agreed(found: Mapping[str, Mapping[str, ColumnType]], where: str) -> dict[str, ColumnType]:
+    """The types that all members give; an axis on which they differ only by `?` is `?`."""
+    (first, expected), *others = found.items()
+    merged = dict(expected)
+    for name, outputs in others:
+        for output, kind in outputs.items():
+            merged[output] = _join(merged[output], kind, f"output {output!r} of {first!r} and {name!r}", where)
+    return merged
+
+
+def _join(one: ColumnType, other: ColumnType, what: str, where: str) -> ColumnType:
+    if one == other:
+        return one
+    if "any" in (one.dtype, other.dtype):
+        return ColumnType("any")
+    fits = one.dtype == other.dtype and len(one.shape) == len(other.shape)
+    if not fits or any(a != b and None not in (a, b) for a, b in zip(one.shape, other.shape, strict=True)):
+        raise TypeMismatchError(
+            f"{what} do not fit: {one} and {other}",
+            where=where,
+            hint="cast or reshape one of them with the model's after:, or, for label sets that differ, use combine: union with labels",
+        )
+    return ColumnType(one.dtype, tuple(a if a == b else None for a, b in zip(one.shape, other.shape, strict=True)))

@@ -1,0 +1,78 @@
+"""model: rows through one model (or graph)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from motet.batch import Column
+from motet.errors import GraphError
+from motet.graph.build import Handle, Names, Ref, Uses, inputs_of
+from motet.graph.fields import Fields, of_kind
+from motet.graph.node import Answer, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
+from motet.types import ColumnType
+
+__all__ = ["ModelNode", "model"]
+
+
+@kind
+@dataclass(frozen=True)
+class ModelNode(Node):
+    """Rows through one model.
+
+    Attributes:
+        uses: the name of the model or graph.
+    """
+
+    uses: str
+
+    kind = "model"
+    keys = ()
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The one model."""
+        return (Member(self.uses, self.uses),)
+
+    def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
+        """The model's outputs, as `node.output`."""
+        outputs = scope.call(self.uses, self.inputs, types, self.where)
+        return NodeOutputs({f"{self.name}.{name}": kind for name, kind in outputs.items()})
+
+    async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
+        """Call the model."""
+        answer = await player.call(self.uses, self.inputs.pick(columns), rows)
+        answer.columns = {f"{self.name}.{name}": column for name, column in answer.columns.items()}
+        return answer
+
+    @classmethod
+    def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> ModelNode:
+        """`{model: NAME, inputs: [...]}`."""
+        return cls(name, inputs, of_kind(value, str, fields.place("model")))
+
+    def write(self) -> dict[str, Any]:
+        """The inverse of `read`."""
+        return {"model": self.uses}
+
+
+def model(uses: Uses, *inputs: Ref, name: str | None = None, **named: Ref) -> Handle:
+    """Send rows through one model, or through a graph.
+
+    Args:
+        uses: the model or graph.
+        inputs: the columns it takes, by position.
+        name: the node's name; `model` and a number when not given.
+        named: the columns it takes, by the names of its inputs, instead of by position.
+
+    Returns:
+        The node; its columns are its attributes.
+    """
+    if inputs and named:
+        raise GraphError("a model takes its inputs either by position or by name", where="model()")
+    needs = inputs_of(named or inputs, "model()")
+    return Handle("model", name, lambda name, names: _make(name, names, uses, named or inputs), needs)
+
+
+def _make(name: str, names: Names, uses: Uses, inputs: Any) -> ModelNode:
+    return ModelNode(name, names.inputs(inputs), names.uses(uses))

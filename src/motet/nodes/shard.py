@@ -1,0 +1,211 @@
+"""shard: rows apart into pieces, each through a model, and together again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Column, Indices, as_column, concat_columns, take_rows
+from motet.errors import GraphError
+from motet.graph.build import Handle, Names, Ref, Uses, inputs_of
+from motet.graph.fields import Fields, of_kind
+from motet.graph.function import Function, read_functions, write_functions
+from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
+from motet.nodes.merge import kept_rows
+from motet.types import ANY, ColumnType
+
+__all__ = ["Shard", "shard"]
+
+SPREADS = ("hash", "rendezvous")
+
+
+@kind
+@dataclass(frozen=True)
+class Shard(Node):
+    """Rows apart into pieces (any number, also none), each through a model or graph, and together again.
+
+    Attributes:
+        uses: the model or graph that answers a piece.
+        apart: `apart(*columns) -> (pieces, counts)`: pieces are one column, or columns by name, of all rows' pieces one
+            after another; counts says how many each row has, shape `[rows]`.
+        together: `together(*piece_outputs, counts)` -> one column of rows, or columns by name.
+        spread: how pieces are given to the model's replicas where they are apart: `hash` or `rendezvous`; None lets the
+            balancer choose. Replicas in one process share the work in any case.
+    """
+
+    uses: str
+    apart: Function
+    together: Function
+    spread: str | None = None
+
+    kind = "shard"
+    keys = ("apart", "together", "spread")
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The one member."""
+        return (Member(self.uses, self.uses),)
+
+    def references(self) -> tuple[str, ...]:
+        """The columns that are taken apart."""
+        return tuple(dict.fromkeys(self.inputs.columns))
+
+    def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
+        """What `together` declares."""
+        pieces = self.apart.infer(self.inputs.values(types), f"{self.where}: apart")
+        if isinstance(pieces, ColumnType):
+            inner, kinds = Inputs(("piece",)), {"piece": pieces}
+        else:
+            inner, kinds = Inputs(tuple(pieces), tuple(pieces)), dict(pieces)
+        if isinstance(pieces, ColumnType) and pieces == ANY:
+            answers = scope.call(self.uses, Inputs(), {}, f"{self.where}: unchecked")
+        else:
+            answers = scope.call(self.uses, inner, kinds, f"{self.where}: pieces")
+        outputs = self.together.infer([*answers.values(), ColumnType("int64")], f"{self.where}: together")
+        if isinstance(outputs, ColumnType):
+            return NodeOutputs({self.name: outputs}, open=outputs == ANY)
+        return NodeOutputs({f"{self.name}.{name}": kind for name, kind in outputs.items()})
+
+    async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
+        """Take the rows apart, answer the pieces, put the answers together."""
+        pieces, counts, faults = self._apart(self.inputs.values(columns), rows, player)
+        alive = kept_rows(faults, rows)
+        if not len(alive):
+            return Answer({}, tuple(faults), alive)
+        inputs: Any = pieces if "" not in pieces else [pieces[""]]
+        answer = await player.call(self.uses, inputs, int(counts.sum()))
+        columns_, counts, more = _without_failed(answer, counts, alive)
+        faults += more
+        alive = kept_rows(faults, rows)
+        found, more = self._together(columns_, counts, player)
+        faults += [fault.at(int(alive[fault.position])) for fault in more]
+        faults.sort(key=lambda fault: fault.position)
+        named = {f"{self.name}.{name}" if name else self.name: column for name, column in found.items()}
+        return Answer(named, tuple(faults), kept_rows(faults, rows) if faults else None)
+
+    def _apart(self, columns: Sequence[Column], rows: int, player: Player) -> tuple[dict[str, Column], Indices, list[Fault]]:
+        function = self.apart.resolve()
+
+        def run(first: int, end: int) -> tuple[dict[str, Column], Indices]:
+            taken = [take_rows(column, slice(first, end)) for column in columns]
+            return _pieces(function(*taken, **self.apart.keywords), end - first, str(self.apart))
+
+        segments, faults = player.isolate(run, rows, str(self.apart))
+        if not segments:
+            return {}, np.zeros(0, dtype=np.int64), list(faults)
+        counts = np.concatenate([found[1] for _, _, found in segments])
+        names = segments[0][2][0]
+        filled = [found[0] for _, _, found in segments if found[1].sum()] or [segments[0][2][0]]
+        return {name: concat_columns([found[name] for found in filled]) for name in names}, counts, list(faults)
+
+    def _together(self, columns: Sequence[Column], counts: Indices, player: Player) -> tuple[dict[str, Column], list[Fault]]:
+        function = self.together.resolve()
+        ends = np.concatenate([[0], np.cumsum(counts)])
+
+        def run(first: int, end: int) -> dict[str, Column]:
+            chosen = slice(int(ends[first]), int(ends[end]))
+            result = function(*(take_rows(column, chosen) for column in columns), counts[first:end], **self.together.keywords)
+            return _named(result, end - first, str(self.together))
+
+        segments, faults = player.isolate(run, len(counts), str(self.together))
+        names = segments[0][2] if segments else ()
+        return {name: concat_columns([found[name] for _, _, found in segments]) for name in names}, faults
+
+    @classmethod
+    def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Shard:
+        """`{shard: NAME, apart: PATH, together: PATH, inputs: [...]}`."""
+        if inputs.names:
+            raise GraphError("a shard takes its inputs by position", where=fields.where, hint="write inputs: [a, b]")
+        functions = {}
+        for key in ("apart", "together"):
+            found = read_functions(fields.raw(key), fields.place(key))
+            if len(found) != 1:
+                raise GraphError(f"a shard needs one function {key!r}; got {len(found)}", where=fields.where)
+            functions[key] = found[0]
+        spread = _spread(fields.take("spread", str, None), fields.place("spread"))
+        return cls(name, inputs, of_kind(value, str, fields.place("shard")), functions["apart"], functions["together"], spread)
+
+    def write(self) -> dict[str, Any]:
+        """The inverse of `read`."""
+        written: dict[str, Any] = {"shard": self.uses}
+        for key in ("apart", "together"):
+            written[key] = write_functions([getattr(self, key)], self.where)
+        return written | ({"spread": self.spread} if self.spread else {})
+
+
+def _spread(value: str | None, where: str) -> str | None:
+    if value is not None and value not in SPREADS:
+        raise GraphError(f"unknown spread {value!r}; known: {', '.join(SPREADS)}", where=where)
+    return value
+
+
+def _pieces(result: Any, rows: int, name: str) -> tuple[dict[str, Column], Indices]:
+    """What `apart` returned, checked."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise GraphError(f"{name} must return (pieces, counts); got {type(result).__name__}")
+    pieces, counts = result
+    counts = np.asarray(counts, dtype=np.int64)
+    if counts.shape != (rows,) or (counts < 0).any():
+        raise GraphError(f"{name} must return one count for each of the {rows} rows; got shape {list(counts.shape)}")
+    return _named(pieces, int(counts.sum()), name), counts
+
+
+def _named(result: Any, rows: int, name: str) -> dict[str, Column]:
+    """What a function returned as columns by name; one column alone is `""`."""
+    if hasattr(result, "_asdict"):
+        result = result._asdict()
+    columns = {str(key): as_column(value) for key, value in (result if isinstance(result, Mapping) else {"": result}).items()}
+    for key, column in columns.items():
+        if len(column) != rows:
+            raise GraphError(f"{name} returned {len(column)} rows{f' of {key!r}' if key else ''} where there are {rows}")
+    return columns
+
+
+def _without_failed(answer: Answer, counts: Indices, alive: Indices) -> tuple[list[Column], Indices, list[Fault]]:
+    """The pieces' answers of the rows none of whose pieces failed."""
+    if answer.kept is None:
+        return list(answer.columns.values()), counts, []
+    row_of = np.repeat(np.arange(len(counts)), counts)
+    first = np.concatenate([[0], np.cumsum(counts)])
+    faults: dict[int, Fault] = {}
+    for fault in answer.faults:
+        row = int(row_of[fault.position])
+        message = f"piece {fault.position - first[row]} of {counts[row]}: {fault.message}"
+        faults.setdefault(row, Fault(int(alive[row]), fault.error, message, fault.model, fault.version, fault.node))
+    good = ~np.isin(row_of[answer.kept], list(faults))
+    kept = np.flatnonzero(good)
+    left = np.setdiff1d(np.arange(len(counts)), list(faults))
+    return [take_rows(column, kept) for column in answer.columns.values()], counts[left], list(faults.values())
+
+
+def shard(
+    uses: Uses,
+    *inputs: Ref,
+    apart: Callable[..., Any] | str,
+    together: Callable[..., Any] | str,
+    spread: str | None = None,
+    name: str | None = None,
+) -> Handle:
+    """Take rows apart into pieces, send each through a model or graph, and put the answers together.
+
+    Args:
+        uses: the model or graph that answers a piece.
+        inputs: the columns that are taken apart.
+        apart: `apart(*columns) -> (pieces, counts)`, on whole columns: pieces are one column, or columns by the names of
+            the member's inputs, of all rows' pieces one after another; counts says how many each row has.
+        together: `together(*piece_outputs, counts)` -> one column of rows, or columns by name.
+        spread: how pieces are given to replicas: `hash` or `rendezvous`; None lets the balancer choose.
+        name: the node's name; `shard` and a number when not given.
+
+    Returns:
+        The node; its columns are its attributes.
+    """
+    functions = Function.of(apart), Function.of(together)
+
+    def make(name: str, names: Names) -> Shard:
+        return Shard(name, names.inputs(inputs), names.uses(uses), *functions, _spread(spread, f"node {name!r}: spread"))
+
+    return Handle("shard", name, make, inputs_of(inputs, "shard()"))

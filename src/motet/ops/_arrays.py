@@ -1,0 +1,98 @@
+"""What the functions of `motet.ops` share: the forms that rows come in, and sums that do not depend on the neighbours.
+
+A row's answer must have the same bits whatever shares its batch. Numpy's reductions keep that only along a contiguous
+last axis without a cast, so `floats` gives exactly that, and the sums below fix the order of their additions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from motet.batch import Ragged
+from motet.errors import InputError
+
+Array = npt.NDArray[Any]
+Rows = Array | Ragged | Sequence[Array]
+"""A column as a map function gets it: one array, or rows that differ in shape."""
+
+_SHORT = 32
+"""Rows of up to this many values are summed from the first to the last, longer ones pairwise."""
+_MANY = 2048
+"""From this many values on, short rows are worked value by value over all rows: slower to start, faster to go on."""
+
+
+def elementwise(column: Rows, function: Callable[[Array], Array]) -> Array | Ragged:
+    """Apply a function that keeps shapes and looks at one element at a time."""
+    if isinstance(column, np.ndarray):
+        return function(column)
+    ragged = column if isinstance(column, Ragged) else Ragged.from_rows(column)
+    return Ragged(function(ragged.values), ragged.offsets, ragged.shapes)
+
+
+def row_by_row(column: Rows, function: Callable[[Array], Array]) -> Ragged:
+    """Apply a function to each row alone and hold the results, which may differ in shape."""
+    return Ragged.from_rows([function(row) for row in column])
+
+
+def dense(column: Rows, function: str) -> Array:
+    """The column as one array, shape `[rows, ...]`.
+
+    Raises:
+        InputError: when rows differ in shape.
+    """
+    if isinstance(column, np.ndarray):
+        return column
+    rows = list(column)
+    shapes = {row.shape for row in rows}
+    if len(shapes) > 1:
+        raise InputError(
+            f"rows differ in shape: {', '.join(str(list(shape)) for shape in sorted(shapes)[:3])}",
+            where=function,
+            hint="make them alike first, for example with motet.ops.columns.pad",
+        )
+    return np.stack(rows) if rows else np.empty((0, 0), dtype=np.float32)
+
+
+def floats(column: Rows, function: str) -> Array:
+    """The column as a contiguous array of float64 where it is that, else of float32; at least one axis a row.
+
+    Raises:
+        InputError: when rows differ in shape, are single numbers, or have no values.
+    """
+    array = dense(column, function)
+    if array.ndim < 2 or not array.shape[-1]:
+        raise InputError(
+            f"every row needs at least one value on its last axis, got an array of shape {list(array.shape)}",
+            where=function,
+            hint="the first axis is the row: write [[0.1, 0.9]] for one row of two values",
+        )
+    return np.ascontiguousarray(array, dtype=np.float64 if array.dtype.char == "d" else np.float32)
+
+
+def sum_last(values: Array) -> Array:
+    """Sums along the last axis of a contiguous array of floats, shape `[..., n]` to `[...]`.
+
+    The order of the additions follows from `n` alone.
+    """
+    if values.shape[-1] > _SHORT:
+        return np.asarray(np.add.reduce(values, axis=-1))
+    if values.size < _MANY:
+        return np.asarray(np.add.accumulate(values, axis=-1)[..., -1])
+    return sum_first(np.moveaxis(values, -1, 0))
+
+
+def sum_first(values: Array) -> Array:
+    """Sums along the first axis, from the first to the last, shape `[n, ...]` to `[...]`."""
+    total = values[0].copy()
+    for part in values[1:]:
+        total += part
+    return total
+
+
+def short_and_many(values: Array) -> bool:
+    """Whether working value by value over all rows is faster than row by row."""
+    return values.shape[-1] <= _SHORT and values.size >= _MANY

@@ -1,0 +1,302 @@
+"""The executor: plays a graph over batches. Bulk runs, calls and servers all use this one.
+
+Nodes are coroutines that ask their player for calls. Where every call answers at once, as inline models do, a batch
+plays through as one plain function call: the coroutine never suspends, and `drive` needs no event loop.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from motet.batch import Batch, Column, Indices, empty_column, take_rows
+from motet.errors import Failure, GraphError, ModelFailedError, MotetError, UnknownNameError
+from motet.graph.check import CheckedGraph
+from motet.graph.function import Function
+from motet.graph.node import Answer, Fault, Node
+from motet.nodes.map import Map
+from motet.runtime.functions import FunctionRunner
+from motet.runtime.host import Host, HostedModel
+from motet.runtime.isolate import Health, isolate
+from motet.types import ColumnType
+
+__all__ = ["Call", "Executor", "NodeStats", "Played", "drive"]
+
+T = TypeVar("T")
+
+
+@dataclass
+class NodeStats:
+    """What a node has done: rows it was given, batches, seconds in it, and rows that failed in it."""
+
+    rows: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a model or graph, for explanations.
+
+    Attributes:
+        node: the node that called, with the graphs it stands in: `outer/inner`.
+        uses: the model or graph.
+        version: the model's version.
+        rows: how many rows were asked for.
+        seconds: how long it took.
+        outputs: what it answered, by output name; rows that failed are left out.
+        faults: why rows failed.
+    """
+
+    node: str
+    uses: str
+    version: str
+    rows: int
+    seconds: float
+    outputs: Mapping[str, Column]
+    faults: tuple[Fault, ...]
+
+
+@dataclass(slots=True)
+class Played:
+    """A batch that went through a graph.
+
+    Attributes:
+        outputs: the rows that were answered, in order, by output name.
+        failures: the rows that were not, in order.
+    """
+
+    outputs: Batch
+    failures: list[Failure]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A node's turn: which columns it is given, by reference, and which nobody needs after it."""
+
+    name: str
+    node: Node
+    columns: tuple[tuple[str, str], ...]
+    drops: tuple[str, ...]
+    path: str
+
+
+@dataclass
+class _Shared:
+    """What the executors of a graph and of the graphs inside it share."""
+
+    stats: dict[str, NodeStats] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Executor:
+    """Plays a checked graph.
+
+    Args:
+        checked: the graph.
+        host: holds its models.
+        keep: names of columns to give besides the outputs, by full name; for explanations.
+        path: the graphs it stands in, for names in statistics and failures.
+    """
+
+    def __init__(self, checked: CheckedGraph, host: Host, *, keep_all: bool = False, path: str = "", shared: Any = None) -> None:
+        self.checked, self.host = checked, host
+        self._keep_all = keep_all
+        self._shared: _Shared = shared or _Shared()
+        self.graphs = {
+            name: Executor(each, host, path=f"{path}{name}/", shared=self._shared) for name, each in checked.graphs.items()
+        }
+        self._runners: dict[int, FunctionRunner] = {}
+        self._healths: dict[str, Health] = {}
+        self._models: dict[str, HostedModel] = {}
+        self._outputs = [(name, checked.canonical[reference]) for name, reference in checked.graph.outputs.items()]
+        self._steps = self._plan(path)
+
+    @property
+    def stats(self) -> Mapping[str, NodeStats]:
+        """What each node has done, by path, in the order of play."""
+        return self._shared.stats
+
+    def load(self) -> None:
+        """Load every model that the outputs need, here and in the graphs inside, instead of when it is first called.
+
+        Raises:
+            ModelLoadError: when one cannot be loaded.
+        """
+        for name in self._used():
+            if name in self.graphs:
+                self.graphs[name].load()
+            else:
+                self._model(name)
+
+    def _used(self) -> list[str]:
+        return list(dict.fromkeys(member.uses for step in self._steps for member in step.node.members))
+
+    def _plan(self, path: str) -> list[_Step]:
+        graph, canonical = self.checked.graph, self.checked.canonical
+        steps: list[_Step] = []
+        needed = {name for _, name in self._outputs}
+        for name in reversed(self.checked.order):
+            node = graph.nodes[name]
+            columns = tuple((reference, canonical[reference]) for reference in node.references())
+            drops = tuple({column for _, column in columns} - needed)
+            needed |= {column for _, column in columns}
+            steps.append(_Step(name, node, columns, drops, f"{path}{name}"))
+            self._shared.stats.setdefault(f"{path}{name}", NodeStats())
+        steps.reverse()
+        self._wanted = needed
+        for step in steps:
+            self._shared.stats[step.path] = self._shared.stats.pop(step.path)
+        return steps
+
+    def _model(self, name: str) -> HostedModel:
+        found = self._models.get(name)
+        if found is None:
+            found = self._models[name] = self.host.model(self.checked.graph.models[name], self.checked.graph.folder)
+        return found
+
+    async def play(self, batch: Batch, trace: list[Call] | None = None, columns_out: dict[str, Column] | None = None) -> Played:
+        """Play a batch through the graph.
+
+        Args:
+            batch: columns by the names of the graph's inputs.
+            trace: is given every call of a model or graph.
+            columns_out: is given every column, for the rows that survived to its node; only with `keep_all`.
+
+        Raises:
+            MotetError: when no row is at fault: a function that breaks its contract, a model that fails on everything.
+        """
+        columns, ids, failures = batch.columns, batch.ids, list[Failure]()
+        for step in self._steps:
+            player = _Player(self, step, trace)
+            started = time.perf_counter()
+            given = {reference: _column(columns, name, step) for reference, name in step.columns}
+            try:
+                answer = await step.node.play(given, len(ids), player)
+            except MotetError as error:
+                if isinstance(error, (GraphError, ModelFailedError)) and f"node {step.path!r}" not in error.where:
+                    error.located(f"node {step.path!r}")
+                raise
+            self._count(step.path, len(ids), time.perf_counter() - started, len(answer.faults))
+            columns = dict(columns)
+            if not self._keep_all:
+                for name in step.drops:
+                    columns.pop(name, None)
+            if answer.kept is not None:
+                failures += [_failure(fault, int(ids[fault.position]), step.path) for fault in answer.faults]
+                columns = {name: take_rows(column, answer.kept) for name, column in columns.items()}
+                ids = ids[answer.kept]
+            if not len(ids):
+                return self._nothing(failures)
+            wanted = answer.columns if self._keep_all else {n: c for n, c in answer.columns.items() if n in self._wanted}
+            columns |= wanted
+        if columns_out is not None:
+            columns_out |= columns
+        outputs = {name: _column(columns, full, None) for name, full in self._outputs}
+        failures.sort(key=lambda failure: failure.row)
+        return Played(Batch(outputs, ids), failures)
+
+    def _nothing(self, failures: list[Failure]) -> Played:
+        outputs = {name: empty_column(kind) for name, kind in self.checked.signature.outputs.items()}
+        failures.sort(key=lambda failure: failure.row)
+        return Played(Batch(outputs, np.empty(0, dtype=np.int64)), failures)
+
+    def _count(self, path: str, rows: int, seconds: float, failed: int) -> None:
+        with self._shared.lock:
+            stats = self._shared.stats[path]
+            stats.rows += rows
+            stats.batches += 1
+            stats.seconds += seconds
+            stats.failed += failed
+
+
+class _Player:
+    """What one node's turn may ask of the runtime."""
+
+    __slots__ = ("_executor", "_step", "_trace")
+
+    def __init__(self, executor: Executor, step: _Step, trace: list[Call] | None) -> None:
+        self._executor, self._step, self._trace = executor, step, trace
+
+    async def call(self, name: str, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
+        started = time.perf_counter()
+        inner = self._executor.graphs.get(name)
+        version = ""
+        if inner is None:
+            model = self._executor._model(name)
+            version = model.located.version
+            answer = model.play(columns, rows)
+        else:
+            answer = await self._graph(inner, columns, rows)
+        if self._trace is not None:
+            seconds = time.perf_counter() - started
+            self._trace.append(Call(self._step.path, name, version, rows, seconds, dict(answer.columns), answer.faults))
+        return answer
+
+    async def _graph(self, inner: Executor, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
+        if not isinstance(columns, Mapping):
+            columns = dict(zip(inner.checked.graph.inputs, columns, strict=True))
+        if not rows:
+            return Answer(inner._nothing([]).outputs.columns)
+        played = await inner.play(Batch(columns, np.arange(rows)), self._trace)
+        faults = tuple(Fault(f.row, f.error, f.message, f.model, f.version, f.node) for f in played.failures)
+        return Answer(played.outputs.columns, faults, played.outputs.ids if faults else None)
+
+    async def apply(self, function: Function, columns: Sequence[Column], rows: int, *, each: bool = False) -> Answer:
+        runner = self._executor._runners.get(id(self._step))
+        if runner is None:
+            declared = self._declared(function)
+            runner = self._executor._runners[id(self._step)] = FunctionRunner(function, declared, each=each)
+        return runner(columns, rows)
+
+    def _declared(self, function: Function) -> Any:
+        node = self._step.node
+        if not isinstance(node, Map):
+            return function.outputs
+        types = self._executor.checked.columns
+        return function.infer([types[name] for _, name in _in_order(node, self._step)], node.where)
+
+    async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
+        return [await call for call in calls]
+
+    def isolate(self, function: Callable[[int, int], T], rows: int, name: str) -> tuple[list[tuple[int, int, T]], list[Fault]]:
+        health = self._executor._healths.setdefault(f"{self._step.path}:{name}", Health(name))
+        return isolate(function, rows, health)
+
+    def labels(self, name: str) -> tuple[str, ...]:
+        model = self._executor.checked.graph.models.get(name)
+        return model.labels if model else ()
+
+
+def _in_order(node: Map, step: _Step) -> list[tuple[str, str]]:
+    names = dict(step.columns)
+    return [(reference, names[reference]) for reference in node.inputs.columns]
+
+
+def _column(columns: Mapping[str, Column], name: str, step: _Step | None) -> Column:
+    try:
+        return columns[name]
+    except KeyError:
+        given = [each for each in columns if each.split(".")[0] == name.split(".")[0]] or list(columns)
+        raise UnknownNameError("column", name, given, where=f"node {step.path!r}" if step else "outputs") from None
+
+
+def _failure(fault: Fault, row: int, path: str) -> Failure:
+    return Failure(row, fault.node or path, fault.model, fault.version, fault.error, fault.message)
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, as playing does where every call answers at once."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise AssertionError("a call that waits was played without an event loop")

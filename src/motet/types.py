@@ -1,0 +1,164 @@
+"""Column types: `dtype[shape]`, as graphs write them.
+
+`uint8[28,28]` is 28 by 28 bytes a row, `float32[?,80]` has a first axis that varies from row to row, `float32` is one
+number, `string` and `bytes` are scalars, `any` is checked when rows flow. The row axis is never written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from motet.errors import GraphError, known_names
+
+__all__ = ["ANY", "DTYPES", "ColumnType", "Outputs", "Signature", "declared_outputs", "returns"]
+
+DTYPES = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "float32", "float64", "string", "bytes", "any",
+)  # fmt: skip
+_TYPE = re.compile(r"\s*([a-z]+[0-9]*)\s*(?:\[([^\[\]]*)\])?\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnType:
+    """The type of a column.
+
+    Attributes:
+        dtype: one of `DTYPES`.
+        shape: the axes of one row; None is an axis that varies from row to row.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str | ColumnType, where: str = "") -> ColumnType:
+        """Read `dtype[shape]`.
+
+        Raises:
+            GraphError: when the text is no type; says what is wrong with it.
+        """
+        if isinstance(text, ColumnType):
+            return text
+        match = _TYPE.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise GraphError(
+                f"{text!r} is no column type", where=where, hint="write dtype[shape], for example uint8[28,28], float32[?] or string"
+            )
+        dtype, axes = match.groups()
+        if dtype not in DTYPES:
+            raise GraphError(f"unknown dtype {dtype!r} in {text!r}; {known_names(dtype, DTYPES, 20)}", where=where)
+        shape = () if axes is None else tuple(_axis(axis.strip(), text, where) for axis in axes.split(","))
+        if dtype == "any" and shape:
+            raise GraphError(f"{text!r} gives a shape to any", where=where, hint="write any alone")
+        return cls(dtype, shape)
+
+    def __str__(self) -> str:
+        if not self.shape:
+            return self.dtype
+        return f"{self.dtype}[{','.join('?' if axis is None else str(axis) for axis in self.shape)}]"
+
+    @property
+    def varies(self) -> bool:
+        """Whether rows may differ in shape."""
+        return None in self.shape
+
+    @property
+    def is_object(self) -> bool:
+        """Whether values are Python objects: strings, bytes, or anything."""
+        return self.dtype in ("string", "bytes", "any")
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype that holds such a column; `object` for strings and bytes."""
+        return np.dtype(object) if self.is_object else np.dtype(self.dtype)
+
+    @property
+    def row_bytes(self) -> int | None:
+        """Bytes a row, None where that varies."""
+        if self.is_object or self.varies:
+            return None
+        return int(np.prod(self.shape, dtype=np.int64)) * self.numpy_dtype.itemsize
+
+    def with_dtype(self, dtype: str) -> ColumnType:
+        """The same shape with another dtype."""
+        return ColumnType(dtype, self.shape)
+
+    def accepts(self, other: ColumnType) -> bool:
+        """Whether a column of type `other` may be given where this type is wanted."""
+        if "any" in (self.dtype, other.dtype):
+            return True
+        if self.dtype != other.dtype or len(self.shape) != len(other.shape):
+            return False
+        return all(want is None or want == got for want, got in zip(self.shape, other.shape, strict=True))
+
+
+ANY = ColumnType("any")
+
+
+def _axis(text: str, whole: str, where: str) -> int | None:
+    if text == "?":
+        return None
+    if text.isdecimal():
+        return int(text)
+    raise GraphError(f"{text!r} is no axis in {whole!r}", where=where, hint="an axis is a whole number or ?")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives: columns by name, in order."""
+
+    inputs: Mapping[str, ColumnType]
+    outputs: Mapping[str, ColumnType]
+    fixed_rows: int | None = field(default=None)
+    """The number of rows that every call must have, None where any number will do."""
+
+    def __str__(self) -> str:
+        inputs = ", ".join(f"{name}: {kind}" for name, kind in self.inputs.items())
+        outputs = ", ".join(f"{name}: {kind}" for name, kind in self.outputs.items())
+        return f"({inputs}) -> ({outputs})"
+
+
+Outputs = ColumnType | Mapping[str, ColumnType]
+"""What a function gives: one column, or columns by name."""
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_ATTRIBUTE = "__motet_returns__"
+
+
+def returns(outputs: str | Mapping[str, str] | Callable[..., str | ColumnType | Mapping[str, Any]]) -> Callable[[_F], _F]:
+    """Declare what a map function returns, so that graphs are checked before rows flow.
+
+    Args:
+        outputs: a type (`"float32[10]"`) for a function that returns one array; a mapping of names to types for one
+            that returns a dict or a named tuple of arrays; or, where types follow the inputs, a function that takes
+            the `ColumnType` of each input in order, and the keywords of `with`, and returns either. It must not do
+            anything else: it runs when a graph is built. It may raise `ValueError` for inputs that do not fit.
+    """
+
+    def mark(function: _F) -> _F:
+        setattr(function, _ATTRIBUTE, outputs)
+        return function
+
+    return mark
+
+
+def declared_outputs(function: Callable[..., Any], inputs: tuple[ColumnType, ...], keywords: Mapping[str, Any]) -> Outputs | None:
+    """What `function` gives for inputs of these types, None where it does not say.
+
+    Raises:
+        ValueError: when the function refuses the types.
+    """
+    outputs = getattr(function, _ATTRIBUTE, None)
+    if outputs is None:
+        return None
+    if callable(outputs):
+        outputs = outputs(*inputs, **keywords)
+    if isinstance(outputs, Mapping):
+        return {name: ColumnType.parse(kind) for name, kind in outputs.items()}
+    return ColumnType.parse(outputs)
