@@ -135,7 +135,9 @@ class Batch:
 
     __slots__ = ("columns", "ids")
 
-    def __init__(self, columns: Mapping[str, Column], ids: npt.ArrayLike | None = None, num_rows: int | None = None) -> None:
+    def __init__(
+        self, columns: Mapping[str, Column], ids: npt.ArrayLike | None = None, num_rows: int | None = None
+    ) -> None:
         self.columns = dict(columns)
         if ids is None:
             first = next(iter(self.columns.values()), None)
@@ -216,7 +218,9 @@ def column_type(column: Column) -> ColumnType:
     """The type that a column shows."""
     if isinstance(column, Ragged):
         return ColumnType(_dtype_name(column.values), (None,) * column.shapes.shape[1])
-    return ColumnType(_dtype_name(column), tuple(column.shape[1:])) if _dtype_name(column) != "any" else ColumnType("any")
+    return (
+        ColumnType(_dtype_name(column), tuple(column.shape[1:])) if _dtype_name(column) != "any" else ColumnType("any")
+    )
 
 
 def _dtype_name(array: Array) -> str:

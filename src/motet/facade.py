@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
-from motet.errors import Failure, GraphError
+from motet.errors import GraphError
 from motet.graph import graph as data
 from motet.graph.build import Handle, PendingMember, Ref, Uses
 from motet.graph.check import CheckedGraph, check
@@ -155,7 +155,9 @@ def _moved(graph: data.Graph, folder: str) -> data.Graph:
     base = graph.folder if "://" in graph.folder else str(Path(graph.folder or ".").resolve())
     models = {name: replace(each, uri=_relative(each.uri, base, folder)) for name, each in graph.models.items()}
     graphs = {name: _moved(each, folder) for name, each in graph.graphs.items()}
-    return data.Graph(graph.name, graph.outputs, inputs=graph.inputs, models=models, graphs=graphs, nodes=graph.nodes, folder=folder)
+    return data.Graph(
+        graph.name, graph.outputs, inputs=graph.inputs, models=models, graphs=graphs, nodes=graph.nodes, folder=folder
+    )
 
 
 def _relative(uri: str, base: str, folder: str) -> str:
@@ -187,7 +189,9 @@ def input(name: str, type: str | ColumnType, *, default: Any = NO_DEFAULT) -> Ha
     return Handle("input", name, lambda _name, _names: made, ())
 
 
-def member(uses: Uses, inputs: Sequence[Ref] | Mapping[str, Ref] | None = None, output: str | None = None) -> PendingMember:
+def member(
+    uses: Uses, inputs: Sequence[Ref] | Mapping[str, Ref] | None = None, output: str | None = None
+) -> PendingMember:
     """A member of a node with inputs of its own.
 
     Args:

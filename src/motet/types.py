@@ -48,7 +48,9 @@ class ColumnType:
         match = _TYPE.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise GraphError(
-                f"{text!r} is no column type", where=where, hint="write dtype[shape], for example uint8[28,28], float32[?] or string"
+                f"{text!r} is no column type",
+                where=where,
+                hint="write dtype[shape], for example uint8[28,28], float32[?] or string",
             )
         dtype, axes = match.groups()
         if dtype not in DTYPES:
@@ -131,7 +133,9 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "__motet_returns__"
 
 
-def returns(outputs: str | Mapping[str, str] | Callable[..., str | ColumnType | Mapping[str, Any]]) -> Callable[[_F], _F]:
+def returns(
+    outputs: str | Mapping[str, str] | Callable[..., str | ColumnType | Mapping[str, Any]],
+) -> Callable[[_F], _F]:
     """Declare what a map function returns, so that graphs are checked before rows flow.
 
     Args:
@@ -148,7 +152,9 @@ def returns(outputs: str | Mapping[str, str] | Callable[..., str | ColumnType | 
     return mark
 
 
-def declared_outputs(function: Callable[..., Any], inputs: tuple[ColumnType, ...], keywords: Mapping[str, Any]) -> Outputs | None:
+def declared_outputs(
+    function: Callable[..., Any], inputs: tuple[ColumnType, ...], keywords: Mapping[str, Any]
+) -> Outputs | None:
     """What `function` gives for inputs of these types, None where it does not say.
 
     Raises:

@@ -1,11 +1,11 @@
 """What is declared: models, nodes, graphs; checking them, files of them, drawings of them.
 
-    model.py      what a graph says of a model
-    function.py   functions that graphs name
-    node.py       what every kind of node has (the kinds are in motet.nodes)
-    graph.py      the graph
-    build.py      building one in Python
-    yaml.py       files
-    check.py      every mistake, found when a graph is built
-    condition.py  the expressions of `when`
+model.py      what a graph says of a model
+function.py   functions that graphs name
+node.py       what every kind of node has (the kinds are in motet.nodes)
+graph.py      the graph
+build.py      building one in Python
+yaml.py       files
+check.py      every mistake, found when a graph is built
+condition.py  the expressions of `when`
 """

@@ -34,7 +34,9 @@ class Ref:
         return Ref(self._handle, f"{self._output}.{name}" if self._output else name)
 
     def __iter__(self) -> Any:
-        raise TypeError(f"{self!r} is a column of a graph that is being built, and holds no values; did you mean to call the graph?")
+        raise TypeError(
+            f"{self!r} is a column of a graph that is being built, and holds no values; did you mean to call the graph?"
+        )
 
     def __repr__(self) -> str:
         return f"<column {self._output or 'of'} {self._handle}>"
@@ -107,7 +109,9 @@ class Names:
             known, base = self.graphs, value.name
         else:
             raise GraphError(
-                f"expected a model or a graph; got {show(value)}", where=self.where, hint='write motet.Model("path/to/model.onnx")'
+                f"expected a model or a graph; got {show(value)}",
+                where=self.where,
+                hint='write motet.Model("path/to/model.onnx")',
             )
         for name, each in known.items():
             if each is value or (isinstance(each, Model) and each == value.named(name)):
@@ -177,7 +181,11 @@ def collect(outputs: Mapping[str, Any], where: str) -> Collected:
 
     for name, ref in outputs.items():
         if not isinstance(ref, Ref):
-            raise GraphError(f"output {name!r} must be a column; got {show(ref)}", where=where, hint="pass a node, or one of its columns")
+            raise GraphError(
+                f"output {name!r} must be a column; got {show(ref)}",
+                where=where,
+                hint="pass a node, or one of its columns",
+            )
     order = _order([ref._handle for ref in outputs.values()])
     names = Names(where)
     _assign(order, names)
@@ -208,7 +216,9 @@ def _assign(order: Sequence[Handle], names: Names) -> None:
     for handle in order:
         if handle._name is not None:
             if handle._name in taken:
-                raise GraphError(f"two parts are named {handle._name!r}", where=names.where, hint="give one another name=")
+                raise GraphError(
+                    f"two parts are named {handle._name!r}", where=names.where, hint="give one another name="
+                )
             taken.add(handle._name)
             names.handles[id(handle)] = handle._name
     for handle in order:

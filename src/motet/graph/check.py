@@ -88,7 +88,9 @@ class _Scope:
         model = self.graph.models.get(uses)
         return model.labels if model else ()
 
-    def _bind(self, uses: str, wanted: Mapping[str, ColumnType], inputs: Inputs, types: Mapping[str, ColumnType], where: str) -> None:
+    def _bind(
+        self, uses: str, wanted: Mapping[str, ColumnType], inputs: Inputs, types: Mapping[str, ColumnType], where: str
+    ) -> None:
         """Check that the columns given are those wanted."""
         names = inputs.names or tuple(wanted)
         takes = ", ".join(f"{name}: {kind}" for name, kind in wanted.items())
@@ -97,7 +99,9 @@ class _Scope:
                 raise UnknownNameError(f"input of {uses!r}", name, list(wanted), where=where)
         if len(inputs.columns) != len(wanted) or (inputs.names and set(inputs.names) != set(wanted)):
             given = ", ".join(inputs.names or inputs.columns) or "none"
-            raise GraphError(f"{uses!r} takes {len(wanted)} inputs ({takes}); got {len(inputs.columns)} ({given})", where=where)
+            raise GraphError(
+                f"{uses!r} takes {len(wanted)} inputs ({takes}); got {len(inputs.columns)} ({given})", where=where
+            )
         for name, column in zip(names, inputs.columns, strict=True):
             if not wanted[name].accepts(types[column]):
                 raise TypeMismatchError(
@@ -115,7 +119,9 @@ def _mend(wanted: ColumnType, got: ColumnType) -> str:
     return "reshape the column in a map node, or wire another one"
 
 
-def _before(model: Model, inputs: Inputs, types: Mapping[str, ColumnType], where: str) -> tuple[Inputs, dict[str, ColumnType]]:
+def _before(
+    model: Model, inputs: Inputs, types: Mapping[str, ColumnType], where: str
+) -> tuple[Inputs, dict[str, ColumnType]]:
     """The columns that a model itself is given, behind its `before` functions."""
     outputs = chain_outputs(model.before, inputs.values(types), f"{where}: before of {model.name!r}")
     if outputs is None or isinstance(outputs, ColumnType):
@@ -131,7 +137,9 @@ def check(graph: Graph, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
     """
     where = f"graph {graph.name!r}"
     if depth > MAX_DEPTH:
-        raise GraphError(f"graphs stand inside graphs more than {MAX_DEPTH} deep", where=where, hint="does a graph contain itself?")
+        raise GraphError(
+            f"graphs stand inside graphs more than {MAX_DEPTH} deep", where=where, hint="does a graph contain itself?"
+        )
     try:
         return _check(graph, resolver, depth)
     except MotetError as error:
@@ -192,7 +200,9 @@ class _Columns:
             given = [name for name in self.types if name.startswith(f"{node}.")]
             if reference == node and given:
                 raise GraphError(
-                    f"{node!r} gives several columns: {', '.join(given)}", where=where, hint=f"name the one you mean, for example {given[0]}"
+                    f"{node!r} gives several columns: {', '.join(given)}",
+                    where=where,
+                    hint=f"name the one you mean, for example {given[0]}",
                 )
             raise UnknownNameError("column", reference, given or list(self.types), where=where)
         return self.types[self.names[reference]]
@@ -268,7 +278,11 @@ def outer_inputs(model: Model, signature: Signature) -> Mapping[str, ColumnType]
 def _parameters(function: Function) -> list[str]:
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     found = inspect.signature(function.resolve()).parameters.values()
-    return [each.name for each in found if each.kind in positional and each.name not in function.keywords and each.default is each.empty]
+    return [
+        each.name
+        for each in found
+        if each.kind in positional and each.name not in function.keywords and each.default is each.empty
+    ]
 
 
 def unused(checked: CheckedGraph) -> dict[str, list[str]]:

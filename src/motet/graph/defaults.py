@@ -36,7 +36,11 @@ def checked_default(value: Any, kind: ColumnType, where: str) -> Any:
         array = np.asarray(value, dtype=kind.numpy_dtype)
     except (TypeError, ValueError, OverflowError):
         array = None
-    fits = array is not None and array.ndim == len(kind.shape) and all(want in (None, got) for want, got in zip(kind.shape, array.shape, strict=True))
+    fits = (
+        array is not None
+        and array.ndim == len(kind.shape)
+        and all(want in (None, got) for want, got in zip(kind.shape, array.shape, strict=True))
+    )
     if not fits:
         raise GraphError(f"expected a default of type {kind}; got {show(value)}", where=where)
     return value

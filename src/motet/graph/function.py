@@ -32,7 +32,12 @@ class Function:
     target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def of(cls, function: Callable[..., Any] | str | Function, keywords: Mapping[str, Any] | None = None, outputs: Any = None) -> Function:
+    def of(
+        cls,
+        function: Callable[..., Any] | str | Function,
+        keywords: Mapping[str, Any] | None = None,
+        outputs: Any = None,
+    ) -> Function:
         """A function given in Python: a callable or its import path."""
         if isinstance(function, Function):
             return function
@@ -80,7 +85,9 @@ class Function:
         except (TypeError, ValueError) as error:
             given = ", ".join(str(kind) for kind in inputs)
             raise GraphError(
-                f"{self} does not take ({given})" + (f" with {dict(self.keywords)}" if self.keywords else "") + f": {error}",
+                f"{self} does not take ({given})"
+                + (f" with {dict(self.keywords)}" if self.keywords else "")
+                + f": {error}",
                 where=where,
             ) from error
         return ANY if declared is None else declared
@@ -99,8 +106,10 @@ def import_name(path: str, where: str = "") -> Any:
             if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
                 continue
             raise GraphError(f"importing {module_name!r} failed: {error}", where=where) from error
-        except Exception as error:  # noqa: BLE001 (a user's module may raise anything when imported)
-            raise GraphError(f"importing {module_name!r} failed: {type(error).__name__}: {error}", where=where) from error
+        except Exception as error:
+            raise GraphError(
+                f"importing {module_name!r} failed: {type(error).__name__}: {error}", where=where
+            ) from error
         return _attribute(found, parts[length:], path, module_name, where)
     raise GraphError(
         f"no module {parts[0]!r} for {path!r}",
@@ -115,7 +124,9 @@ def _attribute(found: Any, names: Sequence[str], path: str, module: str, where: 
             found = getattr(found, name)
         except AttributeError:
             public = [each for each in dir(found) if not each.startswith("_")]
-            raise GraphError(f"{module!r} has no {name!r} (for {path!r}); {known_names(name, public)}", where=where) from None
+            raise GraphError(
+                f"{module!r} has no {name!r} (for {path!r}); {known_names(name, public)}", where=where
+            ) from None
     return found
 
 

@@ -81,7 +81,12 @@ class Graph:
 
     def _check_names(self) -> None:
         where = f"graph {self.name!r}"
-        for what, names in (("an input", self.inputs), ("a node", self.nodes), ("a model", self.models), ("a graph", self.graphs)):
+        for what, names in (
+            ("an input", self.inputs),
+            ("a node", self.nodes),
+            ("a model", self.models),
+            ("a graph", self.graphs),
+        ):
             for name in names:
                 check_name(name, what, where)
         for name in self.outputs:
@@ -102,7 +107,14 @@ class Graph:
     __hash__ = None  # type: ignore[assignment]
 
     def _parts(self) -> tuple[Any, ...]:
-        return (self.name, dict(self.inputs), dict(self.models), dict(self.graphs), dict(self.nodes), dict(self.outputs))
+        return (
+            self.name,
+            dict(self.inputs),
+            dict(self.models),
+            dict(self.graphs),
+            dict(self.nodes),
+            dict(self.outputs),
+        )
 
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}; {len(self.nodes)} nodes, {len(self.models)} models>"

@@ -16,7 +16,17 @@ from motet.types import ColumnType
 __all__ = ["Batching", "Model", "Resources", "read_model", "write_model"]
 
 PLACEMENTS = ("inline", "thread")
-_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS = {
+    "B": 1,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
 
 
 @dataclass(frozen=True)
@@ -186,7 +196,9 @@ def _read_resources(value: dict[str, Any], where: str) -> Resources:
     cpu = float(fields.take("cpu", float, 1.0))
     if cpu <= 0:
         raise GraphError(f"cpu must be more than 0; got {cpu}", where=where)
-    return Resources(cpu, read_bytes(fields.raw("memory", 0), fields.place("memory")), float(fields.take("accelerator", float, 0.0)))
+    return Resources(
+        cpu, read_bytes(fields.raw("memory", 0), fields.place("memory")), float(fields.take("accelerator", float, 0.0))
+    )
 
 
 def read_bytes(value: object, where: str) -> int:
@@ -195,7 +207,9 @@ def read_bytes(value: object, where: str) -> int:
         return value
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", value) if isinstance(value, str) else None
     if match is None or match[2] not in _UNITS:
-        raise GraphError(f"{value!r} is no amount of memory", where=where, hint=f"write a number and a unit: {', '.join(_UNITS)}")
+        raise GraphError(
+            f"{value!r} is no amount of memory", where=where, hint=f"write a number and a unit: {', '.join(_UNITS)}"
+        )
     return int(float(match[1]) * _UNITS[match[2]])
 
 
@@ -235,4 +249,6 @@ def write_model(model: Model) -> dict[str, Any]:
 
 
 def _differences(value: Any, default: Any) -> dict[str, Any]:
-    return {key: getattr(value, key) for key in value.__dataclass_fields__ if getattr(value, key) != getattr(default, key)}
+    return {
+        key: getattr(value, key) for key in value.__dataclass_fields__ if getattr(value, key) != getattr(default, key)
+    }

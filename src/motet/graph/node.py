@@ -135,7 +135,9 @@ class Player(Protocol):
         """Await several calls, at the same time where that pays."""
         ...
 
-    def isolate(self, run: Callable[[int, int], T], rows: int, name: str) -> tuple[list[tuple[int, int, T]], list[Fault]]:
+    def isolate(
+        self, run: Callable[[int, int], T], rows: int, name: str
+    ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
         """Run a function of the rows from one place to another; where it raises, halve until the rows at fault stand alone.
 
         Returns:
@@ -276,7 +278,9 @@ def read_members(value: object, where: str, *, names: bool = True) -> tuple[Memb
             check_name(member.name, "a member", where)
         if member.name in [other.name for other in members[:position]]:
             raise GraphError(
-                f"two members are named {member.name!r}", where=where, hint="write a mapping with a name for each: {a: NAME, b: NAME}"
+                f"two members are named {member.name!r}",
+                where=where,
+                hint="write a mapping with a name for each: {a: NAME, b: NAME}",
             )
     return members
 

@@ -40,20 +40,33 @@ def _mapping(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Ha
         if not isinstance(key, Hashable):
             raise GraphError(f"{key!r} cannot be a key", where=f"line {key_node.start_mark.line + 1}")
         if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
-            raise GraphError(f"the key {key!r} is there twice", where=f"lines {seen[key]} and {key_node.start_mark.line + 1}")
+            raise GraphError(
+                f"the key {key!r} is there twice", where=f"lines {seen[key]} and {key_node.start_mark.line + 1}"
+            )
         seen[key] = key_node.start_mark.line + 1
     loader.flatten_mapping(node)
-    found = {loader.construct_object(key, deep=True): loader.construct_object(value, deep=True) for key, value in node.value}
-    return {str(key).lower() if isinstance(key, bool) else key if isinstance(key, str) else str(key): value for key, value in found.items()}
+    found = {
+        loader.construct_object(key, deep=True): loader.construct_object(value, deep=True) for key, value in node.value
+    }
+    return {
+        str(key).lower() if isinstance(key, bool) else key if isinstance(key, str) else str(key): value
+        for key, value in found.items()
+    }
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")]
+    letter: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+    ]
     for letter, resolvers in _BASE.yaml_implicit_resolvers.items()
 }
 for _letter in "tTfF":
-    _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), [_letter])
+    _Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), [_letter]
+    )
 
 
 def load_graph(path: str | Path, make: Callable[..., G], *, read_text: Callable[[str], str] | None = None) -> G:
@@ -72,7 +85,9 @@ def load_graph(path: str | Path, make: Callable[..., G], *, read_text: Callable[
         text = read_text(name) if read_text else Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         near = sorted(each.name for each in Path(path).parent.glob("*.y*ml")) if Path(path).parent.is_dir() else []
-        raise GraphError(f"there is no file {name!r}", hint=f"beside it are {', '.join(near)}" if near else "") from None
+        raise GraphError(
+            f"there is no file {name!r}", hint=f"beside it are {', '.join(near)}" if near else ""
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise GraphError(f"{name!r} cannot be read: {error}") from error
     folder = name.rpartition("/")[0]
@@ -85,10 +100,12 @@ def load_graph(path: str | Path, make: Callable[..., G], *, read_text: Callable[
 def parse(text: str) -> Any:
     """YAML text as plain values."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of the safe loader)
+        return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise GraphError(f"not YAML: {error.problem}", where=f"line {mark.line + 1}, column {mark.column + 1}" if mark else "") from None
+        raise GraphError(
+            f"not YAML: {error.problem}", where=f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        ) from None
     except RecursionError:
         raise GraphError("not YAML: nested too deep") from None
 
@@ -117,19 +134,29 @@ def read_graph(
     fields = Fields(value, inner or "the file", _KEYS)
     if not inner and fields.raw("motet") != VERSION:
         raise GraphError(
-            f"expected motet: {VERSION}, the version of the language; got {show(fields.raw('motet'))}", hint=f"begin the file with motet: {VERSION}"
+            f"expected motet: {VERSION}, the version of the language; got {show(fields.raw('motet'))}",
+            hint=f"begin the file with motet: {VERSION}",
         )
     prefix = f"{inner}." if inner else ""
     own = {
         name: read_model(name, each, f"{prefix}models.{name}") for name, each in fields.take("models", dict, {}).items()
     }
-    nodes = {name: _read_node(name, each, f"{prefix}nodes.{name}") for name, each in fields.take("nodes", dict, {}).items()}
+    nodes = {
+        name: _read_node(name, each, f"{prefix}nodes.{name}") for name, each in fields.take("nodes", dict, {}).items()
+    }
     graphs = {
         name: _read_inner(name, each, f"{prefix}graphs.{name}", make, folder, {**(shared or {}), **own}, read_text)
         for name, each in fields.take("graphs", dict, {}).items()
     }
     used = {member.uses for node in nodes.values() for member in node.members}
-    models = {**{name: each for name, each in (shared or {}).items() if name in used and name not in own and name not in graphs}, **own}
+    models = {
+        **{
+            name: each
+            for name, each in (shared or {}).items()
+            if name in used and name not in own and name not in graphs
+        },
+        **own,
+    }
     inputs = {name: _read_input(each, f"{prefix}inputs.{name}") for name, each in fields.take("inputs", dict).items()}
     outputs = fields.take("outputs", dict)
     for name, reference in outputs.items():
@@ -140,7 +167,13 @@ def read_graph(
 
 
 def _read_inner(
-    name: str, value: object, where: str, make: Callable[..., G], folder: str, shared: Mapping[str, Any], read_text: Callable[[str], str] | None
+    name: str,
+    value: object,
+    where: str,
+    make: Callable[..., G],
+    folder: str,
+    shared: Mapping[str, Any],
+    read_text: Callable[[str], str] | None,
 ) -> G:
     if isinstance(value, Mapping) and "file" in value:
         file = Fields(value, where, ("file",)).take("file", str)
@@ -164,7 +197,9 @@ def _read_node(name: str, value: object, where: str) -> Node:
     if len(kinds) != 1:
         if not kinds and (unknown := [key for key in value if key != "inputs"]):
             raise UnknownNameError("kind of node", str(unknown[0]), list(KINDS), where=where)
-        raise GraphError(f"a node has exactly one kind, one of {', '.join(KINDS)}; got {' and '.join(kinds) or 'none'}", where=where)
+        raise GraphError(
+            f"a node has exactly one kind, one of {', '.join(KINDS)}; got {' and '.join(kinds) or 'none'}", where=where
+        )
     cls = KINDS[kinds[0]]
     fields = Fields(value, where, (cls.kind, "inputs", *cls.keys))
     inputs = read_inputs(fields.raw("inputs", []), fields.place("inputs")) if "inputs" in fields else Inputs()
@@ -231,5 +266,7 @@ def dump(written: Mapping[str, Any], indent: int = 0) -> str:
 
 def _flow(value: Any) -> str:
     """A value on one line; whatever YAML could read otherwise is quoted."""
-    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=1_000_000, allow_unicode=True)
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=1_000_000, allow_unicode=True
+    )
     return text.removesuffix("...\n").strip()

@@ -35,8 +35,10 @@ def _sizes(array: pa.Array) -> Sizes:
     if is_string(data_type) or is_binary(data_type):
         return _lengths(array)
     if pa.types.is_struct(data_type):
-        fields = [_sizes(array.field(index)) for index in range(data_type.num_fields)]
-        return np.sum(np.broadcast_arrays(np.zeros(1, np.int64), *fields), axis=0, dtype=np.int64)
+        total = np.zeros(1, np.int64)
+        for index in range(data_type.num_fields):
+            total = total + _sizes(array.field(index))
+        return total
     return _listed(array) if is_list(data_type) else np.full(1, _width(data_type), np.int64)
 
 

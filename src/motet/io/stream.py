@@ -55,17 +55,26 @@ class Stream(ABC):
         names = self._names(columns)
         if rows < 1 or skip < 0:
             raise InputError(f"rows is {rows} and skip is {skip}; rows must be 1 or more, skip 0 or more")
-        return (drop_empty_errors(batch) for batch in rechunk(self.pieces(names, skip, rows), rows))
+        return self._cut(self.pieces(names, skip, rows), rows)
 
     def batches_at(
         self, positions: npt.ArrayLike, rows: int, columns: Sequence[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Batches of the rows at these positions alone, in ascending order, `rows` at a time."""
         names = self._names(columns)
+        if rows < 1:
+            raise InputError(f"rows is {rows}; it must be 1 or more")
         chosen = np.unique(np.asarray(positions, dtype=np.int64))
         if len(chosen) and chosen[0] < 0:
             raise InputError(f"row {chosen[0]} is before the first", where=self.description)
-        return (drop_empty_errors(batch) for batch in rechunk(self.pieces_at(chosen, names, rows), rows))
+        return self._cut(self.pieces_at(chosen, names, rows), rows)
+
+    def _cut(self, pieces: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in rechunk(pieces, rows):
+                yield drop_empty_errors(batch)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"cannot be read any further: {error}", where=self.description) from error
 
     def pieces_at(
         self, positions: npt.NDArray[np.int64], columns: Sequence[str], rows: int

@@ -19,6 +19,7 @@ __all__ = [
     "check_options",
     "declared_over",
     "features_of",
+    "fixed_rows",
     "framework",
     "load_error",
     "place",
@@ -101,6 +102,26 @@ def _declared(
                 hint=f"declare {own[name]}, or leave the declaration out",
             )
     return dict(declared)
+
+
+def fixed_rows(source: ModelSource, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> int | None:
+    """The number of rows that every call must have, None where any will do.
+
+    Args:
+        source: the model, for messages.
+        inputs: the lengths of the inputs' first axes, where the model fixes them.
+        outputs: those of the outputs.
+
+    Raises:
+        ModelLoadError: when the inputs fix them, but not all to the same number.
+    """
+    if not inputs:
+        return None
+    if len({*inputs.values(), *outputs.values()}) > 1:
+        named = ", ".join(f"{name}: {length}" for name, length in {**inputs, **outputs}.items())
+        hint = "export the model with a first axis of any length, the rows, for all inputs and outputs"
+        raise load_error(source, f"the first axes differ ({named}), so they are not the rows", hint)
+    return next(iter(inputs.values()))
 
 
 def features_of(inputs: Mapping[str, ColumnType], dtype: str) -> Callable[[Mapping[str, Array]], Array]:

@@ -9,12 +9,12 @@ first axis of each tensor is the row. Options (`with:` of the model):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from motet.batch import Array
 from motet.errors import UnknownNameError
-from motet.models.common import as_memory_error, check_options, declared_over, framework, load_error, place
+from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
 from motet.models.handler import ModelSource
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, Tensor, read_onnx
 from motet.types import ANY, ColumnType, Signature
@@ -57,7 +57,9 @@ class OnnxHandler:
         own_outputs = {
             tensor.name: _output_type(source, tensor) if tensor.name in wanted else ANY for tensor in file.outputs
         }
-        return declared_over(Signature(own_inputs, own_outputs, _fixed_rows(source, file, wanted)), source)
+        given = (tensor for tensor in file.outputs if tensor.name in wanted)
+        rows = fixed_rows(source, _first_axes(file.inputs), _first_axes(given))
+        return declared_over(Signature(own_inputs, own_outputs, rows), source)
 
     def companions(self, path: str) -> list[str]:
         """The files beside `path` that hold its weights, relative paths; empty for a model in one file.
@@ -151,18 +153,8 @@ def _column_type(source: ModelSource, tensor: Tensor, kind: str, hint: str) -> C
     return ColumnType(_DTYPES[tensor.elem_type], shape)
 
 
-def _fixed_rows(source: ModelSource, file: OnnxFile, wanted: Mapping[str, Any]) -> int | None:
-    """The number of rows that the file's first axes fix, None where they fix none."""
-    given = [tensor for tensor in (*file.inputs, *file.outputs) if tensor in file.inputs or tensor.name in wanted]
-    fixed = {tensor.name: tensor.axes[0] for tensor in given if tensor.axes and isinstance(tensor.axes[0], int)}
-    rows = {fixed[tensor.name] for tensor in file.inputs if tensor.name in fixed}
-    if not rows:
-        return None
-    if len({*rows, *fixed.values()}) > 1:
-        named = ", ".join(f"{name}: {axis}" for name, axis in fixed.items())
-        what = f"the first axes differ ({named}), so they are not the row"
-        raise load_error(source, what, "export the model with a symbolic first axis")
-    return rows.pop()
+def _first_axes(tensors: Iterable[Tensor]) -> dict[str, int]:
+    return {tensor.name: tensor.axes[0] for tensor in tensors if tensor.axes and isinstance(tensor.axes[0], int)}
 
 
 def _optimization(source: ModelSource) -> str:

@@ -12,7 +12,19 @@ from motet.batch import Array, Column, Indices, objects, take_rows
 from motet.errors import GraphError, TypeMismatchError, UnknownNameError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind
-from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind, read_members, write_members
+from motet.graph.node import (
+    Answer,
+    Fault,
+    Inputs,
+    Member,
+    Node,
+    NodeOutputs,
+    Player,
+    Scope,
+    kind,
+    read_members,
+    write_members,
+)
 from motet.nodes.members import STRING, agreed, member_outputs, picks
 from motet.nodes.merge import faults_at, merge
 from motet.types import ColumnType
@@ -53,7 +65,9 @@ class Cascade(Node):
         outputs = agreed(member_outputs(self.steps, self.inputs, self.output, types, scope, self.where), self.where)
         of = self._of(outputs)
         if outputs[of].dtype not in ("float16", "float32", "float64", "any"):
-            raise TypeMismatchError(f"the confidence is taken of {of!r}, which is {outputs[of]}, not probabilities", where=self.where)
+            raise TypeMismatchError(
+                f"the confidence is taken of {of!r}, which is {outputs[of]}, not probabilities", where=self.where
+            )
         extra = {f"{self.name}.member": STRING, f"{self.name}.confidence": ColumnType("float64")}
         return NodeOutputs({f"{self.name}.{name}": kind for name, kind in outputs.items()}, extra)
 
@@ -99,7 +113,9 @@ class Cascade(Node):
 
     def _answer(self, found: Mapping[str, Column], confidence: Array, member: Member, done: Indices) -> Answer:
         whole = len(done) == len(confidence)
-        columns = {f"{self.name}.{name}": column if whole else take_rows(column, done) for name, column in found.items()}
+        columns = {
+            f"{self.name}.{name}": column if whole else take_rows(column, done) for name, column in found.items()
+        }
         columns[f"{self.name}.member"] = objects([member.name] * len(done))
         columns[f"{self.name}.confidence"] = confidence[done]
         return Answer(columns)
@@ -109,18 +125,24 @@ class Cascade(Node):
         """`{cascade: [a, b], until: {confidence: 0.9}, of: OUTPUT, inputs: [...]}`."""
         members = read_members(value, fields.place("cascade"))
         until = Fields(fields.take("until", dict), fields.place("until"), ("confidence",))
-        confidence = _thresholds(until.raw("confidence"), [member.name for member in members], until.place("confidence"))
+        confidence = _thresholds(
+            until.raw("confidence"), [member.name for member in members], until.place("confidence")
+        )
         return cls(name, inputs, members, confidence, fields.take("of", str, None), fields.take("output", str, None))
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
         same = len(set(self.confidence)) == 1
-        confidence = self.confidence[0] if same else dict(zip((m.name for m in self.steps), self.confidence, strict=False))
+        confidence = (
+            self.confidence[0] if same else dict(zip((m.name for m in self.steps), self.confidence, strict=False))
+        )
         written: dict[str, Any] = {"cascade": write_members(self.steps), "until": {"confidence": confidence}}
         return written | {key: value for key, value in (("of", self.of), ("output", self.output)) if value is not None}
 
 
-def _take(inputs: Sequence[Column] | dict[str, Column], chosen: Indices, rows: int) -> Sequence[Column] | dict[str, Column]:
+def _take(
+    inputs: Sequence[Column] | dict[str, Column], chosen: Indices, rows: int
+) -> Sequence[Column] | dict[str, Column]:
     if len(chosen) == rows:
         return inputs
     if isinstance(inputs, dict):
@@ -150,7 +172,13 @@ def _thresholds(value: object, members: Sequence[str], where: str) -> tuple[floa
         value = dict.fromkeys(members[:-1], of_kind(value, float, where))
     for name, threshold in value.items():
         if name not in members[:-1]:
-            raise UnknownNameError("member to be confident", str(name), members[:-1], where=where, hint="the last member answers in any case")
+            raise UnknownNameError(
+                "member to be confident",
+                str(name),
+                members[:-1],
+                where=where,
+                hint="the last member answers in any case",
+            )
         if not 0 <= of_kind(threshold, float, f"{where}.{name}") <= 1:
             raise GraphError(f"a confidence is from 0 to 1; got {threshold!r}", where=where)
     if missing := [name for name in members[:-1] if name not in value]:
@@ -184,6 +212,8 @@ def cascade(
     def make(name: str, names: Names) -> Cascade:
         steps = names.members(chosen)
         where = f"node {name!r}: confidence"
-        return Cascade(name, names.inputs(inputs), steps, _thresholds(confidence, [m.name for m in steps], where), of, output)
+        return Cascade(
+            name, names.inputs(inputs), steps, _thresholds(confidence, [m.name for m in steps], where), of, output
+        )
 
     return Handle("cascade", name, make, [*inputs_of(inputs, "cascade()"), *needs])

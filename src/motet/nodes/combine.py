@@ -70,7 +70,11 @@ def _same(kinds: Sequence[ColumnType], what: str, where: str, *, numeric: bool =
 
 
 def _float(kind: ColumnType) -> ColumnType:
-    return kind if kind.dtype in ("float32", "float64", "any") else kind.with_dtype("float32" if kind.dtype == "float16" else "float64")
+    return (
+        kind
+        if kind.dtype in ("float32", "float64", "any")
+        else kind.with_dtype("float32" if kind.dtype == "float16" else "float64")
+    )
 
 
 def _as_float(column: Array) -> Array:
@@ -157,9 +161,13 @@ class Union:
         """float32 scores, one a label."""
         for kind, names in zip(kinds, labels, strict=True):
             if not names:
-                raise GraphError("union needs the labels of every member", where=where, hint="declare labels: [...] for each model")
+                raise GraphError(
+                    "union needs the labels of every member", where=where, hint="declare labels: [...] for each model"
+                )
             if kind != ANY and (len(kind.shape) != 1 or kind.is_object or kind.shape[0] not in (None, len(names))):
-                raise TypeMismatchError(f"union needs one score for each of the {len(names)} labels; got {kind}", where=where)
+                raise TypeMismatchError(
+                    f"union needs one score for each of the {len(names)} labels; got {kind}", where=where
+                )
         return ColumnType("float32", (len(_all(labels)),))
 
     def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
@@ -204,7 +212,9 @@ class Custom:
         """What the function declares."""
         outputs = self.function.infer(kinds, where)
         if not isinstance(outputs, ColumnType):
-            raise GraphError(f"a combiner returns one array; {self.function} declares {', '.join(outputs)}", where=where)
+            raise GraphError(
+                f"a combiner returns one array; {self.function} declares {', '.join(outputs)}", where=where
+            )
         return outputs
 
     def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:

@@ -13,7 +13,19 @@ from motet.errors import GraphError, UnknownNameError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.function import Function, read_functions, write_functions
-from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind, read_members, write_members
+from motet.graph.node import (
+    Answer,
+    Fault,
+    Inputs,
+    Member,
+    Node,
+    NodeOutputs,
+    Player,
+    Scope,
+    kind,
+    read_members,
+    write_members,
+)
 from motet.nodes.combine import COMBINERS, Combiner, Custom, Part, Stack, missing
 from motet.nodes.members import STRING, member_outputs, picks
 from motet.nodes.merge import kept_rows, merge
@@ -63,7 +75,9 @@ class Ensemble(Node):
         counting = [self.players[place] for place in self._counting()]
         labels = [scope.labels(member.uses) for member in counting]
         columns = {
-            f"{self.name}.{output}": self.combiner.infer([found[member.name][output] for member in counting], labels, self.where)
+            f"{self.name}.{output}": self.combiner.infer(
+                [found[member.name][output] for member in counting], labels, self.where
+            )
             for output in found[self.players[0].name]
         }
         extra = {f"{self.name}.member": STRING}
@@ -73,7 +87,9 @@ class Ensemble(Node):
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
-        calls = [player.call(member.uses, (member.inputs or self.inputs).pick(columns), rows) for member in self.players]
+        calls = [
+            player.call(member.uses, (member.inputs or self.inputs).pick(columns), rows) for member in self.players
+        ]
         answers = await player.gather(calls)
         labels = [player.labels(member.uses) for member in self.players]
         if all(answer.kept is None for answer in answers):
@@ -83,12 +99,20 @@ class Ensemble(Node):
     def _found(self, answers: Sequence[Answer]) -> list[dict[str, Column]]:
         """For each member its outputs that count, under the node's names."""
         return [
-            {name: answer.columns[inner] for name, inner in picks(member, list(answer.columns), self.output, self.where).items()}
+            {
+                name: answer.columns[inner]
+                for name, inner in picks(member, list(answer.columns), self.output, self.where).items()
+            }
             for member, answer in zip(self.players, answers, strict=True)
         ]
 
     def _combined(
-        self, found: Sequence[Mapping[str, Column]], labels: Sequence[tuple[str, ...]], rows: int, player: Player, present: Sequence[bool] = ()
+        self,
+        found: Sequence[Mapping[str, Column]],
+        labels: Sequence[tuple[str, ...]],
+        rows: int,
+        player: Player,
+        present: Sequence[bool] = (),
     ) -> Answer:
         """Combine rows for which the same members answered; absent members' columns hold stand-ins."""
         counting = self._counting()
@@ -100,7 +124,11 @@ class Ensemble(Node):
             chosen = slice(first, end)
             return {
                 output: self.combiner.combine(
-                    [Part(take_rows(found[place][output], chosen), self.weights[place], labels[place]) for place in used], all_labels
+                    [
+                        Part(take_rows(found[place][output], chosen), self.weights[place], labels[place])
+                        for place in used
+                    ],
+                    all_labels,
                 )
                 for output in found[0]
             }
@@ -112,13 +140,17 @@ class Ensemble(Node):
         who = ",".join(member.name for place, member in enumerate(self.players) if not present or present[place])
         columns[f"{self.name}.member"] = objects([who] * (rows - len(answer.faults)))
         for member, outputs in zip(self.players, found, strict=True):
-            columns |= {f"{self.name}.{member.name}.{output}": take_rows(column, kept) for output, column in outputs.items()}
+            columns |= {
+                f"{self.name}.{member.name}.{output}": take_rows(column, kept) for output, column in outputs.items()
+            }
         return Answer(columns, answer.faults, answer.kept)
 
     def _combiner_name(self) -> str:
         return str(self.combine)
 
-    def _partial(self, answers: Sequence[Answer], labels: Sequence[tuple[str, ...]], rows: int, player: Player) -> Answer:
+    def _partial(
+        self, answers: Sequence[Answer], labels: Sequence[tuple[str, ...]], rows: int, player: Player
+    ) -> Answer:
         """Some members failed on some rows: those with enough answers left are combined from what there is."""
         present = np.ones((rows, len(answers)), dtype=bool)
         for place, answer in enumerate(answers):
@@ -153,10 +185,14 @@ class Ensemble(Node):
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
         written: dict[str, Any] = {"ensemble": write_members(self.players)}
-        written["combine"] = write_functions([self.combine], self.where) if isinstance(self.combine, Function) else self.combine
+        written["combine"] = (
+            write_functions([self.combine], self.where) if isinstance(self.combine, Function) else self.combine
+        )
         if any(weight != 1 for weight in self.weights):
             written["weights"] = list(self.weights)
-        return written | {key: value for key, value in (("require", self.require), ("output", self.output)) if value is not None}
+        return written | {
+            key: value for key, value in (("require", self.require), ("output", self.output)) if value is not None
+        }
 
 
 def _joined(segments: Sequence[tuple[int, int, dict[str, Column]]], faults: Sequence[Fault], rows: int) -> Answer:
@@ -195,7 +231,9 @@ def _spread_column(column: Column, kept: Array, rows: int) -> Column:
 
 def _combiner_named(name: str, where: str) -> str:
     if name not in COMBINERS:
-        raise UnknownNameError("combiner", name, list(COMBINERS), where=where, hint="or write the import path of a function")
+        raise UnknownNameError(
+            "combiner", name, list(COMBINERS), where=where, hint="or write the import path of a function"
+        )
     return name
 
 
@@ -209,13 +247,18 @@ def _weights(value: object, members: Sequence[Member], combine: str | Function, 
                 raise UnknownNameError("member", str(name), names, where=where)
         value = [value.get(name, 1.0) for name in names]
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(members):
-        raise GraphError(f"expected one weight for each of the {len(members)} members ({', '.join(names)}); got {show(value)}", where=where)
+        raise GraphError(
+            f"expected one weight for each of the {len(members)} members ({', '.join(names)}); got {show(value)}",
+            where=where,
+        )
     weights = tuple(float(of_kind(each, float, f"{where}[{place}]")) for place, each in enumerate(value))
     if not all(np.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         raise GraphError(f"weights must be at least 0, and one more than 0; got {list(weights)}", where=where)
     if combine not in ("weighted_average", "majority_vote", "union") and set(weights) - {0.0, 1.0}:
         raise GraphError(
-            f"{combine} does not weigh its members; got {list(weights)}", where=where, hint="with it a weight is 1, or 0 for a member that does not count"
+            f"{combine} does not weigh its members; got {list(weights)}",
+            where=where,
+            hint="with it a weight is 1, or 0 for a member that does not count",
         )
     return weights
 
@@ -223,7 +266,9 @@ def _weights(value: object, members: Sequence[Member], combine: str | Function, 
 def _require(value: int | None, weights: Sequence[float], where: str) -> int | None:
     counting = sum(1 for weight in weights if weight > 0)
     if value is not None and not 1 <= value <= counting:
-        raise GraphError(f"require must be from 1 to {counting}, the number of members that count; got {value}", where=where)
+        raise GraphError(
+            f"require must be from 1 to {counting}, the number of members that count; got {value}", where=where
+        )
     return value
 
 
@@ -257,9 +302,13 @@ def ensemble(
         where = f"node {name!r}"
         players = names.members(chosen)
         how: str | Function = (
-            _combiner_named(combine, f"{where}: combine") if isinstance(combine, str) and "." not in combine else Function.of(combine)
+            _combiner_named(combine, f"{where}: combine")
+            if isinstance(combine, str) and "." not in combine
+            else Function.of(combine)
         )
         given = _weights(weights, players, how, f"{where}: weights")
-        return Ensemble(name, names.inputs(inputs), players, how, given, _require(require, given, f"{where}: require"), output)
+        return Ensemble(
+            name, names.inputs(inputs), players, how, given, _require(require, given, f"{where}: require"), output
+        )
 
     return Handle("ensemble", name, make, [*inputs_of(inputs, "ensemble()"), *needs])

@@ -43,7 +43,9 @@ class Map(Node):
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call the function on whole columns."""
         answer = await player.apply(self.function, self.inputs.values(columns), rows, each=self.each)
-        answer.columns = {f"{self.name}.{name}" if name else self.name: column for name, column in answer.columns.items()}
+        answer.columns = {
+            f"{self.name}.{name}" if name else self.name: column for name, column in answer.columns.items()
+        }
         return answer
 
     @classmethod
@@ -54,7 +56,9 @@ class Map(Node):
         path = of_kind(value, str, fields.place("map"))
         outputs = fields.raw("outputs")
         declared = None if outputs is None else read_outputs(outputs, fields.place("outputs"))
-        return cls(name, inputs, Function(path, fields.take("with", dict, {}), declared), fields.take("each", bool, False))
+        return cls(
+            name, inputs, Function(path, fields.take("with", dict, {}), declared), fields.take("each", bool, False)
+        )
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""

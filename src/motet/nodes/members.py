@@ -33,12 +33,21 @@ def picks(member: Member, outputs: Sequence[str], output: str | None, where: str
     if len(outputs) == 1:
         return {output: outputs[0]}
     raise UnknownNameError(
-        f"output of member {member.name!r}", output, outputs, where=where, hint="say which one counts: {uses: NAME, output: OUTPUT}"
+        f"output of member {member.name!r}",
+        output,
+        outputs,
+        where=where,
+        hint="say which one counts: {uses: NAME, output: OUTPUT}",
     )
 
 
 def member_outputs(
-    members: Sequence[Member], inputs: Inputs, output: str | None, types: Mapping[str, ColumnType], scope: Scope, where: str
+    members: Sequence[Member],
+    inputs: Inputs,
+    output: str | None,
+    types: Mapping[str, ColumnType],
+    scope: Scope,
+    where: str,
 ) -> dict[str, dict[str, ColumnType]]:
     """For each member, the types of the outputs that count, under the node's names."""
     found: dict[str, dict[str, ColumnType]] = {}

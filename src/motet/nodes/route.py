@@ -14,7 +14,18 @@ from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.condition import Condition
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.node import (
-    Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, check_member, kind, read_members, write_members,
+    Answer,
+    Fault,
+    Inputs,
+    Member,
+    Node,
+    NodeOutputs,
+    Player,
+    Scope,
+    check_member,
+    kind,
+    read_members,
+    write_members,
 )  # fmt: skip
 from motet.nodes.members import STRING, agreed, member_outputs, picks
 from motet.nodes.merge import merge
@@ -72,16 +83,24 @@ class Route(Node):
         for arm, condition in self.when.items():
             condition.check(types, f"{self.where}: when.{arm}")
         outputs = agreed(member_outputs(self.arms, self.inputs, self.output, types, scope, self.where), self.where)
-        return NodeOutputs({f"{self.name}.{name}": kind for name, kind in outputs.items()}, {f"{self.name}.member": STRING})
+        return NodeOutputs(
+            {f"{self.name}.{name}": kind for name, kind in outputs.items()}, {f"{self.name}.member": STRING}
+        )
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call each arm on its own rows."""
         chosen, faults = self._choose(columns, rows)
         places = [place for place in range(len(self.arms)) if (chosen == place).any()] or ([0] if not rows else [])
         shares = [np.flatnonzero(chosen == place) for place in places]
-        calls = [player.call(self.arms[place].uses, self._inputs(place, columns, share, rows), len(share)) for place, share in zip(places, shares, strict=True)]
+        calls = [
+            player.call(self.arms[place].uses, self._inputs(place, columns, share, rows), len(share))
+            for place, share in zip(places, shares, strict=True)
+        ]
         answers = await player.gather(calls)
-        parts = [(share, self._answer(self.arms[place], answer)) for place, share, answer in zip(places, shares, answers, strict=True)]
+        parts = [
+            (share, self._answer(self.arms[place], answer))
+            for place, share, answer in zip(places, shares, answers, strict=True)
+        ]
         return merge(parts, rows, faults)
 
     def _inputs(self, place: int, columns: Mapping[str, Column], share: Indices, rows: int) -> Any:
@@ -117,7 +136,13 @@ class Route(Node):
         faults = [Fault(int(row), "InputError", self._no_key(self.key or self.by)) for row in absent]
         for row in np.flatnonzero(chosen == -2):
             chosen[row] = -1
-            faults.append(Fault(int(row), "InputError", f"no member takes the key {show(keys[row])}; they take {', '.join(names[:20])}"))
+            faults.append(
+                Fault(
+                    int(row),
+                    "InputError",
+                    f"no member takes the key {show(keys[row])}; they take {', '.join(names[:20])}",
+                )
+            )
         return chosen, faults
 
     def _no_key(self, column: str | None) -> str:
@@ -221,9 +246,23 @@ def _checked(
     if ways == ["key"]:
         _check_patterns(arms, where)
     if ways == ["split"] and by is None:
-        raise GraphError("a split needs the column it goes by", where=where, hint="write by: COLUMN, for example the user")
+        raise GraphError(
+            "a split needs the column it goes by", where=where, hint="write by: COLUMN, for example the user"
+        )
     conditions = _conditions(when, otherwise, arms, where) if when else {}
-    return cls(name, inputs, arms, key, _split(split, arms, where) if split else {}, by, salt or "", conditions, otherwise, missing, output)
+    return cls(
+        name,
+        inputs,
+        arms,
+        key,
+        _split(split, arms, where) if split else {},
+        by,
+        salt or "",
+        conditions,
+        otherwise,
+        missing,
+        output,
+    )
 
 
 def _check_patterns(arms: Sequence[Member], where: str) -> None:
@@ -231,29 +270,48 @@ def _check_patterns(arms: Sequence[Member], where: str) -> None:
     for arm in arms:
         for pattern in _patterns(arm.name):
             if not pattern:
-                raise GraphError(f"the keys {arm.name!r} name an empty one", where=where, hint="use missing: for rows without a key")
+                raise GraphError(
+                    f"the keys {arm.name!r} name an empty one", where=where, hint="use missing: for rows without a key"
+                )
             if pattern in seen:
-                raise GraphError(f"the key {pattern!r} is taken by both {seen[pattern]!r} and {arm.name!r}", where=where)
+                raise GraphError(
+                    f"the key {pattern!r} is taken by both {seen[pattern]!r} and {arm.name!r}", where=where
+                )
             seen[pattern] = arm.name
 
 
 def _split(value: Mapping[str, Any], arms: Sequence[Member], where: str) -> dict[str, float]:
-    split = {check_member(arm, arms, "member", f"{where}.split"): float(of_kind(weight, float, f"{where}.split.{arm}")) for arm, weight in value.items()}
+    split = {
+        check_member(arm, arms, "member", f"{where}.split"): float(of_kind(weight, float, f"{where}.split.{arm}"))
+        for arm, weight in value.items()
+    }
     if absent := [arm.name for arm in arms if arm.name not in split]:
-        raise GraphError(f"no weight is given for {', '.join(absent)}", where=f"{where}.split", hint="write 0 for an arm that takes no rows")
+        raise GraphError(
+            f"no weight is given for {', '.join(absent)}",
+            where=f"{where}.split",
+            hint="write 0 for an arm that takes no rows",
+        )
     if not all(np.isfinite(weight) and weight >= 0 for weight in split.values()) or not any(split.values()):
         raise GraphError(f"weights must be at least 0, and one more than 0; got {split}", where=f"{where}.split")
     return split
 
 
-def _conditions(value: Mapping[str, Any], otherwise: str | None, arms: Sequence[Member], where: str) -> dict[str, Condition]:
+def _conditions(
+    value: Mapping[str, Any], otherwise: str | None, arms: Sequence[Member], where: str
+) -> dict[str, Condition]:
     if otherwise is None:
-        raise GraphError("a route by conditions must say who takes the other rows", where=where, hint="write otherwise: ARM")
+        raise GraphError(
+            "a route by conditions must say who takes the other rows", where=where, hint="write otherwise: ARM"
+        )
     check_member(otherwise, arms, "member", f"{where}.otherwise")
     conditions: dict[str, Condition] = {}
     for arm, text in value.items():
         check_member(arm, arms, "member", f"{where}.when")
-        conditions[arm] = text if isinstance(text, Condition) else Condition.parse(of_kind(text, str, f"{where}.when.{arm}"), f"{where}.when.{arm}")
+        conditions[arm] = (
+            text
+            if isinstance(text, Condition)
+            else Condition.parse(of_kind(text, str, f"{where}.when.{arm}"), f"{where}.when.{arm}")
+        )
     if unreached := [arm.name for arm in arms if arm.name not in conditions and arm.name != otherwise]:
         raise GraphError(f"no condition leads to {', '.join(unreached)}", where=f"{where}.when")
     return conditions

@@ -86,7 +86,9 @@ class Shard(Node):
         named = {f"{self.name}.{name}" if name else self.name: column for name, column in found.items()}
         return Answer(named, tuple(faults), kept_rows(faults, rows) if faults else None)
 
-    def _apart(self, columns: Sequence[Column], rows: int, player: Player) -> tuple[dict[str, Column], Indices, list[Fault]]:
+    def _apart(
+        self, columns: Sequence[Column], rows: int, player: Player
+    ) -> tuple[dict[str, Column], Indices, list[Fault]]:
         function = self.apart.resolve()
 
         def run(first: int, end: int) -> tuple[dict[str, Column], Indices]:
@@ -101,13 +103,17 @@ class Shard(Node):
         filled = [found[0] for _, _, found in segments if found[1].sum()] or [segments[0][2][0]]
         return {name: concat_columns([found[name] for found in filled]) for name in names}, counts, list(faults)
 
-    def _together(self, columns: Sequence[Column], counts: Indices, player: Player) -> tuple[dict[str, Column], list[Fault]]:
+    def _together(
+        self, columns: Sequence[Column], counts: Indices, player: Player
+    ) -> tuple[dict[str, Column], list[Fault]]:
         function = self.together.resolve()
         ends = np.concatenate([[0], np.cumsum(counts)])
 
         def run(first: int, end: int) -> dict[str, Column]:
             chosen = slice(int(ends[first]), int(ends[end]))
-            result = function(*(take_rows(column, chosen) for column in columns), counts[first:end], **self.together.keywords)
+            result = function(
+                *(take_rows(column, chosen) for column in columns), counts[first:end], **self.together.keywords
+            )
             return _named(result, end - first, str(self.together))
 
         segments, faults = player.isolate(run, len(counts), str(self.together))
@@ -126,7 +132,9 @@ class Shard(Node):
                 raise GraphError(f"a shard needs one function {key!r}; got {len(found)}", where=fields.where)
             functions[key] = found[0]
         spread = _spread(fields.take("spread", str, None), fields.place("spread"))
-        return cls(name, inputs, of_kind(value, str, fields.place("shard")), functions["apart"], functions["together"], spread)
+        return cls(
+            name, inputs, of_kind(value, str, fields.place("shard")), functions["apart"], functions["together"], spread
+        )
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
@@ -157,10 +165,14 @@ def _named(result: Any, rows: int, name: str) -> dict[str, Column]:
     """What a function returned as columns by name; one column alone is `""`."""
     if hasattr(result, "_asdict"):
         result = result._asdict()
-    columns = {str(key): as_column(value) for key, value in (result if isinstance(result, Mapping) else {"": result}).items()}
+    columns = {
+        str(key): as_column(value) for key, value in (result if isinstance(result, Mapping) else {"": result}).items()
+    }
     for key, column in columns.items():
         if len(column) != rows:
-            raise GraphError(f"{name} returned {len(column)} rows{f' of {key!r}' if key else ''} where there are {rows}")
+            raise GraphError(
+                f"{name} returned {len(column)} rows{f' of {key!r}' if key else ''} where there are {rows}"
+            )
     return columns
 
 
@@ -206,6 +218,8 @@ def shard(
     functions = Function.of(apart), Function.of(together)
 
     def make(name: str, names: Names) -> Shard:
-        return Shard(name, names.inputs(inputs), names.uses(uses), *functions, _spread(spread, f"node {name!r}: spread"))
+        return Shard(
+            name, names.inputs(inputs), names.uses(uses), *functions, _spread(spread, f"node {name!r}: spread")
+        )
 
     return Handle("shard", name, make, inputs_of(inputs, "shard()"))

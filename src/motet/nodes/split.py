@@ -44,7 +44,9 @@ def canonical_bytes(key: Any) -> bytes:
 
 
 def _hash(data: bytes, salt: str) -> int:
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=hashlib.blake2b(salt.encode()).digest()[:32]).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(data, digest_size=8, key=hashlib.blake2b(salt.encode()).digest()[:32]).digest(), "little"
+    )
 
 
 def _mix(values: U64) -> U64:

@@ -33,9 +33,19 @@ def elementwise(column: Rows, function: Callable[[Array], Array]) -> Array | Rag
     return Ragged(function(ragged.values), ragged.offsets, ragged.shapes)
 
 
-def row_by_row(column: Rows, function: Callable[[Array], Array]) -> Ragged:
-    """Apply a function to each row alone and hold the results, which may differ in shape."""
-    return Ragged.from_rows([function(row) for row in column])
+def by_image(column: Rows, function: Callable[[Array], Array]) -> Array | Ragged:
+    """Apply a function of whole batches, shape `[rows, ...]`, at once, or to each row alone where they differ in shape.
+
+    Returns:
+        A contiguous array, or a `Ragged`.
+    """
+    if isinstance(column, np.ndarray):
+        return np.ascontiguousarray(function(column))
+    if not len(column):
+        ragged = column if isinstance(column, Ragged) else Ragged.from_rows(column)
+        nothing = function(np.empty((0, *(1,) * ragged.shapes.shape[1]), dtype=ragged.dtype))
+        return Ragged.from_rows([], dtype=nothing.dtype, axes=nothing.ndim - 1)
+    return Ragged.from_rows([function(row[None])[0] for row in column])
 
 
 def dense(column: Rows, function: str) -> Array:
@@ -87,7 +97,7 @@ def sum_last(values: Array) -> Array:
 
 def sum_first(values: Array) -> Array:
     """Sums along the first axis, from the first to the last, shape `[n, ...]` to `[...]`."""
-    total = values[0].copy()
+    total: Array = values[0].copy()
     for part in values[1:]:
         total += part
     return total

@@ -45,7 +45,7 @@ class Top1(NamedTuple):
         score: its score.
     """
 
-    index: Array
+    index: Array  # type: ignore[assignment]  # hides tuple.index, which no one asks of columns
     score: Array
 
 
@@ -252,7 +252,7 @@ def label(index: Rows, *, labels: Sequence[str]) -> Array | Ragged:
                 where="label",
                 hint="give one label for each class, in the model's order",
             )
-        return table[positions]
+        return np.asarray(table[positions])
 
     return elementwise(index, names)
 
@@ -308,6 +308,5 @@ def normalise(scores: Rows) -> Array:
     total = sum_last(values)
     useless = (total == 0) | ~np.isfinite(total)
     if useless.any():
-        row = int(np.argwhere(useless)[0][0])
-        raise InputError(f"scores sum to {total[useless][0]} at position {row} of the batch", where="normalise")
+        raise InputError(f"a row sums to {total[useless][0]}, so it cannot be divided by its sum", where="normalise")
     return np.asarray(values / total[..., None])

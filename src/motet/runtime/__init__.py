@@ -1,10 +1,10 @@
 """Playing graphs: the executor, the host of loaded models, and finding the rows at fault.
 
-    executor.py   plays a graph over batches
-    host.py       loaded models: batches of the best size, copies, functions around them
-    sizes.py      the best number of rows a call, found while running
-    functions.py  users' functions
-    isolate.py    halving until the rows at fault stand alone
-    resolve.py    from a model's URI to its file, handler and signature
-    call.py       arrays in, arrays out; explaining a row
+executor.py   plays a graph over batches
+host.py       loaded models: batches of the best size, copies, functions around them
+sizes.py      the best number of rows a call, found while running
+functions.py  users' functions
+isolate.py    halving until the rows at fault stand alone
+resolve.py    from a model's URI to its file, handler and signature
+call.py       arrays in, arrays out; explaining a row
 """

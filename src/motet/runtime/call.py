@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-import os
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,12 @@ def _play(executor: Executor, batch: Batch) -> Played:
     if len(batch) <= BATCH_ROWS:
         return drive(executor.play(batch)) if len(batch) else executor._nothing([])
     starts = range(0, len(batch), BATCH_ROWS)
-    parts = (Batch({n: take_rows(c, slice(s, s + BATCH_ROWS)) for n, c in batch.columns.items()}, batch.ids[s : s + BATCH_ROWS]) for s in starts)
+    parts = (
+        Batch(
+            {n: take_rows(c, slice(s, s + BATCH_ROWS)) for n, c in batch.columns.items()}, batch.ids[s : s + BATCH_ROWS]
+        )
+        for s in starts
+    )
     with ThreadPoolExecutor(max_workers=min(len(starts), os.cpu_count() or 1)) as pool:
         played = list(pool.map(lambda part: drive(executor.play(part)), parts))
     filled = [part for part in played if len(part.outputs)] or played[:1]
@@ -90,10 +95,15 @@ def bind_columns(columns: Columns, checked: CheckedGraph) -> tuple[Batch, list[F
     given = {name: as_column(values) for name, values in columns.items()}
     for name, column in given.items():
         if getattr(column, "ndim", 1) == 0:
-            raise InputError(f"input {name!r} must have the row as its first axis; got a single value", hint="write [value] for one row")
+            raise InputError(
+                f"input {name!r} must have the row as its first axis; got a single value",
+                hint="write [value] for one row",
+            )
     counts = {name: len(column) for name, column in given.items()}
     if len(set(counts.values())) > 1:
-        raise InputError(f"inputs differ in their number of rows: {', '.join(f'{name} has {rows}' for name, rows in counts.items())}")
+        raise InputError(
+            f"inputs differ in their number of rows: {', '.join(f'{name} has {rows}' for name, rows in counts.items())}"
+        )
     rows = next(iter(counts.values()), 0)
     bound: dict[str, Column] = {}
     bad: dict[int, str] = {}
@@ -103,7 +113,9 @@ def bind_columns(columns: Columns, checked: CheckedGraph) -> tuple[Batch, list[F
         elif each.has_default:
             bound[name] = constant_column(each.default, each.type, rows)
         else:
-            raise InputError(f"input {name!r} is missing; the graph takes {', '.join(f'{n}: {i.type}' for n, i in inputs.items())}")
+            raise InputError(
+                f"input {name!r} is missing; the graph takes {', '.join(f'{n}: {i.type}' for n, i in inputs.items())}"
+            )
     batch = Batch(bound, np.arange(rows))
     if bad:
         batch = batch.take([row for row in range(rows) if row not in bad])
@@ -125,15 +137,24 @@ def _bind(column: Column, each: Input, name: str, bad: dict[int, str]) -> Column
     if isinstance(column, Ragged):
         if len(kind.shape) == len(got.shape) and np.can_cast(column.dtype, kind.numpy_dtype, "safe"):
             return Ragged(column.values.astype(kind.numpy_dtype), column.offsets, column.shapes)
-    elif kind.with_dtype(got.dtype).accepts(got) and (np.can_cast(column.dtype, kind.numpy_dtype, "safe") or _exact(column, kind)):
+    elif kind.with_dtype(got.dtype).accepts(got) and (
+        np.can_cast(column.dtype, kind.numpy_dtype, "safe") or _exact(column, kind)
+    ):
         return column.astype(kind.numpy_dtype)
-    raise TypeMismatchError(f"input {name!r} is {kind}; got {got}", hint=f"convert it: array.astype({kind.dtype!r}), or reshape it")
+    raise TypeMismatchError(
+        f"input {name!r} is {kind}; got {got}", hint=f"convert it: array.astype({kind.dtype!r}), or reshape it"
+    )
 
 
 def _exact(column: Array, kind: ColumnType) -> bool:
     """Whether whole numbers fit into a narrower type as they are, as lists of Python numbers do."""
     if column.dtype.kind not in "iu" or kind.numpy_dtype.kind not in "iuf" or not column.size:
-        return column.dtype == np.float64 and kind.dtype in ("float32", "float16") and column.base is None and column.size < 1 << 16
+        return (
+            column.dtype == np.float64
+            and kind.dtype in ("float32", "float16")
+            and column.base is None
+            and column.size < 1 << 16
+        )
     return bool((column.astype(kind.numpy_dtype).astype(column.dtype) == column).all())
 
 
@@ -171,7 +192,12 @@ def _objects(column: Array, each: Input, name: str, bad: dict[int, str]) -> Colu
     values = [stand_in if value is None else np.asarray(value) for value in column]
     if each.type.shape:
         return Ragged.from_rows(values)
-    return np.array([np.nan if v is None and each.type.dtype.startswith("float") else (stand_in if v is None else v) for v in column]).astype(each.type.numpy_dtype)
+    return np.array(
+        [
+            np.nan if v is None and each.type.dtype.startswith("float") else (stand_in if v is None else v)
+            for v in column
+        ]
+    ).astype(each.type.numpy_dtype)
 
 
 def constant_column(value: Any, kind: ColumnType, rows: int) -> Column:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from motet.batch import Batch, Column, Indices, empty_column, take_rows
+from motet.batch import Batch, Column, empty_column, take_rows
 from motet.errors import Failure, GraphError, ModelFailedError, MotetError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.function import Function
@@ -23,7 +23,6 @@ from motet.nodes.map import Map
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, HostedModel
 from motet.runtime.isolate import Health, isolate
-from motet.types import ColumnType
 
 __all__ = ["Call", "Executor", "NodeStats", "Played", "drive"]
 
@@ -105,12 +104,15 @@ class Executor:
         path: the graphs it stands in, for names in statistics and failures.
     """
 
-    def __init__(self, checked: CheckedGraph, host: Host, *, keep_all: bool = False, path: str = "", shared: Any = None) -> None:
+    def __init__(
+        self, checked: CheckedGraph, host: Host, *, keep_all: bool = False, path: str = "", shared: Any = None
+    ) -> None:
         self.checked, self.host = checked, host
         self._keep_all = keep_all
         self._shared: _Shared = shared or _Shared()
         self.graphs = {
-            name: Executor(each, host, path=f"{path}{name}/", shared=self._shared) for name, each in checked.graphs.items()
+            name: Executor(each, host, path=f"{path}{name}/", shared=self._shared)
+            for name, each in checked.graphs.items()
         }
         self._runners: dict[int, FunctionRunner] = {}
         self._healths: dict[str, Health] = {}
@@ -161,7 +163,9 @@ class Executor:
             found = self._models[name] = self.host.model(self.checked.graph.models[name], self.checked.graph.folder)
         return found
 
-    async def play(self, batch: Batch, trace: list[Call] | None = None, columns_out: dict[str, Column] | None = None) -> Played:
+    async def play(
+        self, batch: Batch, trace: list[Call] | None = None, columns_out: dict[str, Column] | None = None
+    ) -> Played:
         """Play a batch through the graph.
 
         Args:
@@ -194,7 +198,9 @@ class Executor:
                 ids = ids[answer.kept]
             if not len(ids):
                 return self._nothing(failures)
-            wanted = answer.columns if self._keep_all else {n: c for n, c in answer.columns.items() if n in self._wanted}
+            wanted = (
+                answer.columns if self._keep_all else {n: c for n, c in answer.columns.items() if n in self._wanted}
+            )
             columns |= wanted
         if columns_out is not None:
             columns_out |= columns
@@ -265,7 +271,9 @@ class _Player:
     async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
         return [await call for call in calls]
 
-    def isolate(self, function: Callable[[int, int], T], rows: int, name: str) -> tuple[list[tuple[int, int, T]], list[Fault]]:
+    def isolate(
+        self, function: Callable[[int, int], T], rows: int, name: str
+    ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
         health = self._executor._healths.setdefault(f"{self._step.path}:{name}", Health(name))
         return isolate(function, rows, health)
 

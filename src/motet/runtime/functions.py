@@ -77,14 +77,19 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> dict[
     """
     if hasattr(result, "_asdict"):
         result = result._asdict()
-    columns = {str(key): as_column(value) for key, value in (result if isinstance(result, Mapping) else {"": result}).items()}
+    columns = {
+        str(key): as_column(value) for key, value in (result if isinstance(result, Mapping) else {"": result}).items()
+    }
     declared = _declared(outputs)
     if declared is not None and set(declared) != set(columns):
         raise GraphError(f"{name} declares {_listed(declared)} and returned {_listed(columns)}")
     for key, column in columns.items():
         if getattr(column, "ndim", 1) == 0 or len(column) != rows:
             got = "a single value" if getattr(column, "ndim", 1) == 0 else f"{len(column)} rows"
-            raise GraphError(f"{name} returned {got}{f' of {key!r}' if key else ''} for {rows} rows", hint="return one value for each row, in order")
+            raise GraphError(
+                f"{name} returned {got}{f' of {key!r}' if key else ''} for {rows} rows",
+                hint="return one value for each row, in order",
+            )
         if declared is not None:
             columns[key] = _typed(column, declared[key], key, name)
     return columns
@@ -125,4 +130,3 @@ def chain(runners: Sequence[FunctionRunner], columns: Sequence[Column], rows: in
         if not len(kept):
             break
     return Answer(answer.columns, tuple(faults), kept if faults else None)
-

@@ -69,7 +69,9 @@ class HostedModel:
     @property
     def key(self) -> str:
         """What the model is remembered under: its file's digest, or its URI."""
-        return f"{self.located.version}:{self.located.source.threads}" if self.located.handler.has_file else self.model.uri
+        return (
+            f"{self.located.version}:{self.located.source.threads}" if self.located.handler.has_file else self.model.uri
+        )
 
     def _load(self) -> LoadedModel:
         try:
@@ -120,7 +122,9 @@ class HostedModel:
         if set(columns) == set(self.signature.inputs):
             return columns
         if len(columns) != len(self.signature.inputs):
-            raise GraphError(f"before of {self.model.name!r} gave {len(columns)} columns; the model takes {len(self.signature.inputs)}")
+            raise GraphError(
+                f"before of {self.model.name!r} gave {len(columns)} columns; the model takes {len(self.signature.inputs)}"
+            )
         return dict(zip(self.signature.inputs, columns.values(), strict=True))
 
     def _no_rows(self) -> dict[str, Column]:
@@ -138,7 +142,9 @@ class HostedModel:
         if not ragged:
             return self._dense(columns, rows)  # type: ignore[arg-type]
         if self.model.batch.pad is not None:
-            return self._dense({n: _padded(c, self.model.batch.pad) if isinstance(c, Ragged) else c for n, c in columns.items()}, rows)
+            return self._dense(
+                {n: _padded(c, self.model.batch.pad) if isinstance(c, Ragged) else c for n, c in columns.items()}, rows
+            )
         return merge([(chosen, self._dense(group, len(chosen))) for chosen, group in _groups(columns, ragged)], rows)
 
     def _check(self, name: str, column: Column) -> None:
@@ -151,7 +157,10 @@ class HostedModel:
         else:
             fits = wanted.accepts(got)
         if not fits:
-            raise GraphError(f"model {self.model.name!r} takes {name}: {wanted}; it was given {got}", hint="cast or reshape the column in a map node")
+            raise GraphError(
+                f"model {self.model.name!r} takes {name}: {wanted}; it was given {got}",
+                hint="cast or reshape the column in a map node",
+            )
 
     def _dense(self, columns: dict[str, Array], rows: int) -> Answer:
         """Calls of the best number of rows."""
@@ -174,20 +183,29 @@ class HostedModel:
             calls += 1
             first = end
         self.stats.add(rows, calls, time.perf_counter() - started, len(faults))
-        merged = {name: concat_columns([part[name] for part in found]) for name in found[0]} if found else self._no_rows()
+        merged = (
+            {name: concat_columns([part[name] for part in found]) for name in found[0]} if found else self._no_rows()
+        )
         return Answer(merged, tuple(faults), kept_rows(faults, rows) if faults else None)
 
-    def _isolate(self, columns: dict[str, Array], rows: int) -> tuple[list[tuple[int, int, dict[str, Column]]], list[Fault]]:
+    def _isolate(
+        self, columns: dict[str, Array], rows: int
+    ) -> tuple[list[tuple[int, int, dict[str, Column]]], list[Fault]]:
         def run(first: int, end: int) -> dict[str, Column]:
             return self._call({name: column[first:end] for name, column in columns.items()}, end - first)
 
-        return isolate(run, rows, self._health, model=self.model.name, version=self.located.version, too_big=self.size.too_big)
+        return isolate(
+            run, rows, self._health, model=self.model.name, version=self.located.version, too_big=self.size.too_big
+        )
 
     def _call(self, columns: dict[str, Array], rows: int) -> dict[str, Column]:
         """One call of the copy with the least to do."""
         fixed = self.signature.fixed_rows
         if fixed and rows < fixed:
-            columns = {name: np.concatenate([column, np.repeat(column[-1:], fixed - rows, axis=0)]) for name, column in columns.items()}
+            columns = {
+                name: np.concatenate([column, np.repeat(column[-1:], fixed - rows, axis=0)])
+                for name, column in columns.items()
+            }
         place = self._take()
         try:
             answer = self._copies[place](columns)
@@ -210,7 +228,9 @@ class HostedModel:
         found: dict[str, Column] = {}
         for name, kind in self.signature.outputs.items():
             if name not in answer:
-                raise ModelLoadError(f"model {self.model.name!r} gave {', '.join(answer)}; its signature promises {name!r}")
+                raise ModelLoadError(
+                    f"model {self.model.name!r} gave {', '.join(answer)}; its signature promises {name!r}"
+                )
             column = as_column(answer[name])
             if len(column) != rows:
                 raise ModelLoadError(f"model {self.model.name!r} gave {len(column)} rows of {name!r} for {rows} rows")

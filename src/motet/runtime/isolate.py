@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TypeVar
 
-from motet.errors import GraphError, ModelFailedError, ModelLoadError, MissingExtraError, MotetError
+from motet.errors import GraphError, MissingExtraError, ModelFailedError, ModelLoadError, MotetError
 from motet.graph.node import Fault
 
 __all__ = ["Health", "describe", "isolate", "out_of_memory"]
@@ -103,7 +103,10 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on the machine or on an accelerator."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and re.search(r"out of memory|failed to allocate|bad_alloc", str(error), re.IGNORECASE) is not None
+    return (
+        isinstance(error, RuntimeError)
+        and re.search(r"out of memory|failed to allocate|bad_alloc", str(error), re.IGNORECASE) is not None
+    )
 
 
 def describe(error: BaseException) -> str:

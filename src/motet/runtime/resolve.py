@@ -56,10 +56,18 @@ class ModelResolver:
         handler, location = find_handler(model.uri)
         version = model.version
         if handler.has_file:
-            location = local_path(location, base=folder or None, allow_unpickle=model.unpickle, runs_code=handler.runs_code)
+            location = local_path(
+                location, base=folder or None, allow_unpickle=model.unpickle, runs_code=handler.runs_code
+            )
             version = version or digest(location)[:12]
         source = ModelSource(
-            model.name, location, model.options, model.inputs, model.outputs, max(1, round(model.resources.cpu)), model.device
+            model.name,
+            location,
+            model.options,
+            model.inputs,
+            model.outputs,
+            max(1, round(model.resources.cpu)),
+            model.device,
         )
         located = Located(handler, source, version)
         self._remember(self._located, key, (model, located))
@@ -83,7 +91,9 @@ class ModelResolver:
         self._remember(self._signatures, key, (model, signature))
         return signature
 
-    def _remember(self, table: dict[tuple[str, str], tuple[Model, object]], key: tuple[str, str], value: tuple[Model, object]) -> None:
+    def _remember(
+        self, table: dict[tuple[str, str], tuple[Model, object]], key: tuple[str, str], value: tuple[Model, object]
+    ) -> None:
         with self._lock:
             table[key] = value
             while len(table) > self.LIMIT:

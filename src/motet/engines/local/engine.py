@@ -54,7 +54,9 @@ class LocalEngine:
             chosen = Options(**options)
         except TypeError:
             unknown = [name for name in options if name not in Options.__dataclass_fields__]
-            raise InputError(f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}") from None
+            raise InputError(
+                f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
+            ) from None
         types = {name: each.type for name, each in checked.graph.inputs.items()}
         return _Run(checked, open_source(source, types=types), output, chosen).run()
 
@@ -104,7 +106,9 @@ class _Run:
         self._check_output(folder)
         writer = Output(self.output)
         schema = self.layout.schema()
-        failures = FailureFile(self.options.failed or f"{self.output.rstrip('/')}.failed.parquet", always=self.options.failed is not None)
+        failures = FailureFile(
+            self.options.failed or f"{self.output.rstrip('/')}.failed.parquet", always=self.options.failed is not None
+        )
         journal: Journal | None = None
         try:
             if schema is not None:
@@ -136,10 +140,14 @@ class _Run:
         if self.options.resume or self.options.overwrite:
             return
         if _exists(self.output):
-            raise OutputExistsError(f"{self.output} is there already", hint="--overwrite replaces it, --resume goes on with an unfinished run")
+            raise OutputExistsError(
+                f"{self.output} is there already",
+                hint="--overwrite replaces it, --resume goes on with an unfinished run",
+            )
         if Journal.is_there(folder):
             raise OutputExistsError(
-                f"an unfinished run of {self.output} is there ({folder})", hint="--resume goes on with it, --overwrite begins anew"
+                f"an unfinished run of {self.output} is there ({folder})",
+                hint="--resume goes on with it, --overwrite begins anew",
             )
 
     def _begin(self, journal: Journal) -> tuple[int, int]:
@@ -149,7 +157,9 @@ class _Run:
             self._freeze(earlier.sizes)
             self._manifest(earlier.batch_rows, earlier.sizes).check_same(earlier, self.output)
             if self.options.batch_rows not in (None, earlier.batch_rows):
-                raise ResumeError(f"--batch-rows was {earlier.batch_rows}, is {self.options.batch_rows}", where=self.output)
+                raise ResumeError(
+                    f"--batch-rows was {earlier.batch_rows}, is {self.options.batch_rows}", where=self.output
+                )
             pieces = journal.pieces()
             return (pieces[-1].end if pieces else 0), earlier.batch_rows
         kinds = [each.type for each in self.checked.graph.inputs.values()]
@@ -236,7 +246,11 @@ class _Run:
                 read = read.slice(0, limit - skip - done)
             if not read.num_rows:
                 return
-            ids = np.arange(skip + done, skip + done + read.num_rows) if positions is None else positions[done : done + read.num_rows]
+            ids = (
+                np.arange(skip + done, skip + done + read.num_rows)
+                if positions is None
+                else positions[done : done + read.num_rows]
+            )
             yield _Item(first + place, ids, read)
             done += read.num_rows
 
@@ -261,7 +275,9 @@ class _Run:
         self.failed += piece.failed
         self.resumed_rows += piece.rows
 
-    def _play(self, pipeline: Pipeline[_Item, _Result], journal: Journal, writer: Output, failures: FailureFile, first: int) -> None:
+    def _play(
+        self, pipeline: Pipeline[_Item, _Result], journal: Journal, writer: Output, failures: FailureFile, first: int
+    ) -> None:
         pending = _Pending(first)
         for result in pipeline:
             started = time.perf_counter()
@@ -291,7 +307,10 @@ class _Run:
         found = {
             key: model.size.best
             for key, model in self._models().items()
-            if model.size.settled and model.model.batch.max_rows is None and not model.signature.fixed_rows and model.stats.rows
+            if model.size.settled
+            and model.model.batch.max_rows is None
+            and not model.signature.fixed_rows
+            and model.stats.rows
         }
         if any(self.remembered.get(key) != size for key, size in found.items()):
             self.remembered.put(found)
@@ -369,11 +388,17 @@ def _failed_rows(path: str, num_rows: int | None) -> npt.NDArray[np.int64]:
     """
     source = open_source(path)
     if "row" not in source.schema.names or not pa.types.is_integer(source.schema.field("row").type):
-        raise InputError(f"{path} has no column 'row' of whole numbers; it has {', '.join(source.schema.names)}", where="only_failed")
+        raise InputError(
+            f"{path} has no column 'row' of whole numbers; it has {', '.join(source.schema.names)}", where="only_failed"
+        )
     found: Sequence[npt.NDArray[np.int64]] = [
         batch.column(0).to_numpy(zero_copy_only=False).astype(np.int64) for batch in source.batches(65_536, ["row"])
     ]
     rows = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
     if len(rows) and (rows[0] < 0 or (num_rows is not None and rows[-1] >= num_rows)):
-        raise InputError(f"{path} names row {rows[-1]}; the source has {num_rows} rows", where="only_failed", hint="is it of another input?")
+        raise InputError(
+            f"{path} names row {rows[-1]}; the source has {num_rows} rows",
+            where="only_failed",
+            hint="is it of another input?",
+        )
     return rows

@@ -59,7 +59,9 @@ class Journal:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise RunError("another run is writing this output", where=str(folder), hint="wait for it, or write elsewhere") from None
+            raise RunError(
+                "another run is writing this output", where=str(folder), hint="wait for it, or write elsewhere"
+            ) from None
 
     @staticmethod
     def is_there(folder: Path) -> bool:
@@ -81,7 +83,9 @@ class Journal:
         try:
             return Manifest.from_json((self.folder / "manifest.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ResumeError(f"its manifest cannot be read: {error}", where=str(self.folder), hint="begin anew with --overwrite") from None
+            raise ResumeError(
+                f"its manifest cannot be read: {error}", where=str(self.folder), hint="begin anew with --overwrite"
+            ) from None
 
     def pieces(self) -> list[Piece]:
         """The pieces that count, in order and without a gap."""

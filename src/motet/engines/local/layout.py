@@ -60,7 +60,9 @@ class Layout:
     source: pa.Schema
 
     @classmethod
-    def of(cls, checked: CheckedGraph, source: pa.Schema, keep: Sequence[str] | None, drop: Sequence[str], where: str) -> Layout:
+    def of(
+        cls, checked: CheckedGraph, source: pa.Schema, keep: Sequence[str] | None, drop: Sequence[str], where: str
+    ) -> Layout:
         """Choose the columns.
 
         Raises:
@@ -72,7 +74,11 @@ class Layout:
         for name, each in inputs.items():
             if name not in source.names and not each.has_default:
                 raise UnknownNameError(
-                    "column", name, source.names, where=where, hint=f"graph {checked.graph.name!r} takes {name}: {each.type}"
+                    "column",
+                    name,
+                    source.names,
+                    where=where,
+                    hint=f"graph {checked.graph.name!r} takes {name}: {each.type}",
                 )
             if name in source.names:
                 check_fits(source.field(name).type, each.type, name, image=is_image(source.field(name)))
@@ -90,14 +96,18 @@ class Layout:
             fields.append(pa.field(name, found))
         return pa.schema(fields)
 
-    def bind(self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> tuple[Batch, list[Failure], npt.NDArray[np.int64] | None]:
+    def bind(
+        self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]
+    ) -> tuple[Batch, list[Failure], npt.NDArray[np.int64] | None]:
         """The batch that the graph is given, the rows that do not fit, and the places of those that do (None for all)."""
         read, unread = split_faults(read)
         columns, bad = self._columns(read)
         bad |= unread
         if not bad:
             return Batch(columns, ids), [], None
-        failures = [Failure(int(ids[row]), "input", "", "", "InputError", message) for row, message in sorted(bad.items())]
+        failures = [
+            Failure(int(ids[row]), "input", "", "", "InputError", message) for row, message in sorted(bad.items())
+        ]
         good = np.setdiff1d(np.arange(read.num_rows), list(bad))
         columns, more = self._columns(read.take(pa.array(good)))
         if more:
@@ -110,7 +120,9 @@ class Layout:
         for name, each in self.inputs.items():
             if name in self.taken:
                 image = is_image(self.source.field(name))
-                columns[name], wrong = to_column(read.column(name), each.type, name=name, image=image, **_null_policy(each))
+                columns[name], wrong = to_column(
+                    read.column(name), each.type, name=name, image=image, **_null_policy(each)
+                )
                 for row, message in wrong.items():
                     bad.setdefault(row, f"column {name!r} {message}")
             else:
@@ -137,14 +149,20 @@ def _null_policy(each: Input) -> dict[str, Any]:
     return {"nullable": True} if each.default is None else {"default": each.default}
 
 
-def _kept(checked: CheckedGraph, source: pa.Schema, keep: Sequence[str] | None, drop: Sequence[str], where: str) -> tuple[str, ...]:
+def _kept(
+    checked: CheckedGraph, source: pa.Schema, keep: Sequence[str] | None, drop: Sequence[str], where: str
+) -> tuple[str, ...]:
     for option, names in (("keep", keep or ()), ("drop", drop)):
         for name in names:
             if name not in source.names:
                 raise UnknownNameError("column", name, source.names, where=f"{where}: {option}")
     inputs = checked.graph.inputs
     if keep is None:
-        chosen = [field.name for field in source if _is_scalar(field.type) and not (field.name in inputs and _is_bulky(inputs[field.name].type))]
+        chosen = [
+            field.name
+            for field in source
+            if _is_scalar(field.type) and not (field.name in inputs and _is_bulky(inputs[field.name].type))
+        ]
     else:
         chosen = [name for name in source.names if name in keep]
     chosen = [name for name in chosen if name not in drop]

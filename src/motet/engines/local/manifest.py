@@ -84,7 +84,9 @@ _CHECKED = {
 def _difference(then: Any, now: Any) -> str:
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-        return ", ".join(f"{name} was {then.get(name, 'not there')}, is {now.get(name, 'not there')}" for name in changed)
+        return ", ".join(
+            f"{name} was {then.get(name, 'not there')}, is {now.get(name, 'not there')}" for name in changed
+        )
     return f"was {then}, is {now}"
 
 

@@ -35,7 +35,11 @@ class MaxFailures:
         """Read `N` or `P%`."""
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", str(text))
         if match is None or (not match[2] and "." in match[1]) or (match[2] and float(match[1]) > 100):
-            raise InputError(f"{text!r} is no number of failures", where="max_failures", hint="write a whole number, or a part such as 1%")
+            raise InputError(
+                f"{text!r} is no number of failures",
+                where="max_failures",
+                hint="write a whole number, or a part such as 1%",
+            )
         return cls(part=float(match[1]) / 100) if match[2] else cls(rows=int(match[1]))
 
     def exceeded(self, failed: int, done: int, total: int | None, *, finished: bool = False) -> bool:
@@ -97,7 +101,9 @@ class Options:
     @property
     def num_workers(self) -> int:
         """Threads that play batches."""
-        return self.workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        return self.workers or (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
 
     @property
     def allowed(self) -> MaxFailures | None:

@@ -118,10 +118,13 @@ class Output:
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     try:
-        return pa.record_batch([column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema)
+        return pa.record_batch(
+            [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
+        )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise InputError(
-            f"an output of type any changed its type: {error}", hint="declare what the function gives, with motet.returns or outputs:"
+            f"an output of type any changed its type: {error}",
+            hint="declare what the function gives, with motet.returns or outputs:",
         ) from None
 
 

@@ -124,12 +124,30 @@ class RunReport:
             lines.append(f"{self.resumed_rows:,} rows were done by an earlier part of this run")
         lines += _table(
             ("node", "rows", "batches", "failed", "queue s", "compute s"),
-            [(n.name, f"{n.rows:,}", f"{n.batches:,}", f"{n.failed:,}", f"{n.seconds_queue:.3f}", f"{n.seconds_compute:.3f}") for n in self.nodes],
+            [
+                (
+                    n.name,
+                    f"{n.rows:,}",
+                    f"{n.batches:,}",
+                    f"{n.failed:,}",
+                    f"{n.seconds_queue:.3f}",
+                    f"{n.seconds_compute:.3f}",
+                )
+                for n in self.nodes
+            ],
         )
         lines += _table(
             ("model", "version", "rows", "calls", "failed", "compute s", "rows a call"),
             [
-                (m.name, m.version, f"{m.rows:,}", f"{m.calls:,}", f"{m.failed:,}", f"{m.seconds_compute:.3f}", f"{m.batch_rows:,}")
+                (
+                    m.name,
+                    m.version,
+                    f"{m.rows:,}",
+                    f"{m.calls:,}",
+                    f"{m.failed:,}",
+                    f"{m.seconds_compute:.3f}",
+                    f"{m.batch_rows:,}",
+                )
                 for m in self.models
             ],
         )
@@ -147,7 +165,14 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     if not rows:
         return []
     widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
-    return ["", *("  ".join(_cell(cell, widths[place], place) for place, cell in enumerate(row)).rstrip() for row in [header, *rows]), ""]
+    return [
+        "",
+        *(
+            "  ".join(_cell(cell, widths[place], place) for place, cell in enumerate(row)).rstrip()
+            for row in [header, *rows]
+        ),
+        "",
+    ]
 
 
 def _cell(cell: str, width: int, place: int) -> str:
@@ -162,7 +187,9 @@ def node_reports(executor: Executor) -> list[NodeReport]:
 def model_reports(models: Sequence[HostedModel]) -> list[ModelReport]:
     """What each model did."""
     return [
-        ModelReport(m.model.name, m.located.version, m.stats.rows, m.stats.calls, m.stats.failed, m.stats.seconds, m.size.best)
+        ModelReport(
+            m.model.name, m.located.version, m.stats.rows, m.stats.calls, m.stats.failed, m.stats.seconds, m.size.best
+        )
         for m in models
     ]
 

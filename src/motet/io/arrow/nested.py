@@ -66,7 +66,9 @@ def plain(array: pa.Array) -> pa.Array:
         return plain(array.storage)
     if pa.types.is_dictionary(array.type):
         return plain(array.dictionary_decode())
-    if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
+    if pa.types.is_list_view(array.type):
+        return array.cast(pa.list_(array.type.value_type))
+    if pa.types.is_large_list_view(array.type):
         return array.cast(pa.large_list(array.type.value_type))
     return array.cast(pa.large_binary()) if pa.types.is_binary_view(array.type) else array
 

@@ -1,0 +1,195 @@
+"""Models that are Python functions or objects: `python:pkg.mod:Name`.
+
+    function   called as fn(*columns, **options)
+    class      made once with Name(**options), then called as instance(*columns); `close()` is called if it has it
+    instance   called as instance(*columns); takes no options
+
+Columns come in the order of the declared inputs (of the parameters, where the names are the same), arrays with the row
+axis first. It returns one array, a dict or named tuple of arrays by output, a tuple in the order of the outputs, or,
+for a single output, a list of arrays, one a row. Types: the declared ones, else those of `motet.types.returns` and of
+an attribute `signature` (a `Signature`), else `any`, which is checked when rows flow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+from motet.batch import Array
+from motet.errors import ModelLoadError, UnknownNameError
+from motet.models.common import load_error, place
+from motet.models.handler import ModelSource
+from motet.models.results import by_name
+from motet.types import ANY, ColumnType, Signature, declared_outputs
+
+__all__ = ["PythonHandler", "PythonModel"]
+
+
+class PythonHandler:
+    """Loads what can be imported."""
+
+    name: ClassVar[str] = "python"
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    has_file: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = False
+    batch_invariant: ClassVar[bool] = False
+
+    def signature(self, source: ModelSource) -> Signature:
+        """What is declared, or what the function says. Imports its module; makes and calls nothing.
+
+        Raises:
+            ModelLoadError: when it cannot be imported, is not callable, or refuses the types.
+            UnknownNameError: when the module has no such name.
+        """
+        return _signature(_found(source), source)
+
+    def load(self, source: ModelSource) -> PythonModel:
+        """Make it ready; see `Handler.load`."""
+        found = _found(source)
+        signature = _signature(found, source)
+        return PythonModel(_made(found, source), signature, place(source))
+
+
+class PythonModel:
+    """A function or object. It is called from several threads at once if its placement has several."""
+
+    def __init__(self, function: Callable[..., Any], signature: Signature, where: str) -> None:
+        self._function, self._where = function, where
+        self._inputs, self._outputs = tuple(signature.inputs), tuple(signature.outputs)
+
+    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
+        """Answer a batch; see `LoadedModel`."""
+        return by_name(self._function(*[columns[name] for name in self._inputs]), self._outputs, self._where)
+
+    def close(self) -> None:
+        """Close the object, if it can be closed."""
+        close = getattr(self._function, "close", None)
+        if callable(close):
+            close()
+
+
+def _found(source: ModelSource) -> Any:
+    """Import what the location names."""
+    module_name, _, path = source.location.partition(":")
+    if not module_name or not path:
+        raise load_error(source, "it names no object in a module", "write python:pkg.mod:Name")
+    module = _module(module_name, source)
+    found, within = module, module_name
+    for name in path.split("."):
+        if not hasattr(found, name):
+            known = tuple(key for key in vars(found) if not key.startswith("_")) if hasattr(found, "__dict__") else ()
+            file = getattr(module, "__file__", None) or "built in"
+            raise UnknownNameError(f"name in {within} ({file})", name, known, where=place(source))
+        found, within = getattr(found, name), f"{within}.{name}"
+    if not callable(found):
+        raise load_error(source, f"{source.location} is a {type(found).__name__}, which cannot be called")
+    return found
+
+
+def _module(name: str, source: ModelSource) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            what = f"importing {name} failed: it needs the module {error.name!r}, which is not installed"
+            raise load_error(source, what, f"install {error.name}") from error
+        raise _no_module(error.name, source) from error
+    except Exception as error:
+        what = f"importing {name} failed: {type(error).__name__}: {error}"
+        raise load_error(source, what, f"mend the module; `python -c 'import {name}'` shows where it fails") from error
+
+
+def _no_module(name: str, source: ModelSource) -> ModelLoadError:
+    parent, _, _ = name.rpartition(".")
+    places = (
+        list(getattr(sys.modules.get(parent), "__path__", ())) if parent else [item or os.getcwd() for item in sys.path]
+    )
+    known = tuple(sorted(item.name for item in pkgutil.iter_modules(places)))
+    unknown = UnknownNameError("module", name.rpartition(".")[2], known)
+    inside = f" in package {parent}" if parent else ""
+    hint = "make it importable: install its package, or run where it is, or set PYTHONPATH"
+    return load_error(source, f"{unknown.what.partition(';')[0]}{inside};{unknown.what.partition(';')[2]}", hint)
+
+
+def _made(found: Any, source: ModelSource) -> Callable[..., Any]:
+    """The callable that takes the columns only."""
+    if inspect.isclass(found):
+        try:
+            made = found(**source.options)
+        except Exception as error:
+            given = ", ".join(f"{name}={value!r}" for name, value in source.options.items())
+            what = f"{found.__qualname__}({given}) failed: {type(error).__name__}: {error}"
+            raise load_error(
+                source, what, f"it is in {_file_of(found)}; its options are under `with:` of the model"
+            ) from error
+        if not callable(made):
+            raise load_error(
+                source, f"a {found.__qualname__} cannot be called", f"give it a __call__ in {_file_of(found)}"
+            )
+        return made
+    if not source.options:
+        return found  # type: ignore[no-any-return]
+    if not inspect.isroutine(found):
+        what = f"{source.location} is made already, so it takes no options; got {', '.join(source.options)}"
+        raise load_error(source, what, "name its class instead")
+    return partial(found, **source.options)
+
+
+def _signature(found: Any, source: ModelSource) -> Signature:
+    function = found.__call__ if inspect.isclass(found) or not inspect.isroutine(found) else found
+    given = getattr(found, "signature", None)
+    own = given if isinstance(given, Signature) else None
+    options = {} if inspect.isclass(found) else source.options
+    inputs = _inputs(function, own, options, source, bound=not inspect.isclass(found))
+    outputs = dict(source.outputs) or (dict(own.outputs) if own else _outputs(function, inputs, options, source))
+    return Signature(inputs, outputs, own.fixed_rows if own else None)
+
+
+def _inputs(
+    function: Any, own: Signature | None, options: Mapping[str, Any], source: ModelSource, *, bound: bool
+) -> dict[str, ColumnType]:
+    parameters = _parameters(function, options, bound)
+    declared = source.inputs or (own.inputs if own else {})
+    if declared:
+        names = parameters if set(parameters) == set(declared) else list(declared)
+        return {name: declared[name] for name in names}
+    if not parameters:
+        raise load_error(source, "its parameters do not say what it takes", "declare the model's inputs, name: type")
+    return dict.fromkeys(parameters, ANY)
+
+
+def _parameters(function: Any, options: Mapping[str, Any], bound: bool) -> list[str]:
+    """The names of the parameters that columns go to: those by position without a default and not among the options."""
+    try:
+        found = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+    positional = [item for item in found if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+    own = positional if bound else positional[1:]
+    return [item.name for item in own if item.default is item.empty and item.name not in options]
+
+
+def _outputs(
+    function: Any, inputs: Mapping[str, ColumnType], options: Mapping[str, Any], source: ModelSource
+) -> dict[str, ColumnType]:
+    try:
+        declared = declared_outputs(function, tuple(inputs.values()), options)
+    except (ValueError, TypeError) as error:
+        raise load_error(source, f"it refuses its inputs: {error}", f"it is in {_file_of(function)}") from error
+    if declared is None:
+        return {"output": ANY}
+    return {"output": declared} if isinstance(declared, ColumnType) else dict(declared)
+
+
+def _file_of(found: Any) -> str:
+    code = inspect.unwrap(found)
+    try:
+        return f"{inspect.getsourcefile(code)}:{inspect.getsourcelines(code)[1]}"
+    except (OSError, TypeError):
+        return str(getattr(found, "__module__", "a built-in module"))

@@ -1,0 +1,156 @@
+"""What a loaded PyTorch model takes and gives."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from motet.errors import GraphError, TypeMismatchError
+from motet.models.common import fixed_rows, load_error, place
+from motet.models.handler import ModelSource
+from motet.models.torch_load import Loaded
+from motet.types import ANY, ColumnType, Signature
+
+__all__ = ["loaded_signature"]
+
+_TRAINING_ARGUMENT = {"aten.dropout.default": 2, "aten.batch_norm.default": 5}
+
+
+def loaded_signature(loaded: Loaded, source: ModelSource) -> Signature:
+    """The program's own types with the declared ones over them; for the other forms the declared ones, else `any`.
+
+    Raises:
+        ModelLoadError: when it takes or gives what is no column, or its inputs are not named.
+        TypeMismatchError: when declared types are not those of the program.
+    """
+    _refuse_words(source)
+    if loaded.program is not None:
+        return _program_signature(loaded.program, source)
+    inputs = _in_order(source.inputs, loaded.parameters) or dict.fromkeys(loaded.parameters, ANY)
+    if not inputs:
+        raise load_error(source, "forward does not say what it takes", "declare the model's inputs, name: type")
+    return Signature(inputs, dict(source.outputs) or {"output": ANY})
+
+
+def _refuse_words(source: ModelSource) -> None:
+    for name, kind in {**source.inputs, **source.outputs}.items():
+        if kind.dtype in ("string", "bytes"):
+            raise TypeMismatchError(f"{name!r} is declared as {kind}, which no tensor can hold", where=place(source))
+
+
+def _in_order(declared: Mapping[str, ColumnType], names: tuple[str, ...]) -> dict[str, ColumnType]:
+    return {name: declared[name] for name in (names if set(names) == set(declared) else declared)}
+
+
+def _program_signature(program: Any, source: ModelSource) -> Signature:
+    nodes = {node.name: node for node in program.graph.nodes}
+    _warn_of_training(nodes, source)
+    given = {name: _fake(nodes, name, "input", source) for name in program.graph_signature.user_inputs}
+    results = [_fake(nodes, name, "output", source) for name in program.graph_signature.user_outputs]
+    inputs = _checked(_types(given, "input", source), source.inputs, "input", source, by_name=False)
+    named = _output_names(program, results, source)
+    outputs = _checked(_types(named, "output", source), source.outputs, "output", source, by_name=_is_dict(program))
+    rows = fixed_rows(source, _first_axes(given), _first_axes(named))
+    return Signature(inputs, outputs, rows)
+
+
+def _fake(nodes: Mapping[str, Any], name: Any, kind: str, source: ModelSource) -> Any:
+    value = nodes[name].meta.get("val") if name in nodes else name
+    if not hasattr(value, "shape"):
+        hint = "export a program that takes and gives tensors only"
+        raise load_error(source, f"{kind} {name!r} of the program is {value!r}, not a tensor", hint)
+    return value
+
+
+def _types(tensors: Mapping[str, Any], kind: str, source: ModelSource) -> dict[str, ColumnType]:
+    return {name: _type(name, tensor, kind, source) for name, tensor in tensors.items()}
+
+
+def _type(name: str, tensor: Any, kind: str, source: ModelSource) -> ColumnType:
+    if len(tensor.shape) == 0:
+        hint = "export the program with a first axis for the rows"
+        raise load_error(source, f"{kind} {name!r} is one value whatever the rows are: it has no row axis", hint)
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    dtype = "float32" if dtype == "bfloat16" and kind == "output" else dtype
+    try:
+        found = ColumnType.parse(dtype)
+    except GraphError as error:
+        what = f"{kind} {name!r} has dtype {tensor.dtype}, which no column has"
+        raise load_error(source, what, "export a program that converts it, to float32 for example") from error
+    return ColumnType(found.dtype, tuple(axis if isinstance(axis, int) else None for axis in tensor.shape[1:]))
+
+
+def _structure(program: Any) -> Any:
+    """What the program returns, with the position of each tensor in its place."""
+    from torch.utils import _pytree
+
+    form = program.call_spec.out_spec
+    return _pytree.tree_unflatten(list(range(form.num_leaves)), form)
+
+
+def _is_dict(program: Any) -> bool:
+    return isinstance(_structure(program), Mapping) or hasattr(_structure(program), "_asdict")
+
+
+def _output_names(program: Any, results: list[Any], source: ModelSource) -> dict[str, Any]:
+    """The outputs by name: those of a dict or named tuple, else the declared ones in order, else numbered."""
+    structure = _structure(program)
+    if hasattr(structure, "_asdict"):
+        structure = structure._asdict()
+    if isinstance(structure, int):
+        structure = (structure,)
+    if isinstance(structure, Mapping):
+        found = {str(name): index for name, index in structure.items()}
+    else:
+        numbered = ["output"] if len(structure) == 1 else [f"output_{index}" for index in range(len(structure))]
+        names = list(source.outputs) if len(source.outputs) == len(structure) else numbered
+        found = dict(zip(names, structure, strict=True))
+    if not all(isinstance(index, int) for index in found.values()):
+        raise load_error(
+            source, "the program returns values inside values", "export one that returns tensors, or a dict of them"
+        )
+    return {name: results[index] for name, index in found.items()}
+
+
+def _first_axes(tensors: Mapping[str, Any]) -> dict[str, int]:
+    return {name: tensor.shape[0] for name, tensor in tensors.items() if isinstance(tensor.shape[0], int)}
+
+
+def _checked(
+    own: dict[str, ColumnType], declared: Mapping[str, ColumnType], kind: str, source: ModelSource, *, by_name: bool
+) -> dict[str, ColumnType]:
+    """The declared types where there are any; they must be those of the program, by name or in order."""
+    if not declared:
+        return own
+    named = by_name or set(own) == set(declared)
+    pairs = {name: own.get(name) for name in declared} if named else dict(zip(declared, own.values(), strict=False))
+    fits = len(pairs) == len(declared) and (kind == "output" and named or len(declared) == len(own))
+    if not fits or not all(
+        mine and (mine.accepts(declared[name]) or declared[name].accepts(mine)) for name, mine in pairs.items()
+    ):
+        raise TypeMismatchError(
+            f"the declared {kind}s are {_listed(declared)}, the program has {_listed(own)}",
+            where=place(source),
+            hint="declare them in the order of the program, or leave the declaration out",
+        )
+    names = list(own) if named and kind == "input" else list(declared)
+    return {name: declared[name] for name in names}
+
+
+def _listed(types: Mapping[str, ColumnType]) -> str:
+    return "(" + ", ".join(f"{name}: {kind}" for name, kind in types.items()) + ")"
+
+
+def _warn_of_training(nodes: Mapping[str, Any], source: ModelSource) -> None:
+    """Warn of a program that was exported in training mode; torch cannot change that afterwards."""
+    for node in nodes.values():
+        position = _TRAINING_ARGUMENT.get(str(node.target))
+        if position is not None and len(node.args) > position and node.args[position] is True:
+            warnings.warn(
+                f"{place(source)} was exported in training mode (its {node.target} is at work), so its answers are not "
+                "those of the trained model; call model.eval() before torch.export.export",
+                UserWarning,
+                stacklevel=4,
+            )
+            return
