@@ -48,7 +48,7 @@ class Ragged(Sequence[Array]):
         self.values, self.offsets, self.shapes = values, offsets, shapes
 
     @classmethod
-    def from_rows(cls, rows: Sequence[Any], dtype: npt.DTypeLike = None, axes: int | None = None) -> Ragged:
+    def from_rows(cls, rows: Sequence[Any], dtype: npt.DTypeLike | None = None, axes: int | None = None) -> Ragged:
         """Hold arrays, one a row, that agree in dtype and number of axes.
 
         Args:

@@ -109,7 +109,8 @@ class Graph(data.Graph):
             columns: as in a call.
             row: which of their rows.
         """
-        from motet.runtime.call import bind_columns, explain
+        from motet.runtime.bind import bind_columns
+        from motet.runtime.call import explain
 
         batch, bad = bind_columns(columns, self.checked)
         for failure in bad:

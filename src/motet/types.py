@@ -6,6 +6,7 @@ number, `string` and `bytes` are scalars, `any` is checked when rows flow. The r
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ class ColumnType:
         """Bytes a row, None where that varies."""
         if self.is_object or self.varies:
             return None
-        return int(np.prod(self.shape, dtype=np.int64)) * self.numpy_dtype.itemsize
+        return math.prod(axis or 0 for axis in self.shape) * self.numpy_dtype.itemsize
 
     def with_dtype(self, dtype: str) -> ColumnType:
         """The same shape with another dtype."""

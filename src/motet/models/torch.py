@@ -87,7 +87,8 @@ class TorchModel:
     def __init__(
         self, torch: Any, function: Callable[..., Any], signature: Signature, source: ModelSource, device: Any
     ) -> None:
-        self._torch, self._function, self._device, self._where = torch, function, device, place(source)
+        self._torch, self._device, self._where = torch, device, place(source)
+        self._function: Any = function
         self._inputs, self._outputs = tuple(signature.inputs), tuple(signature.outputs)
         self._on_cpu = device.type == "cpu"
         self._copies = bool(source.options.get("copy_inputs")) if "copy_inputs" in source.options else None
@@ -115,7 +116,7 @@ class TorchModel:
 
     def close(self) -> None:
         """Let go of the model, and of the device memory that torch keeps for it."""
-        del self._function
+        self._function = None
         if not self._on_cpu:
             self._torch.cuda.empty_cache()
 

@@ -1,4 +1,4 @@
-"""Loads the three forms of PyTorch files. Torch is given by the caller's import; this module imports it when it loads."""
+"""Loads the three forms of PyTorch files; see `torch.py`."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _module_with_weights(torch: Any, source: ModelSource) -> Loaded:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        hint = f"the module is {source.options['module']}; check its kwargs, and weights_key for a checkpoint that holds more"
+        hint = f"the module is {source.options['module']}; check its kwargs, and the weights_key"
         raise load_error(source, f"the weights do not fit the module: {error}", hint) from error
     found = inspect.signature(model.forward).parameters.values()
     names = [item.name for item in found if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]

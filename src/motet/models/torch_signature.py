@@ -124,11 +124,10 @@ def _checked(
     if not declared:
         return own
     named = by_name or set(own) == set(declared)
-    pairs = {name: own.get(name) for name in declared} if named else dict(zip(declared, own.values(), strict=False))
-    fits = len(pairs) == len(declared) and (kind == "output" and named or len(declared) == len(own))
-    if not fits or not all(
-        mine and (mine.accepts(declared[name]) or declared[name].accepts(mine)) for name, mine in pairs.items()
-    ):
+    theirs = [own.get(name) for name in declared] if named else list(own.values())
+    chosen = by_name and len(declared) < len(own)
+    fits = (chosen or len(declared) == len(own)) and all(map(_compatible, theirs, declared.values()))
+    if not fits:
         raise TypeMismatchError(
             f"the declared {kind}s are {_listed(declared)}, the program has {_listed(own)}",
             where=place(source),
@@ -136,6 +135,10 @@ def _checked(
         )
     names = list(own) if named and kind == "input" else list(declared)
     return {name: declared[name] for name in names}
+
+
+def _compatible(own: ColumnType | None, declared: ColumnType) -> bool:
+    return own is not None and (own.accepts(declared) or declared.accepts(own))
 
 
 def _listed(types: Mapping[str, ColumnType]) -> str:

@@ -157,7 +157,7 @@ class Ensemble(Node):
             present[[fault.position for fault in answer.faults], place] = False
         counting = self._counting()
         enough = present[:, counting].sum(axis=1) >= (len(counting) if self.require is None else self.require)
-        faults = [_first_fault(answers, counting, row) for row in np.flatnonzero(~enough)]
+        faults = [_first_fault(answers, counting, int(row)) for row in np.flatnonzero(~enough)]
         kept = np.flatnonzero(enough)
         found = [_spread(outputs, answer, rows) for outputs, answer in zip(self._found(answers), answers, strict=True)]
         parts = []

@@ -161,8 +161,9 @@ def _common(column: Ragged) -> tuple[int | None, ...]:
     """The axes that all rows share, None for the others."""
     if not len(column):
         return (None,) * column.shapes.shape[1]
-    same = (column.shapes == column.shapes[0]).all(axis=0).tolist()
-    return tuple(axis if fixed else None for axis, fixed in zip(column.shapes[0].tolist(), same, strict=True))
+    same: list[bool] = (column.shapes == column.shapes[0]).all(axis=0).tolist()
+    first: list[int] = column.shapes[0].tolist()
+    return tuple(axis if fixed else None for axis, fixed in zip(first, same, strict=True))
 
 
 def _resize_type(
@@ -426,12 +427,13 @@ def to_grey(image: Rows) -> Array | Ragged:
 def _grey(images: Array) -> Array:
     if images.ndim == 3 or images.shape[-1] == 1:
         return images if images.ndim == 3 else images[..., 0]
-    whole = images.dtype == np.uint8
-    red, green, blue = (images[..., band].astype(np.uint32 if whole else np.float64) for band in range(3))
-    if whole:
-        return np.asarray((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)
-    mixed = red * 0.299 + green * 0.587 + blue * 0.114
-    return np.asarray((mixed if images.dtype.kind == "f" else np.rint(mixed)).astype(images.dtype))
+    if images.dtype == np.uint8:
+        whole = images.astype(np.uint32)
+        sums = whole[..., 0] * 19595 + whole[..., 1] * 38470 + whole[..., 2] * 7471
+        return ((sums + 0x8000) >> 16).astype(np.uint8)
+    exact = images.astype(np.float64)
+    mixed = exact[..., 0] * 0.299 + exact[..., 1] * 0.587 + exact[..., 2] * 0.114
+    return (mixed if images.dtype.kind == "f" else np.rint(mixed)).astype(images.dtype)
 
 
 @returns(lambda image: _colours_type("to_rgb", image, (1, 3, 4), (3,)))

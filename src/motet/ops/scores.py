@@ -96,6 +96,7 @@ def softmax(scores: Rows, *, temperature: float = 1.0) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):
         if temperature != 1:
             values = values / values.dtype.type(temperature)
+        # Both give the same bits.
         return _softmax_by_class(values) if short_and_many(values) else _softmax_by_row(values)
 
 
@@ -104,11 +105,11 @@ def _softmax_by_class(values: Array) -> Array:
     by_class -= by_class.max(axis=0)
     np.exp(by_class, out=by_class)
     by_class /= sum_first(by_class)
-    return np.ascontiguousarray(by_class.T).reshape(values.shape)
+    return np.asarray(np.ascontiguousarray(by_class.T).reshape(values.shape))
 
 
 def _softmax_by_row(values: Array) -> Array:
-    shifted = values - values.max(axis=-1, keepdims=True)
+    shifted: Array = values - values.max(axis=-1, keepdims=True)
     np.exp(shifted, out=shifted)
     shifted /= sum_last(shifted)[..., None]
     return shifted

@@ -266,7 +266,7 @@ def _padded(column: Ragged, value: float) -> Array:
     shape = tuple(int(axis) for axis in column.shapes.max(axis=0))
     padded = np.full((len(column), *shape), value, dtype=column.dtype)
     for place, row in enumerate(column):
-        padded[(place, *(slice(0, axis) for axis in row.shape))] = row
+        padded[place][tuple(slice(0, axis) for axis in row.shape)] = row
     return padded
 
 

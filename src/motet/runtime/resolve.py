@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import TypeVar
 
 from motet.errors import ModelLoadError
 from motet.graph.model import Model
@@ -14,6 +15,8 @@ from motet.models.registry import find_handler
 from motet.types import Signature
 
 __all__ = ["Located", "ModelResolver"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,7 @@ class ModelResolver:
         self._remember(self._signatures, key, (model, signature))
         return signature
 
-    def _remember(
-        self, table: dict[tuple[str, str], tuple[Model, object]], key: tuple[str, str], value: tuple[Model, object]
-    ) -> None:
+    def _remember(self, table: dict[tuple[str, str], T], key: tuple[str, str], value: T) -> None:
         with self._lock:
             table[key] = value
             while len(table) > self.LIMIT:

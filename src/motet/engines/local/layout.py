@@ -15,7 +15,7 @@ from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
 from motet.io import arrow_type, check_fits, from_column, is_image, split_faults, to_column
-from motet.runtime.call import constant_column
+from motet.runtime.bind import constant_column
 from motet.runtime.executor import Played
 from motet.types import ColumnType
 
