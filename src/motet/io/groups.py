@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from motet.errors import InputError, UnknownNameError
 from motet.io.faults import split_faults
 from motet.io.stream import Stream, drop_rows, join
+from motet.io.take import take_batch
 
 __all__ = ["GROUP_MEMORY_BYTES", "GroupedSource"]
 
@@ -99,9 +100,9 @@ class GroupedSource(Stream):
                     hint="sort it by the keys first, and give it as Parquet or Arrow files",
                 )
         if held:
-            table = pa.Table.from_batches(held)
-            order = pc.sort_indices(table, [(key, "ascending") for key in self._keys])
-            yield from table.take(order).to_batches()
+            batch = join(held)
+            order = pc.sort_indices(batch, [(key, "ascending") for key in self._keys])
+            yield take_batch(batch, order.to_numpy().astype(np.int64))
 
     def _whole(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pieces that end where a group does; what is held between two is of one group."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 from motet.errors import InputError
 from motet.io.files import File, fingerprint_files
 from motet.io.stream import Stream, drop_rows, rows_to_read
+from motet.io.take import take_batch
 
 __all__ = ["ParquetSource", "parquet_writer"]
 
@@ -68,7 +69,7 @@ class ParquetSource(Stream):
                 for piece in self._read(parquet, group, group + 1, columns, rows):
                     low, high = np.searchsorted(positions, [start, start + len(piece)])
                     if high > low:
-                        yield piece.take(pa.array(positions[low:high] - start))
+                        yield take_batch(piece, positions[low:high] - start)
                     start += len(piece)
 
     def _read(self, parquet: Any, first: int, stop: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from motet.errors import InputError, UnknownNameError
 from motet.io.faults import drop_empty_errors
+from motet.io.take import take_batch
 
 __all__ = ["Stream", "drop_rows", "rechunk", "rows_to_read"]
 
@@ -87,7 +88,7 @@ class Stream(ABC):
         for piece in self.pieces(columns, start, rows):
             low, high = np.searchsorted(positions, [start, start + len(piece)])
             if high > low:
-                yield piece.take(pa.array(positions[low:high] - start))
+                yield take_batch(piece, positions[low:high] - start)
             start += len(piece)
             if start >= stop:
                 return

@@ -6,5 +6,6 @@ sizes.py      the best number of rows a call, found while running
 functions.py  users' functions
 isolate.py    halving until the rows at fault stand alone
 resolve.py    from a model's URI to its file, handler and signature
+bind.py       what a user gives as the batch that a graph takes
 call.py       arrays in, arrays out; explaining a row
 """

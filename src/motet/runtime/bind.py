@@ -145,6 +145,7 @@ def _objects(column: Array, each: Input, name: str, bad: dict[int, str]) -> Colu
 
 
 def constant_column(value: Any, kind: ColumnType, rows: int) -> Column:
+    """A column that holds one value in every row, shape `[rows, ...]`; None is None, or NaN in floats."""
     if kind.is_object:
         return objects([value] * rows)
     filler = np.nan if value is None else value

@@ -90,10 +90,7 @@ class HostedModel:
             return self._model(self._named(columns), rows)
         values = list(columns.values()) if isinstance(columns, Mapping) else list(columns)
         answer = chain(self._before, values, rows) if self._before else Answer({})
-        if self._before:
-            inner = self._behind(answer.columns)
-        else:
-            inner = self._named(columns)
+        inner = self._behind(answer.columns) if self._before else self._named(columns)
         return self._then(answer, inner, rows)
 
     def _then(self, before: Answer, inner: dict[str, Column], rows: int) -> Answer:

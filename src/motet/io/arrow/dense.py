@@ -52,7 +52,10 @@ def _raw(array: pa.Array, kind: ColumnType, size: int) -> Array | None:
     if len(data) != size * dtype.itemsize or not _uniform(offsets):
         return None
     flat = data.view(dtype)
-    return flat if flat.flags.aligned else flat.copy()
+    if not flat.flags.aligned:
+        return flat.copy()
+    flat.flags.writeable = False  # it is the caller's table
+    return flat
 
 
 def _listed(array: pa.Array, kind: ColumnType, size: int) -> Array | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ __all__ = ["decode_image", "decode_images"]
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def decode_images(encoded: list[bytes], kind: ColumnType) -> tuple[Column, dict[int, str]]:
+def decode_images(encoded: Sequence[bytes | None], kind: ColumnType) -> tuple[Column, dict[int, str]]:
     """Decode encoded images; the ones that fit, and by position why the others do not.
 
     Args:
-        encoded: files as they are on disk: PNG, JPEG, WebP, BMP, GIF (its first frame).
+        encoded: files as they are on disk: PNG, JPEG, WebP, BMP, GIF (its first frame); None is
+            left out of both.
         kind: `uint8[height,width]` for grey, `uint8[height,width,3]` for RGB; an axis may be `?`.
 
     Raises:
@@ -30,6 +32,8 @@ def decode_images(encoded: list[bytes], kind: ColumnType) -> tuple[Column, dict[
     images: list[npt.NDArray[np.uint8]] = []
     bad: dict[int, str] = {}
     for position, data in enumerate(encoded):
+        if data is None:
+            continue
         try:
             images.append(decode_image(data, kind))
         except MissingExtraError:

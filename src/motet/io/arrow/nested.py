@@ -43,21 +43,25 @@ def nested(array: pa.Array, kind: ColumnType) -> tuple[Column, dict[int, str]]:
     """The rows that fit, and by position why the others do not.
 
     Args:
-        array: stored rows without nulls, of a type that `check_fits` lets pass.
+        array: stored rows of a type that `check_fits` lets pass.
         kind: a type with axes.
     """
     rows = _measure(array, kind, kind.shape)
     _check_shapes(rows, kind)
     if rows.faults:
-        return nested(_without(array, rows.faults), kind)[0], rows.faults
+        rows = _without_faults(rows)
     values = rows.values.astype(kind.numpy_dtype, copy=False)
     if kind.varies:
-        return Ragged(values, rows.offsets, rows.shapes), {}
-    return values.reshape(len(array), *(axis or 0 for axis in kind.shape)), {}
+        return Ragged(values, rows.offsets, rows.shapes), rows.faults
+    return values.reshape(len(rows.shapes), *(axis or 0 for axis in kind.shape)), rows.faults
 
 
-def _without(array: pa.Array, faults: dict[int, str]) -> pa.Array:
-    return array.filter(pa.array(np.isin(np.arange(len(array)), list(faults), invert=True)))
+def _without_faults(rows: _Rows) -> _Rows:
+    """The good rows alone, with the faults of the others. Arrow's `filter` is not used: see `motet.io.take`."""
+    good, lengths = np.ones(len(rows.shapes), bool), np.diff(rows.offsets)
+    good[list(rows.faults)] = False
+    values = rows.values[rows.offsets[0] : rows.offsets[-1]][np.repeat(good, lengths)]
+    return _Rows(values, _offsets(lengths[good]), rows.shapes[good], rows.faults)
 
 
 def plain(array: pa.Array) -> pa.Array:
@@ -66,10 +70,9 @@ def plain(array: pa.Array) -> pa.Array:
         return plain(array.storage)
     if pa.types.is_dictionary(array.type):
         return plain(array.dictionary_decode())
-    if pa.types.is_list_view(array.type):
-        return array.cast(pa.list_(array.type.value_type))
-    if pa.types.is_large_list_view(array.type):
-        return array.cast(pa.large_list(array.type.value_type))
+    if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy()
+        return pa.LargeListArray.from_arrays(_offsets(lengths), array.flatten(), mask=array.is_null())
     return array.cast(pa.large_binary()) if pa.types.is_binary_view(array.type) else array
 
 
@@ -132,12 +135,14 @@ def _tensors(array: pa.Array, kind: ColumnType) -> _Rows:
 def _raw(array: pa.Array, kind: ColumnType, axes: tuple[int | None, ...]) -> _Rows:
     """Bytes in C order; a row of a wrong size is left out, since it would set the others off their alignment."""
     dtype = kind.numpy_dtype
-    lengths = np.diff(raw_parts(array)[0])
+    offsets, data = raw_parts(array)
+    lengths = np.diff(offsets)
     shapes, faults = _block_shapes(lengths, axes, dtype.itemsize, "bytes", kind)
     if faults:
-        array = _without(array, faults)
-        lengths = np.where(np.isin(np.arange(len(lengths)), list(faults)), 0, lengths)
-    values = raw_parts(array)[1].view(dtype)
+        good = np.ones(len(lengths), bool)
+        good[list(faults)] = False
+        data, lengths = data[np.repeat(good, lengths)], np.where(good, lengths, 0)
+    values = data.view(dtype)
     return _Rows(values if values.flags.aligned else values.copy(), _offsets(lengths // dtype.itemsize), shapes, faults)
 
 

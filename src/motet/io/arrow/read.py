@@ -58,21 +58,22 @@ def to_column(
         InputError: when `default` does not fit `kind`.
     """
     whole = _one_chunk(array)
-    if not image and not kind.is_object and not kind.varies and (quick := dense(whole, kind)) is not None:
-        return quick, {}
+    if len(whole) and not (image or kind.is_object or kind.varies):
+        quick = dense(whole, kind)
+        if quick is not None:
+            return quick, {}
     check_fits(whole.type, kind, name, image=image)
     if kind.dtype == "any":
         kind = natural_kind(whole.type)
     nulls = np.flatnonzero(whole.is_null().to_numpy(zero_copy_only=False))
-    column, faults = _present(whole.filter(whole.is_valid()) if len(nulls) else whole, kind, image)
-    present = np.setdiff1d(np.arange(len(whole)), nulls)
-    bad = {int(present[position]): reason for position, reason in faults.items()} if faults else {}
+    column, bad = _read(plain(whole), kind, image)
+    bad.update(dict.fromkeys(nulls.tolist(), "is null"))
     fill = _fill(kind, default, nullable, name) if len(nulls) else None
-    if fill is None:
-        bad.update(dict.fromkeys(nulls.tolist(), "is null"))
-        return column, dict(sorted(bad.items()))
-    good = np.setdiff1d(present, list(bad)) if bad else present
-    return _filled(column, good, nulls, fill[0]), bad
+    if fill is not None:
+        bad = {row: reason for row, reason in bad.items() if reason != "is null"}
+        good = np.setdiff1d(np.arange(len(whole)), np.concatenate([nulls, np.array(list(bad), np.int64)]))
+        column = _filled(column, good, nulls, fill[0])
+    return column, dict(sorted(bad.items()))
 
 
 def natural_kind(data_type: pa.DataType) -> ColumnType:
@@ -101,23 +102,17 @@ def _one_chunk(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return whole.chunk(0) if whole.num_chunks else pa.array([], array.type)
 
 
-def _present(array: pa.Array, kind: ColumnType, image: bool) -> tuple[Column, dict[int, str]]:
-    """Rows without nulls, of a type that can fit."""
-    array = plain(array)
+def _read(array: pa.Array, kind: ColumnType, image: bool) -> tuple[Column, dict[int, str]]:
+    """The rows of a type that can fit, and why some do not; whether nulls are among these is left open."""
     if pa.types.is_null(array.type):
         return _no_rows(kind), {}
     if image and kind.shape and not kind.is_object:
         return decode_images(array.to_pylist(), kind)
-    if kind.dtype == "any":
-        return objects(array.to_pylist()), {}
-    quick = None if kind.is_object or kind.varies else dense(array, kind)
-    if quick is not None:
-        return quick, {}
     if kind.shape:
         return nested(array, kind)
     if kind.is_object:
-        return objects(array.to_pylist()), {}
-    return numbers(array).astype(kind.numpy_dtype, copy=False), {}
+        return objects(array.drop_null().to_pylist()), {}
+    return numbers(array.drop_null()).astype(kind.numpy_dtype, copy=False), {}
 
 
 def _no_rows(kind: ColumnType) -> Column:
