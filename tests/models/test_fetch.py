@@ -326,10 +326,13 @@ def test_models_come_from_s3(bucket: Any, linear: str, tmp_path: Path) -> None:
     model = found.handler.load(ModelSource("linear", found.location))
     assert model({"x": np.ones((1, 3), np.float32)})["y"].tolist() == [[6, 9]]
     assert locate("models/linear.onnx", base="s3://bucket", storage=storage) == found
-    client.put_object(Bucket="bucket", Key="models/linear.onnx", Body=b"changed")
-    assert (
-        Path(locate("s3://bucket/models/linear.onnx", base=None, storage=storage).location).read_bytes() == b"changed"
-    )
+    content = Path(linear).read_bytes() + b"\x1a\x01p"
+    client.put_object(Bucket="bucket", Key="models/linear.onnx", Body=content)
+    again = locate("s3://bucket/models/linear.onnx", base=None, storage=storage)
+    assert Path(again.location).read_bytes() == content
+    client.put_object(Bucket="bucket", Key="models/linear.onnx", Body=content[:60])
+    with pytest.raises(ModelLoadError, match=r"^s3://bucket/models/linear\.onnx: not a whole ONNX file: field 7"):
+        locate("s3://bucket/models/linear.onnx", base=None, storage=storage)
     client.delete_object(Bucket="bucket", Key="models/linear.onnx")
     with pytest.raises(ModelLoadError, match=r"there is no s3://bucket/models/linear\.onnx"):
         locate("s3://bucket/models/linear.onnx", base=None, storage=storage)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,8 @@ def test_it_reads_what_onnx_writes(tmp_path: Path, inputs: list[Any], outputs: l
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
-    try:
+    with contextlib.suppress(OnnxFormatError):
         read_onnx(str(tmp_path / "m.onnx"))
-    except OnnxFormatError as error:
-        assert str(error)
 
 
 def test_every_cut_is_noticed_or_harmless(tmp_path: Path) -> None:
@@ -75,7 +74,7 @@ def test_every_cut_is_noticed_or_harmless(tmp_path: Path) -> None:
         (b"\x3a\x7f", "field 7 at byte 2 ends at byte 129, behind the end at byte 2"),
         (b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "the number at byte 11 has no end"),
         (b"\x0b", "byte 1 has a field of an unknown kind 3"),
-        (b"plain text", "field 14 at byte 2 ends at byte 110, behind the end at byte 10"),
+        (b"plain text", "field 12 at byte 3 ends at byte 11, behind the end at byte 10"),
     ],
 )
 def test_what_is_no_onnx_file_says_where(tmp_path: Path, content: bytes, message: str) -> None:

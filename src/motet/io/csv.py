@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = ["CsvSource", "csv_writer"]
 
 _BLOCK_BYTES = (1 << 20, 1 << 24, 1 << 28)
 _SLOW_ROWS = 4096
+_PLACE = re.compile(r"In CSV column #(\d+): (?:Row #\d+: )?")
 _Row = tuple[int, list[str] | str]
 
 
@@ -123,8 +125,13 @@ class CsvSource(Stream):
         data = text.getvalue().encode(errors="surrogateescape")
         read = arrow_csv.ReadOptions(column_names=self._header, block_size=len(data) + 1, use_threads=False)
         parse = arrow_csv.ParseOptions(newlines_in_values=True)
-        table = arrow_csv.read_csv(io.BytesIO(data), read, parse, _convert(schema))
-        return finish(table, schema)
+        try:
+            return finish(arrow_csv.read_csv(io.BytesIO(data), read, parse, _convert(schema)), schema)
+        except pa.ArrowInvalid as error:
+            raise ValueError(_PLACE.sub(self._named, str(error))) from None
+
+    def _named(self, match: re.Match[str]) -> str:
+        return f"column {self._header[int(match[1])]!r}: "
 
 
 def _label(row: _Row) -> str:

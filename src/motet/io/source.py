@@ -151,8 +151,7 @@ def _open_paths(paths: Sequence[str], format: str | None, types: Mapping[str, Co
             raise UnknownNameError("source format", format, _FORMATS)
     files = [file for path in paths for file in find_files(path)]
     chosen = format or _one_format(files, description)
-    if format is None:
-        files = [file for file in files if SOURCE_SUFFIXES.get(suffix_of(file.name)) == chosen]
+    files = [file for file in files if SOURCE_SUFFIXES.get(suffix_of(file.name)) == chosen] or files
     if chosen == "images":
         return ImagesSource(files, description)
     parts = [_open_file(file, chosen, types) for file in files]

@@ -16,7 +16,7 @@ from motet.io.take import take_batch
 
 __all__ = ["Stream", "drop_rows", "rechunk", "rows_to_read"]
 
-_READ_BYTES = 16 << 20
+_READ_BYTES = 2 << 20
 
 
 class Stream(ABC):
@@ -147,7 +147,7 @@ def drop_rows(pieces: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.Record
 
 
 def rows_to_read(rows: int, row_bytes: float) -> int:
-    """Rows to read at a time: a multiple of the batch, so that cutting copies nothing, within some 16 MiB."""
+    """Rows to read at a time: a multiple of the batch, so that cutting copies nothing, within some 2 MiB."""
     return rows * max(1, int(_READ_BYTES / max(row_bytes, 1.0) / rows))
 
 

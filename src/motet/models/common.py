@@ -28,7 +28,7 @@ __all__ = [
 
 def place(source: ModelSource) -> str:
     """Where an error about this model was found: its name and its location."""
-    return f"model {source.name!r} ({source.location})"
+    return source.location if source.name == source.location else f"model {source.name!r} ({source.location})"
 
 
 def load_error(source: ModelSource, what: str, hint: str = "") -> ModelLoadError:

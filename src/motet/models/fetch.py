@@ -144,11 +144,18 @@ _fetched: set[str] = set()
 def _write(remote: Remote, companions: Companions | None, folder: Path) -> list[str]:
     name = remote.name
     remote.get(folder / name)
-    others = [] if companions is None else [_inside(other, remote) for other in companions(str(folder / name))]
+    others = [] if companions is None else _named_by(companions, str(folder / name), remote)
     for other in others:
         (folder / other).parent.mkdir(parents=True, exist_ok=True)
         remote.beside(other).get(folder / other)
     return [name, *others]
+
+
+def _named_by(companions: Companions, path: str, remote: Remote) -> list[str]:
+    try:
+        return [_inside(other, remote) for other in companions(path)]
+    except ModelLoadError as error:
+        raise ModelLoadError(error.what, where=remote.uri, hint=error.hint) from error
 
 
 def _inside(other: str, remote: Remote) -> str:

@@ -160,7 +160,7 @@ def _check_rows(function: str, column: Rows, rule: Any) -> ColumnType:
 def _common(column: Ragged) -> tuple[int | None, ...]:
     """The axes that all rows share, None for the others."""
     if not len(column):
-        return (None,) * column.shapes.shape[1]
+        return (None,) * int(column.shapes.shape[1])
     same: list[bool] = (column.shapes == column.shapes[0]).all(axis=0).tolist()
     first: list[int] = column.shapes[0].tolist()
     return tuple(axis if fixed else None for axis, fixed in zip(first, same, strict=True))

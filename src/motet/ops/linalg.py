@@ -21,6 +21,9 @@ __all__ = ["centre", "cosine_similarity", "dot", "euclidean_distance", "l2_norma
 
 Array = npt.NDArray[Any]
 
+_quiet = np.errstate(over="ignore", invalid="ignore")
+"""A row that is not finite, or too large, says so by its NaN or infinity."""
+
 
 def _float_of(*kinds: ColumnType) -> str:
     return "float64" if any(kind.dtype == "float64" for kind in kinds) else "float32"
@@ -54,6 +57,7 @@ def _two(function: str, first: Rows, second: Rows) -> tuple[Array, Array]:
 
 
 @returns(lambda first, second: _pair("dot", first, second))
+@_quiet
 def dot(first: Rows, second: Rows) -> Array:
     """The product of two vectors: `sum(a * b)`.
 
@@ -72,6 +76,7 @@ def dot(first: Rows, second: Rows) -> Array:
 
 
 @returns(lambda vector: _alone("norm", vector, reduces=True))
+@_quiet
 def norm(vector: Rows) -> Array:
     """The length of a vector: `sqrt(sum(a * a))`.
 
@@ -83,6 +88,7 @@ def norm(vector: Rows) -> Array:
 
 
 @returns(lambda first, second: _pair("cosine_similarity", first, second))
+@_quiet
 def cosine_similarity(first: Rows, second: Rows) -> Array:
     """The cosine of the angle between two vectors: `dot(a, b) / (norm(a) * norm(b))`, 0 where either is all zeros.
 
@@ -98,12 +104,12 @@ def cosine_similarity(first: Rows, second: Rows) -> Array:
     """
     left, right = _two("cosine_similarity", first, second)
     lengths = norm(left) * norm(right)
-    with np.errstate(invalid="ignore"):
-        cosine = dot(left, right) / np.where(lengths == 0, lengths.dtype.type(1), lengths)
-        return np.asarray(np.clip(np.where(lengths == 0, lengths.dtype.type(0), cosine), -1, 1))
+    cosine = dot(left, right) / np.where(lengths == 0, lengths.dtype.type(1), lengths)
+    return np.asarray(np.clip(np.where(lengths == 0, lengths.dtype.type(0), cosine), -1, 1))
 
 
 @returns(lambda first, second: _pair("euclidean_distance", first, second))
+@_quiet
 def euclidean_distance(first: Rows, second: Rows) -> Array:
     """How far two vectors are apart: `norm(a - b)`.
 
@@ -122,6 +128,7 @@ def euclidean_distance(first: Rows, second: Rows) -> Array:
 
 
 @returns(lambda vector: _alone("l2_normalise", vector))
+@_quiet
 def l2_normalise(vector: Rows) -> Array:
     """Vectors of length 1 in the same direction: `a / norm(a)`; all zeros stay zeros.
 
@@ -134,6 +141,7 @@ def l2_normalise(vector: Rows) -> Array:
 
 
 @returns(lambda vector: _alone("centre", vector))
+@_quiet
 def centre(vector: Rows) -> Array:
     """Subtract from each vector the mean of its own values.
 

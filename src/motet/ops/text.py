@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+
+Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 _FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 _KINDS = ("char", "word")
@@ -119,7 +121,7 @@ def _normalise_type(text: ColumnType, form: str = "NFC", whitespace: bool = True
 
 
 @returns(_normalise_type)
-def normalise(text: Array, *, form: str = "NFC", whitespace: bool = True) -> Array:
+def normalise(text: Array, *, form: Form = "NFC", whitespace: bool = True) -> Array:
     """One spelling for what reads the same: a Unicode normal form, and single spaces.
 
     Args:
@@ -263,7 +265,7 @@ def hash_bucket(text: Array, *, buckets: int, salt: str = "") -> Array:
         int64 from 0 to `buckets - 1`, shape `[rows]`.
 
     >>> hash_bucket(np.array(["a", "b", "a"], dtype=object), buckets=1000).tolist()
-    [787, 353, 787]
+    [928, 668, 928]
     """
     _hash_bucket_type(ColumnType("string"), buckets)
     return np.array(_each("hash_bucket", text, lambda value: _bucket(value, buckets, salt)), dtype=np.int64)

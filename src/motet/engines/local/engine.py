@@ -104,17 +104,15 @@ class _Run:
         """Check, play, finish."""
         folder = work_folder(self.output)
         self._check_output(folder)
-        writer = Output(self.output)
-        schema = self.layout.schema()
-        failures = FailureFile(
-            self.options.failed or f"{self.output.rstrip('/')}.failed.parquet", always=self.options.failed is not None
-        )
-        journal: Journal | None = None
+        self.executor.load()
+        journal = Journal(folder)
+        writer = Output(self.output, journal.scratch)
+        failures: FailureFile | None = None
         try:
+            schema = self.layout.schema()
             if schema is not None:
                 writer.open(schema)
-            self.executor.load()
-            journal = Journal(folder)
+            failures = self._failure_file(journal)
             first, batch_rows = self._begin(journal)
             pipeline = self._pipeline(first, batch_rows)
             for piece in journal.pieces() if first else []:
@@ -128,13 +126,17 @@ class _Run:
             journal.remove()
         except BaseException:
             writer.abort()
-            failures.abort()
-            if journal is not None:
-                journal.release()
+            if failures is not None:
+                failures.abort()
+            journal.release()
             raise
         finally:
             self._remember()
         return self._report(pipeline, batch_rows, failed_path)
+
+    def _failure_file(self, journal: Journal) -> FailureFile:
+        path = self.options.failed or f"{self.output.rstrip('/')}.failed.parquet"
+        return FailureFile(path, journal.scratch, always=self.options.failed is not None)
 
     def _check_output(self, folder: Path) -> None:
         if self.options.resume or self.options.overwrite:

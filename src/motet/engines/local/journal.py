@@ -62,6 +62,8 @@ class Journal:
             raise RunError(
                 "another run is writing this output", where=str(folder), hint="wait for it, or write elsewhere"
             ) from None
+        self.scratch = folder / "unfinished"
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     @staticmethod
     def is_there(folder: Path) -> bool:
@@ -118,11 +120,12 @@ class Journal:
     def remove(self) -> None:
         """The run is finished: nothing is left to go on with. The manifest goes first, so that no half of it counts."""
         (self.folder / "manifest.json").unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
         self.release()
 
     def release(self) -> None:
-        """Let another run have it."""
+        """Let another run have it; a folder that there is nothing in to go on with goes."""
+        if self.folder.exists() and not self.is_there(self.folder):
+            shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
 
     def _write(self, name: str, text: str) -> None:

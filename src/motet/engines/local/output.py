@@ -38,15 +38,17 @@ def work_folder(output: str) -> Path:
 class Output:
     """Writes answers to a file, or to the parts of a folder; the same rows give the same bytes however they arrive.
 
+    What is not finished stands in a folder of its own and is moved by rename, so that nobody sees half a file, and a
+    killed run leaves nothing beside the output.
+
     Args:
-        path: the file or folder.
-        format: of the parts of a folder; None goes by the suffix of a file, and is Parquet for a folder.
+        path: the file or folder; the parts of a folder are Parquet.
+        scratch: where files stand until they are finished, on the same file system.
     """
 
-    def __init__(self, path: str, format: str | None = None) -> None:
-        self.path = path
+    def __init__(self, path: str, scratch: Path) -> None:
+        self.path, self._scratch = path, scratch
         self._folder = is_folder(path)
-        self._format = format or ("parquet" if self._folder else None)
         self._writer: Writer | None = None
         self._schema: pa.Schema | None = None
         self._part = self._rows = 0
@@ -60,10 +62,10 @@ class Output:
         self._schema = schema
         if self._folder:
             Path(self.path).mkdir(parents=True, exist_ok=True)
-        self._writer = open_writer(self._name(), schema, format=self._format)
+        self._writer = _open(self._name(), schema, self._scratch)
 
     def _name(self) -> str:
-        return f"{self.path.rstrip('/')}/part-{self._part:05d}.{self._format}" if self._folder else self.path
+        return f"{self.path.rstrip('/')}/part-{self._part:05d}.parquet" if self._folder else self.path
 
     @property
     def is_open(self) -> bool:
@@ -92,13 +94,15 @@ class Output:
     def _next_part(self) -> None:
         assert self._writer is not None
         self._writer.close()
+        _move(self._name(), self._scratch)
         self._part, self._rows = self._part + 1, 0
-        self._writer = open_writer(self._name(), self._schema, format=self._format)
+        self._writer = _open(self._name(), self._schema, self._scratch)
 
     def close(self) -> None:
         """Put the file, or the last part, where it belongs."""
         if self._writer is not None:
             self._writer.close()
+            _move(self._name(), self._scratch)
         if self._folder:
             self._remove_other_parts()
             text = json.dumps({"parts": self._part + 1, "rows": self._part * PART_ROWS + self._rows}) + "\n"
@@ -128,31 +132,53 @@ def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         ) from None
 
 
+def _open(path: str, schema: pa.Schema, scratch: Path) -> Writer:
+    """A writer of what will be at `path`."""
+    if _is_elsewhere(path, scratch):
+        return open_writer(path, schema)
+    scratch.mkdir(parents=True, exist_ok=True)
+    return open_writer(scratch / Path(path).name, schema)
+
+
+def _move(path: str, scratch: Path) -> None:
+    if not _is_elsewhere(path, scratch):
+        (scratch / Path(path).name).replace(path)
+
+
+def _is_elsewhere(path: str, scratch: Path) -> bool:
+    """Whether a rename from the scratch folder cannot reach a path: its writer takes care of it then."""
+    if "://" in path:
+        return True
+    parent = Path(path).parent
+    return not parent.is_dir() or parent.stat().st_dev != scratch.parent.stat().st_dev
+
+
 class FailureFile:
     """Writes failures, to Parquet or by the suffix of the path.
 
     Args:
         path: the file.
+        scratch: where it stands until it is finished, on the same file system.
         always: whether it is written when no row failed.
     """
 
-    def __init__(self, path: str, *, always: bool) -> None:
-        self.path = path
-        self._always = always
-        self._writer: Writer | None = open_writer(path, FAILURES) if always else None
+    def __init__(self, path: str, scratch: Path, *, always: bool) -> None:
+        self.path, self._scratch = path, scratch
+        self._writer: Writer | None = _open(path, FAILURES, scratch) if always else None
 
     def write(self, failures: Sequence[Failure]) -> None:
         """Write failures."""
         if not failures:
             return
         if self._writer is None:
-            self._writer = open_writer(self.path, FAILURES)
+            self._writer = _open(self.path, FAILURES, self._scratch)
         self._writer.write(failures_table(failures))
 
     def close(self) -> str:
         """Put the file where it belongs; a stale one goes when no row failed. The path, empty where there is no file."""
         if self._writer is not None:
             self._writer.close()
+            _move(self.path, self._scratch)
             return self.path
         if "://" not in self.path:
             Path(self.path).unlink(missing_ok=True)

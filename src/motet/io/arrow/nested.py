@@ -60,8 +60,24 @@ def _without_faults(rows: _Rows) -> _Rows:
     """The good rows alone, with the faults of the others. Arrow's `filter` is not used: see `motet.io.take`."""
     good, lengths = np.ones(len(rows.shapes), bool), np.diff(rows.offsets)
     good[list(rows.faults)] = False
-    values = rows.values[rows.offsets[0] : rows.offsets[-1]][np.repeat(good, lengths)]
+    values = _kept(rows.values, rows.offsets, good)
     return _Rows(values, _offsets(lengths[good]), rows.shapes[good], rows.faults)
+
+
+def _kept(values: Array, offsets: Array, good: npt.NDArray[np.bool_]) -> Array:
+    """The values of the good rows, copied a run of rows at a time."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(np.int8)))
+    bounds = offsets[edges].tolist()
+    runs = [values[start:stop] for start, stop in zip(bounds[::2], bounds[1::2], strict=True)]
+    return np.concatenate(runs) if runs else values[:0]
+
+
+def _kept(values: Array, offsets: Array, good: npt.NDArray[np.bool_]) -> Array:
+    """The values of the good rows, copied a run of rows at a time."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(np.int8)))
+    bounds = offsets[edges].tolist()
+    runs = [values[start:stop] for start, stop in zip(bounds[::2], bounds[1::2], strict=True)]
+    return np.concatenate(runs) if runs else values[:0]
 
 
 def plain(array: pa.Array) -> pa.Array:
@@ -141,7 +157,7 @@ def _raw(array: pa.Array, kind: ColumnType, axes: tuple[int | None, ...]) -> _Ro
     if faults:
         good = np.ones(len(lengths), bool)
         good[list(faults)] = False
-        data, lengths = data[np.repeat(good, lengths)], np.where(good, lengths, 0)
+        data, lengths = _kept(data, offsets, good), np.where(good, lengths, 0)
     values = data.view(dtype)
     return _Rows(values if values.flags.aligned else values.copy(), _offsets(lengths // dtype.itemsize), shapes, faults)
 

@@ -1,0 +1,188 @@
+"""CSV and JSON Lines: types inferred and declared, and damaged rows that cost no neighbour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from motet.errors import InputError
+from motet.io import open_source, split_faults, to_column
+from motet.types import ColumnType
+
+
+def types(**kinds: str) -> dict[str, ColumnType]:
+    return {name: ColumnType.parse(text) for name, text in kinds.items()}
+
+
+def read(path: Path, **options: object) -> tuple[list[dict], dict[int, str]]:
+    batch, faults = split_faults(next(iter(open_source(path, **options).batches(100_000))))
+    return batch.to_pylist(), faults
+
+
+def test_csv_types_are_inferred_or_declared(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('a,b,c,d\n1,x,1.5,aGk=\n2,"y, z\n2",,aG8=\n')
+    assert read(path)[0] == [
+        {"a": 1, "b": "x", "c": 1.5, "d": "aGk="},
+        {"a": 2, "b": "y, z\n2", "c": None, "d": "aG8="},
+    ]
+    source = open_source(path, types=types(a="float32", c="float16", d="bytes", missing="int8"))
+    assert [field.type for field in source.schema] == [pa.float32(), pa.string(), pa.float16(), pa.binary()]
+    (batch,) = source.batches(10)
+    assert batch["d"].to_pylist() == [b"hi", b"ho"]
+    assert batch["c"].to_pylist() == [1.5, None]
+
+
+def test_a_damaged_csv_row_costs_no_neighbour(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,x\n2\n3,y,z\n4,w\n\nfive,v\n6,u\n")
+    rows, faults = read(path, types=types(a="int64"))
+    assert [row["a"] for row in rows] == [1, None, None, 4, None, 6]
+    assert [row["b"] for row in rows] == ["x", None, None, "w", None, "u"]
+    assert faults == {
+        1: "line 3: has 1 fields, the first line names 2",
+        2: "line 4: has 3 fields, the first line names 2",
+        4: "line 7: column 'a': CSV conversion error to int64: invalid value 'five'",
+    }
+    only_b = read(path, types=types(a="int64"))[0]
+    assert only_b[4]["b"] is None
+    batches = list(open_source(path).batches(2, ["b"]))
+    assert [split_faults(batch)[1] for batch in batches] == [
+        {1: "line 3: has 1 fields, the first line names 2"},
+        {0: "line 4: has 3 fields, the first line names 2"},
+        {},
+    ]
+
+
+def test_a_value_that_is_damaged_late_costs_nothing_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    lines = [f"{row},{'t' * 100}" for row in range(30_000)]
+    lines[25_000] = "oops,t"
+    path.write_text("a,b\n" + "\n".join(lines) + "\n")
+    for rows, skip in [(1000, 0), (999, 12_345), (4096, 24_999), (10, 29_990)]:
+        seen, bad = [], []
+        start = skip
+        for batch in open_source(path).batches(rows, ["a"], skip):
+            plain, faults = split_faults(batch)
+            seen += plain["a"].to_pylist()
+            bad += [start + row for row in faults]
+            start += len(batch)
+        assert seen == [None if row == 25_000 else row for row in range(skip, 30_000)]
+        assert bad == ([25_000] if skip <= 25_000 else [])
+
+
+def test_bytes_that_are_no_utf8_are_one_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"a,b\n1,x\n2,\xff\n3,z\n")
+    rows, faults = read(path, types=types(b="string"))
+    assert [row["b"] for row in rows] == ["x", None, "z"]
+    assert list(faults) == [1]
+    assert faults[1].startswith("line 3: column 'b': CSV conversion error to string: invalid UTF8 data")
+
+
+def test_base64_that_is_none_is_one_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a\naGk=\n!!\naG8=\n")
+    rows, faults = read(path, types=types(a="bytes"))
+    assert [row["a"] for row in rows] == [b"hi", None, b"ho"]
+    assert list(faults) == [1]
+    assert faults[1].startswith("line 3: column 'a' is no base64: ")
+
+
+def test_a_csv_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("")
+    with pytest.raises(InputError, match=r"x\.csv: is no CSV file that can be read: Empty CSV file"):
+        open_source(tmp_path / "x.csv")
+    (tmp_path / "y.csv").write_text("a,b,a\n1,2,3\n")
+    with pytest.raises(InputError, match=r"y\.csv: has two columns named 'a'"):
+        open_source(tmp_path / "y.csv")
+
+
+def test_a_csv_without_rows_has_columns(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a,b\n")
+    source = open_source(tmp_path / "x.csv", types=types(a="float32"))
+    assert source.schema.field("a").type == pa.float32()
+    assert list(source.batches(10)) == []
+
+
+def test_json_types_are_inferred_or_declared(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(
+        '{"a": 1, "day": "2020-01-01", "v": [1, 2]}\n\n{"a": 2, "day": "2021-01-01", "v": [3, 4], "new": 1}\n'
+    )
+    source = open_source(path, types=types(a="float32", day="string", v="float32[2]"))
+    (batch,) = source.batches(10, ["day", "a", "v"])
+    assert batch["day"].to_pylist() == ["2020-01-01", "2021-01-01"]
+    assert batch["a"].type == pa.float32()
+    np.testing.assert_array_equal(to_column(batch["v"], ColumnType.parse("float32[2]"))[0], [[1, 2], [3, 4]])
+    assert read(path)[0][0]["new"] is None
+
+
+@pytest.mark.parametrize("image", ["[[1, 2], [3, 4]]", "[1, 2, 3, 4]"])
+def test_an_array_in_json_is_flat_or_nested(tmp_path: Path, image: str) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(f'{{"image": {image}}}\n{{"image": [300]}}\n{{"image": {image}}}\n')
+    wanted = ColumnType.parse("uint8[2,2]")
+    (batch,) = open_source(path, types={"image": wanted}).batches(10)
+    batch, faults = split_faults(batch)
+    column, bad = to_column(batch["image"], wanted)
+    np.testing.assert_array_equal(column, [[[1, 2], [3, 4]]] * 2)
+    assert list(faults) == list(bad) == [1]
+
+
+def test_a_damaged_json_line_costs_no_neighbour(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    lines = ['{"a": 1}', "nonsense", '{"a": "two"}', '{"a": 3}', '{"a": 4}{"a": 5}', "[6]", "", '{"a": 7', '{"a": 8}']
+    path.write_text("\n".join(lines))
+    rows, faults = read(path)
+    assert [row["a"] for row in rows] == [1, None, None, 3, None, None, None, 8]
+    assert faults[1] == "line 2: Invalid value."
+    assert faults[2].startswith("line 3: ")
+    assert faults[4] == "line 5: holds 2 rows where 1 should be"
+    assert sorted(faults) == [1, 2, 4, 5, 6]
+    batches = list(open_source(path).batches(3, skip=3))
+    assert [split_faults(batch)[1].keys() for batch in batches] == [{1, 2}, {0}]
+
+
+def test_lines_keep_their_place_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motet.io.jsonl._BLOCK_BYTES", 50)
+    path = tmp_path / "x.jsonl"
+    lines = [f'{{"a": {row}, "pad": "{"x" * (row % 70)}"}}' for row in range(200)]
+    lines[150] = '{"a": '
+    path.write_text("\n".join(lines) + "\n")
+    for skip in (0, 1, 77, 151, 199):
+        batches = [split_faults(batch) for batch in open_source(path).batches(32, ["a"], skip)]
+        values = [value for batch, _ in batches for value in batch["a"].to_pylist()]
+        assert values == [None if row == 150 else row for row in range(skip, 200)]
+        reasons = [reason for _, faults in batches for reason in faults.values()]
+        assert all(reason.startswith("line 151: ") for reason in reasons)
+        assert len(reasons) == (skip <= 150)
+
+
+def test_what_is_no_json_lines_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('[{"a": 1}]')
+    with pytest.raises(InputError, match="is one JSON array, not JSON Lines\n  hint: write one object a line: jq"):
+        open_source(path)
+    path.write_text("hello\nworld\n")
+    with pytest.raises(InputError, match="holds no line that is a JSON object"):
+        open_source(path)
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motet.io.jsonl._BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr("motet.io.jsonl._LINE_BYTES", 1 << 20)
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": 1}\n{"a": "' + "x" * (2 << 20) + '"}\n')
+    with pytest.raises(InputError, match="line 2 is longer than 1 MiB"):
+        list(open_source(path).batches(10))
+
+
+def test_an_empty_file_has_the_declared_columns(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text("")
+    source = open_source(tmp_path / "x.jsonl", types=types(a="float32", v="uint8[2]"))
+    assert source.schema.names == ["a", "v"]
+    assert list(source.batches(10)) == []
