@@ -24,7 +24,10 @@ __all__ = [
     "column_type",
     "concat_columns",
     "empty_column",
+    "fits",
     "group_by_shape",
+    "hold_as",
+    "literal_fits",
     "objects",
     "take_rows",
 ]
@@ -186,32 +189,83 @@ def concat_columns(parts: Sequence[Column]) -> Column:
     dense = [part for part in parts if isinstance(part, np.ndarray)]
     if len(dense) == len(parts) and len({part.shape[1:] for part in dense}) == 1:
         return np.concatenate(dense)
-    rows = [row for part in parts for row in part]
-    return Ragged.from_rows(rows)
+    filled = [part for part in parts if len(part)] or [parts[0]]
+    if len(filled) == 1:
+        return filled[0]
+    return Ragged.from_rows([row for part in filled for row in part])
 
 
 def as_column(values: Any) -> Column:
     """Hold what a user gave or a function returned as a column.
 
-    An array stays an array (numpy strings become objects); a list of strings or bytes becomes objects; a list of
-    arrays becomes `Ragged`, also when they happen to agree in shape; any other list becomes an array.
+    An array stays an array (numpy strings become objects); a list in which there is a null, a string or bytes becomes
+    objects; a list of arrays becomes `Ragged`, also when they happen to agree in shape, and so does a list of lists that
+    differ in length; any other list becomes an array.
+
+    Raises:
+        InputError: when lists are nested unevenly.
     """
     if isinstance(values, Ragged):
         return values
     if isinstance(values, (list, tuple)):
+        if any(value is None or isinstance(value, (str, bytes, bytearray, memoryview)) for value in values):
+            return objects(values)
         if any(isinstance(value, np.ndarray) and value.ndim > 0 for value in values):
             return Ragged.from_rows(values)
-        if any(value is None or isinstance(value, (str, bytes)) for value in values):
-            return objects(values)
+        return _column_of_list(values)
     array = np.asarray(values)
+    return array.astype(object) if array.dtype.kind in "SU" else array
+
+
+def _column_of_list(values: Sequence[Any]) -> Column:
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        try:
+            return Ragged.from_rows(values)
+        except ValueError:
+            raise InputError(
+                "lists are nested unevenly", hint="give each row as an array, all with the same number of axes"
+            ) from None
     return array.astype(object) if array.dtype.kind in "SU" else array
 
 
 def objects(values: Sequence[Any]) -> Array:
     """An array of Python objects, one a row, shape `[rows]`."""
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+    return np.fromiter(values, dtype=object, count=len(values))
+
+
+def fits(column: Column, kind: ColumnType) -> bool:
+    """Whether every row of a column is of a type."""
+    if kind.dtype == "any":
+        return True
+    if isinstance(column, Ragged):
+        axes = column.shapes.shape[1]
+        return (
+            _dtype_name(column.values) in (kind.dtype, "any")
+            and axes == len(kind.shape)
+            and all(want is None or (column.shapes[:, axis] == want).all() for axis, want in enumerate(kind.shape))
+        )
+    got = column_type(column)
+    return got.dtype == "any" if kind.is_object and got.dtype == "any" else kind.accepts(got) and got.dtype != "any"
+
+
+def hold_as(column: Column, kind: ColumnType) -> Column | None:
+    """A column as its type wants it held: `Ragged` where rows may differ in shape; None where it is of another type."""
+    if kind.varies and isinstance(column, np.ndarray) and column.dtype != object:
+        column = Ragged.from_dense(column)
+    if not kind.varies and isinstance(column, Ragged) and len(column) and (column.shapes == column.shapes[0]).all():
+        column = column.dense()
+    if not len(column):
+        return column if kind.dtype == "any" else empty_column(kind)
+    return column if fits(column, kind) else None
+
+
+def literal_fits(column: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether Python numbers, which have no width of their own, can be held as `dtype`: no fraction or digit is lost."""
+    if column.dtype.kind == "f":
+        return dtype.kind == "f"
+    return column.dtype.kind in "iu" and dtype.kind in "iuf" and bool((column.astype(dtype) == column).all())
 
 
 def column_type(column: Column) -> ColumnType:

@@ -16,7 +16,7 @@ import numpy as np
 
 from motet.errors import GraphError, known_names
 
-__all__ = ["ANY", "DTYPES", "ColumnType", "Outputs", "Signature", "declared_outputs", "returns"]
+__all__ = ["ANY", "DTYPES", "ColumnType", "Outputs", "Signature", "declared_outputs", "fixed_outputs", "returns"]
 
 DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -164,8 +164,16 @@ def declared_outputs(
     outputs = getattr(function, _ATTRIBUTE, None)
     if outputs is None:
         return None
-    if callable(outputs):
-        outputs = outputs(*inputs, **keywords)
+    return _parsed(outputs(*inputs, **keywords) if callable(outputs) else outputs)
+
+
+def fixed_outputs(function: Callable[..., Any]) -> Outputs | None:
+    """What `function` gives whatever its inputs are, None where it does not say."""
+    outputs = getattr(function, _ATTRIBUTE, None)
+    return None if outputs is None or callable(outputs) else _parsed(outputs)
+
+
+def _parsed(outputs: Any) -> Outputs:
     if isinstance(outputs, Mapping):
         return {name: ColumnType.parse(kind) for name, kind in outputs.items()}
     return ColumnType.parse(outputs)

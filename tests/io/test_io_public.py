@@ -13,7 +13,7 @@ import pytest
 import motet.io
 from motet.io.take import take_batch
 
-SLOW = ["pyarrow.parquet", "pyarrow.dataset", "pyarrow.csv", "pyarrow.json", "fsspec", "PIL", "msgspec"]
+SLOW = ["pyarrow.parquet", "pyarrow.dataset", "pyarrow.csv", "pyarrow.json", "fsspec", "PIL"]
 
 
 def test_names_are_sorted_and_exist() -> None:

@@ -5,13 +5,12 @@ What a model takes and gives is asked of a resolver, so that this module knows n
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from motet.errors import CycleError, GraphError, MotetError, TypeMismatchError, UnknownNameError
-from motet.graph.function import Function, chain_outputs
+from motet.graph.function import chain_outputs
 from motet.graph.graph import Graph
 from motet.graph.model import Model
 from motet.graph.node import Inputs, Node, NodeOutputs
@@ -67,22 +66,41 @@ class _Scope:
     signatures: Mapping[str, Signature]
     graphs: Mapping[str, CheckedGraph]
 
-    def call(self, uses: str, inputs: Inputs, types: Mapping[str, ColumnType], where: str) -> Mapping[str, ColumnType]:
+    def call(
+        self, uses: str, inputs: Inputs | None, types: Mapping[str, ColumnType], where: str
+    ) -> Mapping[str, ColumnType]:
         if uses in self.graphs:
             signature = self.graphs[uses].signature
-            self._bind(uses, signature.inputs, inputs, types, where)
+            if inputs is not None:
+                self._bind(uses, signature.inputs, inputs, types, where)
             return signature.outputs
         if uses not in self.graph.models:
             raise UnknownNameError("model or graph", uses, [*self.graph.models, *self.graph.graphs], where=where)
         model, signature = self.graph.models[uses], self.signatures[uses]
-        if model.before:
-            inputs, types = _before(model, inputs, types, where)
-        if not (where.endswith(": unchecked")):
+        if inputs is not None and model.before:
+            inputs, types = self._before(model, inputs, types, where)
+        if inputs is not None:
             self._bind(uses, signature.inputs, inputs, types, where)
         outputs = chain_outputs(model.after, list(signature.outputs.values()), f"{where}: after of {uses!r}")
         if outputs is None:
             return signature.outputs
         return {"output": outputs} if isinstance(outputs, ColumnType) else outputs
+
+    def _before(
+        self, model: Model, inputs: Inputs, types: Mapping[str, ColumnType], where: str
+    ) -> tuple[Inputs | None, Mapping[str, ColumnType]]:
+        """The columns that a model itself is given, behind its `before` functions; None where they do not say."""
+        where = f"{where}: before of {model.name!r}"
+        if inputs.names:
+            wanted = dict.fromkeys(model.before[0].parameters(), ANY)
+            self._bind(str(model.before[0]), wanted, inputs, types, where)
+        outputs = chain_outputs(model.before, model.before_values(inputs.pick(types)), where)
+        if outputs is None or outputs == ANY:
+            return None, {}
+        if isinstance(outputs, ColumnType):
+            return Inputs(("before",)), {"before": outputs}
+        by_name = set(outputs) == set(self.signatures[model.name].inputs)
+        return Inputs(tuple(outputs), tuple(outputs) if by_name else ()), dict(outputs)
 
     def labels(self, uses: str) -> tuple[str, ...]:
         model = self.graph.models.get(uses)
@@ -117,16 +135,6 @@ def _mend(wanted: ColumnType, got: ColumnType) -> str:
     if got.varies and len(wanted.shape) == len(got.shape):
         return "the column varies from row to row where the model wants a fixed size: resize, pad or crop it first"
     return "reshape the column in a map node, or wire another one"
-
-
-def _before(
-    model: Model, inputs: Inputs, types: Mapping[str, ColumnType], where: str
-) -> tuple[Inputs, dict[str, ColumnType]]:
-    """The columns that a model itself is given, behind its `before` functions."""
-    outputs = chain_outputs(model.before, inputs.values(types), f"{where}: before of {model.name!r}")
-    if outputs is None or isinstance(outputs, ColumnType):
-        return Inputs(("before",)), {"before": outputs or ANY}
-    return Inputs(tuple(outputs), tuple(outputs)), dict(outputs)
 
 
 def check(graph: Graph, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
@@ -272,17 +280,7 @@ def outer_inputs(model: Model, signature: Signature) -> Mapping[str, ColumnType]
     """What a model takes from outside: its own inputs, or those of the first function before it."""
     if not model.before:
         return signature.inputs
-    return dict.fromkeys(_parameters(model.before[0]), ANY)
-
-
-def _parameters(function: Function) -> list[str]:
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    found = inspect.signature(function.resolve()).parameters.values()
-    return [
-        each.name
-        for each in found
-        if each.kind in positional and each.name not in function.keywords and each.default is each.empty
-    ]
+    return dict.fromkeys(model.before[0].parameters(), ANY)
 
 
 def unused(checked: CheckedGraph) -> dict[str, list[str]]:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from motet.errors import GraphError, UnknownNameError
 from motet.types import ColumnType
 
-__all__ = ["NAME", "Fields", "check_name", "read_type", "show"]
+__all__ = ["NAME", "Fields", "check_name", "of_kind", "plain", "read_type", "show"]
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -94,6 +96,17 @@ def read_type(value: object, where: str) -> ColumnType:
     if not isinstance(value, (str, ColumnType)):
         raise GraphError(f"expected a column type such as float32[10]; got {show(value)}", where=where)
     return ColumnType.parse(value, where)
+
+
+def plain(value: Any) -> Any:
+    """A value as a file would give it back, so that a graph means the same before and after: tuples become lists."""
+    if type(value) in (tuple, list):
+        return [plain(each) for each in value]
+    if type(value) is dict:
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
 
 
 def show(value: object) -> str:

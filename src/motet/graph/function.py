@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from motet.errors import GraphError, known_names
-from motet.graph.fields import Fields, read_type, show
-from motet.types import ANY, ColumnType, Outputs, declared_outputs
+from motet.errors import GraphError, UnknownNameError, known_names
+from motet.graph.fields import Fields, plain, read_type, show
+from motet.types import ANY, ColumnType, Outputs, declared_outputs, fixed_outputs
 
 __all__ = ["Function", "as_functions", "chain_outputs", "read_functions", "write_functions"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Function:
     """A function and its keywords.
 
@@ -29,7 +31,16 @@ class Function:
     path: str
     keywords: Mapping[str, Any] = field(default_factory=dict)
     outputs: Outputs | None = None
-    target: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+    target: Callable[..., Any] | None = field(default=None, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Two are the same when they have the same path, or are the same object, and what they are called with is equal."""
+        if not isinstance(other, Function):
+            return NotImplemented
+        same = self.path == other.path if self.path or other.path else self.target is other.target
+        return same and self.outputs == other.outputs and repr(self.keywords) == repr(other.keywords)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @classmethod
     def of(
@@ -42,11 +53,14 @@ class Function:
         if isinstance(function, Function):
             return function
         declared = read_outputs(outputs, "outputs") if outputs is not None else None
+        given: dict[str, Any] = plain(dict(keywords or {}))
+        if isinstance(function, partial) and not function.args:
+            given, function = {**plain(function.keywords), **given}, function.func
         if isinstance(function, str):
-            return cls(function, dict(keywords or {}), declared)
+            return cls(function, given, declared)
         if not callable(function):
             raise GraphError(f"expected a function or its import path; got {show(function)}")
-        return cls(_import_path(function), dict(keywords or {}), declared, function)
+        return cls(_import_path(function), given, declared, function)
 
     @property
     def name(self) -> str:
@@ -67,17 +81,43 @@ class Function:
         Raises:
             GraphError: when nothing is found under the path; names what is near.
         """
-        return self.target if self.target is not None else import_name(self.path, where)
+        if self.target is not None:
+            return self.target
+        found = import_name(self.path, where)
+        if not callable(found):
+            raise GraphError(f"{self.path!r} is no function; it is {show(found)}", where=where)
+        return found  # type: ignore[no-any-return]
 
-    def infer(self, inputs: Sequence[ColumnType], where: str) -> Outputs:
-        """What it gives for columns of these types; `any` where neither it nor the graph says.
-
-        Raises:
-            GraphError: when the function refuses the types.
-        """
+    @property
+    def declared(self) -> Outputs | None:
+        """What it gives whatever its inputs are, as far as it, or the graph, says so."""
         if self.outputs is not None:
             return self.outputs
+        return fixed_outputs(self.resolve())
+
+    def parameters(self) -> list[str]:
+        """The names of the columns that it takes: its parameters by position, without those that have a default."""
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        found = inspect.signature(self.resolve()).parameters.values()
+        return [
+            each.name
+            for each in found
+            if each.kind in positional and each.name not in self.keywords and each.default is each.empty
+        ]
+
+    def infer(self, inputs: Sequence[ColumnType] | None, where: str) -> Outputs:
+        """What it gives for columns of these types, None where they are not known; `any` where neither it nor the graph says.
+
+        Raises:
+            GraphError: when it cannot be called with so many columns or these keywords, or refuses the types.
+        """
         function = self.resolve(where)
+        if inputs is not None:
+            self._check_call(function, inputs, where)
+        if self.outputs is not None:
+            return self.outputs
+        if inputs is None:
+            return fixed_outputs(function) or ANY
         try:
             declared = declared_outputs(function, tuple(inputs), self.keywords)
         except GraphError as error:
@@ -91,6 +131,29 @@ class Function:
                 where=where,
             ) from error
         return ANY if declared is None else declared
+
+    def _check_call(self, function: Callable[..., Any], inputs: Sequence[ColumnType], where: str) -> None:
+        """Refuse what Python would refuse when the function is called: the number of columns, and the keywords."""
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):
+            return
+        parameters = signature.parameters.values()
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+            known = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+            for name in self.keywords:
+                if name not in known:
+                    raise UnknownNameError(f"keyword of {self}", name, known, where=where)
+        try:
+            signature.bind(*inputs, **self.keywords)
+        except TypeError as error:
+            given = f"{len(inputs)} column{'' if len(inputs) == 1 else 's'}"
+            raise GraphError(
+                f"{self}{signature} cannot be called with {given}"
+                + (f" and {', '.join(self.keywords)}" if self.keywords else "")
+                + f": {error}",
+                where=where,
+            ) from None
 
 
 def import_name(path: str, where: str = "") -> Any:
@@ -217,10 +280,14 @@ def importable_path(function: Function, where: str) -> str:
     )
 
 
-def chain_outputs(functions: Sequence[Function], inputs: Sequence[ColumnType], where: str) -> Outputs | None:
+def chain_outputs(functions: Sequence[Function], inputs: Sequence[ColumnType] | None, where: str) -> Outputs | None:
     """What functions in a row give: each takes what the one before it gave. None for no functions."""
     outputs: Outputs | None = None
+    given: Sequence[ColumnType] | None = inputs
     for function in functions:
-        outputs = function.infer(inputs, where)
-        inputs = (outputs,) if isinstance(outputs, ColumnType) else tuple(outputs.values())
+        outputs = function.infer(given, where)
+        if isinstance(outputs, ColumnType):
+            given = None if outputs == ANY else (outputs,)
+        else:
+            given = tuple(outputs.values())
     return outputs

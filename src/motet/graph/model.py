@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from motet.errors import GraphError
-from motet.graph.fields import Fields, read_type
+from motet.graph.fields import NAME, Fields, plain, read_type
 from motet.graph.function import Function, as_functions, read_functions, write_functions
 from motet.types import ColumnType
 
 __all__ = ["Batching", "Model", "Resources", "read_model", "write_model"]
 
+T = TypeVar("T")
 PLACEMENTS = ("inline", "thread")
 _UNITS = {
     "B": 1,
@@ -43,6 +44,12 @@ class Batching:
     max_wait_ms: float = 0.0
     pad: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.max_rows is not None and (not isinstance(self.max_rows, int) or self.max_rows < 1):
+            raise GraphError(f"max_rows must be at least 1; got {self.max_rows}", where="batch")
+        if not self.max_wait_ms >= 0:
+            raise GraphError(f"max_wait_ms must not be negative; got {self.max_wait_ms}", where="batch")
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -57,6 +64,13 @@ class Resources:
     cpu: float = 1.0
     memory_bytes: int = 0
     accelerator: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.cpu > 0:
+            raise GraphError(f"cpu must be more than 0; got {self.cpu}", where="resources")
+        for name in ("memory_bytes", "accelerator"):
+            if not getattr(self, name) >= 0:
+                raise GraphError(f"{name} must not be negative; got {getattr(self, name)}", where="resources")
 
 
 @dataclass(frozen=True)
@@ -118,29 +132,44 @@ class Model:
         where = f"model {name or uri!r}"
         if not isinstance(uri, str) or not uri:
             raise GraphError(f"a model needs a URI; got {uri!r}", where=where)
-        if replicas < 1:
-            raise GraphError(f"replicas must be at least 1; got {replicas}", where=where)
+        if not isinstance(replicas, int) or replicas < 1:
+            raise GraphError(f"replicas must be a whole number of at least 1; got {replicas!r}", where=where)
+        labels = tuple(_label(label) for label in labels)
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise GraphError(f"the label {twice[0]!r} is there twice", where=where)
         if placement is not None and placement not in PLACEMENTS:
             raise GraphError(f"unknown placement {placement!r}; known: {', '.join(PLACEMENTS)}", where=where)
         values: dict[str, Any] = {
             "uri": uri, "name": name, "inputs": _types(inputs, f"{where}: inputs"), "outputs": _types(outputs, f"{where}: outputs"),
             "before": as_functions(before), "after": as_functions(after), "batch": batch or Batching(), "replicas": replicas,
-            "placement": placement, "resources": resources or Resources(), "labels": tuple(labels), "options": dict(options or {}),
+            "placement": placement, "resources": resources or Resources(), "labels": labels, "options": plain(dict(options or {})),
             "unpickle": unpickle, "version": version, "device": device,
         }  # fmt: skip
         for key, value in values.items():
             object.__setattr__(self, key, value)
+
+    def before_values(self, columns: Sequence[T] | Mapping[str, T]) -> list[T]:
+        """What the first function before the model is given, in order, of columns by position or by its parameters."""
+        if isinstance(columns, Mapping):
+            return [columns[name] for name in self.before[0].parameters()]
+        return list(columns)
 
     @property
     def stem(self) -> str:
         """The default name: the file's name, or the last part of an import path."""
         last = PurePosixPath(self.uri.rpartition(":")[2]).name
         stem = last.split(".")[0] if "/" in self.uri or "." in last else last
-        return re.sub(r"[^A-Za-z0-9_-]", "_", stem) or "model"
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", stem)
+        return stem if NAME.fullmatch(stem) else f"model_{stem}".rstrip("_")
 
     def named(self, name: str) -> Model:
         """The same model under this name."""
         return replace(self, name=name)
+
+
+def _label(label: object) -> str:
+    """A label as a text: `true` for true, as files write it."""
+    return str(label).lower() if isinstance(label, bool) else str(label)
 
 
 def _types(types: Mapping[str, str | ColumnType] | None, where: str) -> dict[str, ColumnType]:
@@ -172,7 +201,7 @@ def read_model(name: str, value: object, where: str) -> Model:
         replicas=fields.take("replicas", int, 1),
         placement=fields.take("placement", str, None),
         resources=_read_resources(fields.take("resources", dict, {}), fields.place("resources")),
-        labels=[str(label) for label in fields.take("labels", list, [])],
+        labels=fields.take("labels", list, []),
         options=fields.take("with", dict, {}),
         unpickle=unpickle == "allow",
         version=str(fields.take("version", (str, int, float), "")),
@@ -183,22 +212,23 @@ def read_model(name: str, value: object, where: str) -> Model:
 def _read_batching(value: dict[str, Any], where: str) -> Batching:
     fields = Fields(value, where, ("max_rows", "max_wait_ms", "pad"))
     max_rows = fields.take("max_rows", int, None)
-    if max_rows is not None and max_rows < 1:
-        raise GraphError(f"max_rows must be at least 1; got {max_rows}", where=where)
-    wait = float(fields.take("max_wait_ms", float, 0.0))
-    if wait < 0:
-        raise GraphError(f"max_wait_ms must not be negative; got {wait}", where=where)
-    return Batching(max_rows, wait, fields.take("pad", float, None))
+    wait, pad = float(fields.take("max_wait_ms", float, 0.0)), fields.take("pad", float, None)
+    return _placed(where, lambda: Batching(max_rows, wait, pad))
 
 
 def _read_resources(value: dict[str, Any], where: str) -> Resources:
     fields = Fields(value, where, ("cpu", "memory", "accelerator"))
-    cpu = float(fields.take("cpu", float, 1.0))
-    if cpu <= 0:
-        raise GraphError(f"cpu must be more than 0; got {cpu}", where=where)
-    return Resources(
-        cpu, read_bytes(fields.raw("memory", 0), fields.place("memory")), float(fields.take("accelerator", float, 0.0))
-    )
+    cpu, accelerator = float(fields.take("cpu", float, 1.0)), float(fields.take("accelerator", float, 0.0))
+    memory_bytes = read_bytes(fields.raw("memory", 0), fields.place("memory"))
+    return _placed(where, lambda: Resources(cpu, memory_bytes, accelerator))
+
+
+def _placed(where: str, make: Callable[[], T]) -> T:
+    """Make something; what is wrong with it is said to be there."""
+    try:
+        return make()
+    except GraphError as error:
+        raise GraphError(error.what, where=where, hint=error.hint) from None
 
 
 def read_bytes(value: object, where: str) -> int:

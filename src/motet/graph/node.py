@@ -155,8 +155,10 @@ class Scope(Protocol):
 
     where: str
 
-    def call(self, uses: str, inputs: Inputs, types: Mapping[str, ColumnType], where: str) -> Mapping[str, ColumnType]:
-        """The outputs of a model or graph given these columns.
+    def call(
+        self, uses: str, inputs: Inputs | None, types: Mapping[str, ColumnType], where: str
+    ) -> Mapping[str, ColumnType]:
+        """The outputs of a model or graph given these columns; None where they are only known when rows flow.
 
         Raises:
             GraphError: when they do not fit.

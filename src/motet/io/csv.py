@@ -61,15 +61,15 @@ class CsvSource(Stream):
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`."""
         schema = pa.schema([self.schema.field(name) for name in columns])
-        seen = 0
+        seen, damaged = 0, False
         try:
             for piece in self._fast(schema):
                 seen += len(piece)
                 yield from drop_rows([piece], max(0, skip - (seen - len(piece))))
-            return
         except (pa.ArrowInvalid, ValueError):
-            pass  # a damaged row: what follows is read again, row by row, and says which row and why
-        yield from drop_rows(self._slow(schema, seen), max(0, skip - seen))
+            damaged = True  # what follows is read again, row by row, and says which row and why
+        if damaged:
+            yield from drop_rows(self._slow(schema, seen), max(0, skip - seen))
 
     def _fast(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         from pyarrow import csv as arrow_csv

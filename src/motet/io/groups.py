@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from motet.errors import InputError, UnknownNameError
 from motet.io.faults import split_faults
 from motet.io.stream import Stream, drop_rows, join
 from motet.io.take import take_batch
+
+if TYPE_CHECKING:
+    from motet.io.source import Source
 
 __all__ = ["GROUP_MEMORY_BYTES", "GroupedSource"]
 
@@ -38,7 +42,7 @@ class GroupedSource(Stream):
         InputError: when the source is neither sorted nor small enough, or a row of it cannot be read.
     """
 
-    def __init__(self, source: Stream, keys: Sequence[str]) -> None:
+    def __init__(self, source: Source, keys: Sequence[str]) -> None:
         for key in keys:
             if key not in source.schema.names:
                 raise UnknownNameError("column", key, source.schema.names, where=f"group_by of {source.description}")

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.files import File, fingerprint_files
-from motet.io.stream import Stream, drop_rows
+from motet.io.stream import Stream, drop_rows, fixed_row_bytes
 
 __all__ = ["ArrowSource", "ipc_writer"]
 
@@ -24,8 +24,7 @@ class ArrowSource(Stream):
         with _open(file) as reader:
             self.schema = reader.schema
             self._random = isinstance(reader, pa.RecordBatchFileReader)
-            known = reader.num_record_batches if self._random and file.is_local else 0
-            sizes = [len(reader.get_batch(index)) for index in range(known)]
+        sizes = self._sizes() if self._random and file.is_local and len(self.schema) else []
         self._ends = np.cumsum([0, *sizes], dtype=np.int64)
 
     @property
@@ -44,6 +43,12 @@ class ArrowSource(Stream):
         with _open(self._file, fields) as reader:
             pieces = (piece.select(list(columns)) for piece in self._read(reader, first))
             yield from drop_rows(pieces, skip - int(self._ends[first]))
+
+    def _sizes(self) -> list[int]:
+        """Rows of each batch, by the narrowest column: where batches are compressed, it is the least to read."""
+        widths = [fixed_row_bytes(self.schema, [name]) for name in self.schema.names]
+        with _open(self._file, [widths.index(min(widths))]) as reader:
+            return [len(reader.get_batch(index)) for index in range(reader.num_record_batches)]
 
     def _read(self, reader: Any, first: int) -> Iterator[pa.RecordBatch]:
         if not self._random:
@@ -74,6 +79,19 @@ def _reader(raw: Any, options: Any, file: File) -> Any:
         raise InputError(f"is no Arrow file that can be read: {error}", where=str(file)) from None
 
 
+class _ArrowWriter:
+    def __init__(self, path: str, schema: pa.Schema) -> None:
+        self._out = pa.ipc.new_file(path, schema)
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Write a copy whose buffers begin and end with its rows, since slices show in the file."""
+        columns = [pa.concat_arrays([column.slice(0, 0), column]) for column in batch.columns]
+        self._out.write_batch(pa.RecordBatch.from_arrays(columns, schema=batch.schema))
+
+    def close(self) -> None:
+        self._out.close()
+
+
 def ipc_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
     """Arrow's own writer of the file format, uncompressed, so that it can be mapped into memory."""
-    return pa.ipc.new_file(path, schema)
+    return _ArrowWriter(path, schema)

@@ -55,6 +55,8 @@ class Source(Protocol):
     """Names and types of the columns, with the metadata of each field."""
     description: str
     """What it reads, for messages."""
+    reads_again: bool
+    """Whether it can be read more than once."""
 
     @property
     def num_rows(self) -> int | None:
@@ -117,7 +119,7 @@ def open_source(
     from motet.io.groups import GroupedSource
 
     keys = [group_by] if isinstance(group_by, str) else list(group_by)
-    return GroupedSource(cast("Stream", source), keys)
+    return GroupedSource(source, keys)
 
 
 def _open(what: Any, format: str | None, types: Mapping[str, ColumnType]) -> Source:

@@ -99,7 +99,7 @@ class Stream(ABC):
         for name in names:
             if name not in self.schema.names:
                 raise UnknownNameError("column", name, self.schema.names, where=self.description)
-        if not names:
+        if columns is not None and not names:
             raise InputError("no columns were named", where=self.description, hint="name at least one to read")
         return names
 

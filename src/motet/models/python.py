@@ -88,7 +88,7 @@ def _found(source: ModelSource) -> Any:
             raise UnknownNameError(f"name in {within} ({file})", name, known, where=place(source))
         found, within = getattr(found, name), f"{within}.{name}"
     if not callable(found):
-        raise load_error(source, f"{source.location} is a {type(found).__name__}, which cannot be called")
+        raise load_error(source, f"{source.location} is of type {type(found).__name__}, which cannot be called")
     return found
 
 

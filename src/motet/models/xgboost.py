@@ -59,7 +59,7 @@ def _read(source: ModelSource) -> Any:
     xgboost = framework("xgboost", "xgboost", "xgboost", source)
     try:
         booster = xgboost.Booster(model_file=source.location)
-    except xgboost.core.XGBoostError as error:
+    except (xgboost.core.XGBoostError, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines()[0]
         hint = "write it with Booster.save_model('x.ubj'); a pickled estimator is loaded by sklearn:"
         raise load_error(source, f"XGBoost cannot load it: {reason}", hint) from error

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Indices, as_column, concat_columns, take_rows
+from motet.batch import Column, Indices, concat_columns, take_rows
 from motet.errors import GraphError
 from motet.graph.build import Handle, Names, Ref, Uses, inputs_of
-from motet.graph.fields import Fields, of_kind
+from motet.graph.fields import Fields, of_kind, show
 from motet.graph.function import Function, read_functions, write_functions
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
+from motet.nodes.contract import as_given, conform
 from motet.nodes.merge import kept_rows
 from motet.types import ANY, ColumnType
 
@@ -56,14 +57,13 @@ class Shard(Node):
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """What `together` declares."""
         pieces = self.apart.infer(self.inputs.values(types), f"{self.where}: apart")
-        if isinstance(pieces, ColumnType):
-            inner, kinds = Inputs(("piece",)), {"piece": pieces}
-        else:
-            inner, kinds = Inputs(tuple(pieces), tuple(pieces)), dict(pieces)
-        if isinstance(pieces, ColumnType) and pieces == ANY:
-            answers = scope.call(self.uses, Inputs(), {}, f"{self.where}: unchecked")
-        else:
-            answers = scope.call(self.uses, inner, kinds, f"{self.where}: pieces")
+        inner: Inputs | None = None
+        kinds = {"piece": pieces} if isinstance(pieces, ColumnType) else dict(pieces)
+        if not isinstance(pieces, ColumnType):
+            inner = Inputs(tuple(pieces), tuple(pieces))
+        elif pieces != ANY:
+            inner = Inputs(("piece",))
+        answers = scope.call(self.uses, inner, kinds, f"{self.where}: pieces")
         outputs = self.together.infer([*answers.values(), ColumnType("int64")], f"{self.where}: together")
         if isinstance(outputs, ColumnType):
             return NodeOutputs({self.name: outputs}, open=outputs == ANY)
@@ -92,8 +92,8 @@ class Shard(Node):
         function = self.apart.resolve()
 
         def run(first: int, end: int) -> tuple[dict[str, Column], Indices]:
-            taken = [take_rows(column, slice(first, end)) for column in columns]
-            return _pieces(function(*taken, **self.apart.keywords), end - first, str(self.apart))
+            taken = [as_given(take_rows(column, slice(first, end))) for column in columns]
+            return _pieces(function(*taken, **self.apart.keywords), end - first, self.apart)
 
         segments, faults = player.isolate(run, rows, str(self.apart))
         if not segments:
@@ -112,9 +112,11 @@ class Shard(Node):
         def run(first: int, end: int) -> dict[str, Column]:
             chosen = slice(int(ends[first]), int(ends[end]))
             result = function(
-                *(take_rows(column, chosen) for column in columns), counts[first:end], **self.together.keywords
+                *(as_given(take_rows(column, chosen)) for column in columns),
+                counts[first:end],
+                **self.together.keywords,
             )
-            return _named(result, end - first, str(self.together))
+            return conform(result, end - first, self.together.declared, str(self.together))
 
         segments, faults = player.isolate(run, len(counts), str(self.together))
         names = segments[0][2] if segments else ()
@@ -150,30 +152,18 @@ def _spread(value: str | None, where: str) -> str | None:
     return value
 
 
-def _pieces(result: Any, rows: int, name: str) -> tuple[dict[str, Column], Indices]:
+def _pieces(result: Any, rows: int, apart: Function) -> tuple[dict[str, Column], Indices]:
     """What `apart` returned, checked."""
     if not isinstance(result, tuple) or len(result) != 2:
-        raise GraphError(f"{name} must return (pieces, counts); got {type(result).__name__}")
+        raise GraphError(f"{apart} must return (pieces, counts); got {type(result).__name__}")
     pieces, counts = result
-    counts = np.asarray(counts, dtype=np.int64)
-    if counts.shape != (rows,) or (counts < 0).any():
-        raise GraphError(f"{name} must return one count for each of the {rows} rows; got shape {list(counts.shape)}")
-    return _named(pieces, int(counts.sum()), name), counts
-
-
-def _named(result: Any, rows: int, name: str) -> dict[str, Column]:
-    """What a function returned as columns by name; one column alone is `""`."""
-    if hasattr(result, "_asdict"):
-        result = result._asdict()
-    columns = {
-        str(key): as_column(value) for key, value in (result if isinstance(result, Mapping) else {"": result}).items()
-    }
-    for key, column in columns.items():
-        if len(column) != rows:
-            raise GraphError(
-                f"{name} returned {len(column)} rows{f' of {key!r}' if key else ''} where there are {rows}"
-            )
-    return columns
+    counts = np.asarray(counts)
+    if counts.shape != (rows,):
+        raise GraphError(f"{apart} must return one count for each of the {rows} rows; got shape {list(counts.shape)}")
+    if rows and (counts.dtype.kind not in "iu" or (counts < 0).any()):
+        raise GraphError(f"{apart} must return counts that are whole numbers of at least 0; got {show(counts.tolist())}")
+    counts = counts.astype(np.int64)
+    return conform(pieces, int(counts.sum()), apart.declared, f"{apart}: pieces"), counts
 
 
 def _without_failed(answer: Answer, counts: Indices, alive: Indices) -> tuple[list[Column], Indices, list[Fault]]:

@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, Batch, Column, Ragged, as_column, column_type, objects
+from motet.batch import (
+    Array,
+    Batch,
+    Column,
+    Ragged,
+    as_column,
+    column_type,
+    empty_column,
+    hold_as,
+    literal_fits,
+    objects,
+)
 from motet.errors import Failure, InputError, TypeMismatchError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
@@ -63,7 +74,7 @@ def bind_columns(columns: Columns, checked: CheckedGraph) -> tuple[Batch, list[F
 
 
 def _bind(column: Column, each: Input, name: str, bad: dict[int, str], *, literal: bool) -> Column:
-    """A column given in Python as the graph's type; rows that are null and may not be are noted as bad.
+    """A column given in Python as the graph's type; rows that are null and may not be, or do not fit, are noted as bad.
 
     Args:
         column: what was given.
@@ -73,75 +84,94 @@ def _bind(column: Column, each: Input, name: str, bad: dict[int, str], *, litera
         literal: whether it was a list of Python numbers, which take the width that is wanted.
     """
     kind = each.type
+    if not len(column):
+        return empty_column(kind)
     if isinstance(column, np.ndarray) and column.dtype == object:
-        column = _objects(column, each, name, bad)
-    if kind.varies and isinstance(column, np.ndarray) and column.dtype != object:
-        column = Ragged.from_dense(column)
-    if not kind.varies and isinstance(column, Ragged):
-        column = _same_shape(column, kind, name, bad)
-    got = column_type(column)
-    if kind.is_object or kind.accepts(got) or not len(column):
+        return _objects(column, each, name, bad)
+    if kind.dtype == "any":
+        return column
+    if isinstance(column, Ragged) and column.shapes.shape[1] == len(kind.shape):
+        column = _of_shape(column, kind, name, bad)
+    column = _widened(column, kind, literal=literal)
+    held = hold_as(column, kind)
+    if held is None:
+        hint = f"convert it: array.astype({kind.dtype!r}), or reshape it" if not kind.is_object else ""
+        raise TypeMismatchError(f"input {name!r} is {kind}; got {column_type(column)}", hint=hint)
+    return held
+
+
+def _widened(column: Column, kind: ColumnType, *, literal: bool) -> Column:
+    """The same numbers as the type's dtype, where none of them can change; as they are otherwise."""
+    values = column.values if isinstance(column, Ragged) else column
+    wanted = kind.numpy_dtype
+    if values.dtype == wanted or kind.is_object:
+        return column
+    if not np.can_cast(values.dtype, wanted, "safe") and not (literal and literal_fits(values, wanted)):
         return column
     if isinstance(column, Ragged):
-        if len(kind.shape) == len(got.shape) and np.can_cast(column.dtype, kind.numpy_dtype, "safe"):
-            return Ragged(column.values.astype(kind.numpy_dtype), column.offsets, column.shapes)
-    elif kind.with_dtype(got.dtype).accepts(got) and (
-        np.can_cast(column.dtype, kind.numpy_dtype, "safe") or (literal and _literal_fits(column, kind))
-    ):
-        return column.astype(kind.numpy_dtype)
-    raise TypeMismatchError(
-        f"input {name!r} is {kind}; got {got}", hint=f"convert it: array.astype({kind.dtype!r}), or reshape it"
-    )
+        return Ragged(values.astype(wanted), column.offsets, column.shapes)
+    return values.astype(wanted)
 
 
-def _literal_fits(column: Array, kind: ColumnType) -> bool:
-    """Whether Python numbers, which have no width of their own, mean what the type says: no fraction or digit is lost."""
-    wanted = kind.numpy_dtype
-    if column.dtype.kind == "f":
-        return wanted.kind == "f"
-    return column.dtype.kind in "iu" and wanted.kind in "iuf" and bool((column.astype(wanted) == column).all())
-
-
-def _same_shape(column: Ragged, kind: ColumnType, name: str, bad: dict[int, str]) -> Column:
-    """Rows of the one shape that the type has; others are bad."""
-    wrong = [row for row in range(len(column)) if tuple(column.shapes[row]) != kind.shape]
+def _of_shape(column: Ragged, kind: ColumnType, name: str, bad: dict[int, str]) -> Column:
+    """Rows of other shapes than the type's are bad; zeros stand in for them."""
+    fixed = [(axis, want) for axis, want in enumerate(kind.shape) if want is not None]
+    wrong = [row for row, shape in enumerate(column.shapes) if any(shape[axis] != want for axis, want in fixed)]
     if not wrong:
-        return column.dense()
+        return column
     for row in wrong:
         bad.setdefault(row, f"input {name!r} is {kind}; got shape {column.shapes[row].tolist()}")
-    dense = np.zeros((len(column), *(axis or 0 for axis in kind.shape)), dtype=column.dtype)
-    for row in set(range(len(column))) - set(wrong):
-        dense[row] = column[row]
-    return dense
+    rows = column.rows()
+    for row in wrong:
+        rows[row] = np.zeros(tuple(axis or 0 for axis in kind.shape), dtype=column.dtype)
+    return Ragged.from_rows(rows, column.dtype)
 
 
 def _objects(column: Array, each: Input, name: str, bad: dict[int, str]) -> Column:
-    """Objects: nulls replaced by the default or noted as bad, wrong kinds noted as bad."""
+    """Objects, row by row: nulls are replaced by the default or noted as bad, as are values of other types."""
+    kind = each.type
+    if kind.dtype == "any" or (kind.is_object and not kind.shape):
+        values = [_checked_object(value, each, name, row, bad) for row, value in enumerate(column)]
+        return objects(values) if column.ndim == 1 else column
+    rows = [_checked_row(value, each, name, row, bad) for row, value in enumerate(column)]
+    return Ragged.from_rows(rows, kind.numpy_dtype, len(kind.shape)) if kind.varies else np.stack(rows)
+
+
+def _checked_object(value: Any, each: Input, name: str, row: int, bad: dict[int, str]) -> Any:
+    if value is None:
+        return _default(each, name, row, bad)
     wanted = _OBJECTS.get(each.type.dtype)
-    nulls = [row for row, value in enumerate(column) if value is None]
-    if nulls:
-        column = column.copy()
-        for row in nulls:
-            if not each.has_default:
-                bad.setdefault(row, f"input {name!r} is null")
-            column[row] = each.default if each.has_default else None
-    if wanted is not None:
-        for row, value in enumerate(column):
-            if value is not None and not isinstance(value, wanted):
-                bad.setdefault(row, f"input {name!r} is {each.type}; got {type(value).__name__}")
-        return column
-    if each.type.dtype == "any":
-        return column
-    stand_in = np.zeros(tuple(axis or 0 for axis in each.type.shape), dtype=each.type.numpy_dtype)
-    values = [stand_in if value is None else np.asarray(value) for value in column]
-    if each.type.shape:
-        return Ragged.from_rows(values)
-    return np.array(
-        [
-            np.nan if v is None and each.type.dtype.startswith("float") else (stand_in if v is None else v)
-            for v in column
-        ]
-    ).astype(each.type.numpy_dtype)
+    if wanted is not None and not isinstance(value, wanted):
+        bad.setdefault(row, f"input {name!r} is {each.type}; got {type(value).__name__}")
+    return value
+
+
+def _default(each: Input, name: str, row: int, bad: dict[int, str]) -> Any:
+    if not each.has_default:
+        bad.setdefault(row, f"input {name!r} is null")
+        return None
+    return each.default
+
+
+def _checked_row(value: Any, each: Input, name: str, row: int, bad: dict[int, str]) -> Array:
+    """One row's value as an array of the type's dtype and shape; zeros stand in where it is bad."""
+    kind = each.type
+    stand_in = np.zeros(tuple(axis or 0 for axis in kind.shape), dtype=kind.numpy_dtype)
+    if value is None:
+        default = _default(each, name, row, bad)
+        if default is None:
+            return stand_in if row in bad else np.full_like(stand_in, np.nan)
+        return np.asarray(default, dtype=kind.numpy_dtype)
+    try:
+        single = _widened(as_column([value]), kind, literal=not isinstance(value, (np.ndarray, np.generic)))
+        held = hold_as(single, kind)
+    except InputError:
+        single, held = None, None
+    if held is None:
+        got = type(value).__name__ if single is None else column_type(single)
+        bad.setdefault(row, f"input {name!r} is {kind}; got {got}")
+        return stand_in
+    return np.asarray(held[0])
 
 
 def constant_column(value: Any, kind: ColumnType, rows: int) -> Column:

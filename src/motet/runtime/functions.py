@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Ragged, as_column, column_type, concat_columns
+from motet.batch import Column, concat_columns
 from motet.errors import GraphError
 from motet.graph.function import Function
 from motet.graph.node import Answer, Fault
+from motet.nodes.contract import as_given, conform
 from motet.nodes.merge import kept_rows
 from motet.runtime.isolate import Health, isolate
-from motet.types import ColumnType, Outputs
+from motet.types import Outputs
 
-__all__ = ["FunctionRunner", "conform"]
+__all__ = ["FunctionRunner", "chain"]
 
 
 class FunctionRunner:
@@ -36,7 +37,7 @@ class FunctionRunner:
 
     def __call__(self, columns: Sequence[Column], rows: int) -> Answer:
         """Call the function on whole columns; a single array it returns is the column `""`."""
-        given = [column.rows() if isinstance(column, Ragged) else column for column in columns]
+        given = [as_given(column) for column in columns]
 
         def run(first: int, end: int) -> dict[str, Column]:
             taken = given if end - first == rows else [column[first:end] for column in given]
@@ -46,6 +47,12 @@ class FunctionRunner:
         if len(segments) == 1 and not faults:
             return Answer(segments[0][2])
         names = segments[0][2] if segments else {}
+        for _, _, found in segments:
+            if set(found) != set(names):
+                raise GraphError(
+                    f"{self.name} returned {', '.join(names)} for some rows and {', '.join(found)} for others",
+                    hint="return the same columns for every row",
+                )
         merged = {name: concat_columns([found[name] for _, _, found in segments]) for name in names}
         return Answer(merged, tuple(faults), kept_rows(faults, rows) if faults else None)
 
@@ -67,56 +74,6 @@ def _column_of_rows(values: list[Any]) -> Any:
     if len(shapes) == 1 and all(isinstance(value, np.ndarray) for value in values):
         return np.stack(values)
     return values
-
-
-def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> dict[str, Column]:
-    """What a function returned as columns by name, checked against what it declared.
-
-    Raises:
-        GraphError: when there are not as many rows, or columns, or the types are not those declared.
-    """
-    if hasattr(result, "_asdict"):
-        result = result._asdict()
-    columns = {
-        str(key): as_column(value) for key, value in (result if isinstance(result, Mapping) else {"": result}).items()
-    }
-    declared = _declared(outputs)
-    if declared is not None and set(declared) != set(columns):
-        raise GraphError(f"{name} declares {_listed(declared)} and returned {_listed(columns)}")
-    for key, column in columns.items():
-        if getattr(column, "ndim", 1) == 0 or len(column) != rows:
-            got = "a single value" if getattr(column, "ndim", 1) == 0 else f"{len(column)} rows"
-            raise GraphError(
-                f"{name} returned {got}{f' of {key!r}' if key else ''} for {rows} rows",
-                hint="return one value for each row, in order",
-            )
-        if declared is not None:
-            columns[key] = _typed(column, declared[key], key, name)
-    return columns
-
-
-def _declared(outputs: Outputs | None) -> dict[str, ColumnType] | None:
-    if outputs is None or (isinstance(outputs, ColumnType) and outputs.dtype == "any"):
-        return None
-    return {"": outputs} if isinstance(outputs, ColumnType) else dict(outputs)
-
-
-def _typed(column: Column, kind: ColumnType, key: str, name: str) -> Column:
-    """A column of the declared type: held as ragged where rows may differ in shape."""
-    if kind.varies and isinstance(column, np.ndarray) and column.dtype != object:
-        column = Ragged.from_dense(column)
-    if not kind.varies and isinstance(column, Ragged) and len(column) and (column.shapes == column.shapes[0]).all():
-        column = column.dense()
-    got = column_type(column)
-    if kind.is_object and isinstance(column, np.ndarray) and column.dtype == object:
-        return column
-    if len(column) and not kind.accepts(got):
-        raise GraphError(f"{name} declares {kind}{f' for {key!r}' if key else ''} and returned {got}")
-    return column
-
-
-def _listed(names: Mapping[str, Any]) -> str:
-    return ", ".join(repr(name) if name else "one array" for name in names)
 
 
 def chain(runners: Sequence[FunctionRunner], columns: Sequence[Column], rows: int) -> Answer:

@@ -19,7 +19,7 @@ from motet.nodes.merge import faults_at, kept_rows, merge
 from motet.runtime.functions import FunctionRunner, chain
 from motet.runtime.isolate import Health, isolate
 from motet.runtime.resolve import Located, ModelResolver
-from motet.runtime.sizes import BatchSize
+from motet.runtime.sizes import BatchSize, CallTime
 from motet.types import ColumnType, Signature
 
 __all__ = ["Host", "HostedModel", "ModelStats"]
@@ -72,6 +72,11 @@ class HostedModel:
         return (
             f"{self.located.version}:{self.located.source.threads}" if self.located.handler.has_file else self.model.uri
         )
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a row's answer has the same bits whatever shares its call."""
+        return self.located.handler.batch_invariant and self.model.device == "cpu" and not self.model.batch.pad
 
     def _load(self) -> LoadedModel:
         try:
@@ -168,10 +173,10 @@ class HostedModel:
         while first < rows:
             end = min(rows, first + self.size.rows)
             part = columns if end - first == rows else {name: column[first:end] for name, column in columns.items()}
-            first_of_part, size, begun = first, end - first, time.perf_counter()
+            first_of_part, size, begun = first, end - first, CallTime()
             try:
                 found.append(self._call(part, size))
-                self.size.took(size, time.perf_counter() - begun)
+                self.size.took(size, begun.seconds())
                 self._health.succeeded = True
             except Exception:  # noqa: BLE001 (isolate calls again, and sorts the errors)
                 segments, bad = self._isolate(part, size)

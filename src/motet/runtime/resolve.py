@@ -8,10 +8,8 @@ from typing import TypeVar
 
 from motet.errors import ModelLoadError
 from motet.graph.model import Model
-from motet.models.digest import digest
-from motet.models.fetch import local_path
 from motet.models.handler import Handler, ModelSource
-from motet.models.registry import find_handler
+from motet.models.locate import locate
 from motet.types import Signature
 
 __all__ = ["Located", "ModelResolver"]
@@ -56,13 +54,9 @@ class ModelResolver:
             known = self._located.get(key)
         if known and known[0] == model:
             return known[1]
-        handler, location = find_handler(model.uri)
-        version = model.version
-        if handler.has_file:
-            location = local_path(
-                location, base=folder or None, allow_unpickle=model.unpickle, runs_code=handler.runs_code
-            )
-            version = version or digest(location)[:12]
+        found = locate(model.uri, base=folder or None, allow_unpickle=model.unpickle)
+        handler, location = found.handler, found.location
+        version = model.version or found.digest[:12]
         source = ModelSource(
             model.name,
             location,

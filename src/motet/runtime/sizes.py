@@ -13,9 +13,10 @@ import json
 import os
 import platform
 import threading
+import time
 from pathlib import Path
 
-__all__ = ["BatchSize", "RememberedSizes", "cache_folder", "machine"]
+__all__ = ["BatchSize", "CallTime", "RememberedSizes", "cache_folder", "machine"]
 
 CANDIDATES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 SAMPLES = 4
@@ -73,7 +74,7 @@ class BatchSize:
 
     def _next(self) -> None:
         fastest = min(self._seconds.values())
-        self._best = min(size for size, seconds in self._seconds.items() if seconds <= fastest * 1.02)
+        self._best = max(size for size, seconds in self._seconds.items() if seconds <= fastest * 1.02)
         worse = self._seconds[self._candidates[self._place]] > fastest * WORSE
         self._place += 1
         if self._place == len(self._candidates) or (worse and self._place > 3):
@@ -90,6 +91,23 @@ class BatchSize:
             self.settled = self.settled or self._candidates == [self.limit]
             if self.settled:
                 self._best = min(self._best, self.limit)
+
+
+class CallTime:
+    """How long a call takes: time on the processor, so that what else the machine does in the meantime does not count.
+
+    A call that mostly waited for something else (threads of its own, an accelerator) is timed by the clock.
+    """
+
+    MOSTLY = 0.25
+
+    def __init__(self) -> None:
+        self._wall, self._processor = time.perf_counter(), time.thread_time()
+
+    def seconds(self) -> float:
+        """Seconds since it was made."""
+        wall, processor = time.perf_counter() - self._wall, time.thread_time() - self._processor
+        return processor if processor >= self.MOSTLY * wall else wall
 
 
 def cache_folder() -> Path:

@@ -104,17 +104,20 @@ class _Run:
         """Check, play, finish."""
         folder = work_folder(self.output)
         self._check_output(folder)
-        self.executor.load()
         journal = Journal(folder)
         writer = Output(self.output, journal.scratch)
         failures: FailureFile | None = None
+        pipeline: Pipeline[_Item, _Result] | None = None
         try:
             schema = self.layout.schema()
             if schema is not None:
                 writer.open(schema)
             failures = self._failure_file(journal)
-            first, batch_rows = self._begin(journal)
-            pipeline = self._pipeline(first, batch_rows)
+            first, batch_rows = self._where_to_begin(journal)
+            pipeline = Pipeline(self._items(first, batch_rows), self._play_batch, self.options.num_workers)
+            pipeline.start()
+            self.executor.load()
+            self._begin(journal, batch_rows)
             for piece in journal.pieces() if first else []:
                 self._replay(journal, piece, writer, failures)
             self._play(pipeline, journal, writer, failures, first)
@@ -125,6 +128,8 @@ class _Run:
             writer.close()
             journal.remove()
         except BaseException:
+            if pipeline is not None:
+                pipeline.close()
             writer.abort()
             if failures is not None:
                 failures.abort()
@@ -152,23 +157,29 @@ class _Run:
                 hint="--resume goes on with it, --overwrite begins anew",
             )
 
-    def _begin(self, journal: Journal) -> tuple[int, int]:
+    def _goes_on(self, journal: Journal) -> bool:
+        return self.options.resume and Journal.is_there(journal.folder)
+
+    def _where_to_begin(self, journal: Journal) -> tuple[int, int]:
         """The first batch to play and the rows of a batch; a run that goes on takes both from the one that stopped."""
-        if self.options.resume and Journal.is_there(journal.folder):
-            earlier = journal.manifest()
-            self._freeze(earlier.sizes)
-            self._manifest(earlier.batch_rows, earlier.sizes).check_same(earlier, self.output)
+        if self._goes_on(journal):
+            earlier, pieces = journal.manifest(), journal.pieces()
             if self.options.batch_rows not in (None, earlier.batch_rows):
                 raise ResumeError(
                     f"--batch-rows was {earlier.batch_rows}, is {self.options.batch_rows}", where=self.output
                 )
-            pieces = journal.pieces()
             return (pieces[-1].end if pieces else 0), earlier.batch_rows
         kinds = [each.type for each in self.checked.graph.inputs.values()]
-        batch_rows = self.options.batch_rows or choose_batch_rows(kinds, self.total)
-        sizes = self._sizes(batch_rows)
-        journal.begin(self._manifest(batch_rows, sizes))
-        return 0, batch_rows
+        return 0, self.options.batch_rows or choose_batch_rows(kinds, self.total)
+
+    def _begin(self, journal: Journal, batch_rows: int) -> None:
+        """Say what this run is, or see that it is what the one that stopped was."""
+        if self._goes_on(journal):
+            earlier = journal.manifest()
+            self._freeze(earlier.sizes)
+            self._manifest(batch_rows, earlier.sizes).check_same(earlier, self.output)
+        else:
+            journal.begin(self._manifest(batch_rows, self._sizes(batch_rows)))
 
     def _models(self) -> dict[str, HostedModel]:
         return {model.key: model for model in self.host.models}
@@ -179,7 +190,7 @@ class _Run:
             found = self.remembered.get(key)
             if found and not model.size.settled:
                 model.size = BatchSize(found, model.size.limit)
-        frozen = {key: model for key, model in self._models().items() if not model.located.handler.batch_invariant}
+        frozen = {key: model for key, model in self._models().items() if not model.batch_invariant}
         if any(not model.size.settled for model in frozen.values()):
             self._calibrate(batch_rows)
         sizes = {key: model.size.best for key, model in frozen.items()}
@@ -246,8 +257,6 @@ class _Run:
         for place, read in enumerate(batches):
             if limit is not None and skip + done + read.num_rows > limit:
                 read = read.slice(0, limit - skip - done)
-            if not read.num_rows:
-                return
             ids = (
                 np.arange(skip + done, skip + done + read.num_rows)
                 if positions is None
@@ -255,9 +264,8 @@ class _Run:
             )
             yield _Item(first + place, ids, read)
             done += read.num_rows
-
-    def _pipeline(self, first: int, batch_rows: int) -> Pipeline[_Item, _Result]:
-        return Pipeline(self._items(first, batch_rows), self._play_batch, self.options.num_workers)
+            if limit is not None and skip + done >= limit:
+                return
 
     def _play_batch(self, item: _Item) -> _Result:
         batch, failures, _ = self.layout.bind(item.read, item.ids)

@@ -62,6 +62,7 @@ class Journal:
             raise RunError(
                 "another run is writing this output", where=str(folder), hint="wait for it, or write elsewhere"
             ) from None
+        self._manifest: Manifest | None = None
         self.scratch = folder / "unfinished"
         shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -71,10 +72,11 @@ class Journal:
         return (folder / "manifest.json").exists()
 
     def begin(self, manifest: Manifest) -> None:
-        """Begin anew: nothing of an earlier run counts from here on."""
+        """Begin anew: nothing of an earlier run counts from here on. The manifest is written with the first piece."""
+        (self.folder / "manifest.json").unlink(missing_ok=True)
         for path in sorted(self.folder.glob("piece-*.json")) + sorted(self.folder.glob("piece-*")):
             path.unlink(missing_ok=True)
-        self._write("manifest.json", manifest.to_json())
+        self._manifest = manifest
 
     def manifest(self) -> Manifest:
         """What the run that stopped here was.
@@ -101,6 +103,9 @@ class Journal:
 
     def commit(self, piece: Piece, answers: Sequence[pa.RecordBatch], failures: Sequence[Failure]) -> None:
         """Make a piece count."""
+        if self._manifest is not None:
+            self._write("manifest.json", self._manifest.to_json())
+            self._manifest = None
         name = f"piece-{piece.first:09d}"
         if answers:
             self._write_arrow(f"{name}.answers.arrow", answers)

@@ -15,6 +15,7 @@ from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
 from motet.io import arrow_type, check_fits, from_column, is_image, split_faults, to_column
+from motet.io.take import take_batch
 from motet.runtime.bind import constant_column
 from motet.runtime.executor import Played
 from motet.types import ColumnType
@@ -109,7 +110,7 @@ class Layout:
             Failure(int(ids[row]), "input", "", "", "InputError", message) for row, message in sorted(bad.items())
         ]
         good = np.setdiff1d(np.arange(read.num_rows), list(bad))
-        columns, more = self._columns(read.take(pa.array(good)))
+        columns, more = self._columns(take_batch(read, good))
         if more:
             raise AssertionError(f"rows that fitted do not fit any more: {more}")
         return Batch(columns, ids[good]), failures, good
@@ -133,7 +134,7 @@ class Layout:
         """What is written for a batch: the source's columns of the rows that were answered, and the answers."""
         if len(played.outputs) != read.num_rows:
             places = np.searchsorted(ids, played.outputs.ids)
-            read = read.take(pa.array(places))
+            read = take_batch(read, places)
         arrays = [read.column(name) for name in self.kept]
         fields = [self.source.field(name) for name in self.kept]
         for name, kind in self.outputs.items():

@@ -7,9 +7,10 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from types import CodeType
 from typing import Any
 
-from motet.errors import GraphError, ResumeError
+from motet.errors import ResumeError
 from motet.graph.check import CheckedGraph
 from motet.graph.function import Function
 from motet.graph.graph import Graph
@@ -122,9 +123,14 @@ def _node_parts(node: Node) -> Iterator[Any]:
             yield _source(value)
 
 
-def _source(function: Function) -> str:
-    """The text of a function, empty for one that has none, as compiled ones."""
-    try:
-        return inspect.getsource(function.resolve())
-    except (OSError, TypeError, GraphError):
-        return ""
+def _source(function: Function) -> object:
+    """What tells a function from another of the same name: its compiled code, None for one that has none."""
+    found = function.resolve()
+    code = getattr(inspect.unwrap(found), "__code__", None) or getattr(type(found).__call__, "__code__", None)
+    return _code(code) if isinstance(code, CodeType) else None
+
+
+def _code(code: CodeType) -> tuple[object, ...]:
+    """Code without the names of files and the numbers of lines."""
+    constants = tuple(_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts)
+    return code.co_code, constants, code.co_names, code.co_varnames

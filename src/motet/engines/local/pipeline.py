@@ -45,20 +45,30 @@ class Pipeline(Generic[T, R]):
         self._items, self._play, self._workers = items, play, workers
         self._read: queue.Queue[object] = queue.Queue(READ_AHEAD)
         self._stop = threading.Event()
+        self._reader = threading.Thread(target=self._run_reader, name="motet-reader", daemon=True)
         self.seconds_reading = 0.0
         self.seconds_waiting = 0.0
 
+    def start(self) -> None:
+        """Begin to read ahead."""
+        self._reader.start()
+
+    def close(self) -> None:
+        """End the reader. Closing again does nothing."""
+        self._stop.set()
+        while self._reader.is_alive():
+            self._drain()
+            self._reader.join(timeout=0.05)
+
     def __iter__(self) -> Iterator[R]:
-        """The results, in order. Ends the threads, also when it is left early.
+        """The results, in order; reading has begun. Ends the threads, also when it is left early.
 
         Raises:
             Exception: the first error of reading or playing.
         """
-        reader = threading.Thread(target=self._run_reader, name="motet-reader", daemon=True)
         pending: deque[Future[R]] = deque()
         window = 2 * self._workers + 1
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="motet-worker")
-        reader.start()
         try:
             while (item := self._read.get()) is not _END:
                 if isinstance(item, _Failed):
@@ -74,8 +84,7 @@ class Pipeline(Generic[T, R]):
         finally:
             self._stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
-            self._drain()
-            reader.join()
+            self.close()
 
     def _take(self, pending: deque[Future[R]]) -> R:
         started = time.perf_counter()

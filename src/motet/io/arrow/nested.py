@@ -72,14 +72,6 @@ def _kept(values: Array, offsets: Array, good: npt.NDArray[np.bool_]) -> Array:
     return np.concatenate(runs) if runs else values[:0]
 
 
-def _kept(values: Array, offsets: Array, good: npt.NDArray[np.bool_]) -> Array:
-    """The values of the good rows, copied a run of rows at a time."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(np.int8)))
-    bounds = offsets[edges].tolist()
-    runs = [values[start:stop] for start, stop in zip(bounds[::2], bounds[1::2], strict=True)]
-    return np.concatenate(runs) if runs else values[:0]
-
-
 def plain(array: pa.Array) -> pa.Array:
     """The same rows with dictionaries decoded, views made whole, and extensions, but for tensors, taken off."""
     if isinstance(array, pa.ExtensionArray) and not is_tensor(array.type):
@@ -89,14 +81,16 @@ def plain(array: pa.Array) -> pa.Array:
     if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy()
         return pa.LargeListArray.from_arrays(_offsets(lengths), array.flatten(), mask=array.is_null())
-    return array.cast(pa.large_binary()) if pa.types.is_binary_view(array.type) else array
+    if pa.types.is_binary_view(array.type):
+        return pa.array(array.to_pylist(), pa.large_binary())
+    return array
 
 
 def _check_shapes(rows: _Rows, kind: ColumnType) -> None:
     fixed = [axis for axis, size in enumerate(kind.shape) if size is not None]
     wanted = np.array([kind.shape[axis] for axis in fixed], dtype=np.int64)
     for row in np.flatnonzero((rows.shapes[:, fixed] != wanted).any(axis=1)).tolist():
-        rows.faults.setdefault(row, f"has shape {rows.shapes[row].tolist()}, {kind} does not")
+        rows.faults.setdefault(row, f"has shape {rows.shapes[row].tolist()}, the graph wants {kind}")
     rows.faults = dict(sorted(rows.faults.items()))
 
 

@@ -1,0 +1,97 @@
+# TLDR
+#   make demo    set up what the example needs, and run it
+#   make test    set up what developers need, and run what CI runs
+#   make help    the other commands
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA_FOLDER := /usr/share/datasets/fashion-mnist
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup lint format types imports pytest bench data docs pins clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.demo ## play Fashion-MNIST through three models and write demo-output/report.html
+	@$(MAKE) --no-print-directory data
+	@$(BIN)/python examples/fashion/demo.py --output demo-output
+
+setup: $(VENV)/.dev ## make .venv with everything that developers need
+
+test: setup lint types imports pytest ## run what CI runs
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports
+
+pytest: setup
+	@$(MAKE) --no-print-directory data || echo "make: tests that need Fashion-MNIST will be skipped; the lines above say why"
+	$(BIN)/python -m pytest
+
+format: setup ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## compare with hand-written loops, on this machine
+	@$(MAKE) --no-print-directory data
+	$(BIN)/python -m benchmarks
+
+docs: setup ## write docs/reference/ and the pictures anew from the code
+	$(BIN)/python docs/generate.py
+
+# Debian and Ubuntu have the data set as a package; elsewhere data.py downloads it once. Needs a venv: make setup or demo.
+data: ## get Fashion-MNIST: the system's package if it can be installed, else a download
+	@if [ ! -e $(DATA_FOLDER)/t10k-images-idx3-ubyte.gz ]; then $(MAKE) --no-print-directory -s data-package; fi
+	@test -x $(BIN)/python || { echo "make: run 'make setup' first"; exit 1; }
+	@$(BIN)/python -c "import sys; sys.path.insert(0, 'examples/fashion'); import data; data.load('test')" 2>&1 | tail -n 12 \
+	  | { ! grep . ; }
+
+.PHONY: data-package
+data-package:
+	@if ! command -v apt-get > /dev/null; then echo "make: no apt-get here; Fashion-MNIST will be downloaded"; exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as=""; elif sudo -n true 2> /dev/null; then as="sudo -n"; \
+	else echo "make: not root; 'sudo apt-get install dataset-fashion-mnist' would save the download that follows"; exit 0; fi; \
+	echo "make: installing the package dataset-fashion-mnist"; \
+	install="$$as env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends dataset-fashion-mnist"; \
+	$$install > /dev/null 2>&1 < /dev/null || { $$as apt-get update -qq > /dev/null 2>&1 < /dev/null; $$install < /dev/null > /dev/null; } \
+	|| echo "make: the package could not be installed; Fashion-MNIST will be downloaded"
+
+$(VENV)/.made:
+	@command -v $(PYTHON) > /dev/null || { echo "make: no $(PYTHON); on Debian or Ubuntu: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: Motet needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V); name another: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null \
+	  || { echo "make: $(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "make: setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "make: installing Motet and what the demo needs"
+	@$(PIP_INSTALL) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "make: installing Motet and what developers need; this takes some minutes"
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $(VENV)/.demo $@
+
+pins: ## write constraints.txt anew with the newest versions
+	$(PYTHON) -m venv .venv-pins
+	.venv-pins/bin/python -m pip install --quiet -e '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; .venv-pins/bin/python -m pip freeze --exclude-editable \
+	  | sed -E 's/\+[a-z0-9.]+$$//'; } > constraints.new
+	mv constraints.new constraints.txt
+	rm -rf .venv-pins
+
+clean: ## remove what the commands above made
+	rm -rf $(VENV) .venv-pins demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
