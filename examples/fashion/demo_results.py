@@ -69,11 +69,17 @@ class Answers:
         """The rows for which the members named this many different classes."""
         return np.flatnonzero(self.num_opinions() == opinions)
 
-    def torn(self, count: int) -> Indices:
-        """The rows about which members were sure, and disagreed: the surest first, at most three of a class."""
+    def torn(self, count: int, *, right: bool) -> Indices:
+        """The rows about which members were sure, and disagreed: the surest first, at most three of a class.
+
+        Args:
+            count: how many.
+            right: whether the vote is right in them, or wrong.
+        """
         surest = np.min([opinion.score for opinion in self.members.values()], axis=0)
-        order = [row for row in np.argsort(-surest, kind="stable") if self.num_opinions()[row] > 1]
-        return self._spread(np.array(order, dtype=np.int64), count)
+        wanted = (self.num_opinions() > 1) & ((self.vote.label == self.truth) == right)
+        order = np.argsort(-surest, kind="stable")
+        return self._spread(order[wanted[order]], count)
 
     def _spread(self, order: Indices, count: int, most: int = 3) -> Indices:
         """The first rows of an order, no class more than `most` times."""

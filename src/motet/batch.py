@@ -279,7 +279,7 @@ def column_type(column: Column) -> ColumnType:
 
 def _dtype_name(array: Array) -> str:
     if array.dtype != object:
-        return str(array.dtype)
+        return array.dtype.name
     kinds = {type(value) for value in array.flat[:1000] if value is not None}
     if kinds and kinds <= {str, np.str_}:
         return "string"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
-from motet.errors import GraphError
+from motet.errors import InputError
 from motet.graph import graph as data
 from motet.graph.build import Handle, PendingMember, Ref, Uses
 from motet.graph.check import CheckedGraph, check
@@ -115,10 +115,10 @@ class Graph(data.Graph):
         batch, bad = bind_columns(columns, self.checked)
         for failure in bad:
             if failure.row == row:
-                raise GraphError(str(failure))
+                raise InputError(str(failure))
         places = [place for place, each in enumerate(batch.ids) if each == row]
         if not places:
-            raise GraphError(f"there is no row {row}; there are {len(batch)}")
+            raise InputError(f"there is no row {row}; there are {len(batch)}")
         return explain(self.executor, batch.take(places))
 
     def save(self, path: str | Path) -> None:

@@ -22,6 +22,7 @@ DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64", "string", "bytes", "any",
 )  # fmt: skip
+_NUMPY_DTYPES = {name: np.dtype(object if name in ("string", "bytes", "any") else name) for name in DTYPES}
 _TYPE = re.compile(r"\s*([a-z]+[0-9]*)\s*(?:\[([^\[\]]*)\])?\s*")
 
 
@@ -79,7 +80,7 @@ class ColumnType:
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The dtype that holds such a column; `object` for strings and bytes."""
-        return np.dtype(object) if self.is_object else np.dtype(self.dtype)
+        return _NUMPY_DTYPES[self.dtype]
 
     @property
     def row_bytes(self) -> int | None:

@@ -117,7 +117,10 @@ CASES = [
     (columns.pad, [sizes(np.uint8, 3)], {"to": [20, 20], "value": 1}),
     (columns.pad, [floats(3)], {"to": 5}),
 ]
-NAMES = [f"{place}-{function.__module__.rpartition('.')[2]}.{function.__name__}" for place, (function, _, _) in enumerate(CASES)]
+NAMES = [
+    f"{place}-{function.__module__.rpartition('.')[2]}.{function.__name__}"
+    for place, (function, _, _) in enumerate(CASES)
+]
 every_case = pytest.mark.parametrize(("function", "inputs", "keywords"), CASES, ids=NAMES)
 
 

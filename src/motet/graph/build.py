@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from motet.errors import GraphError
-from motet.graph.fields import show
+from motet.graph.fields import show, text_of
 from motet.graph.model import Model
-from motet.graph.node import Inputs, Member, Node
+from motet.graph.node import Inputs, Member, Node, check_members
 
 if TYPE_CHECKING:
     from motet.graph.graph import Graph, Input
@@ -105,7 +105,7 @@ class Names:
         if isinstance(value, Model):
             known: dict[str, Any] = self.models
             base = value.name or value.stem
-        elif hasattr(value, "nodes"):
+        elif _is_graph(value):
             known, base = self.graphs, value.name
         else:
             raise GraphError(
@@ -127,14 +127,23 @@ class Names:
         if isinstance(value, PendingMember):
             uses = self.uses(value.uses)
             inputs = None if value.inputs is None else self.inputs(value.inputs)
-            return Member(name or uses, uses, inputs, value.output)
+            return Member(uses if name is None else name, uses, inputs, value.output)
         uses = self.uses(value)
-        return Member(name or uses, uses)
+        return Member(uses if name is None else name, uses)
 
-    def members(self, members: Sequence[Any] | Mapping[str, Any]) -> tuple[Member, ...]:
-        """Members given as a list, or by name."""
+    def members(
+        self, members: Sequence[Any] | Mapping[Any, Any], where: str, *, plain: bool = True
+    ) -> tuple[Member, ...]:
+        """Members given as a list, or by name; a name that is a number, true or false is what a file would write."""
         pairs = members.items() if isinstance(members, Mapping) else ((None, each) for each in members)
-        return tuple(self.member(name, each) for name, each in pairs)
+        made = tuple(self.member(None if name is None else text_of(name), each) for name, each in pairs)
+        return check_members(made, where, plain=plain)
+
+
+def _is_graph(value: Any) -> bool:
+    from motet.graph.graph import Graph
+
+    return isinstance(value, Graph)
 
 
 @dataclass(frozen=True)

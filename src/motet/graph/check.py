@@ -81,10 +81,7 @@ class _Scope:
             inputs, types = self._before(model, inputs, types, where)
         if inputs is not None:
             self._bind(uses, signature.inputs, inputs, types, where)
-        outputs = chain_outputs(model.after, list(signature.outputs.values()), f"{where}: after of {uses!r}")
-        if outputs is None:
-            return signature.outputs
-        return {"output": outputs} if isinstance(outputs, ColumnType) else outputs
+        return outer_outputs(model, signature, f"{where}: after of {uses!r}")
 
     def _before(
         self, model: Model, inputs: Inputs, types: Mapping[str, ColumnType], where: str
@@ -281,6 +278,14 @@ def outer_inputs(model: Model, signature: Signature) -> Mapping[str, ColumnType]
     if not model.before:
         return signature.inputs
     return dict.fromkeys(model.before[0].parameters(), ANY)
+
+
+def outer_outputs(model: Model, signature: Signature, where: str = "") -> Mapping[str, ColumnType]:
+    """What a model gives to the outside: its own outputs, or those of the last function behind it."""
+    outputs = chain_outputs(model.after, list(signature.outputs.values()), where)
+    if outputs is None:
+        return signature.outputs
+    return {"output": outputs} if isinstance(outputs, ColumnType) else outputs
 
 
 def unused(checked: CheckedGraph) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 from motet.errors import GraphError, UnknownNameError
 from motet.types import ColumnType
 
-__all__ = ["NAME", "Fields", "check_name", "of_kind", "plain", "read_type", "show"]
+__all__ = ["NAME", "Fields", "check_name", "of_kind", "plain", "read_type", "show", "text_of"]
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -107,6 +107,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value
+
+
+def text_of(value: object) -> str:
+    """A key, a label or a name as a text: `true` for true, as files write it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def show(value: object) -> str:

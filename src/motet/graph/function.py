@@ -14,7 +14,7 @@ from motet.errors import GraphError, UnknownNameError, known_names
 from motet.graph.fields import Fields, plain, read_type, show
 from motet.types import ANY, ColumnType, Outputs, declared_outputs, fixed_outputs
 
-__all__ = ["Function", "as_functions", "chain_outputs", "read_functions", "write_functions"]
+__all__ = ["Function", "as_functions", "chain_each", "chain_outputs", "read_functions", "write_functions"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,13 +281,18 @@ def importable_path(function: Function, where: str) -> str:
 
 
 def chain_outputs(functions: Sequence[Function], inputs: Sequence[ColumnType] | None, where: str) -> Outputs | None:
-    """What functions in a row give: each takes what the one before it gave. None for no functions."""
-    outputs: Outputs | None = None
-    given: Sequence[ColumnType] | None = inputs
+    """What functions in a row give in the end. None for no functions."""
+    return next(reversed(chain_each(functions, inputs, where)), None)
+
+
+def chain_each(functions: Sequence[Function], inputs: Sequence[ColumnType] | None, where: str) -> list[Outputs]:
+    """What each of some functions in a row gives: it takes what the one before it gave."""
+    found: list[Outputs] = []
     for function in functions:
-        outputs = function.infer(given, where)
+        outputs = function.infer(inputs, where)
+        found.append(outputs)
         if isinstance(outputs, ColumnType):
-            given = None if outputs == ANY else (outputs,)
+            inputs = None if outputs == ANY else (outputs,)
         else:
-            given = tuple(outputs.values())
-    return outputs
+            inputs = tuple(outputs.values())
+    return found

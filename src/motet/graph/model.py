@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from motet.errors import GraphError
-from motet.graph.fields import NAME, Fields, plain, read_type
+from motet.graph.fields import NAME, Fields, plain, read_type, text_of
 from motet.graph.function import Function, as_functions, read_functions, write_functions
 from motet.types import ColumnType
 
@@ -134,7 +134,7 @@ class Model:
             raise GraphError(f"a model needs a URI; got {uri!r}", where=where)
         if not isinstance(replicas, int) or replicas < 1:
             raise GraphError(f"replicas must be a whole number of at least 1; got {replicas!r}", where=where)
-        labels = tuple(_label(label) for label in labels)
+        labels = tuple(text_of(label) for label in labels)
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise GraphError(f"the label {twice[0]!r} is there twice", where=where)
         if placement is not None and placement not in PLACEMENTS:
@@ -165,11 +165,6 @@ class Model:
     def named(self, name: str) -> Model:
         """The same model under this name."""
         return replace(self, name=name)
-
-
-def _label(label: object) -> str:
-    """A label as a text: `true` for true, as files write it."""
-    return str(label).lower() if isinstance(label, bool) else str(label)
 
 
 def _types(types: Mapping[str, str | ColumnType] | None, where: str) -> dict[str, ColumnType]:

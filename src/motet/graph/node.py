@@ -274,16 +274,22 @@ def read_members(value: object, where: str, *, names: bool = True) -> tuple[Memb
         raise GraphError(f"expected a list or a mapping of models and graphs; got {show(value)}", where=where)
     if not pairs:
         raise GraphError("there are no members", where=where, hint="name at least one model or graph")
-    members = tuple(_read_member(name, each, place) for name, each, place in pairs)
-    for position, member in enumerate(members):
-        if names:
+    return check_members(tuple(_read_member(name, each, place) for name, each, place in pairs), where, plain=names)
+
+
+def check_members(members: tuple[Member, ...], where: str, *, plain: bool = True) -> tuple[Member, ...]:
+    """Members, each of which must have a name of its own, which can be a part of a column's name where it must be plain."""
+    seen: set[str] = set()
+    for member in members:
+        if plain:
             check_name(member.name, "a member", where)
-        if member.name in [other.name for other in members[:position]]:
+        if member.name in seen:
             raise GraphError(
                 f"two members are named {member.name!r}",
                 where=where,
                 hint="write a mapping with a name for each: {a: NAME, b: NAME}",
             )
+        seen.add(member.name)
     return members
 
 

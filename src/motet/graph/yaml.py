@@ -5,8 +5,9 @@ A YAML file can name any importable function, so loading one is as trusting as r
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,58 +30,72 @@ _KEYS = ("motet", "name", "inputs", "models", "graphs", "nodes", "outputs")
 _BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_INT = re.compile(r"^[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+)$")
+_FLOAT = re.compile(
+    r"^[-+]?(?:(?:\.[0-9]+|(?:0|[1-9][0-9]*)\.[0-9]*)(?:[eE][-+]?[0-9]+)?|(?:0|[1-9][0-9]*)[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
+    r"|^\.(?:nan|NaN|NAN)$"
+)
+_BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_SCALARS = (("bool", _BOOL, "tTfF"), ("int", _INT, "-+0123456789"), ("float", _FLOAT, "-+0123456789."))
+
+
 class _Loader(_BASE):  # type: ignore[misc,valid-type]
-    """A safe loader that refuses a key that is there twice, and does not read on, off, yes and no as true and false."""
+    """A safe loader for YAML 1.2: on, off, yes, no, 007, 12:30 and dates are texts, 1e-3 is a number; keys are texts."""
 
 
-def _mapping(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-    seen: dict[Hashable, int] = {}
+def _mapping(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+    seen: dict[str, int] = {}
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, Hashable):
-            raise GraphError(f"{key!r} cannot be a key", where=f"line {key_node.start_mark.line + 1}")
-        if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
-            raise GraphError(
-                f"the key {key!r} is there twice", where=f"lines {seen[key]} and {key_node.start_mark.line + 1}"
-            )
-        seen[key] = key_node.start_mark.line + 1
+        if key_node.tag == _MERGE:
+            continue
+        key, line = _key(key_node), key_node.start_mark.line + 1
+        if key in seen:
+            where = f"line {line}" if line == seen[key] else f"lines {seen[key]} and {line}"
+            raise GraphError(f"the key {key!r} is there twice", where=where)
+        seen[key] = line
     loader.flatten_mapping(node)
-    found = {
-        loader.construct_object(key, deep=True): loader.construct_object(value, deep=True) for key, value in node.value
-    }
-    return {
-        str(key).lower() if isinstance(key, bool) else key if isinstance(key, str) else str(key): value
-        for key, value in found.items()
-    }
+    return {_key(key): loader.construct_object(value, deep=True) for key, value in node.value}
 
 
+def _key(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise GraphError("a key must be a text", where=f"line {node.start_mark.line + 1}")
+    return str(node.value).lower() if node.tag == "tag:yaml.org,2002:bool" else str(node.value)
+
+
+_MERGE = "tag:yaml.org,2002:merge"
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.yaml_implicit_resolvers = {
-    letter: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-    ]
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag in (_MERGE, "tag:yaml.org,2002:null")]
     for letter, resolvers in _BASE.yaml_implicit_resolvers.items()
 }
-for _letter in "tTfF":
-    _Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), [_letter]
-    )
+for _name, _pattern, _letters in _SCALARS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _pattern, list(_letters))
 
 
-def load_graph(path: str | Path, make: Callable[..., G], *, read_text: Callable[[str], str] | None = None) -> G:
+def load_graph(
+    path: str | Path,
+    make: Callable[..., G],
+    *,
+    read_text: Callable[[str], str] | None = None,
+    inside: tuple[str, ...] = (),
+) -> G:
     """Read a graph file.
 
     Args:
         path: the file.
         make: the class of graph to make.
         read_text: how to read it; None reads a local file.
+        inside: the files that it is named in, the outermost first.
 
     Raises:
         GraphError: for the first mistake in it; says where.
     """
     name = str(path)
+    files = (*inside, posixpath.normpath(name))
+    if files[-1] in inside:
+        loop = " -> ".join(files[inside.index(files[-1]) :])
+        raise GraphError(f"files contain each other in a cycle: {loop}", hint="a graph cannot contain itself")
     try:
         text = read_text(name) if read_text else Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -92,7 +107,7 @@ def load_graph(path: str | Path, make: Callable[..., G], *, read_text: Callable[
         raise GraphError(f"{name!r} cannot be read: {error}") from error
     folder = name.rpartition("/")[0]
     try:
-        return read_graph(parse(text), make, folder=folder, default_name=Path(name).stem, read_text=read_text)
+        return read_graph(parse(text), make, folder=folder, default_name=Path(name).stem, read_text=read_text, inside=files)
     except MotetError as error:
         raise error.located(name) from error.__cause__
 
@@ -106,6 +121,10 @@ def parse(text: str) -> Any:
         raise GraphError(
             f"not YAML: {error.problem}", where=f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, GraphError):
+            raise
+        raise GraphError(f"not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise GraphError("not YAML: nested too deep") from None
 
@@ -119,6 +138,7 @@ def read_graph(
     inner: str = "",
     shared: Mapping[str, Any] | None = None,
     read_text: Callable[[str], str] | None = None,
+    inside: tuple[str, ...] = (),
 ) -> G:
     """Make the graph that the values of a file describe.
 
@@ -130,9 +150,10 @@ def read_graph(
         inner: its place inside another graph, where it is in one.
         shared: the models of the graph around it, which it may use.
         read_text: how to read files it names.
+        inside: the files that it is in.
     """
     fields = Fields(value, inner or "the file", _KEYS)
-    if not inner and fields.raw("motet") != VERSION:
+    if not inner and (fields.raw("motet") != VERSION or type(fields.raw("motet")) is not int):
         raise GraphError(
             f"expected motet: {VERSION}, the version of the language; got {show(fields.raw('motet'))}",
             hint=f"begin the file with motet: {VERSION}",
@@ -145,7 +166,7 @@ def read_graph(
         name: _read_node(name, each, f"{prefix}nodes.{name}") for name, each in fields.take("nodes", dict, {}).items()
     }
     graphs = {
-        name: _read_inner(name, each, f"{prefix}graphs.{name}", make, folder, {**(shared or {}), **own}, read_text)
+        name: _read_inner(name, each, f"{prefix}graphs.{name}", make, folder, {**(shared or {}), **own}, read_text, inside)
         for name, each in fields.take("graphs", dict, {}).items()
     }
     used = {member.uses for node in nodes.values() for member in node.members}
@@ -174,12 +195,15 @@ def _read_inner(
     folder: str,
     shared: Mapping[str, Any],
     read_text: Callable[[str], str] | None,
+    inside: tuple[str, ...],
 ) -> G:
     if isinstance(value, Mapping) and "file" in value:
         file = Fields(value, where, ("file",)).take("file", str)
         path = file if "://" in file or file.startswith("/") or not folder else f"{folder}/{file}"
-        return load_graph(path, make, read_text=read_text)
-    return read_graph(value, make, folder=folder, default_name=name, inner=where, shared=shared, read_text=read_text)
+        return load_graph(path, make, read_text=read_text, inside=inside)
+    return read_graph(
+        value, make, folder=folder, default_name=name, inner=where, shared=shared, read_text=read_text, inside=inside
+    )
 
 
 def _read_input(value: object, where: str) -> Input:
@@ -243,6 +267,15 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
+    """Texts stay on one line: those with line breaks are written with escapes."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style='"' if len(data.splitlines()) > 1 or "\n" in data else None)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
 def dump_graph(graph: Graph) -> str:
     """The text of the file that describes a graph."""
     return dump(graph_mapping(graph))
@@ -258,10 +291,32 @@ def dump(written: Mapping[str, Any], indent: int = 0) -> str:
                 if key == "graphs":
                     lines += [f"  {_flow(name)}:", *(f"    {line}" for line in dump(each).splitlines())]
                 else:
-                    lines.append(f"  {_flow(name)}: {_flow(each)}")
+                    lines.append(f"  {_flow(name)}: {_flow(_writable(each, f'{key}.{name}'))}")
         else:
-            lines.append(f"{_flow(key)}: {_flow(value)}")
+            lines.append(f"{_flow(key)}: {_flow(_writable(value, key))}")
     return "\n".join(" " * indent + line for line in lines) + "\n"
+
+
+def _writable(value: Any, where: str) -> Any:
+    """A value that a file gives back as it was.
+
+    Raises:
+        GraphError: when there is something in it that YAML does not hold.
+    """
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise GraphError(f"a key of a file is a text; got {key!r}", where=where, hint="use texts as keys")
+        return {key: _writable(each, f"{where}.{key}") for key, each in value.items()}
+    if isinstance(value, list):
+        return [_writable(each, f"{where}[{place}]") for place, each in enumerate(value)]
+    if value is None or type(value) in (str, bytes, bool, int, float):
+        return value
+    raise GraphError(
+        f"a file cannot hold {show(value)} ({type(value).__name__})",
+        where=where,
+        hint="use texts, numbers, true, false, null, lists and mappings; load larger things inside the function",
+    )
 
 
 def _flow(value: Any) -> str:

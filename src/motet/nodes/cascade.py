@@ -152,8 +152,10 @@ def _take(
 
 def _confidence(column: Column, rows: int) -> Array:
     """The largest value of each row; a row without values, or with NaN, is not confident at all."""
+    if not rows:
+        return np.zeros(0)
     if not isinstance(column, np.ndarray):
-        return np.array([row.max() if row.size else 0.0 for row in column], dtype=np.float64)
+        return np.nan_to_num(np.array([row.max() if row.size else 0.0 for row in column], dtype=np.float64))
     if column.ndim == 1:
         return np.nan_to_num(column.astype(np.float64))
     flat = column.reshape(rows, -1)
@@ -210,7 +212,7 @@ def cascade(
     chosen, needs = as_members(members, "cascade()")
 
     def make(name: str, names: Names) -> Cascade:
-        steps = names.members(chosen)
+        steps = names.members(chosen, f"node {name!r}")
         where = f"node {name!r}: confidence"
         return Cascade(
             name, names.inputs(inputs), steps, _thresholds(confidence, [m.name for m in steps], where), of, output

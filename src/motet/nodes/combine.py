@@ -6,15 +6,16 @@ each row alone, and adds in the order of the members, so that a row's answer doe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from motet.batch import Array, as_column, objects
+from motet.batch import Array, objects
 from motet.errors import GraphError, TypeMismatchError
 from motet.graph.function import Function
+from motet.nodes.contract import as_given, conform
 from motet.types import ANY, ColumnType
 
 __all__ = ["COMBINERS", "Combiner", "Custom", "Part"]
@@ -219,11 +220,11 @@ class Custom:
 
     def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
         """What the function returns."""
-        columns = [part.column for part in parts]
-        combined = as_column(self.function.resolve()(*columns, **self.function.keywords))
-        if len(combined) != len(columns[0]):
-            raise ValueError(f"combiner {self.function} returned {len(combined)} rows for {len(columns[0])}")
-        return combined
+        columns = [as_given(part.column) for part in parts]
+        combined = self.function.resolve()(*columns, **self.function.keywords)
+        if isinstance(combined, Mapping) or hasattr(combined, "_asdict"):
+            raise GraphError(f"a combiner returns one array; {self.function} returned columns by name")
+        return conform(combined, len(columns[0]), self.function.declared, str(self.function))[""]
 
 
 def missing(kind: Array, rows: int) -> Array:

@@ -11,7 +11,7 @@ from motet.batch import Column, Ragged, as_column, column_type, hold_as, literal
 from motet.errors import GraphError
 from motet.types import ColumnType, Outputs
 
-__all__ = ["as_given", "conform"]
+__all__ = ["as_given", "conform", "typed"]
 
 
 def as_given(column: Column) -> Any:
@@ -50,8 +50,11 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> dict[
                 hint="return one value for each row, in order",
             )
         if declared is not None:
-            literal = isinstance(values[key], (list, tuple))
-            columns[key] = _typed(column, declared[key], key, name, literal=literal)
+            held = typed(values[key], declared[key])
+            if held is None:
+                what = f"{declared[key]}{f' for {key!r}' if key else ''}"
+                raise GraphError(f"{name} declares {what} and returned {column_type(column)}")
+            columns[key] = held
     return columns if declared is None else {key: columns[key] for key in declared}
 
 
@@ -61,14 +64,16 @@ def _declared(outputs: Outputs | None) -> dict[str, ColumnType] | None:
     return {"": outputs} if isinstance(outputs, ColumnType) else dict(outputs)
 
 
-def _typed(column: Column, kind: ColumnType, key: str, name: str, *, literal: bool) -> Column:
-    """A column of the declared type; Python numbers, which have no width of their own, take the declared one."""
-    if literal and isinstance(column, np.ndarray) and literal_fits(column, kind.numpy_dtype):
-        column = column.astype(kind.numpy_dtype)
-    held = hold_as(column, kind)
-    if held is None:
-        raise GraphError(f"{name} declares {kind}{f' for {key!r}' if key else ''} and returned {column_type(column)}")
-    return held
+def typed(value: Any, kind: ColumnType) -> Column | None:
+    """What a function or model returned, held as its type wants it; None where it is of another type.
+
+    Python numbers, which have no width of their own, take the declared one.
+    """
+    column = as_column(value)
+    literal = isinstance(value, (list, tuple)) and isinstance(column, np.ndarray)
+    if literal and not kind.is_object and literal_fits(column, kind.numpy_dtype):  # type: ignore[arg-type]
+        column = column.astype(kind.numpy_dtype)  # type: ignore[union-attr]
+    return hold_as(column, kind)
 
 
 def _listed(names: Mapping[str, Any]) -> str:

@@ -300,7 +300,7 @@ def ensemble(
 
     def make(name: str, names: Names) -> Ensemble:
         where = f"node {name!r}"
-        players = names.members(chosen)
+        players = names.members(chosen, where)
         how: str | Function = (
             _combiner_named(combine, f"{where}: combine")
             if isinstance(combine, str) and "." not in combine

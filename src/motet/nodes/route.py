@@ -89,7 +89,7 @@ class Route(Node):
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call each arm on its own rows."""
-        chosen, faults = self._choose(columns, rows)
+        chosen, faults = self._choose(columns, rows, player)
         places = [place for place in range(len(self.arms)) if (chosen == place).any()] or ([0] if not rows else [])
         shares = [np.flatnonzero(chosen == place) for place in places]
         calls = [
@@ -118,10 +118,10 @@ class Route(Node):
         columns[f"{self.name}.member"] = objects([arm.name] * rows)
         return Answer(columns, answer.faults, answer.kept)
 
-    def _choose(self, columns: Mapping[str, Column], rows: int) -> tuple[Indices, list[Fault]]:
+    def _choose(self, columns: Mapping[str, Column], rows: int, player: Player) -> tuple[Indices, list[Fault]]:
         """The place of each row's arm, -1 where it has none, and why."""
         if self.when:
-            return self._by_condition(columns, rows), []
+            return self._by_condition(columns, rows, player)
         keys = columns[self.key or self.by or ""]
         assert isinstance(keys, np.ndarray)
         names = [arm.name for arm in self.arms]
@@ -153,20 +153,36 @@ class Route(Node):
         for place, arm in enumerate(self.arms):
             table |= dict.fromkeys(_patterns(arm.name), place)
         other = table.pop("*", -2)
-        known: dict[Any, int] = {}
-        for key in set(keys.tolist()):
-            known[key] = -1 if is_missing(key) else table.get(_key_text(key), other)
-        return np.array([known[key] if key == key else -1 for key in keys.tolist()], dtype=np.int64)
-
-    def _by_condition(self, columns: Mapping[str, Column], rows: int) -> Indices:
-        names = [arm.name for arm in self.arms]
-        chosen = np.full(rows, names.index(self.otherwise or names[-1]), dtype=np.int64)
-        open_ = np.ones(rows, dtype=bool)
-        for arm, condition in self.when.items():
-            holds = condition.evaluate(columns, rows) & open_
-            chosen[holds] = names.index(arm)
-            open_ &= ~holds
+        known: dict[str, int] = {}
+        chosen = np.empty(len(keys), dtype=np.int64)
+        for row, key in enumerate(keys.tolist()):
+            text = "" if is_missing(key) else _key_text(key)
+            if text not in known:
+                known[text] = table.get(text, other) if text else -1
+            chosen[row] = known[text]
         return chosen
+
+    def _by_condition(
+        self, columns: Mapping[str, Column], rows: int, player: Player
+    ) -> tuple[Indices, list[Fault]]:
+        names = [arm.name for arm in self.arms]
+
+        def choose(first: int, end: int) -> Indices:
+            part = {name: take_rows(columns[name], slice(first, end)) for name in needed}
+            chosen = np.full(end - first, names.index(self.otherwise or names[-1]), dtype=np.int64)
+            left = np.ones(end - first, dtype=bool)
+            for arm, condition in self.when.items():
+                holds = condition.evaluate(part, end - first) & left
+                chosen[holds] = names.index(arm)
+                left &= ~holds
+            return chosen
+
+        needed = list(dict.fromkeys(name for condition in self.when.values() for name in condition.columns))
+        segments, faults = player.isolate(choose, rows, "when")
+        chosen = np.full(rows, -1, dtype=np.int64)
+        for first, end, found in segments:
+            chosen[first:end] = found
+        return chosen, faults
 
     @classmethod
     def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Route:
@@ -354,7 +370,7 @@ def route(
 
     def make(name: str, names: Names) -> Route:
         return _checked(
-            Route, name, names.inputs(inputs), names.members(chosen), key=None if key is None else names.ref(key), split=split or {},
+            Route, name, names.inputs(inputs), names.members(chosen, f"node {name!r}", plain=key is None), key=None if key is None else names.ref(key), split=split or {},
             by=None if by is None else names.ref(by), salt=salt, when=when or {}, otherwise=otherwise, missing=missing, output=output,
             where=f"node {name!r}",
         )  # fmt: skip

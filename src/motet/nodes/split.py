@@ -34,7 +34,7 @@ def canonical_bytes(key: Any) -> bytes:
     big-endian, and a float that is whole counts as the whole number, so that 7, 7.0 and `int8(7)` are one key.
     """
     if isinstance(key, str):
-        return b"s" + key.encode()
+        return b"s" + key.encode(errors="surrogatepass")
     if isinstance(key, (bytes, bytearray, memoryview)):
         return b"b" + bytes(key)
     if isinstance(key, (bool, int, np.integer, np.bool_)):

@@ -325,9 +325,7 @@ def reshape(column: Rows, *, shape: Sequence[int]) -> Array:
     return dense([shaped(row[None])[0] for row in column], "motet.ops.columns.reshape")
 
 
-def _pad_type(
-    column: ColumnType, to: int | Sequence[int] = (), value: float = 0, truncate: bool = False
-) -> ColumnType:
+def _pad_type(column: ColumnType, to: int | Sequence[int] = (), value: float = 0, truncate: bool = False) -> ColumnType:
     lengths = _lengths(to)
     if column.dtype not in _PLAIN | {"any"}:
         refuse("pad", "numbers", column)
@@ -369,7 +367,9 @@ def pad(column: Rows, *, to: int | Sequence[int], value: float = 0, truncate: bo
     """
     lengths = _lengths(to)
     rest = column.shape[1 + len(lengths) :] if isinstance(column, np.ndarray) else _rest(column, len(lengths))
-    dtype = column.dtype if isinstance(column, (np.ndarray, Ragged)) else np.result_type(*column) if column else np.float32
+    dtype = (
+        column.dtype if isinstance(column, (np.ndarray, Ragged)) else np.result_type(*column) if column else np.float32
+    )
     result = np.full((len(column), *lengths, *rest), value, dtype=dtype)
     for target, row in zip(result, column, strict=True):
         if not truncate and any(have > want for have, want in zip(row.shape, lengths, strict=False)):

@@ -55,7 +55,7 @@ def call(executor: Executor, columns: Columns, failures: str = "raise") -> Any:
 def _play(executor: Executor, batch: Batch) -> Played:
     """Batches of a bounded number of rows, on all cores where there are several."""
     if len(batch) <= BATCH_ROWS:
-        return drive(executor.play(batch)) if len(batch) else executor._nothing([])
+        return drive(executor.play(batch)) if len(batch) else executor.nothing([])
     starts = range(0, len(batch), BATCH_ROWS)
     parts = (
         Batch(

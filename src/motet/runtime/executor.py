@@ -197,7 +197,7 @@ class Executor:
                 columns = {name: take_rows(column, answer.kept) for name, column in columns.items()}
                 ids = ids[answer.kept]
             if not len(ids):
-                return self._nothing(failures)
+                return self.nothing(failures)
             wanted = (
                 answer.columns if self._keep_all else {n: c for n, c in answer.columns.items() if n in self._wanted}
             )
@@ -208,7 +208,8 @@ class Executor:
         failures.sort(key=lambda failure: failure.row)
         return Played(Batch(outputs, ids), failures)
 
-    def _nothing(self, failures: list[Failure]) -> Played:
+    def nothing(self, failures: list[Failure]) -> Played:
+        """What it gives when no row is left."""
         outputs = {name: empty_column(kind) for name, kind in self.checked.signature.outputs.items()}
         failures.sort(key=lambda failure: failure.row)
         return Played(Batch(outputs, np.empty(0, dtype=np.int64)), failures)
@@ -246,10 +247,14 @@ class _Player:
         return answer
 
     async def _graph(self, inner: Executor, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
-        if not isinstance(columns, Mapping):
-            columns = dict(zip(inner.checked.graph.inputs, columns, strict=True))
+        wanted = list(inner.checked.graph.inputs)
         if not rows:
-            return Answer(inner._nothing([]).outputs.columns)
+            return Answer(inner.nothing([]).outputs.columns)
+        if not isinstance(columns, Mapping) and len(columns) == len(wanted):
+            columns = dict(zip(wanted, columns, strict=True))
+        if not isinstance(columns, Mapping) or set(columns) != set(wanted):
+            given = ", ".join(columns) if isinstance(columns, Mapping) else f"{len(columns)} columns"
+            raise GraphError(f"graph {inner.checked.graph.name!r} takes {', '.join(wanted)}; it was given {given}")
         played = await inner.play(Batch(columns, np.arange(rows)), self._trace)
         faults = tuple(Fault(f.row, f.error, f.message, f.model, f.version, f.node) for f in played.failures)
         return Answer(played.outputs.columns, faults, played.outputs.ids if faults else None)

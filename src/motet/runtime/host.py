@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Array, Column, Indices, Ragged, as_column, column_type, concat_columns, empty_column, take_rows
-from motet.errors import GraphError, ModelLoadError, MotetError
+from motet.errors import GraphError, ModelFailedError, MotetError
+from motet.graph.check import outer_outputs
+from motet.graph.function import chain_each
 from motet.graph.model import Model
 from motet.graph.node import Answer, Fault
 from motet.models.handler import LoadedModel
+from motet.nodes.contract import typed
 from motet.nodes.merge import faults_at, kept_rows, merge
 from motet.runtime.functions import FunctionRunner, chain
 from motet.runtime.isolate import Health, isolate
@@ -60,8 +63,10 @@ class HostedModel:
         limit = signature.fixed_rows or model.batch.max_rows
         self.size = BatchSize(signature.fixed_rows or size, limit)
         self._health = Health(f"model {model.name!r}")
-        self._before = [FunctionRunner(function, function.outputs) for function in model.before]
-        self._after = [FunctionRunner(function, function.outputs) for function in model.after]
+        self.outputs = outer_outputs(model, signature)
+        self._before = [FunctionRunner(function, function.declared) for function in model.before]
+        after = chain_each(model.after, list(signature.outputs.values()), f"after of {model.name!r}")
+        self._after = [FunctionRunner(function, kinds) for function, kinds in zip(model.after, after, strict=True)]
         self._copies = [self._load() for _ in range(model.replicas)]
         self._busy = [0] * model.replicas
         self._lock = threading.Lock()
@@ -91,33 +96,55 @@ class HostedModel:
 
     def play(self, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
         """Answer rows: functions before, the model, functions after."""
+        if not rows:
+            return Answer(self._nothing())
         if not (self._before or self._after):
             return self._model(self._named(columns), rows)
-        values = list(columns.values()) if isinstance(columns, Mapping) else list(columns)
-        answer = chain(self._before, values, rows) if self._before else Answer({})
-        inner = self._behind(answer.columns) if self._before else self._named(columns)
-        return self._then(answer, inner, rows)
+        if not self._before:
+            return self._then(Answer(self._named(columns)), rows)
+        return self._then(chain(self._before, self._first(columns), rows), rows)
 
-    def _then(self, before: Answer, inner: dict[str, Column], rows: int) -> Answer:
+    def _then(self, before: Answer, rows: int) -> Answer:
+        """The model, and the functions after it, on the rows that the functions before left."""
         kept = np.arange(rows) if before.kept is None else before.kept
         faults = list(before.faults)
-        if not len(kept):
-            return Answer(self._no_rows(), tuple(faults), kept)
-        answer = self._model(inner, len(kept))
-        faults += faults_at(answer, kept)
-        kept = kept if answer.kept is None else kept[answer.kept]
+        answer = before
+        if len(kept):
+            answer = self._model(self._behind(before.columns) if self._before else before.columns, len(kept))
+            faults += faults_at(answer, kept)
+            kept = kept if answer.kept is None else kept[answer.kept]
         if self._after and len(kept):
             answer = chain(self._after, list(answer.columns.values()), len(kept))
             answer.columns = {name or "output": column for name, column in answer.columns.items()}
             faults += faults_at(answer, kept)
             kept = kept if answer.kept is None else kept[answer.kept]
         faults.sort(key=lambda fault: fault.position)
-        return Answer(answer.columns, tuple(faults), kept if faults else None)
+        columns = answer.columns if len(kept) else self._nothing()
+        return Answer(columns, tuple(faults), kept if faults else None)
+
+    def _first(self, columns: Sequence[Column] | Mapping[str, Column]) -> list[Column]:
+        """What the first function before the model is given."""
+        if isinstance(columns, Mapping):
+            self._check_names(columns, self.model.before[0].parameters())
+        return self.model.before_values(columns)
 
     def _named(self, columns: Sequence[Column] | Mapping[str, Column]) -> dict[str, Column]:
+        """Columns by the names of the model's inputs."""
+        wanted = list(self.signature.inputs)
         if isinstance(columns, Mapping):
+            self._check_names(columns, wanted)
             return dict(columns)
-        return dict(zip(self.signature.inputs, columns, strict=True))
+        if len(columns) != len(wanted):
+            raise GraphError(
+                f"model {self.model.name!r} takes {len(wanted)} columns ({', '.join(wanted)}); it was given {len(columns)}"
+            )
+        return dict(zip(wanted, columns, strict=True))
+
+    def _check_names(self, columns: Mapping[str, Column], wanted: Sequence[str]) -> None:
+        if set(columns) != set(wanted):
+            raise GraphError(
+                f"model {self.model.name!r} takes {', '.join(wanted)}; it was given {', '.join(columns) or 'nothing'}"
+            )
 
     def _behind(self, columns: dict[str, Column]) -> dict[str, Column]:
         """What the functions before gave, under the names of the model's inputs."""
@@ -129,25 +156,21 @@ class HostedModel:
             )
         return dict(zip(self.signature.inputs, columns.values(), strict=True))
 
-    def _no_rows(self) -> dict[str, Column]:
-        if self._after:
-            return {}
-        return {name: empty_column(kind) for name, kind in self.signature.outputs.items()}
+    def _nothing(self) -> dict[str, Column]:
+        """What it gives for no rows."""
+        return {name: empty_column(kind) for name, kind in self.outputs.items()}
 
     def _model(self, columns: dict[str, Column], rows: int) -> Answer:
         """The model itself: rows of equal shape together."""
-        if not rows:
-            return Answer(self._no_rows())
         for name, column in columns.items():
             self._check(name, column)
         ragged = [name for name, column in columns.items() if isinstance(column, Ragged)]
         if not ragged:
             return self._dense(columns, rows)  # type: ignore[arg-type]
         if self.model.batch.pad is not None:
-            return self._dense(
-                {n: _padded(c, self.model.batch.pad) if isinstance(c, Ragged) else c for n, c in columns.items()}, rows
-            )
-        return merge([(chosen, self._dense(group, len(chosen))) for chosen, group in _groups(columns, ragged)], rows)
+            pad = self.model.batch.pad
+            return self._fitting({n: _padded(c, pad) if isinstance(c, Ragged) else c for n, c in columns.items()}, rows)
+        return merge([(chosen, self._fitting(group, len(chosen))) for chosen, group in _groups(columns, ragged)], rows)
 
     def _check(self, name: str, column: Column) -> None:
         wanted = self.signature.inputs[name]
@@ -157,48 +180,74 @@ class HostedModel:
         elif wanted.is_object:
             fits = wanted.dtype == "any" or column.dtype == object
         else:
-            fits = wanted.accepts(got)
+            fits = wanted.accepts(got) and (got.dtype != "any" or wanted.dtype == "any")
         if not fits:
             raise GraphError(
                 f"model {self.model.name!r} takes {name}: {wanted}; it was given {got}",
                 hint="cast or reshape the column in a map node",
             )
 
+    def _fitting(self, columns: dict[str, Array], rows: int) -> Answer:
+        """Rows of one shape, which fail where the model does not take it."""
+        for name, column in columns.items():
+            wanted, got = self.signature.inputs[name], column_type(column)
+            if not wanted.accepts(got):
+                message = f"the model takes {name}: {wanted}; the row is {got}"
+                place = (self.model.name, self.located.version)
+                faults = tuple(Fault(row, "TypeMismatchError", message, *place) for row in range(rows))
+                return Answer(self._nothing(), faults, np.arange(0))
+        return self._dense(columns, rows)
+
     def _dense(self, columns: dict[str, Array], rows: int) -> Answer:
         """Calls of the best number of rows."""
-        started, calls = time.perf_counter(), 0
+        started, calls, first = time.perf_counter(), 0, 0
         found: list[dict[str, Column]] = []
         faults: list[Fault] = []
-        first = 0
         while first < rows:
-            end = min(rows, first + self.size.rows)
+            end = min(rows, first + self.size.rows_of(rows - first))
             part = columns if end - first == rows else {name: column[first:end] for name, column in columns.items()}
-            first_of_part, size, begun = first, end - first, CallTime()
             try:
-                found.append(self._call(part, size))
-                self.size.took(size, begun.seconds())
-                self._health.succeeded = True
-            except Exception:  # noqa: BLE001 (isolate calls again, and sorts the errors)
-                segments, bad = self._isolate(part, size)
+                found.append(self._timed_call(part, end - first))
+                calls += 1
+            except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
+                segments, bad, made = self._isolate(part, end - first, error)
                 found += [result for _, _, result in segments]
-                faults += [fault.at(first_of_part + fault.position) for fault in bad]
-            calls += 1
+                faults += [fault.at(first + fault.position) for fault in bad]
+                calls += made
             first = end
         self.stats.add(rows, calls, time.perf_counter() - started, len(faults))
-        merged = (
-            {name: concat_columns([part[name] for part in found]) for name in found[0]} if found else self._no_rows()
-        )
+        if not found:
+            return Answer(self._none_of_its_own(), tuple(faults), kept_rows(faults, rows))
+        merged = {name: concat_columns([part[name] for part in found]) for name in found[0]}
         return Answer(merged, tuple(faults), kept_rows(faults, rows) if faults else None)
 
-    def _isolate(
-        self, columns: dict[str, Array], rows: int
-    ) -> tuple[list[tuple[int, int, dict[str, Column]]], list[Fault]]:
-        def run(first: int, end: int) -> dict[str, Column]:
-            return self._call({name: column[first:end] for name, column in columns.items()}, end - first)
+    def _none_of_its_own(self) -> dict[str, Column]:
+        return {name: empty_column(kind) for name, kind in self.signature.outputs.items()}
 
-        return isolate(
-            run, rows, self._health, model=self.model.name, version=self.located.version, too_big=self.size.too_big
-        )
+    def _isolate(
+        self, columns: dict[str, Array], rows: int, known: Exception
+    ) -> tuple[list[tuple[int, int, dict[str, Column]]], list[Fault], int]:
+        """The calls that find the rows at fault, once all together have raised; the last number is how many in all."""
+        calls = 1
+
+        def run(first: int, end: int) -> dict[str, Column]:
+            nonlocal calls
+            calls += 1
+            return self._timed_call({name: column[first:end] for name, column in columns.items()}, end - first)
+
+        place = {"model": self.model.name, "version": self.located.version}
+        return *isolate(run, rows, self._health, **place, too_big=self.size.too_big, known=known), calls
+
+    def _timed_call(self, columns: dict[str, Array], rows: int) -> dict[str, Column]:
+        """One call, from which the number of rows of the next ones is learned."""
+        if self.size.settled:
+            answer = self._call(columns, rows)
+        else:
+            begun = CallTime()
+            answer = self._call(columns, rows)
+            self.size.took(rows, begun.seconds())
+        self._health.succeeded = True
+        return answer
 
     def _call(self, columns: dict[str, Array], rows: int) -> dict[str, Column]:
         """One call of the copy with the least to do."""
@@ -212,45 +261,57 @@ class HostedModel:
         try:
             answer = self._copies[place](columns)
         finally:
-            self._busy[place] -= 1
+            self._give_back(place)
         result = self._answer(answer, fixed or rows)
         return {name: column[:rows] for name, column in result.items()} if fixed and rows < fixed else result
 
     def _take(self) -> int:
         if len(self._busy) == 1:
-            self._busy[0] += 1
             return 0
         with self._lock:
             place = self._busy.index(min(self._busy))
             self._busy[place] += 1
         return place
 
+    def _give_back(self, place: int) -> None:
+        if len(self._busy) > 1:
+            with self._lock:
+                self._busy[place] -= 1
+
     def _answer(self, answer: Mapping[str, Any], rows: int) -> dict[str, Column]:
         """What the model gave, checked against its signature."""
         found: dict[str, Column] = {}
         for name, kind in self.signature.outputs.items():
+            given = answer.get(name)
+            if isinstance(given, np.ndarray) and _is_exactly(given, kind, rows):
+                found[name] = given
+                continue
             if name not in answer:
-                raise ModelLoadError(
+                raise ModelFailedError(
                     f"model {self.model.name!r} gave {', '.join(answer)}; its signature promises {name!r}"
                 )
             column = as_column(answer[name])
-            if len(column) != rows:
-                raise ModelLoadError(f"model {self.model.name!r} gave {len(column)} rows of {name!r} for {rows} rows")
-            found[name] = _as_declared(column, kind, f"model {self.model.name!r}: output {name!r}")
+            if getattr(column, "ndim", 1) == 0 or len(column) != rows:
+                got = "a single value" if getattr(column, "ndim", 1) == 0 else f"{len(column)} rows"
+                raise ModelFailedError(f"model {self.model.name!r} gave {got} of {name!r} for {rows} rows")
+            value = answer[name] if isinstance(answer[name], (list, tuple)) else column
+            found[name] = _as_declared(value, column, kind, f"model {self.model.name!r}: output {name!r}")
         return found
 
 
-def _as_declared(column: Column, kind: ColumnType, where: str) -> Column:
-    if isinstance(column, np.ndarray) and not kind.varies:
-        if kind.is_object or (column.dtype == kind.numpy_dtype and column.shape[1:] == kind.shape):
-            return column
-        if column.shape == (len(column), 1) and kind.shape == ():
-            return _as_declared(column.reshape(-1), kind, where)
-    if kind.varies and isinstance(column, np.ndarray) and column.dtype != object:
-        column = Ragged.from_dense(column)
-    if not kind.accepts(column_type(column)):
-        raise ModelLoadError(f"the signature promises {kind}; the model gave {column_type(column)}", where=where)
-    return column
+def _is_exactly(array: Array, kind: ColumnType, rows: int) -> bool:
+    """Whether an array is what was promised as it is; most are, and need no closer look."""
+    dtype = kind.numpy_dtype
+    return array.dtype == dtype and array.shape == (rows, *kind.shape) and dtype != object
+
+
+def _as_declared(value: Any, column: Column, kind: ColumnType, where: str) -> Column:
+    if isinstance(column, np.ndarray) and kind.shape == () and column.shape == (len(column), 1):
+        column = value = column.reshape(-1)
+    held = typed(value, kind)
+    if held is None:
+        raise ModelFailedError(f"the signature promises {kind}; the model gave {column_type(column)}", where=where)
+    return held
 
 
 def _groups(columns: Mapping[str, Column], ragged: Sequence[str]) -> Iterable[tuple[Indices, dict[str, Array]]]:
@@ -284,7 +345,7 @@ class Host:
         self.resolver = resolver or ModelResolver()
         self._sizes = dict(sizes or {})
         self._lock = threading.Lock()
-        self._models: dict[tuple[str, str], HostedModel] = {}
+        self._models: dict[tuple[str, str], list[HostedModel]] = {}
 
     def model(self, model: Model, folder: str) -> HostedModel:
         """A loaded model.
@@ -293,28 +354,26 @@ class Host:
             ModelLoadError: when it cannot be loaded.
         """
         key = (model.name, folder)
-        found = self._models.get(key)
-        if found is not None and found.model == model:
-            return found
         with self._lock:
-            found = self._models.get(key)
-            if found is None or found.model != model:
-                located = self.resolver.locate(model, folder)
-                signature = self.resolver.signature(model, folder)
-                found = HostedModel(model, located, signature, None)
-                if found.key in self._sizes and not signature.fixed_rows:
-                    found.size = BatchSize(self._sizes[found.key], found.size.limit)
-                self._models[key] = found
+            for found in self._models.get(key, []):
+                if found.model == model:
+                    return found
+            located = self.resolver.locate(model, folder)
+            signature = self.resolver.signature(model, folder)
+            found = HostedModel(model, located, signature, None)
+            if found.key in self._sizes and not signature.fixed_rows:
+                found.size = BatchSize(self._sizes[found.key], found.size.limit)
+            self._models.setdefault(key, []).append(found)
             return found
 
     @property
     def models(self) -> list[HostedModel]:
         """The models that are loaded."""
-        return list(self._models.values())
+        return [model for models in list(self._models.values()) for model in models]
 
     def close(self) -> None:
         """Give all models' memory back; the host may be used again, and loads them again."""
         with self._lock:
-            models, self._models = self._models, {}
-        for model in models.values():
+            models, self._models = self.models, {}
+        for model in models:
             model.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sysconfig
 import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
@@ -21,7 +23,8 @@ T = TypeVar("T")
 ALONE = 16
 """How many rows must have failed alone, and none succeeded, before a model is said to fail on everything."""
 MESSAGE_LENGTH = 1000
-_OWN = re.compile(r"[/\\]motet[/\\](runtime|nodes|graph|engines)[/\\]")
+_OWN = str(Path(__file__).parent.parent) + os.sep
+_INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _ENDING = (GraphError, ModelLoadError, ModelFailedError, MissingExtraError)
 
 
@@ -59,6 +62,7 @@ def isolate(
     model: str = "",
     version: str = "",
     too_big: Callable[[int], None] | None = None,
+    known: Exception | None = None,
 ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
     """Run a function of the rows `first` to `end`; where it raises, halve them.
 
@@ -68,7 +72,8 @@ def isolate(
         health: of what is run; ends a hopeless one.
         model: named in faults; the health's name when empty.
         version: named in faults.
-        too_big: told how many rows did not fit into memory.
+        known: what all rows together have raised already, so that they need not be tried again.
+        too_big: told how many rows did not fit into memory that did when they were halved.
 
     Returns:
         (first, end, result) for each stretch that was answered, in order, and a fault for each row that was not.
@@ -80,23 +85,35 @@ def isolate(
     segments: list[tuple[int, int, T]] = []
     faults: list[Fault] = []
     stack = [(0, rows)] if rows else []
+    too_many: list[tuple[int, int]] = []
     while stack:
         first, end = stack.pop()
         try:
+            if known is not None:
+                raised, known = known, None
+                raise raised
             segments.append((first, end, run(first, end)))
             health.succeeded = True
         except _ENDING:
             raise
         except Exception as error:  # noqa: BLE001 (models and users' functions may raise anything)
-            if out_of_memory(error) and too_big is not None:
-                too_big(end - first)
+            if out_of_memory(error):
+                too_many.append((first, end))
             if end - first == 1:
                 health.failed(error)
                 faults.append(Fault(first, type(error).__name__, describe(error), model or health.name, version))
             else:
                 middle = (first + end) // 2
                 stack += [(middle, end), (first, middle)]
+    if too_big is not None and (halved := _without_faults(too_many, faults)):
+        too_big(min(end - first for first, end in halved))
     return segments, faults
+
+
+def _without_faults(stretches: list[tuple[int, int]], faults: list[Fault]) -> list[tuple[int, int]]:
+    """The stretches whose rows were all answered in the end: their number was at fault, and no row."""
+    positions = [fault.position for fault in faults]
+    return [(first, end) for first, end in stretches if not any(first <= place < end for place in positions)]
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -127,5 +144,4 @@ def _users_place(error: BaseException) -> str:
 
 def _is_users(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
-    installed = any(name.startswith(path) for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))
-    return not installed and not name.startswith("<") and not _OWN.search(name) and "/motet/" not in name
+    return not name.startswith(("<", _OWN, *_INSTALLED))

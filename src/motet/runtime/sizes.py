@@ -37,7 +37,7 @@ class BatchSize:
     def __init__(self, fixed: int | None = None, limit: int | None = None) -> None:
         self.limit = limit
         self.settled = fixed is not None
-        self._best = min(fixed, limit) if fixed and limit else fixed or START
+        self._best = min(fixed or START, limit or fixed or START)
         self._lock = threading.Lock()
         self._seconds: dict[int, float] = {}
         self._samples: dict[int, int] = {}
@@ -49,8 +49,13 @@ class BatchSize:
 
     @property
     def rows(self) -> int:
-        """How many rows the next call should have."""
+        """How many rows the next call should have, where there are enough."""
         return self._best if self.settled else self._candidates[self._place]
+
+    def rows_of(self, waiting: int) -> int:
+        """How many rows the next call should have where this many wait: too few to try a larger number use the best one."""
+        rows = self.rows
+        return rows if self.settled or rows <= waiting else self._best
 
     @property
     def best(self) -> int:
@@ -76,21 +81,21 @@ class BatchSize:
         fastest = min(self._seconds.values())
         self._best = max(size for size, seconds in self._seconds.items() if seconds <= fastest * 1.02)
         worse = self._seconds[self._candidates[self._place]] > fastest * WORSE
-        self._place += 1
-        if self._place == len(self._candidates) or (worse and self._place > 3):
+        if self._place + 1 == len(self._candidates) or (worse and self._place + 1 > 3):
             self.settled = True
-            self._place = 0
+        else:
+            self._place += 1
 
     def too_big(self, rows: int) -> None:
         """Learn that this many rows do not fit into memory: no call has more than half of them from now on."""
         with self._lock:
             self.limit = max(1, min(self.limit or rows, rows // 2))
             self._best = min(self._best, self.limit)
-            self._candidates = [size for size in self._candidates if size <= self.limit] or [self.limit]
-            self._place = min(self._place, len(self._candidates) - 1)
-            self.settled = self.settled or self._candidates == [self.limit]
-            if self.settled:
-                self._best = min(self._best, self.limit)
+            left = [size for size in self._candidates if size <= self.limit] or [self.limit]
+            self._seconds = {size: seconds for size, seconds in self._seconds.items() if size <= self.limit}
+            self._place = min(self._place, len(left) - 1)  # before the candidates: others read both without the lock
+            self._candidates = left
+            self.settled = self.settled or left == [self.limit]
 
 
 class CallTime:
