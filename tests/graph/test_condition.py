@@ -278,7 +278,7 @@ def test_a_long_condition_shows_what_is_near():
 
 @pytest.mark.parametrize("text", ["", "  ", "# only this"])
 def test_an_empty_condition_is_refused(text):
-    with pytest.raises(GraphError, match="a condition is empty|this is no expression"):
+    with pytest.raises(GraphError, match=r"a condition is empty|this is no expression"):
         Condition.parse(text)
 
 
@@ -287,9 +287,9 @@ def test_length_and_depth_are_bounded():
         Condition.parse("a" + " " * 5000 + "b")
     with pytest.raises(GraphError, match="nested more than 64 deep"):
         Condition.parse("not " * 100 + "a")
-    with pytest.raises(GraphError, match="nested more than 64 deep|cannot be read"):
+    with pytest.raises(GraphError, match=r"nested more than 64 deep|cannot be read"):
         Condition.parse("-" * 4000 + "a")
-    with pytest.raises(GraphError, match="this (is no expression|cannot be read)"):
+    with pytest.raises(GraphError, match=r"this (is no expression|cannot be read)"):
         Condition.parse("(" * 2000 + "a" + ")" * 2000)
 
 

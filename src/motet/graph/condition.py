@@ -1,409 +1,437 @@
-"""The condition language of a route's `when`: a safe expression over columns.
+"""The expressions of a route's `when`: a small, safe language over columns, row by row.
 
-The grammar is a part of Python's, read with `ast` and compiled to functions of whole columns; nothing of it is ever
-evaluated as code.
+    amount > 1000 and country in ['NL', 'DE']
+    0.4 < top.score <= 0.6 or isnull(note)
+    max_of(scores) < 0.9 and len(text) % 2 == 0
 
-    amount > 1000 and country in ("de", "fr")        18 <= age < 65        not isnull(coupon) or startswith(sku, "X-")
+It is a part of Python's syntax: names of columns (`node.output` too; `column('odd name')` where a name is no word),
+numbers, strings, `true`, `false`, `null`, comparisons, `and`, `or`, `not`, `+ - * / // %`, `in` a list, and the
+functions of `condition_values.FUNCTIONS`. Nothing else is accepted, so a condition can only look at columns.
 
-Names are columns (`node.output` too). There are numbers, texts, true, false; comparisons, also chained; and, or, not;
-+ - * / // % and unary -; in and not in lists of constants; and the functions of `FUNCTIONS`. A null text compares as
-false; `isnull` tells.
+A null (a missing string; a division by zero; a whole number beyond 64 bits; the mean of nothing) makes what is computed
+from it null, compares as false with everything, and counts as false; `isnull(x)` and `x == null` tell. NaN behaves as in
+Python, and is also null for these two. Numbers are computed as 64-bit integers or in the precision of the column.
+
+A condition is parsed once, into closures over whole columns. Each operation has one rule about the kinds it takes
+(`number`, `string`, ...), asked with the declared types when a graph is checked, and with the values when rows flow.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import numpy as np
 
-from motet.batch import Array, Column, Ragged
-from motet.errors import GraphError, TypeMismatchError, UnknownNameError
+from motet.batch import Column
+from motet.errors import GraphError, InputError, TypeMismatchError, UnknownNameError, known_names
+from motet.graph.condition_values import (
+    BOOL,
+    FUNCTIONS,
+    NULL,
+    NUMBER,
+    STRING,
+    Columns,
+    Mask,
+    Unfit,
+    Value,
+    arithmetic,
+    compare,
+    every,
+    is_member,
+    kind_of,
+    load,
+    negate,
+    null_through,
+    rule_compare,
+    rule_in,
+    rule_isnull,
+    rule_plain,
+    rule_result,
+    some,
+    truth,
+)
 from motet.types import ColumnType
 
-__all__ = ["FUNCTIONS", "Condition"]
+__all__ = ["Condition"]
 
-MAX_LENGTH = 4096
+MAX_CHARACTERS = 4096
 MAX_DEPTH = 64
 
-Value = Any
-Evaluate = Callable[[Mapping[str, Column], int], Value]
-
-NUMBER, TEXT, TRUTH, ARRAY, ANYTHING = "number", "text", "truth value", "array", "anything"
-"""What a part of an expression is, as far as types are checked."""
+_CONSTANTS = {"true": True, "false": False, "null": None}
 
 
-@dataclass(frozen=True)
-class _Function:
-    takes: tuple[str, ...]
-    gives: str
-    call: Callable[..., Value]
+_Kinds = Callable[[Mapping[str, str]], str]
+_Run = Callable[[Columns], Value]
 
 
-def _texts(function: Callable[..., Any]) -> Callable[..., Array]:
-    """A function of one text, and perhaps a constant, over a column of texts; a null gives false, or stays null."""
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A compiled part: what kind it has for columns of given kinds, and how to compute it; `constant` where it is one."""
 
-    def apply(column: Array, *rest: Any) -> Array:
-        values = [None if value is None else function(value, *rest) for value in np.atleast_1d(column).tolist()]
-        if all(isinstance(value, bool) or value is None for value in values):
-            return np.array([bool(value) for value in values], dtype=bool)
-        return np.array(values, dtype=object)
-
-    return apply
-
-
-def _is_null(column: Array) -> Array:
-    if column.dtype == object:
-        return np.array([value is None for value in column.tolist()], dtype=bool)
-    return np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), dtype=bool)
-
-
-def _lengths(column: Column) -> Array:
-    if isinstance(column, np.ndarray) and column.ndim > 1:
-        return np.full(len(column), column.shape[1], dtype=np.int64)
-    return np.array([0 if row is None else len(row) for row in column], dtype=np.int64)
-
-
-def _reduce(reduction: Callable[[Array], Any]) -> Callable[[Column], Array]:
-    """A reduction of each row's array to one value; of no values to 0 or false."""
-
-    def apply(column: Column) -> Array:
-        return np.array([reduction(np.asarray(row)) if np.size(row) else 0 for row in column])
-
-    return apply
-
-
-FUNCTIONS: dict[str, _Function] = {
-    "abs": _Function((NUMBER,), NUMBER, np.abs),
-    "min": _Function((NUMBER, NUMBER), NUMBER, np.minimum),
-    "max": _Function((NUMBER, NUMBER), NUMBER, np.maximum),
-    "len": _Function((ANYTHING,), NUMBER, _lengths),
-    "lower": _Function((TEXT,), TEXT, _texts(str.lower)),
-    "upper": _Function((TEXT,), TEXT, _texts(str.upper)),
-    "startswith": _Function((TEXT, TEXT), TRUTH, _texts(lambda text, part: text.startswith(part))),
-    "endswith": _Function((TEXT, TEXT), TRUTH, _texts(lambda text, part: text.endswith(part))),
-    "contains": _Function((TEXT, TEXT), TRUTH, _texts(lambda text, part: part in text)),
-    "isnull": _Function((ANYTHING,), TRUTH, _is_null),
-    "max_of": _Function((ARRAY,), NUMBER, _reduce(np.max)),
-    "min_of": _Function((ARRAY,), NUMBER, _reduce(np.min)),
-    "sum_of": _Function((ARRAY,), NUMBER, _reduce(np.sum)),
-    "mean_of": _Function((ARRAY,), NUMBER, _reduce(np.mean)),
-    "any_of": _Function((ARRAY,), TRUTH, _reduce(np.any)),
-    "all_of": _Function((ARRAY,), TRUTH, _reduce(np.all)),
-}
-"""The functions of the language by name."""
-
-_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.true_divide, ast.FloorDiv: np.floor_divide,
-    ast.Mod: np.mod,
-}  # fmt: skip
-_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-}  # fmt: skip
+    spot: ast.AST
+    kind: _Kinds
+    run: _Run
+    constant: bool = False
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition over columns.
+    """A parsed condition; `Condition.parse` makes one.
 
     Attributes:
-        text: the expression.
-        columns: the columns it names, in order and once.
+        text: what was written.
+        columns: the columns it names, in order, each once.
+
+    >>> condition = Condition.parse("amount > 1000 and country != 'NL'")
+    >>> condition.columns
+    ('amount', 'country')
+    >>> columns = {"amount": np.array([10, 2000]), "country": np.array(["DE", "DE"], dtype=object)}
+    >>> condition.evaluate(columns, rows=2).tolist()
+    [False, True]
     """
 
     text: str
     columns: tuple[str, ...] = field(compare=False)
-    _tree: ast.expr = field(compare=False, repr=False)
-    _evaluate: Evaluate = field(compare=False, repr=False)
+    _where: str = field(compare=False, repr=False)
+    _source: str = field(compare=False, repr=False)
+    _step: _Step = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str, where: str = "") -> Condition:
-        """Read an expression.
+        """Read a condition.
+
+        Args:
+            text: the expression, up to 4,096 characters.
+            where: what errors say about its place.
 
         Raises:
-            GraphError: when it is none, or uses what is not allowed; shows where in the text.
+            GraphError: for what the language does not have; shows the spot.
         """
-        if not isinstance(text, str) or len(text) > MAX_LENGTH:
-            raise GraphError(f"a condition is a text of at most {MAX_LENGTH} characters", where=where)
-        try:
-            tree = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            spot = (getattr(error, "offset", None) or 1) - 1
-            raise _at(text.strip(), spot, f"no expression: {getattr(error, 'msg', error)}", where) from None
-        compiler = _Compiler(text.strip(), where)
-        evaluate = compiler.compile(tree, 0)
-        return cls(text, tuple(dict.fromkeys(compiler.columns)), tree, evaluate)
+        if len(text) > MAX_CHARACTERS:
+            raise GraphError(f"a condition has at most {MAX_CHARACTERS} characters, got {len(text)}", where=where)
+        source = re.sub(r"\s", " ", text).strip()
+        if not source:
+            raise GraphError(
+                "a condition is empty", where=where, hint=f"write one, for example 'amount > 1000'; {_allowed()}"
+            )
+        compiler = _Compiler(source, where)
+        step = compiler.compile()
+        return cls(text, tuple(compiler.columns), where, source, step)
+
+    def __reduce__(self) -> tuple[Callable[[str, str], Condition], tuple[str, str]]:
+        return Condition.parse, (self.text, self._where)
 
     def __str__(self) -> str:
         return self.text
 
     def check(self, types: Mapping[str, ColumnType], where: str = "") -> None:
-        """Check the expression against the types of its columns.
+        """Check that the condition fits columns of these types.
+
+        Args:
+            types: every column there is, by name.
+            where: what errors say about its place; that of `parse` when not given.
 
         Raises:
             UnknownNameError: when it names a column that is not there.
-            TypeMismatchError: when types do not fit, or the result is not true or false.
+            TypeMismatchError: when an operation does not take what it is given, or the whole is not true or false.
         """
-        found = _Checker(self.text.strip(), types, where).kind(self._tree)
-        if found not in (TRUTH, ANYTHING):
-            raise TypeMismatchError(
-                f"{self.text!r} is a {found}, not true or false", where=where, hint="compare it: amount > 1000"
-            )
+        where = where or self._where
+        for name in self.columns:
+            if name not in types:
+                raise UnknownNameError("column", name, types, where=where, hint=f"the condition is: {self.text}")
+        try:
+            rule_result(self._step.kind({name: kind_of(types[name]) for name in self.columns}))
+        except Unfit as error:
+            raise TypeMismatchError(self._point(error), where=where, hint=error.hint) from None
 
-    def evaluate(self, columns: Mapping[str, Column], rows: int) -> Array:
-        """For each row whether the condition holds.
+    def evaluate(self, columns: Mapping[str, Column], rows: int) -> Mask:
+        """Whether the condition holds, for each row.
 
         Args:
-            columns: at least those that it names, each of `rows` rows.
+            columns: those it names, at least, each of `rows` rows.
             rows: how many rows there are.
 
         Returns:
-            true or false, shape `[rows]`.
+            A new array of bool, shape `[rows]`.
+
+        Raises:
+            InputError: when a column is not there, or has values that do not fit.
         """
-        with np.errstate(all="ignore"):
-            result = self._evaluate(columns, rows)
-        if isinstance(result, Ragged) or np.ndim(result) > 1:
-            raise GraphError(f"{self.text!r} gives an array a row, not true or false", hint="reduce it: any_of(column)")
-        return np.broadcast_to(np.asarray(result).astype(bool), (rows,)).copy()
+        try:
+            with np.errstate(all="ignore"):
+                value = self._step.run(columns)
+                rule_result(value.kind)
+        except Unfit as error:
+            raise InputError(self._point(error), where=self._where, hint=error.hint) from None
+        result = np.empty(rows, dtype=bool)
+        result[:] = truth(value)
+        return result
+
+    def _point(self, error: Unfit) -> str:
+        return f"{error.what}\n{_pointed(self._source, error.spot or self._step.spot)}"
 
 
-def _at(text: str, spot: int, what: str, where: str, hint: str = "") -> GraphError:
-    line = text.replace("\n", " ")
-    return GraphError(f"{what}\n    {line}\n    {' ' * max(0, min(spot, len(line)))}^", where=where, hint=hint)
+def _pointed(source: str, spot: ast.AST | tuple[int, int]) -> str:
+    """The expression, and a line of carets under the part; of a long one, what is near."""
+    if isinstance(spot, ast.AST):
+        encoded = source.encode()
+        first = len(encoded[: getattr(spot, "col_offset", 0)].decode())
+        end = len(encoded[: getattr(spot, "end_col_offset", len(encoded))].decode())
+    else:
+        first, end = spot
+    start = max(0, first - 60)
+    shown = ("…" if start else "") + source[start : start + 120] + ("…" if start + 120 < len(source) else "")
+    margin = first - start + (1 if start else 0)
+    return f"  {shown}\n  {' ' * margin}{'^' * max(1, min(end - first, 120 - (first - start)))}"
 
 
-def _name(node: ast.expr) -> str | None:
-    """The column that a name or a dotted name stands for."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        inner = _name(node.value)
-        return None if inner is None else f"{inner}.{node.attr}"
-    return None
+def _allowed() -> str:
+    return (
+        "a condition has names of columns, numbers, strings, true, false, null, comparisons, and, or, not, "
+        f"+ - * / // %, in [..], and the functions {', '.join(FUNCTIONS)}"
+    )
 
 
-_CONSTANTS = {"true": True, "false": False}
+# Compiling: from Python's syntax tree to steps.
+
+
+_SYMBOLS: dict[type[ast.AST], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Is: "==", ast.IsNot: "!=",
+}  # fmt: skip
+_REFUSED: dict[type[ast.AST], tuple[str, str]] = {
+    ast.BitAnd: ("&", "write and"),
+    ast.BitOr: ("|", "write or"),
+    ast.BitXor: ("^", "write a != b"),
+    ast.Invert: ("~", "write not"),
+    ast.Pow: ("**", "write x * x"),
+    ast.Lambda: ("a lambda", ""),
+    ast.IfExp: ("if .. else", "write and, or and not"),
+    ast.Subscript: ("an index", "max_of, min_of, sum_of, mean_of, any_of and all_of look at a row's array"),
+    ast.JoinedStr: ("an f-string", ""),
+    ast.NamedExpr: (":=", "write == to compare"),
+    ast.List: ("a list alone", "write x in [1, 2]"),
+    ast.Tuple: ("a tuple alone", "write x in (1, 2)"),
+}
 
 
 class _Compiler:
-    """Turns an expression into functions of whole columns, and refuses what is not of the language."""
+    """Turns one expression into a step, collecting the columns it names."""
 
-    def __init__(self, text: str, where: str) -> None:
-        self._text, self._where = text, where
-        self.columns: list[str] = []
+    def __init__(self, source: str, where: str) -> None:
+        self.source, self.where = source, where
+        self.columns: dict[str, None] = {}
+        self._depth = 0
 
-    def compile(self, node: ast.expr, depth: int) -> Evaluate:
-        """A function of columns for a part of the expression."""
-        if depth > MAX_DEPTH:
-            raise self._refused(node, f"nested more than {MAX_DEPTH} deep")
-        match node:
-            case ast.Constant(value=value):
-                return self._constant(node, value)
-            case ast.Name(id=name) if name in _CONSTANTS:
-                truth = _CONSTANTS[name]
-                return lambda columns, rows: truth
-            case ast.Name() | ast.Attribute():
-                return self._column(node)
-            case ast.UnaryOp(op=ast.Not(), operand=inner):
-                part = self.compile(inner, depth + 1)
-                return lambda columns, rows: np.logical_not(_truth(part(columns, rows)))
-            case ast.UnaryOp(op=ast.USub(), operand=inner):
-                part = self.compile(inner, depth + 1)
-                return lambda columns, rows: np.negative(part(columns, rows))
-            case ast.BoolOp(op=op, values=values):
-                return self._boolean(isinstance(op, ast.And), [self.compile(each, depth + 1) for each in values])
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                one, other, function = (
-                    self.compile(left, depth + 1),
-                    self.compile(right, depth + 1),
-                    _ARITHMETIC[type(op)],
-                )
-                return lambda columns, rows: function(one(columns, rows), other(columns, rows))
-            case ast.Compare(left=left, ops=ops, comparators=comparators):
-                return self._compare(left, ops, comparators, depth)
-            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
-                return self._call(node, name, args, depth)
-        raise self._refused(node, "this is not part of the condition language")
+    def compile(self) -> _Step:
+        """The whole expression."""
+        try:
+            tree = ast.parse(self.source, mode="eval")
+        except SyntaxError as error:
+            first = max(0, (error.offset or 1) - 1)
+            self._fail((first, max(first + 1, (error.end_offset or 0) - 1)), f"this is no expression: {error.msg}")
+        except (RecursionError, MemoryError, ValueError) as error:
+            self._fail((0, 1), f"this cannot be read: {error or 'it is nested too deeply'}")
+        return self._step(tree.body)
 
-    def _constant(self, node: ast.expr, value: object) -> Evaluate:
-        if value is not None and not isinstance(value, (str, bool, int, float)):
-            raise self._refused(node, f"a constant is a number, a text, true or false; got {type(value).__name__}")
-        if isinstance(value, int) and abs(value) >= 1 << 63:
-            raise self._refused(node, "the number does not fit into 64 bits")
-        return lambda columns, rows: value
+    def _fail(self, spot: ast.AST | tuple[int, int], what: str, hint: str = "") -> NoReturn:
+        raise GraphError(f"{what}\n{_pointed(self.source, spot)}", where=self.where, hint=hint or _allowed())
 
-    def _column(self, node: ast.expr) -> Evaluate:
-        name = _name(node)
-        if name is None:
-            raise self._refused(node, "an attribute of something that is no column")
-        self.columns.append(name)
-        return lambda columns, rows: columns[name]
+    def _step(self, node: ast.expr) -> _Step:
+        compilers: dict[type[ast.AST], Callable[[Any], _Step]] = {
+            ast.Constant: self._constant,
+            ast.Name: self._name,
+            ast.Attribute: self._attribute,
+            ast.UnaryOp: self._unary,
+            ast.BinOp: self._binary,
+            ast.BoolOp: self._boolean,
+            ast.Compare: self._comparison,
+            ast.Call: self._call,
+        }
+        if type(node) not in compilers:
+            self._refuse(node, node)
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            self._fail(node, f"the condition is nested more than {MAX_DEPTH} deep")
+        step = compilers[type(node)](node)
+        self._depth -= 1
+        return step
 
-    @staticmethod
-    def _boolean(both: bool, parts: Sequence[Evaluate]) -> Evaluate:
-        join = np.logical_and if both else np.logical_or
+    def _refuse(self, node: ast.AST, spot: ast.AST) -> NoReturn:
+        name, hint = _REFUSED.get(type(node), (f"this ({type(node).__name__})", ""))
+        self._fail(spot, f"a condition has no place for {name}", hint)
 
-        def evaluate(columns: Mapping[str, Column], rows: int) -> Value:
-            result = _truth(parts[0](columns, rows))
-            for part in parts[1:]:
-                result = join(result, _truth(part(columns, rows)))
-            return result
+    def _literal(self, node: ast.expr) -> Any:
+        """The value of a constant: a bool, a number, a string or None."""
+        if isinstance(node, ast.Name) and node.id in _CONSTANTS:
+            return _CONSTANTS[node.id]
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            number = self._literal(node.operand)
+            if isinstance(number, (int, float)) and not isinstance(number, bool):
+                return -number if isinstance(node.op, ast.USub) else number
+        value = node.value if isinstance(node, ast.Constant) else ...
+        if not isinstance(value, (bool, int, float, str, type(None))):
+            self._fail(node, "a constant is a number, a string, true, false or null")
+        if isinstance(value, (int, float)) and not abs(value) < (2**63 if isinstance(value, int) else math.inf):
+            self._fail(node, "this number is too large", "whole numbers have 64 bits")
+        return value
 
-        return evaluate
+    def _constant(self, node: ast.expr) -> _Step:
+        return _constant_step(node, self._literal(node))
 
-    def _compare(
-        self, left: ast.expr, ops: Sequence[ast.cmpop], comparators: Sequence[ast.expr], depth: int
-    ) -> Evaluate:
-        parts = [self.compile(left, depth + 1)]
-        pairs: list[Callable[[Any, Any], Any]] = []
-        for op, right in zip(ops, comparators, strict=True):
-            if isinstance(op, (ast.In, ast.NotIn)):
-                parts.append(self._constants(right))
-                pairs.append(_contained if isinstance(op, ast.In) else _not_contained)
-            elif type(op) in _COMPARISONS:
-                parts.append(self.compile(right, depth + 1))
-                pairs.append(_comparison(_COMPARISONS[type(op)]))
-            else:
-                raise self._refused(right, "is and is not are not part of the condition language; use isnull(column)")
+    def _name(self, node: ast.Name) -> _Step:
+        return self._constant(node) if node.id in _CONSTANTS else self._column(node, node.id)
 
-        def evaluate(columns: Mapping[str, Column], rows: int) -> Value:
-            values = [part(columns, rows) for part in parts]
-            result: Value = pairs[0](values[0], values[1])
-            for place, pair in enumerate(pairs[1:], start=1):
-                result = np.logical_and(result, pair(values[place], values[place + 1]))
-            return result
+    def _attribute(self, node: ast.Attribute) -> _Step:
+        parts, inner = [node.attr], node.value
+        while isinstance(inner, ast.Attribute):
+            parts.append(inner.attr)
+            inner = inner.value
+        if not isinstance(inner, ast.Name):
+            self._fail(node, "a dot only stands in the name of a column", "write node.output")
+        return self._column(node, ".".join([inner.id, *reversed(parts)]))
 
-        return evaluate
+    def _column(self, node: ast.expr, name: str) -> _Step:
+        self.columns.setdefault(name)
+        return _Step(node, operator.itemgetter(name), partial(_load_at, node, name))
 
-    def _constants(self, node: ast.expr) -> Evaluate:
-        if not isinstance(node, (ast.Tuple, ast.List)) or not all(isinstance(each, ast.Constant) for each in node.elts):
-            raise self._refused(node, "behind in stands a list of constants", 'write country in ("de", "fr")')
-        values = frozenset(each.value for each in node.elts if isinstance(each, ast.Constant))
-        return lambda columns, rows: values
+    def _unary(self, node: ast.UnaryOp) -> _Step:
+        if isinstance(node.op, ast.Invert):
+            self._refuse(node.op, node)
+        operand = self._step(node.operand)
+        if isinstance(node.op, ast.Not):
+            return self._operation(node, partial(rule_plain, "not", ((BOOL,),), BOOL), negate, [operand])
+        symbol = "-" if isinstance(node.op, ast.USub) else "+"
+        rule = partial(rule_plain, symbol, ((NUMBER,),), NUMBER)
+        work = partial(arithmetic, symbol, Value(NUMBER, 0))
+        return self._operation(node, rule, null_through(NUMBER, work), [operand])
 
-    def _call(self, node: ast.expr, name: str, args: Sequence[ast.expr], depth: int) -> Evaluate:
-        function = FUNCTIONS.get(name)
-        if function is None:
-            raise self._refused(node, str(UnknownNameError("function", name, list(FUNCTIONS))))
-        if len(args) != len(function.takes):
-            raise self._refused(node, f"{name} takes {len(function.takes)} arguments; got {len(args)}")
-        if name in ("startswith", "endswith", "contains") and not isinstance(args[1], ast.Constant):
-            raise self._refused(args[1], f"the second argument of {name} is a text in quotes")
-        parts = [self.compile(each, depth + 1) for each in args]
-        return lambda columns, rows: function.call(*(part(columns, rows) for part in parts))
+    def _binary(self, node: ast.BinOp) -> _Step:
+        symbol = _SYMBOLS.get(type(node.op))
+        if symbol is None:
+            self._refuse(node.op, node)
+        operands = [self._step(node.left), self._step(node.right)]
+        if symbol in ("/", "//", "%") and operands[1].constant and operands[1].run({}).data == 0:
+            self._fail(node, f"{symbol} divides by zero")
+        rule = partial(rule_plain, symbol, ((NUMBER,),), NUMBER)
+        return self._operation(node, rule, null_through(NUMBER, partial(arithmetic, symbol)), operands)
 
-    def _refused(self, node: ast.expr, what: str, hint: str = "") -> GraphError:
-        return _at(self._text, node.col_offset, what, self._where, hint)
+    def _boolean(self, node: ast.BoolOp) -> _Step:
+        name, work = ("and", every) if isinstance(node.op, ast.And) else ("or", some)
+        return self._operation(node, partial(rule_plain, name, ((BOOL,),), BOOL), work, map(self._step, node.values))
 
+    def _comparison(self, node: ast.Compare) -> _Step:
+        if any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
+            return self._membership(node)
+        operands = [self._step(each) for each in (node.left, *node.comparators)]
+        for op, operand in zip(node.ops, operands[1:], strict=True):
+            if isinstance(op, (ast.Is, ast.IsNot)) and not (operand.constant and operand.kind({}) == NULL):
+                self._fail(node, "is only stands before null", "write == to compare")
+        symbols = tuple(_SYMBOLS[type(op)] for op in node.ops)
+        return self._operation(node, partial(rule_compare, symbols), partial(compare, symbols), operands)
 
-def _truth(value: Value) -> Value:
-    """A value as truth values; a null text is false."""
-    return np.asarray(value).astype(bool)
+    def _membership(self, node: ast.Compare) -> _Step:
+        (op, *others), (container, *_) = node.ops, node.comparators
+        if others:
+            self._fail(node, "in stands alone", "write a < b and b in [1, 2]")
+        if not isinstance(container, (ast.List, ast.Tuple, ast.Set)) or not container.elts:
+            self._fail(
+                container,
+                "in needs a list of constants",
+                "write x in ['a', 'b']; contains(x, 'a') looks inside a string",
+            )
+        members = tuple(self._literal(each) for each in container.elts)
+        kinds = {_kind_of_constant(member) for member in members}
+        if len(kinds) > 1 or not kinds <= {NUMBER, STRING}:
+            self._fail(container, "the constants of a list are all numbers or all strings")
+        work = partial(is_member, members, negated=isinstance(op, ast.NotIn))
+        return self._operation(node, partial(rule_in, kinds.pop()), work, [self._step(node.left)])
 
+    def _call(self, node: ast.Call) -> _Step:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if node.keywords or any(isinstance(each, ast.Starred) for each in node.args):
+            self._fail(node, "functions take plain arguments")
+        if name == "column" and len(node.args) == 1 and isinstance(named := self._literal(node.args[0]), str):
+            return self._column(node, named)
+        if name not in FUNCTIONS:
+            what = (
+                f"unknown function {name!r}; {known_names(name, tuple(FUNCTIONS), 20)}"
+                if name
+                else "only functions are called"
+            )
+            self._fail(node.func, what)
+        function = FUNCTIONS[name]
+        most = function.most or function.least
+        if not function.least <= len(node.args) <= most:
+            wanted = str(most) if most == function.least else f"{function.least} to {most}"
+            hint = f"{name}_of(x) looks at a row's array" if name in ("min", "max") else ""
+            self._fail(node, f"{name} takes {wanted} argument{'s' if most > 1 else ''}, got {len(node.args)}", hint)
+        rule = rule_isnull if name == "isnull" else partial(rule_plain, name, function.wanted, function.gives)
+        work = function.work if name == "isnull" else null_through(function.gives, function.work)
+        return self._operation(node, rule, work, map(self._step, node.args))
 
-def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def apply(one: Any, other: Any) -> Any:
-        if not any(isinstance(each, np.ndarray) and each.dtype == object for each in (one, other)):
-            return compare(one, other)
-        ones, others = np.broadcast_arrays(np.asarray(one, dtype=object), np.asarray(other, dtype=object))
-        pairs = zip(ones.ravel().tolist(), others.ravel().tolist(), strict=True)
-        return np.array([a is not None and b is not None and bool(compare(a, b)) for a, b in pairs], dtype=bool)
-
-    return apply
-
-
-def _contained(column: Any, values: frozenset[Any]) -> Any:
-    if not isinstance(column, np.ndarray):
-        return column in values
-    return np.array([value is not None and value in values for value in column.tolist()], dtype=bool)
-
-
-def _not_contained(column: Any, values: frozenset[Any]) -> Any:
-    if not isinstance(column, np.ndarray):
-        return column not in values
-    return np.array([value is not None and value not in values for value in column.tolist()], dtype=bool)
-
-
-class _Checker:
-    """Says what each part of an expression is, and refuses what does not fit."""
-
-    def __init__(self, text: str, types: Mapping[str, ColumnType], where: str) -> None:
-        self._text, self._types, self._where = text, types, where
-
-    def kind(self, node: ast.expr) -> str:
-        """What a part of the expression is."""
-        match node:
-            case ast.Constant(value=value):
-                return _constant_kind(value)
-            case ast.Name(id=name) if name in _CONSTANTS:
-                return TRUTH
-            case ast.Name() | ast.Attribute():
-                return self._column(node)
-            case ast.UnaryOp(op=ast.Not(), operand=inner):
-                self._want(inner, TRUTH, "not")
-                return TRUTH
-            case ast.UnaryOp(operand=inner):
-                self._want(inner, NUMBER, "-")
-                return NUMBER
-            case ast.BoolOp(op=op, values=values):
-                for each in values:
-                    self._want(each, TRUTH, "and" if isinstance(op, ast.And) else "or")
-                return TRUTH
-            case ast.BinOp(left=left, right=right):
-                self._want(left, NUMBER, "arithmetic")
-                self._want(right, NUMBER, "arithmetic")
-                return NUMBER
-            case ast.Compare(left=left, ops=ops, comparators=comparators):
-                return self._compare([left, *comparators], ops)
-            case ast.Call(func=ast.Name(id=name), args=args):
-                for argument, wanted in zip(args, FUNCTIONS[name].takes, strict=True):
-                    self._want(argument, wanted, name)
-                return FUNCTIONS[name].gives
-        raise AssertionError(f"a part of a condition that was compiled is not checked: {ast.dump(node)}")
-
-    def _column(self, node: ast.expr) -> str:
-        name = _name(node)
-        assert name is not None
-        if name not in self._types:
-            raise UnknownNameError("column", name, list(self._types), where=self._where)
-        kind = self._types[name]
-        if kind.dtype == "any":
-            return ANYTHING
-        if kind.shape:
-            return ARRAY
-        return {"string": TEXT, "bytes": TEXT, "bool": TRUTH}.get(kind.dtype, NUMBER)
-
-    def _want(self, node: ast.expr, wanted: str, what: str) -> None:
-        got = self.kind(node)
-        if ANYTHING in (wanted, got) or got == wanted or (wanted == NUMBER and got == TRUTH):
-            return
-        hint = "reduce it first: max_of, min_of, sum_of, mean_of, any_of, all_of" if got == ARRAY else ""
-        raise self._mismatch(node, f"{what} needs a {wanted}; got a {got}", hint)
-
-    def _compare(self, parts: Sequence[ast.expr], ops: Sequence[ast.cmpop]) -> str:
-        for left, op, right in zip(parts, ops, parts[1:], strict=False):
-            one = self.kind(left)
-            if one == ARRAY:
-                self._want(left, NUMBER, "a comparison")
-            others = [_constant_kind(each.value) for each in right.elts if isinstance(each, ast.Constant)] if isinstance(
-                right, (ast.Tuple, ast.List)
-            ) and isinstance(op, (ast.In, ast.NotIn)) else [self.kind(right)]  # fmt: skip
-            for other in others:
-                groups = {NUMBER if kind == TRUTH else kind for kind in (one, other)} - {ANYTHING}
-                if len(groups) > 1:
-                    raise self._mismatch(right, f"a {one} cannot be compared with a {other}")
-        return TRUTH
-
-    def _mismatch(self, node: ast.expr, what: str, hint: str = "") -> TypeMismatchError:
-        error = _at(self._text, node.col_offset, what, self._where, hint)
-        return TypeMismatchError(error.what, where=error.where, hint=error.hint)
+    def _operation(
+        self, node: ast.expr, rule: Callable[..., str], work: Callable[..., Value], operands: Iterable[_Step]
+    ) -> _Step:
+        step = _operation_step(node, rule, work, tuple(operands))
+        if not step.constant:
+            return step
+        try:
+            with np.errstate(all="ignore"):
+                value = step.run({})
+        except Unfit as error:
+            self._fail(error.spot or node, error.what, error.hint)
+        if value.valid is not None and not np.all(value.valid):
+            self._fail(node, "this number is too large", "whole numbers have 64 bits")
+        return _constant_step(
+            node, value.data.item() if isinstance(value.data, (np.generic, np.ndarray)) else value.data
+        )
 
 
-def _constant_kind(value: object) -> str:
+def _kind_of_constant(value: Any) -> str:
     if value is None:
-        return ANYTHING
-    return TRUTH if isinstance(value, bool) else TEXT if isinstance(value, str) else NUMBER
+        return NULL
+    return BOOL if isinstance(value, bool) else STRING if isinstance(value, str) else NUMBER
+
+
+def _constant_step(node: ast.expr, value: Any) -> _Step:
+    held = Value(_kind_of_constant(value), value)
+    return _Step(node, lambda kinds: held.kind, lambda columns: held, constant=True)
+
+
+def _load_at(node: ast.expr, name: str, columns: Columns) -> Value:
+    try:
+        return load(name, columns)
+    except Unfit as error:
+        error.spot = node
+        raise
+
+
+def _operation_step(
+    node: ast.expr, rule: Callable[..., str], work: Callable[..., Value], operands: tuple[_Step, ...]
+) -> _Step:
+    runs = tuple(operand.run for operand in operands)
+
+    def ruled(kinds: Iterable[str]) -> str:
+        try:
+            return rule(*kinds)
+        except Unfit as error:
+            error.spot = error.spot or (node if error.part is None else operands[error.part].spot)
+            raise
+
+    def kind(kinds: Mapping[str, str]) -> str:
+        return ruled([operand.kind(kinds) for operand in operands])
+
+    def run(columns: Columns) -> Value:
+        values = [each(columns) for each in runs]
+        ruled([value.kind for value in values])
+        return work(*values)
+
+    return _Step(node, kind, run, all(operand.constant for operand in operands))

@@ -53,7 +53,9 @@ def _is_of(value: Any, kind: ColumnType) -> bool:
         return False
     dtype = kind.numpy_dtype
     held = array.size == 0 or array.dtype == dtype
-    held = held or (array.dtype.kind in "iuf" and (np.can_cast(array.dtype, dtype, "safe") or literal_fits(array, dtype)))
+    held = held or (
+        array.dtype.kind in "iuf" and (np.can_cast(array.dtype, dtype, "safe") or literal_fits(array, dtype))
+    )
     return held and _is_shaped(array, kind)
 
 

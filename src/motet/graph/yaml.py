@@ -107,7 +107,9 @@ def load_graph(
         raise GraphError(f"{name!r} cannot be read: {error}") from error
     folder = name.rpartition("/")[0]
     try:
-        return read_graph(parse(text), make, folder=folder, default_name=Path(name).stem, read_text=read_text, inside=files)
+        return read_graph(
+            parse(text), make, folder=folder, default_name=Path(name).stem, read_text=read_text, inside=files
+        )
     except MotetError as error:
         raise error.located(name) from error.__cause__
 
@@ -166,7 +168,9 @@ def read_graph(
         name: _read_node(name, each, f"{prefix}nodes.{name}") for name, each in fields.take("nodes", dict, {}).items()
     }
     graphs = {
-        name: _read_inner(name, each, f"{prefix}graphs.{name}", make, folder, {**(shared or {}), **own}, read_text, inside)
+        name: _read_inner(
+            name, each, f"{prefix}graphs.{name}", make, folder, {**(shared or {}), **own}, read_text, inside
+        )
         for name, each in fields.take("graphs", dict, {}).items()
     }
     used = {member.uses for node in nodes.values() for member in node.members}
@@ -269,7 +273,9 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
     """Texts stay on one line: those with line breaks are written with escapes."""
-    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style='"' if len(data.splitlines()) > 1 or "\n" in data else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", data, style='"' if len(data.splitlines()) > 1 or "\n" in data else None
+    )
 
 
 _Dumper.add_representer(str, _text)

@@ -162,9 +162,7 @@ class Route(Node):
             chosen[row] = known[text]
         return chosen
 
-    def _by_condition(
-        self, columns: Mapping[str, Column], rows: int, player: Player
-    ) -> tuple[Indices, list[Fault]]:
+    def _by_condition(self, columns: Mapping[str, Column], rows: int, player: Player) -> tuple[Indices, list[Fault]]:
         names = [arm.name for arm in self.arms]
 
         def choose(first: int, end: int) -> Indices:

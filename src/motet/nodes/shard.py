@@ -161,7 +161,9 @@ def _pieces(result: Any, rows: int, apart: Function) -> tuple[dict[str, Column],
     if counts.shape != (rows,):
         raise GraphError(f"{apart} must return one count for each of the {rows} rows; got shape {list(counts.shape)}")
     if rows and (counts.dtype.kind not in "iu" or (counts < 0).any()):
-        raise GraphError(f"{apart} must return counts that are whole numbers of at least 0; got {show(counts.tolist())}")
+        raise GraphError(
+            f"{apart} must return counts that are whole numbers of at least 0; got {show(counts.tolist())}"
+        )
     counts = counts.astype(np.int64)
     return conform(pieces, int(counts.sum()), apart.declared, f"{apart}: pieces"), counts
 

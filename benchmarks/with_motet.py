@@ -1,0 +1,40 @@
+"""The jobs with Motet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import motet as mt
+from benchmarks.jobs import CONFIDENCE, MODELS, ROUTES, WEIGHTS, Job
+
+__all__ = ["graph", "identity", "run"]
+
+
+@mt.returns("int64")
+def identity(value: Any) -> Any:
+    """The value as it is."""
+    return value
+
+
+def graph(job: str) -> mt.Graph:
+    """The job as a graph."""
+    if job == "tiny":
+        return mt.Graph("tiny", {"answer": mt.map(identity, mt.input("value", "int64"))})
+    models = {name: mt.Model(uri) for name, uri in MODELS.items()}
+    pixels = mt.map(mt.ops.image.scale, mt.input("image", "uint8[28,28]"), by=255)
+    if job == "ensemble":
+        answer = mt.ensemble(list(models.values()), pixels, weights=list(WEIGHTS.values()))
+    elif job == "cascade":
+        answer = mt.cascade([models["linear"], models["cnn"]], pixels, confidence=CONFIDENCE)
+    else:
+        arms = {kind: models[name] for kind, name in ROUTES.items()}
+        answer = mt.route(arms, pixels, key=mt.input("kind", "string"))
+    top = mt.map(mt.ops.scores.top1, answer.probabilities)
+    return mt.Graph(job, {"label": top.index, "score": top.score})
+
+
+def run(job: Job, sources: Sequence[str], output: str) -> None:
+    """Run the graph with the defaults of `Graph.run`."""
+    source = sources[0] if len(sources) == 1 else list(sources)
+    graph(job.name).run(source, output, keep=["id"], overwrite=True)

@@ -1,0 +1,147 @@
+"""Models for tests: small Python classes to name in a graph, as `python:motet.testing.fakes:Affine`.
+
+    Affine    scale * x + offset
+    Scores    probabilities that depend on nothing but the row
+    Failing   raises on the rows that hold given values
+    Hungry    runs out of memory beyond a number of rows
+    Counting  counts calls and rows, in `calls`
+
+`fake` makes the `Model` for one of them.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Array
+from motet.graph.model import Model
+
+__all__ = ["Affine", "Counting", "Failing", "Hungry", "Scores", "calls", "fake"]
+
+calls: dict[str, list[int]] = {}
+"""The rows of each call of a `Counting` or `Failing` model, by its `log`; tests clear it."""
+
+
+class Affine:
+    """`scale * x + offset`, in the dtype of x.
+
+    Args:
+        scale, offset: numbers.
+    """
+
+    def __init__(self, scale: float = 1.0, offset: float = 0.0) -> None:
+        self.scale, self.offset = scale, offset
+
+    def __call__(self, x: Array) -> Array:
+        return (x * x.dtype.type(self.scale) + x.dtype.type(self.offset)).astype(x.dtype)
+
+
+class Scores:
+    """Probabilities of `classes` classes: a softmax of the sums of each row's values, weighed at random but fixed.
+
+    Args:
+        classes: how many.
+        seed: of the weights.
+        sharpness: how far apart the classes are; 0 makes them equal.
+    """
+
+    def __init__(self, classes: int = 3, seed: int = 0, sharpness: float = 1.0) -> None:
+        self.weights = np.random.default_rng(seed).normal(size=classes) * sharpness
+
+    def __call__(self, x: Array) -> Array:
+        sums = np.array([np.float64(row.sum()) for row in x.reshape(len(x), -1)]).reshape(len(x), 1)
+        raised = np.exp(np.clip(sums, -20, 20) * self.weights)
+        return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+class Counting(Affine):
+    """`Affine`, and the rows of each call are kept in `calls[log]`."""
+
+    def __init__(self, log: str, scale: float = 1.0, offset: float = 0.0) -> None:
+        super().__init__(scale, offset)
+        self.log = calls.setdefault(log, [])
+
+    def __call__(self, x: Array) -> Array:
+        self.log.append(len(x))
+        return super().__call__(x)
+
+
+class Failing(Affine):
+    """`Affine`, but raises when any row holds one of some values in its first place.
+
+    Args:
+        bad: the values; None fails on everything.
+        error: the name of the exception, a built-in one.
+        log: where calls are kept; empty keeps none.
+        scale, offset: as for `Affine`.
+    """
+
+    def __init__(
+        self,
+        bad: Sequence[float] | None = None,
+        error: str = "ValueError",
+        log: str = "",
+        scale: float = 1.0,
+        offset: float = 0.0,
+    ) -> None:
+        super().__init__(scale, offset)
+        self.bad, self.error = bad, getattr(builtins, error)
+        self.log = calls.setdefault(log, []) if log else []
+
+    def __call__(self, x: Array) -> Array:
+        self.log.append(len(x))
+        first = x.reshape(len(x), -1)[:, 0]
+        found = first if self.bad is None else first[np.isin(first, np.asarray(self.bad, dtype=first.dtype))]
+        if len(found):
+            raise self.error(f"cannot take {found[0]:g}")
+        return super().__call__(x)
+
+
+class Hungry(Affine):
+    """`Affine`, but raises `MemoryError` for more than `most` rows at once."""
+
+    def __init__(self, most: int, log: str = "", scale: float = 1.0) -> None:
+        super().__init__(scale)
+        self.most = most
+        self.log = calls.setdefault(log, []) if log else []
+
+    def __call__(self, x: Array) -> Array:
+        self.log.append(len(x))
+        if len(x) > self.most:
+            raise MemoryError(f"no room for {len(x)} rows")
+        return super().__call__(x)
+
+
+def fake(
+    cls: type,
+    name: str,
+    takes: str = "float32",
+    gives: str | None = None,
+    *,
+    output: str = "output",
+    settings: dict[str, Any] | None = None,
+    **options: Any,
+) -> Model:
+    """A model of one of these classes, or of another class that can be imported.
+
+    Args:
+        cls: the class; it takes one column.
+        name: the model's name.
+        takes: the type of the column `x` that it takes.
+        gives: the type of what it gives; the same when not given.
+        output: the name of what it gives.
+        settings: other arguments of `Model`, for example `{"batch": Batching(8)}`.
+        options: arguments of the class.
+    """
+    return Model(
+        f"python:{cls.__module__}:{cls.__qualname__}",
+        name,
+        inputs={"x": takes},
+        outputs={output: gives or takes},
+        options=options,
+        **(settings or {}),
+    )

@@ -1,0 +1,45 @@
+"""What all tests share."""
+
+import os
+
+import pytest
+from helpers import onnxes
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "quick", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """What is remembered between runs stays in the tests' own folder."""
+    before = os.environ.get("MOTET_CACHE_DIR")
+    os.environ["MOTET_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["MOTET_CACHE_DIR"]
+    else:
+        os.environ["MOTET_CACHE_DIR"] = before
+
+
+@pytest.fixture(autouse=True)
+def _no_calls():
+    """The log of the fakes begins empty."""
+    from motet.testing import fakes
+
+    fakes.calls.clear()
+
+
+@pytest.fixture(scope="session")
+def onnx_files(tmp_path_factory):
+    """A folder of tiny ONNX models."""
+    folder = tmp_path_factory.mktemp("onnx")
+    for seed, name in enumerate(("one", "two", "three")):
+        onnxes.classifier(folder / f"{name}.onnx", seed=seed, sharpness=seed + 1.0)
+    onnxes.affine(folder / "affine.onnx")
+    onnxes.affine(folder / "fixed.onnx", rows=4)
+    onnxes.row_mean(folder / "mean.onnx")
+    onnxes.two_inputs(folder / "minus.onnx")
+    return folder

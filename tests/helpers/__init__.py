@@ -1,0 +1,1 @@
+"""Importable models, functions and files that tests' graphs name."""

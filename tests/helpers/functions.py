@@ -1,0 +1,127 @@
+"""Functions that tests' graphs name."""
+
+from collections import namedtuple
+
+import numpy as np
+
+from motet.types import returns
+
+Top = namedtuple("Top", "index score")
+
+
+@returns(lambda x, by=1.0: x)
+def scale(x, by=1.0):
+    return x * x.dtype.type(by)
+
+
+@returns(lambda x, y: x)
+def add(x, y):
+    return x + y
+
+
+@returns({"index": "int64", "score": "float32"})
+def top(scores):
+    index = scores.argmax(axis=1)
+    return Top(index, scores[np.arange(len(scores)), index])
+
+
+def undeclared(x):
+    return x * 2
+
+
+def undeclared_dict(x):
+    return {"low": x, "high": x + 1}
+
+
+@returns("float32")
+def refuse_negative(x):
+    if (x < 0).any():
+        raise ValueError(f"negative: {x[x < 0][0]:g}")
+    return x
+
+
+@returns("float32")
+def too_few(x):
+    return x[:-1]
+
+
+@returns("float32[2]")
+def says_two(x):
+    return x
+
+
+@returns("float32")
+def in_place(x):
+    x *= 2
+    return x
+
+
+def single(x):
+    return 7
+
+
+def one_length(value):
+    return len(value)
+
+
+def lengths(rows):
+    assert isinstance(rows, list), type(rows)
+    return np.array([len(row) for row in rows], dtype=np.int64)
+
+
+@returns("float32[?]")
+def repeat(counts):
+    return [np.arange(count, dtype=np.float32) for count in counts]
+
+
+@returns("float32")
+def mean_of_rows(rows):
+    return np.array([row.mean() if row.size else 0 for row in rows], dtype=np.float32)
+
+
+# shards
+
+
+def digits(numbers):
+    """A row's decimal digits as pieces; -1 has none."""
+    pieces = [[int(digit) for digit in str(number)] if number >= 0 else [] for number in numbers.tolist()]
+    flat = [digit for row in pieces for digit in row]
+    return np.array(flat, dtype=np.float32), np.array([len(row) for row in pieces])
+
+
+@returns("float32")
+def piece_type(x):
+    return x
+
+
+digits_typed = returns("float32")(lambda numbers: digits(numbers))
+digits_typed.__qualname__ = digits_typed.__name__ = "digits_typed"
+
+
+@returns("float64")
+def total(values, counts):
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    return np.array([values[ends[i] : ends[i + 1]].astype(np.float64).sum() for i in range(len(counts))])
+
+
+def bad_counts(numbers):
+    return np.zeros(3, dtype=np.float32), np.zeros(len(numbers) + 1, dtype=np.int64)
+
+
+def not_a_pair(numbers):
+    return numbers
+
+
+# combiners
+
+
+@returns("float32")
+def smallest(*columns):
+    return np.min(np.stack(columns), axis=0)
+
+
+def short_combiner(*columns):
+    return columns[0][:-1]
+
+
+NUMBER = 3

@@ -1,0 +1,45 @@
+"""Models that tests' graphs name."""
+
+import numpy as np
+
+
+def echo(x):
+    return x
+
+
+class Lengths:
+    """The length of each row of a varying column."""
+
+    def __call__(self, x):
+        return np.full(len(x), x.shape[1], dtype=np.int64)
+
+
+class OneRowLess:
+    def __call__(self, x):
+        return x[:-1]
+
+
+class OtherType:
+    def __call__(self, x):
+        return x.astype(np.float64)
+
+
+class WrongShapeFor:
+    """Gives rows of two values, but one too many where any is bad."""
+
+    def __call__(self, x):
+        return np.zeros((len(x), 3 if (x == 7).any() else 2), dtype=np.float32)
+
+
+def minus(a, b):
+    return a - b
+
+
+class Closing:
+    closed = 0
+
+    def __call__(self, x):
+        return x
+
+    def close(self):
+        type(self).closed += 1
