@@ -1,10 +1,10 @@
 """The demo: 10,000 clothing pictures through three models at once, and a page that shows what came out.
 
-    test.parquet ──► fashion.yaml, with a column for each member ──► answers.parquet ──► report.html
-                ├──► cascade.yaml ──► cascade.parquet ─────────────────────────────────────┤
-                └──► ab.yaml ──────► ab.parquet ────────────────────────────────────────────┘
+test.parquet ──► fashion.yaml, with a column for each member ──► answers.parquet ──► report.html
+            ├──► cascade.yaml ──► cascade.parquet ─────────────────────────────────────┤
+            └──► ab.yaml ──────► ab.parquet ────────────────────────────────────────────┘
 
-    python examples/fashion/demo.py --output demo-output
+python examples/fashion/demo.py --output demo-output
 """
 
 from __future__ import annotations
@@ -150,9 +150,7 @@ def print_results(demo: Demo) -> None:
         f"are right; elsewhere {answers.accuracy(answers.vote, np.setdiff1d(np.arange(len(answers)), same)):.1%}"
     )
     by = ", ".join(f"{name} answers {share:.1%}" for name, share in demo.cascade_shares.items())
-    console.print(
-        f"cascade   {by}; accuracy {demo.cascade_accuracy:.2%} at {demo.cascade.rows_per_second:,.0f} rows/s"
-    )
+    console.print(f"cascade   {by}; accuracy {demo.cascade_accuracy:.2%} at {demo.cascade.rows_per_second:,.0f} rows/s")
     by = ", ".join(f"{arm} {share:.1%} of the rows" for arm, share in demo.split.items())
     users, torn = demo.split_users
     console.print(f"A/B       {by}; {users:,} users, {torn} of them met more than one arm")
@@ -181,14 +179,18 @@ def _nodes(run: mt.RunReport) -> Table:
     total = sum(node.seconds_compute for node in run.nodes)
     for node in run.nodes:
         seconds = node.seconds_compute
-        table.add_row(node.name, f"{node.rows:,}", f"{node.batches:,}", f"{1e3 * seconds:.1f}", f"{seconds / total:.1%}")
+        table.add_row(
+            node.name, f"{node.rows:,}", f"{node.batches:,}", f"{1e3 * seconds:.1f}", f"{seconds / total:.1%}"
+        )
     return table
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Play, print, and write the page."""
     parser = argparse.ArgumentParser(description="Play Fashion-MNIST through three models and show what came out.")
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder to write (default: demo-output)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo-output"), help="folder to write (default: demo-output)"
+    )
     parser.add_argument("--rows", type=int, help="number of rows, from the first (default: all 10,000)")
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,9 @@ def _accuracy(demo: Demo) -> str:
     ]
     chart.append(_accuracy_bar("all three together", answers.accuracy(answers.vote), strong=True))
     best = max(answers.accuracy(opinion) for opinion in answers.members.values())
-    return _section("Who is right, and how often", _compared(answers.accuracy(answers.vote), best), bars(chart, "accuracy"))
+    return _section(
+        "Who is right, and how often", _compared(answers.accuracy(answers.vote), best), bars(chart, "accuracy")
+    )
 
 
 def _accuracy_bar(name: str, value: float, note: str = "", *, strong: bool = False) -> Bar:
@@ -100,7 +102,9 @@ def _compared(together: float, best: float) -> str:
     if abs(points) < 0.2:
         verdict = "Together they are as good as the best of them"
     else:
-        verdict = f"Together they are {abs(points):.1f} points {'better' if points > 0 else 'worse'} than the best of them"
+        verdict = (
+            f"Together they are {abs(points):.1f} points {'better' if points > 0 else 'worse'} than the best of them"
+        )
     return (
         f"{verdict}: these models learned from the same pictures and share many mistakes. "
         "What the others add is below: whether they agree says how far an answer can be trusted."
@@ -147,7 +151,7 @@ def _card(answers: Answers, row: int) -> str:
     said.append(("vote", answers.vote, ' class="vote"'))
     lines = "".join(_line(name, opinion, answers, row, kind) for name, opinion, kind in said)
     return (
-        f'<figure>{picture(answers.images[row], f"row {row}: {truth}")}'
+        f"<figure>{picture(answers.images[row], f'row {row}: {truth}')}"
         f"<figcaption><strong>{escape(truth)}</strong> <small>row {row}</small><table>{lines}</table></figcaption></figure>"
     )
 
@@ -173,7 +177,9 @@ def _confusion(answers: Answers) -> str:
         "Each line is what the pictures are, each column what the three models together took them for. The most common "
         f"mistake: {int(worst.max())} times {data.LABELS[truth]} was taken for {data.LABELS[label]}."
     )
-    return _section("What is taken for what", lead, f'<div class="scroll">{confusion_table(counts, SHORT_LABELS)}</div>')
+    return _section(
+        "What is taken for what", lead, f'<div class="scroll">{confusion_table(counts, SHORT_LABELS)}</div>'
+    )
 
 
 def _time(demo: Demo) -> str:

@@ -125,3 +125,8 @@ def short_combiner(*columns):
 
 
 NUMBER = 3
+
+
+@returns("float32")
+def keywords(x, **given):
+    return x

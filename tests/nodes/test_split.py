@@ -29,10 +29,10 @@ def test_arms_get_the_shares_asked_for(weights, salt):
         assert abs(share - wanted) <= 4 * np.sqrt(wanted * (1 - wanted) / len(USERS)) + 1e-12
 
 
-def moved(before, after):
+def moved(before, after, users=USERS):
     """For each pair of arms how many users go from the one to the other."""
     arms = list(before)
-    one, other = choose_arms(USERS, before, "s"), choose_arms(USERS, {arm: after[arm] for arm in arms}, "s")
+    one, other = choose_arms(users, before, "s"), choose_arms(users, {arm: after[arm] for arm in arms}, "s")
     pairs, counts = np.unique(np.stack([one, other])[:, one != other], axis=1, return_counts=True)
     return {(arms[a], arms[b]): int(count) for (a, b), count in zip(pairs.T, counts, strict=True)}
 
@@ -63,13 +63,14 @@ def test_users_only_move_to_arms_that_grew_more(pairs):
     before = {f"arm{place}": old for place, (old, _) in enumerate(pairs)}
     after = {f"arm{place}": new for place, (_, new) in enumerate(pairs)}
     growth = {arm: after[arm] / before[arm] for arm in before}
-    moves = moved(before, after)
+    users = USERS[:3000]
+    moves = moved(before, after, users)
     for fro, to in moves:
         assert growth[to] > growth[fro]
     old, new = sum(before.values()), sum(after.values())
     apart = sum(abs(after[arm] / new - before[arm] / old) for arm in before) / 2
     bound = 2 * apart / (1 + apart)  # no way to choose arms one key at a time does better for all changes of weights
-    assert sum(moves.values()) / len(USERS) <= bound + 4 * np.sqrt(bound / len(USERS))
+    assert sum(moves.values()) / len(users) <= bound + 4 * np.sqrt(bound / len(users))
 
 
 def test_splits_with_different_salts_are_independent():
@@ -88,10 +89,7 @@ def test_the_order_of_the_arms_does_not_matter():
 def test_arms_are_the_same_as_in_every_release():
     """Users may not move because Motet was upgraded: these are fixed for good."""
     chosen = choose_arms(USERS[:24], {"a": 60, "b": 30, "c": 10}, "fixed")
-    assert "".join("abc"[place] for place in chosen) == FIXED
-
-
-FIXED = "?"
+    assert "".join("abc"[place] for place in chosen) == "baacacaabababaaaabbaaaaa"
 
 
 @pytest.mark.parametrize(

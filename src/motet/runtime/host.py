@@ -47,6 +47,11 @@ class ModelStats:
             self.failed += failed
 
 
+def model_key(model: Model, located: Located) -> str:
+    """What a model is remembered under: its file's digest and the threads of a call, or its URI."""
+    return f"{located.version}:{located.source.threads}" if located.handler.has_file else model.uri
+
+
 class HostedModel:
     """A loaded model: its copies, the functions around it, and how many rows its calls have.
 
@@ -73,10 +78,8 @@ class HostedModel:
 
     @property
     def key(self) -> str:
-        """What the model is remembered under: its file's digest, or its URI."""
-        return (
-            f"{self.located.version}:{self.located.source.threads}" if self.located.handler.has_file else self.model.uri
-        )
+        """What the model is remembered under."""
+        return model_key(self.model, self.located)
 
     @property
     def batch_invariant(self) -> bool:
@@ -302,7 +305,7 @@ class HostedModel:
 def _is_exactly(array: Array, kind: ColumnType, rows: int) -> bool:
     """Whether an array is what was promised as it is; most are, and need no closer look."""
     dtype = kind.numpy_dtype
-    return array.dtype == dtype and array.shape == (rows, *kind.shape) and dtype != object
+    return array.dtype == dtype and array.shape == (rows, *kind.shape) and dtype.kind != "O"
 
 
 def _as_declared(value: Any, column: Column, kind: ColumnType, where: str) -> Column:

@@ -20,12 +20,13 @@ from motet.engines.local.options import Options
 from motet.engines.local.output import FailureFile, Output, is_folder, work_folder
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
+from motet.engines.local.sizing import Sizing, bounded_by_time
 from motet.errors import Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
 from motet.runtime.executor import Executor, drive
-from motet.runtime.host import Host, HostedModel
-from motet.runtime.sizes import BatchSize, RememberedSizes
+from motet.runtime.host import Host
+from motet.runtime.sizes import RememberedSizes
 
 __all__ = ["LocalEngine"]
 
@@ -92,6 +93,7 @@ class _Run:
         self.remembered = RememberedSizes()
         self.host = Host()
         self.executor = Executor(checked, self.host)
+        self.sizing = Sizing(checked, self.host, self.remembered)
         self.rows = self.failed = self.resumed_rows = 0
         self.seconds_writing = 0.0
 
@@ -136,7 +138,7 @@ class _Run:
             journal.release()
             raise
         finally:
-            self._remember()
+            self.sizing.remember()
         return self._report(pipeline, batch_rows, failed_path)
 
     def _failure_file(self, journal: Journal) -> FailureFile:
@@ -169,53 +171,29 @@ class _Run:
                     f"--batch-rows was {earlier.batch_rows}, is {self.options.batch_rows}", where=self.output
                 )
             return (pieces[-1].end if pieces else 0), earlier.batch_rows
+        return 0, self._choose_batch_rows()
+
+    def _choose_batch_rows(self) -> int:
+        """Rows of a batch, by their size and by the time that they take."""
         kinds = [each.type for each in self.checked.graph.inputs.values()]
-        return 0, self.options.batch_rows or choose_batch_rows(kinds, self.total)
+        rows = self.options.batch_rows or choose_batch_rows(
+            kinds, self.total, models=bool(self._versions(self.executor, ""))
+        )
+        cost = self.sizing.known_cost()
+        if cost is None and self.source.reads_again and (item := next(self._items(0, rows), None)):
+            self.executor.load()
+            batch, _, _ = self.layout.bind(item.read, item.ids)
+            cost = self.sizing.try_out(batch) if len(batch) else None
+        return rows if self.options.batch_rows or cost is None else bounded_by_time(rows, cost)
 
     def _begin(self, journal: Journal, batch_rows: int) -> None:
         """Say what this run is, or see that it is what the one that stopped was."""
         if self._goes_on(journal):
             earlier = journal.manifest()
-            self._freeze(earlier.sizes)
+            self.sizing.freeze(earlier.sizes)
             self._manifest(batch_rows, earlier.sizes).check_same(earlier, self.output)
         else:
-            journal.begin(self._manifest(batch_rows, self._sizes(batch_rows)))
-
-    def _models(self) -> dict[str, HostedModel]:
-        return {model.key: model for model in self.host.models}
-
-    def _sizes(self, batch_rows: int) -> dict[str, int]:
-        """Use the sizes found earlier; those that change answers are found now, and frozen."""
-        for key, model in self._models().items():
-            found = self.remembered.get(key)
-            if found and not model.size.settled:
-                model.size = BatchSize(found, model.size.limit)
-        frozen = {key: model for key, model in self._models().items() if not model.batch_invariant}
-        if any(not model.size.settled for model in frozen.values()):
-            self._calibrate(batch_rows)
-        sizes = {key: model.size.best for key, model in frozen.items()}
-        self.remembered.put({key: sizes[key] for key in sizes if frozen[key].model.batch.max_rows is None})
-        self._freeze(sizes)
-        return sizes
-
-    def _calibrate(self, batch_rows: int) -> None:
-        """Play the first batch to time calls, and forget the answers and what was counted."""
-        item = next(self._items(0, batch_rows), None)
-        if item is None:
-            return
-        batch, _, _ = self.layout.bind(item.read, item.ids)
-        trial = Executor(self.checked, self.host)
-        for _ in range(3):
-            if len(batch) and any(not model.size.settled for model in self.host.models):
-                drive(trial.play(batch))
-        for model in self.host.models:
-            model.stats = type(model.stats)()
-
-    def _freeze(self, sizes: Mapping[str, int]) -> None:
-        for key, size in sizes.items():
-            if key in self._models():
-                model = self._models()[key]
-                model.size = BatchSize(size, model.size.limit)
+            journal.begin(self._manifest(batch_rows, self.sizing.settle()))
 
     def _manifest(self, batch_rows: int, sizes: Mapping[str, int]) -> Manifest:
         replayed = "" if self.positions is None else hashlib.sha256(self.positions.tobytes()).hexdigest()[:32]
@@ -312,18 +290,6 @@ class _Run:
                 where=self.output,
                 hint="the failures so far are in the unfinished run; look at one with motet explain, or allow more with --max-failures",
             )
-
-    def _remember(self) -> None:
-        found = {
-            key: model.size.best
-            for key, model in self._models().items()
-            if model.size.settled
-            and model.model.batch.max_rows is None
-            and not model.signature.fixed_rows
-            and model.stats.rows
-        }
-        if any(self.remembered.get(key) != size for key, size in found.items()):
-            self.remembered.put(found)
 
     def _report(self, pipeline: Pipeline[_Item, _Result], batch_rows: int, failed_path: str) -> RunReport:
         seconds = time.perf_counter() - self.started

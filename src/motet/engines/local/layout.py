@@ -35,7 +35,7 @@ FAILURES = pa.schema(
 """What is written for each row that failed; `row` is its position in the source, from 0."""
 
 BATCH_BYTES = 2 << 20
-MIN_ROWS, MAX_ROWS = 16, 65_536
+MIN_ROWS, MAX_ROWS, MAX_ROWS_OF_MODELS = 16, 65_536, 8_192
 SMALL_RUN_BATCHES = 8
 """A small source is played in this many batches, so that all workers have something to do."""
 
@@ -191,11 +191,11 @@ def failures_table(failures: Sequence[Failure]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(columns[field.name], field.type) for field in FAILURES], schema=FAILURES)
 
 
-def choose_batch_rows(inputs: Sequence[ColumnType], num_rows: int | None) -> int:
-    """Rows of a batch: about 2 MiB of input, fewer for a small source."""
+def choose_batch_rows(inputs: Sequence[ColumnType], num_rows: int | None, *, models: bool) -> int:
+    """Rows of a batch: about 2 MiB of input, fewer for a small source, and no great number where models play."""
     row_bytes = sum(_row_bytes(kind) for kind in inputs) or 8
     rows = 1 << max(0, (BATCH_BYTES // row_bytes).bit_length() - 1)
-    rows = min(MAX_ROWS, max(MIN_ROWS, rows))
+    rows = min(MAX_ROWS_OF_MODELS if models else MAX_ROWS, max(MIN_ROWS, rows))
     return rows if num_rows is None else min(rows, max(64, -(-num_rows // SMALL_RUN_BATCHES)))
 
 

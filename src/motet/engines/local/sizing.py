@@ -1,0 +1,120 @@
+"""How big things are: rows of a batch, rows of a model's call. Found earlier on this machine, or tried out first.
+
+Both change what the last bits of some models' answers are, so a run settles them before it begins, and keeps to them.
+Models whose answers do not depend on what shares a call go on looking for their best number while the run goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+
+from motet.batch import Batch
+from motet.engines.local.layout import MIN_ROWS
+from motet.graph.check import CheckedGraph
+from motet.runtime.executor import Executor, drive
+from motet.runtime.host import Host, HostedModel, model_key
+from motet.runtime.sizes import BatchSize, RememberedSizes
+
+__all__ = ["Sizing"]
+
+TRIAL_SECONDS = 0.5
+"""Trying out ends when it has taken this long; the rows tried are played again by the run."""
+TRIAL_ROWS = (1, 8, 64, 512, 2048)
+BATCH_SECONDS = 2.0
+"""A batch should not take longer, so that progress is seen, and little is lost when a run is killed."""
+_COST = " us a row"
+
+
+class Sizing:
+    """Settles sizes for one run.
+
+    Args:
+        checked: the graph.
+        host: holds its models.
+        remembered: what was found earlier.
+    """
+
+    def __init__(self, checked: CheckedGraph, host: Host, remembered: RememberedSizes) -> None:
+        self._checked, self._host, self._remembered = checked, host, remembered
+
+    def known_cost(self) -> float | None:
+        """Seconds that a row takes through every model, None where some model was never timed here."""
+        costs = [self._remembered.get(key + _COST) for key in self._keys(self._checked)]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) / 1e6 if len(known) == len(costs) else None
+
+    def _keys(self, checked: CheckedGraph) -> Iterator[str]:
+        for model in checked.graph.models.values():
+            yield model_key(model, self._host.resolver.locate(model, checked.graph.folder))
+        for inner in checked.graphs.values():
+            yield from self._keys(inner)
+
+    def try_out(self, batch: Batch) -> float:
+        """Play the first rows of a batch, more and more of them, to time calls; the answers are forgotten.
+
+        Returns:
+            seconds that a row takes.
+        """
+        trial = Executor(self._checked, self._host)
+        began, cost = time.perf_counter(), 0.0
+        for rows in TRIAL_ROWS:
+            chosen = batch.take(range(min(rows, len(batch))))
+            started = time.perf_counter()
+            drive(trial.play(chosen))
+            cost = (time.perf_counter() - started) / len(chosen)
+            if time.perf_counter() - began > TRIAL_SECONDS or rows >= len(batch):
+                break
+        self._remembered.put(
+            {model.key + _COST: _microseconds(model) for model in self._host.models if model.stats.rows}
+        )
+        for model in self._host.models:
+            model.stats = type(model.stats)()
+        return cost
+
+    def settle(self) -> dict[str, int]:
+        """Take the sizes found earlier; give, by model, those that must not change any more."""
+        for model in self._host.models:
+            found = self._remembered.get(model.key)
+            if found and not model.size.settled:
+                model.size = BatchSize(found, model.size.limit)
+        fixed = {model.key: model.size.best for model in self._host.models if not model.batch_invariant}
+        self._remember([model for model in self._host.models if not model.batch_invariant])
+        self.freeze(fixed)
+        return fixed
+
+    def freeze(self, sizes: Mapping[str, int]) -> None:
+        """Keep to these sizes."""
+        for model in self._host.models:
+            if model.key in sizes:
+                model.size = BatchSize(sizes[model.key], model.size.limit)
+
+    def remember(self) -> None:
+        """Keep what was found for the next run."""
+        self._remember([model for model in self._host.models if model.size.settled and model.stats.rows])
+
+    def _remember(self, models: list[HostedModel]) -> None:
+        free = [model for model in models if model.model.batch.max_rows is None and not model.signature.fixed_rows]
+        found = {model.key: model.size.best for model in free}
+        found |= {model.key + _COST: _microseconds(model) for model in models if model.stats.rows >= MIN_ROWS}
+        if any(_differs(self._remembered.get(key), size, key) for key, size in found.items()):
+            self._remembered.put(found)
+
+
+def _microseconds(model: HostedModel) -> int:
+    return max(1, round(model.stats.seconds / model.stats.rows * 1e6))
+
+
+def _differs(known: int | None, found: int, key: str) -> bool:
+    """Whether a finding is news; costs are never measured twice alike, so only when they are off by half."""
+    if known is None or not key.endswith(_COST):
+        return known != found
+    return not 0.5 <= known / found <= 2
+
+
+def bounded_by_time(batch_rows: int, cost: float) -> int:
+    """Rows of a batch that take `BATCH_SECONDS` at most, a power of two so that calls are cut alike."""
+    if cost * batch_rows <= BATCH_SECONDS:
+        return batch_rows
+    rows = int(BATCH_SECONDS / cost)
+    return max(1, min(batch_rows, 1 << max(0, rows.bit_length() - 1)))

@@ -1,0 +1,139 @@
+"""Reading and running the blocks of a page of the documentation.
+
+    python            run, in the page's own namespace; `# file: NAME` on its first line writes the block to that file instead
+    yaml              a graph with `motet: 1` is written to NAME.yaml, loaded and played; a part of one is put into the
+                      first whole graph of the page, loaded and played
+    console           lines that begin with `$ motet` are run, and must exit with 0
+
+Blocks of a page run in order, in one folder that has what `prepare` puts there. Other blocks are not run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from click.testing import CliRunner
+
+import motet as mt
+
+ROOT = Path(__file__).parents[2]
+FASHION = ROOT / "examples" / "fashion"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+NUM_ROWS = 64
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, and the line it begins on."""
+
+    language: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The fenced blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    for match in _FENCE.finditer(text):
+        yield Block(match[1], match[2], text.count("\n", 0, match.start(2)) + 1)
+
+
+def rows(count: int) -> dict[str, Any]:
+    """Columns that the graphs of the documentation take; made up, the same every time."""
+    numbers = np.random.default_rng(7)
+    return {
+        "image": numbers.integers(0, 256, (count, 28, 28), dtype=np.uint8),
+        "user": [f"user-{row % 10}" for row in range(count)],
+        "kind": [("app", "web", "store")[row % 3] for row in range(count)],
+        "amount": np.linspace(0, 2000, count, dtype=np.float32),
+    }
+
+
+def prepare(folder: Path) -> None:
+    """Put the example's models and graphs, and a file of rows, into a folder."""
+    shutil.copytree(FASHION / "models", folder / "models")
+    for path in FASHION.glob("*.yaml"):
+        shutil.copy(path, folder)
+    columns = rows(NUM_ROWS)
+    images = pa.FixedShapeTensorArray.from_numpy_ndarray(columns["image"])
+    table = pa.table({"id": np.arange(NUM_ROWS), "user": columns["user"], "kind": columns["kind"], "image": images})
+    pq.write_table(table, folder / "images.parquet")
+
+
+@dataclass
+class Runner:
+    """Runs the blocks of one page in the current folder."""
+
+    page: Path
+    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page"})
+    base: dict[str, Any] | None = None
+    modules: list[str] = field(default_factory=list)
+
+    def run(self, block: Block) -> None:
+        """Run one block, if its language says that it can be."""
+        match block.language:
+            case "python" if block.text.startswith("# file: "):
+                self._file(block)
+            case "python":
+                # Empty lines in front, so that a traceback shows the line of the page.
+                exec(compile("\n" * (block.line - 1) + block.text, str(self.page), "exec"), self.names)
+            case "yaml":
+                self._graph(yaml.safe_load(block.text), block)
+            case "console":
+                self._commands(block)
+
+    def _file(self, block: Block) -> None:
+        name = block.text.partition("\n")[0].removeprefix("# file: ").strip()
+        Path(name).write_text(block.text, encoding="utf-8")
+        self.modules.append(Path(name).stem)
+        importlib.invalidate_caches()
+
+    def _graph(self, found: dict[str, Any], block: Block) -> None:
+        if "motet" not in found:
+            self._part(found)
+            return
+        self.base = self.base or found
+        path = Path(f"{found['name']}.yaml")
+        path.write_text(block.text, encoding="utf-8")
+        play(mt.load(path))
+
+    def _part(self, found: Mapping[str, Any]) -> None:
+        """Put a part into the page's graph, and play the nodes that it adds."""
+        assert self.base is not None, "a part of a graph stands before any whole graph"
+        whole = {**self.base, **{key: {**self.base.get(key, {}), **part} for key, part in found.items()}}
+        path = Path("part.yaml")
+        path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+        columns = [name for name in mt.load(path).checked.columns if name.split(".")[0] in found["nodes"]]
+        path.write_text(
+            yaml.safe_dump({**whole, "outputs": {c.replace(".", "_"): c for c in columns}}, sort_keys=False)
+        )
+        play(mt.load(path))
+
+    def _commands(self, block: Block) -> None:
+        from motet.cli import main
+
+        for line in block.text.splitlines():
+            if line.startswith("$ motet "):
+                result = CliRunner().invoke(main, shlex.split(line.removeprefix("$ motet ")))
+                assert result.exit_code == 0, f"{line}\n{result.output}{result.exception or ''}"
+
+
+def play(graph: mt.Graph, count: int = 4) -> None:
+    """Call a graph, if the made-up rows have what it takes; every row must be answered."""
+    given = {name: column for name, column in rows(count).items() if name in graph.inputs}
+    missing = [name for name, each in graph.inputs.items() if name not in given and not each.has_default]
+    assert not missing, f"add {missing} to the made-up rows"
+    answers = graph(given)
+    assert all(len(column) == count for column in answers.values())

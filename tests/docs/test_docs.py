@@ -1,0 +1,66 @@
+"""The README and the guides: their examples run, their links lead somewhere, and the reference is up to date."""
+
+import importlib.util
+import re
+import sys
+
+import pytest
+from docs_pages import PAGES, ROOT, Runner, blocks, prepare
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
+MAKE = re.compile(r"(?:^    |`)make ([a-z]+)", re.MULTILINE)
+
+
+def ids(page):
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    runner = Runner(page)
+    try:
+        for block in blocks(page):
+            runner.run(block)
+    finally:
+        for name in runner.modules:
+            sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs" / "reference").glob("*.md"))], ids=ids)
+def test_links_lead_to_files_that_are_there(page):
+    targets = [target for target, _ in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_make_targets_that_are_named_are_there(page):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(MAKE.findall(page.read_text(encoding="utf-8"))) <= targets
+
+
+def test_the_python_example_of_the_readme_is_short():
+    first = next(block for block in blocks(ROOT / "README.md") if block.language == "python")
+    assert len(first.text.splitlines()) <= 15
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_up_to_date():
+    module = generator()
+    assert module.differences(module.pages()) == [], "run make docs"
+
+
+def test_a_docstring_becomes_markdown():
+    doc = "Do it.\n\nArgs:\n    one: the first,\n        and more.\n    two: the second.\n\nReturns:\n    What it did.\n\n>>> 1 + 1\n2"
+    assert generator().markdown(doc).splitlines() == [
+        "Do it.", "", "**Args**", "", "- `one`: the first,", "  and more.", "- `two`: the second.", "", "**Returns**", "",
+        "What it did.", "", "```python", ">>> 1 + 1", "2", "```",
+    ]  # fmt: skip
