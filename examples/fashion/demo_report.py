@@ -31,7 +31,7 @@ def page(demo: Demo) -> str:
     """The page as HTML."""
     sections = [
         _head(demo), _graph(demo), _accuracy(demo), _agreement(demo.answers), _torn(demo.answers), _confusion(demo.answers),
-        _samples(demo.answers), _time(demo), _cascade(demo), _split(demo), _again(demo),
+        _samples(demo.answers), _time(demo), _cascade(demo), _split(demo), _again(),
     ]  # fmt: skip
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -230,12 +230,13 @@ def _split(demo: Demo) -> str:
     )
 
 
-def _again(demo: Demo) -> str:
-    rows = len(demo.answers)
-    command = f"motet run examples/fashion/fashion.yaml test.parquet labels.parquet --limit {rows}"
+def _again() -> str:
+    command = (
+        ".venv/bin/motet run examples/fashion/fashion.yaml --input demo-output/test.parquet --output labels.parquet"
+    )
     return (
-        "<footer>\n<p>Made by <code>make demo</code>. The same from the command line, beside this page's "
-        f"<code>test.parquet</code>:</p>\n<pre>{escape(command)}</pre>\n"
+        "<footer>\n<p>Made by <code>make demo</code>. The same from the command line:</p>"
+        f"\n<pre>{escape(command)}</pre>\n"
         "<p>The pictures are Fashion-MNIST (Zalando, MIT licence).</p>\n</footer>\n"
     )
 

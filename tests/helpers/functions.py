@@ -130,3 +130,13 @@ NUMBER = 3
 @returns("float32")
 def keywords(x, **given):
     return x
+
+
+@returns({"low": "float32", "high": "float32"})
+def top_of_scalar(x):
+    return {"low": x, "high": x + 1}
+
+
+@returns("float32")
+def one_piece(x):
+    return x, np.ones(len(x), dtype=np.int64)

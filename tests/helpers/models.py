@@ -43,3 +43,13 @@ class Closing:
 
     def close(self):
         type(self).closed += 1
+
+
+class Strict:
+    def __call__(self, x):
+        return self.check(x)
+
+    def check(self, x):
+        if (x < 0).any():
+            raise ValueError("negative")
+        return x

@@ -86,6 +86,8 @@ class Names:
     handles: dict[int, str] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     graphs: dict[str, Graph] = field(default_factory=dict)
+    bases: dict[str, str] = field(default_factory=dict)
+    """What models and graphs would be named if nothing else had the name."""
 
     def ref(self, ref: Ref | str) -> str:
         """The name of a column."""
@@ -114,12 +116,13 @@ class Names:
                 hint='write motet.Model("path/to/model.onnx")',
             )
         for name, each in known.items():
-            if each is value or (isinstance(each, Model) and each == value.named(name)):
+            if each is value or (isinstance(each, Model) and self.bases[name] == base and each == value.named(name)):
                 return name
         name, number = base, 2
         while name in self.models or name in self.graphs:
             name, number = f"{base}_{number}", number + 1
         known[name] = value.named(name) if isinstance(value, Model) else value
+        self.bases[name] = base
         return name
 
     def member(self, name: str | None, value: Any) -> Member:

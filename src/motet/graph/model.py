@@ -30,6 +30,12 @@ _UNITS = {
 }
 
 
+def _as_floats(made: object, *names: str) -> None:
+    for name in names:
+        if getattr(made, name) is not None:
+            object.__setattr__(made, name, float(getattr(made, name)))
+
+
 @dataclass(frozen=True)
 class Batching:
     """How rows are put together for one call.
@@ -49,6 +55,7 @@ class Batching:
             raise GraphError(f"max_rows must be at least 1; got {self.max_rows}", where="batch")
         if not self.max_wait_ms >= 0:
             raise GraphError(f"max_wait_ms must not be negative; got {self.max_wait_ms}", where="batch")
+        _as_floats(self, "max_wait_ms", "pad")
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class Resources:
         for name in ("memory_bytes", "accelerator"):
             if not getattr(self, name) >= 0:
                 raise GraphError(f"{name} must not be negative; got {getattr(self, name)}", where="resources")
+        _as_floats(self, "cpu", "accelerator")
 
 
 @dataclass(frozen=True)

@@ -271,11 +271,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+_BREAKS = re.compile("[\\n\\r\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
+
+
 def _text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
     """Texts stay on one line: those with line breaks are written with escapes."""
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", data, style='"' if len(data.splitlines()) > 1 or "\n" in data else None
-    )
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style='"' if _BREAKS.search(data) else None)
 
 
 _Dumper.add_representer(str, _text)

@@ -12,6 +12,8 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from motet.io.arrow.buffers import numbers
+
 __all__ = ["ERROR_COLUMN", "drop_empty_errors", "salvage", "split_faults", "with_errors"]
 
 ERROR_COLUMN = "__motet_error__"
@@ -29,7 +31,7 @@ def split_faults(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]
     if index < 0:
         return batch, {}
     reasons = batch.column(index)
-    rows = np.flatnonzero(reasons.is_valid().to_numpy(zero_copy_only=False)).tolist()
+    rows = np.flatnonzero(numbers(reasons.is_valid())).tolist()
     return batch.remove_column(index), {row: reasons[row].as_py() for row in rows}
 
 

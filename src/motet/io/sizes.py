@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from motet.io.arrow.dense import list_parts
-from motet.io.arrow.layout import is_binary, is_list, is_string
+from motet.io.arrow.buffers import numbers
+from motet.io.arrow.dense import list_parts, raw_parts
+from motet.io.arrow.layout import is_binary, is_list, is_string, is_view
 from motet.io.arrow.nested import plain
 
 __all__ = ["row_sizes"]
@@ -43,8 +43,11 @@ def _sizes(array: pa.Array) -> Sizes:
 
 
 def _lengths(array: pa.Array) -> Sizes:
-    lengths = pc.fill_null(pc.binary_length(array), 0)
-    return np.asarray(lengths.to_numpy(zero_copy_only=False)).astype(np.int64)
+    if array.null_count or is_view(array.type):
+        import pyarrow.compute as pc
+
+        return numbers(pc.fill_null(pc.binary_length(array), 0)).astype(np.int64)
+    return np.diff(raw_parts(array)[0]).astype(np.int64)
 
 
 def _listed(array: pa.Array) -> Sizes:

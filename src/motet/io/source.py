@@ -103,7 +103,7 @@ def open_source(
     Args:
         what: a path, an fsspec URL, a pattern (`parts/*.parquet`), a folder, or a list of them; a PyArrow dataset,
             table or record batch reader; a dict of arrays or a `Batch`; or an iterable of batches of any of these
-            kinds. In a folder, names that begin with `_` or `.`, and files of unknown suffixes, are left out.
+            kinds; or a source, as it is. In a folder, names that begin with `_` or `.`, and files of unknown suffixes, are left out.
         format: `parquet`, `arrow`, `csv`, `jsonl` or `images`, or what an installed package adds; None goes by suffix.
         group_by: keys, so that a row is a group: see `GroupedSource`.
         types: declared column types. Text formats are read as these; other formats know their types.
@@ -135,6 +135,8 @@ def _open(what: Any, format: str | None, types: Mapping[str, ColumnType]) -> Sou
         from motet.io.dataset import DatasetSource
 
         return DatasetSource(what)
+    if isinstance(what, Source):
+        return what
     if isinstance(what, Iterable):
         return IterableSource(what, f"a {type(what).__name__}")
     raise InputError(

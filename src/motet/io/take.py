@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from motet.io.arrow.buffers import of_numbers
+
 __all__ = ["take_batch"]
 
 
 def take_batch(batch: pa.RecordBatch, positions: npt.NDArray[np.int64]) -> pa.RecordBatch:
     """The rows at these positions, in this order."""
-    chosen = pa.array(positions, pa.int64())
+    chosen = of_numbers(positions.astype(np.int64, copy=False))
     columns = [_picked(column, positions) if _at_risk(column.type) else column.take(chosen) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 

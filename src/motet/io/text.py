@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from motet.io.arrow import arrow_type
-from motet.io.arrow.dense import numbers
+from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_binary, is_list, is_tensor, number_name
 from motet.types import ColumnType
 

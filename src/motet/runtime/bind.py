@@ -163,7 +163,9 @@ def _checked_row(value: Any, each: Input, name: str, row: int, bad: dict[int, st
             return stand_in if row in bad else np.full_like(stand_in, np.nan)
         return np.asarray(default, dtype=kind.numpy_dtype)
     try:
-        single = _widened(as_column([value]), kind, literal=not isinstance(value, (np.ndarray, np.generic)))
+        single = as_column([value])
+        single = single.dense() if isinstance(single, Ragged) else single
+        single = _widened(single, kind, literal=not isinstance(value, (np.ndarray, np.generic)))
         held = hold_as(single, kind)
     except InputError:
         single, held = None, None

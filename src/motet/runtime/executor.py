@@ -274,7 +274,16 @@ class _Player:
         return function.infer([types[name] for _, name in _in_order(node, self._step)], node.where)
 
     async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
-        return [await call for call in calls]
+        waiting = list(reversed(calls))
+        answers: list[Answer] = []
+        try:
+            while waiting:
+                answers.append(await waiting.pop())
+        finally:
+            for call in waiting:  # left when one raised
+                if isinstance(call, Coroutine):
+                    call.close()
+        return answers
 
     def isolate(
         self, function: Callable[[int, int], T], rows: int, name: str

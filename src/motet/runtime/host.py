@@ -92,6 +92,11 @@ class HostedModel:
         except MotetError as error:
             raise error.located(f"model {self.model.name!r}") from error.__cause__
 
+    def forget(self) -> None:
+        """Forget what was counted, and which rows failed, as after a trial."""
+        self.stats = ModelStats()
+        self._health = Health(self._health.name)
+
     def close(self) -> None:
         """Give the copies' memory back."""
         for copy in self._copies:

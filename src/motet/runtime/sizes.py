@@ -148,7 +148,7 @@ class RememberedSizes:
     def get(self, key: str) -> int | None:
         """The size remembered for a model on this machine."""
         size = self._read().get(f"{key} on {self._machine}")
-        return size if isinstance(size, int) and 1 <= size <= 1 << 20 else None
+        return size if type(size) is int and 1 <= size <= 1 << 20 else None
 
     def put(self, sizes: dict[str, int]) -> None:
         """Remember sizes by model; written by rename, so that readers never see half of it."""

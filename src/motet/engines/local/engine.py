@@ -112,6 +112,7 @@ class _Run:
         pipeline: Pipeline[_Item, _Result] | None = None
         try:
             schema = self.layout.schema()
+            writer.check()
             if schema is not None:
                 writer.open(schema)
             failures = self._failure_file(journal)
@@ -123,7 +124,6 @@ class _Run:
             for piece in journal.pieces() if first else []:
                 self._replay(journal, piece, writer, failures)
             self._play(pipeline, journal, writer, failures, first)
-            self._check_failures(finished=True)
             if not writer.is_open:
                 raise RunError("no row was answered, so the types of the outputs are not known", where=self.output)
             failed_path = failures.close()
@@ -146,14 +146,15 @@ class _Run:
         return FailureFile(path, journal.scratch, always=self.options.failed is not None)
 
     def _check_output(self, folder: Path) -> None:
-        if self.options.resume or self.options.overwrite:
+        if self.options.overwrite:
             return
-        if _exists(self.output):
+        unfinished = Journal.is_there(folder)
+        if _exists(self.output) and not (self.options.resume and unfinished):
             raise OutputExistsError(
                 f"{self.output} is there already",
                 hint="--overwrite replaces it, --resume goes on with an unfinished run",
             )
-        if Journal.is_there(folder):
+        if unfinished and not self.options.resume:
             raise OutputExistsError(
                 f"an unfinished run of {self.output} is there ({folder})",
                 hint="--resume goes on with it, --overwrite begins anew",
@@ -269,22 +270,24 @@ class _Run:
         pending = _Pending(first)
         for result in pipeline:
             started = time.perf_counter()
-            pending.add(result)
             if result.answers is not None:
-                writer.write(result.answers)
+                result.answers = writer.write(result.answers)
+            pending.add(result)
             failures.write(result.failures)
             self.rows += result.rows
             self.failed += len(result.failures)
             if pending.due():
                 pending.commit(journal)
             self.seconds_writing += time.perf_counter() - started
-            self._check_failures(finished=False)
+            self._check_failures(pending, journal, finished=False)
             if self.options.progress:
                 self.options.progress(self.rows, self.total, self.failed)
+        self._check_failures(pending, journal, finished=True)
 
-    def _check_failures(self, *, finished: bool) -> None:
+    def _check_failures(self, pending: _Pending, journal: Journal, *, finished: bool) -> None:
         allowed = self.options.allowed
         if allowed and allowed.exceeded(self.failed, self.rows, self.total, finished=finished):
+            pending.commit(journal)
             raise TooManyFailuresError(
                 f"{self.failed:,} of {self.rows:,} rows failed, more than {allowed} are too many",
                 where=self.output,
@@ -341,6 +344,8 @@ class _Pending:
         return self._bytes >= COMMIT_BYTES or time.monotonic() - self._since >= COMMIT_SECONDS
 
     def commit(self, journal: Journal) -> None:
+        if not self._rows:
+            return
         journal.commit(Piece(self._first, self._end, self._rows, len(self._failures)), self._answers, self._failures)
         self._first = self._end
         self._clear()

@@ -11,11 +11,16 @@ import pyarrow as pa
 from motet.engines.local.layout import FAILURES, failures_table
 from motet.errors import Failure, InputError
 from motet.io import Writer, open_writer
+from motet.io.files import suffix_of
+from motet.io.plugins import find_plugin
+from motet.io.sink import SINK_SUFFIXES
 
 __all__ = ["FailureFile", "Output", "is_folder", "work_folder"]
 
 PART_ROWS = 1_000_000
 """Rows of a part of a folder."""
+FINISHED = "_finished.json"
+"""Stands in a folder whose parts are all there."""
 
 
 def is_folder(output: str) -> bool:
@@ -62,6 +67,7 @@ class Output:
         self._schema = schema
         if self._folder:
             Path(self.path).mkdir(parents=True, exist_ok=True)
+            (Path(self.path) / FINISHED).unlink(missing_ok=True)
         self._writer = _open(self._name(), schema, self._scratch)
 
     def _name(self) -> str:
@@ -72,13 +78,31 @@ class Output:
         """Whether the schema is known."""
         return self._schema is not None
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Write rows; an output whose types nobody declared takes those of the first rows."""
+    def check(self) -> None:
+        """See that the format is known, before rows are played.
+
+        Raises:
+            InputError: when it is not.
+        """
+        name = self._name()
+        if suffix_of(name) not in SINK_SUFFIXES and find_plugin("motet.sinks", name, None) is None:
+            open_writer(name, FAILURES)
+
+    def write(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Write rows; an output whose types nobody declared takes those of the first rows.
+
+        Returns:
+            the rows as they are written.
+        """
         if self._schema is None:
             self.open(batch.schema)
         assert self._schema is not None
         if batch.schema != self._schema:
             batch = _cast(batch, self._schema)
+        self._write_parts(batch)
+        return batch
+
+    def _write_parts(self, batch: pa.RecordBatch) -> None:
         while self._folder and self._rows + batch.num_rows > PART_ROWS:
             room = PART_ROWS - self._rows
             self._write(batch.slice(0, room))
@@ -106,7 +130,7 @@ class Output:
         if self._folder:
             self._remove_other_parts()
             text = json.dumps({"parts": self._part + 1, "rows": self._part * PART_ROWS + self._rows}) + "\n"
-            (Path(self.path) / "_finished.json").write_text(text, encoding="utf-8")
+            (Path(self.path) / FINISHED).write_text(text, encoding="utf-8")
 
     def _remove_other_parts(self) -> None:
         """Parts of an earlier, longer result."""

@@ -56,9 +56,10 @@ class Sizing:
         Returns:
             seconds that a row takes.
         """
-        trial = Executor(self._checked, self._host)
         began, cost = time.perf_counter(), 0.0
         for rows in TRIAL_ROWS:
+            self._forget()  # rows that fail again and again are not more rows
+            trial = Executor(self._checked, self._host)
             chosen = batch.take(range(min(rows, len(batch))))
             started = time.perf_counter()
             drive(trial.play(chosen))
@@ -68,9 +69,12 @@ class Sizing:
         self._remembered.put(
             {model.key + _COST: _microseconds(model) for model in self._host.models if model.stats.rows}
         )
-        for model in self._host.models:
-            model.stats = type(model.stats)()
+        self._forget()
         return cost
+
+    def _forget(self) -> None:
+        for model in self._host.models:
+            model.forget()
 
     def settle(self) -> dict[str, int]:
         """Take the sizes found earlier; give, by model, those that must not change any more."""

@@ -1,6 +1,7 @@
 """Between Arrow and columns.
 
 layout.py   which Arrow types can hold which column types, told from the types alone
+buffers.py  numbers and texts, without what pyarrow's own conversions import
 read.py     `to_column`: the rows that fit, and why the others do not
 dense.py    ... rows of one shape, without a copy
 nested.py   ... rows measured one by one

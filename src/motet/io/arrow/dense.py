@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_binary, is_list, is_tensor, is_view, number_name, widens
 from motet.types import ColumnType
 
-__all__ = ["dense", "list_parts", "numbers", "raw_parts"]
+__all__ = ["dense", "list_parts", "raw_parts"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
@@ -77,11 +78,6 @@ def _widened(array: pa.Array, kind: ColumnType) -> Array | None:
     return numbers(array).astype(kind.numpy_dtype, copy=False)
 
 
-def numbers(array: pa.Array) -> Array:
-    """Numbers without nulls as numpy, shape `[rows]`, without a copy but for bool, which Arrow packs."""
-    return np.asarray(array.to_numpy(zero_copy_only=False))
-
-
 def raw_parts(array: pa.Array) -> tuple[Array, Array]:
     """Where each row of a binary array begins and ends, shape `[rows + 1]`, from 0; and the bytes of all rows."""
     rows, data_type = len(array), array.type
@@ -91,7 +87,9 @@ def raw_parts(array: pa.Array) -> tuple[Array, Array]:
         return np.arange(rows + 1) * width, _bytes(buffers[1], array.offset * width, rows * width)
     if not rows:
         return np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.uint8)
-    wide = np.dtype(np.int64 if pa.types.is_large_binary(data_type) else np.int32)
+    wide = np.dtype(
+        np.int64 if pa.types.is_large_binary(data_type) or pa.types.is_large_string(data_type) else np.int32
+    )
     offsets = np.frombuffer(buffers[1], wide, rows + 1, array.offset * wide.itemsize)
     first, last = int(offsets[0]), int(offsets[-1])
     return (offsets - first if first else offsets), _bytes(buffers[2], first, last - first)
@@ -111,6 +109,6 @@ def list_parts(array: pa.Array) -> tuple[Array, pa.Array]:
         return np.arange(rows + 1) * size, array.values.slice(array.offset * size, rows * size)
     if not rows:
         return np.zeros(1, dtype=np.int64), array.values.slice(0, 0)
-    offsets = array.offsets.to_numpy()
+    offsets = numbers(array.offsets)
     first, last = int(offsets[0]), int(offsets[-1])
     return (offsets - first if first else offsets), array.values.slice(first, last - first)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from motet.batch import Column, Ragged
-from motet.io.arrow.dense import list_parts, numbers, raw_parts
+from motet.io.arrow.buffers import numbers
+from motet.io.arrow.dense import list_parts, raw_parts
 from motet.io.arrow.layout import is_binary, is_list, is_tensor, plain_type, tensor_shape
 from motet.types import ColumnType
 
@@ -79,7 +79,9 @@ def plain(array: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         return plain(array.dictionary_decode())
     if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
-        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy()
+        import pyarrow.compute as pc
+
+        lengths = numbers(pc.fill_null(pc.list_value_length(array), 0))
         return pa.LargeListArray.from_arrays(_offsets(lengths), array.flatten(), mask=array.is_null())
     if pa.types.is_binary_view(array.type):
         return pa.array(array.to_pylist(), pa.large_binary())
@@ -119,7 +121,7 @@ def _has_inner_axes(data_type: pa.DataType, kind: ColumnType) -> bool:
 
 
 def _nulls(array: pa.Array) -> list[int]:
-    return np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist() if array.null_count else []
+    return np.flatnonzero(numbers(array.is_null())).tolist() if array.null_count else []
 
 
 def _scalars(array: pa.Array, kind: ColumnType) -> _Rows:
@@ -127,7 +129,7 @@ def _scalars(array: pa.Array, kind: ColumnType) -> _Rows:
     if kind.is_object or not array.null_count:
         values = numbers(array)
     else:
-        values = numbers(pc.fill_null(array, False if pa.types.is_boolean(array.type) else 0))
+        values = numbers(array.fill_null(False if pa.types.is_boolean(array.type) else 0))
     return _Rows(values, _NO_OFFSETS, np.empty((rows, 0), np.int64))
 
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from motet.batch import Column, Ragged, objects
 from motet.errors import InputError
-from motet.io.arrow.dense import dense, numbers
+from motet.io.arrow.buffers import numbers
+from motet.io.arrow.dense import dense
 from motet.io.arrow.image import decode_images
 from motet.io.arrow.layout import (
     check_fits,
@@ -65,7 +66,7 @@ def to_column(
     check_fits(whole.type, kind, name, image=image)
     if kind.dtype == "any":
         kind = natural_kind(whole.type)
-    nulls = np.flatnonzero(whole.is_null().to_numpy(zero_copy_only=False))
+    nulls = np.flatnonzero(numbers(whole.is_null())) if whole.null_count else np.empty(0, np.int64)
     column, bad = _read(plain(whole), kind, image)
     bad.update(dict.fromkeys(nulls.tolist(), "is null"))
     fill = _fill(kind, default, nullable, name) if len(nulls) else None

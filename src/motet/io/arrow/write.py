@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from motet.batch import Column, Ragged, column_type
 from motet.errors import InputError
+from motet.io.arrow.buffers import of_numbers, of_texts
 from motet.types import ColumnType
 
 __all__ = ["arrow_type", "from_column"]
@@ -59,7 +60,7 @@ def from_column(column: Column, kind: ColumnType | None = None, *, name: str = "
         )
     if isinstance(column, Ragged) or not _is_tensor(kind):
         return _lists(column, kind, name)
-    flat = pa.array(np.ascontiguousarray(column).reshape(-1))
+    flat = of_numbers(np.ascontiguousarray(column).reshape(-1))
     if not kind.shape:
         return flat
     data_type = arrow_type(kind)
@@ -98,15 +99,15 @@ def _lists(column: Column, kind: ColumnType, name: str) -> pa.Array:
         lengths = np.repeat(column.shapes[:, axis], outer)
         offsets = np.zeros(len(lengths) + 1, np.int32)
         np.cumsum(lengths, out=offsets[1:])
-        array = pa.ListArray.from_arrays(pa.array(offsets), array)
+        array = pa.ListArray.from_arrays(of_numbers(offsets), array)
     return array
 
 
 def _leaf(values: Array, kind: ColumnType, name: str) -> pa.Array:
     if not kind.is_object:
-        return pa.array(np.ascontiguousarray(values))
+        return of_numbers(values)
     try:
-        return pa.array(values.tolist(), _OBJECTS[kind.dtype])
+        return of_texts(values.tolist(), _OBJECTS[kind.dtype])
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(f"holds something that is no {kind.dtype}: {error}", where=f"column {name!r}") from None
 

@@ -1,0 +1,5 @@
+"""`python -m motet.cli` is `motet`."""
+
+from motet.cli import main
+
+main()

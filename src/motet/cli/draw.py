@@ -1,0 +1,30 @@
+"""`motet draw`: show a graph as a tree for a terminal, as a Mermaid diagram, or as an SVG image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from motet.cli.exits import Command, load_graph
+
+__all__ = ["command"]
+
+
+@click.command("draw", cls=Command)
+@click.argument("graph", metavar="GRAPH.yaml")
+@click.option("--format", "format_", type=click.Choice(["text", "mermaid", "svg"]), default="text", show_default=True)
+@click.option("-o", "output", metavar="FILE", help="Write to a file instead of the terminal.")
+def command(graph: str, format_: Any, output: str | None) -> None:
+    """Draw a graph."""
+    drawing = load_graph(graph).draw(format_)
+    if output is None:
+        click.echo(drawing)
+        return
+    from motet.errors import InputError
+
+    try:
+        Path(output).write_text(drawing if drawing.endswith("\n") else drawing + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{output!r} cannot be written: {error.strerror}", where="-o") from error

@@ -1,0 +1,116 @@
+"""`motet run`: play a graph over a data set, on this machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motet.cli.exits import ROWS_FAILED, Command, load_graph
+
+if TYPE_CHECKING:
+    from motet.engines.local.report import RunReport
+
+__all__ = ["command"]
+
+SHOWN_FAILURES = 3
+
+
+class _Names(click.ParamType[Any]):
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+_EPILOG = """
+The best number of rows of a model's calls is found while running and remembered for the model and the machine in
+batch-sizes.json in $MOTET_CACHE_DIR (else ~/.cache/motet); delete the file to start anew.
+
+\b
+Exit codes: 0 all rows answered, 3 finished but some rows failed (their number is printed and they are written),
+2 a wrong graph or wrong arguments, 1 the run itself failed, 130 stopped by Ctrl-C.
+"""
+
+
+@click.command("run", cls=Command, epilog=_EPILOG)
+@click.argument("graph", metavar="GRAPH.yaml")
+@click.option(
+    "--input",
+    "input_",
+    metavar="PATH",
+    multiple=True,
+    required=True,
+    help="File, folder, pattern or URL; may be repeated.",
+)
+@click.option(
+    "--output",
+    metavar="PATH",
+    required=True,
+    help="File to write (.parquet, .arrow, .csv, .jsonl); PATH/ is a folder of parts.",
+)
+@click.option("--failed", metavar="PATH", help="Where failures go.  [default: OUTPUT.failed.parquet]")
+@click.option("--engine", default="local", show_default=True, help="What runs the graph.")
+@click.option("--batch-rows", type=click.IntRange(1), metavar="N", help="Rows of a batch.  [default: by size and cost]")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Play only the first N rows.")
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Threads that play batches.  [default: one a core]"
+)
+@click.option("--report", metavar="FILE.json", help="Write the report of the run.")
+@click.option("--resume", is_flag=True, help="Go on where an earlier run of the same command stopped.")
+@click.option("--overwrite", is_flag=True, help="Write over an output, or an unfinished run, that is there.")
+@click.option("--keep", type=_Names(), metavar="a,b", help="Columns of the input to write beside the outputs.")
+@click.option("--drop", type=_Names(), metavar="c", default="", help="Columns of the input to leave out.")
+@click.option("--only-failed", metavar="FILE", help="Play only the rows of a file of failures.")
+@click.option("--max-failures", metavar="N|P%", help="End the run when more rows fail.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    graph: str,
+    input_: tuple[str, ...],
+    output: str,
+    report: str | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Play a graph over a data set.
+
+    Writes the plain columns of the input and the outputs of the graph, in the order of the input. Rows that fail go to a
+    file of their own, with the node, model and reason.
+    """
+    found = load_graph(graph)
+    ctx.obj = "; --resume goes on from there"
+    source = input_[0] if len(input_) == 1 else list(input_)
+    with _progress(quiet) as progress:
+        done = found.run(source, output, progress=progress, **options)
+    if report is not None:
+        done.save(report)
+    if not quiet:
+        click.echo(str(done))
+    if done.failed:
+        _say_failures(done)
+        ctx.exit(ROWS_FAILED)
+
+
+def _progress(quiet: bool) -> Any:
+    """What is told of progress: a line that changes, where a person looks at a terminal."""
+    import contextlib
+
+    if quiet or not sys.stderr.isatty():
+        return contextlib.nullcontext()
+    from motet.cli.progress import ProgressLine
+
+    return ProgressLine()
+
+
+def _say_failures(done: RunReport) -> None:
+    click.echo(f"{done.failed:,} of {done.rows:,} rows failed; they are in {done.failed_output}", err=True)
+    from motet.io import open_source
+
+    first = next(open_source(done.failed_output).batches(SHOWN_FAILURES), None)
+    for row in first.to_pylist() if first is not None else []:
+        inside = f" in {row['model']}" if row["model"] else ""
+        click.echo(f"  row {row['row']}: node {row['node']}{inside}: {row['error']}: {row['message']}", err=True)
