@@ -61,10 +61,12 @@ class Settings:
     long: bool = False
 
     def environment(self, candidate: str) -> dict[str, str]:
-        """What a candidate's process is told: a cache of its own, and where Motet's source is."""
+        """What a candidate's process is told: a cache of its own, compiled modules, and where Motet's source is."""
         name, _, source = candidate.partition(":")
         cache = self.folder / "cache" / candidate.replace("/", "_")
-        return {"MOTET_CACHE_DIR": str(cache), **({"PYTHONPATH": source} if source and name == OURS else {})}
+        compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder / "bytecode")}
+        place = {"PYTHONPATH": source} if source and name == OURS else {}
+        return {"MOTET_CACHE_DIR": str(cache), **compiled, **place}
 
 
 @dataclass

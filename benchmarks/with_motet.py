@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy  # noqa: F401  (what a run imports is imported before the clock starts, as for the loops)
@@ -16,9 +15,6 @@ import motet.models.onnx
 import motet.ops.image
 import motet.ops.scores  # noqa: F401
 from benchmarks.jobs import CONFIDENCE, MODELS, ROUTES, WEIGHTS, Job
-
-with suppress(ImportError):  # pyarrow imports it, where it is installed, at its first conversion from or to numpy
-    import pandas  # noqa: F401
 
 __all__ = ["graph", "identity", "run"]
 

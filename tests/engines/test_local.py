@@ -537,6 +537,18 @@ def test_a_missing_column_takes_its_default(tmp_path: Path) -> None:
     assert read(tmp_path / "out.parquet").to_pylist() == [{"id": row, "y": 21.0} for row in range(3)]
 
 
+def test_a_source_none_of_whose_columns_is_needed_gives_its_rows(tmp_path: Path) -> None:
+    what = mt.Graph("g", {"y": mt.model(fake(Affine, "affine"), mt.input("x", "float32", default=10.0))})
+    assert what.run({"id": np.arange(3)}, tmp_path / "out.parquet", keep=[]).rows == 3
+    assert read(tmp_path / "out.parquet").to_pylist() == [{"y": 10.0}] * 3
+
+
+def test_columns_of_one_name_are_refused_at_the_start(tmp_path: Path) -> None:
+    rows = pa.table([pa.array([1], pa.float32()), pa.array([1]), pa.array([2])], names=["x", "k", "k"])
+    with pytest.raises(InputError, match="there are 2 columns 'k'"):
+        graph().run(rows, tmp_path / "out.parquet")
+
+
 def test_an_output_of_any_type_is_written_as_what_it_is(parquet: Path, tmp_path: Path) -> None:
     x = mt.input("x", "float32")
     graph = mt.Graph("g", {"y": mt.map(functions.undeclared, x)})
@@ -841,10 +853,10 @@ def make():
     return mt.Graph("slow", {"y": mt.model(model, mt.input("x", "float32"))})
 
 
-def main(source, output, resume):
-    engine.COMMIT_SECONDS = 0.02
+def main(source, output, commit_seconds):
+    engine.COMMIT_SECONDS = float(commit_seconds)
     make().run(
-        source, output, resume=resume == "resume", batch_rows=16, workers=2, progress=lambda *told: print(*told, flush=True)
+        source, output, resume=True, batch_rows=16, workers=2, progress=lambda *told: print(*told, flush=True)
     )
 
 
@@ -884,11 +896,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pyt
 
     output, random = f"{broken}/{name}", Random()
     moments = [random.randint(1, 40) for _ in range(3)]
-    killed = [kill_after(lines, tmp_path, str(tmp_path / "rows.parquet"), output, "resume") for lines in moments]
-    assert killed == [True] * 3
-    assert not (broken / "_finished.json").exists()
-    report = slow.make().run(tmp_path / "rows.parquet", output, resume=True)
-    assert 0 < report.resumed_rows < report.rows == 2000, moments
+    for lines, commit_seconds in zip(moments, ("0", "0.02", "0.05"), strict=True):
+        if not kill_after(lines, tmp_path, str(tmp_path / "rows.parquet"), output, commit_seconds):
+            break
+        assert any(broken.glob("*.unfinished/manifest.json"))
+    else:
+        report = slow.make().run(tmp_path / "rows.parquet", output, resume=True)
+        assert 0 < report.resumed_rows <= report.rows == 2000, moments
     assert contents(broken) == contents(whole), moments
 
 

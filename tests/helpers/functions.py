@@ -140,3 +140,23 @@ def top_of_scalar(x):
 @returns("float32")
 def one_piece(x):
     return x, np.ones(len(x), dtype=np.int64)
+
+
+@returns({"x": "float32[4]"})
+def both_signs(x):
+    return {"x": np.stack([x, -x], axis=1).reshape(-1, 4)}, np.full(len(x), 2)
+
+
+@returns("float64[3]")
+def mean_of_pieces(scores, counts):
+    return scores.reshape(-1, 2, 3).mean(axis=1, dtype=np.float64)
+
+
+@returns("float32[4]")
+def halve(x):
+    return x / np.float32(2)
+
+
+@returns(lambda x: x.with_dtype("float32"))
+def to_float32(x):
+    return x.astype(np.float32)

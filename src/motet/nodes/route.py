@@ -340,6 +340,7 @@ def route(
     salt: str | None = None,
     when: Mapping[str, str] | None = None,
     otherwise: str | None = None,
+    using: Sequence[Ref] = (),
     missing: str | None = None,
     output: str | None = None,
     name: str | None = None,
@@ -356,6 +357,7 @@ def route(
         when: for each member but `otherwise`, the condition for it (`"amount > 1000"`); the first that holds wins. The
             names in it are those of the graph's columns.
         otherwise: the member for rows that no condition holds for.
+        using: the columns that the conditions name; needed for those that nothing else in the graph takes.
         missing: the member for rows without a key; without it they fail.
         output: the one output that counts, under this name.
         name: the node's name; `route` and a number when not given.
@@ -364,7 +366,7 @@ def route(
         The node; its columns are its attributes, and `member` says which one answered each row.
     """
     chosen, needs = as_members(members, "route()")
-    columns = inputs_of([column for column in (key, by) if column is not None], "route()")
+    columns = inputs_of([*(column for column in (key, by) if column is not None), *using], "route()")
 
     def make(name: str, names: Names) -> Route:
         return _checked(

@@ -37,7 +37,7 @@ class Affine:
         self.scale, self.offset = scale, offset
 
     def __call__(self, x: Array) -> Array:
-        return (x * x.dtype.type(self.scale) + x.dtype.type(self.offset)).astype(x.dtype)
+        return np.asarray(x * x.dtype.type(self.scale) + x.dtype.type(self.offset), dtype=x.dtype)
 
 
 class Scores:
@@ -55,7 +55,7 @@ class Scores:
     def __call__(self, x: Array) -> Array:
         sums = np.array([np.float64(row.sum()) for row in x.reshape(len(x), -1)]).reshape(len(x), 1)
         raised = np.exp(np.clip(sums, -20, 20) * self.weights)
-        return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 class Counting(Affine):

@@ -85,6 +85,10 @@ class Layout:
                 check_fits(source.field(name).type, each.type, name, image=is_image(source.field(name)))
         kept = _kept(checked, source, keep, drop, where)
         read = tuple(name for name in source.names if name in taken or name in kept)
+        for name in read:
+            if read.count(name) > 1:
+                raise InputError(f"there are {read.count(name)} columns {name!r}", where=where, hint="rename them")
+        read = read or tuple(source.names[:1])  # the rows must be counted
         return cls(inputs, dict(checked.signature.outputs), taken, kept, read, source)
 
     def schema(self) -> pa.Schema | None:

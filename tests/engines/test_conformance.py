@@ -1,0 +1,30 @@
+"""Every engine passes the suite."""
+
+import pytest
+
+from motet.engines.engine import ENGINES
+from motet.testing import conformance
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    return request.param
+
+
+@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
+def test_the_engine_conforms(check, engine, tmp_path):
+    check(engine, tmp_path)
+
+
+def test_the_suite_finds_what_differs(tmp_path, monkeypatch):
+    """A suite that cannot fail would say nothing."""
+
+    def wrong(engine, graph, columns, folder, **options):
+        bulk = right(engine, graph, columns, folder, **options)
+        return conformance.Bulk({name: rows[::-1] for name, rows in bulk.answers.items()}, bulk.failures, bulk.rows)
+
+    right = conformance.run_in_bulk
+    monkeypatch.setattr(conformance, "run_in_bulk", wrong)
+    for check in conformance.CHECKS[:3]:
+        with pytest.raises(AssertionError):
+            check("local", tmp_path)

@@ -1,0 +1,71 @@
+"""Small models of every framework: float32[4] -> probabilities of three classes; each with what it answers itself."""
+
+import numpy as np
+
+from helpers import onnxes
+
+X = np.random.default_rng(7).normal(size=(200, 4)).astype(np.float32)
+Y = np.digitize(X[:, 0] + X[:, 1] / 2, [-0.5, 0.5])
+
+
+def onnx(folder, seed):
+    import onnxruntime
+
+    path = onnxes.classifier(folder / f"onnx{seed}.onnx", seed=seed)
+    session = onnxruntime.InferenceSession(path)
+    return {"uri": path.name}, lambda x: session.run(None, {"x": x})[0]
+
+
+def sklearn(folder, seed):
+    import joblib
+    from sklearn.linear_model import LogisticRegression
+
+    estimator = LogisticRegression(C=10.0**-seed).fit(X, Y)
+    joblib.dump(estimator, folder / f"sklearn{seed}.joblib")
+    types = {"inputs": {"x": "float32[4]"}, "outputs": {"probabilities": "float64[3]"}}
+    return {"uri": f"sklearn{seed}.joblib", **types}, estimator.predict_proba
+
+
+def torch(folder, seed):
+    import torch as framework
+
+    from helpers.modules import Net
+
+    framework.manual_seed(seed)
+    module = Net().eval()
+    framework.save(module.state_dict(), folder / f"torch{seed}.pth")
+    types = {"inputs": {"x": "float32[4]"}, "outputs": {"probabilities": "float32[3]"}}
+
+    def answer(x):
+        with framework.no_grad():
+            return module(framework.from_numpy(x.copy())).numpy()
+
+    return {"uri": f"torch{seed}.pth", **types, "with": {"module": "helpers.modules:Net"}}, answer
+
+
+def xgboost(folder, seed):
+    import xgboost as framework
+
+    settings = {"objective": "multi:softprob", "num_class": 3, "nthread": 1, "max_depth": 2, "eta": 0.3 / (seed + 1)}
+    booster = framework.train(settings, framework.DMatrix(X, Y), 4)
+    booster.save_model(folder / f"xgboost{seed}.ubj")
+    return {"uri": f"xgboost{seed}.ubj", "inputs": {"x": "float32[4]"}}, lambda x: booster.predict(framework.DMatrix(x))
+
+
+def lightgbm(folder, seed):
+    import lightgbm as framework
+
+    settings = {"objective": "multiclass", "num_class": 3, "num_threads": 1, "verbose": -1, "learning_rate": 0.2 / (seed + 1)}
+    booster = framework.train(settings, framework.Dataset(X, Y), 4)
+    booster.save_model(folder / f"lightgbm{seed}.lgb")
+    return {"uri": f"lightgbm{seed}.lgb", "inputs": {"x": "float32[4]"}}, booster.predict
+
+
+def python(folder, seed):
+    from motet.testing.fakes import Scores
+
+    types = {"inputs": {"x": "float32[4]"}, "outputs": {"probabilities": "float32[3]"}}
+    return {"uri": "python:motet.testing.fakes:Scores", **types, "with": {"seed": seed}}, Scores(3, seed)
+
+
+FRAMEWORKS = {each.__name__: each for each in (onnx, sklearn, torch, xgboost, lightgbm, python)}
