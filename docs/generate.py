@@ -20,11 +20,13 @@ from typing import Any
 import motet
 from motet import errors, ops
 from motet.engines.local.options import Options
+from motet.graph.yaml import parse, read_graph
 from motet.models import handler as handler_module
 from motet.models import registry
 from motet.nodes import COMBINERS
 
 DOCS = Path(__file__).parent
+FASHION = DOCS.parent / "examples" / "fashion"
 NOTE = "<!-- Written by docs/generate.py; change the code's docstrings instead, then run make docs. -->\n"
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 EXTRAS = {name: name for name in ("sklearn", "torch", "xgboost", "lightgbm")}
@@ -46,7 +48,11 @@ def pages() -> dict[str, str]:
         for path, what in _INDEX.items()
     )
     made["reference/README.md"] = f"{NOTE}\n# Reference\n\nWritten from the code.\n\n{index}\n"
-    return {**made, "images/fashion.svg": _picture("fashion.yaml"), "images/cascade.svg": _picture("cascade.yaml")}
+    return {
+        **made,
+        "images/fashion.svg": _picture(_readme_graph()),
+        "images/cascade.svg": _picture(motet.load(FASHION / "cascade.yaml")),
+    }
 
 
 _INDEX = {
@@ -256,8 +262,15 @@ def _commands() -> str:
     return _page("The command motet", "What `motet --help` and `motet COMMAND --help` say.", parts)
 
 
-def _picture(name: str) -> str:
-    return motet.load(DOCS.parent / "examples" / "fashion" / name).draw("svg").rstrip() + "\n"
+def _readme_graph() -> motet.Graph:
+    """The graph that the README shows in YAML."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    block = text.partition("```yaml\n")[2].partition("```")[0]
+    return read_graph(parse(block), motet.Graph, folder=str(FASHION))
+
+
+def _picture(graph: motet.Graph) -> str:
+    return graph.draw("svg").rstrip() + "\n"
 
 
 def differences(made: Mapping[str, str], folder: Path = DOCS) -> list[str]:

@@ -3,11 +3,15 @@
 import os
 
 import pytest
-from helpers import onnxes
 from hypothesis import HealthCheck, settings
 
+from helpers import onnxes
+
 settings.register_profile(
-    "quick", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    "quick",
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("quick")
 

@@ -69,7 +69,7 @@ def _graph(demo: Demo) -> str:
     drawn = drawn[drawn.index("<svg") :]
     return _section(
         "The graph",
-        "Rows go from the top to the bottom. What runs is declared in <code>fashion.yaml</code>; this is drawn from it.",
+        "Rows go from left to right. What runs is declared in <code>fashion.yaml</code>; this is drawn from it.",
         f'<div class="graph scroll">{drawn}</div>',
     )
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import yaml
-from helpers import functions, onnxes
 
 import motet as mt
+from helpers import functions, onnxes
 from motet.errors import CycleError, TypeMismatchError, UnknownNameError
 from motet.testing.fakes import Affine, Scores, fake
 
@@ -281,10 +281,16 @@ def test_a_default_must_be_of_the_type(tmp_path, kind, default, message):
         ("motet: 1\nnodes: {1: a, '1': b}", "g.yaml: line 2: the key '1' is there twice"),
         ("motet: 1\n[a]: b", "g.yaml: line 2: a key must be a text"),
         ("motet: 1\nname: !!int abc", "g.yaml: not YAML: invalid literal for int() with base 10: 'abc'"),
-        ("motet: 1\nname: !!python/object:os.system x", "g.yaml: line 2, column 7: not YAML: could not determine a constructor"),
+        (
+            "motet: 1\nname: !!python/object:os.system x",
+            "g.yaml: line 2, column 7: not YAML: could not determine a constructor",
+        ),
         ("motet: 1\nname: \x07", "g.yaml: not YAML: "),
         ("a: &a [*a]", "g.yaml: "),
-        ("", "g.yaml: the file: expected a mapping with some of motet, name, inputs, models, graphs, nodes, outputs; got None"),
+        (
+            "",
+            "g.yaml: the file: expected a mapping with some of motet, name, inputs, models, graphs, nodes, outputs; got None",
+        ),
         ("- motet: 1", "g.yaml: the file: expected a mapping with some of "),
         ("[" * 3000, "g.yaml: "),
     ],
@@ -315,7 +321,9 @@ def test_files_that_contain_each_other_are_refused(tmp_path):
     with pytest.raises(mt.GraphError) as caught:
         mt.load(tmp_path / "a.yaml")
     text = str(caught.value).replace(f"{tmp_path}/", "")
-    assert text.endswith("files contain each other in a cycle: a.yaml -> deep/b.yaml -> a.yaml\n  hint: a graph cannot contain itself")
+    assert text.endswith(
+        "files contain each other in a cycle: a.yaml -> deep/b.yaml -> a.yaml\n  hint: a graph cannot contain itself"
+    )
 
 
 # Python
@@ -380,7 +388,10 @@ def test_a_mistake_in_python_is_refused(make, message):
 
 
 def test_a_column_holds_no_values():
-    with pytest.raises(TypeError, match="is a column of a graph that is being built, and holds no values; did you mean to call the graph"):
+    with pytest.raises(
+        TypeError,
+        match="is a column of a graph that is being built, and holds no values; did you mean to call the graph",
+    ):
         list(mt.map(functions.scale, x_()))
 
 
@@ -409,7 +420,9 @@ def test_a_cycle_is_its_own_class(tmp_path):
 
 def test_graphs_that_stand_too_deep_are_refused():
     graph = mt.Graph("g", {"y": mt.model(one(), x_())})
-    with pytest.raises(mt.GraphError, match="graphs stand inside graphs more than 16 deep\n  hint: does a graph contain itself?"):
+    with pytest.raises(
+        mt.GraphError, match="graphs stand inside graphs more than 16 deep\n  hint: does a graph contain itself?"
+    ):
         for _ in range(20):
             graph = mt.Graph("g", {"y": mt.model(graph, x_())})
 
@@ -430,7 +443,13 @@ def test_building_a_graph_runs_no_user_code(tmp_path):
     helpers.models.Explosive = Explosive
     explosive = mt.Model("python:helpers.models:Explosive", outputs={"y": "float32"}, before=explode, after=explode)
     x = mt.map(explode, x_())
-    mt.Graph("g", {"y": mt.ensemble([explosive], x, combine=explode), "z": mt.shard(explosive, x, apart=explode, together=explode)})
+    mt.Graph(
+        "g",
+        {
+            "y": mt.ensemble([explosive], x, combine=explode),
+            "z": mt.shard(explosive, x, apart=explode, together=explode),
+        },
+    )
     del helpers.models.Explosive
 
 
@@ -448,5 +467,7 @@ def test_a_model_file_that_changes_is_looked_at_again(tmp_path):
 
 def test_scores_that_are_not_of_a_float_cannot_be_confident():
     number = fake(Scores, "n", "float32", "int64")
-    with pytest.raises(TypeMismatchError, match="the confidence is taken of 'output', which is int64, not probabilities"):
+    with pytest.raises(
+        TypeMismatchError, match="the confidence is taken of 'output', which is int64, not probabilities"
+    ):
         mt.Graph("g", {"y": mt.cascade({"a": number, "b": number}, x_(), confidence=0.5)})

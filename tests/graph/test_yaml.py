@@ -6,11 +6,11 @@ import textwrap
 
 import numpy as np
 import pytest
-from helpers import functions, onnxes
 from hypothesis import given
 from hypothesis import strategies as st
 
 import motet as mt
+from helpers import functions, onnxes
 from motet.graph.yaml import dump_graph, parse, read_graph
 from motet.testing.fakes import Affine, Scores, fake
 
@@ -114,7 +114,8 @@ def ensembles():
     custom = mt.ensemble([one, two], x, combine=functions.smallest, output="scores")
     shadow = mt.ensemble([one, three], x, combine="max", weights=[1, 0])
     return mt.Graph(
-        "g", {"a": plain, "b": weighed, "c": named, "d": custom.scores, "e": shadow, "f": plain.three.p, "g": plain.member}
+        "g",
+        {"a": plain, "b": weighed, "c": named, "d": custom.scores, "e": shadow, "f": plain.three.p, "g": plain.member},
     )
 
 
@@ -138,9 +139,11 @@ def routes():
     one, two, three = fake(Affine, "one"), fake(Affine, "two", scale=2), fake(Affine, "three", scale=3)
     x, key = x_(), mt.input("key", "string")
     keyed = mt.route({"yes": one, "no|on|1": two, "*": three}, x, key=key, missing="yes")
-    numbered = mt.route({1: one, True: two, 2.5: three}, x, key=key)
+    numbered = mt.route({0: one, True: two, 2.5: three}, x, key=key)
     split = mt.route({"a": one, "b": mt.member(two, [x])}, x, split={"a": 90, "b": 10}, by=key, salt="s", missing="a")
-    when = mt.route({"big": one, "odd": two, "rest": three}, x, when={"big": "x > 10", "odd": "key == 'odd'"}, otherwise="rest")
+    when = mt.route(
+        {"big": one, "odd": two, "rest": three}, x, when={"big": "x > 10", "odd": "key == 'odd'"}, otherwise="rest"
+    )
     return mt.Graph("g", {"a": keyed, "b": numbered, "c": split, "d": when, "who": split.member})
 
 
@@ -157,7 +160,9 @@ def cascades():
 def shards():
     number = mt.input("number", "int64")
     plain = mt.shard(fake(Affine, "m"), number, apart=functions.digits, together=functions.total)
-    spread = mt.shard(fake(Affine, "m"), number, apart="helpers.functions.digits_typed", together=functions.total, spread="hash")
+    spread = mt.shard(
+        fake(Affine, "m"), number, apart="helpers.functions.digits_typed", together=functions.total, spread="hash"
+    )
     return mt.Graph("g", {"a": plain, "b": spread})
 
 
@@ -203,7 +208,11 @@ def test_the_same_program_makes_the_same_file(make):
 def test_the_file_looks_as_people_write_it():
     graph = mt.Graph(
         "fashion",
-        {"score": mt.map(functions.top, mt.ensemble([scores("one"), scores("two", 1)], x_(), weights=[1, 3], name="vote")).score},
+        {
+            "score": mt.map(
+                functions.top, mt.ensemble([scores("one"), scores("two", 1)], x_(), weights=[1, 3], name="vote")
+            ).score
+        },
     )
     assert graph.to_yaml() == textwrap.dedent("""\
         motet: 1
@@ -257,7 +266,9 @@ def test_yaml_is_the_same_when_it_is_read_and_written(tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["yes", "no", "on", "off", "y", "n", "~x", "007", "12:30", "2024-01-01", "1_000", "0o7"])
+@pytest.mark.parametrize(
+    "text", ["yes", "no", "on", "off", "y", "n", "~x", "007", "12:30", "2024-01-01", "1_000", "0o7"]
+)
 def test_what_other_yaml_readers_change_stays_a_text(text):
     assert parse(f"{{{text}: {text}}}") == {text: text}
 
@@ -340,7 +351,9 @@ def test_save_writes_uris_relative_to_the_new_file(tmp_path, place):
 
 def test_save_keeps_absolute_uris_and_import_paths(tmp_path):
     path = onnxes.affine(tmp_path / "models" / "affine.onnx")
-    both = mt.ensemble({"a": mt.Model(str(path)), "b": mt.Model("python:helpers.models:echo", outputs={"y": "float32"})}, x_())
+    both = mt.ensemble(
+        {"a": mt.Model(str(path)), "b": mt.Model("python:helpers.models:echo", outputs={"y": "float32"})}, x_()
+    )
     mt.Graph("g", {"y": both}).save(tmp_path / "g.yaml")
     graph = mt.load(tmp_path / "g.yaml")
     assert [model.uri for model in graph.models.values()] == [str(path), "python:helpers.models:echo"]
@@ -410,7 +423,9 @@ def test_graphs_in_files_do_not_share_models_and_inline_ones_do(tmp_path):
     (tmp_path / "inline.yaml").write_text(outer % inline)
     (tmp_path / "file.yaml").write_text(outer % "{file: inner.yaml}")
     assert mt.load(tmp_path / "inline.yaml")({"x": [2.0]})["y"].tolist() == [2.0]
-    with pytest.raises(mt.GraphError, match=r"inner\.yaml: graph 'inner': node 'a': unknown model or graph 'm'; there are none"):
+    with pytest.raises(
+        mt.GraphError, match=r"inner\.yaml: graph 'inner': node 'a': unknown model or graph 'm'; there are none"
+    ):
         mt.load(tmp_path / "file.yaml")
 
 

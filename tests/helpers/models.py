@@ -53,3 +53,7 @@ class Strict:
         if (x < 0).any():
             raise ValueError("negative")
         return x
+
+
+def pair(x):
+    return {"p": x, "q": x * 2}

@@ -37,6 +37,8 @@ def same(one, other, *, exact=True):
             assert x.dtype == y.dtype
             assert x.shape == y.shape
             if exact or x.dtype.kind not in "f":
-                assert x.tobytes() == y.tobytes() if x.dtype != object else (x == y).all(), f"row {row}, {name}: {x}, {y}"
+                assert x.tobytes() == y.tobytes() if x.dtype != object else (x == y).all(), (
+                    f"row {row}, {name}: {x}, {y}"
+                )
             else:
                 np.testing.assert_allclose(x, y, atol=1e-5)

@@ -55,7 +55,13 @@ def xgboost(folder, seed):
 def lightgbm(folder, seed):
     import lightgbm as framework
 
-    settings = {"objective": "multiclass", "num_class": 3, "num_threads": 1, "verbose": -1, "learning_rate": 0.2 / (seed + 1)}
+    settings = {
+        "objective": "multiclass",
+        "num_class": 3,
+        "num_threads": 1,
+        "verbose": -1,
+        "learning_rate": 0.2 / (seed + 1),
+    }
     booster = framework.train(settings, framework.Dataset(X, Y), 4)
     booster.save_model(folder / f"lightgbm{seed}.lgb")
     return {"uri": f"lightgbm{seed}.lgb", "inputs": {"x": "float32[4]"}}, booster.predict

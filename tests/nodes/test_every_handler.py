@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from helpers import functions
-from helpers.trained import FRAMEWORKS, X
 
 import motet as mt
+from helpers import functions
+from helpers.trained import FRAMEWORKS, X
 
 KEYS = np.arange(len(X)) % 3
 HEAD = """\
@@ -58,7 +58,9 @@ def a_split(one, two, x, key):
 
 
 def a_condition(one, two, x, key):
-    n = mt.route({"a": one, "b": two}, x, when={"b": "max_of(x) > 1 and key != 2"}, otherwise="a", using=[key], name="n")
+    n = mt.route(
+        {"a": one, "b": two}, x, when={"b": "max_of(x) > 1 and key != 2"}, otherwise="a", using=[key], name="n"
+    )
     return {"p": n.probabilities, "who": n.member}
 
 
@@ -72,7 +74,9 @@ def a_shard(one, two, x, key):
 
 
 def a_graph(one, two, x, key):
-    inner = mt.Graph("inner", {"probabilities": mt.ensemble([one, two], mt.input("x", "float32[4]"), name="m").probabilities})
+    inner = mt.Graph(
+        "inner", {"probabilities": mt.ensemble([one, two], mt.input("x", "float32[4]"), name="m").probabilities}
+    )
     return {"p": mt.ensemble([inner, one], x, combine="median", name="n").probabilities}
 
 
@@ -121,7 +125,9 @@ def oracle(kind, answers, x, keys):
 def test_python_and_yaml_give_the_same_answers_as_the_framework(trained, kind, monkeypatch):
     folder, said, answers = trained
     used = {"key": KEYS} if kind in (a_route, a_split, a_condition) else {}
-    python = mt.Graph(kind.__name__, kind(*models_of(folder, said), mt.input("x", "float32[4]"), mt.input("key", "int64")))
+    python = mt.Graph(
+        kind.__name__, kind(*models_of(folder, said), mt.input("x", "float32[4]"), mt.input("key", "int64"))
+    )
     text = HEAD.format(kind=kind.__name__, one=json.dumps(said[0]), two=json.dumps(said[1])) + KINDS[kind]
     (folder / "g.yaml").write_text(text)
     read = mt.load(folder / "g.yaml")
@@ -133,11 +139,15 @@ def test_python_and_yaml_give_the_same_answers_as_the_framework(trained, kind, m
         assert other.keys() == found.keys()
         for name in found:
             assert found[name].dtype == other[name].dtype
-            np.testing.assert_allclose(other[name], found[name], atol=1e-6) if name != "who" else np.testing.assert_array_equal(other[name], found[name])
+            np.testing.assert_allclose(
+                other[name], found[name], atol=1e-6
+            ) if name != "who" else np.testing.assert_array_equal(other[name], found[name])
     wanted = oracle(kind, answers, X, KEYS)
     if wanted is not None:
         np.testing.assert_allclose(found["p"], wanted, atol=1e-5)
-    alone = np.concatenate([python({"x": X[row : row + 1], **{n: c[row : row + 1] for n, c in used.items()}})["p"] for row in range(25)])
+    alone = np.concatenate(
+        [python({"x": X[row : row + 1], **{n: c[row : row + 1] for n, c in used.items()}})["p"] for row in range(25)]
+    )
     np.testing.assert_allclose(found["p"][:25], alone, atol=1e-5)
 
 
@@ -147,7 +157,9 @@ def test_members_of_every_framework_vote_together(tmp_path):
         said, answer = make(tmp_path, 0)
         (model,) = list(models_of(tmp_path, [said, said]))[:1]
         as_float = functions.to_float32 if name == "sklearn" else None
-        members[name] = mt.Model(model.uri, name, inputs=model.inputs, outputs=model.outputs, options=model.options, after=as_float)
+        members[name] = mt.Model(
+            model.uri, name, inputs=model.inputs, outputs=model.outputs, options=model.options, after=as_float
+        )
         answers.append(answer(X))
     outputs = {name: "output" if name == "sklearn" else None for name in members}
     x = mt.input("x", "float32[4]")

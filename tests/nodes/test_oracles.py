@@ -5,11 +5,11 @@ import hashlib
 
 import numpy as np
 import pytest
-from helpers.rows import play, play_alone, same
 from hypothesis import given
 from hypothesis import strategies as st
 
 import motet as mt
+from helpers.rows import play, play_alone, same
 from motet.testing.fakes import Affine, Failing, Scores, fake
 
 BAD = 7.0
@@ -161,7 +161,10 @@ def test_a_split_is_the_weighted_rendezvous_hash_of_the_key(rows, salt):
     found = play(graph, {"user": users, "x": floats([x for _, x in rows])})
     for user, (_, x), got in zip(users, rows, found, strict=True):
         if not user:
-            assert got.message == "the key 'user' is missing; write missing: ARM in node 'route_1' to say which member takes such rows"
+            assert (
+                got.message
+                == "the key 'user' is missing; write missing: ARM in node 'route_1' to say which member takes such rows"
+            )
             continue
         arm = arm_of(user, weights, salt)
         if arm == "a" and x == BAD:
@@ -261,9 +264,7 @@ def numbers_oracle(combine, answers, weights):
 @functools.cache
 def voting(combine, require, weighted):
     x = mt.input("x", "float32")
-    members = {
-        name: failing(name, *bad, scale=scale, offset=offset) for name, (scale, offset, bad) in MEMBERS.items()
-    }
+    members = {name: failing(name, *bad, scale=scale, offset=offset) for name, (scale, offset, bad) in MEMBERS.items()}
     weights = {"a": 1.0, "b": 2.0 if weighted else 1.0, "c": 4.0 if weighted else 1.0, "shadow": 0.0}
     vote = mt.ensemble(members, x, combine=combine, weights=weights, require=require, name="vote")
     columns = {f"own_{name}": vote[name].output for name in members}
@@ -377,7 +378,9 @@ def test_a_long_call_is_the_same_as_its_parts(onnx_files):
     graph = everything(onnx_files)
     random = np.random.default_rng(5)
     columns = {"x": random.normal(size=(5000, 4)).astype(np.float32), "key": random.integers(0, 5, 5000)}
-    parts = [play(graph, {name: column[at : at + 777] for name, column in columns.items()}) for at in range(0, 5000, 777)]
+    parts = [
+        play(graph, {name: column[at : at + 777] for name, column in columns.items()}) for at in range(0, 5000, 777)
+    ]
     same(play(graph, columns), [row for part in parts for row in part])
 
 

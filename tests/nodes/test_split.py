@@ -112,7 +112,9 @@ def test_canonical_bytes_are_those_of_the_value_whatever_its_width(keys, wanted)
     assert [canonical_bytes(key) for key in keys] == [wanted] * len(keys)
 
 
-@given(st.lists(st.one_of(st.integers(-(2**40), 2**40), st.floats(allow_nan=False), st.text(), st.binary()), unique=True))
+@given(
+    st.lists(st.one_of(st.integers(-(2**40), 2**40), st.floats(allow_nan=False), st.text(), st.binary()), unique=True)
+)
 def test_different_keys_have_different_bytes(keys):
     assert len({canonical_bytes(key) for key in keys}) == len(keys)
 
@@ -158,7 +160,9 @@ def test_numbers_of_any_width_are_the_same_user():
 
 def test_a_row_without_a_key_fails_or_goes_to_the_arm_for_it():
     columns = {"x": np.ones(4, dtype=np.float32), "user": ["u", None, "", "u"]}
-    with pytest.raises(mt.RowErrors, match=r"row 1: node route_1: InputError: the key 'user' is missing; write missing: ARM"):
+    with pytest.raises(
+        mt.RowErrors, match=r"row 1: node route_1: InputError: the key 'user' is missing; write missing: ARM"
+    ):
         graph_of({"a": 1, "b": 0})(columns)
     assert graph_of({"a": 1, "b": 0}, missing="b")(columns)["arm"].tolist() == ["a", "b", "b", "a"]
 

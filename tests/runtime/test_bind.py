@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers.rows import play
 
 import motet as mt
+from helpers.rows import play
 from motet.errors import TypeMismatchError, UnknownNameError
 
 
@@ -90,7 +90,9 @@ def test_a_column_of_another_type_is_refused(kind, given, got):
 def test_rows_that_do_not_fit_fail_alone(kind, given, messages):
     found = play(through(kind), {"x": given})
     assert [None if isinstance(each, dict) else each.message for each in found] == messages
-    assert {(each.node, each.model, each.error) for each in found if not isinstance(each, dict)} == {("input", "", "InputError")}
+    assert {(each.node, each.model, each.error) for each in found if not isinstance(each, dict)} == {
+        ("input", "", "InputError")
+    }
 
 
 @pytest.mark.parametrize(
@@ -131,24 +133,38 @@ def test_a_default_of_rows_that_vary():
 def test_columns_are_checked_against_the_inputs():
     graph = mt.Graph("g", {"y": mt.input("x", "float32"), "z": mt.input("size", "float32")})
     x = np.zeros(2, np.float32)
-    with pytest.raises(UnknownNameError, match="graph 'g': unknown input 'sise'; did you mean 'size'\\? known: x, size"):
+    with pytest.raises(
+        UnknownNameError, match="graph 'g': unknown input 'sise'; did you mean 'size'\\? known: x, size"
+    ):
         graph({"x": x, "sise": x})
     with pytest.raises(mt.InputError, match="input 'size' is missing; the graph takes x: float32, size: float32"):
         graph({"x": x})
     with pytest.raises(mt.InputError, match="inputs differ in their number of rows: x has 2, size has 1"):
         graph({"x": x, "size": x[:1]})
-    with pytest.raises(mt.InputError, match="input 'x' must have the row as its first axis; got a single value\n  hint: write \\[value\\] for one row"):
+    with pytest.raises(
+        mt.InputError,
+        match="input 'x' must have the row as its first axis; got a single value\n  hint: write \\[value\\] for one row",
+    ):
         graph({"x": np.float32(1), "size": x})
-    with pytest.raises(mt.InputError, match='expected columns by name; got ndarray\n  hint: write graph\\(\\{"name": array\\}\\)'):
+    with pytest.raises(
+        mt.InputError, match='expected columns by name; got ndarray\n  hint: write graph\\(\\{"name": array\\}\\)'
+    ):
         graph(x)
     with pytest.raises(mt.InputError, match="lists are nested unevenly"):
         graph({"x": [1, [2]], "size": x})
 
 
 def test_no_rows_are_answered_with_no_rows():
-    graph = mt.Graph("g", {"a": mt.input("a", "float32[2]"), "b": mt.input("b", "float32[?]"), "c": mt.input("c", "string")})
+    graph = mt.Graph(
+        "g", {"a": mt.input("a", "float32[2]"), "b": mt.input("b", "float32[?]"), "c": mt.input("c", "string")}
+    )
     answers = graph({"a": np.zeros((0, 2), np.float32), "b": [], "c": []})
-    assert (answers["a"].shape, answers["a"].dtype, answers["b"], answers["c"].dtype) == ((0, 2), np.float32, [], object)
+    assert (answers["a"].shape, answers["a"].dtype, answers["b"], answers["c"].dtype) == (
+        (0, 2),
+        np.float32,
+        [],
+        object,
+    )
 
 
 def test_every_row_may_be_bad():

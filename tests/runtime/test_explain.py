@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import functions
 
 import motet as mt
+from helpers import functions
 from motet.testing.fakes import Affine, Failing, fake
 
 
@@ -78,11 +78,17 @@ def test_statistics_count_rows_batches_and_failures_of_each_node():
     }  # fmt: skip
     assert all(each.seconds > 0 for each in stats.values())
     models = {model.model.name: model.stats for model in graph.executor.host.models}
-    assert {name: (each.rows, each.failed) for name, each in models.items()} == {"a": (12, 0), "b": (12, 0), "deep": (12, 0)}
+    assert {name: (each.rows, each.failed) for name, each in models.items()} == {
+        "a": (12, 0),
+        "b": (12, 0),
+        "deep": (12, 0),
+    }
 
 
 def test_models_report_the_calls_that_were_made():
-    graph = mt.Graph("g", {"y": mt.model(fake(Failing, "m", bad=[3], log="m", settings={"batch": mt.Batching(8)}), x_())})
+    graph = mt.Graph(
+        "g", {"y": mt.model(fake(Failing, "m", bad=[3], log="m", settings={"batch": mt.Batching(8)}), x_())}
+    )
     graph({"x": np.arange(8, dtype=np.float32)}, failures="return")
     from motet.testing.fakes import calls
 
@@ -92,8 +98,9 @@ def test_models_report_the_calls_that_were_made():
 
 def test_columns_that_nobody_needs_are_dropped_and_nodes_that_nobody_needs_do_not_run():
     x = x_()
-    both = mt.Graph("t", {"y": mt.model(fake(Affine, "m"), x, name="a"), "z": mt.model(fake(Failing, "broken"), x, name="b")})
+    both = mt.Graph(
+        "t", {"y": mt.model(fake(Affine, "m"), x, name="a"), "z": mt.model(fake(Failing, "broken"), x, name="b")}
+    )
     graph = mt.Graph("g", {"y": "a"}, inputs=both.inputs, models=both.models, nodes=both.nodes)
     assert graph({"x": np.array([1], np.float32)})["y"] == 1
     assert list(graph.executor.stats) == ["a"]
-

@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from helpers import functions, models, onnxes
-from helpers.rows import play
 
 import motet as mt
+from helpers import functions, models, onnxes
+from helpers.rows import play
 from motet.errors import ModelFailedError
 from motet.testing.fakes import Affine, Counting, Failing, Hungry, calls, fake
 
@@ -29,7 +29,9 @@ def line_of(function, text):
     import inspect
 
     lines, first = inspect.getsourcelines(function)
-    return f"{inspect.getsourcefile(function)}:{first + next(place for place, line in enumerate(lines) if text in line)}"
+    return (
+        f"{inspect.getsourcefile(function)}:{first + next(place for place, line in enumerate(lines) if text in line)}"
+    )
 
 
 def test_exactly_the_rows_at_fault_fail():
@@ -156,7 +158,10 @@ def test_a_function_that_fails_on_everything_ends_the_call():
         raise TypeError("no")
 
     graph = mt.Graph("g", {"y": mt.map(broken, x_(), name="f")})
-    with pytest.raises(ModelFailedError, match=r"node 'f': broken \(.*\) failed on each of the first 16 rows, alone and together; the last error was TypeError: no \("):
+    with pytest.raises(
+        ModelFailedError,
+        match=r"node 'f': broken \(.*\) failed on each of the first 16 rows, alone and together; the last error was TypeError: no \(",
+    ):
         graph({"x": np.zeros(2048, dtype=np.float32)})
     assert len(log) <= 2 * 16 + 12
 
@@ -181,7 +186,9 @@ def test_a_hopeless_member_ends_the_call_also_inside_an_ensemble_and_a_graph():
 
 
 def test_what_is_too_big_for_memory_is_halved_and_the_limit_lowered():
-    graph = graph_of(fake(Hungry, "hungry", most=20, log="hungry", scale=2.0, settings={"batch": mt.Batching(max_rows=64)}))
+    graph = graph_of(
+        fake(Hungry, "hungry", most=20, log="hungry", scale=2.0, settings={"batch": mt.Batching(max_rows=64)})
+    )
     graph.executor.load()
     (model,) = graph.executor.host.models
     model.size = type(model.size)(64, 64)
@@ -332,7 +339,11 @@ def test_each_calls_row_by_row():
     made = mt.map(tell, x_(), each=True, by=2, outputs={"twice": "float32", "text": "string"})
     answers = mt.Graph("g", {"twice": made.twice, "text": made.text})(floats(1, 2.5))
     assert given == [1, 2.5]
-    assert (answers["twice"].tolist(), answers["twice"].dtype, answers["text"].tolist()) == ([2, 5], np.float32, ["1", "2.5"])
+    assert (answers["twice"].tolist(), answers["twice"].dtype, answers["text"].tolist()) == (
+        [2, 5],
+        np.float32,
+        ["1", "2.5"],
+    )
 
 
 def test_each_fails_only_the_rows_it_raises_on():
@@ -362,7 +373,11 @@ def test_rows_that_fail_before_or_after_a_model_fail_alone(place):
     model = fake(Failing, "m", bad=[3.0], settings={place: functions.refuse_negative})
     found = play(graph_of(model), floats(1, -2, 3, -4, 5))
     assert [isinstance(each, dict) for each in found] == [True, False, False, False, True]
-    assert [found[row].model for row in (1, 2, 3)] == ["helpers.functions.refuse_negative", "m", "helpers.functions.refuse_negative"]
+    assert [found[row].model for row in (1, 2, 3)] == [
+        "helpers.functions.refuse_negative",
+        "m",
+        "helpers.functions.refuse_negative",
+    ]
     assert {found[row].node for row in (1, 2, 3)} == {"asked"}
 
 
@@ -390,7 +405,11 @@ def test_when_every_row_fails_around_a_model_every_row_fails(place, kind):
 
 def test_columns_by_name_go_to_the_parameters_of_the_function_before():
     model = mt.Model(
-        "python:helpers.models:echo", "m", inputs={"x": "float32"}, outputs={"y": "float32"}, before="helpers.models.minus"
+        "python:helpers.models:echo",
+        "m",
+        inputs={"x": "float32"},
+        outputs={"y": "float32"},
+        before="helpers.models.minus",
     )
     a, b = mt.input("a", "float32"), mt.input("b", "float32")
     columns = {"a": np.array([5], np.float32), "b": np.array([3], np.float32)}
@@ -466,11 +485,16 @@ def test_closing_a_host_closes_its_models():
 
 
 def test_a_cascade_whose_scores_are_no_probabilities_fails_those_rows():
-    graph = mt.Graph("g", {"y": mt.cascade({"a": fake(Affine, "a"), "b": fake(Affine, "b", scale=2.0)}, x_(), confidence=0.5)})
+    graph = mt.Graph(
+        "g", {"y": mt.cascade({"a": fake(Affine, "a"), "b": fake(Affine, "b", scale=2.0)}, x_(), confidence=0.5)}
+    )
     found = play(graph, floats(0.6, 3.0, 0.1, np.nan))
     assert (found[0]["y"], found[2]["y"]) == (np.float32(0.6), np.float32(0.2))
     assert np.isnan(found[3]["y"])
-    assert found[1].message == "confidence 3 of member 'a' is no probability; put motet.ops.scores.softmax behind the model (after:)"
+    assert (
+        found[1].message
+        == "confidence 3 of member 'a' is no probability; put motet.ops.scores.softmax behind the model (after:)"
+    )
 
 
 def test_a_condition_that_does_not_fit_one_value_fails_that_row_alone():

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers import functions
-from helpers.rows import play, play_alone, same
 from hypothesis import given
 from hypothesis import strategies as st
 
 import motet as mt
+from helpers import functions
+from helpers.rows import play, play_alone, same
 from motet.batch import Ragged, as_column, concat_columns, group_by_shape, take_rows
 from motet.testing.fakes import Counting, Failing, calls, fake
 
@@ -63,7 +63,13 @@ def test_lists_become_the_columns_they_mean():
 
 
 def test_functions_get_a_list_of_arrays_and_may_return_one():
-    graph = mt.Graph("g", {"n": mt.map(functions.lengths, mt.input("x", "float32[?]")), "r": mt.map(functions.repeat, mt.input("c", "int64"))})
+    graph = mt.Graph(
+        "g",
+        {
+            "n": mt.map(functions.lengths, mt.input("x", "float32[?]")),
+            "r": mt.map(functions.repeat, mt.input("c", "int64")),
+        },
+    )
     answers = graph({"x": [np.zeros(3, np.float32), np.zeros(0, np.float32)], "c": [2, 0]})
     assert answers["n"].tolist() == [3, 0]
     assert [row.tolist() for row in answers["r"]] == [[0, 1], []]
@@ -75,7 +81,9 @@ def test_dense_arrays_are_taken_where_rows_may_vary():
 
 
 def varying(**settings):
-    model = mt.Model("python:helpers.models:Lengths", "m", inputs={"x": "float32[?]"}, outputs={"n": "int64"}, **settings)
+    model = mt.Model(
+        "python:helpers.models:Lengths", "m", inputs={"x": "float32[?]"}, outputs={"n": "int64"}, **settings
+    )
     return mt.Graph("g", {"n": mt.model(model, mt.input("x", "float32[?]"))})
 
 
@@ -117,8 +125,13 @@ def test_failures_among_rows_that_differ_in_shape_are_those_of_the_rows(lengths)
 
 def test_a_row_whose_shape_the_model_does_not_take_fails_alone():
     model = mt.Model("python:helpers.models:Lengths", "m", inputs={"x": "float32[?,2]"}, outputs={"n": "int64"})
-    wide = mt.map(lambda n: [np.zeros((3, count), np.float32) for count in n], mt.input("n", "int64"), outputs="float32[3,?]")
-    with pytest.raises(mt.GraphError, match=r"'m' takes x: float32\[\?,2\]; column 'lambda_1' is float32\[3,\?\]\n  hint: the column varies from row to row"):
+    wide = mt.map(
+        lambda n: [np.zeros((3, count), np.float32) for count in n], mt.input("n", "int64"), outputs="float32[3,?]"
+    )
+    with pytest.raises(
+        mt.GraphError,
+        match=r"'m' takes x: float32\[\?,2\]; column 'lambda_1' is float32\[3,\?\]\n  hint: the column varies from row to row",
+    ):
         mt.Graph("g", {"y": mt.model(model, wide)})
     undeclared = mt.map(lambda n: [np.zeros((3, count), np.float32) for count in n], mt.input("n", "int64"))
     found = play(mt.Graph("g", {"y": mt.model(model, undeclared)}), {"n": [2, 1, 2, 4]})
@@ -144,14 +157,19 @@ def mean_graph(path):
         x = mt.input("x", "float32[?]")
         mean = mt.model(mt.Model(path), x)
         chosen = mt.route(
-            {"short": mt.Model(path), "long": mt.member(mt.Model(path), [x])}, x, when={"long": "len(x) > 3"}, otherwise="short"
+            {"short": mt.Model(path), "long": mt.member(mt.Model(path), [x])},
+            x,
+            when={"long": "len(x) > 3"},
+            otherwise="short",
         )
         GRAPHS[path] = mt.Graph("g", {"mean": mean, "chosen": chosen, "who": chosen.member})
     return GRAPHS[path]
 
 
 def test_members_that_give_rows_that_differ_in_shape_are_put_together_in_order():
-    one, two = (fake(Failing, name, "float32[?]", bad=[9.0], scale=scale) for name, scale in (("one", 1.0), ("two", 10.0)))
+    one, two = (
+        fake(Failing, name, "float32[?]", bad=[9.0], scale=scale) for name, scale in (("one", 1.0), ("two", 10.0))
+    )
     x, key = mt.input("x", "float32[?]"), mt.input("key", "string")
     graph = mt.Graph("g", {"y": mt.route({"a": one, "b": two}, x, key=key)})
     rows = [np.full(length, value, np.float32) for length, value in ((1, 1), (2, 2), (0, 0), (3, 9), (2, 5))]

@@ -117,4 +117,5 @@ class Graph:
         )
 
     def __repr__(self) -> str:
-        return f"<Graph {self.name!r}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}; {len(self.nodes)} nodes, {len(self.models)} models>"
+        columns = f"{', '.join(self.inputs)} -> {', '.join(self.outputs)}"
+        return f"<Graph {self.name!r}: {columns}; {len(self.nodes)} nodes, {len(self.models)} models>"

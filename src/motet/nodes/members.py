@@ -66,7 +66,8 @@ def _same_names(found: Mapping[str, Mapping[str, ColumnType]], where: str) -> No
             raise GraphError(
                 f"members give different outputs: {first!r} gives {', '.join(expected)}; {name!r} gives {', '.join(outputs)}",
                 where=where,
-                hint="name the one that counts with output: NAME, and for a member that calls it otherwise {uses: MEMBER, output: ITS_NAME}",
+                hint="name the one that counts with output: NAME, "
+                "and for a member that calls it otherwise {uses: MEMBER, output: ITS_NAME}",
             )
 
 

@@ -369,10 +369,11 @@ def route(
     columns = inputs_of([*(column for column in (key, by) if column is not None), *using], "route()")
 
     def make(name: str, names: Names) -> Route:
+        where = f"node {name!r}"
         return _checked(
-            Route, name, names.inputs(inputs), names.members(chosen, f"node {name!r}", plain=key is None), key=None if key is None else names.ref(key), split=split or {},
-            by=None if by is None else names.ref(by), salt=salt, when=when or {}, otherwise=otherwise, missing=missing, output=output,
-            where=f"node {name!r}",
+            Route, name, names.inputs(inputs), names.members(chosen, where, plain=key is None),
+            key=None if key is None else names.ref(key), split=split or {}, by=None if by is None else names.ref(by), salt=salt,
+            when=when or {}, otherwise=otherwise, missing=missing, output=output, where=where,
         )  # fmt: skip
 
     return Handle("route", name, make, [*inputs_of(inputs, "route()"), *columns, *needs])

@@ -77,13 +77,14 @@ class Played:
 
 @dataclass(frozen=True)
 class _Step:
-    """A node's turn: which columns it is given, by reference, and which nobody needs after it."""
+    """A node's turn: which columns it is given, by reference, which nobody needs after it, and which of its own are needed."""
 
     name: str
     node: Node
     columns: tuple[tuple[str, str], ...]
     drops: tuple[str, ...]
     path: str
+    gives: tuple[str, ...]
 
 
 @dataclass
@@ -148,8 +149,9 @@ class Executor:
             node = graph.nodes[name]
             columns = tuple((reference, canonical[reference]) for reference in node.references())
             drops = tuple({column for _, column in columns} - needed)
+            gives = tuple(column for column in needed if column.split(".")[0] == name)
             needed |= {column for _, column in columns}
-            steps.append(_Step(name, node, columns, drops, f"{path}{name}"))
+            steps.append(_Step(name, node, columns, drops, f"{path}{name}", gives))
             self._shared.stats.setdefault(f"{path}{name}", NodeStats())
         steps.reverse()
         self._wanted = needed
@@ -180,7 +182,7 @@ class Executor:
         for step in self._steps:
             player = _Player(self, step, trace)
             started = time.perf_counter()
-            given = {reference: _column(columns, name, step) for reference, name in step.columns}
+            given = {reference: columns[name] for reference, name in step.columns}
             try:
                 answer = await step.node.play(given, len(ids), player)
             except MotetError as error:
@@ -198,13 +200,16 @@ class Executor:
                 ids = ids[answer.kept]
             if not len(ids):
                 return self.nothing(failures)
+            for name in step.gives:
+                if name not in answer.columns:
+                    raise UnknownNameError("column", name, list(answer.columns), where=f"node {step.path!r}")
             wanted = (
                 answer.columns if self._keep_all else {n: c for n, c in answer.columns.items() if n in self._wanted}
             )
             columns |= wanted
         if columns_out is not None:
             columns_out |= columns
-        outputs = {name: _column(columns, full, None) for name, full in self._outputs}
+        outputs = {name: columns[full] for name, full in self._outputs}
         failures.sort(key=lambda failure: failure.row)
         return Played(Batch(outputs, ids), failures)
 
@@ -299,14 +304,6 @@ class _Player:
 def _in_order(node: Map, step: _Step) -> list[tuple[str, str]]:
     names = dict(step.columns)
     return [(reference, names[reference]) for reference in node.inputs.columns]
-
-
-def _column(columns: Mapping[str, Column], name: str, step: _Step | None) -> Column:
-    try:
-        return columns[name]
-    except KeyError:
-        given = [each for each in columns if each.split(".")[0] == name.split(".")[0]] or list(columns)
-        raise UnknownNameError("column", name, given, where=f"node {step.path!r}" if step else "outputs") from None
 
 
 def _failure(fault: Fault, row: int, path: str) -> Failure:

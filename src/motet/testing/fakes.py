@@ -37,6 +37,7 @@ class Affine:
         self.scale, self.offset = scale, offset
 
     def __call__(self, x: Array) -> Array:
+        """Answer a batch."""
         return np.asarray(x * x.dtype.type(self.scale) + x.dtype.type(self.offset), dtype=x.dtype)
 
 
@@ -53,6 +54,7 @@ class Scores:
         self.weights = np.random.default_rng(seed).normal(size=classes) * sharpness
 
     def __call__(self, x: Array) -> Array:
+        """Answer a batch."""
         sums = np.array([np.float64(row.sum()) for row in x.reshape(len(x), -1)]).reshape(len(x), 1)
         raised = np.exp(np.clip(sums, -20, 20) * self.weights)
         return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
@@ -66,6 +68,7 @@ class Counting(Affine):
         self.log = calls.setdefault(log, [])
 
     def __call__(self, x: Array) -> Array:
+        """Answer a batch."""
         self.log.append(len(x))
         return super().__call__(x)
 
@@ -93,6 +96,7 @@ class Failing(Affine):
         self.log = calls.setdefault(log, []) if log else []
 
     def __call__(self, x: Array) -> Array:
+        """Answer a batch."""
         self.log.append(len(x))
         first = x.reshape(len(x), -1)[:, 0]
         found = first if self.bad is None else first[np.isin(first, np.asarray(self.bad, dtype=first.dtype))]
@@ -110,6 +114,7 @@ class Hungry(Affine):
         self.log = calls.setdefault(log, []) if log else []
 
     def __call__(self, x: Array) -> Array:
+        """Answer a batch."""
         self.log.append(len(x))
         if len(x) > self.most:
             raise MemoryError(f"no room for {len(x)} rows")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from motet.graph.check import CheckedGraph
 from motet.graph.draw.parts import OUTPUT, Box, Edge, Picture, picture
 
 __all__ = ["draw_svg"]
 
-CHAR, LINE, PAD, GAP_X, GAP_Y, MARGIN = 6.7, 17.0, 12.0, 78.0, 22.0, 24.0
+CHAR, LINE, PAD, GAP_X, GAP_Y, MARGIN = 7.3, 17.0, 12.0, 78.0, 22.0, 24.0
 CHIP_HEIGHT, CHIP_GAP = 22.0, 5.0
-TITLE_LENGTH = 44
+TITLE_LENGTH = 40
 SWEEPS = 8
 KINDS = ("input", "map", "model", "ensemble", "route", "cascade", "shard", "output")
 
@@ -46,10 +47,13 @@ def draw_svg(checked: CheckedGraph) -> str:
     """Draw a graph as an image that needs nothing else: no font, script or style sheet; light and dark."""
     drawn = picture(checked)
     layers = _layers(drawn)
+    edges = _joined(drawn.edges)
+    ways = _ways(layers, edges)
     placed = {box.name: _measure(box) for box in drawn.boxes}
-    width, height = _place(layers, placed, drawn.edges)
+    placed |= {stop: _Placed(_NOTHING, [], 0.0, LINE) for way in ways for stop in way[1:-1]}
+    width, height = _place(layers, placed, edges, ways)
     used = [kind for kind in KINDS if any(box.kind == kind for box in drawn.boxes)]
-    body = [_edge(edge, placed, place) for place, edge in enumerate(_joined(drawn.edges))]
+    body = [_edge(edge, [placed[stop] for stop in way]) for edge, way in zip(edges, ways, strict=True)]
     body += [_box(placed[box.name]) for box in drawn.boxes]
     legend, legend_width = _legend(used, height + MARGIN / 2)
     width, height = max(width, legend_width + MARGIN), height + MARGIN + LINE
@@ -82,8 +86,24 @@ def _layers(drawn: Picture) -> list[list[str]]:
     return layers
 
 
+_NOTHING = Box("", "", "", (), {})
+
+
+def _ways(layers: list[list[str]], edges: Sequence[Edge]) -> list[list[str]]:
+    """The boxes that each edge goes by: through layers in between it goes by a place of its own, that it is given here."""
+    depth = {name: place for place, layer in enumerate(layers) for name in layer}
+    ways = []
+    for number, edge in enumerate(edges):
+        between = range(depth[edge.source] + 1, depth[edge.target])
+        stops = [f"{number} in {place}" for place in between]
+        for place, stop in zip(between, stops, strict=True):
+            layers[place].append(stop)
+        ways.append([edge.source, *stops, edge.target])
+    return ways
+
+
 def _measure(box: Box) -> _Placed:
-    title = box.title if len(box.title) <= TITLE_LENGTH else "…" + box.title[1 - TITLE_LENGTH :]
+    title = box.title if len(box.title) <= TITLE_LENGTH else box.title[: TITLE_LENGTH - 1] + "…"
     name = box.name.removeprefix(OUTPUT)
     if box.kind in ("input", "output"):
         lines = [name, box.gives.get("", "")]
@@ -94,9 +114,11 @@ def _measure(box: Box) -> _Placed:
     return _Placed(box, lines, longest * CHAR + 2 * PAD, height)
 
 
-def _place(layers: list[list[str]], placed: Mapping[str, _Placed], edges: Sequence[Edge]) -> tuple[float, float]:
+def _place(
+    layers: list[list[str]], placed: Mapping[str, _Placed], edges: Sequence[Edge], ways: Sequence[Sequence[str]]
+) -> tuple[float, float]:
     """Give every box its place: few crossings, layers centred. Returns the size of it all."""
-    _untangle(layers, edges)
+    _untangle(layers, [pair for way in ways for pair in pairwise(way)])
     heights = [sum(placed[name].height for name in layer) + GAP_Y * (len(layer) - 1) for layer in layers]
     tallest, x = max(heights), MARGIN
     for layer, height in zip(layers, heights, strict=True):
@@ -104,27 +126,32 @@ def _place(layers: list[list[str]], placed: Mapping[str, _Placed], edges: Sequen
         widest = max(placed[name].width for name in layer)
         for name in layer:
             placed[name].x, placed[name].y = x, y
+            placed[name].width = placed[name].width or widest
             y += placed[name].height + GAP_Y
-        labels = [len(edge.type) * 6.0 + 26 for edge in edges if edge.source in layer]
+        labels = [
+            len(edge.type) * 6.4 + 26
+            for edge in edges
+            if edge.source in layer and placed[edge.target].box.kind != "output"
+        ]
         x += widest + max([GAP_X, *labels])
-    return x - max([GAP_X]) + MARGIN if layers else 0.0, tallest + 2 * MARGIN
+    return x - GAP_X + MARGIN, tallest + 2 * MARGIN
 
 
-def _untangle(layers: list[list[str]], edges: Sequence[Edge]) -> None:
+def _untangle(layers: list[list[str]], pairs: Sequence[tuple[str, str]]) -> None:
     """Order each layer by the middle of its neighbours, forth and back (Sugiyama, Tagawa and Toda 1981)."""
     for sweep in range(SWEEPS):
         forth = sweep % 2 == 0
         for place in range(1, len(layers)) if forth else range(len(layers) - 2, -1, -1):
             order = {name: spot for layer in layers for spot, name in enumerate(layer)}
-            middles = {name: _middle(name, edges, order, forth) for name in layers[place]}
+            middles = {name: _middle(name, pairs, order, forth) for name in layers[place]}
             layers[place].sort(key=lambda name: (middles[name], order[name]))
 
 
-def _middle(name: str, edges: Sequence[Edge], order: Mapping[str, int], forth: bool) -> float:
+def _middle(name: str, pairs: Sequence[tuple[str, str]], order: Mapping[str, int], forth: bool) -> float:
     if forth:
-        spots = [order[edge.source] for edge in edges if edge.target == name]
+        spots = [order[source] for source, target in pairs if target == name]
     else:
-        spots = [order[edge.target] for edge in edges if edge.source == name]
+        spots = [order[target] for source, target in pairs if source == name]
     return sum(spots) / len(spots) if spots else float(order[name])
 
 
@@ -144,15 +171,24 @@ def _joined(edges: Sequence[Edge]) -> list[Edge]:
     ]
 
 
-def _edge(edge: Edge, placed: Mapping[str, _Placed], place: int) -> str:
-    source, target = placed[edge.source], placed[edge.target]
-    x1, y1 = source.x + source.width, source.y + source.height / 2
-    x2, y2 = target.x - 7, target.y + target.height / 2
-    bend = max(24.0, (x2 - x1) / 2)
-    path = f"M{x1:.1f},{y1:.1f} C{x1 + bend:.1f},{y1:.1f} {x2 - bend:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
-    arrow = f"M{x2 + 7:.1f},{y2:.1f} l-8,-4 v8 z"
-    label = "" if target.box.kind == "output" else _text("l", (x1 + x2) / 2, (y1 + y2) / 2 - 5, edge.type, middle=True)
-    return f'<path class="e" d="{path}"/><path class="a" d="{arrow}"/>{label}'
+def _edge(edge: Edge, way: Sequence[_Placed]) -> str:
+    """A curve from box to box, level where it passes a layer, with the type over its first part."""
+    first, last = way[0], way[-1]
+    x, y = first.x + first.width, first.y + first.height / 2
+    path, x1, y1 = f"M{x:.1f},{y:.1f}", x, y
+    for stop in way[1:]:
+        x2, y2 = stop.x - (7 if stop is last else 0), stop.y + stop.height / 2
+        bend = (x2 - x) / 2
+        path += f" C{x + bend:.1f},{y:.1f} {x2 - bend:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
+        x, y = x2, y2
+        if stop is not last:
+            x += stop.width
+            path += f" H{x:.1f}"
+    arrow = f'<path class="a" d="M{x + 7:.1f},{y:.1f} l-8,-4 v8 z"/>'
+    after = way[1]
+    middle = (x1 + after.x) / 2, (y1 + after.y + after.height / 2) / 2 - 5
+    label = "" if last.box.kind == "output" else _text("l", *middle, edge.type, middle=True)
+    return f'<path class="e" d="{path}"/>{arrow}{label}'
 
 
 def _text(kind: str, x: float, y: float, text: str, *, middle: bool = False, bold: bool = False) -> str:
