@@ -251,13 +251,13 @@ def _commands() -> str:
     import click
 
     main: click.Command = importlib.import_module("motet.cli").cli
-    context = click.Context(main, info_name="motet", terminal_width=100, max_content_width=100)
+    context = main.make_context("motet", [], resilient_parsing=True, terminal_width=100)
     parts = [f"```text\n{main.get_help(context)}\n```"]
     if isinstance(main, click.Group):
         for name in main.list_commands(context):
             command = main.get_command(context, name)
             assert command is not None
-            inner = click.Context(command, info_name=name, parent=context, terminal_width=100, max_content_width=100)
+            inner = command.make_context(name, [], parent=context, resilient_parsing=True)
             parts.append(f"## motet {name}\n\n```text\n{command.get_help(inner)}\n```")
     return _page("The command motet", "What `motet --help` and `motet COMMAND --help` say.", parts)
 

@@ -149,9 +149,9 @@ def print_results(demo: Demo) -> None:
         f"          the members agree on {len(same) / len(answers):.1%} of the rows: there {answers.accuracy(answers.vote, same):.1%} "
         f"are right; elsewhere {answers.accuracy(answers.vote, np.setdiff1d(np.arange(len(answers)), same)):.1%}"
     )
-    by = ", ".join(f"{name} answers {share:.1%}" for name, share in demo.cascade_shares.items())
+    by = ", ".join(f"{name} answers {share:.2%} of the rows" for name, share in demo.cascade_shares.items())
     console.print(f"cascade   {by}; accuracy {demo.cascade_accuracy:.2%} at {demo.cascade.rows_per_second:,.0f} rows/s")
-    by = ", ".join(f"{arm} {share:.1%} of the rows" for arm, share in demo.split.items())
+    by = ", ".join(f"{arm} {share:.2%} of the rows" for arm, share in demo.split.items())
     users, torn = demo.split_users
     console.print(f"A/B       {by}; {users:,} users, {torn} of them met more than one arm")
 

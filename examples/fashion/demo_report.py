@@ -69,7 +69,8 @@ def _graph(demo: Demo) -> str:
     drawn = drawn[drawn.index("<svg") :]
     return _section(
         "The graph",
-        "Rows go from left to right. What runs is declared in <code>fashion.yaml</code>; this is drawn from it.",
+        "Rows go from left to right. It is declared in <code>fashion.yaml</code>; what each model said "
+        "was added to its outputs for this page.",
         f'<div class="graph scroll">{drawn}</div>',
     )
 
@@ -207,7 +208,7 @@ def _time(demo: Demo) -> str:
 
 
 def _cascade(demo: Demo) -> str:
-    chart = [Bar(name, share, f"{share:.1%} of the rows") for name, share in demo.cascade_shares.items()]
+    chart = [Bar(name, share, f"{share:.2%} of the rows") for name, share in demo.cascade_shares.items()]
     faster = demo.cascade.rows_per_second / demo.run.rows_per_second
     return _section(
         "Or one model after another",
@@ -219,7 +220,7 @@ def _cascade(demo: Demo) -> str:
 
 
 def _split(demo: Demo) -> str:
-    chart = [Bar(name, share, f"{share:.1%} of the rows") for name, share in demo.split.items()]
+    chart = [Bar(name, share, f"{share:.2%} of the rows") for name, share in demo.split.items()]
     users, torn = demo.split_users
     who = "none of them" if not torn else f"{torn:,} of them"
     return _section(

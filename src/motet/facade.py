@@ -90,7 +90,7 @@ class Graph(data.Graph):
                 an iterable of batches.
             output: the file to write; its suffix says the format. A folder (a path ending in `/`) keeps the parts.
             options: as those of `motet run`: `failed`, `batch_rows`, `limit`, `workers`, `resume`, `overwrite`, `keep`,
-                `drop`, `only_failed`, `max_failures`, `engine`; and `progress`, called with the rows done.
+                `drop`, `only_failed`, `max_failures`, `group_by`, `engine`; and `progress`, called with the rows done.
 
         Returns:
             The report of the run.

@@ -621,11 +621,11 @@ def test_an_output_that_is_there_is_not_touched(parquet: Path, tmp_path: Path) -
     assert read(tmp_path / "out.parquet").num_rows == ROWS
 
 
-def test_resume_does_not_replace_an_output_that_no_unfinished_run_belongs_to(parquet: Path, tmp_path: Path) -> None:
-    (tmp_path / "out.parquet").write_text("mine")
-    with pytest.raises(OutputExistsError, match="is there already"):
-        graph().run(parquet, tmp_path / "out.parquet", resume=True)
-    assert (tmp_path / "out.parquet").read_text() == "mine"
+def test_resume_with_nothing_to_resume_just_runs(parquet: Path, tmp_path: Path) -> None:
+    graph().run(parquet, tmp_path / "out.parquet", limit=5)
+    report = graph().run(parquet, tmp_path / "out.parquet", resume=True)
+    assert (report.rows, report.resumed_rows) == (ROWS, 0)
+    assert read(tmp_path / "out.parquet").num_rows == ROWS
 
 
 def test_a_failed_run_leaves_what_was_there(parquet: Path, tmp_path: Path) -> None:
@@ -943,3 +943,9 @@ def test_the_report_says_what_a_run_did(parquet: Path, tmp_path: Path) -> None:
     text = str(report)
     assert "twice: 100 rows, 99 answered, 1 failed" in text
     assert "out.parquet.failed.parquet" in text
+
+
+def test_bad_rows_at_the_start_do_not_end_a_run_whose_other_rows_are_good(tmp_path: Path) -> None:
+    model = fake(Failing, "f", bad=[float(value) for value in range(40)])
+    report = graph(model).run({"x": np.arange(1000, dtype=np.float32)}, tmp_path / "out.parquet")
+    assert (report.failed, report.answered) == (40, 960)

@@ -114,7 +114,7 @@ def test_a_column_that_an_undeclared_function_does_not_give_is_named_when_rows_f
     made = mt.map(functions.undeclared_dict, x_(), name="f")
     graph = mt.Graph("g", {"y": mt.map(functions.scale, made.lo, name="next")})
     with pytest.raises(
-        mt.GraphError, match=r"node 'next': unknown column 'f.lo'; did you mean 'f.low'\? known: f.low, f.high"
+        mt.GraphError, match=r"node 'f': unknown column 'f.lo'; did you mean 'f.low'\? known: f.low, f.high"
     ):
         graph({"x": np.ones(2, np.float32)})
 

@@ -235,6 +235,7 @@ def missing(kind: Array, rows: int) -> Array:
 
 
 COMBINERS: dict[str, Combiner] = {
+    "average": WeightedAverage(),
     "weighted_average": WeightedAverage(),
     "majority_vote": MajorityVote(),
     "max": _Elementwise("max", lambda stacked: stacked.max(axis=0), floats=False),

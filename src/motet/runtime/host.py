@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from motet.models.handler import LoadedModel
 from motet.nodes.contract import typed
 from motet.nodes.merge import faults_at, kept_rows, merge
 from motet.runtime.functions import FunctionRunner, chain
-from motet.runtime.isolate import Health, isolate
+from motet.runtime.isolate import Health, any_succeeds, isolate
 from motet.runtime.resolve import Located, ModelResolver
 from motet.runtime.sizes import BatchSize, CallTime
 from motet.types import ColumnType, Signature
@@ -49,7 +50,11 @@ class ModelStats:
 
 def model_key(model: Model, located: Located) -> str:
     """What a model is remembered under: its file's digest and the threads of a call, or its URI."""
-    return f"{located.version}:{located.source.threads}" if located.handler.has_file else model.uri
+    return (
+        f"{located.version}:{located.source.threads}"
+        if located.handler.has_file
+        else f"{model.uri} {sorted(model.options.items())}"
+    )
 
 
 class HostedModel:
@@ -218,7 +223,9 @@ class HostedModel:
                 found.append(self._timed_call(part, end - first))
                 calls += 1
             except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
-                segments, bad, made = self._isolate(part, end - first, error)
+                segments, bad, made = self._isolate(
+                    part, end - first, error, partial(self._any_succeeds, columns, rows)
+                )
                 found += [result for _, _, result in segments]
                 faults += [fault.at(first + fault.position) for fault in bad]
                 calls += made
@@ -233,7 +240,7 @@ class HostedModel:
         return {name: empty_column(kind) for name, kind in self.signature.outputs.items()}
 
     def _isolate(
-        self, columns: dict[str, Array], rows: int, known: Exception
+        self, columns: dict[str, Array], rows: int, known: Exception, others_succeed: Callable[[], bool]
     ) -> tuple[list[tuple[int, int, dict[str, Column]]], list[Fault], int]:
         """The calls that find the rows at fault, once all together have raised; the last number is how many in all."""
         calls = 1
@@ -244,7 +251,12 @@ class HostedModel:
             return self._timed_call({name: column[first:end] for name, column in columns.items()}, end - first)
 
         place = {"model": self.model.name, "version": self.located.version}
-        return *isolate(run, rows, self._health, **place, too_big=self.size.too_big, known=known), calls
+        return *isolate(
+            run, rows, self._health, **place, too_big=self.size.too_big, known=known, others_succeed=others_succeed
+        ), calls
+
+    def _any_succeeds(self, columns: dict[str, Array], rows: int) -> bool:
+        return any_succeeds(lambda first, end: self._call({n: c[first:end] for n, c in columns.items()}, 1), rows)
 
     def _timed_call(self, columns: dict[str, Array], rows: int) -> dict[str, Column]:
         """One call, from which the number of rows of the next ones is learned."""

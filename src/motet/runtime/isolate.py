@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 ALONE = 16
 """How many rows must have failed alone, and none succeeded, before a model is said to fail on everything."""
+SPREAD = 8
+"""Rows from elsewhere that are tried before that."""
 MESSAGE_LENGTH = 1000
 _OWN = str(Path(__file__).parent.parent) + os.sep
 _INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -37,8 +40,12 @@ class Health:
     failed_alone: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: Exception, others_succeed: Callable[[], bool]) -> None:
         """Count a row that failed alone.
+
+        Args:
+            error: what it raised.
+            others_succeed: tries some rows from elsewhere; asked before all is said to be lost, and not again.
 
         Raises:
             ModelFailedError: when nothing has ever succeeded and enough rows have failed.
@@ -46,9 +53,11 @@ class Health:
         with self.lock:
             self.failed_alone += 1
             hopeless = not self.succeeded and self.failed_alone >= ALONE
-        if hopeless:
+        if hopeless and others_succeed():
+            self.succeeded = True
+        elif hopeless:
             raise ModelFailedError(
-                f"{self.name} failed on each of the first {self.failed_alone} rows, alone and together; "
+                f"{self.name} failed on each of the {self.failed_alone} rows it was tried on, alone and together; "
                 f"the last error was {type(error).__name__}: {describe(error)}",
                 hint="mend the model or what it is given; try one row with motet explain",
             ) from error
@@ -63,6 +72,7 @@ def isolate(
     version: str = "",
     too_big: Callable[[int], None] | None = None,
     known: Exception | None = None,
+    others_succeed: Callable[[], bool] | None = None,
 ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
     """Run a function of the rows `first` to `end`; where it raises, halve them.
 
@@ -73,6 +83,7 @@ def isolate(
         model: named in faults; the health's name when empty.
         version: named in faults.
         known: what all rows together have raised already, so that they need not be tried again.
+        others_succeed: tries some rows from elsewhere before all is said to be lost; None tries some of these rows.
         too_big: told how many rows did not fit into memory that did when they were halved.
 
     Returns:
@@ -100,7 +111,7 @@ def isolate(
             if out_of_memory(error):
                 too_many.append((first, end))
             if end - first == 1:
-                health.failed(error)
+                health.failed(error, others_succeed or partial(any_succeeds, run, rows))
                 faults.append(Fault(first, type(error).__name__, describe(error), model or health.name, version))
             else:
                 middle = (first + end) // 2
@@ -108,6 +119,24 @@ def isolate(
     if too_big is not None and (halved := _without_faults(too_many, faults)):
         too_big(min(end - first for first, end in halved))
     return segments, faults
+
+
+def any_succeeds(run: Callable[[int, int], object], rows: int) -> bool:
+    """Whether any of a few rows, spread over all of them, is answered alone.
+
+    Args:
+        run: answers a stretch of rows.
+        rows: how many rows there are.
+    """
+    for place in dict.fromkeys(round(step * (rows - 1) / (SPREAD - 1)) for step in range(SPREAD)):
+        try:
+            run(place, place + 1)
+        except _ENDING:
+            raise
+        except Exception:  # noqa: BLE001 (that it fails is the answer)
+            continue
+        return True
+    return False
 
 
 def _without_faults(stretches: list[tuple[int, int]], faults: list[Fault]) -> list[tuple[int, int]]:

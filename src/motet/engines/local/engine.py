@@ -59,7 +59,7 @@ class LocalEngine:
                 f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
             ) from None
         types = {name: each.type for name, each in checked.graph.inputs.items()}
-        return _Run(checked, open_source(source, types=types), output, chosen).run()
+        return _Run(checked, open_source(source, types=types, group_by=chosen.group_by), output, chosen).run()
 
 
 @dataclass
@@ -146,15 +146,15 @@ class _Run:
         return FailureFile(path, journal.scratch, always=self.options.failed is not None)
 
     def _check_output(self, folder: Path) -> None:
-        if self.options.overwrite:
+        if self.options.overwrite or self.options.resume:
             return
         unfinished = Journal.is_there(folder)
-        if _exists(self.output) and not (self.options.resume and unfinished):
+        if _exists(self.output):
             raise OutputExistsError(
                 f"{self.output} is there already",
                 hint="--overwrite replaces it, --resume goes on with an unfinished run",
             )
-        if unfinished and not self.options.resume:
+        if unfinished:
             raise OutputExistsError(
                 f"an unfinished run of {self.output} is there ({folder})",
                 hint="--resume goes on with it, --overwrite begins anew",

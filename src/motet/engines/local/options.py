@@ -72,6 +72,7 @@ class Options:
         drop: columns of the source to leave out.
         only_failed: a file of failures: play only its rows.
         max_failures: ends a run in which more rows fail.
+        group_by: a column of the source, or several: makes one row of all rows with the same values, with list columns.
         progress: called now and then.
     """
 
@@ -85,6 +86,7 @@ class Options:
     drop: Sequence[str] = ()
     only_failed: str | None = None
     max_failures: MaxFailures | str | int | None = None
+    group_by: str | Sequence[str] | None = None
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
