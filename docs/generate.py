@@ -90,7 +90,7 @@ def _entry(name: str, thing: Any, shown: str) -> str:
 
 def _described(heading: str, shown: str, thing: Any) -> str:
     """A heading, how a thing is written, and what it does."""
-    return f"{heading}\n\n```python\n{shown}\n```\n\n{markdown(inspect.getdoc(thing) or '')}"
+    return f"{heading}\n\n```text\n{shown}\n```\n\n{markdown(inspect.getdoc(thing) or '')}"
 
 
 def _methods(name: str, cls: type) -> Iterable[str]:
@@ -128,7 +128,7 @@ def markdown(doc: str) -> str:
             section = heading.rstrip(":")
             lines += [f"**{section}**", "", *_section(rest)]
         elif paragraph.lstrip().startswith(">>>"):
-            lines += ["```python", paragraph, "```"]
+            lines += ["```pycon", paragraph, "```"]
         elif paragraph.startswith("    "):
             lines += ["```text", inspect.cleandoc(" \n" + paragraph), "```"]
         else:

@@ -62,5 +62,5 @@ def test_a_docstring_becomes_markdown():
     doc = "Do it.\n\nArgs:\n    one: the first,\n        and more.\n    two: the second.\n\nReturns:\n    What it did.\n\n>>> 1 + 1\n2"
     assert generator().markdown(doc).splitlines() == [
         "Do it.", "", "**Args**", "", "- `one`: the first,", "  and more.", "- `two`: the second.", "", "**Returns**", "",
-        "What it did.", "", "```python", ">>> 1 + 1", "2", "```",
+        "What it did.", "", "```pycon", ">>> 1 + 1", "2", "```",
     ]  # fmt: skip

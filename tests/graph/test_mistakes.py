@@ -60,7 +60,7 @@ NODE_MISTAKES = [
     (dict(model="one", map="helpers.functions.scale", inputs=["x"]), "g.yaml: nodes.a: a node has exactly one kind, one of cascade, ensemble, map, model, route, shard; got model and map"),
     (dict(inputs=["x"]), "g.yaml: nodes.a: a node has exactly one kind, one of cascade, ensemble, map, model, route, shard; got none"),
     ("one", "g.yaml: nodes.a: expected a mapping with one of cascade, ensemble, map, model, route, shard; got 'one'"),
-    (dict(ensemble=["one", "two"], inputs=["x"], combine="averag"), f"g.yaml: nodes.a.combine: unknown combiner 'averag'; {COMBINERS}\n  hint: or write the import path of a function"),
+    (dict(ensemble=["one", "two"], inputs=["x"], combine="averag"), f"g.yaml: nodes.a.combine: unknown combiner 'averag'; did you mean 'average'? {COMBINERS}\n  hint: or write the import path of a function"),
     (dict(ensemble=["one", "two"], inputs=["x"], combine="mediann"), f"g.yaml: nodes.a.combine: unknown combiner 'mediann'; did you mean 'median'? {COMBINERS}"),
     (dict(map="helpers.functions.scal", inputs=["x"]), "g.yaml: graph 'g': node 'a': 'helpers.functions' has no 'scal' (for 'helpers.functions.scal'); did you mean 'scale'? known: "),
     (dict(map="helpers.function.scale", inputs=["x"]), "g.yaml: graph 'g': node 'a': 'helpers' has no 'function' (for 'helpers.function.scale'); did you mean 'functions'? "),
