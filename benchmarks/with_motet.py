@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy  # noqa: F401  (what a run imports is imported before the clock starts, as for the loops)
 import onnxruntime  # noqa: F401
+import pyarrow.compute
 import pyarrow.parquet  # noqa: F401
 
 import motet as mt

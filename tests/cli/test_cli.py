@@ -63,7 +63,9 @@ def test_check_says_what_a_graph_is(graph: str) -> None:
 
 
 def test_check_warns_of_parts_that_no_output_needs(graph: str) -> None:
-    Path(graph).write_text(Path(graph).read_text().replace("[linear, cnn]", "[linear, linear2]").replace("cnn:", "linear2:"))
+    Path(graph).write_text(
+        Path(graph).read_text().replace("[linear, cnn]", "[linear, linear2]").replace("cnn:", "linear2:")
+    )
     text = Path(graph).read_text().replace("models:\n", f"models:\n  spare: {{uri: {MODELS}/mlp.onnx}}\n")
     Path(graph).write_text(text)
     assert "warning: no output needs the models spare" in motet("check", graph).output
@@ -135,7 +137,16 @@ def test_failed_rows_exit_with_3_and_can_be_replayed(graph: str, tmp_path: Path)
     assert [row["row"] for row in failed] == [7, 9]
     assert len(pq.read_table(output)) == 38
     mended = write_input(tmp_path / "in.parquet", 40)
-    again = motet("run", graph, "--input", mended, "--output", str(tmp_path / "again.parquet"), "--only-failed", f"{output}.failed.parquet")
+    again = motet(
+        "run",
+        graph,
+        "--input",
+        mended,
+        "--output",
+        str(tmp_path / "again.parquet"),
+        "--only-failed",
+        f"{output}.failed.parquet",
+    )
     assert again.exit_code == 0, again.stderr
     assert pq.read_table(tmp_path / "again.parquet")["id"].to_pylist() == [107, 109]
 
@@ -199,7 +210,9 @@ def test_explain_says_who_answered(graph: str, tmp_path: Path) -> None:
 
 def test_the_process_exits_with_the_same_codes(graph: str, tmp_path: Path) -> None:
     def run(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "motet.cli", *args], capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            [sys.executable, "-m", "motet.cli", *args], capture_output=True, text=True, check=False, timeout=60
+        )
 
     source = write_input(tmp_path / "in.parquet", 5, bad=(3,))
     assert run("check", graph).returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -62,13 +63,17 @@ def test_svg_is_well_formed_and_shows_every_box(graph: mt.Graph) -> None:
 
 def test_boxes_of_a_layer_do_not_overlap(graph: mt.Graph) -> None:
     root = ET.fromstring(graph.draw("svg"))
-    boxes = [element.attrib for element in root.iter("{http://www.w3.org/2000/svg}rect") if element.get("class", "").startswith("b ")]
+    boxes = [
+        element.attrib
+        for element in root.iter("{http://www.w3.org/2000/svg}rect")
+        if element.get("class", "").startswith("b ")
+    ]
     spans: dict[str, list[tuple[float, float]]] = {}
     for box in boxes:
         spans.setdefault(box["x"], []).append((float(box["y"]), float(box["y"]) + float(box["height"])))
     for span in spans.values():
         span.sort()
-        assert all(one[1] <= other[0] for one, other in zip(span, span[1:], strict=False))
+        assert all(one[1] <= other[0] for one, other in pairwise(span))
 
 
 def test_text_that_means_something_to_a_form_is_escaped() -> None:

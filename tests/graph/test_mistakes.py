@@ -65,7 +65,7 @@ NODE_MISTAKES = [
     (dict(map="helpers.functions.scal", inputs=["x"]), "g.yaml: graph 'g': node 'a': 'helpers.functions' has no 'scal' (for 'helpers.functions.scal'); did you mean 'scale'? known: "),
     (dict(map="helpers.function.scale", inputs=["x"]), "g.yaml: graph 'g': node 'a': 'helpers' has no 'function' (for 'helpers.function.scale'); did you mean 'functions'? "),
     (dict(map="no_such_package.scale", inputs=["x"]), "g.yaml: graph 'g': node 'a': no module 'no_such_package' for 'no_such_package.scale'\n  hint: the module must be importable: "),
-    (dict(map="scale", inputs=["x"]), "g.yaml: graph 'g': node 'a': 'scale' is no import path\n  hint: write package.module.function"),
+    (dict(map="scale", inputs=["x"]), "g.yaml: graph 'g': node 'a': unknown op of an installed package 'scale'; there are none\n  hint: or write package.module.function"),
     (dict(map="helpers.functions.NUMBER", inputs=["x"]), "g.yaml: graph 'g': node 'a': 'helpers.functions.NUMBER' is no function; it is 3"),
     (dict(map="helpers.functions.NUMBER", inputs=["x"], outputs="float32"), "g.yaml: graph 'g': node 'a': 'helpers.functions.NUMBER' is no function; it is 3"),
     (dict(map="helpers.functions.scale", inputs=["x"], **{"with": {"buy": 2}}), "g.yaml: graph 'g': node 'a': unknown keyword of helpers.functions.scale 'buy'; did you mean 'by'? known: x, by"),

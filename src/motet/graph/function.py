@@ -16,6 +16,9 @@ from motet.types import ANY, ColumnType, Outputs, declared_outputs, fixed_output
 
 __all__ = ["Function", "as_functions", "chain_each", "chain_outputs", "read_functions", "write_functions"]
 
+OPS_GROUP = "motet.ops"
+"""The entry point group that functions of other packages are found in, under names without dots."""
+
 
 @dataclass(frozen=True, eq=False)
 class Function:
@@ -157,10 +160,12 @@ class Function:
 
 
 def import_name(path: str, where: str = "") -> Any:
-    """The object at `package.module.name`."""
+    """The object at `package.module.name`, or what an installed package offers under a name without dots."""
     parts = path.split(".")
-    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+    if not all(part.isidentifier() for part in parts):
         raise GraphError(f"{path!r} is no import path", where=where, hint="write package.module.function")
+    if len(parts) == 1:
+        return _installed(path, where)
     for length in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:length])
         try:
@@ -179,6 +184,23 @@ def import_name(path: str, where: str = "") -> Any:
         where=where,
         hint=f"the module must be importable: install it, or put its folder on PYTHONPATH (python sees {len(sys.path)} folders)",
     )
+
+
+def _installed(name: str, where: str) -> Any:
+    """An op that an installed package offers by an entry point of the group `motet.ops`."""
+    from importlib.metadata import entry_points
+
+    offered = {entry.name: entry for entry in entry_points(group=OPS_GROUP)}
+    if name not in offered:
+        raise UnknownNameError(
+            "op of an installed package", name, list(offered), where=where, hint="or write package.module.function"
+        )
+    try:
+        return offered[name].load()
+    except Exception as error:
+        raise GraphError(
+            f"the op {name!r} of an installed package cannot be loaded: {type(error).__name__}: {error}", where=where
+        ) from error
 
 
 def _attribute(found: Any, names: Sequence[str], path: str, module: str, where: str) -> Any:
