@@ -7,12 +7,9 @@ from hypothesis import HealthCheck, settings
 
 from helpers import onnxes
 
-settings.register_profile(
-    "quick",
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=30, **QUIET)
+settings.register_profile("deep", max_examples=500, **QUIET)  # pytest --hypothesis-profile=deep
 settings.load_profile("quick")
 
 

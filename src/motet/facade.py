@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,7 +51,8 @@ class Graph(data.Graph):
     """
 
     def __init__(self, name: str, outputs: Mapping[str, Any], **parts: Any) -> None:
-        super().__init__(name, outputs, **parts)
+        folder = parts.pop("folder", "")
+        super().__init__(name, outputs, folder=folder if "://" in folder else os.path.abspath(folder), **parts)
         self._executor: Executor | None = None
         self.checked: CheckedGraph = check(self, _shared_resolver())
 

@@ -423,7 +423,9 @@ def test_graphs_that_stand_too_deep_are_refused():
         return graph if not times else nest(mt.Graph("g", {"y": mt.model(graph, x_())}), times - 1)
 
     nest(inner := mt.Graph("g", {"y": mt.model(one(), x_())}), 16)
-    with pytest.raises(mt.GraphError, match=r"graphs stand inside graphs more than 16 deep\n  hint: does a graph contain itself\?"):
+    with pytest.raises(
+        mt.GraphError, match=r"graphs stand inside graphs more than 16 deep\n  hint: does a graph contain itself\?"
+    ):
         nest(inner, 17)
 
 

@@ -160,3 +160,10 @@ def halve(x):
 @returns(lambda x: x.with_dtype("float32"))
 def to_float32(x):
     return x.astype(np.float32)
+
+
+@returns("float32")
+def refuse_two(x):
+    if (x == 2).any():
+        raise ValueError("two")
+    return x

@@ -504,3 +504,45 @@ def test_a_condition_that_does_not_fit_one_value_fails_that_row_alone():
     found = play(mt.Graph("g", {"y": node}), {**floats(1, 2, 3), "mixed": np.array(["b", 7, "a"], dtype=object)})
     assert (found[0]["y"], found[2]["y"]) == (1, 6)
     assert (found[1].node, found[1].error) == ("size", "InputError")
+
+
+def test_functions_in_a_row_fail_the_rows_that_were_theirs():
+    def refuse_five(x):
+        if (x == 5).any():
+            raise ValueError("five")
+        return x
+
+    model = fake(Failing, "m", bad=[7.0], settings={"before": [functions.refuse_negative, refuse_five]})
+    found = play(graph_of(model), floats(1, -2, 5, 3, 7, -4, 6))
+    said = [each["y"] if isinstance(each, dict) else each.message.split(" (")[0] for each in found]
+    assert said == [1, "negative: -2", "five", 3, "cannot take 7", "negative: -4", 6]
+
+
+def test_a_piece_that_fails_first_is_the_one_that_is_named():
+    member = fake(Failing, "m", bad=[1.0], settings={"before": functions.refuse_two})
+    node = mt.shard(member, mt.input("n", "int64"), apart=functions.digits, together=functions.total)
+    _, failures = mt.Graph("g", {"y": node})({"n": [312, 321, 345]}, failures="return")
+    assert [failure.message.split(" (")[0] for failure in failures] == [
+        "piece 1 of 3: cannot take 1",
+        "piece 1 of 3: two",
+    ]
+
+
+@pytest.mark.parametrize("last", ["fine", "broken"])
+def test_a_cascade_goes_on_with_the_rows_that_are_left(last):
+    first = fake(Failing, "first", "float32[2]", bad=[1.0, 2.0])
+    other = fake(Failing, "other", "float32[2]", bad=[0.0] if last == "broken" else [])
+    graph = mt.Graph("g", {"y": mt.cascade([first, other], mt.input("x", "float32[2]"), confidence=0.9)})
+    found = play(graph, {"x": np.array([[1, 0], [2, 0]], np.float32)})
+    assert [each.message for each in found] == ["cannot take 1", "cannot take 2"]
+    found = play(graph, {"x": np.array([[1, 0], [0, 0.5], [0, 1]], np.float32)})
+    assert [each["y"].tolist() if isinstance(each, dict) else each.message for each in found] == [
+        "cannot take 1", [0, 0.5] if last == "fine" else "cannot take 0", [0, 1],
+    ]  # fmt: skip
+
+
+def test_a_member_is_confident_when_it_is_just_as_sure_as_it_must_be():
+    arms = {"a": fake(Affine, "a"), "b": fake(Affine, "b", scale=0.5)}
+    sure = mt.cascade(arms, x_(), confidence=0.5)
+    graph = mt.Graph("g", {"who": sure.member})
+    assert graph(floats(0.5, np.nextafter(np.float32(0.5), np.float32(0))))["who"].tolist() == ["a", "b"]

@@ -235,3 +235,13 @@ def test_the_file_is_in_the_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MOTET_CACHE_DIR", "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert RememberedSizes().path == tmp_path / "home" / ".cache" / "motet" / "batch-sizes.json"
+
+
+def test_the_first_calls_warm_up_and_do_not_count():
+    size, cost = BatchSize(), iter([1e9, 1e9, *[8.0] * sizes.SAMPLES])
+    asked = 0
+    while size.rows == CANDIDATES[0]:
+        size.took(size.rows, next(cost))
+        asked += 1
+    assert asked == 2 + sizes.SAMPLES
+    assert next(cost, None) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -153,14 +154,13 @@ class Route(Node):
         for place, arm in enumerate(self.arms):
             table |= dict.fromkeys(_patterns(arm.name), place)
         other = table.pop("*", -2)
-        known: dict[str, int] = {}
-        chosen = np.empty(len(keys), dtype=np.int64)
-        for row, key in enumerate(keys.tolist()):
-            text = "" if is_missing(key) else _key_text(key)
-            if text not in known:
-                known[text] = table.get(text, other) if text else -1
-            chosen[row] = known[text]
-        return chosen
+        listed = keys.tolist()
+        if set(map(type, listed)) <= {str, NoneType}:
+            texts = listed
+        else:
+            texts = [None if is_missing(key) else _key_text(key) for key in listed]
+        places = {text: table.get(text, other) if text else -1 for text in set(texts)}
+        return np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))
 
     def _by_condition(self, columns: Mapping[str, Column], rows: int, player: Player) -> tuple[Indices, list[Fault]]:
         names = [arm.name for arm in self.arms]

@@ -66,8 +66,10 @@ def choose_arms(keys: Array, weights: Mapping[str, float], salt: str) -> npt.NDA
     Returns:
         The place of each row's arm in `weights`, shape `[rows]`; -1 where the key is missing.
     """
-    known: dict[Any, int] = {}
-    hashes = np.array([_remembered(key, salt, known) for key in keys.tolist()], dtype=np.uint64)
+    listed = keys.tolist()
+    known = {key: None if is_missing(key) else _hash(canonical_bytes(key), salt) for key in set(listed)}
+    found = list(map(known.__getitem__, listed))
+    hashes = np.array([0 if value is None else value for value in found], dtype=np.uint64)
     arms: Sequence[tuple[str, float]] = list(weights.items())
     best = np.full(len(hashes), np.inf)
     chosen = np.zeros(len(hashes), dtype=np.int64)
@@ -79,12 +81,5 @@ def choose_arms(keys: Array, weights: Mapping[str, float], salt: str) -> npt.NDA
         score = -np.log(uniform) / weight
         better = score < best
         best[better], chosen[better] = score[better], place
-    chosen[[is_missing(key) for key in keys.tolist()]] = -1
+    chosen[[value is None for value in found]] = -1
     return chosen
-
-
-def _remembered(key: Any, salt: str, known: dict[Any, int]) -> int:
-    found = known.get(key)
-    if found is None:
-        found = known[key] = 0 if is_missing(key) else _hash(canonical_bytes(key), salt)
-    return found

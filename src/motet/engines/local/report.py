@@ -151,6 +151,7 @@ class RunReport:
                 for m in self.models
             ],
         )
+        lines.append("")
         lines.append(
             f"reading {self.seconds_reading:.3f} s, writing {self.seconds_writing:.3f} s, writer waited {self.seconds_waiting:.3f} s; "
             f"{self.workers} workers, {self.batch_rows:,} rows a batch"
@@ -171,7 +172,6 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
             "  ".join(_cell(cell, widths[place], place) for place, cell in enumerate(row)).rstrip()
             for row in [header, *rows]
         ),
-        "",
     ]
 
 

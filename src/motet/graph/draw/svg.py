@@ -19,15 +19,20 @@ SWEEPS = 8
 KINDS = ("input", "map", "model", "ensemble", "route", "cascade", "shard", "output")
 
 _STYLE = """
-svg{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
-.page{fill:#fff}.t{fill:#1d2330}.d{fill:#5c6675}.e{fill:none;stroke:#9aa5b5;stroke-width:1.5}.a{fill:#9aa5b5}
-.l{fill:#5c6675;font-size:10.5px;paint-order:stroke;stroke:#fff;stroke-width:4px}.c{fill:#fff;stroke:#00000022}
-.b{stroke-width:1.4}.input{fill:#e8f0fe;stroke:#4a78c2}.output{fill:#e6f4ea;stroke:#3d8b57}.map{fill:#f3f4f6;stroke:#828c9a}
-.model{fill:#fff4e0;stroke:#c98a1b}.ensemble{fill:#fdeaf3;stroke:#b8437f}.route{fill:#efe9fd;stroke:#6f4fc4}
-.cascade{fill:#e3f6f8;stroke:#2a8c9a}.shard{fill:#fbeae5;stroke:#b5532f}
-@media(prefers-color-scheme:dark){.page{fill:#14171d}.t{fill:#e8ebf0}.d{fill:#a3adbb}.e{stroke:#657083}.a{fill:#657083}
-.l{fill:#a3adbb;stroke:#14171d}.c{fill:#ffffff14;stroke:#ffffff22}.input{fill:#1b2a44}.output{fill:#173324}.map{fill:#252a33}
-.model{fill:#3a2d12}.ensemble{fill:#3b1a2c}.route{fill:#2a2047}.cascade{fill:#12343a}.shard{fill:#3b2117}}
+.motet{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+.motet .page{fill:#fff}.motet .t{fill:#1d2330}.motet .d{fill:#5c6675}
+.motet .e{fill:none;stroke:#9aa5b5;stroke-width:1.5}.motet .a{fill:#9aa5b5}
+.motet .l{fill:#5c6675;font-size:10.5px;paint-order:stroke;stroke:#fff;stroke-width:4px}
+.motet .c{fill:#fff;stroke:#00000022}.motet .b{stroke-width:1.4}
+.motet .input{fill:#e8f0fe;stroke:#4a78c2}.motet .output{fill:#e6f4ea;stroke:#3d8b57}
+.motet .map{fill:#f3f4f6;stroke:#828c9a}.motet .model{fill:#fff4e0;stroke:#c98a1b}
+.motet .ensemble{fill:#fdeaf3;stroke:#b8437f}.motet .route{fill:#efe9fd;stroke:#6f4fc4}
+.motet .cascade{fill:#e3f6f8;stroke:#2a8c9a}.motet .shard{fill:#fbeae5;stroke:#b5532f}
+@media(prefers-color-scheme:dark){.motet .page{fill:#14171d}.motet .t{fill:#e8ebf0}.motet .d{fill:#a3adbb}
+.motet .e{stroke:#657083}.motet .a{fill:#657083}.motet .l{fill:#a3adbb;stroke:#14171d}
+.motet .c{fill:#ffffff14;stroke:#ffffff22}.motet .input{fill:#1b2a44}.motet .output{fill:#173324}
+.motet .map{fill:#252a33}.motet .model{fill:#3a2d12}.motet .ensemble{fill:#3b1a2c}.motet .route{fill:#2a2047}
+.motet .cascade{fill:#12343a}.motet .shard{fill:#3b2117}}
 """
 
 
@@ -59,7 +64,7 @@ def draw_svg(checked: CheckedGraph) -> str:
     width, height = max(width, legend_width + MARGIN), height + MARGIN + LINE
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
+            f'<svg class="motet" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
             f'height="{height:.0f}" role="img" aria-label="{escape(f"The graph {drawn.name}")}">',
             f"<style>{_STYLE.strip()}</style>",
             f'<rect class="page" width="{width:.0f}" height="{height:.0f}" rx="10"/>',
