@@ -36,7 +36,10 @@ class ModelSource:
 
 
 class LoadedModel(Protocol):
-    """A model in memory. It may be called from several threads at once."""
+    """A model in memory. It may be called from several threads at once.
+
+    An attribute `batch_invariant`, where it has one, wins over its handler's.
+    """
 
     def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
         """Answer a batch.

@@ -33,6 +33,7 @@ _OUT_OF_MEMORY = (
     "bad allocation", "bad_alloc", "Failed to allocate memory", "out of memory", "ALLOC_FAILED", "AllocateRawInternal",
 )  # fmt: skip
 _ERRORS_ONLY = 3
+_INNER_GRAPHS = ("If", "Loop", "Scan")
 
 
 class OnnxHandler:
@@ -88,13 +89,14 @@ class OnnxHandler:
             session = runtime.InferenceSession(source.location, options, providers=providers)
         except Exception as error:
             raise as_memory_error(error, _OUT_OF_MEMORY) or _refused(source, error) from error
-        return OnnxModel(session, signature)
+        return OnnxModel(session, signature, _is_batch_invariant(_read(source)))
 
 
 class OnnxModel:
     """A session; ONNX Runtime lets several threads call it at once, without the interpreter's lock."""
 
-    def __init__(self, session: Any, signature: Signature) -> None:
+    def __init__(self, session: Any, signature: Signature, batch_invariant: bool = True) -> None:
+        self.batch_invariant = batch_invariant
         self._session, self._run = session, session.run
         self._inputs, self._outputs = tuple(signature.inputs), list(signature.outputs)
 
@@ -116,6 +118,15 @@ class OnnxModel:
     def close(self) -> None:
         """Give the session's memory back."""
         self._session = self._run = None
+
+
+def _is_batch_invariant(file: OnnxFile) -> bool:
+    """Whether answers on the processor have the same bits whatever shares the call.
+
+    Sums and means over axes were seen to add in an order that depends on where a row begins in memory; matrix products,
+    convolutions, pooling, softmax and what works place by place were not. Operators of graphs inside are not known.
+    """
+    return not any(each in _INNER_GRAPHS or each.startswith("Reduce") for each in file.operators)
 
 
 def _read(source: ModelSource) -> OnnxFile:

@@ -1,7 +1,7 @@
 """Reads what an ONNX file says of its inputs and outputs, without ONNX Runtime and without its weights.
 
 The protobuf wire format is a sequence of fields: a key (number and kind, a varint), then a varint, 4 or 8 bytes, or a
-length and that many bytes. The file is mapped; nodes and weights are stepped over by their length. Field numbers are
+length and that many bytes. The file is mapped; weights are stepped over by their length. Field numbers are
 those of onnx.proto3 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3).
 """
 
@@ -15,6 +15,7 @@ __all__ = ["OnnxFile", "OnnxFormatError", "Tensor", "read_onnx"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH = 7
+_GRAPH_NODE, _NODE_OPERATOR = 1, 4
 _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE_INITIALIZER = 5, 11, 12, 15
 _TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _SPARSE_VALUES = 8, 13, 1
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
@@ -47,11 +48,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """What a file declares: inputs that are to be given, outputs, and the files that hold weights outside it."""
+    """What a file declares: inputs that are to be given, outputs, the files that hold weights outside it, and operators.
+
+    Operators are the types of the graph's own nodes; those of graphs inside (`If`, `Loop`, `Scan`) are not looked at.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     external_files: tuple[str, ...]
+    operators: frozenset[str]
 
 
 Span = tuple[int, int]
@@ -123,11 +128,14 @@ def _read_model(reader: _Reader, span: Span) -> OnnxFile:
     outputs: list[Tensor] = []
     weights: set[str] = set()
     external: dict[str, None] = {}
+    operators: set[str] = set()
     for number, _, inner in reader.fields(graphs[-1]):
         if number == _GRAPH_INPUT:
             inputs.append(_read_value(reader, inner))
         elif number == _GRAPH_OUTPUT:
             outputs.append(_read_value(reader, inner))
+        elif number == _GRAPH_NODE:
+            operators.add(reader.text_of(inner, _NODE_OPERATOR))
         elif number == _GRAPH_INITIALIZER:
             weights.add(reader.text_of(inner, _TENSOR_NAME))
             external.update(_external_files(reader, inner))
@@ -135,7 +143,7 @@ def _read_model(reader: _Reader, span: Span) -> OnnxFile:
             values = [part for got, _, part in reader.fields(inner) if got == _SPARSE_VALUES]
             weights.update(reader.text_of(part, _TENSOR_NAME) for part in values)
     given = tuple(tensor for tensor in inputs if tensor.name not in weights)
-    return OnnxFile(given, tuple(outputs), tuple(external))
+    return OnnxFile(given, tuple(outputs), tuple(external), frozenset(operators))
 
 
 def _external_files(reader: _Reader, span: Span) -> dict[str, None]:

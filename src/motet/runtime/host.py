@@ -89,7 +89,8 @@ class HostedModel:
     @property
     def batch_invariant(self) -> bool:
         """Whether a row's answer has the same bits whatever shares its call."""
-        return self.located.handler.batch_invariant and self.model.device == "cpu" and not self.model.batch.pad
+        loaded = getattr(self._copies[0], "batch_invariant", self.located.handler.batch_invariant)
+        return bool(loaded) and self.model.device == "cpu" and self.model.batch.pad is None
 
     def _load(self) -> LoadedModel:
         try:
