@@ -19,7 +19,9 @@ from typing import Any
 
 import motet
 from motet import errors, ops
+from motet.engines.engine import ENGINES
 from motet.engines.local.options import Options
+from motet.engines.support import FEATURES
 from motet.graph.yaml import parse, read_graph
 from motet.models import handler as handler_module
 from motet.models import registry
@@ -42,6 +44,7 @@ def pages() -> dict[str, str]:
         "reference/combiners.md": _combiners(),
         "reference/errors.md": _errors(),
         "reference/cli.md": _commands(),
+        "reference/engines.md": _engines(),
     }
     index = "\n".join(
         f"- [{path.removeprefix('reference/')}]({path.removeprefix('reference/')}): {what}"
@@ -62,6 +65,7 @@ _INDEX = {
     "reference/combiners.md": "how an ensemble makes one answer of several",
     "reference/handlers.md": "kinds of model files and their options",
     "reference/errors.md": "the tree of errors",
+    "reference/engines.md": "which engine does what a graph can ask for",
 }
 
 
@@ -260,6 +264,18 @@ def _commands() -> str:
             inner = command.make_context(name, [], parent=context, resilient_parsing=True)
             parts.append(f"## motet {name}\n\n```text\n{command.get_help(inner)}\n```")
     return _page("The command motet", "What `motet --help` and `motet COMMAND --help` say.", parts)
+
+
+def _engines() -> str:
+    lead = (
+        "What a graph can ask for, and which engine does it. A graph that asks for something an engine lacks is run all the "
+        "same, since that changes only speed; `motet check` says so."
+    )
+    rows = ["| feature | meaning | " + " | ".join(ENGINES) + " |", "|---|---|" + "---|" * len(ENGINES)]
+    for feature in FEATURES:
+        cells = " | ".join(feature.lacks.get(engine, "yes") for engine in ENGINES)
+        rows.append(f"| {feature.name} | {feature.meaning} | {cells} |")
+    return _page("Engines", lead, ["\n".join(rows)])
 
 
 def _readme_graph() -> motet.Graph:

@@ -26,6 +26,7 @@ def command(graph: str) -> None:
 
 def summary(checked: CheckedGraph) -> list[str]:
     """What a graph takes, gives and consists of, a line each."""
+    from motet.engines.support import lacking
     from motet.graph.check import unused
 
     graph = checked.graph
@@ -37,6 +38,7 @@ def summary(checked: CheckedGraph) -> list[str]:
     lines += _section("outputs", {name: str(kind) for name, kind in checked.signature.outputs.items()})
     for what, names in unused(checked).items():
         lines.append(f"warning: no output needs the {what} {', '.join(names)}")
+    lines += [f"note: {text}" for text in lacking(graph, "local")]
     return lines
 
 

@@ -1,0 +1,70 @@
+"""The jobs with Ray Data: every model in one class of actors, read and written by Ray."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from benchmarks.jobs import Job
+from benchmarks.loops import CALL_ROWS, Models, play
+
+__all__ = ["run"]
+
+BATCH_ROWS = 2048
+TINY_BATCH_ROWS = 65_536
+ACTORS = 2
+CPUS_PER_ACTOR = 0.5
+"""Actors that took every core would leave none for reading."""
+
+
+class _Player:
+    """Plays a whole batch, like the hand-written loop."""
+
+    def __init__(self, job: str, models: tuple[str, ...]) -> None:
+        self._job, self._models = job, Models(models, 1, CALL_ROWS)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        arrays = {name: _whole(table[name]) for name in table.column_names}
+        return pa.Table.from_batches([play(self._job, self._models, pa.record_batch(arrays))])
+
+
+def _whole(column: pa.ChunkedArray) -> Any:
+    whole = pa.concat_arrays(column.chunks)
+    if hasattr(whole, "to_numpy") and "ray" in type(whole).__module__:  # Ray's own tensors
+        images = whole.to_numpy(zero_copy_only=False)
+        return pa.array([image.tobytes() for image in images], pa.binary())
+    if pa.types.is_large_binary(whole.type):
+        return whole.cast(pa.binary())
+    return whole
+
+
+def _identity(table: pa.Table) -> pa.Table:
+    return table.rename_columns(["id", "answer"])
+
+
+def run(job: Job, sources: Sequence[str], output: str) -> None:
+    """Write a folder of Parquet files."""
+    shutil.rmtree(output, ignore_errors=True)
+    Path(output).unlink(missing_ok=True)
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    data = ray.data.read_parquet(list(sources), columns=list(job.columns))
+    if job.name == "tiny":
+        answered = data.map_batches(_identity, batch_size=TINY_BATCH_ROWS, batch_format="pyarrow")
+    else:
+        answered = data.map_batches(
+            _Player,
+            fn_constructor_args=(job.name, job.models),
+            batch_size=BATCH_ROWS,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=ACTORS),
+            num_cpus=CPUS_PER_ACTOR,
+        )
+    answered.write_parquet(output)
+    ray.shutdown()

@@ -1,0 +1,90 @@
+"""What graphs can ask for, and which engines do it: declared as data, from which the table in the docs is made.
+
+A graph may be run by an engine that lacks something it asks for where that changes only speed, never answers; `motet
+check` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from motet.graph.graph import Graph
+from motet.graph.model import Batching, Model, Resources
+from motet.graph.node import KINDS, Node
+
+__all__ = ["FEATURES", "Feature", "lacking"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something that a graph can ask for.
+
+    Attributes:
+        name: how a graph file writes it.
+        meaning: what it asks for.
+        lacks: why an engine does not do it, by the engine's name; an engine that is not named does.
+        asked_by_model: whether a model asks for it.
+        asked_by_node: whether a node asks for it.
+    """
+
+    name: str
+    meaning: str
+    lacks: dict[str, str]
+    asked_by_model: Callable[[Model], bool] = lambda model: False
+    asked_by_node: Callable[[Node], bool] = lambda node: False
+
+
+_ONE_PROCESS = "not yet: it has one process, and does not count them"
+
+FEATURES: tuple[Feature, ...] = (
+    *(Feature(f"{kind} nodes", "", {}, asked_by_node=lambda node, kind=kind: node.kind == kind) for kind in KINDS),  # type: ignore[misc]
+    Feature("batch.max_rows", "the most rows a call may have", {}, lambda model: model.batch.max_rows is not None),
+    Feature("batch.pad", "rows of different shapes in one call", {}, lambda model: model.batch.pad is not None),
+    Feature(
+        "batch.max_wait_ms",
+        "how long rows may wait to fill a call",
+        {"local": "never: in bulk there are always more rows, so none waits"},
+        lambda model: model.batch.max_wait_ms != Batching().max_wait_ms,
+    ),
+    Feature("replicas", "copies of a model that share its calls", {}, lambda model: model.replicas > 1),
+    Feature("resources.cpu", "threads of a call", {}, lambda model: model.resources.cpu != Resources().cpu),
+    Feature(
+        "resources.memory",
+        "memory that a replica needs",
+        {"local": _ONE_PROCESS},
+        lambda model: bool(model.resources.memory_bytes),
+    ),
+    Feature(
+        "resources.accelerator",
+        "accelerators that a replica needs",
+        {"local": _ONE_PROCESS},
+        lambda model: bool(model.resources.accelerator),
+    ),
+    Feature("device", "where a model is", {}, lambda model: model.device != "cpu"),
+    Feature(
+        "spread",
+        "which replica answers which piece of a shard",
+        {"local": "not yet: replicas share one process, where each can answer every piece"},
+        asked_by_node=lambda node: getattr(node, "spread", None) is not None,
+    ),
+)
+"""Everything that a graph can ask for."""
+
+
+def lacking(graph: Graph, engine: str, path: str = "") -> list[str]:
+    """What a graph asks for that an engine does not do: where, what, and why; graphs inside included."""
+    found: list[str] = []
+    for feature in FEATURES:
+        reason = feature.lacks.get(engine)
+        if reason is None:
+            continue
+        asking = [f"model {path}{name}" for name, model in graph.models.items() if feature.asked_by_model(model)]
+        asking += [f"node {path}{name}" for name, node in graph.nodes.items() if feature.asked_by_node(node)]
+        found += [
+            f"{who} asks for {feature.name} ({feature.meaning}); the engine {engine} does that {reason}"
+            for who in asking
+        ]
+    for name, inner in graph.graphs.items():
+        found += lacking(inner, engine, f"{path}{name}/")
+    return found
