@@ -249,9 +249,7 @@ def main(given: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="motet-bulk-") as temporary:
         folder = (options.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        settings = Settings(
-            options.candidates, options.rounds, options.timeout, folder, options.storage, options.long
-        )
+        settings = Settings(options.candidates, options.rounds, options.timeout, folder, options.storage, options.long)
         found = play(options.jobs, settings)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

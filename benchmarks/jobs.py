@@ -17,7 +17,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["CONFIDENCE", "JOBS", "MODELS", "ROUTES", "WEIGHTS", "Job", "Storage", "images_file", "repeated", "tiny_file"]
+__all__ = [
+    "CONFIDENCE",
+    "JOBS",
+    "MODELS",
+    "ROUTES",
+    "WEIGHTS",
+    "Job",
+    "Storage",
+    "images_file",
+    "repeated",
+    "tiny_file",
+]
 
 Storage = Literal["tensor", "binary"]
 

@@ -52,7 +52,9 @@ def measure(
     """
     command = [sys.executable if part == "python" else part for part in command]
     path = os.pathsep.join(
-        each for each in (environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH"), str(ROOT), str(ROOT / "src")) if each
+        each
+        for each in (environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH"), str(ROOT), str(ROOT / "src"))
+        if each
     )
     variables = {**os.environ, **environment, "PYTHONPATH": path}
     started = time.perf_counter()

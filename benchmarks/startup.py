@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["play"]
 
 ROWS = 64
-LOOP = "from benchmarks.jobs import JOBS; from benchmarks.loops import run_loop1; import sys; " \
+LOOP = (
+    "from benchmarks.jobs import JOBS; from benchmarks.loops import run_loop1; import sys; "
     "run_loop1(JOBS['ensemble'], [sys.argv[1]], sys.argv[2])"
+)
 CALL = "import sys, motet; motet.load(sys.argv[3]).run(sys.argv[1], sys.argv[2], keep=['id'], overwrite=True)"
 COMMAND = "from motet.cli import main; main()"
 
@@ -63,5 +65,7 @@ def _shown(seconds: dict[str, list[float | None]]) -> dict[str, Any]:
         by = ratio(ours, values)
         kept[name] = {"process_s": values, "motet_faster_by": asdict(by) if by else None}
         rows.append((name, shown(spread(good) if good else None, ".3f"), shown(by, ".2f")))
-    print(table((f"startup, {ROWS} rows", "s, median (range)", f"{next(iter(seconds))} is faster by"), rows), end="\n\n")
+    print(
+        table((f"startup, {ROWS} rows", "s, median (range)", f"{next(iter(seconds))} is faster by"), rows), end="\n\n"
+    )
     return kept

@@ -33,7 +33,9 @@ class _Handler(ModelHandler[tuple[Any, ...], dict[str, Any], Models]):
     def load_model(self) -> Models:
         return Models(self._job.models, 2, CALL_ROWS)
 
-    def run_inference(self, batch: Sequence[tuple[Any, ...]], model: Models, inference_args: Any = None) -> Iterable[Any]:
+    def run_inference(
+        self, batch: Sequence[tuple[Any, ...]], model: Models, inference_args: Any = None
+    ) -> Iterable[Any]:
         columns = zip(*batch, strict=True)
         types = {"id": pa.int64(), "image": pa.binary(), "kind": pa.string()}
         arrays = {n: pa.array(values, types[n]) for n, values in zip(self._job.columns, columns, strict=True)}

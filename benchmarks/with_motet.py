@@ -14,7 +14,7 @@ import motet as mt
 import motet.engines.local.engine
 import motet.models.onnx
 import motet.ops.image
-import motet.ops.scores  # noqa: F401
+import motet.ops.scores
 from benchmarks.jobs import CONFIDENCE, MODELS, ROUTES, WEIGHTS, Job
 
 __all__ = ["graph", "identity", "run"]
