@@ -2,27 +2,19 @@
 
 A command imports what it needs when it runs, so that `motet --help` is instant.
 
-Exit codes: 0 all went well; 1 the run itself failed; 2 a wrong graph or wrong arguments; 3 finished, but some rows
-failed; 130 stopped by Ctrl-C.
+exits.py      how commands end, and with which code
+check.py      draw.py      run.py      explain.py      one command each, its click command named `command`
+progress.py   the line that follows a run on a terminal
 """
 
 from __future__ import annotations
 
 import click
 
-from motet.cli.exits import Command
+from motet import __version__
+from motet.cli.exits import EXITS, Command, write_exits
 
 __all__ = ["cli", "main"]
-
-_HELP = """Answer with many models instead of one.
-
-A graph file says how models play together: motet check reads it, motet draw shows it, motet run plays it over a
-data set, motet explain says how the answer of one row came about.
-
-\b
-Exit codes: 0 all went well, 1 the run itself failed, 2 a wrong graph or wrong arguments,
-3 finished but some rows failed, 130 stopped by Ctrl-C.
-"""
 
 
 class _Lazy(click.Group):
@@ -50,15 +42,27 @@ class _Lazy(click.Group):
             raise click.UsageError(f"no command {args[0]!r}; {known_names(args[0], self.COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_exits(formatter, EXITS)
+
 
 @click.command(
-    cls=_Lazy, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_Lazy,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="motet", message="motet %(version)s")
-def cli() -> None:
-    """Answer with many models instead of one."""
+@click.version_option(__version__, message="motet %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Answer with many models instead of one.
+
+    A graph file says how models play together: motet check reads it, motet draw shows it, motet run plays it over a
+    data set, motet explain says how the answer of one row came about.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> None:
-    """The console script."""
+    """The console script: runs the command that the arguments name, and exits with its code."""
     cli.main(prog_name="motet")

@@ -7,17 +7,29 @@ from typing import Any
 
 import click
 
-from motet.cli.exits import Command, load_graph
+from motet.cli.exits import EXITS, OK, WRONG, Command, load_graph
 
 __all__ = ["command"]
 
 
-@click.command("draw", cls=Command)
+@click.command(
+    "draw",
+    cls=Command,
+    short_help="Show a graph as text, Mermaid or SVG.",
+    exits={OK: EXITS[OK], WRONG: "a wrong graph, or a FILE that cannot be written"},
+)
 @click.argument("graph", metavar="GRAPH.yaml")
-@click.option("--format", "format_", type=click.Choice(["text", "mermaid", "svg"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "mermaid", "svg"]),
+    default="text",
+    show_default=True,
+    help="A tree for a terminal, a Mermaid flowchart, or an image.",
+)
 @click.option("-o", "output", metavar="FILE", help="Write to a file instead of the terminal.")
 def command(graph: str, format_: Any, output: str | None) -> None:
-    """Draw a graph."""
+    """Show a graph: its inputs, every node with its members and the types of its columns, its outputs."""
     drawing = load_graph(graph).draw(format_)
     if output is None:
         click.echo(drawing)

@@ -4,20 +4,53 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["FAILED", "INTERRUPTED", "ROWS_FAILED", "WRONG", "Command"]
+if TYPE_CHECKING:
+    from motet.errors import MotetError
+    from motet.facade import Graph
 
-FAILED, WRONG, ROWS_FAILED, INTERRUPTED = 1, 2, 3, 130
+__all__ = [
+    "EXITS", "FAILED", "INTERRUPTED", "OK", "ROWS_FAILED", "WRONG", "Command", "load_graph", "write_exits",
+]  # fmt: skip
+
+OK, FAILED, WRONG, ROWS_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+EXITS = {
+    OK: "all went well",
+    FAILED: "the run itself failed",
+    WRONG: "a wrong graph, wrong arguments, or a package that is not installed",
+    ROWS_FAILED: "finished, but some rows failed",
+    INTERRUPTED: "stopped by Ctrl-C",
+}
+"""What each exit code means, for all commands together."""
+
+
+def write_exits(formatter: click.HelpFormatter, exits: Mapping[int, str]) -> None:
+    """Write what exit codes mean, as help shows it."""
+    with formatter.section("Exit codes"):
+        formatter.write_dl([(str(code), text) for code, text in exits.items()])
 
 
 class Command(click.Command):
     """A command that turns Motet's errors into messages and exit codes.
 
     `MOTET_TRACEBACK=1` shows tracebacks of users' errors too.
+
+    Args:
+        exits: what its exit codes mean, for its help.
     """
+
+    def __init__(self, *args: Any, exits: Mapping[int, str], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.exits = exits
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the epilog, and the exit codes."""
+        super().format_epilog(ctx, formatter)
+        write_exits(formatter, self.exits)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -28,14 +61,26 @@ class Command(click.Command):
         except KeyboardInterrupt:
             click.echo(f"stopped{ctx.obj or ''}", err=True)
             ctx.exit(INTERRUPTED)
-        except MotetError as error:
-            if os.environ.get("MOTET_TRACEBACK", "") not in ("", "0"):
-                raise
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(exit_code(error))
         except BrokenPipeError:
             sys.stdout = None  # nobody reads it any more
             ctx.exit(FAILED)
+        except (MotetError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is None:
+                raise  # not what the system said
+            _say(error)
+            ctx.exit(exit_code(error))
+
+
+def _say(error: MotetError | OSError) -> None:
+    if os.environ.get("MOTET_TRACEBACK", "") not in ("", "0"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, OSError):
+        place = "".join(f"{name}: " for name in (error.filename, error.filename2) if name is not None)
+        click.echo(f"error: {place}{error.strerror}", err=True)
+    else:
+        click.echo(f"error: {error}", err=True)
 
 
 def exit_code(error: Exception) -> int:
@@ -45,12 +90,12 @@ def exit_code(error: Exception) -> int:
     return WRONG if isinstance(error, (GraphError, InputError, MissingExtraError)) else FAILED
 
 
-def load_graph(path: str) -> Any:
+def load_graph(path: str) -> Graph:
     """The graph of a file; whatever keeps it from being read or checked is a wrong graph.
 
     Functions and classes that it names are also looked for in the working directory and beside the file.
     """
-    from motet.errors import GraphError, ModelError, MotetError
+    from motet.errors import GraphError, ModelError
     from motet.facade import load
 
     for folder in (os.getcwd(), os.path.dirname(os.path.abspath(path))):
@@ -59,5 +104,4 @@ def load_graph(path: str) -> Any:
     try:
         return load(path)
     except ModelError as error:
-        wrong: MotetError = GraphError(error.what, where=error.where, hint=error.hint)
-        raise wrong from error
+        raise GraphError(error.what, where=error.where, hint=error.hint) from error
