@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,13 +30,14 @@ from benchmarks.agree import difference
 from benchmarks.bulk_child import CANDIDATES
 from benchmarks.jobs import JOBS, Job, Storage, images_file, tiny_file
 from benchmarks.measure import Measured, measure
-from benchmarks.tables import ratio, shown, spread, table
+from benchmarks.tables import Spread, ratio, shown, spread, table
 
 __all__ = ["main"]
 
 NEEDS: Final = {"daft": "daft", "beam": "apache_beam", "ray": "ray"}
 OURS: Final = "motet"
 REFERENCE: Final = "loop2"
+FIGURES: Final = ("job_s", "process_s", "cpu_s")
 PARTS: Final = (*JOBS, "startup", "memory")
 
 
@@ -101,6 +103,9 @@ def source_of(job: Job, settings: Settings) -> Path:
 def run_once(candidate: str, job: Job, settings: Settings, sources: Sequence[Path], **options: Any) -> Measured:
     """Run a candidate in a process of its own; its output stays until it runs again."""
     output = output_of(candidate, job, settings)
+    if output.is_dir():
+        shutil.rmtree(output)
+    output.unlink(missing_ok=True)
     name = candidate.partition(":")[0]
     command = ["python", "-m", "benchmarks.bulk_child", name, job.name, str(output), *map(str, sources)]
     return measure(command, settings.timeout_s, settings.environment(candidate), **options)
@@ -141,41 +146,48 @@ def compare(job: Job, settings: Settings) -> tuple[dict[str, Outcome], dict[str,
     for turn in range(settings.rounds):
         for candidate, outcome in outcomes.items():
             outcome.add(run_once(candidate, job, settings, sources))
-        print(f"{job.name}: round {turn + 1} of {settings.rounds}", end="\r", file=sys.stderr, flush=True)
+        if sys.stderr.isatty():
+            print(f"{job.name}: round {turn + 1} of {settings.rounds}", end="\r", file=sys.stderr, flush=True)
     return outcomes, reasons
+
+
+def ours_of(outcomes: Mapping[str, Outcome]) -> Outcome | None:
+    """The outcome that ratios are of: the first of Motet's."""
+    return next((outcome for name, outcome in outcomes.items() if name.partition(":")[0] == OURS), None)
 
 
 def show(job: Job, outcomes: Mapping[str, Outcome], reasons: Mapping[str, str]) -> str:
     """The table of a job."""
-    ours = outcomes.get(OURS, Outcome())
+    ours = ours_of(outcomes)
     rows = [_line(job, name, outcome, ours) for name, outcome in outcomes.items()]
     rows += [(name, reason.splitlines()[0], *[""] * 4) for name, reason in reasons.items()]
     header = (job.name, "rows/s, median (range)", "s", "motet is faster by", "whole process", "CPU time")
     return table(header, rows)
 
 
-def _line(job: Job, name: str, outcome: Outcome, ours: Outcome) -> tuple[str, ...]:
+def _line(job: Job, name: str, outcome: Outcome, ours: Outcome | None) -> tuple[str, ...]:
     seconds = [each for each in outcome.job_s if each is not None]
     if not seconds:
         return (name, outcome.error.splitlines()[0], *[""] * 4)
     rates = shown(spread([job.rows / each for each in seconds]), ",.0f")
-    same = ours if ours.job_s else outcome
-    ratios = [
-        shown(ratio(getattr(same, what), getattr(outcome, what)), ".2f") for what in ("job_s", "process_s", "cpu_s")
-    ]
+    ratios = [shown(_faster(ours, outcome, what), ".2f") for what in FIGURES]
     return (name, rates, f"{spread(seconds).median:.3f}", *ratios)
+
+
+def _faster(ours: Outcome | None, outcome: Outcome, what: str) -> Spread | None:
+    return ratio(getattr(ours, what), getattr(outcome, what)) if ours else None
 
 
 def as_json(job: Job, outcomes: Mapping[str, Outcome], reasons: Mapping[str, str]) -> dict[str, Any]:
     """What `--json` keeps of a job: every run, and the ratios."""
-    ours = outcomes.get(OURS)
+    ours = ours_of(outcomes)
     found: dict[str, Any] = {}
     for name, outcome in outcomes.items():
         seconds = [each for each in outcome.job_s if each is not None]
         found[name] = asdict(outcome)
         found[name]["rows_per_s"] = asdict(spread([job.rows / each for each in seconds])) if seconds else None
-        for what in ("job_s", "process_s", "cpu_s"):
-            each = ratio(getattr(ours, what), getattr(outcome, what)) if ours else None
+        for what in FIGURES:
+            each = _faster(ours, outcome, what)
             found[name][f"motet_faster_by_{what}"] = asdict(each) if each else None
     return {"rows": job.rows, "candidates": found, "left_out": dict(reasons)}
 

@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 BATCH_ROWS = 2048
 TINY_BATCH_ROWS = 65_536
 CALL_ROWS = {"linear": 1024, "mlp": 1024, "cnn": 32}
-CALL_ROWS_TWO_THREADS = {"linear": 1024, "mlp": 1024, "cnn": 64}
+CALL_ROWS_TWO_THREADS = {"linear": 1024, "mlp": 1024, "cnn": 1024}
 SCHEMA = pa.schema([("id", pa.int64()), ("label", pa.int64()), ("score", pa.float32())])
 TINY_SCHEMA = pa.schema([("id", pa.int64()), ("answer", pa.int64())])
 
@@ -77,7 +77,8 @@ def floats(images: pa.Array) -> Array:
     else:
         offsets = np.frombuffer(images.buffers()[1], np.int32)[images.offset : images.offset + len(images) + 1]
         pixels = np.frombuffer(images.buffers()[2], np.uint8, offsets[-1] - offsets[0], offsets[0])
-    return np.multiply(pixels.reshape(len(images), 28, 28), np.float32(1 / 255), dtype=np.float32)
+    scaled: Array = np.multiply(pixels.reshape(len(images), 28, 28), np.float32(1 / 255), dtype=np.float32)
+    return scaled
 
 
 def ensemble(models: Models, pixels: Array) -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import motet.cli
 from benchmarks.jobs import images_file
 from benchmarks.measure import measure
 from benchmarks.tables import ratio, shown, spread, table
@@ -26,6 +25,7 @@ COMMAND = "from motet.cli import main; main()"
 
 def commands(settings: Settings) -> dict[str, list[str]]:
     """The processes that are compared, by name."""
+    import motet.cli
     from benchmarks.with_motet import graph
 
     source = str(images_file(settings.folder, settings.storage, ROWS))

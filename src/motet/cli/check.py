@@ -2,53 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
 
-from motet.cli.exits import Command, load_graph
+from motet.cli.exits import WRONG, Command, load_graph
 
 if TYPE_CHECKING:
     from motet.graph.check import CheckedGraph
+    from motet.graph.graph import Input
+    from motet.runtime.resolve import ModelResolver
 
-__all__ = ["command"]
+__all__ = ["command", "summary"]
 
 
-@click.command("check", cls=Command)
+@click.command(
+    "check",
+    cls=Command,
+    short_help="Check a graph: names, types, cycles, models.",
+    exits={0: "no mistakes; there may be warnings", WRONG: "a mistake: what, where, and how to mend it"},
+)
 @click.argument("graph", metavar="GRAPH.yaml")
 def command(graph: str) -> None:
     """Check a graph: names, types, cycles, model files.
 
-    Prints a summary and exits with 0, or says what is wrong, where, and how to mend it, and exits with 2.
+    Prints what the graph takes, gives and consists of, and warns of parts that no output needs. No model is loaded for
+    use.
     """
-    click.echo("\n".join(summary(load_graph(graph).checked)))
+    found = load_graph(graph)
+    click.echo("\n".join(summary(found.checked, found.executor.host.resolver)))
 
 
-def summary(checked: CheckedGraph) -> list[str]:
+def summary(checked: CheckedGraph, resolver: ModelResolver) -> list[str]:
     """What a graph takes, gives and consists of, a line each."""
     from motet.engines.support import lacking
-    from motet.graph.check import unused
 
     graph = checked.graph
     lines = [f"{graph.name}: no mistakes"]
-    lines += _section("inputs", {name: str(each.type) for name, each in graph.inputs.items()})
-    lines += _section("models", {name: f"{graph.models[name].uri} {each}" for name, each in checked.signatures.items()})
-    lines += _section("graphs", {name: str(each.signature) for name, each in checked.graphs.items()})
-    lines += _section("nodes", {name: _node(checked, name) for name in checked.order})
-    lines += _section("outputs", {name: str(kind) for name, kind in checked.signature.outputs.items()})
-    for what, names in unused(checked).items():
-        lines.append(f"warning: no output needs the {what} {', '.join(names)}")
-    lines += [f"note: {text}" for text in lacking(graph, "local")]
-    return lines
+    lines += _section("inputs", {name: _input(each) for name, each in graph.inputs.items()})
+    lines += _section("models", dict(_models(checked, resolver, "")))
+    lines += _section("nodes, in order", dict(_nodes(checked, "")))
+    outputs = checked.signature.outputs
+    lines += _section("outputs", {name: f"{outputs[name]} from {column}" for name, column in graph.outputs.items()})
+    lines += _warnings(checked, "")
+    return lines + [f"note: {text}" for text in lacking(graph, "local")]
 
 
-def _section(title: str, parts: dict[str, str]) -> list[str]:
+def _section(title: str, parts: Mapping[str, str]) -> list[str]:
     width = max((len(name) for name in parts), default=0)
-    return [title, *(f"  {name.ljust(width)}  {text}" for name, text in parts.items())] if parts else []
+    indented = {name: text.replace("\n", "\n" + " " * (width + 4)) for name, text in parts.items()}
+    return [title, *(f"  {name.ljust(width)}  {text}" for name, text in indented.items())] if parts else []
+
+
+def _input(each: Input) -> str:
+    return f"{each.type}, by default {each.default!r}" if each.has_default else str(each.type)
+
+
+def _models(checked: CheckedGraph, resolver: ModelResolver, path: str) -> Iterator[tuple[str, str]]:
+    """Every model with its handler, version and signature; those of graphs inside behind the graph's name."""
+    graph = checked.graph
+    for name, model in graph.models.items():
+        located = resolver.locate(model, graph.folder)
+        version = f", version {located.version}" if located.version else ""
+        yield f"{path}{name}", f"{located.handler.name}{version}, {model.uri}\n{checked.signatures[name]}"
+    for name, inner in checked.graphs.items():
+        for full, text in _models(inner, resolver, f"{path}{name}/"):
+            if not _is_shared(checked, inner, full.removeprefix(f"{path}{name}/")):
+                yield full, text
+
+
+def _is_shared(checked: CheckedGraph, inner: CheckedGraph, name: str) -> bool:
+    """Whether a graph inside has a model of the graph around it."""
+    outer = checked.graph.models.get(name)
+    return outer is not None and checked.graph.folder == inner.graph.folder and outer == inner.graph.models.get(name)
+
+
+def _nodes(checked: CheckedGraph, path: str) -> Iterator[tuple[str, str]]:
+    """Every node that plays, in order; those of a graph inside before the first node that calls it."""
+    seen: set[str] = set()
+    for name in checked.order:
+        for member in checked.graph.nodes[name].members:
+            if member.uses in checked.graphs and member.uses not in seen:
+                seen.add(member.uses)
+                yield from _nodes(checked.graphs[member.uses], f"{path}{member.uses}/")
+        yield f"{path}{name}", _node(checked, name)
 
 
 def _node(checked: CheckedGraph, name: str) -> str:
+    from motet.graph.draw.parts import columns_of
+
     node = checked.graph.nodes[name]
-    of_node = [full for full in checked.columns if full == name or full.startswith(f"{name}.")]
-    columns = [f"{full}: {checked.columns[full]}" for full in of_node if full.count(".") < 2]
-    return f"{node.kind} ({', '.join(node.references())}) -> {', '.join(columns)}"
+    given = ", ".join(f"{full}: {kind}" for full, kind in columns_of(checked, name).items())
+    return f"{node.kind} ({', '.join(node.references())}) -> {given}"
+
+
+def _warnings(checked: CheckedGraph, path: str) -> Iterator[str]:
+    from motet.graph.check import unused
+
+    for what, names in unused(checked).items():
+        yield f"warning: no output needs the {what} {', '.join(path + name for name in names)}"
+    for name, inner in checked.graphs.items():
+        yield from _warnings(inner, f"{path}{name}/")

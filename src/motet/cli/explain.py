@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motet.cli.exits import ROWS_FAILED, Command, load_graph
+from motet.cli.exits import EXITS, FAILED, OK, ROWS_FAILED, WRONG, Command, load_graph
 
 if TYPE_CHECKING:
     from motet.batch import Batch
@@ -23,7 +23,17 @@ SHORT = 6
 """An array of up to this many values is shown whole."""
 
 
-@click.command("explain", cls=Command)
+@click.command(
+    "explain",
+    cls=Command,
+    short_help="Say how the answer of one row came about.",
+    exits={
+        OK: "the row was answered",
+        FAILED: EXITS[FAILED],
+        WRONG: "a wrong graph or wrong arguments; there is no such row",
+        ROWS_FAILED: "the row fails: in which node, and why",
+    },
+)
 @click.argument("graph", metavar="GRAPH.yaml")
 @click.option("--input", "input_", metavar="PATH", multiple=True, required=True, help="As for motet run.")
 @click.option("--row", type=click.IntRange(0), metavar="N", required=True, help="The row, from 0.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motet.cli.exits import ROWS_FAILED, Command, load_graph
+from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, ROWS_FAILED, WRONG, Command, load_graph
 
 if TYPE_CHECKING:
     from motet.engines.local.report import RunReport
@@ -17,24 +17,25 @@ __all__ = ["command"]
 SHOWN_FAILURES = 3
 
 
-class _Names(click.ParamType[Any]):
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
+    """Names separated by commas; None where the option is not given."""
+    return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
 
 _EPILOG = """
 The best number of rows of a model's calls is found while running and remembered for the model and the machine in
 batch-sizes.json in $MOTET_CACHE_DIR (else ~/.cache/motet); delete the file to start anew.
-
-\b
-Exit codes: 0 all rows answered, 3 finished but some rows failed (their number is printed and they are written),
-2 a wrong graph or wrong arguments, 1 the run itself failed, 130 stopped by Ctrl-C.
 """
+_EXITS = {
+    OK: "all rows answered",
+    FAILED: "the run itself failed; --resume goes on with what is finished",
+    WRONG: EXITS[WRONG],
+    ROWS_FAILED: "finished, but some rows failed: how many is printed, and they are written",
+    INTERRUPTED: "stopped by Ctrl-C; --resume goes on with what is finished",
+}
 
 
-@click.command("run", cls=Command, epilog=_EPILOG)
+@click.command("run", cls=Command, short_help="Play a graph over a data set.", epilog=_EPILOG, exits=_EXITS)
 @click.argument("graph", metavar="GRAPH.yaml")
 @click.option(
     "--input",
@@ -60,8 +61,8 @@ Exit codes: 0 all rows answered, 3 finished but some rows failed (their number i
 @click.option("--report", metavar="FILE.json", help="Write the report of the run.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run of the same command stopped.")
 @click.option("--overwrite", is_flag=True, help="Write over an output, or an unfinished run, that is there.")
-@click.option("--keep", type=_Names(), metavar="a,b", help="Columns of the input to write beside the outputs.")
-@click.option("--drop", type=_Names(), metavar="c", default="", help="Columns of the input to leave out.")
+@click.option("--keep", callback=_names, metavar="a,b", help="Columns of the input to write beside the outputs.")
+@click.option("--drop", callback=_names, metavar="c", default="", help="Columns of the input to leave out.")
 @click.option("--only-failed", metavar="FILE", help="Play only the rows of a file of failures.")
 @click.option("--max-failures", metavar="N|P%", help="End the run when more rows fail.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")

@@ -288,6 +288,12 @@ def outer_outputs(model: Model, signature: Signature, where: str = "") -> Mappin
     return {"output": outputs} if isinstance(outputs, ColumnType) else outputs
 
 
+def _shared(graph: Graph, inner: Graph) -> set[str]:
+    """The models of a graph that one inside it has too, or one inside that."""
+    found = {name for name, each in inner.models.items() if graph.models.get(name) == each}
+    return found.union(*(_shared(graph, each) for each in inner.graphs.values()))
+
+
 def unused(checked: CheckedGraph) -> dict[str, list[str]]:
     """The parts that no output needs: inputs, nodes, models."""
     graph = checked.graph
@@ -295,6 +301,7 @@ def unused(checked: CheckedGraph) -> dict[str, list[str]]:
     referenced = {reference.split(".")[0] for node in nodes for reference in node.references()}
     referenced |= {reference.split(".")[0] for reference in graph.outputs.values()}
     used = {member.uses for node in nodes for member in node.members}
+    used |= {name for each in used & set(checked.graphs) for name in _shared(graph, graph.graphs[each])}
     found = {
         "inputs": [name for name in graph.inputs if name not in referenced],
         "nodes": [name for name in graph.nodes if name not in checked.order],

@@ -9,8 +9,9 @@ from typing import Any
 from motet.errors import GraphError
 from motet.graph.check import CheckedGraph
 from motet.graph.node import Node
+from motet.types import ColumnType
 
-__all__ = ["Box", "Chip", "Edge", "Picture", "picture"]
+__all__ = ["OUTPUT", "Box", "Chip", "Edge", "Picture", "columns_of", "picture"]
 
 _VALUE_LENGTH = 40
 
@@ -102,14 +103,20 @@ def _edge(checked: CheckedGraph, reference: str, target: str) -> Edge:
     return Edge(reference.split(".")[0], target, reference, str(checked.columns[full]))
 
 
+def columns_of(checked: CheckedGraph, name: str) -> dict[str, ColumnType]:
+    """The main columns of a node by full name, and `node.member`; those of an ensemble's members are left out."""
+    node = checked.graph.nodes[name]
+    own = [f"{name}.{member.name}." for member in node.members] if node.kind == "ensemble" else []
+    return {
+        full: kind
+        for full, kind in checked.columns.items()
+        if (full == name or full.startswith(f"{name}.")) and not full.startswith(tuple(own))
+    }
+
+
 def _gives(checked: CheckedGraph, name: str) -> dict[str, str]:
-    """The main columns of a node; those of its members are left out."""
-    found = {}
-    for full, kind in checked.columns.items():
-        rest = full.removeprefix(name).removeprefix(".")
-        if (full == name or full.startswith(f"{name}.")) and "." not in rest:
-            found[rest] = str(kind)
-    return found
+    """The types of a node's main columns, by the part of their names behind the node's."""
+    return {full.removeprefix(name).removeprefix("."): str(kind) for full, kind in columns_of(checked, name).items()}
 
 
 def _title(node: Node) -> str:
