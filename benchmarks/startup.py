@@ -37,7 +37,8 @@ def commands(settings: Settings) -> dict[str, list[str]]:
         "hand-written script": ["python", "-c", LOOP, source, output["script"]],
     }
     if hasattr(motet.cli, "main"):
-        command = ["run", str(file), source, output["command"], "--keep", "id", "--overwrite"]
+        command = ["run", str(file), "--input", source, "--output", output["command"]]
+        command += ["--keep", "id", "--overwrite", "--quiet"]
         found = {"motet run": ["python", "-c", COMMAND, *command], **found}
     return found
 

@@ -3,8 +3,8 @@
     python examples/ocr/run.py                                the page that scikit-image ships
     python examples/ocr/run.py SCANS --output texts.parquet   a folder of images, in bulk
 
-Needs Pillow and SciPy; the models (15 MB) are fetched at the first run. `motet run examples/ocr/page.yaml SCANS
-texts.parquet` does the same, with this folder on PYTHONPATH.
+Needs Pillow and SciPy; the models (15 MB) are fetched at the first run. `motet run examples/ocr/page.yaml --input SCANS --output
+texts.parquet` does the same.
 """
 
 from __future__ import annotations

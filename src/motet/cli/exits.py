@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -56,19 +58,42 @@ class Command(click.Command):
         """Run the command."""
         from motet.errors import MotetError
 
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo(f"stopped{ctx.obj or ''}", err=True)
-            ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            sys.stdout = None  # nobody reads it any more
-            ctx.exit(FAILED)
-        except (MotetError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is None:
-                raise  # not what the system said
-            _say(error)
-            ctx.exit(exit_code(error))
+        with _Interrupts() as interrupts:
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:
+                sys.stdout = None  # nobody reads it any more
+                ctx.exit(FAILED)
+            except (click.exceptions.Exit, click.ClickException):
+                raise
+            except (KeyboardInterrupt, Exception) as error:
+                if interrupts.came or isinstance(error, KeyboardInterrupt):
+                    click.echo(f"stopped{ctx.obj or ''}", err=True)
+                    ctx.exit(INTERRUPTED)
+                if isinstance(error, MotetError) or (isinstance(error, OSError) and error.errno is not None):
+                    _say(error)
+                    ctx.exit(exit_code(error))
+                raise
+
+
+class _Interrupts:
+    """Knows of Ctrl-C, also where a library that was just being imported has made another error of it."""
+
+    came = False
+
+    def __enter__(self) -> _Interrupts:
+        self._before = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
 
 
 def _say(error: MotetError | OSError) -> None:

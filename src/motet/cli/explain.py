@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from motet.errors import Failure
     from motet.graph.check import CheckedGraph
     from motet.runtime.call import Explanation
+    from motet.runtime.executor import Call
 
 __all__ = ["command"]
 
@@ -21,6 +24,8 @@ TOP = 3
 """Places of an array of scores that are shown."""
 SHORT = 6
 """An array of up to this many values is shown whole."""
+LONG = 10_000
+"""An array of more values is not written out as JSON."""
 
 
 @click.command(
@@ -37,12 +42,12 @@ SHORT = 6
 @click.argument("graph", metavar="GRAPH.yaml")
 @click.option("--input", "input_", metavar="PATH", multiple=True, required=True, help="As for motet run.")
 @click.option("--row", type=click.IntRange(0), metavar="N", required=True, help="The row, from 0.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
 def command(ctx: click.Context, /, graph: str, input_: tuple[str, ...], row: int, as_json: bool) -> None:
-    """Say which members answered one row, with their versions, scores and times.
+    """Say how the answer of one row came about: which members ran, their versions, scores and times.
 
-    Exits with 3 when the row fails, and says why.
+    Of many scores the largest are shown, with their places. Where a row is taken apart, the first piece is shown.
     """
     from motet.runtime.call import explain
 
@@ -87,14 +92,17 @@ def _as_text(row: int, told: Explanation | None, failures: list[Failure]) -> lis
     chosen = {name: value for name, value in told.columns.items() if name.endswith((".member", ".confidence"))}
     lines += ["", "calls, in order"] if told.calls else []
     for call in told.calls:
-        version = f" {call.version}" if call.version else ""
-        lines.append(
-            f"  {call.node}: {call.uses}{version}, {call.rows} row{'s'[: call.rows != 1]}, {call.seconds * 1e3:.3f} ms"
-        )
-        lines += [f"      {name} = {show(column[0])}" for name, column in call.outputs.items() if len(column)]
-        lines += [f"      failed: {fault.error}: {fault.message}" for fault in call.faults]
+        lines += _call_as_text(call)
     lines += ["", "which answered"] if chosen else []
     return lines + [f"  {name} = {show(value)}" for name, value in chosen.items()]
+
+
+def _call_as_text(call: Call) -> list[str]:
+    version = f" {call.version}" if call.version else ""
+    rows = "1 row" if call.rows == 1 else f"{call.rows} rows, of which the first is shown"
+    lines = [f"  {call.node}: {call.uses}{version}, {call.seconds * 1e3:.3f} ms, {rows}"]
+    lines += [f"      {name} = {show(column[0])}" for name, column in call.outputs.items() if len(column)]
+    return lines + [f"      failed: {fault.error}: {fault.message}" for fault in call.faults]
 
 
 def show(value: Any) -> str:
@@ -125,6 +133,7 @@ def _as_json(row: int, told: Explanation | None, failures: list[Failure]) -> dic
             "rows": call.rows,
             "seconds": call.seconds,
             "outputs": {name: plain(column[0]) for name, column in call.outputs.items() if len(column)},
+            "faults": [f"{fault.error}: {fault.message}" for fault in call.faults],
         }
         for call in (told.calls if told else ())
     ]
@@ -138,7 +147,13 @@ def _as_json(row: int, told: Explanation | None, failures: list[Failure]) -> dic
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """A value as JSON has it: bytes as base64, what is no number as null, an array of very many values by its type."""
     if isinstance(value, bytes):
-        return value.hex()
-    return value.tolist() if hasattr(value, "tolist") else value
+        return b64encode(value).decode()
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if getattr(value, "size", 0) > LONG:
+        return show(value)
+    return plain(value.tolist()) if hasattr(value, "tolist") else value

@@ -34,9 +34,12 @@ class ProgressLine:
         self._progress.stop()
 
     def __call__(self, done: int, total: int | None, failed: int) -> None:
-        """Show where the run is."""
-        task = self._progress.tasks[self._task]
-        speed = f"{done / task.elapsed:,.0f} rows/s" if task.elapsed else ""
+        """Show where the run is; speed and time left are those of the last half minute."""
+        speed = self._progress.tasks[self._task].speed
         self._progress.update(
-            self._task, completed=done, total=total, speed=speed, failed=f"  {failed:,} failed" if failed else ""
+            self._task,
+            completed=done,
+            total=total,
+            speed=f"{speed:,.0f} rows/s" if speed else "",
+            failed=f"  {failed:,} failed" if failed else "",
         )

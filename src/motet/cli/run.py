@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -82,8 +84,10 @@ def command(
     Writes the plain columns of the input and the outputs of the graph, in the order of the input. Rows that fail go to a
     file of their own, with the node, model and reason.
     """
+    if report is not None:
+        _check_report(report, [*input_, output, options["failed"]])
     found = load_graph(graph)
-    ctx.obj = "; --resume goes on from there"
+    ctx.obj = "; --resume goes on with what is finished"
     source = input_[0] if len(input_) == 1 else list(input_)
     with _progress(quiet) as progress:
         done = found.run(source, output, progress=progress, **options)
@@ -94,6 +98,21 @@ def command(
     if done.failed:
         _say_failures(done)
         ctx.exit(ROWS_FAILED)
+
+
+def _check_report(report: str, others: Sequence[str | None]) -> None:
+    """See that the report can be written, before hours go by, and takes the place of nothing else."""
+    from motet.errors import InputError
+
+    path = Path(report)
+    if any(other is not None and path.absolute() == Path(other).absolute() for other in others):
+        raise InputError(f"{report!r} is an input or an output of the run", where="--report", hint="name another file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{report!r} cannot be written: {error.strerror}", where="--report") from error
+    if path.is_dir():
+        raise InputError(f"{report!r} is a folder", where="--report", hint="name a file in it")
 
 
 def _progress(quiet: bool) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import motet.nodes  # noqa: F401  (the kinds register themselves)
 from motet.graph.graph import Graph
 from motet.graph.model import Batching, Model, Resources
 from motet.graph.node import KINDS, Node

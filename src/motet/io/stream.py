@@ -83,7 +83,7 @@ class Stream(ABC):
         """Pieces of the rows at these sorted positions; a source that can jump does better than reading it all."""
         if not len(positions):
             return
-        start = int(positions[0])
+        first = start = int(positions[0])
         stop = int(positions[-1]) + 1
         for piece in self.pieces(columns, start, rows):
             low, high = np.searchsorted(positions, [start, start + len(piece)])
@@ -92,7 +92,8 @@ class Stream(ABC):
             start += len(piece)
             if start >= stop:
                 return
-        raise InputError(f"has {start} rows; row {stop - 1} is past the end", where=self.description)
+        count = f"has {start} rows; " if start > first else ""  # not known where even the first is past the end
+        raise InputError(f"{count}row {stop - 1} is past the end", where=self.description)
 
     def _names(self, columns: Sequence[str] | None) -> list[str]:
         names = list(self.schema.names if columns is None else columns)

@@ -17,7 +17,7 @@ from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.layout import Layout, choose_batch_rows
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.options import Options
-from motet.engines.local.output import FailureFile, Output, is_folder, work_folder
+from motet.engines.local.output import FailureFile, Output, check_paths, is_folder, work_folder
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
 from motet.engines.local.sizing import Sizing, bounded_by_time
@@ -58,6 +58,7 @@ class LocalEngine:
             raise InputError(
                 f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
             ) from None
+        check_paths(source, output, chosen.failed)
         types = {name: each.type for name, each in checked.graph.inputs.items()}
         return _Run(checked, open_source(source, types=types, group_by=chosen.group_by), output, chosen).run()
 

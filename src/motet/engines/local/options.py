@@ -99,6 +99,8 @@ class Options:
         for name in ("keep", "drop"):
             if isinstance(getattr(self, name), str):
                 raise InputError(f"{name} must be a list of names; got {getattr(self, name)!r}")
+        if isinstance(self.max_failures, (str, int)):
+            object.__setattr__(self, "max_failures", MaxFailures.parse(self.max_failures))
 
     @property
     def num_workers(self) -> int:

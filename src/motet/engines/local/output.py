@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,7 +18,7 @@ from motet.io.files import suffix_of
 from motet.io.plugins import find_plugin
 from motet.io.sink import SINK_SUFFIXES
 
-__all__ = ["FailureFile", "Output", "is_folder", "work_folder"]
+__all__ = ["FailureFile", "Output", "check_paths", "is_folder", "work_folder"]
 
 PART_ROWS = 1_000_000
 """Rows of a part of a folder."""
@@ -38,6 +41,34 @@ def work_folder(output: str) -> Path:
     from motet.runtime.sizes import cache_folder
 
     return cache_folder() / "runs" / f"{sha256(output.encode()).hexdigest()[:24]}.unfinished"
+
+
+def check_paths(source: Any, output: str, failed: str | None) -> None:
+    """See that a run writes nothing over what it reads, nor its failures over its answers.
+
+    Raises:
+        InputError: when it would.
+    """
+    if failed is not None and os.path.abspath(failed) == os.path.abspath(output):
+        raise InputError(f"{failed!r} is the output as well", where="failed", hint="name another file for failures")
+    given = source if isinstance(source, (list, tuple)) else [source]
+    for path in (output, failed):
+        if path is None or "://" in path or not os.path.exists(path):
+            continue
+        for name in (
+            name for each in given if isinstance(each, (str, os.PathLike)) for name in _local(os.fspath(each))
+        ):
+            if os.path.samefile(name, path) or (os.path.isdir(path) and os.path.samefile(os.path.dirname(name), path)):
+                raise InputError(f"the run reads {name}, and would write over it", where=path, hint="write elsewhere")
+
+
+def _local(path: str) -> list[str]:
+    """The files on this machine that a path, a folder or a pattern means."""
+    if os.path.isdir(path):
+        path = os.path.join(glob.escape(path), "**")
+    elif os.path.exists(path):
+        return [os.path.abspath(path)]
+    return [os.path.abspath(name) for name in glob.iglob(path, recursive=True) if os.path.isfile(name)]
 
 
 class Output:

@@ -8,12 +8,17 @@ from typing import Any
 
 from motet.errors import GraphError
 from motet.graph.check import CheckedGraph
+from motet.graph.function import Function
+from motet.graph.graph import Input
 from motet.graph.node import Node
 from motet.types import ColumnType
 
-__all__ = ["OUTPUT", "Box", "Chip", "Edge", "Picture", "columns_of", "picture"]
+__all__ = ["OUTPUT", "Box", "Chip", "Edge", "Picture", "columns_of", "cut", "picture"]
 
-_VALUE_LENGTH = 40
+VALUE_LENGTH = 40
+"""Longer values of settings are cut."""
+OUTPUT = "output:"
+"""Stands before the names of outputs, which may be those of nodes."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +27,20 @@ class Chip:
 
     Attributes:
         name: its name.
-        note: its weight, share, keys, condition or threshold; empty where it has none.
-        uses: the model's URI, or the graph.
-        graph: the name of the graph that it is, empty for a model.
+        note: its weight, share, condition or threshold; empty where it has none.
+        uses: the name of the model or graph.
+        uri: where the model is; empty for a graph.
     """
 
     name: str
     note: str
     uses: str
-    graph: str
+    uri: str
+
+    @property
+    def label(self) -> str:
+        """Its name, and what it uses where that has another."""
+        return self.name if self.name == self.uses else f"{self.name}: {self.uses}"
 
 
 @dataclass(frozen=True)
@@ -38,18 +48,30 @@ class Box:
     """An input, a node, or an output.
 
     Attributes:
-        name: its name.
+        name: its name; that of an output stands behind `OUTPUT`.
         kind: `input`, `output`, or the kind of the node.
-        title: what it does, in short.
+        does: the function of a map node, or the column that an output shows.
+        settings: what else it says of itself, in short.
         chips: its members.
-        gives: the types of its columns, by the part of their names behind the node's.
+        gives: the types of its columns, by the part of their names behind its own.
     """
 
     name: str
     kind: str
-    title: str
+    does: str
+    settings: tuple[str, ...]
     chips: tuple[Chip, ...]
     gives: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """Its name as people know it."""
+        return self.name.removeprefix(OUTPUT)
+
+    @property
+    def columns(self) -> list[str]:
+        """Its columns with their types."""
+        return [f"{self.title}{'.' if name else ''}{name}: {kind}" for name, kind in self.gives.items()]
 
 
 @dataclass(frozen=True)
@@ -78,22 +100,19 @@ class Picture:
     edges: tuple[Edge, ...]
 
 
-OUTPUT = "output:"
-"""Stands before the names of outputs, which may be those of nodes."""
-
-
 def picture(checked: CheckedGraph) -> Picture:
     """What is drawn of a graph."""
     graph = checked.graph
-    boxes = [Box(name, "input", "", (), {"": str(each.type)}) for name, each in graph.inputs.items()]
+    boxes = [Box(name, "input", "", _default(each), (), {"": str(each.type)}) for name, each in graph.inputs.items()]
     edges: list[Edge] = []
     for name in checked.order:
         node = graph.nodes[name]
-        boxes.append(Box(name, node.kind, _title(node), _chips(checked, node), _gives(checked, name)))
+        does, settings = _about(node)
+        boxes.append(Box(name, node.kind, does, settings, _chips(checked, node), _gives(checked, name)))
         edges += [_edge(checked, reference, name) for reference in node.references()]
     for name, reference in graph.outputs.items():
         kind = str(checked.signature.outputs[name])
-        boxes.append(Box(OUTPUT + name, "output", reference, (), {"": kind}))
+        boxes.append(Box(OUTPUT + name, "output", reference, (), (), {"": kind}))
         edges.append(_edge(checked, reference, OUTPUT + name))
     return Picture(graph.name, tuple(boxes), tuple(edges))
 
@@ -119,12 +138,16 @@ def _gives(checked: CheckedGraph, name: str) -> dict[str, str]:
     return {full.removeprefix(name).removeprefix("."): str(kind) for full, kind in columns_of(checked, name).items()}
 
 
-def _title(node: Node) -> str:
+def _default(each: Input) -> tuple[str, ...]:
+    return (f"default: {_short(each.default)}",) if each.has_default else ()
+
+
+def _about(node: Node) -> tuple[str, tuple[str, ...]]:
+    """The function of a map node, and the settings of any node."""
     function = getattr(node, "function", None)
     if function is not None:
-        keywords = ", ".join(f"{key}={_short(value)}" for key, value in function.keywords.items())
-        return f"{function}" + (f" ({keywords})" if keywords else "")
-    return ", ".join(f"{key}: {_short(value)}" for key, value in _options(node).items())
+        return str(function), tuple(f"{key}={_short(value)}" for key, value in function.keywords.items())
+    return "", tuple(f"{key}: {_short(value)}" for key, value in _options(node).items())
 
 
 def _options(node: Node) -> dict[str, Any]:
@@ -132,37 +155,40 @@ def _options(node: Node) -> dict[str, Any]:
     try:
         written = node.write()
     except GraphError:  # a function that no file can name: drawn all the same
-        return {}
-    shown_with_members = (node.kind, "weights", "split", "when", "until")
-    return {key: value for key, value in written.items() if key not in shown_with_members}
+        written = {key: value for key in node.keys if (value := getattr(node, key, None)) is not None}
+    shown_with_members = (node.kind, "weights", "split", "when", "until", "otherwise")
+    return {key: value for key, value in written.items() if key not in shown_with_members and value != ()}
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= _VALUE_LENGTH else text[: _VALUE_LENGTH - 1] + "…"
+    text = value if isinstance(value, str) else str(value) if isinstance(value, Function) else repr(value)
+    return cut(" ".join(text.split()), VALUE_LENGTH)
+
+
+def cut(text: str, length: int) -> str:
+    """A text of at most so many letters; one that is longer ends in three dots."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _chips(checked: CheckedGraph, node: Node) -> tuple[Chip, ...]:
-    graph = checked.graph
-    chips = []
-    for place, member in enumerate(node.members):
-        model = graph.models.get(member.uses)
-        uses = model.uri if model else f"graph {member.uses}"
-        chips.append(Chip(member.name, _note(node, place, member.name), uses, "" if model else member.uses))
-    return tuple(chips)
+    models = checked.graph.models
+    return tuple(
+        Chip(each.name, _note(node, place, each.name), each.uses, models[each.uses].uri if each.uses in models else "")
+        for place, each in enumerate(node.members)
+    )
 
 
 def _note(node: Node, place: int, name: str) -> str:
     weights = getattr(node, "weights", ())
     if weights and any(weight != 1 for weight in weights):
-        return f"weight {weights[place]:g}" if weights[place] else "shadow"
+        return f"weight {weights[place]:g}" if weights[place] else "does not count"
     split = getattr(node, "split", None)
     if split:
-        return f"{split[name] / sum(split.values()):.4g} of the rows"
+        return f"{100 * split.get(name, 0) / sum(split.values()):.4g} % of rows"
     when = getattr(node, "when", None)
     if when:
         return f"when {when[name]}" if name in when else "otherwise"
     confidence = getattr(node, "confidence", ())
     if confidence:
-        return f"until {confidence[place]:g}" if place < len(confidence) else "in any case"
+        return f"if sure by {confidence[place]:g}" if place < len(confidence) else "in any case"
     return ""

@@ -2,162 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 
 from motet.graph.check import CheckedGraph
-from motet.graph.draw.parts import OUTPUT, Box, Edge, Picture, picture
+from motet.graph.draw.layout import GAP_X, MARGIN, Arrangement, Spot, arrange
+from motet.graph.draw.parts import Box, Chip, Edge, cut, picture
 
 __all__ = ["draw_svg"]
 
-CHAR, LINE, PAD, GAP_X, GAP_Y, MARGIN = 7.3, 17.0, 12.0, 78.0, 22.0, 24.0
+CHAR, SMALL_CHAR, LINE, PAD, ARROW = 7.3, 6.4, 17.0, 12.0, 7.0
 CHIP_HEIGHT, CHIP_GAP = 22.0, 5.0
-TITLE_LENGTH = 40
-SWEEPS = 8
+LONGEST, LONGEST_LABEL, MOST_SETTINGS = 30, 24, 3
 KINDS = ("input", "map", "model", "ensemble", "route", "cascade", "shard", "output")
+ENDS = ("input", "output")
 
 _STYLE = """
-.motet{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
-.motet .page{fill:#fff}.motet .t{fill:#1d2330}.motet .d{fill:#5c6675}
-.motet .e{fill:none;stroke:#9aa5b5;stroke-width:1.5}.motet .a{fill:#9aa5b5}
-.motet .l{fill:#5c6675;font-size:10.5px;paint-order:stroke;stroke:#fff;stroke-width:4px}
-.motet .c{fill:#fff;stroke:#00000022}.motet .b{stroke-width:1.4}
-.motet .input{fill:#e8f0fe;stroke:#4a78c2}.motet .output{fill:#e6f4ea;stroke:#3d8b57}
-.motet .map{fill:#f3f4f6;stroke:#828c9a}.motet .model{fill:#fff4e0;stroke:#c98a1b}
-.motet .ensemble{fill:#fdeaf3;stroke:#b8437f}.motet .route{fill:#efe9fd;stroke:#6f4fc4}
-.motet .cascade{fill:#e3f6f8;stroke:#2a8c9a}.motet .shard{fill:#fbeae5;stroke:#b5532f}
-@media(prefers-color-scheme:dark){.motet .page{fill:#14171d}.motet .t{fill:#e8ebf0}.motet .d{fill:#a3adbb}
-.motet .e{stroke:#657083}.motet .a{fill:#657083}.motet .l{fill:#a3adbb;stroke:#14171d}
-.motet .c{fill:#ffffff14;stroke:#ffffff22}.motet .input{fill:#1b2a44}.motet .output{fill:#173324}
-.motet .map{fill:#252a33}.motet .model{fill:#3a2d12}.motet .ensemble{fill:#3b1a2c}.motet .route{fill:#2a2047}
-.motet .cascade{fill:#12343a}.motet .shard{fill:#3b2117}}
+svg{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+.page{fill:#fff}.t{fill:#1d2330}.d{fill:#5c6675}.e{fill:none;stroke:#9aa5b5;stroke-width:1.5}.a{fill:#9aa5b5}
+.l{fill:#5c6675;font-size:10.5px;paint-order:stroke;stroke:#fff;stroke-width:4px}.c{fill:#fff;stroke:#00000022}
+.b{stroke-width:1.4}.input{fill:#e8f0fe;stroke:#4a78c2}.output{fill:#e6f4ea;stroke:#3d8b57}.map{fill:#f3f4f6;stroke:#828c9a}
+.model{fill:#fff4e0;stroke:#c98a1b}.ensemble{fill:#fdeaf3;stroke:#b8437f}.route{fill:#efe9fd;stroke:#6f4fc4}
+.cascade{fill:#e3f6f8;stroke:#2a8c9a}.shard{fill:#fbeae5;stroke:#b5532f}
+@media(prefers-color-scheme:dark){.page{fill:#14171d}.t{fill:#e8ebf0}.d{fill:#a3adbb}.e{stroke:#657083}.a{fill:#657083}
+.l{fill:#a3adbb;stroke:#14171d}.c{fill:#ffffff14;stroke:#ffffff22}.input{fill:#1b2a44}.output{fill:#173324}.map{fill:#252a33}
+.model{fill:#3a2d12}.ensemble{fill:#3b1a2c}.route{fill:#2a2047}.cascade{fill:#12343a}.shard{fill:#3b2117}}
 """
 
 
-@dataclass
-class _Placed:
-    """A box and where it is."""
+@dataclass(frozen=True)
+class _Card:
+    """A box and what is written in it."""
 
     box: Box
-    lines: list[str]
-    width: float
-    height: float
-    x: float = 0.0
-    y: float = 0.0
+    lines: tuple[str, ...]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height."""
+        chips = [len(chip.label) + len(_note(chip)) + (3 if chip.note else 1) for chip in self.box.chips]
+        longest = max([len(line) for line in self.lines] + chips)
+        height = 2 * PAD - 4 + LINE * len(self.lines)
+        if chips:
+            height += 4 + (CHIP_HEIGHT + CHIP_GAP) * len(chips) - CHIP_GAP
+        return longest * CHAR + 2 * PAD, height
 
 
 def draw_svg(checked: CheckedGraph) -> str:
     """Draw a graph as an image that needs nothing else: no font, script or style sheet; light and dark."""
     drawn = picture(checked)
-    layers = _layers(drawn)
+    cards = {box.name: _Card(box, _lines(box)) for box in drawn.boxes}
     edges = _joined(drawn.edges)
-    ways = _ways(layers, edges)
-    placed = {box.name: _measure(box) for box in drawn.boxes}
-    placed |= {stop: _Placed(_NOTHING, [], 0.0, LINE) for way in ways for stop in way[1:-1]}
-    width, height = _place(layers, placed, edges, ways)
-    used = [kind for kind in KINDS if any(box.kind == kind for box in drawn.boxes)]
-    body = [_edge(edge, [placed[stop] for stop in way]) for edge, way in zip(edges, ways, strict=True)]
-    body += [_box(placed[box.name]) for box in drawn.boxes]
-    legend, legend_width = _legend(used, height + MARGIN / 2)
-    width, height = max(width, legend_width + MARGIN), height + MARGIN + LINE
+    kinds = {box.name: box.kind for box in drawn.boxes}
+    labels = ["" if kinds[edge.target] == "output" else cut(edge.type, LONGEST_LABEL) for edge in edges]
+    placed = arrange(
+        {name: card.size for name, card in cards.items()},
+        [(edge.source, edge.target) for edge in edges],
+        [name for name, kind in kinds.items() if kind == "output"],
+        lambda place: len(labels[place]) * SMALL_CHAR + 34 if labels[place] else GAP_X,
+    )
+    body = [_path(way) for way in placed.ways]
+    body += [_box(card, placed.spots[name]) for name, card in cards.items()]
+    body += _labels(edges, labels, placed)
+    legend, width = _legend([kind for kind in KINDS if kind in kinds.values()], placed.height + LINE / 2)
+    return _page(drawn.name, [*body, legend], max(placed.width, width + MARGIN), placed.height + LINE + MARGIN / 2)
+
+
+def _page(name: str, body: Sequence[str], width: float, height: float) -> str:
+    size = f'width="{width:.0f}" height="{height:.0f}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" {size}'
     return "\n".join(
         [
-            f'<svg class="motet" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-            f'height="{height:.0f}" role="img" aria-label="{escape(f"The graph {drawn.name}")}">',
+            f'{head} role="img" aria-label="{escape(f"The graph {name}")}">',
             f"<style>{_STYLE.strip()}</style>",
-            f'<rect class="page" width="{width:.0f}" height="{height:.0f}" rx="10"/>',
+            f'<rect class="page" {size} rx="10"/>',
             *body,
-            legend,
             "</svg>",
         ]
     )
 
 
-def _layers(drawn: Picture) -> list[list[str]]:
-    """The names of the boxes by layer: each right behind the last of those it needs; outputs stand in the last one."""
-    depth: dict[str, int] = {}
-    for box in drawn.boxes:
-        needed = [depth[edge.source] for edge in drawn.edges if edge.target == box.name]
-        depth[box.name] = 1 + max(needed, default=-1)
-    last = max(depth.values())
-    for box in drawn.boxes:
-        if box.kind == "output":
-            depth[box.name] = last
-    layers: list[list[str]] = [[] for _ in range(last + 1)]
-    for box in drawn.boxes:
-        layers[depth[box.name]].append(box.name)
-    return layers
+def _lines(box: Box) -> tuple[str, ...]:
+    """What is written in a box: its name, and what it does."""
+    if box.kind in ENDS:
+        return box.title, *(cut(each, LONGEST) for each in (box.gives[""], *box.settings))
+    settings = [*box.settings[:MOST_SETTINGS], *["…"][: len(box.settings) - MOST_SETTINGS]]
+    about = [each for each in (box.does.removeprefix("motet.ops."), *settings) if each]
+    return f"{box.title} · {box.kind}", *(cut(each, LONGEST) for each in about)
 
 
-_NOTHING = Box("", "", "", (), {})
-
-
-def _ways(layers: list[list[str]], edges: Sequence[Edge]) -> list[list[str]]:
-    """The boxes that each edge goes by: through layers in between it goes by a place of its own, that it is given here."""
-    depth = {name: place for place, layer in enumerate(layers) for name in layer}
-    ways = []
-    for number, edge in enumerate(edges):
-        between = range(depth[edge.source] + 1, depth[edge.target])
-        stops = [f"{number} in {place}" for place in between]
-        for place, stop in zip(between, stops, strict=True):
-            layers[place].append(stop)
-        ways.append([edge.source, *stops, edge.target])
-    return ways
-
-
-def _measure(box: Box) -> _Placed:
-    title = box.title if len(box.title) <= TITLE_LENGTH else box.title[: TITLE_LENGTH - 1] + "…"
-    name = box.name.removeprefix(OUTPUT)
-    if box.kind in ("input", "output"):
-        lines = [name, box.gives.get("", "")]
-    else:
-        lines = [f"{name} · {box.kind}", *([title] if title else [])]
-    longest = max([len(line) for line in lines] + [len(chip.name) + len(chip.note) + 4 for chip in box.chips])
-    height = 2 * PAD + LINE * len(lines) - 4 + (CHIP_HEIGHT + CHIP_GAP) * len(box.chips)
-    return _Placed(box, lines, longest * CHAR + 2 * PAD, height)
-
-
-def _place(
-    layers: list[list[str]], placed: Mapping[str, _Placed], edges: Sequence[Edge], ways: Sequence[Sequence[str]]
-) -> tuple[float, float]:
-    """Give every box its place: few crossings, layers centred. Returns the size of it all."""
-    _untangle(layers, [pair for way in ways for pair in pairwise(way)])
-    heights = [sum(placed[name].height for name in layer) + GAP_Y * (len(layer) - 1) for layer in layers]
-    tallest, x = max(heights), MARGIN
-    for layer, height in zip(layers, heights, strict=True):
-        y = MARGIN + (tallest - height) / 2
-        widest = max(placed[name].width for name in layer)
-        for name in layer:
-            placed[name].x, placed[name].y = x, y
-            placed[name].width = placed[name].width or widest
-            y += placed[name].height + GAP_Y
-        labels = [
-            len(edge.type) * 6.4 + 26
-            for edge in edges
-            if edge.source in layer and placed[edge.target].box.kind != "output"
-        ]
-        x += widest + max([GAP_X, *labels])
-    return x - GAP_X + MARGIN, tallest + 2 * MARGIN
-
-
-def _untangle(layers: list[list[str]], pairs: Sequence[tuple[str, str]]) -> None:
-    """Order each layer by the middle of its neighbours, forth and back (Sugiyama, Tagawa and Toda 1981)."""
-    for sweep in range(SWEEPS):
-        forth = sweep % 2 == 0
-        for place in range(1, len(layers)) if forth else range(len(layers) - 2, -1, -1):
-            order = {name: spot for layer in layers for spot, name in enumerate(layer)}
-            middles = {name: _middle(name, pairs, order, forth) for name in layers[place]}
-            layers[place].sort(key=lambda name: (middles[name], order[name]))
-
-
-def _middle(name: str, pairs: Sequence[tuple[str, str]], order: Mapping[str, int], forth: bool) -> float:
-    if forth:
-        spots = [order[source] for source, target in pairs if target == name]
-    else:
-        spots = [order[target] for source, target in pairs if source == name]
-    return sum(spots) / len(spots) if spots else float(order[name])
+def _note(chip: Chip) -> str:
+    return cut(chip.note, LONGEST)
 
 
 def _joined(edges: Sequence[Edge]) -> list[Edge]:
@@ -166,64 +103,71 @@ def _joined(edges: Sequence[Edge]) -> list[Edge]:
     for edge in edges:
         found.setdefault((edge.source, edge.target), []).append(edge)
     return [
-        Edge(
-            source,
-            target,
-            ", ".join(each.column for each in all_),
-            ", ".join(dict.fromkeys(each.type for each in all_)),
-        )
+        Edge(source, target, ", ".join(each.column for each in all_), ", ".join(dict.fromkeys(e.type for e in all_)))
         for (source, target), all_ in found.items()
     ]
 
 
-def _edge(edge: Edge, way: Sequence[_Placed]) -> str:
-    """A curve from box to box, level where it passes a layer, with the type over its first part."""
-    first, last = way[0], way[-1]
-    x, y = first.x + first.width, first.y + first.height / 2
-    path, x1, y1 = f"M{x:.1f},{y:.1f}", x, y
+def _path(way: Sequence[Spot]) -> str:
+    """A curve from box to box, level where it passes a layer."""
+    x, y = way[0].x + way[0].width, way[0].middle
+    path = f"M{x:.1f},{y:.1f}"
     for stop in way[1:]:
-        x2, y2 = stop.x - (7 if stop is last else 0), stop.y + stop.height / 2
-        bend = (x2 - x) / 2
-        path += f" C{x + bend:.1f},{y:.1f} {x2 - bend:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
-        x, y = x2, y2
-        if stop is not last:
+        end = stop.x - (ARROW if stop is way[-1] else 0)
+        bend = (end - x) / 2
+        path += f" C{x + bend:.1f},{y:.1f} {end - bend:.1f},{stop.middle:.1f} {end:.1f},{stop.middle:.1f}"
+        x, y = end, stop.middle
+        if stop is not way[-1]:
             x += stop.width
             path += f" H{x:.1f}"
-    arrow = f'<path class="a" d="M{x + 7:.1f},{y:.1f} l-8,-4 v8 z"/>'
-    after = way[1]
-    middle = (x1 + after.x) / 2, (y1 + after.y + after.height / 2) / 2 - 5
-    label = "" if last.box.kind == "output" else _text("l", *middle, edge.type, middle=True)
-    return f'<path class="e" d="{path}"/>{arrow}{label}'
+    return f'<path class="e" d="{path}"/><path class="a" d="M{x + ARROW:.1f},{y:.1f} l-8,-4 v8 z"/>'
 
 
-def _text(kind: str, x: float, y: float, text: str, *, middle: bool = False, bold: bool = False) -> str:
-    anchor = ' text-anchor="middle"' if middle else ""
+def _labels(edges: Sequence[Edge], labels: Sequence[str], placed: Arrangement) -> list[str]:
+    """The types of the columns, each where no other edge is near: before a box with one edge in, or behind one with one out."""
+    into, out = Counter(edge.target for edge in edges), Counter(edge.source for edge in edges)
+    written = []
+    for edge, label, way in zip(edges, labels, placed.ways, strict=True):
+        first, then, last = way[0], way[1], way[-1]
+        start, end = first.x + first.width, then.x
+        if not label:
+            continue
+        if abs(first.middle - then.middle) < 1:
+            written.append(_text("l", (start + end - ARROW) / 2, first.middle - 6, label, anchor="middle"))
+        elif then is not last:
+            written.append(_text("l", then.x + 4, then.middle - 6, label))
+        elif into[edge.target] == 1 or out[edge.source] > 1:
+            written.append(_text("l", end - ARROW - 5, last.middle - 6, label, anchor="end"))
+        else:
+            written.append(_text("l", start + 6, first.middle - 6, label))
+    return written
+
+
+def _text(kind: str, x: float, y: float, text: str, *, anchor: str = "", bold: bool = False) -> str:
+    where = f' text-anchor="{anchor}"' if anchor else ""
     weight = ' font-weight="600"' if bold else ""
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{anchor}{weight}>{escape(text)}</text>'
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{where}{weight}>{escape(text)}</text>'
 
 
-def _box(placed: _Placed) -> str:
-    x, y, width = placed.x, placed.y, placed.width
-    round_ = placed.height / 2 if placed.box.kind in ("input", "output") else 8
-    parts = [
-        f'<rect class="b {placed.box.kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{placed.height:.1f}" rx="{round_:.1f}"/>'
-    ]
-    for place, line in enumerate(placed.lines):
+def _box(card: _Card, spot: Spot) -> str:
+    box, x, y = card.box, spot.x, spot.y
+    rounded = min(spot.height / 2, 27) if box.kind in ENDS else 8
+    frame = f'x="{x:.1f}" y="{y:.1f}" width="{spot.width:.1f}" height="{spot.height:.1f}" rx="{rounded:.1f}"'
+    tip = "\n".join([*([box.does] if box.does else []), *box.settings, *box.columns])
+    parts = [f'<g><title>{escape(tip)}</title><rect class="b {box.kind}" {frame}/>']
+    for place, line in enumerate(card.lines):
         parts.append(_text("d" if place else "t", x + PAD, y + PAD + LINE * place + 9, line, bold=not place))
-    top = y + PAD + LINE * len(placed.lines) - 2
-    for place, chip in enumerate(placed.box.chips):
-        at = top + place * (CHIP_HEIGHT + CHIP_GAP)
-        parts.append(
-            f'<rect class="c" x="{x + PAD - 4:.1f}" y="{at:.1f}" width="{width - 2 * PAD + 8:.1f}" height="{CHIP_HEIGHT}" rx="5">'
-            f"<title>{escape(chip.uses)}</title></rect>"
-        )
-        parts.append(_text("t", x + PAD + 3, at + 15, chip.name))
-        if chip.note:
-            end = x + width - PAD - 3
-            parts.append(
-                f'<text class="d" x="{end:.1f}" y="{at + 15:.1f}" text-anchor="end">{escape(chip.note)}</text>'
-            )
-    return "".join(parts)
+    top = y + PAD + LINE * len(card.lines) + 1
+    for place, chip in enumerate(box.chips):
+        parts.append(_chip(chip, x + PAD - 4, top + place * (CHIP_HEIGHT + CHIP_GAP), spot.width - 2 * PAD + 8))
+    return "".join([*parts, "</g>"])
+
+
+def _chip(chip: Chip, x: float, y: float, width: float) -> str:
+    frame = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{CHIP_HEIGHT}" rx="5"'
+    tip = escape(" ".join(each for each in (chip.uri or f"graph {chip.uses}", chip.note) if each))
+    note = _text("d", x + width - 7, y + 15, _note(chip), anchor="end") if chip.note else ""
+    return f'<rect class="c" {frame}><title>{tip}</title></rect>{_text("t", x + 7, y + 15, chip.label)}{note}'
 
 
 def _legend(kinds: Sequence[str], y: float) -> tuple[str, float]:
