@@ -38,7 +38,14 @@ def test_the_fastest_number_of_rows_is_found(best):
     size = BatchSize()
     tried = settle(size, curve(best))
     assert size.best == size.rows == best
-    assert max(tried) <= max(64, CANDIDATES[min(CANDIDATES.index(best) + 1, len(CANDIDATES) - 1)])
+    assert max(tried) <= max(64, CANDIDATES[min(CANDIDATES.index(best) + 2, len(CANDIDATES) - 1)])
+
+
+def test_one_slow_number_of_rows_is_no_reason_to_stop():
+    costs = dict(zip(CANDIDATES, [8, 7, 6, 5, 9, 4, 3, 2, 1], strict=True))
+    size = BatchSize()
+    settle(size, lambda rows: rows * costs[rows])
+    assert size.best == 2048
 
 
 def test_the_smallest_are_tried_first_and_each_the_same_number_of_times():

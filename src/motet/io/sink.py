@@ -7,6 +7,7 @@ under its name when it is closed, whole, by a rename; on a file system without o
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
 import tempfile
@@ -19,7 +20,7 @@ import pyarrow as pa
 from motet.errors import InputError, UnknownNameError
 from motet.io.files import COMPRESSIONS, file_system, suffix_of
 from motet.io.plugins import find_plugin
-from motet.io.sizes import row_sizes
+from motet.io.sizes import fixed_width, row_sizes
 from motet.io.stream import join
 
 __all__ = ["GROUP_BYTES", "SINK_SUFFIXES", "FileWriter", "Writer", "open_writer"]
@@ -76,14 +77,14 @@ def open_writer(
     if row_group_rows < 1:
         raise InputError(f"row_group_rows is {row_group_rows}; it must be 1 or more")
     name = format or SINK_SUFFIXES.get(suffix_of(text)) or ""
-    if name in _makers():
+    if name in _MAKERS:
         return FileWriter(text, schema, name, row_group_rows)
     plugin = find_plugin("motet.sinks", text, format)
     if plugin is not None:
         writer: Writer = plugin(text, schema)
         return writer
     if format is not None:
-        raise UnknownNameError("sink format", format, sorted(_makers()))
+        raise UnknownNameError("sink format", format, sorted(_MAKERS))
     known = ", ".join(SINK_SUFFIXES)
     raise InputError(f"cannot tell the format of {text!r} by its suffix; known: {known}", hint="name one with format=")
 
@@ -102,7 +103,7 @@ class FileWriter:
         self.path, self._schema, self._group_rows = path, schema, row_group_rows
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
-        make = _makers()[format]
+        make = _maker(format)
         self._fs, self._target = file_system(path)
         self._part = _partial(self._target if self._fs is None else None)
         try:
@@ -121,6 +122,9 @@ class FileWriter:
             raise InputError("has been closed", where=self.path)
         if not batch.schema.equals(self._schema):
             raise InputError(_difference(batch.schema, self._schema), where=self.path)
+        if (width := fixed_width(batch)) is not None and self._fits(batch, width):
+            self._hold(batch, len(batch) * width)
+            return
         sizes = np.cumsum(row_sizes(batch))
         start = 0
         while start < len(batch):
@@ -129,6 +133,10 @@ class FileWriter:
             stop = min(len(batch), start + self._group_rows - self._rows, max(full, start + 1))
             self._hold(batch.slice(start, stop - start), int(sizes[stop - 1]) - before)
             start = stop
+
+    def _fits(self, batch: pa.RecordBatch, width: int) -> bool:
+        """Whether a batch of rows of one width goes into the group that is held."""
+        return self._rows + len(batch) <= self._group_rows and self._bytes + len(batch) * width < GROUP_BYTES
 
     def _hold(self, part: pa.RecordBatch, size: int) -> None:
         self._held.append(part)
@@ -175,13 +183,19 @@ class FileWriter:
                 os.unlink(self._part)
 
 
-def _makers() -> dict[str, Callable[[str, pa.Schema, str | None], Any]]:
-    from motet.io.csv import csv_writer
-    from motet.io.ipc import ipc_writer
-    from motet.io.jsonl import jsonl_writer
-    from motet.io.parquet import parquet_writer
+_MAKERS = {
+    "parquet": "motet.io.parquet:parquet_writer",
+    "arrow": "motet.io.ipc:ipc_writer",
+    "csv": "motet.io.csv:csv_writer",
+    "jsonl": "motet.io.jsonl:jsonl_writer",
+}
 
-    return {"parquet": parquet_writer, "arrow": ipc_writer, "csv": csv_writer, "jsonl": jsonl_writer}
+
+def _maker(format: str) -> Callable[[str, pa.Schema, str | None], Any]:
+    """What makes a format's writer; only that format's module is imported."""
+    module, _, name = _MAKERS[format].partition(":")
+    made: Callable[[str, pa.Schema, str | None], Any] = getattr(importlib.import_module(module), name)
+    return made
 
 
 def _codec(path: str, format: str) -> str | None:

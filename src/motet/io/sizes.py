@@ -18,6 +18,16 @@ __all__ = ["row_sizes"]
 Sizes = npt.NDArray[np.int64]
 
 
+def fixed_width(batch: pa.RecordBatch) -> int | None:
+    """Bytes in each row where all rows hold the same number, as `row_sizes` counts them; None where they differ."""
+    width = 1
+    for data_type in batch.schema.types:
+        if not (pa.types.is_primitive(data_type) or pa.types.is_boolean(data_type)):
+            return None
+        width += _width(data_type)
+    return width
+
+
 def row_sizes(batch: pa.RecordBatch) -> Sizes:
     """Bytes in each row of a batch, shape `[rows]`: values, without offsets and bitmaps; at least 1."""
     sizes = np.ones(len(batch), np.int64)

@@ -93,16 +93,19 @@ class Route(Node):
         chosen, faults = self._choose(columns, rows, player)
         places = [place for place in range(len(self.arms)) if (chosen == place).any()] or ([0] if not rows else [])
         shares = [np.flatnonzero(chosen == place) for place in places]
-        calls = [
-            player.call(self.arms[place].uses, self._inputs(place, columns, share, rows), len(share))
-            for place, share in zip(places, shares, strict=True)
-        ]
+        calls = [self._call(place, columns, share, rows, player) for place, share in zip(places, shares, strict=True)]
         answers = await player.gather(calls)
         parts = [
             (share, self._answer(self.arms[place], answer))
             for place, share, answer in zip(places, shares, answers, strict=True)
         ]
         return merge(parts, rows, faults)
+
+    async def _call(
+        self, place: int, columns: Mapping[str, Column], share: Indices, rows: int, player: Player
+    ) -> Answer:
+        """Call an arm; its rows are taken only when its turn comes, so that one arm's copies are held at a time."""
+        return await player.call(self.arms[place].uses, self._inputs(place, columns, share, rows), len(share))
 
     def _inputs(self, place: int, columns: Mapping[str, Column], share: Indices, rows: int) -> Any:
         inputs = (self.arms[place].inputs or self.inputs).pick(columns)

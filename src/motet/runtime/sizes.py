@@ -23,7 +23,7 @@ SAMPLES = 4
 """Calls that are timed with each number of rows; the fastest one counts."""
 START = 32
 WORSE = 1.10
-"""Larger numbers are given up when they are this much slower than the best."""
+"""Larger numbers are given up when two in a row are this much slower than the best."""
 
 
 class BatchSize:
@@ -43,7 +43,7 @@ class BatchSize:
         self._samples: dict[int, int] = {}
         self._candidates = [size for size in CANDIDATES if limit is None or size <= limit] or [limit or 1]
         self._place = 0
-        self._warm = 0
+        self._warm = self._worse = 0
         if not self.settled and len(self._candidates) == 1:
             self._best, self.settled = self._candidates[0], True
 
@@ -81,7 +81,8 @@ class BatchSize:
         fastest = min(self._seconds.values())
         self._best = max(size for size, seconds in self._seconds.items() if seconds <= fastest * 1.02)
         worse = self._seconds[self._candidates[self._place]] > fastest * WORSE
-        if self._place + 1 == len(self._candidates) or (worse and self._place + 1 > 3):
+        self._worse = self._worse + 1 if worse else 0
+        if self._place + 1 == len(self._candidates) or (self._worse >= 2 and self._place + 1 > 3):
             self.settled = True
         else:
             self._place += 1
@@ -122,12 +123,15 @@ def cache_folder() -> Path:
 
 def machine() -> str:
     """What the machine is, as far as the best number of rows depends on it."""
-    model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    name = (
+        next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+        or platform.processor()
+        or platform.machine()
+    )
     return f"{name}, {os.cpu_count()} cores"
 
 

@@ -30,7 +30,7 @@ from motet.runtime.sizes import RememberedSizes
 
 __all__ = ["LocalEngine"]
 
-COMMIT_SECONDS = 1.0
+COMMIT_SECONDS = 2.0
 COMMIT_BYTES = 64 << 20
 """A piece is committed when it is this old or this big."""
 

@@ -56,6 +56,7 @@ class Sizing:
         Returns:
             seconds that a row takes.
         """
+        self._take_remembered()
         began, cost = time.perf_counter(), 0.0
         for rows in TRIAL_ROWS:
             self._forget()  # rows that fail again and again are not more rows
@@ -78,14 +79,17 @@ class Sizing:
 
     def settle(self) -> dict[str, int]:
         """Take the sizes found earlier; give, by model, those that must not change any more."""
-        for model in self._host.models:
-            found = self._remembered.get(model.key)
-            if found and not model.size.settled:
-                model.size = BatchSize(found, model.size.limit)
+        self._take_remembered()
         fixed = {model.key: model.size.best for model in self._host.models if not model.batch_invariant}
         self._remember([model for model in self._host.models if not model.batch_invariant])
         self.freeze(fixed)
         return fixed
+
+    def _take_remembered(self) -> None:
+        for model in self._host.models:
+            found = self._remembered.get(model.key)
+            if found and not model.size.settled:
+                model.size = BatchSize(found, model.size.limit)
 
     def freeze(self, sizes: Mapping[str, int]) -> None:
         """Keep to these sizes."""
