@@ -24,8 +24,8 @@ __all__ = [
     "column_type",
     "concat_columns",
     "empty_column",
+    "equal_shapes",
     "fits",
-    "group_by_shape",
     "hold_as",
     "literal_fits",
     "objects",
@@ -293,11 +293,13 @@ def column_bytes(column: Column) -> int:
     return column.nbytes
 
 
-def group_by_shape(column: Ragged) -> list[tuple[Indices, Array]]:
-    """Split a column into dense arrays of rows of equal shape, each with the positions of its rows."""
-    if not len(column):
+def equal_shapes(shapes: Indices) -> list[Indices]:
+    """The places of rows of equal shape together, groups in the order of their first row.
+
+    Args:
+        shapes: the axes of each row, shape `[rows, axes]`.
+    """
+    if not len(shapes):
         return []
-    _, first, inverse = np.unique(column.shapes, axis=0, return_index=True, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    positions = (np.flatnonzero(inverse == group) for group in np.argsort(first))
-    return [(chosen, column.take(chosen).dense()) for chosen in positions]
+    _, first, inverse = np.unique(shapes, axis=0, return_index=True, return_inverse=True)
+    return [np.flatnonzero(inverse.reshape(-1) == group) for group in np.argsort(first)]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import motet as mt
 from helpers import functions
 from helpers.rows import play, play_alone, same
-from motet.batch import Ragged, as_column, concat_columns, group_by_shape, take_rows
+from motet.batch import Ragged, as_column, concat_columns, equal_shapes, take_rows
 from motet.testing.fakes import Counting, Failing, calls, fake
 
 SHAPES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), max_size=12)
@@ -43,7 +43,8 @@ def test_a_ragged_column_is_a_list_of_arrays(shapes, data):
 @given(SHAPES)
 def test_rows_of_equal_shape_are_grouped_in_order(shapes):
     rows = rows_of(shapes)
-    groups = group_by_shape(Ragged.from_rows(rows, np.float32, 2))
+    column = Ragged.from_rows(rows, np.float32, 2)
+    groups = [(places, column.take(places).dense()) for places in equal_shapes(column.shapes)]
     assert sorted(int(place) for places, _ in groups for place in places) == list(range(len(rows)))
     assert [int(places[0]) for places, _ in groups] == sorted(int(places[0]) for places, _ in groups)
     for places, dense in groups:

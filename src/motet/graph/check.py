@@ -273,13 +273,6 @@ def _check_uses(graph: Graph) -> None:
                 raise UnknownNameError("model or graph", member.uses, [*graph.models, *graph.graphs], where=node.where)
 
 
-def outer_inputs(model: Model, signature: Signature) -> Mapping[str, ColumnType]:
-    """What a model takes from outside: its own inputs, or those of the first function before it."""
-    if not model.before:
-        return signature.inputs
-    return dict.fromkeys(model.before[0].parameters(), ANY)
-
-
 def outer_outputs(model: Model, signature: Signature, where: str = "") -> Mapping[str, ColumnType]:
     """What a model gives to the outside: its own outputs, or those of the last function behind it."""
     outputs = chain_outputs(model.after, list(signature.outputs.values()), where)

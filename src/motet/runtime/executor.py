@@ -101,8 +101,9 @@ class Executor:
     Args:
         checked: the graph.
         host: holds its models.
-        keep: names of columns to give besides the outputs, by full name; for explanations.
+        keep_all: whether columns that nobody needs any more are kept; for explanations.
         path: the graphs it stands in, for names in statistics and failures.
+        shared: what it shares with the executor of the graph around it; None where it is the outermost.
     """
 
     def __init__(

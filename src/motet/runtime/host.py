@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, Column, Indices, Ragged, as_column, column_type, concat_columns, empty_column, take_rows
+from motet.batch import (
+    Array,
+    Column,
+    Indices,
+    Ragged,
+    as_column,
+    column_type,
+    concat_columns,
+    empty_column,
+    equal_shapes,
+    take_rows,
+)
 from motet.errors import GraphError, ModelFailedError, MotetError
 from motet.graph.check import outer_outputs
 from motet.graph.function import chain_each
@@ -338,9 +349,7 @@ def _as_declared(value: Any, column: Column, kind: ColumnType, where: str) -> Co
 def _groups(columns: Mapping[str, Column], ragged: Sequence[str]) -> Iterable[tuple[Indices, dict[str, Array]]]:
     """Rows that have the same shape in every ragged column, groups in the order of their first row."""
     shapes = np.concatenate([column.shapes for name in ragged if isinstance(column := columns[name], Ragged)], axis=1)
-    _, first, inverse = np.unique(shapes, axis=0, return_index=True, return_inverse=True)
-    for group in np.argsort(first):
-        chosen = np.flatnonzero(inverse.reshape(-1) == group)
+    for chosen in equal_shapes(shapes):
         taken = {name: take_rows(column, chosen) for name, column in columns.items()}
         yield chosen, {name: column.dense() if isinstance(column, Ragged) else column for name, column in taken.items()}
 

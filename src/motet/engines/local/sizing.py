@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from motet.batch import Batch
 from motet.engines.local.layout import MIN_ROWS
+from motet.errors import ModelFailedError
 from motet.graph.check import CheckedGraph
 from motet.runtime.executor import Executor, drive
 from motet.runtime.host import Host, HostedModel, model_key
@@ -63,7 +64,10 @@ class Sizing:
             trial = Executor(self._checked, self._host)
             chosen = batch.take(range(min(rows, len(batch))))
             started = time.perf_counter()
-            drive(trial.play(chosen))
+            try:
+                drive(trial.play(chosen))
+            except ModelFailedError:
+                break  # the first rows may be bad and others good: the run itself finds out
             cost = (time.perf_counter() - started) / len(chosen)
             if time.perf_counter() - began > TRIAL_SECONDS or rows >= len(batch):
                 break
