@@ -12,6 +12,16 @@
     │   ├── ModelLoadError
     │   └── ModelFailedError           a model or function that fails on every row it is given
     ├── RowErrors (RuntimeError)       some rows failed; carries the rows that did not
+    ├── RequestError (RuntimeError)    a request that a server did not answer
+    │   ├── NotFoundError              404: a model, version or path that is not served
+    │   ├── UnauthorizedError          401: no credential, or one that does not hold
+    │   ├── ForbiddenError             403: a credential that does not allow this
+    │   ├── TooLargeError              413: more bytes or rows than a request may have
+    │   ├── TooManyRequestsError       429: more than this caller may ask; says when to try again
+    │   ├── OverloadedError            503: more than the server can take now; says when to try again
+    │   ├── NotReadyError              503: not loaded, or about to stop
+    │   ├── DeadlineError              504: not answered in time
+    │   └── CancelledError             499: the caller is gone
     └── RunError (RuntimeError)        a bulk run that could not go on
         ├── TooManyFailuresError       more rows failed than `--max-failures` allows
         └── ResumeError                a run that may not go on where it stopped
@@ -28,8 +38,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 __all__ = [
+    "CancelledError",
     "CycleError",
+    "DeadlineError",
     "Failure",
+    "ForbiddenError",
     "GraphError",
     "InputError",
     "MissingExtraError",
@@ -37,12 +50,19 @@ __all__ = [
     "ModelFailedError",
     "ModelLoadError",
     "MotetError",
+    "NotFoundError",
+    "NotReadyError",
     "OutputExistsError",
+    "OverloadedError",
+    "RequestError",
     "ResumeError",
     "RowErrors",
     "RunError",
+    "TooLargeError",
     "TooManyFailuresError",
+    "TooManyRequestsError",
     "TypeMismatchError",
+    "UnauthorizedError",
     "UnknownNameError",
     "known_names",
 ]
@@ -221,3 +241,73 @@ def known_names(name: str, known: Sequence[str], limit: int = 12) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     listed = ", ".join(known[:limit]) + (f" and {len(known) - limit} more" if len(known) > limit else "")
     return (f"did you mean {near[0]!r}? " if near else "") + f"known: {listed}"
+
+
+class RequestError(MotetError, RuntimeError):
+    """A request that a server did not answer.
+
+    Args:
+        what: what is wrong.
+        retry_after_s: when trying again may help, in seconds; None where it does not.
+    """
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "", retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(what, where=where, hint=hint)
+
+
+class NotFoundError(RequestError):
+    """A model, a version or a path that is not served."""
+
+    status = 404
+
+
+class UnauthorizedError(RequestError):
+    """No credential, or one that does not hold."""
+
+    status = 401
+
+
+class ForbiddenError(RequestError):
+    """A credential that does not allow what was asked."""
+
+    status = 403
+
+
+class TooLargeError(RequestError):
+    """More bytes or rows than a request may have."""
+
+    status = 413
+
+
+class TooManyRequestsError(RequestError):
+    """More than this caller may ask now."""
+
+    status = 429
+    retryable = True
+
+
+class OverloadedError(RequestError):
+    """More than the server can take now."""
+
+    status = 503
+    retryable = True
+
+
+class NotReadyError(RequestError):
+    """What is asked for is not loaded, or the server is about to stop."""
+
+    status = 503
+    retryable = True
+
+
+class DeadlineError(RequestError):
+    """Not answered in time."""
+
+    status = 504
+
+
+class CancelledError(RequestError):
+    """The caller is gone."""
+
+    status = 499

@@ -1,0 +1,99 @@
+"""What a protocol hands to the gateway, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from motet.batch import Column, Indices
+from motet.errors import Failure, MotetError
+from motet.runtime.executor import Call
+
+__all__ = ["ANONYMOUS", "Identity", "Reply", "Request"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks.
+
+    Attributes:
+        name: of the key or the token's subject; the address for anonymous callers.
+        kind: `anonymous`, `key` or `token`.
+    """
+
+    name: str
+    kind: str = "anonymous"
+
+
+ANONYMOUS = Identity("anonymous")
+
+
+@dataclass(slots=True)
+class Reply:
+    """The answer to a request: some rows of a batch that was played.
+
+    Attributes:
+        columns: the outputs of the whole batch by name, of the rows that were answered.
+        first: where the request's rows begin in them.
+        end: where they end.
+        kept: positions in the request of the rows that were answered; None when all were.
+        failures: why the others were not, `row` counted from the request's first row.
+        batch_rows: how many rows were played together.
+        queue_s: seconds that the request waited.
+        compute_s: seconds that its batch took.
+        calls: the calls of models, only where the request asked to be explained.
+    """
+
+    columns: Mapping[str, Column]
+    first: int
+    end: int
+    kept: Indices | None
+    failures: Sequence[Failure]
+    batch_rows: int
+    queue_s: float
+    compute_s: float
+    calls: Sequence[Call] = field(default_factory=tuple)
+
+
+class Request:
+    """Rows for one served graph. A protocol makes one, hands it to `Gateway.submit`, and is called back once.
+
+    All of it happens in the thread of the event loop. Subclasses implement `answered` and `failed`, which must not raise.
+
+    Attributes:
+        columns: by the names of the graph's inputs, held as their types want them (`motet.batch.hold_as`).
+        rows: how many.
+        id: the caller's name for it, empty where there is none.
+        deadline: when its answer is of no use any more, on the clock of the event loop; None for never.
+        priority: higher goes first; 0 where nothing is said.
+        identity: who asks.
+        explain: whether the reply is to carry the calls of models; such a request is played alone.
+        cancelled: set by the protocol when nobody waits for the answer any more; seen before rows cost compute.
+        arrived: when it was submitted, on the clock of the event loop; set by the gateway.
+    """
+
+    __slots__ = ("arrived", "cancelled", "columns", "deadline", "explain", "id", "identity", "priority", "rows")
+
+    def __init__(
+        self,
+        columns: Mapping[str, Column],
+        rows: int,
+        *,
+        id: str = "",
+        deadline: float | None = None,
+        priority: int = 0,
+        identity: Identity = ANONYMOUS,
+        explain: bool = False,
+    ) -> None:
+        self.columns, self.rows, self.id = columns, rows, id
+        self.deadline, self.priority, self.identity, self.explain = deadline, priority, identity, explain
+        self.cancelled = False
+        self.arrived = 0.0
+
+    def answered(self, reply: Reply) -> None:
+        """Take the answer; some rows may have failed."""
+        raise NotImplementedError
+
+    def failed(self, error: MotetError) -> None:
+        """Take the reason why there is none: `error.status` is the HTTP status."""
+        raise NotImplementedError
