@@ -123,8 +123,23 @@ class Answer:
 class Player(Protocol):
     """What a node that plays may ask of the runtime."""
 
-    async def call(self, name: str, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
-        """Play rows through a model or graph; columns by position or by its input names."""
+    async def call(
+        self,
+        name: str,
+        columns: Sequence[Column] | Mapping[str, Column],
+        rows: int,
+        chosen: Indices | None = None,
+        member: str = "",
+    ) -> Answer:
+        """Play rows through a model or graph.
+
+        Args:
+            name: the model or graph.
+            columns: by position or by its input names.
+            rows: how many.
+            chosen: which of the node's rows they are, for whoever looks on; None for all of them, in order.
+            member: the member that is called, where the node has several.
+        """
         ...
 
     async def apply(self, function: Function, columns: Sequence[Column], rows: int, *, each: bool = False) -> Answer:

@@ -91,7 +91,7 @@ class Cascade(Node):
         faults: list[Fault] = []
         for step, member in enumerate(self.steps):
             inputs = (member.inputs or self.inputs).pick(columns)
-            answer = await player.call(member.uses, _take(inputs, active, rows), len(active))
+            answer = await player.call(member.uses, _take(inputs, active, rows), len(active), active, member.name)
             faults += faults_at(answer, active)
             held = active if answer.kept is None else active[answer.kept]
             chosen = picks(member, list(answer.columns), self.output, self.where)

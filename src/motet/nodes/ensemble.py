@@ -88,7 +88,8 @@ class Ensemble(Node):
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
         calls = [
-            player.call(member.uses, (member.inputs or self.inputs).pick(columns), rows) for member in self.players
+            player.call(member.uses, (member.inputs or self.inputs).pick(columns), rows, None, member.name)
+            for member in self.players
         ]
         answers = await player.gather(calls)
         labels = [player.labels(member.uses) for member in self.players]

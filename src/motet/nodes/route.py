@@ -105,7 +105,8 @@ class Route(Node):
         self, place: int, columns: Mapping[str, Column], share: Indices, rows: int, player: Player
     ) -> Answer:
         """Call an arm; its rows are taken only when its turn comes, so that one arm's copies are held at a time."""
-        return await player.call(self.arms[place].uses, self._inputs(place, columns, share, rows), len(share))
+        arm = self.arms[place]
+        return await player.call(arm.uses, self._inputs(place, columns, share, rows), len(share), share, arm.name)
 
     def _inputs(self, place: int, columns: Mapping[str, Column], share: Indices, rows: int) -> Any:
         inputs = (self.arms[place].inputs or self.inputs).pick(columns)

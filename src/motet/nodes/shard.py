@@ -75,8 +75,9 @@ class Shard(Node):
         alive = kept_rows(faults, rows)
         if not len(alive):
             return Answer({}, tuple(faults), alive)
+        of_row = np.repeat(alive, counts)
         inputs: Any = pieces if "" not in pieces else [pieces[""]]
-        answer = await player.call(self.uses, inputs, int(counts.sum()))
+        answer = await player.call(self.uses, inputs, len(of_row), of_row)
         columns_, counts, more = _without_failed(answer, counts, alive)
         faults += more
         alive = kept_rows(faults, rows)

@@ -6,15 +6,17 @@ plays through as one plain function call: the coroutine never suspends, and `dri
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from motet.batch import Batch, Column, empty_column, take_rows
+from motet.batch import Batch, Column, Indices, empty_column, take_rows
 from motet.errors import Failure, GraphError, ModelFailedError, MotetError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.function import Function
@@ -24,7 +26,7 @@ from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, HostedModel
 from motet.runtime.isolate import Health, isolate
 
-__all__ = ["Call", "Executor", "NodeStats", "Played", "drive"]
+__all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive"]
 
 T = TypeVar("T")
 
@@ -51,6 +53,9 @@ class Call:
         seconds: how long it took.
         outputs: what it answered, by output name; rows that failed are left out.
         faults: why rows failed.
+        member: the member that was called, empty where the node has one.
+        ids: for each row asked for the id of the row of the batch that it stands for.
+        kept: the places of the rows that `outputs` holds; None for all.
     """
 
     node: str
@@ -60,6 +65,33 @@ class Call:
     seconds: float
     outputs: Mapping[str, Column]
     faults: tuple[Fault, ...]
+    member: str = ""
+    ids: Indices | None = None
+    kept: Indices | None = None
+
+
+class Trace(Protocol):
+    """Is given every call of a model or graph when it is done; a list is one."""
+
+    def append(self, call: Call, /) -> None:
+        """Take a call."""
+        ...
+
+
+class Calls(Protocol):
+    """How the calls of a graph's nodes are made, where they may wait; in the thread that asks where none is given."""
+
+    async def model(self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
+        """Play rows through a model."""
+        ...
+
+    async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:
+        """Play rows through a function."""
+        ...
+
+    async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
+        """Await several calls."""
+        ...
 
 
 @dataclass(slots=True)
@@ -102,18 +134,26 @@ class Executor:
         checked: the graph.
         host: holds its models.
         keep_all: whether columns that nobody needs any more are kept; for explanations.
+        calls: how calls are made; None makes them at once, in the thread that plays.
         path: the graphs it stands in, for names in statistics and failures.
         shared: what it shares with the executor of the graph around it; None where it is the outermost.
     """
 
     def __init__(
-        self, checked: CheckedGraph, host: Host, *, keep_all: bool = False, path: str = "", shared: Any = None
+        self,
+        checked: CheckedGraph,
+        host: Host,
+        *,
+        keep_all: bool = False,
+        calls: Calls | None = None,
+        path: str = "",
+        shared: Any = None,
     ) -> None:
-        self.checked, self.host = checked, host
+        self.checked, self.host, self._calls = checked, host, calls
         self._keep_all = keep_all
         self._shared: _Shared = shared or _Shared()
         self.graphs = {
-            name: Executor(each, host, path=f"{path}{name}/", shared=self._shared)
+            name: Executor(each, host, calls=calls, path=f"{path}{name}/", shared=self._shared)
             for name, each in checked.graphs.items()
         }
         self._runners: dict[int, FunctionRunner] = {}
@@ -127,20 +167,41 @@ class Executor:
         """What each node has done, by path, in the order of play."""
         return self._shared.stats
 
+    @property
+    def shared(self) -> Any:
+        """What another executor of the same graph is given, so that both count together."""
+        return self._shared
+
     def load(self) -> None:
         """Load every model that the outputs need, here and in the graphs inside, instead of when it is first called.
 
         Raises:
             ModelLoadError: when one cannot be loaded.
         """
-        for name in self._used():
-            if name in self.graphs:
-                self.graphs[name].load()
-            else:
-                self._model(name)
+        needed = self._needed()
+        if len(needed) < 2:
+            for executor, name in needed:
+                executor._model(name)
+            return
+        with ThreadPoolExecutor(min(len(needed), os.cpu_count() or 1), thread_name_prefix="motet-load") as pool:
+            for loaded in [pool.submit(executor._model, name) for executor, name in needed]:
+                loaded.result()
 
-    def _used(self) -> list[str]:
-        return list(dict.fromkeys(member.uses for step in self._steps for member in step.node.members))
+    def models(self) -> list[HostedModel]:
+        """The models that the outputs need, here and in the graphs inside, loaded."""
+        return [executor._model(name) for executor, name in self._needed()]
+
+    def _needed(self) -> list[tuple[Executor, str]]:
+        """Every model that is called, each once, with the executor that calls it."""
+        found: dict[tuple[str, str], tuple[Executor, str]] = {}
+        for name in dict.fromkeys(member.uses for step in self._steps for member in step.node.members):
+            if name in self.graphs:
+                inner = self.graphs[name]._needed()
+            else:
+                inner = [(self, name)]
+            for executor, model in inner:
+                found.setdefault((executor.checked.graph.folder, model), (executor, model))
+        return list(found.values())
 
     def _plan(self, path: str) -> list[_Step]:
         graph, canonical = self.checked.graph, self.checked.canonical
@@ -167,7 +228,11 @@ class Executor:
         return found
 
     async def play(
-        self, batch: Batch, trace: list[Call] | None = None, columns_out: dict[str, Column] | None = None
+        self,
+        batch: Batch,
+        trace: Trace | None = None,
+        columns_out: dict[str, Column] | None = None,
+        lapsed: Callable[[Indices], Indices | None] | None = None,
     ) -> Played:
         """Play a batch through the graph.
 
@@ -175,13 +240,20 @@ class Executor:
             batch: columns by the names of the graph's inputs.
             trace: is given every call of a model or graph.
             columns_out: is given every column, for the rows that survived to its node; only with `keep_all`.
+            lapsed: asked before every node but the first, with the ids of the rows, for the places of those that are
+                still of use; None for all. The others are left out from there on, and are no failures.
 
         Raises:
             MotetError: when no row is at fault: a function that breaks its contract, a model that fails on everything.
         """
         columns, ids, failures = batch.columns, batch.ids, list[Failure]()
-        for step in self._steps:
-            player = _Player(self, step, trace)
+        for place, step in enumerate(self._steps):
+            if lapsed is not None and place and (useful := lapsed(ids)) is not None:
+                columns = {name: take_rows(column, useful) for name, column in columns.items()}
+                ids = ids[useful]
+                if not len(ids):
+                    return self.nothing(failures)
+            player = _Player(self, step, trace, ids)
             started = time.perf_counter()
             given = {reference: columns[name] for reference, name in step.columns}
             try:
@@ -232,27 +304,44 @@ class Executor:
 class _Player:
     """What one node's turn may ask of the runtime."""
 
-    __slots__ = ("_executor", "_step", "_trace")
+    __slots__ = ("_executor", "_ids", "_step", "_trace")
 
-    def __init__(self, executor: Executor, step: _Step, trace: list[Call] | None) -> None:
-        self._executor, self._step, self._trace = executor, step, trace
+    def __init__(self, executor: Executor, step: _Step, trace: Trace | None, ids: Indices) -> None:
+        self._executor, self._step, self._trace, self._ids = executor, step, trace, ids
 
-    async def call(self, name: str, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
+    async def call(
+        self,
+        name: str,
+        columns: Sequence[Column] | Mapping[str, Column],
+        rows: int,
+        chosen: Indices | None = None,
+        member: str = "",
+    ) -> Answer:
+        executor, trace = self._executor, self._trace
         started = time.perf_counter()
-        inner = self._executor.graphs.get(name)
+        inner = executor.graphs.get(name)
         version = ""
         if inner is None:
-            model = self._executor._model(name)
+            model = executor._model(name)
             version = model.located.version
-            answer = model.play(columns, rows)
+            calls = executor._calls
+            answer = model.play(columns, rows) if calls is None else await calls.model(model, columns, rows)
         else:
-            answer = await self._graph(inner, columns, rows)
-        if self._trace is not None:
+            within = None if trace is None else _Within(trace, self._chosen(chosen))
+            answer = await self._graph(inner, columns, rows, within)
+        if trace is not None:
             seconds = time.perf_counter() - started
-            self._trace.append(Call(self._step.path, name, version, rows, seconds, dict(answer.columns), answer.faults))
+            ids, outputs = self._chosen(chosen), dict(answer.columns)
+            path = self._step.path
+            trace.append(Call(path, name, version, rows, seconds, outputs, answer.faults, member, ids, answer.kept))
         return answer
 
-    async def _graph(self, inner: Executor, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
+    def _chosen(self, chosen: Indices | None) -> Indices:
+        return self._ids if chosen is None else self._ids[chosen]
+
+    async def _graph(
+        self, inner: Executor, columns: Sequence[Column] | Mapping[str, Column], rows: int, trace: Trace | None
+    ) -> Answer:
         wanted = list(inner.checked.graph.inputs)
         if not rows:
             return Answer(inner.nothing([]).outputs.columns)
@@ -261,7 +350,7 @@ class _Player:
         if not isinstance(columns, Mapping) or set(columns) != set(wanted):
             given = ", ".join(columns) if isinstance(columns, Mapping) else f"{len(columns)} columns"
             raise GraphError(f"graph {inner.checked.graph.name!r} takes {', '.join(wanted)}; it was given {given}")
-        played = await inner.play(Batch(columns, np.arange(rows)), self._trace)
+        played = await inner.play(Batch(columns, np.arange(rows)), trace)
         faults = tuple(Fault(f.row, f.error, f.message, f.model, f.version, f.node) for f in played.failures)
         return Answer(played.outputs.columns, faults, played.outputs.ids if faults else None)
 
@@ -270,7 +359,8 @@ class _Player:
         if runner is None:
             declared = self._declared(function)
             runner = self._executor._runners[id(self._step)] = FunctionRunner(function, declared, each=each)
-        return runner(columns, rows)
+        calls = self._executor._calls
+        return runner(columns, rows) if calls is None else await calls.function(runner, columns, rows)
 
     def _declared(self, function: Function) -> Any:
         node = self._step.node
@@ -280,6 +370,8 @@ class _Player:
         return function.infer([types[name] for _, name in _in_order(node, self._step)], node.where)
 
     async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
+        if self._executor._calls is not None:
+            return await self._executor._calls.gather(calls)
         waiting = list(reversed(calls))
         answers: list[Answer] = []
         try:
@@ -300,6 +392,18 @@ class _Player:
     def labels(self, name: str) -> tuple[str, ...]:
         model = self._executor.checked.graph.models.get(name)
         return model.labels if model else ()
+
+
+class _Within:
+    """The trace of a graph inside: its calls are of the rows that the graph was called for."""
+
+    __slots__ = ("_ids", "_trace")
+
+    def __init__(self, trace: Trace, ids: Indices) -> None:
+        self._trace, self._ids = trace, ids
+
+    def append(self, call: Call, /) -> None:
+        self._trace.append(replace(call, ids=None if call.ids is None else self._ids[call.ids]))
 
 
 def _in_order(node: Map, step: _Step) -> list[tuple[str, str]]:

@@ -37,7 +37,7 @@ from motet.runtime.resolve import Located, ModelResolver
 from motet.runtime.sizes import BatchSize, CallTime
 from motet.types import ColumnType, Signature
 
-__all__ = ["Host", "HostedModel", "ModelStats"]
+__all__ = ["Host", "HostedModel", "ModelStats", "model_key"]
 
 
 @dataclass
@@ -376,6 +376,7 @@ class Host:
         self._sizes = dict(sizes or {})
         self._lock = threading.Lock()
         self._models: dict[tuple[str, str], list[HostedModel]] = {}
+        self._loading: dict[tuple[str, str], threading.Lock] = {}
 
     def model(self, model: Model, folder: str) -> HostedModel:
         """A loaded model.
@@ -385,21 +386,40 @@ class Host:
         """
         key = (model.name, folder)
         with self._lock:
-            for found in self._models.get(key, []):
-                if found.model == model:
-                    return found
+            for known in self._models.get(key, []):
+                if known.model == model:
+                    return known
+            loading = self._loading.setdefault(key, threading.Lock())
+        with loading:  # of this model alone, so that several load at the same time
+            for known in self._models.get(key, []):
+                if known.model == model:
+                    return known
             located = self.resolver.locate(model, folder)
             signature = self.resolver.signature(model, folder)
             found = HostedModel(model, located, signature, None)
             if found.key in self._sizes and not signature.fixed_rows:
                 found.size = BatchSize(self._sizes[found.key], found.size.limit)
-            self._models.setdefault(key, []).append(found)
+            with self._lock:
+                self._models.setdefault(key, []).append(found)
             return found
+
+    def expect(self, sizes: Mapping[str, int]) -> None:
+        """Say how many rows the calls of models have that are loaded from now on."""
+        with self._lock:
+            self._sizes |= sizes
 
     @property
     def models(self) -> list[HostedModel]:
         """The models that are loaded."""
         return [model for models in list(self._models.values()) for model in models]
+
+    def drop(self, hosted: HostedModel) -> None:
+        """Give one model's memory back; it is loaded again when it is asked for again."""
+        with self._lock:
+            for models in self._models.values():
+                if hosted in models:
+                    models.remove(hosted)
+        hosted.close()
 
     def close(self) -> None:
         """Give all models' memory back; the host may be used again, and loads them again."""

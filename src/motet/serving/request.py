@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from motet.batch import Column, Indices
@@ -41,7 +41,7 @@ class Reply:
         batch_rows: how many rows were played together.
         queue_s: seconds that the request waited.
         compute_s: seconds that its batch took.
-        calls: the calls of models, only where the request asked to be explained.
+        calls: for each row the calls of models, in order; only where the request asked to be explained.
     """
 
     columns: Mapping[str, Column]
@@ -52,7 +52,7 @@ class Reply:
     batch_rows: int
     queue_s: float
     compute_s: float
-    calls: Sequence[Call] = field(default_factory=tuple)
+    calls: Sequence[Sequence[Call]] = field(default_factory=tuple)
 
 
 class Request:
@@ -67,12 +67,17 @@ class Request:
         deadline: when its answer is of no use any more, on the clock of the event loop; None for never.
         priority: higher goes first; 0 where nothing is said.
         identity: who asks.
-        explain: whether the reply is to carry the calls of models; such a request is played alone.
+        explain: whether the reply is to carry the calls of models; such a request is played row by row.
+        watch: is given every call of a model when it is done, in the event loop; such a request is played alone.
         cancelled: set by the protocol when nobody waits for the answer any more; seen before rows cost compute.
         arrived: when it was submitted, on the clock of the event loop; set by the gateway.
+        settled: whether it was called back; set by the gateway.
     """
 
-    __slots__ = ("arrived", "cancelled", "columns", "deadline", "explain", "id", "identity", "priority", "rows")
+    __slots__ = (
+        "arrived", "cancelled", "columns", "deadline", "explain", "id", "identity", "priority", "rows", "settled",
+        "watch",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -84,10 +89,12 @@ class Request:
         priority: int = 0,
         identity: Identity = ANONYMOUS,
         explain: bool = False,
+        watch: Callable[[Call], None] | None = None,
     ) -> None:
         self.columns, self.rows, self.id = columns, rows, id
         self.deadline, self.priority, self.identity, self.explain = deadline, priority, identity, explain
-        self.cancelled = False
+        self.watch = watch
+        self.cancelled = self.settled = False
         self.arrived = 0.0
 
     def answered(self, reply: Reply) -> None:

@@ -1,0 +1,256 @@
+"""The batcher of a model on an event loop: rows that wait for the same model, from whichever graph, are played together.
+
+It is pulled: when a thread is free it takes what waits, up to a bound. It waits for more only where the model's
+`max_wait_ms` says so. Rows that are expected to be quick are played in the loop, the others in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Mapping, Sequence
+from concurrent.futures import Executor as Threads
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from motet.batch import Column, Ragged, concat_columns, take_rows
+from motet.errors import OverloadedError
+from motet.graph.node import Answer, Fault
+from motet.nodes.merge import kept_rows
+from motet.runtime.costs import INLINE_S, Costs
+from motet.runtime.functions import FunctionRunner
+from motet.runtime.host import HostedModel
+
+__all__ = ["Batcher", "LoopCalls"]
+
+MAX_ROWS = 2048
+"""Rows that are taken together where the model does not say how many."""
+MAX_WAITING_ROWS = 65_536
+"""Rows that may wait for one model; beyond it calls are refused."""
+
+
+class _Waiting:
+    """A call that waits: its columns, how they may be put together with others', and who waits for it."""
+
+    __slots__ = ("answer", "columns", "kind", "rows", "since")
+
+    def __init__(self, columns: Any, rows: int, answer: asyncio.Future[Answer], since: float) -> None:
+        self.columns, self.rows, self.answer, self.since = columns, rows, answer, since
+        named = columns.items() if isinstance(columns, Mapping) else enumerate(columns)
+        self.kind = tuple((name, *_kind(column)) for name, column in named)
+
+
+def _kind(column: Column) -> tuple[Any, ...]:
+    if isinstance(column, Ragged):
+        return column.dtype, column.shapes.shape[1]
+    return column.dtype, column.shape[1:]
+
+
+class Batcher:
+    """Puts together the rows that wait for one model.
+
+    Args:
+        model: the model.
+        loop: whose thread everything here but the model's calls happens in.
+        threads: where calls are made that would hold the loop.
+        at_once: how many calls may be made at the same time.
+    """
+
+    def __init__(self, model: HostedModel, loop: asyncio.AbstractEventLoop, threads: Threads, at_once: int) -> None:
+        self.model = model
+        self._loop, self._threads, self._at_once = loop, threads, at_once
+        self._costs = Costs()
+        self._waiting: deque[_Waiting] = deque()
+        self._rows = self._playing = 0
+        self._scheduled = False
+        self._max_rows = min(model.model.batch.max_rows or MAX_ROWS, MAX_ROWS)
+        self._max_wait_s = (model.model.batch.max_wait_ms or 0) / 1000
+        self._always = model.model.placement
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is being played."""
+        return not self._waiting and not self._playing
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait."""
+        return self._rows
+
+    def __call__(self, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> asyncio.Future[Answer]:
+        """Play rows, together with others that wait.
+
+        Raises:
+            OverloadedError: when too many rows wait already.
+        """
+        if self._rows + rows > MAX_WAITING_ROWS and self._waiting:
+            raise OverloadedError(f"{self._rows} rows wait for model {self.model.model.name!r}", retry_after_s=1)
+        waiting = _Waiting(columns, rows, self._loop.create_future(), self._loop.time())
+        self._waiting.append(waiting)
+        self._rows += rows
+        self._schedule()
+        return waiting.answer
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._pull)
+
+    def _pull(self) -> None:
+        self._scheduled = False
+        while self._waiting and self._playing < self._at_once:
+            if self._max_wait_s and self._rows < self._max_rows:
+                left = self._waiting[0].since + self._max_wait_s - self._loop.time()
+                if left > 0:
+                    self._scheduled = True
+                    self._loop.call_later(left, self._pull)
+                    return
+            self._play(self._take())
+
+    def _take(self) -> list[_Waiting]:
+        """The calls to make together: the oldest, and those behind it that fit; calls nobody waits for are left out."""
+        taken: list[_Waiting] = []
+        passed: list[_Waiting] = []
+        rows = 0
+        while self._waiting and (not taken or rows < self._max_rows):
+            each = self._waiting.popleft()
+            if each.answer.cancelled():
+                self._rows -= each.rows
+            elif taken and (each.kind != taken[0].kind or rows + each.rows > self._max_rows):
+                passed.append(each)
+                if len(passed) > len(taken) + 8:
+                    break
+            else:
+                taken.append(each)
+                rows += each.rows
+        self._waiting.extendleft(reversed(passed))
+        self._rows -= rows
+        return taken
+
+    def _play(self, taken: list[_Waiting]) -> None:
+        if not taken:
+            return
+        rows = sum(each.rows for each in taken)
+        columns = _together(taken)
+        quick = self._always == "inline" or (self._always is None and self._costs.expect(rows) <= INLINE_S)
+        if quick:
+            try:
+                answer = self._timed(columns, rows)
+            except Exception as error:  # noqa: BLE001 (handed to those who wait)
+                self._failed(taken, error)
+            else:
+                _hand_out(taken, answer, rows)
+            return
+        self._playing += 1
+        future = self._loop.run_in_executor(self._threads, self._timed, columns, rows)
+        future.add_done_callback(lambda done: self._done(taken, rows, done))
+
+    def _timed(self, columns: Any, rows: int) -> Answer:
+        started = time.perf_counter()
+        answer = self.model.play(columns, rows)
+        self._costs.took(rows, time.perf_counter() - started)
+        return answer
+
+    def _done(self, taken: list[_Waiting], rows: int, done: asyncio.Future[Answer]) -> None:
+        self._playing -= 1
+        error = done.exception()
+        if error is None:
+            _hand_out(taken, done.result(), rows)
+        else:
+            self._failed(taken, error)
+        if self._waiting:
+            self._schedule()
+
+    def _failed(self, taken: list[_Waiting], error: BaseException) -> None:
+        """What was played together failed as a whole: each call again, alone, so that none fails for another."""
+        if len(taken) == 1:
+            if not taken[0].answer.done():
+                taken[0].answer.set_exception(error)
+            return
+        for each in taken:
+            self._play([each])
+
+
+def _together(taken: Sequence[_Waiting]) -> Any:
+    first = taken[0].columns
+    if len(taken) == 1:
+        return first
+    if isinstance(first, Mapping):
+        return {name: concat_columns([each.columns[name] for each in taken]) for name in first}
+    return [concat_columns([each.columns[place] for each in taken]) for place in range(len(first))]
+
+
+def _hand_out(taken: Sequence[_Waiting], answer: Answer, rows: int) -> None:
+    """Give each call its own rows of the answer."""
+    if len(taken) == 1:
+        if not taken[0].answer.done():
+            taken[0].answer.set_result(answer)
+        return
+    first = answered = 0
+    for each in taken:
+        end = first + each.rows
+        faults: tuple[Fault, ...] = ()
+        if answer.faults:
+            faults = tuple(f.at(f.position - first) for f in answer.faults if first <= f.position < end)
+        count = each.rows - len(faults)
+        part = slice(answered, answered + count)
+        columns = {name: take_rows(column, part) for name, column in answer.columns.items()}
+        if not each.answer.done():
+            each.answer.set_result(Answer(columns, faults, kept_rows(faults, each.rows) if faults else None))
+        first, answered = end, answered + count
+
+
+class LoopCalls:
+    """Makes the calls of graphs on an event loop: each model has a batcher, which all graphs share.
+
+    Args:
+        loop: the event loop.
+        threads: where calls are made that would hold the loop.
+        remote: where calls are made that wait for another machine.
+        at_once: how many calls of a model may be made at the same time.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, threads: Threads, remote: Threads, at_once: int) -> None:
+        self._loop, self._threads, self._remote, self._at_once = loop, threads, remote, at_once
+        self._batchers: WeakKeyDictionary[HostedModel, Batcher] = WeakKeyDictionary()
+        self._costs: WeakKeyDictionary[FunctionRunner, Costs] = WeakKeyDictionary()
+
+    def batcher(self, model: HostedModel) -> Batcher:
+        """The batcher of a model."""
+        found = self._batchers.get(model)
+        if found is None:
+            remote = is_remote(model)
+            threads, at_once = (self._remote, REMOTE_AT_ONCE) if remote else (self._threads, self._at_once)
+            found = self._batchers[model] = Batcher(model, self._loop, threads, at_once)
+        return found
+
+    async def model(self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
+        """Play rows through a model, together with others that wait for it."""
+        return await self.batcher(model)(columns, rows)
+
+    async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:
+        """Play rows through a function: in the loop where that is expected to be quick, else in a thread."""
+        costs = self._costs.get(runner)
+        if costs is None:
+            costs = self._costs[runner] = Costs()
+        started = time.perf_counter()
+        if costs.expect(rows) <= INLINE_S:
+            answer = runner(columns, rows)
+        else:
+            answer = await self._loop.run_in_executor(self._threads, runner, columns, rows)
+        costs.took(rows, time.perf_counter() - started)
+        return answer
+
+    async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
+        """Await several calls at the same time."""
+        return list(await asyncio.gather(*calls))
+
+
+REMOTE_AT_ONCE = 8
+"""Calls of a remote model that are under way at the same time."""
+
+
+def is_remote(model: HostedModel) -> bool:
+    """Whether a model is called over the network."""
+    return bool(getattr(model.located.handler, "remote", False))

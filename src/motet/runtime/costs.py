@@ -1,0 +1,40 @@
+"""What batches cost: a moving average of seconds for each power of two of rows."""
+
+from __future__ import annotations
+
+__all__ = ["INLINE_S", "Costs"]
+
+INLINE_S = 0.0015
+"""A batch that is expected to take longer than this does not hold the event loop; it goes to a thread."""
+
+_WEIGHT = 0.2
+_OUTLIER = 4.0
+
+
+class Costs:
+    """Seconds that a batch takes, by its number of rows. A single measurement far above what is known counts as an outlier."""
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+
+    def took(self, rows: int, seconds: float) -> None:
+        """Learn how long a batch took."""
+        place = rows.bit_length()
+        known = self._seconds.get(place)
+        if known is None:
+            self._seconds[place] = seconds
+        else:
+            self._seconds[place] = known + _WEIGHT * (min(seconds, known * _OUTLIER) - known)
+
+    def expect(self, rows: int) -> float:
+        """How long a batch will take, from the nearest number of rows that is known; infinite where none is."""
+        place = rows.bit_length()
+        known = self._seconds.get(place)
+        if known is not None:
+            return known
+        if not self._seconds:
+            return float("inf")
+        nearest = min(self._seconds, key=lambda each: abs(each - place))
+        return self._seconds[nearest] * 2.0 ** max(0, place - nearest)

@@ -1,0 +1,359 @@
+"""The gateway: what is served, by name; loading, unloading, readiness, draining.
+
+A graph is served under its name. Each of its models is served too, under its own name where no other graph has a model
+of that name, and under `GRAPH.MODEL` in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal
+
+from motet.errors import ForbiddenError, GraphError, MotetError, NotFoundError, NotReadyError, known_names
+from motet.facade import Graph, load
+from motet.graph.check import CheckedGraph, outer_outputs
+from motet.graph.graph import Input
+from motet.graph.node import Inputs
+from motet.nodes.model import ModelNode
+from motet.runtime.batcher import LoopCalls
+from motet.runtime.executor import Executor
+from motet.runtime.host import Host, HostedModel, model_key
+from motet.runtime.resolve import ModelResolver
+from motet.runtime.sizes import RememberedSizes
+from motet.serving.lane import Lane, Listener
+from motet.serving.limits import Limits
+from motet.serving.request import Request
+from motet.types import ANY, ColumnType, Signature
+
+__all__ = ["Gateway", "Served"]
+
+State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
+REMOTE_THREADS = 32
+"""Threads that wait for models on other machines."""
+
+
+@dataclass(eq=False)
+class Served:
+    """A graph, or one of its models, under a name.
+
+    Attributes:
+        name: what clients call it.
+        kind: `graph` or `model`.
+        platform: `motet_graph`, or `motet_` and the model's handler.
+        graph: what is played; for a model a graph of that one node.
+        lane: plays it; None until it is loaded.
+        versions: the versions that can be asked for.
+        state, reason: whether it can be called, and why not.
+        path: the graph's file; empty for a graph made in Python.
+        parent: for a model the graph that it is of.
+    """
+
+    name: str
+    kind: Literal["graph", "model"]
+    platform: str
+    graph: Graph
+    lane: Lane | None = None
+    versions: tuple[str, ...] = ("1",)
+    state: State = "LOADING"
+    reason: str = ""
+    path: str = ""
+    parent: Served | None = None
+    models: list[Served] = field(default_factory=list)
+
+    @property
+    def inputs(self) -> Mapping[str, Input]:
+        """What it takes."""
+        return self.graph.inputs
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+        return self.graph.checked.signature
+
+    @property
+    def digest(self) -> str:
+        """What its answers depend on: the versions of its models."""
+        models = self.lane.models if self.lane is not None else ()
+        return ",".join(f"{model.model.name}={model.located.version}" for model in models)
+
+
+class Gateway:
+    """Serves graphs. Everything here happens in the thread of one event loop.
+
+    Args:
+        limits: bounds.
+        threads: how many batches may be played in threads at the same time; None is one a core.
+        listener: makes what is told of a graph's lane, by its name; None for nobody.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        threads: int | None = None,
+        listener: Callable[[str], Listener | None] = lambda name: None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._at_once = threads or os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix="motet-play")
+        self._remote = ThreadPoolExecutor(REMOTE_THREADS, thread_name_prefix="motet-remote")
+        self._loading = ThreadPoolExecutor(1, thread_name_prefix="motet-load")
+        self._calls = LoopCalls(self.loop, self._threads, self._remote, self._at_once)
+        self._host = Host()
+        self._remembered = RememberedSizes()
+        self._names: dict[str, Served] = {}
+        self._graphs: dict[str, Served] = {}
+        self.draining = False
+        self.changed: list[Callable[[], None]] = []
+        self.started = time.time()
+
+    @property
+    def served(self) -> Mapping[str, Served]:
+        """What is served, by name: graphs, and their models."""
+        return self._names
+
+    @property
+    def ready(self) -> bool:
+        """Whether every graph that is not unloaded on purpose can be called."""
+        wanted = [each for each in self._graphs.values() if each.reason != UNLOADED]
+        return not self.draining and all(each.state == "READY" for each in wanted)
+
+    def add(self, graph: Graph | str | os.PathLike[str]) -> Served:
+        """Add a graph, or the file of one; `load` makes it ready.
+
+        Raises:
+            GraphError: when the file is wrong, or another graph has its name.
+        """
+        path = "" if isinstance(graph, Graph) else os.fspath(graph)
+        made = graph if isinstance(graph, Graph) else load(path)
+        if made.name in self._graphs:
+            raise GraphError(f"two graphs are called {made.name!r}", where=path or "serve", hint="rename one")
+        served = Served(made.name, "graph", "motet_graph", made, path=path)
+        served.models = _models_of(served, self._host.resolver)
+        self._graphs[made.name] = served
+        self._register()
+        return served
+
+    def _register(self) -> None:
+        """Names of everything: graphs first, then models under their own names where only one graph has them."""
+        names: dict[str, Served] = dict(self._graphs)
+        models = [model for graph in self._graphs.values() for model in graph.models]
+        short = [model.name.partition(".")[2] for model in models]
+        for model, name in zip(models, short, strict=True):
+            names[model.name] = model
+            if short.count(name) == 1:
+                names.setdefault(name, model)
+        self._names = names
+        for changed in self.changed:
+            changed()
+
+    def find(self, name: str, version: str = "") -> Served:
+        """What is served under a name.
+
+        Raises:
+            NotFoundError: when nothing is; lists what is, or the versions.
+        """
+        found = self._names.get(name)
+        if found is None:
+            raise NotFoundError(f"no model {name!r} is served; {known_names(name, list(self._names))}")
+        if version and version not in found.versions:
+            raise NotFoundError(f"model {name!r} has no version {version!r}; it has {', '.join(found.versions)}")
+        return found
+
+    def submit(self, served: Served, request: Request) -> None:
+        """Play a request. It is called back once, here and now where it is refused."""
+        lane = served.lane
+        if lane is None or served.state != "READY" or self.draining:
+            why = "the server is about to stop" if self.draining else f"{served.state.lower()}: {served.reason}"
+            request.settled = True
+            request.failed(NotReadyError(f"{served.name} is not ready ({why.rstrip(': ')})", retry_after_s=1))
+            return
+        if request.deadline is None and self.limits.answer_timeout_s:
+            request.deadline = self.loop.time() + self.limits.answer_timeout_s
+        lane.submit(request)
+
+    async def load_all(self) -> None:
+        """Load every graph; one that cannot be loaded says why in its `reason`, and the others go on."""
+        for name in list(self._graphs):
+            try:
+                await self.load(name)
+            except MotetError:
+                continue  # its state says so, and why
+
+    async def load(self, name: str) -> Served:
+        """Load a graph, or load it anew from its file; requests go on with what there was until it is ready.
+
+        Raises:
+            NotFoundError: when there is no such graph.
+            MotetError: when it cannot be loaded; what there was stays.
+        """
+        served = self.find(name)
+        graph = served.parent or served
+        again = graph.lane is not None
+        try:
+            fresh = await self.loop.run_in_executor(self._loading, self._prepare, graph, again)
+        except MotetError as error:
+            if not again:
+                self._set(graph, "UNAVAILABLE", str(error))
+            raise
+        if again:
+            await self._replace(graph, fresh)
+        self._set(fresh, "READY", "")
+        self._rivals()
+        self._register()
+        return self.find(name)
+
+    def _prepare(self, graph: Served, again: bool) -> Served:
+        """A graph with its models in memory; in the loading thread."""
+        if again and graph.path:
+            made = load(graph.path)
+            fresh = Served(graph.name, "graph", "motet_graph", made, path=graph.path)
+            fresh.models = _models_of(fresh, self._host.resolver)
+        elif again:
+            return graph
+        else:
+            fresh = graph
+        self._host.expect(self._sizes(fresh.graph))
+        fresh.lane = self._lane(fresh)
+        fresh.lane.load()
+        for model in fresh.models:
+            model.lane = self._lane(model)
+            model.lane.load()
+        return fresh
+
+    def _sizes(self, graph: Graph) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for model in graph.models.values():
+            key = model_key(model, self._host.resolver.locate(model, graph.folder))
+            size = self._remembered.get(key)
+            if size is not None:
+                found[key] = size
+        return found
+
+    def _lane(self, served: Served) -> Lane:
+        executor = Executor(served.graph.checked, self._host)
+        listener = self._listener(served.name)
+        return Lane(served.name, executor, self.loop, self._threads, self._calls, self.limits, self._at_once, listener)
+
+    async def _replace(self, old: Served, fresh: Served) -> None:
+        """Put a graph that is ready in the place of an older one, whose requests finish."""
+        if fresh is old:
+            return
+        self._graphs[old.name] = fresh
+        await self._retire(old, keep={id(model) for each in (fresh, *fresh.models) for model in _hosted(each)})
+
+    async def unload(self, name: str) -> None:
+        """Take a graph off line: requests that were accepted finish, and the memory of models nobody else has is given back.
+
+        Raises:
+            NotFoundError: when there is no such graph.
+            ForbiddenError: when it is a model of a graph.
+        """
+        served = self.find(name)
+        if served.parent is not None:
+            raise ForbiddenError(
+                f"{name!r} belongs to graph {served.parent.name!r}", hint=f"unload {served.parent.name!r}"
+            )
+        self._set(served, "UNLOADING", "")
+        await self._retire(served, keep=set())
+        self._set(served, "UNAVAILABLE", UNLOADED)
+        self._rivals()
+
+    async def _retire(self, served: Served, keep: set[int]) -> None:
+        lanes = [each.lane for each in (served, *served.models) if each.lane is not None]
+        hosted = {id(model): model for each in (served, *served.models) for model in _hosted(each)}
+        for lane in lanes:
+            lane.close()
+        await self._until_idle(lanes, self.limits.drain_timeout_s)
+        for each in (served, *served.models):
+            each.lane = None
+        in_use = keep | {
+            id(model) for graph in self._graphs.values() for each in (graph, *graph.models) for model in _hosted(each)
+        }
+        for key, model in hosted.items():
+            if key not in in_use:
+                self._host.drop(model)
+
+    async def _until_idle(self, lanes: Sequence[Lane], timeout_s: float) -> bool:
+        end = self.loop.time() + timeout_s
+        while not all(lane.idle for lane in lanes):
+            if self.loop.time() >= end:
+                return False
+            await asyncio.sleep(0.005)
+        return True
+
+    def _set(self, graph: Served, state: State, reason: str) -> None:
+        for each in (graph, *graph.models):
+            each.state, each.reason = state, reason
+
+    def _rivals(self) -> None:
+        """Which graphs share models: their batches are put together when both have rows."""
+        lanes = {graph.lane: {id(model) for model in _hosted(graph)} for graph in self._graphs.values() if graph.lane}
+        for lane, models in lanes.items():
+            lane.rivals = [other for other, theirs in lanes.items() if other is not lane and models & theirs]
+
+    async def drain(self, timeout_s: float | None = None) -> bool:
+        """Be not ready, and wait for the requests that were accepted; whether all were answered in time."""
+        self.draining = True
+        lanes = [each.lane for graph in self._graphs.values() for each in (graph, *graph.models) if each.lane]
+        return await self._until_idle(lanes, self.limits.drain_timeout_s if timeout_s is None else timeout_s)
+
+    def close(self) -> None:
+        """Give everything back; nothing is served after it."""
+        for pool in (self._threads, self._remote, self._loading):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._host.close()
+
+
+UNLOADED = "unloaded"
+
+
+def _hosted(served: Served) -> Sequence[HostedModel]:
+    return served.lane.models if served.lane is not None else ()
+
+
+def _models_of(served: Served, resolver: ModelResolver) -> list[Served]:
+    """Each model that a graph's nodes call, as a graph of one node."""
+    graph, checked = served.graph, served.graph.checked
+    called = [member.uses for node in graph.nodes.values() for member in node.members]
+    found = []
+    for name, model in graph.models.items():
+        if name not in called:
+            continue
+        kinds = _outer_inputs(checked, name)
+        outputs = outer_outputs(model, checked.signatures[name])
+        alone = Graph(
+            name,
+            {output: f"model_.{output}" for output in outputs},
+            inputs={each: Input(kind) for each, kind in kinds.items()},
+            models={name: model},
+            nodes={"model_": ModelNode("model_", Inputs(tuple(kinds)), name)},
+            folder=graph.folder,
+        )
+        platform = f"motet_{resolver.locate(model, graph.folder).handler.name}"
+        found.append(Served(f"{graph.name}.{name}", "model", platform, alone, parent=served, path=served.path))
+    return found
+
+
+def _outer_inputs(checked: CheckedGraph, name: str) -> Mapping[str, ColumnType]:
+    """What a model takes; where there are functions before it, what the first of them is given in the graph."""
+    model, graph = checked.graph.models[name], checked.graph
+    if not model.before:
+        return checked.signatures[name].inputs
+    wanted = model.before[0].parameters()
+    for node in graph.nodes.values():
+        for member in node.members:
+            given = member.inputs or node.inputs
+            if member.uses == name and len(given.columns) == len(wanted):
+                names = given.names or wanted
+                return {
+                    each: checked.columns[checked.canonical[c]] for each, c in zip(names, given.columns, strict=True)
+                }
+    return dict.fromkeys(wanted, ANY)

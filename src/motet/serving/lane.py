@@ -1,0 +1,402 @@
+"""A lane: one served graph. Requests that arrive in one tick of the loop are one batch; each is answered alone.
+
+A batch that is expected to be quick is played in the loop, as one plain function call. Others go to a thread, while what
+arrives in the meantime waits, and is one batch when a thread is free. Graphs whose models are called over the network,
+hold rows back, or are shared with another graph that has rows at the same time, are played as tasks: there each model's
+batcher puts the rows of all graphs together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor as Threads
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from motet.batch import Batch, Indices, concat_columns
+from motet.errors import (
+    CancelledError,
+    DeadlineError,
+    ModelError,
+    MotetError,
+    NotReadyError,
+    OverloadedError,
+    RequestError,
+)
+from motet.runtime.batcher import LoopCalls, is_remote
+from motet.runtime.costs import INLINE_S, Costs
+from motet.runtime.executor import Call, Executor, Played, Trace, drive
+from motet.runtime.host import HostedModel
+from motet.serving.limits import Limits
+from motet.serving.request import Reply, Request
+
+__all__ = ["Lane", "Listener"]
+
+SWEEP_S = 0.02
+"""How often requests that could not be answered at once are looked at for being late or abandoned."""
+EXPLAINED_ROWS = 64
+"""Rows that are played one by one for a request that asks to be explained."""
+
+
+class Listener(Protocol):
+    """Is told what a lane does, in the thread of the event loop."""
+
+    def played(self, requests: Sequence[Request], played: Played, started: float, compute_s: float) -> None:
+        """A batch was played, and its requests are about to be answered; `started` is on the clock of the event loop."""
+        ...
+
+    def refused(self, request: Request, error: MotetError) -> None:
+        """A request is not answered: refused, late, abandoned, or its batch failed as a whole."""
+        ...
+
+    def trace(self, requests: Sequence[Request]) -> Trace | None:
+        """Is given every call of a batch's models, in any thread; None where nobody looks on."""
+        ...
+
+
+@dataclass
+class _Playing:
+    """Requests that are being played together."""
+
+    requests: Sequence[Request]
+    ends: Indices
+    started: float
+
+
+class Lane:
+    """Plays the requests of one served graph.
+
+    Args:
+        name: of the graph, for messages.
+        executor: plays its batches at once.
+        loop: in whose thread everything but slow batches happens.
+        threads: where slow batches are played.
+        calls: makes the models' calls of batches that are played as tasks.
+        limits: of queues and batches.
+        at_once: batches that may be played in threads, or as tasks, at the same time.
+        listener: is told what happens; None for nobody.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        executor: Executor,
+        loop: asyncio.AbstractEventLoop,
+        threads: Threads,
+        calls: LoopCalls,
+        limits: Limits,
+        at_once: int,
+        listener: Listener | None = None,
+    ) -> None:
+        self.name, self.executor, self.listener = name, executor, listener
+        self._loop, self._threads, self._limits, self._calls = loop, threads, limits, calls
+        self._waiting_executor = Executor(executor.checked, executor.host, calls=calls, shared=executor.shared)
+        self.costs = Costs()
+        self.rivals: list[Lane] = []
+        self._waiting: deque[Request] = deque()
+        self._playing: list[_Playing] = []
+        self._at_once = at_once
+        self._scheduled = self._sweeping = self._closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.waiting_rows = 0
+        self._models: list[HostedModel] = []
+        self._waits = self._inline = self._threaded = False
+
+    def load(self) -> None:
+        """Load the models, and play a row through them where one can be made up; may take long, for any thread."""
+        self.executor.load()
+        self._models = self.executor.models()
+        self._waits = any(is_remote(model) or model.model.batch.max_wait_ms for model in self._models)
+        placements = {model.model.placement for model in self._models}
+        self._inline, self._threaded = placements == {"inline"}, "thread" in placements
+        if not self._waits:
+            self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Play rows of zeros, so that the first request is not the slow one and its cost is known."""
+        from motet.runtime.bind import constant_column
+
+        kinds = {name: each.type for name, each in self.executor.checked.graph.inputs.items()}
+        if any(kind.row_bytes is None for kind in kinds.values()):
+            return
+        batch = Batch({name: constant_column(0, kind, 1) for name, kind in kinds.items()})
+        for _ in range(3):
+            started = time.perf_counter()
+            try:
+                played = drive(self.executor.play(batch))
+            except MotetError:
+                return
+            if played.failures:
+                return
+            self.costs.took(1, time.perf_counter() - started)
+
+    @property
+    def models(self) -> Sequence[HostedModel]:
+        """Its models."""
+        return self._models
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request waits or is being played."""
+        return not self._waiting and not self._playing
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait or are being played."""
+        return len(self._waiting) + sum(len(each.requests) for each in self._playing)
+
+    def submit(self, request: Request) -> None:
+        """Take a request: it is called back once, now if it is refused."""
+        if self._closed:
+            self._refuse(request, NotReadyError(f"{self.name} is not served any more", retry_after_s=1))
+        elif self.waiting_rows + request.rows > self._limits.queue_rows and self._waiting:
+            message = f"{self.waiting_rows} rows wait for {self.name} already"
+            self._refuse(request, OverloadedError(message, hint="try again later", retry_after_s=1))
+        else:
+            request.arrived = self._loop.time()
+            self._waiting.append(request)
+            self.waiting_rows += request.rows
+            if not self._scheduled:
+                self._scheduled = True
+                self._loop.call_soon(self._tick)
+
+    def close(self) -> None:
+        """Take no more requests; those that were accepted go on."""
+        self._closed = True
+
+    def _tick(self) -> None:
+        """Play what waits: one batch in the loop, or as many as there are threads."""
+        self._scheduled = False
+        while self._waiting and len(self._playing) < self._at_once:
+            requests = self._take()
+            if requests and self._play(requests):
+                break
+        if self._waiting and len(self._playing) < self._at_once:
+            self._scheduled = True
+            self._loop.call_soon(self._tick)
+        if (self._waiting or self._playing) and not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _take(self) -> list[Request]:
+        """The requests of the next batch: those of the highest priority first, then in the order they came."""
+        waiting = self._waiting
+        if len(waiting) > 1 and any(request.priority for request in waiting):
+            self._waiting = waiting = deque(sorted(waiting, key=lambda request: -request.priority))
+        now = self._loop.time()
+        taken: list[Request] = []
+        rows = 0
+        while waiting and (not taken or rows + waiting[0].rows <= self._limits.batch_rows):
+            special = waiting[0].explain or waiting[0].watch is not None
+            if special and taken:
+                break
+            request = waiting.popleft()
+            self.waiting_rows -= request.rows
+            if self._useless(request, now):
+                continue
+            taken.append(request)
+            rows += request.rows
+            if special:
+                break
+        return taken
+
+    def _useless(self, request: Request, now: float) -> bool:
+        """Whether nobody waits for the answer any more; says so where it has not been said."""
+        if request.settled:
+            return True
+        if request.cancelled:
+            self._refuse(request, CancelledError("the caller is gone"))
+            return True
+        if request.deadline is not None and now >= request.deadline:
+            waited = now - request.arrived
+            self._refuse(
+                request, DeadlineError(f"not answered in time: the request waited {waited:.3f} s", where=self.name)
+            )
+            return True
+        return False
+
+    def _sweep(self) -> None:
+        """Answer those that are late now, wherever they are."""
+        now = self._loop.time()
+        for request in self._waiting:
+            self._useless(request, now)
+        for playing in self._playing:
+            for request in playing.requests:
+                self._useless(request, now)
+        self._sweeping = bool(self._waiting or self._playing)
+        if self._sweeping:
+            self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _play(self, requests: list[Request]) -> bool:
+        """Play a batch; whether that was done in the loop."""
+        ends = np.cumsum([request.rows for request in requests])
+        rows = int(ends[-1])
+        trace = None if self.listener is None else self.listener.trace(requests)
+        playing = _Playing(requests, ends, self._loop.time())
+        if requests[0].explain:
+            self._in_thread(playing, lambda: self._explained(requests[0]))
+        elif requests[0].watch is not None:
+            self._as_task(playing, _Both(_Watch(self._loop, requests[0].watch), trace))
+        elif self._waits or (self.rivals and not all(rival.idle for rival in self.rivals)):
+            self._as_task(playing, trace)
+        elif not self._inline and (self._threaded or self.costs.expect(rows) > INLINE_S):
+            batch = self._together(requests)
+            self._in_thread(playing, lambda: self._timed(batch, trace, self._lapsed(playing)))
+        else:
+            try:
+                played, seconds = self._timed(self._together(requests), trace, None)
+            except Exception as error:  # noqa: BLE001 (handed to those who asked)
+                self._failed(requests, error)
+            else:
+                self._answer(playing, played, seconds)
+            return True
+        return False
+
+    def _together(self, requests: Sequence[Request]) -> Batch:
+        if len(requests) == 1:
+            return Batch(requests[0].columns, num_rows=requests[0].rows)
+        names = requests[0].columns
+        return Batch({name: concat_columns([request.columns[name] for request in requests]) for name in names})
+
+    def _timed(
+        self, batch: Batch, trace: Trace | None, lapsed: Callable[[Indices], Indices | None] | None
+    ) -> tuple[Played, float]:
+        started = time.perf_counter()
+        played = drive(self.executor.play(batch, trace, None, lapsed)) if len(batch) else self.executor.nothing([])
+        seconds = time.perf_counter() - started
+        self.costs.took(len(batch), seconds)
+        return played, seconds
+
+    def _explained(self, request: Request) -> tuple[Played, float, list[list[Call]]]:
+        """Each row alone, with its calls."""
+        started = time.perf_counter()
+        batch = self._together([request])
+        tracing = Executor(self.executor.checked, self.executor.host, keep_all=True)
+        traces: list[list[Call]] = [[] for _ in range(len(batch))]
+        parts = [drive(tracing.play(batch.take([row]), traces[row])) for row in range(len(batch))]
+        filled = [part for part in parts if len(part.outputs)] or parts[:1]
+        names = filled[0].outputs.columns
+        columns = {name: concat_columns([part.outputs.columns[name] for part in filled]) for name in names}
+        ids = np.concatenate([part.outputs.ids for part in filled])
+        failures = [failure for part in parts for failure in part.failures]
+        return Played(Batch(columns, ids), failures), time.perf_counter() - started, traces
+
+    def _lapsed(self, playing: _Playing) -> Callable[[Indices], Indices | None]:
+        """Says which rows are still of use, before each node."""
+
+        def useful(ids: Indices) -> Indices | None:
+            gone = [place for place, request in enumerate(playing.requests) if request.settled or request.cancelled]
+            if not gone:
+                return None
+            of_request = np.searchsorted(playing.ends, ids, side="right")
+            return np.flatnonzero(~np.isin(of_request, gone))
+
+        return useful
+
+    def _in_thread(self, playing: _Playing, play: Callable[[], tuple[Any, ...]]) -> None:
+        self._playing.append(playing)
+        future = self._loop.run_in_executor(self._threads, play)
+        future.add_done_callback(lambda done: self._done(playing, done))
+
+    def _as_task(self, playing: _Playing, trace: Trace | None) -> None:
+        self._playing.append(playing)
+        task = self._loop.create_task(self._wait(playing, trace))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _wait(self, playing: _Playing, trace: Trace | None) -> None:
+        done: asyncio.Future[tuple[Any, ...]] = self._loop.create_future()
+        started = time.perf_counter()
+        try:
+            batch = self._together(playing.requests)
+            played = await self._waiting_executor.play(batch, trace, None, self._lapsed(playing))
+            done.set_result((played, time.perf_counter() - started))
+        except Exception as error:  # noqa: BLE001 (handed to those who asked)
+            done.set_exception(error)
+        self._done(playing, done)
+
+    def _done(self, playing: _Playing, done: asyncio.Future[tuple[Any, ...]]) -> None:
+        self._playing.remove(playing)
+        error = done.exception()
+        if error is None:
+            self._answer(playing, *done.result())
+        else:
+            self._failed(playing.requests, error)
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._tick)
+
+    def _answer(
+        self, playing: _Playing, played: Played, compute_s: float, calls: Sequence[Sequence[Call]] = ()
+    ) -> None:
+        """Give each request its own rows."""
+        requests, started = playing.requests, playing.started
+        if self.listener is not None:
+            self.listener.played(requests, played, started, compute_s)
+        columns, rows, first = played.outputs.columns, int(playing.ends[-1]), 0
+        if len(played.outputs) == rows:
+            for request in requests:
+                end = first + request.rows
+                if not request.settled:
+                    request.settled = True
+                    queued = started - request.arrived
+                    request.answered(Reply(columns, first, end, None, (), rows, queued, compute_s, calls))
+                first = end
+            return
+        ids = played.outputs.ids
+        for request in requests:
+            end = first + request.rows
+            low, high = np.searchsorted(ids, [first, end])
+            failures = [replace(f, row=f.row - first) for f in played.failures if first <= f.row < end]
+            if not request.settled:
+                request.settled = True
+                kept = None if high - low == request.rows else ids[low:high] - first
+                queued = started - request.arrived
+                request.answered(Reply(columns, int(low), int(high), kept, failures, rows, queued, compute_s, calls))
+            first = end
+
+    def _failed(self, requests: Sequence[Request], error: BaseException) -> None:
+        """A batch failed as a whole: each request again, alone, so that none fails for another."""
+        if len(requests) > 1 and not isinstance(error, RequestError):
+            for request in requests:
+                if not self._useless(request, self._loop.time()):
+                    self._play([request])
+            return
+        if not isinstance(error, MotetError):
+            error = ModelError(f"{type(error).__name__}: {error}", where=self.name)
+        for request in requests:
+            if not request.settled:
+                self._refuse(request, error)
+
+    def _refuse(self, request: Request, error: MotetError) -> None:
+        request.settled = True
+        if self.listener is not None:
+            self.listener.refused(request, error)
+        request.failed(error)
+
+
+class _Watch:
+    """A trace that tells a request of its calls in the thread of the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, watch: Callable[[Call], None]) -> None:
+        self._loop, self._watch = loop, watch
+
+    def append(self, call: Call, /) -> None:
+        self._loop.call_soon_threadsafe(self._watch, call)
+
+
+class _Both:
+    """Two traces; the second may be missing."""
+
+    def __init__(self, first: Trace, second: Trace | None) -> None:
+        self._first, self._second = first, second
+
+    def append(self, call: Call, /) -> None:
+        self._first.append(call)
+        if self._second is not None:
+            self._second.append(call)

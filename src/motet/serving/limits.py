@@ -1,0 +1,68 @@
+"""Bounds of a server: each with a value that is right for someone who configures nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from motet.errors import GraphError
+from motet.graph.fields import Fields
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a server.
+
+    Attributes:
+        body_bytes: of a request's body, also after it is inflated.
+        header_bytes: of a request's line and headers together.
+        buffered_bytes: of the bodies of all requests together that are being read or wait.
+        rows: of one request.
+        batch_rows: rows of several requests that are played together.
+        queue_rows: rows that may wait for one graph; beyond it requests are refused with 503.
+        connections: beyond it new ones are closed at once.
+        pipelined: requests of one connection that may be under way at the same time.
+        header_timeout_s: from the first byte of a request to the end of its headers.
+        body_timeout_s: between two parts of a body.
+        request_timeout_s: from the first byte of a request to its last.
+        idle_timeout_s: between two requests of a connection.
+        write_timeout_s: how long a client may take none of its answer.
+        answer_timeout_s: from a request's last byte to its answer, where the caller does not say; 0 for no bound.
+        half_closed_s: how long requests go on whose client has closed its side of the connection.
+        drain_timeout_s: how long accepted requests may take when the server is told to stop.
+    """
+
+    body_bytes: int = 64 << 20
+    header_bytes: int = 32 << 10
+    buffered_bytes: int = 1 << 30
+    rows: int = 16_384
+    batch_rows: int = 2048
+    queue_rows: int = 32_768
+    connections: int = 20_000
+    pipelined: int = 64
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 10.0
+    request_timeout_s: float = 120.0
+    idle_timeout_s: float = 75.0
+    write_timeout_s: float = 30.0
+    answer_timeout_s: float = 60.0
+    half_closed_s: float = 1.0
+    drain_timeout_s: float = 30.0
+
+    @classmethod
+    def read(cls, value: object, where: str) -> Limits:
+        """The limits of a configuration file.
+
+        Raises:
+            GraphError: when a key is unknown, or a value is no number or too small.
+        """
+        known = {each.name: each.default for each in fields(cls)}
+        given = Fields(value, where, tuple(known))
+        taken = {}
+        for name, default in known.items():
+            if name in given:
+                taken[name] = given.take(name, int if isinstance(default, int) else float)
+                if taken[name] < 0 or (not taken[name] and name != "answer_timeout_s"):
+                    raise GraphError(f"must be more than 0; got {taken[name]}", where=given.place(name))
+        return cls(**taken)
