@@ -1,7 +1,6 @@
 """The compiled .proto files: a serialized FileDescriptorSet. Written by generate.py; do not edit."""
 
 # fmt: off
-# ruff: noqa: E501
 __all__ = ["DESCRIPTORS"]
 
 DESCRIPTORS = (

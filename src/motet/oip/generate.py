@@ -16,7 +16,6 @@ _FOLDER = Path(__file__).parent
 _HEAD = '''"""The compiled .proto files: a serialized FileDescriptorSet. Written by generate.py; do not edit."""
 
 # fmt: off
-# ruff: noqa: E501
 __all__ = ["DESCRIPTORS"]
 
 DESCRIPTORS = (

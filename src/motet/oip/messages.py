@@ -17,6 +17,10 @@ except ImportError:
     raise MissingExtraError("protobuf", "grpc", "the Open Inference Protocol over gRPC") from None
 
 __all__ = [
+    "HEALTH_SERVICE",
+    "POOL",
+    "SERVICE",
+    "DataType",
     "HealthCheckRequest",
     "HealthCheckResponse",
     "InferParameter",
@@ -72,6 +76,7 @@ def message_class(name: str) -> Any:
     return message_factory.GetMessageClass(POOL.FindMessageTypeByName(name))
 
 
+DataType = POOL.FindEnumTypeByName("inference.DataType")
 ServerLiveRequest = message_class("inference.ServerLiveRequest")
 ServerLiveResponse = message_class("inference.ServerLiveResponse")
 ServerReadyRequest = message_class("inference.ServerReadyRequest")

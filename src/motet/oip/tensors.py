@@ -1,0 +1,234 @@
+"""Columns as tensors of the Open Inference Protocol, and back: datatypes, shapes, and elements as raw bytes.
+
+A tensor is a column whose first axis is the row. Its elements are in C order, little-endian; an element of BYTES is its
+length as an unsigned 32-bit number and then its bytes. A column of strings is BYTES, in UTF-8.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from motet.batch import Array, Column, Ragged, hold_as, objects
+from motet.errors import InputError, known_names
+from motet.types import ColumnType
+
+__all__ = [
+    "DATATYPES",
+    "datatype_of",
+    "decode_bytes",
+    "encode_bytes",
+    "from_elements",
+    "from_raw",
+    "num_elements",
+    "tensor_of",
+    "tensor_shape",
+    "to_raw",
+]
+
+DATATYPES: Mapping[str, str] = {
+    "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64",
+    "INT8": "int8", "INT16": "int16", "INT32": "int32", "INT64": "int64",
+    "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "bytes",
+}  # fmt: skip
+"""The protocol's datatypes, and the dtypes of columns that hold them."""
+_OF_DTYPE = {**{dtype: name for name, dtype in DATATYPES.items()}, "string": "BYTES", "any": "BYTES"}
+_LITTLE = {name: np.dtype(dtype).newbyteorder("<") for name, dtype in DATATYPES.items() if name != "BYTES"}
+_LENGTH = struct.Struct("<I")
+
+
+def datatype_of(kind: ColumnType) -> str:
+    """The datatype of a column of this type; BYTES for strings, bytes and `any`."""
+    return _OF_DTYPE[kind.dtype]
+
+
+def tensor_shape(kind: ColumnType) -> list[int]:
+    """The shape that metadata gives: the row axis first; -1 is an axis of any length."""
+    return [-1, *(-1 if axis is None else axis for axis in kind.shape)]
+
+
+def num_elements(shape: Sequence[int], where: str) -> int:
+    """How many elements a tensor of this shape has.
+
+    Raises:
+        InputError: when it has no row axis, or a negative one.
+    """
+    if not shape:
+        raise InputError("the shape is empty; its first axis must be the row", where=where)
+    if min(shape) < 0:
+        raise InputError(f"shape {list(shape)} has a negative axis", where=where)
+    return math.prod(shape)
+
+
+def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int], kind: ColumnType, where: str) -> Column:
+    """The column of a tensor that came as bytes. Numbers are a view of `raw`, so it must not change.
+
+    Args:
+        raw: the elements.
+        datatype: of the tensor.
+        shape: of the tensor, the row axis first.
+        kind: the type that is wanted.
+        where: which tensor, for messages, for example `input 'image'`.
+
+    Raises:
+        InputError: when the bytes are not those of such a tensor, or it is not of the type that is wanted.
+    """
+    dtype = _checked_datatype(datatype, kind, where)
+    wanted = num_elements(shape, where)
+    if dtype is None:
+        return _of_kind(_texts(decode_bytes(raw, wanted, where), kind, where), shape, kind, where)
+    if len(raw) != wanted * dtype.itemsize:
+        raise InputError(
+            f"{datatype} of shape {list(shape)} takes {wanted * dtype.itemsize} bytes; got {len(raw)}", where=where
+        )
+    array = np.frombuffer(raw, dtype)
+    if datatype == "BOOL" and wanted and array.view(np.uint8).max() > 1:
+        raise InputError("a BOOL must be 0 or 1", where=where)
+    return _of_kind(array, shape, kind, where)
+
+
+def from_elements(elements: Sequence[Any], datatype: str, shape: Sequence[int], kind: ColumnType, where: str) -> Column:
+    """The column of a tensor that came as single elements: numbers, or bytes for BYTES.
+
+    Raises:
+        InputError: when there are too many or too few, one is out of the datatype's range, or the tensor is not of the
+            type that is wanted.
+    """
+    dtype = _checked_datatype(datatype, kind, where)
+    wanted = num_elements(shape, where)
+    if len(elements) != wanted:
+        raise InputError(f"{datatype} of shape {list(shape)} has {wanted} elements; got {len(elements)}", where=where)
+    if dtype is None:
+        return _of_kind(_texts(list(elements), kind, where), shape, kind, where)
+    return _of_kind(_numbers(elements, dtype, datatype, where), shape, kind, where)
+
+
+def to_raw(array: Array) -> bytes:
+    """The elements of an array as bytes, in C order, little-endian."""
+    if array.dtype == object:
+        return encode_bytes(array.reshape(-1))
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    return array.tobytes()
+
+
+def tensor_of(column: Column, kind: ColumnType, where: str) -> tuple[str, Array]:
+    """A column as one tensor: its datatype, and its elements as an array whose first axis is the row.
+
+    Args:
+        column: of numbers, or of objects that are strings and bytes.
+        kind: its type; for `any` the column itself says what it is.
+        where: which column, for messages.
+
+    Raises:
+        InputError: when rows differ in shape, or a value has no datatype.
+    """
+    if isinstance(column, Ragged):
+        if len(column) and not (column.shapes == column.shapes[0]).all():
+            raise InputError(
+                "rows differ in shape, and a tensor has one shape", where=where, hint="ask for one row at a time"
+            )
+        column = column.dense()
+    datatype = "BYTES" if column.dtype == object else _OF_DTYPE.get(column.dtype.name, "")
+    if not datatype:
+        raise InputError(f"there is no datatype for {column.dtype}", where=where)
+    if datatype == "BYTES":
+        for row, value in enumerate(column.reshape(-1)):
+            if not isinstance(value, (str, bytes, bytearray, memoryview)):
+                what = f"row {row} of {kind} is {'null' if value is None else type(value).__name__}"
+                raise InputError(f"{what}, and BYTES has texts and bytes only", where=where)
+    return datatype, column
+
+
+def encode_bytes(values: Iterable[Any]) -> bytes:
+    """Texts (as UTF-8) and bytes, each after its length: the elements of BYTES."""
+    parts: list[bytes] = []
+    for value in values:
+        data = value.encode() if isinstance(value, str) else bytes(value)
+        parts += (_LENGTH.pack(len(data)), data)
+    return b"".join(parts)
+
+
+def decode_bytes(raw: bytes | memoryview, count: int, where: str) -> list[bytes]:
+    """The elements of BYTES.
+
+    Raises:
+        InputError: when there are not exactly `count`.
+    """
+    values: list[bytes] = []
+    start, end = 0, len(raw)
+    while start < end and len(values) < count:
+        if start + 4 > end:
+            break
+        (size,) = _LENGTH.unpack_from(raw, start)
+        start += 4
+        if start + size > end:
+            raise InputError(
+                f"element {len(values)} of BYTES should have {size} bytes; {end - start} are left", where=where
+            )
+        values.append(bytes(raw[start : start + size]))
+        start += size
+    if len(values) != count or start != end:
+        left = f", and {end - start} bytes that belong to none" if start != end else ""
+        raise InputError(f"the shape has {count} elements; got {len(values)}{left}", where=where)
+    return values
+
+
+def _checked_datatype(datatype: str, kind: ColumnType, where: str) -> np.dtype[Any] | None:
+    """The dtype of a datatype's elements, None for BYTES; it must be the one that is wanted."""
+    if datatype not in DATATYPES:
+        hint = "convert it to FP32" if datatype == "BF16" else ""
+        raise InputError(
+            f"unknown datatype {datatype!r}; {known_names(datatype, list(DATATYPES), 20)}", where=where, hint=hint
+        )
+    if kind.dtype != "any" and datatype_of(kind) != datatype:
+        raise InputError(f"is {kind}, so its datatype is {datatype_of(kind)}; got {datatype}", where=where)
+    return _LITTLE.get(datatype)
+
+
+def _of_kind(array: Array, shape: Sequence[int], kind: ColumnType, where: str) -> Column:
+    try:
+        held = hold_as(array.reshape(shape), kind) if _fits(shape, kind) else None
+    except ValueError:  # numpy bounds the product of the axes also where one of them is 0
+        raise InputError(f"shape {list(shape)} is too big", where=where) from None
+    if held is None:
+        raise InputError(f"is {kind}, so its shape is {tensor_shape(kind)}; got {list(shape)}", where=where)
+    return held
+
+
+def _fits(shape: Sequence[int], kind: ColumnType) -> bool:
+    """Whether the axes after the first are those of the type; said here, since no row shows them where there is none."""
+    if kind.dtype == "any":
+        return True
+    axes = shape[1:]
+    pairs = zip(kind.shape, axes, strict=False)
+    return len(axes) == len(kind.shape) and all(want is None or want == got for want, got in pairs)
+
+
+def _texts(values: list[bytes], kind: ColumnType, where: str) -> Array:
+    if kind.dtype != "string":
+        return objects(values)
+    texts = []
+    for row, value in enumerate(values):
+        try:
+            texts.append(value.decode())
+        except UnicodeDecodeError as error:
+            raise InputError(f"element {row} is not UTF-8: {error.reason} at byte {error.start}", where=where) from None
+    return objects(texts)
+
+
+def _numbers(elements: Sequence[Any], dtype: np.dtype[Any], datatype: str, where: str) -> Array:
+    if dtype.kind in "bf":
+        return np.fromiter(elements, dtype, len(elements))
+    wide: npt.DTypeLike = np.uint64 if dtype.kind == "u" else np.int64
+    array = np.fromiter(elements, wide, len(elements))
+    bounds = np.iinfo(dtype)
+    if len(array) and (array.min() < bounds.min or array.max() > bounds.max):
+        outside = next(value for value in array.tolist() if not bounds.min <= value <= bounds.max)
+        raise InputError(f"{outside} is out of range of {datatype}", where=where)
+    return array.astype(dtype, copy=False)

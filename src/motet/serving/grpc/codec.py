@@ -1,0 +1,177 @@
+"""Inference requests as columns, and answers as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Array, Column, take_rows
+from motet.errors import InputError, TooLargeError, known_names
+from motet.graph.graph import Input
+from motet.oip.classes import best_classes
+from motet.oip.messages import ModelInferResponse
+from motet.oip.tensors import from_elements, from_raw, tensor_of, to_raw
+from motet.runtime.bind import constant_column
+from motet.types import ColumnType, Signature
+
+__all__ = ["parameter", "read_columns", "wanted_outputs", "write_answer"]
+
+_FIELDS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+"""Where the elements of a tensor are; FP16 has no place of its own."""
+_SHARED_MEMORY = "shared_memory_region"
+
+
+def parameter(parameters: Any, name: str) -> Any:
+    """The value of a request's parameter, None where it is not given."""
+    if name not in parameters:
+        return None
+    choice = parameters[name].WhichOneof("parameter_choice")
+    return None if choice is None else getattr(parameters[name], choice)
+
+
+def read_columns(message: Any, inputs: Mapping[str, Input], max_rows: int) -> tuple[dict[str, Column], int]:
+    """The columns of a `ModelInferRequest`, and how many rows they have.
+
+    Numbers that came raw are views of the message's bytes.
+
+    Raises:
+        InputError: when they are not what is wanted; says which input, what was expected and what was got.
+        TooLargeError: when there are more than `max_rows`.
+    """
+    tensors, raw = message.inputs, message.raw_input_contents
+    if raw and len(raw) != len(tensors):
+        raise InputError(f"raw_input_contents has {len(raw)} tensors where inputs has {len(tensors)}")
+    columns: dict[str, Column] = {}
+    rows = -1
+    for place, tensor in enumerate(tensors):
+        name = tensor.name
+        declared = inputs.get(name)
+        if declared is None:
+            raise InputError(f"unknown input {name!r}; {known_names(name, list(inputs))}")
+        if name in columns:
+            raise InputError(f"input {name!r} is given twice")
+        shape = tuple(tensor.shape)
+        if shape and shape[0] > max_rows:
+            raise TooLargeError(f"{shape[0]} rows; a request may have {max_rows}", where=f"input {name!r}")
+        columns[name] = _column(tensor, raw[place] if raw else None, shape, declared.type)
+        if rows not in (-1, shape[0]):
+            raise InputError(f"inputs differ in their number of rows: {name!r} has {shape[0]}, those before it {rows}")
+        rows = shape[0]
+    if len(columns) < len(inputs):
+        rows = _fill(columns, inputs, rows)
+    return columns, rows
+
+
+def _column(tensor: Any, raw: bytes | None, shape: tuple[int, ...], kind: ColumnType) -> Column:
+    where = f"input {tensor.name!r}"
+    if tensor.parameters and _SHARED_MEMORY in tensor.parameters:
+        raise InputError("shared memory is not offered", where=where, hint="send the elements")
+    if raw is not None:
+        if tensor.HasField("contents"):
+            raise InputError("has contents, and raw_input_contents is given too", where=where)
+        return from_raw(raw, tensor.datatype, shape, kind, where)
+    filled = [(field.name, values) for field, values in tensor.contents.ListFields()]
+    field = _FIELDS.get(tensor.datatype)
+    if field is None and tensor.datatype == "FP16":
+        raise InputError("FP16 has no contents", where=where, hint="send it in raw_input_contents")
+    for name, _ in filled:
+        if field is not None and name != field:
+            raise InputError(f"elements of {tensor.datatype} are expected in {field}; got {name}", where=where)
+    return from_elements(filled[0][1] if filled else (), tensor.datatype, shape, kind, where)
+
+
+def _fill(columns: dict[str, Column], inputs: Mapping[str, Input], rows: int) -> int:
+    """Put the defaults of inputs that are not given."""
+    missing = {name: each for name, each in inputs.items() if name not in columns}
+    for name, each in missing.items():
+        if not each.has_default:
+            takes = ", ".join(f"{known}: {kind.type}" for known, kind in inputs.items())
+            raise InputError(f"input {name!r} is missing; the model takes {takes}")
+    if rows < 0:
+        raise InputError("no input is given, so there is no number of rows", hint="give at least one input")
+    for name, each in missing.items():
+        columns[name] = constant_column(each.default, each.type, rows)
+    return rows
+
+
+def wanted_outputs(message: Any, signature: Signature) -> list[tuple[str, int]]:
+    """The outputs that a request asks for, and how many best classes of each, 0 for the output itself.
+
+    Raises:
+        InputError: when one is unknown, asked for twice, or asked for in a way that is not offered.
+    """
+    if not message.outputs:
+        return [(name, 0) for name in signature.outputs]
+    wanted: dict[str, int] = {}
+    for output in message.outputs:
+        name = output.name
+        if name not in signature.outputs:
+            raise InputError(f"unknown output {name!r}; {known_names(name, list(signature.outputs))}")
+        if name in wanted:
+            raise InputError(f"output {name!r} is asked for twice")
+        if _SHARED_MEMORY in output.parameters:
+            raise InputError("shared memory is not offered", where=f"output {name!r}")
+        classes = parameter(output.parameters, "classification")
+        if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool) or classes < 1):
+            raise InputError(f"classification must be a whole number from 1; got {classes!r}", where=f"output {name!r}")
+        wanted[name] = classes or 0
+    return list(wanted.items())
+
+
+def write_answer(
+    message: Any,
+    version: str,
+    signature: Signature,
+    wanted: Iterable[tuple[str, int]],
+    columns: Mapping[str, Column],
+    first: int,
+    end: int,
+) -> Any:
+    """The `ModelInferResponse` to a request: the rows from `first` to `end` of columns.
+
+    The outputs are raw where the inputs were, or where one of them has no other form.
+
+    Raises:
+        InputError: when an output is no tensor.
+    """
+    tensors = [
+        (name, *_tensor(columns[name], slice(first, end), signature.outputs[name], classes, f"output {name!r}"))
+        for name, classes in wanted
+    ]
+    answer = ModelInferResponse(model_name=message.model_name, model_version=version, id=message.id)
+    raw = bool(message.raw_input_contents) or any(datatype == "FP16" for _, datatype, _ in tensors)
+    for name, datatype, array in tensors:
+        output = answer.outputs.add(name=name, datatype=datatype, shape=array.shape)
+        if raw:
+            answer.raw_output_contents.append(to_raw(array))
+        else:
+            getattr(output.contents, _FIELDS[datatype]).extend(_elements(array))
+    return answer
+
+
+def _tensor(column: Column, rows: slice, kind: ColumnType, classes: int, where: str) -> tuple[str, Array]:
+    datatype, array = tensor_of(take_rows(column, rows), kind, where)
+    return ("BYTES", best_classes(array, classes, where)) if classes else (datatype, array)
+
+
+def _elements(array: Array) -> Iterable[Any]:
+    flat = array.reshape(-1)
+    if array.dtype == object:
+        return [value.encode() if isinstance(value, str) else bytes(value) for value in flat]
+    values: list[Any] = np.asarray(flat).tolist()
+    return values

@@ -1,0 +1,201 @@
+"""ModelInfer: who asks, reading, playing, answering."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import Any
+
+import grpc
+
+from motet.errors import DeadlineError, InputError, MotetError, OverloadedError
+from motet.oip.messages import ModelInferRequest
+from motet.serving.gateway import Gateway
+from motet.serving.grpc.codec import parameter, read_columns, wanted_outputs, write_answer
+from motet.serving.grpc.desk import Desk, Ended, Visit, address_of, headers_of
+from motet.serving.grpc.status import code_of, retry_metadata, row_errors, text_of
+from motet.serving.limits import Limits
+from motet.serving.request import ANONYMOUS, Reply, Request
+
+__all__ = ["Asked", "Inference", "internal_error", "refuse"]
+
+_LOG = logging.getLogger("motet.serving")
+MAX_TIMEOUT_S = 1e9
+
+
+class Asked(Request):
+    """A request whose answer is a future.
+
+    Attributes:
+        future: of the `Reply`; fails with a `MotetError`.
+    """
+
+    __slots__ = ("future",)
+
+    def __init__(self, *args: Any, future: asyncio.Future[Reply], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.future = future
+
+    def answered(self, reply: Reply) -> None:
+        """Take the answer."""
+        if not self.future.done():
+            self.future.set_result(reply)
+
+    def failed(self, error: MotetError) -> None:
+        """Take the reason why there is none."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Inference:
+    """Plays the requests of gRPC calls.
+
+    Args:
+        gateway: what is served.
+        limits: of requests.
+        desk: who may call; None for everybody.
+    """
+
+    def __init__(self, gateway: Gateway, limits: Limits, desk: Desk | None = None) -> None:
+        self.gateway, self.limits, self.desk = gateway, limits, desk
+        self._loop = asyncio.get_running_loop()
+        self._held_bytes = 0
+
+    async def model_infer(self, data: bytes, context: Any) -> Any:
+        """Answer one `ModelInferRequest`, given as its bytes."""
+        try:
+            return await self.answer(data, context, "ModelInfer")
+        except MotetError as error:
+            await refuse(context, error)
+
+    async def answer(self, data: bytes, context: Any, method: str) -> Any:
+        """The `ModelInferResponse` to a request.
+
+        Raises:
+            MotetError: when there is none.
+        """
+        self._hold(len(data))
+        try:
+            message = _parsed(data)
+            if self.desk is None:
+                return await self._play(message, context, ANONYMOUS, None)
+            return await self._visit(message, context, method)
+        except MotetError:
+            raise
+        except Exception as error:
+            raise internal_error(error, method) from error
+        finally:
+            self._held_bytes -= len(data)
+
+    def _hold(self, size: int) -> None:
+        self._held_bytes += size
+        if self._held_bytes > self.limits.buffered_bytes and self._held_bytes > size:
+            self._held_bytes -= size
+            raise OverloadedError("the requests under way take all the memory they may", retry_after_s=1)
+
+    async def _visit(self, message: Any, context: Any, method: str) -> Any:
+        """Play a request of a caller whom the desk lets in."""
+        ended = Ended(method, message.model_name, None, None, None, "OK", self._loop.time(), 0.0)
+        visit = await self._enter(message, context, method)
+        try:
+            return await self._play(message, context, visit.identity, ended)
+        except MotetError as error:
+            ended.error, ended.code = error, code_of(error).name
+            raise
+        except asyncio.CancelledError:
+            ended.code = grpc.StatusCode.CANCELLED.name
+            raise
+        except Exception:
+            ended.code = grpc.StatusCode.INTERNAL.name
+            raise
+        finally:
+            ended.ended = self._loop.time()
+            visit.leave(ended)
+
+    async def _enter(self, message: Any, context: Any, method: str) -> Visit:
+        assert self.desk is not None
+        headers, address = headers_of(context.invocation_metadata()), address_of(context.peer())
+        visit = self.desk.enter(method, message.model_name, headers, address)
+        if not inspect.isawaitable(visit):
+            return visit
+        deadline = self._deadline(message, context)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await visit
+        except TimeoutError:
+            raise DeadlineError("not answered in time: the request waited for its turn") from None
+
+    async def _play(self, message: Any, context: Any, identity: Any, ended: Ended | None) -> Any:
+        served = self.gateway.find(message.model_name, message.model_version)
+        signature = served.signature
+        wanted = wanted_outputs(message, signature)
+        columns, rows = read_columns(message, served.inputs, self.limits.rows)
+        request = Asked(
+            columns,
+            rows,
+            future=self._loop.create_future(),
+            id=message.id,
+            deadline=self._deadline(message, context),
+            priority=_priority(message),
+            identity=identity,
+        )
+        if ended is not None:
+            ended.request = request
+        self.gateway.submit(served, request)
+        try:
+            reply = await request.future
+        except asyncio.CancelledError:
+            request.cancelled = True
+            raise
+        if ended is not None:
+            ended.reply = reply
+        if reply.failures:
+            raise row_errors(reply.failures, rows)
+        version = message.model_version or served.versions[-1]
+        return write_answer(message, version, signature, wanted, reply.columns, reply.first, reply.end)
+
+    def _deadline(self, message: Any, context: Any) -> float | None:
+        """When the answer is of no use any more: the call's deadline, or the request's `timeout`, in microseconds."""
+        remaining_s = context.time_remaining()
+        if message.parameters:
+            timeout = parameter(message.parameters, "timeout")
+            if timeout:
+                timeout_s = _microseconds(timeout)
+                remaining_s = timeout_s if remaining_s is None else min(remaining_s, timeout_s)
+        return None if remaining_s is None else self._loop.time() + remaining_s
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return ModelInferRequest.FromString(data)
+    except Exception as error:  # noqa: BLE001 (the class of protobuf's error depends on its implementation)
+        raise InputError(f"no ModelInferRequest: {error}") from None
+
+
+def _microseconds(timeout: Any) -> float:
+    if isinstance(timeout, str) and timeout.isdecimal():
+        timeout = float(timeout)
+    if isinstance(timeout, (bool, str)) or not 0 < timeout / 1e6 < MAX_TIMEOUT_S:
+        raise InputError(f"parameter 'timeout' must be a number of microseconds, more than 0; got {timeout!r}")
+    return float(timeout) / 1e6
+
+
+def _priority(message: Any) -> int:
+    priority = parameter(message.parameters, "priority") if message.parameters else None
+    if priority is None:
+        return 0
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise InputError(f"parameter 'priority' must be a whole number; got {priority!r}")
+    return priority
+
+
+def internal_error(error: Exception, method: str) -> MotetError:
+    """What a caller is told of a bug of ours; the log has the whole of it."""
+    _LOG.error("%s failed", method, exc_info=error)
+    return MotetError(f"{type(error).__name__} in the server; its log says more")
+
+
+async def refuse(context: Any, error: MotetError) -> None:
+    """End a call with the status of an error."""
+    await context.abort(code_of(error), text_of(error), retry_metadata(error))

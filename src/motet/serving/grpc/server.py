@@ -1,0 +1,238 @@
+"""The gRPC port of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from motet.errors import InputError, MotetError
+from motet.oip import messages
+from motet.serving.gateway import Gateway
+from motet.serving.grpc.about import About, Numbers
+from motet.serving.grpc.config import GrpcConfig
+from motet.serving.grpc.desk import Desk, Ended, address_of, headers_of
+from motet.serving.grpc.health import Health
+from motet.serving.grpc.infer import Inference, internal_error, refuse
+from motet.serving.grpc.status import code_of
+from motet.serving.grpc.stream import Streams
+from motet.serving.limits import Limits
+
+__all__ = ["GrpcServer", "Tls"]
+
+_COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
+_OPEN = ("ServerLive", "ServerReady", "ModelReady")
+"""Methods that need no credential: what orchestrators ask."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The files of a server that speaks TLS, in PEM.
+
+    Attributes:
+        certificate: the server's, and those of the authorities between.
+        key: of the certificate.
+        clients: the authorities of clients' certificates, which are then required; None asks for none.
+    """
+
+    certificate: Path
+    key: Path
+    clients: Path | None = None
+
+
+class GrpcServer:
+    """Serves a gateway over gRPC. Everything happens in the thread of the event loop it is made in.
+
+    Args:
+        gateway: what is served.
+        host: the address to listen on, for example `127.0.0.1`, `0.0.0.0` or `::`.
+        port: to listen on; 0 for one that is free.
+        limits: of requests; those of the gateway where not given.
+        tls: what to speak TLS with; None for plain text.
+        config: how the port behaves.
+        reuse_port: whether other processes listen on the same port too.
+        desk: who may call, and who is told of calls; None for everybody and nobody.
+        numbers: the statistics of a served graph; None where nobody counts.
+
+    Attributes:
+        port: that is listened on, once it is started.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        host: str,
+        port: int,
+        limits: Limits | None = None,
+        tls: Tls | None = None,
+        *,
+        config: GrpcConfig | None = None,
+        reuse_port: bool = False,
+        desk: Desk | None = None,
+        numbers: Numbers | None = None,
+    ) -> None:
+        self.host, self.port = host, port
+        self._limits, self._config = limits or gateway.limits, config or GrpcConfig()
+        self._tls, self._desk, self._loop = tls, desk, asyncio.get_running_loop()
+        self._about = About(gateway, self._limits.rows, numbers)
+        self._health = Health(gateway)
+        self._inference = Inference(gateway, self._limits, desk)
+        self._streams = Streams(self._inference, self._config.stream_requests)
+        self._server = grpc.aio.server(
+            options=self._options(reuse_port=reuse_port),
+            maximum_concurrent_rpcs=self._config.calls,
+            compression=_COMPRESSION[self._config.compression],
+        )
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(messages.SERVICE, self._inference_methods()),
+                grpc.method_handlers_generic_handler(messages.HEALTH_SERVICE, self._health_methods()),
+            )
+        )
+
+    def _options(self, *, reuse_port: bool) -> list[tuple[str, int]]:
+        limits, config = self._limits, self._config
+        return [
+            ("grpc.so_reuseport", int(reuse_port)),
+            ("grpc.max_receive_message_length", limits.body_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_metadata_size", limits.header_bytes),
+            ("grpc.absolute_max_metadata_size", limits.header_bytes),
+            ("grpc.max_concurrent_streams", config.connection_calls),
+            ("grpc.server_handshake_timeout_ms", _ms(limits.header_timeout_s)),
+            ("grpc.max_connection_idle_ms", _ms(config.idle_s)),
+            ("grpc.keepalive_time_ms", _ms(config.keepalive_s)),
+            ("grpc.keepalive_timeout_ms", _ms(config.keepalive_timeout_s)),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ]
+
+    async def start(self) -> None:
+        """Listen, and answer.
+
+        Raises:
+            InputError: when it cannot listen there, or the files of TLS cannot be used.
+        """
+        address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        credentials = None if self._tls is None else _credentials(self._tls)
+        try:
+            if credentials is None:
+                bound = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, credentials)
+        except RuntimeError:
+            bound = 0
+        if not bound:
+            raise InputError(
+                f"cannot listen on {address} for gRPC", hint="is another server there? choose another --grpc-port"
+            )
+        self.port = bound
+        await self._server.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls; those under way may go on for `grace_s` seconds, then they are cancelled."""
+        self._streams.stop()
+        self._health.stop()
+        await self._server.stop(grace_s)
+
+    def _inference_methods(self) -> dict[str, Any]:
+        about = self._about
+        asked: dict[str, tuple[Callable[[Any], Awaitable[Any]], Any]] = {
+            "ServerLive": (about.server_live, messages.ServerLiveRequest),
+            "ServerReady": (about.server_ready, messages.ServerReadyRequest),
+            "ModelReady": (about.model_ready, messages.ModelReadyRequest),
+            "ServerMetadata": (about.server_metadata, messages.ServerMetadataRequest),
+            "ModelMetadata": (about.model_metadata, messages.ModelMetadataRequest),
+            "ModelConfig": (about.model_config, messages.ModelConfigRequest),
+            "ModelStatistics": (about.model_statistics, messages.ModelStatisticsRequest),
+            "RepositoryIndex": (about.repository_index, messages.RepositoryIndexRequest),
+            "RepositoryModelLoad": (about.repository_model_load, messages.RepositoryModelLoadRequest),
+            "RepositoryModelUnload": (about.repository_model_unload, messages.RepositoryModelUnloadRequest),
+        }
+        methods = {name: self._unary(name, answer, kind) for name, (answer, kind) in asked.items()}
+        methods["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
+            self._inference.model_infer, response_serializer=_serialized
+        )
+        methods["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            self._streams.model_stream_infer, response_serializer=_serialized
+        )
+        return methods
+
+    def _health_methods(self) -> dict[str, Any]:
+        async def watch(data: bytes, context: Any) -> None:
+            try:
+                request = _read(messages.HealthCheckRequest, data)
+            except MotetError as error:
+                await refuse(context, error)
+            else:
+                await self._health.watch(request, context)
+
+        return {
+            "Check": self._unary("Check", self._health.check, messages.HealthCheckRequest),
+            "Watch": grpc.unary_stream_rpc_method_handler(watch, response_serializer=_serialized),
+        }
+
+    def _unary(self, name: str, answer: Callable[[Any], Awaitable[Any]], kind: Any) -> Any:
+        """A method that is asked about the server, and answers with a message or an error."""
+        guarded = self._desk is not None and name not in _OPEN and kind is not messages.HealthCheckRequest
+
+        async def handle(data: bytes, context: Any) -> Any:
+            try:
+                request = _read(kind, data)
+                return await (self._visit(name, answer, request, context) if guarded else answer(request))
+            except MotetError as error:
+                await refuse(context, error)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 (said in the log, and to the caller)
+                await refuse(context, internal_error(error, name))
+
+        return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialized)
+
+    async def _visit(self, name: str, answer: Callable[[Any], Awaitable[Any]], request: Any, context: Any) -> Any:
+        assert self._desk is not None
+        model = getattr(request, "model_name", "") or getattr(request, "name", "")
+        ended = Ended(name, model, None, None, None, grpc.StatusCode.OK.name, self._loop.time(), 0.0)
+        entered = self._desk.enter(name, model, headers_of(context.invocation_metadata()), address_of(context.peer()))
+        visit = await entered if inspect.isawaitable(entered) else entered
+        try:
+            return await answer(request)
+        except MotetError as error:
+            ended.error, ended.code = error, code_of(error).name
+            raise
+        finally:
+            ended.ended = self._loop.time()
+            visit.leave(ended)
+
+
+def _read(kind: Any, data: bytes) -> Any:
+    try:
+        return kind.FromString(data)
+    except Exception as error:  # noqa: BLE001 (the class of protobuf's error depends on its implementation)
+        raise InputError(f"no {kind.DESCRIPTOR.name}: {error}") from None
+
+
+def _serialized(message: Any) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    try:
+        key, certificate = tls.key.read_bytes(), tls.certificate.read_bytes()
+        clients = tls.clients.read_bytes() if tls.clients is not None else None
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}", where="tls") from None
+    return grpc.ssl_server_credentials(
+        ((key, certificate),), root_certificates=clients, require_client_auth=clients is not None
+    )

@@ -1,0 +1,69 @@
+"""Errors as gRPC statuses: the code, a text that fits into a header, and when to try again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import grpc
+
+from motet.errors import MotetError, RequestError, RowErrors
+from motet.oip.messages import RetryInfo, Status
+
+__all__ = ["code_of", "retry_metadata", "row_errors", "text_of"]
+
+MAX_TEXT_BYTES = 2048
+"""Of a status's text. Clients refuse headers of more than 8 KiB, and each byte may become three on the way."""
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.UNIMPLEMENTED,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    499: grpc.StatusCode.CANCELLED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+def code_of(error: MotetError) -> grpc.StatusCode:
+    """The code that an error answers with; INTERNAL where its class has none of its own."""
+    return _CODES.get(error.status, grpc.StatusCode.INTERNAL)
+
+
+def text_of(error: MotetError) -> str:
+    """What a caller is told; cut where it would not fit into a header."""
+    text = error.what if isinstance(error, RowErrors) else str(error)  # its hint is for those who call in Python
+    data = text.encode(errors="replace")
+    if len(data) <= MAX_TEXT_BYTES:
+        return text
+    return data[: MAX_TEXT_BYTES - 4].decode(errors="ignore") + " ..."
+
+
+def row_errors(failures: Sequence[object], rows: int) -> RowErrors:
+    """The error of a request some of whose rows failed: it fails whole, and says which rows and why."""
+    return RowErrors(failures, {}, range(rows - len(failures)))  # type: ignore[arg-type]
+
+
+def retry_metadata(error: MotetError) -> tuple[tuple[str, str | bytes], ...]:
+    """Trailing metadata that says when to try again; none where the error does not know.
+
+    `retry-after` in whole seconds, `grpc-retry-pushback-ms` for clients with a retry policy, and Google's `RetryInfo`.
+    """
+    after_s = error.retry_after_s if isinstance(error, RequestError) else None
+    if after_s is None:
+        return ()
+    status = Status(code=code_of(error).value[0], message=text_of(error)[:200])
+    info = RetryInfo()
+    info.retry_delay.FromNanoseconds(round(after_s * 1e9))
+    status.details.add().Pack(info)
+    return (
+        ("retry-after", str(math.ceil(after_s))),
+        ("grpc-retry-pushback-ms", str(math.ceil(after_s * 1000))),
+        ("grpc-status-details-bin", status.SerializeToString()),
+    )
