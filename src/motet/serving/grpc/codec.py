@@ -144,7 +144,8 @@ def write_answer(
 ) -> Any:
     """The `ModelInferResponse` to a request: the rows from `first` to `end` of columns.
 
-    The outputs are raw where the inputs were, or where one of them has no other form.
+    The outputs are raw where the inputs were, where the parameter `binary_data_output` says so, or where one of them has
+    no other form.
 
     Raises:
         InputError: when an output is no tensor.
@@ -154,7 +155,7 @@ def write_answer(
         for name, classes in wanted
     ]
     answer = ModelInferResponse(model_name=message.model_name, model_version=version, id=message.id)
-    raw = bool(message.raw_input_contents) or any(datatype == "FP16" for _, datatype, _ in tensors)
+    raw = _answer_raw(message) or any(datatype == "FP16" for _, datatype, _ in tensors)
     for name, datatype, array in tensors:
         output = answer.outputs.add(name=name, datatype=datatype, shape=array.shape)
         if raw:
@@ -162,6 +163,10 @@ def write_answer(
         else:
             getattr(output.contents, _FIELDS[datatype]).extend(_elements(array))
     return answer
+
+
+def _answer_raw(message: Any) -> bool:
+    return bool(message.raw_input_contents) or parameter(message.parameters, "binary_data_output") is True
 
 
 def _tensor(column: Column, rows: slice, kind: ColumnType, classes: int, where: str) -> tuple[str, Array]:

@@ -1,0 +1,40 @@
+"""A gateway with the graphs of these tests, behind a gRPC port."""
+
+import pytest
+import tritonclient.grpc as triton
+from grpc_live import Live, echo, gated_graph, graphs
+
+
+@pytest.fixture(scope="session")
+def live():
+    made = Live()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def gateway(live):
+    return live.gateway(*graphs())
+
+
+@pytest.fixture(scope="session")
+def server(live, gateway):
+    return live.serve(gateway)
+
+
+@pytest.fixture
+def client(server):
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def gated_server(live):
+    """Plays one batch at a time."""
+    return live.serve(live.gateway(gated_graph(), echo("float32"), threads=1))
+
+
+@pytest.fixture
+def gated(gated_server):
+    with triton.InferenceServerClient(f"127.0.0.1:{gated_server.port}") as made:
+        yield made
