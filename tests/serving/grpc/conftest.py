@@ -2,7 +2,7 @@
 
 import pytest
 import tritonclient.grpc as triton
-from grpc_live import Live, echo, gated_graph, graphs
+from grpc_live import Door, Live, echo, gated_graph, graphs
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +29,19 @@ def client(server):
 
 
 @pytest.fixture(scope="session")
-def gated_server(live):
+def gated_gateway(live):
     """Plays one batch at a time."""
-    return live.serve(live.gateway(gated_graph(), echo("float32"), threads=1))
+    return live.gateway(gated_graph(), echo("float32"), threads=1)
+
+
+@pytest.fixture
+def door():
+    return Door()
+
+
+@pytest.fixture
+def gated_server(live, gated_gateway, door):
+    return live.serve(gated_gateway, desk=door)
 
 
 @pytest.fixture

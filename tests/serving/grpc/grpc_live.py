@@ -12,7 +12,8 @@ import uvloop
 import motet as mt
 from motet.oip.messages import HEALTH_SERVICE, SERVICE, message_class
 from motet.serving.gateway import Gateway
-from motet.serving.grpc import GrpcServer
+from motet.serving.grpc import GrpcServer, Visit
+from motet.serving.request import Identity
 from motet.testing.fakes import Failing, Scores, fake
 
 DTYPES = (
@@ -35,11 +36,24 @@ class Live:
     def run(self, awaitable, timeout_s=20):
         return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(timeout_s)
 
+    def start(self, awaitable):
+        return asyncio.run_coroutine_threadsafe(awaitable, self.loop)
+
     def call(self, function, *args):
         async def called():
             return function(*args)
 
         return self.run(called())
+
+    def until(self, condition, timeout_s=20):
+        """Let the loop go on until something is so."""
+
+        async def looked():
+            async with asyncio.timeout(timeout_s):
+                while not condition():
+                    await asyncio.sleep(0.001)
+
+        self.run(looked(), timeout_s + 1)
 
     def gateway(self, *graphs, limits=None, **options):
         async def made():
@@ -77,6 +91,27 @@ class Live:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(20)
         self.loop.close()
+
+
+class Door:
+    """A desk that knows one key, and notes what it is told."""
+
+    def __init__(self, error=None):
+        self.error, self.ended, self.entered = error, [], []
+
+    def enter(self, method, model, headers, address):
+        self.entered.append((method, model, headers.get("traceparent"), address))
+        if self.error is not None:
+            raise self.error
+        door, who = self, headers.get("x-api-key", "nobody")
+
+        class Guest(Visit):
+            identity = Identity(who, "key")
+
+            def leave(self, ended):
+                door.ended.append(ended)
+
+        return Guest()
 
 
 def echo(dtype):
@@ -159,6 +194,8 @@ def contents(message, name, array):
     getattr(made.contents, f"{FIELDS[kind]}_contents").extend(elements)
 
 
+STREAM = f"/{SERVICE}/ModelStreamInfer"
+WATCH = f"/{HEALTH_SERVICE}/Watch"
 SERVICES = {"Check": HEALTH_SERVICE}
 
 

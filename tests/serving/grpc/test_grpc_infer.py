@@ -8,7 +8,7 @@ import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from grpc_functions import played, shut
-from grpc_live import DTYPES, NUMPY, OIP, as_sent, ask, contents, tensor, values
+from grpc_live import DTYPES, NUMPY, OIP, Door, as_sent, ask, contents, tensor, values
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -16,9 +16,8 @@ from tritonclient.utils import InferenceServerException
 
 from motet import errors
 from motet.oip.messages import ModelInferRequest, RetryInfo, Status
-from motet.serving.grpc import GrpcConfig, Visit
+from motet.serving.grpc import GrpcConfig
 from motet.serving.limits import Limits
-from motet.serving.request import Identity
 
 TYPED = [dtype for dtype in DTYPES if dtype != "float16"]
 FLOAT = "echo_float32"
@@ -326,14 +325,14 @@ def test_a_deadline_travels_with_the_request(gated):
     assert not {2, 3} & set(played["gate"])
 
 
-def test_a_request_whose_caller_is_gone_is_not_played(gated):
+def test_a_request_whose_caller_is_gone_is_not_played(live, gated, door):
     with shut("gate") as entered:
         gated.async_infer("gated", [numbers(1)], lambda result, error: None)
         assert entered.wait(20)
         gone = gated.async_infer("gated", [numbers(2)], lambda result, error: None)
-        gated.is_server_live()  # the one before it on this connection has arrived when this is answered
+        live.until(lambda: len(door.entered) == 2)
         gone.cancel()
-        gated.is_server_live()
+        live.until(lambda: [each.code for each in door.ended] == ["CANCELLED"])
     assert gated.infer("gated", [numbers(3)]).as_numpy("y").tolist() == [3]
     assert 2 not in played["gate"]
 
@@ -346,27 +345,6 @@ def test_the_stock_client_of_asyncio(live, server):
             return [(each.get_response().id, each.as_numpy("y")[0]) for each in await asyncio.gather(*asked)]
 
     assert live.run(many()) == [(str(each), each) for each in range(100)]
-
-
-class Door:
-    """A desk that knows one key, and notes what it is told."""
-
-    def __init__(self, error=None):
-        self.error, self.ended, self.entered = error, [], []
-
-    def enter(self, method, model, headers, address):
-        self.entered.append((method, model, headers.get("traceparent"), address))
-        if self.error is not None:
-            raise self.error
-        door, who = self, headers.get("x-api-key", "nobody")
-
-        class Guest(Visit):
-            identity = Identity(who, "key")
-
-            def leave(self, ended):
-                door.ended.append(ended)
-
-        return Guest()
 
 
 def test_a_desk_knows_who_calls_and_what_came_of_it(live, gateway):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import grpc.aio
 
 from motet.errors import InputError, MotetError
 from motet.oip import messages
+from motet.serving.config import Tls
 from motet.serving.gateway import Gateway
 from motet.serving.grpc.about import About, Numbers
 from motet.serving.grpc.config import GrpcConfig
@@ -24,26 +24,11 @@ from motet.serving.grpc.status import code_of
 from motet.serving.grpc.stream import Streams
 from motet.serving.limits import Limits
 
-__all__ = ["GrpcServer", "Tls"]
+__all__ = ["GrpcServer"]
 
 _COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 _OPEN = ("ServerLive", "ServerReady", "ModelReady")
 """Methods that need no credential: what orchestrators ask."""
-
-
-@dataclass(frozen=True)
-class Tls:
-    """The files of a server that speaks TLS, in PEM.
-
-    Attributes:
-        certificate: the server's, and those of the authorities between.
-        key: of the certificate.
-        clients: the authorities of clients' certificates, which are then required; None asks for none.
-    """
-
-    certificate: Path
-    key: Path
-    clients: Path | None = None
 
 
 class GrpcServer:
@@ -62,6 +47,7 @@ class GrpcServer:
 
     Attributes:
         port: that is listened on, once it is started.
+        stopping: whether it takes no more calls.
     """
 
     def __init__(
@@ -77,7 +63,7 @@ class GrpcServer:
         desk: Desk | None = None,
         numbers: Numbers | None = None,
     ) -> None:
-        self.host, self.port = host, port
+        self.host, self.port, self.stopping = host, port, False
         self._limits, self._config = limits or gateway.limits, config or GrpcConfig()
         self._tls, self._desk, self._loop = tls, desk, asyncio.get_running_loop()
         self._about = About(gateway, self._limits.rows, numbers)
@@ -137,6 +123,7 @@ class GrpcServer:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls; those under way may go on for `grace_s` seconds, then they are cancelled."""
+        self.stopping = True
         self._streams.stop()
         self._health.stop()
         await self._server.stop(grace_s)
@@ -229,10 +216,7 @@ def _ms(seconds: float) -> int:
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
     try:
-        key, certificate = tls.key.read_bytes(), tls.certificate.read_bytes()
-        clients = tls.clients.read_bytes() if tls.clients is not None else None
+        key, certificate = Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {error.filename}: {error.strerror}", where="tls") from None
-    return grpc.ssl_server_credentials(
-        ((key, certificate),), root_certificates=clients, require_client_auth=clients is not None
-    )
+    return grpc.ssl_server_credentials(((key, certificate),))

@@ -9,13 +9,13 @@ import grpc
 
 from motet.errors import MotetError, NotReadyError
 from motet.oip.messages import ModelInferRequest, ModelStreamInferResponse
-from motet.serving.grpc.infer import Inference, refuse
+from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.status import text_of
 
 __all__ = ["Streams"]
 
 _FINAL = "triton_final_response"
-_DONE = object()
+_END = object()
 
 
 class Streams:
@@ -44,12 +44,15 @@ class Streams:
         reader = asyncio.get_running_loop().create_task(self._read(context, slots, ready))
         self._readers.add(reader)
         try:
-            while (answer := await ready.get()) is not _DONE:
+            while (answer := await ready.get()) is not _END:
                 await context.write(answer)
                 slots.release()
         finally:
             self._readers.discard(reader)
             reader.cancel()
+        error = reader.exception() if reader.done() and not reader.cancelled() else None
+        if isinstance(error, Exception):
+            await refuse(context, internal_error(error, "ModelStreamInfer"))
         if self._stopping:
             await refuse(context, NotReadyError("the server is about to stop", retry_after_s=1))
 
@@ -58,23 +61,28 @@ class Streams:
         tasks: set[asyncio.Task[None]] = set()
         try:
             try:
-                while not self._stopping:
-                    await slots.acquire()
-                    data = await context.read()
-                    if data is grpc.aio.EOF:
-                        break
-                    task = asyncio.create_task(self._answer(data, context, ready))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
+                await self._begin_each(context, slots, ready, tasks)
             except asyncio.CancelledError:
                 if not self._stopping:
                     raise
             if tasks:
                 await asyncio.wait(tasks)
-            ready.put_nowait(_DONE)
         finally:
             for task in tasks:
                 task.cancel()
+            ready.put_nowait(_END)
+
+    async def _begin_each(
+        self, context: Any, slots: asyncio.Semaphore, ready: asyncio.Queue[Any], tasks: set[asyncio.Task[None]]
+    ) -> None:
+        while not self._stopping:
+            await slots.acquire()
+            data = await context.read()
+            if data is grpc.aio.EOF:
+                return
+            task = asyncio.create_task(self._answer(data, context, ready))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def _answer(self, data: bytes, context: Any, ready: asyncio.Queue[Any]) -> None:
         try:
