@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Measured", "measure"]
+__all__ = ["Measured", "measure", "process_tree"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SAMPLE_S: Final = 0.05
@@ -129,13 +129,14 @@ class _Memory:
     def sample(self) -> None:
         """Look once."""
         pss = 0
-        for pid in _tree(self._root):
+        for pid in process_tree(self._root):
             pss += _field(f"/proc/{pid}/smaps_rollup", "Pss:")
             self.hwm[pid] = max(self.hwm.get(pid, 0), _field(f"/proc/{pid}/status", "VmHWM:"))
         self.peak_pss = max(self.peak_pss, pss)
 
 
-def _tree(pid: int) -> Iterator[int]:
+def process_tree(pid: int) -> Iterator[int]:
+    """A process and its descendants; Linux only."""
     yield pid
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
@@ -143,7 +144,7 @@ def _tree(pid: int) -> Iterator[int]:
     except OSError:
         return
     for child in " ".join(children).split():
-        yield from _tree(int(child))
+        yield from process_tree(int(child))
 
 
 def _field(path: str, name: str) -> int:
