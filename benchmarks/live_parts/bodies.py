@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 GRAPHS: Final = {"mlp": "mlp_only", "ensemble": "ensemble"}
 """The name of a job's graph."""
 HEADER_LENGTH: Final = "inference-header-content-length"
-NUMPY: Final = {"INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
+NUMPY: Final[dict[str, np.dtype[Any]]] = {"INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def fashion_images(number: int) -> npt.NDArray[np.uint8]:
     """
     sys.path.insert(0, str(FASHION))
     try:
-        from data import load
+        from data import load  # type: ignore[import-not-found]
     finally:
         sys.path.remove(str(FASHION))
     images: npt.NDArray[np.uint8] = load("test")[0][:number]

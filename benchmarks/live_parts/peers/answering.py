@@ -89,8 +89,7 @@ class Tick:
 
 def images_of(data: bytes | list[int]) -> Images:
     """The images uint8 [N, 28, 28] of a binary body, or of the numbers of a JSON body."""
-    flat = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.array(data, np.uint8)
-    return flat.reshape(-1, 28, 28)
+    return np.frombuffer(bytes(data), np.uint8).reshape(-1, 28, 28)  # a list of small numbers is soonest an array so
 
 
 def packed(labels: Any, scores: Any) -> bytes:

@@ -5,11 +5,11 @@ Without waiting each request is a batch of its own: mosec's least waiting time i
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from mosec import Server, Worker  # type: ignore[import-not-found]
 
@@ -45,19 +45,30 @@ class Binary(Worker):  # type: ignore[misc]
         return list(zip(np.split(labels, ends), np.split(scores, ends), strict=True))
 
 
+class Body(msgspec.Struct):
+    """A JSON request."""
+
+    image: list[int]
+
+
 class Json(Binary):
-    """Answers `/json` with mosec's own reading and writing of JSON."""
+    """Answers `/json`; msgspec reads and writes it sooner than mosec's own way, the standard library."""
 
     resp_mime_type = "application/json"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._decode = msgspec.json.Decoder(Body).decode
+        self._encode = msgspec.json.Encoder().encode
+
     def deserialize(self, data: bytes) -> Images:
         """The images of a body."""
-        return images_of(json.loads(data)["image"])
+        return images_of(self._decode(data).image)
 
     def serialize(self, data: Any) -> bytes:
         """The body of an answer."""
         labels, scores = data
-        return json.dumps({"label": labels.tolist(), "score": scores.tolist()}).encode()
+        return self._encode({"label": labels.tolist(), "score": scores.tolist()})
 
 
 if __name__ == "__main__":
