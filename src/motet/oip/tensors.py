@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from motet.batch import Array, Column, Ragged, hold_as, objects
+from motet.batch import Array, Column, Ragged, empty_column, objects
 from motet.errors import InputError, known_names
 from motet.types import ColumnType
 
@@ -39,6 +39,7 @@ DATATYPES: Mapping[str, str] = {
 """The protocol's datatypes, and the dtypes of columns that hold them."""
 _OF_DTYPE = {**{dtype: name for name, dtype in DATATYPES.items()}, "string": "BYTES", "any": "BYTES"}
 _LITTLE = {name: np.dtype(dtype).newbyteorder("<") for name, dtype in DATATYPES.items() if name != "BYTES"}
+_OF_NUMPY = {**{dtype: name for name, dtype in _LITTLE.items()}, np.dtype(object): "BYTES"}
 _LENGTH = struct.Struct("<I")
 
 
@@ -112,9 +113,7 @@ def to_raw(array: Array) -> bytes:
     """The elements of an array as bytes, in C order, little-endian."""
     if array.dtype == object:
         return encode_bytes(array.reshape(-1))
-    if array.dtype.byteorder == ">":
-        array = array.astype(array.dtype.newbyteorder("<"))
-    return array.tobytes()
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def tensor_of(column: Column, kind: ColumnType, where: str) -> tuple[str, Array]:
@@ -134,8 +133,8 @@ def tensor_of(column: Column, kind: ColumnType, where: str) -> tuple[str, Array]
                 "rows differ in shape, and a tensor has one shape", where=where, hint="ask for one row at a time"
             )
         column = column.dense()
-    datatype = "BYTES" if column.dtype == object else _OF_DTYPE.get(column.dtype.name, "")
-    if not datatype:
+    datatype = _OF_NUMPY.get(column.dtype) or _OF_NUMPY.get(column.dtype.newbyteorder("<"))
+    if datatype is None:
         raise InputError(f"there is no datatype for {column.dtype}", where=where)
     if datatype == "BYTES":
         for row, value in enumerate(column.reshape(-1)):
@@ -192,20 +191,25 @@ def _checked_datatype(datatype: str, kind: ColumnType, where: str) -> np.dtype[A
 
 
 def _of_kind(array: Array, shape: Sequence[int], kind: ColumnType, where: str) -> Column:
+    """The array, whose dtype is the type's, in its shape, held as the type wants it."""
+    if not _fits(shape, kind):
+        raise InputError(f"is {kind}, so its shape is {tensor_shape(kind)}; got {list(shape)}", where=where)
     try:
-        held = hold_as(array.reshape(shape), kind) if _fits(shape, kind) else None
+        shaped = array.reshape(shape)
     except ValueError:  # numpy bounds the product of the axes also where one of them is 0
         raise InputError(f"shape {list(shape)} is too big", where=where) from None
-    if held is None:
-        raise InputError(f"is {kind}, so its shape is {tensor_shape(kind)}; got {list(shape)}", where=where)
-    return held
+    if not kind.varies or array.dtype == object:
+        return shaped
+    return Ragged.from_dense(shaped) if len(shaped) else empty_column(kind)
 
 
 def _fits(shape: Sequence[int], kind: ColumnType) -> bool:
-    """Whether the axes after the first are those of the type; said here, since no row shows them where there is none."""
+    """Whether the axes after the first are those of the type."""
     if kind.dtype == "any":
         return True
-    axes = shape[1:]
+    axes = tuple(shape[1:])
+    if axes == kind.shape:
+        return True
     pairs = zip(kind.shape, axes, strict=False)
     return len(axes) == len(kind.shape) and all(want is None or want == got for want, got in pairs)
 

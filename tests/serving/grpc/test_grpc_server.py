@@ -2,6 +2,8 @@
 
 import datetime
 import socket
+import subprocess
+import sys
 
 import grpc
 import numpy as np
@@ -206,6 +208,13 @@ def test_more_calls_than_may_be_under_way_are_refused(live, gated_gateway, door)
         with pytest.raises(InferenceServerException) as caught:
             client.is_server_live()
         assert caught.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+
+
+def test_without_its_extra_it_says_how_to_install_it():
+    program = "import sys; sys.modules['grpc'] = None\nimport motet.serving.grpc"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "serving over gRPC needs grpcio, which is not installed" in done.stderr
+    assert "pip install 'motet[grpc]'" in done.stderr
 
 
 def certificate(folder):
