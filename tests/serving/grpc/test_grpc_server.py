@@ -2,8 +2,10 @@
 
 import datetime
 import socket
+import ssl
 import subprocess
 import sys
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -18,9 +20,9 @@ from tritonclient.utils import InferenceServerException
 
 import motet as mt
 from motet.errors import GraphError, InputError
-from motet.oip.messages import HealthCheckRequest, HealthCheckResponse
-from motet.serving.config import Tls
-from motet.serving.grpc import GrpcConfig
+from motet.oip.messages import HealthCheckRequest, HealthCheckResponse, ModelReadyRequest
+from motet.serving.config import ServeConfig, Tls
+from motet.serving.grpc import GrpcConfig, grpc_server
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 
@@ -244,6 +246,32 @@ def test_it_speaks_tls(live, gateway, tmp_path):
     options = {"ssl": True, "root_certificates": tls.certificate}
     with triton.InferenceServerClient(f"localhost:{server.port}", **options) as client:
         assert client.is_server_live()
+
+
+def test_a_new_certificate_is_taken_over_by_new_connections(live, gateway, tmp_path):
+    tls = certificate(tmp_path)
+    server = live.serve(gateway, tls=tls)
+    before = ssl.get_server_certificate(("127.0.0.1", server.port))
+    certificate(tmp_path)
+    after = ssl.get_server_certificate(("127.0.0.1", server.port))
+    assert before != after == Path(tls.certificate).read_text()
+    Path(tls.certificate).write_text("no certificate")
+    assert ssl.get_server_certificate(("127.0.0.1", server.port)) == after
+    Path(tls.key).unlink()
+    assert ssl.get_server_certificate(("127.0.0.1", server.port)) == after
+
+
+def test_a_server_is_made_as_it_is_configured(live, gateway, door):
+    async def made():
+        server = grpc_server(gateway, ServeConfig(grpc_port=0), door)
+        await server.start()
+        return server
+
+    server = live.run(made())
+    assert ask(server, "ModelReady", ModelReadyRequest(name="two")).ready
+    ask(server, "ServerMetadata", b"")
+    assert [each.method for each in door.ended] == ["ServerMetadata"]
+    live.run(server.stop(0))
 
 
 def test_files_of_tls_that_cannot_be_used_are_said(live, gateway, tmp_path):

@@ -22,6 +22,6 @@ except ImportError:
 
 from motet.serving.grpc.config import GrpcConfig
 from motet.serving.grpc.desk import Desk, Ended, Visit
-from motet.serving.grpc.server import GrpcServer
+from motet.serving.grpc.server import GrpcServer, grpc_server
 
-__all__ = ["Desk", "Ended", "GrpcConfig", "GrpcServer", "Visit"]
+__all__ = ["Desk", "Ended", "GrpcConfig", "GrpcServer", "Visit", "grpc_server"]

@@ -29,10 +29,14 @@ class About:
         gateway: what is served.
         max_rows: that a request may have.
         numbers: the statistics of a served graph; None where nobody counts.
+
+    Attributes:
+        stopping: whether the server takes no more calls, and so is not ready.
     """
 
     def __init__(self, gateway: Gateway, max_rows: int, numbers: Numbers | None = None) -> None:
         self.gateway, self._max_rows, self._numbers = gateway, max_rows, numbers
+        self.stopping = False
 
     async def server_live(self, _request: Any) -> Any:
         """Whether the process runs."""
@@ -40,7 +44,7 @@ class About:
 
     async def server_ready(self, _request: Any) -> Any:
         """Whether everything that is served can be called."""
-        return messages.ServerReadyResponse(ready=self.gateway.ready)
+        return messages.ServerReadyResponse(ready=self.gateway.ready and not self.stopping)
 
     async def model_ready(self, request: Any) -> Any:
         """Whether a model can be called; what is not served is not ready."""
@@ -48,7 +52,7 @@ class About:
             served = self.gateway.find(request.name, request.version)
         except NotFoundError:
             return messages.ModelReadyResponse(ready=False)
-        return messages.ModelReadyResponse(ready=served.state == "READY")
+        return messages.ModelReadyResponse(ready=served.state == "READY" and not self.stopping)
 
     async def server_metadata(self, _request: Any) -> Any:
         """What this server is."""

@@ -53,14 +53,19 @@ class Inference:
 
     Args:
         gateway: what is served.
-        limits: of requests.
+        limits: of requests; None for those of the gateway, which may change.
         desk: who may call; None for everybody.
     """
 
-    def __init__(self, gateway: Gateway, limits: Limits, desk: Desk | None = None) -> None:
-        self.gateway, self.limits, self.desk = gateway, limits, desk
+    def __init__(self, gateway: Gateway, limits: Limits | None = None, desk: Desk | None = None) -> None:
+        self.gateway, self.desk, self._limits = gateway, desk, limits
         self._loop = asyncio.get_running_loop()
         self._held_bytes = 0
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of requests now."""
+        return self._limits or self.gateway.limits
 
     async def model_infer(self, data: bytes, context: Any) -> Any:
         """Answer one `ModelInferRequest`, given as its bytes."""
@@ -89,6 +94,7 @@ class Inference:
             self._held_bytes -= len(data)
 
     def _hold(self, size: int) -> None:
+        """Count the bytes of a request; the only one under way is always let in."""
         self._held_bytes += size
         if self._held_bytes > self.limits.buffered_bytes and self._held_bytes > size:
             self._held_bytes -= size

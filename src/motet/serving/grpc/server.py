@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import grpc.aio
 
 from motet.errors import InputError, MotetError
 from motet.oip import messages
-from motet.serving.config import Tls
+from motet.serving.config import ServeConfig, Tls
 from motet.serving.gateway import Gateway
 from motet.serving.grpc.about import About, Numbers
 from motet.serving.grpc.config import GrpcConfig
@@ -24,8 +25,9 @@ from motet.serving.grpc.status import code_of
 from motet.serving.grpc.stream import Streams
 from motet.serving.limits import Limits
 
-__all__ = ["GrpcServer"]
+__all__ = ["GrpcServer", "grpc_server"]
 
+_LOG = logging.getLogger("motet.serving")
 _COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 _OPEN = ("ServerLive", "ServerReady", "ModelReady")
 """Methods that need no credential: what orchestrators ask."""
@@ -38,7 +40,7 @@ class GrpcServer:
         gateway: what is served.
         host: the address to listen on, for example `127.0.0.1`, `0.0.0.0` or `::`.
         port: to listen on; 0 for one that is free.
-        limits: of requests; those of the gateway where not given.
+        limits: of requests; those of the gateway where not given, also when they change.
         tls: what to speak TLS with; None for plain text.
         config: how the port behaves.
         reuse_port: whether other processes listen on the same port too.
@@ -68,7 +70,7 @@ class GrpcServer:
         self._tls, self._desk, self._loop = tls, desk, asyncio.get_running_loop()
         self._about = About(gateway, self._limits.rows, numbers)
         self._health = Health(gateway)
-        self._inference = Inference(gateway, self._limits, desk)
+        self._inference = Inference(gateway, limits, desk)
         self._streams = Streams(self._inference, self._config.stream_requests)
         self._server = grpc.aio.server(
             options=self._options(reuse_port=reuse_port),
@@ -123,7 +125,7 @@ class GrpcServer:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls; those under way may go on for `grace_s` seconds, then they are cancelled."""
-        self.stopping = True
+        self.stopping = self._about.stopping = True
         self._streams.stop()
         self._health.stop()
         await self._server.stop(grace_s)
@@ -215,8 +217,50 @@ def _ms(seconds: float) -> int:
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    """The certificate, read anew by the next connection when its file has changed."""
+    stamp = _stamp(tls)
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal stamp
+        try:
+            now = _stamp(tls)
+            if now == stamp:
+                return None
+            stamp = now
+            return _certificate(tls)
+        except InputError as error:
+            _LOG.error("the certificate stays as it is: %s", error)
+            return None
+
+    return grpc.dynamic_ssl_server_credentials(_certificate(tls), fetch, require_client_authentication=False)
+
+
+def _certificate(tls: Tls) -> grpc.ServerCertificateConfiguration:
     try:
-        key, certificate = Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes()
+        pair = (Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {error.filename}: {error.strerror}", where="tls") from None
-    return grpc.ssl_server_credentials(((key, certificate),))
+    return grpc.ssl_server_certificate_configuration((pair,))
+
+
+def _stamp(tls: Tls) -> tuple[int, int]:
+    try:
+        return Path(tls.key).stat().st_mtime_ns, Path(tls.certificate).stat().st_mtime_ns
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}", where="tls") from None
+
+
+def grpc_server(
+    gateway: Gateway, config: ServeConfig, desk: Desk | None = None, numbers: Numbers | None = None
+) -> GrpcServer:
+    """The gRPC port of a server that is set up so; other processes of the same server may share it."""
+    return GrpcServer(
+        gateway,
+        config.host,
+        config.grpc_port or 0,
+        tls=config.tls,
+        config=GrpcConfig.read(getattr(config, "grpc", None) or {}, "grpc"),
+        reuse_port=True,
+        desk=desk,
+        numbers=numbers,
+    )
