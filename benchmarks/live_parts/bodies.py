@@ -18,7 +18,7 @@ import numpy.typing as npt
 from benchmarks.jobs import FASHION
 from benchmarks.live_parts.work import Encoding, Work
 
-__all__ = ["Answer", "Ask", "Dialect", "asks", "fashion_images", "meaning", "oip_ask"]
+__all__ = ["GRAPHS", "Answer", "Ask", "Dialect", "asks", "fashion_images", "meaning", "oip_ask"]
 
 Dialect = Literal["oip", "plain"]
 Array = npt.NDArray[Any]
@@ -145,13 +145,14 @@ def meaning(dialect: Dialect, headers: Mapping[str, str], body: bytes, encoding:
 
 
 def _tensors(headers: Mapping[str, str], body: bytes) -> dict[str, Array]:
-    end = int(headers.get(HEADER_LENGTH, len(body)))
-    found, at = {}, end
-    for tensor in json.loads(body[:end])["outputs"]:
-        kind, size = NUMPY[tensor["datatype"]], tensor.get("parameters", {}).get("binary_data_size")
-        if size is None:
-            found[tensor["name"]] = np.array(tensor["data"], kind)
-        else:
-            found[tensor["name"]] = np.frombuffer(body, kind, size // kind.itemsize, at)
-            at += size
+    """The tensors `label` and `score`; others are passed over."""
+    at = int(headers.get(HEADER_LENGTH, len(body)))
+    found = {}
+    for tensor in json.loads(body[:at])["outputs"]:
+        size = tensor.get("parameters", {}).get("binary_data_size")
+        if tensor["name"] in ("label", "score"):
+            kind = NUMPY[tensor["datatype"]]
+            values = np.array(tensor["data"], kind) if size is None else np.frombuffer(body[at : at + size], kind)
+            found[tensor["name"]] = values
+        at += size or 0
     return found

@@ -20,7 +20,18 @@ from benchmarks.live_parts.peers.answering import FOLDER, WEIGHTS, Images
 from benchmarks.live_parts.work import Work
 from benchmarks.measure import ROOT, process_tree
 
-__all__ = ["CANDIDATES", "Candidate", "Server", "ServerError", "cpu_s", "free_port", "rss_bytes", "started", "wrong"]
+__all__ = [
+    "CANDIDATES",
+    "Candidate",
+    "Server",
+    "ServerError",
+    "ask_of",
+    "cpu_s",
+    "free_port",
+    "rss_bytes",
+    "started",
+    "wrong",
+]
 
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 10.0
@@ -106,6 +117,18 @@ def free_port() -> int:
         return port
 
 
+def ask_of(port: int, ask: Ask) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers (names in lower case) and body of the answer to one request, on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_TIMEOUT_S)
+    try:
+        connection.request("POST", ask.path, ask.body, dict(ask.headers))
+        response = connection.getresponse()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, headers, response.read()
+    finally:
+        connection.close()
+
+
 class Server:
     """A server that runs.
 
@@ -123,15 +146,8 @@ class Server:
         return self._log.read_text(errors="replace")[-LAST_CHARACTERS:].strip()
 
     def ask(self, ask: Ask) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the answer to one request, on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ASK_TIMEOUT_S)
-        try:
-            connection.request("POST", ask.path, ask.body, dict(ask.headers))
-            response = connection.getresponse()
-            headers = {name.lower(): value for name, value in response.getheaders()}
-            return response.status, headers, response.read()
-        finally:
-            connection.close()
+        """Status, headers and body of the answer to one request; see `ask_of`."""
+        return ask_of(self.port, ask)
 
     def wait(self, right: Callable[[], bool]) -> None:
         """Ask until there is a right answer.
