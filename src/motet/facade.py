@@ -159,8 +159,9 @@ def _moved(graph: data.Graph, folder: str) -> data.Graph:
     models = {name: replace(each, uri=_relative(each.uri, base, folder)) for name, each in graph.models.items()}
     graphs = {name: _moved(each, folder) for name, each in graph.graphs.items()}
     return data.Graph(
-        graph.name, graph.outputs, inputs=graph.inputs, models=models, graphs=graphs, nodes=graph.nodes, folder=folder
-    )
+        graph.name, graph.outputs, inputs=graph.inputs, models=models, graphs=graphs, nodes=graph.nodes, folder=folder,
+        serve=graph.serve,
+    )  # fmt: skip
 
 
 def _relative(uri: str, base: str, folder: str) -> str:

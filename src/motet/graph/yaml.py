@@ -26,7 +26,7 @@ VERSION = 1
 """The version of the language."""
 
 G = TypeVar("G", bound=Graph)
-_KEYS = ("motet", "name", "inputs", "models", "graphs", "nodes", "outputs")
+_KEYS = ("motet", "name", "inputs", "models", "graphs", "nodes", "outputs", "serve")
 _BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -188,7 +188,8 @@ def read_graph(
         if not isinstance(reference, str):
             raise GraphError(f"expected the name of a column; got {show(reference)}", where=f"{prefix}outputs.{name}")
     name = fields.take("name", str, default_name.replace(".", "_").replace(" ", "_"))
-    return make(name, outputs, inputs=inputs, models=models, graphs=graphs, nodes=nodes, folder=folder)
+    serve = fields.take("serve", dict, {})
+    return make(name, outputs, inputs=inputs, models=models, graphs=graphs, nodes=nodes, folder=folder, serve=serve)
 
 
 def _read_inner(
@@ -250,6 +251,8 @@ def graph_mapping(graph: Graph, *, inner: bool = False) -> dict[str, Any]:
     if graph.nodes:
         written["nodes"] = {name: _write_node(each) for name, each in graph.nodes.items()}
     written["outputs"] = dict(graph.outputs)
+    if graph.serve and not inner:
+        written["serve"] = dict(graph.serve)
     return written
 
 

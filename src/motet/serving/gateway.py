@@ -85,6 +85,9 @@ class Served:
 class Gateway:
     """Serves graphs. Everything here happens in the thread of one event loop.
 
+    While it is `stopping` it is not ready, and goes on to play what was accepted; while it is `draining` it plays
+    nothing new.
+
     Args:
         limits: bounds.
         threads: how many batches may be played in threads at the same time; None is one a core.
@@ -110,7 +113,7 @@ class Gateway:
         self._remembered = RememberedSizes()
         self._names: dict[str, Served] = {}
         self._graphs: dict[str, Served] = {}
-        self.draining = False
+        self.stopping = self.draining = False
         self.changed: list[Callable[[], None]] = []
         self.started = time.time()
 
@@ -123,7 +126,7 @@ class Gateway:
     def ready(self) -> bool:
         """Whether every graph that is not unloaded on purpose can be called."""
         wanted = [each for each in self._graphs.values() if each.reason != UNLOADED]
-        return not self.draining and all(each.state == "READY" for each in wanted)
+        return not (self.stopping or self.draining) and all(each.state == "READY" for each in wanted)
 
     def add(self, graph: Graph | str | os.PathLike[str]) -> Served:
         """Add a graph, or the file of one; `load` makes it ready.

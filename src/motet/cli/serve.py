@@ -1,0 +1,80 @@
+"""`motet serve`: put graphs on line."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, WRONG, Command, load_graph
+
+if TYPE_CHECKING:
+    from motet.serving.config import ServeConfig
+    from motet.serving.server import Server
+
+__all__ = ["command"]
+
+_EXITS = {
+    OK: "stopped by a signal, and what was accepted was answered",
+    FAILED: "the server itself failed, or its port cannot be had",
+    WRONG: EXITS[WRONG],
+    INTERRUPTED: "stopped by Ctrl-C before it was serving",
+}
+
+
+@click.command("serve", cls=Command, short_help="Serve graphs over HTTP and gRPC.", exits=_EXITS)
+@click.argument("graphs", metavar="GRAPH.yaml ...", nargs=-1)
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port of HTTP; 0 takes a free one.  [default: 8000]")
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(-1, 65_535),
+    help="Port of gRPC; 0 takes a free one, -1 is none.  [default: 8001 where it is installed]",
+)
+@click.option("--processes", type=click.IntRange(1), metavar="N", help="Processes that share the ports.  [default: 1]")
+@click.option("--config", metavar="serve.yaml", help="How to serve.  [default: the key serve: of the graph's file]")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.pass_context
+def command(ctx: click.Context, /, graphs: tuple[str, ...], config: str | None, quiet: bool, **options: Any) -> None:
+    """Serve graphs, and each of their models, over HTTP and gRPC.
+
+    HTTP is the Open Inference Protocol under /v2, JSON for people at POST /predict/GRAPH, a page at /, and metrics at
+    /metrics. SIGTERM ends the server when what it accepted is answered; SIGHUP reads the configuration again.
+    """
+    from motet.serving.supervisor import run
+
+    logging.basicConfig(
+        level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    chosen = _configured(graphs, config, options)
+    if not graphs and not chosen.graphs:
+        raise click.UsageError("name the file of a graph, or give --config with graphs", ctx)
+    run(graphs, chosen, lambda: _configured(graphs, config, options), None if quiet else _say)
+
+
+def _configured(graphs: tuple[str, ...], config: str | None, options: dict[str, Any]) -> ServeConfig:
+    from motet.serving.config import read_config
+
+    said = {path: load_graph(path).serve for path in graphs}
+    chosen = read_config(config, said)
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.get("grpc_port") == -1 or (chosen.grpc_port is None and "grpc_port" not in given and not _has_grpc()):
+        given["grpc_port"] = None
+    elif chosen.grpc_port is None:
+        given.setdefault("grpc_port", 8001)
+    return replace(chosen, **given)
+
+
+def _has_grpc() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("grpc") is not None and find_spec("google.protobuf") is not None
+
+
+def _say(server: Server) -> None:
+    names = [f"{each.name} ({each.kind})" for name, each in server.gateway.served.items() if each.name == name]
+    scheme = "https" if server.config.tls else "http"
+    grpc = f", grpc on port {server.grpc_port}" if server.grpc_port else ""
+    click.echo(f"serving {', '.join(names)} on {scheme}://{server.config.host}:{server.port}{grpc}", err=True)

@@ -1,0 +1,149 @@
+"""How a server is set up: `serve.yaml`, the key `serve:` of a graph file, and the command's options over both."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from motet.errors import GraphError
+from motet.graph.fields import Fields, of_kind
+from motet.graph.yaml import parse
+from motet.serving.limits import Limits
+
+__all__ = ["Network", "ServeConfig", "Tls", "read_config"]
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+KEYS = (
+    "graphs", "host", "port", "grpc_port", "processes", "threads", "limits", "tls", "cors", "trusted_proxies", "admin",
+    "admission", "sinks", "cache", "seen", "grpc",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A certificate.
+
+    Attributes:
+        certificate: the file of the chain, PEM.
+        key: the file of its private key, PEM.
+    """
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """How a server is set up.
+
+    Attributes:
+        graphs: files of graphs that are served beside those that the command names.
+        host: the address to listen on.
+        port: of HTTP; 0 takes a free one.
+        grpc_port: of gRPC; 0 takes a free one, None is none.
+        processes: how many share the ports.
+        threads: batches that a process plays in threads at the same time; None is the cores of each process.
+        limits: bounds.
+        tls: the certificate; None speaks plain HTTP.
+        cors: origins that pages may ask from; `*` is any.
+        trusted_proxies: networks whose `X-Forwarded-For` is believed.
+        admin: who may load and unload: `local` (callers on this machine), `key` (keys of class `admin`), or `open`.
+        admission, sinks, cache, seen, grpc: as they were written; read by those parts.
+        folder: what relative paths in it are relative to.
+    """
+
+    graphs: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8000
+    grpc_port: int | None = None
+    processes: int = 1
+    threads: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    tls: Tls | None = None
+    cors: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
+    admin: str = "local"
+    admission: Any = None
+    sinks: Any = None
+    cache: Any = None
+    seen: Any = None
+    grpc: Any = None
+    folder: str = ""
+
+    @classmethod
+    def read(cls, value: object, where: str, folder: str) -> ServeConfig:
+        """A configuration as it was written.
+
+        Raises:
+            GraphError: when a key is unknown, or a value of another kind than it must be.
+        """
+        fields = Fields(value, where, KEYS)
+        config = cls(folder=folder)
+        taken: dict[str, Any] = {}
+        for key, kind in (("host", str), ("port", int), ("grpc_port", int), ("processes", int), ("threads", int)):
+            if key in fields:
+                taken[key] = fields.take(key, kind)
+                low = 1 if key in ("processes", "threads") else 0
+                if kind is int and not low <= taken[key] <= 65_535:
+                    raise GraphError(f"must be from {low} to 65535; got {taken[key]}", where=fields.place(key))
+        for key in ("graphs", "cors"):
+            if key in fields:
+                listed = fields.take(key, list)
+                taken[key] = tuple(of_kind(each, str, fields.place(key)) for each in listed)
+        if "trusted_proxies" in fields:
+            place = fields.place("trusted_proxies")
+            taken["trusted_proxies"] = tuple(_network(each, place) for each in fields.take("trusted_proxies", list))
+        if "limits" in fields:
+            taken["limits"] = Limits.read(fields.raw("limits"), fields.place("limits"))
+        if "tls" in fields:
+            tls = Fields(fields.raw("tls"), fields.place("tls"), ("certificate", "key"))
+            taken["tls"] = Tls(_within(folder, tls.take("certificate", str)), _within(folder, tls.take("key", str)))
+        if "admin" in fields:
+            taken["admin"] = fields.take("admin", str)
+            if taken["admin"] not in ("local", "key", "open"):
+                raise GraphError(f"expected local, key or open; got {taken['admin']!r}", where=fields.place("admin"))
+        for key in ("admission", "sinks", "cache", "seen", "grpc"):
+            if key in fields:
+                taken[key] = fields.raw(key)
+        taken["graphs"] = tuple(_within(folder, each) for each in taken.get("graphs", ()))
+        return replace(config, **taken)
+
+
+def read_config(path: str | None, graphs: Mapping[str, Mapping[str, Any]]) -> ServeConfig:
+    """The configuration of a server.
+
+    Args:
+        path: its file; None for none.
+        graphs: what the files of graphs say under `serve:`, by their paths.
+
+    Raises:
+        GraphError: when a file is wrong, or two say something of the same key.
+    """
+    if path is not None:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise GraphError(f"{path!r} cannot be read: {error}") from error
+        return ServeConfig.read(parse(text) or {}, path, str(Path(path).parent))
+    said = {name: serve for name, serve in graphs.items() if serve}
+    if len(said) > 1:
+        raise GraphError(
+            f"{' and '.join(said)} both say how they are served", hint="put it into one file, and give it with --config"
+        )
+    for name, serve in said.items():
+        return ServeConfig.read(serve, f"{name}: serve", str(Path(name).parent))
+    return ServeConfig()
+
+
+def _within(folder: str, path: str) -> str:
+    return str(Path(folder) / path) if folder else path
+
+
+def _network(value: object, where: str) -> Network:
+    try:
+        return ipaddress.ip_network(of_kind(value, str, where), strict=False)
+    except ValueError as error:
+        raise GraphError(f"{value!r} is no address or network: {error}", where=where) from None

@@ -1,0 +1,117 @@
+"""What the connections of a process share: routes, limits, the clock, the sweep of what is due."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from motet.errors import MotetError
+from motet.serving.http.asgi import App, AppExchange
+from motet.serving.http.connection import Connection
+from motet.serving.http.respond import date_line
+from motet.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from motet.serving.http.exchange import Exchange
+
+__all__ = ["Front", "Route"]
+
+SWEEP_S = 0.25
+"""How often connections are looked at for being late."""
+KNOWN_URLS = 4096
+"""Addresses whose routes are remembered."""
+
+
+class Route(Protocol):
+    """Answers requests for one address, without the ASGI application."""
+
+    def __call__(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
+        """Put an exchange into the line, and begin with it."""
+        ...
+
+
+class Front:
+    """Shared by the connections of a process.
+
+    Args:
+        app: answers what no route does.
+        find: the route of an address; None where the application is to answer.
+        limits: bounds.
+        responded: told the status of every answer that was given.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        find: Callable[[bytes], Route | None],
+        limits: Limits,
+        responded: Callable[[int], None] = lambda status: None,
+    ) -> None:
+        self.app, self.limits, self.responded = app, limits, responded
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.buffered_bytes = 0
+        self.draining = False
+        self.date = date_line()
+        self._find = find
+        self._routes: dict[bytes, Route | None] = {}
+        self._timer = self.loop.call_later(SWEEP_S, self._sweep)
+
+    def connection(self) -> Connection:
+        """A protocol for a connection that was accepted."""
+        return Connection(self)
+
+    def connected(self, connection: Connection) -> bool:
+        """Take a connection in; False where there are too many."""
+        if len(self.connections) >= self.limits.connections:
+            return False
+        self.connections.add(connection)
+        return True
+
+    def disconnected(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+
+    def refused(self, error: MotetError) -> None:
+        """A request was refused before it was read."""
+        self.responded(error.status)
+
+    def route(self, url: bytes) -> Route | None:
+        """The route of an address, remembered."""
+        try:
+            return self._routes[url]
+        except KeyError:
+            found = self._find(url)
+            if len(self._routes) < KNOWN_URLS and b"?" not in url:
+                self._routes[url] = found
+            return found
+
+    def forget_routes(self) -> None:
+        """What is served has changed."""
+        self._routes.clear()
+
+    def ask_app(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool) -> None:
+        """Let the application answer."""
+        AppExchange(connection, self, body, keep_alive).begin(line)
+
+    def drain(self) -> None:
+        """Keep no connection longer than what it has asked."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+
+    def close(self) -> None:
+        """End every connection at once."""
+        self._timer.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        self.date = date_line()
+        for connection in [each for each in self.connections if each.due <= now]:
+            connection.timed_out()
+        self._timer = self.loop.call_later(SWEEP_S, self._sweep)

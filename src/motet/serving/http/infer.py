@@ -1,0 +1,228 @@
+"""The inference routes of the Open Inference Protocol: read, play, write, without the ASGI application between."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from motet.errors import InputError, MotetError, NotFoundError
+from motet.serving.gateway import Gateway, Served
+from motet.serving.http.front import Route
+from motet.serving.http.respond import error_answer, head
+from motet.serving.request import Reply, Request
+from motet.serving.wire.compress import compress, decompress
+from motet.serving.wire.infer import InferCodec, InferRequest
+
+if TYPE_CHECKING:
+    from motet.serving.http.connection import Connection
+    from motet.serving.http.exchange import Exchange
+    from motet.serving.http.front import Front
+    from motet.serving.services import Services
+
+__all__ = ["InferExchange", "InferRoutes", "asked_times", "failed_rows"]
+
+_PATH = re.compile(rb"/v2/models/([^/?]+)(?:/versions/([^/?]+))?/infer/?")
+SHOWN_ROWS = 5
+"""Failed rows that an error names."""
+COMPRESSED_BYTES = 512
+"""Answers shorter than this are sent as they are."""
+_JSON, _BINARY = b"application/json", b"application/octet-stream"
+
+
+class InferRoutes:
+    """Finds the inference route of an address.
+
+    Args:
+        gateway: what is served.
+        services: what is done for every request beside playing it; None for nothing.
+    """
+
+    def __init__(self, gateway: Gateway, services: Services | None = None) -> None:
+        self.gateway, self.services = gateway, services
+        self.front: Front
+
+    def __call__(self, url: bytes) -> Route | None:
+        """The route; None where the address is no inference route, or nothing is served under its name."""
+        match = _PATH.fullmatch(url.partition(b"?")[0])
+        if match is None:
+            return None
+        name, version = unquote(match[1].decode("latin-1")), unquote((match[2] or b"").decode("latin-1"))
+        try:
+            served = self.gateway.find(name, version)
+        except NotFoundError as error:
+            return _Missing(error, self.front)
+        return _Infer(self, served, name)
+
+
+class _Missing:
+    """Says that nothing is served under a name."""
+
+    def __init__(self, error: NotFoundError, front: Front) -> None:
+        self._error, self._front = error, front
+
+    def __call__(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
+        exchange = InferExchange(self, connection, keep_alive, {})
+        line.append(exchange)
+        self._front.responded(404)
+        exchange.data = error_answer(self._error, self._front.date, keep_alive=keep_alive)
+        connection.finished(exchange)
+
+
+class _Infer:
+    """The inference route of one served graph or model."""
+
+    def __init__(self, routes: InferRoutes, served: Served, name: str) -> None:
+        self.served, self.services, self.front, self._gateway = served, routes.services, routes.front, routes.gateway
+        self.codec = InferCodec(
+            name, served.versions[-1], served.inputs, served.signature.outputs, self._gateway.limits.rows
+        )
+
+    def __call__(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
+        exchange = InferExchange(self, connection, keep_alive, connection.known)
+        line.append(exchange)
+        if self.services is not None:
+            self.services.receive(exchange, body)
+        else:
+            self.submit(exchange, body)
+
+    def submit(self, exchange: InferExchange, body: bytes) -> None:
+        """Read the request and hand it to the gateway."""
+        known = exchange.known
+        try:
+            encoding = known.get(b"content-encoding")
+            if encoding is not None:
+                body = decompress(body, encoding.decode("latin-1"), self.front.limits.body_bytes)
+            length = known.get(b"inference-header-content-length")
+            asked = self.codec.read(body, None if length is None else _header_length(length))
+            exchange.asked = asked
+            exchange.columns, exchange.rows, exchange.id = asked.columns, asked.rows, asked.id
+            if asked.parameters or b"x-request-timeout-ms" in known:
+                self._timed(exchange, asked.parameters, known)
+        except MotetError as error:
+            exchange.settled = True
+            exchange.failed(error)
+            return
+        self._gateway.submit(self.served, exchange)
+
+    def _timed(self, exchange: InferExchange, parameters: Mapping[str, object], known: Mapping[bytes, bytes]) -> None:
+        timeout_s, exchange.priority = asked_times(parameters, known.get(b"x-request-timeout-ms"))
+        if timeout_s is not None:
+            exchange.deadline = self.front.loop.time() + timeout_s
+
+
+class InferExchange(Request):
+    """A request of this route: what the gateway plays, and what stands in the connection's line."""
+
+    __slots__ = ("asked", "connection", "data", "keep_alive", "known", "leave", "route")
+
+    def __init__(
+        self, route: _Infer | _Missing, connection: Connection, keep_alive: bool, known: Mapping[bytes, bytes]
+    ) -> None:
+        super().__init__({}, 0)
+        self.route, self.connection, self.keep_alive, self.known = route, connection, keep_alive, known
+        self.data: bytes | None = None
+        self.asked: InferRequest | None = None
+        self.leave = None
+
+    def submit(self, body: bytes) -> None:
+        """Go on with a request that was let in."""
+        assert isinstance(self.route, _Infer)
+        self.route.submit(self, body)
+
+    def at_head(self) -> None:
+        """The answer comes in one piece: nothing changes."""
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self.cancelled = True
+
+    def answered(self, reply: Reply) -> None:
+        """Write the answer; rows that failed fail the whole request."""
+        if reply.failures:
+            self.failed(failed_rows(reply, self.rows))
+            return
+        route, asked = self.route, self.asked
+        assert isinstance(route, _Infer)
+        assert asked is not None
+        front = route.front
+        body, length = route.codec.write(asked, reply.columns, reply.first, reply.end)
+        kind, more = _JSON, front.date
+        if length is not None:
+            kind, more = _BINARY, b"%binference-header-content-length: %d\r\n" % (more, length)
+        accepted = self.known.get(b"accept-encoding")
+        if accepted is not None and len(body) >= COMPRESSED_BYTES:
+            body, encoding = compress(body, accepted.decode("latin-1"), COMPRESSED_BYTES)
+            if encoding is not None:
+                more += b"content-encoding: %b\r\n" % encoding.encode()
+        if route.services is not None:
+            more += route.services.done(self, reply, None)
+        self._respond(200, head(200, kind, len(body), more, keep_alive=self.keep_alive) + body)
+
+    def failed(self, error: MotetError) -> None:
+        """Say why there is no answer."""
+        route = self.route
+        more = route.front.date if isinstance(route, _Infer) else b""
+        if isinstance(route, _Infer) and route.services is not None:
+            more += route.services.done(self, None, error)
+        self._respond(error.status, error_answer(error, more, keep_alive=self.keep_alive))
+
+    def _respond(self, status: int, data: bytes) -> None:
+        self.data = data
+        if isinstance(self.route, _Infer):
+            self.route.front.responded(status)
+        if not self.cancelled:
+            self.connection.finished(self)
+
+
+class FailedRowsError(MotetError):
+    """Rows of a request that failed, and with them the request."""
+
+    status = 422
+
+
+def failed_rows(reply: Reply, rows: int) -> MotetError:
+    """What a request is answered of which rows failed: which ones, and why."""
+    failures = reply.failures
+    shown = "; ".join(str(failure) for failure in failures[:SHOWN_ROWS])
+    more = f"; and {len(failures) - SHOWN_ROWS} more" if len(failures) > SHOWN_ROWS else ""
+    return FailedRowsError(f"{len(failures)} of {rows} rows failed: {shown}{more}")
+
+
+def asked_times(parameters: Mapping[str, object], header: bytes | None) -> tuple[float | None, int]:
+    """The seconds that a caller waits, and its priority.
+
+    Args:
+        parameters: `timeout` in microseconds, as Triton's clients send it, 0 for none; `priority`, higher goes first.
+        header: milliseconds, for callers without parameters.
+
+    Raises:
+        InputError: when one is no number, or negative.
+    """
+    timeout, priority = parameters.get("timeout"), parameters.get("priority", 0)
+    timeout_s: float | None = None
+    if timeout is not None and timeout != 0:
+        timeout_s = _number(timeout, "parameter 'timeout' (microseconds)") / 1e6
+    elif header is not None:
+        timeout_s = _number(header.decode("latin-1"), "X-Request-Timeout-Ms") / 1e3
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise InputError(f"parameter 'priority' must be a whole number; got {priority!r}")
+    return timeout_s, priority
+
+
+def _number(value: object, what: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not 0 < number < 1e15:
+        raise InputError(f"{what} must be a number more than 0; got {value!r}")
+    return number
+
+
+def _header_length(value: bytes) -> int:
+    if not value.isdigit() or len(value) > 18:
+        raise InputError(f"Inference-Header-Content-Length must be a number of bytes; got {value.decode('latin-1')!r}")
+    return int(value)

@@ -1,0 +1,232 @@
+"""One process of a server: its sockets, its gateway, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from motet.errors import InputError, MotetError
+from motet.facade import Graph
+from motet.serving.config import ServeConfig, Tls
+from motet.serving.gateway import Gateway
+from motet.serving.http.front import Front
+from motet.serving.http.infer import InferRoutes
+from motet.serving.services import Services
+
+if TYPE_CHECKING:
+    from motet.serving.grpc.server import GrpcServer
+
+__all__ = ["Server", "bind", "open_files", "tls_context"]
+
+_LOG = logging.getLogger("motet.serving")
+BACKLOG = 4096
+GRACE_S = 0.5
+"""How long answers may take to leave once all requests are answered."""
+
+
+class Server:
+    """Serves graphs in this process. Made, started and stopped in the thread of one event loop.
+
+    Args:
+        graphs: the graphs, or their files.
+        config: how.
+        folder: where processes of one server keep what they share; None makes one that ends with this process.
+        reconfigure: reads the configuration again, for `reload`.
+    """
+
+    def __init__(
+        self,
+        graphs: Sequence[Graph | str],
+        config: ServeConfig,
+        *,
+        folder: str | None = None,
+        reconfigure: Callable[[], ServeConfig] | None = None,
+    ) -> None:
+        self.config, self.loop = config, asyncio.get_running_loop()
+        self._reconfigure = reconfigure
+        self.services = Services(config, folder)
+        self.gateway = Gateway(config.limits, threads=config.threads, listener=self.services.listener)
+        self.services.gateway = self.gateway
+        for graph in (*graphs, *config.graphs):
+            self.services.check(self.gateway.add(graph))
+        routes = InferRoutes(self.gateway, self.services)
+        self.front = routes.front = Front(self.services.app, routes, config.limits, self.services.responded)
+        self.services.front = self.front
+        self.gateway.changed.append(self.front.forget_routes)
+        self._stop = asyncio.Event()
+        self._socket: socket.socket | None = None
+        self._listening: asyncio.Server | None = None
+        self._grpc: GrpcServer | None = None
+        self.port = self.grpc_port = 0
+
+    async def start(self) -> None:
+        """Listen; models are not loaded yet, and the server is live but not ready.
+
+        Raises:
+            InputError: when the port cannot be had.
+            MissingExtraError: when gRPC is wanted and not installed.
+        """
+        open_files()
+        config = self.config
+        self._socket = bind(config.host, config.port)
+        self.port = self._socket.getsockname()[1]
+        context = None if config.tls is None else tls_context(config.tls)
+        self._context = context
+        self._listening = await self.loop.create_server(
+            self.front.connection, sock=self._socket, backlog=BACKLOG, ssl=context
+        )
+        if config.grpc_port is not None:
+            from motet.serving.grpc import grpc_server
+
+            self._grpc = grpc_server(self.gateway, config, self.services)
+            await self._grpc.start()
+            self.grpc_port = self._grpc.port
+        await self.services.start()
+
+    async def load(self) -> None:
+        """Load every graph; the server is ready when all are."""
+        await self.gateway.load_all()
+        for served in self.gateway.served.values():
+            if served.kind == "graph" and served.state == "UNAVAILABLE":
+                _LOG.error("graph %s cannot be served: %s", served.name, served.reason)
+
+    async def reload(self) -> None:
+        """Read the configuration again and take over what can change while it runs: limits, credentials, logs, graphs."""
+        if self._reconfigure is None:
+            return
+        try:
+            config = self._reconfigure()
+        except MotetError as error:
+            _LOG.error("the configuration stays as it is: %s", error)
+            return
+        fixed = ("host", "port", "grpc_port", "processes", "threads")
+        changed = [name for name in fixed if getattr(config, name) != getattr(self.config, name)]
+        if changed:
+            _LOG.warning("%s cannot change while the server runs", ", ".join(changed))
+        config = replace(config, **{name: getattr(self.config, name) for name in fixed})
+        if config.tls is not None and self._context is not None:
+            self._context.load_cert_chain(config.tls.certificate, config.tls.key)
+        await self.services.reload(config)
+        self.config = config
+        self.gateway.limits = self.front.limits = config.limits
+        for served in list(self.gateway.served.values()):
+            if served.kind == "graph" and served.path:
+                try:
+                    await self.gateway.load(served.name)
+                except MotetError as error:
+                    _LOG.error("graph %s stays as it is: %s", served.name, error)
+        _LOG.info("the configuration was read again")
+
+    def stop(self) -> None:
+        """Ask the server to end when what it accepted is answered; asking again ends it at once."""
+        if self._stop.is_set():
+            self.front.close()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Wait until it is asked to stop, then end."""
+        handlers: Mapping[int, Callable[[], object]] = {
+            signal.SIGTERM: self.stop,
+            signal.SIGINT: self.stop,
+            signal.SIGHUP: lambda: self.loop.create_task(self.reload()),
+        }
+        for number, handler in handlers.items():
+            self.loop.add_signal_handler(number, handler)
+        await self._stop.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """Accept nothing more, finish what was accepted within the time that is allowed for it, and give everything back."""
+        self.gateway.stopping = True
+        if self._listening is not None:
+            self._listening.close()
+        self.front.drain()
+        timeout_s = self.config.limits.drain_timeout_s
+        end = self.loop.time() + timeout_s
+        if self._grpc is not None:
+            await self._grpc.stop(timeout_s)
+        while (self.front.connections or self.front.tasks) and self.loop.time() < end:
+            await asyncio.sleep(0.01)
+        if not await self.gateway.drain(max(0.0, end - self.loop.time())):
+            _LOG.warning("requests were still under way after %g s, and were dropped", timeout_s)
+        self.front.close()
+        await self.services.close()
+        self.gateway.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on an address, which other processes may share.
+
+    Raises:
+        InputError: when the address cannot be had.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        made = socket.socket(found[0], found[1], found[2])
+    except OSError as error:
+        raise InputError(f"cannot listen on {host}: {error.strerror or error}", hint="give another --host") from error
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind(found[4])
+    except OSError as error:
+        made.close()
+        raise InputError(
+            f"cannot listen on {host}:{port}: {error.strerror}", hint="another server may be there; give another --port"
+        ) from error
+    return made
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """What speaks TLS with a certificate.
+
+    Raises:
+        InputError: when the files are no certificate and key.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"{tls.certificate} and {tls.key} are no certificate and key: {error}", where="tls") from error
+    return context
+
+
+def open_files() -> None:
+    """Allow as many open files as the system lets this process have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def serve(
+    graphs: Sequence[Graph | str], config: ServeConfig, told: Callable[[Server], Any], **parts: Any
+) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        graphs: the graphs, or their files.
+        config: how.
+        told: called when the server listens, before it is ready.
+        parts: `folder` and `reconfigure` of `Server`.
+    """
+    server = Server(graphs, config, **parts)
+    try:
+        await server.start()
+        told(server)
+        loading = server.loop.create_task(server.load())
+        await server.run()
+        loading.cancel()
+    except BaseException:
+        server.gateway.close()
+        raise
