@@ -1,0 +1,138 @@
+"""What waits in a sink's buffer: references to arrays, turned into records in the writer's thread.
+
+What an item is given must not be changed afterwards: it is read later, by another thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Column, Indices
+from motet.errors import Failure
+from motet.runtime.executor import Call
+from motet.serving.sinks.layout import Layout
+
+__all__ = ["Answered", "Item", "Marker", "MemberAnswered"]
+
+
+@dataclass(slots=True, eq=False)
+class Answered:
+    """A request that was answered.
+
+    Attributes:
+        layout: what is kept of it.
+        key: tells the request apart from all others.
+        request: the caller's name for it.
+        identity: who asked.
+        time: when it came, in seconds since 1970.
+        num_rows: how many rows it had.
+        inputs: the columns that are kept, of its rows alone.
+        outputs: the columns that are kept, of a whole batch.
+        first, end: where its answered rows are in `outputs`.
+        kept: which of its rows they are; None for all.
+        failures: why the others were not answered.
+        queue_s, compute_s: seconds that it waited, and that its batch took.
+        calls: the calls of models that its batch made; None where nobody looked.
+        call_first: the id that its first row has in them.
+        num_bytes: what it holds, about.
+    """
+
+    layout: Layout
+    key: str
+    request: str
+    identity: str
+    time: float
+    num_rows: int
+    inputs: Mapping[str, Column]
+    outputs: Mapping[str, Column]
+    first: int
+    end: int
+    kept: Indices | None
+    failures: Sequence[Failure]
+    queue_s: float
+    compute_s: float
+    calls: Sequence[Call] | None
+    call_first: int
+    num_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class MemberAnswered:
+    """A member that answered some rows of a batch.
+
+    Attributes:
+        layout: where records of it go.
+        keys: of the batch's requests; empty for one that is not kept.
+        requests: their callers' names for them.
+        row_counts: their rows.
+        node, member, model, version: who answered.
+        time: when, in seconds since 1970.
+        seconds: how long the call took, for all its rows together.
+        columns: what it answered.
+        ids: which row of the batch each row of `columns` is for; None where they are the same.
+        num_rows: rows of `columns`.
+        num_bytes: what it holds, about.
+    """
+
+    layout: Layout
+    keys: Sequence[str]
+    requests: Sequence[str]
+    row_counts: Sequence[int]
+    node: str
+    member: str
+    model: str
+    version: str
+    time: float
+    seconds: float
+    columns: Mapping[str, Column]
+    ids: Indices | None
+    num_rows: int
+    num_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Marker:
+    """Nothing: stands in the buffer behind what somebody waits for."""
+
+    num_rows: int = 0
+    num_bytes: int = 0
+
+
+Item = Answered | MemberAnswered | Marker
+
+
+def owned(column: Column, first: int, end: int) -> Any:
+    """Some rows of a column, copied where they would keep something much bigger in memory."""
+    if first == 0 and end == len(column):
+        part: Any = column
+    else:
+        part = column[first:end]
+    base = getattr(part, "base", None)
+    if base is None:
+        return part
+    return part.copy() if _size(base) > 4 * part.nbytes else part
+
+
+def _size(base: Any) -> int:
+    size = getattr(base, "nbytes", None)
+    if size is not None:
+        return int(size)
+    try:
+        return len(base)
+    except TypeError:
+        return 0
+
+
+def held_bytes(columns: Mapping[str, Column], first: int, end: int) -> int:
+    """What some rows of columns hold, about."""
+    total = 0
+    for column in columns.values():
+        if len(column):
+            total += column.nbytes * (end - first) // len(column)
+        if isinstance(column, np.ndarray) and column.dtype == object:
+            total += sum(len(value) for value in column[first:end].flat if isinstance(value, (str, bytes)))
+    return total

@@ -1,0 +1,58 @@
+"""Records: what a sink writes, held by column.
+
+A record is what is kept of one row (`join`), or of one row and one member (`stack`). Values are Python's own: texts,
+numbers, bytes, lists and mappings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ID", "JSON", "Records", "join_records"]
+
+ID = "id"
+"""The column that tells records apart: the same record has the same id whenever and wherever it is written."""
+JSON = "json"
+"""The kind of a column that holds lists, mappings, or values of any kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records of one table.
+
+    Attributes:
+        table: the table, or what `{graph}` stands for in a path.
+        kinds: what each column holds: a `ColumnType` as it is written (`float32`, `string`, `float32[10]`), or `json`.
+        columns: a list of values for each of `kinds`; None is a value that is not there.
+    """
+
+    table: str
+    kinds: Mapping[str, str]
+    columns: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return len(self.columns[ID])
+
+    def slice(self, first: int, end: int) -> Records:
+        """Some of the records."""
+        return Records(self.table, self.kinds, {name: values[first:end] for name, values in self.columns.items()})
+
+
+def join_records(parts: Sequence[Records]) -> list[Records]:
+    """The same records in as few pieces as there are changes of table or kinds, in order."""
+    joined: list[Records] = []
+    run: list[Records] = []
+    for part in [*parts, None]:
+        if part is not None and (not run or (part.table, part.kinds) == (run[0].table, run[0].kinds)):
+            run.append(part)
+            continue
+        if len(run) == 1:
+            joined.append(run[0])
+        elif run:
+            names = run[0].columns
+            columns = {name: [value for each in run for value in each.columns[name]] for name in names}
+            joined.append(Records(run[0].table, run[0].kinds, columns))
+        run = [part] if part is not None else []
+    return joined

@@ -1,0 +1,233 @@
+"""All sinks of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from motet.batch import Column, Indices
+from motet.errors import GraphError, UnknownNameError
+from motet.runtime.executor import Call
+from motet.serving.request import Reply
+from motet.serving.sinks.config import SinkConfig
+from motet.serving.sinks.items import Answered, MemberAnswered, held_bytes, owned
+from motet.serving.sinks.layout import Layout, layout_of
+from motet.serving.sinks.stats import SinkStats
+from motet.serving.sinks.targets import open_target
+from motet.serving.sinks.writer import Writer
+from motet.types import Signature
+
+__all__ = ["Sinks"]
+
+log = logging.getLogger("motet.serving.sinks")
+ITEM_BYTES = 700
+"""What an item takes beside its columns."""
+SPOOL = "spool"
+"""The folder of the spools, in the configuration's."""
+
+
+class Sinks:
+    """Keeps answers in all places that a server is told to. Everything but `member` happens in the event loop's thread.
+
+    What was accepted is written at least once, and stands in a database once: a record has an id, made of the request's key
+    and the row (and the node and the member). A place that cannot be written is tried again, then its records go to a spool
+    on the local disk, which is read when the place can be written again, and when a server starts. What only memory holds
+    is lost when the process is killed, `batch_s` of answers at most, unless the sink is `durable`: then `offer` gives
+    something to wait for, which is done when the records are on disk.
+
+    Args:
+        config: the sinks.
+        folder: where relative paths begin; the spools are in its folder `spool`.
+
+    Raises:
+        GraphError: when a place cannot be used.
+        MissingExtraError: when a package is not installed.
+    """
+
+    def __init__(self, config: Sequence[SinkConfig], *, folder: str | Path = ".") -> None:
+        root = Path(folder).absolute()
+        self._writers = [Writer(each, open_target(each, root), root / SPOOL) for each in config]
+        self._routes: dict[str, list[tuple[Writer, Layout]]] = {}
+        self._token = secrets.token_hex(6)
+        self._numbers = itertools.count()
+
+    def check(self, graphs: Iterable[str]) -> None:
+        """See that the sinks speak of graphs that exist.
+
+        Raises:
+            UnknownNameError: when one does not.
+        """
+        known = list(graphs)
+        for writer in self._writers:
+            for name in writer.config.graphs:
+                if name not in known:
+                    raise UnknownNameError("graph", name, known, where=f"sink {writer.config.name}: graphs")
+
+    async def open(self, graph: str, signature: Signature, version: str = "") -> None:
+        """Keep what a graph answers from now on; called again when the graph has changed.
+
+        A place that cannot be reached now is no error: its records go to the spool until it can.
+
+        Args:
+            graph: its name.
+            signature: its inputs and outputs.
+            version: the versions of its models, for the record.
+
+        Raises:
+            GraphError: when a table is there that does not fit, or a column is to be kept that the graph does not have.
+        """
+        routes = []
+        for writer in self._writers:
+            config = writer.config
+            if config.graphs and graph not in config.graphs:
+                continue
+            layout = layout_of(config, graph, signature, version)
+            preparing = asyncio.to_thread(writer.target.prepare, layout.table, layout.kinds)
+            try:
+                await asyncio.wait_for(preparing, config.timeout_s)
+            except GraphError:
+                raise
+            except Exception as error:  # noqa: BLE001 (whatever a target raises: it is tried again later)
+                log.error("sink %s cannot be reached, its records go to the spool: %s", config.name, error)
+            writer.start()
+            routes.append((writer, layout))
+        self._routes[graph] = routes
+
+    def wants(self, graph: str) -> bool:
+        """Whether a sink keeps what this graph answers."""
+        return bool(self._routes.get(graph))
+
+    def wants_calls(self, graph: str) -> bool:
+        """Whether a sink is to know what the members of this graph answer."""
+        return any(
+            writer.config.record == "stack" or writer.config.members for writer, _ in self._routes.get(graph, ())
+        )
+
+    def new_key(self) -> str:
+        """A key that no other request has, in any process."""
+        return f"{self._token}-{next(self._numbers):x}"
+
+    def offer(
+        self,
+        graph: str,
+        request_id: str,
+        identity: str,
+        arrived: float,
+        columns_in: Mapping[str, Column],
+        first: int,
+        end: int,
+        reply: Reply,
+        *,
+        key: str = "",
+        calls: Sequence[Call] | None = None,
+        call_first: int = 0,
+        deadline: float | None = None,
+    ) -> Awaitable[object] | None:
+        """Keep the answer to a request. Only references to arrays are taken, which must not be changed afterwards.
+
+        Args:
+            graph: which graph answered.
+            request_id: the caller's name for the request; may be empty.
+            identity: who asked.
+            arrived: when, in seconds since 1970.
+            columns_in: the inputs, of this request or of its whole batch.
+            first, end: where the request's rows are in them.
+            reply: the answer.
+            key: what makes the records' ids: no two requests may have the same, or the second is taken for a repetition of
+                the first and not kept. None is the request's id, and something new where that is empty.
+            calls: the calls of models that the batch made; None where they are not known.
+            call_first: the id that the request's first row has in `calls`.
+            deadline: when nobody waits for the answer any more, on the clock of the event loop.
+
+        Returns:
+            None when there is nothing to wait for; else what is done when the records are safe (`durable`) or there is room
+            for them (`block`), or `block_s` or the deadline is over.
+        """
+        routes = self._routes.get(graph)
+        if not routes:
+            return None
+        key = key or request_id or self.new_key()
+        waits: list[asyncio.Future[bool]] = []
+        for writer, layout in routes:
+            if not _sampled(key, writer.config.sample):
+                continue
+            if writer.config.record == "stack":
+                wait = writer.room(deadline)
+            else:
+                inputs = {each.name: owned(columns_in[each.name], first, end) for each in layout.inputs}
+                outputs = {each.name: reply.columns[each.name] for each in layout.outputs}
+                size = ITEM_BYTES + held_bytes(inputs, 0, end - first) + held_bytes(outputs, reply.first, reply.end)
+                item = Answered(
+                    layout, key, request_id, identity, arrived, end - first, inputs, outputs, reply.first, reply.end,
+                    reply.kept, reply.failures, reply.queue_s, reply.compute_s, calls, call_first, size,
+                )  # fmt: skip
+                wait = writer.offer(item, deadline)
+            if wait is not None:
+                waits.append(wait)
+        if not waits:
+            return None
+        return waits[0] if len(waits) == 1 else asyncio.gather(*waits)
+
+    def member(
+        self,
+        graph: str,
+        request_ids: Sequence[str],
+        row_counts: Sequence[int],
+        node: str,
+        member: str,
+        version: str,
+        columns: Mapping[str, Column],
+        seconds: float,
+        *,
+        keys: Sequence[str] = (),
+        model: str = "",
+        ids: Indices | None = None,
+    ) -> None:
+        """Keep what a member answered to the requests of a batch, for `stack`; any thread may call it.
+
+        Args:
+            graph: which graph the member is of.
+            request_ids: the callers' names for the requests.
+            row_counts: the rows of each request.
+            node, member, version: who answered.
+            columns: what it answered.
+            seconds: how long the call took.
+            keys: see `offer`; none are the requests' ids.
+            model: the model that was called.
+            ids: which row of the batch each row of `columns` is for, shape `[rows]`; None where they are the same.
+        """
+        for writer, layout in self._routes.get(graph, ()):
+            if writer.config.record != "stack":
+                continue
+            wanted = [each if _sampled(each, writer.config.sample) else "" for each in keys or request_ids]
+            rows = len(next(iter(columns.values()), ()))
+            if rows and any(wanted):
+                size = ITEM_BYTES + held_bytes(columns, 0, rows)
+                writer.put(
+                    MemberAnswered(
+                        layout, wanted, request_ids, row_counts, node, member, model, version, time.time(), seconds,
+                        columns, ids, rows, size,
+                    )
+                )  # fmt: skip
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Write what is held, as far as there is time; the rest goes to the spools."""
+        await asyncio.gather(*(writer.close(timeout_s) for writer in self._writers))
+
+    @property
+    def stats(self) -> Mapping[str, SinkStats]:
+        """What became of the records of each sink, by its name, in this process."""
+        return {writer.config.name: writer.measured() for writer in self._writers}
+
+
+def _sampled(key: str, share: float) -> bool:
+    """Whether a request is kept: by a hash of its key, so that all sinks and processes say the same."""
+    if share >= 1 or not key:
+        return bool(key)
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) < share * 2**64

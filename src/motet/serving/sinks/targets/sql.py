@@ -1,0 +1,217 @@
+"""Databases: SQLite and Postgres, by SQLAlchemy.
+
+A record is a line of a table whose primary key is the record's id; one that is there already is left as it is. Scalars have
+columns of their type; arrays, and what is of any kind, are JSON text (`arrays: bytes` makes numbers of fixed shape BLOBs);
+uint64, for which databases have no type, is the text of its digits. Columns are never removed: what a graph gives newly is
+added to the table, and a column whose type has changed is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from motet.errors import GraphError, MissingExtraError
+from motet.serving.sinks.config import SinkConfig
+from motet.serving.sinks.convert import json_bytes
+from motet.serving.sinks.records import ID, JSON, Records, join_records
+from motet.serving.sinks.targets.target import RefusedError
+from motet.types import ColumnType
+
+try:
+    import sqlalchemy as sa
+except ImportError:
+    raise MissingExtraError("sqlalchemy", "sql", "a sink to a database") from None
+
+__all__ = ["SqlTarget"]
+
+_VALUES = 16_000
+"""Values in one statement: SQLite takes 32,766, Postgres 65,535."""
+_ROWS = 250
+"""Rows in one statement."""
+_AT_FAULT = (sa.exc.DataError, sa.exc.IntegrityError, OverflowError, UnicodeError)
+
+
+class SqlTarget:
+    """Tables of a database.
+
+    Many rows go into one statement, so that the interpreter's lock is let go of and taken again for each statement, and not
+    for each row: a busy event loop would make every taking wait.
+    """
+
+    is_log = False
+
+    def __init__(self, config: SinkConfig, folder: Path) -> None:
+        self._where = f"sink {config.name}"
+        self._url = _url(config, folder, self._where)
+        self._sync = config.durable
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_{}-]*", config.table):
+            raise GraphError(f"{config.table!r} cannot be the name of a table", where=self._where)
+        self._engine = self._connected(config.timeout_s)
+        self._dialect = self._engine.dialect
+        self._known: dict[str, set[str]] = {}
+
+    def _connected(self, timeout_s: float) -> sa.Engine:
+        sqlite = self._url.get_backend_name() == "sqlite"
+        arguments: dict[str, Any] = {"timeout": timeout_s}
+        if not sqlite:
+            arguments = {
+                "connect_timeout": max(2, round(timeout_s / 2)),
+                "options": f"-c statement_timeout={round(timeout_s * 1000)}",
+                "tcp_user_timeout": round(timeout_s * 1000),
+            }
+            arguments = {name: value for name, value in arguments.items() if name not in self._url.query}
+        try:
+            engine = sa.create_engine(self._url, connect_args=arguments, pool_size=2, pool_pre_ping=not sqlite)
+        except ImportError as error:
+            raise MissingExtraError(str(error.name or self._url.drivername), "postgres", self._where) from None
+        except sa.exc.ArgumentError as error:
+            raise GraphError(str(error), where=self._where) from None
+        if sqlite:
+            sa.event.listen(engine, "connect", self._set_up)
+        return engine
+
+    def _set_up(self, connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
+        cursor.close()
+
+    def prepare(self, table: str, kinds: Mapping[str, str]) -> None:
+        """Make the table, or add the columns that it does not have.
+
+        Raises:
+            GraphError: when a column is there with another type.
+            sqlalchemy.exc.SQLAlchemyError: when the database cannot be reached.
+        """
+        for _ in range(2):
+            try:
+                self._prepare(table, kinds)
+            except sa.exc.DBAPIError:
+                continue  # another process may have made the same table or column meanwhile
+            else:
+                return
+        self._prepare(table, kinds)
+
+    def _prepare(self, table: str, kinds: Mapping[str, str]) -> None:
+        if self._dialect.name == "sqlite":
+            Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
+        longest = max((table, *kinds), key=len)
+        if len(longest) > self._dialect.max_identifier_length:
+            hint = f"at most {self._dialect.max_identifier_length} letters"
+            raise GraphError(f"{longest!r} is too long a name for this database", where=self._where, hint=hint)
+        columns = {name: _sql_type(kind) for name, kind in kinds.items()}
+        with self._engine.begin() as connection:
+            inspector = sa.inspect(connection)
+            if not inspector.has_table(table):
+                made = [sa.Column(name, kind, primary_key=name == ID) for name, kind in columns.items()]
+                sa.Table(table, sa.MetaData(), *made).create(connection, checkfirst=True)
+                there = set(columns)
+            else:
+                found: dict[str, Any] = {each["name"]: each["type"] for each in inspector.get_columns(table)}
+                self._check(table, kinds, columns, found)
+                if inspector.get_pk_constraint(table)["constrained_columns"] != [ID]:
+                    hint = "make it PRIMARY KEY, so that no record is written twice; or use another table"
+                    raise GraphError(f"{ID!r} is not the primary key", where=f"{self._where}: table {table}", hint=hint)
+                for name in columns.keys() - found.keys():
+                    kind = columns[name].compile(self._dialect)
+                    connection.exec_driver_sql(
+                        f"ALTER TABLE {self._quoted(table)} ADD COLUMN {self._quoted(name)} {kind}"
+                    )
+                there = {*found, *columns}
+        self._known[table] = there
+
+    def _check(self, table: str, kinds: Mapping[str, str], wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        for name, kind in wanted.items():
+            if name not in found or _family(found[name]) == _family(kind):
+                continue
+            if isinstance(found[name], sa.JSON) and _is_json(kinds[name]):
+                continue
+            raise GraphError(
+                f"column {name!r} is {found[name]} in the table, and {kinds[name]} now, for which it must be {kind}",
+                where=f"{self._where}: table {table}",
+                hint="give the sink another table:, or rename the column in the database",
+            )
+
+    def _quoted(self, name: str) -> str:
+        return self._dialect.identifier_preparer.quote(name)
+
+    def write(self, batch: Sequence[Records], name: str) -> None:
+        """See `Target.write`: one transaction."""
+        joined = join_records(batch)
+        try:
+            for records in joined:
+                if not self._known.get(records.table, set()) >= records.kinds.keys():
+                    self.prepare(records.table, records.kinds)
+            with self._engine.begin() as connection:
+                for records in joined:
+                    for statement, values in self._statements(records):
+                        connection.exec_driver_sql(statement, values)
+        except GraphError as error:
+            raise RefusedError(str(error), whole=True) from error
+        except _AT_FAULT as error:
+            raise RefusedError(str(getattr(error, "orig", error))) from error
+        except sa.exc.SQLAlchemyError:
+            self._known.clear()  # the table may be gone
+            raise
+
+    def _statements(self, records: Records) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        columns = [_values(records.columns[name], kind) for name, kind in records.kinds.items()]
+        names = ", ".join(map(self._quoted, records.kinds))
+        mark = "?" if self._dialect.paramstyle == "qmark" else "%s"
+        row = "(" + ", ".join([mark] * len(columns)) + ")"
+        head = f"INSERT INTO {self._quoted(records.table)} ({names}) VALUES "
+        at_once = max(1, min(_ROWS, _VALUES // len(columns)))
+        for first in range(0, len(records), at_once):
+            rows = list(zip(*(column[first : first + at_once] for column in columns), strict=True))
+            yield head + ", ".join([row] * len(rows)) + " ON CONFLICT DO NOTHING", tuple(chain.from_iterable(rows))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+def _url(config: SinkConfig, folder: Path, where: str) -> sa.URL:
+    try:
+        url = sa.make_url(re.sub("^postgres(?=:)", "postgresql", config.to))
+    except sa.exc.ArgumentError as error:
+        raise GraphError(f"the URL cannot be read: {error}", where=where) from None
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() != "sqlite":
+        return url
+    if not url.database or url.database == ":memory:":
+        raise GraphError("a database in memory keeps nothing", where=where, hint="sqlite:///predictions.db")
+    return url.set(database=str(folder / url.database))
+
+
+def _is_json(kind: str) -> bool:
+    return kind == JSON or bool(ColumnType.parse(kind).shape)
+
+
+def _sql_type(kind: str) -> sa.types.TypeEngine[Any]:
+    if _is_json(kind) or kind in ("string", "uint64"):
+        return sa.Text()
+    if kind == "bytes":
+        return sa.LargeBinary()
+    if kind == "bool":
+        return sa.Boolean()
+    return sa.Double() if kind.startswith("float") else sa.BigInteger()
+
+
+def _family(kind: Any) -> type[Any]:
+    for family in (sa.Boolean, sa.Integer, sa.Numeric, sa.Float, sa.String, sa.LargeBinary):
+        if isinstance(kind, family):
+            return sa.Numeric if family is sa.Float else family
+    return type(kind)
+
+
+def _values(values: Sequence[Any], kind: str) -> Sequence[Any]:
+    if _is_json(kind):
+        return [None if value is None else json_bytes(value).decode() for value in values]
+    if kind == "uint64":
+        return [None if value is None else str(value) for value in values]
+    return values
