@@ -1,0 +1,189 @@
+"""The audit log: who asked what, when, and how much it cost. A line of JSON for each request, in a file that rotates."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections import deque
+
+import msgspec
+
+from motet.errors import GraphError
+from motet.serving.admission.config import AuditConfig
+
+__all__ = ["AuditEntry", "AuditLog"]
+
+_AT_ONCE = 1000
+
+
+class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One request. It never holds a credential.
+
+    Attributes:
+        at: when it came, in seconds since 1970.
+        name: who asked; empty where no credential held.
+        kind: `anonymous`, `key` or `token`; empty where no credential held.
+        klass: the caller's class, `class` in the file.
+        address: of the client.
+        credential: the id of the API key.
+        protocol: `http` or `grpc`.
+        asked: what was asked, for example `POST /predict/fashion`.
+        target: the graph or model.
+        version: of it.
+        request: the caller's id of the request.
+        status: of HTTP; for gRPC the one that stands for its code.
+        error: why it was not answered, the class of the error.
+        rows: how many it had.
+        failed_rows: how many of them were not answered.
+        received_bytes: of its body.
+        sent_bytes: of the answer's body.
+        waited_s: seconds until it was let in.
+        queue_s: seconds that its rows waited to be played.
+        compute_s: seconds of models and functions that it paid for: its rows' part of its batch.
+    """
+
+    at: float
+    name: str = ""
+    kind: str = ""
+    klass: str = msgspec.field(name="class", default="")
+    address: str = ""
+    credential: str = ""
+    protocol: str = "http"
+    asked: str = ""
+    target: str = ""
+    version: str = ""
+    request: str = ""
+    status: int = 0
+    error: str = ""
+    rows: int = 0
+    failed_rows: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    waited_s: float = 0.0
+    queue_s: float = 0.0
+    compute_s: float = 0.0
+
+
+class AuditLog:
+    """Writes entries in a thread of its own. Processes may share the file: each write is of whole lines, under a lock.
+
+    A file that is full is renamed to FILE.1, that one to FILE.2, and the oldest is deleted.
+
+    Args:
+        config: the file, and its bounds.
+
+    Raises:
+        GraphError: when the file cannot be written.
+    """
+
+    def __init__(self, config: AuditConfig) -> None:
+        self._config = config
+        self._entries: deque[AuditEntry] = deque()
+        self._woken = threading.Condition()
+        self._closed = False
+        self._broken = False
+        self.num_written = 0
+        """Entries of this process in the file."""
+        self.num_dropped = 0
+        """Entries that were lost because too many waited, or because the file could not be written."""
+        self.error: str = ""
+        """Why the file could not be written the last time; empty where it could."""
+        try:
+            os.makedirs(os.path.dirname(config.file) or ".", exist_ok=True)
+            self._lock = self._open(f"{config.file}.lock")
+            try:
+                self._file = self._open(config.file)
+            except OSError:
+                os.close(self._lock)
+                raise
+        except OSError as error:
+            raise GraphError(
+                f"{config.file!r} cannot be written: {error.strerror}", where="admission.audit.file"
+            ) from None
+        self._thread = threading.Thread(target=self._run, name="motet-audit", daemon=True)
+        self._thread.start()
+
+    def write(self, entry: AuditEntry) -> bool:
+        """Have an entry written; never waits for the file. Gives False where it had to be dropped."""
+        with self._woken:
+            if self._closed or len(self._entries) >= self._config.waiting:
+                self.num_dropped += 1
+                return False
+            self._entries.append(entry)
+            if len(self._entries) == 1:
+                self._woken.notify()
+        return True
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Write what waits, and close the file; what has not been written after `timeout_s` is lost."""
+        with self._woken:
+            self._closed = True
+            self._woken.notify()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        encoder, buffer = msgspec.json.Encoder(), bytearray()
+        while entries := self._next():
+            buffer.clear()
+            for entry in entries:
+                buffer += encoder.encode(entry) + b"\n"
+            try:
+                self._append(bytes(buffer))
+            except OSError as error:
+                self.error = f"{self._config.file}: {error.strerror}"
+                self._lost(len(entries))
+            else:
+                self.error = ""
+                self.num_written += len(entries)
+        os.close(self._file)
+        os.close(self._lock)
+
+    def _next(self) -> list[AuditEntry]:
+        """Entries to write; none when the log is closed and everything has been written."""
+        with self._woken:
+            while not self._entries and not self._closed:
+                self._woken.wait()
+            return [self._entries.popleft() for _ in range(min(len(self._entries), _AT_ONCE))]
+
+    def _lost(self, entries: int) -> None:
+        with self._woken:
+            self.num_dropped += entries
+
+    def _append(self, data: bytes) -> None:
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            self._reopen()
+            if self._broken:  # a line was cut off
+                data = b"\n" + data
+            self._broken = True
+            while data:
+                data = data[os.write(self._file, data) :]
+            self._broken = False
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _reopen(self) -> None:
+        """Follow a file that another process put aside, and put aside one that is full."""
+        path = self._config.file
+        mine = os.fstat(self._file)
+        try:
+            now = os.stat(path)
+        except FileNotFoundError:
+            now = None
+        if now is not None and now.st_size >= self._config.file_bytes:
+            for number in range(self._config.files - 1, 0, -1):
+                older = path if number == 1 else f"{path}.{number - 1}"
+                if os.path.exists(older):
+                    os.replace(older, f"{path}.{number}")
+            if self._config.files == 1:
+                os.unlink(path)
+            now = None
+        if now is None or (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino):
+            fresh = self._open(path)
+            os.close(self._file)
+            self._file, self._broken = fresh, False
+
+    @staticmethod
+    def _open(path: str) -> int:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

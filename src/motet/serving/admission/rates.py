@@ -1,0 +1,211 @@
+"""Requests a period, counted for all processes by `limits`, in SQLite or in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from motet.errors import GraphError, MissingExtraError, OverloadedError
+from motet.serving.admission.config import Rate
+
+__all__ = ["Busy", "Rates", "RedisRates", "SqliteRates", "Wanted"]
+
+Wanted = Sequence[tuple[bytes, Rate]]
+"""Whose requests are counted, and the rate that holds for them; several must all hold."""
+REDIS_TIMEOUT_S = 2.0
+BUSY_S = 2.0
+"""How long a request waits for other processes that count; far longer than they ever need."""
+
+
+class Busy(Exception):
+    """Another process counts just now."""
+
+
+class Rates(Protocol):
+    """What counts. A request counts for all of its rates or for none."""
+
+    def take_now(self, wanted: Wanted) -> float:
+        """Count a request without waiting; gives 0, or the seconds after which it has a chance.
+
+        Raises:
+            Busy: when that would have to wait; `take` does.
+            OverloadedError: when nothing can be counted, which lets nobody in.
+        """
+
+    async def take(self, wanted: Wanted) -> float:
+        """Count a request; gives 0, or the seconds after which it has a chance.
+
+        Raises:
+            OverloadedError: when nothing can be counted, which lets nobody in.
+        """
+
+    async def look(self, wanted: Wanted) -> float:
+        """What `take` would give now, without counting."""
+
+    async def close(self) -> None:
+        """Give back what it holds."""
+
+
+class SqliteRates:
+    """Rates of one machine, exact, and kept when the server ends.
+
+    A request is counted in the event loop, in one transaction that never waits for another process nor for the disk;
+    where another process is at it, it is tried again after a millisecond or two.
+
+    Args:
+        path: the file.
+        clock: seconds since 1970.
+
+    Raises:
+        MissingExtraError: when `limits` is not installed.
+        GraphError: when the file cannot be used.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        try:
+            import limits
+        except ImportError as error:
+            raise MissingExtraError("limits", "auth", "admission by rates") from error
+        from motet.serving.admission.sqlite import SqliteStorage
+
+        self._clock, self._item = clock, limits.RateLimitItemPerSecond
+        try:
+            self._storage = SqliteStorage(path, busy_s=0.0, clock=clock)
+        except sqlite3.Error as error:
+            raise GraphError(f"{str(path)!r} cannot keep rates: {error}", where="admission.folder") from None
+        self._limiter = limits.strategies.MovingWindowRateLimiter(self._storage)
+
+    def take_now(self, wanted: Wanted) -> float:
+        """See `Rates`."""
+        try:
+            with self._storage.together():
+                for key, rate in wanted:
+                    if not self._limiter.hit(self._item(rate.amount, rate.period_s), key.hex()):
+                        raise _Full
+        except _Full:
+            return max(self._left(wanted), 0.001)
+        except sqlite3.Error as error:
+            raise _trouble(error) from None
+        return 0.0
+
+    async def take(self, wanted: Wanted) -> float:
+        """See `Rates`."""
+        until = time.monotonic() + BUSY_S
+        while True:
+            try:
+                return self.take_now(wanted)
+            except Busy:
+                if time.monotonic() > until:
+                    raise OverloadedError("requests cannot be counted now", retry_after_s=1.0) from None
+            await asyncio.sleep(random.uniform(0.0005, 0.002))
+
+    async def look(self, wanted: Wanted) -> float:
+        """See `Rates`."""
+        try:
+            return max(self._left(wanted), 0.0)
+        except Busy:
+            return 0.0  # counting it will tell
+
+    def _left(self, wanted: Wanted) -> float:
+        try:
+            items = [(self._item(rate.amount, rate.period_s), key, rate) for key, rate in wanted]
+            free = (self._storage.free_at(i.key_for(key.hex()), rate.amount, rate.period_s) for i, key, rate in items)
+            return max(free) - self._clock()
+        except sqlite3.Error as error:
+            raise _trouble(error) from None
+
+    async def close(self) -> None:
+        """Close the file."""
+        self._storage.close()
+
+
+class RedisRates:
+    """Rates of all machines that use the same Redis.
+
+    Each rate is exact, by a script that Redis runs. Where a request has several, all are looked at before it is counted
+    in any; when two requests compete for the last place of one of them, the one that loses may have been counted in
+    another: more is refused then, never less.
+
+    Args:
+        address: `redis://HOST:PORT/NUMBER`.
+        clock: seconds since 1970.
+
+    Raises:
+        MissingExtraError: when `limits` or `redis` is not installed.
+    """
+
+    def __init__(self, address: str, *, clock: Callable[[], float] = time.time) -> None:
+        try:
+            import limits
+            import redis
+            from limits.aio.storage import RedisStorage
+            from limits.aio.strategies import MovingWindowRateLimiter
+        except ImportError as error:
+            raise MissingExtraError("limits[redis]", "redis", "admission by rates that Redis counts") from error
+        self._clock, self._item = clock, limits.RateLimitItemPerSecond
+        self._errors = redis.RedisError, OSError, TimeoutError
+        self._storage = RedisStorage(
+            f"async+{address}",
+            implementation="redispy",
+            key_prefix="motet",
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+        )
+        self._limiter = MovingWindowRateLimiter(self._storage)
+
+    def take_now(self, wanted: Wanted) -> float:
+        """Raises Busy: Redis is always waited for."""
+        raise Busy
+
+    async def take(self, wanted: Wanted) -> float:
+        """See `Rates`."""
+        if len(wanted) > 1 and (left := await self.look(wanted)):
+            return left
+        try:
+            for key, rate in wanted:
+                if not await self._limiter.hit(self._item(rate.amount, rate.period_s), key.hex()):
+                    return max(await self.look(wanted), 0.001)
+        except self._errors as error:
+            raise _away(error) from None
+        return 0.0
+
+    async def look(self, wanted: Wanted) -> float:
+        """See `Rates`."""
+        left = 0.0
+        try:
+            for key, rate in wanted:
+                item = self._item(rate.amount, rate.period_s)
+                stats = await self._limiter.get_window_stats(item, key.hex())
+                if stats.remaining < 1:
+                    left = max(left, stats.reset_time - self._clock(), 0.001)
+        except self._errors as error:
+            raise _away(error) from None
+        return left
+
+    async def close(self) -> None:
+        """Close the connections."""
+        bridge = getattr(self._storage, "bridge", None)
+        client = getattr(bridge, "storage", None)
+        if client is not None:
+            await client.aclose()
+
+
+class _Full(Exception):
+    """A rate is used up: undoes what was counted for others."""
+
+
+def _trouble(error: sqlite3.Error) -> Exception:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Busy()
+    return OverloadedError(f"requests cannot be counted now: {error}", retry_after_s=1.0)
+
+
+def _away(error: Exception) -> OverloadedError:
+    return OverloadedError(
+        f"requests cannot be counted now: Redis does not answer ({type(error).__name__})", retry_after_s=1.0
+    )
