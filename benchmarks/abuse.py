@@ -132,20 +132,22 @@ async def play_bad(target: Target, options: argparse.Namespace, images: Images) 
     await traffic.start()
     verdicts = await send_all(target.port, kinds, options.bad, options.connections)
     seen = await traffic.stop()
-    print(table((f"{options.bad:,} bad requests", "times", "statuses", "says"), list(map(_verdict, *_two(verdicts)))))
+    print(
+        table(
+            (f"{options.bad:,} bad requests", "times", "statuses", "longest ms", "says"),
+            [_verdict(*each) for each in verdicts.items()],
+        )
+    )
     print("\n" + table(("beside them", *TRAFFIC), [line("good requests", seen)]), end="\n\n", flush=True)
     _print_failures([seen])
     return good(seen) and not any(verdict.wrong for verdict in verdicts.values())
 
 
-def _two(verdicts: Mapping[str, Verdict]) -> tuple[list[str], list[Verdict]]:
-    return list(verdicts), list(verdicts.values())
-
-
 def _verdict(name: str, verdict: Verdict) -> tuple[str, ...]:
     statuses = ", ".join(f"{status or 'none'}" for status in sorted(verdict.statuses))
     said = f"WRONG: {next(iter(verdict.wrong))}" if verdict.wrong else verdict.said
-    return (name, f"{verdict.statuses.total()}", statuses, " ".join(said.split())[:90])
+    longest = f"{verdict.longest_s * 1000:,.0f}"
+    return (name, f"{verdict.statuses.total()}", statuses, longest, " ".join(said.split())[:90])
 
 
 def _print_failures(several: Sequence[Seen]) -> None:

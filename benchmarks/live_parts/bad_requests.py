@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,11 +46,13 @@ class Verdict:
         statuses: how often it gave each.
         wrong: what was wrong with its answers, and how often.
         said: one of its errors.
+        longest_s: the longest that it took to answer, the wait for its turn to be sent not counted.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
     said: str = ""
+    longest_s: float = 0.0
 
 
 def bad_requests(model: str, images: Images) -> list[Bad]:
@@ -223,9 +226,11 @@ async def send_all(port: int, kinds: Sequence[Bad], requests: int, at_once: int)
     gate = asyncio.Semaphore(at_once)
 
     async def one(bad: Bad) -> None:
-        async with gate:
-            status, reason, said = judge(bad, await settle(port, bad))
         verdict = verdicts[bad.name]
+        async with gate:
+            begun = time.perf_counter()
+            status, reason, said = judge(bad, await settle(port, bad))
+            verdict.longest_s = max(verdict.longest_s, time.perf_counter() - begun)
         verdict.statuses[status] += 1
         verdict.said = said or verdict.said
         if reason:
