@@ -27,6 +27,7 @@ __all__ = [
     "equal_shapes",
     "fits",
     "hold_as",
+    "is_exactly",
     "literal_fits",
     "objects",
     "take_rows",
@@ -277,9 +278,27 @@ def column_type(column: Column) -> ColumnType:
     )
 
 
+def is_exactly(array: Any, kind: ColumnType, rows: int) -> bool:
+    """Whether something is an array of this type as it is; most are, and need no closer look."""
+    if not isinstance(array, np.ndarray):
+        return False
+    dtype = array.dtype
+    return bool(dtype.kind != "O" and dtype == kind.numpy_dtype and array.shape == (rows, *kind.shape))
+
+
+_NAMES: dict[np.dtype[Any], str] = {}
+"""The names of dtypes that were seen; numpy makes them anew each time."""
+
+
 def _dtype_name(array: Array) -> str:
-    if array.dtype != object:
-        return array.dtype.name
+    dtype = array.dtype
+    if dtype.kind != "O":
+        name = _NAMES.get(dtype)
+        if name is None:
+            name = _NAMES[dtype] = dtype.name
+            if len(_NAMES) > 1000:
+                _NAMES.clear()
+        return name
     kinds = {type(value) for value in array.flat[:1000] if value is not None}
     if kinds and kinds <= {str, np.str_}:
         return "string"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Ragged, as_column, column_type, hold_as, literal_fits
+from motet.batch import Column, Ragged, as_column, column_type, hold_as, is_exactly, literal_fits
 from motet.errors import GraphError
 from motet.types import ColumnType, Outputs
 
@@ -35,6 +35,8 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> dict[
     Raises:
         GraphError: when there are not as many rows, or columns, or the types are not those declared.
     """
+    if isinstance(outputs, ColumnType) and is_exactly(result, outputs, rows):
+        return {"": result}
     if hasattr(result, "_asdict"):
         result = result._asdict()
     values = {str(key): value for key, value in (result if isinstance(result, Mapping) else {"": result}).items()}
@@ -49,7 +51,7 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> dict[
                 f"{name} returned {got}{f' of {key!r}' if key else ''} for {rows} rows",
                 hint="return one value for each row, in order",
             )
-        if declared is not None:
+        if declared is not None and not is_exactly(column, declared[key], rows):
             held = typed(values[key], declared[key])
             if held is None:
                 what = f"{declared[key]}{f' for {key!r}' if key else ''}"

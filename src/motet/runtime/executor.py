@@ -216,7 +216,6 @@ class Executor:
             steps.append(_Step(name, node, columns, drops, f"{path}{name}", gives))
             self._shared.stats.setdefault(f"{path}{name}", NodeStats())
         steps.reverse()
-        self._wanted = needed
         for step in steps:
             self._shared.stats[step.path] = self._shared.stats.pop(step.path)
         return steps
@@ -246,7 +245,7 @@ class Executor:
         Raises:
             MotetError: when no row is at fault: a function that breaks its contract, a model that fails on everything.
         """
-        columns, ids, failures = batch.columns, batch.ids, list[Failure]()
+        columns, ids, failures = dict(batch.columns), batch.ids, list[Failure]()
         for place, step in enumerate(self._steps):
             if lapsed is not None and place and (useful := lapsed(ids)) is not None:
                 columns = {name: take_rows(column, useful) for name, column in columns.items()}
@@ -263,7 +262,6 @@ class Executor:
                     error.located(f"node {step.path!r}")
                 raise
             self._count(step.path, len(ids), time.perf_counter() - started, len(answer.faults))
-            columns = dict(columns)
             if not self._keep_all:
                 for name in step.drops:
                     columns.pop(name, None)
@@ -273,13 +271,13 @@ class Executor:
                 ids = ids[answer.kept]
             if not len(ids):
                 return self.nothing(failures)
+            given_back = answer.columns
             for name in step.gives:
-                if name not in answer.columns:
-                    raise UnknownNameError("column", name, list(answer.columns), where=f"node {step.path!r}")
-            wanted = (
-                answer.columns if self._keep_all else {n: c for n, c in answer.columns.items() if n in self._wanted}
-            )
-            columns |= wanted
+                if name not in given_back:
+                    raise UnknownNameError("column", name, list(given_back), where=f"node {step.path!r}")
+                columns[name] = given_back[name]
+            if self._keep_all:
+                columns |= given_back
         if columns_out is not None:
             columns_out |= columns
         outputs = {name: columns[full] for name, full in self._outputs}

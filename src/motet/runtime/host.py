@@ -21,6 +21,7 @@ from motet.batch import (
     concat_columns,
     empty_column,
     equal_shapes,
+    is_exactly,
     take_rows,
 )
 from motet.errors import GraphError, ModelFailedError, MotetError
@@ -124,7 +125,10 @@ class HostedModel:
         if not rows:
             return Answer(self._nothing())
         if not (self._before or self._after):
-            return self._model(self._named(columns), rows)
+            named = self._named(columns)
+            if all(is_exactly(named[name], kind, rows) for name, kind in self.signature.inputs.items()):
+                return self._dense(named, rows)  # type: ignore[arg-type]
+            return self._model(named, rows)
         if not self._before:
             return self._then(Answer(self._named(columns)), rows)
         return self._then(chain(self._before, self._first(columns), rows), rows)
@@ -226,6 +230,13 @@ class HostedModel:
     def _dense(self, columns: dict[str, Array], rows: int) -> Answer:
         """Calls of the best number of rows."""
         started, calls, first = time.perf_counter(), 0, 0
+        if rows <= self.size.rows_of(rows):
+            try:
+                whole = self._timed_call(columns, rows)
+            except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
+                return self._halved(columns, rows, error, started)
+            self.stats.add(rows, 1, time.perf_counter() - started, 0)
+            return Answer(whole)
         found: list[dict[str, Column]] = []
         faults: list[Fault] = []
         while first < rows:
@@ -243,6 +254,16 @@ class HostedModel:
                 calls += made
             first = end
         self.stats.add(rows, calls, time.perf_counter() - started, len(faults))
+        if not found:
+            return Answer(self._none_of_its_own(), tuple(faults), kept_rows(faults, rows))
+        merged = {name: concat_columns([part[name] for part in found]) for name in found[0]}
+        return Answer(merged, tuple(faults), kept_rows(faults, rows) if faults else None)
+
+    def _halved(self, columns: dict[str, Array], rows: int, error: Exception, started: float) -> Answer:
+        """The rows that can be answered of one call that raised."""
+        segments, faults, calls = self._isolate(columns, rows, error, partial(self._any_succeeds, columns, rows))
+        self.stats.add(rows, calls, time.perf_counter() - started, len(faults))
+        found = [result for _, _, result in segments]
         if not found:
             return Answer(self._none_of_its_own(), tuple(faults), kept_rows(faults, rows))
         merged = {name: concat_columns([part[name] for part in found]) for name in found[0]}
@@ -272,7 +293,7 @@ class HostedModel:
 
     def _timed_call(self, columns: dict[str, Array], rows: int) -> dict[str, Column]:
         """One call, from which the number of rows of the next ones is learned."""
-        if self.size.settled:
+        if self.size.settled or rows != self.size.rows:
             answer = self._call(columns, rows)
         else:
             begun = CallTime()
@@ -314,8 +335,8 @@ class HostedModel:
         """What the model gave, checked against its signature."""
         found: dict[str, Column] = {}
         for name, kind in self.signature.outputs.items():
-            given = answer.get(name)
-            if isinstance(given, np.ndarray) and _is_exactly(given, kind, rows):
+            given: Any = answer.get(name)
+            if is_exactly(given, kind, rows):
                 found[name] = given
                 continue
             if name not in answer:
@@ -329,12 +350,6 @@ class HostedModel:
             value = answer[name] if isinstance(answer[name], (list, tuple)) else column
             found[name] = _as_declared(value, column, kind, f"model {self.model.name!r}: output {name!r}")
         return found
-
-
-def _is_exactly(array: Array, kind: ColumnType, rows: int) -> bool:
-    """Whether an array is what was promised as it is; most are, and need no closer look."""
-    dtype = kind.numpy_dtype
-    return array.dtype == dtype and array.shape == (rows, *kind.shape) and dtype.kind != "O"
 
 
 def _as_declared(value: Any, column: Column, kind: ColumnType, where: str) -> Column:
