@@ -2,7 +2,8 @@
 
 config.py   how a sink is set up                    sinks.py    `Sinks`: all of a server
 layout.py   what is kept of a graph's rows          keeper.py   between a lane and the sinks
-items.py    what waits, as references to arrays     buffer.py   the bounded queue where it waits
+intake.py   lets answers in, and lets them wait     items.py    what waits, as references to arrays
+buffer.py   the bounded queue where it waits        rejected.py what cannot be written
 convert.py  from items to records                   records.py  what is written, by column
 writer.py   the thread of one sink                  spool.py    the file for what cannot be written now
 targets/    databases, JSON Lines, Parquet          stats.py    what became of records

@@ -13,6 +13,8 @@ from motet.serving.sinks.items import Item
 
 __all__ = ["Buffer"]
 
+_NEVER = 1 << 62
+
 
 class Buffer:
     """A bounded queue; any thread may put, one may take.
@@ -27,7 +29,7 @@ class Buffer:
         self._changed = threading.Condition()
         self._items: deque[Item] = deque()
         self._queued_rows = 0
-        self._enough = 0
+        self._idle, self._enough = False, _NEVER
         self.held_rows = self.held_bytes = 0
         self.closed = False
 
@@ -38,23 +40,20 @@ class Buffer:
             item: what is put.
             times: how many times the bound this item may go up to.
         """
+        num_rows, num_bytes = item.num_rows, item.num_bytes
         with self._changed:
             if self.closed:
                 return False
-            if item.num_rows and not self._fits(item, times):
+            rows, size = self.held_rows + num_rows, self.held_bytes + num_bytes
+            if (rows > self._max_rows * times or size > self._max_bytes * times) and self.held_rows and num_rows:
                 return False
-            self.held_rows += item.num_rows
-            self.held_bytes += item.num_bytes
-            self._queued_rows += item.num_rows
+            self.held_rows, self.held_bytes = rows, size
+            self._queued_rows += num_rows
             self._items.append(item)
-            if len(self._items) == 1 or (self._enough and self._queued_rows >= self._enough):
-                self._enough = 0
+            if self._idle or self._queued_rows >= self._enough:
+                self._idle, self._enough = False, _NEVER
                 self._changed.notify()
             return True
-
-    def _fits(self, item: Item, times: int) -> bool:
-        rows, size = self.held_rows + item.num_rows, self.held_bytes + item.num_bytes
-        return not self.held_rows or (rows <= self._max_rows * times and size <= self._max_bytes * times)
 
     @property
     def empty(self) -> bool:
@@ -76,7 +75,9 @@ class Buffer:
         """
         with self._changed:
             if not self._items and not self.closed:
+                self._idle = True
                 self._changed.wait(timeout_s)
+                self._idle = False
             end = time.monotonic() + linger_s
             while self._items and self._queued_rows < num_rows and not self.closed:
                 left = end - time.monotonic()
@@ -84,7 +85,7 @@ class Buffer:
                     break
                 self._enough = num_rows
                 self._changed.wait(left)
-            self._enough = 0
+            self._enough = _NEVER
             taken: list[Item] = []
             rows = 0
             while self._items and (not taken or rows + self._items[0].num_rows <= num_rows):

@@ -12,6 +12,7 @@ import numpy as np
 
 from motet.batch import Column, Ragged, concat_columns, take_rows
 from motet.runtime.executor import Call
+from motet.serving.request import Reply
 from motet.serving.sinks.items import Answered, Item, MemberAnswered
 from motet.serving.sinks.layout import Kept
 from motet.serving.sinks.records import ID, JSON, Records
@@ -44,8 +45,8 @@ def _joined(items: Sequence[Answered]) -> Records:
         "identity": _spread(items, lambda item: item.identity),
         "graph": [layout.graph] * rows,
         "version": [layout.version] * rows,
-        "queue_s": _spread(items, lambda item: item.queue_s),
-        "compute_s": _spread(items, lambda item: item.compute_s),
+        "queue_s": _spread(items, lambda item: item.reply.queue_s),
+        "compute_s": _spread(items, lambda item: item.reply.compute_s),
         "error": _errors(items, rows),
     }
     members = _Members(items)
@@ -54,9 +55,9 @@ def _joined(items: Sequence[Answered]) -> Records:
         columns["member_outputs"] = members.outputs()
     for kept in layout.inputs:
         columns[kept.column] = values_of(concat_columns([item.inputs[kept.name] for item in items]), kept.kind)
-    places = _places(items, rows)
+    places, replies = _places(items), [item.reply for item in items]
     for kept in layout.outputs:
-        columns[kept.column] = _placed(_output(items, kept), places, rows)
+        columns[kept.column] = _placed(_output(replies, kept), places, rows)
     return Records(layout.table, layout.kinds, {name: columns[name] for name in layout.kinds})
 
 
@@ -71,21 +72,22 @@ def _errors(items: Sequence[Answered], rows: int) -> list[str | None]:
     errors: list[str | None] = [None] * rows
     first = 0
     for item in items:
-        for failure in item.failures:
+        for failure in item.reply.failures:
             if failure.row < item.num_rows:
                 errors[first + failure.row] = str(failure)
         first += item.num_rows
     return errors
 
 
-def _places(items: Sequence[Answered], rows: int) -> Sequence[int] | None:
+def _places(items: Sequence[Answered]) -> Sequence[int] | None:
     """Where the answered rows are among all; None where all are."""
-    if all(item.kept is None and item.end - item.first == item.num_rows for item in items):
+    if all(item.reply.kept is None and item.reply.end - item.reply.first == item.num_rows for item in items):
         return None
     places: list[int] = []
     first = 0
     for item in items:
-        answered = range(item.end - item.first) if item.kept is None else item.kept.tolist()
+        reply = item.reply
+        answered = range(reply.end - reply.first) if reply.kept is None else reply.kept.tolist()
         places += [first + row for row in answered]
         first += item.num_rows
     return places
@@ -100,16 +102,16 @@ def _placed(values: list[Any], places: Sequence[int] | None, rows: int) -> list[
     return placed
 
 
-def _output(items: Sequence[Answered], kept: Kept) -> list[Any]:
+def _output(replies: Sequence[Reply], kept: Kept) -> list[Any]:
     """An output's values; neighbours that were played together are converted together."""
     values: list[Any] = []
-    column, first, end = items[0].outputs[kept.name], items[0].first, items[0].end
-    for item in items[1:]:
-        if item.outputs[kept.name] is column and item.first == end:
-            end = item.end
+    column, first, end = replies[0].columns[kept.name], replies[0].first, replies[0].end
+    for reply in replies[1:]:
+        if reply.columns[kept.name] is column and reply.first == end:
+            end = reply.end
             continue
         values += values_of(take_rows(column, slice(first, end)), kept.kind)
-        column, first, end = item.outputs[kept.name], item.first, item.end
+        column, first, end = reply.columns[kept.name], reply.first, reply.end
     return values + values_of(take_rows(column, slice(first, end)), kept.kind)
 
 

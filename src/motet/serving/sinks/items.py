@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Column, Indices
-from motet.errors import Failure
 from motet.runtime.executor import Call
+from motet.serving.request import Reply
 from motet.serving.sinks.layout import Layout
 
-__all__ = ["Answered", "Item", "Marker", "MemberAnswered"]
+__all__ = ["Answered", "Item", "Marker", "MemberAnswered", "loose_bytes", "owned"]
 
 
 @dataclass(slots=True, eq=False)
@@ -31,11 +31,7 @@ class Answered:
         time: when it came, in seconds since 1970.
         num_rows: how many rows it had.
         inputs: the columns that are kept, of its rows alone.
-        outputs: the columns that are kept, of a whole batch.
-        first, end: where its answered rows are in `outputs`.
-        kept: which of its rows they are; None for all.
-        failures: why the others were not answered.
-        queue_s, compute_s: seconds that it waited, and that its batch took.
+        reply: the answer, with the columns that are kept.
         calls: the calls of models that its batch made; None where nobody looked.
         call_first: the id that its first row has in them.
         num_bytes: what it holds, about.
@@ -48,13 +44,7 @@ class Answered:
     time: float
     num_rows: int
     inputs: Mapping[str, Column]
-    outputs: Mapping[str, Column]
-    first: int
-    end: int
-    kept: Indices | None
-    failures: Sequence[Failure]
-    queue_s: float
-    compute_s: float
+    reply: Reply
     calls: Sequence[Call] | None
     call_first: int
     num_bytes: int
@@ -127,12 +117,10 @@ def _size(base: Any) -> int:
         return 0
 
 
-def held_bytes(columns: Mapping[str, Column], first: int, end: int) -> int:
-    """What some rows of columns hold, about."""
-    total = 0
-    for column in columns.values():
-        if len(column):
-            total += column.nbytes * (end - first) // len(column)
-        if isinstance(column, np.ndarray) and column.dtype == object:
-            total += sum(len(value) for value in column[first:end].flat if isinstance(value, (str, bytes)))
-    return total
+def loose_bytes(column: Column, first: int, end: int) -> int:
+    """What some rows of a column hold whose rows differ in size, about."""
+    if isinstance(column, np.ndarray):
+        if column.dtype != object:
+            return column.nbytes * (end - first) // max(len(column), 1)
+        return sum([len(value) + 50 for value in column[first:end].tolist() if isinstance(value, (str, bytes))])
+    return int(column.offsets[end] - column.offsets[first]) * column.values.itemsize

@@ -48,17 +48,26 @@ class Layout:
         graph: its name.
         version: what its answers depend on: the versions of its models.
         table: where records go.
+        stack: whether a record is of a row and a member, and not of a row.
         kinds: all columns of a record; see `Records.kinds`.
         inputs, outputs: those that are the graph's.
+        all_outputs: whether these are all outputs of the graph.
+        row_bytes: what the columns take that are as big in every row.
+        loose_inputs, loose_outputs: the names of the others.
         members: whether the outputs of each member are kept.
     """
 
     graph: str
     version: str
     table: str
+    stack: bool
     kinds: Mapping[str, str]
     inputs: tuple[Kept, ...] = ()
     outputs: tuple[Kept, ...] = ()
+    all_outputs: bool = True
+    row_bytes: int = 0
+    loose_inputs: tuple[str, ...] = ()
+    loose_outputs: tuple[str, ...] = ()
     members: bool = False
 
 
@@ -70,7 +79,7 @@ def layout_of(config: SinkConfig, graph: str, signature: Signature, version: str
     """
     table = config.table.replace("{graph}", graph) if config.format == "sql" else graph
     if config.record == "stack":
-        return Layout(graph, version, table, STACK_KINDS)
+        return Layout(graph, version, table, True, STACK_KINDS)
     for name in config.keep or ():
         if name not in signature.inputs and name not in signature.outputs:
             known = [*signature.outputs, *signature.inputs]
@@ -90,7 +99,22 @@ def layout_of(config: SinkConfig, graph: str, signature: Signature, version: str
     if config.members:
         kinds["member_outputs"] = JSON
     kinds |= {each.column: each.kind for each in (*inputs, *outputs)}
-    return Layout(graph, version, table, kinds, inputs, outputs, config.members)
+    sizes = {each.name: signature.inputs[each.name].row_bytes for each in inputs}
+    given = {each.name: signature.outputs[each.name].row_bytes for each in outputs}
+    return Layout(
+        graph,
+        version,
+        table,
+        False,
+        kinds,
+        inputs,
+        outputs,
+        len(outputs) == len(signature.outputs),
+        sum(size or 0 for size in (*sizes.values(), *given.values())),
+        tuple(name for name, size in sizes.items() if size is None),
+        tuple(name for name, size in given.items() if size is None),
+        config.members,
+    )
 
 
 def _wanted(config: SinkConfig, name: str, kind: ColumnType) -> bool:

@@ -9,6 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from motet.batch import Column, Indices
@@ -16,7 +17,7 @@ from motet.errors import GraphError, UnknownNameError
 from motet.runtime.executor import Call
 from motet.serving.request import Reply
 from motet.serving.sinks.config import SinkConfig
-from motet.serving.sinks.items import Answered, MemberAnswered, held_bytes, owned
+from motet.serving.sinks.items import Answered, MemberAnswered, loose_bytes, owned
 from motet.serving.sinks.layout import Layout, layout_of
 from motet.serving.sinks.stats import SinkStats
 from motet.serving.sinks.targets import open_target
@@ -105,9 +106,7 @@ class Sinks:
 
     def wants_calls(self, graph: str) -> bool:
         """Whether a sink is to know what the members of this graph answer."""
-        return any(
-            writer.config.record == "stack" or writer.config.members for writer, _ in self._routes.get(graph, ())
-        )
+        return any(layout.stack or layout.members for _, layout in self._routes.get(graph, ()))
 
     def new_key(self) -> str:
         """A key that no other request has, in any process."""
@@ -155,19 +154,14 @@ class Sinks:
         key = key or request_id or self.new_key()
         waits: list[asyncio.Future[bool]] = []
         for writer, layout in routes:
-            if not _sampled(key, writer.config.sample):
+            if writer.config.sample < 1 and not _sampled(key, writer.config.sample):
                 continue
-            if writer.config.record == "stack":
-                wait = writer.room(deadline)
+            if layout.stack:
+                wait = writer.intake.room(deadline)
             else:
-                inputs = {each.name: owned(columns_in[each.name], first, end) for each in layout.inputs}
-                outputs = {each.name: reply.columns[each.name] for each in layout.outputs}
-                size = ITEM_BYTES + held_bytes(inputs, 0, end - first) + held_bytes(outputs, reply.first, reply.end)
-                item = Answered(
-                    layout, key, request_id, identity, arrived, end - first, inputs, outputs, reply.first, reply.end,
-                    reply.kept, reply.failures, reply.queue_s, reply.compute_s, calls, call_first, size,
-                )  # fmt: skip
-                wait = writer.offer(item, deadline)
+                item = _item(layout, key, request_id, identity, arrived, columns_in, first, end, reply)
+                item.calls, item.call_first = calls, call_first
+                wait = writer.intake.offer(item, deadline)
             if wait is not None:
                 waits.append(wait)
         if not waits:
@@ -203,13 +197,13 @@ class Sinks:
             ids: which row of the batch each row of `columns` is for, shape `[rows]`; None where they are the same.
         """
         for writer, layout in self._routes.get(graph, ()):
-            if writer.config.record != "stack":
+            if not layout.stack:
                 continue
             wanted = [each if _sampled(each, writer.config.sample) else "" for each in keys or request_ids]
             rows = len(next(iter(columns.values()), ()))
             if rows and any(wanted):
-                size = ITEM_BYTES + held_bytes(columns, 0, rows)
-                writer.put(
+                size = ITEM_BYTES + sum(loose_bytes(column, 0, rows) for column in columns.values())
+                writer.intake.put(
                     MemberAnswered(
                         layout, wanted, request_ids, row_counts, node, member, model, version, time.time(), seconds,
                         columns, ids, rows, size,
@@ -224,6 +218,30 @@ class Sinks:
     def stats(self) -> Mapping[str, SinkStats]:
         """What became of the records of each sink, by its name, in this process."""
         return {writer.config.name: writer.measured() for writer in self._writers}
+
+
+def _item(
+    layout: Layout,
+    key: str,
+    request_id: str,
+    identity: str,
+    arrived: float,
+    columns_in: Mapping[str, Column],
+    first: int,
+    end: int,
+    reply: Reply,
+) -> Answered:
+    """What waits of a request; on the response path, so little is done."""
+    rows = end - first
+    inputs = {each.name: owned(columns_in[each.name], first, end) for each in layout.inputs}
+    size = ITEM_BYTES + rows * layout.row_bytes
+    for name in layout.loose_inputs:
+        size += loose_bytes(inputs[name], 0, rows)
+    for name in layout.loose_outputs:
+        size += loose_bytes(reply.columns[name], reply.first, reply.end)
+    if not layout.all_outputs:
+        reply = replace(reply, columns={each.name: reply.columns[each.name] for each in layout.outputs})
+    return Answered(layout, key, request_id, identity, arrived, rows, inputs, reply, None, 0, size)
 
 
 def _sampled(key: str, share: float) -> bool:
