@@ -41,6 +41,8 @@ CHECKED: Final = 16
 WARM_S: Final = 1.0
 OURS: Final = "motet"
 JOBS: Final = (*WORKS, COLD_START.name)
+PARTS: Final = ("mosec", "uvicorn", "fastapi", "uvloop", "httptools", "msgspec", "numpy", "onnxruntime")
+"""Packages of the peers whose versions are kept."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Settings:
         """Start a server, which ends with the stack."""
         port = free_port()
         command = self.candidate(peer).command(self.python, work, port, self.folder)
-        return stack.enter_context(started(command, port, self.folder, peer.partition(":")[2]))
+        source = peer.partition(":")[2]
+        return stack.enter_context(started(command, port, self.folder, str(Path(source).resolve()) if source else ""))
 
 
 @cache
@@ -84,6 +87,17 @@ def installed(python: str, module: str) -> bool:
     """Whether a Python can import a module."""
     command = [python, "-c", f"import {module}, onnxruntime, msgspec"]
     return not module or subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def versions(python: str) -> dict[str, str]:
+    """What a Python has of what the peers are made of."""
+    code = (
+        "import json; from importlib.metadata import distributions; "
+        "print(json.dumps({each.name.lower(): each.version for each in distributions()}))"
+    )
+    run = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    found = json.loads(run.stdout) if run.returncode == 0 else {}
+    return {name: found[name] for name in PARTS if name in found}
 
 
 def images_of(work: Work) -> tuple[Images, list[Answer]]:
@@ -185,7 +199,13 @@ def play(jobs: Sequence[str], settings: Settings) -> dict[str, Any]:
         f"Driven by {settings.wrk or 'the client in Python'}, one thread; {settings.rounds} rounds of {settings.seconds:g} s."
     )
     print("Figures are medians of the rounds, with the range.", end="\n\n", flush=True)
-    found: dict[str, Any] = {"machine": machine(), "driver": settings.wrk, "seconds": settings.seconds, "jobs": {}}
+    found: dict[str, Any] = {
+        "machine": machine(),
+        "peers": versions(settings.python),
+        "driver": settings.wrk,
+        "seconds": settings.seconds,
+        "jobs": {},
+    }
     for name in jobs:
         if name == COLD_START.name:
             seconds = cold_start(settings)
