@@ -1,0 +1,145 @@
+"""Values that users give as the tensors that a model takes, and its answers put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from motet.batch import (
+    Array,
+    Column,
+    Indices,
+    Ragged,
+    as_column,
+    column_type,
+    concat_columns,
+    empty_column,
+    equal_shapes,
+    hold_as,
+    literal_fits,
+    take_rows,
+)
+from motet.errors import InputError, known_names
+from motet.oip.info import TensorInfo
+from motet.oip.tensors import tensor_of
+from motet.types import ANY
+
+__all__ = ["Group", "as_columns", "groups", "joined"]
+
+Group = tuple[Indices | None, dict[str, tuple[str, Array]]]
+"""The places of rows of equal shape (None: all rows, in order), and their tensors by name."""
+
+
+def as_columns(inputs: Any, known: Mapping[str, TensorInfo], where: str) -> dict[str, Column]:
+    """What was given, as the columns that the model takes.
+
+    Args:
+        inputs: by name, arrays or lists whose first axis is the row.
+        known: what the model takes; empty where that is not known.
+        where: the model, for messages.
+
+    Raises:
+        InputError: when an input is unknown, or not of the model's type, or inputs differ in their number of rows.
+    """
+    if not isinstance(inputs, Mapping):
+        hint = 'write client.infer("model", {"image": images})'
+        raise InputError(f"expected inputs by name; got {type(inputs).__name__}", where=where, hint=hint)
+    columns: dict[str, Column] = {}
+    for name, values in inputs.items():
+        if known and name not in known:
+            raise InputError(f"unknown input {name!r}; {known_names(str(name), list(known))}", where=where)
+        columns[name] = _column(values, known.get(name), f"{where}: input {name!r}")
+    counts = {name: len(column) for name, column in columns.items()}
+    if len(set(counts.values())) > 1:
+        each = ", ".join(f"{name} has {rows}" for name, rows in counts.items())
+        raise InputError(f"inputs differ in their number of rows: {each}", where=where)
+    return columns
+
+
+def _column(values: Any, tensor: TensorInfo | None, where: str) -> Column:
+    try:
+        column = as_column(values)
+    except InputError as error:
+        raise error.located(where) from None
+    kind = ANY if tensor is None else tensor.type
+    if getattr(column, "ndim", 1) == 0:
+        raise InputError(
+            "must have the row as its first axis; got a single value", where=where, hint="write [value] for one row"
+        )
+    if not len(column) and kind.dtype != "any":
+        return empty_column(kind) if not kind.varies else np.empty((0, *(a or 0 for a in kind.shape)), kind.numpy_dtype)
+    if kind.dtype == "any":
+        return column
+    column = _widened(column, kind.numpy_dtype, literal=isinstance(values, (list, tuple)))
+    got = column_type(column)
+    held = column if kind.accepts(got) and got.dtype != "any" else hold_as(column, kind)
+    if held is None:
+        hint = f"convert it: array.astype({kind.dtype!r}), or reshape it" if not kind.is_object else ""
+        if not kind.is_object and got.dtype == kind.dtype and len(got.shape) == len(kind.shape) - 1:
+            hint = "the first axis is the row: write array[None] for one row"
+        raise InputError(f"is {kind} a row; got {got} a row", where=where, hint=hint)
+    return held
+
+
+def _widened(column: Column, wanted: np.dtype[Any], *, literal: bool) -> Column:
+    """The same numbers in the dtype that is wanted, where none of them can change; as they are otherwise."""
+    values = column.values if isinstance(column, Ragged) else column
+    if values.dtype == wanted or object in (values.dtype, wanted):
+        return column
+    if not np.can_cast(values.dtype, wanted, "safe") and not (literal and literal_fits(values, wanted)):
+        return column
+    if isinstance(column, Ragged):
+        return Ragged(values.astype(wanted), column.offsets, column.shapes)
+    return values.astype(wanted)
+
+
+def groups(columns: Mapping[str, Column], known: Mapping[str, TensorInfo], where: str) -> Iterator[Group]:
+    """The rows as tensors: all together, or those of equal shape together where rows differ in shape.
+
+    Raises:
+        InputError: when a value has no datatype.
+    """
+    ragged = [column for column in columns.values() if isinstance(column, Ragged)]
+    if not ragged or not len(ragged[0]):
+        yield None, _tensors(columns, known, where)
+        return
+    shapes = np.concatenate([column.shapes for column in ragged], axis=1)
+    places = equal_shapes(shapes)
+    for chosen in places:
+        part = columns if len(places) == 1 else {name: take_rows(each, chosen) for name, each in columns.items()}
+        yield None if len(places) == 1 else chosen, _tensors(part, known, where)
+
+
+def _tensors(
+    columns: Mapping[str, Column], known: Mapping[str, TensorInfo], where: str
+) -> dict[str, tuple[str, Array]]:
+    return {
+        name: tensor_of(column, known[name].type if name in known else ANY, f"{where}: input {name!r}")
+        for name, column in columns.items()
+    }
+
+
+def joined(parts: Sequence[tuple[Indices | None, Mapping[str, Column]]], where: str) -> dict[str, Any]:
+    """The answers of groups as one, rows in the order in which they were given.
+
+    Raises:
+        InputError: when an answer has not a row for each row of its group.
+    """
+    if len(parts) == 1:
+        return {name: _plain(column) for name, column in parts[0][1].items()}
+    order = np.argsort(np.concatenate([chosen for chosen, _ in parts if chosen is not None]))
+    for chosen, columns in parts:
+        for name, column in columns.items():
+            if chosen is None or len(column) != len(chosen):
+                raise InputError(
+                    f"output {name!r} has {len(column)} rows for {0 if chosen is None else len(chosen)}", where=where
+                )
+    return {
+        name: _plain(take_rows(concat_columns([columns[name] for _, columns in parts]), order)) for name in parts[0][1]
+    }
+
+
+def _plain(column: Column) -> Any:
+    return column.rows() if isinstance(column, Ragged) else column

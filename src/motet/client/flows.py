@@ -1,0 +1,315 @@
+"""What is asked and read for each method of a client, without any connection.
+
+A flow is a generator: it yields calls and waits, is sent what became of them (`motet.oip.asking`), and returns the
+method's answer. Both clients drive the same flows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import time
+import zlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import numpy as np
+
+from motet import __version__
+from motet.batch import Column, Indices, Ragged
+from motet.client.convert import as_columns, groups, joined
+from motet.client.refusals import error_of
+from motet.errors import InputError, NotFoundError, RequestError
+from motet.oip.asking import Answer, Asking, Call, Lost, Wait, ask
+from motet.oip.info import ModelInfo
+from motet.oip.rest import LENGTH_HEADER, decode_json, read_answer, write_request
+
+__all__ = ["Flow", "Flows", "model_path", "ready_path", "statistics_path"]
+
+T = TypeVar("T")
+Flow = Generator[Call | Wait, Answer | Lost | None, T]
+MAX_KNOWN = 256
+"""Models whose metadata are remembered; beyond it the oldest are forgotten."""
+FRESH_S = 1.0
+"""How old metadata may be for a mistake to be believed; when they are older they are asked for again first."""
+_NO_METADATA = (405, 501)
+
+
+class Flows:
+    """The methods of a client as flows.
+
+    Args:
+        url: of the server, for example `http://localhost:8000`; what follows the port is put before every path.
+        api_key: sent as `Authorization: Bearer KEY`.
+        timeout_s: for a method, its retries and waits included.
+        retries: how often a call is made again at most.
+        clock: seconds that only go up.
+
+    Raises:
+        InputError: when an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        timeout_s: float = 10.0,
+        retries: int = 2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise InputError(f"{url!r} is no server's address", hint="write http://localhost:8000")
+        if parts.username or parts.password:
+            raise InputError("the address holds a credential", hint="give it as api_key=")
+        _check_timeout(timeout_s)
+        if not isinstance(retries, int) or retries < 0:
+            raise InputError(f"retries must be a whole number of at least 0; got {retries!r}")
+        self.origin, self._prefix = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+        self.secure = parts.scheme == "https"
+        self._timeout_s, self._retries, self._clock = timeout_s, retries, clock
+        self._headers = {"User-Agent": f"motet/{__version__}", "Accept-Encoding": "identity"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._known: dict[tuple[str, str], tuple[float, ModelInfo | None]] = {}
+
+    def infer(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        outputs: Sequence[str] | None,
+        version: str,
+        parameters: Mapping[str, Any] | None,
+        binary: bool,
+        compress: str | None,
+        timeout_s: float | None,
+        request_id: str,
+    ) -> Flow[dict[str, Any]]:
+        """Ask a model; rows of different shapes go in several calls."""
+        budget_s = self._budget(timeout_s)
+        end = self._clock() + budget_s
+        where = f"model {name!r}"
+        if isinstance(outputs, str):
+            raise InputError(f"outputs must be a list of names; got {outputs!r}", where=where)
+        info, columns = yield from self._columns(name, version, inputs, where, budget_s)
+        known = {} if info is None else info.inputs
+        kinds = {} if info is None else {each.name: each.type for each in info.outputs.values()}
+        if outputs is not None and kinds:
+            for each in outputs:
+                if each not in kinds:
+                    raise InputError(f"unknown output {each!r}; it gives {', '.join(kinds)}", where=where)
+        answers: list[tuple[Indices | None, Mapping[str, Column]]] = []
+        for chosen, tensors in groups(columns, known, where):
+            left_s = budget_s if not answers else end - self._clock()
+
+            def make(left_s: float, tensors: Any = tensors) -> Call:
+                about = {"timeout": max(1, round(left_s * 1e6)), **(parameters or {})}
+                body, headers = write_request(
+                    tensors, outputs=outputs, binary=binary, parameters=about, request_id=request_id
+                )
+                body, more = _compressed(body, compress)
+                return self._call("POST", f"{model_path(name, version)}/infer", left_s, body, {**headers, **more})
+
+            got = yield from self._ask(make, where, max(left_s, 0.001), budget_s)
+            answers.append((chosen, _read(got, kinds, where)))
+        return joined(answers, where)
+
+    def predict(
+        self,
+        name: str,
+        rows: Any,
+        parameters: Mapping[str, Any] | None,
+        timeout_s: float | None,
+        *,
+        explain: bool = False,
+    ) -> Flow[Any]:
+        """Ask a graph in the form for people: rows in, rows out."""
+        one = isinstance(rows, Mapping)
+        wrapped = {"rows": [rows] if one else list(rows)}
+        where = f"graph {name!r}"
+        for place, row in enumerate(wrapped["rows"]):
+            if not isinstance(row, Mapping):
+                raise InputError(
+                    f"row {place} must be a mapping of inputs by name; got {type(row).__name__}", where=where
+                )
+        body = _encoded({**wrapped, "parameters": dict(parameters)} if parameters else wrapped, where)
+        query = "?explain=1" if explain else ""
+
+        def make(left_s: float) -> Call:
+            headers = {"Content-Type": "application/json", "X-Request-Timeout-Ms": str(max(1, round(left_s * 1e3)))}
+            return self._call("POST", f"/predict/{quote(name, safe='')}{query}", left_s, body, headers)
+
+        budget_s = self._budget(timeout_s)
+        got = yield from self._ask(make, where, budget_s, budget_s)
+        answer = _answer_json(got, where)
+        answered = answer.get("rows") if isinstance(answer, dict) else None
+        if not isinstance(answered, list) or len(answered) != len(wrapped["rows"]):
+            raise RequestError(f"the answer has not one row for each of {len(wrapped['rows'])}", where=where)
+        return answered[0] if one else answered
+
+    def holds(self, path: str) -> Flow[bool]:
+        """Whether a health path answers well; a server that cannot be reached does not."""
+        call = self._call("GET", path, self._timeout_s)
+        got = yield from ask(lambda left_s: call, timeout_s=self._timeout_s, retries=0, clock=self._clock)
+        if isinstance(got, Lost):
+            return False
+        if got.status in (401, 403, 429):
+            error = error_of(got, path, self._timeout_s)
+            assert error is not None
+            raise error
+        if not 200 <= got.status < 300:
+            return False
+        said = decode_json(got.body, path) if got.body[:1] == b"{" else {}
+        return bool(said.get("ready", said.get("live", True)))
+
+    def json(self, method: str, path: str, body: bytes = b"", *, repeatable: bool = True) -> Flow[Any]:
+        """Ask for a JSON document; None where the answer is empty."""
+        headers = {"Content-Type": "application/json"} if body else {}
+        got = yield from self._ask(
+            lambda left_s: self._call(method, path, left_s, body, headers, repeatable=repeatable),
+            f"{method} {path}",
+            self._timeout_s,
+            self._timeout_s,
+        )
+        return _answer_json(got, path) if got.body else None
+
+    def metadata(self, name: str, version: str) -> Flow[ModelInfo]:
+        """What a server says of a model, asked for anew."""
+        info = yield from self._info(name, version, self._timeout_s)
+        if info is None:
+            raise NotFoundError("the server does not describe its models", where=f"model {name!r}")
+        return info
+
+    def change(self, name: str, verb: str) -> Flow[None]:
+        """Load or unload a model; what was known of it is forgotten."""
+        yield from self.json("POST", f"/v2/repository/models/{quote(name, safe='')}/{verb}", b"{}", repeatable=False)
+        for key in [key for key in list(self._known) if key[0] == name]:
+            self._known.pop(key, None)
+
+    def _columns(
+        self, name: str, version: str, inputs: Mapping[str, Any], where: str, timeout_s: float
+    ) -> Flow[tuple[ModelInfo | None, dict[str, Column]]]:
+        """The inputs as the model takes them; a mistake is believed only of metadata that are fresh."""
+        read_at, info = self._known.get((name, version), (-1e9, None))
+        if (name, version) in self._known:
+            try:
+                return info, as_columns(inputs, {} if info is None else info.inputs, where)
+            except InputError:
+                if self._clock() - read_at < FRESH_S:
+                    raise
+        info = yield from self._info(name, version, timeout_s)
+        return info, as_columns(inputs, {} if info is None else info.inputs, where)
+
+    def _info(self, name: str, version: str, timeout_s: float) -> Flow[ModelInfo | None]:
+        path = model_path(name, version)
+        where = f"model {name!r}"
+        got = yield from ask(
+            lambda left_s: self._call("GET", path, left_s),
+            timeout_s=timeout_s,
+            retries=self._retries,
+            clock=self._clock,
+        )
+        info: ModelInfo | None = None
+        if isinstance(got, Lost) or got.status not in _NO_METADATA:
+            error = error_of(got, where, timeout_s)
+            if error is not None:
+                raise error
+            assert isinstance(got, Answer)
+            try:
+                info = ModelInfo.read(got.body, where)
+            except InputError as wrong:
+                raise RequestError(wrong.what, where=where) from wrong
+        self._known[name, version] = self._clock(), info
+        while len(self._known) > MAX_KNOWN:
+            self._known.pop(next(iter(self._known)), None)
+        return info
+
+    def _ask(
+        self, make: Callable[[float], Call], where: str, timeout_s: float, budget_s: float
+    ) -> Generator[Call | Wait, Answer | Lost | None, Answer]:
+        asking: Asking = ask(make, timeout_s=timeout_s, retries=self._retries, clock=self._clock)
+        got = yield from asking
+        error = error_of(got, f"{self.origin}: {where}", budget_s)
+        if error is not None:
+            raise error
+        assert isinstance(got, Answer)
+        return got
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        repeatable: bool = True,
+    ) -> Call:
+        return Call(method, self._prefix + path, {**self._headers, **(headers or {})}, body, timeout_s, repeatable)
+
+    def _budget(self, timeout_s: float | None) -> float:
+        if timeout_s is None:
+            return self._timeout_s
+        _check_timeout(timeout_s)
+        return timeout_s
+
+
+def _check_timeout(timeout_s: float) -> None:
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s < 1e6:
+        raise InputError(f"timeout_s must be a number of seconds more than 0; got {timeout_s!r}")
+
+
+def model_path(name: str, version: str) -> str:
+    """Where a model is on a server."""
+    path = f"/v2/models/{quote(name, safe='')}"
+    return f"{path}/versions/{quote(str(version), safe='')}" if version else path
+
+
+def ready_path(name: str, version: str) -> str:
+    """Where it is said whether a model, or the server, is ready."""
+    return f"{model_path(name, version)}/ready" if name else "/v2/health/ready"
+
+
+def statistics_path(name: str, version: str) -> str:
+    """Where the statistics of a model, or of all, are."""
+    return f"{model_path(name, version)}/stats" if name else "/v2/models/stats"
+
+
+def _compressed(body: bytes, encoding: str | None) -> tuple[bytes, dict[str, str]]:
+    if encoding is None:
+        return body, {}
+    if encoding not in ("gzip", "deflate"):
+        raise InputError(f"compress must be 'gzip' or 'deflate'; got {encoding!r}")
+    packed = gzip.compress(body, compresslevel=1, mtime=0) if encoding == "gzip" else zlib.compress(body, 1)
+    return packed, {"Content-Encoding": encoding, "Accept-Encoding": encoding}
+
+
+def _read(got: Answer, kinds: Mapping[str, Any], where: str) -> dict[str, Column]:
+    try:
+        return read_answer(got.body, got.headers.get(LENGTH_HEADER.lower()), kinds, where)
+    except InputError as error:  # the server's mistake, not the caller's
+        raise RequestError(error.what, where=error.where) from error
+
+
+def _answer_json(got: Answer, where: str) -> Any:
+    try:
+        return decode_json(got.body, where)
+    except InputError as error:
+        raise RequestError(error.what, where=where) from error
+
+
+def _encoded(value: Any, where: str) -> bytes:
+    try:
+        return msgspec.json.encode(value, enc_hook=_plain)
+    except (TypeError, NotImplementedError, OverflowError) as error:
+        raise InputError(f"a value has no JSON form: {error}", where=where) from error
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as nested lists."""
+    if isinstance(value, Ragged):
+        return value.rows()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is neither a number, a text, bytes, an array nor a list")

@@ -1,0 +1,58 @@
+"""From what became of a call to our errors."""
+
+from __future__ import annotations
+
+from motet.errors import (
+    CancelledError,
+    DeadlineError,
+    ForbiddenError,
+    InputError,
+    MotetError,
+    NotFoundError,
+    NotReadyError,
+    OverloadedError,
+    RequestError,
+    TooLargeError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
+from motet.oip.asking import Answer, Lost
+
+__all__ = ["error_of"]
+
+_CLASSES: dict[int, type[RequestError]] = {
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    408: DeadlineError,
+    413: TooLargeError,
+    429: TooManyRequestsError,
+    499: CancelledError,
+    504: DeadlineError,
+}
+
+
+def error_of(got: Answer | Lost, where: str, timeout_s: float) -> MotetError | None:
+    """The error that a call ended with; None where it was answered well.
+
+    Args:
+        got: what became of it.
+        where: who was asked for what.
+        timeout_s: how long it might have taken.
+    """
+    if isinstance(got, Lost):
+        if got.kind == "timeout":
+            return DeadlineError(f"no answer within {timeout_s:g} s", where=where, hint="give a longer timeout_s")
+        hint = "check the address, and that the server runs" if got.kind == "connect" else ""
+        return NotReadyError(got.what, where=where, hint=hint)
+    if 200 <= got.status < 300:
+        return None
+    said, after_s = got.error, got.retry_after_s
+    if got.status in _CLASSES:
+        return _CLASSES[got.status](said, where=where, retry_after_s=after_s)
+    if got.status == 503:
+        refused = NotReadyError if after_s is None else OverloadedError
+        return refused(said, where=where, retry_after_s=after_s)
+    if 400 <= got.status < 500:
+        return InputError(said, where=where)
+    return RequestError(f"status {got.status}: {said}", where=where, retry_after_s=after_s)

@@ -1,0 +1,61 @@
+"""What the two clients share of httpx."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from ssl import SSLContext
+from typing import Any
+
+from motet.client.flows import Flows
+from motet.errors import MissingExtraError
+from motet.oip.asking import Call, Lost
+
+__all__ = ["MAX_ANSWER_BYTES", "arguments", "httpx", "lost", "request_of"]
+
+MAX_ANSWER_BYTES = 2**31
+CONNECT_S = 3.0
+"""The longest that a connection may take; a call has less where its own time is shorter."""
+
+
+@functools.cache
+def httpx() -> Any:
+    """The package.
+
+    Raises:
+        MissingExtraError: when it is not installed.
+    """
+    try:
+        return importlib.import_module("httpx")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("httpx", "client", "motet.client") from error
+
+
+def arguments(flows: Flows, verify: bool | SSLContext, connections: int) -> dict[str, Any]:
+    """What a client of httpx is made with. Proxies and credentials of the environment are left alone."""
+    limits = httpx().Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30)
+    # Reading the system's certificates takes longer than a call, so it is spared where nothing is encrypted.
+    return {
+        "base_url": flows.origin,
+        "limits": limits,
+        "trust_env": False,
+        "verify": verify if flows.secure else False,
+    }
+
+
+def request_of(http: Any, call: Call) -> Any:
+    """The request of a call."""
+    timeout = httpx().Timeout(call.timeout_s, connect=min(CONNECT_S, call.timeout_s))
+    return http.build_request(call.method, call.path, content=call.body, headers=call.headers, timeout=timeout)
+
+
+def lost(error: Exception) -> Lost:
+    """How a call was lost that httpx raised an error for."""
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, (httpx().ConnectError, httpx().ConnectTimeout, httpx().UnsupportedProtocol)):
+        return Lost("connect", f"the server cannot be reached: {what}")
+    if isinstance(error, httpx().PoolTimeout):
+        return Lost("timeout", "all connections were in use")
+    if isinstance(error, httpx().TimeoutException):
+        return Lost("timeout", what)
+    return Lost("broken", f"the connection broke before the answer came: {what}")

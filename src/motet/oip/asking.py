@@ -1,0 +1,169 @@
+"""Asking over a network: when a call is made again, and when not. Nothing here sends anything.
+
+`ask` is a generator: it yields the calls to send and the times to wait, and is sent what became of each call. Whoever
+drives it owns the connections, so the same rules hold for blocking and for asynchronous clients.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+from motet.oip.rest import decode_json
+
+__all__ = ["Answer", "Asking", "Call", "Lost", "Wait", "ask"]
+
+FIRST_WAIT_S = 0.05
+"""The longest wait before the second try; it doubles with each further one."""
+LONGEST_WAIT_S = 2.0
+MAX_TEXT = 1000
+"""Letters of a server's error that are shown."""
+_REFUSED = (429, 503)
+"""What was refused before anything was done."""
+_BROKEN_ON_THE_WAY = (502,)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is to be sent.
+
+    Attributes:
+        method, path: of the request; the path begins with /.
+        headers: of the request.
+        body: of the request.
+        timeout_s: how long it may take, in all.
+        repeatable: whether it may be made again when it is not known what became of it.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    timeout_s: float = 10.0
+    repeatable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long to wait, in seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered.
+
+    Attributes:
+        status: of HTTP.
+        headers: by lower-case names.
+        body: decompressed.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | bytearray
+
+    @property
+    def error(self) -> str:
+        """What the server says is wrong: `error`, `detail` or `message` of its JSON, else the body itself."""
+        try:
+            said = decode_json(self.body, "")
+        except ValueError:
+            said = None
+        if isinstance(said, dict):
+            for key in ("error", "detail", "message"):
+                if said.get(key):
+                    return str(said[key])[:MAX_TEXT]
+        text = " ".join(bytes(self.body[: 4 * MAX_TEXT]).decode(errors="replace").split())[:MAX_TEXT]
+        return text or f"status {self.status}"
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """When the server says that trying again may help, in seconds from now; None where it does not."""
+        said = self.headers.get("retry-after", "").strip()
+        if not said:
+            return None
+        try:
+            return max(0.0, float(said))
+        except ValueError:
+            pass
+        try:
+            return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A call that was not answered.
+
+    Attributes:
+        kind: `connect` (nothing was sent), `broken` (the connection ended before the answer did), or `timeout`.
+        what: the reason.
+    """
+
+    kind: Literal["connect", "broken", "timeout"]
+    what: str
+
+
+Asking = Generator[Call | Wait, Answer | Lost | None, Answer | Lost]
+"""Yields calls, which are answered by `Answer` or `Lost`, and waits, which are answered by None."""
+
+
+def ask(
+    make: Callable[[float], Call],
+    *,
+    timeout_s: float,
+    retries: int,
+    clock: Callable[[], float] = time.monotonic,
+    chance: Callable[[], float] = random.random,
+) -> Asking:
+    """Make a call, and make it again where that is safe and there is time.
+
+    It is safe when the call was never sent or was refused (429, 503), and for repeatable calls also when the connection
+    broke (or a proxy's did: 502). The waits double, with jitter; a server's Retry-After is kept to, and where it is
+    longer than what is left, the refusal is the answer.
+
+    Args:
+        make: makes the call for the seconds that are left; the first time these are exactly `timeout_s`.
+        timeout_s: for everything together.
+        retries: how often it is made again at most.
+        clock: seconds that only go up.
+        chance: a number from 0 to 1.
+
+    Returns:
+        The last answer, whatever its status, or how the last call was lost.
+    """
+    end, left = clock() + timeout_s, timeout_s
+    for tried in range(retries + 1):
+        call = make(left)
+        got = yield call
+        assert got is not None
+        pause = _pause(got, call, FIRST_WAIT_S * 2**tried, chance)
+        left = end - clock()
+        if tried == retries or pause is None or pause >= left:
+            return got
+        yield Wait(pause)
+        left = end - clock()
+        if left <= 0:
+            return got
+    raise AssertionError("the last try returns")
+
+
+def _pause(got: Answer | Lost, call: Call, longest_s: float, chance: Callable[[], float]) -> float | None:
+    """How long to wait before the next try; None where there must be none."""
+    if isinstance(got, Lost):
+        again = got.kind == "connect" or (got.kind == "broken" and call.repeatable)
+        asked_s = None
+    else:
+        again = got.status in _REFUSED or (got.status in _BROKEN_ON_THE_WAY and call.repeatable)
+        asked_s = got.retry_after_s
+    if not again:
+        return None
+    pause = min(longest_s, LONGEST_WAIT_S) * (0.5 + chance() / 2)
+    return pause if asked_s is None else asked_s + pause * 0.2
