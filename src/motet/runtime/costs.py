@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["INLINE_S", "Costs"]
 
-INLINE_S = 0.0015
+INLINE_S = 0.002
 """A batch that is expected to take longer than this does not hold the event loop; it goes to a thread."""
 
 _WEIGHT = 0.2

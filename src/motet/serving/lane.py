@@ -39,8 +39,8 @@ __all__ = ["Lane", "Listener"]
 
 SWEEP_S = 0.02
 """How often requests that could not be answered at once are looked at for being late or abandoned."""
-EXPLAINED_ROWS = 64
-"""Rows that are played one by one for a request that asks to be explained."""
+MOSTLY = 0.25
+"""A batch that spent less of its time than this on the processor waited for something else, which counts too."""
 
 
 class Listener(Protocol):
@@ -104,6 +104,7 @@ class Lane:
         self._scheduled = self._sweeping = self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting_rows = 0
+        self._now = loop.time()
         self._models: list[HostedModel] = []
         self._waits = self._inline = self._threaded = False
 
@@ -158,12 +159,13 @@ class Lane:
             message = f"{self.waiting_rows} rows wait for {self.name} already"
             self._refuse(request, OverloadedError(message, hint="try again later", retry_after_s=1))
         else:
-            request.arrived = self._loop.time()
-            self._waiting.append(request)
-            self.waiting_rows += request.rows
             if not self._scheduled:
                 self._scheduled = True
+                self._now = self._loop.time()
                 self._loop.call_soon(self._tick)
+            request.arrived = self._now
+            self._waiting.append(request)
+            self.waiting_rows += request.rows
 
     def close(self) -> None:
         """Take no more requests; those that were accepted go on."""
@@ -266,10 +268,11 @@ class Lane:
     def _timed(
         self, batch: Batch, trace: Trace | None, lapsed: Callable[[Indices], Indices | None] | None
     ) -> tuple[Played, float]:
-        started = time.perf_counter()
+        started, processor = time.perf_counter(), time.thread_time()
         played = drive(self.executor.play(batch, trace, None, lapsed)) if len(batch) else self.executor.nothing([])
         seconds = time.perf_counter() - started
-        self.costs.took(len(batch), seconds)
+        spent = time.thread_time() - processor  # what else the machine did in the meantime does not count
+        self.costs.took(len(batch), spent if spent > MOSTLY * seconds else seconds)
         return played, seconds
 
     def _explained(self, request: Request) -> tuple[Played, float, list[list[Call]]]:

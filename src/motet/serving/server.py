@@ -58,7 +58,7 @@ class Server:
         for graph in (*graphs, *config.graphs):
             self.services.check(self.gateway.add(graph))
         routes = InferRoutes(self.gateway, self.services)
-        self.front = routes.front = Front(self.services.app, routes, config.limits, self.services.responded)
+        self.front = routes.front = Front(self.services.app, routes, config.limits)
         self.services.front = self.front
         self.gateway.changed.append(self.front.forget_routes)
         self._stop = asyncio.Event()

@@ -59,9 +59,6 @@ class Services:
         """Who is told what the lane of a graph does."""
         return None
 
-    def responded(self, status: int) -> None:
-        """An answer over HTTP was given."""
-
     async def app(self, scope: Message, receive: Callable[[], Any], send: Callable[[Message], Any]) -> None:
         """Answer what no inference route does; made when it is first asked, so that a server starts without it."""
         if self._app is None:

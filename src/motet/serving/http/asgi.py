@@ -57,7 +57,7 @@ class AppExchange:
             scope = self._scope()
         except InputError as error:
             self.data = error_answer(error, self._front.date, keep_alive=self.keep_alive, bodiless=self._head_only)
-            self._front.responded(error.status)
+            self._front.statuses[error.status] += 1
             self._connection.finished(self)
             return
         if self._connection.is_head(self):
@@ -115,7 +115,7 @@ class AppExchange:
                 self.data, self._status = error_answer(failed, self._front.date, keep_alive=False), 500
         else:
             self.keep_alive = self.keep_alive and self._status != 500
-        self._front.responded(self._status or 499)
+        self._front.statuses[self._status or 499] += 1
         if not self._gone.is_set():
             self._connection.finished(self)
 

@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self._transport = cast(asyncio.Transport, transport)
-        self.due = self._loop.time() + self._front.limits.header_timeout_s
+        self.due = self._front.now + self._front.limits.header_timeout_s
         if not self._front.connected(self):
             self._transport.abort()
 
@@ -116,13 +116,13 @@ class Connection(asyncio.Protocol):
         if self._state in (HEAD, BODY, REFUSED) or not self._line:
             return False
         self._half_closed = True
-        self.due = self._loop.time() + self._front.limits.half_closed_s
+        self.due = self._front.now + self._front.limits.half_closed_s
         return True
 
     def pause_writing(self) -> None:
         """The client does not take its answers: nothing more is read from it until it does."""
         self._writing = False
-        self.due = self._loop.time() + self._front.limits.write_timeout_s
+        self.due = self._front.now + self._front.limits.write_timeout_s
         self._pause()
 
     def resume_writing(self) -> None:
@@ -166,8 +166,9 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers = []
         self._head_bytes = 0
-        self._first_byte = now = self._loop.time()
+        self._first_byte = now = self._front.now
         self.due = now + self._front.limits.header_timeout_s
+        self._version = "1.1"
 
     def on_url(self, url: bytes) -> None:
         """A part of the address."""
@@ -188,20 +189,17 @@ class Connection(asyncio.Protocol):
         known = self.known = dict(headers)
         if self._head_bytes + self._chunk > front.limits.header_bytes or len(headers) > MAX_HEADERS:
             self._check_head()
-        self._version = version = self._parser.get_http_version()
-        if version != "1.1" and version != "1.0":
-            raise VersionError(f"HTTP/{version} is not spoken here", hint="use HTTP/1.1")
-        if len(known) != len(headers) or (b"host" not in known and version == "1.1"):
+        self.method = method = self._parser.get_method()
+        self._route = front.route(self._url) if method == b"POST" else None
+        if self._route is None or len(known) != len(headers) or b"host" not in known:
             self._check_host()
-        self.method = self._parser.get_method()
         self._state = BODY
-        self._route = front.route(self._url) if self.method == b"POST" else None
         length = known.get(b"content-length")
         if length is not None and int(length) > front.limits.body_bytes:
             raise self._body_too_large(int(length))
         if b"expect" in known:
             self._expected()
-        self.due = self._loop.time() + front.limits.body_timeout_s
+        self.due = front.now + front.limits.body_timeout_s
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -212,7 +210,7 @@ class Connection(asyncio.Protocol):
         if self._body_bytes != size:  # not the first part
             if self._body_bytes > front.limits.body_bytes:
                 raise self._body_too_large(self._body_bytes)
-            now = self._loop.time()
+            now = self._front.now
             last = self._first_byte + front.limits.request_timeout_s
             self.due = min(now + front.limits.body_timeout_s, last)
         if front.buffered_bytes > front.limits.buffered_bytes:
@@ -230,6 +228,7 @@ class Connection(asyncio.Protocol):
         self.due = NEVER
         keep_alive = self._parser.should_keep_alive() and not self._front.draining and not self._upgrade
         if not keep_alive:
+            self._check_version()
             self._closing = True
         route = self._route
         if route is not None:
@@ -331,7 +330,7 @@ class Connection(asyncio.Protocol):
         elif self._state == IDLE:
             if self._front.draining:
                 self._end()
-            self.due = self._loop.time() + self._front.limits.idle_timeout_s
+            self.due = self._front.now + self._front.limits.idle_timeout_s
 
     def _pause(self) -> None:
         if self._reading and not self._transport.is_closing():
@@ -358,11 +357,11 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: MotetError) -> None:
         """Answer an error behind the answers that are to come, and read nothing more."""
         answer = error_answer(error, self._front.date, keep_alive=False, bodiless=self.method == b"HEAD")
-        self._front.refused(error)
+        self._front.statuses[error.status] += 1
         self._front.buffered_bytes -= self._body_bytes
         self._body_bytes, self._body = 0, []
         self._state = REFUSED
-        self.due = self._loop.time() + self._front.limits.request_timeout_s
+        self.due = self._front.now + self._front.limits.request_timeout_s
         if self._line:
             self._line.append(_Refused(answer))
         else:
@@ -372,7 +371,7 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close our side, and throw away what still comes: a reset would take the answer from the client."""
         self._closing = True
-        self.due = self._loop.time() + LINGER_S
+        self.due = self._front.now + LINGER_S
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:
@@ -392,7 +391,13 @@ class Connection(asyncio.Protocol):
         if size > limit or len(self._headers) > MAX_HEADERS:
             raise self._too_large()
 
+    def _check_version(self) -> None:
+        self._version = version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise VersionError(f"HTTP/{version} is not spoken here", hint="use HTTP/1.1")
+
     def _check_host(self) -> None:
+        self._check_version()
         hosts = [value for name, value in self._headers if name == b"host"]
         if len(hosts) > 1 or (not hosts and self._version == "1.1"):
             raise InputError(f"a request has one Host field; got {len(hosts)}")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from motet.errors import MotetError
 from motet.serving.http.asgi import App, AppExchange
 from motet.serving.http.connection import Connection
 from motet.serving.http.respond import date_line
@@ -39,7 +38,10 @@ class Front:
         app: answers what no route does.
         find: the route of an address; None where the application is to answer.
         limits: bounds.
-        responded: told the status of every answer that was given.
+
+    Attributes:
+        now: the clock of the event loop, as of the last sweep.
+        statuses: how many answers were given with each HTTP status.
     """
 
     def __init__(
@@ -47,10 +49,11 @@ class Front:
         app: App,
         find: Callable[[bytes], Route | None],
         limits: Limits,
-        responded: Callable[[int], None] = lambda status: None,
     ) -> None:
-        self.app, self.limits, self.responded = app, limits, responded
+        self.app, self.limits = app, limits
         self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time()
+        self.statuses: defaultdict[int, int] = defaultdict(int)
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.buffered_bytes = 0
@@ -74,10 +77,6 @@ class Front:
     def disconnected(self, connection: Connection) -> None:
         """Forget a connection."""
         self.connections.discard(connection)
-
-    def refused(self, error: MotetError) -> None:
-        """A request was refused before it was read."""
-        self.responded(error.status)
 
     def route(self, url: bytes) -> Route | None:
         """The route of an address, remembered."""
@@ -110,7 +109,7 @@ class Front:
             connection.abort()
 
     def _sweep(self) -> None:
-        now = self.loop.time()
+        now = self.now = self.loop.time()
         self.date = date_line()
         for connection in [each for each in self.connections if each.due <= now]:
             connection.timed_out()

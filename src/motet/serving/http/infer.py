@@ -66,7 +66,7 @@ class _Missing:
     def __call__(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
         exchange = InferExchange(self, connection, keep_alive, {})
         line.append(exchange)
-        self._front.responded(404)
+        self._front.statuses[404] += 1
         exchange.data = error_answer(self._error, self._front.date, keep_alive=keep_alive)
         connection.finished(exchange)
 
@@ -99,7 +99,7 @@ class _Infer:
             asked = self.codec.read(body, None if length is None else _header_length(length))
             exchange.asked = asked
             exchange.columns, exchange.rows, exchange.id = asked.columns, asked.rows, asked.id
-            if asked.parameters or b"x-request-timeout-ms" in known:
+            if asked.timed or b"x-request-timeout-ms" in known:
                 self._timed(exchange, asked.parameters, known)
         except MotetError as error:
             exchange.settled = True
@@ -147,9 +147,24 @@ class InferExchange(Request):
         route, asked = self.route, self.asked
         assert isinstance(route, _Infer)
         assert asked is not None
-        front = route.front
-        body, length = route.codec.write(asked, reply.columns, reply.first, reply.end)
-        kind, more = _JSON, front.date
+        front, known = route.front, self.known
+        more = front.date if route.services is None else front.date + route.services.done(self, reply, None)
+        front.statuses[200] += 1
+        first, end = reply.first, reply.end
+        if self.keep_alive and b"accept-encoding" not in known and (form := route.codec.form(asked, end - first)):
+            self.data = form.answer(reply.columns, first, end, more)
+        else:
+            self.data = self._written(route, asked, reply, more)
+        if not self.cancelled:
+            self.connection.finished(self)
+
+    def _written(self, route: _Infer, asked: InferRequest, reply: Reply, more: bytes) -> bytes:
+        try:
+            body, length = route.codec.write(asked, reply.columns, reply.first, reply.end)
+        except MotetError as error:
+            route.front.statuses[error.status] += 1
+            return error_answer(error, more, keep_alive=self.keep_alive)
+        kind = _JSON
         if length is not None:
             kind, more = _BINARY, b"%binference-header-content-length: %d\r\n" % (more, length)
         accepted = self.known.get(b"accept-encoding")
@@ -157,22 +172,18 @@ class InferExchange(Request):
             body, encoding = compress(body, accepted.decode("latin-1"), COMPRESSED_BYTES)
             if encoding is not None:
                 more += b"content-encoding: %b\r\n" % encoding.encode()
-        if route.services is not None:
-            more += route.services.done(self, reply, None)
-        self._respond(200, head(200, kind, len(body), more, keep_alive=self.keep_alive) + body)
+        return head(200, kind, len(body), more, keep_alive=self.keep_alive) + body
 
     def failed(self, error: MotetError) -> None:
         """Say why there is no answer."""
         route = self.route
-        more = route.front.date if isinstance(route, _Infer) else b""
-        if isinstance(route, _Infer) and route.services is not None:
-            more += route.services.done(self, None, error)
-        self._respond(error.status, error_answer(error, more, keep_alive=self.keep_alive))
-
-    def _respond(self, status: int, data: bytes) -> None:
-        self.data = data
-        if isinstance(self.route, _Infer):
-            self.route.front.responded(status)
+        more = b""
+        if isinstance(route, _Infer):
+            more = route.front.date
+            if route.services is not None:
+                more += route.services.done(self, None, error)
+            route.front.statuses[error.status] += 1
+        self.data = error_answer(error, more, keep_alive=self.keep_alive)
         if not self.cancelled:
             self.connection.finished(self)
 

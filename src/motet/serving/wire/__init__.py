@@ -1,7 +1,9 @@
-"""Bodies of requests and answers.
+"""The tensors of the Open Inference Protocol in the bodies of HTTP requests, and the plain JSON for people. No sockets.
 
-infer.py      inference requests and answers of the Open Inference Protocol: JSON, and tensors as bytes behind it
-elements.py   the elements of a tensor in JSON
-compress.py   gzip and deflate
-predict.py    rows as people write them
+envelope.py  the JSON of a request: which tensors, in which form, and which outputs are wanted
+infer.py     requests and answers of one served model
+answer.py    answers: a text that is made once for answers of the same form, and the elements
+tensors.py   elements in JSON; those in bytes are in `motet.oip.tensors`
+compress.py  gzip and deflate, bounded
+predict.py   rows as JSON objects
 """

@@ -10,6 +10,7 @@ NaN and infinities have no form in JSON; they are written as null, and null is r
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,14 +68,48 @@ class InferRequest:
         id: the caller's name for it; empty where there is none.
         parameters: of the request.
         wanted: the outputs to write.
+        timed: whether the parameters say of a timeout or a priority.
     """
 
-    __slots__ = ("columns", "id", "parameters", "rows", "wanted")
+    __slots__ = ("columns", "id", "parameters", "rows", "timed", "wanted")
 
     def __init__(
         self, columns: dict[str, Column], rows: int, id: str, parameters: Mapping[str, Any], wanted: Wanted
     ) -> None:
         self.columns, self.rows, self.id, self.parameters, self.wanted = columns, rows, id, parameters, wanted
+        self.timed = bool(parameters) and ("timeout" in parameters or "priority" in parameters)
+
+
+class Form:
+    """Answers of one shape: all that does not differ between them, made once.
+
+    Args:
+        text: the JSON.
+        names: the outputs whose bytes come behind it.
+        size: how many bytes these are together.
+    """
+
+    __slots__ = ("_head", "_names", "_text")
+
+    def __init__(self, text: bytes, names: list[str], size: int) -> None:
+        self._head = (
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: %d\r\n"
+            b"inference-header-content-length: %d\r\n" % (len(text) + size, len(text))
+        )
+        self._text, self._names = b"\r\n" + text, names
+
+    def answer(self, columns: Mapping[str, Any], first: int, end: int, more: bytes) -> bytes:
+        """A whole answer over HTTP/1.1, on a connection that stays.
+
+        Args:
+            columns: the outputs of a whole batch by name.
+            first, end: where the rows of the answer are in them.
+            more: further fields of the head, each with the end of its line.
+        """
+        names = self._names
+        if len(names) == 1:
+            return b"%b%b%b%b" % (self._head, more, self._text, columns[names[0]][first:end].tobytes())
+        return b"".join([self._head, more, self._text, *[columns[name][first:end].tobytes() for name in names]])
 
 
 class _Plan:
@@ -106,6 +141,7 @@ class InferCodec:
         self._all: dict[bool, Wanted] = {
             binary: tuple((output, binary, 0) for output in outputs) for binary in (False, True)
         }
+        self._forms: dict[tuple[Wanted, int], Form | None] = {}
         self._begin = b'{"model_name":%b,"model_version":%b,' % (_encode(name), _encode(version))
         self._heads = {output: self._head(output, kind) for output, kind in outputs.items()}
 
@@ -333,6 +369,33 @@ class InferCodec:
         if not raws:
             return text, None
         return b"".join((text, *raws)), len(text)
+
+    def form(self, request: InferRequest, rows: int) -> Form | None:
+        """What answers like this one have in common; None where they have too little of it.
+
+        These are answers without an id whose outputs are all numbers of fixed shapes, as bytes.
+        """
+        if request.id:
+            return None
+        key = (request.wanted, rows)
+        try:
+            return self._forms[key]
+        except KeyError:
+            found = self._made_form(request.wanted, rows)
+            if len(self._forms) < KNOWN_HEADERS:
+                self._forms[key] = found
+            return found
+
+    def _made_form(self, wanted: Wanted, rows: int) -> Form | None:
+        heads, total = [], 0
+        for name, binary, classes in wanted:
+            head, size = self._heads[name], self._outputs[name].row_bytes
+            if head is None or size is None or classes or not binary or sys.byteorder != "little":
+                return None
+            heads.append(b'%b%d%b"parameters":{"binary_data_size":%d}}' % (head[0], rows, head[1], rows * size))
+            total += rows * size
+        text = b'%b"outputs":[%b]}' % (self._begin, b",".join(heads))
+        return Form(text, [name for name, _, _ in wanted], total)
 
     def _described(self, name: str, column: Column, first: int, end: int, classes: int) -> tuple[bytes, Any]:
         where = f"output {name!r}"
