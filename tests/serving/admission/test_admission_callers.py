@@ -1,0 +1,107 @@
+import json
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from motet.errors import ForbiddenError, UnauthorizedError
+from motet.serving.admission import AdmissionConfig
+from motet.serving.admission.callers import Callers
+from motet.serving.admission.keys import KeyStore
+from motet.serving.request import Identity
+
+SIGNER = ed25519.Ed25519PrivateKey.generate()
+
+
+@pytest.fixture
+def config(tmp_path):
+    jwk = jwt.algorithms.OKPAlgorithm.to_jwk(SIGNER.public_key(), as_dict=True)
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [jwk]}))
+    written = {"keys": "keys.jsonl", "tokens": {"jwks": "jwks.json"}, "classes": {"gold": {"concurrent": 9}}}
+    return AdmissionConfig.read(written, "admission", str(tmp_path))
+
+
+@pytest.fixture
+def key(config):
+    return KeyStore(config.keys).add("alice", "gold")[0]
+
+
+def token(**claims):
+    return jwt.encode({"sub": "bob", "exp": 4_000_000_000, **claims}, SIGNER, "EdDSA")
+
+
+def test_a_caller_without_a_credential_is_its_address(config):
+    caller = Callers(config).identify({}, "192.0.2.7")
+    assert (caller.identity, caller.klass) == (Identity("192.0.2.7", "anonymous"), "anonymous")
+
+
+def test_anonymous_callers_can_be_refused(tmp_path):
+    callers = Callers(AdmissionConfig.read({"anonymous": False, "keys": str(tmp_path / "keys")}, "admission"))
+    with pytest.raises(UnauthorizedError, match="a credential is missing"):
+        callers.identify({}, "192.0.2.7")
+
+
+@pytest.mark.parametrize("name", ["authorization", b"authorization", "x-api-key", b"x-api-key"])
+def test_a_key_comes_in_either_header_as_bytes_or_text(config, key, name):
+    value = key if "api" in str(name) else f"Bearer {key}"
+    headers = {name: value.encode() if isinstance(name, bytes) else value}
+    caller = Callers(config).identify(headers, "192.0.2.7")
+    assert caller.identity == Identity("alice", "key")
+    assert (caller.klass, caller.limits.concurrent, caller.credential) == ("gold", 9, key[3:15])
+
+
+def test_a_token_names_its_caller_and_class(config):
+    callers = Callers(config)
+    for claims, klass in (({}, "known"), ({"class": "gold"}, "gold"), ({"class": ["staff", "gold"]}, "gold")):
+        caller = callers.identify({"authorization": f"bearer {token(**claims)}"}, "192.0.2.7")
+        assert (caller.identity, caller.klass) == (Identity("bob", "token"), klass)
+
+
+def test_a_class_that_the_server_does_not_have_is_forbidden(config):
+    callers = Callers(config)
+    with pytest.raises(ForbiddenError, match="'bob' is of class 'silver', which this server does not have"):
+        callers.identify({"authorization": f"Bearer {token(**{'class': 'silver'})}"}, "192.0.2.7")
+    key, _ = KeyStore(config.keys).add("carol", "silver")
+    with pytest.raises(ForbiddenError):
+        Callers(config).identify({"x-api-key": key}, "192.0.2.7")
+
+
+def wrong_credentials(key):
+    good, signed = f"Bearer {key}", f"Bearer {token()}"
+    for value in ("", " ", "Bearer", "Bearer ", "Basic dXNlcjpwYXNz", key, good + "x", good[:-1], "Bearer a.b.c"):
+        yield {"authorization": value}
+    for value in (signed[:-4] + "AAAA", signed + ".x", f"{good}, {good}", "Bearer \xff", "Bearer mk_", "Bearer \0"):
+        yield {"authorization": value}
+    for value in ("", " ", "x", key + "x", key[:-1], token(), f"{key}, {key}"):
+        yield {"x-api-key": value}
+    yield {"authorization": good, "x-api-key": key}
+    yield {b"authorization": b"\xff\xfe"}
+
+
+def test_no_wrong_credential_is_let_in_nor_taken_for_an_anonymous_caller(config, key):
+    callers = Callers(config)
+    for headers in wrong_credentials(key):
+        with pytest.raises(UnauthorizedError):
+            callers.identify(headers, "192.0.2.7")
+
+
+@pytest.mark.parametrize("value", ["Bearer mk_000000000000_" + "A" * 43, "Bearer a.b.c"])
+def test_a_server_without_keys_and_tokens_refuses_them(value):
+    with pytest.raises(UnauthorizedError, match="this server takes no"):
+        Callers(AdmissionConfig()).identify({"authorization": value}, "192.0.2.7")
+
+
+def test_callers_differ_by_kind_name_and_class_and_not_by_key(config):
+    store, callers = KeyStore(config.keys), Callers(config)
+    keys = [store.add("bob", "gold")[0], store.add("bob", "gold")[0], store.add("bob", "known")[0]]
+    callers = Callers(config)
+    found = [callers.identify({"x-api-key": each}, "192.0.2.7").key for each in keys]
+    found.append(callers.identify({"authorization": f"Bearer {token(**{'class': 'gold'})}"}, "").key)
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+
+
+def test_addresses_of_one_network_of_64_bits_are_one_caller():
+    callers = Callers(AdmissionConfig())
+    first, second = (callers.identify({}, f"2001:db8::{number}") for number in (1, 2))
+    assert first is second
