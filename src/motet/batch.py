@@ -151,6 +151,13 @@ class Batch:
             if len(column) != len(self.ids):
                 raise InputError(f"column {name!r} has {len(column)} rows, the batch has {len(self.ids)}")
 
+    @classmethod
+    def of(cls, columns: dict[str, Column], ids: Indices) -> Batch:
+        """The batch of columns that are known to have as many rows as there are ids; takes both as they are."""
+        batch = cls.__new__(cls)
+        batch.columns, batch.ids = columns, ids
+        return batch
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -28,6 +28,10 @@ class Costs:
         else:
             self._seconds[place] = known + _WEIGHT * (min(seconds, known * _OUTLIER) - known)
 
+    def __contains__(self, rows: int) -> bool:
+        """Whether batches of about this many rows were timed."""
+        return rows.bit_length() in self._seconds
+
     def expect(self, rows: int) -> float:
         """How long a batch will take, from the nearest number of rows that is known; infinite where none is."""
         place = rows.bit_length()

@@ -281,8 +281,9 @@ class Executor:
         if columns_out is not None:
             columns_out |= columns
         outputs = {name: columns[full] for name, full in self._outputs}
-        failures.sort(key=lambda failure: failure.row)
-        return Played(Batch(outputs, ids), failures)
+        if failures:
+            failures.sort(key=lambda failure: failure.row)
+        return Played(Batch.of(outputs, ids), failures)
 
     def nothing(self, failures: list[Failure]) -> Played:
         """What it gives when no row is left."""

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor as Threads
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +39,9 @@ __all__ = ["Lane", "Listener"]
 
 SWEEP_S = 0.02
 """How often requests that could not be answered at once are looked at for being late or abandoned."""
+LEARN_EVERY = 8
+"""Batches of which one is timed on the processor, once it is known what such a batch costs."""
+_IDS = np.arange(4096)
 MOSTLY = 0.25
 """A batch that spent less of its time than this on the processor waited for something else, which counts too."""
 
@@ -59,13 +62,13 @@ class Listener(Protocol):
         ...
 
 
-@dataclass
 class _Playing:
     """Requests that are being played together."""
 
-    requests: Sequence[Request]
-    ends: Indices
-    started: float
+    __slots__ = ("requests", "rows", "started")
+
+    def __init__(self, requests: Sequence[Request], rows: int, started: float) -> None:
+        self.requests, self.rows, self.started = requests, rows, started
 
 
 class Lane:
@@ -103,7 +106,7 @@ class Lane:
         self._at_once = at_once
         self._scheduled = self._sweeping = self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.waiting_rows = 0
+        self.waiting_rows = self._batches = 0
         self._now = loop.time()
         self._models: list[HostedModel] = []
         self._waits = self._inline = self._threaded = False
@@ -236,10 +239,9 @@ class Lane:
 
     def _play(self, requests: list[Request]) -> bool:
         """Play a batch; whether that was done in the loop."""
-        ends = np.cumsum([request.rows for request in requests])
-        rows = int(ends[-1])
+        rows = requests[0].rows if len(requests) == 1 else sum([request.rows for request in requests])
         trace = None if self.listener is None else self.listener.trace(requests)
-        playing = _Playing(requests, ends, self._loop.time())
+        playing = _Playing(requests, rows, self._loop.time())
         if requests[0].explain:
             self._in_thread(playing, lambda: self._explained(requests[0]))
         elif requests[0].watch is not None:
@@ -247,11 +249,11 @@ class Lane:
         elif self._waits or (self.rivals and not all(rival.idle for rival in self.rivals)):
             self._as_task(playing, trace)
         elif not self._inline and (self._threaded or self.costs.expect(rows) > INLINE_S):
-            batch = self._together(requests)
+            batch = self._together(requests, rows)
             self._in_thread(playing, lambda: self._timed(batch, trace, self._lapsed(playing)))
         else:
             try:
-                played, seconds = self._timed(self._together(requests), trace, None)
+                played, seconds = self._timed(self._together(requests, rows), trace, None)
             except Exception as error:  # noqa: BLE001 (handed to those who asked)
                 self._failed(requests, error)
             else:
@@ -259,26 +261,31 @@ class Lane:
             return True
         return False
 
-    def _together(self, requests: Sequence[Request]) -> Batch:
-        if len(requests) == 1:
-            return Batch(requests[0].columns, num_rows=requests[0].rows)
-        names = requests[0].columns
-        return Batch({name: concat_columns([request.columns[name] for request in requests]) for name in names})
+    def _together(self, requests: Sequence[Request], rows: int) -> Batch:
+        columns = requests[0].columns
+        if len(requests) > 1:
+            columns = {name: concat_columns([request.columns[name] for request in requests]) for name in columns}
+        return Batch.of(columns, _IDS[:rows] if rows <= len(_IDS) else np.arange(rows))
 
     def _timed(
         self, batch: Batch, trace: Trace | None, lapsed: Callable[[Indices], Indices | None] | None
     ) -> tuple[Played, float]:
-        started, processor = time.perf_counter(), time.thread_time()
-        played = drive(self.executor.play(batch, trace, None, lapsed)) if len(batch) else self.executor.nothing([])
+        rows = len(batch.ids)
+        self._batches += 1
+        learning = self._batches % LEARN_EVERY == 0 or rows not in self.costs
+        processor = time.thread_time() if learning else 0.0
+        started = time.perf_counter()
+        played = drive(self.executor.play(batch, trace, None, lapsed)) if rows else self.executor.nothing([])
         seconds = time.perf_counter() - started
-        spent = time.thread_time() - processor  # what else the machine did in the meantime does not count
-        self.costs.took(len(batch), spent if spent > MOSTLY * seconds else seconds)
+        if learning:
+            spent = time.thread_time() - processor  # what else the machine did in the meantime does not count
+            self.costs.took(rows, spent if spent > MOSTLY * seconds else seconds)
         return played, seconds
 
     def _explained(self, request: Request) -> tuple[Played, float, list[list[Call]]]:
         """Each row alone, with its calls."""
         started = time.perf_counter()
-        batch = self._together([request])
+        batch = self._together([request], request.rows)
         tracing = Executor(self.executor.checked, self.executor.host, keep_all=True)
         traces: list[list[Call]] = [[] for _ in range(len(batch))]
         parts = [drive(tracing.play(batch.take([row]), traces[row])) for row in range(len(batch))]
@@ -296,7 +303,8 @@ class Lane:
             gone = [place for place, request in enumerate(playing.requests) if request.settled or request.cancelled]
             if not gone:
                 return None
-            of_request = np.searchsorted(playing.ends, ids, side="right")
+            ends = np.cumsum([request.rows for request in playing.requests])
+            of_request = np.searchsorted(ends, ids, side="right")
             return np.flatnonzero(~np.isin(of_request, gone))
 
         return useful
@@ -316,7 +324,7 @@ class Lane:
         done: asyncio.Future[tuple[Any, ...]] = self._loop.create_future()
         started = time.perf_counter()
         try:
-            batch = self._together(playing.requests)
+            batch = self._together(playing.requests, playing.rows)
             played = await self._waiting_executor.play(batch, trace, None, self._lapsed(playing))
             done.set_result((played, time.perf_counter() - started))
         except Exception as error:  # noqa: BLE001 (handed to those who asked)
@@ -341,8 +349,8 @@ class Lane:
         requests, started = playing.requests, playing.started
         if self.listener is not None:
             self.listener.played(requests, played, started, compute_s)
-        columns, rows, first = played.outputs.columns, int(playing.ends[-1]), 0
-        if len(played.outputs) == rows:
+        columns, rows, first = played.outputs.columns, playing.rows, 0
+        if len(played.outputs.ids) == rows:
             for request in requests:
                 end = first + request.rows
                 if not request.settled:

@@ -81,7 +81,7 @@ class Request:
 
     def __init__(
         self,
-        columns: Mapping[str, Column],
+        columns: dict[str, Column],
         rows: int,
         *,
         id: str = "",

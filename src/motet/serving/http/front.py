@@ -41,6 +41,7 @@ class Front:
 
     Attributes:
         now: the clock of the event loop, as of the last sweep.
+        routes: those that are known, by address; another mapping when what is served has changed.
         statuses: how many answers were given with each HTTP status.
     """
 
@@ -60,7 +61,7 @@ class Front:
         self.draining = False
         self.date = date_line()
         self._find = find
-        self._routes: dict[bytes, Route | None] = {}
+        self.routes: dict[bytes, Route | None] = {}
         self._timer = self.loop.call_later(SWEEP_S, self._sweep)
 
     def connection(self) -> Connection:
@@ -81,16 +82,16 @@ class Front:
     def route(self, url: bytes) -> Route | None:
         """The route of an address, remembered."""
         try:
-            return self._routes[url]
+            return self.routes[url]
         except KeyError:
             found = self._find(url)
-            if len(self._routes) < KNOWN_URLS and b"?" not in url:
-                self._routes[url] = found
+            if len(self.routes) < KNOWN_URLS and b"?" not in url:
+                self.routes[url] = found
             return found
 
     def forget_routes(self) -> None:
         """What is served has changed."""
-        self._routes.clear()
+        self.routes = {}
 
     def ask_app(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool) -> None:
         """Let the application answer."""

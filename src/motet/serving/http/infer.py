@@ -90,33 +90,50 @@ class _Infer:
 
     def submit(self, exchange: InferExchange, body: bytes) -> None:
         """Read the request and hand it to the gateway."""
-        known = exchange.known
         try:
-            encoding = known.get(b"content-encoding")
-            if encoding is not None:
-                body = decompress(body, encoding.decode("latin-1"), self.front.limits.body_bytes)
-            length = known.get(b"inference-header-content-length")
-            asked = self.codec.read(body, None if length is None else _header_length(length))
-            exchange.asked = asked
+            said = exchange.said
+            if said is None:
+                said = exchange.said = exchange.connection.prepared = _Said(exchange.known)
+            if said.encoding is not None:
+                body = decompress(body, said.encoding, self.front.limits.body_bytes)
+            asked = exchange.asked = self.codec.read(body, said.header_length)
             exchange.columns, exchange.rows, exchange.id = asked.columns, asked.rows, asked.id
-            if asked.timed or b"x-request-timeout-ms" in known:
-                self._timed(exchange, asked.parameters, known)
+            if asked.timed or said.timeout is not None:
+                timeout_s, exchange.priority = asked_times(asked.parameters, said.timeout)
+                if timeout_s is not None:
+                    exchange.deadline = self.front.loop.time() + timeout_s
         except MotetError as error:
             exchange.settled = True
             exchange.failed(error)
             return
         self._gateway.submit(self.served, exchange)
 
-    def _timed(self, exchange: InferExchange, parameters: Mapping[str, object], known: Mapping[bytes, bytes]) -> None:
-        timeout_s, exchange.priority = asked_times(parameters, known.get(b"x-request-timeout-ms"))
-        if timeout_s is not None:
-            exchange.deadline = self.front.loop.time() + timeout_s
+
+class _Said:
+    """What the head of a request says of its body and its answer; the same for all requests with the same head.
+
+    Attributes:
+        header_length: bytes of the JSON at the beginning of the body; None where all of it is.
+        encoding: of the body; None for none.
+        timeout: milliseconds, as they were written.
+        accepts: encodings of the answer, as they were written; None where there is nothing of it.
+    """
+
+    __slots__ = ("accepts", "encoding", "header_length", "timeout")
+
+    def __init__(self, known: Mapping[bytes, bytes]) -> None:
+        length, encoding = known.get(b"inference-header-content-length"), known.get(b"content-encoding")
+        accepts = known.get(b"accept-encoding")
+        self.header_length = None if length is None else _header_length(length)
+        self.encoding = None if encoding is None else encoding.decode("latin-1")
+        self.timeout = known.get(b"x-request-timeout-ms")
+        self.accepts = None if accepts is None else accepts.decode("latin-1")
 
 
 class InferExchange(Request):
     """A request of this route: what the gateway plays, and what stands in the connection's line."""
 
-    __slots__ = ("asked", "connection", "data", "keep_alive", "known", "leave", "route")
+    __slots__ = ("asked", "connection", "data", "keep_alive", "known", "route", "said")
 
     def __init__(
         self, route: _Infer | _Missing, connection: Connection, keep_alive: bool, known: Mapping[bytes, bytes]
@@ -125,7 +142,8 @@ class InferExchange(Request):
         self.route, self.connection, self.keep_alive, self.known = route, connection, keep_alive, known
         self.data: bytes | None = None
         self.asked: InferRequest | None = None
-        self.leave = None
+        prepared = connection.prepared
+        self.said = prepared if type(prepared) is _Said else None
 
     def submit(self, body: bytes) -> None:
         """Go on with a request that was let in."""
@@ -147,11 +165,12 @@ class InferExchange(Request):
         route, asked = self.route, self.asked
         assert isinstance(route, _Infer)
         assert asked is not None
-        front, known = route.front, self.known
+        assert self.said is not None
+        front = route.front
         more = front.date if route.services is None else front.date + route.services.done(self, reply, None)
         front.statuses[200] += 1
         first, end = reply.first, reply.end
-        if self.keep_alive and b"accept-encoding" not in known and (form := route.codec.form(asked, end - first)):
+        if self.keep_alive and self.said.accepts is None and (form := route.codec.form(asked, end - first)):
             self.data = form.answer(reply.columns, first, end, more)
         else:
             self.data = self._written(route, asked, reply, more)
@@ -167,9 +186,8 @@ class InferExchange(Request):
         kind = _JSON
         if length is not None:
             kind, more = _BINARY, b"%binference-header-content-length: %d\r\n" % (more, length)
-        accepted = self.known.get(b"accept-encoding")
-        if accepted is not None and len(body) >= COMPRESSED_BYTES:
-            body, encoding = compress(body, accepted.decode("latin-1"), COMPRESSED_BYTES)
+        if self.said is not None and self.said.accepts is not None and len(body) >= COMPRESSED_BYTES:
+            body, encoding = compress(body, self.said.accepts, COMPRESSED_BYTES)
             if encoding is not None:
                 more += b"content-encoding: %b\r\n" % encoding.encode()
         return head(200, kind, len(body), more, keep_alive=self.keep_alive) + body
