@@ -10,6 +10,7 @@
     ├── MissingExtraError (ImportError) a package that is not installed; names the command that installs it
     ├── ModelError (RuntimeError)      a model that cannot be loaded or called
     │   ├── ModelLoadError
+    │   │   └── ModelUnavailableError  503: a model behind an address that does not answer
     │   └── ModelFailedError           a model or function that fails on every row it is given
     ├── RowErrors (RuntimeError)       some rows failed; carries the rows that did not
     ├── RequestError (RuntimeError)    a request that a server did not answer
@@ -49,6 +50,7 @@ __all__ = [
     "ModelError",
     "ModelFailedError",
     "ModelLoadError",
+    "ModelUnavailableError",
     "MotetError",
     "NotFoundError",
     "NotReadyError",
@@ -167,6 +169,12 @@ class ModelLoadError(ModelError):
     """A model that cannot be loaded."""
 
     status = 503
+
+
+class ModelUnavailableError(ModelLoadError):
+    """A model behind an address that cannot be reached, is too busy, or does not answer in time; no row is at fault."""
+
+    retryable = True
 
 
 class ModelFailedError(ModelError):

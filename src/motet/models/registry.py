@@ -1,6 +1,7 @@
 """Which handler loads a model: found by the scheme of its URI, else by the suffix of its path.
 
     onnx:PATH  sklearn:PATH  torch:PATH  xgboost:PATH  lightgbm:PATH  python:pkg.mod:Name     by scheme
+    oip+http://HOST/v2/models/NAME  oip+grpc://HOST/NAME  tfs+http://HOST/v1/models/NAME      behind an address
     PATH.onnx  s3://bucket/PATH.ubj                                                           by suffix
 
 PATH may itself be remote: `sklearn:s3://bucket/x.joblib`. Handlers of other packages come from the entry point group
@@ -32,6 +33,12 @@ _CLASSES = {
     "xgboost": "motet.models.xgboost:XGBoostHandler",
     "lightgbm": "motet.models.lightgbm:LightGBMHandler",
     "python": "motet.models.python:PythonHandler",
+    "oip+http": "motet.models.oip:OipHttpHandler",
+    "oip+https": "motet.models.oip:OipHttpsHandler",
+    "oip+grpc": "motet.models.oip_grpc:OipGrpcHandler",
+    "oip+grpcs": "motet.models.oip_grpc:OipGrpcsHandler",
+    "tfs+http": "motet.models.tfserving:TfServingHandler",
+    "tfs+https": "motet.models.tfserving:TfServingHttpsHandler",
 }
 _SUFFIXES = {
     ".onnx": "onnx",

@@ -1,0 +1,354 @@
+"""What the handlers of models behind an address share: options, connections, metadata that are kept, and errors.
+
+Options (`with:` of the model) that all of them have:
+
+    timeout_s   for a call, its retries and waits included; 5 by default
+    retries     how often a call is made again where that is safe; 2 by default
+    api_key     sent as `Authorization: Bearer KEY`; `env:NAME` is what the environment variable holds
+    headers     further headers by name (over gRPC: metadata); values may be `env:NAME` too
+    ca          a file of certificates to believe, instead of the system's
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from motet.errors import InputError, ModelError, ModelLoadError, ModelUnavailableError, RequestError
+from motet.models.common import check_options, declared_over, framework, load_error, place
+from motet.models.handler import ModelSource
+from motet.oip.asking import Answer, Call, Lost, Wait, ask
+from motet.types import Signature
+
+__all__ = [
+    "COMMON_OPTIONS",
+    "MAX_ANSWER_BYTES",
+    "METADATA_S",
+    "Caller",
+    "HttpLine",
+    "Line",
+    "Remote",
+    "Signatures",
+    "host_and_port",
+    "http_line",
+]
+
+COMMON_OPTIONS = ("timeout_s", "retries", "api_key", "headers", "ca")
+CONNECT_S = 2.0
+"""The longest that a connection may take."""
+METADATA_S = 2.0
+"""How long a server may take to say what a model takes and gives."""
+KEPT_S = 30.0
+"""How long that is kept."""
+DOWN_S = 1.0
+"""How long calls fail at once after a server could not be reached."""
+MAX_KEPT = 256
+MAX_CONNECTIONS = 32
+MAX_ANSWER_BYTES = 2**31
+_NOT_THE_ROWS = {
+    401: "give its credential: `with: {api_key: env:NAME}`",
+    403: "the credential does not allow this; give another one",
+    404: "check the name and the version in the URI, and that the server has loaded it",
+}
+_LATER = (408, 429, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """How a remote model is called.
+
+    Attributes:
+        timeout_s, retries: of a call.
+        headers: sent with each call.
+        ca: a file of certificates; empty for the system's.
+    """
+
+    timeout_s: float
+    retries: int
+    headers: Mapping[str, str]
+    ca: str
+
+    @classmethod
+    def read(cls, source: ModelSource, *more: str) -> Remote:
+        """The options of a model.
+
+        Args:
+            source: the model.
+            more: the options that its handler has beside the common ones.
+
+        Raises:
+            UnknownNameError: when there is an option that the handler does not have.
+            ModelLoadError: when one is not what it must be.
+        """
+        check_options(source, (*COMMON_OPTIONS, *more))
+        options = source.options
+        timeout_s, retries = options.get("timeout_s", 5.0), options.get("retries", 2)
+        if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= 3600:
+            raise load_error(source, f"timeout_s must be more than 0 and at most 3600 seconds; got {timeout_s!r}")
+        if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= 100:
+            raise load_error(source, f"retries must be a whole number from 0 to 100; got {retries!r}")
+        given = options.get("headers", {})
+        if not isinstance(given, Mapping):
+            raise load_error(source, f"headers must be a mapping; got {given!r}")
+        headers = {str(name): _secret(value, source) for name, value in given.items()}
+        if options.get("api_key"):
+            headers["Authorization"] = f"Bearer {_secret(options['api_key'], source)}"
+        return cls(float(timeout_s), retries, headers, str(options.get("ca", "")))
+
+
+def _secret(value: object, source: ModelSource) -> str:
+    """A value, or what the environment variable holds that it names."""
+    text = str(value)
+    if not text.startswith("env:"):
+        return text
+    found = os.environ.get(text[4:])
+    if not found:
+        raise load_error(source, f"the environment variable {text[4:]!r} is not set")
+    return found
+
+
+class Line(Protocol):
+    """A line to a server: sends calls, from several threads at once."""
+
+    def send(self, call: Call) -> Answer | Lost:
+        """Send a call, and wait for what becomes of it."""
+        ...
+
+    def close(self) -> None:
+        """Close its connections."""
+        ...
+
+
+class HttpLine:
+    """A line over HTTP. Connections are kept open.
+
+    Args:
+        pool: of connections, of urllib3.
+        urllib3: the package.
+    """
+
+    def __init__(self, pool: Any, urllib3: Any) -> None:
+        self._pool, self._errors, self._timeout = pool, urllib3.exceptions, urllib3.Timeout
+
+    def send(self, call: Call) -> Answer | Lost:
+        """Send a call; answers are decompressed."""
+        end = time.monotonic() + call.timeout_s
+        timeout = self._timeout(connect=min(CONNECT_S, call.timeout_s), read=call.timeout_s)
+        errors = self._errors
+        try:
+            response = self._pool.urlopen(
+                call.method, call.path, body=call.body, headers=call.headers, timeout=timeout, retries=False,
+                redirect=False, preload_content=False, pool_timeout=call.timeout_s,
+            )  # fmt: skip
+            try:
+                body = bytearray()
+                while part := response.read1(1 << 20, decode_content=True):
+                    body += part
+                    if time.monotonic() > end:
+                        response.close()
+                        return Lost("timeout", "the answer took too long")
+                    if len(body) > MAX_ANSWER_BYTES:
+                        response.close()
+                        return Lost("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+            finally:
+                response.release_conn()
+        except (errors.NewConnectionError, errors.ConnectTimeoutError, errors.SSLError) as error:
+            return Lost("connect", f"the server cannot be reached: {_told(error)}")
+        except (errors.ReadTimeoutError, errors.EmptyPoolError) as error:
+            return Lost("timeout", _told(error))
+        except (errors.HTTPError, OSError) as error:
+            return Lost("broken", f"the connection broke before the answer came: {_told(error)}")
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status, headers, body)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._pool.close()
+
+
+def _told(error: Exception) -> str:
+    """What an error of urllib3 says, without the object that it names first."""
+    text = str(error)
+    return text.partition(": ")[2] if text.startswith(("<", "HTTP")) and ": " in text else text
+
+
+def http_line(host: str, remote: Remote, source: ModelSource, *, tls: bool) -> HttpLine:
+    """A line to a server over HTTP.
+
+    Args:
+        host: its name, and its port where it is not the usual one.
+        remote: how it is called.
+        source: the model, for messages.
+        tls: whether it is encrypted.
+
+    Raises:
+        MissingExtraError: when urllib3 is not installed.
+        ModelLoadError: when the address is none, or the certificates cannot be read.
+    """
+    urllib3 = framework("urllib3", "urllib3", "remote", source)
+    name, port = host_and_port(host, source)
+    sizes = {"maxsize": MAX_CONNECTIONS, "block": True}
+    if not tls:
+        return HttpLine(urllib3.HTTPConnectionPool(name, port, **sizes), urllib3)
+    if remote.ca and not os.path.isfile(remote.ca):
+        raise load_error(source, f"there is no file of certificates {remote.ca!r}", "check `with: {ca: ...}`")
+    return HttpLine(urllib3.HTTPSConnectionPool(name, port, ca_certs=remote.ca or None, **sizes), urllib3)
+
+
+def host_and_port(host: str, source: ModelSource) -> tuple[str, int | None]:
+    """The two parts of an address.
+
+    Raises:
+        ModelLoadError: when it is none, or holds a credential.
+    """
+    try:
+        parts = urlsplit(f"//{host}")
+        name, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise load_error(source, f"{host!r} is no address: {error}") from error
+    if "@" in host:
+        raise load_error(source, "the URI holds a credential", "give it as `with: {api_key: env:NAME}`")
+    if not name:
+        raise load_error(source, f"{host!r} is no address", "write HOST:PORT")
+    return (f"[{name}]" if ":" in name else name), port
+
+
+class Caller:
+    """Calls a remote model: makes calls again where that is safe, and says what kind of failure it was.
+
+    After its server could not be reached, calls fail at once for a second, so that a server that is down is not asked
+    by everybody who waits.
+
+    Args:
+        line: to its server.
+        remote: how it is called.
+        where: the model, for messages.
+        clock: seconds that only go up.
+        sleep: waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        remote: Remote,
+        where: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._line, self._remote, self._where, self._clock, self._sleep = line, remote, where, clock, sleep
+        self._down_until = -1.0
+        self._down_why = ""
+
+    def __call__(self, make: Callable[[float], Call]) -> Answer:
+        """Make a call.
+
+        Args:
+            make: makes the call for the seconds that are left.
+
+        Returns:
+            An answer that is well.
+
+        Raises:
+            InputError: when the server refuses what it was given: some row may be at fault.
+            RequestError: when the server failed.
+            MemoryError: when the call was too large for it.
+            ModelLoadError: when it has no such model, or does not let us.
+            ModelUnavailableError: when it cannot be reached, is too busy, or does not answer in time.
+        """
+        if self._clock() < self._down_until:
+            raise ModelUnavailableError(self._down_why, where=self._where, hint=_HINTS["connect"])
+        asking = ask(make, timeout_s=self._remote.timeout_s, retries=self._remote.retries, clock=self._clock)
+        got: Answer | Lost | None = None
+        while True:
+            try:
+                step = asking.send(got)
+            except StopIteration as done:
+                return self._checked(done.value)
+            if isinstance(step, Wait):
+                self._sleep(step.seconds)
+                got = None
+            else:
+                got = self._line.send(step)
+
+    def _checked(self, got: Answer | Lost) -> Answer:
+        if isinstance(got, Lost):
+            if got.kind == "connect":
+                self._down_why, self._down_until = got.what, self._clock() + DOWN_S
+            what = f"no answer within {self._remote.timeout_s:g} s" if got.kind == "timeout" else got.what
+            raise ModelUnavailableError(what, where=self._where, hint=_HINTS[got.kind])
+        if 200 <= got.status < 300:
+            return got
+        raise self._error(got)
+
+    def _error(self, got: Answer) -> Exception:
+        said = f"its server answered {got.status}: {got.error}"
+        if got.status == 413:
+            return MemoryError(said)
+        if got.status in _NOT_THE_ROWS:
+            return ModelLoadError(said, where=self._where, hint=_NOT_THE_ROWS[got.status])
+        if got.status in _LATER:
+            return ModelUnavailableError(said, where=self._where, hint="try again later")
+        kind = InputError if 400 <= got.status < 500 else RequestError
+        return kind(said, where=self._where)
+
+    def close(self) -> None:
+        """Close the line."""
+        self._line.close()
+
+
+_HINTS = {
+    "connect": "check the address, and that the server runs",
+    "broken": "look into the server's log",
+    "timeout": "allow more time with `with: {timeout_s: ...}`, or give it fewer rows with `batch: {max_rows: ...}`",
+}
+
+
+class Signatures:
+    """What servers said of their models, kept for a while so that a graph is checked and loaded with one question."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._kept: dict[str, tuple[float, Signature]] = {}
+
+    def find(self, source: ModelSource, read: Callable[[], Signature]) -> Signature:
+        """What a model takes and gives; its server is not asked where all of it is declared.
+
+        Args:
+            source: the model.
+            read: asks its server.
+
+        Raises:
+            ModelLoadError: when the server must be asked and does not say it.
+            UnknownNameError, TypeMismatchError: when what is declared is not so.
+        """
+        if source.inputs and source.outputs:
+            return Signature(dict(source.inputs), dict(source.outputs))
+        key = f"{source.location} {sorted(source.options.items(), key=str)}"
+        with self._lock:
+            read_at, known = self._kept.get(key, (0.0, None))
+        if known is None or self._clock() - read_at > KEPT_S:
+            known = self._asked(source, read)
+            with self._lock:
+                self._kept[key] = self._clock(), known
+                while len(self._kept) > MAX_KEPT:
+                    self._kept.pop(next(iter(self._kept)))
+        return declared_over(known, source)
+
+    def _asked(self, source: ModelSource, read: Callable[[], Signature]) -> Signature:
+        hint = "declare its inputs and outputs in the graph; then its server is not asked for them"
+        try:
+            found = read()
+        except ModelError as error:
+            unreachable = isinstance(error, ModelUnavailableError)
+            raise type(error)(error.what, where=place(source), hint=hint if unreachable else error.hint) from error
+        except (InputError, RequestError) as error:
+            raise load_error(source, f"its server does not say what it takes and gives: {error.what}", hint) from error
+        if not found.inputs or not found.outputs:
+            raise load_error(source, "its server does not say what it takes and gives", hint)
+        return found

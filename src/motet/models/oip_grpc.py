@@ -1,0 +1,243 @@
+"""Models behind a server of the Open Inference Protocol over gRPC: Motet's own, Triton, KServe and others.
+
+    oip+grpc://HOST:PORT/NAME             also oip+grpcs, and /VERSION behind the name
+
+What it takes and gives is asked of the server, or declared in the graph; what is declared wins. The protocol has one
+datatype for texts and bytes, so such columns are `any` unless they are declared. Tensors travel as raw bytes. Options
+beside the common ones (`calling.py`):
+
+    parameters  sent with each request: texts, whole numbers, numbers, true and false
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+from urllib.parse import unquote
+
+from motet.batch import Array
+from motet.errors import InputError, ModelFailedError
+from motet.models.calling import MAX_ANSWER_BYTES, METADATA_S, Caller, Remote, Signatures, host_and_port
+from motet.models.common import framework, load_error, place
+from motet.models.handler import LoadedModel, ModelSource
+from motet.models.oip import answer_kinds, tensors_of
+from motet.oip.asking import Answer, Call, Lost
+from motet.oip.info import ModelInfo, TensorInfo
+from motet.oip.tensors import from_elements, from_raw, to_raw
+from motet.types import Signature
+
+__all__ = ["GrpcLine", "OipGrpcHandler", "OipGrpcsHandler", "RemoteGrpcModel"]
+
+_LOCATION = re.compile(r"//([^/?#]+)/([^/?#]+)(?:/([^/?#]+))?/?")
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES - 1),
+    ("grpc.max_send_message_length", MAX_ANSWER_BYTES - 1),
+    ("grpc.enable_retries", 0),
+)
+_STATUS = {
+    "CANCELLED": 499, "INVALID_ARGUMENT": 400, "DEADLINE_EXCEEDED": 504, "NOT_FOUND": 404, "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403, "UNAUTHENTICATED": 401, "RESOURCE_EXHAUSTED": 429, "FAILED_PRECONDITION": 400,
+    "ABORTED": 503, "OUT_OF_RANGE": 400, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503,
+}  # fmt: skip
+"""The statuses of HTTP that mean the same as gRPC's; those that are not here are 500."""
+_TOO_LARGE = re.compile(r"larger than max|too large|exceed\w* maximum|more than \d+ (bytes|rows)", re.IGNORECASE)
+_UNREACHED = re.compile(r"failed to connect|connection refused|dns|name resol|handshake|no route", re.IGNORECASE)
+_CONTENTS = {
+    "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
+    "INT64": "int64_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
+    "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
+}  # fmt: skip
+
+
+class OipGrpcHandler:
+    """Calls models over gRPC."""
+
+    name: ClassVar[str] = "oip+grpc"
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    has_file: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = False
+    batch_invariant: ClassVar[bool] = False
+    remote: ClassVar[bool] = True
+    """Calls wait for another machine: they are made where waiting holds nothing up."""
+    tls: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._signatures = Signatures()
+
+    def version(self, location: str) -> str:
+        """The version that a location names, empty where it names none."""
+        match = _LOCATION.fullmatch(location)
+        return (match[3] or "") if match else ""
+
+    def signature(self, source: ModelSource) -> Signature:
+        """What the server says, with the declared types over it.
+
+        Raises:
+            ModelLoadError: when the URI or an option is wrong, or the server must be asked and does not say it.
+        """
+        self._parts(source)
+        Remote.read(source, "parameters")
+        return self._signatures.find(source, lambda: self._read(source))
+
+    def load(self, source: ModelSource) -> LoadedModel:
+        """Make ready to call it; no connection is made yet.
+
+        Raises:
+            ModelLoadError: as `signature`.
+            MissingExtraError: when grpcio is not installed.
+        """
+        signature = self.signature(source)
+        return RemoteGrpcModel(source, signature, *self._parts(source)[1:], self._caller(source))
+
+    def _parts(self, source: ModelSource) -> tuple[str, str, str]:
+        match = _LOCATION.fullmatch(source.location)
+        if match is None:
+            example = f"{self.name}://localhost:8001/NAME"
+            raise load_error(source, f"{self.name}:{source.location} is no address of a model", f"write {example}")
+        return match[1], unquote(match[2]), unquote(match[3] or "")
+
+    def _caller(self, source: ModelSource, **changed: Any) -> Caller:
+        remote = replace(Remote.read(source, "parameters"), **changed)
+        return Caller(_line(self._parts(source)[0], remote, source, tls=self.tls), remote, place(source))
+
+    def _read(self, source: ModelSource) -> Signature:
+        timeout_s = min(METADATA_S, Remote.read(source, "parameters").timeout_s)
+        caller = self._caller(source, timeout_s=timeout_s)
+        messages = framework("motet.oip.messages", "protobuf", "grpc", source)
+        _, name, version = self._parts(source)
+        question = messages.ModelMetadataRequest(name=name, version=version).SerializeToString()
+        try:
+            got = caller(lambda left_s: Call("ModelMetadata", "", body=question, timeout_s=left_s))
+            said = messages.ModelMetadataResponse.FromString(bytes(got.body))
+        finally:
+            caller.close()
+        inputs, outputs = (
+            {each.name: TensorInfo(each.name, each.datatype, tuple(each.shape)) for each in tensors}
+            for tensors in (said.inputs, said.outputs)
+        )
+        return ModelInfo(name, inputs=inputs, outputs=outputs).signature
+
+
+class OipGrpcsHandler(OipGrpcHandler):
+    """Calls models over gRPC, encrypted."""
+
+    name: ClassVar[str] = "oip+grpcs"
+    tls: ClassVar[bool] = True
+
+
+def _line(host: str, remote: Remote, source: ModelSource, *, tls: bool) -> GrpcLine:
+    grpc = framework("grpc", "grpcio", "grpc", source)
+    name, port = host_and_port(host, source)
+    target = f"{name}:{port or (443 if tls else 8001)}"
+    metadata = tuple((key.lower(), value) for key, value in remote.headers.items())
+    if not tls:
+        return GrpcLine(grpc.insecure_channel(target, _OPTIONS), metadata, grpc)
+    certificates = None
+    if remote.ca:
+        try:
+            with open(remote.ca, "rb") as file:
+                certificates = file.read()
+        except OSError as error:
+            raise load_error(source, f"the certificates {remote.ca!r} cannot be read: {error}") from error
+    return GrpcLine(grpc.secure_channel(target, grpc.ssl_channel_credentials(certificates), _OPTIONS), metadata, grpc)
+
+
+class GrpcLine:
+    """A line over gRPC: a call's method is the name of an RPC, its body a message.
+
+    Args:
+        channel: to the server.
+        metadata: sent with each call.
+        grpc: the package.
+    """
+
+    def __init__(self, channel: Any, metadata: tuple[tuple[str, str], ...], grpc: Any) -> None:
+        self._channel, self._metadata, self._error = channel, metadata, grpc.RpcError
+        service = "/inference.GRPCInferenceService/"
+        self._methods = {name: channel.unary_unary(service + name) for name in ("ModelInfer", "ModelMetadata")}
+
+    def send(self, call: Call) -> Answer | Lost:
+        """Send a call; errors become answers with the status of HTTP that means the same."""
+        try:
+            body = self._methods[call.method](call.body, timeout=call.timeout_s, metadata=self._metadata)
+        except self._error as error:
+            return _refused(error)
+        return Answer(200, {}, body)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._channel.close()
+
+
+def _refused(error: Any) -> Answer | Lost:
+    code, said = error.code().name, error.details() or ""
+    if code == "UNAVAILABLE" and _UNREACHED.search(said):
+        return Lost("connect", f"the server cannot be reached: {said}")
+    if code == "UNAVAILABLE" and re.search(r"socket closed|connection reset|goaway", said, re.IGNORECASE):
+        return Lost("broken", f"the connection broke before the answer came: {said}")
+    if code == "DEADLINE_EXCEEDED":
+        return Lost("timeout", said)
+    status = _STATUS.get(code, 500)
+    if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE.search(said):
+        status = 413
+    headers = {key: value for key, value in error.trailing_metadata() or () if isinstance(value, str)}
+    return Answer(status, headers, json.dumps({"error": f"{code}: {said}"}).encode())
+
+
+class RemoteGrpcModel:
+    """A model of a server."""
+
+    def __init__(self, source: ModelSource, signature: Signature, name: str, version: str, caller: Caller) -> None:
+        self._messages = framework("motet.oip.messages", "protobuf", "grpc", source)
+        self._where, self._signature, self._caller = place(source), signature, caller
+        self._name, self._version, self._kinds = name, version, answer_kinds(signature)
+        parameters = {str(key): value for key, value in source.options.get("parameters", {}).items()}
+        self._parameters = {key: _parameter(value, self._messages, source) for key, value in parameters.items()}
+
+    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
+        """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""
+        request = self._messages.ModelInferRequest(model_name=self._name, model_version=self._version)
+        for name, (datatype, array) in tensors_of(columns, self._signature, self._where).items():
+            request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+            request.raw_input_contents.append(to_raw(array))
+        for name in self._signature.outputs:
+            request.outputs.add(name=name)
+        for key, value in self._parameters.items():
+            request.parameters[key].CopyFrom(value)
+        question = request.SerializeToString()
+        got = self._caller(lambda left_s: Call("ModelInfer", "", body=question, timeout_s=left_s))
+        try:
+            return self._columns(self._messages.ModelInferResponse.FromString(bytes(got.body)))
+        except InputError as error:
+            raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._caller.close()
+
+    def _columns(self, answer: Any) -> dict[str, Any]:
+        raws, columns = answer.raw_output_contents, {}
+        if raws and len(raws) != len(answer.outputs):
+            raise InputError(
+                f"the answer has {len(answer.outputs)} outputs and {len(raws)} raw contents", where=self._where
+            )
+        for place_, tensor in enumerate(answer.outputs):
+            if tensor.name not in self._kinds:
+                continue
+            where, kind, shape = f"{self._where}: output {tensor.name!r}", self._kinds[tensor.name], list(tensor.shape)
+            if raws:
+                columns[tensor.name] = from_raw(raws[place_], tensor.datatype, shape, kind, where)
+            else:
+                elements = getattr(tensor.contents, _CONTENTS.get(tensor.datatype, "bytes_contents"))
+                columns[tensor.name] = from_elements(elements, tensor.datatype, shape, kind, where)
+        return columns
+
+
+def _parameter(value: object, messages: Any, source: ModelSource) -> Any:
+    for kind, field in ((bool, "bool_param"), (int, "int64_param"), (float, "double_param"), (str, "string_param")):
+        if isinstance(value, kind):
+            return messages.InferParameter(**{field: value})
+    raise load_error(source, f"parameters must be texts, numbers, true or false; got {value!r}")

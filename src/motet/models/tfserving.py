@@ -1,0 +1,240 @@
+"""Models behind a server of TensorFlow Serving's REST protocol.
+
+    tfs+http://HOST:PORT/v1/models/NAME:predict     also tfs+https; /versions/VERSION or /labels/LABEL behind the name
+
+Calls are in the protocol's columnar form: `{"signature_name": ..., "inputs": {...}}`. What a model takes and gives is
+asked of the server, or declared in the graph; what is declared wins. TensorFlow has one type for texts and bytes, so
+such columns are `any` unless they are declared. Options beside the common ones (`calling.py`):
+
+    signature_name   which of the model's signatures; `serving_default` by default
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+
+from motet.batch import Array, objects
+from motet.errors import InputError, ModelFailedError, known_names
+from motet.models.calling import METADATA_S, Caller, Remote, Signatures, http_line
+from motet.models.common import load_error, place
+from motet.models.handler import ModelSource
+from motet.oip.asking import Call
+from motet.oip.rest import decode_json
+from motet.types import ANY, ColumnType, Signature
+
+__all__ = ["TfServingHandler", "TfServingHttpsHandler", "TfServingModel"]
+
+_LOCATION = re.compile(
+    r"//([^/?#]+)((?:/[^?#]*?)?/v1/models/[^/?#:]+(?:/(?:versions|labels)/([^/?#:]+))?)(?::predict)?/?"
+)
+_DTYPES = {
+    "DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16", "DT_BOOL": "bool",
+    "DT_INT8": "int8", "DT_INT16": "int16", "DT_INT32": "int32", "DT_INT64": "int64",
+    "DT_UINT8": "uint8", "DT_UINT16": "uint16", "DT_UINT32": "uint32", "DT_UINT64": "uint64",
+}  # fmt: skip
+
+
+class TfServingHandler:
+    """Calls models over HTTP."""
+
+    name: ClassVar[str] = "tfs+http"
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    has_file: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = False
+    batch_invariant: ClassVar[bool] = False
+    remote: ClassVar[bool] = True
+    """Calls wait for another machine: they are made where waiting holds nothing up."""
+    tls: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._signatures = Signatures()
+
+    def version(self, location: str) -> str:
+        """The version or label that a location names, empty where it names none."""
+        match = _LOCATION.fullmatch(location)
+        return (match[3] or "") if match else ""
+
+    def signature(self, source: ModelSource) -> Signature:
+        """What the server says, with the declared types over it.
+
+        Raises:
+            ModelLoadError: when the URI or an option is wrong, or the server must be asked and does not say it.
+        """
+        self._options(source)
+        return self._signatures.find(source, lambda: self._read(source))
+
+    def load(self, source: ModelSource) -> TfServingModel:
+        """Make ready to call it; no connection is made yet.
+
+        Raises:
+            ModelLoadError: as `signature`.
+            MissingExtraError: when urllib3 is not installed.
+        """
+        remote, path = self._options(source), self._path(source)[1]
+        return TfServingModel(source, self.signature(source), remote, path, self._caller(source))
+
+    def _options(self, source: ModelSource) -> Remote:
+        self._path(source)
+        return Remote.read(source, "signature_name")
+
+    def _path(self, source: ModelSource) -> tuple[str, str]:
+        match = _LOCATION.fullmatch(source.location)
+        if match is None:
+            example = f"{self.name}://localhost:8501/v1/models/NAME:predict"
+            raise load_error(source, f"{self.name}:{source.location} is no address of a model", f"write {example}")
+        return match[1], match[2]
+
+    def _caller(self, source: ModelSource, **changed: Any) -> Caller:
+        remote = replace(self._options(source), **changed)
+        return Caller(http_line(self._path(source)[0], remote, source, tls=self.tls), remote, place(source))
+
+    def _read(self, source: ModelSource) -> Signature:
+        remote = self._options(source)
+        caller = self._caller(source, timeout_s=min(METADATA_S, remote.timeout_s))
+        try:
+            path = f"{self._path(source)[1]}/metadata"
+            got = caller(lambda left_s: Call("GET", path, remote.headers, timeout_s=left_s))
+            return _signature(decode_json(got.body, place(source)), _signature_name(source), place(source))
+        finally:
+            caller.close()
+
+
+class TfServingHttpsHandler(TfServingHandler):
+    """Calls models over HTTPS."""
+
+    name: ClassVar[str] = "tfs+https"
+    tls: ClassVar[bool] = True
+
+
+def _signature_name(source: ModelSource) -> str:
+    return str(source.options.get("signature_name", "serving_default"))
+
+
+def _signature(said: Any, name: str, where: str) -> Signature:
+    """What the metadata of a model say of one of its signatures."""
+    try:
+        signatures = said["metadata"]["signature_def"]["signature_def"]
+        if name not in signatures:
+            raise InputError(f"unknown signature_name {name!r}; {known_names(name, list(signatures))}", where=where)
+        one = signatures[name]
+        inputs, outputs = ({key: _type(each) for key, each in one[part].items()} for part in ("inputs", "outputs"))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the metadata of the model are not understood: {error!r}", where=where) from error
+    return Signature(inputs, outputs)
+
+
+def _type(tensor: Mapping[str, Any]) -> ColumnType:
+    shape = tensor.get("tensor_shape") or {}
+    dtype, axes = _DTYPES.get(tensor["dtype"], "any"), shape.get("dim") or ()
+    if dtype == "any" or shape.get("unknown_rank") or not axes:
+        return ANY
+    sizes = [int(axis["size"]) for axis in axes[1:]]
+    return ColumnType(dtype, tuple(None if size < 0 else size for size in sizes))
+
+
+class TfServingModel:
+    """A model of a server."""
+
+    def __init__(self, source: ModelSource, signature: Signature, remote: Remote, path: str, caller: Caller) -> None:
+        self._where, self._signature, self._caller, self._path = place(source), signature, caller, f"{path}:predict"
+        self._headers = {**remote.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
+        self._signature_name = _signature_name(source)
+
+    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
+        """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""
+        inputs = {name: _written(columns[name], f"{self._where}: input {name!r}") for name in self._signature.inputs}
+        request = {"signature_name": self._signature_name, "inputs": inputs}
+        finite = all(column.dtype.kind != "f" or np.isfinite(column).all() for column in columns.values())
+        # JSON has no NaN; TensorFlow Serving reads the words that Python's encoder writes.
+        body = msgspec.json.encode(request) if finite else json.dumps(request).encode()
+        got = self._caller(lambda left_s: Call("POST", self._path, self._headers, body, left_s))
+        try:
+            return self._columns(decode_json(got.body, self._where))
+        except (InputError, TypeError, ValueError, KeyError) as error:
+            what = error.what if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            raise ModelFailedError(f"the answer is not understood: {what}", where=self._where) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._caller.close()
+
+    def _columns(self, answer: Any) -> dict[str, Any]:
+        """The outputs, which are named only where there are several."""
+        names = tuple(self._signature.outputs)
+        if not isinstance(answer, dict) or not ("outputs" in answer or "predictions" in answer):
+            raise InputError(f"it has neither outputs nor predictions: {str(answer)[:200]}")
+        if "outputs" in answer:
+            said = answer["outputs"]
+            found = said if isinstance(said, dict) and set(names) & set(said) else {names[0]: said}
+        else:
+            rows = answer["predictions"]
+            named = bool(rows) and isinstance(rows[0], dict) and bool(set(names) & set(rows[0]))
+            found = {name: [row[name] for row in rows] for name in names} if named else {names[0]: rows}
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise InputError(f"output {missing[0]!r} is missing; it has {', '.join(found)}")
+        return {name: _read(found[name], self._signature.outputs[name]) for name in names}
+
+
+def _written(column: Array, where: str) -> Any:
+    """The rows of an array as JSON has them: texts as they are, bytes as `{"b64": ...}`."""
+    if column.dtype != object:
+        return column.tolist()
+    return [_written_value(value, row, where) for row, value in enumerate(column)]
+
+
+def _written_value(value: Any, row: int, where: str) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"b64": base64.b64encode(value).decode()}
+    if isinstance(value, np.ndarray):
+        return _written(value, where)
+    raise InputError(f"row {row} is {type(value).__name__}; a text or bytes are expected", where=where)
+
+
+def _read(value: Any, kind: ColumnType) -> Any:
+    """What JSON held as a column."""
+    if not isinstance(value, list):
+        raise InputError(f"a list of rows is expected; got {str(value)[:80]}")
+    if kind.dtype not in ("string", "bytes", "any"):
+        return np.array(value, kind.numpy_dtype)
+    flat, shape = _flattened(value)
+    if not any(isinstance(each, (str, dict)) for each in flat):
+        return np.array(value)
+    return objects([_read_value(each, kind.dtype) for each in flat]).reshape(shape)
+
+
+def _read_value(value: Any, dtype: str) -> Any:
+    if isinstance(value, dict):
+        try:
+            value = base64.b64decode(value["b64"], validate=True)
+        except (KeyError, TypeError, binascii.Error) as error:
+            raise InputError(f"{str(value)[:80]} is no value of base64") from error
+        return value.decode() if dtype == "string" else value
+    return value.encode() if dtype == "bytes" and isinstance(value, str) else value
+
+
+def _flattened(rows: Sequence[Any]) -> tuple[list[Any], tuple[int, ...]]:
+    """The values of nested lists that are even, and their shape."""
+    shape: list[int] = []
+    level = list(rows)
+    shape.append(len(level))
+    while level and all(isinstance(each, list) for each in level):
+        sizes = {len(each) for each in level}
+        if len(sizes) != 1:
+            raise InputError("lists are nested unevenly")
+        shape.append(sizes.pop())
+        level = [value for each in level for value in each]
+    return level, tuple(shape)
