@@ -262,9 +262,11 @@ class Lane:
         return False
 
     def _together(self, requests: Sequence[Request], rows: int) -> Batch:
-        columns = requests[0].columns
-        if len(requests) > 1:
-            columns = {name: concat_columns([request.columns[name] for request in requests]) for name in columns}
+        names = requests[0].columns
+        if len(requests) == 1:
+            columns = dict(names)
+        else:
+            columns = {name: concat_columns([request.columns[name] for request in requests]) for name in names}
         return Batch.of(columns, _IDS[:rows] if rows <= len(_IDS) else np.arange(rows))
 
     def _timed(

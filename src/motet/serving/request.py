@@ -81,7 +81,7 @@ class Request:
 
     def __init__(
         self,
-        columns: dict[str, Column],
+        columns: Mapping[str, Column],
         rows: int,
         *,
         id: str = "",

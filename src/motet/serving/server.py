@@ -162,8 +162,13 @@ class Server:
         self.gateway.close()
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket on an address, which other processes may share.
+def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
+    """A socket on an address.
+
+    Args:
+        host: the address.
+        port: the port; 0 takes a free one.
+        shared: whether other processes may listen there too.
 
     Raises:
         InputError: when the address cannot be had.
@@ -175,7 +180,8 @@ def bind(host: str, port: int) -> socket.socket:
         raise InputError(f"cannot listen on {host}: {error.strerror or error}", hint="give another --host") from error
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind(found[4])
     except OSError as error:
         made.close()

@@ -30,6 +30,9 @@ SHOWN_ROWS = 5
 COMPRESSED_BYTES = 512
 """Answers shorter than this are sent as they are."""
 _JSON, _BINARY = b"application/json", b"application/octet-stream"
+_LENGTH = b"inference-header-content-length: "
+_JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: "
+_BINARY_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: "
 
 
 class InferRoutes:
@@ -98,8 +101,9 @@ class _Infer:
                 body = decompress(body, said.encoding, self.front.limits.body_bytes)
             asked = exchange.asked = self.codec.read(body, said.header_length)
             exchange.columns, exchange.rows, exchange.id = asked.columns, asked.rows, asked.id
-            if asked.timed or said.timeout is not None:
-                timeout_s, exchange.priority = asked_times(asked.parameters, said.timeout)
+            parameters = asked.parameters
+            if said.timeout is not None or "timeout" in parameters or "priority" in parameters:
+                timeout_s, exchange.priority = asked_times(parameters, said.timeout)
                 if timeout_s is not None:
                     exchange.deadline = self.front.loop.time() + timeout_s
         except MotetError as error:
@@ -169,23 +173,28 @@ class InferExchange(Request):
         front = route.front
         more = front.date if route.services is None else front.date + route.services.done(self, reply, None)
         front.statuses[200] += 1
-        first, end = reply.first, reply.end
-        if self.keep_alive and self.said.accepts is None and (form := route.codec.form(asked, end - first)):
-            self.data = form.answer(reply.columns, first, end, more)
-        else:
-            self.data = self._written(route, asked, reply, more)
-        if not self.cancelled:
-            self.connection.finished(self)
-
-    def _written(self, route: _Infer, asked: InferRequest, reply: Reply, more: bytes) -> bytes:
         try:
             body, length = route.codec.write(asked, reply.columns, reply.first, reply.end)
         except MotetError as error:
-            route.front.statuses[error.status] += 1
-            return error_answer(error, more, keep_alive=self.keep_alive)
+            front.statuses[200] -= 1
+            front.statuses[error.status] += 1
+            self.data = error_answer(error, more, keep_alive=self.keep_alive)
+        else:
+            if self.keep_alive and self.said.accepts is None:
+                if length is None:
+                    self.data = b"%b%d\r\n%b\r\n%b" % (_JSON_HEAD, len(body), more, body)
+                else:
+                    self.data = b"%b%d\r\n%b%d\r\n%b\r\n%b" % (_BINARY_HEAD, len(body), _LENGTH, length, more, body)
+            else:
+                self.data = self._described(body, length, more)
+        if not self.cancelled:
+            self.connection.finished(self)
+
+    def _described(self, body: bytes, length: int | None, more: bytes) -> bytes:
+        """An answer that may be compressed, or that is the last one of its connection."""
         kind = _JSON
         if length is not None:
-            kind, more = _BINARY, b"%binference-header-content-length: %d\r\n" % (more, length)
+            kind, more = _BINARY, b"%b%b%d\r\n" % (more, _LENGTH, length)
         if self.said is not None and self.said.accepts is not None and len(body) >= COMPRESSED_BYTES:
             body, encoding = compress(body, self.said.accepts, COMPRESSED_BYTES)
             if encoding is not None:
