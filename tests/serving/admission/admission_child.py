@@ -10,11 +10,12 @@ from motet.serving.admission import Admission, AdmissionConfig
 
 
 def say(text):
-    print(text, flush=True)
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def hit(path, amount, threads, attempts):
-    """Threads that hit one rate, each with connections and stores of its own or all with one."""
+    """Threads that hit one rate."""
     from motet.serving.admission.config import Rate
     from motet.serving.admission.rates import SqliteRates
 
@@ -22,9 +23,9 @@ def hit(path, amount, threads, attempts):
     admitted = []
 
     def attempt():
-        for _ in range(int(attempts)):
-            if asyncio.run(rates.take([(b"k" * 16, Rate(int(amount), 3600))])) == 0:
-                admitted.append(1)
+        wanted = [(b"k" * 16, Rate(int(amount), 3600))]
+        answers = [asyncio.run(rates.take(wanted)) for _ in range(int(attempts))]
+        admitted.append(answers.count(0))
 
     workers = [threading.Thread(target=attempt) for _ in range(int(threads))]
     say("ready")
@@ -33,7 +34,7 @@ def hit(path, amount, threads, attempts):
         worker.start()
     for worker in workers:
         worker.join()
-    say(len(admitted))
+    say(sum(admitted))
 
 
 def config_of(concurrent, queue, rate):
@@ -49,7 +50,7 @@ def enter(folder, redis, concurrent, queue, rate, total, attempts):
     async def main():
         limits = config_of(concurrent, queue, rate)
         if total != "-":
-            limits["total"] = {"concurrent": int(total)}
+            limits["total"] = {"concurrent": int(total), "queue": 0}
         written = {"classes": {"anonymous": limits}} | ({} if redis == "-" else {"redis": redis})
         admission = Admission(AdmissionConfig.read(written, "admission"), folder=folder)
         caller = admission.identify({}, "10.0.0.1")

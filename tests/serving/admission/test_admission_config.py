@@ -13,7 +13,13 @@ def test_everything_that_can_be_written_is_read():
         {
             "anonymous": False,
             "keys": "keys.jsonl",
-            "tokens": {"jwks": "jwks.json", "issuer": "https://id", "audience": "motet", "name": "email", "class": "role"},
+            "tokens": {
+                "jwks": "jwks.json",
+                "issuer": "https://id",
+                "audience": "motet",
+                "name": "email",
+                "class": "role",
+            },
             "classes": {
                 "anonymous": {"concurrent": 2, "queue": 4, "rate": "1/hour"},
                 "gold": {"rate": ["10/second", "5 per 2 hours"], "total": {"concurrent": 20, "queue": 0}},

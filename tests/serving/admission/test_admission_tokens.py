@@ -20,7 +20,11 @@ PRIVATE = {
     "ES256": ec.generate_private_key(ec.SECP256R1()),
     "EdDSA": ed25519.Ed25519PrivateKey.generate(),
 }
-KINDS = {"RS256": jwt.algorithms.RSAAlgorithm, "ES256": jwt.algorithms.ECAlgorithm, "EdDSA": jwt.algorithms.OKPAlgorithm}
+KINDS = {
+    "RS256": jwt.algorithms.RSAAlgorithm,
+    "ES256": jwt.algorithms.ECAlgorithm,
+    "EdDSA": jwt.algorithms.OKPAlgorithm,
+}
 
 
 def public(algorithm, **more):
@@ -110,6 +114,8 @@ def test_a_token_does_not_hold_before_its_time_less_a_leeway(verifier, clock, cl
         ({"nbf": "x"}, "'nbf' is no number of seconds"),
         ({"sub": None}, "claim 'sub' is no name"),
         ({"sub": ""}, "claim 'sub' is no name"),
+        ({"sub": "a\nb"}, "claim 'sub' is no name"),
+        ({"sub": "\ud800"}, "claim 'sub' is no name"),
         ({"class": 3}, "claim 'class' is neither a text nor a list of texts"),
     ],
 )  # fmt: skip

@@ -126,16 +126,22 @@ class AuditLog:
         encoder, buffer = msgspec.json.Encoder(), bytearray()
         while entries := self._next():
             buffer.clear()
+            lines = 0
             for entry in entries:
-                buffer += encoder.encode(entry) + b"\n"
+                try:
+                    buffer += encoder.encode(entry) + b"\n"
+                except (ValueError, TypeError):  # a text that is none, such as half of a surrogate pair
+                    continue
+                lines += 1
+            self._lost(len(entries) - lines)
             try:
                 self._append(bytes(buffer))
             except OSError as error:
                 self.error = f"{self._config.file}: {error.strerror}"
-                self._lost(len(entries))
+                self._lost(lines)
             else:
                 self.error = ""
-                self.num_written += len(entries)
+                self.num_written += lines
         os.close(self._file)
         os.close(self._lock)
 

@@ -18,6 +18,8 @@ __all__ = ["Busy", "Rates", "RedisRates", "SqliteRates", "Wanted"]
 Wanted = Sequence[tuple[bytes, Rate]]
 """Whose requests are counted, and the rate that holds for them; several must all hold."""
 REDIS_TIMEOUT_S = 2.0
+REDIS_AT_ONCE = 32
+"""Connections to Redis, at most; requests wait for one of them."""
 BUSY_S = 2.0
 """How long a request waits for other processes that count; far longer than they ever need."""
 
@@ -157,6 +159,7 @@ class RedisRates:
             socket_connect_timeout=REDIS_TIMEOUT_S,
         )
         self._limiter = MovingWindowRateLimiter(self._storage)
+        self._at_once = asyncio.Semaphore(REDIS_AT_ONCE)
 
     def take_now(self, wanted: Wanted) -> float:
         """Raises Busy: Redis is always waited for."""
@@ -164,18 +167,23 @@ class RedisRates:
 
     async def take(self, wanted: Wanted) -> float:
         """See `Rates`."""
-        if len(wanted) > 1 and (left := await self.look(wanted)):
-            return left
-        try:
-            for key, rate in wanted:
-                if not await self._limiter.hit(self._item(rate.amount, rate.period_s), key.hex()):
-                    return max(await self.look(wanted), 0.001)
-        except self._errors as error:
-            raise _away(error) from None
-        return 0.0
+        async with self._at_once:
+            if len(wanted) > 1 and (left := await self._look(wanted)):
+                return left
+            try:
+                for key, rate in wanted:
+                    if not await self._limiter.hit(self._item(rate.amount, rate.period_s), key.hex()):
+                        return max(await self._look(wanted), 0.001)
+            except self._errors as error:
+                raise _away(error) from None
+            return 0.0
 
     async def look(self, wanted: Wanted) -> float:
         """See `Rates`."""
+        async with self._at_once:
+            return await self._look(wanted)
+
+    async def _look(self, wanted: Wanted) -> float:
         left = 0.0
         try:
             for key, rate in wanted:

@@ -130,8 +130,8 @@ class TokenVerifier:
     def _claims(self, said: Mapping[str, Any]) -> Claims:
         config = self._config
         name = said.get(config.name)
-        if not isinstance(name, str) or not 0 < len(name) <= 256:
-            raise UnauthorizedError(f"the token's claim {config.name!r} is no name: 1 to 256 characters")
+        if not isinstance(name, str) or not 0 < len(name) <= 256 or not name.isprintable():
+            raise UnauthorizedError(f"the token's claim {config.name!r} is no name: 1 to 256 printable characters")
         if "exp" not in said:
             raise UnauthorizedError("the token has no 'exp': it would never expire")
         begins = max((_seconds(said, name) for name in ("nbf", "iat") if name in said), default=0.0)
