@@ -150,6 +150,17 @@ def test_a_wrong_file_is_named_with_its_line_when_a_server_starts(store, line):
         KeyRing(str(store.path))
 
 
+def test_two_keys_with_one_id_and_hashes_that_are_none_are_told(store):
+    store.add("alice")
+    line = store.path.read_bytes()
+    store.path.write_bytes(line + b"\n" + line)
+    with pytest.raises(GraphError, match="two keys have the id"):
+        store.records()
+    store.path.write_bytes(line.replace(b'"hash":"', b'"hash":"x'))
+    with pytest.raises(GraphError, match="is no SHA-256"):
+        store.records()
+
+
 def test_keys_that_are_added_at_the_same_time_are_all_kept(store):
     adding = [threading.Thread(target=KeyStore(store.path).add, args=(f"user{number}",)) for number in range(16)]
     for each in adding:

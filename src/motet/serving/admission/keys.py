@@ -75,23 +75,32 @@ def read_keys(data: bytes, path: str) -> Mapping[str, KeyRecord]:
     """The keys of a file, by their ids.
 
     Raises:
-        GraphError: when a line is no key, or two have the same id; names the line.
+        GraphError: when a line is no key, or two have the same id; says which.
     """
-    records: dict[str, KeyRecord] = {}
     decoder = msgspec.json.Decoder(KeyRecord)
-    for number, line in enumerate(data.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            record = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise GraphError(f"is no key: {error}", where=f"{path}, line {number}") from None
-        if not re.fullmatch(r"[0-9a-f]{64}", record.hash):
-            raise GraphError("'hash' is no SHA-256", where=f"{path}, line {number}")
-        if record.id in records:
-            raise GraphError(f"a second key with the id {record.id!r}", where=f"{path}, line {number}")
-        records[record.id] = record
+    try:
+        listed = decoder.decode_lines(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise GraphError(f"is no key: {error}", where=f"{path}, line {_first_wrong(data, decoder)}") from None
+    records = {record.id: record for record in listed}
+    if len(records) < len(listed):
+        twice = next(each.id for each in listed if records[each.id] is not each)
+        raise GraphError(f"two keys have the id {twice!r}", where=path)
+    for record in listed:
+        if len(record.hash) != 64 or not record.hash.isascii():
+            raise GraphError(f"the hash of key {record.id!r} is no SHA-256", where=path)
     return records
+
+
+def _first_wrong(data: bytes, decoder: msgspec.json.Decoder[KeyRecord]) -> int:
+    """The number of the first line that is no key, from 1."""
+    for number, line in enumerate(data.split(b"\n"), 1):
+        try:
+            if line.strip():
+                decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return number
+    return 1
 
 
 class KeyRing:
