@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
@@ -25,9 +25,9 @@ from motet.runtime.executor import Executor
 from motet.runtime.host import Host, HostedModel, model_key
 from motet.runtime.resolve import ModelResolver
 from motet.runtime.sizes import RememberedSizes
-from motet.serving.lane import Lane, Listener
+from motet.serving.lane import Lane
 from motet.serving.limits import Limits
-from motet.serving.request import Request
+from motet.serving.request import Reply, Request
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["Gateway", "Served"]
@@ -91,7 +91,7 @@ class Gateway:
     Args:
         limits: bounds.
         threads: how many batches may be played in threads at the same time; None is one a core.
-        listener: makes what is told of a graph's lane, by its name; None for nobody.
+        prepare: is shown every lane that was made and loaded, before it is used; in the event loop.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class Gateway:
         limits: Limits | None = None,
         *,
         threads: int | None = None,
-        listener: Callable[[str], Listener | None] = lambda name: None,
+        prepare: Callable[[Served], Awaitable[None]] | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
-        self._listener = listener
+        self._prepared = prepare
         self._at_once = threads or os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix="motet-play")
         self._remote = ThreadPoolExecutor(REMOTE_THREADS, thread_name_prefix="motet-remote")
@@ -180,6 +180,18 @@ class Gateway:
             return
         if request.deadline is None and self.limits.answer_timeout_s:
             request.deadline = self.loop.time() + self.limits.answer_timeout_s
+        if lane.cache is not None and not request.explain and request.watch is None:
+            request.kept_as = lane.cache.key(served.name, served.digest, request.columns, request.rows)
+            known = lane.cache.get(request.kept_as)
+            if known is not None:
+                request.settled = True
+                request.arrived = self.loop.time()
+                reply = Reply(known, 0, request.rows, None, (), request.rows, 0.0, 0.0)
+                if lane.keeper is not None:
+                    lane.keeper.answer(request, reply)
+                else:
+                    request.answered(reply)
+                return
         lane.submit(request)
 
     async def load_all(self) -> None:
@@ -206,6 +218,9 @@ class Gateway:
             if not again:
                 self._set(graph, "UNAVAILABLE", str(error))
             raise
+        if self._prepared is not None and fresh.lane is not None:
+            for each in (fresh, *fresh.models):
+                await self._prepared(each)
         if again:
             await self._replace(graph, fresh)
         self._set(fresh, "READY", "")
@@ -242,8 +257,7 @@ class Gateway:
 
     def _lane(self, served: Served) -> Lane:
         executor = Executor(served.graph.checked, self._host)
-        listener = self._listener(served.name)
-        return Lane(served.name, executor, self.loop, self._threads, self._calls, self.limits, self._at_once, listener)
+        return Lane(served.name, executor, self.loop, self._threads, self._calls, self.limits, self._at_once)
 
     async def _replace(self, old: Served, fresh: Served) -> None:
         """Put a graph that is ready in the place of an older one, whose requests finish."""

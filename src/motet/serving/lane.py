@@ -32,10 +32,11 @@ from motet.runtime.batcher import LoopCalls, is_remote
 from motet.runtime.costs import INLINE_S, Costs
 from motet.runtime.executor import Call, Executor, Played, Trace, drive
 from motet.runtime.host import HostedModel
+from motet.serving.answers import AnswerCache
 from motet.serving.limits import Limits
 from motet.serving.request import Reply, Request
 
-__all__ = ["Lane", "Listener"]
+__all__ = ["Keeper", "Lane", "Listener"]
 
 SWEEP_S = 0.02
 """How often requests that could not be answered at once are looked at for being late or abandoned."""
@@ -57,8 +58,23 @@ class Listener(Protocol):
         """A request is not answered: refused, late, abandoned, or its batch failed as a whole."""
         ...
 
+
+class Keeper(Protocol):
+    """Keeps answers, in the thread of the event loop."""
+
     def trace(self, requests: Sequence[Request]) -> Trace | None:
-        """Is given every call of a batch's models, in any thread; None where nobody looks on."""
+        """Is given every call of a batch's models, in any thread; None where nobody looks on.
+
+        Each of the requests is handed to `answer` or `refused` afterwards; a batch that is played again is traced again.
+        """
+        ...
+
+    def refused(self, request: Request, error: MotetError) -> None:
+        """A request is not answered."""
+        ...
+
+    def answer(self, request: Request, reply: Reply) -> None:
+        """Keep an answer, and give it to its request, now or later."""
         ...
 
 
@@ -83,6 +99,10 @@ class Lane:
         limits: of queues and batches.
         at_once: batches that may be played in threads, or as tasks, at the same time.
         listener: is told what happens; None for nobody.
+
+    Attributes:
+        keeper: keeps its answers; None where nobody does.
+        cache: answers that are given again; None where there is none.
     """
 
     def __init__(
@@ -99,6 +119,8 @@ class Lane:
         self.name, self.executor, self.listener = name, executor, listener
         self._loop, self._threads, self._limits, self._calls = loop, threads, limits, calls
         self._waiting_executor = Executor(executor.checked, executor.host, calls=calls, shared=executor.shared)
+        self.keeper: Keeper | None = None
+        self.cache: AnswerCache | None = None
         self.costs = Costs()
         self.rivals: list[Lane] = []
         self._waiting: deque[Request] = deque()
@@ -240,7 +262,7 @@ class Lane:
     def _play(self, requests: list[Request]) -> bool:
         """Play a batch; whether that was done in the loop."""
         rows = requests[0].rows if len(requests) == 1 else sum([request.rows for request in requests])
-        trace = None if self.listener is None else self.listener.trace(requests)
+        trace = None if self.keeper is None else self.keeper.trace(requests)
         playing = _Playing(requests, rows, self._loop.time())
         if requests[0].explain:
             self._in_thread(playing, lambda: self._explained(requests[0]))
@@ -351,6 +373,7 @@ class Lane:
         requests, started = playing.requests, playing.started
         if self.listener is not None:
             self.listener.played(requests, played, started, compute_s)
+        special = self.keeper is not None or self.cache is not None
         columns, rows, first = played.outputs.columns, playing.rows, 0
         if len(played.outputs.ids) == rows:
             for request in requests:
@@ -358,7 +381,11 @@ class Lane:
                 if not request.settled:
                     request.settled = True
                     queued = started - request.arrived
-                    request.answered(Reply(columns, first, end, None, (), rows, queued, compute_s, calls))
+                    reply = Reply(columns, first, end, None, (), rows, queued, compute_s, calls)
+                    if special:
+                        self._give(request, reply)
+                    else:
+                        request.answered(reply)
                 first = end
             return
         ids = played.outputs.ids
@@ -370,8 +397,17 @@ class Lane:
                 request.settled = True
                 kept = None if high - low == request.rows else ids[low:high] - first
                 queued = started - request.arrived
-                request.answered(Reply(columns, int(low), int(high), kept, failures, rows, queued, compute_s, calls))
+                self._give(request, Reply(columns, int(low), int(high), kept, failures, rows, queued, compute_s, calls))
             first = end
+
+    def _give(self, request: Request, reply: Reply) -> None:
+        """Hand an answer on, to be kept and to be given again."""
+        if self.cache is not None and request.kept_as:
+            self.cache.keep(request.kept_as, reply)
+        if self.keeper is not None:
+            self.keeper.answer(request, reply)
+        else:
+            request.answered(reply)
 
     def _failed(self, requests: Sequence[Request], error: BaseException) -> None:
         """A batch failed as a whole: each request again, alone, so that none fails for another."""
@@ -390,6 +426,8 @@ class Lane:
         request.settled = True
         if self.listener is not None:
             self.listener.refused(request, error)
+        if self.keeper is not None:
+            self.keeper.refused(request, error)
         request.failed(error)
 
 

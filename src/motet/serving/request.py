@@ -71,11 +71,12 @@ class Request:
         watch: is given every call of a model when it is done, in the event loop; such a request is played alone.
         cancelled: set by the protocol when nobody waits for the answer any more; seen before rows cost compute.
         arrived: when it was submitted, on the clock of the event loop; set by the gateway.
+        kept_as: what its answer is kept under, to be given again; set by the gateway.
         settled: whether it was called back; set by the gateway.
     """
 
     __slots__ = (
-        "arrived", "cancelled", "columns", "deadline", "explain", "id", "identity", "priority", "rows", "settled",
+        "arrived", "cancelled", "columns", "deadline", "explain", "id", "identity", "kept_as", "priority", "rows", "settled",
         "watch",
     )  # fmt: skip
 
@@ -96,6 +97,7 @@ class Request:
         self.watch = watch
         self.cancelled = self.settled = False
         self.arrived = 0.0
+        self.kept_as = b""
 
     def answered(self, reply: Reply) -> None:
         """Take the answer; some rows may have failed."""

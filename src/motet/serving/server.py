@@ -53,10 +53,11 @@ class Server:
         self.config, self.loop = config, asyncio.get_running_loop()
         self._reconfigure = reconfigure
         self.services = Services(config, folder)
-        self.gateway = Gateway(config.limits, threads=config.threads, listener=self.services.listener)
+        self.gateway = Gateway(config.limits, threads=config.threads, prepare=self.services.prepare)
         self.services.gateway = self.gateway
         for graph in (*graphs, *config.graphs):
-            self.services.check(self.gateway.add(graph))
+            self.gateway.add(graph)
+        self.services.check()
         routes = InferRoutes(self.gateway, self.services)
         self.front = routes.front = Front(self.services.app, routes, config.limits)
         self.services.front = self.front
@@ -86,7 +87,7 @@ class Server:
         if config.grpc_port is not None:
             from motet.serving.grpc import grpc_server
 
-            self._grpc = grpc_server(self.gateway, config, self.services)
+            self._grpc = grpc_server(self.gateway, config, self.services.desk, self.services.numbers)
             await self._grpc.start()
             self.grpc_port = self._grpc.port
         await self.services.start()

@@ -1,6 +1,6 @@
 """What a process does for every request beside playing it: who may ask, what is counted, kept and written down.
 
-Every part is there only where it is configured; without any of them a request costs no more than a few attribute looks.
+Every part is there only where it is configured; without any of them a request costs no more than a look at an attribute.
 """
 
 from __future__ import annotations
@@ -9,23 +9,32 @@ import asyncio
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motet.errors import MotetError
+from motet.errors import ForbiddenError, GraphError, MotetError
+from motet.graph.fields import show
+from motet.serving.answers import AnswerCache, AnswerCacheConfig
 from motet.serving.config import ServeConfig
 from motet.serving.gateway import Gateway, Served
-from motet.serving.lane import Listener
-from motet.serving.request import Reply
+from motet.serving.request import Reply, Request
+from motet.serving.visits import Visit, name_of
 
 if TYPE_CHECKING:
+    from motet.serving.admission import Admission, AuditLog, Ticket
     from motet.serving.http.asgi import App, Message
+    from motet.serving.http.connection import Connection
     from motet.serving.http.front import Front
     from motet.serving.http.infer import InferExchange
+    from motet.serving.sinks import Sinks
 
 __all__ = ["Services"]
 
 _LOG = logging.getLogger("motet.serving")
+ADMIN = "admin"
+"""The class of callers that may load and unload, where `admin: key`."""
+CLOSE_S = 10.0
 
 
 class Services:
@@ -37,27 +46,80 @@ class Services:
 
     Attributes:
         gateway, front: set by the server that makes them.
+        busy: whether requests must come by here.
     """
 
     gateway: Gateway
     front: Front
 
     def __init__(self, config: ServeConfig, folder: str | None) -> None:
-        self.config = config
+        self.loop = asyncio.get_running_loop()
         self._own_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="motet-serve-")
+        self.desk = Desk(self)
         self._app: App | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.admission: Admission | None = None
+        self.audit: AuditLog | None = None
+        self.sinks: Sinks | None = None
+        self._caches: dict[str, AnswerCache] = {}
+        self._set_up(config)
+        if config.sinks:
+            self.sinks = self._made_sinks(config)
 
-    def check(self, served: Served) -> None:
-        """See that what is configured fits a graph that was added.
+    def _set_up(self, config: ServeConfig) -> None:
+        """What can be set up anew while the server runs.
+
+        Raises:
+            MotetError: when the configuration is wrong; what there was stays.
+        """
+        admission = audit = None
+        if config.admission is not None:
+            from motet.serving.admission import Admission, AdmissionConfig, AuditLog
+
+            read = AdmissionConfig.read(config.admission, "admission")
+            admission = Admission(read, folder=Path(self.folder) / "admission")
+            audit = None if read.audit is None else AuditLog(read.audit)
+        self.cache_config = None if config.cache is None else AnswerCacheConfig.read(config.cache, "cache")
+        self.config, self.admission, self.audit = config, admission, audit
+        self.busy = admission is not None or audit is not None
+
+    def _made_sinks(self, config: ServeConfig) -> Sinks:
+        from motet.serving.sinks import Sinks
+        from motet.serving.sinks.config import SinkConfig
+
+        if not isinstance(config.sinks, list):
+            raise GraphError(f"expected a list of sinks; got {show(config.sinks)}", where="sinks")
+        read = [SinkConfig.read(each, f"sinks[{place}]") for place, each in enumerate(config.sinks)]
+        self._kept_models = {name for each in read for name in each.graphs}
+        return Sinks(read, folder=config.folder or ".")
+
+    def check(self) -> None:
+        """See that what is configured fits the graphs that were added.
 
         Raises:
             MotetError: when it does not.
         """
+        if self.sinks is not None:
+            self.sinks.check([name for name, each in self.gateway.served.items() if each.name == name])
 
-    def listener(self, name: str) -> Listener | None:
-        """Who is told what the lane of a graph does."""
-        return None
+    async def prepare(self, served: Served) -> None:
+        """Attach what keeps answers to a lane that was made."""
+        lane = served.lane
+        assert lane is not None
+        if self.sinks is not None and (served.kind == "graph" or served.name in self._kept_models):
+            await self.sinks.open(served.name, served.signature, served.digest)
+            if self.sinks.wants(served.name):
+                from motet.serving.sinks import Keeper
+
+                lane.keeper = Keeper(self.sinks, served.name)
+        config = self.cache_config
+        if config is not None and (not config.graphs or served.name in config.graphs):
+            lane.cache = self._caches.setdefault(served.name, AnswerCache(config.max_bytes, config.ttl_s))
+
+    def numbers(self, served: Served) -> Any:
+        """The statistics of what is served, as Triton's clients ask for them."""
+        return {}
 
     async def app(self, scope: Message, receive: Callable[[], Any], send: Callable[[Message], Any]) -> None:
         """Answer what no inference route does; made when it is first asked, so that a server starts without it."""
@@ -67,23 +129,146 @@ class Services:
             self._app = create_app(self.gateway)
         await self._app(scope, receive, send)
 
+    def address(self, connection: Connection, known: Any) -> str:
+        """The address of the client, behind proxies that are trusted."""
+        peer = connection.address()
+        if not self.config.trusted_proxies:
+            return "" if peer is None else peer[0]
+        from motet.serving.admission import client_address
+
+        return client_address("" if peer is None else peer[0], known, self.config.trusted_proxies)
+
     def receive(self, exchange: InferExchange, body: bytes) -> None:
-        """A request for inference was read."""
+        """A request for inference was read: let it in, now or when it is its turn."""
+        connection = exchange.connection
+        asked = f"POST {connection.url.decode('latin-1')}"
+        visit = exchange.visit = Visit(self, "http", asked, exchange.name, self.address(connection, exchange.known))
+        visit.received_bytes = len(body)
+        try:
+            waiting = self.enter(visit, exchange.known)
+        except MotetError as error:
+            exchange.refuse(error)
+            return
+        exchange.identity = visit.identity
+        if waiting is None:
+            exchange.submit(body)
+            return
+        visit.entering = self._keep(self._go_on(exchange, body, visit, waiting))
+
+    async def _go_on(
+        self, exchange: InferExchange, body: bytes, visit: Visit, waiting: Coroutine[Any, Any, Ticket]
+    ) -> None:
+        try:
+            visit.entered(await waiting)
+        except MotetError as error:
+            visit.entering = None
+            exchange.refuse(error)
+            return
         exchange.submit(body)
 
-    def done(self, exchange: InferExchange, reply: Reply | None, error: MotetError | None) -> bytes:
-        """A request for inference is answered; further fields of the answer's head."""
-        return b""
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def enter(self, visit: Visit, headers: Any) -> Coroutine[Any, Any, Ticket] | None:
+        """Let a visit in: None when it is, else what to wait for.
+
+        Raises:
+            MotetError: when it may not come in.
+        """
+        if self.admission is None:
+            return None
+        caller = visit.caller = self.admission.identify(headers, visit.address)
+        visit.identity = caller.identity
+        entering = self.admission.enter(caller)
+        if asyncio.iscoroutine(entering):
+            return entering
+        visit.entered(entering)
+        return None
+
+    def may_administer(self, visit: Visit) -> None:
+        """See that a visitor may load and unload.
+
+        Raises:
+            ForbiddenError: when it may not.
+        """
+        admin, caller = self.config.admin, visit.caller
+        if admin == "open" or (caller is not None and caller.klass == ADMIN):
+            return
+        if admin == "local" and visit.address in ("127.0.0.1", "::1", ""):
+            return
+        hint = "call from the server's machine" if admin == "local" else f"use a key of class {ADMIN!r}"
+        raise ForbiddenError("loading and unloading is not allowed from here", hint=f"{hint}, or set admin:")
+
+    def write_down(self, visit: Visit, request: Request | None, reply: Reply | None, error: str) -> None:
+        """A visit is over."""
+        if self.audit is not None:
+            self.audit.write(visit.entry(request, reply, error))
 
     async def start(self) -> None:
         """Begin what works beside requests."""
 
     async def reload(self, config: ServeConfig) -> None:
-        """Take over another configuration."""
-        self.config = config
+        """Take over another configuration.
+
+        Raises:
+            MotetError: when it is wrong; what there was stays.
+        """
+        before, audit = self.admission, self.audit
+        self._set_up(config)
+        if before is not None:
+            await before.close()
+        if audit is not None:
+            await asyncio.to_thread(audit.close)
 
     async def close(self) -> None:
         """Finish what works beside requests, within its own bounds."""
-        await asyncio.sleep(0)
+        for task in list(self._tasks):
+            task.cancel()
+        if self.sinks is not None:
+            await self.sinks.close(CLOSE_S)
+        if self.admission is not None:
+            await self.admission.close()
+        if self.audit is not None:
+            await asyncio.to_thread(self.audit.close)
         if self._own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Desk:
+    """Lets calls over gRPC in.
+
+    Args:
+        services: of the server.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def enter(self, method: str, model: str, headers: Any, address: str) -> Visit | Awaitable[Visit]:
+        """Let a call in, now or when it is its turn.
+
+        Raises:
+            MotetError: when it may not come in.
+        """
+        services = self._services
+        visit = Visit(services, "grpc", method, model, address)
+        try:
+            waiting = services.enter(visit, headers)
+            if method.startswith("RepositoryModel"):
+                services.may_administer(visit)
+        except MotetError as error:
+            visit.end(None, None, error.status, name_of(error))
+            raise
+        return visit if waiting is None else self._wait(visit, waiting)
+
+    async def _wait(self, visit: Visit, waiting: Coroutine[Any, Any, Ticket]) -> Visit:
+        try:
+            visit.entered(await waiting)
+        except BaseException as error:
+            status = error.status if isinstance(error, MotetError) else 499
+            visit.end(None, None, status, name_of(error))
+            raise
+        return visit

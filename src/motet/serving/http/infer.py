@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import re
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from motet.errors import InputError, MotetError, NotFoundError
+from motet.errors import InputError, ModelError, MotetError, NotFoundError
 from motet.serving.gateway import Gateway, Served
 from motet.serving.http.front import Route
 from motet.serving.http.respond import error_answer, head
 from motet.serving.request import Reply, Request
 from motet.serving.wire.compress import compress, decompress
 from motet.serving.wire.infer import InferCodec, InferRequest
+from motet.types import ColumnType
 
 if TYPE_CHECKING:
     from motet.serving.http.connection import Connection
     from motet.serving.http.exchange import Exchange
     from motet.serving.http.front import Front
     from motet.serving.services import Services
+    from motet.serving.visits import Visit
 
 __all__ = ["InferExchange", "InferRoutes", "asked_times", "failed_rows"]
 
 _PATH = re.compile(rb"/v2/models/([^/?]+)(?:/versions/([^/?]+))?/infer/?")
+LONG_JSON_BYTES, LONG_BINARY_BYTES, LONG_COMPRESSED_BYTES = 128 << 10, 4 << 20, 16 << 10
+"""Bodies longer than this take more than a millisecond or so to read, which is done in a thread."""
+LONG_ELEMENTS = 20_000
+"""Answers with more elements in JSON than this are written in a thread."""
+UNKNOWN_AXIS = 100
 SHOWN_ROWS = 5
 """Failed rows that an error names."""
 COMPRESSED_BYTES = 512
@@ -82,24 +91,55 @@ class _Infer:
         self.codec = InferCodec(
             name, served.versions[-1], served.inputs, served.signature.outputs, self._gateway.limits.rows
         )
+        self.row_elements = sum(_elements(kind) for kind in served.signature.outputs.values())
+
+    def write(self, asked: InferRequest, reply: Reply) -> tuple[bytes, int | None]:
+        """The body of an answer, and the bytes of its JSON where bytes follow."""
+        return self.codec.write(asked, reply.columns, reply.first, reply.end)
 
     def __call__(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
         exchange = InferExchange(self, connection, keep_alive, connection.known)
         line.append(exchange)
-        if self.services is not None:
-            self.services.receive(exchange, body)
+        services = self.services
+        if services is not None and services.busy:
+            services.receive(exchange, body)
         else:
             self.submit(exchange, body)
 
     def submit(self, exchange: InferExchange, body: bytes) -> None:
-        """Read the request and hand it to the gateway."""
+        """Read the request and hand it to the gateway; what takes long to read is read in a thread."""
         try:
             said = exchange.said
             if said is None:
                 said = exchange.said = exchange.connection.prepared = _Said(exchange.known)
-            if said.encoding is not None:
-                body = decompress(body, said.encoding, self.front.limits.body_bytes)
-            asked = exchange.asked = self.codec.read(body, said.header_length)
+            if len(body) > said.long_bytes:
+                work = self.front.loop.run_in_executor(None, self._read, body, said)
+                work.add_done_callback(lambda done: self._was_read(exchange, done))
+                return
+            asked = self._read(body, said)
+        except MotetError as error:
+            exchange.refuse(error)
+            return
+        self._go_on(exchange, asked)
+
+    def _read(self, body: bytes, said: _Said) -> InferRequest:
+        if said.encoding is not None:
+            body = decompress(body, said.encoding, self.front.limits.body_bytes)
+        return self.codec.read(body, said.header_length)
+
+    def _was_read(self, exchange: InferExchange, done: asyncio.Future[InferRequest]) -> None:
+        error = done.exception()
+        if error is None:
+            self._go_on(exchange, done.result())
+        else:
+            exchange.refuse(error if isinstance(error, MotetError) else ModelError(f"{type(error).__name__}: {error}"))
+
+    def _go_on(self, exchange: InferExchange, asked: InferRequest) -> None:
+        """Hand a request that was read to the gateway."""
+        said = exchange.said
+        assert said is not None
+        try:
+            exchange.asked = asked
             exchange.columns, exchange.rows, exchange.id = asked.columns, asked.rows, asked.id
             parameters = asked.parameters
             if said.timeout is not None or "timeout" in parameters or "priority" in parameters:
@@ -107,8 +147,7 @@ class _Infer:
                 if timeout_s is not None:
                     exchange.deadline = self.front.loop.time() + timeout_s
         except MotetError as error:
-            exchange.settled = True
-            exchange.failed(error)
+            exchange.refuse(error)
             return
         self._gateway.submit(self.served, exchange)
 
@@ -120,10 +159,11 @@ class _Said:
         header_length: bytes of the JSON at the beginning of the body; None where all of it is.
         encoding: of the body; None for none.
         timeout: milliseconds, as they were written.
+        long_bytes: a body with more bytes than this takes long to read.
         accepts: encodings of the answer, as they were written; None where there is nothing of it.
     """
 
-    __slots__ = ("accepts", "encoding", "header_length", "timeout")
+    __slots__ = ("accepts", "encoding", "header_length", "long_bytes", "timeout")
 
     def __init__(self, known: Mapping[bytes, bytes]) -> None:
         length, encoding = known.get(b"inference-header-content-length"), known.get(b"content-encoding")
@@ -132,12 +172,16 @@ class _Said:
         self.encoding = None if encoding is None else encoding.decode("latin-1")
         self.timeout = known.get(b"x-request-timeout-ms")
         self.accepts = None if accepts is None else accepts.decode("latin-1")
+        if self.encoding is not None:
+            self.long_bytes = LONG_COMPRESSED_BYTES
+        else:
+            self.long_bytes = LONG_JSON_BYTES if self.header_length is None else LONG_BINARY_BYTES
 
 
 class InferExchange(Request):
     """A request of this route: what the gateway plays, and what stands in the connection's line."""
 
-    __slots__ = ("asked", "connection", "data", "keep_alive", "known", "route", "said")
+    __slots__ = ("asked", "connection", "data", "keep_alive", "known", "route", "said", "visit")
 
     def __init__(
         self, route: _Infer | _Missing, connection: Connection, keep_alive: bool, known: Mapping[bytes, bytes]
@@ -146,6 +190,7 @@ class InferExchange(Request):
         self.route, self.connection, self.keep_alive, self.known = route, connection, keep_alive, known
         self.data: bytes | None = None
         self.asked: InferRequest | None = None
+        self.visit: Visit | None = None
         prepared = connection.prepared
         self.said = prepared if type(prepared) is _Said else None
 
@@ -154,12 +199,24 @@ class InferExchange(Request):
         assert isinstance(self.route, _Infer)
         self.route.submit(self, body)
 
+    @property
+    def name(self) -> str:
+        """What is asked for."""
+        return self.route.served.name if isinstance(self.route, _Infer) else ""
+
+    def refuse(self, error: MotetError) -> None:
+        """It is not played at all."""
+        self.settled = True
+        self.failed(error)
+
     def at_head(self) -> None:
         """The answer comes in one piece: nothing changes."""
 
     def abandon(self) -> None:
         """The client is gone."""
         self.cancelled = True
+        if self.visit is not None:
+            self.visit.abandon()
 
     def answered(self, reply: Reply) -> None:
         """Write the answer; rows that failed fail the whole request."""
@@ -169,24 +226,41 @@ class InferExchange(Request):
         route, asked = self.route, self.asked
         assert isinstance(route, _Infer)
         assert asked is not None
-        assert self.said is not None
-        front = route.front
-        more = front.date if route.services is None else front.date + route.services.done(self, reply, None)
-        front.statuses[200] += 1
+        if (
+            any(not binary for _, binary, _ in asked.wanted)
+            and (reply.end - reply.first) * route.row_elements > LONG_ELEMENTS
+        ):
+            work = route.front.loop.run_in_executor(None, route.write, asked, reply)
+            work.add_done_callback(lambda done: self._was_written(reply, done))
+            return
         try:
-            body, length = route.codec.write(asked, reply.columns, reply.first, reply.end)
+            written = route.write(asked, reply)
         except MotetError as error:
-            front.statuses[200] -= 1
-            front.statuses[error.status] += 1
-            self.data = error_answer(error, more, keep_alive=self.keep_alive)
+            self.failed(error)
+            return
+        self._send(reply, written)
+
+    def _was_written(self, reply: Reply, done: asyncio.Future[tuple[bytes, int | None]]) -> None:
+        error = done.exception()
+        if error is None:
+            self._send(reply, done.result())
         else:
-            if self.keep_alive and self.said.accepts is None:
-                if length is None:
-                    self.data = b"%b%d\r\n%b\r\n%b" % (_JSON_HEAD, len(body), more, body)
-                else:
-                    self.data = b"%b%d\r\n%b%d\r\n%b\r\n%b" % (_BINARY_HEAD, len(body), _LENGTH, length, more, body)
+            self.failed(error if isinstance(error, MotetError) else ModelError(f"{type(error).__name__}: {error}"))
+
+    def _send(self, reply: Reply, written: tuple[bytes, int | None]) -> None:
+        route = self.route
+        assert isinstance(route, _Infer)
+        assert self.said is not None
+        front, (body, length) = route.front, written
+        more = front.date if self.visit is None else front.date + self.visit.answered(self, reply)
+        front.statuses[200] += 1
+        if self.keep_alive and self.said.accepts is None:
+            if length is None:
+                self.data = b"%b%d\r\n%b\r\n%b" % (_JSON_HEAD, len(body), more, body)
             else:
-                self.data = self._described(body, length, more)
+                self.data = b"%b%d\r\n%b%d\r\n%b\r\n%b" % (_BINARY_HEAD, len(body), _LENGTH, length, more, body)
+        else:
+            self.data = self._described(body, length, more)
         if not self.cancelled:
             self.connection.finished(self)
 
@@ -207,8 +281,8 @@ class InferExchange(Request):
         more = b""
         if isinstance(route, _Infer):
             more = route.front.date
-            if route.services is not None:
-                more += route.services.done(self, None, error)
+            if self.visit is not None:
+                more += self.visit.failed(self, error)
             route.front.statuses[error.status] += 1
         self.data = error_answer(error, more, keep_alive=self.keep_alive)
         if not self.cancelled:
@@ -248,6 +322,11 @@ def asked_times(parameters: Mapping[str, object], header: bytes | None) -> tuple
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise InputError(f"parameter 'priority' must be a whole number; got {priority!r}")
     return timeout_s, priority
+
+
+def _elements(kind: ColumnType) -> int:
+    """About how many elements a row has."""
+    return math.prod(axis or UNKNOWN_AXIS for axis in kind.shape)
 
 
 def _number(value: object, what: str) -> float:

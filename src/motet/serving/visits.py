@@ -1,0 +1,125 @@
+"""A request that was let in: who asked, what it holds until it is done, and what is written down of it then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from motet.errors import MotetError
+from motet.serving.request import ANONYMOUS, Identity, Reply, Request
+
+if TYPE_CHECKING:
+    from motet.serving.admission import AuditEntry, Caller, Ticket
+    from motet.serving.grpc.desk import Ended
+    from motet.serving.services import Services
+
+__all__ = ["Visit", "name_of"]
+
+
+class Visit:
+    """One request's way through the services of a server.
+
+    Args:
+        services: of the server.
+        protocol: `http` or `grpc`.
+        asked: the method and address, or the name of the method.
+        target: the graph or model that is asked for.
+        address: of the client.
+
+    Attributes:
+        identity: who asks.
+        caller: likewise, with the limits that hold; None where there is no admission.
+        ticket: what lets the request in; None where nothing needs to.
+        entering: waits for the ticket; None when it does not.
+        status: of the answer, in the words of HTTP.
+        sent_bytes: of the answer's body, where that is known.
+    """
+
+    __slots__ = (
+        "_began", "_ended", "_services", "address", "asked", "caller", "entering", "identity", "protocol",
+        "received_bytes", "sent_bytes", "status", "target", "ticket", "waited_s",
+    )  # fmt: skip
+
+    def __init__(self, services: Services, protocol: str, asked: str, target: str, address: str) -> None:
+        self._services, self._began, self._ended = services, services.loop.time(), False
+        self.protocol, self.asked, self.target, self.address = protocol, asked, target, address
+        self.identity: Identity = ANONYMOUS
+        self.caller: Caller | None = None
+        self.ticket: Ticket | None = None
+        self.entering: asyncio.Task[None] | None = None
+        self.waited_s = 0.0
+        self.status = self.sent_bytes = self.received_bytes = 0
+
+    def entered(self, ticket: Ticket) -> None:
+        """It is let in."""
+        self.ticket = ticket
+        self.entering = None
+        self.waited_s = self._services.loop.time() - self._began
+
+    def abandon(self) -> None:
+        """The client is gone: it waits for nothing any more."""
+        if self.entering is not None:
+            self.entering.cancel()
+            self.entering = None
+            self.end(None, None, 499, "CancelledError")
+
+    def answered(self, request: Request, reply: Reply) -> bytes:
+        """It was answered; further fields of the answer's head."""
+        self.end(request, reply, 200, "")
+        return b""
+
+    def failed(self, request: Request, error: MotetError) -> bytes:
+        """It was not answered; further fields of the answer's head."""
+        self.end(request, None, error.status, name_of(error))
+        return b""
+
+    def leave(self, ended: Ended) -> None:
+        """A call over gRPC has ended."""
+        error = ended.error
+        name = "" if error is None else name_of(error)
+        status = 200 if ended.code == "OK" else error.status if error is not None else 499
+        self.end(ended.request, ended.reply, status, name)
+
+    def end(self, request: Request | None, reply: Reply | None, status: int, error: str) -> None:
+        """It is over, in whatever way: give back what it holds, and write it down. A second time does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self.status = status
+        if self.ticket is not None:
+            self.ticket.leave()
+        self._services.write_down(self, request, reply, error)
+
+    def entry(self, request: Request | None, reply: Reply | None, error: str) -> AuditEntry:
+        """What the audit log says of it."""
+        from motet.serving.admission import AuditEntry
+
+        rows = 0 if request is None else request.rows
+        share = 0.0 if reply is None or not reply.batch_rows else reply.compute_s * rows / reply.batch_rows
+        return AuditEntry(
+            at=time.time() - (self._services.loop.time() - self._began),
+            name=self.identity.name if self.status != 401 else "",
+            kind=self.identity.kind if self.status != 401 else "",
+            klass="" if self.caller is None else self.caller.klass,
+            address=self.address,
+            credential="" if self.caller is None else self.caller.credential,
+            protocol=self.protocol,
+            asked=self.asked,
+            target=self.target,
+            request="" if request is None else request.id,
+            status=self.status,
+            error=error,
+            rows=rows,
+            failed_rows=0 if reply is None else len(reply.failures),
+            received_bytes=self.received_bytes,
+            sent_bytes=self.sent_bytes,
+            waited_s=self.waited_s,
+            queue_s=0.0 if reply is None else reply.queue_s,
+            compute_s=share,
+        )
+
+
+def name_of(error: BaseException) -> str:
+    """The name of an error's class, as users know it."""
+    return next(each.__name__ for each in type(error).__mro__ if not each.__name__.startswith("_"))
