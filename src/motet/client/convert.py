@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,25 +121,32 @@ def _tensors(
     }
 
 
-def joined(parts: Sequence[tuple[Indices | None, Mapping[str, Column]]], where: str) -> dict[str, Any]:
+def joined(
+    parts: Sequence[tuple[Indices | None, Mapping[str, Column]]], listed: Container[str], where: str
+) -> dict[str, Any]:
     """The answers of groups as one, rows in the order in which they were given.
+
+    Args:
+        parts: the places of each group's rows, and its answer.
+        listed: the outputs that become lists of arrays, one a row; others do only where their rows differ in shape.
+        where: the model, for messages.
 
     Raises:
         InputError: when an answer has not a row for each row of its group.
     """
     if len(parts) == 1:
-        return {name: _plain(column) for name, column in parts[0][1].items()}
+        return {name: _plain(column, name in listed) for name, column in parts[0][1].items()}
     order = np.argsort(np.concatenate([chosen for chosen, _ in parts if chosen is not None]))
     for chosen, columns in parts:
         for name, column in columns.items():
-            if chosen is None or len(column) != len(chosen):
-                raise InputError(
-                    f"output {name!r} has {len(column)} rows for {0 if chosen is None else len(chosen)}", where=where
-                )
-    return {
-        name: _plain(take_rows(concat_columns([columns[name] for _, columns in parts]), order)) for name in parts[0][1]
-    }
+            rows = 0 if chosen is None else len(chosen)
+            if len(column) != rows:
+                raise InputError(f"output {name!r} has {len(column)} rows for {rows}", where=where)
+    columns = {name: concat_columns([columns[name] for _, columns in parts]) for name in parts[0][1]}
+    return {name: _plain(take_rows(column, order), name in listed) for name, column in columns.items()}
 
 
-def _plain(column: Column) -> Any:
-    return column.rows() if isinstance(column, Ragged) else column
+def _plain(column: Column, listed: bool) -> Any:
+    if isinstance(column, Ragged):
+        return column.rows()
+    return list(column) if listed else column

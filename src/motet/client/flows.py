@@ -24,6 +24,7 @@ from motet.errors import InputError, NotFoundError, RequestError
 from motet.oip.asking import Answer, Asking, Call, Lost, Wait, ask
 from motet.oip.info import ModelInfo
 from motet.oip.rest import LENGTH_HEADER, decode_json, read_answer, write_request
+from motet.types import ColumnType
 
 __all__ = ["Flow", "Flows", "model_path", "ready_path", "statistics_path"]
 
@@ -99,6 +100,8 @@ class Flows:
             for each in outputs:
                 if each not in kinds:
                     raise InputError(f"unknown output {each!r}; it gives {', '.join(kinds)}", where=where)
+        ragged = any(isinstance(column, Ragged) for column in columns.values())
+        listed = {each for each, kind in kinds.items() if kind.varies} if ragged else set()
         answers: list[tuple[Indices | None, Mapping[str, Column]]] = []
         for chosen, tensors in groups(columns, known, where):
             left_s = budget_s if not answers else end - self._clock()
@@ -113,7 +116,7 @@ class Flows:
 
             got = yield from self._ask(make, where, max(left_s, 0.001), budget_s)
             answers.append((chosen, _read(got, kinds, where)))
-        return joined(answers, where)
+        return _joined(answers, listed, where)
 
     def predict(
         self,
@@ -285,11 +288,19 @@ def _compressed(body: bytes, encoding: str | None) -> tuple[bytes, dict[str, str
     return packed, {"Content-Encoding": encoding, "Accept-Encoding": encoding}
 
 
-def _read(got: Answer, kinds: Mapping[str, Any], where: str) -> dict[str, Column]:
+def _read(got: Answer, kinds: Mapping[str, ColumnType], where: str) -> dict[str, Column]:
     try:
         return read_answer(got.body, got.headers.get(LENGTH_HEADER.lower()), kinds, where)
     except InputError as error:  # the server's mistake, not the caller's
         raise RequestError(error.what, where=error.where) from error
+
+
+def _joined(answers: Sequence[Any], listed: set[str], where: str) -> dict[str, Any]:
+    try:
+        return joined(answers, listed, where)
+    except (InputError, KeyError) as error:  # the server's mistake, not the caller's
+        what = error.what if isinstance(error, InputError) else f"output {error} is not in all of its answers"
+        raise RequestError(what, where=where) from error
 
 
 def _answer_json(got: Answer, where: str) -> Any:

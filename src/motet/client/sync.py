@@ -78,7 +78,8 @@ class Client:
             request_id: for the server's logs.
 
         Returns:
-            By the names of the outputs, arrays whose first axis is the row; lists of arrays where rows differ in shape.
+            By the names of the outputs, arrays whose first axis is the row. Where rows were given as a list of arrays,
+            outputs whose shape varies are lists of arrays too.
             BYTES are texts where the server says that they are, else bytes.
 
         Raises:

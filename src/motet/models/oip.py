@@ -27,9 +27,9 @@ from motet.oip.asking import Call
 from motet.oip.info import ModelInfo
 from motet.oip.rest import LENGTH_HEADER, read_answer, write_request
 from motet.oip.tensors import tensor_of
-from motet.types import ANY, ColumnType, Signature
+from motet.types import Signature
 
-__all__ = ["OipHttpHandler", "OipHttpsHandler", "RemoteModel", "answer_kinds", "tensors_of"]
+__all__ = ["OipHttpHandler", "OipHttpsHandler", "RemoteModel", "tensors_of"]
 
 _LOCATION = re.compile(r"//([^/?#]+)((?:/[^?#]*?)?/v2/models/[^/?#]+(?:/versions/([^/?#]+))?)(?:/infer)?/?")
 
@@ -114,7 +114,7 @@ class RemoteModel:
         self._where, self._signature, self._caller = place(source), signature, caller
         self._path, self._headers = f"{path}/infer", {**remote.headers, "Accept-Encoding": "identity"}
         self._binary, self._parameters = bool(source.options.get("binary", True)), source.options.get("parameters", {})
-        self._outputs, self._kinds = list(signature.outputs), answer_kinds(signature)
+        self._outputs = list(signature.outputs)
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""
@@ -127,7 +127,9 @@ class RemoteModel:
 
         got = self._caller(make)
         try:
-            return dict(read_answer(got.body, got.headers.get(LENGTH_HEADER.lower()), self._kinds, self._where))
+            return dict(
+                read_answer(got.body, got.headers.get(LENGTH_HEADER.lower()), self._signature.outputs, self._where)
+            )
         except InputError as error:
             raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
 
@@ -139,8 +141,3 @@ class RemoteModel:
 def tensors_of(columns: Mapping[str, Array], signature: Signature, where: str) -> dict[str, tuple[str, Array]]:
     """The columns of a call as tensors: datatypes and elements."""
     return {name: tensor_of(columns[name], kind, f"{where}: input {name!r}") for name, kind in signature.inputs.items()}
-
-
-def answer_kinds(signature: Signature) -> dict[str, ColumnType]:
-    """As what outputs are read: texts and bytes as declared; numbers as they come, for the host checks them."""
-    return {name: kind if kind.is_object else ANY for name, kind in signature.outputs.items()}

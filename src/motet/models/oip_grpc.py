@@ -23,9 +23,10 @@ from motet.errors import InputError, ModelFailedError
 from motet.models.calling import MAX_ANSWER_BYTES, METADATA_S, Caller, Remote, Signatures, host_and_port
 from motet.models.common import framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
-from motet.models.oip import answer_kinds, tensors_of
+from motet.models.oip import tensors_of
 from motet.oip.asking import Answer, Call, Lost
 from motet.oip.info import ModelInfo, TensorInfo
+from motet.oip.rest import as_sent
 from motet.oip.tensors import from_elements, from_raw, to_raw
 from motet.types import Signature
 
@@ -193,7 +194,7 @@ class RemoteGrpcModel:
     def __init__(self, source: ModelSource, signature: Signature, name: str, version: str, caller: Caller) -> None:
         self._messages = framework("motet.oip.messages", "protobuf", "grpc", source)
         self._where, self._signature, self._caller = place(source), signature, caller
-        self._name, self._version, self._kinds = name, version, answer_kinds(signature)
+        self._name, self._version = name, version
         parameters = {str(key): value for key, value in source.options.get("parameters", {}).items()}
         self._parameters = {key: _parameter(value, self._messages, source) for key, value in parameters.items()}
 
@@ -225,9 +226,11 @@ class RemoteGrpcModel:
                 f"the answer has {len(answer.outputs)} outputs and {len(raws)} raw contents", where=self._where
             )
         for place_, tensor in enumerate(answer.outputs):
-            if tensor.name not in self._kinds:
+            wanted = self._signature.outputs.get(tensor.name)
+            if wanted is None:
                 continue
-            where, kind, shape = f"{self._where}: output {tensor.name!r}", self._kinds[tensor.name], list(tensor.shape)
+            where, shape = f"{self._where}: output {tensor.name!r}", list(tensor.shape)
+            kind = as_sent(wanted, tensor.datatype, shape)
             if raws:
                 columns[tensor.name] = from_raw(raws[place_], tensor.datatype, shape, kind, where)
             else:

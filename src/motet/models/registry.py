@@ -111,7 +111,8 @@ def _path_of(uri: str) -> str:
 def _unknown(kind: str, name: str, known: tuple[str, ...], uri: str, where: str) -> UnknownNameError:
     place = f"{where}: {uri}" if where else uri
     hint = f"say which framework it is: write SCHEME:{uri if kind == 'model suffix' else 'path'}"
-    return UnknownNameError(kind, name, known, where=place, hint=f"{hint}, SCHEME one of {', '.join(known_schemes())}")
+    frameworks = (scheme for scheme in known_schemes() if "+" not in scheme)  # the others take addresses
+    return UnknownNameError(kind, name, known, where=place, hint=f"{hint}, SCHEME one of {', '.join(frameworks)}")
 
 
 def _checked(handler: Handler, location: str, uri: str, where: str) -> tuple[Handler, str]:

@@ -18,7 +18,7 @@ from motet.errors import InputError
 from motet.oip.tensors import DATATYPES, from_raw, num_elements, to_raw
 from motet.types import ANY, ColumnType
 
-__all__ = ["LENGTH_HEADER", "decode_json", "read_answer", "write_request"]
+__all__ = ["LENGTH_HEADER", "as_sent", "decode_json", "read_answer", "write_request"]
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 Tensor = tuple[str, Array]
@@ -78,7 +78,7 @@ def read_answer(
     Args:
         body: of the answer; the columns may be views of it.
         length: what the header `Inference-Header-Content-Length` says; None where there is none.
-        kinds: the types of outputs that are known.
+        kinds: the types of outputs that are known; they say whether BYTES are texts, and no more.
         where: who answered, for messages.
 
     Raises:
@@ -95,7 +95,7 @@ def read_answer(
     columns: dict[str, Column] = {}
     for tensor in tensors:
         name, datatype, shape, size, data = _parts(tensor, where)
-        place, kind = f"{where}: output {name!r}", kinds.get(name, ANY)
+        place, kind = f"{where}: output {name!r}", as_sent(kinds.get(name, ANY), datatype, shape)
         if size is None:
             columns[name] = _from_json(data, datatype, shape, kind, place)
             continue
@@ -104,6 +104,13 @@ def read_answer(
         columns[name] = from_raw(view[end : end + size], datatype, shape, kind, place)
         end += size
     return columns
+
+
+def as_sent(kind: ColumnType, datatype: str, shape: Sequence[int]) -> ColumnType:
+    """As what a tensor of an answer is read: in the datatype and the shape that it came in, BYTES as texts if they are."""
+    if datatype == "BYTES" and kind.dtype in ("string", "bytes"):
+        return ColumnType(kind.dtype, tuple(shape[1:]))
+    return ANY
 
 
 def decode_json(body: bytes | bytearray | memoryview, where: str) -> Any:
