@@ -25,14 +25,14 @@ def sinks(folder, *configs, **common):
 
 
 @asynccontextmanager
-async def opened(folder, *configs, signature=SIGNATURE, timeout_s=20.0, **common):
+async def opened(folder, *configs, signature=SIGNATURE, close_s=20.0, **common):
     """Sinks that keep what graph `g` answers."""
     made = sinks(folder, *configs, **common)
     await made.open("g", signature, "mlp=1")
     try:
         yield made
     finally:
-        await made.close(timeout_s)
+        await made.close(close_s)
 
 
 def offer(made, request, labels, user="bob", **given):

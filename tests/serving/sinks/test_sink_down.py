@@ -94,7 +94,7 @@ def test_what_cannot_be_written_before_the_end_is_written_by_the_next_server(tmp
 def test_the_end_does_not_wait_for_a_place_that_hangs(tmp_path, durable):
     async def go():
         place = Place()
-        async with opened(tmp_path, QUICK, durable=durable, format="parquet", timeout_s=0.5) as made:
+        async with opened(tmp_path, QUICK, durable=durable, format="parquet", close_s=0.5) as made:
             with_place(made, place)
             place.free.clear()
             offer_many(made, 0, 3)

@@ -24,6 +24,7 @@ class _Waiting:
     item: Item
     future: asyncio.Future[bool]
     timer: asyncio.TimerHandle
+    admitted: bool = False
 
 
 class Intake:
@@ -122,6 +123,7 @@ class Intake:
             elif self.buffer.put(waiting.item):
                 self._waiting.popleft()
                 waiting.timer.cancel()
+                waiting.admitted = True
                 if self._config.durable:
                     self.settled().add_done_callback(partial(_hand_on, waiting.future))
                 else:
@@ -141,10 +143,11 @@ class Intake:
 
     def _given_up(self, waiting: _Waiting) -> None:
         """Who waited for an item is gone."""
-        if waiting in self._waiting:
-            waiting.timer.cancel()
-            self._waiting.remove(waiting)
+        waiting.timer.cancel()
+        if not waiting.admitted:
             self._drop(waiting.item)
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
 
     def made_room(self, num_rows: int, num_bytes: int) -> None:
         """Items that were taken hold nothing any more."""
