@@ -10,6 +10,11 @@ admission/    who asks, and how much they may ask
 seen/         metrics, access log, audit log, traces
 sinks/        answers that are kept
 page/         the page for people
+answers.py    answers that are given again
+together.py   what one process loads, all load
+services.py   what is done for every request beside playing it
+visits.py     a request that was let in
 config.py     serve.yaml
-server.py     sockets, processes, signals
+server.py     one process: sockets, signals, draining
+supervisor.py several processes that share the ports
 """

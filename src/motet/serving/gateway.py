@@ -114,6 +114,7 @@ class Gateway:
         self._names: dict[str, Served] = {}
         self._graphs: dict[str, Served] = {}
         self.stopping = self.draining = False
+        self.tell: Callable[[str, bool], None] = lambda name, loaded: None
         self.changed: list[Callable[[], None]] = []
         self.started = time.time()
 
@@ -198,12 +199,16 @@ class Gateway:
         """Load every graph; one that cannot be loaded says why in its `reason`, and the others go on."""
         for name in list(self._graphs):
             try:
-                await self.load(name)
+                await self.load(name, tell=False)
             except MotetError:
                 continue  # its state says so, and why
 
-    async def load(self, name: str) -> Served:
+    async def load(self, name: str, *, tell: bool = True) -> Served:
         """Load a graph, or load it anew from its file; requests go on with what there was until it is ready.
+
+        Args:
+            name: of the graph, or of one of its models.
+            tell: whether the other processes of the server are to do so too.
 
         Raises:
             NotFoundError: when there is no such graph.
@@ -226,6 +231,8 @@ class Gateway:
         self._set(fresh, "READY", "")
         self._rivals()
         self._register()
+        if tell:
+            self.tell(graph.name, True)
         return self.find(name)
 
     def _prepare(self, graph: Served, again: bool) -> Served:
@@ -266,8 +273,12 @@ class Gateway:
         self._graphs[old.name] = fresh
         await self._retire(old, keep={id(model) for each in (fresh, *fresh.models) for model in _hosted(each)})
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, name: str, *, tell: bool = True) -> None:
         """Take a graph off line: requests that were accepted finish, and the memory of models nobody else has is given back.
+
+        Args:
+            name: of the graph.
+            tell: whether the other processes of the server are to do so too.
 
         Raises:
             NotFoundError: when there is no such graph.
@@ -282,6 +293,8 @@ class Gateway:
         await self._retire(served, keep=set())
         self._set(served, "UNAVAILABLE", UNLOADED)
         self._rivals()
+        if tell:
+            self.tell(served.name, False)
 
     async def _retire(self, served: Served, keep: set[int]) -> None:
         lanes = [each.lane for each in (served, *served.models) if each.lane is not None]

@@ -121,7 +121,7 @@ class Server:
         for served in list(self.gateway.served.values()):
             if served.kind == "graph" and served.path:
                 try:
-                    await self.gateway.load(served.name)
+                    await self.gateway.load(served.name, tell=False)
                 except MotetError as error:
                     _LOG.error("graph %s stays as it is: %s", served.name, error)
         _LOG.info("the configuration was read again")

@@ -19,6 +19,7 @@ from motet.serving.answers import AnswerCache, AnswerCacheConfig
 from motet.serving.config import ServeConfig
 from motet.serving.gateway import Gateway, Served
 from motet.serving.request import Reply, Request
+from motet.serving.together import Together
 from motet.serving.visits import Visit, name_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Services:
         self.folder = folder or tempfile.mkdtemp(prefix="motet-serve-")
         self.desk = Desk(self)
         self._app: App | None = None
+        self._together: Together | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.admission: Admission | None = None
         self.audit: AuditLog | None = None
@@ -209,6 +211,10 @@ class Services:
 
     async def start(self) -> None:
         """Begin what works beside requests."""
+        if self.config.processes > 1:
+            self._together = Together(self.folder, self.gateway)
+            self.gateway.tell = self._together.tell
+            self._together.start()
 
     async def reload(self, config: ServeConfig) -> None:
         """Take over another configuration.
@@ -225,6 +231,8 @@ class Services:
 
     async def close(self) -> None:
         """Finish what works beside requests, within its own bounds."""
+        if self._together is not None:
+            self._together.close()
         for task in list(self._tasks):
             task.cancel()
         if self.sinks is not None:
