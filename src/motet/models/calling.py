@@ -263,13 +263,17 @@ class Caller:
         """
         if self._clock() < self._down_until:
             raise ModelUnavailableError(self._down_why, where=self._where, hint=_HINTS["connect"])
+        return self._checked(self._asked(make))
+
+    def _asked(self, make: Callable[[float], Call]) -> Answer | Lost:
         asking = ask(make, timeout_s=self._remote.timeout_s, retries=self._remote.retries, clock=self._clock)
         got: Answer | Lost | None = None
         while True:
             try:
                 step = asking.send(got)
             except StopIteration as done:
-                return self._checked(done.value)
+                result: Answer | Lost = done.value
+                return result
             if isinstance(step, Wait):
                 self._sleep(step.seconds)
                 got = None

@@ -1,0 +1,30 @@
+"""The server of TensorFlow Serving's protocol that the example has, in a thread."""
+
+import importlib.util
+import threading
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+SERVER = EXAMPLES / "swarm" / "tfserving_server.py"
+
+
+def module():
+    spec = importlib.util.spec_from_file_location("tfserving_server", SERVER)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+class TfServing:
+    def __init__(self, path, name, port=0):
+        found = module()
+        self.server = found.make_server(found.Model(str(path), name), port)
+        self.server.block_on_close = False
+        self.port = self.server.server_port
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
+        self.thread.start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
