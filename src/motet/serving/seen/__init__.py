@@ -10,7 +10,7 @@ published.py   what nodes, models and the process itself have counted, copied to
 exposition.py  the text that Prometheus reads
 status.py      rates, latencies and errors of the last seconds, and Triton's statistics
 writer.py      files of lines, written by one thread
-log.py         the access log and the audit log
+log.py         the access log
 trace.py       OpenTelemetry spans
 seen.py        all of it together, as a server wires it
 

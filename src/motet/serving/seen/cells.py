@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["CAPACITY", "Cells", "Kind", "NAMES", "VALUES"]
+__all__ = ["CAPACITY", "NAMES", "VALUES", "Cells", "Kind"]
 
 _LOG = logging.getLogger("motet.serving")
 Kind = Literal["counter", "gauge", "latest"]
@@ -81,10 +81,9 @@ class Cells:
     def close(self) -> None:
         """Count no more; what was counted stays in the totals, as for a process that died."""
         os.close(self._names)
-        self.values.release()
 
 
-def _map(path: Path, count: int) -> memoryview:
+def _map(path: Path, count: int) -> memoryview[float]:
     with open(path, "xb+") as file:
         file.truncate(8 * count)
         return memoryview(mmap.mmap(file.fileno(), 8 * count)).cast("d")

@@ -61,10 +61,6 @@ class Errors:
         self._map[start : start + SLOT_BYTES] = pack(kept)
         self._next += 1
 
-    def close(self) -> None:
-        """Keep no more."""
-        self._map.close()
-
 
 def pack(error: Mapping[str, Any]) -> bytes:
     """An error as a slot holds it; where it is too long, without what it said."""

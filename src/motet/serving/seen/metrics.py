@@ -14,7 +14,7 @@ from motet.errors import CancelledError, DeadlineError, Failure, MotetError, Not
 from motet.serving.seen.buckets import ROWS, SECONDS
 from motet.serving.seen.cells import Cells
 
-__all__ = ["GraphMetrics", "Histogram", "ProtocolMetrics"]
+__all__ = ["CodeMetrics", "GraphMetrics", "Histogram"]
 
 MOST_FAILURES = 64
 """Pairs of a node and a class of error that are counted apart for one graph; others are counted as `other`."""
@@ -77,7 +77,7 @@ class GraphMetrics:
         self._cells, self._values, self._graph = cells, cells.values, graph
 
         def counter(name: str, **labels: str) -> int:
-            return cells.at("counter", name, graph=graph, **labels)
+            return cells.at("counter", name, 1, graph=graph, **labels)
 
         self._ok, self._failed, self._error = (
             counter("motet_requests", outcome=outcome) for outcome in ("ok", "failed", "error")
@@ -180,7 +180,7 @@ class GraphMetrics:
         return place
 
 
-class ProtocolMetrics:
+class CodeMetrics:
     """Answers by their code, for HTTP and for gRPC.
 
     Args:

@@ -197,7 +197,7 @@ class Totals:
                 file.holds.add(name)
                 continue
             series = self._series_of(kind, name, labels, size)
-            added.setdefault(kind, []).append(np.arange(size) + [[place], [series.place]])
+            added.setdefault(kind, []).append(np.array([[place], [series.place]]) + np.arange(size))
         for kind, parts in added.items():
             theirs, ours = file.places.get(kind, (np.empty(0, np.int64),) * 2)
             new = np.concatenate(parts, axis=1)

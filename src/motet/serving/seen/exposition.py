@@ -1,0 +1,125 @@
+"""The text that Prometheus reads, in its own format or in OpenMetrics, as it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+
+from motet.serving.seen.buckets import ROWS, SECONDS, SHOWN_SECONDS, coarse
+from motet.serving.seen.totals import Numbers
+
+__all__ = ["SHOWN", "Shown", "expose"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A metric that is shown.
+
+    Attributes:
+        kind: `counter`, `gauge` or `histogram`.
+        about: what it is.
+        labels: what it is of.
+        bounds: of the buckets that are counted; only of a histogram.
+        shown: those of them that are shown.
+    """
+
+    kind: str
+    about: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+    shown: tuple[float, ...] = ()
+
+
+def _seconds(about: str) -> Shown:
+    return Shown("histogram", about, ("graph",), SECONDS, SHOWN_SECONDS)
+
+
+_GRAPH, _NODE, _MODEL = ("graph",), ("graph", "node"), ("model",)
+SHOWN = {
+    "motet_requests": Shown(
+        "counter",
+        "Requests by outcome: ok, failed (some rows), error, rejected, late, cancelled.",
+        ("graph", "outcome"),
+    ),
+    "motet_rows": Shown("counter", "Rows played.", _GRAPH),
+    "motet_failures": Shown(
+        "counter", "Rows that failed; node is empty where a whole batch did.", ("graph", "node", "error")
+    ),
+    "motet_rejected": Shown("counter", "Requests that were not let in.", ("graph", "reason")),
+    "motet_dropped": Shown("counter", "Requests that were late or whose caller was gone.", ("graph", "reason")),
+    "motet_queue_seconds": _seconds("Seconds that a request waited to be played."),
+    "motet_compute_seconds": _seconds("Seconds that a batch was played."),
+    "motet_request_seconds": _seconds("Seconds from a request's last byte to its answer."),
+    "motet_batch_rows": Shown("histogram", "Rows of a batch.", _GRAPH, ROWS, ROWS),
+    "motet_in_flight": Shown("gauge", "Requests that wait or are being played.", _GRAPH),
+    "motet_queued_rows": Shown("gauge", "Rows that wait.", _GRAPH),
+    "motet_node_rows": Shown("counter", "Rows that a node was given.", _NODE),
+    "motet_node_batches": Shown("counter", "Batches that a node was given.", _NODE),
+    "motet_node_seconds": Shown("counter", "Seconds in a node.", _NODE),
+    "motet_node_failed_rows": Shown("counter", "Rows that failed in a node.", _NODE),
+    "motet_model_rows": Shown("counter", "Rows that a model answered, for all graphs.", _MODEL),
+    "motet_model_calls": Shown("counter", "Calls of a model.", _MODEL),
+    "motet_model_seconds": Shown("counter", "Seconds in calls of a model.", _MODEL),
+    "motet_model_failed_rows": Shown("counter", "Rows that failed in a model.", _MODEL),
+    "motet_http_responses": Shown("counter", "Answers over HTTP by status.", ("code",)),
+    "motet_http_connections": Shown("gauge", "Connections that are open."),
+    "motet_grpc_responses": Shown("counter", "Answers over gRPC by status.", ("code",)),
+    "motet_log_lines_dropped": Shown("counter", "Lines of logs that were lost, as too many waited.", ("log",)),
+    "process_cpu_seconds": Shown("counter", "Seconds of processors, of all processes."),
+    "process_resident_memory_bytes": Shown("gauge", "Memory of all processes."),
+}
+"""Every metric; names of counters get `_total`."""
+
+
+def expose(numbers: Numbers, accept: str) -> tuple[bytes, str]:
+    """The metrics as a text.
+
+    Args:
+        numbers: the totals.
+        accept: what the reader takes, as its header `Accept` says.
+
+    Returns:
+        The text, and its content type.
+    """
+    encode, content_type = choose_encoder(accept)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(numbers))
+    return encode(registry), content_type
+
+
+class _Collector:
+    """Gives the metrics to `prometheus_client`."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric that has been counted."""
+        for name, shown in SHOWN.items():
+            made = _family(name, shown)
+            for labels, values in self._numbers.of(name):
+                texts = [labels[label] for label in shown.labels]
+                if isinstance(made, HistogramMetricFamily):
+                    counts = coarse(values[:-1], shown.bounds, shown.shown)
+                    bounds = [*map(str, shown.shown), "+Inf"]
+                    made.add_metric(texts, list(zip(bounds, counts.tolist(), strict=True)), float(values[-1]))
+                else:
+                    made.add_metric(texts, float(values[0]))
+            if made.samples:
+                yield made
+        processes = GaugeMetricFamily("motet_processes", "Processes that serve.")
+        processes.add_metric([], self._numbers.processes)
+        yield processes
+
+
+def _family(name: str, shown: Shown) -> CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily:
+    if shown.kind == "counter":
+        return CounterMetricFamily(name, shown.about, labels=shown.labels)
+    if shown.kind == "gauge":
+        return GaugeMetricFamily(name, shown.about, labels=shown.labels)
+    return HistogramMetricFamily(name, shown.about, labels=shown.labels)

@@ -1,0 +1,171 @@
+"""What others have counted in this process, copied into its cells: nodes, models, answers over HTTP, the process itself.
+
+Those numbers cost the hot path nothing more. They are copied twice a second, and when this process is asked: what another
+process shows of them is at most half a second old.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from motet.runtime.executor import NodeStats
+from motet.runtime.host import HostedModel
+from motet.serving.seen.cells import Cells
+
+__all__ = ["Publisher", "ServedLane", "ServedThing", "Traffic"]
+
+_PAGE_BYTES = resource.getpagesize()
+
+
+class ServedLane(Protocol):
+    """What is read of a lane."""
+
+    waiting_rows: int
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait or are being played."""
+        ...
+
+    @property
+    def models(self) -> Sequence[HostedModel]:
+        """Its models."""
+        ...
+
+    @property
+    def executor(self) -> Any:
+        """Plays it: `stats` are those of its nodes."""
+        ...
+
+
+class ServedThing(Protocol):
+    """What is read of a served graph or model."""
+
+    name: str
+    kind: Any
+    lane: Any
+
+
+class Traffic(Protocol):
+    """What is read of the connections of a process."""
+
+    @property
+    def connections(self) -> Any:
+        """Those that are open."""
+        ...
+
+    @property
+    def statuses(self) -> Mapping[int, int]:
+        """How many answers were given with each HTTP status."""
+        ...
+
+
+class _Copied:
+    """Numbers that somebody counts, and the cells they are added to; what was there before they began stays."""
+
+    def __init__(self, stats: Any, fields: Mapping[str, str], cells: Cells, **labels: str) -> None:
+        self.stats = stats
+        self._values = cells.values
+        self._places = [
+            (field, cells.at("counter", name, 1, **labels), getattr(type(stats)(), field))
+            for field, name in fields.items()
+        ]
+
+    def copy(self) -> None:
+        """Add what was counted since the last time."""
+        for number, (field, place, seen) in enumerate(self._places):
+            now = getattr(self.stats, field)
+            if now != seen:
+                self._values[place] += now - seen
+                self._places[number] = (field, place, now)
+
+
+_NODE = {
+    "rows": "motet_node_rows", "batches": "motet_node_batches", "seconds": "motet_node_seconds",
+    "failed": "motet_node_failed_rows",
+}  # fmt: skip
+_MODEL = {
+    "rows": "motet_model_rows", "calls": "motet_model_calls", "seconds": "motet_model_seconds",
+    "failed": "motet_model_failed_rows",
+}  # fmt: skip
+
+
+class Publisher:
+    """Copies numbers into the cells of this process, in the thread of its event loop.
+
+    Args:
+        cells: of this process.
+        served: what is served, each once.
+        traffic: the connections; None where there are none.
+    """
+
+    def __init__(
+        self, cells: Cells, served: Callable[[], Iterable[ServedThing]], traffic: Callable[[], Traffic | None]
+    ) -> None:
+        self._cells, self._values, self._served, self._traffic = cells, cells.values, served, traffic
+        self._copied: dict[int, _Copied] = {}
+        self._statuses: dict[int, int] = {}
+        self._gauges: set[int] = set()
+        self._cpu = cells.at("counter", "process_cpu_seconds")
+        self._memory = cells.at("gauge", "process_resident_memory_bytes")
+        self._connections = cells.at("gauge", "motet_http_connections")
+
+    def publish(self) -> None:
+        """Copy everything."""
+        live: dict[int, _Copied] = {}
+        gauges: dict[int, float] = {}
+        for served in self._served():
+            lane: ServedLane | None = served.lane
+            if lane is None:
+                continue
+            if served.kind == "graph":
+                for path, node in lane.executor.stats.items():
+                    live[id(node)] = self._of_node(node, served.name, path)
+            for model in lane.models:
+                if id(model.stats) not in live:
+                    live[id(model.stats)] = self._of_model(model)
+            if served.kind == "graph" or lane.in_flight:
+                gauges[self._cells.at("gauge", "motet_in_flight", graph=served.name)] = lane.in_flight
+                gauges[self._cells.at("gauge", "motet_queued_rows", graph=served.name)] = lane.waiting_rows
+        for copied in {**self._copied, **live}.values():  # what is served no more is copied once again
+            copied.copy()
+        self._copied = live
+        for place in self._gauges - gauges.keys():
+            self._values[place] = 0
+        for place, value in gauges.items():
+            self._values[place] = value
+        self._gauges = set(gauges)
+        self._of_process()
+
+    def _of_node(self, node: NodeStats, graph: str, path: str) -> _Copied:
+        return self._copied.get(id(node)) or _Copied(node, _NODE, self._cells, graph=graph, node=path)
+
+    def _of_model(self, model: HostedModel) -> _Copied:
+        stats = model.stats
+        return self._copied.get(id(stats)) or _Copied(stats, _MODEL, self._cells, model=model.model.name)
+
+    def _of_process(self) -> None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        self._values[self._cpu] = used.ru_utime + used.ru_stime
+        self._values[self._memory] = _resident_bytes(used.ru_maxrss)
+        traffic = self._traffic()
+        if traffic is None:
+            return
+        self._values[self._connections] = len(traffic.connections)
+        for status, count in list(traffic.statuses.items()):
+            before = self._statuses.get(status, 0)
+            if count > before:
+                place = self._cells.at("counter", "motet_http_responses", code=str(status))
+                self._values[place] += count - before
+                self._statuses[status] = count
+
+
+def _resident_bytes(largest_kib: int) -> float:
+    """Memory that is held now; where the system does not say, the most that ever was."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return largest_kib * 1024

@@ -1,0 +1,215 @@
+"""All that is seen of a server, as its process wires it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from motet.errors import DeadlineError, MotetError, RequestError
+from motet.runtime.executor import Played, Trace
+from motet.serving.request import Request
+from motet.serving.seen.cells import Cells
+from motet.serving.seen.config import SeenConfig
+from motet.serving.seen.errors import ERRORS, Errors
+from motet.serving.seen.log import Access, access_log
+from motet.serving.seen.metrics import CodeMetrics, GraphMetrics
+from motet.serving.seen.published import Publisher, ServedThing, Traffic
+from motet.serving.seen.status import Status, statistics
+from motet.serving.seen.totals import Totals
+from motet.serving.seen.trace import Tracing
+from motet.serving.seen.writer import Lines, Writer
+
+__all__ = ["GraphListener", "Seen"]
+
+PUBLISH_S = 0.5
+"""How often this process copies what its nodes and models have counted to where other processes see it."""
+
+
+class Seen:
+    """What is seen of a server, in one of its processes. Used in the thread of its event loop.
+
+    Args:
+        config: what is written down beside the metrics.
+        folder: what the processes of the server share; each has files in it.
+        served: what is served, each once.
+        traffic: the connections over HTTP; None where there are none yet.
+
+    Attributes:
+        access: takes `Access` entries; None where there is no access log.
+        tracing: makes spans; None where there is none.
+        grpc: answers over gRPC by their code.
+
+    Raises:
+        GraphError: when a log cannot be written.
+        MissingExtraError: when tracing is configured and not installed.
+    """
+
+    def __init__(
+        self,
+        config: SeenConfig,
+        folder: str | Path,
+        served: Callable[[], Iterable[ServedThing]] = tuple,
+        traffic: Callable[[], Traffic | None] = lambda: None,
+    ) -> None:
+        place = Path(folder)
+        self._totals = Totals(place)
+        self._totals.merge()
+        self._cells = Cells(place)
+        self._errors = Errors(place / f"{self._cells.id}{ERRORS}")
+        self._publisher = Publisher(self._cells, served, traffic)
+        self._status = Status(self._totals)
+        self._listeners: dict[str, GraphListener] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self.grpc = CodeMetrics(self._cells, "motet_grpc_responses")
+        self._config = SeenConfig()
+        self._writer: Writer | None = None
+        self.access: Lines | None = None
+        self.tracing: Tracing | None = None
+        self.take(config)
+
+    def take(self, config: SeenConfig) -> None:
+        """Take over another configuration; what there was is closed, within a bound of seconds.
+
+        Raises:
+            GraphError: when a log cannot be written; what there was stays.
+            MissingExtraError: when tracing is configured and not installed; what there was stays.
+        """
+        before = self._config
+        writer, access, tracing = self._writer, self.access, self.tracing
+        if config.access_log != before.access_log:
+            writer = access = None
+            if config.access_log is not None:
+                writer = Writer()
+                access = access_log(writer, config.access_log)
+        if config.trace != before.trace:
+            tracing = None if config.trace is None else Tracing(config.trace)
+        old = [each for each in (self._writer, self.tracing) if each is not None and each not in (writer, tracing)]
+        self._config, self._writer, self.access, self.tracing = config, writer, access, tracing
+        for each in old:
+            each.close()
+
+    def listener(self, name: str) -> GraphListener:
+        """Who is told what the lane of a graph or model does."""
+        found = self._listeners.get(name)
+        if found is None:
+            found = self._listeners[name] = GraphListener(self, name, self._cells, self._errors)
+        return found
+
+    def start(self) -> None:
+        """Begin to copy and to remember; needs a running event loop."""
+        self._tick(asyncio.get_running_loop(), 0)
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """What `/metrics` answers, and its content type.
+
+        Args:
+            accept: the header of that name: OpenMetrics where it asks for it.
+        """
+        from motet.serving.seen.exposition import expose
+
+        self._publish()
+        return expose(self._totals.read(), accept)
+
+    def status(self) -> dict[str, Any]:
+        """What `/status.json` answers; see `Status.snapshot`."""
+        self._publish()
+        return self._status.snapshot()
+
+    def statistics(self, name: str) -> dict[str, Any]:
+        """Triton's statistics of what is served under this name (`Served.name`); see `status.statistics`."""
+        return statistics(self._totals.read(), name)
+
+    def error(self, graph: str, error: MotetError, id: str = "", rows: int = 0) -> None:
+        """Show an error that did not come from a lane, for example of a graph that could not be loaded."""
+        self._errors.add(graph, "", type(error).__name__, str(error), id, rows)
+
+    def wrote(self, entry: Access) -> None:
+        """A request is over: write its line, where there is an access log."""
+        if self.access is not None:
+            self.access.put(entry)
+
+    def close(self) -> None:
+        """Write what waits, for some seconds at most, and end; what was counted stays for the other processes."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._publish()
+        self.take(SeenConfig())
+        self._totals.close()
+        self._cells.close()
+
+    def _publish(self) -> None:
+        self._publisher.publish()
+        if self.access is not None:
+            place = self._cells.at("counter", "motet_log_lines_dropped", log="access")
+            self._cells.values[place] = max(self._cells.values[place], self.access.num_dropped)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
+        self._publish()
+        if count % 2 == 0:
+            self._status.sample()
+        self._timer = loop.call_later(PUBLISH_S, self._tick, loop, count + 1)
+
+
+class GraphListener:
+    """Counts what the lane of one graph does, and makes the spans of its batches: a `Listener` of the lane.
+
+    Args:
+        seen: of the process.
+        name: of the graph or model.
+        cells: where it is counted.
+        errors: the last errors.
+    """
+
+    def __init__(self, seen: Seen, name: str, cells: Cells, errors: Errors) -> None:
+        self._seen, self._name, self._cells, self._errors = seen, name, cells, errors
+        self._time = time.monotonic
+        self._made = None if "." in name else GraphMetrics(cells, name)
+
+    @property
+    def metrics(self) -> GraphMetrics:
+        """What is counted; for a model that is called alone made when it first is."""
+        if self._made is None:
+            self._made = GraphMetrics(self._cells, self._name)
+        return self._made
+
+    def trace(self, requests: Sequence[Request]) -> Trace | None:
+        """A batch is about to be played: is given its calls, where one of its requests is traced."""
+        tracing = self._seen.tracing
+        return None if tracing is None else tracing.batch(requests, self._name)
+
+    def played(self, requests: Sequence[Request], played: Played, started: float, compute_s: float) -> None:
+        """A batch was played, and its requests are about to be answered; `started` is on the clock of the event loop."""
+        metrics = self._made or self.metrics
+        waited = [started - request.arrived for request in requests if not request.settled]
+        rows = len(played.outputs.ids)
+        if played.failures:
+            rows += len({failure.row for failure in played.failures})
+            self._failed(requests, played, metrics)
+        metrics.played(waited, rows, compute_s, self._time() - started)
+        if self._seen.tracing is not None:
+            self._seen.tracing.played(requests)
+
+    def refused(self, request: Request, error: MotetError) -> None:
+        """A request is not answered: refused, late, abandoned, or its batch failed as a whole."""
+        arrived = request.arrived
+        self.metrics.refused(error, request.rows, self._time() - arrived if arrived else 0.0)
+        if not isinstance(error, RequestError) or isinstance(error, DeadlineError):
+            self._errors.add(self._name, "", type(error).__name__, str(error), request.id, request.rows)
+
+    def _failed(self, requests: Sequence[Request], played: Played, metrics: GraphMetrics) -> None:
+        """Some rows failed: count them, and show one of each request."""
+        failed, first = 0, 0
+        rest = list(played.failures)
+        for request in requests:
+            end = first + request.rows
+            mine = [failure for failure in rest if failure.row < end]
+            rest = rest[len(mine) :]
+            first = end
+            if mine:
+                failed += not request.settled
+                one = mine[0]
+                self._errors.add(self._name, one.node, one.error, one.message, request.id, len(mine))
+        metrics.failed(played.failures, failed)
