@@ -1,11 +1,14 @@
 import asyncio
 import gc
+import itertools
 import os
 import signal
 import threading
 
 import pytest
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
 
 from motet.errors import GraphError, TooManyRequestsError, UnauthorizedError
 from motet.serving.admission import Admission, AdmissionConfig, Ticket
@@ -32,7 +35,11 @@ async def entered(made):
 
 def start(door, caller):
     """A request that enters in its own task."""
-    return asyncio.create_task(entered(door.enter(caller)))
+
+    async def request():
+        return await entered(door.enter(caller))
+
+    return asyncio.create_task(request())
 
 
 def test_so_many_run_so_many_wait_and_the_next_is_refused_at_once(tmp_path):
@@ -253,6 +260,70 @@ def test_doors_of_one_process_share_its_slots(tmp_path):
         for each in (second, third):
             each.leave()
         await new.close()
+
+    in_loop(main())
+
+
+def test_a_configuration_that_is_read_anew_holds_for_new_requests(tmp_path):
+    async def main():
+        door = admission(tmp_path, {"concurrent": 1, "queue": 1})
+        old = door.enter(door.identify({}, "10.0.0.1"))
+        waiting = start(door, door.identify({}, "10.0.0.1"))
+        await ticks()
+        more = {"anonymous": {"concurrent": 2, "queue": 0, "rate": "1/hour"}}
+        await door.reload(AdmissionConfig.read({"classes": more}, "admission"))
+        caller = door.identify({}, "10.0.0.1")
+        new = door.enter(caller)
+        with pytest.raises(TooManyRequestsError):
+            await entered(door.enter(caller))
+        with pytest.raises(GraphError):
+            await door.reload(AdmissionConfig.read({"tokens": {"jwks": str(tmp_path / "none")}}, "admission"))
+        assert door.identify({}, "10.0.0.1") is caller
+        for each in (new, old):
+            each.leave()
+        (await waiting).leave()
+        await door.close()
+
+    in_loop(main())
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["enter", "leave", "cancel", "tick"])), max_size=60))
+def test_whatever_happens_bounds_hold_and_every_slot_comes_back(tmp_path_factory, steps):
+    folder = tmp_path_factory.getbasetemp() / "any-slots"
+
+    async def main():
+        door = admission(folder, {"concurrent": 2, "queue": 2, "total": {"concurrent": 3, "queue": 3}})
+        callers = [door.identify({}, f"10.0.0.{number}") for number in range(3)]
+        asked = [[], [], []]
+
+        def running(number):
+            return [
+                each for each in asked[number]
+                if each.done() and not each.cancelled() and not each.exception() and each.result()._held
+            ]  # fmt: skip
+
+        for number, what in steps:
+            if what == "enter":
+                asked[number].append(start(door, callers[number]))
+            elif what == "leave" and running(number):
+                running(number)[0].result().leave()
+            elif what == "cancel" and asked[number]:
+                asked[number][-1].cancel()
+            else:
+                await ticks(1)
+            assert all(len(running(each)) <= 2 for each in range(3))
+            assert sum(len(running(each)) for each in range(3)) <= 3
+        while not all(each.done() for each in itertools.chain(*asked)):
+            for number in range(3):
+                for each in running(number):
+                    each.result().leave()
+            await ticks(1)
+        for number in range(3):
+            for each in running(number):
+                each.result().leave()
+        assert len(door._pools) == 0
+        assert not door._table._taken
+        await door.close()
 
     in_loop(main())
 

@@ -46,7 +46,7 @@ class Ticket:
 
 
 class Admission:
-    """Says who asks, and lets in what may be asked. There is one a process, used in the thread of its event loop.
+    """Says who asks, and lets in what may be asked. There is one a process, made and used in its event loop.
 
     Args:
         config: what holds here.
@@ -68,20 +68,36 @@ class Admission:
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
+        self._clock, self._ticks = clock, ticks
         self.counts: Counter[tuple[str, str]] = Counter()
         """How many requests came to what end, by class and by `admitted`, `queue`, `rate` or `trouble`; those without a
         credential that holds are under the class ``, `unauthorized`."""
-        kept = Path(config.folder or folder)
+        self._folder = Path(config.folder or folder)
         self._callers = Callers(config, clock=clock, ticks=ticks)
-        self._table = LockTable.of(kept)
+        self._table = LockTable.of(self._folder)
         self._pools = Pools(self._table, asyncio.get_running_loop())
-        self._rates = _rates(config, kept, clock)
+        self._rates = _rates(config, self._folder, clock)
         self._waiting = 0
 
     @property
     def num_waiting(self) -> int:
         """Requests of this process that wait to be let in."""
         return self._waiting
+
+    async def reload(self, config: AdmissionConfig) -> None:
+        """Let another configuration hold from now on, for new requests; `folder` stays as it was.
+
+        Raises:
+            GraphError, MissingExtraError: when it cannot be used; the one before then still holds.
+        """
+        callers = Callers(config, clock=self._clock, ticks=self._ticks)
+        old = self._rates
+        if old is None or config.redis != self.config.redis:
+            self._rates = _rates(config, self._folder, self._clock)
+        self.config, self._callers = config, callers
+        self._pools = Pools(self._table, asyncio.get_running_loop())
+        if old is not None and old is not self._rates:
+            await old.close()
 
     def identify(self, headers: Headers, address: str) -> Caller:
         """The caller of a request.
