@@ -1,412 +1,413 @@
-"""Inference requests and answers of the Open Inference Protocol over REST.
+"""Inference requests of one served model: from bodies to columns, and from columns to answers.
 
-The protocol: https://github.com/kserve/open-inference-protocol, and Triton's binary tensor data extension: behind a JSON
-of `Inference-Header-Content-Length` bytes come the elements of the tensors that say their `binary_data_size`, in order.
-With a length of 0 the whole body is the only input's elements, whose number of rows follows from the size.
-
-NaN and infinities have no form in JSON; they are written as null, and null is read as NaN.
+A client that sends bytes sends the same JSON before them every time, apart from the id. What it means, its plan, is kept
+by its bytes, so that most requests are read by one look into a table and a view of their bytes. So is the frame of a
+tensor in JSON, all but its elements.
 """
 
 from __future__ import annotations
 
 import math
-import sys
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
+import orjson
 
-from motet.batch import Column, objects, take_rows
+from motet.batch import Column
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.graph import Input
-from motet.oip.classes import best_classes
-from motet.oip.tensors import datatype_of, from_raw, num_elements, tensor_of, tensor_shape, to_raw
+from motet.oip.tensors import datatype_of, from_raw, num_elements
 from motet.runtime.bind import constant_column
-from motet.serving.wire.elements import elements, from_json
+from motet.serving.wire.answer import Answers, Form
+from motet.serving.wire.envelope import Tensor, Wanted, read_envelope
+from motet.serving.wire.tensors import MAX_AXES, from_json, packed
 from motet.types import ColumnType
 
 __all__ = ["InferCodec", "InferRequest"]
 
-KNOWN_HEADERS = 512
-"""Headers of binary requests whose meaning is remembered; clients send the same one again and again."""
-MAX_KNOWN_BYTES = 2048
-_encode = msgspec.json.Encoder().encode
-
-
-class _Tensor(msgspec.Struct):
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: dict[str, Any] | None = None
-    data: Any = None
-
-
-class _Output(msgspec.Struct):
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class _Body(msgspec.Struct):
-    inputs: list[_Tensor]
-    id: str = ""
-    parameters: dict[str, Any] | None = None
-    outputs: list[_Output] | None = None
-
-
-_decode = msgspec.json.Decoder(_Body).decode
-Wanted = tuple[tuple[str, bool, int], ...]
-"""Outputs: name, whether as bytes, and how many best classes of it, 0 for the output itself."""
+_KEPT = 128
+"""Plans, and sets of wanted outputs, that are kept of each model."""
+_PLAN_BYTES = 4096
+"""JSON longer than this is read anew each time."""
+_ID = re.compile(rb'\{"id": ?"([^"\\\x00-\x1f]{1,256})", ?(?=")')
+"""Where the clients put an id; the rest of the JSON is the same for all of them."""
+_TEXTS = ("string", "bytes")
 
 
 class InferRequest:
-    """A request that was read.
+    """What a request says.
 
     Attributes:
-        columns: by the names of the inputs, held as their types want them; numbers may be read-only views of the body.
+        columns: the model's inputs by name, held as their types want them; numbers may be read-only.
         rows: how many.
-        id: the caller's name for it; empty where there is none.
-        parameters: of the request.
-        wanted: the outputs to write.
+        id: the caller's name for it, empty where there is none.
+        parameters: of the request, as they were sent; must not be changed.
+        wanted: the outputs, and in which form each.
+        answers: writes the answer.
         timed: whether the parameters say of a timeout or a priority.
     """
 
-    __slots__ = ("columns", "id", "parameters", "rows", "timed", "wanted")
+    __slots__ = ("answers", "columns", "id", "parameters", "rows", "timed", "wanted")
 
     def __init__(
-        self, columns: dict[str, Column], rows: int, id: str, parameters: Mapping[str, Any], wanted: Wanted
+        self, columns: dict[str, Column], rows: int, id: str, parameters: Mapping[str, Any], answers: Answers
     ) -> None:
-        self.columns, self.rows, self.id, self.parameters, self.wanted = columns, rows, id, parameters, wanted
+        self.columns, self.rows, self.id, self.parameters, self.answers = columns, rows, id, parameters, answers
         self.timed = bool(parameters) and ("timeout" in parameters or "priority" in parameters)
+        self.wanted = answers.outputs
 
 
-class Form:
-    """Answers of one shape: all that does not differ between them, made once.
+class _Dense(NamedTuple):
+    """A tensor whose bytes are the column."""
 
-    Args:
-        text: the JSON.
-        names: the outputs whose bytes come behind it.
-        size: how many bytes these are together.
-    """
-
-    __slots__ = ("_head", "_names", "_text")
-
-    def __init__(self, text: bytes, names: list[str], size: int) -> None:
-        self._head = (
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: %d\r\n"
-            b"inference-header-content-length: %d\r\n" % (len(text) + size, len(text))
-        )
-        self._text, self._names = b"\r\n" + text, names
-
-    def answer(self, columns: Mapping[str, Any], first: int, end: int, more: bytes) -> bytes:
-        """A whole answer over HTTP/1.1, on a connection that stays.
-
-        Args:
-            columns: the outputs of a whole batch by name.
-            first, end: where the rows of the answer are in them.
-            more: further fields of the head, each with the end of its line.
-        """
-        names = self._names
-        if len(names) == 1:
-            return b"%b%b%b%b" % (self._head, more, self._text, columns[names[0]][first:end].tobytes())
-        return b"".join([self._head, more, self._text, *[columns[name][first:end].tobytes() for name in names]])
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
 
 
-class _Plan:
-    """What the header of a binary request means, where every input is numbers of a fixed shape."""
+class _Other(NamedTuple):
+    """A tensor that must be looked at: its bytes, or its elements in the JSON."""
 
-    __slots__ = ("id", "parameters", "parts", "rows", "size", "wanted")
+    tensor: Tensor
+    start: int
+    end: int
 
-    def __init__(self, body: _Body, parts: list[Any], rows: int, size: int, wanted: Wanted) -> None:
-        self.id, self.parameters, self.wanted = body.id, body.parameters or {}, wanted
-        self.parts, self.rows, self.size = parts, rows, size
+
+class _Plan(NamedTuple):
+    """What the JSON before bytes means. Places are counted from the first byte after it."""
+
+    dense: list[_Dense]
+    others: list[_Other]
+    missing: list[str]
+    rows: int
+    size: int
+    id: str
+    parameters: Mapping[str, Any]
+    answers: Answers
+
+
+class _Frame(NamedTuple):
+    """What the JSON around the elements of the only tensor means."""
+
+    tensor: Tensor
+    dtype: np.dtype[Any]
+    rows: int
+    missing: list[str]
+    id: str
+    parameters: Mapping[str, Any]
+    answers: Answers
 
 
 class InferCodec:
-    """Reads and writes the inference requests of one served model.
+    """Reads the requests and writes the answers of one served model.
 
     Args:
-        name: what it is called in answers.
-        version: likewise.
-        inputs: what it takes.
-        outputs: what it gives.
-        max_rows: rows that a request may have.
+        name: that it is served under.
+        version: of the model.
+        inputs: by name; one with a default may be missing.
+        outputs: their types by name.
+        max_rows: of one request.
     """
 
     def __init__(
         self, name: str, version: str, inputs: Mapping[str, Input], outputs: Mapping[str, ColumnType], max_rows: int
     ) -> None:
+        self._name, self._version = name, version
         self._inputs, self._outputs, self._max_rows = inputs, outputs, max_rows
+        self._dtypes = {each: _plain_dtype(declared.type) for each, declared in inputs.items()}
+        self._all_binary = tuple(Wanted(each, True, 0) for each in outputs)
         self._plans: dict[bytes, _Plan] = {}
-        self._all: dict[bool, Wanted] = {
-            binary: tuple((output, binary, 0) for output in outputs) for binary in (False, True)
-        }
-        self._forms: dict[tuple[Wanted, int], Form | None] = {}
-        self._begin = b'{"model_name":%b,"model_version":%b,' % (_encode(name), _encode(version))
-        self._heads = {output: self._head(output, kind) for output, kind in outputs.items()}
+        self._frames: dict[bytes, _Frame] = {}
+        self._seen: dict[bytes, None] = {}
+        self._answers: dict[tuple[Wanted, ...], Answers] = {}
 
-    @staticmethod
-    def _head(name: str, kind: ColumnType) -> tuple[bytes, bytes] | None:
-        """What stands before and behind the number of rows of an output whose type says all else."""
-        if kind.varies or kind.dtype == "any":
-            return None
-        axes = b"".join(b",%d" % axis for axis in kind.shape if axis is not None)
-        datatype = datatype_of(kind).encode()
-        return b'{"name":%b,"datatype":"%b","shape":[' % (_encode(name), datatype), b"%b]," % axes
-
-    def read(self, body: bytes, header_length: int | None) -> InferRequest:
-        """Read a request.
+    def read(self, body: bytes, header_length: int | None = None) -> InferRequest:
+        """What a body says.
 
         Args:
-            body: the whole body.
-            header_length: the bytes of the JSON at its beginning; None where all of it is JSON, 0 for the elements of
-                the only input alone.
+            body: of the request. Columns may be views of it.
+            header_length: bytes of the JSON that the tensors' bytes follow; None where all is JSON; 0 where the body is
+                the elements of the only input and nothing else (one BYTES element without its length), and all outputs
+                are wanted in bytes.
 
         Raises:
-            InputError: when it is wrong; says which input, what was expected and what was got.
-            TooLargeError: when it has too many rows.
+            InputError: when it is no request to this model; says which input, what was expected and what was got.
+            TooLargeError: when there are too many rows.
         """
         if header_length is None:
-            return self._general(body, b"")
-        if not header_length:
-            return self._raw(body)
-        if header_length > len(body):
-            raise InputError(f"Inference-Header-Content-Length is {header_length}; the body has {len(body)} bytes")
-        header = body[:header_length]
-        plan = self._plans.get(header)
-        if plan is None:
-            plan = self._plan(header)
-            if plan is None:
-                return self._general(header, memoryview(body)[header_length:])
-        if len(body) - header_length != plan.size:
-            raise InputError(f"the inputs have {plan.size} bytes; {len(body) - header_length} came")
+            return self._read_json(body)
+        if header_length == 0:
+            return self._read_raw(body)
+        head = body[:header_length]
+        plan = self._plans.get(head)
+        if plan is not None:
+            identity = plan.id
+        elif len(head) == header_length:
+            plan, identity = self._plan_of(head)
+        else:
+            raise InputError(f"the JSON should have {header_length} bytes; the body has {len(body)}")
+        dense, others, missing, rows, size, _, parameters, answers = plan
+        if len(body) != header_length + size:
+            raise _wrong_size(plan, len(body) - header_length)
         columns: dict[str, Column] = {}
-        for name, dtype, count, offset, shape in plan.parts:
-            columns[name] = np.frombuffer(body, dtype, count, header_length + offset).reshape(shape)
-        return InferRequest(columns, plan.rows, plan.id, plan.parameters, plan.wanted)
-
-    def _plan(self, header: bytes) -> _Plan | None:
-        """What a header means; None where it must be read each time."""
-        body = self._decoded(header)
-        parts, offset, rows = [], 0, -1
-        for tensor in body.inputs:
-            declared, size = self._inputs.get(tensor.name), (tensor.parameters or {}).get("binary_data_size")
-            if declared is None or not _is_size(size):
-                return None
-            kind, shape = declared.type, tensor.shape
-            if kind.row_bytes is None or kind.dtype == "bool" or tuple(shape[1:]) != kind.shape or not shape:
-                return None
-            if datatype_of(kind) != tensor.datatype or size != kind.row_bytes * shape[0] or rows not in (-1, shape[0]):
-                return None
-            rows = shape[0]
-            dtype = kind.numpy_dtype.newbyteorder("<")
-            parts.append((tensor.name, dtype, math.prod(shape), offset, tuple(shape)))
-            offset += size
-        if {tensor.name for tensor in body.inputs} != set(self._inputs) or len(parts) != len(self._inputs) or rows < 0:
-            return None
-        if rows > self._max_rows:
-            raise self._too_many(rows)
-        plan = _Plan(body, parts, rows, offset, self._wanted(body))
-        if len(header) <= MAX_KNOWN_BYTES:
-            if len(self._plans) >= KNOWN_HEADERS:
-                self._plans.clear()
-            self._plans[header] = plan
-        return plan
-
-    def _decoded(self, text: bytes) -> _Body:
-        try:
-            return _decode(text)
-        except msgspec.ValidationError as error:
-            raise InputError(f"the request is no inference request: {error}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError(f"the request is no JSON: {error}") from None
-
-    def _general(self, text: bytes, rest: bytes | memoryview) -> InferRequest:
-        """A request as it comes, input by input."""
-        body = self._decoded(text)
-        columns: dict[str, Column] = {}
-        rows, offset = -1, 0
-        for tensor in body.inputs:
-            declared = self._inputs.get(tensor.name)
-            if declared is None:
-                raise InputError(f"unknown input {tensor.name!r}; {known_names(tensor.name, list(self._inputs))}")
-            where = f"input {tensor.name!r}"
-            if tensor.name in columns:
-                raise InputError(f"{where} is given twice")
-            column, offset = self._column(tensor, declared.type, rest, offset, where)
-            count = tensor.shape[0]
-            if rows not in (-1, count):
-                raise InputError(f"inputs differ in their number of rows: {where} has {count}, those before it {rows}")
-            rows, columns[tensor.name] = count, column
-        if offset != len(rest):
-            raise InputError(f"{len(rest) - offset} bytes of the body belong to no input")
-        rows = self._fill(columns, rows)
-        return InferRequest(columns, rows, body.id, body.parameters or {}, self._wanted(body))
-
-    def _column(
-        self, tensor: _Tensor, kind: ColumnType, rest: bytes | memoryview, offset: int, where: str
-    ) -> tuple[Column, int]:
-        shape, parameters = tensor.shape, tensor.parameters or {}
-        num_elements(shape, where)
-        if shape[0] > self._max_rows:
-            raise self._too_many(shape[0])
-        if "shared_memory_region" in parameters:
-            raise InputError("shared memory is not offered", where=where, hint="send the elements")
-        size = parameters.get("binary_data_size")
-        if size is None:
-            if tensor.data is None:
-                raise InputError("has neither data nor binary_data_size", where=where)
-            return from_json(tensor.data, tensor.datatype, shape, kind, where), offset
-        if tensor.data is not None:
-            raise InputError("has data and binary_data_size; it can have one of them", where=where)
-        if not _is_size(size):
-            raise InputError(f"binary_data_size must be a number of bytes; got {size!r}", where=where)
-        if offset + size > len(rest):
-            raise InputError(f"should have {size} bytes; {len(rest) - offset} are left of the body", where=where)
-        return from_raw(memoryview(rest)[offset : offset + size], tensor.datatype, shape, kind, where), offset + size
-
-    def _raw(self, body: bytes) -> InferRequest:
-        """The elements of the only input."""
-        if len(self._inputs) != 1:
-            names = ", ".join(self._inputs)
-            raise InputError(f"a body without a header is one input; the model takes {len(self._inputs)} ({names})")
-        name, declared = next(iter(self._inputs.items()))
-        kind, where = declared.type, f"input {name!r}"
-        if kind.is_object and not kind.shape:
-            value: Any = body
-            if kind.dtype == "string":
-                try:
-                    value = body.decode()
-                except UnicodeDecodeError as error:
-                    raise InputError(f"is no UTF-8: {error.reason} at byte {error.start}", where=where) from None
-            return InferRequest({name: objects([value])}, 1, "", {}, self._all[True])
-        if not kind.row_bytes:
-            raise InputError(f"is {kind}: its rows do not follow from its bytes", where=where, hint="send a header")
-        rows, over = divmod(len(body), kind.row_bytes)
-        if over:
-            raise InputError(f"a row of {kind} has {kind.row_bytes} bytes; {len(body)} are no multiple", where=where)
-        if rows > self._max_rows:
-            raise self._too_many(rows)
-        column = from_raw(body, datatype_of(kind), (rows, *tensor_shape(kind)[1:]), kind, where)
-        return InferRequest({name: column}, rows, "", {}, self._all[True])
-
-    def _too_many(self, rows: int) -> TooLargeError:
-        return TooLargeError(f"{rows} rows; a request may have {self._max_rows}", hint="send several requests")
-
-    def _fill(self, columns: dict[str, Column], rows: int) -> int:
-        """Put the defaults of inputs that are not given."""
-        if len(columns) == len(self._inputs):
-            return rows
-        missing = {name: each for name, each in self._inputs.items() if name not in columns}
-        for name, each in missing.items():
-            if not each.has_default:
-                takes = ", ".join(f"{known}: {kind.type}" for known, kind in self._inputs.items())
-                raise InputError(f"input {name!r} is missing; the model takes {takes}")
-        if rows < 0:
-            raise InputError("no input is given, so there is no number of rows", hint="give at least one input")
-        for name, each in missing.items():
-            columns[name] = constant_column(each.default, each.type, rows)
-        return rows
-
-    def _wanted(self, body: _Body) -> Wanted:
-        """The outputs that a request asks for; all, where it names none."""
-        binary = (body.parameters or {}).get("binary_data_output", False)
-        if not isinstance(binary, bool):
-            raise InputError(f"binary_data_output must be true or false; got {binary!r}")
-        if not body.outputs:
-            return self._all[binary]
-        wanted: dict[str, tuple[str, bool, int]] = {}
-        for output in body.outputs:
-            name, parameters = output.name, output.parameters or {}
-            where = f"output {name!r}"
-            if name not in self._outputs:
-                raise InputError(f"unknown output {name!r}; {known_names(name, list(self._outputs))}")
-            if name in wanted:
-                raise InputError(f"{where} is asked for twice")
-            if "shared_memory_region" in parameters:
-                raise InputError("shared memory is not offered", where=where)
-            own, classes = parameters.get("binary_data", binary), parameters.get("classification", 0)
-            if not isinstance(own, bool):
-                raise InputError(f"binary_data must be true or false; got {own!r}", where=where)
-            if not _is_size(classes):
-                raise InputError(f"classification must be a whole number from 1; got {classes!r}", where=where)
-            wanted[name] = (name, own, classes)
-        return tuple(wanted.values())
+        for name, dtype, shape, start in dense:
+            column = np.ndarray(shape, dtype, body, header_length + start)
+            columns[name] = column if column.flags.aligned else column.copy()
+        for tensor, start, end in others:
+            raw = memoryview(body)[header_length + start : header_length + end]
+            columns[tensor.name] = self._column(tensor, raw)
+        if missing:
+            self._fill(columns, missing, rows)
+        return InferRequest(columns, rows, identity, parameters, answers)
 
     def write(
         self, request: InferRequest, columns: Mapping[str, Column], first: int, end: int
     ) -> tuple[bytes, int | None]:
-        """Write the answer to a request.
-
-        Args:
-            request: what was read.
-            columns: the outputs of a whole batch by name.
-            first, end: where the request's rows are in them.
+        """The answer to a request: the rows from `first` to `end` of a whole batch's outputs.
 
         Returns:
-            The body, and the bytes of the JSON at its beginning; None where all of it is JSON.
+            The body, and the length of its JSON where bytes follow it; None where all is JSON.
 
         Raises:
-            InputError: when an output has no form as a tensor.
+            InputError: when an output cannot be sent: rows that differ in shape, a null, bytes that are not UTF-8 in
+                JSON.
         """
-        heads: list[bytes] = []
-        raws: list[bytes] = []
-        for name, binary, classes in request.wanted:
-            column, head = columns[name], self._heads[name]
-            if head is None or classes or not isinstance(column, np.ndarray) or column.dtype == object:
-                opening, array = self._described(name, column, first, end, classes)
-            else:
-                array = column[first:end]
-                opening = b"%b%d%b" % (head[0], end - first, head[1])
-            if binary:
-                raw = to_raw(array)
-                raws.append(raw)
-                heads.append(b'%b"parameters":{"binary_data_size":%d}}' % (opening, len(raw)))
-            else:
-                heads.append(b'%b"data":%b}' % (opening, _encode(elements(array, f"output {name!r}"))))
-        named = b'"id":%b,' % _encode(request.id) if request.id else b""
-        text = b'%b%b"outputs":[%b]}' % (self._begin, named, b",".join(heads))
-        if not raws:
-            return text, None
-        return b"".join((text, *raws)), len(text)
+        return request.answers.write(request.id, columns, first, end)
 
     def form(self, request: InferRequest, rows: int) -> Form | None:
-        """What answers like this one have in common; None where they have too little of it.
+        """What answers to requests like this one have in common; None where that is too little: use `write`."""
+        return None if request.id else request.answers.form(rows)
 
-        These are answers without an id whose outputs are all numbers of fixed shapes, as bytes.
-        """
-        if request.id:
-            return None
-        key = (request.wanted, rows)
+    def _read_json(self, body: bytes) -> InferRequest:
+        match = _ID.match(body)
+        begin = match.end() if match is not None else 0
+        start = body.find(b'"data":', begin) + 7
+        end = body.rfind(b"]", start, body.find(b"}", start)) + 1
+        around = body[begin:start] + body[end:] if start > 6 and len(body) - _PLAN_BYTES < end - start else b""
+        frame = self._frames.get(around)
+        if frame is None:
+            if around in self._seen:
+                self._framed(around, start - begin)
+            elif around:
+                _keep(self._seen, around, None)
+            return self._read_any_json(body)
+        tensor, dtype, rows, missing, own, parameters, answers = frame
+        identity = own if match is None else _text_of(match[1])
         try:
-            return self._forms[key]
-        except KeyError:
-            found = self._made_form(request.wanted, rows)
-            if len(self._forms) < KNOWN_HEADERS:
-                self._forms[key] = found
-            return found
+            elements = orjson.loads(body[start:end])
+        except orjson.JSONDecodeError:  # the elements end elsewhere, or there is NaN among them
+            return self._read_any_json(body)
+        if identity is None:
+            return self._read_any_json(body)
+        name, datatype, shape, _, _ = tensor
+        columns: dict[str, Column] = {
+            name: np.ndarray(shape, dtype, packed(elements, datatype, shape, f"input {name!r}"))
+        }
+        if missing:
+            self._fill(columns, missing, rows)
+        return InferRequest(columns, rows, identity, parameters, answers)
 
-    def _made_form(self, wanted: Wanted, rows: int) -> Form | None:
-        heads, total = [], 0
-        for name, binary, classes in wanted:
-            head, size = self._heads[name], self._outputs[name].row_bytes
-            if head is None or size is None or classes or not binary or sys.byteorder != "little":
-                return None
-            heads.append(b'%b%d%b"parameters":{"binary_data_size":%d}}' % (head[0], rows, head[1], rows * size))
-            total += rows * size
-        text = b'%b"outputs":[%b]}' % (self._begin, b",".join(heads))
-        return Form(text, [name for name, _, _ in wanted], total)
+    def _framed(self, around: bytes, start: int) -> None:
+        """Keep what the JSON around elements means, where it is the JSON around the elements of the only tensor.
 
-    def _described(self, name: str, column: Column, first: int, end: int, classes: int) -> tuple[bytes, Any]:
-        where = f"output {name!r}"
-        datatype, array = tensor_of(take_rows(column, slice(first, end)), self._outputs[name], where)
-        if classes:
-            datatype, array = "BYTES", best_classes(array, classes, where)
-        opening = b'{"name":%b,"datatype":"%b","shape":%b,' % (
-            _encode(name), datatype.encode(), _encode([int(axis) for axis in array.shape]),
-        )  # fmt: skip
-        return opening, array
+        What the elements are makes no difference to it, so any will do to find that out.
+
+        Args:
+            around: the JSON without the elements, and without its beginning where that is the id.
+            start: where the elements belong.
+        """
+        opening = b"{" if around[:1] == b'"' else b""
+        if opening and b'"id"' in around:
+            return
+        try:
+            envelope = read_envelope(b'%b%b["elements"]%b' % (opening, around[:start], around[start:]), self._outputs)
+            rows, missing = self._checked(envelope.tensors)
+        except (InputError, TooLargeError):
+            return
+        tensor = envelope.tensors[0]
+        dtype = self._dtypes[tensor.name]
+        if len(envelope.tensors) == 1 and tensor.data == ["elements"] and dtype is not None and self._is_plain(tensor):
+            answers = self._answers_of(envelope.outputs)
+            frame = _Frame(tensor, dtype, rows, missing, envelope.id, envelope.parameters, answers)
+            _keep(self._frames, around, frame)
+
+    def _read_any_json(self, body: bytes) -> InferRequest:
+        envelope = read_envelope(body, self._outputs)
+        for tensor in envelope.tensors:
+            if tensor.size is not None:
+                raise InputError(
+                    "has 'binary_data_size', and the request has no Inference-Header-Content-Length",
+                    where=f"input {tensor.name!r}",
+                    hint="say how many bytes of the body are JSON",
+                )
+        rows, missing = self._checked(envelope.tensors)
+        columns = {tensor.name: self._column(tensor, None) for tensor in envelope.tensors}
+        if missing:
+            self._fill(columns, missing, rows)
+        return InferRequest(columns, rows, envelope.id, envelope.parameters, self._answers_of(envelope.outputs))
+
+    def _read_raw(self, body: bytes) -> InferRequest:
+        """A body that is the elements of the only input that must be given."""
+        needed = [name for name, each in self._inputs.items() if not each.has_default] or list(self._inputs)
+        if len(needed) != 1:
+            raise InputError(
+                f"a body without JSON is for models with one input; {self._name!r} takes {', '.join(needed)}",
+                hint="put the JSON before the elements, and its length into Inference-Header-Content-Length",
+            )
+        kind, where = self._inputs[needed[0]].type, f"input {needed[0]!r}"
+        rows = _rows_of(body, kind, where)
+        if rows > self._max_rows:
+            raise self._too_many(rows, where)
+        raw = len(body).to_bytes(4, "little") + body if kind.dtype in _TEXTS else body
+        shape = (rows, *(axis or 0 for axis in kind.shape))
+        columns = {needed[0]: from_raw(raw, datatype_of(kind), shape, kind, where)}
+        self._fill(columns, [name for name in self._inputs if name != needed[0]], rows)
+        return InferRequest(columns, rows, "", {}, self._answers_of(self._all_binary))
+
+    def _plan_of(self, head: bytes) -> tuple[_Plan, str]:
+        """The plan of a JSON that is not known to the byte, and its id."""
+        match = _ID.match(head)
+        if match is not None:
+            plan, identity = self._plans.get(head[match.end() :]), _text_of(match[1])
+            if plan is not None and identity is not None:
+                return plan, identity
+        plan = self._planned(head, match)
+        return plan, plan.id
+
+    def _planned(self, head: bytes, match: re.Match[bytes] | None) -> _Plan:
+        """The plan of a JSON that has none yet; kept where all tensors are bytes."""
+        envelope = read_envelope(head, self._outputs, "the JSON before the tensors")
+        rows, missing = self._checked(envelope.tensors)
+        dense: list[_Dense] = []
+        others: list[_Other] = []
+        start = 0
+        for tensor in envelope.tensors:
+            end = start + (tensor.size or 0)
+            dtype = self._dtypes[tensor.name]
+            if dtype is not None and self._is_plain(tensor) and tensor.size == _size(tensor, dtype):
+                dense.append(_Dense(tensor.name, dtype, tensor.shape, start))
+            else:
+                others.append(_Other(tensor, start, end))
+            start = end
+        plan = _Plan(
+            dense, others, missing, rows, start, envelope.id, envelope.parameters, self._answers_of(envelope.outputs)
+        )
+        key = head if match is None else head[match.end() :]
+        only_bytes = all(tensor.size is not None for tensor in envelope.tensors)
+        if only_bytes and len(key) <= _PLAN_BYTES and (match is None or b'"id"' not in key):
+            _keep(self._plans, key, plan)
+        return plan
+
+    def _is_plain(self, tensor: Tensor) -> bool:
+        """Whether a tensor is of the datatype and shape of its input."""
+        kind = self._inputs[tensor.name].type
+        return tensor.shape[1:] == kind.shape and tensor.datatype == datatype_of(kind)
+
+    def _checked(self, tensors: list[Tensor]) -> tuple[int, list[str]]:
+        """The number of rows, and the inputs for which defaults stand in."""
+        rows, given = -1, set()
+        for name, _, shape, _, _ in tensors:
+            where = f"input {name!r}"
+            if name not in self._inputs:
+                raise InputError(f"unknown input {name!r}; {known_names(name, list(self._inputs))}")
+            if name in given:
+                raise InputError(f"{where} is given twice")
+            given.add(name)
+            if len(shape) > MAX_AXES:
+                raise InputError(f"shape has {len(shape)} axes; {MAX_AXES} at most", where=where)
+            num_elements(shape, where)
+            if shape[0] > self._max_rows:
+                raise self._too_many(shape[0], where)
+            if rows not in (-1, shape[0]):
+                raise InputError(
+                    f"inputs differ in their number of rows: {where} has {shape[0]}, those before it {rows}"
+                )
+            rows = shape[0]
+        missing = [name for name in self._inputs if name not in given]
+        for name in missing:
+            if not self._inputs[name].has_default:
+                takes = ", ".join(f"{known}: {each.type}" for known, each in self._inputs.items())
+                raise InputError(f"input {name!r} is missing; {self._name!r} takes {takes}")
+        if rows < 0:
+            raise InputError("no input is given, so there is no number of rows", hint="give at least one input")
+        return rows, missing
+
+    def _column(self, tensor: Tensor, raw: memoryview | None) -> Column:
+        """The column of a tensor; `raw` is for tensors that came as bytes."""
+        name, datatype, shape, data, size = tensor
+        kind, where = self._inputs[name].type, f"input {name!r}"
+        if size is not None and raw is not None:
+            return from_raw(raw, datatype, shape, kind, where)
+        dtype = self._dtypes[name]
+        if dtype is None or not self._is_plain(tensor):
+            return from_json(data, datatype, shape, kind, where)
+        return np.ndarray(shape, dtype, packed(data, datatype, shape, where))
+
+    def _fill(self, columns: dict[str, Column], missing: list[str], rows: int) -> None:
+        for name in missing:
+            declared = self._inputs[name]
+            columns[name] = constant_column(declared.default, declared.type, rows)
+
+    def _answers_of(self, outputs: tuple[Wanted, ...]) -> Answers:
+        answers = self._answers.get(outputs)
+        if answers is None:
+            answers = Answers(self._name, self._version, self._outputs, outputs)
+            _keep(self._answers, outputs, answers)
+        return answers
+
+    def _too_many(self, rows: int, where: str) -> TooLargeError:
+        return TooLargeError(
+            f"{rows} rows; a request may have {self._max_rows}", where=where, hint="send several requests"
+        )
 
 
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
+    """Keep a value; the one that was kept first makes room. Several threads may do so at once."""
+    if len(kept) >= _KEPT:
+        kept.pop(list(kept)[0], None)  # noqa: RUF015 - a copy, because others may change it meanwhile
+    kept[key] = value
+
+
+def _plain_dtype(kind: ColumnType) -> np.dtype[Any] | None:
+    """The dtype on the wire where any bytes are such numbers; None where they must be looked at."""
+    return None if kind.row_bytes is None or kind.dtype == "bool" else kind.numpy_dtype.newbyteorder("<")
+
+
+def _text_of(raw: bytes) -> str | None:
+    """The text in UTF-8; None where it is none, or not the same in JSON."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() else None
+
+
+def _rows_of(body: bytes, kind: ColumnType, where: str) -> int:
+    """How many rows a body has that is nothing but elements."""
+    if kind.dtype in _TEXTS and not kind.shape:
+        return 1
+    if not kind.row_bytes:
+        raise InputError(
+            f"is {kind}, so its rows do not follow from its bytes",
+            where=where,
+            hint="put the JSON before the elements, and its length into Inference-Header-Content-Length",
+        )
+    rows, over = divmod(len(body), kind.row_bytes)
+    if over:
+        raise InputError(
+            f"a row of {kind} has {kind.row_bytes} bytes; got {len(body)}, which is no multiple", where=where
+        )
+    return rows
+
+
+def _size(tensor: Tensor, dtype: np.dtype[Any]) -> int:
+    return math.prod(tensor.shape) * dtype.itemsize
+
+
+def _wrong_size(plan: _Plan, got: int) -> InputError:
+    if got > plan.size:
+        return InputError(f"the inputs have {plan.size} bytes together; {got - plan.size} bytes are left over")
+    return InputError(f"the inputs have {plan.size} bytes together; got {got}")

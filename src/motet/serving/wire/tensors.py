@@ -21,10 +21,10 @@ import orjson
 from motet.batch import Array, Column
 from motet.errors import InputError
 from motet.graph.fields import show
-from motet.oip.tensors import from_elements, from_raw, num_elements
+from motet.oip.tensors import DATATYPES, datatype_of, from_elements, from_raw, num_elements, tensor_shape
 from motet.types import ColumnType
 
-__all__ = ["MAX_AXES", "flatten", "from_json", "pack", "to_json"]
+__all__ = ["MAX_AXES", "from_json", "packed", "to_json"]
 
 MAX_AXES = 32
 """Axes that a tensor may have, the row among them; also how deep lists may be nested."""
@@ -44,26 +44,42 @@ def from_json(data: object, datatype: str, shape: Sequence[int], kind: ColumnTyp
         InputError: when an element is of another datatype or out of its range, there are too many or too few, or the
             tensor is not of the type that is wanted.
     """
-    elements = flatten(data, where)
+    _check_type(datatype, shape, kind, where)
     if datatype not in _PACK:
-        texts = _encoded(elements, where) if datatype == "BYTES" else elements
-        return from_elements(texts, datatype, shape, kind, where)
-    check_count(elements, datatype, shape, where)
-    return from_raw(pack(elements, datatype, where), datatype, shape, kind, where)
+        elements = _flat(data, where)
+        return from_elements(
+            _encoded(elements, where) if datatype == "BYTES" else elements, datatype, shape, kind, where
+        )
+    return from_raw(packed(data, datatype, shape, where), datatype, shape, kind, where)
 
 
-def check_count(elements: Sequence[Any], datatype: str, shape: Sequence[int], where: str) -> None:
-    """Whether there are as many elements as the shape has.
+def _check_type(datatype: str, shape: Sequence[int], kind: ColumnType, where: str) -> None:
+    """A wrong type is said before anything about elements, which would be wrong for the same reason."""
+    if kind.dtype == "any" or datatype not in DATATYPES:
+        return
+    if datatype != datatype_of(kind):
+        raise InputError(f"is {kind}, so its datatype is {datatype_of(kind)}; got {datatype}", where=where)
+    if not kind.accepts(ColumnType(kind.dtype, tuple(shape[1:]))):
+        raise InputError(f"is {kind}, so its shape is {tensor_shape(kind)}; got {list(shape)}", where=where)
+
+
+def packed(data: object, datatype: str, shape: Sequence[int], where: str) -> memoryview:
+    """The elements of any datatype but BYTES as bytes, little-endian; arguments are those of `from_json`.
 
     Raises:
-        InputError: when there are not.
+        InputError: when one is no such number, or there are not as many as the shape has.
     """
+    elements = _flat(data, where)
     wanted = num_elements(shape, where)
     if len(elements) != wanted:
         raise InputError(f"{datatype} of shape {list(shape)} has {wanted} elements; got {len(elements)}", where=where)
+    try:
+        return memoryview(_PACK[datatype](elements)).cast("B")
+    except (TypeError, ValueError, OverflowError):
+        raise _mistake(elements, datatype, where) from None
 
 
-def flatten(data: object, where: str) -> list[Any]:
+def _flat(data: object, where: str) -> list[Any]:
     """The elements of nested lists, in order.
 
     Raises:
@@ -80,18 +96,6 @@ def flatten(data: object, where: str) -> list[Any]:
             raise InputError("data is nested unevenly: some lists hold both lists and elements", where=where)
         data = list(chain.from_iterable(data))
     return data
-
-
-def pack(elements: list[Any], datatype: str, where: str) -> memoryview:
-    """The elements of any datatype but BYTES as bytes, little-endian.
-
-    Raises:
-        InputError: when one is no such number.
-    """
-    try:
-        return memoryview(_PACK[datatype](elements)).cast("B")
-    except (TypeError, ValueError, OverflowError):
-        raise _mistake(elements, datatype, where) from None
 
 
 def to_json(values: Array, where: str) -> bytes:
