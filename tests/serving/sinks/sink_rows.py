@@ -28,8 +28,8 @@ def sinks(folder, *configs, **common):
 async def opened(folder, *configs, signature=SIGNATURE, close_s=20.0, **common):
     """Sinks that keep what graph `g` answers."""
     made = sinks(folder, *configs, **common)
-    await made.open("g", signature, "mlp=1")
     try:
+        await made.open("g", signature, "mlp=1")
         yield made
     finally:
         await made.close(close_s)

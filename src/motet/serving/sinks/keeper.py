@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 
 from motet.errors import MotetError
@@ -13,6 +14,8 @@ from motet.serving.request import Reply, Request
 from motet.serving.sinks.sinks import Sinks
 
 __all__ = ["Keeper"]
+
+log = logging.getLogger("motet.serving.sinks")
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +74,17 @@ class Keeper:
 
     def answer(self, request: Request, reply: Reply) -> None:
         """Keep the answer to a request, and give it to the request: now, or when the sinks let it go."""
+        try:
+            wait = self._offer(request, reply)
+        except Exception:  # what cannot be kept is answered all the same
+            log.exception("graph %s: an answer is not kept", self._graph)
+            wait = None
+        if wait is None:
+            request.answered(reply)
+        else:
+            asyncio.ensure_future(wait).add_done_callback(lambda _: request.answered(reply))
+
+    def _offer(self, request: Request, reply: Reply) -> Awaitable[object] | None:
         known = self._known.pop(id(request), None)
         if known is None:
             calls, key, first = None, self._sinks.new_key(), 0
@@ -84,11 +98,7 @@ class Keeper:
                     explained.append(call)
             calls, first = explained.calls, 0
         arrived = time.time() - (self._loop.time() - request.arrived)
-        wait = self._sinks.offer(
+        return self._sinks.offer(
             self._graph, request.id, request.identity.name, arrived, request.columns, 0, request.rows, reply,
             key=key, calls=calls, call_first=first, deadline=request.deadline,
         )  # fmt: skip
-        if wait is None:
-            request.answered(reply)
-        else:
-            asyncio.ensure_future(wait).add_done_callback(lambda _: request.answered(reply))

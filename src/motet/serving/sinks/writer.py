@@ -85,6 +85,7 @@ class Writer:
     async def close(self, timeout_s: float) -> None:
         """Write what is held, as far as there is time; the rest goes to the spool."""
         if self._ended is None:
+            self.target.close()
             return
         self._end_by = time.monotonic() + timeout_s * 0.8
         self.intake.close()

@@ -61,6 +61,7 @@ class SqlTarget:
             arguments = {
                 "connect_timeout": max(2, round(timeout_s / 2)),
                 "options": f"-c statement_timeout={round(timeout_s * 1000)}",
+                "client_encoding": "utf8",
                 "tcp_user_timeout": round(timeout_s * 1000),
             }
             arguments = {name: value for name, value in arguments.items() if name not in self._url.query}

@@ -1,0 +1,174 @@
+"""Answers of a gateway are kept as its graphs gave them, with what their members said."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from sink_rows import Place, lines, sinks, table, until, with_place
+
+import motet as mt
+from motet.serving.gateway import Gateway
+from motet.serving.request import Identity, Request
+from motet.serving.sinks import Keeper
+
+SURE, UNSURE = "python:sink_models:sure", "python:sink_models:unsure"
+
+
+def models():
+    return [
+        mt.Model(uri, uri.rpartition(":")[2], inputs={"x": "float32"}, outputs={"scores": "float32[2]"})
+        for uri in (SURE, UNSURE)
+    ]
+
+
+def swarm():
+    """Both members answer every row; a negative number fails."""
+    return mt.Graph("swarm", outputs={"scores": mt.ensemble(models(), mt.input("x", "float32"), name="vote")})
+
+
+def lazy():
+    """The second member answers the rows that the first is not sure of."""
+    first, second = models()
+    cascade = mt.cascade([second, first], mt.input("x", "float32"), confidence=0.9, name="ask")
+    return mt.Graph("lazy", outputs={"scores": cascade})
+
+
+class Asked(Request):
+    """A request whose answer can be awaited."""
+
+    def __init__(self, x, **given):
+        super().__init__({"x": np.array(x, np.float32)}, len(x), **given)
+        self.answer = asyncio.get_running_loop().create_future()
+
+    def answered(self, reply):
+        self.answer.set_result(reply)
+
+    def failed(self, error):
+        self.answer.set_exception(error)
+
+
+@asynccontextmanager
+async def live(folder, graph, *configs, place=None, **common):
+    """A gateway that keeps what one graph answers."""
+    gateway = Gateway()
+    served = gateway.add(graph)
+    made = sinks(folder, *configs, **common)
+    await gateway.load_all()
+    assert gateway.ready, served.reason
+    await made.open(graph.name, served.signature, served.digest)
+    if place is not None:
+        with_place(made, place)
+    served.lane.keeper = Keeper(made, graph.name)
+
+    def ask(*args, **given):
+        request = Asked(*args, **given)
+        gateway.submit(served, request)
+        return request.answer
+
+    try:
+        yield made, ask
+    finally:
+        await made.close(20)
+        gateway.close()
+
+
+def kept(folder):
+    return sorted(lines(folder / "p.jsonl"), key=lambda line: (line["request"], line["row"], line.get("member", "")))
+
+
+def test_join_keeps_a_record_a_row_with_its_members(tmp_path):
+    async def go():
+        async with live(tmp_path, swarm(), {"to": "p.jsonl", "members": True}) as (_, ask):
+            me = Identity("key-7", "key")
+            await asyncio.gather(ask([1, 2], id="a", identity=me), ask([3], id="b"), ask([4, -5, 6], id="c"))
+
+    asyncio.run(go())
+    found = kept(tmp_path)
+    assert [(each["request"], each["row"], each["input_x"]) for each in found] == [
+        ("a", 0, 1.0), ("a", 1, 2.0), ("b", 0, 3.0), ("c", 0, 4.0), ("c", 1, -5.0), ("c", 2, 6.0),
+    ]  # fmt: skip
+    assert [each["identity"] for each in found[:3]] == ["key-7", "key-7", "anonymous"]
+    assert len({each["id"] for each in found}) == 6
+    for each in found:
+        if each["row"] == 1 and each["request"] == "c":
+            assert "negative" in each["error"]
+            assert each["output_scores"] is None
+            continue
+        assert (each["error"], each["members"]) == (None, ["vote.sure", "vote.unsure"])
+        said = {name: answer["outputs"]["scores"] for name, answer in each["member_outputs"].items()}
+        assert said == {"vote.sure": [each["input_x"], 0.0], "vote.unsure": [0.5, 0.5]}
+        assert each["output_scores"] == [(each["input_x"] + 0.5) / 2, 0.25]
+
+
+def test_a_cascade_says_which_members_answered_each_row(tmp_path):
+    async def go():
+        async with live(tmp_path, lazy(), {"to": "p.jsonl", "members": True}) as (_, ask):
+            await asyncio.gather(ask([1], id="a"), ask([100, 3, 100], id="b"))
+
+    asyncio.run(go())
+    members = [each["members"] for each in kept(tmp_path)]
+    both, one = ["ask.unsure", "ask.sure"], ["ask.unsure"]
+    assert members == [both, one, both, one]
+    assert [each["member_outputs"][each["members"][-1]]["outputs"]["scores"] for each in kept(tmp_path)] == [
+        each["output_scores"] for each in kept(tmp_path)
+    ]
+
+
+def test_stack_keeps_a_record_a_row_and_member(tmp_path):
+    async def go():
+        configs = [{"to": "p.jsonl", "record": "stack"}, {"to": "sqlite:///p.db"}]
+        async with live(tmp_path, lazy(), *configs) as (_, ask):
+            await asyncio.gather(ask([1], id="same"), ask([100, 3], id="same"), ask([2], id="same", explain=True))
+
+    asyncio.run(go())
+    found = lines(tmp_path / "p.jsonl")
+    joined = dict(table(tmp_path / "p.db", columns="id, output_scores"))
+    answers = {}
+    for each in found:
+        answers.setdefault(each["id"].rpartition(":")[0], {})[each["member"]] = each["outputs"]["scores"]
+    assert answers.keys() == joined.keys()
+    assert len(joined) == 4
+    for key, said in answers.items():
+        assert json.loads(joined[key]) == said.get("sure", said["unsure"])
+    assert sorted(map(len, answers.values())) == [1, 2, 2, 2]
+    assert {(each["node"], each["graph"], each["request"]) for each in found} == {("ask", "lazy", "same")}
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_an_answer_waits_for_a_sink_that_is_durable(tmp_path, explain):
+    async def go():
+        place = Place()
+        place.free.clear()
+        place.is_log = True
+        async with live(tmp_path, swarm(), {"to": "p.jsonl", "durable": True}, place=place) as (_, ask):
+            answer = ask([1], id="a", explain=explain)
+            await until(place.entered.is_set)
+            assert not answer.done()
+            place.free.set()
+            assert (await asyncio.wait_for(answer, 10)).end == 1
+
+    asyncio.run(go())
+
+
+def test_a_late_request_does_not_wait_for_a_sink(tmp_path):
+    async def go():
+        place = Place()
+        place.free.clear()
+        async with live(tmp_path, swarm(), {"to": "p.jsonl", "durable": True}, place=place) as (_, ask):
+            deadline = asyncio.get_running_loop().time() + 0.2
+            assert (await asyncio.wait_for(ask([1], deadline=deadline), 10)).end == 1
+            place.free.set()
+
+    asyncio.run(go())
+
+
+def test_what_cannot_be_kept_is_answered(tmp_path):
+    async def go():
+        async with live(tmp_path, swarm(), {"to": "p.jsonl"}) as (made, ask):
+            made.new_key = lambda: 1 / 0
+            assert (await asyncio.wait_for(ask([1]), 10)).end == 1
+
+    asyncio.run(go())
+    assert not (tmp_path / "p.jsonl").exists()
