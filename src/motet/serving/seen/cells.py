@@ -45,7 +45,7 @@ class Cells:
 
     def __init__(self, folder: str | os.PathLike[str], *, capacity: int = CAPACITY) -> None:
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(0o700, parents=True, exist_ok=True)
         self.id = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._capacity, self._used, self._full = capacity, 0, False
         self._known: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}

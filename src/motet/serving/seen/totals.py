@@ -121,7 +121,7 @@ class Totals:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(0o700, parents=True, exist_ok=True)
         self._files: dict[str, _File] = {}
         self._known: dict[tuple[str, Labels], Series] = {}
         self._series: dict[str, list[Series]] = {}
