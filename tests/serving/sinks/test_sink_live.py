@@ -98,8 +98,8 @@ def test_join_keeps_a_record_a_row_with_its_members(tmp_path):
             continue
         assert (each["error"], each["members"]) == (None, ["vote.sure", "vote.unsure"])
         said = {name: answer["outputs"]["scores"] for name, answer in each["member_outputs"].items()}
-        assert said == {"vote.sure": [each["input_x"], 0.0], "vote.unsure": [0.5, 0.5]}
-        assert each["output_scores"] == [(each["input_x"] + 0.5) / 2, 0.25]
+        assert said == {"vote.sure": [each["input_x"] / 128, 0.0], "vote.unsure": [0.5, 0.5]}
+        assert each["output_scores"] == [(each["input_x"] / 128 + 0.5) / 2, 0.25]
 
 
 def test_a_cascade_says_which_members_answered_each_row(tmp_path):
