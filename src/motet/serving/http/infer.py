@@ -226,10 +226,8 @@ class InferExchange(Request):
         route, asked = self.route, self.asked
         assert isinstance(route, _Infer)
         assert asked is not None
-        if (
-            any(not binary for _, binary, _ in asked.wanted)
-            and (reply.end - reply.first) * route.row_elements > LONG_ELEMENTS
-        ):
+        elements = (reply.end - reply.first) * route.row_elements
+        if elements > LONG_ELEMENTS and not all(each.binary for each in asked.outputs):
             work = route.front.loop.run_in_executor(None, route.write, asked, reply)
             work.add_done_callback(lambda done: self._was_written(reply, done))
             return

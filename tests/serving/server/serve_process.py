@@ -1,0 +1,152 @@
+"""`motet serve` as a process, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import httpx
+import yaml
+
+LINE = re.compile(r"on https?://[^:]+:(\d+)(?:, grpc on port (\d+))?")
+FASHION = Path(__file__).parents[3] / "examples" / "fashion"
+MLP = {
+    "motet": 1,
+    "name": "fashion_mlp",
+    "inputs": {"image": "uint8[28,28]"},
+    "models": {"mlp": {"uri": str(FASHION / "models" / "mlp.onnx")}},
+    "nodes": {
+        "pixels": {"map": "motet.ops.image.scale", "inputs": ["image"], "with": {"by": 255}},
+        "scores": {"model": "mlp", "inputs": ["pixels"]},
+        "top": {"map": "motet.ops.scores.top1", "inputs": ["scores"]},
+    },
+    "outputs": {"label": "top.index", "score": "top.score"},
+}
+
+SLOW = """
+import time
+import numpy as np
+
+class Slow:
+    def __call__(self, image):
+        time.sleep(0.4)
+        return np.zeros((len(image), 10), np.float32)
+"""
+
+
+def slow_graph(folder: Path) -> str:
+    """The file of a graph that takes .4 seconds."""
+    (folder / "slow.py").write_text(SLOW)
+    model = {"uri": "python:slow:Slow", "inputs": {"image": "uint8[28,28]"}, "outputs": {"output": "float32[10]"}}
+    nodes = {"n": {"model": "slow", "inputs": ["image"]}}
+    graph = {"motet": 1, "name": "slow", "inputs": {"image": "uint8[28,28]"}, "models": {"slow": model}, "nodes": nodes}
+    return written(folder / "slow.yaml", {**graph, "outputs": {"scores": "n"}})
+
+
+def written(path: Path, value: object) -> str:
+    """A YAML file that holds a value."""
+    path.write_text(yaml.safe_dump(value, sort_keys=False))
+    return str(path)
+
+
+def body(rows: int = 1, pixel: int = 7, id: str = "") -> bytes:
+    """A request for a model of one image."""
+    data = [pixel] * (rows * 784)
+    tensor = {"name": "image", "shape": [rows, 28, 28], "datatype": "UINT8", "data": data}
+    return json.dumps({**({"id": id} if id else {}), "inputs": [tensor]}).encode()
+
+
+class Process:
+    """A server that listens.
+
+    Args:
+        process: it.
+        port: of HTTP.
+        log: the lines it has written; grows.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], port: int, log: list[str]) -> None:
+        self.process, self.port, self.log = process, port, log
+        self.url = f"http://127.0.0.1:{port}"
+
+    def infer(self, name: str, data: bytes, client: httpx.Client | None = None, **headers: str) -> httpx.Response:
+        """Ask a model."""
+        post = client.post if client is not None else httpx.post
+        return post(f"{self.url}/v2/models/{name}/infer", content=data, headers=headers, timeout=30)
+
+    def children(self) -> list[int]:
+        """The processes that it has started."""
+        found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(each) for each in found]
+
+    def until(self, holds: object, timeout_s: float = 30.0) -> None:
+        """Wait until a function returns something true."""
+        end = time.monotonic() + timeout_s
+        while not holds():  # type: ignore[operator]
+            assert time.monotonic() < end, f"did not come about; the server wrote {self.log}"
+            assert self.process.poll() is None, f"the server ended; it wrote {self.log}"
+            time.sleep(0.01)
+
+    def answers(self, name: str) -> bool:
+        """Whether a model answers."""
+        try:
+            return self.infer(name, body()).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def connections(self) -> int:
+        """Connections to its port that are open, as the system counts them."""
+        ours = f":{self.port:04X} "
+        lines = Path(f"/proc/{self.process.pid}/net/tcp").read_text().splitlines()[1:]
+        return sum(ours in line.split(None, 2)[1] + " " and line.split()[3] == "01" for line in lines)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and wait for the end."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, ready: str = "", grpc: Sequence[str] = ("--grpc-port", "-1")) -> Iterator[Process]:
+    """A server, until the block ends.
+
+    Args:
+        arguments: of the command, without the port.
+        ready: a model that must answer first.
+        grpc: how it is told about gRPC.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "motet.cli", "serve", *arguments, "--port", str(port), *grpc]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    log: list[str] = []
+    assert process.stderr is not None
+    reader = threading.Thread(target=lambda: log.extend(process.stderr), daemon=True)  # type: ignore[arg-type]
+    reader.start()
+    server = Process(process, port, log)
+    try:
+        if ready:
+            server.until(lambda: server.answers(ready))
+        yield server
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        reader.join(timeout=10)
+        process.stderr.close()

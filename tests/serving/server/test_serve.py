@@ -1,0 +1,165 @@
+"""The command `motet serve`: one process and several, signals, what is refused before it serves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import httpx
+import numpy as np
+import pytest
+
+import motet
+from serving.server.serve_process import FASHION, MLP, body, free_port, serving, slow_graph, written
+
+
+@pytest.fixture
+def mlp(tmp_path):
+    return written(tmp_path / "mlp.yaml", MLP)
+
+
+def test_a_graph_and_each_of_its_models_answer_as_when_called(mlp):
+    expected = motet.load(mlp)({"image": np.full((2, 28, 28), 9, np.uint8)})
+    with serving(mlp, ready="fashion_mlp") as server:
+        answer = server.infer("fashion_mlp", body(2, 9)).json()
+        assert answer["model_name"] == "fashion_mlp"
+        found = {each["name"]: each["data"] for each in answer["outputs"]}
+        assert found["label"] == expected["label"].tolist()
+        assert np.array_equal(np.float32(found["score"]), expected["score"])
+        pixels = {"name": "image", "shape": [1, 28, 28], "datatype": "FP32", "data": [0.5] * 784}
+        for name in ("mlp", "fashion_mlp.mlp"):
+            alone = httpx.post(f"{server.url}/v2/models/{name}/infer", json={"inputs": [pixels]}).json()
+            assert alone["outputs"][0]["shape"] == [1, 10]
+
+
+def test_sigterm_ends_it_when_what_was_accepted_is_answered(tmp_path):
+    with serving(slow_graph(tmp_path), ready="slow") as server:
+        statuses: list[int] = []
+        askers = [
+            threading.Thread(target=lambda: statuses.append(server.infer("slow", body()).status_code)) for _ in range(4)
+        ]
+        begun = server.connections()
+        for asker in askers:
+            asker.start()
+        server.until(lambda: server.connections() - begun >= len(askers))
+        assert server.stop() == 0
+        for asker in askers:
+            asker.join()
+        assert statuses == [200] * 4
+
+
+def test_ctrl_c_ends_it_too(mlp):
+    with serving(mlp, ready="fashion_mlp") as server:
+        assert server.stop(signal.SIGINT) == 0
+
+
+def test_several_processes_share_the_port_and_one_that_is_killed_is_replaced(mlp):
+    with serving(mlp, "--processes", "2", ready="fashion_mlp") as server:
+        before = server.children()
+        assert len(before) == 2
+        os.kill(before[0], signal.SIGKILL)
+        server.until(lambda: len(server.children()) == 2 and before[0] not in server.children())
+        server.until(lambda: all(server.answers("fashion_mlp") for _ in range(20)))
+        assert server.stop() == 0
+        assert any("another takes its place" in line for line in server.log)
+
+
+def test_processes_end_with_their_parent_however_it_ended(mlp):
+    with serving(mlp, "--processes", "2", ready="fashion_mlp") as server:
+        children = server.children()
+        server.process.kill()
+        server.process.wait()
+        for child in children:
+            _until_gone(child)
+
+
+def _until_gone(pid: int) -> None:
+    for _ in range(3000):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(f"process {pid} is still there")
+
+
+def test_what_one_process_unloads_and_loads_is_so_in_all(mlp):
+    from motet.oip.messages import RepositoryModelLoadRequest, RepositoryModelUnloadRequest
+
+    grpc = pytest.importorskip("grpc")
+    grpc_port = free_port()
+    with serving(
+        mlp, "--processes", "2", ready="fashion_mlp", grpc=("--grpc-port", str(grpc_port))
+    ) as server, grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:  # fmt: skip
+
+        def call(method: str, message: object) -> None:
+            path = f"/inference.GRPCInferenceService/{method}"
+            channel.unary_unary(path, lambda m: m.SerializeToString(), lambda b: b)(message, timeout=30)
+
+        call("RepositoryModelUnload", RepositoryModelUnloadRequest(model_name="fashion_mlp"))
+        server.until(lambda: not any(server.answers("fashion_mlp") for _ in range(20)))
+        call("RepositoryModelLoad", RepositoryModelLoadRequest(model_name="fashion_mlp"))
+        server.until(lambda: all(server.answers("fashion_mlp") for _ in range(20)))
+
+
+def test_sighup_reads_the_configuration_and_the_graphs_again(tmp_path, mlp):
+    config = {"graphs": [mlp], "limits": {"rows": 4}}
+    path = written(tmp_path / "serve.yaml", config)
+    with serving("--config", path, ready="fashion_mlp") as server:
+        assert server.infer("fashion_mlp", body(8)).status_code == 413
+        written(tmp_path / "serve.yaml", {**config, "limits": {"rows": 16}})
+        written(tmp_path / "mlp.yaml", {**MLP, "outputs": {"best": "top.index"}})
+        server.process.send_signal(signal.SIGHUP)
+        server.until(lambda: server.infer("fashion_mlp", body(8)).status_code == 200)
+        assert [each["name"] for each in server.infer("fashion_mlp", body()).json()["outputs"]] == ["best"]
+        written(tmp_path / "serve.yaml", {**config, "limits": {"rows": "many"}})
+        server.process.send_signal(signal.SIGHUP)
+        server.until(lambda: any("limits.rows" in line for line in server.log))
+        assert server.answers("fashion_mlp")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "motet.cli", "serve", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_wrong_arguments_are_refused_before_anything_is_served(tmp_path, mlp):
+    assert "name the file of a graph" in run().stderr
+    assert run(str(tmp_path / "none.yaml")).returncode == 2
+    twice = run(mlp, mlp, "--port", "0", "--grpc-port", "-1")
+    assert twice.returncode == 2
+    assert "two graphs are called 'fashion_mlp'" in twice.stderr
+    wrong = run("--config", written(tmp_path / "s.yaml", {"graphs": [mlp], "limit": {}}))
+    assert wrong.returncode == 2
+    assert "unknown key 'limit'; did you mean 'limits'?" in wrong.stderr
+
+
+def test_a_port_that_is_taken_is_said(mlp):
+    with serving(mlp, ready="fashion_mlp") as server:
+        for processes in ("1", "2"):
+            taken = run(mlp, "--port", str(server.port), "--grpc-port", "-1", "--processes", processes)
+            assert taken.returncode == 2
+            assert f"cannot listen on 127.0.0.1:{server.port}: Address already in use" in taken.stderr
+
+
+def test_a_graph_whose_model_cannot_be_loaded_is_said_and_the_others_are_served(tmp_path, mlp):
+    (tmp_path / "broken.py").write_text("class Broken:\n    def __init__(self):\n        raise OSError('no weights')\n")
+    broken = {
+        **MLP, "name": "broken", "models": {"mlp": {
+            "uri": "python:broken:Broken", "inputs": {"image": "float32[28,28]"}, "outputs": {"output": "float32[10]"},
+        }},
+    }  # fmt: skip
+    with serving(mlp, written(tmp_path / "broken.yaml", broken), ready="fashion_mlp") as server:
+        answer = server.infer("broken", body())
+        assert answer.status_code == 503
+        assert "no weights" in answer.json()["error"]
+        assert any("broken cannot be served" in line for line in server.log)
+
+
+def test_the_example_of_three_models_is_served():
+    with serving(str(FASHION / "fashion.yaml"), ready="fashion") as server:
+        outputs = [each["name"] for each in server.infer("fashion", body()).json()["outputs"]]
+        assert outputs == ["label", "name", "score"]

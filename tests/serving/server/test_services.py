@@ -1,0 +1,139 @@
+"""What a server does beside playing, all parts together: admission, the audit log, sinks, the cache."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from motet.cli import cli
+from serving.server.serve_process import MLP, body, serving, slow_graph, written
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes a configuration that serves one graph."""
+
+    def write(**parts: object) -> str:
+        graph = written(tmp_path / "mlp.yaml", MLP)
+        return written(tmp_path / "serve.yaml", {"graphs": [graph], **parts})
+
+    return write
+
+
+def key_of(path: Path, name: str, *options: str) -> str:
+    made = CliRunner().invoke(cli, ["keys", "add", name, "--keys", str(path), *options])
+    assert made.exit_code == 0, made.output
+    return next(word for word in made.output.split() if word.startswith("mk_"))
+
+
+def test_a_rate_holds_exactly_across_processes(config):
+    limits = {"admission": {"classes": {"anonymous": {"rate": "10/hour"}}}}
+    with serving("--config", config(**limits), "--processes", "2") as server:
+        server.until(lambda: _listens(server))
+        statuses: list[int] = []
+
+        def ask() -> None:
+            # a connection each, so that both processes are asked
+            statuses.extend(server.infer("fashion_mlp", body()).status_code for _ in range(5))
+
+        askers = [threading.Thread(target=ask) for _ in range(6)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        assert statuses.count(200) == 10
+        assert statuses.count(429) == 20
+        refused = server.infer("fashion_mlp", body())
+        assert int(refused.headers["retry-after"]) > 1000
+        assert "10/hour" in refused.json()["error"]
+
+
+def _listens(server: object) -> bool:
+    """Whether models are loaded, found out without using up a rate: a credential that does not hold is refused at once."""
+    try:
+        return server.infer("fashion_mlp", body(), authorization="Bearer no").status_code == 401  # type: ignore[attr-defined]
+    except httpx.HTTPError:
+        return False
+
+
+def test_keys_let_in_and_wrong_or_revoked_ones_do_not(tmp_path, config):
+    keys = tmp_path / "keys.jsonl"
+    alice = key_of(keys, "alice", "--class", "known")
+    limits = {"admission": {"anonymous": False, "keys": str(keys), "classes": {"known": {"concurrent": 3}}}}
+    with serving("--config", config(**limits)) as server:
+        server.until(lambda: _listens(server))
+        server.until(lambda: server.infer("fashion_mlp", body(), **{"x-api-key": alice}).status_code == 200)
+        assert server.infer("fashion_mlp", body()).status_code == 401
+        assert server.infer("fashion_mlp", body(), authorization=f"Bearer {alice}").status_code == 200
+        assert server.infer("fashion_mlp", body(), authorization=f"Bearer {alice[:-1]}").status_code == 401
+        assert CliRunner().invoke(cli, ["keys", "revoke", "alice", "--keys", str(keys)]).exit_code == 0
+        server.until(lambda: server.infer("fashion_mlp", body(), **{"x-api-key": alice}).status_code == 401)
+
+
+def test_slots_bound_what_runs_at_once_and_a_full_queue_is_refused(tmp_path, config):
+    path = slow_graph(tmp_path)
+    limits = {"classes": {"anonymous": {"concurrent": 1, "queue": 1}}}
+    serve = written(tmp_path / "serve.yaml", {"admission": limits})
+    with serving(path, "--config", serve, ready="slow") as server:
+        statuses: list[int] = []
+        askers = [threading.Thread(target=lambda: statuses.append(_ask_slow(server))) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        assert sorted(statuses) == [200, 200, 429, 429]
+
+
+def _ask_slow(server: object) -> int:
+    return int(server.infer("slow", body()).status_code)  # type: ignore[attr-defined]
+
+
+def test_the_audit_log_says_who_asked_what_and_how_it_ended(tmp_path, config):
+    keys, audit = tmp_path / "keys.jsonl", tmp_path / "audit.jsonl"
+    alice = key_of(keys, "alice", "--class", "known")
+    admission = {"keys": str(keys), "classes": {"anonymous": {}, "known": {}}, "audit": {"file": str(audit)}}
+    with serving("--config", config(admission=admission), ready="fashion_mlp") as server:
+        server.infer("fashion_mlp", body(3, id="r-1"), **{"x-api-key": alice})
+        server.infer("fashion_mlp", b"{}", **{"x-api-key": alice})
+        server.stop()
+    good, bad = [json.loads(line) for line in audit.read_text().splitlines()][-2:]
+    assert (good["name"], good["class"], good["request"], good["rows"]) == ("alice", "known", "r-1", 3)
+    assert (good["status"], good["asked"]) == (200, "POST /v2/models/fashion_mlp/infer")
+    assert good["compute_s"] > 0
+    assert (bad["status"], bad["error"]) == (400, "InputError")
+    assert alice not in audit.read_text()
+
+
+def test_answers_are_kept_once_a_row_and_once_a_member(tmp_path, config):
+    database = tmp_path / "predictions.db"
+    sinks = [
+        {"to": f"sqlite:///{database}", "table": "predictions", "record": "join"},
+        {"to": f"sqlite:///{database}", "table": "members", "record": "stack"},
+    ]
+    with serving("--config", config(sinks=sinks), ready="fashion_mlp") as server:
+        labels = server.infer("fashion_mlp", body(2, id="mine")).json()["outputs"][0]["data"]
+        assert server.stop() == 0
+    with sqlite3.connect(database) as connection:
+        rows = connection.execute("select output_label from predictions where request = 'mine' order by row").fetchall()
+        assert [label for (label,) in rows] == labels
+        members = connection.execute("select model, row from members where request = 'mine' order by row").fetchall()
+        assert members == [("mlp", 0), ("mlp", 1)]
+
+
+def test_an_answer_is_given_again_without_playing(tmp_path, config):
+    audit = tmp_path / "audit.jsonl"
+    admission = {"classes": {"anonymous": {}}, "audit": {"file": str(audit)}}
+    with serving("--config", config(cache={"max_bytes": "1MiB"}, admission=admission), ready="fashion_mlp") as server:
+        first = server.infer("fashion_mlp", body(1, 200))
+        again = server.infer("fashion_mlp", body(1, 200))
+        assert first.json() == again.json()
+        server.stop()
+    costs = [json.loads(line)["compute_s"] for line in audit.read_text().splitlines()][-2:]
+    assert costs[0] > 0
+    assert costs[1] == 0
