@@ -1,9 +1,9 @@
-"""The tensors of the Open Inference Protocol in the bodies of HTTP requests, and the plain JSON for people. No sockets.
+"""The tensors of the Open Inference Protocol in the bodies of HTTP requests. No sockets.
 
 envelope.py  the JSON of a request: which tensors, in which form, and which outputs are wanted
 infer.py     requests and answers of one served model
+plan.py      what is kept of the JSON of requests
 answer.py    answers: a text that is made once for answers of the same form, and the elements
 tensors.py   elements in JSON; those in bytes are in `motet.oip.tensors`
 compress.py  gzip and deflate, bounded
-predict.py   rows as JSON objects
 """

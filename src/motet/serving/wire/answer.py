@@ -22,7 +22,7 @@ from motet.types import ColumnType
 
 __all__ = ["Answers", "Form"]
 
-_FORMS = 256
+_FORMS = 64
 """Numbers of rows for which a form is kept."""
 _Dense = tuple[bytes, bytes, np.dtype[Any]]
 """What stands before and behind the number of rows in an output's JSON, and the dtype on the wire."""

@@ -12,6 +12,10 @@ _GZIP, _ZLIB, _PLAIN = 31, 15, -15
 """`wbits` of zlib: with the head of gzip, with that of zlib, and without any."""
 LEVEL = 1
 """Of compression: answers are written while somebody waits."""
+MAX_ENCODINGS = 2
+"""Encodings on top of each other: each may cost as much as the largest body."""
+MAX_MEMBERS = 64
+"""Pieces of one body, each compressed for itself: what is left is copied after each."""
 
 
 class UnsupportedEncodingError(RequestError):
@@ -33,7 +37,10 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
         TooLargeError: when it would become larger.
         InputError: when it is not in that encoding.
     """
-    for name in reversed([each.strip().lower() for each in encoding.split(",")]):
+    names = [each.strip().lower() for each in encoding.split(",")]
+    if len(names) > MAX_ENCODINGS:
+        raise UnsupportedEncodingError(f"{len(names)} content encodings; {MAX_ENCODINGS} at most")
+    for name in reversed(names):
         if name in ("gzip", "x-gzip"):
             body = _inflate(body, _GZIP, name, max_bytes)
         elif name == "deflate":
@@ -50,9 +57,13 @@ def _has_zlib_head(body: bytes) -> bool:
 
 
 def _inflate(body: bytes, wbits: int, name: str, max_bytes: int) -> bytes:
+    if not body:
+        raise InputError(f"the body is not in {name}: it is empty")
     parts: list[bytes] = []
     left, rest = max_bytes, body
     while rest:
+        if len(parts) == MAX_MEMBERS:
+            raise InputError(f"the body in {name} has more than {MAX_MEMBERS} pieces; send it in one")
         inflater = zlib.decompressobj(wbits)
         try:
             part = inflater.decompress(rest, left + 1)
@@ -62,11 +73,11 @@ def _inflate(body: bytes, wbits: int, name: str, max_bytes: int) -> bytes:
             raise TooLargeError(f"the body has more than {max_bytes} bytes when it is decompressed")
         if not inflater.eof:
             raise InputError(f"the body is not in {name}: it ends too soon")
+        rest = inflater.unused_data
+        if rest and wbits != _GZIP:
+            raise InputError(f"the body in {name} has {len(rest)} bytes behind its end")
         parts.append(part)
         left -= len(part)
-        rest = inflater.unused_data if wbits == _GZIP else b""
-    if not body:
-        raise InputError(f"the body is not in {name}: it is empty")
     return b"".join(parts)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
@@ -22,17 +22,12 @@ from motet.oip.tensors import datatype_of, from_raw, num_elements
 from motet.runtime.bind import constant_column
 from motet.serving.wire.answer import Answers, Form
 from motet.serving.wire.envelope import Tensor, Wanted, read_envelope
+from motet.serving.wire.plan import ID, MAX_BYTES, Dense, Frame, Other, Plan, keep, text_of
 from motet.serving.wire.tensors import MAX_AXES, from_json, packed
 from motet.types import ColumnType
 
 __all__ = ["InferCodec", "InferRequest"]
 
-_KEPT = 128
-"""Plans, and sets of wanted outputs, that are kept of each model."""
-_PLAN_BYTES = 4096
-"""JSON longer than this is read anew each time."""
-_ID = re.compile(rb'\{"id": ?"([^"\\\x00-\x1f]{1,256})", ?(?=")')
-"""Where the clients put an id; the rest of the JSON is the same for all of them."""
 _TEXTS = ("string", "bytes")
 
 
@@ -59,48 +54,6 @@ class InferRequest:
         self.wanted = answers.outputs
 
 
-class _Dense(NamedTuple):
-    """A tensor whose bytes are the column."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    start: int
-
-
-class _Other(NamedTuple):
-    """A tensor that must be looked at: its bytes, or its elements in the JSON."""
-
-    tensor: Tensor
-    start: int
-    end: int
-
-
-class _Plan(NamedTuple):
-    """What the JSON before bytes means. Places are counted from the first byte after it."""
-
-    dense: list[_Dense]
-    others: list[_Other]
-    missing: list[str]
-    rows: int
-    size: int
-    id: str
-    parameters: Mapping[str, Any]
-    answers: Answers
-
-
-class _Frame(NamedTuple):
-    """What the JSON around the elements of the only tensor means."""
-
-    tensor: Tensor
-    dtype: np.dtype[Any]
-    rows: int
-    missing: list[str]
-    id: str
-    parameters: Mapping[str, Any]
-    answers: Answers
-
-
 class InferCodec:
     """Reads the requests and writes the answers of one served model.
 
@@ -119,8 +72,8 @@ class InferCodec:
         self._inputs, self._outputs, self._max_rows = inputs, outputs, max_rows
         self._dtypes = {each: _plain_dtype(declared.type) for each, declared in inputs.items()}
         self._all_binary = tuple(Wanted(each, True, 0) for each in outputs)
-        self._plans: dict[bytes, _Plan] = {}
-        self._frames: dict[bytes, _Frame] = {}
+        self._plans: dict[bytes, Plan] = {}
+        self._frames: dict[bytes, Frame] = {}
         self._seen: dict[bytes, None] = {}
         self._answers: dict[tuple[Wanted, ...], Answers] = {}
 
@@ -151,7 +104,7 @@ class InferCodec:
             raise InputError(f"the JSON should have {header_length} bytes; the body has {len(body)}")
         dense, others, missing, rows, size, _, parameters, answers = plan
         if len(body) != header_length + size:
-            raise _wrong_size(plan, len(body) - header_length)
+            raise plan.wrong_size(len(body) - header_length)
         columns: dict[str, Column] = {}
         for name, dtype, shape, start in dense:
             column = np.ndarray(shape, dtype, body, header_length + start)
@@ -182,20 +135,20 @@ class InferCodec:
         return None if request.id else request.answers.form(rows)
 
     def _read_json(self, body: bytes) -> InferRequest:
-        match = _ID.match(body)
+        match = ID.match(body)
         begin = match.end() if match is not None else 0
         start = body.find(b'"data":', begin) + 7
         end = body.rfind(b"]", start, body.find(b"}", start)) + 1
-        around = body[begin:start] + body[end:] if start > 6 and len(body) - _PLAN_BYTES < end - start else b""
+        around = body[begin:start] + body[end:] if start > 6 and len(body) - MAX_BYTES < end - start else b""
         frame = self._frames.get(around)
         if frame is None:
             if around in self._seen:
                 self._framed(around, start - begin)
             elif around:
-                _keep(self._seen, around, None)
+                keep(self._seen, around, None)
             return self._read_any_json(body)
         tensor, dtype, rows, missing, own, parameters, answers = frame
-        identity = own if match is None else _text_of(match[1])
+        identity = own if match is None else text_of(match[1])
         try:
             elements = orjson.loads(body[start:end])
         except orjson.JSONDecodeError:  # the elements end elsewhere, or there is NaN among them
@@ -231,8 +184,8 @@ class InferCodec:
         dtype = self._dtypes[tensor.name]
         if len(envelope.tensors) == 1 and tensor.data == ["elements"] and dtype is not None and self._is_plain(tensor):
             answers = self._answers_of(envelope.outputs)
-            frame = _Frame(tensor, dtype, rows, missing, envelope.id, envelope.parameters, answers)
-            _keep(self._frames, around, frame)
+            frame = Frame(tensor, dtype, rows, missing, envelope.id, envelope.parameters, answers)
+            keep(self._frames, around, frame)
 
     def _read_any_json(self, body: bytes) -> InferRequest:
         envelope = read_envelope(body, self._outputs)
@@ -267,38 +220,38 @@ class InferCodec:
         self._fill(columns, [name for name in self._inputs if name != needed[0]], rows)
         return InferRequest(columns, rows, "", {}, self._answers_of(self._all_binary))
 
-    def _plan_of(self, head: bytes) -> tuple[_Plan, str]:
+    def _plan_of(self, head: bytes) -> tuple[Plan, str]:
         """The plan of a JSON that is not known to the byte, and its id."""
-        match = _ID.match(head)
+        match = ID.match(head)
         if match is not None:
-            plan, identity = self._plans.get(head[match.end() :]), _text_of(match[1])
+            plan, identity = self._plans.get(head[match.end() :]), text_of(match[1])
             if plan is not None and identity is not None:
                 return plan, identity
         plan = self._planned(head, match)
         return plan, plan.id
 
-    def _planned(self, head: bytes, match: re.Match[bytes] | None) -> _Plan:
+    def _planned(self, head: bytes, match: re.Match[bytes] | None) -> Plan:
         """The plan of a JSON that has none yet; kept where all tensors are bytes."""
         envelope = read_envelope(head, self._outputs, "the JSON before the tensors")
         rows, missing = self._checked(envelope.tensors)
-        dense: list[_Dense] = []
-        others: list[_Other] = []
+        dense: list[Dense] = []
+        others: list[Other] = []
         start = 0
         for tensor in envelope.tensors:
             end = start + (tensor.size or 0)
             dtype = self._dtypes[tensor.name]
             if dtype is not None and self._is_plain(tensor) and tensor.size == _size(tensor, dtype):
-                dense.append(_Dense(tensor.name, dtype, tensor.shape, start))
+                dense.append(Dense(tensor.name, dtype, tensor.shape, start))
             else:
-                others.append(_Other(tensor, start, end))
+                others.append(Other(tensor, start, end))
             start = end
-        plan = _Plan(
+        plan = Plan(
             dense, others, missing, rows, start, envelope.id, envelope.parameters, self._answers_of(envelope.outputs)
         )
         key = head if match is None else head[match.end() :]
         only_bytes = all(tensor.size is not None for tensor in envelope.tensors)
-        if only_bytes and len(key) <= _PLAN_BYTES and (match is None or b'"id"' not in key):
-            _keep(self._plans, key, plan)
+        if only_bytes and len(key) <= MAX_BYTES and (match is None or b'"id"' not in key):
+            keep(self._plans, key, plan)
         return plan
 
     def _is_plain(self, tensor: Tensor) -> bool:
@@ -355,7 +308,7 @@ class InferCodec:
         answers = self._answers.get(outputs)
         if answers is None:
             answers = Answers(self._name, self._version, self._outputs, outputs)
-            _keep(self._answers, outputs, answers)
+            keep(self._answers, outputs, answers)
         return answers
 
     def _too_many(self, rows: int, where: str) -> TooLargeError:
@@ -364,25 +317,9 @@ class InferCodec:
         )
 
 
-def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
-    """Keep a value; the one that was kept first makes room. Several threads may do so at once."""
-    if len(kept) >= _KEPT:
-        kept.pop(list(kept)[0], None)  # noqa: RUF015 - a copy, because others may change it meanwhile
-    kept[key] = value
-
-
 def _plain_dtype(kind: ColumnType) -> np.dtype[Any] | None:
     """The dtype on the wire where any bytes are such numbers; None where they must be looked at."""
     return None if kind.row_bytes is None or kind.dtype == "bool" else kind.numpy_dtype.newbyteorder("<")
-
-
-def _text_of(raw: bytes) -> str | None:
-    """The text in UTF-8; None where it is none, or not the same in JSON."""
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        return None
-    return text if text.isprintable() else None
 
 
 def _rows_of(body: bytes, kind: ColumnType, where: str) -> int:
@@ -405,9 +342,3 @@ def _rows_of(body: bytes, kind: ColumnType, where: str) -> int:
 
 def _size(tensor: Tensor, dtype: np.dtype[Any]) -> int:
     return math.prod(tensor.shape) * dtype.itemsize
-
-
-def _wrong_size(plan: _Plan, got: int) -> InputError:
-    if got > plan.size:
-        return InputError(f"the inputs have {plan.size} bytes together; {got - plan.size} bytes are left over")
-    return InputError(f"the inputs have {plan.size} bytes together; got {got}")
