@@ -177,11 +177,16 @@ class Handler(BaseHTTPRequestHandler):
         """Write no log."""
 
 
-def make_server(model: Model, port: int = 0, host: str = "127.0.0.1") -> ThreadingHTTPServer:
+class Server(ThreadingHTTPServer):
+    """A thread for each connection."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
+def make_server(model: Model, port: int = 0, host: str = "127.0.0.1") -> Server:
     """A server that is bound, and serves when its `serve_forever` is called."""
-    server = ThreadingHTTPServer((host, port), type("Bound", (Handler,), {"model": model}))
-    server.daemon_threads = True
-    return server
+    return Server((host, port), type("Bound", (Handler,), {"model": model}))
 
 
 def main() -> None:

@@ -63,14 +63,16 @@ class Refused(Exception):
         self.status = status
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads, block_on_close, request_queue_size = True, False, 128
+
+
 class OipServer:
     def __init__(self, **models):
         self.models, self.requests, self.next = models, [], []
         self.infers = []
         self.over = threading.Event()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"owner": self}))
-        self.server.daemon_threads = True
-        self.server.block_on_close = False
+        self.server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"owner": self}))
         self.port = self.server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
