@@ -19,7 +19,7 @@ def of_prometheus(values, bounds):
     theirs = prometheus_client.Histogram("h", "", registry=None, buckets=bounds)
     for value in values:
         theirs.observe(value)
-    samples = list(theirs.collect())[0].samples
+    samples = next(iter(theirs.collect())).samples
     counts = [sample.value for sample in samples if sample.name == "h_bucket"]
     return counts, next(sample.value for sample in samples if sample.name == "h_sum")
 

@@ -41,8 +41,8 @@ def start(tmp_path):
     """Starts what a process does to be seen."""
     made = []
 
-    def begin(config=SeenConfig(), things=(), traffic=None):
-        made.append(Seen(config, tmp_path / "seen", lambda: things, lambda: traffic))
+    def begin(config=None, things=(), traffic=None):
+        made.append(Seen(config or SeenConfig(), tmp_path / "seen", lambda: things, lambda: traffic))
         return made[-1]
 
     yield begin
@@ -55,7 +55,9 @@ def shown(seen, accept=""):
     body, content_type = seen.exposition(accept)
     read = read_openmetrics if "openmetrics" in content_type else read_text
     samples = [sample for family in read(body.decode()) for sample in family.samples]
-    return {(sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value for sample in samples}
+    return {
+        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value for sample in samples
+    }
 
 
 def test_a_batch_is_counted_with_its_requests_rows_and_times(start):
