@@ -1,0 +1,31 @@
+"""`motet serve` as a process, for tests of what talks to it."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TESTS = Path(__file__).parent.parent
+SAYS = re.compile(r"on (http://\S+:\d+)(?:, grpc on port (\d+))?")
+
+
+class Live:
+    def __init__(self, folder, *arguments):
+        self.log = folder / "serve.log"
+        command = [sys.executable, "-m", "motet.cli", "serve", *map(str, arguments), "--port", "0", "--grpc-port", "0"]
+        path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": path})
+        end = time.monotonic() + 60
+        while not (said := SAYS.search(self.log.read_text())):
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+        self.url, self.grpc_port = said[1], int(said[2] or 0)
+        self.port = int(self.url.rpartition(":")[2])
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(30)
