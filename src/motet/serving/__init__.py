@@ -6,8 +6,8 @@ lane.py       one served graph: a bounded queue, one batch a tick, an answer for
 wire/         the Open Inference Protocol's tensors, as JSON and as bytes
 http/         HTTP/1.1: the connection, the inference routes, everything else as an ASGI application
 grpc/         the Open Inference Protocol over gRPC
-admission/    who asks, and how much they may ask
-seen/         metrics, access log, audit log, traces
+admission/    who asks, and how much they may ask; the audit log
+seen/         metrics, access log, traces
 sinks/        answers that are kept
 page/         the page for people
 answers.py    answers that are given again

@@ -124,6 +124,11 @@ class Gateway:
         return self._names
 
     @property
+    def things(self) -> list[Served]:
+        """What is served, each once."""
+        return [each for graph in self._graphs.values() for each in (graph, *graph.models)]
+
+    @property
     def ready(self) -> bool:
         """Whether every graph that is not unloaded on purpose can be called."""
         wanted = [each for each in self._graphs.values() if each.reason != UNLOADED]

@@ -58,6 +58,10 @@ class Listener(Protocol):
         """A request is not answered: refused, late, abandoned, or its batch failed as a whole."""
         ...
 
+    def trace(self, requests: Sequence[Request]) -> Trace | None:
+        """Is given every call of a batch's models, in any thread; None where nobody looks on."""
+        ...
+
 
 class Keeper(Protocol):
     """Keeps answers, in the thread of the event loop."""
@@ -262,7 +266,10 @@ class Lane:
     def _play(self, requests: list[Request]) -> bool:
         """Play a batch; whether that was done in the loop."""
         rows = requests[0].rows if len(requests) == 1 else sum([request.rows for request in requests])
-        trace = None if self.keeper is None else self.keeper.trace(requests)
+        trace = None if self.listener is None else self.listener.trace(requests)
+        if self.keeper is not None:
+            kept = self.keeper.trace(requests)
+            trace = trace if kept is None else _Both(kept, trace)
         playing = _Playing(requests, rows, self._loop.time())
         if requests[0].explain:
             self._in_thread(playing, lambda: self._explained(requests[0]))

@@ -13,17 +13,20 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motet.errors import ForbiddenError, GraphError, MotetError
+from motet.errors import GraphError, MotetError
 from motet.graph.fields import show
 from motet.serving.answers import AnswerCache, AnswerCacheConfig
+from motet.serving.app.desk import Asked, check_admin
 from motet.serving.config import ServeConfig
 from motet.serving.gateway import Gateway, Served
 from motet.serving.request import Reply, Request
+from motet.serving.seen.config import SeenConfig
+from motet.serving.seen.seen import Seen
 from motet.serving.together import Together
 from motet.serving.visits import Visit, name_of
 
 if TYPE_CHECKING:
-    from motet.serving.admission import Admission, AuditLog, Ticket
+    from motet.serving.admission import Admission, AdmissionConfig, AuditLog, Ticket
     from motet.serving.http.asgi import App, Message
     from motet.serving.http.connection import Connection
     from motet.serving.http.front import Front
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Services"]
 
 _LOG = logging.getLogger("motet.serving")
-ADMIN = "admin"
-"""The class of callers that may load and unload, where `admin: key`."""
 CLOSE_S = 10.0
 
 
@@ -65,9 +66,16 @@ class Services:
         self.audit: AuditLog | None = None
         self.sinks: Sinks | None = None
         self._caches: dict[str, AnswerCache] = {}
+        self.seen = Seen(
+            self._seen_config(config), Path(self.folder) / "seen", lambda: self.gateway.things, lambda: self.front
+        )
         self._set_up(config)
         if config.sinks:
             self.sinks = self._made_sinks(config)
+
+    @staticmethod
+    def _seen_config(config: ServeConfig) -> SeenConfig:
+        return SeenConfig.read({} if config.seen is None else config.seen, "seen", config.folder)
 
     def _set_up(self, config: ServeConfig) -> None:
         """What can be set up anew while the server runs.
@@ -75,16 +83,29 @@ class Services:
         Raises:
             MotetError: when the configuration is wrong; what there was stays.
         """
-        admission = audit = None
-        if config.admission is not None:
-            from motet.serving.admission import Admission, AdmissionConfig, AuditLog
+        admission, audit = self.admission, None
+        read = self._admission_config(config)
+        if read is not None:
+            from motet.serving.admission import Admission, AuditLog
 
-            read = AdmissionConfig.read(config.admission, "admission")
-            admission = Admission(read, folder=Path(self.folder) / "admission")
+            if admission is None:
+                admission = Admission(read, folder=Path(self.folder) / "admission")
             audit = None if read.audit is None else AuditLog(read.audit)
+        elif admission is not None:
+            admission = None
         self.cache_config = None if config.cache is None else AnswerCacheConfig.read(config.cache, "cache")
         self.config, self.admission, self.audit = config, admission, audit
-        self.busy = admission is not None or audit is not None
+        self.busy = (
+            admission is not None or audit is not None or self.seen.access is not None or self.seen.tracing is not None
+        )
+
+    @staticmethod
+    def _admission_config(config: ServeConfig) -> AdmissionConfig | None:
+        if config.admission is None:
+            return None
+        from motet.serving.admission import AdmissionConfig
+
+        return AdmissionConfig.read(config.admission, "admission", config.folder)
 
     def _made_sinks(self, config: ServeConfig) -> Sinks:
         from motet.serving.sinks import Sinks
@@ -106,9 +127,10 @@ class Services:
             self.sinks.check([name for name, each in self.gateway.served.items() if each.name == name])
 
     async def prepare(self, served: Served) -> None:
-        """Attach what keeps answers to a lane that was made."""
+        """Attach what counts and keeps answers to a lane that was made."""
         lane = served.lane
         assert lane is not None
+        lane.listener = self.seen.listener(served.name)
         if self.sinks is not None and (served.kind == "graph" or served.name in self._kept_models):
             await self.sinks.open(served.name, served.signature, served.digest)
             if self.sinks.wants(served.name):
@@ -121,14 +143,27 @@ class Services:
 
     def numbers(self, served: Served) -> Any:
         """The statistics of what is served, as Triton's clients ask for them."""
-        return {}
+        return self.seen.statistics(served.name)
 
     async def app(self, scope: Message, receive: Callable[[], Any], send: Callable[[Message], Any]) -> None:
         """Answer what no inference route does; made when it is first asked, so that a server starts without it."""
         if self._app is None:
-            from motet.serving.app import create_app
+            from motet.serving.app import AppParts, create_app
 
-            self._app = create_app(self.gateway)
+            admission = self.config.admission
+            self._app = create_app(
+                self.gateway,
+                AppParts(
+                    cors=self.config.cors,
+                    admin=self.config.admin,
+                    desk=AppDesk(self),
+                    secured=() if admission is None else ("key", "bearer"),
+                    required=self.admission is not None and not self.admission.config.anonymous,
+                    status=self.seen.status,
+                    metrics=self.seen.exposition,
+                    numbers=self.numbers,
+                ),
+            )
         await self._app(scope, receive, send)
 
     def address(self, connection: Connection, known: Any) -> str:
@@ -146,6 +181,7 @@ class Services:
         asked = f"POST {connection.url.decode('latin-1')}"
         visit = exchange.visit = Visit(self, "http", asked, exchange.name, self.address(connection, exchange.known))
         visit.received_bytes = len(body)
+        visit.trace(exchange.known.get(b"traceparent", b"").decode("latin-1"))
         try:
             waiting = self.enter(visit, exchange.known)
         except MotetError as error:
@@ -190,27 +226,18 @@ class Services:
         visit.entered(entering)
         return None
 
-    def may_administer(self, visit: Visit) -> None:
-        """See that a visitor may load and unload.
-
-        Raises:
-            ForbiddenError: when it may not.
-        """
-        admin, caller = self.config.admin, visit.caller
-        if admin == "open" or (caller is not None and caller.klass == ADMIN):
-            return
-        if admin == "local" and visit.address in ("127.0.0.1", "::1", ""):
-            return
-        hint = "call from the server's machine" if admin == "local" else f"use a key of class {ADMIN!r}"
-        raise ForbiddenError("loading and unloading is not allowed from here", hint=f"{hint}, or set admin:")
-
     def write_down(self, visit: Visit, request: Request | None, reply: Reply | None, error: str) -> None:
         """A visit is over."""
         if self.audit is not None:
             self.audit.write(visit.entry(request, reply, error))
+        if self.seen.access is not None:
+            self.seen.wrote(visit.access(request, reply, error))
+        if visit.protocol == "grpc":
+            self.seen.grpc.answered(visit.status)
 
     async def start(self) -> None:
         """Begin what works beside requests."""
+        self.seen.start()
         if self.config.processes > 1:
             self._together = Together(self.folder, self.gateway)
             self.gateway.tell = self._together.tell
@@ -222,9 +249,13 @@ class Services:
         Raises:
             MotetError: when it is wrong; what there was stays.
         """
-        before, audit = self.admission, self.audit
+        before, audit, read = self.admission, self.audit, self._admission_config(config)
+        self.seen.take(self._seen_config(config))
+        if before is not None and read is not None:
+            await before.reload(read)
         self._set_up(config)
-        if before is not None:
+        self._app = None
+        if before is not None and read is None:
             await before.close()
         if audit is not None:
             await asyncio.to_thread(audit.close)
@@ -241,6 +272,7 @@ class Services:
             await self.admission.close()
         if self.audit is not None:
             await asyncio.to_thread(self.audit.close)
+        await asyncio.to_thread(self.seen.close)
         if self._own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -263,10 +295,13 @@ class Desk:
         """
         services = self._services
         visit = Visit(services, "grpc", method, model, address)
+        visit.trace(headers.get("traceparent", ""))
         try:
             waiting = services.enter(visit, headers)
             if method.startswith("RepositoryModel"):
-                services.may_administer(visit)
+                asked = Asked("POST", f"/{method}", model, headers, address, True, 0)
+                klass = "" if visit.caller is None else visit.caller.klass
+                check_admin(services.config.admin, asked, visit.address, klass, services.config.cors)
         except MotetError as error:
             visit.end(None, None, error.status, name_of(error))
             raise
@@ -275,6 +310,45 @@ class Desk:
     async def _wait(self, visit: Visit, waiting: Coroutine[Any, Any, Ticket]) -> Visit:
         try:
             visit.entered(await waiting)
+        except BaseException as error:
+            status = error.status if isinstance(error, MotetError) else 499
+            visit.end(None, None, status, name_of(error))
+            raise
+        return visit
+
+
+class AppDesk:
+    """Lets requests in that the application answers.
+
+    Args:
+        services: of the server.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def enter(self, asked: Asked) -> Visit:
+        """Let a request in, now or when it is its turn.
+
+        Raises:
+            MotetError: when it may not come in.
+        """
+        services = self._services
+        address = asked.peer
+        if services.config.trusted_proxies:
+            from motet.serving.admission import client_address
+
+            address = client_address(asked.peer, asked.headers, services.config.trusted_proxies)
+        visit = Visit(services, "http", f"{asked.method} {asked.path}", asked.target, address)
+        visit.received_bytes = asked.received_bytes
+        visit.trace(asked.headers.get("traceparent", ""))
+        try:
+            waiting = services.enter(visit, asked.headers)
+            if asked.admin:
+                klass = "" if visit.caller is None else visit.caller.klass
+                check_admin(services.config.admin, asked, address, klass, services.config.cors)
+            if waiting is not None:
+                visit.entered(await waiting)
         except BaseException as error:
             status = error.status if isinstance(error, MotetError) else 499
             visit.end(None, None, status, name_of(error))

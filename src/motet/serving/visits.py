@@ -6,12 +6,14 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from motet.errors import MotetError
+from motet.errors import MotetError, RequestError
 from motet.serving.request import ANONYMOUS, Identity, Reply, Request
 
 if TYPE_CHECKING:
     from motet.serving.admission import AuditEntry, Caller, Ticket
     from motet.serving.grpc.desk import Ended
+    from motet.serving.seen.log import Access
+    from motet.serving.seen.trace import RequestSpan
     from motet.serving.services import Services
 
 __all__ = ["Visit", "name_of"]
@@ -37,7 +39,7 @@ class Visit:
     """
 
     __slots__ = (
-        "_began", "_ended", "_services", "address", "asked", "caller", "entering", "identity", "protocol",
+        "_began", "_ended", "_services", "_span", "address", "asked", "caller", "entering", "identity", "protocol",
         "received_bytes", "sent_bytes", "status", "target", "ticket", "waited_s",
     )  # fmt: skip
 
@@ -48,8 +50,20 @@ class Visit:
         self.caller: Caller | None = None
         self.ticket: Ticket | None = None
         self.entering: asyncio.Task[None] | None = None
+        self._span: RequestSpan | None = None
         self.waited_s = 0.0
         self.status = self.sent_bytes = self.received_bytes = 0
+
+    def trace(self, traceparent: str) -> None:
+        """Make a span for it, where there are any; it is below the one that the caller names."""
+        tracing = self._services.seen.tracing
+        if tracing is not None:
+            self._span = tracing.request(f"{self.protocol} {self.target or self.asked}", traceparent)
+
+    def carry(self, request: Request) -> None:
+        """The request that is played for it."""
+        if self._span is not None:
+            self._span.of(request)
 
     def entered(self, ticket: Ticket) -> None:
         """It is let in."""
@@ -87,9 +101,37 @@ class Visit:
             return
         self._ended = True
         self.status = status
+        if self._span is not None:
+            if reply is not None:
+                self._span.played(reply)
+            else:
+                self._span.failed(RequestError(error or "cut off"))
         if self.ticket is not None:
             self.ticket.leave()
         self._services.write_down(self, request, reply, error)
+
+    def access(self, request: Request | None, reply: Reply | None, error: str) -> Access:
+        """Its line in the access log."""
+        from motet.serving.seen.log import Access
+
+        method, _, path = self.asked.partition(" ")
+        return Access(
+            time=time.time(),
+            method=method,
+            path=path or self.target,
+            status=self.status,
+            seconds=self._services.loop.time() - self._began,
+            protocol=self.protocol,
+            received_bytes=self.received_bytes,
+            sent_bytes=self.sent_bytes,
+            name=self.identity.name,
+            address=self.address,
+            rows=0 if request is None else request.rows,
+            failed_rows=0 if reply is None else len(reply.failures),
+            id="" if request is None else request.id,
+            trace="" if self._span is None else self._span.trace_id,
+            error=error,
+        )
 
     def entry(self, request: Request | None, reply: Reply | None, error: str) -> AuditEntry:
         """What the audit log says of it."""

@@ -149,6 +149,8 @@ class _Infer:
         except MotetError as error:
             exchange.refuse(error)
             return
+        if exchange.visit is not None:
+            exchange.visit.carry(exchange)
         self._gateway.submit(self.served, exchange)
 
 
@@ -227,7 +229,7 @@ class InferExchange(Request):
         assert isinstance(route, _Infer)
         assert asked is not None
         elements = (reply.end - reply.first) * route.row_elements
-        if elements > LONG_ELEMENTS and not all(each.binary for each in asked.outputs):
+        if elements > LONG_ELEMENTS and not all(each.binary for each in asked.wanted):
             work = route.front.loop.run_in_executor(None, route.write, asked, reply)
             work.add_done_callback(lambda done: self._was_written(reply, done))
             return
