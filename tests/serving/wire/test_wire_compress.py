@@ -1,5 +1,6 @@
 """Compression of bodies; gzip and zlib of the standard library are the oracles."""
 
+import contextlib
 import gzip
 import zlib
 
@@ -98,7 +99,5 @@ def test_what_is_wrong_with_a_body_is_said(body, encoding, message):
 
 @given(st.binary(max_size=200), st.sampled_from(["gzip", "deflate"]))
 def test_any_bytes_are_inflated_or_refused(body, encoding):
-    try:
+    with contextlib.suppress(InputError, TooLargeError):
         decompress(body, encoding, 1000)
-    except (InputError, TooLargeError):
-        pass

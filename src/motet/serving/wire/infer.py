@@ -96,12 +96,12 @@ class InferCodec:
             return self._read_raw(body)
         head = body[:header_length]
         plan = self._plans.get(head)
+        if len(head) != header_length:
+            raise InputError(f"the JSON should have {header_length} bytes; the body has {len(body)}")
         if plan is not None:
             identity = plan.id
-        elif len(head) == header_length:
-            plan, identity = self._plan_of(head)
         else:
-            raise InputError(f"the JSON should have {header_length} bytes; the body has {len(body)}")
+            plan, identity = self._plan_of(head)
         dense, others, missing, rows, size, _, parameters, answers = plan
         if len(body) != header_length + size:
             raise plan.wrong_size(len(body) - header_length)
