@@ -65,7 +65,7 @@ def test_adding_to_each_value_shifts_them_all(tmp_path_factory, many, plus):
 def test_the_bounds_that_are_shown_are_among_those_that_are_counted():
     assert set(SHOWN_SECONDS) < set(SECONDS)
     assert list(SECONDS) == sorted(SECONDS)
-    assert SHOWN_SECONDS[:4] == (1e-05, 2.5e-05, 5e-05, 0.0001)
+    assert SHOWN_SECONDS[:4] == (5e-05, 0.0001, 0.00025, 0.0005)
     assert SHOWN_SECONDS[-2:] == (50.0, 100.0)
     assert ROWS[-1] == 16384
 

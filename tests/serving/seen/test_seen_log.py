@@ -29,7 +29,7 @@ def test_a_line_says_who_asked_what_and_how_long_it_took(tmp_path):
     writer.close()
     first, second = lines_of(tmp_path / "logs" / "access.jsonl")
     assert first == {
-        "time": "2026-11-18T10:26:40.250+00:00",
+        "time": "2026-11-18T11:06:40.250+00:00",
         "method": "POST",
         "path": "/v2/models/m1/infer",
         "status": 200,
@@ -38,8 +38,7 @@ def test_a_line_says_who_asked_what_and_how_long_it_took(tmp_path):
         "name": "ann",
         "rows": 3,
         "trace": "ab",
-    } | {"time": first["time"]}
-    assert first["time"].endswith(".250+00:00")
+    }
     assert second["error"] == "DeadlineError"
     assert log.num_written == 2
     assert os.stat(tmp_path / "logs" / "access.jsonl").st_mode & 0o077 == 0
@@ -125,14 +124,14 @@ def test_processes_that_share_a_file_rotate_it_once(tmp_path):
 
 
 def test_a_disk_that_cannot_be_written_loses_lines_and_says_so_once(tmp_path, caplog):
-    lines = Lines(LogConfig("/dev/full"), json_line, threading.Event()) if os.path.exists("/dev/full") else None
-    if lines is None:
+    if not os.path.exists("/dev/full"):
         pytest.skip("there is no /dev/full")
+    (tmp_path / "a").symlink_to("/dev/full")
+    lines = Lines(LogConfig(str(tmp_path / "a")), json_line, threading.Event())
     for number in range(3):
         lines.put(number)
         lines.flush()
     lines.close()
-    os.unlink("/dev/full.lock")
     assert lines.num_dropped == 3
     assert len([record for record in caplog.records if "cannot be written" in record.message]) == 1
 

@@ -1,5 +1,6 @@
 """What a lane's listener counts, what is copied from elsewhere, and how it is shown."""
 
+import asyncio
 import time
 from types import SimpleNamespace
 
@@ -52,7 +53,7 @@ def start(tmp_path):
 
 def shown(seen, accept=""):
     """Every sample of the exposition, by its name and the values of its labels in the order of their names."""
-    body, content_type = seen.exposition(accept)
+    body, content_type = asyncio.run(seen.exposition(accept))
     read = read_openmetrics if "openmetrics" in content_type else read_text
     samples = [sample for family in read(body.decode()) for sample in family.samples]
     return {
@@ -207,7 +208,7 @@ def test_the_exposition_is_read_by_a_parser_in_both_formats(start, accept):
     node = NodeStats(1, 1, 0.1, 0)
     seen = start(things=(served('quo"te\\d', Lane(node=node)),))
     seen.listener('quo"te\\d').played([Asked(1)], played(1, failed=(0,)), time.monotonic(), 0.01)
-    _, content_type = seen.exposition(accept)
+    _, content_type = asyncio.run(seen.exposition(accept))
     assert ("openmetrics" in content_type) == ("openmetrics" in accept)
     found = shown(seen, accept)
     assert found["motet_rows_total", 'quo"te\\d'] == 1
@@ -217,7 +218,7 @@ def test_the_exposition_is_read_by_a_parser_in_both_formats(start, accept):
 def test_every_metric_that_is_counted_is_shown(start, tmp_path):
     seen = start(things=(served("g", Lane(n=NodeStats())),), traffic=SimpleNamespace(connections=(), statuses={}))
     seen.listener("g").refused(Asked(1), OverloadedError("full"))
-    seen.exposition()
+    seen.status()
     inner = {"failed_seconds", "last_batch"}
     assert set(numbers(tmp_path / "seen").series) - inner <= set(SHOWN)
 
@@ -232,14 +233,14 @@ def test_the_status_has_rates_latencies_and_nodes_of_the_last_seconds(start, tmp
     now = [1000.0]
     status = Status(Totals(tmp_path / "seen"), lambda: now[0])
     listener.played([Asked(1)], played(1), time.monotonic() - 90, 90)  # long ago: it must not show below
-    seen.exposition()
+    seen.status()
     for _ in range(30):
         status.sample()
         now[0] += 1
     for _ in range(50):
         listener.played([Asked(2, waited_s=0.5)], played(2), time.monotonic() - 0.004, 0.004)
     node.rows, node.seconds, model.rows, model.calls = 100, 0.2, 100, 50
-    seen.exposition()
+    seen.status()
     got = status.snapshot()
     assert got["window_s"] == 10
     graph = got["graphs"]["g"]
@@ -343,8 +344,6 @@ def test_a_slot_that_is_being_written_is_left_out(tmp_path):
 
 
 def test_a_process_that_is_idle_shows_what_its_nodes_did(tmp_path):
-    import asyncio
-
     node = NodeStats()
 
     async def main():

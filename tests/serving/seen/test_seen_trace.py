@@ -1,6 +1,7 @@
 """Spans of requests and batches, and their way to a receiver."""
 
 import gzip
+import logging
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from motet.serving.seen.seen import Seen
 from motet.serving.seen.trace import Tracing, trace_id
 
 pytest.importorskip("opentelemetry.sdk")
+logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it goes on to say that nobody takes its spans
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -240,7 +242,7 @@ def test_spans_come_to_a_receiver(tmp_path):
     assert names == {"fashion", "queue", "compute", "batch", "mlp"}
 
 
-def test_a_receiver_that_is_not_there_does_not_hold_up_the_end(caplog):
+def test_a_receiver_that_is_not_there_does_not_hold_up_the_end():
     tracing = Tracing(TraceConfig("http://127.0.0.1:9/v1/traces"))
     tracing.request("g").played(reply())
     started = time.monotonic()

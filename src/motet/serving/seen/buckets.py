@@ -1,6 +1,6 @@
 """The bounds of histograms, and quantiles from them.
 
-Times are counted in fine buckets, six a decade from 10 µs to 100 s, so that quantiles are right within some percent;
+Times are counted in fine buckets, six a decade from 50 µs to 100 s, so that quantiles are right within some percent;
 Prometheus is given only the bounds that are 1, 2.5 or 5 times a power of ten. As in Prometheus a bound belongs to the
 bucket that it ends, and the last bucket has no end.
 """
@@ -16,7 +16,9 @@ from motet.batch import Array
 __all__ = ["ROWS", "SECONDS", "SHOWN_SECONDS", "coarse", "quantile"]
 
 _STEPS = (1.0, 1.5, 2.5, 3.5, 5.0, 7.5)
-SECONDS: tuple[float, ...] = (*(float(f"{step}e{power}") for power in range(-5, 2) for step in _STEPS), 100.0)
+SECONDS: tuple[float, ...] = (
+    5e-05, 7.5e-05, *(float(f"{step}e{power}") for power in range(-4, 2) for step in _STEPS), 100.0,
+)  # fmt: skip
 """Bounds that times are counted by, in seconds."""
 SHOWN_SECONDS = tuple(bound for bound in SECONDS if f"{bound:e}".split("e")[0] in ("1.000000", "2.500000", "5.000000"))
 """Those of them that Prometheus is given."""

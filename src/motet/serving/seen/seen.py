@@ -102,8 +102,8 @@ class Seen:
         """Begin to copy and to remember; needs a running event loop."""
         self._tick(asyncio.get_running_loop(), 0)
 
-    def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """What `/metrics` answers, and its content type.
+    async def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """What `/metrics` answers, and its content type. The text of many graphs takes milliseconds: a thread makes it.
 
         Args:
             accept: the header of that name: OpenMetrics where it asks for it.
@@ -111,7 +111,7 @@ class Seen:
         from motet.serving.seen.exposition import expose
 
         self._publish()
-        return expose(self._totals.read(), accept)
+        return await asyncio.to_thread(expose, self._totals.read(), accept)
 
     def status(self) -> dict[str, Any]:
         """What `/status.json` answers; see `Status.snapshot`."""
