@@ -11,6 +11,10 @@ Where a change goes:
 One framework a file, imported only when a model of it is loaded:
 
     onnx.py (onnx_proto.py reads the file's types)   sklearn.py   torch.py   xgboost.py   lightgbm.py   python.py
+
+Models behind an address, one protocol a file; calling.py is what they share:
+
+    oip.py (REST)   oip_grpc.py   tfserving.py
 """
 
 from motet.models.fetch import digest, local_path

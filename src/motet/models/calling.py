@@ -1,13 +1,4 @@
-"""What the handlers of models behind an address share: options, connections, metadata that are kept, and errors.
-
-Options (`with:` of the model) that all of them have:
-
-    timeout_s   for a call, its retries and waits included; 5 by default
-    retries     how often a call is made again where that is safe; 2 by default
-    api_key     sent as `Authorization: Bearer KEY`; `env:NAME` is what the environment variable holds
-    headers     further headers by name (over gRPC: metadata); values may be `env:NAME` too
-    ca          a file of certificates to believe, instead of the system's
-"""
+"""What the handlers of models behind an address share: options, connections, metadata that are kept, and errors."""
 
 from __future__ import annotations
 

@@ -4,11 +4,20 @@
     oip+http://HOST/any/path/v2/models/NAME         behind a gateway that adds a path
 
 What it takes and gives is asked of the server, or declared in the graph; what is declared wins. The protocol has one
-datatype for texts and bytes, so such columns are `any` unless they are declared. Options beside the common ones
-(`calling.py`):
+datatype for texts and bytes, so such columns are `any` unless they are declared or the server says that they are texts
+(`content_type: str`, as MLServer and Motet do). Options:
 
+    timeout_s   for a call, its retries and waits included; 5 by default. The server is told
+    retries     how often a call is made again where that is safe; 2 by default
+    api_key     sent as `Authorization: Bearer KEY`; `env:NAME` is what the environment variable holds
+    headers     further headers by name; values may be `env:NAME` too
+    ca          a file of certificates to believe, instead of the system's
     binary      whether tensors travel as bytes; true by default
     parameters  sent with each request
+
+A call is made again when it was not sent, was refused with 429 or 503 (Retry-After is kept to), or its connection broke.
+What the server refuses with another 4xx is halved until the rows at fault stand alone; 413 makes calls smaller from
+then on. A server that cannot be reached, is too busy or too late ends the batch with `ModelUnavailableError`.
 """
 
 from __future__ import annotations

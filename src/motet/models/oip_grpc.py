@@ -4,9 +4,7 @@
 
 What it takes and gives is asked of the server, or declared in the graph; what is declared wins. The protocol has one
 datatype for texts and bytes, so such columns are `any` unless they are declared. Tensors travel as raw bytes. Options
-beside the common ones (`calling.py`):
-
-    parameters  sent with each request: texts, whole numbers, numbers, true and false
+are those of `oip+http:` but `binary`; `headers` are metadata.
 """
 
 from __future__ import annotations
