@@ -62,7 +62,7 @@ def table(path, name="predictions", columns="id, output_label"):
 
 def lines(path):
     """What a file of JSON Lines holds."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text().split("\n") if line]
 
 
 async def until(true, timeout_s=20.0):

@@ -90,8 +90,7 @@ class Writer:
         self._end_by = time.monotonic() + timeout_s * 0.8
         self.intake.close()
         done, _ = await asyncio.wait([self._ended], timeout=timeout_s)
-        if not done:
-            await asyncio.to_thread(self._abandon)
+        await asyncio.to_thread(self._thread.join if done else self._abandon)
         self.intake.forget()
 
     def measured(self) -> SinkStats:

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from motet.errors import GraphError, MissingExtraError
 from motet.serving.sinks.config import SinkConfig
-from motet.serving.sinks.convert import json_bytes
-from motet.serving.sinks.records import ID, JSON, Records, join_records
+from motet.serving.sinks.records import ID, Records, join_records
+from motet.serving.sinks.targets.statements import Statement, by_json, by_values, is_json
 from motet.serving.sinks.targets.target import RefusedError
-from motet.types import ColumnType
 
 try:
     import sqlalchemy as sa
@@ -28,34 +26,27 @@ except ImportError:
 
 __all__ = ["SqlTarget"]
 
-_VALUES = 16_000
-"""Values in one statement: SQLite takes 32,766, Postgres 65,535."""
-_ROWS = 250
-"""Rows in one statement."""
 _AT_FAULT = (sa.exc.DataError, sa.exc.IntegrityError, OverflowError, UnicodeError)
 
 
 class SqlTarget:
-    """Tables of a database.
-
-    Many rows go into one statement, so that the interpreter's lock is let go of and taken again for each statement, and not
-    for each row: a busy event loop would make every taking wait.
-    """
+    """Tables of a database."""
 
     is_log = False
 
     def __init__(self, config: SinkConfig, folder: Path) -> None:
         self._where = f"sink {config.name}"
         self._url = _url(config, folder, self._where)
+        self._sqlite = self._url.get_backend_name() == "sqlite"
         self._sync = config.durable
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_{}-]*", config.table):
             raise GraphError(f"{config.table!r} cannot be the name of a table", where=self._where)
         self._engine = self._connected(config.timeout_s)
         self._dialect = self._engine.dialect
-        self._known: dict[str, set[str]] = {}
+        self._known: dict[str, dict[str, Any]] = {}
 
     def _connected(self, timeout_s: float) -> sa.Engine:
-        sqlite = self._url.get_backend_name() == "sqlite"
+        sqlite = self._sqlite
         arguments: dict[str, Any] = {"timeout": timeout_s}
         if not sqlite:
             arguments = {
@@ -98,7 +89,7 @@ class SqlTarget:
         self._prepare(table, kinds)
 
     def _prepare(self, table: str, kinds: Mapping[str, str]) -> None:
-        if self._dialect.name == "sqlite":
+        if self._sqlite:
             Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
         longest = max((table, *kinds), key=len)
         if len(longest) > self._dialect.max_identifier_length:
@@ -110,7 +101,7 @@ class SqlTarget:
             if not inspector.has_table(table):
                 made = [sa.Column(name, kind, primary_key=name == ID) for name, kind in columns.items()]
                 sa.Table(table, sa.MetaData(), *made).create(connection, checkfirst=True)
-                there = set(columns)
+                there: dict[str, Any] = dict(columns)
             else:
                 found: dict[str, Any] = {each["name"]: each["type"] for each in inspector.get_columns(table)}
                 self._check(table, kinds, columns, found)
@@ -122,14 +113,14 @@ class SqlTarget:
                     connection.exec_driver_sql(
                         f"ALTER TABLE {self._quoted(table)} ADD COLUMN {self._quoted(name)} {kind}"
                     )
-                there = {*found, *columns}
+                there = {**columns, **found}
         self._known[table] = there
 
     def _check(self, table: str, kinds: Mapping[str, str], wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         for name, kind in wanted.items():
             if name not in found or _family(found[name]) == _family(kind):
                 continue
-            if isinstance(found[name], sa.JSON) and _is_json(kinds[name]):
+            if isinstance(found[name], sa.JSON) and is_json(kinds[name]):
                 continue
             raise GraphError(
                 f"column {name!r} is {found[name]} in the table, and {kinds[name]} now, for which it must be {kind}",
@@ -145,7 +136,7 @@ class SqlTarget:
         joined = join_records(batch)
         try:
             for records in joined:
-                if not self._known.get(records.table, set()) >= records.kinds.keys():
+                if not self._known.get(records.table, {}).keys() >= records.kinds.keys():
                     self.prepare(records.table, records.kinds)
             with self._engine.begin() as connection:
                 for records in joined:
@@ -159,16 +150,12 @@ class SqlTarget:
             self._known.clear()  # the table may be gone
             raise
 
-    def _statements(self, records: Records) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        columns = [_values(records.columns[name], kind) for name, kind in records.kinds.items()]
-        names = ", ".join(map(self._quoted, records.kinds))
-        mark = "?" if self._dialect.paramstyle == "qmark" else "%s"
-        row = "(" + ", ".join([mark] * len(columns)) + ")"
-        head = f"INSERT INTO {self._quoted(records.table)} ({names}) VALUES "
-        at_once = max(1, min(_ROWS, _VALUES // len(columns)))
-        for first in range(0, len(records), at_once):
-            rows = list(zip(*(column[first : first + at_once] for column in columns), strict=True))
-            yield head + ", ".join([row] * len(rows)) + " ON CONFLICT DO NOTHING", tuple(chain.from_iterable(rows))
+    def _statements(self, records: Records) -> Iterator[Statement]:
+        table, names = self._quoted(records.table), [self._quoted(name) for name in records.kinds]
+        if self._sqlite:
+            return by_values(table, names, records)
+        found = self._known[records.table]
+        return by_json(table, names, records, [name for name in records.kinds if isinstance(found[name], sa.JSON)])
 
     def close(self) -> None:
         """Close all connections."""
@@ -189,12 +176,8 @@ def _url(config: SinkConfig, folder: Path, where: str) -> sa.URL:
     return url.set(database=str(folder / url.database))
 
 
-def _is_json(kind: str) -> bool:
-    return kind == JSON or bool(ColumnType.parse(kind).shape)
-
-
 def _sql_type(kind: str) -> sa.types.TypeEngine[Any]:
-    if _is_json(kind) or kind in ("string", "uint64"):
+    if is_json(kind) or kind in ("string", "uint64"):
         return sa.Text()
     if kind == "bytes":
         return sa.LargeBinary()
@@ -208,11 +191,3 @@ def _family(kind: Any) -> type[Any]:
         if isinstance(kind, family):
             return sa.Numeric if family is sa.Float else family
     return type(kind)
-
-
-def _values(values: Sequence[Any], kind: str) -> Sequence[Any]:
-    if _is_json(kind):
-        return [None if value is None else json_bytes(value).decode() for value in values]
-    if kind == "uint64":
-        return [None if value is None else str(value) for value in values]
-    return values
