@@ -150,7 +150,7 @@ def test_failures_are_marked(start, spans):
     failures = (Failure(1, "vote", "m", "1", "ValueError", "bad"),)
     tracing.request("rows").played(reply(2, failures))
     late = Asked(4)
-    tracing.request("late").of(late).failed(DeadlineError("not answered in time"))
+    tracing.request("late").of(late).failed(DeadlineError("not answered in time"), **{"http.response.status_code": 408})
     asked = Asked(1)
     broken = tracing.request("broken").of(asked)
     tracing.batch([asked], "broken")
@@ -160,7 +160,7 @@ def test_failures_are_marked(start, spans):
     assert {span.status.status_code.name for span in (rows, late, broken, batch)} == {"ERROR"}
     assert rows.attributes["motet.failed_rows"] == 1
     assert late.attributes["error.type"] == "DeadlineError"
-    assert late.attributes["http.response.status_code"] == 504
+    assert late.attributes["http.response.status_code"] == 408
     assert "it broke" in broken.status.description
     assert not tracing._traced
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = ["GraphListener", "Seen"]
 
 PUBLISH_S = 0.5
 """How often this process copies what its nodes and models have counted to where other processes see it."""
+CLOSE_S = 3.0
+"""How long a log or traces that are given up may take to be finished, each."""
 
 
 class Seen:
@@ -64,21 +67,20 @@ class Seen:
         self._listeners: dict[str, GraphListener] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.grpc = CodeMetrics(self._cells, "motet_grpc_responses")
-        self._config = SeenConfig()
+        self._config, self._ending, self._dropped = SeenConfig(), list[threading.Thread](), 0
         self._writer: Writer | None = None
         self.access: Lines | None = None
         self.tracing: Tracing | None = None
         self.take(config)
 
     def take(self, config: SeenConfig) -> None:
-        """Take over another configuration; what there was is closed, within a bound of seconds.
+        """Take over another configuration; threads finish what there was.
 
         Raises:
             GraphError: when a log cannot be written; what there was stays.
             MissingExtraError: when tracing is configured and not installed; what there was stays.
         """
-        before = self._config
-        writer, access, tracing = self._writer, self.access, self.tracing
+        before, writer, access, tracing = self._config, self._writer, self.access, self.tracing
         if config.access_log != before.access_log:
             writer = access = None
             if config.access_log is not None:
@@ -87,9 +89,13 @@ class Seen:
         if config.trace != before.trace:
             tracing = None if config.trace is None else Tracing(config.trace)
         old = [each for each in (self._writer, self.tracing) if each is not None and each not in (writer, tracing)]
+        if self._writer is not writer:
+            self._dropped += self._num_dropped
         self._config, self._writer, self.access, self.tracing = config, writer, access, tracing
+        self._ending = [each for each in self._ending if each.is_alive()]
         for each in old:
-            each.close()
+            self._ending.append(threading.Thread(target=each.close, daemon=True))
+            self._ending[-1].start()
 
     def listener(self, name: str) -> GraphListener:
         """Who is told what the lane of a graph or model does."""
@@ -137,14 +143,20 @@ class Seen:
             self._timer.cancel()
         self._publish()
         self.take(SeenConfig())
+        for each in self._ending:
+            each.join(CLOSE_S)
         self._totals.close()
         self._cells.close()
 
     def _publish(self) -> None:
         self._publisher.publish()
-        if self.access is not None:
+        if self.access is not None or self._dropped:
             place = self._cells.at("counter", "motet_log_lines_dropped", log="access")
-            self._cells.values[place] = max(self._cells.values[place], self.access.num_dropped)
+            self._cells.values[place] = self._dropped + self._num_dropped
+
+    @property
+    def _num_dropped(self) -> int:
+        return 0 if self.access is None else self.access.num_dropped
 
     def _tick(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
         self._publish()

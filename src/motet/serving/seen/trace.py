@@ -75,7 +75,7 @@ class Tracing:
         """The span of a request that begins now; None where it is not traced.
 
         Args:
-            name: what is asked for.
+            name: of the span.
             traceparent: what the caller sent; empty where it sent none. It says whether the request is traced.
             attributes: of the span.
         """
@@ -90,10 +90,9 @@ class Tracing:
             parent = self._remote(int(match[2], 16), int(match[3], 16))
         if len(self._traced) >= MAX_TRACED:
             return None
-        span = self._tracer.start_span(
-            name, parent, self._api.SpanKind.SERVER, attributes={"motet.graph": name, **attributes}
+        return RequestSpan(
+            self, self._tracer.start_span(name, parent, self._api.SpanKind.SERVER, attributes=attributes)
         )
-        return RequestSpan(self, span)
 
     def batch(self, requests: Sequence[Request], graph: str) -> BatchSpan | None:
         """The span of a batch that is played now, and what is to be given its calls; None where no request is traced."""
@@ -113,6 +112,7 @@ class Tracing:
         batch = BatchSpan(self, span)
         for each in spans:
             each.batch = batch
+            each.span.set_attribute("motet.graph", graph)
         return batch
 
     def played(self, requests: Sequence[Request]) -> None:
@@ -201,8 +201,8 @@ class RequestSpan:
     def failed(self, error: MotetError, **attributes: str | int) -> None:
         """It was not answered."""
         rows = 0 if self._request is None else self._request.rows
-        self.span.set_attributes({"motet.rows": rows, "http.response.status_code": error.status, **attributes})
         self._tracing.fail(self.span, type(error).__name__, str(error))
+        self.span.set_attributes({"motet.rows": rows, "http.response.status_code": error.status, **attributes})
         if self.batch is not None and not self.batch.ended:
             self._tracing.fail(self.batch.span, type(error).__name__, str(error))
             self.batch.end()
