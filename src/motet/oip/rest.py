@@ -145,9 +145,14 @@ def _parts(tensor: Any, where: str) -> tuple[str, str, list[int], int | None, An
     try:
         name, datatype, shape = tensor["name"], tensor["datatype"], tensor["shape"]
         size = (tensor.get("parameters") or {}).get("binary_data_size")
-        sound = isinstance(name, str) and isinstance(shape, list) and all(type(axis) is int for axis in shape)
+        sound = (
+            isinstance(name, str)
+            and isinstance(datatype, str)
+            and isinstance(shape, list)
+            and all(type(axis) is int for axis in shape)
+        )
         if not sound or not (size is None or (type(size) is int and size >= 0)):
-            raise TypeError(f"name {name!r}, shape {shape!r}, binary_data_size {size!r}")
+            raise TypeError(f"name {name!r}, datatype {datatype!r}, shape {shape!r}, binary_data_size {size!r}")
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"an output of the answer is not understood: {error!r}", where=where) from error
     return name, datatype, shape, size, tensor.get("data")
