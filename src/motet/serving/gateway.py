@@ -7,6 +7,7 @@ of that name, and under `GRAPH.MODEL` in any case.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,7 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
-from motet.errors import ForbiddenError, GraphError, MotetError, NotFoundError, NotReadyError, known_names
+from motet.errors import (
+    ForbiddenError,
+    GraphError,
+    ModelLoadError,
+    MotetError,
+    NotFoundError,
+    NotReadyError,
+    known_names,
+)
 from motet.facade import Graph, load
 from motet.graph.check import CheckedGraph, outer_outputs
 from motet.graph.graph import Input
@@ -114,6 +123,7 @@ class Gateway:
         self._names: dict[str, Served] = {}
         self._graphs: dict[str, Served] = {}
         self.stopping = self.draining = False
+        self._changing = asyncio.Lock()
         self.tell: Callable[[str, bool], None] = lambda name, loaded: None
         self.changed: list[Callable[[], None]] = []
         self.started = time.time()
@@ -201,12 +211,12 @@ class Gateway:
         lane.submit(request)
 
     async def load_all(self) -> None:
-        """Load every graph; one that cannot be loaded says why in its `reason`, and the others go on."""
+        """Load every graph that was not unloaded on purpose; one that cannot be loaded says why in its `reason`."""
         for name in list(self._graphs):
-            try:
-                await self.load(name, tell=False)
-            except MotetError:
-                continue  # its state says so, and why
+            async with self._changing:
+                if self._graphs[name].reason != UNLOADED:
+                    with contextlib.suppress(MotetError):  # its state says so, and why
+                        await self._load(self._graphs[name])
 
     async def load(self, name: str, *, tell: bool = True) -> Served:
         """Load a graph, or load it anew from its file; requests go on with what there was until it is ready.
@@ -219,26 +229,32 @@ class Gateway:
             NotFoundError: when there is no such graph.
             MotetError: when it cannot be loaded; what there was stays.
         """
-        served = self.find(name)
-        graph = served.parent or served
+        async with self._changing:
+            served = self.find(name)
+            graph = await self._load(served.parent or served)
+        if tell:
+            self.tell(graph.name, True)
+        return self.find(name)
+
+    async def _load(self, graph: Served) -> Served:
         again = graph.lane is not None
         try:
             fresh = await self.loop.run_in_executor(self._loading, self._prepare, graph, again)
-        except MotetError as error:
+            if self._prepared is not None and fresh.lane is not None:
+                for each in (fresh, *fresh.models):
+                    await self._prepared(each)
+        except Exception as error:  # noqa: BLE001 (files of graphs and their functions may raise anything)
+            if not isinstance(error, MotetError):
+                error = ModelLoadError(f"{type(error).__name__}: {error}", where=f"graph {graph.name!r}")
             if not again:
                 self._set(graph, "UNAVAILABLE", str(error))
-            raise
-        if self._prepared is not None and fresh.lane is not None:
-            for each in (fresh, *fresh.models):
-                await self._prepared(each)
+            raise error from error.__cause__
         if again:
             await self._replace(graph, fresh)
         self._set(fresh, "READY", "")
         self._rivals()
         self._register()
-        if tell:
-            self.tell(graph.name, True)
-        return self.find(name)
+        return fresh
 
     def _prepare(self, graph: Served, again: bool) -> Served:
         """A graph with its models in memory; in the loading thread."""
@@ -289,15 +305,16 @@ class Gateway:
             NotFoundError: when there is no such graph.
             ForbiddenError: when it is a model of a graph.
         """
-        served = self.find(name)
-        if served.parent is not None:
-            raise ForbiddenError(
-                f"{name!r} belongs to graph {served.parent.name!r}", hint=f"unload {served.parent.name!r}"
-            )
-        self._set(served, "UNLOADING", "")
-        await self._retire(served, keep=set())
-        self._set(served, "UNAVAILABLE", UNLOADED)
-        self._rivals()
+        async with self._changing:
+            served = self.find(name)
+            if served.parent is not None:
+                raise ForbiddenError(
+                    f"{name!r} belongs to graph {served.parent.name!r}", hint=f"unload {served.parent.name!r}"
+                )
+            self._set(served, "UNLOADING", "")
+            await self._retire(served, keep=set())
+            self._set(served, "UNAVAILABLE", UNLOADED)
+            self._rivals()
         if tell:
             self.tell(served.name, False)
 

@@ -41,10 +41,9 @@ def test_sigterm_ends_it_when_what_was_accepted_is_answered(tmp_path):
         askers = [
             threading.Thread(target=lambda: statuses.append(server.infer("slow", body()).status_code)) for _ in range(4)
         ]
-        begun = server.connections()
         for asker in askers:
             asker.start()
-        server.until(lambda: server.connections() - begun >= len(askers))
+        server.until(lambda: server.in_flight("slow") == len(askers))
         assert server.stop() == 0
         for asker in askers:
             asker.join()
