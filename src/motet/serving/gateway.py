@@ -243,7 +243,7 @@ class Gateway:
             if self._prepared is not None and fresh.lane is not None:
                 for each in (fresh, *fresh.models):
                     await self._prepared(each)
-        except Exception as error:  # noqa: BLE001 (files of graphs and their functions may raise anything)
+        except Exception as error:
             if not isinstance(error, MotetError):
                 error = ModelLoadError(f"{type(error).__name__}: {error}", where=f"graph {graph.name!r}")
             if not again:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import signal
@@ -95,6 +96,8 @@ class Server:
     async def load(self) -> None:
         """Load every graph; the server is ready when all are."""
         await self.gateway.load_all()
+        gc.collect()
+        gc.freeze()  # what is loaded stays, and need not be looked through again and again while requests wait
         for served in self.gateway.served.values():
             if served.kind == "graph" and served.state == "UNAVAILABLE":
                 _LOG.error("graph %s cannot be served: %s", served.name, served.reason)

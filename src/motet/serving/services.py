@@ -13,8 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motet.errors import GraphError, MotetError
-from motet.graph.fields import show
+from motet.errors import MotetError
 from motet.serving.answers import AnswerCache, AnswerCacheConfig
 from motet.serving.app.desk import Asked, check_admin
 from motet.serving.config import ServeConfig
@@ -65,7 +64,6 @@ class Services:
         self.admission: Admission | None = None
         self.audit: AuditLog | None = None
         self.sinks: Sinks | None = None
-        self._caches: dict[str, AnswerCache] = {}
         self.seen = Seen(
             self._seen_config(config), Path(self.folder) / "seen", lambda: self.gateway.things, lambda: self.front
         )
@@ -108,12 +106,9 @@ class Services:
         return AdmissionConfig.read(config.admission, "admission", config.folder)
 
     def _made_sinks(self, config: ServeConfig) -> Sinks:
-        from motet.serving.sinks import Sinks
-        from motet.serving.sinks.config import SinkConfig
+        from motet.serving.sinks import Sinks, read_sinks
 
-        if not isinstance(config.sinks, list):
-            raise GraphError(f"expected a list of sinks; got {show(config.sinks)}", where="sinks")
-        read = [SinkConfig.read(each, f"sinks[{place}]") for place, each in enumerate(config.sinks)]
+        read = read_sinks(config.sinks, "sinks")
         self._kept_models = {name for each in read for name in each.graphs}
         return Sinks(read, folder=config.folder or ".")
 
@@ -139,7 +134,7 @@ class Services:
                 lane.keeper = Keeper(self.sinks, served.name)
         config = self.cache_config
         if config is not None and (not config.graphs or served.name in config.graphs):
-            lane.cache = self._caches.setdefault(served.name, AnswerCache(config.max_bytes, config.ttl_s))
+            lane.cache = AnswerCache(config.max_bytes, config.ttl_s) if config.max_bytes else None
 
     def numbers(self, served: Served) -> Any:
         """The statistics of what is served, as Triton's clients ask for them."""
