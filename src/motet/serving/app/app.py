@@ -1,0 +1,81 @@
+"""The application: routes, errors, CORS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from motet.errors import MotetError
+from motet.serving.app.about import About
+from motet.serving.app.desk import OpenDesk
+from motet.serving.app.pages import Pages
+from motet.serving.app.parts import AppParts
+from motet.serving.app.predict import Predict
+from motet.serving.app.respond import handled, json_response
+from motet.serving.app.status import ErrorLog
+from motet.serving.gateway import Gateway
+from motet.serving.openapi import openapi
+
+__all__ = ["create_app"]
+
+
+def create_app(gateway: Gateway, parts: AppParts | None = None) -> Starlette:
+    """The ASGI application of a gateway: everything but the inference routes.
+
+    Args:
+        gateway: what is served; the application runs in its event loop.
+        parts: how it is set up; None for a server that counts nothing and knows nobody.
+    """
+    parts = parts or AppParts()
+    desk = parts.desk or OpenDesk(parts.admin, parts.cors)
+    errors = ErrorLog()
+    predict = Predict(gateway, desk, errors)
+
+    async def described(_request: Request) -> Response:
+        return json_response(openapi(gateway, parts.secured, required=parts.required))
+
+    routes = [
+        *About(gateway, parts, desk).routes(),
+        *Pages(gateway, parts, errors).routes(),
+        Route("/predict/{name}", predict.__call__, methods=["POST"]),
+        Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
+        Route("/openapi.json", described),
+    ]
+    middleware = [Middleware(_Tolerant)]
+    if parts.cors:
+        middleware.insert(0, Middleware(CORSMiddleware, **_cors(parts.cors)))
+    handlers = {MotetError: handled, 404: handled, 405: handled, Exception: handled}
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
+
+
+def _cors(origins: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "allow_origins": list(origins),
+        "allow_methods": ["GET", "POST"],
+        "allow_headers": ["*"],
+        "expose_headers": ["Retry-After", "Inference-Header-Content-Length"],
+        "max_age": 600,
+    }
+
+
+class _Tolerant:
+    """Takes an address with a slash at its end for the same without."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
+            path = scope["path"].rstrip("/") or "/"
+            raw = scope.get("raw_path", b"").rstrip(b"/") or b"/"
+            scope = {**scope, "path": path, "raw_path": raw}
+        await self._app(scope, receive, send)

@@ -1,0 +1,168 @@
+"""The page for people, its files, the drawings of graphs, and what the page is told of them."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from importlib import resources
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from motet import __version__
+from motet.errors import NotFoundError
+from motet.serving.app.parts import AppParts
+from motet.serving.app.pictures import is_picture
+from motet.serving.app.respond import json_response
+from motet.serving.app.status import ErrorLog, lane_status
+from motet.serving.app.uploads import takes_files
+from motet.serving.gateway import Gateway, Served
+from motet.types import ColumnType
+
+__all__ = ["Pages"]
+
+KINDS = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+SAFE = {
+    "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+class Pages:
+    """Answers with what people look at.
+
+    Args:
+        gateway: what is served.
+        parts: of the server.
+        errors: those of this process.
+    """
+
+    def __init__(self, gateway: Gateway, parts: AppParts, errors: ErrorLog) -> None:
+        self._gateway, self._parts, self._errors = gateway, parts, errors
+        self._files: dict[str, tuple[bytes, str]] = {}
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/", self.front),
+            Route("/docs", self.docs),
+            Route("/page/{file}", self.file),
+            Route("/graphs.json", self.graphs),
+            Route("/graphs/{name}.svg", self.drawing),
+            Route("/status.json", self.status),
+            Route("/metrics", self.metrics),
+        ]
+
+    async def front(self, request: Request) -> Response:
+        """The page."""
+        return self._file(request, "index.html")
+
+    async def docs(self, request: Request) -> Response:
+        """How the server is called."""
+        return self._file(request, "docs.html")
+
+    async def file(self, request: Request) -> Response:
+        """A file of the pages."""
+        return self._file(request, request.path_params["file"])
+
+    def _file(self, request: Request, name: str) -> Response:
+        if name not in self._files:
+            folder = resources.files("motet.serving") / "page"
+            if name not in {each.name for each in folder.iterdir()} or name.rpartition(".")[2] not in KINDS:
+                raise NotFoundError(f"there is no file {name!r}")
+            data = (folder / name).read_bytes()
+            self._files[name] = data, f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+        data, tag = self._files[name]
+        headers = {**SAFE, "etag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(data, media_type=KINDS[name.rpartition(".")[2]], headers=headers)
+
+    async def graphs(self, _request: Request) -> Response:
+        """Everything that is served, as the page needs it."""
+        names: dict[str, list[str]] = {}
+        for name, served in self._gateway.served.items():
+            names.setdefault(served.name, []).append(name)
+        listed = [_about(each, names) for each in dict.fromkeys(self._gateway.served.values())]
+        return json_response({"version": __version__, "ready": self._gateway.ready, "served": listed})
+
+    async def drawing(self, request: Request) -> Response:
+        """The drawing of a graph."""
+        served = self._gateway.find(request.path_params["name"])
+        return Response(served.graph.draw("svg"), media_type=KINDS["svg"], headers=SAFE)
+
+    async def status(self, _request: Request) -> Response:
+        """What happens now."""
+        provided = self._parts.status
+        found = lane_status(self._gateway, self._errors) if provided is None else provided()
+        found = await found if inspect.isawaitable(found) else found
+        states = {each.name: {"state": each.state, "reason": each.reason} for each in self._gateway.served.values()}
+        return json_response({**found, "ready": self._gateway.ready, "states": states})
+
+    async def metrics(self, request: Request) -> Response:
+        """What Prometheus reads."""
+        if self._parts.metrics is None:
+            raise NotFoundError("this server counts nothing for Prometheus", hint="see /status.json")
+        found = self._parts.metrics(request.headers.get("accept", ""))
+        text, kind = await found if inspect.isawaitable(found) else found
+        return Response(text, headers={"content-type": kind, "cache-control": "no-store"})
+
+
+def _about(served: Served, names: dict[str, list[str]]) -> dict[str, Any]:
+    short = min(names[served.name], key=len)
+    return {
+        "name": served.name,
+        "short": short,
+        "kind": served.kind,
+        "platform": served.platform,
+        "state": served.state,
+        "reason": served.reason,
+        "graph": served.parent.name if served.parent is not None else served.name,
+        "inputs": [
+            {
+                "name": name,
+                "type": str(each.type),
+                "dtype": each.type.dtype,
+                "shape": each.type.shape,
+                "optional": each.has_default,
+                "widget": _widget(each.type),
+            }
+            for name, each in served.inputs.items()
+        ],
+        "outputs": [{"name": name, "type": str(kind)} for name, kind in served.signature.outputs.items()],
+        "labels": _labels(served),
+    }
+
+
+def _widget(kind: ColumnType) -> str:
+    """How an input is asked for on the page."""
+    if is_picture(kind):
+        return "picture"
+    if takes_files(kind):
+        return "file"
+    if kind.shape:
+        return "json"
+    return {"string": "text", "bool": "flag", "any": "json"}.get(kind.dtype, "number")
+
+
+def _labels(served: Served) -> list[str]:
+    """The names of classes, where the graph says them: of a model, or of a function that is given `labels`."""
+    graph = served.graph if served.parent is None else served.parent.graph
+    for model in graph.models.values():
+        if model.labels:
+            return list(model.labels)
+    for node in graph.nodes.values():
+        labels = getattr(getattr(node, "function", None), "kwargs", {}).get("labels")
+        if isinstance(labels, (list, tuple)) and all(isinstance(each, str) for each in labels):
+            return list(labels)
+    return []

@@ -1,0 +1,81 @@
+"""Answers and errors as JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from motet.errors import InputError, ModelError, MotetError, NotFoundError, RequestError
+from motet.serving.http.respond import error_body
+
+__all__ = ["JSON", "MediaTypeError", "MethodError", "error_response", "handled", "json_response", "read_object"]
+
+JSON = "application/json"
+
+
+class MethodError(RequestError):
+    """A method that an address does not have."""
+
+    status = 405
+
+
+class MediaTypeError(RequestError):
+    """A body of a kind that is not taken."""
+
+    status = 415
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """An answer; NaN and infinite numbers are null."""
+    return Response(msgspec.json.encode(value), status, media_type=JSON)
+
+
+def error_response(error: MotetError) -> Response:
+    """`{"error": ...}` with the status of the error's class."""
+    response = Response(error_body(error), error.status, media_type=JSON)
+    retry = error.retry_after_s if isinstance(error, RequestError) else None
+    if retry is not None:
+        response.headers["retry-after"] = str(max(1, math.ceil(retry)))
+    if error.status == 401:
+        response.headers["www-authenticate"] = 'Bearer realm="motet"'
+    return response
+
+
+async def handled(request: Request, error: Exception) -> Response:
+    """The answer to a request whose route raised."""
+    if isinstance(error, MotetError):
+        return error_response(error)
+    status = getattr(error, "status_code", 500)
+    what = f"{request.method} {request.url.path}"
+    if status == 404:
+        return error_response(NotFoundError(f"there is nothing at {what}", hint="/docs lists what there is"))
+    if status == 405:
+        allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
+        response = error_response(MethodError(f"{what} is not offered; {request.url.path} takes {allowed}"))
+        response.headers["allow"] = allowed
+        return response
+    if 400 <= status < 500:
+        return Response(error_body(str(getattr(error, "detail", error))), status, media_type=JSON)
+    return error_response(ModelError(f"the server failed at this request: {type(error).__name__}"))
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object of a body; an empty one where there is no body.
+
+    Raises:
+        InputError: when it is no JSON object.
+    """
+    body = await request.body()
+    if not body:
+        return {}
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"the body is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"the body must be a JSON object; got {type(value).__name__}")
+    return value

@@ -1,0 +1,138 @@
+"""Rows of JSON as columns, and columns as rows of JSON.
+
+A row is an object whose keys are the inputs. Numbers are numbers and nested lists; an array may also be the base64 of its
+bytes, in C order, little-endian; a picture may also be an image file, as `data:image/png;base64,...`; `bytes` are base64.
+A row that is wrong is noted, and never harms its neighbours.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Column, Ragged, objects, take_rows
+from motet.errors import InputError, TooLargeError, known_names
+from motet.graph.check import CheckedGraph
+from motet.graph.fields import show
+from motet.runtime.bind import bind_columns
+from motet.serving.app.pictures import decode_picture, from_base64, from_data_url, is_data_url, is_picture
+from motet.types import ColumnType
+
+__all__ = ["Rows", "plain_value", "read_rows", "rows_of"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that came.
+
+    Attributes:
+        columns: those that can be played, by the names of the inputs.
+        places: their positions among all.
+        total: how many came.
+        bad: why the others cannot be played, by position.
+    """
+
+    columns: Mapping[str, Column]
+    places: Sequence[int]
+    total: int
+    bad: Mapping[int, str]
+
+
+def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Rows:
+    """The columns of rows as they were decoded from JSON; arrays and bytes may stand in them too.
+
+    Raises:
+        TooLargeError: when there are too many.
+        MissingExtraError: when a picture comes as a file, and Pillow is not installed.
+    """
+    if len(rows) > max_rows:
+        raise TooLargeError(f"{len(rows)} rows; a request may have {max_rows}", hint="send several requests")
+    inputs = checked.graph.inputs
+    bad: dict[int, str] = {}
+    values: dict[str, list[Any]] = {name: [] for name in inputs}
+    for place, row in enumerate(rows):
+        wrong = _wrong_keys(row, inputs)
+        if wrong:
+            bad[place] = wrong
+            row = {}
+        for name, each in inputs.items():
+            value = row.get(name)
+            try:
+                values[name].append(None if value is None else _value(value, each.type))
+            except InputError as error:
+                bad.setdefault(place, f"input {name!r}: {error.what}")
+                values[name].append(None)
+            else:
+                if name not in row and not each.has_default:
+                    bad.setdefault(place, f"input {name!r} is missing; the graph takes {_takes(checked)}")
+    if not rows:
+        return Rows(bind_columns({name: [] for name in inputs}, checked)[0].columns, (), 0, {})
+    batch, failures = bind_columns({name: objects(column) for name, column in values.items()}, checked)
+    bad |= {failure.row: failure.message for failure in failures if failure.row not in bad}
+    if bad:
+        batch = batch.take([place for place, row in enumerate(batch.ids) if int(row) not in bad])
+    return Rows(batch.columns, batch.ids.tolist(), len(rows), bad)
+
+
+def _wrong_keys(row: Any, inputs: Mapping[str, Any]) -> str:
+    if not isinstance(row, dict):
+        return f"a row must be an object whose keys are the inputs ({', '.join(inputs)}); got {show(row)}"
+    for name in row:
+        if name not in inputs:
+            return f"unknown input {name!r}; {known_names(name, list(inputs))}"
+    return ""
+
+
+def _takes(checked: CheckedGraph) -> str:
+    return ", ".join(f"{name}: {each.type}" for name, each in checked.graph.inputs.items())
+
+
+def _value(value: Any, kind: ColumnType) -> Any:
+    """A value as it is bound."""
+    if not isinstance(value, str) or kind.dtype in ("string", "any"):
+        return value
+    if is_data_url(value) and (is_picture(kind) or kind.dtype == "bytes"):
+        data = from_data_url(value)
+        return data if kind.dtype == "bytes" else decode_picture(data, kind)
+    if kind.dtype == "bytes":
+        return from_base64(value) if not kind.shape else value
+    if not kind.shape or kind.row_bytes is None:
+        raise InputError(f"is {kind}; got the text {show(value)}")
+    data = from_base64(value)
+    if len(data) != kind.row_bytes:
+        raise InputError(f"is {kind}, which takes {kind.row_bytes} bytes; got {len(data)}")
+    return np.frombuffer(data, kind.numpy_dtype.newbyteorder("<")).reshape([axis or 0 for axis in kind.shape])
+
+
+def rows_of(columns: Mapping[str, Column], first: int, end: int) -> list[dict[str, Any]]:
+    """The rows from `first` to `end`, as JSON has them: bytes as base64."""
+    values = {name: _values(take_rows(column, slice(first, end))) for name, column in columns.items()}
+    return [{name: column[row] for name, column in values.items()} for row in range(end - first)]
+
+
+def _values(column: Column) -> list[Any]:
+    if isinstance(column, Ragged):
+        return [row.tolist() for row in column]
+    if column.dtype != object:
+        listed: list[Any] = column.tolist()
+        return listed
+    return [plain_value(value) for value in column.tolist()]
+
+
+def plain_value(value: Any) -> Any:
+    """A value as JSON has it."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain_value(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): plain_value(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_value(each) for each in value]
+    return str(value)
