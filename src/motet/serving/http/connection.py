@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
-from motet.errors import InputError, MotetError, OverloadedError, RequestError, TooLargeError
+from motet.errors import InputError, MotetError, OverloadedError
+from motet.serving.http.refusals import (
+    MAX_HEADERS,
+    ExpectationError,
+    NotSpokenError,
+    Refused,
+    TimedOutError,
+    VersionError,
+    body_too_large,
+    check_fields,
+    check_size,
+    head_too_large,
+)
 from motet.serving.http.respond import CONTINUE, error_answer
 
 if TYPE_CHECKING:
@@ -24,42 +36,13 @@ __all__ = ["Connection"]
 
 IDLE, HEAD, BODY, REFUSED = range(4)
 """Between two requests; reading a head; reading a body; an error was answered and what still comes is thrown away."""
-MAX_HEADERS = 100
 LINGER_S = 2.0
 """How long what a refused client still sends is thrown away, so that it can read the answer."""
 SAME_HEAD_BYTES = 2048
 """Heads up to this long are remembered, to know them again."""
+SMALL_BYTES = 1024
+"""Parts of a body shorter than this are put together as they come: each on its own would take more memory than it holds."""
 NEVER = float("inf")
-
-
-class HeadTooLargeError(RequestError):
-    """More bytes of headers than a request may have."""
-
-    status = 431
-
-
-class TargetTooLongError(RequestError):
-    """A longer address than a request may have."""
-
-    status = 414
-
-
-class TimedOutError(RequestError):
-    """A request that did not come in time."""
-
-    status = 408
-
-
-class VersionError(RequestError):
-    """A version of HTTP that is not spoken here."""
-
-    status = 505
-
-
-class ExpectationError(RequestError):
-    """An expectation that cannot be met."""
-
-    status = 417
 
 
 class _OverError(Exception):
@@ -74,10 +57,10 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_body", "_body_bytes", "_chunk", "_closing", "_continues", "_first_byte", "_front", "_half_closed",
-        "_head_bytes", "_headers", "_line", "_loop", "_messages", "_parser", "_reading", "_route", "_same",
-        "_same_bytes", "_same_routes", "_state", "_transport", "_upgrade", "_url", "_version", "_writing", "due", "known",
-        "method", "prepared",
+        "_body", "_body_bytes", "_chunk", "_closing", "_continues", "_first_byte", "_front", "_half_closed", "_head_bytes",
+        "_headers", "_line", "_loop", "_messages", "_parser", "_reading", "_route", "_same", "_same_bytes", "_same_routes",
+        "_state", "_transport", "_upgrade", "_url", "_version", "_wire_bytes", "_writing", "due", "known", "method",
+        "prepared",
     )  # fmt: skip
 
     def __init__(self, front: Front) -> None:
@@ -85,13 +68,13 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._line: deque[Exchange] = deque()
         self._state = IDLE
-        self._head_bytes = self._body_bytes = self._chunk = 0
-        self._closing = self._half_closed = self._upgrade = self._continues = False
+        self._head_bytes = self._body_bytes = self._wire_bytes = self._chunk = 0
+        self._closing = self._half_closed = self._continues = self._upgrade = False
         self._reading = self._writing = True
         self._url = self.method = b""
         self._version = "1.1"
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
+        self._body: list[bytes | bytearray] = []
         self.known: dict[bytes, bytes] = {}
         self._route: Route | None = None
         self._first_byte = 0.0
@@ -113,17 +96,20 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone: nobody waits for what it asked."""
         self._front.disconnected(self)
-        self._front.buffered_bytes -= self._body_bytes
-        self._body_bytes = 0
+        self._forget_body()
         self._abandon()
         self._closing = True
 
     def eof_received(self) -> bool:
         """The client sends no more. What it has asked may still be answered, for a short while."""
-        if self._state in (HEAD, BODY, REFUSED) or not self._line:
+        if not self._line or self.secure:
             return False
+        if self._state in (HEAD, BODY):  # of what is not whole nothing will come
+            self._forget_body()
+            self._state = REFUSED
         self._half_closed = True
-        self.due = self._front.now + self._front.limits.half_closed_s
+        if self._writing:
+            self.due = self._front.now + self._front.limits.half_closed_s
         return True
 
     def pause_writing(self) -> None:
@@ -135,8 +121,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client takes its answers again."""
         self._writing = True
-        self._rest()
         self._resume()
+        self._rest()
         if self._line:
             self._line[0].at_head()
 
@@ -144,31 +130,65 @@ class Connection(asyncio.Protocol):
         """Bytes have come."""
         if self._state == REFUSED or self._closing:
             return  # nothing that comes now is answered
-        self._chunk = size = len(data)
+        size = len(data)
         if size == self._same_bytes and self._is_again(data):
             return
-        self._messages = 0
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._upgrade = True  # not spoken here: the request is answered as it is, and the connection ends
-        except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            if isinstance(cause, MotetError):
-                self._refuse(cause)
-            elif not isinstance(cause, _OverError):
-                raise
-        except httptools.HttpParserError as error:
-            if self._state != REFUSED and not self._closing:
-                self._refuse(InputError(f"the request is no HTTP/1.1: {_plain(error)}"))
-        if self._state == HEAD:
-            self._head_bytes += self._chunk
-            if self._head_bytes > self._front.limits.header_bytes:
-                self._refuse(self._too_large())
-        elif self._state == IDLE and self._messages == 1 and self._route is not None:
+        self._chunk, self._messages = size, 0
+        whole = self._state == IDLE
+        self._feed(data)
+        state = self._state
+        if state == IDLE and whole and self._messages == 1 and self._route is not None:
             self._remember(data)
-        else:
-            self._same_bytes = 0
+            return
+        self._same_bytes = 0
+        if state == HEAD and not self._messages:  # else it began somewhere in these bytes; the next ones count
+            self._head_bytes += size
+            if self._head_bytes > self._front.limits.header_bytes:
+                self._refuse(head_too_large(self._front.limits.header_bytes))
+        elif state == BODY:
+            self._part_came(size)
+        if not self._reading:
+            self._rest()
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        """Parse; no protocol is spoken here that a request could change to, so where one wants to, HTTP goes on."""
+        left = [data]
+        while left:
+            piece = left.pop()
+            try:
+                self._parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as upgrade:
+                left.append(memoryview(piece)[upgrade.args[0] :])
+                if self._upgrade:
+                    self._upgrade = False
+                    left.append(self._head_without_upgrade())
+            except httptools.HttpParserCallbackError as error:
+                cause = error.__context__
+                if isinstance(cause, MotetError):
+                    self._refuse(cause)
+                elif not isinstance(cause, _OverError):
+                    raise
+                return
+            except httptools.HttpParserError as error:
+                if self._state != REFUSED and not self._closing:
+                    self._refuse(InputError(f"the request is no HTTP/1.1: {_plain(error)}"))
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head that was read, to be read again: the parser leaves out the body of a request that wants an upgrade."""
+        line = b"%b %b HTTP/%b\r\n" % (self._parser.get_method(), self._url, self._parser.get_http_version().encode())
+        fields = [b"%b: %b\r\n" % field for field in self._headers if field[0] != b"upgrade"]
+        return b"%b%b\r\n" % (line, b"".join(fields))
+
+    def _part_came(self, size: int) -> None:
+        """Bytes of a body have come, which goes on."""
+        front = self._front
+        limits = front.limits
+        self.due = min(front.now + limits.body_timeout_s, self._first_byte + limits.request_timeout_s)
+        if not self._messages:
+            self._wire_bytes += size
+            if self._wire_bytes > 4 * limits.header_bytes + 8 * self._body_bytes:
+                self._refuse(InputError("the chunks of the body are hardly anything but their sizes and extensions"))
 
     def _remember(self, data: bytes) -> None:
         """One whole request for a route came in one piece: the next one often has the same head, to the byte."""
@@ -199,12 +219,13 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        if self._upgrade or self._closing:
+        if self._closing:
             raise _OverError
         self._state = HEAD
-        self._url = b""
+        self._url = self.method = b""
         self._headers = []
-        self._head_bytes = 0
+        self._head_bytes = self._wire_bytes = 0
+        self._continues = False
         self._first_byte = now = self._front.now
         self.due = now + self._front.limits.header_timeout_s
         self._version = "1.1"
@@ -220,7 +241,7 @@ class Connection(asyncio.Protocol):
         else:
             self._head_bytes += len(name) + len(value)
             if self._head_bytes > self._front.limits.header_bytes:
-                raise self._too_large()
+                raise head_too_large(self._front.limits.header_bytes)
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -228,15 +249,25 @@ class Connection(asyncio.Protocol):
         known = self.known = dict(headers)
         self.prepared = None
         if self._head_bytes + self._chunk > front.limits.header_bytes or len(headers) > MAX_HEADERS:
-            self._check_head()
+            check_size(self._url, headers, front.limits.header_bytes)
+        if b"upgrade" in known and self._parser.should_upgrade():
+            check_size(self._url, headers, front.limits.header_bytes)
+            self._upgrade = True
+            return
         self.method = method = self._parser.get_method()
         self._route = front.route(self._url) if method == b"POST" else None
-        if self._route is None or len(known) != len(headers) or b"host" not in known:
-            self._check_host()
+        if (
+            self._route is None
+            or len(known) != len(headers)
+            or b"host" not in known
+            or b"connection" in known
+            or b"transfer-encoding" in known
+        ):
+            self._check()
         self._state = BODY
         length = known.get(b"content-length")
         if length is not None and int(length) > front.limits.body_bytes:
-            raise self._body_too_large(int(length))
+            raise body_too_large(int(length), front.limits.body_bytes)
         if b"expect" in known:
             self._expected()
         self.due = front.now + front.limits.body_timeout_s
@@ -244,34 +275,36 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         front, size = self._front, len(body)
-        self._body.append(body)
+        parts = self._body
+        if size >= SMALL_BYTES or not parts:
+            parts.append(body)
+        elif type(parts[-1]) is bytearray:
+            parts[-1] += body
+        else:
+            parts.append(bytearray(body))
         self._body_bytes += size
         front.buffered_bytes += size
-        if self._body_bytes != size:  # not the first part
-            if self._body_bytes > front.limits.body_bytes:
-                raise self._body_too_large(self._body_bytes)
-            now = self._front.now
-            last = self._first_byte + front.limits.request_timeout_s
-            self.due = min(now + front.limits.body_timeout_s, last)
+        if self._body_bytes > front.limits.body_bytes:
+            raise body_too_large(self._body_bytes, front.limits.body_bytes)
         if front.buffered_bytes > front.limits.buffered_bytes:
             raise OverloadedError("the bodies of the requests being read fill the server's memory", retry_after_s=1)
 
     def on_message_complete(self) -> None:
         """The request is there: begin with it."""
+        if self._upgrade:
+            return
         parts = self._body
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        body = cast(bytes, parts[0]) if len(parts) == 1 else b"".join(parts)
         if parts:
-            self._body = []
-            self._front.buffered_bytes -= self._body_bytes
-            self._body_bytes = 0
+            self._forget_body()
         self._state = IDLE
         self._messages += 1
         self.due = NEVER
-        keep_alive = self._parser.should_keep_alive() and not self._front.draining and not self._upgrade
-        if not keep_alive:
-            self._check_version()
-            self._closing = True
+        keep_alive = self._parser.should_keep_alive() and not self._front.draining
         route = self._route
+        if not keep_alive or (route is not None and self._version == "1.0"):
+            self._check_version()
+            keep_alive, self._closing = False, True
         if route is not None:
             route(self, self._line, body, keep_alive)
         else:
@@ -292,7 +325,10 @@ class Connection(asyncio.Protocol):
             if data:
                 self._transport.write(data)
             if not exchange.keep_alive:
-                self._end()
+                if self._state == REFUSED:
+                    self._linger()
+                else:
+                    self._end()
                 return
             if not line:
                 break
@@ -300,13 +336,13 @@ class Connection(asyncio.Protocol):
             if exchange.data is None:
                 exchange.at_head()
                 break
+        if not self._reading:
+            self._resume()
         if not line:
             if self._half_closed:
                 self._end()
-                return
-            self._rest()
-        if not self._reading:
-            self._resume()
+            else:
+                self._rest()
 
     def is_head(self, exchange: Exchange) -> bool:
         """Whether what an exchange writes may go out now."""
@@ -345,7 +381,7 @@ class Connection(asyncio.Protocol):
 
     def timed_out(self) -> None:
         """The time that was due has passed."""
-        if not self._writing or self._state == REFUSED or self._half_closed:
+        if not self._writing or self._state == REFUSED or self._half_closed or self._transport.is_closing():
             self._transport.abort()
         elif self._state in (HEAD, BODY):
             what = "head" if self._state == HEAD else "body"
@@ -354,9 +390,9 @@ class Connection(asyncio.Protocol):
             self._end()
 
     def drain(self) -> None:
-        """The server is about to stop: end when what was accepted is answered."""
+        """The server is about to stop: end when what was accepted is answered, and what is on its way has had time to come."""
         if not self._line and self._state == IDLE:
-            self._end()
+            self.due = self._front.now
 
     def abort(self) -> None:
         """End at once."""
@@ -365,13 +401,27 @@ class Connection(asyncio.Protocol):
     # The rest.
 
     def _rest(self) -> None:
-        """Nothing is under way: the next request may take its time, or the one being read goes on."""
-        if self._line:
+        """What is due next: something has begun or ended that it depends on."""
+        front, state = self._front, self._state
+        limits = front.limits
+        if not self._writing:
+            self.due = front.now + limits.write_timeout_s
+        elif self._half_closed:
+            self.due = front.now + limits.half_closed_s
+        elif state == IDLE:
+            if self._line:
+                self.due = NEVER
+            else:
+                self.due = front.now if front.draining else front.now + limits.idle_timeout_s
+        elif not self._reading:
             self.due = NEVER
-        elif self._state == IDLE:
-            if self._front.draining:
-                self._end()
-            self.due = self._front.now + self._front.limits.idle_timeout_s
+        elif state == HEAD:
+            self.due = self._first_byte + limits.header_timeout_s
+        elif state == BODY:
+            self.due = min(front.now + limits.body_timeout_s, self._first_byte + limits.request_timeout_s)
+            if self._continues and not self._line:
+                self._continues = False
+                self._transport.write(CONTINUE)
 
     def _pause(self) -> None:
         if self._reading and not self._transport.is_closing():
@@ -381,14 +431,22 @@ class Connection(asyncio.Protocol):
     def _resume(self) -> None:
         if not self._reading and self._writing and len(self._line) < self._front.limits.pipelined:
             self._reading = True
+            self._first_byte = self._front.now  # the time in which nothing was read is not the client's
             if not self._transport.is_closing():
                 self._transport.resume_reading()
+            if self._line:
+                self._rest()
 
     def _end(self) -> None:
         self._closing = True
         self._abandon()
         if not self._transport.is_closing():
+            self.due = self._front.now + self._front.limits.write_timeout_s
             self._transport.close()
+
+    def _forget_body(self) -> None:
+        self._front.buffered_bytes -= self._body_bytes
+        self._body_bytes, self._body = 0, []
 
     def _abandon(self) -> None:
         line, self._line = self._line, deque()
@@ -399,12 +457,11 @@ class Connection(asyncio.Protocol):
         """Answer an error behind the answers that are to come, and read nothing more."""
         answer = error_answer(error, self._front.date, keep_alive=False, bodiless=self.method == b"HEAD")
         self._front.statuses[error.status] += 1
-        self._front.buffered_bytes -= self._body_bytes
-        self._body_bytes, self._body = 0, []
+        self._forget_body()
         self._state = REFUSED
         self.due = self._front.now + self._front.limits.request_timeout_s
         if self._line:
-            self._line.append(_Refused(answer))
+            self._line.append(Refused(answer))
         else:
             self._transport.write(answer)
             self._linger()
@@ -412,67 +469,38 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close our side, and throw away what still comes: a reset would take the answer from the client."""
         self._closing = True
+        self._abandon()
         self.due = self._front.now + LINGER_S
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
+        if self._half_closed or not self._transport.can_write_eof():
             self._transport.close()
+            return
+        self._transport.write_eof()
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
 
     def _expected(self) -> None:
         if self.known[b"expect"].lower() != b"100-continue":
             raise ExpectationError(f"the expectation {self.known[b'expect'].decode('latin-1')!r} cannot be met")
-        if self._version == "1.1" and not self._line:
+        self._check_version()
+        if self._version == "1.0":
+            return
+        if self._line:
+            self._continues = True
+        else:
             self._transport.write(CONTINUE)
-
-    def _check_head(self) -> None:
-        limit = self._front.limits.header_bytes
-        if len(self._url) > limit // 2:
-            raise TargetTooLongError(f"the address has {len(self._url)} bytes; at most {limit // 2} may be sent")
-        size = sum(len(name) + len(value) + 4 for name, value in self._headers) + len(self._url)
-        if size > limit or len(self._headers) > MAX_HEADERS:
-            raise self._too_large()
 
     def _check_version(self) -> None:
         self._version = version = self._parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise VersionError(f"HTTP/{version} is not spoken here", hint="use HTTP/1.1")
 
-    def _check_host(self) -> None:
+    def _check(self) -> None:
+        """A closer look at a head that is not the plainest."""
         self._check_version()
-        hosts = [value for name, value in self._headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and self._version == "1.1"):
-            raise InputError(f"a request has one Host field; got {len(hosts)}")
-        lengths = {value for name, value in self._headers if name == b"content-length"}
-        if len(lengths) > 1:
-            raise InputError(
-                f"the lengths {b', '.join(sorted(lengths)).decode('latin-1')} of the body contradict each other"
-            )
-
-    def _too_large(self) -> MotetError:
-        limit = self._front.limits.header_bytes
-        return HeadTooLargeError(f"the head of the request has more than {limit} bytes or {MAX_HEADERS} fields")
-
-    def _body_too_large(self, size: int) -> MotetError:
-        limit = self._front.limits.body_bytes
-        return TooLargeError(
-            f"the body has {size} bytes or more; at most {limit} may be sent", hint="send fewer rows a request"
-        )
-
-
-class _Refused:
-    """An error that ends a connection."""
-
-    __slots__ = ("data", "keep_alive")
-
-    def __init__(self, data: bytes) -> None:
-        self.data: bytes | None = data
-        self.keep_alive = False
-
-    def at_head(self) -> None:
-        """Its data is there from the beginning."""
-
-    def abandon(self) -> None:
-        """Nothing was begun."""
+        if self.method == b"CONNECT":
+            raise NotSpokenError("CONNECT is not spoken here: this server is no proxy")
+        check_fields(self._headers, self._version)
 
 
 def _plain(error: Exception) -> str:

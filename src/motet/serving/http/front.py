@@ -19,8 +19,8 @@ __all__ = ["Front", "Route"]
 
 SWEEP_S = 0.25
 """How often connections are looked at for being late."""
-KNOWN_URLS = 4096
-"""Addresses whose routes are remembered."""
+KNOWN_URLS, KNOWN_BYTES = 4096, 256
+"""How many addresses have their routes remembered, and how long they may be."""
 
 
 class Route(Protocol):
@@ -84,8 +84,10 @@ class Front:
         try:
             return self.routes[url]
         except KeyError:
-            found = self._find(url)
-            if len(self.routes) < KNOWN_URLS and b"?" not in url:
+            found = self._find(url if url.startswith(b"/") else _path_of(url))
+            if found is not None and len(url) <= KNOWN_BYTES and b"?" not in url:
+                if len(self.routes) >= KNOWN_URLS:
+                    self.routes.clear()
                 self.routes[url] = found
             return found
 
@@ -115,3 +117,8 @@ class Front:
         for connection in [each for each in self.connections if each.due <= now]:
             connection.timed_out()
         self._timer = self.loop.call_later(SWEEP_S, self._sweep)
+
+
+def _path_of(url: bytes) -> bytes:
+    """The path and query of `http://host/path`."""
+    return b"/" + url.partition(b"://")[2].partition(b"/")[2]
