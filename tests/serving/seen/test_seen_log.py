@@ -5,6 +5,7 @@ import os
 import threading
 
 import pytest
+from seen_parts import total
 
 from motet.errors import GraphError
 from motet.serving.seen.config import LogConfig, SeenConfig
@@ -176,3 +177,18 @@ def test_the_log_can_be_changed_while_the_server_runs(tmp_path):
     seen.close()
     assert [line["path"] for line in lines_of(tmp_path / "one")] == ["/v2/models/m1/infer"]
     assert [line["path"] for line in lines_of(tmp_path / "two")] == ["/v2/models/m2/infer", "/v2/models/m3/infer"]
+
+
+def test_lost_lines_are_shown_as_a_metric_also_when_the_log_has_changed(tmp_path):
+    one, two = (SeenConfig(access_log=LogConfig(str(tmp_path / name), waiting=1)) for name in ("one", "two"))
+    seen = Seen(one, tmp_path / "seen")
+    dropped = 0
+    for config in (two, one):
+        while not seen.access.num_dropped:
+            seen.wrote(entry(0))
+        seen.wrote(entry(0))
+        dropped += seen.access.num_dropped
+        seen.take(config)
+    seen.status()
+    assert total(tmp_path / "seen", "motet_log_lines_dropped", log="access") >= dropped >= 2
+    seen.close()
