@@ -4,8 +4,8 @@ import pytest
 import tritonclient.http as triton
 from app_graphs import scores as graph
 
-from motet import __version__
 from motet.serving.app import AppParts
+from motet.version import __version__
 
 
 def test_the_server_says_what_it_is(fashion):
@@ -31,12 +31,12 @@ def test_metadata_of_a_graph_and_of_a_model(fashion):
         "platform": "motet_graph",
         "inputs": [
             {"name": "image", "datatype": "UINT8", "shape": [-1, 28, 28]},
-            {"name": "user", "datatype": "BYTES", "shape": [-1]},
+            {"name": "user", "datatype": "BYTES", "shape": [-1], "parameters": {"content_type": "str"}},
         ],
         "outputs": [
             {"name": "label", "datatype": "INT64", "shape": [-1]},
             {"name": "score", "datatype": "FP32", "shape": [-1]},
-            {"name": "arm", "datatype": "BYTES", "shape": [-1]},
+            {"name": "arm", "datatype": "BYTES", "shape": [-1], "parameters": {"content_type": "str"}},
         ],
     }
     assert fashion.get("/v2/models/fashion.cnn/versions/1").json()["platform"] == "motet_onnx"

@@ -76,7 +76,7 @@ def test_one_row_that_fails_is_the_error_of_the_request(live):
     assert answer.status_code == 422
     assert answer.json()["error"].startswith("node model_1 in ten: ValueError: 13 brings bad luck")
     answer = served.post("/predict/tens_alone", json={"x": [1]})
-    assert (answer.status_code, answer.json()) == (400, {"error": "input 'x' is float32; got int64[1]"})
+    assert (answer.status_code, answer.json()) == (400, {"error": "input 'x' is float32; got float32[1]"})
 
 
 def test_no_rows_is_an_answer(live):

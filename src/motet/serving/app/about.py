@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from motet import __version__
 from motet.errors import InputError, NotReadyError
 from motet.graph.graph import Input
 from motet.oip.tensors import datatype_of, tensor_shape
@@ -23,6 +22,7 @@ from motet.serving.app.playing import asked_of
 from motet.serving.app.respond import json_response, read_object
 from motet.serving.gateway import Gateway, Served
 from motet.types import ColumnType
+from motet.version import __version__
 
 __all__ = ["EXTENSIONS", "About"]
 

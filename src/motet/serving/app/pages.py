@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from motet import __version__
 from motet.errors import NotFoundError
 from motet.serving.app.parts import AppParts
 from motet.serving.app.pictures import is_picture
@@ -20,6 +19,7 @@ from motet.serving.app.status import ErrorLog, lane_status
 from motet.serving.app.uploads import takes_files
 from motet.serving.gateway import Gateway, Served
 from motet.types import ColumnType
+from motet.version import __version__
 
 __all__ = ["Pages"]
 

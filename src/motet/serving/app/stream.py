@@ -69,9 +69,11 @@ class EventStream(Response):
         leaving = asyncio.ensure_future(gone(Request(scope, receive)))
         try:
             await send(start)
+            await send({"type": "http.response.body", "body": b": accepted\n\n", "more_body": True})
             while True:
                 event = await self._next(leaving)
-                await send({"type": "http.response.body", "body": event, "more_body": True})
+                if event:
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
                 if self._played.future.done() and self._events.empty():
                     break
             await send({"type": "http.response.body", "body": self._end(), "more_body": False})
@@ -83,7 +85,7 @@ class EventStream(Response):
             leaving.cancel()
 
     async def _next(self, leaving: asyncio.Future[None]) -> bytes:
-        """The next event, or a comment when there was none for long.
+        """The next event, nothing at the end of all, or a comment when there was none for long.
 
         Raises:
             CancelledError: when the client has gone.
@@ -93,11 +95,13 @@ class EventStream(Response):
             await asyncio.wait((getting, leaving), timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
             if leaving.done():
                 raise CancelledError("the caller is gone")
-            call = getting.result() if getting.done() else None
+            if not getting.done():
+                return b": waiting\n\n"
+            call = getting.result()
         finally:
             getting.cancel()
         if call is None:
-            return b": waiting\n\n"
+            return b""
         self._calls.append(call)
         return _event("member", self._member(call))
 

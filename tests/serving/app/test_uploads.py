@@ -1,0 +1,114 @@
+"""Files and forms."""
+
+import base64
+
+import numpy as np
+import pytest
+from app_graphs import echo
+
+
+@pytest.fixture(scope="module")
+def said(live):
+    """Asks graphs that say what they were given."""
+    served = {
+        name: live.serve(echo(name, **types))
+        for name, types in {
+            "grey": {"image": "uint8[28,28]"},
+            "grey_channel": {"image": "uint8[8,6,1]"},
+            "colours": {"image": "uint8[?,?,3]"},
+            "tall": {"image": "uint8[10,?]"},
+            "content": {"image": "bytes"},
+            "mixed": {"image": "uint8[28,28]", "user": "string", "age": "int32"},
+            "two": {"left": "uint8[?,?]", "right": "uint8[?,?]"},
+        }.items()
+    }
+    return lambda name, **options: served[name].post(f"/predict/{name}{options.pop('query', '')}", **options)
+
+
+def test_an_upload_is_answered_like_its_pixels(fashion, picture, png):
+    wanted = fashion.post("/predict/fashion", json={"image": picture.tolist()}).json()
+    file = png(picture)
+    form = {"files": {"image": ("bag.png", file, "image/png")}}
+    assert fashion.post("/predict/fashion", **form).json() == wanted
+    assert fashion.post("/predict/fashion", content=file, headers={"content-type": "image/png"}).json() == wanted
+    address = "data:image/png;base64," + base64.b64encode(file).decode()
+    assert fashion.post("/predict/fashion", json={"image": address}).json() == wanted
+
+
+@pytest.mark.parametrize(
+    ("graph", "got"),
+    [
+        ("grey", "uint8[28, 28]"),
+        ("grey_channel", "uint8[8, 6, 1]"),
+        ("colours", "uint8[20, 30, 3]"),
+        ("tall", "uint8[10, 30]"),
+        ("content", "b'\\x89PNG"),
+    ],
+)
+def test_a_picture_becomes_what_the_type_says(said, png, graph, got):
+    file = png(np.full((20, 30, 3), 77, np.uint8))
+    answer = said(graph, files={"image": file})
+    assert answer.json()["said"].startswith(got)
+    assert said(graph, content=file, headers={"content-type": "image/png"}).json() == answer.json()
+
+
+def test_other_fields_are_the_other_inputs(said, png, picture):
+    answer = said("mixed", files={"file": png(picture)}, data={"user": "ann", "age": "41"})
+    assert answer.json() == {"said": "uint8[28, 28]|'ann'|np.int32(41)"}
+    raw = {"content": png(picture), "headers": {"content-type": "image/png"}}
+    assert said("mixed", query="?user=bob&age=7&explain=0", **raw).json() == {"said": "uint8[28, 28]|'bob'|np.int32(7)"}
+
+
+def test_several_files_are_several_rows(said, png, picture):
+    files = [("image", png(picture)), ("image", png(picture[:, :14]))]
+    answer = said("mixed", files=files, data={"user": ["ann", "bob"], "age": "41"})
+    assert answer.json() == {
+        "rows": [{"said": "uint8[28, 28]|'ann'|np.int32(41)"}, {"said": "uint8[28, 28]|'bob'|np.int32(41)"}]
+    }
+    answer = said("mixed", files=[*files, files[0]], data={"user": ["ann", "bob"], "age": "41"})
+    assert (answer.status_code, answer.json()["error"]) == (
+        400,
+        "field 'user' came 2 times, others 3 times; give it once, or for each row",
+    )
+
+
+def test_a_form_without_files(said):
+    pixels = str(np.zeros((28, 28), int).tolist())
+    answer = said("mixed", data={"image": pixels, "user": "ann", "age": "41"})
+    assert answer.json() == {"said": "uint8[28, 28]|'ann'|np.int32(41)"}
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        ({"files": {"image": b"no image"}}, 400, "input 'image': motet.ops.image.decode: 8 bytes that begin with"),
+        ({"data": {"user": "ann"}}, 400, "input 'image' is missing; the graph takes"),
+        ({"data": {"usr": "ann"}}, 400, "the form: unknown input 'usr'; did you mean 'user'?"),
+        ({"data": {"age": "old"}}, 400, "input 'age': is int32, to be given as JSON"),
+        ({"files": {"user": b"\xff"}}, 400, "input 'user': is string; got a file that is no text"),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "the form is damaged: "),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data; boundary=a"}}, 400, "the form is damaged"),
+        ({"content": b"GIF89a", "headers": {"content-type": "image/gif"}}, 400, "no image that can be read"),
+    ],
+)
+def test_mistakes_are_said(said, options, status, message):
+    answer = said("mixed", **options)
+    assert message in answer.json()["error"]
+    assert answer.status_code == status
+
+
+def test_a_picture_that_inflates_without_bound_is_refused(said):
+    from PIL import Image
+
+    file = __import__("io").BytesIO()
+    Image.new("1", (30_000, 30_000)).save(file, "PNG")
+    answer = said("colours", files={"image": file.getvalue()})
+    assert answer.status_code == 400
+    assert "more than max_pixels" in answer.json()["error"] or "exceeds limit" in answer.json()["error"]
+
+
+def test_one_file_for_two_inputs_is_refused(said, png, picture):
+    answer = said("two", content=png(picture), headers={"content-type": "image/png"})
+    assert answer.status_code == 415
+    answer = said("two", files={"left": png(picture), "right": png(picture)})
+    assert answer.json() == {"said": "uint8[28, 28]|uint8[28, 28]"}
