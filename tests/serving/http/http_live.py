@@ -83,8 +83,16 @@ class Site:
         self.server = loop.run(started())
         self.front, self.gateway, self.port = self.server.front, self.server.gateway, self.server.port
 
+        self.ended = False
+
+    async def end(self):
+        """Stop as on SIGTERM."""
+        if not self.ended:
+            self.ended = True
+            await self.server.close()
+
     def close(self):
-        self.loop.run(self.server.close(), 40)
+        self.loop.run(self.end(), 40)
 
     def connect(self, **options):
         return Client(self.port, **options)

@@ -27,6 +27,10 @@ _LOG = logging.getLogger("motet.serving")
 _BODILESS = (204, 304)
 
 
+class ClientGoneError(OSError):
+    """What an application is told that goes on sending to a client that is gone."""
+
+
 class AppExchange:
     """Runs the application for one request.
 
@@ -46,7 +50,8 @@ class AppExchange:
         self._status = 0
         self._chunked = self._started = False
         self._left: int | None = None
-        self._gone = asyncio.Event()
+        self._gone = False
+        self._over = asyncio.Event()
         self._turn = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -72,7 +77,8 @@ class AppExchange:
 
     def abandon(self) -> None:
         """The client is gone."""
-        self._gone.set()
+        self._gone = True
+        self._over.set()
         self._turn.set()
 
     def _scope(self) -> Message:
@@ -102,31 +108,33 @@ class AppExchange:
         try:
             await self._front.app(scope, self._receive, self._send)
         except Exception as error:  # noqa: BLE001 (whatever the application raises is answered with 500)
-            _LOG.exception("the application failed at %s %s", scope["method"], scope["path"])
+            if not self._gone:
+                _LOG.exception("the application failed at %s %s", scope["method"], scope["path"])
             if not self._started:
                 failed = ModelError(f"the server failed at this request: {type(error).__name__}")
+                self.keep_alive = False
                 self.data = error_answer(failed, self._front.date, keep_alive=False, bodiless=self._head_only)
                 self._status = 500
         if self.data is None:  # the answer was cut off, or never begun
             self.data = b""
             self.keep_alive = False
-            if not self._started and not self._gone.is_set():
+            if not self._started and not self._gone:
                 failed = ModelError("the server gave no answer to this request")
                 self.data, self._status = error_answer(failed, self._front.date, keep_alive=False), 500
-        else:
-            self.keep_alive = self.keep_alive and self._status != 500
         self._front.statuses[self._status or 499] += 1
-        if not self._gone.is_set():
+        if not self._gone:
             self._connection.finished(self)
 
     async def _receive(self) -> Message:
         if self._body is not _READ:
             body, self._body = self._body, _READ
             return {"type": "http.request", "body": body, "more_body": False}
-        await self._gone.wait()
+        await self._over.wait()
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
+        if self._gone:
+            raise ClientGoneError("the client is gone")
         if message["type"] == "http.response.start":
             self._status = int(message["status"])
             self._head = self._made_head(message)
@@ -139,19 +147,23 @@ class AppExchange:
             data = self._head + data
         if not more:
             self.data = (self.data or b"") + data
+            self._over.set()
             return
         await self._may_write()
-        if not self._gone.is_set():
+        if not self._gone:
             self._connection.write(data)
 
     async def _may_write(self) -> None:
-        while not self._gone.is_set() and not self._connection.is_head(self):
+        while not self._gone and not self._connection.is_head(self):
             self._turn.clear()
-            if self._connection.is_head(self):
-                return
             await self._turn.wait()
 
     def _framed(self, body: bytes, more: bool) -> bytes:
+        if self._left is not None:  # what is said to come is what the client reads, no more and no less
+            body = body[: self._left]
+            self._left -= len(body)
+            if self._left and not more:
+                self.keep_alive = False
         if not self._chunked:
             return bytes(body)
         chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
@@ -159,14 +171,17 @@ class AppExchange:
 
     def _made_head(self, message: Message) -> bytes:
         fields = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
-        names = {name for name, _ in fields}
-        if b"content-length" not in names and b"transfer-encoding" not in names and self._status not in _BODILESS:
+        names = dict(fields)
+        if b"content-length" in names:
+            self._left = int(names[b"content-length"])
+        elif b"transfer-encoding" not in names and self._status not in _BODILESS:
             if self._old:
                 self.keep_alive = False
             else:
                 self._chunked = True
                 fields.append((b"transfer-encoding", b"chunked"))
-        if not self.keep_alive:
+        if not self.keep_alive or self._status == 500:
+            self.keep_alive = False
             fields.append((b"connection", b"close"))
         elif self._old:
             fields.append((b"connection", b"keep-alive"))

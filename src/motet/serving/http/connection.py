@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
         if state == HEAD and not self._messages:  # else it began somewhere in these bytes; the next ones count
             self._head_bytes += size
             if self._head_bytes > self._front.limits.header_bytes:
-                self._refuse(head_too_large(self._front.limits.header_bytes))
+                self._refuse(head_too_large(self._url, self._front.limits.header_bytes))
         elif state == BODY:
             self._part_came(size)
         if not self._reading:
@@ -241,7 +241,7 @@ class Connection(asyncio.Protocol):
         else:
             self._head_bytes += len(name) + len(value)
             if self._head_bytes > self._front.limits.header_bytes:
-                raise head_too_large(self._front.limits.header_bytes)
+                raise head_too_large(self._url, self._front.limits.header_bytes)
 
     def on_headers_complete(self) -> None:
         """The head is there."""

@@ -72,15 +72,13 @@ def check_size(url: bytes, headers: Sequence[tuple[bytes, bytes]], limit: int) -
     Args:
         url: the address.
         headers: the fields.
-        limit: bytes of all; half of them may be the address.
+        limit: bytes of all together.
 
     Raises:
         RequestError: when it is.
     """
-    if len(url) > limit // 2:
-        raise TargetTooLongError(f"the address has {len(url)} bytes; at most {limit // 2} may be sent")
     if len(headers) > MAX_HEADERS or len(url) + sum(len(name) + len(value) + 4 for name, value in headers) > limit:
-        raise head_too_large(limit)
+        raise head_too_large(url, limit)
 
 
 def check_fields(headers: Sequence[tuple[bytes, bytes]], version: str) -> None:
@@ -106,8 +104,10 @@ def check_fields(headers: Sequence[tuple[bytes, bytes]], version: str) -> None:
         )
 
 
-def head_too_large(limit: int) -> MotetError:
-    """The error of a head with more than `limit` bytes, or too many fields."""
+def head_too_large(url: bytes, limit: int) -> MotetError:
+    """The error of a head with more than `limit` bytes, most of which may be the address, or with too many fields."""
+    if len(url) > limit // 2:
+        return TargetTooLongError(f"the address has {len(url)} bytes, of {limit} that the head of a request may have")
     return HeadTooLargeError(f"the head of the request has more than {limit} bytes or {MAX_HEADERS} fields")
 
 
