@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from motet.nodes import cascade, ensemble, model, route, shard
     from motet.nodes import map_ as map
     from motet.types import ColumnType, Signature, returns
+    from motet.version import __version__ as __version__
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "Batch": "motet.batch",
@@ -39,6 +39,7 @@ _HOMES = {
     "RunError": "motet.errors",
     "RunReport": "motet.engines.local.report",
     "Signature": "motet.types",
+    "__version__": "motet.version",
     "cascade": "motet.nodes",
     "ensemble": "motet.nodes",
     "input": "motet.facade",

@@ -104,6 +104,21 @@ class Graph(data.Graph):
 
         return find_engine(options.pop("engine", "local")).run(self.checked, source, str(output), **options)
 
+    def serve(self, **options: Any) -> None:
+        """Put the graph on line, as `motet serve` does, until a signal ends it.
+
+        Args:
+            options: those of `motet.serving.config.ServeConfig`: `host` (127.0.0.1), `port` (8000), `grpc_port` (none),
+                `limits`, ...; what is not given is as the graph's `serve` says.
+
+        Raises:
+            InputError: when the port cannot be had, or an option is unknown.
+            GraphError: when `serve` is wrong.
+        """
+        import importlib
+
+        importlib.import_module("motet.serving.here").serve_here(self, options)
+
     def explain(self, columns: Mapping[str, Any], row: int = 0) -> Explanation:
         """Say how the answer of one row came about: which members ran, their versions, their scores, and their times.
 
@@ -160,7 +175,7 @@ def _moved(graph: data.Graph, folder: str) -> data.Graph:
     graphs = {name: _moved(each, folder) for name, each in graph.graphs.items()}
     return data.Graph(
         graph.name, graph.outputs, inputs=graph.inputs, models=models, graphs=graphs, nodes=graph.nodes, folder=folder,
-        serve=graph.serve,
+        serving=graph.serving,
     )  # fmt: skip
 
 

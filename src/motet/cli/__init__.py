@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import click
 
-from motet import __version__
 from motet.cli.exits import EXITS, Command, write_exits
+from motet.version import __version__
 
 __all__ = ["cli", "main"]
 

@@ -57,7 +57,7 @@ def command(ctx: click.Context, /, graphs: tuple[str, ...], config: str | None, 
 def _configured(graphs: tuple[str, ...], config: str | None, options: dict[str, Any]) -> ServeConfig:
     from motet.serving.config import read_config
 
-    said = {path: load_graph(path).serve for path in graphs}
+    said = {path: load_graph(path).serving for path in graphs}
     chosen = read_config(config, said)
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("grpc_port") == -1 or (chosen.grpc_port is None and "grpc_port" not in given and not _has_grpc()):

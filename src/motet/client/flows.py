@@ -16,7 +16,6 @@ from urllib.parse import quote, urlsplit
 import msgspec
 import numpy as np
 
-from motet import __version__
 from motet.batch import Column, Indices, Ragged
 from motet.client.convert import as_columns, groups, joined
 from motet.client.refusals import error_of
@@ -25,6 +24,7 @@ from motet.oip.asking import Answer, Asking, Call, Lost, Wait, ask
 from motet.oip.info import ModelInfo
 from motet.oip.rest import LENGTH_HEADER, decode_json, read_answer, write_request
 from motet.types import ColumnType
+from motet.version import __version__
 
 __all__ = ["Flow", "Flows", "model_path", "ready_path", "statistics_path"]
 

@@ -47,7 +47,7 @@ class Graph:
         inputs, models, graphs, nodes: the parts by name, as a graph file has them; leave them out to have them found
             from the outputs.
         folder: what relative model URIs are relative to; the working directory when empty.
-        serve: how a server is set up that serves it, as its file says; the graph itself makes nothing of it.
+        serving: how a server is set up that serves it, as its file says; the graph itself makes nothing of it.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Graph:
         graphs: Mapping[str, Graph] | None = None,
         nodes: Mapping[str, Node] | None = None,
         folder: str = "",
-        serve: Mapping[str, Any] | None = None,
+        serving: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check_name(name, "a graph", f"graph {name!r}")
         if not isinstance(outputs, Mapping) or not outputs:
@@ -79,7 +79,7 @@ class Graph:
         self.nodes: Mapping[str, Node] = parts.nodes
         self.outputs: Mapping[str, str] = parts.outputs
         self.folder = folder
-        self.serve: Mapping[str, Any] = dict(serve or {})
+        self.serving: Mapping[str, Any] = dict(serving or {})
         self._check_names()
 
     def _check_names(self) -> None:
@@ -117,7 +117,7 @@ class Graph:
             dict(self.graphs),
             dict(self.nodes),
             dict(self.outputs),
-            dict(self.serve),
+            dict(self.serving),
         )
 
     def __repr__(self) -> str:

@@ -189,7 +189,7 @@ def read_graph(
             raise GraphError(f"expected the name of a column; got {show(reference)}", where=f"{prefix}outputs.{name}")
     name = fields.take("name", str, default_name.replace(".", "_").replace(" ", "_"))
     serve = fields.take("serve", dict, {})
-    return make(name, outputs, inputs=inputs, models=models, graphs=graphs, nodes=nodes, folder=folder, serve=serve)
+    return make(name, outputs, inputs=inputs, models=models, graphs=graphs, nodes=nodes, folder=folder, serving=serve)
 
 
 def _read_inner(
@@ -251,8 +251,8 @@ def graph_mapping(graph: Graph, *, inner: bool = False) -> dict[str, Any]:
     if graph.nodes:
         written["nodes"] = {name: _write_node(each) for name, each in graph.nodes.items()}
     written["outputs"] = dict(graph.outputs)
-    if graph.serve and not inner:
-        written["serve"] = dict(graph.serve)
+    if graph.serving and not inner:
+        written["serve"] = dict(graph.serving)
     return written
 
 

@@ -65,7 +65,8 @@ class LoadedModel(Protocol):
 class Handler(Protocol):
     """How one framework loads and calls its models. Handlers are found by a URI's scheme or suffix.
 
-    Two more attributes are read where a handler has them: `safe_suffixes`, a tuple of the suffixes whose files carry no
+    More attributes are read where a handler has them: `remote`, whether its models are called over the network;
+    `version(location)`, what to call the version of a model without files; `safe_suffixes`, a tuple of the suffixes whose files carry no
     code although `runs_code`; and `companions(path)`, which gives the relative paths of the files beside a model's own
     that belong to it, so that they are fetched and digested with it.
     """

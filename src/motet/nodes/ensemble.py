@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Array, Column, Ragged, concat_columns, objects, take_rows
-from motet.errors import GraphError, UnknownNameError
+from motet.errors import GraphError, ModelUnavailableError, UnknownNameError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.function import Function, read_functions, write_functions
@@ -87,15 +87,23 @@ class Ensemble(Node):
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
-        calls = [
-            player.call(member.uses, (member.inputs or self.inputs).pick(columns), rows, None, member.name)
-            for member in self.players
-        ]
-        answers = await player.gather(calls)
+        calls = [self._call(member, columns, rows, player) for member in self.players]
+        answers = _with_columns(await player.gather(calls))
         labels = [player.labels(member.uses) for member in self.players]
         if all(answer.kept is None for answer in answers):
             return self._combined(self._found(answers), labels, rows, player)
         return self._partial(answers, labels, rows, player)
+
+    async def _call(self, member: Member, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
+        """Call a member; one that cannot be reached fails on every row, where the others may be enough."""
+        inputs = (member.inputs or self.inputs).pick(columns)
+        try:
+            return await player.call(member.uses, inputs, rows, None, member.name)
+        except ModelUnavailableError as error:
+            if self.require is None and self.weights[self.players.index(member)]:
+                raise
+            faults = tuple(Fault(row, "ModelUnavailableError", str(error), member.uses) for row in range(rows))
+            return Answer({}, faults, np.arange(0))
 
     def _found(self, answers: Sequence[Answer]) -> list[dict[str, Column]]:
         """For each member its outputs that count, under the node's names."""
@@ -194,6 +202,21 @@ class Ensemble(Node):
         return written | {
             key: value for key, value in (("require", self.require), ("output", self.output)) if value is not None
         }
+
+
+def _with_columns(answers: Sequence[Answer]) -> Sequence[Answer]:
+    """Members that could not be reached give the columns of another one, without rows.
+
+    Raises:
+        ModelUnavailableError: when none could be reached.
+    """
+    reached = next((answer for answer in answers if answer.columns), None)
+    if reached is None:
+        raise ModelUnavailableError(answers[0].faults[0].message if answers[0].faults else "no member can be reached")
+    for answer in answers:
+        if not answer.columns:
+            answer.columns = {name: take_rows(column, slice(0, 0)) for name, column in reached.columns.items()}
+    return answers
 
 
 def _joined(segments: Sequence[tuple[int, int, dict[str, Column]]], faults: Sequence[Fault], rows: int) -> Answer:

@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from motet.batch import Column, Ragged, concat_columns, take_rows
-from motet.errors import OverloadedError
+from motet.errors import ModelUnavailableError, OverloadedError
 from motet.graph.node import Answer, Fault
 from motet.nodes.merge import kept_rows
 from motet.runtime.costs import INLINE_S, Costs
@@ -164,9 +164,10 @@ class Batcher:
 
     def _failed(self, taken: list[_Waiting], error: BaseException) -> None:
         """What was played together failed as a whole: each call again, alone, so that none fails for another."""
-        if len(taken) == 1:
-            if not taken[0].answer.done():
-                taken[0].answer.set_exception(error)
+        if len(taken) == 1 or isinstance(error, ModelUnavailableError):  # of which no call is the cause
+            for each in taken:
+                if not each.answer.done():
+                    each.answer.set_exception(error)
             return
         for each in taken:
             self._play([each])

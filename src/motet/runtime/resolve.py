@@ -59,7 +59,8 @@ class ModelResolver:
             return known[1]
         found = locate(model.uri, base=folder or None, allow_unpickle=model.unpickle)
         handler, location = found.handler, found.location
-        version = model.version or found.digest[:12]
+        named = getattr(handler, "version", None)
+        version = model.version or found.digest[:12] or (named(location) if named is not None else "")
         source = ModelSource(
             model.name,
             location,

@@ -201,7 +201,7 @@ class Gateway:
             known = lane.cache.get(request.kept_as)
             if known is not None:
                 request.settled = True
-                request.arrived = self.loop.time()
+                request.arrived = time.monotonic()
                 reply = Reply(known, 0, request.rows, None, (), request.rows, 0.0, 0.0)
                 if lane.keeper is not None:
                     lane.keeper.answer(request, reply)

@@ -23,6 +23,7 @@ from motet.errors import (
     CancelledError,
     DeadlineError,
     ModelError,
+    ModelUnavailableError,
     MotetError,
     NotReadyError,
     OverloadedError,
@@ -133,7 +134,7 @@ class Lane:
         self._scheduled = self._sweeping = self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting_rows = self._batches = 0
-        self._now = loop.time()
+        self._now = time.monotonic()
         self._models: list[HostedModel] = []
         self._waits = self._inline = self._threaded = False
 
@@ -190,7 +191,7 @@ class Lane:
         else:
             if not self._scheduled:
                 self._scheduled = True
-                self._now = self._loop.time()
+                self._now = time.monotonic()
                 self._loop.call_soon(self._tick)
             request.arrived = self._now
             self._waiting.append(request)
@@ -270,7 +271,7 @@ class Lane:
         if self.keeper is not None:
             kept = self.keeper.trace(requests)
             trace = trace if kept is None else _Both(kept, trace)
-        playing = _Playing(requests, rows, self._loop.time())
+        playing = _Playing(requests, rows, time.monotonic())
         if requests[0].explain:
             self._in_thread(playing, lambda: self._explained(requests[0]))
         elif requests[0].watch is not None:
@@ -418,7 +419,7 @@ class Lane:
 
     def _failed(self, requests: Sequence[Request], error: BaseException) -> None:
         """A batch failed as a whole: each request again, alone, so that none fails for another."""
-        if len(requests) > 1 and not isinstance(error, RequestError):
+        if len(requests) > 1 and not isinstance(error, (RequestError, ModelUnavailableError)):
             for request in requests:
                 if not self._useless(request, self._loop.time()):
                     self._play([request])

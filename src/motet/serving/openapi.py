@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from motet import __version__
 from motet.serving.gateway import Gateway
+from motet.version import __version__
 
 __all__ = ["openapi"]
 

@@ -172,6 +172,9 @@ class Services:
 
     def receive(self, exchange: InferExchange, body: bytes) -> None:
         """A request for inference was read: let it in, now or when it is its turn."""
+        if not exchange.is_ready:  # which costs nobody a place or a rate
+            exchange.submit(body)
+            return
         connection = exchange.connection
         asked = f"POST {connection.url.decode('latin-1')}"
         visit = exchange.visit = Visit(self, "http", asked, exchange.name, self.address(connection, exchange.known))
@@ -227,8 +230,6 @@ class Services:
             self.audit.write(visit.entry(request, reply, error))
         if self.seen.access is not None:
             self.seen.wrote(visit.access(request, reply, error))
-        if visit.protocol == "grpc":
-            self.seen.grpc.answered(visit.status)
 
     async def start(self) -> None:
         """Begin what works beside requests."""

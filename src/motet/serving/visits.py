@@ -44,7 +44,7 @@ class Visit:
     )  # fmt: skip
 
     def __init__(self, services: Services, protocol: str, asked: str, target: str, address: str) -> None:
-        self._services, self._began, self._ended = services, services.loop.time(), False
+        self._services, self._began, self._ended = services, time.monotonic(), False
         self.protocol, self.asked, self.target, self.address = protocol, asked, target, address
         self.identity: Identity = ANONYMOUS
         self.caller: Caller | None = None
@@ -69,7 +69,7 @@ class Visit:
         """It is let in."""
         self.ticket = ticket
         self.entering = None
-        self.waited_s = self._services.loop.time() - self._began
+        self.waited_s = time.monotonic() - self._began
 
     def abandon(self) -> None:
         """The client is gone: it waits for nothing any more."""
@@ -94,6 +94,7 @@ class Visit:
         name = "" if error is None else name_of(error)
         status = 200 if ended.code == "OK" else error.status if error is not None else 499
         self.end(ended.request, ended.reply, status, name)
+        self._services.seen.grpc.answered(ended.code)
 
     def end(self, request: Request | None, reply: Reply | None, status: int, error: str) -> None:
         """It is over, in whatever way: give back what it holds, and write it down. A second time does nothing."""
@@ -105,7 +106,11 @@ class Visit:
             if reply is not None:
                 self._span.played(reply)
             else:
-                self._span.failed(RequestError(error or "cut off"))
+                about: dict[str, str | int] = {
+                    "error.type": error or "CancelledError",
+                    "http.response.status_code": status,
+                }
+                self._span.failed(RequestError(error or "cut off"), **about)
         if self.ticket is not None:
             self.ticket.leave()
         self._services.write_down(self, request, reply, error)
@@ -120,7 +125,7 @@ class Visit:
             method=method,
             path=path or self.target,
             status=self.status,
-            seconds=self._services.loop.time() - self._began,
+            seconds=time.monotonic() - self._began,
             protocol=self.protocol,
             received_bytes=self.received_bytes,
             sent_bytes=self.sent_bytes,
@@ -140,7 +145,7 @@ class Visit:
         rows = 0 if request is None else request.rows
         share = 0.0 if reply is None or not reply.batch_rows else reply.compute_s * rows / reply.batch_rows
         return AuditEntry(
-            at=time.time() - (self._services.loop.time() - self._began),
+            at=time.time() - (time.monotonic() - self._began),
             name=self.identity.name if self.status != 401 else "",
             kind=self.identity.kind if self.status != 401 else "",
             klass="" if self.caller is None else self.caller.klass,

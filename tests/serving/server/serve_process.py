@@ -104,6 +104,13 @@ class Process:
         except httpx.HTTPError:
             return False
 
+    def is_ready(self) -> bool:
+        """Whether one of its processes, whichever takes the connection, is ready."""
+        try:
+            return httpx.get(f"{self.url}/v2/health/ready", timeout=30).status_code == 200
+        except httpx.HTTPError:
+            return False
+
     def in_flight(self, name: str) -> int:
         """Requests that a graph has accepted and not answered."""
         return int(httpx.get(f"{self.url}/status.json", timeout=30).json()["graphs"][name]["in_flight"])

@@ -162,3 +162,29 @@ def test_the_example_of_three_models_is_served():
     with serving(str(FASHION / "fashion.yaml"), ready="fashion") as server:
         outputs = [each["name"] for each in server.infer("fashion", body()).json()["outputs"]]
         assert outputs == ["label", "name", "score"]
+
+
+def test_a_graph_made_in_python_serves_itself(mlp):
+    port = free_port()
+    code = f"import motet; motet.load({mlp!r}).serve(port={port})"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        for _ in range(3000):
+            try:
+                answer = httpx.post(f"http://127.0.0.1:{port}/v2/models/fashion_mlp/infer", content=body(), timeout=30)
+            except httpx.TransportError:
+                threading.Event().wait(0.01)
+                continue
+            if answer.status_code == 200:
+                break
+        assert answer.json()["model_name"] == "fashion_mlp"
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_options_of_serve_that_do_not_exist_are_said(mlp):
+    with pytest.raises(motet.errors.InputError, match="unknown option 'prot' of serve; did you mean 'port'"):
+        motet.load(mlp).serve(prot=1)

@@ -35,7 +35,7 @@ def key_of(path: Path, name: str, *options: str) -> str:
 def test_a_rate_holds_exactly_across_processes(config):
     limits = {"admission": {"classes": {"anonymous": {"rate": "10/hour"}}}}
     with serving("--config", config(**limits), "--processes", "2") as server:
-        server.until(lambda: _listens(server))
+        server.until(lambda: all(server.is_ready() for _ in range(20)))
         statuses: list[int] = []
 
         def ask() -> None:

@@ -51,7 +51,10 @@ class _Card:
 
 
 def draw_svg(checked: CheckedGraph) -> str:
-    """Draw a graph as an image that needs nothing else: no font, script or style sheet; light and dark."""
+    """Draw a graph as an image that needs nothing else: no font, script or style sheet; light and dark.
+
+    The group of each box has `data-node`, the name of the input, node or output, and `data-kind`.
+    """
     drawn = picture(checked)
     cards = {box.name: _Card(box, _lines(box)) for box in drawn.boxes}
     edges = _joined(drawn.edges)
@@ -154,7 +157,8 @@ def _box(card: _Card, spot: Spot) -> str:
     rounded = min(spot.height / 2, 27) if box.kind in ENDS else 8
     frame = f'x="{x:.1f}" y="{y:.1f}" width="{spot.width:.1f}" height="{spot.height:.1f}" rx="{rounded:.1f}"'
     tip = "\n".join([*([box.does] if box.does else []), *box.settings, *box.columns])
-    parts = [f'<g><title>{escape(tip)}</title><rect class="b {box.kind}" {frame}/>']
+    name = f'data-node="{escape(box.title)}" data-kind="{box.kind}"'
+    parts = [f'<g {name}><title>{escape(tip)}</title><rect class="b {box.kind}" {frame}/>']
     for place, line in enumerate(card.lines):
         parts.append(_text("d" if place else "t", x + PAD, y + PAD + LINE * place + 9, line, bold=not place))
     top = y + PAD + LINE * len(card.lines) + 1

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from motet import __version__
 from motet.errors import InputError, NotFoundError
 from motet.oip import messages
 from motet.oip.tensors import datatype_of, tensor_shape
 from motet.serving.gateway import Gateway, Served
+from motet.version import __version__
 
 __all__ = ["About", "Numbers"]
 

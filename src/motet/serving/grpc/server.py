@@ -259,7 +259,7 @@ def grpc_server(
         config.host,
         config.grpc_port or 0,
         tls=config.tls,
-        config=GrpcConfig.read(getattr(config, "grpc", None) or {}, "grpc"),
+        config=GrpcConfig.read(config.grpc or {}, "grpc"),
         reuse_port=True,
         desk=desk,
         numbers=numbers,

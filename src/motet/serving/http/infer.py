@@ -202,6 +202,11 @@ class InferExchange(Request):
         self.route.submit(self, body)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether what is asked for can be played."""
+        return isinstance(self.route, _Infer) and self.route.served.state == "READY"
+
+    @property
     def name(self) -> str:
         """What is asked for."""
         return self.route.served.name if isinstance(self.route, _Infer) else ""
