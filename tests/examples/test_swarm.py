@@ -43,7 +43,7 @@ def test_the_graph_is_there_without_the_other_machine_and_says_that_it_is_down(t
 
 def test_how_it_is_served_is_in_the_same_file(swarm):
     graph, _ = swarm
-    config = ServeConfig.read(graph.serve, "swarm.yaml: serve", "")
+    config = ServeConfig.read(graph.serving, "swarm.yaml: serve", "")
     (sink,) = read_sinks(config.sinks, "sinks")
     assert (config.port, sink.to, sink.table, sink.record) == (8000, "sqlite:///predictions.db", "predictions", "stack")
 
