@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from motet.errors import MotetError
 from motet.serving.answers import AnswerCache, AnswerCacheConfig
-from motet.serving.app.desk import Asked, check_admin
 from motet.serving.config import ServeConfig
 from motet.serving.gateway import Gateway, Served
 from motet.serving.request import Reply, Request
@@ -26,6 +25,7 @@ from motet.serving.visits import Visit, name_of
 
 if TYPE_CHECKING:
     from motet.serving.admission import Admission, AdmissionConfig, AuditLog, Ticket
+    from motet.serving.app.desk import Asked
     from motet.serving.http.asgi import App, Message
     from motet.serving.http.connection import Connection
     from motet.serving.http.front import Front
@@ -295,6 +295,8 @@ class Desk:
         try:
             waiting = services.enter(visit, headers)
             if method.startswith("RepositoryModel"):
+                from motet.serving.app.desk import Asked, check_admin
+
                 asked = Asked("POST", f"/{method}", model, headers, address, True, 0)
                 klass = "" if visit.caller is None else visit.caller.klass
                 check_admin(services.config.admin, asked, visit.address, klass, services.config.cors)
@@ -341,6 +343,8 @@ class AppDesk:
         try:
             waiting = services.enter(visit, asked.headers)
             if asked.admin:
+                from motet.serving.app.desk import check_admin
+
                 klass = "" if visit.caller is None else visit.caller.klass
                 check_admin(services.config.admin, asked, address, klass, services.config.cors)
             if waiting is not None:
