@@ -6,8 +6,8 @@ import ssl
 import subprocess
 import time
 
-import pytest
 import http_functions
+import pytest
 from http_live import Site, chunked, graphs, infer, infer_body, shut, values_of
 
 from motet.serving.config import Tls
