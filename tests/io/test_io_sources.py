@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from motet.batch import Batch, Ragged
 from motet.errors import InputError, MissingExtraError, UnknownNameError
-from motet.io import Source, open_source, open_writer, plugins
+from motet.io import Source, open_source, open_writer
 
 ROWS = 1000
 TABLE = pa.table(
@@ -324,7 +325,7 @@ def test_other_packages_may_add_formats(tmp_path: Path, monkeypatch: pytest.Monk
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(
-        plugins, "entry_points", lambda group, name: [entry] if (entry := found.get((group, name))) else []
+        metadata, "entry_points", lambda group, name: [entry] if (entry := found.get((group, name))) else []
     )
     for what, format in [("x.made", None), ("made://x", None), ("x.data", "made")]:
         assert next(iter(open_source(what, format=format).batches(1)))["what"].to_pylist() == [what]

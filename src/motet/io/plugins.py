@@ -8,7 +8,6 @@ are looked up only for what is not built in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -19,6 +18,8 @@ __all__ = ["find_plugin"]
 
 def find_plugin(group: str, what: str, format: str | None) -> Callable[..., Any] | None:
     """What an installed package gives for a format, else for a suffix or a scheme; None where none does."""
+    from importlib.metadata import entry_points
+
     names = [format] if format is not None else [suffix_of(what).lstrip("."), urlsplit(what).scheme]
     for name in names:
         found = list(entry_points(group=group, name=name)) if name else []

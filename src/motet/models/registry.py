@@ -16,10 +16,13 @@ import functools
 import importlib
 import posixpath
 import re
-from importlib import metadata
+from typing import TYPE_CHECKING
 
 from motet.errors import ModelLoadError, UnknownNameError
 from motet.models.handler import Handler
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 __all__ = ["GROUP", "find_handler", "handler_by_name", "known_schemes", "known_suffixes"]
 
@@ -141,6 +144,8 @@ def _instance(name: str) -> Handler:
 
 @functools.cache
 def _installed() -> dict[str, metadata.EntryPoint]:
+    from importlib import metadata  # slow to import, and needed only for what the table does not know
+
     return {entry.name: entry for entry in metadata.entry_points(group=GROUP) if entry.name not in _CLASSES}
 
 
