@@ -162,7 +162,7 @@ def _labels(served: Served) -> list[str]:
         if model.labels:
             return list(model.labels)
     for node in graph.nodes.values():
-        labels = getattr(getattr(node, "function", None), "kwargs", {}).get("labels")
+        labels = getattr(getattr(node, "function", None), "keywords", {}).get("labels")
         if isinstance(labels, (list, tuple)) and all(isinstance(each, str) for each in labels):
             return list(labels)
     return []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,9 @@ def _takes(checked: CheckedGraph) -> str:
 
 def _value(value: Any, kind: ColumnType) -> Any:
     """A value as it is bound."""
-    if not isinstance(value, str) or kind.dtype in ("string", "any"):
+    if not isinstance(value, str):
+        return _numbers(value, kind) if kind.numpy_dtype.kind in "iuf" and not isinstance(value, np.ndarray) else value
+    if kind.dtype in ("string", "any"):
         return value
     if is_data_url(value) and (is_picture(kind) or kind.dtype == "bytes"):
         data = from_data_url(value)
@@ -106,6 +109,29 @@ def _value(value: Any, kind: ColumnType) -> Any:
     if len(data) != kind.row_bytes:
         raise InputError(f"is {kind}, which takes {kind.row_bytes} bytes; got {len(data)}")
     return np.frombuffer(data, kind.numpy_dtype.newbyteorder("<")).reshape([axis or 0 for axis in kind.shape])
+
+
+def _numbers(value: Any, kind: ColumnType) -> Any:
+    """Numbers as they are bound; whole ones are floats where floats are wanted, since JSON has one kind of number."""
+    flat = value if kind.shape else [value]
+    try:
+        for _ in kind.shape[1:]:
+            flat = chain.from_iterable(flat)
+        kinds = set(map(type, flat))
+    except TypeError:
+        return value  # not as deep as it should be; said where it is bound
+    wrong = kinds - {int, float, list}
+    if wrong:
+        raise InputError(f"is {kind}; got {_NAMES.get(wrong.pop(), 'something else')} where a number should be")
+    if kind.numpy_dtype.kind != "f" or list in kinds or int not in kinds:
+        return value
+    try:
+        return np.asarray(value, np.float64).tolist()  # numbers of Python take the width that is wanted
+    except (ValueError, OverflowError):
+        return value
+
+
+_NAMES: Mapping[type, str] = {bool: "true or false", str: "a text", type(None): "null", dict: "an object"}
 
 
 def rows_of(columns: Mapping[str, Column], first: int, end: int) -> list[dict[str, Any]]:

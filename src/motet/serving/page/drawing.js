@@ -1,0 +1,68 @@
+// The drawing of a graph, and the numbers of its nodes under their boxes. It stands in a shadow tree, since it brings
+// a style sheet of its own.
+
+import { duration, short } from "./dom.js";
+
+const STYLE = `
+  :host { display: block; }
+  svg { display: block; max-width: none; }
+  .live { font-size: 10.5px; fill: #5c6675; text-anchor: middle; }
+  .live.on { fill: #5b4bc4; font-weight: 600; }
+  .live.bad { fill: #b3261e; }
+  @media (prefers-color-scheme: dark) {
+    .live { fill: #a3adbb; } .live.on { fill: #a99df5; } .live.bad { fill: #ff9d94; }
+  }`;
+
+export class Drawing {
+  constructor(host) {
+    this.root = host.attachShadow({ mode: "open" });
+    this.boxes = new Map();
+  }
+
+  async show(name) {
+    this.name = name;
+    const answer = await fetch(`/graphs/${encodeURIComponent(name)}.svg`);
+    const text = await answer.text();
+    if (name !== this.name || !answer.ok) return;
+    const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+    const style = document.createElement("style");
+    style.textContent = STYLE;
+    this.root.replaceChildren(style, svg);
+    this.boxes = new Map();
+    for (const group of svg.querySelectorAll("g[data-node]")) {
+      if (group.dataset.kind === "output") continue;
+      const box = group.querySelector("rect");
+      const [x, y, width, height] = ["x", "y", "width", "height"].map((each) => Number(box.getAttribute(each)));
+      const text = document.createElementNS("http://www.w3.org/2000/svg", "text");
+      text.setAttribute("x", x + width / 2);
+      text.setAttribute("y", y + height + 14);
+      text.setAttribute("class", "live");
+      group.append(text);
+      this.boxes.set(group.dataset.node, { text, kind: group.dataset.kind });
+    }
+  }
+
+  update(nodes, graph) {
+    for (const [name, { text, kind }] of this.boxes) {
+      const node = nodes[name];
+      if (kind === "input") this.#input(text, graph);
+      else if (node) this.#node(text, node);
+    }
+  }
+
+  #input(text, graph) {
+    const waiting = graph.queued_rows ?? 0;
+    const rate = graph.requests_per_s;
+    const parts = [rate === undefined ? "" : `${short(rate)} req/s`, waiting ? `${short(waiting)} waiting` : ""];
+    text.textContent = parts.filter((each) => each).join(" · ");
+    text.setAttribute("class", `live${rate > 0 || waiting ? " on" : ""}`);
+  }
+
+  #node(text, node) {
+    const rate = node.rows_per_s === null ? `${short(node.rows)} rows` : `${short(node.rows_per_s)} rows/s`;
+    const cost = node.seconds_per_row === null ? "" : ` · ${duration(node.seconds_per_row)}`;
+    const failed = node.failed_rows ? ` · ${short(node.failed_rows)} failed` : "";
+    text.textContent = rate + cost + failed;
+    text.setAttribute("class", `live${node.failed_rows ? " bad" : node.rows_per_s > 0 ? " on" : ""}`);
+  }
+}
