@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from motet.batch import Column, Ragged, concat_columns, take_rows
-from motet.errors import ModelUnavailableError, OverloadedError
+from motet.errors import ModelError, ModelUnavailableError, OverloadedError
 from motet.graph.node import Answer, Fault
 from motet.nodes.merge import kept_rows
 from motet.runtime.costs import INLINE_S, Costs
@@ -64,6 +64,7 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._rows = self._playing = 0
         self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
         self._max_rows = min(model.model.batch.max_rows or MAX_ROWS, MAX_ROWS)
         self._max_wait_s = (model.model.batch.max_wait_ms or 0) / 1000
         self._always = model.model.placement
@@ -93,18 +94,23 @@ class Batcher:
         return waiting.answer
 
     def _schedule(self) -> None:
+        if self._timer is not None and self._rows >= self._max_rows:
+            self._timer.cancel()  # there is nothing more to wait for
+            self._timer = None
+            self._scheduled = False
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._pull)
 
     def _pull(self) -> None:
         self._scheduled = False
+        self._timer = None
         while self._waiting and self._playing < self._at_once:
             if self._max_wait_s and self._rows < self._max_rows:
                 left = self._waiting[0].since + self._max_wait_s - self._loop.time()
                 if left > 0:
                     self._scheduled = True
-                    self._loop.call_later(left, self._pull)
+                    self._timer = self._loop.call_later(left, self._pull)
                     return
             self._play(self._take())
 
@@ -154,7 +160,7 @@ class Batcher:
 
     def _done(self, taken: list[_Waiting], rows: int, done: asyncio.Future[Answer]) -> None:
         self._playing -= 1
-        error = done.exception()
+        error = ModelError("the server has stopped") if done.cancelled() else done.exception()
         if error is None:
             _hand_out(taken, done.result(), rows)
         else:
@@ -214,7 +220,7 @@ class LoopCalls:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, threads: Threads, remote: Threads, at_once: int) -> None:
         self._loop, self._threads, self._remote, self._at_once = loop, threads, remote, at_once
-        self._batchers: WeakKeyDictionary[HostedModel, Batcher] = WeakKeyDictionary()
+        self._batchers: dict[HostedModel, Batcher] = {}
         self._costs: WeakKeyDictionary[FunctionRunner, Costs] = WeakKeyDictionary()
 
     def batcher(self, model: HostedModel) -> Batcher:
@@ -225,6 +231,10 @@ class LoopCalls:
             threads, at_once = (self._remote, REMOTE_AT_ONCE) if remote else (self._threads, self._at_once)
             found = self._batchers[model] = Batcher(model, self._loop, threads, at_once)
         return found
+
+    def drop(self, model: HostedModel) -> None:
+        """Forget a model, whose memory is given back."""
+        self._batchers.pop(model, None)
 
     async def model(self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
         """Play rows through a model, together with others that wait for it."""

@@ -188,6 +188,8 @@ class Gateway:
 
     def submit(self, served: Served, request: Request) -> None:
         """Play a request. It is called back once, here and now where it is refused."""
+        if served.state != "READY":
+            served = self._instead(served)
         lane = served.lane
         if lane is None or served.state != "READY" or self.draining:
             why = "the server is about to stop" if self.draining else f"{served.state.lower()}: {served.reason}"
@@ -209,6 +211,11 @@ class Gateway:
                     request.answered(reply)
                 return
         lane.submit(request)
+
+    def _instead(self, served: Served) -> Served:
+        """What is in the place of something that was found a while ago, if it takes and gives the same."""
+        found = self._names.get(served.name, served)
+        return found if found.signature == served.signature and found.inputs == served.inputs else served
 
     async def load_all(self) -> None:
         """Load every graph that was not unloaded on purpose; one that cannot be loaded says why in its `reason`."""
@@ -239,7 +246,7 @@ class Gateway:
     async def _load(self, graph: Served) -> Served:
         again = graph.lane is not None
         try:
-            fresh = await self.loop.run_in_executor(self._loading, self._prepare, graph, again)
+            fresh = await self.loop.run_in_executor(self._loading, self._prepare, graph)
             if self._prepared is not None and fresh.lane is not None:
                 for each in (fresh, *fresh.models):
                     await self._prepared(each)
@@ -247,31 +254,35 @@ class Gateway:
             if not isinstance(error, MotetError):
                 error = ModelLoadError(f"{type(error).__name__}: {error}", where=f"graph {graph.name!r}")
             if not again:
+                for each in (graph, *graph.models):
+                    each.lane = None
                 self._set(graph, "UNAVAILABLE", str(error))
+            self._drop_unused()
             raise error from error.__cause__
-        if again:
-            await self._replace(graph, fresh)
+        self._graphs[graph.name] = fresh
         self._set(fresh, "READY", "")
         self._rivals()
         self._register()
+        if fresh is not graph:
+            self._set(graph, "UNAVAILABLE", "replaced")
+            await self._retire(graph)
         return fresh
 
-    def _prepare(self, graph: Served, again: bool) -> Served:
-        """A graph with its models in memory; in the loading thread."""
-        if again and graph.path:
-            made = load(graph.path)
-            fresh = Served(graph.name, "graph", "motet_graph", made, path=graph.path)
+    def _prepare(self, graph: Served) -> Served:
+        """A graph with its models in memory, read again from its file where it was tried before; in the loading thread."""
+        if graph.path and graph.state != "LOADING":
+            fresh = Served(graph.name, "graph", "motet_graph", load(graph.path), path=graph.path)
             fresh.models = _models_of(fresh, self._host.resolver)
-        elif again:
+        elif graph.lane is not None:
             return graph
         else:
             fresh = graph
         self._host.expect(self._sizes(fresh.graph))
-        fresh.lane = self._lane(fresh)
-        fresh.lane.load()
-        for model in fresh.models:
-            model.lane = self._lane(model)
-            model.lane.load()
+        lanes = [self._lane(each) for each in (fresh, *fresh.models)]
+        for lane in lanes:
+            lane.load()
+        for each, lane in zip((fresh, *fresh.models), lanes, strict=True):
+            each.lane = lane
         return fresh
 
     def _sizes(self, graph: Graph) -> dict[str, int]:
@@ -286,13 +297,6 @@ class Gateway:
     def _lane(self, served: Served) -> Lane:
         executor = Executor(served.graph.checked, self._host)
         return Lane(served.name, executor, self.loop, self._threads, self._calls, self.limits, self._at_once)
-
-    async def _replace(self, old: Served, fresh: Served) -> None:
-        """Put a graph that is ready in the place of an older one, whose requests finish."""
-        if fresh is old:
-            return
-        self._graphs[old.name] = fresh
-        await self._retire(old, keep={id(model) for each in (fresh, *fresh.models) for model in _hosted(each)})
 
     async def unload(self, name: str, *, tell: bool = True) -> None:
         """Take a graph off line: requests that were accepted finish, and the memory of models nobody else has is given back.
@@ -312,26 +316,28 @@ class Gateway:
                     f"{name!r} belongs to graph {served.parent.name!r}", hint=f"unload {served.parent.name!r}"
                 )
             self._set(served, "UNLOADING", "")
-            await self._retire(served, keep=set())
+            await self._retire(served)
             self._set(served, "UNAVAILABLE", UNLOADED)
             self._rivals()
         if tell:
             self.tell(served.name, False)
 
-    async def _retire(self, served: Served, keep: set[int]) -> None:
+    async def _retire(self, served: Served) -> None:
+        """Let what was accepted finish, and give back what nobody else has."""
         lanes = [each.lane for each in (served, *served.models) if each.lane is not None]
-        hosted = {id(model): model for each in (served, *served.models) for model in _hosted(each)}
         for lane in lanes:
             lane.close()
         await self._until_idle(lanes, self.limits.drain_timeout_s)
         for each in (served, *served.models):
             each.lane = None
-        in_use = keep | {
-            id(model) for graph in self._graphs.values() for each in (graph, *graph.models) for model in _hosted(each)
-        }
-        for key, model in hosted.items():
-            if key not in in_use:
+        self._drop_unused()
+
+    def _drop_unused(self) -> None:
+        in_use = {id(model) for each in self.things for model in _hosted(each)}
+        for model in self._host.models:
+            if id(model) not in in_use:
                 self._host.drop(model)
+                self._calls.drop(model)
 
     async def _until_idle(self, lanes: Sequence[Lane], timeout_s: float) -> bool:
         end = self.loop.time() + timeout_s

@@ -9,6 +9,8 @@ batcher puts the rows of all graphs together.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from motet.batch import Batch, Indices, concat_columns
+from motet.batch import Batch, Column, Indices, Ragged, concat_columns
 from motet.errors import (
     CancelledError,
     DeadlineError,
@@ -39,6 +41,7 @@ from motet.serving.request import Reply, Request
 
 __all__ = ["Keeper", "Lane", "Listener"]
 
+_LOG = logging.getLogger("motet.serving")
 SWEEP_S = 0.02
 """How often requests that could not be answered at once are looked at for being late or abandoned."""
 LEARN_EVERY = 8
@@ -137,6 +140,7 @@ class Lane:
         self._now = time.monotonic()
         self._models: list[HostedModel] = []
         self._waits = self._inline = self._threaded = False
+        self._loose = any(each.type.dtype == "any" for each in executor.checked.graph.inputs.values())
 
     def load(self) -> None:
         """Load the models, and play a row through them where one can be made up; may take long, for any thread."""
@@ -225,7 +229,7 @@ class Lane:
         rows = 0
         while waiting and (not taken or rows + waiting[0].rows <= self._limits.batch_rows):
             special = waiting[0].explain or waiting[0].watch is not None
-            if special and taken:
+            if taken and (special or (self._loose and not _alike(waiting[0], taken[0]))):
                 break
             request = waiting.popleft()
             self.waiting_rows -= request.rows
@@ -260,6 +264,9 @@ class Lane:
         for playing in self._playing:
             for request in playing.requests:
                 self._useless(request, now)
+        if any(request.settled for request in self._waiting):
+            self._waiting = deque(request for request in self._waiting if not request.settled)
+            self.waiting_rows = sum(request.rows for request in self._waiting)
         self._sweeping = bool(self._waiting or self._playing)
         if self._sweeping:
             self._loop.call_later(SWEEP_S, self._sweep)
@@ -279,8 +286,7 @@ class Lane:
         elif self._waits or (self.rivals and not all(rival.idle for rival in self.rivals)):
             self._as_task(playing, trace)
         elif not self._inline and (self._threaded or self.costs.expect(rows) > INLINE_S):
-            batch = self._together(requests, rows)
-            self._in_thread(playing, lambda: self._timed(batch, trace, self._lapsed(playing)))
+            self._in_thread(playing, lambda: self._timed(self._together(requests, rows), trace, self._lapsed(playing)))
         else:
             try:
                 played, seconds = self._timed(self._together(requests, rows), trace, None)
@@ -318,6 +324,8 @@ class Lane:
         """Each row alone, with its calls."""
         started = time.perf_counter()
         batch = self._together([request], request.rows)
+        if not len(batch):
+            return self.executor.nothing([]), 0.0, []
         tracing = Executor(self.executor.checked, self.executor.host, keep_all=True)
         traces: list[list[Call]] = [[] for _ in range(len(batch))]
         parts = [drive(tracing.play(batch.take([row]), traces[row])) for row in range(len(batch))]
@@ -365,7 +373,7 @@ class Lane:
 
     def _done(self, playing: _Playing, done: asyncio.Future[tuple[Any, ...]]) -> None:
         self._playing.remove(playing)
-        error = done.exception()
+        error = NotReadyError("the server has stopped") if done.cancelled() else done.exception()
         if error is None:
             self._answer(playing, *done.result())
         else:
@@ -380,7 +388,10 @@ class Lane:
         """Give each request its own rows."""
         requests, started = playing.requests, playing.started
         if self.listener is not None:
-            self.listener.played(requests, played, started, compute_s)
+            try:
+                self.listener.played(requests, played, started, compute_s)
+            except Exception:  # noqa: BLE001 (requests are answered whether or not they are counted)
+                _LOG.exception("what counts the requests of %s failed", self.name)
         special = self.keeper is not None or self.cache is not None
         columns, rows, first = played.outputs.columns, playing.rows, 0
         if len(played.outputs.ids) == rows:
@@ -390,10 +401,13 @@ class Lane:
                     request.settled = True
                     queued = started - request.arrived
                     reply = Reply(columns, first, end, None, (), rows, queued, compute_s, calls)
-                    if special:
-                        self._give(request, reply)
-                    else:
-                        request.answered(reply)
+                    try:
+                        if special:
+                            self._give(request, reply)
+                        else:
+                            request.answered(reply)
+                    except Exception as error:  # noqa: BLE001 (the others are answered in any case)
+                        self._not_taken(request, error)
                 first = end
             return
         ids = played.outputs.ids
@@ -401,12 +415,24 @@ class Lane:
             end = first + request.rows
             low, high = np.searchsorted(ids, [first, end])
             failures = [replace(f, row=f.row - first) for f in played.failures if first <= f.row < end]
-            if not request.settled:
+            if request.cancelled and not request.settled:  # some of its rows may have been left out
+                self._refuse(request, CancelledError("the caller is gone"))
+            elif not request.settled:
                 request.settled = True
                 kept = None if high - low == request.rows else ids[low:high] - first
                 queued = started - request.arrived
-                self._give(request, Reply(columns, int(low), int(high), kept, failures, rows, queued, compute_s, calls))
+                reply = Reply(columns, int(low), int(high), kept, failures, rows, queued, compute_s, calls)
+                try:
+                    self._give(request, reply)
+                except Exception as error:  # noqa: BLE001 (the others are answered in any case)
+                    self._not_taken(request, error)
             first = end
+
+    def _not_taken(self, request: Request, error: Exception) -> None:
+        """A request could not take its answer, which is a mistake of its protocol's; it is told that there is none."""
+        _LOG.error("a request for %s could not take its answer", self.name, exc_info=error)
+        with contextlib.suppress(Exception):
+            request.failed(ModelError(f"{type(error).__name__}: {error}", where=self.name))
 
     def _give(self, request: Request, reply: Reply) -> None:
         """Hand an answer on, to be kept and to be given again."""
@@ -432,11 +458,25 @@ class Lane:
 
     def _refuse(self, request: Request, error: MotetError) -> None:
         request.settled = True
-        if self.listener is not None:
-            self.listener.refused(request, error)
-        if self.keeper is not None:
-            self.keeper.refused(request, error)
-        request.failed(error)
+        try:
+            if self.listener is not None:
+                self.listener.refused(request, error)
+            if self.keeper is not None:
+                self.keeper.refused(request, error)
+            request.failed(error)
+        except Exception as mistake:  # noqa: BLE001 (the others are answered in any case)
+            self._not_taken(request, mistake)
+
+
+def _alike(request: Request, other: Request) -> bool:
+    """Whether the columns of two requests can be put together without changing what is in them."""
+    return all(_held(column) == _held(other.columns[name]) for name, column in request.columns.items())
+
+
+def _held(column: Column) -> tuple[Any, ...]:
+    if isinstance(column, Ragged):
+        return column.dtype, column.shapes.shape[1]
+    return column.dtype, column.shape[1:]
 
 
 class _Watch:

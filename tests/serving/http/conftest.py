@@ -1,7 +1,9 @@
 """A server whose application does what a test asks it to."""
 
 import pytest
-from http_live import App, Loop, Site, graphs
+from http_live import App, Site, graphs
+
+from helpers.loops import Loop
 
 
 @pytest.fixture(scope="session")

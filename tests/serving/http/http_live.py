@@ -4,56 +4,15 @@ import asyncio
 import contextlib
 import json
 import socket
-import threading
 from dataclasses import dataclass
 
 import http_functions
-import uvloop
 
 import motet as mt
+from helpers.loops import TIMEOUT_S
 from motet.serving.config import ServeConfig
 from motet.serving.limits import Limits
 from motet.serving.server import Server
-
-TIMEOUT_S = 20
-
-
-class Loop:
-    """An event loop in a thread of its own."""
-
-    def __init__(self):
-        self.loop = uvloop.new_event_loop()
-        self.errors = []
-        self.loop.set_exception_handler(lambda loop, context: self.errors.append(context))
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-
-    def run(self, awaitable, timeout_s=TIMEOUT_S):
-        return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(timeout_s)
-
-    def start(self, awaitable):
-        return asyncio.run_coroutine_threadsafe(awaitable, self.loop)
-
-    def call(self, function, *args):
-        async def called():
-            return function(*args)
-
-        return self.run(called())
-
-    def until(self, condition, timeout_s=TIMEOUT_S):
-        """Let the loop go on until something is so."""
-
-        async def looked():
-            async with asyncio.timeout(timeout_s):
-                while not condition():
-                    await asyncio.sleep(0.001)
-
-        self.run(looked(), timeout_s + 1)
-
-    def close(self):
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(TIMEOUT_S)
-        self.loop.close()
 
 
 class Site:
@@ -331,13 +290,13 @@ class App:
         await answer(send, b"short", length=10)
 
     async def do_big(self, scope, receive, send):
-        await answer(send, bytes(int(scope["query_string"])))
+        await answer(send, bytes(number_in(scope)))
 
     async def do_stream(self, scope, receive, send):
         """Chunks of 10,000 bytes, as many as the query says."""
         try:
             await send({"type": "http.response.start", "status": 200, "headers": []})
-            for _ in range(int(scope["query_string"])):
+            for _ in range(number_in(scope)):
                 await send({"type": "http.response.body", "body": bytes(10_000), "more_body": True})
                 self.sent_bytes += 10_000
                 await asyncio.sleep(0)
@@ -356,6 +315,11 @@ class App:
         await answer(send, b"answered")
         message = await receive()
         self.streams.append(message["type"])
+
+
+def number_in(scope):
+    query = scope["query_string"]
+    return int(query[:8]) if query[:8].isdigit() else 0
 
 
 async def answer(send, body, length=None):

@@ -1,0 +1,46 @@
+"""Event loops for tests of what serves."""
+
+import asyncio
+import threading
+
+import uvloop
+
+TIMEOUT_S = 20
+
+
+class Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self):
+        self.loop = uvloop.new_event_loop()
+        self.errors = []
+        self.loop.set_exception_handler(lambda loop, context: self.errors.append(context))
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def run(self, awaitable, timeout_s=TIMEOUT_S):
+        return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(timeout_s)
+
+    def start(self, awaitable):
+        return asyncio.run_coroutine_threadsafe(awaitable, self.loop)
+
+    def call(self, function, *args):
+        async def called():
+            return function(*args)
+
+        return self.run(called())
+
+    def until(self, condition, timeout_s=TIMEOUT_S):
+        """Let the loop go on until something is so."""
+
+        async def looked():
+            async with asyncio.timeout(timeout_s):
+                while not condition():
+                    await asyncio.sleep(0.001)
+
+        self.run(looked(), timeout_s + 1)
+
+    def close(self):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(TIMEOUT_S)
+        self.loop.close()
