@@ -9,20 +9,24 @@ INLINE_S = 0.002
 
 _WEIGHT = 0.2
 _OUTLIER = 4.0
+_PLACES = 64
 
 
 class Costs:
-    """Seconds that a batch takes, by its number of rows. A single measurement far above what is known counts as an outlier."""
+    """Seconds that a batch takes, by its number of rows. A single measurement far above what is known counts as an outlier.
+
+    Several threads may learn and ask at the same time.
+    """
 
     __slots__ = ("_seconds",)
 
     def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}
+        self._seconds: list[float | None] = [None] * _PLACES
 
     def took(self, rows: int, seconds: float) -> None:
         """Learn how long a batch took."""
         place = rows.bit_length()
-        known = self._seconds.get(place)
+        known = self._seconds[place]
         if known is None:
             self._seconds[place] = seconds
         else:
@@ -30,15 +34,17 @@ class Costs:
 
     def __contains__(self, rows: int) -> bool:
         """Whether batches of about this many rows were timed."""
-        return rows.bit_length() in self._seconds
+        return self._seconds[rows.bit_length()] is not None
 
     def expect(self, rows: int) -> float:
         """How long a batch will take, from the nearest number of rows that is known; infinite where none is."""
         place = rows.bit_length()
-        known = self._seconds.get(place)
+        known = self._seconds[place]
         if known is not None:
             return known
-        if not self._seconds:
-            return float("inf")
-        nearest = min(self._seconds, key=lambda each: abs(each - place))
-        return self._seconds[nearest] * 2.0 ** max(0, place - nearest)
+        for away in range(1, _PLACES):
+            for nearest in (place - away, place + away):
+                seconds = self._seconds[nearest] if 0 <= nearest < _PLACES else None
+                if seconds is not None:
+                    return seconds * 2.0 ** max(0, place - nearest)
+        return float("inf")

@@ -210,7 +210,7 @@ class Lane:
         self._scheduled = False
         while self._waiting and len(self._playing) < self._at_once:
             requests = self._take()
-            if requests and self._play(requests):
+            if requests and self._begin(requests):
                 break
         if self._waiting and len(self._playing) < self._at_once:
             self._scheduled = True
@@ -270,6 +270,17 @@ class Lane:
         self._sweeping = bool(self._waiting or self._playing)
         if self._sweeping:
             self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _begin(self, requests: list[Request]) -> bool:
+        """Play a batch; whether that was done in the loop. Whatever goes wrong, its requests are called back."""
+        try:
+            return self._play(requests)
+        except Exception as error:
+            _LOG.exception("a batch of %s could not be played", self.name)
+            for request in requests:
+                if not request.settled:
+                    self._refuse(request, ModelError(f"{type(error).__name__}: {error}", where=self.name))
+            return False
 
     def _play(self, requests: list[Request]) -> bool:
         """Play a batch; whether that was done in the loop."""
@@ -448,7 +459,7 @@ class Lane:
         if len(requests) > 1 and not isinstance(error, (RequestError, ModelUnavailableError)):
             for request in requests:
                 if not self._useless(request, self._loop.time()):
-                    self._play([request])
+                    self._begin([request])
             return
         if not isinstance(error, MotetError):
             error = ModelError(f"{type(error).__name__}: {error}", where=self.name)
