@@ -275,7 +275,7 @@ class Lane:
         """Play a batch; whether that was done in the loop. Whatever goes wrong, its requests are called back."""
         try:
             return self._play(requests)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (handed to those who asked)
             _LOG.exception("a batch of %s could not be played", self.name)
             for request in requests:
                 if not request.settled:
