@@ -5,13 +5,15 @@ import { duration, short } from "./dom.js";
 
 const STYLE = `
   :host { display: block; }
-  svg { display: block; max-width: none; }
+  svg { display: block; width: 100%; height: auto; }
   .live { font-size: 10.5px; fill: #5c6675; text-anchor: middle; }
   .live.on { fill: #5b4bc4; font-weight: 600; }
   .live.bad { fill: #b3261e; }
   @media (prefers-color-scheme: dark) {
     .live { fill: #a3adbb; } .live.on { fill: #a99df5; } .live.bad { fill: #ff9d94; }
   }`;
+
+const SMALLEST = 0.72; // of its own size: below it cannot be read, and is moved sideways instead
 
 export class Drawing {
   constructor(host) {
@@ -25,6 +27,11 @@ export class Drawing {
     const text = await answer.text();
     if (name !== this.name || !answer.ok) return;
     const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+    const width = Number(svg.getAttribute("width"));
+    svg.style.maxWidth = `${width}px`;
+    svg.style.minWidth = `${SMALLEST * width}px`;
+    svg.removeAttribute("width");
+    svg.removeAttribute("height");
     const style = document.createElement("style");
     style.textContent = STYLE;
     this.root.replaceChildren(style, svg);
@@ -43,10 +50,12 @@ export class Drawing {
   }
 
   update(nodes, graph) {
+    let first = true;
     for (const [name, { text, kind }] of this.boxes) {
       const node = nodes[name];
-      if (kind === "input") this.#input(text, graph);
+      if (kind === "input" && first) this.#input(text, graph);
       else if (node) this.#node(text, node);
+      first = false;
     }
   }
 

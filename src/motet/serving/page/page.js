@@ -143,7 +143,8 @@ function tiles(graph, nodes) {
 
 function sparkline(values) {
   const most = Math.max(...values, 1e-9);
-  const points = values.map((value, place) => `${(place / (KEPT - 1)) * 100},${24 - (value / most) * 22}`).join(" ");
+  const first = KEPT - values.length;
+  const points = values.map((value, place) => `${((first + place) / (KEPT - 1)) * 100},${24 - (value / most) * 22}`).join(" ");
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 100 26");
   svg.setAttribute("preserveAspectRatio", "none");
