@@ -31,6 +31,12 @@ class Awaited(Played):
         super().__init__(*args, **options)
         self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
+    @property
+    def reply(self) -> Reply | None:
+        """The answer, where there is one."""
+        future = self.future
+        return future.result() if future.done() and not future.cancelled() and future.exception() is None else None
+
     def answered(self, reply: Reply) -> None:
         """Take the answer."""
         if not self.future.done():

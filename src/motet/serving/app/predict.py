@@ -142,9 +142,10 @@ class Predict:
             self._gateway.submit(served, played)
             reply = await unless_gone(request, played.future)
             self._errors.failed(served.name, played.id, reply.failures)
-        visit.end(played, reply, 200, "")
         calls = None if reply is None or not given.explain else reply.calls
-        return answer_of(rows, reply, calls, single=given.single)
+        answer = answer_of(rows, reply, calls, single=given.single)
+        visit.end(played, reply, 200, "")
+        return answer
 
     def _streamed(self, given: _Given, rows: Rows, played: Awaited, served: Served, visit: Visit) -> Response:
         stream = EventStream(given, rows, played, lambda error: self._over(error, served, played, visit), visit)
@@ -161,7 +162,7 @@ class Predict:
         if isinstance(error, (CancelledError, asyncio.CancelledError)):
             played.cancelled = True
         status = error.status if isinstance(error, MotetError) else 499 if played.cancelled else 500
-        visit.end(played, None, status, type(error).__name__)
+        visit.end(played, played.reply, status, type(error).__name__)
         self._errors.refused(served.name, played, error, status)
 
 

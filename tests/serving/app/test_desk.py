@@ -1,0 +1,144 @@
+"""Who may ask, and who may load and unload."""
+
+import asyncio
+
+import httpx
+import pytest
+from app_graphs import gated, shut, tens
+
+from motet.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
+from motet.serving.app import AppParts, Asked
+from motet.serving.app.desk import check_admin
+from motet.serving.request import Identity
+
+
+def asked(**headers):
+    return Asked("POST", "/v2/repository/models/m/load", "m", headers, "127.0.0.1", True, 0)
+
+
+@pytest.mark.parametrize(
+    ("admin", "address", "klass", "headers", "may"),
+    [
+        ("local", "127.0.0.1", "", {}, True),
+        ("local", "::1", "", {"host": "[::1]:8000"}, True),
+        ("local", "", "", {}, True),  # a Unix socket
+        ("local", "10.0.0.7", "", {}, False),
+        ("local", "10.0.0.7", "admin", {}, True),
+        ("local", "127.0.0.1", "known", {"host": "localhost:8000"}, True),
+        ("local", "127.0.0.1", "", {"x-forwarded-for": "10.0.0.7"}, False),  # from a proxy that is not trusted
+        ("local", "127.0.0.1", "", {"forwarded": "for=10.0.0.7"}, False),
+        ("local", "127.0.0.1", "", {"host": "localhost:8000", "origin": "http://localhost:8000"}, True),
+        ("local", "127.0.0.1", "", {"host": "localhost:8000", "origin": "https://site.example"}, False),
+        ("local", "127.0.0.1", "", {"host": "localhost:8000", "origin": "null"}, False),
+        ("local", "127.0.0.1", "", {"host": "site.example", "origin": "http://site.example"}, False),  # DNS rebinding
+        ("local", "127.0.0.1", "", {"host": "localhost:8000", "origin": "https://own.example"}, True),  # in `cors`
+        ("key", "127.0.0.1", "", {}, False),
+        ("key", "127.0.0.1", "known", {}, False),
+        ("key", "10.0.0.7", "admin", {}, True),
+        ("open", "10.0.0.7", "", {}, True),
+    ],
+)
+def test_who_may_load_and_unload(admin, address, klass, headers, may):
+    request = asked(**{name.replace("_", "-"): value for name, value in headers.items()})
+    if may:
+        check_admin(admin, request, address, klass, ["https://own.example"])
+    else:
+        with pytest.raises(ForbiddenError, match="loading and unloading is (not )?allowed"):
+            check_admin(admin, request, address, klass, ["https://own.example"])
+
+
+def test_a_page_of_another_site_cannot_unload(live):
+    served = live.serve(tens("tens_owned"))
+    answer = served.post("/v2/repository/models/tens_owned/unload", headers={"origin": "https://site.example"})
+    assert (answer.status_code, served.gateway.find("tens_owned").state) == (403, "READY")
+
+
+class Door:
+    """Knows one key, and notes how visits end."""
+
+    def __init__(self):
+        self.ended, self.waiting = [], asyncio.Event()
+
+    async def enter(self, asked):
+        key = asked.headers.get("x-api-key")
+        if key == "late":
+            await self.waiting.wait()
+        if key == "many":
+            raise TooManyRequestsError("more than 1/hour", retry_after_s=12.2)
+        if key != "good":
+            raise UnauthorizedError("a credential is missing")
+        return Visit(self, asked)
+
+
+class Visit:
+    def __init__(self, door, asked):
+        self.identity, self._door, self._asked = Identity("ann", "key"), door, asked
+
+    def end(self, request, reply, status, error):
+        rows = None if request is None else request.rows
+        self._door.ended.append((self._asked.path, self._asked.target, rows, reply is not None, status, error))
+
+
+@pytest.fixture
+def door(live):
+    async def made():
+        return Door()
+
+    return live.run(made())
+
+
+def test_every_visit_ends_once_and_says_how(live, door):
+    served = live.serve(tens("tens_behind"), parts=AppParts(desk=door))
+    good = {"x-api-key": "good"}
+    path = "/predict/tens_behind"
+    assert served.post(path, json={"x": 1}).status_code == 401
+    assert served.post(path, json={"x": 1}).headers["www-authenticate"] == 'Bearer realm="motet"'
+    answer = served.post(path, json={"x": 1}, headers={"x-api-key": "many"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "13")
+    assert door.ended == []
+    served.post(path, json={"rows": [{"x": 1}, {"x": 13}, {"x": "no"}]}, headers=good)
+    served.post(path, json={"x": 13}, headers=good)
+    served.post(path, content=b"{", headers=good)
+    served.post(path, json={"x": 1, "stream": True}, headers=good)
+    served.post(path, json={"rows": [{"x": 1}], "stream": True}, headers=good)
+    served.post("/v2/repository/models/tens_behind/unload", headers=good)
+    served.post("/v2/repository/models/nothing/load", headers=good)
+    assert door.ended == [
+        (path, "tens_behind", 2, True, 200, ""),
+        (path, "tens_behind", 1, True, 422, "RowFailedError"),
+        (path, "tens_behind", 0, False, 400, "InputError"),
+        (path, "tens_behind", 0, False, 400, "InputError"),
+        (path, "tens_behind", 1, True, 200, ""),
+        ("/v2/repository/models/tens_behind/unload", "tens_behind", None, False, 200, ""),
+        ("/v2/repository/models/nothing/load", "nothing", None, False, 404, "NotFoundError"),
+    ]
+
+
+def test_who_gives_up_at_the_door_or_while_it_is_played_is_noticed(live, door):
+    served = live.serve(gated("gated_behind"), parts=AppParts(desk=door))
+    with httpx.Client(base_url=served.address) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/predict/gated_behind", json={"x": 1}, headers={"x-api-key": "late"}, timeout=0.2)
+        with shut("gated_behind"):
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/predict/gated_behind", json={"x": 1}, headers={"x-api-key": "good"}, timeout=0.2)
+            live.until(lambda: door.ended)
+    assert door.ended == [("/predict/gated_behind", "gated_behind", 1, False, 499, "CancelledError")]
+
+
+def test_pages_of_other_origins_may_ask_where_it_is_allowed(live):
+    served = live.serve(tens("tens_shared"), parts=AppParts(cors=("https://own.example",)))
+    asking = {"origin": "https://own.example", "access-control-request-method": "POST"}
+    answer = served.client.options("/predict/tens_shared", headers=asking)
+    assert answer.headers["access-control-allow-origin"] == "https://own.example"
+    answer = served.post("/predict/tens_shared", json={"x": 1}, headers={"origin": "https://own.example"})
+    assert answer.headers["access-control-allow-origin"] == "https://own.example"
+    answer = served.post("/predict/tens_shared", json={"x": "no"}, headers={"origin": "https://own.example"})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (400, "https://own.example")
+    answer = served.post("/predict/tens_shared", json={"x": 1}, headers={"origin": "https://site.example"})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_no_origin_is_allowed_by_default(fashion):
+    answer = fashion.get("/v2", headers={"origin": "https://site.example"})
+    assert "access-control-allow-origin" not in answer.headers

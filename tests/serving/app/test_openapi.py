@@ -1,0 +1,99 @@
+"""The description of the API holds what the server does."""
+
+import json
+
+import jsonschema
+import pytest
+from app_graphs import echo, tens
+from openapi_spec_validator import validate
+
+from motet.serving.app import AppParts
+
+
+@pytest.fixture(scope="module")
+def described(fashion):
+    return fashion.get("/openapi.json").json()
+
+
+def fits(described, name, value):
+    """Whether a value is of a schema of the document."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+    return jsonschema.Draft202012Validator(schema).is_valid(value)
+
+
+def test_it_is_openapi(described):
+    validate(described)
+    assert described["openapi"] == "3.1.0"
+    assert {"/predict/fashion", "/v2/models/fashion.cnn/infer", "/v2/models/{name}/ready"} <= set(described["paths"])
+
+
+def test_questions_and_answers_fit_their_schemas(fashion, described, picture):
+    row = {"image": picture.tolist()}
+    assert fits(described, "fashion_row", row)
+    for wrong in (
+        {},
+        {"image": picture[:2].tolist()},
+        {"image": 7},
+        row | {"more": 1},
+        {"image": (picture + 0.5).tolist()},
+    ):
+        assert not fits(described, "fashion_row", wrong)
+    answer = fashion.post("/predict/fashion?explain=1", json=row).json()
+    assert fits(described, "fashion_answer", answer)
+    assert fits(described, "Explanation", answer["explain"])
+    assert fits(described, "Error", fashion.post("/predict/fashion", json={}).json())
+    for path, name in (
+        ("/v2", "ServerMetadata"),
+        ("/v2/models/ab", "ModelMetadata"),
+        ("/v2/models/stats", "ModelStatistics"),
+    ):
+        assert fits(described, name, fashion.get(path).json())
+    assert fits(described, "RepositoryIndex", fashion.post("/v2/repository/index").json())
+    tensor = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": picture.reshape(-1).tolist()}
+    assert fits(described, "fashion_inference", {"inputs": [tensor]})
+    assert fits(
+        described, "InferenceAnswer", fashion.post("/v2/models/fashion/infer", json={"inputs": [tensor]}).json()
+    )
+
+
+def test_examples_can_be_asked(live):
+    kinds = {
+        "small": "int8",
+        "many": "int64[?]",
+        "text": "string",
+        "raw": "bytes",
+        "grid": "float32[2,2]",
+        "any": "any",
+    }
+    served = live.serve(echo("asked_as_said", **kinds))
+    described = served.get("/openapi.json").json()
+    (example,) = described["components"]["schemas"]["asked_as_said_row"]["examples"]
+    assert fits(described, "asked_as_said_row", example)
+    assert "curl --json" in described["paths"]["/predict/asked_as_said"]["post"]["x-codeSamples"][0]["source"]
+    del example["any"]
+    answer = served.post("/predict/asked_as_said", json=example | {"any": 1})
+    assert answer.status_code == 200, answer.text
+
+
+def test_credentials_are_described_where_they_are_asked_for(live):
+    parts = AppParts(secured=("key", "bearer"), required=True)
+    described = live.serve(tens("tens_secured"), parts=parts).get("/openapi.json").json()
+    validate(described)
+    assert set(described["components"]["securitySchemes"]) == {"key", "bearer"}
+    assert described["paths"]["/predict/tens_secured"]["post"]["security"] == [{"key": []}, {"bearer": []}]
+    assert described["paths"]["/v2/repository/models/{name}/load"]["post"]["security"]
+    assert "security" not in described["paths"]["/v2"]["get"]
+    parts = AppParts(secured=("key",))
+    described = live.serve(tens("tens_half_secured"), parts=parts).get("/openapi.json").json()
+    assert described["paths"]["/predict/tens_half_secured"]["post"]["security"] == [{"key": []}, {}]
+
+
+def test_every_path_that_is_described_is_there(fashion, described):
+    for path, operations in described["paths"].items():
+        asked = path.replace("{name}", "fashion").replace("{version}", "1")
+        for method in operations:
+            if "unload" in path or "/load" in path or path == "/metrics":
+                continue
+            answer = fashion.client.request(method, asked, json={} if method == "post" else None)
+            assert answer.status_code not in (404, 405), asked
+            assert json.loads(answer.text)
