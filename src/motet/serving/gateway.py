@@ -34,7 +34,7 @@ from motet.runtime.executor import Executor
 from motet.runtime.host import Host, HostedModel, model_key
 from motet.runtime.resolve import ModelResolver
 from motet.runtime.sizes import RememberedSizes
-from motet.serving.lane import Lane
+from motet.serving.lane import Crowd, Lane
 from motet.serving.limits import Limits
 from motet.serving.request import Reply, Request
 from motet.types import ANY, ColumnType, Signature
@@ -118,6 +118,7 @@ class Gateway:
         self._remote = ThreadPoolExecutor(REMOTE_THREADS, thread_name_prefix="motet-remote")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="motet-load")
         self._calls = LoopCalls(self.loop, self._threads, self._remote, self._at_once)
+        self._crowd = Crowd()
         self._host = Host()
         self._remembered = RememberedSizes()
         self._names: dict[str, Served] = {}
@@ -296,7 +297,9 @@ class Gateway:
 
     def _lane(self, served: Served) -> Lane:
         executor = Executor(served.graph.checked, self._host)
-        return Lane(served.name, executor, self.loop, self._threads, self._calls, self.limits, self._at_once)
+        return Lane(
+            served.name, executor, self.loop, self._threads, self._calls, self.limits, self._at_once, self._crowd
+        )
 
     async def unload(self, name: str, *, tell: bool = True) -> None:
         """Take a graph off line: requests that were accepted finish, and the memory of models nobody else has is given back.

@@ -39,11 +39,16 @@ from motet.serving.answers import AnswerCache
 from motet.serving.limits import Limits
 from motet.serving.request import Reply, Request
 
-__all__ = ["Keeper", "Lane", "Listener"]
+__all__ = ["Crowd", "Keeper", "Lane", "Listener"]
 
 _LOG = logging.getLogger("motet.serving")
 SWEEP_S = 0.02
 """How often requests that could not be answered at once are looked at for being late or abandoned."""
+ALONE_S = 0.008
+"""A batch may hold the loop that long where nobody asks for anything else, and no core is idle that could do better."""
+FEW_CORES = 2
+MIXED_S = 1.0
+"""How long lanes count as being asked at the same time after two of them were, one after the other."""
 LEARN_EVERY = 8
 """Batches of which one is timed on the processor, once it is known what such a batch costs."""
 _IDS = np.arange(4096)
@@ -95,6 +100,27 @@ class _Playing:
         self.requests, self.rows, self.started = requests, rows, started
 
 
+class Crowd:
+    """Which of the lanes of a process are being asked.
+
+    Attributes:
+        last: the lane that was asked last.
+        mixed_until: until when several count as being asked, on the clock `time.monotonic`.
+    """
+
+    __slots__ = ("last", "mixed_until")
+
+    def __init__(self) -> None:
+        self.last: Lane | None = None
+        self.mixed_until = 0.0
+
+    def asked(self, lane: Lane, now: float) -> None:
+        """Another lane than the last one is asked."""
+        if self.last is not None:
+            self.mixed_until = now + MIXED_S
+        self.last = lane
+
+
 class Lane:
     """Plays the requests of one served graph.
 
@@ -106,6 +132,7 @@ class Lane:
         calls: makes the models' calls of batches that are played as tasks.
         limits: of queues and batches.
         at_once: batches that may be played in threads, or as tasks, at the same time.
+        crowd: shared by the lanes of a process.
         listener: is told what happens; None for nobody.
 
     Attributes:
@@ -122,11 +149,14 @@ class Lane:
         calls: LoopCalls,
         limits: Limits,
         at_once: int,
+        crowd: Crowd,
         listener: Listener | None = None,
     ) -> None:
         self.name, self.executor, self.listener = name, executor, listener
         self._loop, self._threads, self._limits, self._calls = loop, threads, limits, calls
         self._waiting_executor = Executor(executor.checked, executor.host, calls=calls, shared=executor.shared)
+        self._crowd = crowd
+        self._alone_s = ALONE_S if at_once <= FEW_CORES else INLINE_S
         self.keeper: Keeper | None = None
         self.cache: AnswerCache | None = None
         self.costs = Costs()
@@ -195,7 +225,9 @@ class Lane:
         else:
             if not self._scheduled:
                 self._scheduled = True
-                self._now = time.monotonic()
+                self._now = now = time.monotonic()
+                if self._crowd.last is not self:
+                    self._crowd.asked(self, now)
                 self._loop.call_soon(self._tick)
             request.arrived = self._now
             self._waiting.append(request)
@@ -296,7 +328,7 @@ class Lane:
             self._as_task(playing, _Both(_Watch(self._loop, requests[0].watch), trace))
         elif self._waits or (self.rivals and not all(rival.idle for rival in self.rivals)):
             self._as_task(playing, trace)
-        elif not self._inline and (self._threaded or self.costs.expect(rows) > INLINE_S):
+        elif not self._inline and (self._threaded or self.costs.expect(rows) > self._patience()):
             self._in_thread(playing, lambda: self._timed(self._together(requests, rows), trace, self._lapsed(playing)))
         else:
             try:
@@ -307,6 +339,10 @@ class Lane:
                 self._answer(playing, played, seconds)
             return True
         return False
+
+    def _patience(self) -> float:
+        """How long a batch may hold the loop."""
+        return INLINE_S if self._now < self._crowd.mixed_until else self._alone_s
 
     def _together(self, requests: Sequence[Request], rows: int) -> Batch:
         names = requests[0].columns
