@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from motet.batch import Column
 from motet.errors import InputError, ModelError, MotetError, NotFoundError
 from motet.serving.gateway import Gateway, Served
 from motet.serving.http.front import Route
 from motet.serving.http.respond import error_answer, head
-from motet.serving.request import Reply, Request
+from motet.serving.request import ANONYMOUS, Reply, Request
 from motet.serving.wire.compress import compress, decompress
 from motet.serving.wire.infer import InferCodec, InferRequest
 from motet.types import ColumnType
@@ -33,6 +34,7 @@ LONG_JSON_BYTES, LONG_BINARY_BYTES, LONG_COMPRESSED_BYTES = 128 << 10, 4 << 20, 
 """Bodies longer than this take more than a millisecond or so to read, which is done in a thread."""
 LONG_ELEMENTS = 20_000
 """Answers with more elements in JSON than this are written in a thread."""
+_NONE: Mapping[str, Column] = {}
 UNKNOWN_AXIS = 100
 SHOWN_ROWS = 5
 """Failed rows that an error names."""
@@ -188,7 +190,11 @@ class InferExchange(Request):
     def __init__(
         self, route: _Infer | _Missing, connection: Connection, keep_alive: bool, known: Mapping[bytes, bytes]
     ) -> None:
-        super().__init__({}, 0)
+        self.columns: Mapping[str, Column] = _NONE  # as Request.__init__ does it, which would take as long as the rest
+        self.rows = self.priority = 0
+        self.id, self.deadline, self.identity = "", None, ANONYMOUS
+        self.cancelled = self.settled = self.explain = False
+        self.watch, self.arrived, self.kept_as = None, 0.0, b""
         self.route, self.connection, self.keep_alive, self.known = route, connection, keep_alive, known
         self.data: bytes | None = None
         self.asked: InferRequest | None = None
@@ -233,7 +239,18 @@ class InferExchange(Request):
         route, asked = self.route, self.asked
         assert isinstance(route, _Infer)
         assert asked is not None
-        elements = (reply.end - reply.first) * route.row_elements
+        assert self.said is not None
+        rows = reply.end - reply.first
+        form = route.codec.form(asked, rows) if self.keep_alive and self.said.accepts is None else None
+        if form is not None:
+            front = route.front
+            more = front.date if self.visit is None else front.date + self.visit.answered(self, reply)
+            front.statuses[200] += 1
+            self.data = form.answer(reply.columns, reply.first, reply.end, more)
+            if not self.cancelled:
+                self.connection.finished(self)
+            return
+        elements = rows * route.row_elements
         if elements > LONG_ELEMENTS and not all(each.binary for each in asked.wanted):
             work = route.front.loop.run_in_executor(None, route.write, asked, reply)
             work.add_done_callback(lambda done: self._was_written(reply, done))
