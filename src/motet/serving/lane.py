@@ -16,11 +16,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor as Threads
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from motet.batch import Batch, Column, Indices, Ragged, concat_columns
+from motet.batch import Batch, Indices, concat_columns
 from motet.errors import (
     CancelledError,
     DeadlineError,
@@ -37,9 +37,10 @@ from motet.runtime.executor import Call, Executor, Played, Trace, drive
 from motet.runtime.host import HostedModel
 from motet.serving.answers import AnswerCache
 from motet.serving.limits import Limits
+from motet.serving.looks import Both, Keeper, Listener, Watch, alike, explained
 from motet.serving.request import Reply, Request
 
-__all__ = ["Crowd", "Keeper", "Lane", "Listener"]
+__all__ = ["Crowd", "Lane"]
 
 _LOG = logging.getLogger("motet.serving")
 SWEEP_S = 0.02
@@ -54,41 +55,6 @@ LEARN_EVERY = 8
 _IDS = np.arange(4096)
 MOSTLY = 0.25
 """A batch that spent less of its time than this on the processor waited for something else, which counts too."""
-
-
-class Listener(Protocol):
-    """Is told what a lane does, in the thread of the event loop."""
-
-    def played(self, requests: Sequence[Request], played: Played, started: float, compute_s: float) -> None:
-        """A batch was played, and its requests are about to be answered; `started` is on the clock of the event loop."""
-        ...
-
-    def refused(self, request: Request, error: MotetError) -> None:
-        """A request is not answered: refused, late, abandoned, or its batch failed as a whole."""
-        ...
-
-    def trace(self, requests: Sequence[Request]) -> Trace | None:
-        """Is given every call of a batch's models, in any thread; None where nobody looks on."""
-        ...
-
-
-class Keeper(Protocol):
-    """Keeps answers, in the thread of the event loop."""
-
-    def trace(self, requests: Sequence[Request]) -> Trace | None:
-        """Is given every call of a batch's models, in any thread; None where nobody looks on.
-
-        Each of the requests is handed to `answer` or `refused` afterwards; a batch that is played again is traced again.
-        """
-        ...
-
-    def refused(self, request: Request, error: MotetError) -> None:
-        """A request is not answered."""
-        ...
-
-    def answer(self, request: Request, reply: Reply) -> None:
-        """Keep an answer, and give it to its request, now or later."""
-        ...
 
 
 class _Playing:
@@ -261,7 +227,7 @@ class Lane:
         rows = 0
         while waiting and (not taken or rows + waiting[0].rows <= self._limits.batch_rows):
             special = waiting[0].explain or waiting[0].watch is not None
-            if taken and (special or (self._loose and not _alike(waiting[0], taken[0]))):
+            if taken and (special or (self._loose and not alike(waiting[0], taken[0]))):
                 break
             request = waiting.popleft()
             self.waiting_rows -= request.rows
@@ -320,12 +286,12 @@ class Lane:
         trace = None if self.listener is None else self.listener.trace(requests)
         if self.keeper is not None:
             kept = self.keeper.trace(requests)
-            trace = trace if kept is None else _Both(kept, trace)
+            trace = trace if kept is None else Both(kept, trace)
         playing = _Playing(requests, rows, time.monotonic())
         if requests[0].explain:
-            self._in_thread(playing, lambda: self._explained(requests[0]))
+            self._in_thread(playing, lambda: explained(self.executor, self._together(requests, rows)))
         elif requests[0].watch is not None:
-            self._as_task(playing, _Both(_Watch(self._loop, requests[0].watch), trace))
+            self._as_task(playing, Both(Watch(requests[0].watch), trace))
         elif self._waits or (self.rivals and not all(rival.idle for rival in self.rivals)):
             self._as_task(playing, trace)
         elif not self._inline and (self._threaded or self.costs.expect(rows) > self._patience()):
@@ -366,22 +332,6 @@ class Lane:
             spent = time.thread_time() - processor  # what else the machine did in the meantime does not count
             self.costs.took(rows, spent if spent > MOSTLY * seconds else seconds)
         return played, seconds
-
-    def _explained(self, request: Request) -> tuple[Played, float, list[list[Call]]]:
-        """Each row alone, with its calls."""
-        started = time.perf_counter()
-        batch = self._together([request], request.rows)
-        if not len(batch):
-            return self.executor.nothing([]), 0.0, []
-        tracing = Executor(self.executor.checked, self.executor.host, keep_all=True)
-        traces: list[list[Call]] = [[] for _ in range(len(batch))]
-        parts = [drive(tracing.play(batch.take([row]), traces[row])) for row in range(len(batch))]
-        filled = [part for part in parts if len(part.outputs)] or parts[:1]
-        names = filled[0].outputs.columns
-        columns = {name: concat_columns([part.outputs.columns[name] for part in filled]) for name in names}
-        ids = np.concatenate([part.outputs.ids for part in filled])
-        failures = [failure for part in parts for failure in part.failures]
-        return Played(Batch(columns, ids), failures), time.perf_counter() - started, traces
 
     def _lapsed(self, playing: _Playing) -> Callable[[Indices], Indices | None]:
         """Says which rows are still of use, before each node."""
@@ -513,36 +463,3 @@ class Lane:
             request.failed(error)
         except Exception as mistake:  # noqa: BLE001 (the others are answered in any case)
             self._not_taken(request, mistake)
-
-
-def _alike(request: Request, other: Request) -> bool:
-    """Whether the columns of two requests can be put together without changing what is in them."""
-    return all(_held(column) == _held(other.columns[name]) for name, column in request.columns.items())
-
-
-def _held(column: Column) -> tuple[Any, ...]:
-    if isinstance(column, Ragged):
-        return column.dtype, column.shapes.shape[1]
-    return column.dtype, column.shape[1:]
-
-
-class _Watch:
-    """A trace that tells a request of its calls in the thread of the event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, watch: Callable[[Call], None]) -> None:
-        self._loop, self._watch = loop, watch
-
-    def append(self, call: Call, /) -> None:
-        self._loop.call_soon_threadsafe(self._watch, call)
-
-
-class _Both:
-    """Two traces; the second may be missing."""
-
-    def __init__(self, first: Trace, second: Trace | None) -> None:
-        self._first, self._second = first, second
-
-    def append(self, call: Call, /) -> None:
-        self._first.append(call)
-        if self._second is not None:
-            self._second.append(call)
