@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from motet import errors, ops
+    from motet import training as train
     from motet.batch import Batch, Ragged
     from motet.engines.local.report import RunReport
     from motet.errors import Failure, GraphError, InputError, ModelError, MotetError, RowErrors, RunError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from motet.graph.model import Batching, Model, Resources
     from motet.nodes import cascade, ensemble, model, route, shard
     from motet.nodes import map_ as map
+    from motet.training import data
     from motet.types import ColumnType, Signature, returns
     from motet.version import __version__ as __version__
 
@@ -51,7 +53,7 @@ _HOMES = {
     "route": "motet.nodes",
     "shard": "motet.nodes",
 }
-_MODULES = ("errors", "ops")
+_MODULES = {"data": "motet.training.data", "errors": "motet.errors", "ops": "motet.ops", "train": "motet.training"}
 
 __all__ = [
     "Batch",
@@ -71,6 +73,7 @@ __all__ = [
     "RunReport",
     "Signature",
     "cascade",
+    "data",
     "ensemble",
     "errors",
     "input",
@@ -82,12 +85,13 @@ __all__ = [
     "returns",
     "route",
     "shard",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"motet.{name}")
+        return importlib.import_module(_MODULES[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'motet' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")

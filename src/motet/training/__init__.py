@@ -1,0 +1,1 @@
+"""Training: datasets that are cached across epochs, and functions that run on several workers."""
