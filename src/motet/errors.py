@@ -10,7 +10,8 @@
     ├── MissingExtraError (ImportError) a package that is not installed; names the command that installs it
     ├── ModelError (RuntimeError)      a model that cannot be loaded or called
     │   ├── ModelLoadError
-    │   │   └── ModelUnavailableError  503: a model behind an address that does not answer
+    │   │   └── ModelUnavailableError  503: a model that cannot be called now: its address does not answer, no replica is ready
+    │   │       └── ReplicaLostError   503: a replica that died, got stuck or broke its protocol
     │   └── ModelFailedError           a model or function that fails on every row it is given
     ├── RowErrors (RuntimeError)       some rows failed; carries the rows that did not
     ├── RequestError (RuntimeError)    a request that a server did not answer
@@ -56,6 +57,7 @@ __all__ = [
     "NotReadyError",
     "OutputExistsError",
     "OverloadedError",
+    "ReplicaLostError",
     "RequestError",
     "ResumeError",
     "RowErrors",
@@ -172,9 +174,16 @@ class ModelLoadError(ModelError):
 
 
 class ModelUnavailableError(ModelLoadError):
-    """A model behind an address that cannot be reached, is too busy, or does not answer in time; no row is at fault."""
+    """A model that cannot be called now; no row is at fault.
+
+    Its address cannot be reached, is too busy or does not answer in time, or none of its replicas is ready.
+    """
 
     retryable = True
+
+
+class ReplicaLostError(ModelUnavailableError):
+    """A replica that died, got stuck past its time or broke its protocol; no row is at fault, another one may answer."""
 
 
 class ModelFailedError(ModelError):
