@@ -24,6 +24,7 @@
     │   ├── NotReadyError              503: not loaded, or about to stop
     │   ├── DeadlineError              504: not answered in time
     │   └── CancelledError             499: the caller is gone
+    ├── TrainingError (RuntimeError)   a training that could not go on
     └── RunError (RuntimeError)        a bulk run that could not go on
         ├── TooManyFailuresError       more rows failed than `--max-failures` allows
         └── ResumeError                a run that may not go on where it stopped
@@ -65,6 +66,7 @@ __all__ = [
     "TooLargeError",
     "TooManyFailuresError",
     "TooManyRequestsError",
+    "TrainingError",
     "TypeMismatchError",
     "UnauthorizedError",
     "UnknownNameError",
@@ -239,6 +241,10 @@ class RowErrors(MotetError, RuntimeError):
 
 class RunError(MotetError, RuntimeError):
     """A bulk run that could not go on."""
+
+
+class TrainingError(MotetError, RuntimeError):
+    """A training that could not go on."""
 
 
 class TooManyFailuresError(RunError):

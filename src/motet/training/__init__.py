@@ -1,1 +1,19 @@
-"""Training: datasets that are cached across epochs, and functions that run on several workers."""
+"""Training: functions that run on several workers, over datasets that are cached across epochs.
+
+    import motet as mt
+
+    accuracy = mt.train.distributed(train, recipe, rows, workers=2, checkpoints="checkpoints/")
+
+distributed.py  `distributed`, and how many workers a machine is good for
+launch.py       several workers under torch's elastic launcher
+worker.py       `Worker`: what the function is given      checkpoints.py  written whole or not at all
+data/           datasets
+
+torch is imported when a training begins.
+"""
+
+from motet.training.checkpoints import Checkpoints
+from motet.training.distributed import default_workers, distributed
+from motet.training.worker import Step, Worker
+
+__all__ = ["Checkpoints", "Step", "Worker", "default_workers", "distributed"]

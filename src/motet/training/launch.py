@@ -1,0 +1,191 @@
+"""Several workers under torch's elastic launcher, on this machine.
+
+    launch ──► elastic agent ──► one process a worker ──► _work ──► the function
+                  restarts all when one dies                ├ meets the others through a file; talks over loopback
+                                                            └ writes how it failed, so that the first failure is told
+
+Workers meet through files and talk over the loopback interface, so no port is open to other machines. The agent's
+restarts: https://docs.pytorch.org/docs/stable/elastic/run.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from motet.errors import TrainingError
+from motet.training.checkpoints import Checkpoints
+from motet.training.worker import Worker
+
+__all__ = ["Plan", "launch"]
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_PARENT_POLL_S = 1.0
+_SHUTDOWN_S = 10
+_JOIN_S = 120
+_MAY_PASS = (RuntimeError, OSError, MemoryError)
+"""Errors that may be another's death, or want of memory: worth another try."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How workers are run.
+
+    Attributes:
+        num_workers: processes.
+        threads: threads that torch computes with in each.
+        backend: `gloo` or `nccl`.
+        checkpoints: where checkpoints are kept.
+        max_restarts: how often all workers are started again after one died.
+        collective_timeout_s: seconds that workers wait for each other.
+    """
+
+    num_workers: int
+    threads: int
+    backend: str
+    checkpoints: Checkpoints
+    max_restarts: int
+    collective_timeout_s: float
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """What a worker gives instead of a result where trying again cannot help."""
+
+
+def launch(plan: Plan, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Run `function(worker, *args)` in every worker, and give worker 0's result.
+
+    Raises:
+        TrainingError: when the function fails, or workers died more often than allowed.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    with tempfile.TemporaryDirectory(prefix="motet-train-") as folder, _own_signals():
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=plan.num_workers,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint=str(Path(folder) / "rendezvous"),
+            rdzv_configs={"store_type": "file", "timeout": _JOIN_S},
+            local_addr="127.0.0.1",
+            max_restarts=plan.max_restarts,
+            shutdown_timeout=_SHUTDOWN_S,
+        )
+        try:
+            results = elastic_launch(config, _work)(plan, folder, os.getpid(), function, args)
+        except ChildFailedError as error:
+            raise _told(Path(folder), plan, str(error.get_first_failure()[1].message)) from None
+        except SignalException as error:
+            if error.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise SystemExit(128 + error.sigval) from None
+        if any(isinstance(result, _Refusal) for result in results.values()):
+            raise _told(Path(folder), plan, "") from None
+        return results[0]
+
+
+def _work(plan: Plan, folder: str, parent: int, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """One worker's process, from its start to its end."""
+    rank, attempt = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    before = _first_failure(Path(folder), attempt - 1)
+    if before is not None and not before["may_pass"]:
+        return _Refusal()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(plan.threads)
+    device = f"cuda:{os.environ['LOCAL_RANK']}" if plan.backend == "nccl" else "cpu"
+    if device != "cpu":
+        torch.cuda.set_device(device)
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, "lo")
+    try:
+        store = dist.FileStore(str(Path(folder) / f"meeting-{attempt}"), plan.num_workers)
+        timeout = timedelta(seconds=plan.collective_timeout_s)
+        dist.init_process_group(plan.backend, store=store, rank=rank, world_size=plan.num_workers, timeout=timeout)
+        worker = Worker(rank, plan.num_workers, device, attempt, plan.checkpoints)
+        result = function(worker, *args)
+        worker.check_same()
+        dist.destroy_process_group()
+    except Exception as error:
+        _write_failure(Path(folder), attempt, rank, error)
+        raise
+    return result if rank == 0 else None
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that launched it is gone: nobody would take its result."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL_S)
+    os._exit(1)
+
+
+def _write_failure(folder: Path, attempt: int, rank: int, error: Exception) -> None:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "/motet/training/" not in frame.filename and "/torch/" not in frame.filename]
+    place = (own or list(frames))[-1]
+    told = {
+        "at": time.time(),
+        "rank": rank,
+        "error": f"{type(error).__name__}: {error}",
+        "place": f"{place.filename}:{place.lineno}",
+        "may_pass": isinstance(error, _MAY_PASS) and not isinstance(error, TrainingError),
+    }
+    part = folder / f".{attempt}-{rank}"
+    part.write_text(json.dumps(told), encoding="utf-8")
+    os.replace(part, folder / f"failed-{attempt}-{rank}.json")
+
+
+def _first_failure(folder: Path, attempt: int) -> dict[str, Any] | None:
+    """What failed first in an attempt; None where no worker could tell, as when one was killed."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(f"failed-{attempt}-*.json")]
+    return min(found, key=lambda each: float(each["at"]), default=None)
+
+
+def _told(folder: Path, plan: Plan, message: str) -> TrainingError:
+    attempts = range(plan.max_restarts, -1, -1)
+    found = next((each for attempt in attempts if (each := _first_failure(folder, attempt))), None)
+    if found is None:
+        return TrainingError(
+            f"a worker died: {message}",
+            where=f"{plan.num_workers} workers",
+            hint="it was killed or crashed, perhaps for want of memory; the last checkpoint is kept",
+        )
+    return TrainingError(
+        f"worker {found['rank']} of {plan.num_workers} failed: {found['error']}",
+        where=found["place"],
+        hint="the last checkpoint is kept: mend the cause and train again",
+    )
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Put back the signal handlers that the agent replaces; elsewhere than in the main thread it replaces none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            with suppress(TypeError):  # one that was not set from Python cannot be set again
+                signal.signal(number, handler)

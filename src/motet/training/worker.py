@@ -1,0 +1,198 @@
+"""What a function that trains is given: who it is among the workers, and what workers do together."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from motet.errors import InputError, TrainingError
+from motet.training.checkpoints import Checkpoints
+from motet.training.data.dataset import Dataset
+from motet.training.data.readers import Columns
+
+__all__ = ["Step", "Worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a training.
+
+    Attributes:
+        number: steps done before this one, over all epochs.
+        epoch: the epoch, from 0.
+        columns: this worker's part of the batch, arrays `[rows, ...]`.
+        ends_epoch: whether it is its epoch's last.
+    """
+
+    number: int
+    epoch: int
+    columns: Columns
+    ends_epoch: bool
+
+
+@dataclass
+class Worker:
+    """One of the processes that train together. It belongs to the thread that the function runs in.
+
+    Attributes:
+        rank: its number, from 0; worker 0 writes files.
+        num_workers: how many there are.
+        device: where its tensors belong: `cpu` or `cuda:N`.
+        attempt: how often the workers were started again.
+        checkpoints: where the training's checkpoints are; None where none are kept.
+    """
+
+    rank: int = 0
+    num_workers: int = 1
+    device: str = "cpu"
+    attempt: int = 0
+    checkpoints: Checkpoints | None = None
+    clock: Callable[[], float] = time.monotonic
+    _models: list[Any] = field(default_factory=list)
+
+    def wrap(self, model: Any) -> Any:
+        """Move a `torch.nn.Module` to the worker's device, and average its gradients over the workers (DDP).
+
+        All workers begin with worker 0's parameters. When the function ends, the parameters of all workers are
+        compared. A single worker gets the module itself.
+        """
+        model = model.to(self.device)
+        self._models.append(model)
+        if self.num_workers == 1:
+            return model
+        from torch.nn.parallel import DistributedDataParallel
+
+        return DistributedDataParallel(model, device_ids=[self.device] if self.device != "cpu" else None)
+
+    def mean(self, value: float) -> float:
+        """The mean of all workers' values; every worker must ask."""
+        return self._together([value], "sum")[0] / self.num_workers
+
+    def sum(self, value: float) -> float:
+        """The sum of all workers' values; every worker must ask."""
+        return self._together([value], "sum")[0]
+
+    def steps(
+        self,
+        dataset: Dataset,
+        *,
+        batch_rows: int,
+        num_epochs: int,
+        state: Mapping[str, Any],
+        seed: int = 0,
+        checkpoint_every_s: float = 10.0,
+    ) -> Iterator[Step]:
+        """Go through a training's steps, from its last checkpoint on.
+
+        The body of the loop trains one step. torch's random numbers are fixed by the seed, the step and the rank, so
+        that a training that was interrupted makes the same choices again.
+
+        Args:
+            dataset: the rows; each worker gets its part.
+            batch_rows: rows of a step over all workers, a multiple of their number; a last, smaller batch is left out.
+            num_epochs: how often the rows are seen.
+            state: what makes up the training, by name: model, optimizer, schedule, anything with `state_dict` and
+                `load_state_dict`. Restored from the checkpoint before the first step.
+            seed: fixes torch's random numbers.
+            checkpoint_every_s: seconds between checkpoints; 0 writes one after each step. There is one at the end.
+
+        Raises:
+            InputError: when `batch_rows` cannot be shared out, or the dataset cannot fill one batch.
+        """
+        import torch
+
+        if batch_rows < 1 or batch_rows % self.num_workers:
+            raise InputError(
+                f"{batch_rows} rows cannot be shared out among {self.num_workers} workers",
+                where="batch_rows",
+                hint=f"give a multiple of {self.num_workers}",
+            )
+        mine = dataset.shard(self.rank, self.num_workers)
+        rows = batch_rows // self.num_workers
+        per_epoch = self._num_batches(mine, rows)
+        done = self._restore(state)
+        written = self.clock()
+        for epoch in range(done // per_epoch, num_epochs):
+            for columns in mine.batches(rows, epoch=epoch, skip=done - epoch * per_epoch):
+                torch.manual_seed(int(np.random.SeedSequence([seed, done, self.rank]).generate_state(1)[0]))
+                yield Step(done, epoch, columns, done + 1 == (epoch + 1) * per_epoch)
+                done += 1
+                if self.clock() - written >= checkpoint_every_s or done == num_epochs * per_epoch:
+                    self._save(done, state)
+                    written = self.clock()
+
+    def check_same(self) -> None:
+        """Compare the parameters of the wrapped modules over all workers.
+
+        Raises:
+            TrainingError: when they differ.
+        """
+        digest = hashlib.sha256()
+        for model in self._models:
+            for name, parameter in model.named_parameters():
+                digest.update(name.encode())
+                digest.update(parameter.detach().cpu().contiguous().flatten().view(_bytes()).numpy().tobytes())
+        numbers = [float(byte) for byte in digest.digest()]
+        if self.num_workers > 1 and self._together(numbers, "min") != self._together(numbers, "max"):
+            raise TrainingError(
+                f"the {self.num_workers} workers end with different parameters",
+                hint="change parameters by an optimizer step after backward() on the wrapped model alone, and alike on every worker",
+            )
+
+    def _num_batches(self, mine: Dataset, rows: int) -> int:
+        found = mine.num_batches(rows)
+        if found is None:
+            raise InputError(
+                "does not say how many rows it has, so a training over it could not be resumed",
+                where=mine.reader.description,
+                hint="cache it, or give num_rows=",
+            )
+        if not found:
+            raise InputError(
+                f"has {mine.num_rows} rows, fewer than one batch of {rows * self.num_workers}",
+                where=mine.reader.description,
+                hint="ask for smaller batches",
+            )
+        return found
+
+    def _restore(self, state: Mapping[str, Any]) -> int:
+        found = self.checkpoints.load() if self.checkpoints is not None else None
+        if found is None:
+            return 0
+        for name, each in state.items():
+            _plain(each).load_state_dict(found["state"][name])
+        return int(found["step"])
+
+    def _save(self, step: int, state: Mapping[str, Any]) -> None:
+        if self.checkpoints is not None and self.rank == 0:
+            kept = {name: _plain(each).state_dict() for name, each in state.items()}
+            self.checkpoints.save(step, {"step": step, "state": kept})
+
+    def _together(self, values: list[float], how: str) -> list[float]:
+        """An allreduce of numbers: `sum`, `min` or `max`."""
+        if self.num_workers == 1:
+            return values
+        import torch
+        import torch.distributed as dist
+
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor, {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}[how])
+        return [float(value) for value in tensor.tolist()]
+
+
+def _plain(thing: Any) -> Any:
+    """A module without what wraps it, so that checkpoints do not depend on the number of workers."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    return thing.module if isinstance(thing, DistributedDataParallel) else thing
+
+
+def _bytes() -> Any:
+    import torch
+
+    return torch.uint8
