@@ -17,7 +17,7 @@ from typing import TypeVar
 from motet.errors import GraphError, MissingExtraError, ModelFailedError, ModelLoadError, MotetError
 from motet.graph.node import Fault
 
-__all__ = ["Health", "describe", "isolate", "out_of_memory"]
+__all__ = ["Health", "describe", "isolate", "out_of_memory", "users_place"]
 
 T = TypeVar("T")
 
@@ -159,12 +159,18 @@ def describe(error: BaseException) -> str:
     """What an error says, in one line, and where in the user's code it was raised."""
     text = error.what if isinstance(error, MotetError) else str(error)
     text = " ".join(text.split())[:MESSAGE_LENGTH]
-    place = _users_place(error)
+    place = users_place(error)
     return f"{text} ({place})" if place else text
 
 
-def _users_place(error: BaseException) -> str:
-    """The innermost line that is neither ours nor an installed package's."""
+def users_place(error: BaseException) -> str:
+    """The innermost line that is neither ours nor an installed package's, `file:line`, or empty.
+
+    An exception of another process says so itself, in an attribute `users_place`.
+    """
+    told = getattr(error, "users_place", None)
+    if isinstance(told, str):
+        return told
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if _is_users(frame):
             return f"{frame.f_code.co_filename}:{line}"

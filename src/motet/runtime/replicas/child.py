@@ -1,0 +1,159 @@
+"""The process of a process replica: loads one model, and answers batches one after the other.
+
+Standard output goes where standard error goes, so nothing that a model prints gets between the messages. The process
+ends when its parent does, whatever it is doing then: the parent holds the other end of a pipe for as long as it lives.
+SIGINT and SIGTERM do nothing here, because a signal to the whole group must not end the model under its last calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import os
+import pickle
+import resource
+import signal
+import socket
+import sys
+import threading
+import weakref
+from types import FrameType
+from typing import Any
+
+from motet.models.handler import LoadedModel
+from motet.runtime.replicas.arena import Block, open_block
+from motet.runtime.replicas.columns import Packed, pack, unpack
+from motet.runtime.replicas.raised import as_raised
+from motet.runtime.replicas.wire import Answered, Call, Connection, Failed, Full, Load, Loaded, Room
+
+__all__ = ["main"]
+
+_PARENT_GONE = 70
+
+
+def main(socket_fd: int, lifeline_fd: int) -> None:
+    """Serve the parent until it hangs up.
+
+    Args:
+        socket_fd: a stream socket to the parent.
+        lifeline_fd: the read end of a pipe whose other end the parent holds; nothing is ever written to it.
+    """
+    _die_with_parent(lifeline_fd)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _go_on)
+    for output in (sys.stdout, sys.stderr):
+        output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    with socket.socket(fileno=socket_fd) as end:
+        end.set_inheritable(False)
+        os.set_inheritable(lifeline_fd, False)
+        os.register_at_fork(after_in_child=end.close)  # else it could seem alive to the parent after its end
+        server = _Server(Connection(end, Load | Call | Room))
+        with contextlib.suppress(EOFError, ConnectionError):
+            server.run()
+        server.close()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(0)  # what frameworks do at their end takes longer than the parent waits
+
+
+def _go_on(number: int, frame: FrameType | None) -> None:
+    """Not SIG_IGN, which programs that the model starts would inherit."""
+
+
+def _die_with_parent(fd: int) -> None:
+    """See that this process is killed when the other end of the pipe is closed."""
+    if hasattr(fcntl, "F_SETSIG"):  # by the kernel: no thread of ours need be able to run
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=_until_parent_ends, args=(fd,), name="motet-lifeline", daemon=True).start()
+
+
+def _until_parent_ends(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(fd, 1):
+            continue
+    os._exit(_PARENT_GONE)
+
+
+class _Server:
+    """One model, and what the parent asks of it."""
+
+    def __init__(self, connection: Connection[Load | Call | Room]) -> None:
+        self._connection = connection
+        self._model: LoadedModel | None = None
+        self._blocks: dict[int, Block] = {}
+
+    def run(self) -> None:
+        """Answer the parent until it hangs up.
+
+        Raises:
+            EOFError: when it does.
+        """
+        while True:
+            message, fds = self._connection.receive_fds()
+            if isinstance(message, Load):
+                self._connection.send(self._load(message))
+            elif isinstance(message, Call):
+                self._take_blocks(message, fds)
+                answer, asked = self._call(message)
+                if asked() is not None:
+                    answer.kept = True
+                self._connection.send(answer)
+            del message
+
+    def close(self) -> None:
+        """Close the model."""
+        if self._model is not None:
+            with contextlib.suppress(Exception):
+                self._model.close()
+
+    def _load(self, message: Load) -> Loaded | Failed:
+        try:
+            if message.memory_limit_bytes:
+                _limit_memory(message.memory_limit_bytes)
+            module, _, name = message.handler.partition(":")
+            handler = getattr(importlib.import_module(module), name)()
+            self._model = handler.load(pickle.loads(message.source))
+        except Exception as error:  # noqa: BLE001 (the parent raises it)
+            return Failed(as_raised(error), False)
+        return Loaded(getattr(self._model, "batch_invariant", None))
+
+    def _call(self, message: Call) -> tuple[Answered | Failed, weakref.ref[Any]]:
+        """The answer of a call, and what its columns stand on, which is gone by then unless the model keeps it."""
+        memory = self._blocks[message.request].lend()
+        asked = weakref.ref(memory)
+        try:
+            assert self._model is not None
+            packed = pack(self._model(unpack(message.columns, memory)))
+            self._write(packed, message.answer)
+            return Answered(packed.pieces, packed.num_bytes, False), asked
+        except Exception as error:  # noqa: BLE001 (the parent raises it)
+            error_message = Failed(as_raised(error), False)
+            error.__traceback__ = None
+            return error_message, asked
+
+    def _write(self, packed: Packed, answer: int) -> None:
+        block = self._blocks[answer]
+        if packed.num_bytes > block.num_bytes:
+            self._connection.send(Full(packed.num_bytes))
+            room, fds = self._connection.receive_fds()
+            assert isinstance(room, Room)
+            self._take_blocks(room, fds)
+            if room.answer < 0:
+                raise MemoryError(f"no room in shared memory for an answer of {packed.num_bytes} bytes")
+            block = self._blocks[room.answer]
+        packed.write(block.mapped)
+
+    def _take_blocks(self, message: Call | Room, fds: list[int]) -> None:
+        for number in message.gone:
+            del self._blocks[number]
+        for (number, num_bytes), fd in zip(message.fresh, fds, strict=True):
+            self._blocks[number] = open_block(number, num_bytes, fd)
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    """Have what is beyond it refused, so that the model raises `MemoryError`; address space alone does not count."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, most))

@@ -1,0 +1,121 @@
+"""Exceptions of a model's process, raised again in its parent.
+
+The class is the same one where the parent has imported it. Nothing is imported for it: the parent of a process replica
+may well do without the framework. Else it is a class of the same name made on the spot, under the nearest built-in
+class that the exception's own was under, so that what is asked of exceptions here (is it a `MemoryError`? what is the
+class called?) has the same answer.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import pickle
+import sys
+import traceback
+from contextlib import suppress
+from typing import Any
+
+from motet.runtime.isolate import users_place
+from motet.runtime.replicas.wire import Raised
+
+__all__ = ["ProcessTraceback", "as_raised", "raised_again"]
+
+MAX_TEXT = 100_000
+MAX_TRACE = 20_000
+_PLAIN = (type(None), bool, int, float, str, bytes)
+_ITEMS = 1000
+
+
+class ProcessTraceback(Exception):
+    """Where an exception was raised in a replica's process: the cause of the one that is raised here."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def as_raised(error: Exception) -> Raised:
+    """An exception as a message."""
+    kind = type(error)
+    base = next(each for each in kind.__mro__ if each.__module__ == "builtins")
+    trace = "".join(traceback.format_exception(error))
+    return Raised(
+        kind.__module__,
+        kind.__qualname__,
+        base.__name__,
+        _text(error)[:MAX_TEXT],
+        _state(error),
+        users_place(error),
+        trace if len(trace) <= MAX_TRACE else f"...{trace[-MAX_TRACE:]}",
+    )
+
+
+def raised_again(raised: Raised) -> Exception:
+    """The exception of a message; its cause is the traceback of the other process."""
+    error = _same(raised) or _stand_in(raised.module, raised.name, raised.base)(raised.text)
+    error.__cause__ = ProcessTraceback(raised.trace)
+    error.users_place = raised.place  # type: ignore[attr-defined]
+    return error
+
+
+def _same(raised: Raised) -> Exception | None:
+    """An exception of the same class that says the same, if there can be one."""
+    found: Any = sys.modules.get(raised.module)
+    for name in raised.name.split("."):
+        found = getattr(found, name, None)
+    if not isinstance(found, type) or not issubclass(found, Exception) or not raised.state:
+        return None
+    args, attributes = pickle.loads(raised.state)
+    for make in (_without_init, _with_init):
+        with suppress(Exception):
+            made = make(found, args)
+            made.__dict__.update(attributes)
+            if type(made) is found and str(made) == raised.text:
+                return made
+    return None
+
+
+def _without_init(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
+    """Most exceptions are their class, arguments and attributes, whatever their constructor takes."""
+    made = kind.__new__(kind, *args)
+    made.args = args
+    return made
+
+
+def _with_init(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
+    return kind(*args)
+
+
+@functools.lru_cache(maxsize=256)
+def _stand_in(module: str, name: str, base: str) -> type[Exception]:
+    above = getattr(builtins, base, Exception)
+    if not isinstance(above, type) or not issubclass(above, Exception):
+        above = Exception
+    body = {"__module__": module, "__init__": _init, "__str__": lambda self: self.text, "__doc__": "Raised elsewhere."}
+    return type(name.rpartition(".")[2], (above,), body)
+
+
+def _init(self: Any, text: str) -> None:
+    self.args, self.text = (text,), text
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 (the exception is a model's own)
+        return f"its own text cannot be had: {type(broken).__name__}: {broken}"
+
+
+def _state(error: Exception) -> bytes:
+    state = (error.args, {name: value for name, value in vars(error).items() if name != "__notes__"})
+    return pickle.dumps(state) if _is_plain(state) else b""
+
+
+def _is_plain(value: Any, depth: int = 4) -> bool:
+    """Whether a value is made of nothing but plain ones, so that it needs no class to be there."""
+    if type(value) in _PLAIN:
+        return not isinstance(value, (str, bytes)) or len(value) <= MAX_TEXT
+    if not depth or type(value) not in (tuple, list, dict) or len(value) > _ITEMS:
+        return False
+    items = [*value.keys(), *value.values()] if type(value) is dict else value
+    return all(_is_plain(item, depth - 1) for item in items)

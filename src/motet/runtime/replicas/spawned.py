@@ -1,0 +1,133 @@
+"""Starting and ending the process of a replica."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+__all__ = ["Spawned", "memory_of"]
+
+REAP_S = 5.0
+"""How long a killed process may take to be gone; one that waits for a disk may take longer, and is left to it."""
+_BOOT = (
+    "import sys; sys.path[:] = sys.argv[4:]; from motet.runtime.replicas.child import main; "
+    "main(int(sys.argv[2]), int(sys.argv[3]))"
+)
+_THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)  # fmt: skip
+
+
+class Spawned:
+    """A process that runs `child.main`, and a socket to it. It ends when this process does.
+
+    Args:
+        name: shown in the list of processes.
+        threads: the most that common libraries may use.
+        folder: its current folder.
+
+    Raises:
+        OSError: when the machine has no room for another process.
+    """
+
+    def __init__(self, name: str, threads: int, folder: str) -> None:
+        self._ending = threading.Lock()
+        self._lifeline = -1
+        self.socket, theirs = socket.socketpair()
+        try:
+            watched, self._lifeline = os.pipe()
+            try:
+                self._process = _start(name, theirs.fileno(), watched, threads, folder)
+            finally:
+                os.close(watched)
+        except BaseException:
+            self.release()
+            raise
+        finally:
+            theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        if self._process.returncode is not None:
+            return False
+        if not hasattr(os, "waitid"):
+            return self._process.poll() is None
+        try:  # without WNOWAIT its number could be another's when its group is killed
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
+    def hang_up(self, wait_s: float) -> None:
+        """Let it end by itself, and kill it when that takes longer than `wait_s` seconds."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(wait_s)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it and what it has started at once, and wait until it is gone; any thread, any number of times."""
+        with self._ending, contextlib.suppress(subprocess.TimeoutExpired):
+            if self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
+                self._process.wait(REAP_S)
+
+    def how_it_ended(self) -> str:
+        """How it ended, once it has: `ended with exit code 3`, `was killed by SIGKILL`."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(REAP_S)
+        code = self._process.returncode
+        if code is None:
+            return "does not answer any more"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        return f"was killed by {signal.Signals(-code).name if -code in set(signal.Signals) else f'signal {-code}'}"
+
+    def release(self) -> None:
+        """Close the socket and the pipe; nobody may be waiting for the process."""
+        self.socket.close()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+
+def _start(name: str, socket_fd: int, lifeline_fd: int, threads: int, folder: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _BOOT, f"motet-replica:{name}", str(socket_fd), str(lifeline_fd), *sys.path],
+        stdin=subprocess.DEVNULL,
+        stdout=_standard_error(),
+        pass_fds=(socket_fd, lifeline_fd),
+        start_new_session=True,  # what is typed at the terminal is not for it
+        cwd=folder,
+        env={**os.environ, **dict.fromkeys(_THREADS, str(threads))},
+    )
+
+
+def _standard_error() -> int:
+    try:
+        os.fstat(2)
+    except OSError:
+        return subprocess.DEVNULL
+    return 2
+
+
+def memory_of(pid: int) -> int:
+    """The memory of a process in bytes, pages that it shares counted in part; 0 where that cannot be known."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
