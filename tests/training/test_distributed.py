@@ -54,13 +54,19 @@ def test_two_workers_learn_what_one_does_though_one_is_killed(rows: Any, alone: 
     assert not list(kept.rglob("*.pt")), "a training that ended removes its checkpoints"
 
 
-def test_workers_that_drift_apart_and_bugs_are_told(rows: Any, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"the 2 workers end with different parameters"):
-        mt.train.distributed(training_jobs.train, rows, str(tmp_path), "drift", 2, workers=2, threads=1)
+def test_workers_that_drift_apart_are_told(rows: Any, tmp_path: Path) -> None:
     with pytest.raises(
-        TrainingError, match=r"training_jobs\.py:\d+: worker 1 of 2 failed: ValueError: the labels are wrong"
+        TrainingError, match=r"the 2 workers end with different parameters\n  hint: change parameters by"
     ):
+        mt.train.distributed(training_jobs.train, rows, str(tmp_path), "drift", 2, workers=2, threads=1, max_restarts=0)
+
+
+def test_a_bug_in_a_worker_is_told_and_not_tried_again(rows: Any, tmp_path: Path) -> None:
+    message = r"training_jobs\.py:\d+: worker 1 of 2 failed: ValueError: the labels are wrong"
+    with pytest.raises(TrainingError, match=message) as raised:
         mt.train.distributed(training_jobs.train, rows, str(tmp_path), "bug", workers=2, threads=1)
+    assert "raise ValueError" in raised.value.__notes__[0]
+    assert {attempt for attempt, _ in steps(tmp_path)} == {0}
 
 
 def test_a_worker_that_dies_each_time_ends_the_training() -> None:

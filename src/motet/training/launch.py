@@ -11,6 +11,7 @@ restarts: https://docs.pytorch.org/docs/stable/elastic/run.html
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import tempfile
@@ -25,12 +26,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from motet.errors import TrainingError
+from motet.errors import MotetError, TrainingError
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker
 
 __all__ = ["Plan", "launch"]
 
+_logger = logging.getLogger("motet.training")
+_TALKATIVE = ("torch.distributed.elastic.multiprocessing.api", "torch.multiprocessing.spawn")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _PARENT_POLL_S = 1.0
 _SHUTDOWN_S = 10
@@ -75,7 +78,7 @@ def launch(plan: Plan, function: Callable[..., Any], args: tuple[Any, ...]) -> A
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with tempfile.TemporaryDirectory(prefix="motet-train-") as folder, _own_signals():
+    with tempfile.TemporaryDirectory(prefix="motet-train-") as folder, _own_signals(), _quiet():
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -108,6 +111,9 @@ def _work(plan: Plan, folder: str, parent: int, function: Callable[..., Any], ar
     if before is not None and not before["may_pass"]:
         return _Refusal()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if attempt and rank == 0:
+        cause = f"worker {before['rank']}: {before['error']}" if before else "one was killed or crashed"
+        _logger.warning("workers started again, %d of %d times at most: %s", attempt, plan.max_restarts, cause)
     import torch
     import torch.distributed as dist
 
@@ -145,8 +151,10 @@ def _write_failure(folder: Path, attempt: int, rank: int, error: Exception) -> N
     told = {
         "at": time.time(),
         "rank": rank,
-        "error": f"{type(error).__name__}: {error}",
+        "error": error.what if isinstance(error, TrainingError) else f"{type(error).__name__}: {error}",
+        "hint": error.hint if isinstance(error, MotetError) else "",
         "place": f"{place.filename}:{place.lineno}",
+        "traceback": "".join(traceback.format_exception(error)),
         "may_pass": isinstance(error, _MAY_PASS) and not isinstance(error, TrainingError),
     }
     part = folder / f".{attempt}-{rank}"
@@ -169,11 +177,13 @@ def _told(folder: Path, plan: Plan, message: str) -> TrainingError:
             where=f"{plan.num_workers} workers",
             hint="it was killed or crashed, perhaps for want of memory; the last checkpoint is kept",
         )
-    return TrainingError(
+    error = TrainingError(
         f"worker {found['rank']} of {plan.num_workers} failed: {found['error']}",
         where=found["place"],
-        hint="the last checkpoint is kept: mend the cause and train again",
+        hint=found["hint"] or "the last checkpoint is kept: mend the cause and train again",
     )
+    error.add_note(found["traceback"])
+    return error
 
 
 @contextmanager
@@ -189,3 +199,20 @@ def _own_signals() -> Iterator[None]:
         for number, handler in before.items():
             with suppress(TypeError):  # one that was not set from Python cannot be set again
                 signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what the agent logs of each death, with its own traceback: workers log restarts, and errors are raised."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    for logger in loggers:
+        logger.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False

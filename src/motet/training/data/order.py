@@ -101,7 +101,7 @@ def cut_blocks(blocks: Iterable[Columns], cut: Cut, skip: int = 0) -> Iterator[C
 
 
 def shuffled_blocks(blocks: Iterable[Columns], shuffle: Shuffle, epoch: int) -> Iterator[Columns]:
-    """A stream with the rows of each window mixed; holds one window."""
+    """A stream with the rows of each window mixed; holds two windows."""
     random = np.random.default_rng([shuffle.seed, epoch])
     stream = iter(blocks)
     first = next(stream, None)
@@ -110,7 +110,8 @@ def shuffled_blocks(blocks: Iterable[Columns], shuffle: Shuffle, epoch: int) -> 
     window = shuffle.window_rows or max(_WINDOW_BYTES // max(_row_bytes(first), 1), 1)
     for whole in _of_size(_chain(first, stream), window):
         order = random.permutation(len(next(iter(whole.values()))))
-        yield {name: column[order] for name, column in whole.items()}
+        mixed = {name: whole.pop(name)[order] for name in list(whole)}
+        yield mixed
 
 
 def _chain(first: Columns, rest: Iterator[Columns]) -> Iterator[Columns]:
@@ -128,12 +129,12 @@ def _of_size(blocks: Iterable[Columns], size: int) -> Iterator[Columns]:
     held: list[Columns] = []
     count = 0
     for block in blocks:
-        rest, num_rows = block, len(next(iter(block.values())))
+        rest, num_rows = dict(block), len(next(iter(block.values())))
         while count + num_rows >= size:
             taken = size - count
             held.append({name: column[:taken] for name, column in rest.items()})
-            yield _joined(held)
-            held, count = [], 0
+            whole, held, count = _joined(held), [], 0
+            yield whole
             rest, num_rows = {name: column[taken:] for name, column in rest.items()}, num_rows - taken
         if num_rows:
             held.append(rest)
@@ -143,6 +144,7 @@ def _of_size(blocks: Iterable[Columns], size: int) -> Iterator[Columns]:
 
 
 def _joined(blocks: list[Columns]) -> Columns:
+    """The blocks one after another, in a dict of its own; what was joined is let go of."""
     if len(blocks) == 1:
-        return blocks[0]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+        return dict(blocks[0])
+    return {name: np.concatenate([block.pop(name) for block in blocks]) for name in list(blocks[0])}
