@@ -110,7 +110,7 @@ class Gateway:
         threads: int | None = None,
         prepare: Callable[[Served], Awaitable[None]] | None = None,
     ) -> None:
-        self.limits = limits or Limits()
+        self._limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self._prepared = prepare
         self._at_once = threads or os.cpu_count() or 1
@@ -128,6 +128,18 @@ class Gateway:
         self.tell: Callable[[str, bool], None] = lambda name, loaded: None
         self.changed: list[Callable[[], None]] = []
         self.started = time.time()
+
+    @property
+    def limits(self) -> Limits:
+        """Bounds of requests, queues and batches; what is set here holds from then on, for what is served already too."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        for served in self._names.values():
+            if served.lane is not None:
+                served.lane.limits = limits
 
     @property
     def served(self) -> Mapping[str, Served]:
@@ -197,8 +209,6 @@ class Gateway:
             request.settled = True
             request.failed(NotReadyError(f"{served.name} is not ready ({why.rstrip(': ')})", retry_after_s=1))
             return
-        if request.deadline is None and self.limits.answer_timeout_s:
-            request.deadline = self.loop.time() + self.limits.answer_timeout_s
         if lane.cache is not None and not request.explain and request.watch is None:
             request.kept_as = lane.cache.key(served.name, served.digest, request.columns, request.rows)
             known = lane.cache.get(request.kept_as)

@@ -13,14 +13,14 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor as Threads
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from motet.batch import Batch, Indices, concat_columns
+from motet.batch import Batch, Column, Indices, concat_columns
 from motet.errors import (
     CancelledError,
     DeadlineError,
@@ -38,7 +38,7 @@ from motet.runtime.host import HostedModel
 from motet.serving.answers import AnswerCache
 from motet.serving.limits import Limits
 from motet.serving.looks import Both, Keeper, Listener, Watch, alike, explained
-from motet.serving.request import Reply, Request
+from motet.serving.request import Reply, Request, Together
 
 __all__ = ["Crowd", "Lane"]
 
@@ -58,12 +58,15 @@ MOSTLY = 0.25
 
 
 class _Playing:
-    """Requests that are being played together."""
+    """Requests that are being played together, and what reads and answers them at one go where something does."""
 
-    __slots__ = ("requests", "rows", "started")
+    __slots__ = ("requests", "rows", "started", "together")
 
     def __init__(self, requests: Sequence[Request], rows: int, started: float) -> None:
         self.requests, self.rows, self.started = requests, rows, started
+        together = requests[0].together
+        alike = together is not None and all(request.together is together for request in requests)
+        self.together = together if alike else None
 
 
 class Crowd:
@@ -102,6 +105,7 @@ class Lane:
         listener: is told what happens; None for nobody.
 
     Attributes:
+        limits: of queues and batches; may be set.
         keeper: keeps its answers; None where nobody does.
         cache: answers that are given again; None where there is none.
     """
@@ -119,7 +123,7 @@ class Lane:
         listener: Listener | None = None,
     ) -> None:
         self.name, self.executor, self.listener = name, executor, listener
-        self._loop, self._threads, self._limits, self._calls = loop, threads, limits, calls
+        self._loop, self._threads, self.limits, self._calls = loop, threads, limits, calls
         self._waiting_executor = Executor(executor.checked, executor.host, calls=calls, shared=executor.shared)
         self._crowd = crowd
         self._alone_s = ALONE_S if at_once <= FEW_CORES else INLINE_S
@@ -130,7 +134,7 @@ class Lane:
         self._waiting: deque[Request] = deque()
         self._playing: list[_Playing] = []
         self._at_once = at_once
-        self._scheduled = self._sweeping = self._closed = False
+        self._scheduled = self._sweeping = self._closed = self._mixed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting_rows = self._batches = 0
         self._now = time.monotonic()
@@ -185,7 +189,7 @@ class Lane:
         """Take a request: it is called back once, now if it is refused."""
         if self._closed:
             self._refuse(request, NotReadyError(f"{self.name} is not served any more", retry_after_s=1))
-        elif self.waiting_rows + request.rows > self._limits.queue_rows and self._waiting:
+        elif self.waiting_rows + request.rows > self.limits.queue_rows and self._waiting:
             message = f"{self.waiting_rows} rows wait for {self.name} already"
             self._refuse(request, OverloadedError(message, hint="try again later", retry_after_s=1))
         else:
@@ -196,6 +200,10 @@ class Lane:
                     self._crowd.asked(self, now)
                 self._loop.call_soon(self._tick)
             request.arrived = self._now
+            if request.deadline is None and self.limits.answer_timeout_s:
+                request.deadline = self._now + self.limits.answer_timeout_s
+            if request.together is None:
+                self._mixed = True
             self._waiting.append(request)
             self.waiting_rows += request.rows
 
@@ -219,13 +227,18 @@ class Lane:
 
     def _take(self) -> list[Request]:
         """The requests of the next batch: those of the highest priority first, then in the order they came."""
-        waiting = self._waiting
+        waiting, now = self._waiting, self._loop.time()
+        if not self._mixed and self.waiting_rows <= self.limits.batch_rows:
+            useful = [request for request in waiting if not request.settled and not request.cancelled]
+            if len(useful) == len(waiting) and (useful[0].deadline is None or now < useful[0].deadline):
+                self.waiting_rows = 0
+                waiting.clear()
+                return useful
         if len(waiting) > 1 and any(request.priority for request in waiting):
             self._waiting = waiting = deque(sorted(waiting, key=lambda request: -request.priority))
-        now = self._loop.time()
         taken: list[Request] = []
         rows = 0
-        while waiting and (not taken or rows + waiting[0].rows <= self._limits.batch_rows):
+        while waiting and (not taken or rows + waiting[0].rows <= self.limits.batch_rows):
             special = waiting[0].explain or waiting[0].watch is not None
             if taken and (special or (self._loose and not alike(waiting[0], taken[0]))):
                 break
@@ -237,6 +250,8 @@ class Lane:
             rows += request.rows
             if special:
                 break
+        if not waiting:
+            self._mixed = False
         return taken
 
     def _useless(self, request: Request, now: float) -> bool:
@@ -289,16 +304,16 @@ class Lane:
             trace = trace if kept is None else Both(kept, trace)
         playing = _Playing(requests, rows, time.monotonic())
         if requests[0].explain:
-            self._in_thread(playing, lambda: explained(self.executor, self._together(requests, rows)))
+            self._in_thread(playing, lambda: explained(self.executor, self._together(playing)))
         elif requests[0].watch is not None:
             self._as_task(playing, Both(Watch(requests[0].watch), trace))
         elif self._waits or (self.rivals and not all(rival.idle for rival in self.rivals)):
             self._as_task(playing, trace)
         elif not self._inline and (self._threaded or self.costs.expect(rows) > self._patience()):
-            self._in_thread(playing, lambda: self._timed(self._together(requests, rows), trace, self._lapsed(playing)))
+            self._in_thread(playing, lambda: self._timed(self._together(playing), trace, self._lapsed(playing)))
         else:
             try:
-                played, seconds = self._timed(self._together(requests, rows), trace, None)
+                played, seconds = self._timed(self._together(playing), trace, None)
             except Exception as error:  # noqa: BLE001 (handed to those who asked)
                 self._failed(requests, error)
             else:
@@ -310,11 +325,14 @@ class Lane:
         """How long a batch may hold the loop."""
         return INLINE_S if self._now < self._crowd.mixed_until else self._alone_s
 
-    def _together(self, requests: Sequence[Request], rows: int) -> Batch:
-        names = requests[0].columns
-        if len(requests) == 1:
-            columns = dict(names)
+    def _together(self, playing: _Playing) -> Batch:
+        requests, rows = playing.requests, playing.rows
+        if playing.together is not None:
+            columns = playing.together.columns(requests)
+        elif len(requests) == 1:
+            columns = dict(requests[0].columns)
         else:
+            names = requests[0].columns
             columns = {name: concat_columns([request.columns[name] for request in requests]) for name in names}
         return Batch.of(columns, _IDS[:rows] if rows <= len(_IDS) else np.arange(rows))
 
@@ -361,7 +379,7 @@ class Lane:
         done: asyncio.Future[tuple[Any, ...]] = self._loop.create_future()
         started = time.perf_counter()
         try:
-            batch = self._together(playing.requests, playing.rows)
+            batch = self._together(playing)
             played = await self._waiting_executor.play(batch, trace, None, self._lapsed(playing))
             done.set_result((played, time.perf_counter() - started))
         except Exception as error:  # noqa: BLE001 (handed to those who asked)
@@ -392,6 +410,9 @@ class Lane:
         special = self.keeper is not None or self.cache is not None
         columns, rows, first = played.outputs.columns, playing.rows, 0
         if len(played.outputs.ids) == rows:
+            if playing.together is not None and not special:
+                self._answer_together(playing.together, requests, columns)
+                return
             for request in requests:
                 end = first + request.rows
                 if not request.settled:
@@ -424,6 +445,15 @@ class Lane:
                 except Exception as error:  # noqa: BLE001 (the others are answered in any case)
                     self._not_taken(request, error)
             first = end
+
+    def _answer_together(self, together: Together, requests: Sequence[Request], columns: Mapping[str, Column]) -> None:
+        try:
+            together.answer(requests, columns)
+        except Exception as error:  # noqa: BLE001 (those that were not answered are told)
+            for request in requests:
+                if not request.settled:
+                    request.settled = True
+                    self._not_taken(request, error)
 
     def _not_taken(self, request: Request, error: Exception) -> None:
         """A request could not take its answer, which is a mistake of its protocol's; it is told that there is none."""

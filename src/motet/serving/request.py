@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from motet.batch import Column, Indices
 from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call
 
-__all__ = ["ANONYMOUS", "Identity", "Reply", "Request"]
+__all__ = ["ANONYMOUS", "Identity", "Reply", "Request", "Together"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,23 @@ class Reply:
     calls: Sequence[Sequence[Call]] = field(default_factory=tuple)
 
 
+class Together(Protocol):
+    """Reads and answers, at one go, requests that have this very object as their `together`."""
+
+    def columns(self, requests: Sequence[Request], /) -> dict[str, Column]:
+        """The inputs of all their rows."""
+        ...
+
+    def answer(self, requests: Sequence[Request], columns: Mapping[str, Column], /) -> None:
+        """Answer each that is not settled; every one is settled then.
+
+        Args:
+            requests: those whose inputs were read.
+            columns: the outputs of all their rows.
+        """
+        ...
+
+
 class Request:
     """Rows for one served graph. A protocol makes one, hands it to `Gateway.submit`, and is called back once.
 
@@ -71,13 +89,15 @@ class Request:
         watch: is given every call of a model when it is done, in the event loop; such a request is played alone.
         cancelled: set by the protocol when nobody waits for the answer any more; seen before rows cost compute.
         arrived: when it was submitted, on the clock `time.monotonic`, which is that of the event loop; set by the gateway.
+        together: reads and answers it with others like it; None where it is read and answered alone. Such a request has
+            neither a priority, nor is it explained or watched.
         kept_as: what its answer is kept under, to be given again; set by the gateway.
         settled: whether it was called back; set by the gateway.
     """
 
     __slots__ = (
         "arrived", "cancelled", "columns", "deadline", "explain", "id", "identity", "kept_as", "priority", "rows", "settled",
-        "watch",
+        "together", "watch",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +118,7 @@ class Request:
         self.cancelled = self.settled = False
         self.arrived = 0.0
         self.kept_as = b""
+        self.together: Together | None = None
 
     def answered(self, reply: Reply) -> None:
         """Take the answer; some rows may have failed."""

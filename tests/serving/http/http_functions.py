@@ -25,7 +25,7 @@ def wide(x):
 
 
 class Gated:
-    """Gives what it takes, when it may."""
+    """Gives what it takes, when it may; it takes nothing below zero."""
 
     def __init__(self, gate):
         self.gate, self.entered = (
@@ -39,4 +39,6 @@ class Gated:
         self.played.append(x.tolist())
         self.entered.release()
         assert self.gate.wait(20)
+        if (x < 0).any():
+            raise ValueError("below zero")
         return x

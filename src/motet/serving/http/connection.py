@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._first_byte = 0.0
         self.due = NEVER
         self._messages = self._same_bytes = 0
-        self._same: bytes | None = None
+        self._same = b""
         self._same_routes: object = None
         self.prepared: object = None
 
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
         if self._state == REFUSED or self._closing:
             return  # nothing that comes now is answered
         size = len(data)
-        if size == self._same_bytes and self._is_again(data):
+        if size == self._same_bytes and self._state == IDLE and data.startswith(self._same) and self._is_again(data):
             return
         self._chunk, self._messages = size, 0
         whole = self._state == IDLE
@@ -203,14 +203,12 @@ class Connection(asyncio.Protocol):
 
     def _is_again(self, data: bytes) -> bool:
         """Begin with a request that has the head of the one before it, to the byte: the parser would find the same."""
-        same, front, route = self._same, self._front, self._route
-        if self._state != IDLE or same is None or route is None or not data.startswith(same):
-            return False
-        if self._same_routes is not front.routes or front.draining:
+        front, route = self._front, self._route
+        if self._same_routes is not front.routes or front.draining or route is None:
             return False
         self.due = NEVER
         line = self._line
-        route(self, line, data[len(same) :], True)
+        route(self, line, data[len(self._same) :], True)
         if len(line) >= front.limits.pipelined:
             self._pause()
         return True
@@ -341,6 +339,8 @@ class Connection(asyncio.Protocol):
         if not line:
             if self._half_closed:
                 self._end()
+            elif self._state == IDLE and self._writing and not self._front.draining:  # as nearly always
+                self.due = self._front.now + self._front.limits.idle_timeout_s
             else:
                 self._rest()
 

@@ -6,11 +6,11 @@ import asyncio
 import math
 import re
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
-from motet.batch import Column
+from motet.batch import Array, Column
 from motet.errors import InputError, ModelError, MotetError, NotFoundError
 from motet.serving.gateway import Gateway, Served
 from motet.serving.http.front import Route
@@ -18,6 +18,8 @@ from motet.serving.http.respond import error_answer, head
 from motet.serving.request import ANONYMOUS, Reply, Request
 from motet.serving.wire.compress import compress, decompress
 from motet.serving.wire.infer import InferCodec, InferRequest
+from motet.serving.wire.mould import Mould
+from motet.serving.wire.plan import keep
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class _Infer:
         self.codec = InferCodec(
             name, served.versions[-1], served.inputs, served.signature.outputs, self._gateway.limits.rows
         )
+        self._moulds: dict[bytes, _Together] = {}
         self.row_elements = sum(_elements(kind) for kind in served.signature.outputs.values())
 
     def write(self, asked: InferRequest, reply: Reply) -> tuple[bytes, int | None]:
@@ -105,8 +108,28 @@ class _Infer:
         services = self.services
         if services is not None and services.busy:
             services.receive(exchange, body)
-        else:
-            self.submit(exchange, body)
+            return
+        said = exchange.said
+        if said is not None and said.is_plain and keep_alive:
+            together = said.together
+            if together is None or together.route is not self or not together.mould.fits(body):
+                together = said.together = self._together(body, said.header_length)
+            if together is not None:
+                exchange.put(body, together)
+                self._gateway.submit(self.served, exchange)
+                return
+        self.submit(exchange, body)
+
+    def _together(self, body: bytes, header_length: int | None) -> _Together | None:
+        """What reads and answers requests like this one at one go; None where nothing does."""
+        head = body[:header_length]
+        found = self._moulds.get(head)
+        if found is None:
+            mould = self.codec.mould(head)
+            if mould is not None:
+                found = _Together(self, mould)
+                keep(self._moulds, head, found)
+        return found if found is not None and found.mould.fits(body) else None
 
     def submit(self, exchange: InferExchange, body: bytes) -> None:
         """Read the request and hand it to the gateway; what takes long to read is read in a thread."""
@@ -156,6 +179,37 @@ class _Infer:
         self._gateway.submit(self.served, exchange)
 
 
+class _Together:
+    """Requests of one route that differ in the bytes of their tensors only.
+
+    Args:
+        route: where they came.
+        mould: what they have in common.
+    """
+
+    __slots__ = ("mould", "route")
+
+    def __init__(self, route: _Infer, mould: Mould) -> None:
+        self.route, self.mould = route, mould
+
+    def columns(self, requests: Sequence[Request], /) -> dict[str, Column]:
+        """The inputs of all their rows."""
+        exchanges = cast(Sequence[InferExchange], requests)
+        return self.mould.columns([exchange.body for exchange in exchanges])
+
+    def answer(self, requests: Sequence[Request], columns: Mapping[str, Column], /) -> None:
+        """Answer each that is not settled."""
+        front = self.route.front
+        answers = self.mould.answers(cast(Mapping[str, Array], columns), len(requests), front.date)
+        for exchange, data in zip(cast(Sequence[InferExchange], requests), answers, strict=True):
+            if not exchange.settled:
+                exchange.settled = True
+                front.statuses[200] += 1
+                exchange.data = data
+                if not exchange.cancelled:
+                    exchange.connection.finished(exchange)
+
+
 class _Said:
     """What the head of a request says of its body and its answer; the same for all requests with the same head.
 
@@ -165,9 +219,11 @@ class _Said:
         timeout: milliseconds, as they were written.
         long_bytes: a body with more bytes than this takes long to read.
         accepts: encodings of the answer, as they were written; None where there is nothing of it.
+        is_plain: whether it says nothing but where the bytes of the tensors begin.
+        together: reads and answers the requests that came last; None where nothing does.
     """
 
-    __slots__ = ("accepts", "encoding", "header_length", "long_bytes", "timeout")
+    __slots__ = ("accepts", "encoding", "header_length", "is_plain", "long_bytes", "timeout", "together")
 
     def __init__(self, known: Mapping[bytes, bytes]) -> None:
         length, encoding = known.get(b"inference-header-content-length"), known.get(b"content-encoding")
@@ -176,6 +232,8 @@ class _Said:
         self.encoding = None if encoding is None else encoding.decode("latin-1")
         self.timeout = known.get(b"x-request-timeout-ms")
         self.accepts = None if accepts is None else accepts.decode("latin-1")
+        self.is_plain = bool(self.header_length) and not encoding and not self.timeout and accepts is None
+        self.together: _Together | None = None
         if self.encoding is not None:
             self.long_bytes = LONG_COMPRESSED_BYTES
         else:
@@ -185,7 +243,7 @@ class _Said:
 class InferExchange(Request):
     """A request of this route: what the gateway plays, and what stands in the connection's line."""
 
-    __slots__ = ("asked", "connection", "data", "keep_alive", "known", "route", "said", "visit")
+    __slots__ = ("asked", "body", "connection", "data", "keep_alive", "known", "route", "said", "visit")
 
     def __init__(
         self, route: _Infer | _Missing, connection: Connection, keep_alive: bool, known: Mapping[bytes, bytes]
@@ -194,13 +252,29 @@ class InferExchange(Request):
         self.rows = self.priority = 0
         self.id, self.deadline, self.identity = "", None, ANONYMOUS
         self.cancelled = self.settled = self.explain = False
-        self.watch, self.arrived, self.kept_as = None, 0.0, b""
+        self.watch = self.together = None
+        self.arrived, self.kept_as = 0.0, b""
         self.route, self.connection, self.keep_alive, self.known = route, connection, keep_alive, known
         self.data: bytes | None = None
         self.asked: InferRequest | None = None
         self.visit: Visit | None = None
         prepared = connection.prepared
         self.said = prepared if type(prepared) is _Said else None
+
+    def put(self, body: bytes, together: _Together) -> None:
+        """Say that it is read together with others like it; where it is needed alone after all, it is read then."""
+        self.body, self.together, self.rows = body, together, together.mould.rows
+        del self.columns, self.asked
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """What is asked for of a request that has not been read, because it was to be read with others."""
+            if name not in ("columns", "asked"):
+                raise AttributeError(name)
+            self.asked = asked = self.route.codec.read(self.body, self.said.header_length)
+            self.columns = asked.columns
+            return getattr(self, name)
 
     def submit(self, body: bytes) -> None:
         """Go on with a request that was let in."""

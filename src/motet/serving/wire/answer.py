@@ -55,10 +55,11 @@ class Form:
             first, end: where the rows of the answer are in them.
             more: further fields of the head, each with the end of its line.
         """
-        if len(self._outputs) == 1:
-            name, dtype = self._outputs[0]
-            return b"%b%b%b%b" % (self._head, more, self._text, _bytes(columns[name][first:end], dtype))
         return b"".join([self._head, more, self._text, *self.elements(columns, first, end)])
+
+    def begin(self, more: bytes) -> bytes:
+        """All of an answer but the elements."""
+        return b"%b%b%b" % (self._head, more, self._text)
 
     def elements(self, columns: Mapping[str, Any], first: int, end: int) -> list[bytes]:
         """The bytes of each output."""

@@ -22,6 +22,7 @@ from motet.oip.tensors import datatype_of, from_raw, num_elements
 from motet.runtime.bind import constant_column
 from motet.serving.wire.answer import Answers, Form
 from motet.serving.wire.envelope import Tensor, Wanted, read_envelope
+from motet.serving.wire.mould import MAX_MOULD_BYTES, Mould
 from motet.serving.wire.plan import ID, MAX_BYTES, Dense, Frame, Other, Plan, keep, text_of
 from motet.serving.wire.tensors import MAX_AXES, from_json, packed
 from motet.types import ColumnType
@@ -50,8 +51,12 @@ class InferRequest:
         self, columns: dict[str, Column], rows: int, id: str, parameters: Mapping[str, Any], answers: Answers
     ) -> None:
         self.columns, self.rows, self.id, self.parameters, self.answers = columns, rows, id, parameters, answers
-        self.timed = bool(parameters) and ("timeout" in parameters or "priority" in parameters)
+        self.timed = bool(parameters) and _says_times(parameters)
         self.wanted = answers.outputs
+
+
+def _says_times(parameters: Mapping[str, Any]) -> bool:
+    return "timeout" in parameters or "priority" in parameters
 
 
 class InferCodec:
@@ -133,6 +138,20 @@ class InferCodec:
     def form(self, request: InferRequest, rows: int) -> Form | None:
         """What answers to requests like this one have in common; None where that is too little: use `write`."""
         return None if request.id else request.answers.form(rows)
+
+    def mould(self, head: bytes) -> Mould | None:
+        """What requests with this JSON have in common, where such a request was read; None where that is too little.
+
+        That is enough where all inputs are given as bytes that are their columns, all outputs are wanted as bytes, and
+        there is neither an id nor a time.
+        """
+        plan = self._plans.get(head)
+        if plan is None or plan.others or plan.missing or plan.id or not plan.rows:
+            return None
+        form = plan.answers.form(plan.rows)
+        if form is None or len(head) + plan.size > MAX_MOULD_BYTES or _says_times(plan.parameters):
+            return None
+        return Mould(head, plan.dense, plan.size, plan.rows, form)
 
     def _read_json(self, body: bytes) -> InferRequest:
         match = ID.match(body)
