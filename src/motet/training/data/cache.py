@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from motet.errors import InputError
-from motet.training.data.readers import ArraysReader, Columns, RandomReader
+from motet.training.data.readers import ArraysReader, Columns, RandomReader, same_kinds
 
 __all__ = ["Cache", "DiskCache", "MemoryCache", "cache_at"]
 
@@ -194,14 +194,8 @@ def _mapped(entry: Path, num_rows: int, about: dict[str, Any]) -> Any:
 
 def _bounded(blocks: Iterable[Columns], max_bytes: int, where: str) -> Iterator[Columns]:
     """The blocks, all of the first one's types, as long as they take no more than `max_bytes`."""
-    size, kinds = 0, None
-    for block in blocks:
-        found = {name: (column.dtype, column.shape[1:]) for name, column in block.items()}
-        kinds = kinds or found
-        if found != kinds:
-            raise InputError(
-                f"columns change from {kinds} to {found}", where=where, hint="give every block the same columns"
-            )
+    size = 0
+    for block in same_kinds(blocks, where):
         size += sum(column.nbytes for column in block.values())
         if size > max_bytes:
             raise InputError(

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from motet.errors import InputError
-from motet.training.data.readers import Columns
+from motet.training.data.readers import Columns, same_kinds
 
 __all__ = ["Cut", "Shuffle", "cut_blocks", "cut_ids", "shuffled_blocks"]
 
 Ids = npt.NDArray[np.int64]
 _WINDOW_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +102,35 @@ def cut_blocks(blocks: Iterable[Columns], cut: Cut, skip: int = 0) -> Iterator[C
 
 
 def shuffled_blocks(blocks: Iterable[Columns], shuffle: Shuffle, epoch: int) -> Iterator[Columns]:
-    """A stream with the rows of each window mixed; holds two windows."""
+    """A stream with the rows of each window mixed; holds one window and one block.
+
+    Raises:
+        InputError: when the columns' types change.
+    """
     random = np.random.default_rng([shuffle.seed, epoch])
-    stream = iter(blocks)
-    first = next(stream, None)
-    if first is None:
-        return
-    window = shuffle.window_rows or max(_WINDOW_BYTES // max(_row_bytes(first), 1), 1)
-    for whole in _of_size(_chain(first, stream), window):
-        order = random.permutation(len(next(iter(whole.values()))))
-        mixed = {name: whole.pop(name)[order] for name in list(whole)}
-        yield mixed
+    window, filled = 0, 0
+    held: Columns = {}
+    for block in same_kinds(blocks, "shuffle"):
+        size, at = len(next(iter(block.values()))), 0
+        if not held:
+            window = shuffle.window_rows or max(_WINDOW_BYTES // max(_row_bytes(block), 1), 1)
+            held = {name: np.empty((window, *column.shape[1:]), column.dtype) for name, column in block.items()}
+        while at < size:
+            taken = min(window - filled, size - at)
+            for name, column in block.items():
+                held[name][filled : filled + taken] = column[at : at + taken]
+            filled, at = filled + taken, at + taken
+            if filled == window:
+                yield from _mixed(held, random.permutation(filled))
+                filled = 0
+    yield from _mixed(held, random.permutation(filled))
 
 
-def _chain(first: Columns, rest: Iterator[Columns]) -> Iterator[Columns]:
-    yield first
-    yield from rest
+def _mixed(held: Columns, order: Ids) -> Iterator[Columns]:
+    rows = max(_PIECE_BYTES // max(_row_bytes(held), 1), 1) if held else 1
+    for first in range(0, len(order), rows):
+        taken = order[first : first + rows]
+        yield {name: column[taken] for name, column in held.items()}
 
 
 def _row_bytes(block: Columns) -> int:

@@ -12,7 +12,16 @@ import numpy.typing as npt
 from motet.errors import InputError
 from motet.training.data.digest import function_digest
 
-__all__ = ["ArraysReader", "BlocksReader", "Columns", "FunctionReader", "RandomReader", "Reader", "check_block"]
+__all__ = [
+    "ArraysReader",
+    "BlocksReader",
+    "Columns",
+    "FunctionReader",
+    "RandomReader",
+    "Reader",
+    "check_block",
+    "same_kinds",
+]
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
@@ -177,3 +186,20 @@ def check_block(block: Mapping[str, Any], where: str, num_rows: int | None = Non
             f"columns differ in their rows: {found}{expected}", where=where, hint="one entry a row in each"
         )
     return columns
+
+
+def same_kinds(blocks: Iterable[Columns], where: str) -> Iterator[Columns]:
+    """The blocks, as long as all have the columns and types of the first.
+
+    Raises:
+        InputError: at the first that does not.
+    """
+    kinds = None
+    for block in blocks:
+        found = {name: (str(column.dtype), column.shape[1:]) for name, column in block.items()}
+        kinds = kinds or found
+        if found != kinds:
+            raise InputError(
+                f"columns change from {kinds} to {found}", where=where, hint="give every block the same columns"
+            )
+        yield block
