@@ -8,6 +8,7 @@ python docs/generate.py --check   says what differs, and exits with 1
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -45,6 +46,7 @@ def pages() -> dict[str, str]:
         "reference/errors.md": _errors(),
         "reference/cli.md": _commands(),
         "reference/engines.md": _engines(),
+        "reference/serving.md": _serving(),
     }
     index = "\n".join(
         f"- [{path.removeprefix('reference/')}]({path.removeprefix('reference/')}): {what}"
@@ -65,6 +67,7 @@ _INDEX = {
     "reference/combiners.md": "how an ensemble makes one answer of several",
     "reference/handlers.md": "kinds of model files and their options",
     "reference/errors.md": "the tree of errors",
+    "reference/serving.md": "every key of `serve.yaml`",
     "reference/engines.md": "which engine does what a graph can ask for",
 }
 
@@ -276,6 +279,108 @@ def _engines() -> str:
         cells = " | ".join(feature.lacks.get(engine, "yes") for engine in ENGINES)
         rows.append(f"| {feature.name} | {feature.meaning} | {cells} |")
     return _page("Engines", lead, ["\n".join(rows)])
+
+
+def _serving() -> str:
+    lead = (
+        "What `serve.yaml`, or the key `serve:` of a graph's file, may say; options of `motet serve` go over it. Every key is "
+        "optional unless its default is *needed*. Numbers of bytes may be written with a unit: `64MiB`. Relative paths begin "
+        "at the file's folder. [serving.md](../serving.md) is the guide."
+    )
+    parts = [_keys(*each) for each in _sections()]
+    return _page("Configuration of a server", lead, parts)
+
+
+def _sections() -> list[tuple[str, str, type, dict[str, str]]]:
+    """Each part of the configuration: its place, what is said of it, its class, and defaults that the class does not have."""
+    from motet.serving.admission import config as admission
+    from motet.serving.answers import AnswerCacheConfig
+    from motet.serving.config import ServeConfig, Tls
+    from motet.serving.grpc.config import GrpcConfig
+    from motet.serving.limits import Limits
+    from motet.serving.seen.config import LogConfig, SeenConfig, TraceConfig
+    from motet.serving.sinks.config import SinkConfig
+
+    classes = "; ".join(f"`{name}`: {_class_limits(each)}" for name, each in admission.CLASSES.items())
+    folder = "in the server's own"
+    return [
+        ("", "", ServeConfig, {}),
+        ("limits", "", Limits, {}),
+        ("tls", "", Tls, {}),
+        ("admission", "", admission.AdmissionConfig, {"folder": folder, "classes": "those that there always are"}),
+        ("admission.classes.NAME", f"Without a word: {classes}.", admission.ClassLimits, {"rate": "no bound"}),
+        ("admission.tokens", "", admission.TokenConfig, {}),
+        ("admission.audit", "", admission.AuditConfig, {}),
+        ("sinks", "A list, or one alone; a text is its `to`.", SinkConfig, _of_sinks()),
+        ("cache", "Or an amount of memory alone.", AnswerCacheConfig, {"max_bytes": "`64 MiB`"}),
+        ("seen", "", SeenConfig, {}),
+        ("seen.access_log", "Or its `file` alone.", LogConfig, {}),
+        ("seen.trace", "Or `true`.", TraceConfig, {"endpoint": "what the environment says"}),
+        ("grpc", "", GrpcConfig, {}),
+    ]
+
+
+def _class_limits(limits: Any) -> str:
+    said = [f"{limits.concurrent} at once and {limits.queue} waiting"] if limits.concurrent else []
+    return ", ".join([*said, *map(str, limits.rates)]) or "no bound"
+
+
+def _of_sinks() -> dict[str, str]:
+    """Defaults of sinks that depend on other keys."""
+    table, form = "`predictions`, or `member_predictions`", "told by `to`"
+    sizes = {"batch_rows": "`2000`, Parquet `65536`", "batch_s": "`0.2`, Parquet `60`"}
+    return {
+        **sizes, "table": table, "format": form, "name": "of the record and the place", "buffer_rows": "`50000`, Parquet `131072`"
+    }  # fmt: skip
+
+
+_WRITTEN = {"rates": "rate", "klass": "class"}
+"""Keys whose attribute has another name."""
+_NOT_WRITTEN = {("", "folder")}
+
+
+def _keys(place: str, said: str, cls: Any, defaults: Mapping[str, str]) -> str:
+    """A part of the configuration as a table: key, default, meaning."""
+    rows = []
+    told = _attributes(cls)
+    for each in dataclasses.fields(cls):
+        key = _WRITTEN.get(each.name, each.name)
+        if (place, key) not in _NOT_WRITTEN:
+            default = defaults.get(key) or _default(each)
+            rows.append(f"| `{key}` | {default} | {told.get(each.name, '').replace('|', chr(92) + '|')} |")
+    heading = f"## {place}" if place else "## At the top"
+    parts = [heading, *([said] if said else []), "\n".join(["| key | default | it is |", "|---|---|---|", *rows])]
+    return "\n\n".join(parts)
+
+
+def _attributes(cls: Any) -> dict[str, str]:
+    """What a class's docstring says of each of its attributes, on one line."""
+    text = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in text.split("\n"):
+        match = _ITEM.fullmatch(line)
+        if match is not None and not line.startswith("     "):
+            names = match[1].split(", ")
+            found |= dict.fromkeys(names, match[2])
+        else:
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return found
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    """A default as people write it."""
+    if field.default is dataclasses.MISSING:
+        return "see below" if field.default_factory is not dataclasses.MISSING else "*needed*"
+    value = field.default
+    if value is None or value in ((), ""):
+        return "none"
+    if field.name.endswith("_bytes"):
+        power, unit = next(
+            each for each in ((30, "GiB"), (20, "MiB"), (10, "KiB"), (0, "")) if not value % (1 << each[0])
+        )
+        return f"`{value >> power} {unit}`" if value else "`0`"
+    return f"`{str(value).lower() if isinstance(value, bool) else format(value, 'g') if isinstance(value, float) else value}`"
 
 
 def _readme_graph() -> motet.Graph:

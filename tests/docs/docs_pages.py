@@ -2,10 +2,13 @@
 
     python            run, in the page's own namespace; `# file: NAME` on its first line writes the block to that file instead
     yaml              a graph with `motet: 1` is written to NAME.yaml, loaded and played; a part of one is put into the
-                      first whole graph of the page, loaded and played
-    console           lines that begin with `$ motet` are run, and must exit with 0
+                      first whole graph of the page, loaded and played; `# serve.yaml` on its first line writes the block
+                      to that file, and checks it as the configuration of a server
+    console           lines that begin with `$ motet` or `$ curl` are run, and must exit with 0; `$ motet serve` starts a
+                      server on free ports, which stays until the next one or the end of the page
 
-Blocks of a page run in order, in one folder that has what `prepare` puts there. Other blocks are not run.
+Blocks of a page run in order, in one folder that has what `prepare` puts there, `localhost:8000` and `localhost:8001`
+being the server's ports. Other blocks are not run.
 """
 
 from __future__ import annotations
@@ -14,16 +17,21 @@ import importlib
 import re
 import shlex
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from click.testing import CliRunner
+from PIL import Image
 
 import motet as mt
 
@@ -31,6 +39,7 @@ ROOT = Path(__file__).parents[2]
 FASHION = ROOT / "examples" / "fashion"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NUM_ROWS = 64
+START_S = 60
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -70,6 +79,7 @@ def prepare(folder: Path) -> None:
     images = pa.FixedShapeTensorArray.from_numpy_ndarray(columns["image"])
     table = pa.table({"id": np.arange(NUM_ROWS), "user": columns["user"], "kind": columns["kind"], "image": images})
     pq.write_table(table, folder / "images.parquet")
+    Image.fromarray(columns["image"][0]).save(folder / "picture.png")
 
 
 @dataclass
@@ -80,15 +90,22 @@ class Runner:
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page"})
     base: dict[str, Any] | None = None
     modules: list[str] = field(default_factory=list)
+    server: subprocess.Popen[bytes] | None = None
+    ports: dict[str, str] = field(default_factory=dict)
 
     def run(self, block: Block) -> None:
         """Run one block, if its language says that it can be."""
+        if block.language != "console":
+            block = replace(block, text=self._at_its_ports(block.text))
         match block.language:
             case "python" if block.text.startswith("# file: "):
                 self._file(block)
             case "python":
                 # Empty lines in front, so that a traceback shows the line of the page.
                 exec(compile("\n" * (block.line - 1) + block.text, str(self.page), "exec"), self.names)
+            case "yaml" if block.text.startswith("# serve.yaml"):
+                Path("serve.yaml").write_text(block.text, encoding="utf-8")
+                check_serving("serve.yaml")
             case "yaml":
                 self._graph(yaml.safe_load(block.text), block)
             case "console":
@@ -124,10 +141,71 @@ class Runner:
     def _commands(self, block: Block) -> None:
         from motet.cli import cli
 
-        for line in block.text.splitlines():
-            if line.startswith("$ motet "):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            if line.startswith("$ motet serve "):
+                self._serve(shlex.split(line.removeprefix("$ motet ")))
+            elif line.startswith("$ motet "):
                 result = CliRunner().invoke(cli, shlex.split(line.removeprefix("$ motet ")))
                 assert result.exit_code == 0, f"{line}\n{result.output}{result.exception or ''}"
+            elif line.startswith("$ curl ") and shutil.which("curl"):
+                command = f"{self._at_its_ports(line[2:])} --fail-with-body"
+                done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=START_S)
+                assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+    def _at_its_ports(self, text: str) -> str:
+        """A block whose addresses are those of the server that runs."""
+        for port, free in self.ports.items():
+            text = text.replace(f"localhost:{port}", f"localhost:{free}")
+        return text
+
+    def _serve(self, arguments: list[str]) -> None:
+        self.close()
+        log = Path("serve.log")
+        command = [sys.executable, "-m", "motet.cli", *arguments, "--port", "0", "--grpc-port", "0"]
+        with log.open("wb") as said:
+            self.server = subprocess.Popen(command, stdout=said, stderr=said)
+        end = time.monotonic() + START_S
+        while not (found := re.search(r"://[\w.]+:(\d+), grpc on port (\d+)", log.read_text())):
+            assert self.server.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.02)
+        self.ports = {"8000": found[1], "8001": found[2]}
+        wait_until_ready(f"http://localhost:{found[1]}/readyz", end)
+
+    def close(self) -> None:
+        """Stop the server that runs, if there is one; it must end well."""
+        if self.server is not None:
+            self.server.terminate()
+            assert self.server.wait(START_S) == 0, Path("serve.log").read_text()
+            self.server = None
+
+
+def wait_until_ready(address: str, end: float) -> None:
+    """Ask until the answer is 200."""
+    while True:
+        try:
+            with urlopen(address):
+                return
+        except OSError:
+            assert time.monotonic() < end, f"{address} is not ready"
+            time.sleep(0.02)
+
+
+def check_serving(path: str) -> None:
+    """Read a configuration of a server as a server does, every part of it."""
+    from motet.serving.admission import AdmissionConfig
+    from motet.serving.answers import AnswerCacheConfig
+    from motet.serving.config import read_config
+    from motet.serving.grpc.config import GrpcConfig
+    from motet.serving.seen.config import SeenConfig
+    from motet.serving.sinks import read_sinks
+
+    config = read_config(path, {})
+    AdmissionConfig.read(config.admission or {}, "admission")
+    AnswerCacheConfig.read(config.cache, "cache")
+    GrpcConfig.read(config.grpc or {}, "grpc")
+    SeenConfig.read(config.seen or {}, "seen")
+    read_sinks(config.sinks, "sinks")
 
 
 def play(graph: mt.Graph, count: int = 4) -> None:

@@ -25,6 +25,7 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
         for block in blocks(page):
             runner.run(block)
     finally:
+        runner.close()
         for name in runner.modules:
             sys.modules.pop(name, None)
 

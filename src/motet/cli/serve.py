@@ -60,11 +60,10 @@ def _configured(graphs: tuple[str, ...], config: str | None, options: dict[str, 
     said = {path: load_graph(path).serving for path in graphs}
     chosen = read_config(config, said)
     given = {name: value for name, value in options.items() if value is not None}
-    if given.get("grpc_port") == -1 or (chosen.grpc_port is None and "grpc_port" not in given and not _has_grpc()):
-        given["grpc_port"] = None
-    elif chosen.grpc_port is None:
-        given.setdefault("grpc_port", 8001)
-    return replace(chosen, **given)
+    port = given.pop("grpc_port", chosen.grpc_port)
+    if port is None and _has_grpc():
+        port = 8001
+    return replace(chosen, **given, grpc_port=None if port == -1 else port)
 
 
 def _has_grpc() -> bool:

@@ -43,15 +43,20 @@ class ServeConfig:
         graphs: files of graphs that are served beside those that the command names.
         host: the address to listen on.
         port: of HTTP; 0 takes a free one.
-        grpc_port: of gRPC; 0 takes a free one, None is none.
+        grpc_port: of gRPC; 0 takes a free one, -1 is none; where nothing is said, `motet serve` takes 8001 if gRPC is
+            installed.
         processes: how many share the ports.
-        threads: batches that a process plays in threads at the same time; None is the cores of each process.
+        threads: batches that a process plays in threads at the same time; None shares the cores out among the processes.
         limits: bounds.
         tls: the certificate; None speaks plain HTTP.
         cors: origins that pages may ask from; `*` is any.
-        trusted_proxies: networks whose `X-Forwarded-For` is believed.
+        trusted_proxies: networks whose `Forwarded` or `X-Forwarded-For` is believed.
         admin: who may load and unload: `local` (callers on this machine), `key` (keys of class `admin`), or `open`.
-        admission, sinks, cache, seen, grpc: as they were written; read by those parts.
+        admission: who may ask, and how much; as it was written, like those that follow.
+        sinks: where answers are kept.
+        cache: answers that are given again.
+        seen: logs and traces.
+        grpc: how the port of gRPC behaves.
         folder: what relative paths in it are relative to.
     """
 
@@ -86,7 +91,7 @@ class ServeConfig:
         for key, kind in (("host", str), ("port", int), ("grpc_port", int), ("processes", int), ("threads", int)):
             if key in fields:
                 taken[key] = fields.take(key, kind)
-                low = 1 if key in ("processes", "threads") else 0
+                low = {"processes": 1, "threads": 1, "grpc_port": -1}.get(key, 0)
                 if kind is int and not low <= taken[key] <= 65_535:
                     raise GraphError(f"must be from {low} to 65535; got {taken[key]}", where=fields.place(key))
         for key in ("graphs", "cors"):

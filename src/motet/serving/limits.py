@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from motet.errors import GraphError
 from motet.graph.fields import Fields
+from motet.graph.model import read_bytes
 
 __all__ = ["Limits"]
 
@@ -62,7 +63,10 @@ class Limits:
         taken = {}
         for name, default in known.items():
             if name in given:
-                taken[name] = given.take(name, int if isinstance(default, int) else float)
+                if name.endswith("_bytes"):
+                    taken[name] = read_bytes(given.raw(name), given.place(name))
+                else:
+                    taken[name] = given.take(name, int if isinstance(default, int) else float)
                 if taken[name] < 0 or (not taken[name] and name != "answer_timeout_s"):
                     raise GraphError(f"must be more than 0; got {taken[name]}", where=given.place(name))
         return cls(**taken)

@@ -85,7 +85,7 @@ class Server:
         self._listening = await self.loop.create_server(
             self.front.connection, sock=self._socket, backlog=BACKLOG, ssl=context
         )
-        if config.grpc_port is not None:
+        if config.grpc_port is not None and config.grpc_port >= 0:
             from motet.serving.grpc import grpc_server
 
             self._grpc = grpc_server(self.gateway, config, self.services.desk, self.services.numbers)

@@ -22,6 +22,7 @@ from typing import Any
 
 from motet.errors import GraphError
 from motet.graph.fields import Fields, check_name, of_kind, show
+from motet.graph.model import read_bytes
 
 __all__ = ["CLASSES", "AdmissionConfig", "AuditConfig", "ClassLimits", "Rate", "TokenConfig"]
 
@@ -192,11 +193,12 @@ class AuditConfig:
             GraphError: when a key is unknown, or a value wrong.
         """
         fields = Fields(value, where, ("file", "file_bytes", "files", "waiting"))
-        taken = {}
-        for key in ("file_bytes", "files", "waiting"):
+        taken = {"file_bytes": read_bytes(fields.raw("file_bytes", cls.file_bytes), fields.place("file_bytes"))}
+        for key in ("files", "waiting"):
             taken[key] = fields.take(key, int, getattr(cls, key))
-            if taken[key] < 1:
-                raise GraphError(f"must be 1 or more; got {taken[key]}", where=fields.place(key))
+        for key, number in taken.items():
+            if number < 1:
+                raise GraphError(f"must be 1 or more; got {number}", where=fields.place(key))
         return cls(file=_within(folder, fields.take("file", str)), **taken)
 
 
