@@ -12,6 +12,7 @@
     │   ├── ModelLoadError
     │   │   └── ModelUnavailableError  503: a model that cannot be called now: its address does not answer, no replica is ready
     │   │       └── ReplicaLostError   503: a replica that died, got stuck or broke its protocol
+    │   ├── DeadlyRowsError            rows of which one replica after another died
     │   └── ModelFailedError           a model or function that fails on every row it is given
     ├── RowErrors (RuntimeError)       some rows failed; carries the rows that did not
     ├── RequestError (RuntimeError)    a request that a server did not answer
@@ -44,6 +45,7 @@ __all__ = [
     "CancelledError",
     "CycleError",
     "DeadlineError",
+    "DeadlyRowsError",
     "Failure",
     "ForbiddenError",
     "GraphError",
@@ -186,6 +188,10 @@ class ModelUnavailableError(ModelLoadError):
 
 class ReplicaLostError(ModelUnavailableError):
     """A replica that died, got stuck past its time or broke its protocol; no row is at fault, another one may answer."""
+
+
+class DeadlyRowsError(ModelError):
+    """Rows of which one replica after another died, while others were answered; the rows at fault are found."""
 
 
 class ModelFailedError(ModelError):

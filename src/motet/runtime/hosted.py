@@ -1,0 +1,378 @@
+"""A hosted model: puts rows together for its calls, hands them to its replicas, and finds the rows at fault."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from motet.batch import (
+    Array,
+    Column,
+    Indices,
+    Ragged,
+    as_column,
+    column_type,
+    concat_columns,
+    empty_column,
+    equal_shapes,
+    is_exactly,
+    take_rows,
+)
+from motet.errors import GraphError, ModelFailedError, MotetError
+from motet.graph.check import outer_outputs
+from motet.graph.function import chain_each
+from motet.graph.model import Model
+from motet.graph.node import Answer, Fault
+from motet.models.handler import LoadedModel
+from motet.nodes.contract import typed
+from motet.nodes.merge import faults_at, kept_rows, merge
+from motet.runtime.functions import FunctionRunner, chain
+from motet.runtime.isolate import Health, any_succeeds, isolate
+from motet.runtime.resolve import Located
+from motet.runtime.sizes import BatchSize, CallTime
+from motet.types import ColumnType, Signature
+
+__all__ = ["HostedModel", "ModelStats", "model_key"]
+
+
+@dataclass
+class ModelStats:
+    """What a model has done: rows answered, calls made, seconds in them, and rows that failed."""
+
+    rows: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    failed: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, rows: int, calls: int, seconds: float, failed: int) -> None:
+        """Count what one batch did."""
+        with self.lock:
+            self.rows += rows
+            self.calls += calls
+            self.seconds += seconds
+            self.failed += failed
+
+
+def model_key(model: Model, located: Located) -> str:
+    """What a model is remembered under: its file's digest and the threads of a call, or its URI."""
+    return (
+        f"{located.version}:{located.source.threads}"
+        if located.handler.has_file
+        else f"{model.uri} {sorted(model.options.items())}"
+    )
+
+
+class HostedModel:
+    """A loaded model: its copies, the functions around it, and how many rows its calls have.
+
+    Args:
+        model: what the graph says of it.
+        located: its handler and file.
+        signature: what it takes and gives itself.
+        size: how many rows a call has, where that is known.
+    """
+
+    def __init__(self, model: Model, located: Located, signature: Signature, size: int | None) -> None:
+        self.model, self.located, self.signature = model, located, signature
+        self.stats = ModelStats()
+        limit = signature.fixed_rows or model.batch.max_rows
+        self.size = BatchSize(signature.fixed_rows or size, limit)
+        self._health = Health(f"model {model.name!r}")
+        self.outputs = outer_outputs(model, signature)
+        self._before = [FunctionRunner(function, function.declared) for function in model.before]
+        after = chain_each(model.after, list(signature.outputs.values()), f"after of {model.name!r}")
+        self._after = [FunctionRunner(function, kinds) for function, kinds in zip(model.after, after, strict=True)]
+        self._copies = [self._load() for _ in range(model.replicas)]
+        self._busy = [0] * model.replicas
+        self._lock = threading.Lock()
+
+    @property
+    def key(self) -> str:
+        """What the model is remembered under."""
+        return model_key(self.model, self.located)
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a row's answer has the same bits whatever shares its call."""
+        loaded = getattr(self._copies[0], "batch_invariant", self.located.handler.batch_invariant)
+        return bool(loaded) and self.model.device == "cpu" and self.model.batch.pad is None
+
+    def _load(self) -> LoadedModel:
+        try:
+            return self.located.handler.load(self.located.source)
+        except MotetError as error:
+            raise error.located(f"model {self.model.name!r}") from error.__cause__
+
+    def forget(self) -> None:
+        """Forget what was counted, and which rows failed, as after a trial."""
+        self.stats = ModelStats()
+        self._health = Health(self._health.name)
+
+    def close(self) -> None:
+        """Give the copies' memory back."""
+        for copy in self._copies:
+            copy.close()
+
+    def play(self, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
+        """Answer rows: functions before, the model, functions after."""
+        if not rows:
+            return Answer(self._nothing())
+        if not (self._before or self._after):
+            named = self._named(columns)
+            if all(is_exactly(named[name], kind, rows) for name, kind in self.signature.inputs.items()):
+                return self._dense(named, rows)  # type: ignore[arg-type]
+            return self._model(named, rows)
+        if not self._before:
+            return self._then(Answer(self._named(columns)), rows)
+        return self._then(chain(self._before, self._first(columns), rows), rows)
+
+    def _then(self, before: Answer, rows: int) -> Answer:
+        """The model, and the functions after it, on the rows that the functions before left."""
+        kept = np.arange(rows) if before.kept is None else before.kept
+        faults = list(before.faults)
+        answer = before
+        if len(kept):
+            answer = self._model(self._behind(before.columns) if self._before else before.columns, len(kept))
+            faults += faults_at(answer, kept)
+            kept = kept if answer.kept is None else kept[answer.kept]
+        if self._after and len(kept):
+            answer = chain(self._after, list(answer.columns.values()), len(kept))
+            answer.columns = {name or "output": column for name, column in answer.columns.items()}
+            faults += faults_at(answer, kept)
+            kept = kept if answer.kept is None else kept[answer.kept]
+        faults.sort(key=lambda fault: fault.position)
+        columns = answer.columns if len(kept) else self._nothing()
+        return Answer(columns, tuple(faults), kept if faults else None)
+
+    def _first(self, columns: Sequence[Column] | Mapping[str, Column]) -> list[Column]:
+        """What the first function before the model is given."""
+        if isinstance(columns, Mapping):
+            self._check_names(columns, self.model.before[0].parameters())
+        return self.model.before_values(columns)
+
+    def _named(self, columns: Sequence[Column] | Mapping[str, Column]) -> dict[str, Column]:
+        """Columns by the names of the model's inputs."""
+        wanted = list(self.signature.inputs)
+        if isinstance(columns, Mapping):
+            self._check_names(columns, wanted)
+            return dict(columns)
+        if len(columns) != len(wanted):
+            raise GraphError(
+                f"model {self.model.name!r} takes {len(wanted)} columns ({', '.join(wanted)}); it was given {len(columns)}"
+            )
+        return dict(zip(wanted, columns, strict=True))
+
+    def _check_names(self, columns: Mapping[str, Column], wanted: Sequence[str]) -> None:
+        if set(columns) != set(wanted):
+            raise GraphError(
+                f"model {self.model.name!r} takes {', '.join(wanted)}; it was given {', '.join(columns) or 'nothing'}"
+            )
+
+    def _behind(self, columns: dict[str, Column]) -> dict[str, Column]:
+        """What the functions before gave, under the names of the model's inputs."""
+        if set(columns) == set(self.signature.inputs):
+            return columns
+        if len(columns) != len(self.signature.inputs):
+            raise GraphError(
+                f"before of {self.model.name!r} gave {len(columns)} columns; the model takes {len(self.signature.inputs)}"
+            )
+        return dict(zip(self.signature.inputs, columns.values(), strict=True))
+
+    def _nothing(self) -> dict[str, Column]:
+        """What it gives for no rows."""
+        return {name: empty_column(kind) for name, kind in self.outputs.items()}
+
+    def _model(self, columns: dict[str, Column], rows: int) -> Answer:
+        """The model itself: rows of equal shape together."""
+        for name, column in columns.items():
+            self._check(name, column)
+        ragged = [name for name, column in columns.items() if isinstance(column, Ragged)]
+        if not ragged:
+            return self._dense(columns, rows)  # type: ignore[arg-type]
+        if self.model.batch.pad is not None:
+            pad = self.model.batch.pad
+            return self._fitting({n: _padded(c, pad) if isinstance(c, Ragged) else c for n, c in columns.items()}, rows)
+        return merge([(chosen, self._fitting(group, len(chosen))) for chosen, group in _groups(columns, ragged)], rows)
+
+    def _check(self, name: str, column: Column) -> None:
+        wanted = self.signature.inputs[name]
+        got = column_type(column)
+        if isinstance(column, Ragged):
+            fits = wanted.dtype == "any" or (wanted.dtype == got.dtype and len(wanted.shape) == len(got.shape))
+        elif wanted.is_object:
+            fits = wanted.dtype == "any" or column.dtype == object
+        else:
+            fits = wanted.accepts(got) and (got.dtype != "any" or wanted.dtype == "any")
+        if not fits:
+            raise GraphError(
+                f"model {self.model.name!r} takes {name}: {wanted}; it was given {got}",
+                hint="cast or reshape the column in a map node",
+            )
+
+    def _fitting(self, columns: dict[str, Array], rows: int) -> Answer:
+        """Rows of one shape, which fail where the model does not take it."""
+        for name, column in columns.items():
+            wanted, got = self.signature.inputs[name], column_type(column)
+            if not wanted.accepts(got):
+                message = f"the model takes {name}: {wanted}; the row is {got}"
+                place = (self.model.name, self.located.version)
+                faults = tuple(Fault(row, "TypeMismatchError", message, *place) for row in range(rows))
+                return Answer(self._nothing(), faults, np.arange(0))
+        return self._dense(columns, rows)
+
+    def _dense(self, columns: dict[str, Array], rows: int) -> Answer:
+        """Calls of the best number of rows."""
+        started, calls, first = time.perf_counter(), 0, 0
+        if rows <= self.size.rows_of(rows):
+            try:
+                whole = self._timed_call(columns, rows)
+            except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
+                return self._halved(columns, rows, error, started)
+            self.stats.add(rows, 1, time.perf_counter() - started, 0)
+            return Answer(whole)
+        found: list[dict[str, Column]] = []
+        faults: list[Fault] = []
+        while first < rows:
+            end = min(rows, first + self.size.rows_of(rows - first))
+            part = columns if end - first == rows else {name: column[first:end] for name, column in columns.items()}
+            try:
+                found.append(self._timed_call(part, end - first))
+                calls += 1
+            except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
+                segments, bad, made = self._isolate(
+                    part, end - first, error, partial(self._any_succeeds, columns, rows)
+                )
+                found += [result for _, _, result in segments]
+                faults += [fault.at(first + fault.position) for fault in bad]
+                calls += made
+            first = end
+        self.stats.add(rows, calls, time.perf_counter() - started, len(faults))
+        if not found:
+            return Answer(self._none_of_its_own(), tuple(faults), kept_rows(faults, rows))
+        merged = {name: concat_columns([part[name] for part in found]) for name in found[0]}
+        return Answer(merged, tuple(faults), kept_rows(faults, rows) if faults else None)
+
+    def _halved(self, columns: dict[str, Array], rows: int, error: Exception, started: float) -> Answer:
+        """The rows that can be answered of one call that raised."""
+        segments, faults, calls = self._isolate(columns, rows, error, partial(self._any_succeeds, columns, rows))
+        self.stats.add(rows, calls, time.perf_counter() - started, len(faults))
+        found = [result for _, _, result in segments]
+        if not found:
+            return Answer(self._none_of_its_own(), tuple(faults), kept_rows(faults, rows))
+        merged = {name: concat_columns([part[name] for part in found]) for name in found[0]}
+        return Answer(merged, tuple(faults), kept_rows(faults, rows) if faults else None)
+
+    def _none_of_its_own(self) -> dict[str, Column]:
+        return {name: empty_column(kind) for name, kind in self.signature.outputs.items()}
+
+    def _isolate(
+        self, columns: dict[str, Array], rows: int, known: Exception, others_succeed: Callable[[], bool]
+    ) -> tuple[list[tuple[int, int, dict[str, Column]]], list[Fault], int]:
+        """The calls that find the rows at fault, once all together have raised; the last number is how many in all."""
+        calls = 1
+
+        def run(first: int, end: int) -> dict[str, Column]:
+            nonlocal calls
+            calls += 1
+            return self._timed_call({name: column[first:end] for name, column in columns.items()}, end - first)
+
+        place = {"model": self.model.name, "version": self.located.version}
+        return *isolate(
+            run, rows, self._health, **place, too_big=self.size.too_big, known=known, others_succeed=others_succeed
+        ), calls
+
+    def _any_succeeds(self, columns: dict[str, Array], rows: int) -> bool:
+        return any_succeeds(lambda first, end: self._call({n: c[first:end] for n, c in columns.items()}, 1), rows)
+
+    def _timed_call(self, columns: dict[str, Array], rows: int) -> dict[str, Column]:
+        """One call, from which the number of rows of the next ones is learned."""
+        if self.size.settled or rows != self.size.rows:
+            answer = self._call(columns, rows)
+        else:
+            begun = CallTime()
+            answer = self._call(columns, rows)
+            self.size.took(rows, begun.seconds())
+        self._health.succeeded = True
+        return answer
+
+    def _call(self, columns: dict[str, Array], rows: int) -> dict[str, Column]:
+        """One call of the copy with the least to do."""
+        fixed = self.signature.fixed_rows
+        if fixed and rows < fixed:
+            columns = {
+                name: np.concatenate([column, np.repeat(column[-1:], fixed - rows, axis=0)])
+                for name, column in columns.items()
+            }
+        place = self._take()
+        try:
+            answer = self._copies[place](columns)
+        finally:
+            self._give_back(place)
+        result = self._answer(answer, fixed or rows)
+        return {name: column[:rows] for name, column in result.items()} if fixed and rows < fixed else result
+
+    def _take(self) -> int:
+        if len(self._busy) == 1:
+            return 0
+        with self._lock:
+            place = self._busy.index(min(self._busy))
+            self._busy[place] += 1
+        return place
+
+    def _give_back(self, place: int) -> None:
+        if len(self._busy) > 1:
+            with self._lock:
+                self._busy[place] -= 1
+
+    def _answer(self, answer: Mapping[str, Any], rows: int) -> dict[str, Column]:
+        """What the model gave, checked against its signature."""
+        found: dict[str, Column] = {}
+        for name, kind in self.signature.outputs.items():
+            given: Any = answer.get(name)
+            if is_exactly(given, kind, rows):
+                found[name] = given
+                continue
+            if name not in answer:
+                raise ModelFailedError(
+                    f"model {self.model.name!r} gave {', '.join(answer)}; its signature promises {name!r}"
+                )
+            column = as_column(answer[name])
+            if getattr(column, "ndim", 1) == 0 or len(column) != rows:
+                got = "a single value" if getattr(column, "ndim", 1) == 0 else f"{len(column)} rows"
+                raise ModelFailedError(f"model {self.model.name!r} gave {got} of {name!r} for {rows} rows")
+            value = answer[name] if isinstance(answer[name], (list, tuple)) else column
+            found[name] = _as_declared(value, column, kind, f"model {self.model.name!r}: output {name!r}")
+        return found
+
+
+def _as_declared(value: Any, column: Column, kind: ColumnType, where: str) -> Column:
+    if isinstance(column, np.ndarray) and kind.shape == () and column.shape == (len(column), 1):
+        column = value = column.reshape(-1)
+    held = typed(value, kind)
+    if held is None:
+        raise ModelFailedError(f"the signature promises {kind}; the model gave {column_type(column)}", where=where)
+    return held
+
+
+def _groups(columns: Mapping[str, Column], ragged: Sequence[str]) -> Iterable[tuple[Indices, dict[str, Array]]]:
+    """Rows that have the same shape in every ragged column, groups in the order of their first row."""
+    shapes = np.concatenate([column.shapes for name in ragged if isinstance(column := columns[name], Ragged)], axis=1)
+    for chosen in equal_shapes(shapes):
+        taken = {name: take_rows(column, chosen) for name, column in columns.items()}
+        yield chosen, {name: column.dense() if isinstance(column, Ragged) else column for name, column in taken.items()}
+
+
+def _padded(column: Ragged, value: float) -> Array:
+    """Rows made equal: padded behind on every axis with a value."""
+    shape = tuple(int(axis) for axis in column.shapes.max(axis=0))
+    padded = np.full((len(column), *shape), value, dtype=column.dtype)
+    for place, row in enumerate(column):
+        padded[place][tuple(slice(0, axis) for axis in row.shape)] = row
+    return padded
