@@ -1,9 +1,9 @@
 """Reading and running the blocks of a page of the documentation.
 
     python            run, in the page's own namespace; `# file: NAME` on its first line writes the block to that file instead
-    yaml              a graph with `motet: 1` is written to NAME.yaml, loaded and played; a part of one is put into the
-                      first whole graph of the page, loaded and played; `# serve.yaml` on its first line writes the block
-                      to that file, and checks it as the configuration of a server
+    yaml              a graph with `motet: 1` is written to NAME.yaml, loaded and, if all its models are here, played; a
+                      part of one is put into the first whole graph of the page, loaded and played; `# serve.yaml` on its
+                      first line writes the block to that file, and checks it as the configuration of a server
     console           lines that begin with `$ motet` or `$ curl` are run, and must exit with 0; `$ motet serve` starts a
                       server on free ports, which stays until the next one or the end of the page
 
@@ -124,7 +124,9 @@ class Runner:
         self.base = self.base or found
         path = Path(f"{found['name']}.yaml")
         path.write_text(block.text, encoding="utf-8")
-        play(mt.load(path))
+        graph = mt.load(path)
+        if not any("://" in model.uri for model in graph.models.values()):  # else its servers are not there
+            play(graph)
 
     def _part(self, found: Mapping[str, Any]) -> None:
         """Put a part into the page's graph, and play the nodes that it adds."""

@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+import yaml
 from docs_pages import PAGES, ROOT, Runner, blocks, prepare
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
@@ -45,6 +46,12 @@ def test_make_targets_that_are_named_are_there(page):
 def test_the_python_example_of_the_readme_is_short():
     first = next(block for block in blocks(ROOT / "README.md") if block.language == "python")
     assert len(first.text.splitlines()) <= 15
+
+
+def test_the_topology_of_the_readme_is_that_of_the_example():
+    shown = next(block for block in blocks(ROOT / "README.md") if "name: swarm" in block.text)
+    example = (ROOT / "examples" / "swarm" / "swarm.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(shown.text) == yaml.safe_load(example.replace("../fashion/models", "models"))
 
 
 def generator():
