@@ -48,7 +48,12 @@ FEATURES: tuple[Feature, ...] = (
         {"local": "never: in bulk there are always more rows, so none waits"},
         lambda model: model.batch.max_wait_ms != Batching().max_wait_ms,
     ),
-    Feature("replicas", "copies of a model that share its calls", {}, lambda model: model.replicas > 1),
+    Feature(
+        "replicas",
+        "copies of a model that share its calls",
+        {},
+        lambda model: model.max_replicas > 1 or bool(model.uris),
+    ),
     Feature("resources.cpu", "threads of a call", {}, lambda model: model.resources.cpu != Resources().cpu),
     Feature(
         "resources.memory",

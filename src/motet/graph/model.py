@@ -9,14 +9,14 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from motet.errors import GraphError
-from motet.graph.fields import NAME, Fields, plain, read_type, text_of
+from motet.graph.fields import NAME, Fields, of_kind, plain, read_type, text_of
 from motet.graph.function import Function, as_functions, read_functions, write_functions
+from motet.graph.replicas import Replicas, as_replicas, as_warm_up, check_placing, read_replicas, write_replicas
 from motet.types import ColumnType
 
-__all__ = ["Batching", "Model", "Resources", "read_model", "write_model"]
+__all__ = ["Batching", "Model", "Replicas", "Resources", "read_model", "write_model"]
 
 T = TypeVar("T")
-PLACEMENTS = ("inline", "thread")
 _UNITS = {
     "B": 1,
     "KiB": 2**10,
@@ -92,8 +92,18 @@ class Model:
         inputs, outputs: declared column types by name, in order; needed where the model has no signature of its own.
         before, after: a function, or several in a row, around it: columns to columns, as map nodes.
         batch: how rows are put together for a call.
-        replicas: how many copies are loaded; calls go to the one with the least to do.
-        placement: `inline` (in the thread that asks) or `thread`; None lets the runtime choose.
+        uris: addresses of more servers that have the model; each is a replica.
+        replicas: how many copies are loaded, or `Replicas(min, max)` (in files `{min: ..., max: ...}`) between which it
+            may be scaled.
+        placement: `inline` (in the thread that asks), `thread`, or `process` (each copy in a process of its own, for
+            Python code that holds the interpreter's lock, and code that may crash); None lets the runtime choose
+            between the first two.
+        balance: which replica answers: `least_loaded`, `round_robin`, `power_of_two` or `hash`.
+        balance_by: for `hash` the model's input whose values decide: the same value meets the same replica.
+        warm_up: whether a replica answers a row of zeros before it is called, or the rows to answer, by input. None
+            does so for replicas in processes.
+        timeout_s: how long a call may take before its replica is taken for stuck, in seconds; None is 60 for processes,
+            and what the handler says for addresses. A call in this process cannot be stopped.
         resources: what one replica needs.
         labels: what the places of its answer stand for, in order; needed by the combiner `union`.
         options: keywords for the handler, or for a Python class or function.
@@ -109,7 +119,7 @@ class Model:
     before: tuple[Function, ...] = ()
     after: tuple[Function, ...] = ()
     batch: Batching = Batching()
-    replicas: int = 1
+    replicas: int | Replicas = 1
     placement: str | None = None
     resources: Resources = Resources()
     labels: tuple[str, ...] = ()
@@ -117,6 +127,11 @@ class Model:
     unpickle: bool = False
     version: str = ""
     device: str = "cpu"
+    uris: tuple[str, ...] = ()
+    balance: str = "least_loaded"
+    balance_by: str = ""
+    warm_up: bool | Mapping[str, Any] | None = None
+    timeout_s: float | None = None
 
     def __init__(
         self,
@@ -128,7 +143,7 @@ class Model:
         before: Callable[..., Any] | str | Sequence[Any] | None = None,
         after: Callable[..., Any] | str | Sequence[Any] | None = None,
         batch: Batching | None = None,
-        replicas: int = 1,
+        replicas: int | Mapping[str, int] | Replicas = 1,
         placement: str | None = None,
         resources: Resources | None = None,
         labels: Sequence[str] = (),
@@ -136,23 +151,28 @@ class Model:
         unpickle: bool = False,
         version: str = "",
         device: str = "cpu",
+        uris: Sequence[str] = (),
+        balance: str = "least_loaded",
+        balance_by: str = "",
+        warm_up: bool | Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         where = f"model {name or uri!r}"
         if not isinstance(uri, str) or not uri:
             raise GraphError(f"a model needs a URI; got {uri!r}", where=where)
-        if not isinstance(replicas, int) or replicas < 1:
-            raise GraphError(f"replicas must be a whole number of at least 1; got {replicas!r}", where=where)
         labels = tuple(text_of(label) for label in labels)
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise GraphError(f"the label {twice[0]!r} is there twice", where=where)
-        if placement is not None and placement not in PLACEMENTS:
-            raise GraphError(f"unknown placement {placement!r}; known: {', '.join(PLACEMENTS)}", where=where)
         values: dict[str, Any] = {
             "uri": uri, "name": name, "inputs": _types(inputs, f"{where}: inputs"), "outputs": _types(outputs, f"{where}: outputs"),
-            "before": as_functions(before), "after": as_functions(after), "batch": batch or Batching(), "replicas": replicas,
+            "before": as_functions(before), "after": as_functions(after), "batch": batch or Batching(),
+            "replicas": as_replicas(replicas, where),
             "placement": placement, "resources": resources or Resources(), "labels": labels, "options": plain(dict(options or {})),
-            "unpickle": unpickle, "version": version, "device": device,
+            "unpickle": unpickle, "version": version, "device": device, "uris": tuple(uris), "balance": balance,
+            "balance_by": balance_by, "warm_up": as_warm_up(warm_up, where),
+            "timeout_s": float(timeout_s) if type(timeout_s) is int else timeout_s,
         }  # fmt: skip
+        check_placing(values, where)
         for key, value in values.items():
             object.__setattr__(self, key, value)
 
@@ -161,6 +181,16 @@ class Model:
         if isinstance(columns, Mapping):
             return [columns[name] for name in self.before[0].parameters()]
         return list(columns)
+
+    @property
+    def num_replicas(self) -> int:
+        """How many replicas there are at first, those behind addresses left out."""
+        return self.replicas.min if isinstance(self.replicas, Replicas) else self.replicas
+
+    @property
+    def max_replicas(self) -> int:
+        """The most replicas that it may have, those behind addresses left out."""
+        return self.replicas.max if isinstance(self.replicas, Replicas) else self.replicas
 
     @property
     def stem(self) -> str:
@@ -181,7 +211,7 @@ def _types(types: Mapping[str, str | ColumnType] | None, where: str) -> dict[str
 
 _KEYS = (
     "uri", "inputs", "outputs", "before", "after", "batch", "replicas", "placement", "resources", "labels", "with",
-    "unpickle", "version", "device",
+    "unpickle", "version", "device", "uris", "balance", "balance_by", "warm_up", "timeout_s",
 )  # fmt: skip
 
 
@@ -193,15 +223,25 @@ def read_model(name: str, value: object, where: str) -> Model:
     unpickle = fields.take("unpickle", str, "refuse")
     if unpickle not in ("allow", "refuse"):
         raise GraphError(f"expected allow or refuse; got {unpickle!r}", where=fields.place("unpickle"))
+    uris = [of_kind(uri, str, fields.place("uris")) for uri in fields.take("uris", list, [])]
+    if "uri" not in fields and uris:
+        uri, *uris = uris
+    else:
+        uri = fields.take("uri", str)
     return Model(
-        fields.take("uri", str),
+        uri,
         name,
+        uris=uris,
+        balance=fields.take("balance", str, "least_loaded"),
+        balance_by=fields.take("balance_by", str, ""),
+        warm_up=fields.take("warm_up", (bool, dict), None),
+        timeout_s=fields.take("timeout_s", float, None),
         inputs=fields.take("inputs", dict, {}),
         outputs=fields.take("outputs", dict, {}),
         before=read_functions(fields.raw("before"), fields.place("before")),
         after=read_functions(fields.raw("after"), fields.place("after")),
         batch=_read_batching(fields.take("batch", dict, {}), fields.place("batch")),
-        replicas=fields.take("replicas", int, 1),
+        replicas=read_replicas(fields.raw("replicas", 1), fields.place("replicas")),
         placement=fields.take("placement", str, None),
         resources=_read_resources(fields.take("resources", dict, {}), fields.place("resources")),
         labels=fields.take("labels", list, []),
@@ -270,8 +310,15 @@ def write_model(model: Model) -> dict[str, Any]:
         if "memory_bytes" in resources:
             resources["memory"] = write_bytes(resources.pop("memory_bytes"))
         written["resources"] = resources
-    plain = {"replicas": 1, "placement": None, "version": "", "device": "cpu"}
+    plain = {
+        "placement": None, "version": "", "device": "cpu", "balance": "least_loaded", "balance_by": "", "timeout_s": None,
+        "warm_up": None,
+    }  # fmt: skip
     written |= {key: getattr(model, key) for key, default in plain.items() if getattr(model, key) != default}
+    if model.replicas != 1:
+        written["replicas"] = write_replicas(model.replicas)
+    if model.uris:
+        written["uris"] = list(model.uris)
     if model.labels:
         written["labels"] = list(model.labels)
     if model.options:

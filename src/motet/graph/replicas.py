@@ -1,0 +1,130 @@
+"""What a graph says of the copies of a model: where they are, how many, and which of them answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from motet.errors import GraphError, UnknownNameError
+from motet.graph.fields import Fields, of_kind, plain
+
+__all__ = ["BALANCES", "MOST_REPLICAS", "PLACEMENTS", "Replicas", "read_replicas", "write_replicas"]
+
+PLACEMENTS = ("inline", "thread", "process")
+BALANCES = ("least_loaded", "round_robin", "power_of_two", "hash")
+MOST_REPLICAS = 256
+"""Replicas that a model may have."""
+LONGEST_TIMEOUT_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """How many replicas a model has.
+
+    Attributes:
+        min: the fewest; they are there from the start. 0 starts the first one with the first call.
+        max: the most that it may be scaled to.
+    """
+
+    min: int = 1
+    max: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("min", "max"):
+            if type(getattr(self, name)) is not int:
+                raise GraphError(f"{name} must be a whole number; got {getattr(self, name)!r}", where="replicas")
+        if not 0 <= self.min <= self.max or not 1 <= self.max <= MOST_REPLICAS:
+            raise GraphError(
+                f"min must be at least 0, max at least min and from 1 to {MOST_REPLICAS}; got {self.min} and {self.max}",
+                where="replicas",
+            )
+
+
+def as_replicas(value: int | Mapping[str, int] | Replicas, where: str) -> int | Replicas:
+    """A number, or a range.
+
+    Raises:
+        GraphError: when it is neither.
+    """
+    if isinstance(value, Replicas):
+        return value
+    if isinstance(value, Mapping):
+        fields = Fields(value, f"{where}: replicas", ("min", "max"))
+        try:
+            return Replicas(fields.take("min", int, 1), fields.take("max", int))
+        except GraphError as error:
+            raise GraphError(error.what, where=error.where if error.where != "replicas" else fields.where) from None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_REPLICAS:
+        raise GraphError(
+            f"replicas must be a whole number from 1 to {MOST_REPLICAS}; got {value!r}",
+            where=where,
+            hint="write {min: 0, max: 8} for a range",
+        )
+    return value
+
+
+def as_warm_up(value: Any, where: str) -> bool | dict[str, Any] | None:
+    """Whether a replica is tried with rows before it is called, or these rows by the names of the model's inputs.
+
+    Raises:
+        GraphError: when it is neither, or the inputs have different numbers of rows.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if not isinstance(value, Mapping) or not value:
+        raise GraphError(f"warm_up must be true, false, or rows by input; got {value!r}", where=where)
+    rows = {}
+    for name, given in value.items():
+        listed = given.tolist() if hasattr(given, "tolist") else given
+        if not isinstance(listed, (list, tuple)) or not len(listed):
+            raise GraphError(f"warm_up: {name} must be a list of rows; got {given!r}", where=where)
+        rows[str(name)] = plain(list(listed))
+    counts = {name: len(each) for name, each in rows.items()}
+    if len(set(counts.values())) > 1:
+        raise GraphError(f"the inputs of warm_up have different numbers of rows: {counts}", where=where)
+    return rows
+
+
+def check_placing(values: Mapping[str, Any], where: str) -> None:
+    """See that what a model says of its copies goes together.
+
+    Args:
+        values: `placement`, `balance`, `balance_by`, `timeout_s` and `uris` of a model.
+        where: the model.
+
+    Raises:
+        GraphError: when it does not.
+    """
+    placement, balance, by = values["placement"], values["balance"], values["balance_by"]
+    if placement is not None and placement not in PLACEMENTS:
+        raise GraphError(f"unknown placement {placement!r}; known: {', '.join(PLACEMENTS)}", where=where)
+    if balance not in BALANCES:
+        raise UnknownNameError("balance", str(balance), BALANCES, where=where)
+    if (balance == "hash") != bool(by):
+        hint = "write balance: hash and balance_by: INPUT, an input of the model"
+        raise GraphError("balance: hash and balance_by are given together or not at all", where=where, hint=hint)
+    timeout_s = values["timeout_s"]
+    if timeout_s is not None and (
+        isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= LONGEST_TIMEOUT_S
+    ):
+        raise GraphError(
+            f"timeout_s must be more than 0 and at most {LONGEST_TIMEOUT_S:g} seconds; got {timeout_s!r}", where=where
+        )
+    if twice := [uri for uri in values["uris"] if [values["uri"], *values["uris"]].count(uri) > 1]:
+        raise GraphError(f"the address {twice[0]!r} is there twice", where=where)
+    if values["uris"] and placement == "inline":
+        raise GraphError("a model with uris cannot be inline: calls wait for another machine", where=where)
+
+
+def read_replicas(value: object, where: str) -> int | Mapping[str, int]:
+    """`replicas` as a graph file says it: a number, or `{min: ..., max: ...}`."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    number: int = of_kind(value, int, where)
+    return number
+
+
+def write_replicas(value: int | Replicas) -> int | dict[str, int]:
+    """The inverse of `read_replicas`."""
+    return {"min": value.min, "max": value.max} if isinstance(value, Replicas) else value
