@@ -25,18 +25,29 @@ from motet.models.handler import LoadedModel
 from motet.runtime.replicas.arena import Block, open_block
 from motet.runtime.replicas.columns import Packed, pack, unpack
 from motet.runtime.replicas.raised import as_raised
-from motet.runtime.replicas.wire import Answered, Call, Connection, Failed, Full, Load, Loaded, Room
+from motet.runtime.replicas.wire import (
+    Answered,
+    Call,
+    Connection,
+    Failed,
+    Full,
+    Load,
+    Loaded,
+    Room,
+    receive_descriptors,
+)
 
 __all__ = ["main"]
 
 _PARENT_GONE = 70
 
 
-def main(socket_fd: int, lifeline_fd: int) -> None:
+def main(socket_fd: int, memory_fd: int, lifeline_fd: int) -> None:
     """Serve the parent until it hangs up.
 
     Args:
         socket_fd: a stream socket to the parent.
+        memory_fd: another one, for the descriptors of shared memory.
         lifeline_fd: the read end of a pipe whose other end the parent holds; nothing is ever written to it.
     """
     _die_with_parent(lifeline_fd)
@@ -44,11 +55,11 @@ def main(socket_fd: int, lifeline_fd: int) -> None:
         signal.signal(number, _go_on)
     for output in (sys.stdout, sys.stderr):
         output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    with socket.socket(fileno=socket_fd) as end:
-        end.set_inheritable(False)
-        os.set_inheritable(lifeline_fd, False)
+    for fd in (socket_fd, memory_fd, lifeline_fd):
+        os.set_inheritable(fd, False)
+    with socket.socket(fileno=socket_fd) as end, socket.socket(fileno=memory_fd) as memory:
         os.register_at_fork(after_in_child=end.close)  # else it could seem alive to the parent after its end
-        server = _Server(Connection(end, Load | Call | Room))
+        server = _Server(Connection(end, Load | Call | Room), memory)
         with contextlib.suppress(EOFError, ConnectionError):
             server.run()
         server.close()
@@ -80,8 +91,8 @@ def _until_parent_ends(fd: int) -> None:
 class _Server:
     """One model, and what the parent asks of it."""
 
-    def __init__(self, connection: Connection[Load | Call | Room]) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection[Load | Call | Room], memory: socket.socket) -> None:
+        self._connection, self._memory = connection, memory
         self._model: LoadedModel | None = None
         self._blocks: dict[int, Block] = {}
 
@@ -92,16 +103,15 @@ class _Server:
             EOFError: when it does.
         """
         while True:
-            message, fds = self._connection.receive_fds()
+            message = self._connection.receive()
             if isinstance(message, Load):
                 self._connection.send(self._load(message))
             elif isinstance(message, Call):
-                self._take_blocks(message, fds)
+                self._take_blocks(message)
                 answer, asked = self._call(message)
                 if asked() is not None:
                     answer.kept = True
                 self._connection.send(answer)
-            del message
 
     def close(self) -> None:
         """Close the model."""
@@ -126,7 +136,7 @@ class _Server:
         asked = weakref.ref(memory)
         try:
             assert self._model is not None
-            packed = pack(self._model(unpack(message.columns, memory)))
+            packed = pack(self._model(unpack(message.columns, memory)), memory)
             self._write(packed, message.answer)
             return Answered(packed.pieces, packed.num_bytes, False), asked
         except Exception as error:  # noqa: BLE001 (the parent raises it)
@@ -138,17 +148,18 @@ class _Server:
         block = self._blocks[answer]
         if packed.num_bytes > block.num_bytes:
             self._connection.send(Full(packed.num_bytes))
-            room, fds = self._connection.receive_fds()
+            room = self._connection.receive()
             assert isinstance(room, Room)
-            self._take_blocks(room, fds)
+            self._take_blocks(room)
             if room.answer < 0:
                 raise MemoryError(f"no room in shared memory for an answer of {packed.num_bytes} bytes")
             block = self._blocks[room.answer]
         packed.write(block.mapped)
 
-    def _take_blocks(self, message: Call | Room, fds: list[int]) -> None:
+    def _take_blocks(self, message: Call | Room) -> None:
         for number in message.gone:
             del self._blocks[number]
+        fds = receive_descriptors(self._memory, len(message.fresh))
         for (number, num_bytes), fd in zip(message.fresh, fds, strict=True):
             self._blocks[number] = open_block(number, num_bytes, fd)
 

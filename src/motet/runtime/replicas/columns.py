@@ -20,7 +20,7 @@ import numpy as np
 from motet.batch import Array, Ragged, objects
 from motet.runtime.replicas.wire import Piece, Place
 
-__all__ = ["Packed", "pack", "unpack"]
+__all__ = ["ASKED", "Packed", "pack", "unpack"]
 
 DENSE: Final = 0
 TEXT: Final = 1
@@ -28,6 +28,7 @@ BYTES: Final = 2
 RAGGED: Final = 3
 LIST: Final = 4
 PICKLED: Final = 5
+ASKED: Final = 6
 _ALIGNED = 64
 
 
@@ -45,11 +46,12 @@ class Packed:
             np.copyto(np.ndarray(array.shape, array.dtype, memory, start), array)
 
 
-def pack(columns: Mapping[str, Any]) -> Packed:
+def pack(columns: Mapping[str, Any], asked: Array | None = None) -> Packed:
     """Columns as they will be in shared memory. Arrays are not copied yet.
 
     Args:
         columns: arrays, `Ragged`, lists of arrays, or anything that can be pickled or made an array, by name.
+        asked: the memory of the request; arrays that are whole parts of it stay there.
 
     Raises:
         Exception: what pickling raises, where a value can neither be written as it is nor pickled.
@@ -67,18 +69,24 @@ def pack(columns: Mapping[str, Any]) -> Packed:
     return Packed(tuple(pieces), arrays, start)
 
 
-def unpack(pieces: Sequence[Piece], memory: Array) -> dict[str, Any]:
-    """The columns that were written; arrays of numbers are views of `memory`.
+def unpack(pieces: Sequence[Piece], memory: Array, asked: Array | None = None) -> dict[str, Any]:
+    """The columns that were written; arrays of numbers are views of `memory`, or of `asked`.
 
     Raises:
         Exception: where the pieces do not fit the memory, or what they hold is damaged.
     """
-    return {piece.name: _value(piece, memory) for piece in pieces}
+    return {piece.name: _value(piece, asked if piece.form == ASKED else memory) for piece in pieces}
 
 
-def _value(piece: Piece, memory: Array) -> Any:
+def _start(array: Array) -> int:
+    """Where an array is in this process's memory."""
+    start: int = array.__array_interface__["data"][0]
+    return start
+
+
+def _value(piece: Piece, memory: Array | None) -> Any:
     arrays = [np.ndarray(shape, dtype, memory, start) for dtype, shape, start in piece.places]
-    if piece.form == DENSE:
+    if piece.form in (DENSE, ASKED):
         return arrays[0]
     if piece.form in (TEXT, BYTES):
         return _strings(piece.form == TEXT, *arrays)

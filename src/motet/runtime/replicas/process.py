@@ -7,12 +7,12 @@ The process is started anew, not forked; it imports what its handler needs and n
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from types import FunctionType
 from typing import Any, NoReturn
@@ -24,10 +24,10 @@ from motet.errors import MotetError, ReplicaLostError
 from motet.models.common import load_error, place
 from motet.models.handler import Handler, ModelSource
 from motet.runtime.replicas.arena import CALL_BYTES, Arena, Block
-from motet.runtime.replicas.columns import pack, unpack
+from motet.runtime.replicas.columns import ASKED, pack, unpack
 from motet.runtime.replicas.raised import raised_again
 from motet.runtime.replicas.spawned import Spawned, memory_of
-from motet.runtime.replicas.wire import Answered, Call, Connection, Failed, Full, Load, Loaded, Room
+from motet.runtime.replicas.wire import Answered, Call, Connection, Failed, Full, Load, Loaded, Room, send_descriptors
 
 __all__ = ["LOAD_TIMEOUT_S", "ProcessReplica", "threads_each"]
 
@@ -112,8 +112,7 @@ class ProcessReplica:
         """
         with self._calling:
             self._spawn()
-            limit_s = self._load_timeout_s
-            reply = self._ask(self._load, time.monotonic() + limit_s, f"did not load it within {limit_s:g} s")
+            reply = self._ask(self._load, self._load_timeout_s)
             if isinstance(reply, Loaded):
                 self.batch_invariant = reply.batch_invariant
                 return
@@ -145,23 +144,21 @@ class ProcessReplica:
             request = self._arena.room(packed.num_bytes)
             packed.write(request.mapped)
             room = self._arena.room(self._answer_bytes, request)
-            deadline = None if timeout_s is None else time.monotonic() + timeout_s
-            late = f"did not answer within {timeout_s:g} s" if timeout_s is not None else ""
-            fresh, gone, fds = self._arena.news()
-            reply = self._ask(Call(fresh, gone, request.number, room.number, packed.pieces), deadline, late, fds)
+            call = Call(*self._news(), request.number, room.number, packed.pieces)
+            reply = self._ask(call, timeout_s)
             if isinstance(reply, Full):
                 larger = self._larger(reply.num_bytes, request)
-                fresh, gone, fds = self._arena.news()
-                number = -1 if larger is None else larger.number
-                reply = self._ask(Room(fresh, gone, number), deadline, late, fds)
+                reply = self._ask(Room(*self._news(), -1 if larger is None else larger.number), timeout_s)
                 room = larger or room
-            if not isinstance(reply, (Answered, Failed)):
+            if isinstance(reply, Answered):
+                found = self._found(reply, request, room)
+            elif not isinstance(reply, Failed):
                 self._broken(f"answered {type(reply).__name__} to a call")
             if reply.kept:
                 self._arena.forget(request)
-            if isinstance(reply, Answered):
-                return self._found(reply, room)
-        raise raised_again(reply.error)
+        if isinstance(reply, Failed):
+            raise raised_again(reply.error)
+        return found
 
     def close(self) -> None:
         """End the process and give its memory back; any thread, any number of times.
@@ -205,18 +202,23 @@ class ProcessReplica:
         if self._lost or self._closed:
             self._raise_lost()
 
-    def _ask(self, message: Any, deadline: float | None, late: str, fds: Sequence[int] = ()) -> _Replies:
+    def _news(self) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
+        """What the process does not know yet of the blocks; gives it their descriptors."""
+        fresh, gone, fds = self._arena.news()
+        if fds:
+            assert self._spawned is not None
+            with contextlib.suppress(OSError):  # its end is found out when it is asked
+                send_descriptors(self._spawned.memory, fds)
+        return fresh, gone
+
+    def _ask(self, message: Any, timeout_s: float | None) -> _Replies:
         """Send a message and wait for what the process says to it."""
         assert self._connection is not None
         try:
-            try:
-                self._connection.send(message, fds, deadline)
-            finally:
-                for fd in fds:
-                    os.close(fd)
-            return self._connection.receive(deadline)
+            self._connection.send(message)
+            return self._connection.receive(timeout_s)
         except TimeoutError:
-            self._broken(late)
+            self._broken(f"did not answer within {timeout_s:g} s")
         except (EOFError, OSError):
             assert self._spawned is not None
             self._end("was closed" if self._closed else self._spawned.how_it_ended())
@@ -230,17 +232,22 @@ class ProcessReplica:
         except MemoryError:
             return None
 
-    def _found(self, reply: Answered, room: Block) -> dict[str, Any]:
+    def _found(self, reply: Answered, request: Block, room: Block) -> dict[str, Any]:
         """The answer that was written."""
         self._answer_bytes = reply.num_bytes
         try:
-            if reply.num_bytes > LENT_BYTES and self._arena.may_lend:
-                memory = room.lend()
-            else:
-                memory = np.frombuffer(room.mapped, np.uint8, reply.num_bytes).copy()
-            return unpack(reply.columns, memory)
+            asked = (
+                self._held(request, request.num_bytes) if any(piece.form == ASKED for piece in reply.columns) else None
+            )
+            return unpack(reply.columns, self._held(room, reply.num_bytes), asked)
         except Exception as error:  # noqa: BLE001 (it may be damaged in any way)
             self._broken(f"wrote an answer that cannot be read: {type(error).__name__}: {error}")
+
+    def _held(self, block: Block, num_bytes: int) -> Array:
+        """What is in a block, for the caller to keep."""
+        if num_bytes > LENT_BYTES and self._arena.may_lend:
+            return block.lend()
+        return np.frombuffer(block.mapped, np.uint8, num_bytes).copy()
 
     def _broken(self, what: str) -> NoReturn:
         self._end(f"{what}; it was killed")

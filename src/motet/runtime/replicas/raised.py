@@ -107,7 +107,9 @@ def _text(error: Exception) -> str:
 
 
 def _state(error: Exception) -> bytes:
-    state = (error.args, {name: value for name, value in vars(error).items() if name != "__notes__"})
+    reduced = error.__reduce__()
+    args = reduced[1] if isinstance(reduced, tuple) and reduced[0] is type(error) else error.args  # OSError has more
+    state = (args, {name: value for name, value in vars(error).items() if name != "__notes__"})
     return pickle.dumps(state) if _is_plain(state) else b""
 
 

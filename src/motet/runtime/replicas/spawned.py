@@ -16,8 +16,8 @@ __all__ = ["Spawned", "memory_of"]
 REAP_S = 5.0
 """How long a killed process may take to be gone; one that waits for a disk may take longer, and is left to it."""
 _BOOT = (
-    "import sys; sys.path[:] = sys.argv[4:]; from motet.runtime.replicas.child import main; "
-    "main(int(sys.argv[2]), int(sys.argv[3]))"
+    "import sys; sys.path[:] = sys.argv[5:]; from motet.runtime.replicas.child import main; "
+    "main(*map(int, sys.argv[2:5]))"
 )
 _THREADS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -26,12 +26,16 @@ _THREADS = (
 
 
 class Spawned:
-    """A process that runs `child.main`, and a socket to it. It ends when this process does.
+    """A process that runs `child.main`, and what leads to it. It ends when this process does.
 
     Args:
         name: shown in the list of processes.
         threads: the most that common libraries may use.
         folder: its current folder.
+
+    Attributes:
+        socket: for messages.
+        memory: for descriptors of shared memory.
 
     Raises:
         OSError: when the machine has no room for another process.
@@ -40,18 +44,19 @@ class Spawned:
     def __init__(self, name: str, threads: int, folder: str) -> None:
         self._ending = threading.Lock()
         self._lifeline = -1
-        self.socket, theirs = socket.socketpair()
+        self.socket, messages = socket.socketpair()
+        self.memory, memory = socket.socketpair()
+        watched, self._lifeline = os.pipe()
         try:
-            watched, self._lifeline = os.pipe()
-            try:
-                self._process = _start(name, theirs.fileno(), watched, threads, folder)
-            finally:
-                os.close(watched)
+            fds = (messages.fileno(), memory.fileno(), watched)
+            self._process = _start(name, fds, threads, folder)
         except BaseException:
             self.release()
             raise
         finally:
-            theirs.close()
+            messages.close()
+            memory.close()
+            os.close(watched)
 
     @property
     def pid(self) -> int:
@@ -97,19 +102,20 @@ class Spawned:
         return f"was killed by {signal.Signals(-code).name if -code in set(signal.Signals) else f'signal {-code}'}"
 
     def release(self) -> None:
-        """Close the socket and the pipe; nobody may be waiting for the process."""
+        """Close the sockets and the pipe; nobody may be waiting for the process."""
         self.socket.close()
+        self.memory.close()
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
 
 
-def _start(name: str, socket_fd: int, lifeline_fd: int, threads: int, folder: str) -> subprocess.Popen[bytes]:
+def _start(name: str, fds: tuple[int, ...], threads: int, folder: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", _BOOT, f"motet-replica:{name}", str(socket_fd), str(lifeline_fd), *sys.path],
+        [sys.executable, "-c", _BOOT, f"motet-replica:{name}", *map(str, fds), *sys.path],
         stdin=subprocess.DEVNULL,
         stdout=_standard_error(),
-        pass_fds=(socket_fd, lifeline_fd),
+        pass_fds=fds,
         start_new_session=True,  # what is typed at the terminal is not for it
         cwd=folder,
         env={**os.environ, **dict.fromkeys(_THREADS, str(threads))},

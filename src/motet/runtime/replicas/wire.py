@@ -8,14 +8,15 @@
     Room ───────────────────────────────►
          ◄─────────────────────────────── Answered, or Failed
 
-A message is its length, 4 bytes, the lowest first, and that many bytes of MessagePack. File descriptors of new shared
-memory come with the message that names it (SCM_RIGHTS). There is never more than one message on its way.
+A message is its length, 4 bytes, the lowest first, and that many bytes of MessagePack. There is never more than one on
+its way. File descriptors of new shared memory are sent over a second socket (SCM_RIGHTS), before the message that
+names the memory: so the first one can be read without looking for any.
 """
 
 from __future__ import annotations
 
+import os
 import socket
-import time
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
@@ -33,14 +34,15 @@ __all__ = [
     "Place",
     "Raised",
     "Room",
+    "receive_descriptors",
+    "send_descriptors",
 ]
 
 T = TypeVar("T")
 Place = tuple[str, tuple[int, ...], int]
 """An array in shared memory: its dtype, its shape, and at which byte it begins."""
 MAX_MESSAGE_BYTES = 2**26
-MAX_FDS = 8
-_RECEIVE_BYTES = 2**16
+_RECEIVE_BYTES = 2**13
 _HEAD = 4
 
 
@@ -97,7 +99,7 @@ class Call(msgspec.Struct, array_like=True, tag=True):
     """Answer a batch.
 
     Attributes:
-        fresh: number and bytes of blocks whose descriptors come with this message.
+        fresh: number and bytes of blocks whose descriptors were sent before this message.
         gone: numbers of blocks that are not used any more.
         request: the block that the columns are in.
         answer: the block that the answer is to be written to.
@@ -165,79 +167,91 @@ class Connection(Generic[T]):
     """
 
     def __init__(self, end: socket.socket, kinds: Any) -> None:
-        self._socket = end
+        self._socket, self._timeout_s = end, end.gettimeout()
         self._encode, self._decode = msgspec.msgpack.Encoder().encode_into, msgspec.msgpack.Decoder(kinds).decode
         self._out = bytearray(256)
+        self._in = memoryview(bytearray(_RECEIVE_BYTES))
 
-    def send(self, message: msgspec.Struct, fds: Sequence[int] = (), deadline: float | None = None) -> None:
+    def send(self, message: msgspec.Struct) -> None:
         """Send a message.
-
-        Args:
-            message: what to send.
-            fds: file descriptors that go with it; they stay open here.
-            deadline: as for `receive`.
 
         Raises:
             OSError: when the other side is gone.
-            TimeoutError: when it does not take it in time.
+            TimeoutError: when it does not take it in the time that was last given.
         """
-        self._wait_until(deadline)
         out = self._out
         self._encode(message, out, _HEAD)
         out[:_HEAD] = (len(out) - _HEAD).to_bytes(_HEAD, "little")
-        sent = socket.send_fds(self._socket, [out], fds) if fds else 0
-        self._socket.sendall(memoryview(out)[sent:])
+        self._socket.sendall(out)
 
-    def receive(self, deadline: float | None = None) -> T:
-        """The next message, by itself.
+    def receive(self, timeout_s: float | None = None) -> T:
+        """The next message, which comes by itself.
+
+        A thread that waits here sleeps at once: asking again and again for a while first made calls no faster on two
+        cores, and now and then ten times slower.
 
         Args:
-            deadline: until when, in the time of `time.monotonic`; None waits for as long as it takes.
+            timeout_s: how long to wait, in seconds; None waits for as long as it takes.
 
         Raises:
             EOFError: when the other side is gone.
             TimeoutError: when it is not there in time.
             ValueError: when it is none of the messages.
         """
-        found = self._some(deadline)
-        whole = _length(found)
-        if len(found) != whole:
-            found = self._rest(found, deadline)
-        return self._decode(memoryview(found)[_HEAD:])  # type: ignore[no-any-return]
+        if timeout_s != self._timeout_s:
+            self._socket.settimeout(timeout_s)
+            self._timeout_s = timeout_s
+        count = self._into(self._in)
+        found = self._in[:count]
+        length = _length(found)
+        if count == length:
+            return self._decode(found[_HEAD:])  # type: ignore[no-any-return]
+        return self._decode(self._rest(bytes(found))[_HEAD:])  # type: ignore[no-any-return]
 
-    def _rest(self, found: bytes, deadline: float | None) -> bytes:
+    def _rest(self, found: bytes) -> memoryview:
         while len(found) < _HEAD or len(found) < _length(found):
-            found += self._some(deadline)
+            found += self._in[: self._into(self._in)]
         if len(found) > _length(found):
             raise ValueError(f"{len(found) - _length(found)} bytes came behind a message")
-        return found
+        return memoryview(found)
 
-    def _some(self, deadline: float | None) -> bytes:
-        self._wait_until(deadline)
+    def _into(self, memory: memoryview) -> int:
         try:
-            found = self._socket.recv(_RECEIVE_BYTES)
+            count = self._socket.recv_into(memory)
         except ConnectionError:
-            found = b""
-        if not found:
+            count = 0
+        if not count:
             raise EOFError("the other side is gone")
-        return found
-
-    def _wait_until(self, deadline: float | None) -> None:
-        self._socket.settimeout(None if deadline is None else max(1e-4, deadline - time.monotonic()))
-
-    def receive_fds(self) -> tuple[T, list[int]]:
-        """The next message and the file descriptors that came with it; raises as `receive` does."""
-        found, fds, _, _ = socket.recv_fds(self._socket, _RECEIVE_BYTES, MAX_FDS)
-        if not found:
-            raise EOFError("the other side is gone")
-        if len(found) != _length(found):
-            found = self._rest(found, None)
-        return self._decode(memoryview(found)[_HEAD:]), fds
+        return count
 
 
-def _length(found: bytes) -> int:
+def _length(found: bytes | memoryview) -> int:
     """How long the message is that begins with these bytes."""
     length = int.from_bytes(found[:_HEAD], "little")
     if length > MAX_MESSAGE_BYTES:
         raise ValueError(f"a message of {length} bytes; the most is {MAX_MESSAGE_BYTES}")
     return _HEAD + length
+
+
+def send_descriptors(end: socket.socket, descriptors: Sequence[int]) -> None:
+    """Give file descriptors to the process at the other end; they are closed here."""
+    try:
+        if descriptors:
+            socket.send_fds(end, [b"."], descriptors)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def receive_descriptors(end: socket.socket, count: int) -> list[int]:
+    """The descriptors that were sent together.
+
+    Raises:
+        EOFError: when the other side is gone.
+    """
+    if not count:
+        return []
+    found, descriptors, _, _ = socket.recv_fds(end, 1, count)
+    if not found:
+        raise EOFError("the other side is gone")
+    return descriptors

@@ -1,0 +1,122 @@
+"""A model that does what its rows say, for tests of replicas in processes of their own."""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+
+class OddError(Exception):
+    """Cannot be made from its arguments alone."""
+
+    def __init__(self, left, *, right):
+        super().__init__(left)
+        self.right = right
+
+    def __str__(self):
+        return f"{self.args[0]} and {self.right}"
+
+
+class Doing:
+    """Does what the first row of `what` says, and answers with the rows of `x`, unless it does something else."""
+
+    def __init__(self, **options):
+        self.options = options
+        self.kept = []
+
+    def __call__(self, what, x):
+        name, _, argument = str(what[0]).partition(" ") if len(what) else ("echo", "", "")
+        return getattr(self, name)(argument, x)
+
+    def echo(self, argument, x):
+        return x
+
+    def fresh(self, argument, x):
+        return x + x.dtype.type(1)
+
+    def over(self, argument, x):
+        x *= 2
+        return x[1:]
+
+    def columns(self, argument, x):
+        return x[:, ::2]
+
+    def keep(self, argument, x):
+        self.kept.append(x)
+        return np.array([each[0, 0] for each in self.kept])
+
+    def larger(self, argument, x):
+        return np.full((len(x), int(argument)), 7, np.uint8)
+
+    def rows(self, argument, x):
+        return [np.full((place, 2), value[0]) for place, value in enumerate(x)]
+
+    def printing(self, argument, x):
+        print("printed", argument)  # noqa: T201
+        os.write(1, b"written\n")
+        return x
+
+    def sleep(self, argument, x):
+        time.sleep(float(argument))
+        return x
+
+    def spin(self, argument, x):
+        open(argument, "w").close()
+        while True:
+            sum(range(1000))
+
+    def leave(self, argument, x):
+        sys.exit(int(argument))
+
+    def vanish(self, argument, x):
+        os._exit(int(argument))
+
+    def vanish_with_a_child(self, argument, x):
+        if os.fork() == 0:
+            time.sleep(60)
+        os._exit(5)
+
+    def die(self, argument, x):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def talk(self, argument, x):
+        os.write(int(sys.argv[2]), argument.encode())
+        time.sleep(60)
+
+    def interrupted(self, argument, x):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return x
+
+    def fail(self, argument, x):
+        raise {
+            "value": ValueError("not this", 7),
+            "key": KeyError("name"),
+            "unicode": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+            "file": FileNotFoundError(2, "No such file or directory", "nowhere"),
+            "memory": MemoryError("full"),
+            "odd": OddError("one", right={1, 2}),
+            "silent": ValueError(),
+        }[argument]
+
+    def no_room(self, argument, x):
+        return np.empty(2**60, np.uint8)
+
+    def hungry(self, argument, x):
+        return np.ones((len(x), int(argument) * 2**20), np.uint8)[:, :1]
+
+    def environment(self, argument, x):
+        return np.array([os.environ.get(argument, "")] * len(x), dtype=object)
+
+    def modules(self, argument, x):
+        return np.array([" ".join(sys.modules)] * len(x), dtype=object)
+
+    def unpicklable(self, argument, x):
+        return [lambda: None for _ in x]
+
+    def close(self):
+        if "closed" in self.options:
+            with open(self.options["closed"], "w") as file:
+                file.write("closed")
