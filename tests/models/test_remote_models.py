@@ -144,6 +144,29 @@ def test_a_declared_model_is_not_asked_for_and_may_be_down_when_the_graph_is_loa
         graph({"x": X})
 
 
+def test_the_address_of_a_model_is_for_the_log_and_not_for_those_who_call_a_server(nobody, caplog):
+    uri = f"oip+http://127.0.0.1:{nobody}/v2/models/m"
+    graph = graph_of(uri, inputs={"x": "float32[2]"}, outputs={"y": "float32"})
+    for _ in range(2):  # asked, and refused at once since the server is down
+        with pytest.raises(ModelUnavailableError) as caught:
+            graph({"x": X})
+        assert str(nobody) not in str(caught.value)
+        assert "127.0.0.1" not in str(caught.value)
+    assert f"//127.0.0.1:{nobody}/v2/models/m: " in caught.value.__notes__[0]
+    assert f"//127.0.0.1:{nobody}/v2/models/m: " in caplog.records[0].getMessage()
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
+def test_what_a_server_says_that_is_not_of_rows_is_for_the_log(server, status, caplog):
+    model = load(uri_of(server, "sum"), {"retries": 0})
+    server.then(Say(status, b'{"error": "known: salaries"}'))
+    with pytest.raises(ModelLoadError, match=f"its server answered {status}\n") as caught:
+        model({"x": X})
+    assert "salaries" not in str(caught.value)
+    assert "salaries" in caplog.text
+
+
 def test_an_undeclared_model_that_is_down_says_how_to_do_without(nobody):
     with pytest.raises(ModelUnavailableError) as caught:
         graph_of(f"oip+http://127.0.0.1:{nobody}/v2/models/m").check()

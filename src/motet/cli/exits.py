@@ -105,7 +105,8 @@ def _say(error: MotetError | OSError) -> None:
         place = "".join(f"{name}: " for name in (error.filename, error.filename2) if name is not None)
         click.echo(f"error: {place}{error.strerror}", err=True)
     else:
-        click.echo(f"error: {error}", err=True)
+        notes = "".join(f"\n  note: {note}" for note in getattr(error, "__notes__", ()))
+        click.echo(f"error: {error}{notes}", err=True)
 
 
 def exit_code(error: Exception) -> int:

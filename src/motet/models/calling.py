@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -27,6 +28,7 @@ __all__ = [
     "Signatures",
     "host_and_port",
     "http_line",
+    "name_of",
 ]
 
 COMMON_OPTIONS = ("timeout_s", "retries", "api_key", "headers", "ca")
@@ -38,6 +40,9 @@ KEPT_S = 30.0
 """How long that is kept."""
 DOWN_S = 1.0
 """How long calls fail at once after a server could not be reached."""
+LOG_S = 1.0
+"""How long further failures of a model's server are not logged after one was."""
+_LOG = logging.getLogger("motet.models")
 MAX_KEPT = 256
 MAX_CONNECTIONS = 32
 MAX_ANSWER_BYTES = 2**31
@@ -215,10 +220,14 @@ class Caller:
     After its server could not be reached, calls fail at once for a second, so that a server that is down is not asked
     by everybody who waits.
 
+    What it raises names the model alone, since it may reach the callers of a server, who need not know what is behind
+    it. The address, and what the network said, are in a note of the error and in the log.
+
     Args:
         line: to its server.
         remote: how it is called.
         where: the model, for messages.
+        address: of the model, for the log; empty for none.
         clock: seconds that only go up.
         sleep: waits for some seconds.
     """
@@ -229,12 +238,19 @@ class Caller:
         remote: Remote,
         where: str,
         *,
+        address: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._line, self._remote, self._where, self._clock, self._sleep = line, remote, where, clock, sleep
-        self._down_until = -1.0
+        self._address = address
+        self._down_until = self._logged = -LOG_S
         self._down_why = ""
+
+    @classmethod
+    def of(cls, line: Line, remote: Remote, source: ModelSource) -> Caller:
+        """What calls a model."""
+        return cls(line, remote, name_of(source), address=source.location)
 
     def __call__(self, make: Callable[[float], Call]) -> Answer:
         """Make a call.
@@ -253,7 +269,9 @@ class Caller:
             ModelUnavailableError: when it cannot be reached, is too busy, or does not answer in time.
         """
         if self._clock() < self._down_until:
-            raise ModelUnavailableError(self._down_why, where=self._where, hint=_HINTS["connect"])
+            raise self._noted(
+                ModelUnavailableError(_LOST["connect"], where=self._where, hint=_HINTS["connect"]), self._down_why
+            )
         return self._checked(self._asked(make))
 
     def _asked(self, make: Callable[[float], Call]) -> Answer | Lost:
@@ -275,33 +293,54 @@ class Caller:
         if isinstance(got, Lost):
             if got.kind == "connect":
                 self._down_why, self._down_until = got.what, self._clock() + DOWN_S
-            what = f"no answer within {self._remote.timeout_s:g} s" if got.kind == "timeout" else got.what
-            raise ModelUnavailableError(what, where=self._where, hint=_HINTS[got.kind])
+            what = _LOST[got.kind].format(timeout_s=self._remote.timeout_s)
+            raise self._noted(ModelUnavailableError(what, where=self._where, hint=_HINTS[got.kind]), got.what)
         if 200 <= got.status < 300:
             return got
         raise self._error(got)
 
     def _error(self, got: Answer) -> Exception:
-        said = f"its server answered {got.status}: {got.error}"
+        answered = f"its server answered {got.status}"
+        said = f"{answered}: {got.error}"
         if got.status == 413:
             return MemoryError(said)
         if got.status in _NOT_THE_ROWS:
-            return ModelLoadError(said, where=self._where, hint=_NOT_THE_ROWS[got.status])
+            hint = _NOT_THE_ROWS[got.status]
+            return self._noted(ModelLoadError(answered, where=self._where, hint=hint), said)
         if got.status in _LATER:
-            return ModelUnavailableError(said, where=self._where, hint="try again later")
+            return self._noted(ModelUnavailableError(answered, where=self._where, hint="try again later"), said)
         kind = InputError if 400 <= got.status < 500 else RequestError
         return kind(said, where=self._where)
+
+    def _noted(self, error: ModelError, detail: str) -> ModelError:
+        """An error with its detail as a note, which is logged too: at most once in `LOG_S`."""
+        note = f"{self._address}: {detail}" if self._address else detail
+        error.add_note(note)
+        if self._clock() >= self._logged + LOG_S:
+            self._logged = self._clock()
+            _LOG.warning("%s cannot be called: %s", self._where, note)
+        return error
 
     def close(self) -> None:
         """Close the line."""
         self._line.close()
 
 
+_LOST = {
+    "connect": "the server cannot be reached",
+    "broken": "the connection broke before the answer came",
+    "timeout": "no answer within {timeout_s:g} s",
+}
 _HINTS = {
     "connect": "check the address, and that the server runs",
     "broken": "look into the server's log",
     "timeout": "allow more time with `with: {timeout_s: ...}`, or give it fewer rows with `batch: {max_rows: ...}`",
 }
+
+
+def name_of(source: ModelSource) -> str:
+    """A model as its callers know it, without its address."""
+    return "the model" if source.name == source.location else f"model {source.name!r}"
 
 
 class Signatures:
@@ -341,7 +380,8 @@ class Signatures:
             found = read()
         except ModelError as error:
             unreachable = isinstance(error, ModelUnavailableError)
-            raise type(error)(error.what, where=place(source), hint=hint if unreachable else error.hint) from error
+            what = "; ".join([error.what, *getattr(error, "__notes__", ())])
+            raise type(error)(what, where=place(source), hint=hint if unreachable else error.hint) from error
         except (InputError, RequestError) as error:
             raise load_error(source, f"its server does not say what it takes and gives: {error.what}", hint) from error
         if not found.inputs or not found.outputs:

@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 
 from motet.batch import Array
 from motet.errors import InputError, ModelFailedError
-from motet.models.calling import METADATA_S, Caller, Remote, Signatures, http_line
+from motet.models.calling import METADATA_S, Caller, Remote, Signatures, http_line, name_of
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
 from motet.oip.asking import Call
@@ -96,7 +96,7 @@ class OipHttpHandler:
 
     def _caller(self, source: ModelSource, **changed: Any) -> Caller:
         remote = replace(self._options(source), **changed)
-        return Caller(http_line(self._path(source)[0], remote, source, tls=self.tls), remote, place(source))
+        return Caller.of(http_line(self._path(source)[0], remote, source, tls=self.tls), remote, source)
 
     def _read(self, source: ModelSource) -> Signature:
         remote = self._options(source)
@@ -120,7 +120,7 @@ class RemoteModel:
     """A model of a server."""
 
     def __init__(self, source: ModelSource, signature: Signature, remote: Remote, path: str, caller: Caller) -> None:
-        self._where, self._signature, self._caller = place(source), signature, caller
+        self._where, self._signature, self._caller = name_of(source), signature, caller
         self._path, self._headers = f"{path}/infer", {**remote.headers, "Accept-Encoding": "identity"}
         self._binary, self._parameters = bool(source.options.get("binary", True)), source.options.get("parameters", {})
         self._outputs = list(signature.outputs)

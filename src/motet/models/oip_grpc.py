@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 from motet.batch import Array
 from motet.errors import InputError, ModelFailedError
-from motet.models.calling import MAX_ANSWER_BYTES, METADATA_S, Caller, Remote, Signatures, host_and_port
-from motet.models.common import framework, load_error, place
+from motet.models.calling import MAX_ANSWER_BYTES, METADATA_S, Caller, Remote, Signatures, host_and_port, name_of
+from motet.models.common import framework, load_error
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.oip import tensors_of
 from motet.oip.asking import Answer, Call, Lost
@@ -100,7 +100,7 @@ class OipGrpcHandler:
 
     def _caller(self, source: ModelSource, **changed: Any) -> Caller:
         remote = replace(Remote.read(source, "parameters"), **changed)
-        return Caller(_line(self._parts(source)[0], remote, source, tls=self.tls), remote, place(source))
+        return Caller.of(_line(self._parts(source)[0], remote, source, tls=self.tls), remote, source)
 
     def _read(self, source: ModelSource) -> Signature:
         timeout_s = min(METADATA_S, Remote.read(source, "parameters").timeout_s)
@@ -191,7 +191,7 @@ class RemoteGrpcModel:
 
     def __init__(self, source: ModelSource, signature: Signature, name: str, version: str, caller: Caller) -> None:
         self._messages = framework("motet.oip.messages", "protobuf", "grpc", source)
-        self._where, self._signature, self._caller = place(source), signature, caller
+        self._where, self._signature, self._caller = name_of(source), signature, caller
         self._name, self._version = name, version
         parameters = {str(key): value for key, value in source.options.get("parameters", {}).items()}
         self._parameters = {key: _parameter(value, self._messages, source) for key, value in parameters.items()}

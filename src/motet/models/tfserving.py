@@ -25,7 +25,7 @@ import numpy as np
 
 from motet.batch import Array, objects
 from motet.errors import InputError, ModelFailedError, known_names
-from motet.models.calling import METADATA_S, Caller, Remote, Signatures, http_line
+from motet.models.calling import METADATA_S, Caller, Remote, Signatures, http_line, name_of
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
 from motet.oip.asking import Call
@@ -96,7 +96,7 @@ class TfServingHandler:
 
     def _caller(self, source: ModelSource, **changed: Any) -> Caller:
         remote = replace(self._options(source), **changed)
-        return Caller(http_line(self._path(source)[0], remote, source, tls=self.tls), remote, place(source))
+        return Caller.of(http_line(self._path(source)[0], remote, source, tls=self.tls), remote, source)
 
     def _read(self, source: ModelSource) -> Signature:
         remote = self._options(source)
@@ -148,7 +148,7 @@ class TfServingModel:
     """A model of a server."""
 
     def __init__(self, source: ModelSource, signature: Signature, remote: Remote, path: str, caller: Caller) -> None:
-        self._where, self._signature, self._caller, self._path = place(source), signature, caller, f"{path}:predict"
+        self._where, self._signature, self._caller, self._path = name_of(source), signature, caller, f"{path}:predict"
         self._headers = {**remote.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
         self._signature_name = _signature_name(source)
 
