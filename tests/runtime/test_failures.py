@@ -440,12 +440,12 @@ def test_a_graph_can_answer_pieces_that_do_not_say_their_type():
 # replicas, fixed rows, names
 
 
-def test_replicas_are_separate_copies():
+def test_replicas_share_the_calls():
     graph = graph_of(fake(Counting, "m", log="m", scale=3.0, settings={"replicas": 2}))
     assert graph(floats(1, 2, 3))["y"].tolist() == [3, 6, 9]
+    assert graph(floats(1))["y"].tolist() == [3]
     (model,) = graph.executor.host.models
-    first, second = model._copies
-    assert first is not second
+    assert [(each.kind, each.state, each.calls) for each in model.replicas.status()] == [("thread", "READY", 1)] * 2
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 5, 8, 11])

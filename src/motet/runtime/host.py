@@ -46,7 +46,7 @@ class Host:
                     return known
             located = self.resolver.locate(model, folder)
             signature = self.resolver.signature(model, folder)
-            found = HostedModel(model, located, signature, None)
+            found = HostedModel(model, located, signature, None, self.resolver.addresses(model, folder))
             if found.key in self._sizes and not signature.fixed_rows:
                 found.size = BatchSize(self._sizes[found.key], found.size.limit)
             with self._lock:

@@ -24,17 +24,18 @@ from motet.batch import (
     is_exactly,
     take_rows,
 )
-from motet.errors import GraphError, ModelFailedError, MotetError
+from motet.errors import GraphError, ModelFailedError
 from motet.graph.check import outer_outputs
 from motet.graph.function import chain_each
 from motet.graph.model import Model
 from motet.graph.node import Answer, Fault
-from motet.models.handler import LoadedModel
 from motet.nodes.contract import typed
 from motet.nodes.merge import faults_at, kept_rows, merge
 from motet.runtime.functions import FunctionRunner, chain
 from motet.runtime.isolate import Health, any_succeeds, isolate
-from motet.runtime.resolve import Located
+from motet.runtime.replicas.balancer import rendezvous
+from motet.runtime.replicas.make import replica_set
+from motet.runtime.resolve import Located, is_remote
 from motet.runtime.sizes import BatchSize, CallTime
 from motet.types import ColumnType, Signature
 
@@ -70,16 +71,27 @@ def model_key(model: Model, located: Located) -> str:
 
 
 class HostedModel:
-    """A loaded model: its copies, the functions around it, and how many rows its calls have.
+    """A loaded model: its replicas, the functions around it, and how many rows its calls have.
 
     Args:
         model: what the graph says of it.
         located: its handler and file.
         signature: what it takes and gives itself.
         size: how many rows a call has, where that is known.
+        addresses: the servers that have it too, or alone, by URI.
+
+    Raises:
+        ModelLoadError: when it cannot be loaded.
     """
 
-    def __init__(self, model: Model, located: Located, signature: Signature, size: int | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        located: Located,
+        signature: Signature,
+        size: int | None,
+        addresses: Mapping[str, Located] | None = None,
+    ) -> None:
         self.model, self.located, self.signature = model, located, signature
         self.stats = ModelStats()
         limit = signature.fixed_rows or model.batch.max_rows
@@ -89,9 +101,9 @@ class HostedModel:
         self._before = [FunctionRunner(function, function.declared) for function in model.before]
         after = chain_each(model.after, list(signature.outputs.values()), f"after of {model.name!r}")
         self._after = [FunctionRunner(function, kinds) for function, kinds in zip(model.after, after, strict=True)]
-        self._copies = [self._load() for _ in range(model.replicas)]
-        self._busy = [0] * model.replicas
-        self._lock = threading.Lock()
+        self._by = model.balance_by
+        self.replicas = replica_set(model, located, addresses or {}, signature, self._answer)
+        self.replicas.start()
 
     @property
     def key(self) -> str:
@@ -101,14 +113,14 @@ class HostedModel:
     @property
     def batch_invariant(self) -> bool:
         """Whether a row's answer has the same bits whatever shares its call."""
-        loaded = getattr(self._copies[0], "batch_invariant", self.located.handler.batch_invariant)
-        return bool(loaded) and self.model.device == "cpu" and self.model.batch.pad is None
+        said = self.replicas.says("batch_invariant")
+        loaded = self.located.handler.batch_invariant if said is None else said
+        return bool(loaded) and self.model.device == "cpu" and self.model.batch.pad is None and not self.model.uris
 
-    def _load(self) -> LoadedModel:
-        try:
-            return self.located.handler.load(self.located.source)
-        except MotetError as error:
-            raise error.located(f"model {self.model.name!r}") from error.__cause__
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its calls wait for another process or another machine."""
+        return self.model.placement == "process" or bool(self.model.uris) or is_remote(self.located)
 
     def forget(self) -> None:
         """Forget what was counted, and which rows failed, as after a trial."""
@@ -116,9 +128,8 @@ class HostedModel:
         self._health = Health(self._health.name)
 
     def close(self) -> None:
-        """Give the copies' memory back."""
-        for copy in self._copies:
-            copy.close()
+        """Give the replicas' memory back."""
+        self.replicas.close()
 
     def play(self, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
         """Answer rows: functions before, the model, functions after."""
@@ -228,11 +239,26 @@ class HostedModel:
         return self._dense(columns, rows)
 
     def _dense(self, columns: dict[str, Array], rows: int) -> Answer:
+        """Rows of equal shape; where a column says which replica answers which row, each its own."""
+        if not self._by:
+            return self._calls(columns, rows)
+        names = self.replicas.names
+        if len(names) < 2:
+            return self._calls(columns, rows)
+        chosen = rendezvous(columns[self._by], names, self.model.name)
+        shares = [(place, np.flatnonzero(chosen == place)) for place in np.unique(chosen)]
+        parts = [
+            (share, {name: column[share] for name, column in columns.items()}, names[place] if place >= 0 else "")
+            for place, share in shares
+        ]
+        return merge([(share, self._calls(part, len(share), name)) for share, part, name in parts], rows)
+
+    def _calls(self, columns: dict[str, Array], rows: int, replica: str = "") -> Answer:
         """Calls of the best number of rows."""
         started, calls, first = time.perf_counter(), 0, 0
         if rows <= self.size.rows_of(rows):
             try:
-                whole = self._timed_call(columns, rows)
+                whole = self._timed_call(columns, rows, replica)
             except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
                 return self._halved(columns, rows, error, started)
             self.stats.add(rows, 1, time.perf_counter() - started, 0)
@@ -243,7 +269,7 @@ class HostedModel:
             end = min(rows, first + self.size.rows_of(rows - first))
             part = columns if end - first == rows else {name: column[first:end] for name, column in columns.items()}
             try:
-                found.append(self._timed_call(part, end - first))
+                found.append(self._timed_call(part, end - first, replica))
                 calls += 1
             except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
                 segments, bad, made = self._isolate(
@@ -291,45 +317,31 @@ class HostedModel:
     def _any_succeeds(self, columns: dict[str, Array], rows: int) -> bool:
         return any_succeeds(lambda first, end: self._call({n: c[first:end] for n, c in columns.items()}, 1), rows)
 
-    def _timed_call(self, columns: dict[str, Array], rows: int) -> dict[str, Column]:
+    def _timed_call(self, columns: dict[str, Array], rows: int, replica: str = "") -> dict[str, Column]:
         """One call, from which the number of rows of the next ones is learned."""
         if self.size.settled or rows != self.size.rows:
-            answer = self._call(columns, rows)
+            answer = self._call(columns, rows, replica)
         else:
             begun = CallTime()
-            answer = self._call(columns, rows)
+            answer = self._call(columns, rows, replica)
             self.size.took(rows, begun.seconds())
         self._health.succeeded = True
         return answer
 
-    def _call(self, columns: dict[str, Array], rows: int) -> dict[str, Column]:
-        """One call of the copy with the least to do."""
+    def _call(self, columns: dict[str, Array], rows: int, replica: str = "") -> dict[str, Column]:
+        """One call of a replica."""
         fixed = self.signature.fixed_rows
         if fixed and rows < fixed:
             columns = {
                 name: np.concatenate([column, np.repeat(column[-1:], fixed - rows, axis=0)])
                 for name, column in columns.items()
             }
-        place = self._take()
-        try:
-            answer = self._copies[place](columns)
-        finally:
-            self._give_back(place)
-        result = self._answer(answer, fixed or rows)
+        direct = self.replicas.direct
+        if direct is not None:
+            result = self._answer(direct(columns), fixed or rows)
+        else:
+            result = self.replicas.call(columns, fixed or rows, replica)
         return {name: column[:rows] for name, column in result.items()} if fixed and rows < fixed else result
-
-    def _take(self) -> int:
-        if len(self._busy) == 1:
-            return 0
-        with self._lock:
-            place = self._busy.index(min(self._busy))
-            self._busy[place] += 1
-        return place
-
-    def _give_back(self, place: int) -> None:
-        if len(self._busy) > 1:
-            with self._lock:
-                self._busy[place] -= 1
 
     def _answer(self, answer: Mapping[str, Any], rows: int) -> dict[str, Column]:
         """What the model gave, checked against its signature."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import threading
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from motet.errors import ModelLoadError
+from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
 from motet.graph.model import Model
+from motet.models.calling import COMMON_OPTIONS
 from motet.models.handler import Handler, ModelSource
 from motet.models.locate import locate
 from motet.types import Signature
 
-__all__ = ["Located", "ModelResolver"]
+__all__ = ["Located", "ModelResolver", "is_remote"]
 
 T = TypeVar("T")
 
@@ -33,6 +37,11 @@ class Located:
     source: ModelSource
     version: str
     state: tuple[int, int] | None = None
+
+
+def is_remote(located: Located) -> bool:
+    """Whether a model is called over the network."""
+    return bool(getattr(located.handler, "remote", False))
 
 
 class ModelResolver:
@@ -64,15 +73,34 @@ class ModelResolver:
         source = ModelSource(
             model.name,
             location,
-            model.options,
+            _options(model, remote=bool(getattr(handler, "remote", False))),
             model.inputs,
             model.outputs,
             max(1, round(model.resources.cpu)),
             model.device,
         )
         located = Located(handler, source, version, _state(location))
+        _check_placing(model, located)
         self._remember(self._located, key, (model, located))
         return located
+
+    def addresses(self, model: Model, folder: str) -> dict[str, Located]:
+        """The servers that have a model, by URI: its own where that is one, and its `uris`; empty for local models.
+
+        Raises:
+            MotetError: when one of its `uris` is no address.
+        """
+        first = self.locate(model, folder)
+        found = {model.uri: first} if is_remote(first) else {}
+        for uri in model.uris:
+            other = locate(uri, base=folder or None)
+            if not getattr(other.handler, "remote", False):
+                hint = "write SCHEME://HOST:PORT/..., SCHEME such as oip+http, oip+grpc or tfs+http"
+                raise GraphError(f"{uri} in uris is no address of a server", where=f"model {model.name!r}", hint=hint)
+            options = _options(model, remote=True)
+            source = replace(first.source, location=other.location, options=options)
+            found[uri] = Located(other.handler, source, first.version)
+        return found
 
     def signature(self, model: Model, folder: str) -> Signature:
         """What a model itself takes and gives.
@@ -86,17 +114,67 @@ class ModelResolver:
             known = self._signatures.get(key)
         if known and known[0] == model and known[2] is located:
             return known[1]
-        signature = located.handler.signature(located.source)
+        signature = self._signature(model, folder, located)
+        if model.balance_by and model.balance_by not in signature.inputs:
+            raise GraphError(
+                f"balance_by is {model.balance_by!r}; the model takes {', '.join(signature.inputs)}",
+                where=f"model {model.name!r}",
+            )
         if model.batch.max_rows and signature.fixed_rows and signature.fixed_rows > model.batch.max_rows:
             raise ModelLoadError(f"every call has {signature.fixed_rows} rows, max_rows allows {model.batch.max_rows}")
         self._remember(self._signatures, key, (model, signature, located))
         return signature
+
+    def _signature(self, model: Model, folder: str, located: Located) -> Signature:
+        """What the handler says; of several servers the first one that can be reached."""
+        try:
+            return located.handler.signature(located.source)
+        except ModelUnavailableError:
+            for each in list(self.addresses(model, folder).values())[1:]:
+                with contextlib.suppress(ModelUnavailableError):
+                    return each.handler.signature(each.source)
+            raise
 
     def _remember(self, table: dict[tuple[str, str], T], key: tuple[str, str], value: T) -> None:
         with self._lock:
             table[key] = value
             while len(table) > self.LIMIT:
                 table.pop(next(iter(table)))
+
+
+def _options(model: Model, *, remote: bool) -> Mapping[str, Any]:
+    """What a handler is told. Of a model that is both here and elsewhere each side is told its own options."""
+    options, mixed = model.options, bool(model.uris)
+    if not remote:
+        return {k: v for k, v in options.items() if k not in COMMON_OPTIONS} if mixed else options
+    more: dict[str, Any] = {} if model.timeout_s is None else {"timeout_s": model.timeout_s}
+    if mixed:
+        more["retries"] = 0  # another server is asked instead
+        if not _ADDRESS.match(model.uri):
+            options = {k: v for k, v in options.items() if k in COMMON_OPTIONS}
+    return {**more, **options} if more else options
+
+
+def _check_placing(model: Model, located: Located) -> None:
+    """See that a model can be where the graph wants it.
+
+    Raises:
+        GraphError: when it cannot.
+    """
+    where = f"model {model.name!r}"
+    if is_remote(located):
+        if model.placement in ("inline", "process"):
+            hint = "leave placement out; calls of a remote model never hold up others"
+            raise GraphError(f"{model.uri} is an address; it cannot be {model.placement}", where=where, hint=hint)
+        if model.replicas != 1:
+            hint = "write uris: [...] with an address for each of its replicas"
+            raise GraphError(f"{model.uri} is an address, whose replicas are not ours to count", where=where, hint=hint)
+    elif model.timeout_s is not None and model.placement != "process" and not model.uris:
+        hint = "write placement: process, whose calls can be stopped, or leave timeout_s out"
+        raise GraphError("a call in this process cannot be stopped after timeout_s", where=where, hint=hint)
+
+
+_ADDRESS = re.compile(r"[a-z]+\+[a-z]+:")
 
 
 def _state(location: str) -> tuple[int, int] | None:

@@ -11,13 +11,12 @@ __all__ = ["Replica"]
 
 
 class Replica(Protocol):
-    """One loaded copy of a model. Its methods may be called from any thread.
+    """One loaded copy of a model. Its methods may be called from any thread."""
 
-    Attributes:
-        kind: `thread` (in this process), `process` or `remote`.
-    """
-
-    kind: str
+    @property
+    def kind(self) -> str:
+        """`thread` (in this process), `process` or `remote`."""
+        ...
 
     @property
     def memory_bytes(self) -> int:
