@@ -14,11 +14,12 @@ from motet.batch import objects
 from motet.errors import ModelLoadError, TypeMismatchError, UnknownNameError
 from motet.models import handler_by_name
 from motet.models.handler import ModelSource
-from motet.models.onnx import OnnxHandler, OnnxModel
+from motet.models.onnx import OnnxHandler, OnnxModel, _providers
 from motet.types import ColumnType, Signature
 
 handler = handler_by_name("onnx")
 FLOAT = TensorProto.FLOAT
+CPU = "CPUExecutionProvider"
 
 
 def identity(save_onnx: Any, *inputs: Any, outputs: Any = None) -> str:
@@ -263,3 +264,20 @@ def test_models_that_sum_over_axes_say_that_their_bits_depend_on_the_batch(tmp_p
 
     assert loaded("Relu").batch_invariant
     assert not loaded("ReduceMax").batch_invariant
+
+
+def test_providers_are_put_on_the_device_of_the_model() -> None:
+    class Runtime:
+        get_available_providers = staticmethod(lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider", CPU])
+
+    def chosen(**options: object) -> list[object]:
+        return _providers(ModelSource("m", "m.onnx", device="cuda:1", options=options), Runtime)
+
+    assert chosen() == [("CUDAExecutionProvider", {"device_id": 1}), (CPU, {})]
+    assert chosen(providers=[["TensorrtExecutionProvider", {"trt_fp16_enable": True}], "CUDAExecutionProvider"]) == [
+        ("TensorrtExecutionProvider", {"device_id": 1, "trt_fp16_enable": True}),
+        ("CUDAExecutionProvider", {"device_id": 1}),
+    ]
+    for wrong in ("CPUExecutionProvider", [], [7], [["a", "b", "c"]]):
+        with pytest.raises(ModelLoadError, match=r"providers must be a list|a provider is a name"):
+            chosen(providers=wrong)

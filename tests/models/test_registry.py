@@ -28,6 +28,7 @@ from motet.models import find_handler, handler_by_name, known_schemes, known_suf
         ("x.ubj", "xgboost", "x.ubj"),
         ("xgboost:x.json", "xgboost", "x.json"),
         ("x.lgb", "lightgbm", "x.lgb"),
+        ("x.jax", "jax", "x.jax"),
         ("lightgbm:x.txt", "lightgbm", "x.txt"),
         ("python:pkg.mod:Name", "python", "pkg.mod:Name"),
         ("./odd:name.onnx", "onnx", "./odd:name.onnx"),
@@ -50,7 +51,7 @@ def test_an_unknown_suffix_lists_the_known_ones_and_says_how_to_name_the_framewo
     assert str(caught.value).startswith(
         "model 'a': models/a.onx: unknown model suffix '.onx'; did you mean '.onnx'? known: "
     )
-    assert "write SCHEME:models/a.onx, SCHEME one of lightgbm, onnx, python, sklearn, torch, xgboost" in str(
+    assert "write SCHEME:models/a.onx, SCHEME one of jax, lightgbm, onnx, python, sklearn, torch, xgboost" in str(
         caught.value
     )
 
@@ -120,8 +121,8 @@ def test_the_entry_points_of_other_packages_are_read() -> None:
 def test_finding_handlers_imports_no_framework() -> None:
     code = (
         "import sys, motet.models as m\n"
-        "[m.handler_by_name(name) for name in ('onnx','sklearn','torch','xgboost','lightgbm','python')]\n"
-        "bad = {'torch','onnxruntime','sklearn','xgboost','lightgbm','onnx','fsspec','pandas','joblib'} & set(sys.modules)\n"
+        "[m.handler_by_name(name) for name in ('onnx','sklearn','torch','xgboost','lightgbm','jax','python')]\n"
+        "bad = {'torch','onnxruntime','sklearn','xgboost','lightgbm','jax','onnx','fsspec','pandas','joblib'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(bad)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

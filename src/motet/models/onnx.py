@@ -3,7 +3,8 @@
 The signature is read from the file itself (`onnx_proto.py`), so checking a graph loads no runtime and no weights. The
 first axis of each tensor is the row. Options (`with:` of the model):
 
-    providers           execution providers in order of preference, instead of the one of `device`
+    providers           execution providers in order of preference, instead of the one of `device`: names, or
+                        `[name, {option: value}]`; those of CUDA and TensorRT are put on `device`
     graph_optimization  disabled, basic, extended or all (the default)
 """
 
@@ -34,6 +35,7 @@ _OUT_OF_MEMORY = (
 )  # fmt: skip
 _ERRORS_ONLY = 3
 _INNER_GRAPHS = ("If", "Loop", "Scan")
+_ON_CUDA = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
 
 
 class OnnxHandler:
@@ -179,16 +181,26 @@ def _providers(source: ModelSource, runtime: Any) -> list[Any]:
     kind, _, number = source.device.partition(":")
     if kind not in ("cpu", "cuda"):
         raise UnknownNameError("device", source.device, ("cpu", "cuda", "cuda:N"), where=place(source))
-    cuda = ("CUDAExecutionProvider", {"device_id": int(number or 0)})
-    default = [cuda, "CPUExecutionProvider"] if kind == "cuda" else ["CPUExecutionProvider"]
-    chosen = list(source.options.get("providers", default))
+    default = ["CUDAExecutionProvider", "CPUExecutionProvider"] if kind == "cuda" else ["CPUExecutionProvider"]
+    given = source.options.get("providers", default)
+    if isinstance(given, str) or not isinstance(given, (list, tuple)) or not given:
+        raise load_error(source, f"providers must be a list of names; got {given!r}", "write providers: [NAME, ...]")
+    chosen = [_provider(each, int(number or 0), source) for each in given]
     available = runtime.get_available_providers()
-    for provider in chosen:
-        name = provider if isinstance(provider, str) else provider[0]
+    for name, _ in chosen:
         if name not in available:
-            hint = "install onnxruntime-gpu in place of onnxruntime" if name.startswith("CUDA") else "name one of those"
+            hint = "install onnxruntime-gpu in place of onnxruntime" if name in _ON_CUDA else "name one of those"
             raise load_error(source, f"this ONNX Runtime has no {name}; it has {', '.join(available)}", hint)
     return chosen
+
+
+def _provider(given: object, device: int, source: ModelSource) -> tuple[str, dict[str, Any]]:
+    """A provider's name and options."""
+    pair = given if isinstance(given, (list, tuple)) and len(given) == 2 else (given, {})
+    name, options = pair
+    if not isinstance(name, str) or not isinstance(options, Mapping):
+        raise load_error(source, f"a provider is a name, or [name, {{option: value}}]; got {given!r}")
+    return name, {**({"device_id": device} if name in _ON_CUDA else {}), **options}
 
 
 def _refused(source: ModelSource, error: Exception) -> Exception:

@@ -35,6 +35,7 @@ _CLASSES = {
     "torch": "motet.models.torch:TorchHandler",
     "xgboost": "motet.models.xgboost:XGBoostHandler",
     "lightgbm": "motet.models.lightgbm:LightGBMHandler",
+    "jax": "motet.models.jax:JaxHandler",
     "python": "motet.models.python:PythonHandler",
     "oip+http": "motet.models.oip:OipHttpHandler",
     "oip+https": "motet.models.oip:OipHttpsHandler",
@@ -49,6 +50,7 @@ _SUFFIXES = {
     ".pt2": "torch", ".pt": "torch", ".pth": "torch", ".safetensors": "torch",
     ".ubj": "xgboost", ".xgb": "xgboost",
     ".lgb": "lightgbm",
+    ".jax": "jax",
 }  # fmt: skip
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(.*)", re.DOTALL)
 

@@ -1,0 +1,241 @@
+"""JAX programs, from .jax files: what `jax.export.export(...)(...).serialize()` gives, written to a file.
+
+A program has its weights in it. The first axis of each array is the row; export it as a symbol, so that any number of
+rows can be called:
+
+    rows = jax.export.symbolic_shape("rows, 28, 28")
+    exported = jax.export.export(jax.jit(predict))(jax.ShapeDtypeStruct(rows, "uint8"))
+    pathlib.Path("model.jax").write_bytes(exported.serialize())
+
+JAX compiles a program anew for every number of rows. So calls are filled up to the next power of two, with the last row
+again: few numbers are compiled, each once, and the first call of each is slow.
+
+Inputs are the program's keywords, the entries of its only dict, or its arguments in the order of the declared inputs;
+outputs are a dict by name, or values in the order of the declared ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from motet.batch import Array
+from motet.errors import GraphError, UnknownNameError
+from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
+from motet.models.handler import ModelSource
+from motet.models.keep import Kept
+from motet.types import ColumnType, Signature
+
+__all__ = ["JaxHandler", "JaxModel"]
+
+_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "bad_alloc")
+_DEVICES = ("cpu", "cuda", "tpu")
+
+
+class JaxHandler:
+    """Loads `.jax` files."""
+
+    name: ClassVar[str] = "jax"
+    suffixes: ClassVar[tuple[str, ...]] = (".jax",)
+    has_file: ClassVar[bool] = True
+    runs_code: ClassVar[bool] = False
+    batch_invariant: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._kept: Kept[Any] = Kept(_read)
+
+    def signature(self, source: ModelSource) -> Signature:
+        """What the program says, with the declared types over it; loads it, and keeps it for `load`.
+
+        Raises:
+            ModelLoadError: when the file is no program, or takes or gives what is no column.
+        """
+        check_options(source, ())
+        return _Shape(self._kept.look(source), source).signature
+
+    def load(self, source: ModelSource) -> JaxModel:
+        """Load it for use on its device; see `Handler.load`."""
+        check_options(source, ())
+        jax = framework("jax", "jax", "jax", source)
+        device = _device(jax, source)
+        shape = _Shape(self._kept.take(source), source)
+        kind = source.device.partition(":")[0]
+        if kind not in shape.exported.platforms:
+            platforms = ", ".join(shape.exported.platforms)
+            hint = f"export it with platforms=[{platforms!r}, {kind!r}]"
+            raise load_error(source, f"it was exported for {platforms}, not for {kind}", hint)
+        return JaxModel(jax, shape, device)
+
+
+class JaxModel:
+    """A compiled program; several threads may call it."""
+
+    def __init__(self, jax: Any, shape: _Shape, device: Any) -> None:
+        self._jax, self._shape, self._device = jax, shape, device
+        self._call: Any = jax.jit(shape.exported.call)
+
+    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
+        """Answer a batch; see `LoadedModel`.
+
+        Raises:
+            MemoryError: when the batch is too large for the memory.
+        """
+        shape = self._shape
+        rows = len(columns[shape.inputs[0]])
+        filled = rows if shape.signature.fixed_rows else _filled(rows)
+        try:
+            with self._precise():
+                given = [self._jax.device_put(_longer(columns[name], filled), self._device) for name in shape.inputs]
+                args, kwargs = shape.arguments(given)
+                answers = self._jax.device_get(self._call(*args, **kwargs))
+        except Exception as error:
+            memory = as_memory_error(error, _OUT_OF_MEMORY)
+            if memory is None:
+                raise
+            raise memory from error
+        leaves = self._jax.tree_util.tree_leaves(answers)
+        return {name: np.asarray(leaves[place])[:rows] for name, place in shape.outputs.items()}
+
+    def close(self) -> None:
+        """Let go of the program, and of what was compiled."""
+        if self._call is not None:
+            self._call.clear_cache()
+        self._call = None
+
+    def _precise(self) -> Any:
+        """JAX makes 32 bits of 64 unless it is told not to."""
+        return self._jax.enable_x64(True) if self._shape.has_64_bits else contextlib.nullcontext()
+
+
+class _Shape:
+    """What a program takes and gives, by name.
+
+    Attributes:
+        exported: the program.
+        inputs: names, in the order of the program's leaves.
+        outputs: for each that is wanted its place among the leaves of an answer.
+        signature: the declared types over the program's own.
+        has_64_bits: whether it has numbers of 64 bits.
+    """
+
+    def __init__(self, exported: Any, source: ModelSource) -> None:
+        from jax.tree_util import tree_unflatten
+
+        self.exported = exported
+        self._unflatten = tree_unflatten
+        avals = [*exported.in_avals, *exported.out_avals]
+        self.has_64_bits = any(np.dtype(aval.dtype).itemsize == 8 for aval in avals)
+        self.inputs = self._input_names(source)
+        answer = tree_unflatten(exported.out_tree, list(range(len(exported.out_avals))))
+        names = _output_names(answer, source)
+        given = dict(zip(self.inputs, exported.in_avals, strict=True))
+        got = {name: exported.out_avals[place] for name, place in names.items()}
+        rows = fixed_rows(source, _first_axes(given), _first_axes(got))
+        own = Signature(_types(given, "input", source), _types(got, "output", source), rows)
+        self.signature = declared_over(own, source)
+        self.outputs = {name: names[name] for name in self.signature.outputs}
+
+    def arguments(self, leaves: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The positional and named arguments of a call."""
+        args, kwargs = self._unflatten(self.exported.in_tree, leaves)
+        return args, kwargs
+
+    def _input_names(self, source: ModelSource) -> list[str]:
+        args, kwargs = self._unflatten(self.exported.in_tree, list(range(len(self.exported.in_avals))))
+        args = list(args)
+        if len(args) == 1 and isinstance(args[0], Mapping) and not kwargs:
+            args, kwargs = [], args[0]
+        places = [*args, *kwargs.values()]
+        if not all(isinstance(place, int) for place in places):
+            raise load_error(
+                source, "it takes values inside values", "export a function of arrays, or of one flat dict"
+            )
+        if not places:
+            raise load_error(source, "it takes nothing", "export a function of at least one array")
+        declared = list(source.inputs)
+        if not kwargs and len(declared) == len(args):
+            named = declared
+        else:
+            named = ["input"] if len(args) == 1 else [f"input_{place}" for place in range(len(args))]
+        found = dict(zip([*named, *map(str, kwargs)], places, strict=True))
+        return sorted(found, key=found.__getitem__)
+
+
+def _read(source: ModelSource) -> Any:
+    framework("jax", "jax", "jax", source)
+    from jax import export
+
+    try:
+        return export.deserialize(bytearray(Path(source.location).read_bytes()))
+    except OSError as error:
+        raise load_error(source, f"the file cannot be read: {error}", "check the path and the rights") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        hint = "write jax.export.export(jax.jit(f))(...).serialize() to it, with a JAX that is not newer than this one"
+        raise load_error(source, f"not an exported JAX program: {reason}", hint) from error
+
+
+def _device(jax: Any, source: ModelSource) -> Any:
+    kind, _, number = source.device.partition(":")
+    if kind not in _DEVICES:
+        raise UnknownNameError("device", source.device, ("cpu", "cuda", "cuda:N", "tpu"), where=place(source))
+    try:
+        devices = jax.devices(kind)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise load_error(source, f"JAX has no {kind}: {reason}", "install jax[cuda12] for CUDA") from error
+    if int(number or 0) >= len(devices):
+        raise load_error(source, f"there is no {source.device}; JAX sees {len(devices)} of {kind}", "count from 0")
+    return devices[int(number or 0)]
+
+
+def _output_names(answer: Any, source: ModelSource) -> dict[str, int]:
+    """For each output its place among the leaves."""
+    if hasattr(answer, "_asdict"):
+        answer = answer._asdict()
+    if isinstance(answer, Mapping):
+        found = {str(name): value for name, value in answer.items()}
+    else:
+        values = list(answer) if isinstance(answer, (list, tuple)) else [answer]
+        numbered = ["output"] if len(values) == 1 else [f"output_{place}" for place in range(len(values))]
+        names = list(source.outputs) if len(source.outputs) == len(values) else numbered
+        found = dict(zip(names, values, strict=True))
+    if not all(isinstance(value, int) for value in found.values()):
+        raise load_error(source, "it gives values inside values", "export a function that gives arrays, or a flat dict")
+    return found
+
+
+def _types(avals: Mapping[str, Any], kind: str, source: ModelSource) -> dict[str, ColumnType]:
+    return {name: _type(name, aval, kind, source) for name, aval in avals.items()}
+
+
+def _type(name: str, aval: Any, kind: str, source: ModelSource) -> ColumnType:
+    if not aval.shape:
+        hint = "export a function whose arrays have a first axis for the rows"
+        raise load_error(source, f"{kind} {name!r} is one value whatever the rows are: it has no row axis", hint)
+    try:
+        dtype = ColumnType.parse(np.dtype(aval.dtype).name).dtype
+    except GraphError as error:
+        what = f"{kind} {name!r} has dtype {aval.dtype}, which no column has"
+        raise load_error(source, what, "export a function that converts it, to float32 for example") from error
+    return ColumnType(dtype, tuple(axis if isinstance(axis, int) else None for axis in aval.shape[1:]))
+
+
+def _first_axes(avals: Mapping[str, Any]) -> dict[str, int]:
+    return {name: aval.shape[0] for name, aval in avals.items() if aval.shape and isinstance(aval.shape[0], int)}
+
+
+def _filled(rows: int) -> int:
+    """The next power of two."""
+    return 1 << max(0, rows - 1).bit_length()
+
+
+def _longer(column: Array, rows: int) -> Array:
+    """A column with its last row again, until there are as many."""
+    if len(column) == rows:
+        return column
+    return np.concatenate([column, np.repeat(column[-1:], rows - len(column), axis=0)])
