@@ -59,7 +59,13 @@ def pack(columns: Mapping[str, Any], asked: Array | None = None) -> Packed:
     arrays: list[tuple[Array, int]] = []
     pieces, start = [], 0
     for name, value in columns.items():
-        form, parts = (DENSE, (value,)) if type(value) is np.ndarray and value.dtype.kind not in "OV" else _parts(value)
+        if type(value) is not np.ndarray or value.dtype.kind in "OV":
+            form, parts = _parts(value)
+        elif asked is not None and value.base is asked and value.flags.c_contiguous:
+            pieces.append(Piece(name, ASKED, ((value.dtype.str, value.shape, _start(value) - _start(asked)),)))
+            continue
+        else:
+            form, parts = DENSE, (value,)
         places: list[Place] = []
         for array in parts:
             places.append((array.dtype.str, array.shape, start))
