@@ -17,8 +17,8 @@ __all__ = ["Network", "ServeConfig", "Tls", "read_config"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KEYS = (
-    "graphs", "host", "port", "grpc_port", "processes", "threads", "limits", "tls", "cors", "trusted_proxies", "admin",
-    "admission", "sinks", "cache", "seen", "grpc",
+    "graphs", "host", "port", "grpc_port", "processes", "threads", "limits", "tls", "cors", "trusted_proxies", "proxy_header",
+    "admin", "admission", "sinks", "cache", "seen", "grpc",
 )  # fmt: skip
 
 
@@ -50,7 +50,8 @@ class ServeConfig:
         limits: bounds.
         tls: the certificate; None speaks plain HTTP.
         cors: origins that pages may ask from; `*` is any.
-        trusted_proxies: networks whose `Forwarded` or `X-Forwarded-For` is believed.
+        trusted_proxies: networks whose `proxy_header` is believed.
+        proxy_header: which header they write: `x-forwarded-for`, or `forwarded` (RFC 7239). The other one is not read.
         admin: who may load and unload: `local` (callers on this machine), `key` (keys of class `admin`), or `open`.
         admission: who may ask, and how much; as it was written, like those that follow.
         sinks: where answers are kept.
@@ -70,6 +71,7 @@ class ServeConfig:
     tls: Tls | None = None
     cors: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
+    proxy_header: str = "x-forwarded-for"
     admin: str = "local"
     admission: Any = None
     sinks: Any = None
@@ -101,6 +103,13 @@ class ServeConfig:
         if "trusted_proxies" in fields:
             place = fields.place("trusted_proxies")
             taken["trusted_proxies"] = tuple(_network(each, place) for each in fields.take("trusted_proxies", list))
+        if "proxy_header" in fields:
+            taken["proxy_header"] = fields.take("proxy_header", str).lower()
+            if taken["proxy_header"] not in ("x-forwarded-for", "forwarded"):
+                raise GraphError(
+                    f"expected x-forwarded-for or forwarded; got {taken['proxy_header']!r}",
+                    where=fields.place("proxy_header"),
+                )
         if "limits" in fields:
             taken["limits"] = Limits.read(fields.raw("limits"), fields.place("limits"))
         if "tls" in fields:

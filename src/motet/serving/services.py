@@ -25,6 +25,7 @@ from motet.serving.visits import Visit, name_of
 
 if TYPE_CHECKING:
     from motet.serving.admission import Admission, AdmissionConfig, AuditLog, Ticket
+    from motet.serving.admission.addresses import Headers
     from motet.serving.app.desk import Asked
     from motet.serving.http.asgi import App, Message
     from motet.serving.http.connection import Connection
@@ -161,14 +162,28 @@ class Services:
             )
         await self._app(scope, receive, send)
 
-    def address(self, connection: Connection, known: Any) -> str:
-        """The address of the client, behind proxies that are trusted."""
-        peer = connection.address()
+    def address(self, peer: str, headers: Callable[[], Headers]) -> str:
+        """The address of the client, behind proxies that are trusted.
+
+        Args:
+            peer: the address at the other end of the connection.
+            headers: gives the header that they write, at least; what came several times is joined.
+        """
         if not self.config.trusted_proxies:
-            return "" if peer is None else peer[0]
+            return peer
         from motet.serving.admission import client_address
 
-        return client_address("" if peer is None else peer[0], known, self.config.trusted_proxies)
+        return client_address(peer, headers(), self.config.trusted_proxies, self.config.proxy_header)
+
+    def _address(self, connection: Connection) -> str:
+        peer = connection.address()
+
+        def headers() -> Headers:
+            from motet.serving.admission.addresses import joined
+
+            return joined(connection.headers, (self.config.proxy_header.encode(),))
+
+        return self.address("" if peer is None else peer[0], headers)
 
     def receive(self, exchange: InferExchange, body: bytes) -> None:
         """A request for inference was read: let it in, now or when it is its turn."""
@@ -177,7 +192,7 @@ class Services:
             return
         connection = exchange.connection
         asked = f"POST {connection.url.decode('latin-1')}"
-        visit = exchange.visit = Visit(self, "http", asked, exchange.name, self.address(connection, exchange.known))
+        visit = exchange.visit = Visit(self, "http", asked, exchange.name, self._address(connection))
         visit.received_bytes = len(body)
         visit.trace(exchange.known.get(b"traceparent", b"").decode("latin-1"))
         try:
@@ -290,7 +305,7 @@ class Desk:
             MotetError: when it may not come in.
         """
         services = self._services
-        visit = Visit(services, "grpc", method, model, address)
+        visit = Visit(services, "grpc", method, model, services.address(address, lambda: headers))
         visit.trace(headers.get("traceparent", ""))
         try:
             waiting = services.enter(visit, headers)
@@ -332,11 +347,7 @@ class AppDesk:
             MotetError: when it may not come in.
         """
         services = self._services
-        address = asked.peer
-        if services.config.trusted_proxies:
-            from motet.serving.admission import client_address
-
-            address = client_address(asked.peer, asked.headers, services.config.trusted_proxies)
+        address = services.address(asked.peer, lambda: asked.headers)
         visit = Visit(services, "http", f"{asked.method} {asked.path}", asked.target, address)
         visit.received_bytes = asked.received_bytes
         visit.trace(asked.headers.get("traceparent", ""))

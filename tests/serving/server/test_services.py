@@ -9,10 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import tritonclient.grpc
 from click.testing import CliRunner
 
 from motet.cli import cli
-from serving.server.serve_process import MLP, body, serving, slow_graph, written
+from serving.server.serve_process import MLP, body, free_port, serving, slow_graph, written
 
 
 @pytest.fixture
@@ -108,6 +109,32 @@ def test_the_audit_log_says_who_asked_what_and_how_it_ended(tmp_path, config):
     assert good["compute_s"] > 0
     assert (bad["status"], bad["error"]) == (400, "InputError")
     assert alice not in audit.read_text()
+
+
+@pytest.mark.parametrize("written_by", ["x-forwarded-for", "forwarded"])
+def test_the_address_of_a_caller_is_what_trusted_proxies_say_over_http_and_grpc(tmp_path, config, written_by):
+    audit, port = tmp_path / "audit.jsonl", free_port()
+    parts = {
+        "admission": {"classes": {"anonymous": {}}, "audit": {"file": str(audit)}},
+        "trusted_proxies": ["127.0.0.1", "10.0.0.0/8"],
+        "proxy_header": written_by,
+    }
+    path = "/v2/models/fashion_mlp/infer"
+    entry = {"x-forwarded-for": "{}", "forwarded": "for={};proto=http"}[written_by]
+    headers = [(written_by, entry.format(each)) for each in ("6.6.6.6", "192.0.2.7", "10.1.1.1")]
+    other = {"x-forwarded-for": ("forwarded", "for=6.6.6.6"), "forwarded": ("x-forwarded-for", "6.6.6.6")}[written_by]
+    grpc_port = ("--grpc-port", str(port))
+    with serving("--config", config(**parts), ready="fashion_mlp", grpc=grpc_port) as server:
+        assert httpx.post(f"{server.url}{path}", content=body(), headers=[*headers, other]).status_code == 200
+        row = {"image": [[0] * 28] * 28}
+        assert httpx.post(f"{server.url}/predict/fashion_mlp", json=row, headers=[*headers, other]).status_code == 200
+        with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            client.get_server_metadata(headers={written_by: ", ".join(value for _, value in headers)})
+        server.stop()
+    entries = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert [(each.get("protocol", "http"), each["address"]) for each in entries][-3:] == [
+        ("http", "192.0.2.7"), ("http", "192.0.2.7"), ("grpc", "192.0.2.7"),
+    ]  # fmt: skip
 
 
 def test_answers_are_kept_once_a_row_and_once_a_member(tmp_path, config):

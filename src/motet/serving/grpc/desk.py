@@ -13,7 +13,7 @@ from motet.serving.request import Identity, Reply, Request
 __all__ = ["Desk", "Ended", "Visit", "address_of", "headers_of"]
 
 Headers = Mapping[str, str]
-"""Metadata of a call by lower-case name; of several values of one name the last; binary ones left out."""
+"""Metadata of a call by lower-case name; several values of one name joined with commas; binary ones left out."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,11 @@ class Desk(Protocol):
 
 def headers_of(metadata: object) -> dict[str, str]:
     """The texts of a call's metadata by name."""
-    return {key: value for key, value in metadata or () if isinstance(value, str)}  # type: ignore[attr-defined]
+    found: dict[str, str] = {}
+    for key, value in metadata or ():  # type: ignore[attr-defined]
+        if isinstance(value, str):
+            found[key] = f"{found[key]}, {value}" if key in found else value
+    return found
 
 
 def address_of(peer: str) -> str:
