@@ -26,6 +26,8 @@
     │   ├── DeadlineError              504: not answered in time
     │   └── CancelledError             499: the caller is gone
     ├── TrainingError (RuntimeError)   a training that could not go on
+    ├── WorkflowError (RuntimeError)   a workflow that could not go on
+    │   └── StepError                  a step that failed; carries its error
     └── RunError (RuntimeError)        a bulk run that could not go on
         ├── TooManyFailuresError       more rows failed than `--max-failures` allows
         └── ResumeError                a run that may not go on where it stopped
@@ -65,6 +67,7 @@ __all__ = [
     "ResumeError",
     "RowErrors",
     "RunError",
+    "StepError",
     "TooLargeError",
     "TooManyFailuresError",
     "TooManyRequestsError",
@@ -72,6 +75,7 @@ __all__ = [
     "TypeMismatchError",
     "UnauthorizedError",
     "UnknownNameError",
+    "WorkflowError",
     "known_names",
 ]
 
@@ -125,14 +129,21 @@ class UnknownNameError(GraphError):
 
 
 class CycleError(GraphError):
-    """Nodes that wait for each other."""
+    """Nodes, or steps, that wait for each other.
 
-    def __init__(self, loop: Sequence[str], *, where: str = "") -> None:
+    Args:
+        loop: their names, the first one again at the end.
+        where: the file it was found in.
+        noun: what they are: `nodes`, `steps`, `workflows`.
+    """
+
+    def __init__(self, loop: Sequence[str], *, where: str = "", noun: str = "nodes") -> None:
         self.loop = tuple(loop)
+        hint = "a node may only take columns of nodes that do not need its own"
         super().__init__(
-            f"nodes wait for each other in a cycle: {' -> '.join(loop)}",
+            f"{noun} wait for each other in a cycle: {' -> '.join(loop)}",
             where=where,
-            hint="a node may only take columns of nodes that do not need its own",
+            hint=hint if noun == "nodes" else "let one of them go without the other",
         )
 
 
@@ -251,6 +262,14 @@ class RunError(MotetError, RuntimeError):
 
 class TrainingError(MotetError, RuntimeError):
     """A training that could not go on."""
+
+
+class WorkflowError(MotetError, RuntimeError):
+    """A workflow that could not go on."""
+
+
+class StepError(WorkflowError):
+    """A step that failed. Its own error is the cause (`__cause__`), where it failed in this process."""
 
 
 class TooManyFailuresError(RunError):
