@@ -18,7 +18,7 @@ __all__ = ["Network", "ServeConfig", "Tls", "read_config"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KEYS = (
     "graphs", "host", "port", "grpc_port", "processes", "threads", "limits", "tls", "cors", "trusted_proxies", "proxy_header",
-    "admin", "admission", "sinks", "cache", "seen", "grpc",
+    "admin", "admission", "sinks", "cache", "seen", "grpc", "samples",
 )  # fmt: skip
 
 
@@ -58,6 +58,7 @@ class ServeConfig:
         cache: answers that are given again.
         seen: logs and traces.
         grpc: how the port of gRPC behaves.
+        samples: a folder of pictures that the page offers to try; empty for none.
         folder: what relative paths in it are relative to.
     """
 
@@ -78,6 +79,7 @@ class ServeConfig:
     cache: Any = None
     seen: Any = None
     grpc: Any = None
+    samples: str = ""
     folder: str = ""
 
     @classmethod
@@ -122,6 +124,8 @@ class ServeConfig:
         for key in ("admission", "sinks", "cache", "seen", "grpc"):
             if key in fields:
                 taken[key] = fields.raw(key)
+        if "samples" in fields:
+            taken["samples"] = _within(folder, fields.take("samples", str))
         taken["graphs"] = tuple(_within(folder, each) for each in taken.get("graphs", ()))
         return replace(config, **taken)
 

@@ -158,6 +158,7 @@ class Services:
                     status=self.seen.status,
                     metrics=self.seen.exposition,
                     numbers=self.numbers,
+                    samples=self.config.samples,
                 ),
             )
         await self._app(scope, receive, send)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 from importlib import resources
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -29,6 +31,8 @@ KINDS = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
+SAMPLES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+MOST_SAMPLES, MOST_SAMPLE_BYTES = 60, 1 << 20
 SAFE = {
     "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -61,6 +65,8 @@ class Pages:
             Route("/graphs/{name}.svg", self.drawing),
             Route("/status.json", self.status),
             Route("/metrics", self.metrics),
+            Route("/samples.json", self.samples),
+            Route("/samples/{file}", self.sample),
         ]
 
     async def front(self, request: Request) -> Response:
@@ -109,6 +115,18 @@ class Pages:
         states = {each.name: {"state": each.state, "reason": each.reason} for each in self._gateway.served.values()}
         return json_response({**found, "ready": self._gateway.ready, "states": states})
 
+    async def samples(self, _request: Request) -> Response:
+        """The names of the pictures that the page offers to try."""
+        return json_response(sorted(found_samples(self._parts.samples)))
+
+    async def sample(self, request: Request) -> Response:
+        """One of them."""
+        name = request.path_params["file"]
+        path = found_samples(self._parts.samples).get(name)
+        if path is None:
+            raise NotFoundError(f"there is no sample {name!r}")
+        return Response(path.read_bytes(), media_type=SAMPLES[path.suffix.lower()], headers=SAFE)
+
     async def metrics(self, request: Request) -> Response:
         """What Prometheus reads."""
         if self._parts.metrics is None:
@@ -116,6 +134,14 @@ class Pages:
         found = self._parts.metrics(request.headers.get("accept", ""))
         text, kind = await found if inspect.isawaitable(found) else found
         return Response(text, headers={"content-type": kind, "cache-control": "no-store"})
+
+
+def found_samples(folder: str) -> dict[str, Path]:
+    """The pictures of a folder by name, 60 at most, of 1 MiB each at most; none where there is no folder."""
+    if not folder or not Path(folder).is_dir():
+        return {}
+    files = (path for path in sorted(Path(folder).iterdir()) if path.suffix.lower() in SAMPLES and path.is_file())
+    return {path.name: path for path in islice(files, MOST_SAMPLES) if path.stat().st_size <= MOST_SAMPLE_BYTES}
 
 
 def _about(served: Served, names: dict[str, list[str]]) -> dict[str, Any]:

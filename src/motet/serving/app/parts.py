@@ -33,6 +33,7 @@ class AppParts:
         status: the numbers of the page; None for what the lanes of this process know.
         metrics: for Prometheus; None where nobody counts.
         numbers: statistics of a served graph; None for zeros.
+        samples: a folder of pictures that the page offers to try; empty for none.
     """
 
     cors: tuple[str, ...] = ()
@@ -43,3 +44,4 @@ class AppParts:
     status: Status | None = None
     metrics: Metrics | None = None
     numbers: Numbers | None = None
+    samples: str = ""

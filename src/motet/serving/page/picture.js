@@ -1,8 +1,9 @@
 // An input that is a picture: a file, or a drawing with the pointer.
 
-import { element } from "./dom.js";
+import { element, getJson } from "./dom.js";
 
 const SIDE = 280;
+let names = null;
 
 export class PictureField {
   constructor(input) {
@@ -10,14 +11,16 @@ export class PictureField {
     this.drawn = false;
     this.canvas = element("canvas", { width: SIDE, height: SIDE, role: "img", "aria-label": `Draw ${input.name} here with the pointer` });
     this.note = element("span", { class: "note", "aria-live": "polite" }, "Draw, drop a file here, or choose one.");
+    this.samples = element("div", { class: "samples", role: "group", "aria-label": "Pictures to try" });
     const id = `file-${input.name}`;
     const chooser = element("input", { type: "file", id, accept: "image/*", onchange: () => this.take(chooser.files[0]) });
     this.chooser = chooser;
     this.node = element("div", { class: "picture" }, this.canvas,
       element("div", { class: "beside" }, chooser, element("label", { class: "button", for: id }, "Choose a file"),
-        element("button", { type: "button", onclick: () => this.clear() }, "Clear"), this.note));
+        element("button", { type: "button", onclick: () => this.clear() }, "Clear"), this.note), this.samples);
     this.#listen();
     this.#blank();
+    this.#offer();
   }
 
   // What is sent: the file as it is, or the drawing as PNG; null for neither.
@@ -49,6 +52,17 @@ export class PictureField {
     } catch {
       this.note.textContent += " (this browser cannot show it)";
     }
+  }
+
+  // Pictures that the server offers, where it has any.
+  async #offer() {
+    names ??= getJson("/samples.json").catch(() => []);
+    this.samples.replaceChildren(...(await names).map((name) => {
+      const address = `/samples/${encodeURIComponent(name)}`;
+      const title = name.replace(/\.[^.]*$/, "");
+      const choose = async () => this.take(new File([await (await fetch(address)).blob()], name));
+      return element("button", { type: "button", title, "aria-label": title, onclick: choose }, element("img", { src: address, alt: "", loading: "lazy" }));
+    }));
   }
 
   #blank() {
