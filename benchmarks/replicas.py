@@ -195,7 +195,7 @@ outputs: {{counts: counted}}
 
 def _answers(folder: Path, name: str) -> bytes:
     column = pq.read_table(folder / f"{name.replace(' ', '-')}.parquet").column("counts").combine_chunks()
-    return np.asarray(column.flatten() if hasattr(column, "flatten") else column).tobytes()
+    return bytes(column.to_numpy_ndarray().tobytes())
 
 
 def remote(rounds: int) -> dict[str, Any]:

@@ -74,9 +74,16 @@ class Doing:
         os._exit(int(argument))
 
     def vanish_with_a_child(self, argument, x):
-        if os.fork() == 0:
-            time.sleep(60)
+        self.fork(argument, x)
         os._exit(5)
+
+    def fork(self, argument, x):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(60)
+        with open(argument, "w") as file:
+            file.write(str(pid))
+        return x
 
     def die(self, argument, x):
         os.kill(os.getpid(), signal.SIGKILL)

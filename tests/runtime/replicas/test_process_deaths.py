@@ -104,7 +104,6 @@ def test_a_process_that_is_killed_between_calls_is_not_alive():
     [
         ("leave 3", "ended with exit code 3"),
         ("vanish 4", "ended with exit code 4"),
-        ("vanish_with_a_child", "ended with exit code 5"),
         ("die", "was killed by SIGKILL"),
         ("talk \x01\x00\x00\x00!", "said what is no message: "),
         ("talk \x7f\x7f\x7f\x7f", "said what is no message: a message of 2139062143 bytes; the most is 67108864"),
@@ -114,6 +113,32 @@ def test_a_model_that_ends_its_process_or_breaks_the_protocol_is_lost(what, text
     with started() as replica, pytest.raises(ReplicaLostError) as caught:
         do(replica, what, LARGE)
     assert text in str(caught.value)
+
+
+def test_what_a_model_has_started_ends_with_it(tmp_path):
+    with started() as replica, pytest.raises(ReplicaLostError, match="ended with exit code 5"):
+        do(replica, f"vanish_with_a_child {tmp_path / 'one'}", LARGE)
+    with started() as replica:
+        do(replica, f"fork {tmp_path / 'two'}", LARGE)
+    assert gone(int((tmp_path / "one").read_text()))
+    assert gone(int((tmp_path / "two").read_text()))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_copy_of_the_parent_neither_holds_nor_ends_the_process():
+    with started() as replica:
+        do(replica, "echo", LARGE)
+        copy = os.fork()
+        if copy == 0:
+            said = 0
+            try:
+                do(replica, "echo", LARGE)
+            except ReplicaLostError:
+                replica.close()
+                said = 3
+            os._exit(said)
+        assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == 3
+        assert do(replica, "echo", LARGE).shape == LARGE.shape
 
 
 def test_a_process_that_stands_still_is_killed_after_its_time():

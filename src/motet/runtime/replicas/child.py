@@ -8,6 +8,7 @@ SIGINT and SIGTERM do nothing here, because a signal to the whole group must not
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import fcntl
 import importlib
 import os
@@ -51,6 +52,7 @@ def main(socket_fd: int, memory_fd: int, lifeline_fd: int) -> None:
         lifeline_fd: the read end of a pipe whose other end the parent holds; nothing is ever written to it.
     """
     _die_with_parent(lifeline_fd)
+    faulthandler.enable()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _go_on)
     for output in (sys.stdout, sys.stderr):

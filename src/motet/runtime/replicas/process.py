@@ -215,8 +215,9 @@ class ProcessReplica:
         """Send a message and wait for what the process says to it."""
         assert self._connection is not None
         try:
+            self._connection.wait_at_most(timeout_s)
             self._connection.send(message)
-            return self._connection.receive(timeout_s)
+            return self._connection.receive()
         except TimeoutError:
             self._broken(f"did not answer within {timeout_s:g} s")
         except (EOFError, OSError):

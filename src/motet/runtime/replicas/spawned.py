@@ -9,12 +9,17 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from pathlib import Path
 
 __all__ = ["Spawned", "memory_of"]
 
 REAP_S = 5.0
 """How long a killed process may take to be gone; one that waits for a disk may take longer, and is left to it."""
+HUNG_UP_S = 1.0
+"""How long a process may take to end that has hung up."""
+_LEFT_BYTES = 2**13
 _BOOT = (
     "import sys; sys.path[:] = sys.argv[5:]; from motet.runtime.replicas.child import main; "
     "main(*map(int, sys.argv[2:5]))"
@@ -44,6 +49,7 @@ class Spawned:
     def __init__(self, name: str, threads: int, folder: str) -> None:
         self._ending = threading.Lock()
         self._lifeline = -1
+        self._mine = True
         self.socket, messages = socket.socketpair()
         self.memory, memory = socket.socketpair()
         watched, self._lifeline = os.pipe()
@@ -57,6 +63,7 @@ class Spawned:
             messages.close()
             memory.close()
             os.close(watched)
+        _spawned.add(self)
 
     @property
     def pid(self) -> int:
@@ -65,7 +72,7 @@ class Spawned:
 
     def running(self) -> bool:
         """Whether it has not ended."""
-        if self._process.returncode is not None:
+        if not self._mine or self._process.returncode is not None:
             return False
         if not hasattr(os, "waitid"):
             return self._process.poll() is None
@@ -78,25 +85,29 @@ class Spawned:
         """Let it end by itself, and kill it when that takes longer than `wait_s` seconds."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(wait_s)
+            self.socket.settimeout(wait_s)
+            while self.socket.recv(_LEFT_BYTES):
+                continue
         self.kill()
 
     def kill(self) -> None:
         """End it and what it has started at once, and wait until it is gone; any thread, any number of times."""
         with self._ending, contextlib.suppress(subprocess.TimeoutExpired):
-            if self._process.returncode is None:
+            if self._mine and self._process.returncode is None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.pid, signal.SIGKILL)
                 self._process.wait(REAP_S)
 
     def how_it_ended(self) -> str:
-        """How it ended, once it has: `ended with exit code 3`, `was killed by SIGKILL`."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(REAP_S)
-        code = self._process.returncode
-        if code is None:
-            return "does not answer any more"
+        """How it ended, once it hung up, and what it has started with it: `ended with exit code 3`."""
+        end = time.monotonic() + HUNG_UP_S
+        while self.running():
+            if time.monotonic() > end:
+                self.kill()
+                return "hung up, and was killed"
+            time.sleep(0.001)
+        self.kill()
+        code = self._process.returncode or 0
         if code >= 0:
             return f"ended with exit code {code}"
         return f"was killed by {signal.Signals(-code).name if -code in set(signal.Signals) else f'signal {-code}'}"
@@ -108,6 +119,22 @@ class Spawned:
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
+
+    def forget(self) -> None:
+        """Let go of it in a copy of this process, which is not its parent."""
+        self._mine = False
+        self.release()
+
+
+_spawned: weakref.WeakSet[Spawned] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_spawned):
+        each.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)  # else it would outlive its parent for as long as the copy lives
 
 
 def _start(name: str, fds: tuple[int, ...], threads: int, folder: str) -> subprocess.Popen[bytes]:

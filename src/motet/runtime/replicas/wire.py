@@ -177,30 +177,30 @@ class Connection(Generic[T]):
 
         Raises:
             OSError: when the other side is gone.
-            TimeoutError: when it does not take it in the time that was last given.
+            TimeoutError: when it does not take it in time.
         """
         out = self._out
         self._encode(message, out, _HEAD)
         out[:_HEAD] = (len(out) - _HEAD).to_bytes(_HEAD, "little")
         self._socket.sendall(out)
 
-    def receive(self, timeout_s: float | None = None) -> T:
+    def wait_at_most(self, timeout_s: float | None) -> None:
+        """Say how long to wait for the other side from now on, in seconds; None waits for as long as it takes."""
+        if timeout_s != self._timeout_s:
+            self._socket.settimeout(timeout_s)
+            self._timeout_s = timeout_s
+
+    def receive(self) -> T:
         """The next message, which comes by itself.
 
         A thread that waits here sleeps at once: asking again and again for a while first made calls no faster on two
         cores, and now and then ten times slower.
-
-        Args:
-            timeout_s: how long to wait, in seconds; None waits for as long as it takes.
 
         Raises:
             EOFError: when the other side is gone.
             TimeoutError: when it is not there in time.
             ValueError: when it is none of the messages.
         """
-        if timeout_s != self._timeout_s:
-            self._socket.settimeout(timeout_s)
-            self._timeout_s = timeout_s
         count = self._into(self._in)
         found = self._in[:count]
         length = _length(found)
