@@ -1,7 +1,8 @@
 """How many rows a call should have: found while running, remembered for each model and machine.
 
 The best number is not the biggest: small batches stay in the processor's caches. While a model runs, calls are made with
-different numbers of rows, smallest first, each timed; when larger ones get slower, or rows run out, the fastest stays.
+different numbers of rows, smallest first, each timed, until larger ones get slower; then two between the fastest and its
+neighbours. The fastest of all stays.
 
 What was found is kept in `batch-sizes.json` in the cache folder (`$MOTET_CACHE_DIR`, else `~/.cache/motet`), under the
 model's digest and the machine's description. Delete the file to start anew.
@@ -22,6 +23,8 @@ CANDIDATES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 SAMPLES = 4
 """Calls that are timed with each number of rows; the fastest one counts."""
 START = 32
+AS_GOOD = 1.01
+"""Of numbers that are this close to the fastest the largest is taken."""
 WORSE = 1.10
 """Larger numbers are given up when two in a row are this much slower than the best."""
 
@@ -44,6 +47,7 @@ class BatchSize:
         self._candidates = [size for size in CANDIDATES if limit is None or size <= limit] or [limit or 1]
         self._place = 0
         self._warm = self._worse = 0
+        self._between = False
         if not self.settled and len(self._candidates) == 1:
             self._best, self.settled = self._candidates[0], True
 
@@ -79,13 +83,23 @@ class BatchSize:
 
     def _next(self) -> None:
         fastest = min(self._seconds.values())
-        self._best = max(size for size, seconds in self._seconds.items() if seconds <= fastest * 1.02)
+        self._best = max(size for size, seconds in self._seconds.items() if seconds <= fastest * AS_GOOD)
         worse = self._seconds[self._candidates[self._place]] > fastest * WORSE
         self._worse = self._worse + 1 if worse else 0
-        if self._place + 1 == len(self._candidates) or (self._worse >= 2 and self._place + 1 > 3):
-            self.settled = True
-        else:
+        if self._between:
+            self.settled = self._place + 1 == len(self._candidates)
+        elif self._place + 1 == len(self._candidates) or (self._worse >= 2 and self._place + 1 > 3):
+            self._look_between()
+        if not self.settled:
             self._place += 1
+
+    def _look_between(self) -> None:
+        """Try what lies between the best number and those next to it, too."""
+        best = self._best
+        most = self.limit or CANDIDATES[-1]
+        between = [size for size in (best * 3 // 4, best * 3 // 2) if size not in self._seconds and 1 <= size <= most]
+        self._between, self.settled = True, not between
+        self._candidates = [*self._candidates[: self._place + 1], *between]
 
     def too_big(self, rows: int) -> None:
         """Learn that this many rows do not fit into memory: no call has more than half of them from now on."""
