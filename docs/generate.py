@@ -47,6 +47,7 @@ def pages() -> dict[str, str]:
         "reference/cli.md": _commands(),
         "reference/engines.md": _engines(),
         "reference/serving.md": _serving(),
+        "reference/training.md": _training(),
     }
     index = "\n".join(
         f"- [{path.removeprefix('reference/')}]({path.removeprefix('reference/')}): {what}"
@@ -68,6 +69,7 @@ _INDEX = {
     "reference/handlers.md": "kinds of model files and their options",
     "reference/errors.md": "the tree of errors",
     "reference/serving.md": "every key of `serve.yaml`",
+    "reference/training.md": "datasets, and functions that train on several workers",
     "reference/engines.md": "which engine does what a graph can ask for",
 }
 
@@ -78,10 +80,20 @@ def _page(title: str, lead: str, parts: Iterable[str]) -> str:
 
 def _api() -> str:
     lead = "Every public name, in order. `import motet as mt` imports none of the frameworks; each name is imported when it is first used."
-    names = [name for name in motet.__all__ if name not in ("errors", "ops")]
+    names = [name for name in motet.__all__ if name not in ("data", "errors", "ops", "train")]
     parts = [_entry(name, getattr(motet, name), f"mt.{name}") for name in names]
     options = f"## Options of run\n\nKeywords of `Graph.run`.\n\n{markdown(_after_summary(Options))}"
     return _page("motet", lead, [*parts, options])
+
+
+def _training() -> str:
+    lead = "`mt.data` and `mt.train`: datasets, and functions that train on several workers."
+    parts = []
+    for module, shown in ((motet.data, "mt.data"), (motet.train, "mt.train")):
+        found = {name: getattr(module, name) for name in module.__all__}
+        own = {name: thing for name, thing in found.items() if inspect.isfunction(thing) or inspect.isclass(thing)}
+        parts += [_entry(name, thing, f"{shown}.{name}") for name, thing in own.items()]
+    return _page("Training", lead, parts)
 
 
 def _after_summary(thing: Any) -> str:

@@ -53,7 +53,7 @@ class Worker:
     attempt: int = 0
     checkpoints: Checkpoints | None = None
     clock: Callable[[], float] = time.monotonic
-    _models: list[Any] = field(default_factory=list)
+    _models: list[Any] = field(default_factory=list, init=False, repr=False)
 
     def wrap(self, model: Any) -> Any:
         """Move a `torch.nn.Module` to the worker's device, and average its gradients over the workers (DDP).
