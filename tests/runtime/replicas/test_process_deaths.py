@@ -19,18 +19,27 @@ SOON_S = 10.0
 LARGE = np.zeros((3, 100_000), np.float32)
 
 
-def gone(pid):
-    """Whether a process has ended, and somebody has taken notice, within the time."""
+def soon(true):
+    """Whether something becomes true within the time."""
     end = time.monotonic() + SOON_S
-    while time.monotonic() < end:
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                if file.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.005)
-    return False
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def gone(pid):
+    """Whether a process ends within the time; nobody may have waited for it yet."""
+    return soon(lambda: not is_there(pid))
+
+
+def is_there(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +69,7 @@ def when_under_way(replica, started, act):
 
     asking = threading.Thread(target=ask)
     asking.start()
-    while not started.exists():
-        time.sleep(0.002)
+    assert soon(started.exists)
     began = time.monotonic()
     act()
     asking.join(SOON_S)
@@ -92,8 +100,7 @@ def test_a_process_that_is_killed_between_calls_is_not_alive():
         assert replica.alive()
         assert replica.memory_bytes > 10**6
         os.kill(replica.pid, signal.SIGKILL)
-        assert gone(replica.pid)
-        assert not replica.alive()
+        assert soon(lambda: not replica.alive())
         assert replica.memory_bytes == 0
         with pytest.raises(ReplicaLostError, match="was killed by SIGKILL"):
             do(replica, "echo", LARGE)
@@ -175,6 +182,16 @@ def test_closing_lets_the_model_close(tmp_path):
     with pytest.raises(ReplicaLostError, match="was closed"):
         do(replica, "echo")
     replica.close()
+
+
+def test_a_replica_that_is_forgotten_ends():
+    replica = made()
+    replica.start()
+    do(replica, "echo", LARGE)
+    pid = replica.pid
+    del replica
+    gc.collect()
+    assert gone(pid)
 
 
 def test_what_was_not_started_can_be_closed_but_not_called():

@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 
 __all__ = ["Spawned", "memory_of"]
@@ -48,11 +50,11 @@ class Spawned:
 
     def __init__(self, name: str, threads: int, folder: str) -> None:
         self._ending = threading.Lock()
-        self._lifeline = -1
         self._mine = True
         self.socket, messages = socket.socketpair()
         self.memory, memory = socket.socketpair()
-        watched, self._lifeline = os.pipe()
+        watched, lifeline = os.pipe()
+        self._ends = (self.socket, self.memory, os.fdopen(lifeline, "wb", 0))
         try:
             fds = (messages.fileno(), memory.fileno(), watched)
             self._process = _start(name, fds, threads, folder)
@@ -63,6 +65,7 @@ class Spawned:
             messages.close()
             memory.close()
             os.close(watched)
+        self._finalizer = weakref.finalize(self, _finish, self._process, self._ends)
         _spawned.add(self)
 
     @property
@@ -92,11 +95,9 @@ class Spawned:
 
     def kill(self) -> None:
         """End it and what it has started at once, and wait until it is gone; any thread, any number of times."""
-        with self._ending, contextlib.suppress(subprocess.TimeoutExpired):
-            if self._mine and self._process.returncode is None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.pid, signal.SIGKILL)
-                self._process.wait(REAP_S)
+        with self._ending:
+            if self._mine:
+                _kill(self._process)
 
     def how_it_ended(self) -> str:
         """How it ended, once it hung up, and what it has started with it: `ended with exit code 3`."""
@@ -114,16 +115,30 @@ class Spawned:
 
     def release(self) -> None:
         """Close the sockets and the pipe; nobody may be waiting for the process."""
-        self.socket.close()
-        self.memory.close()
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
+        for end in self._ends:
+            end.close()
 
     def forget(self) -> None:
         """Let go of it in a copy of this process, which is not its parent."""
         self._mine = False
+        self._finalizer.detach()
         self.release()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(REAP_S)
+
+
+def _finish(process: subprocess.Popen[bytes], ends: Sequence[socket.socket | FileIO]) -> None:
+    """End the process of somebody who has forgotten to, or at the end of the program."""
+    _kill(process)
+    for end in ends:
+        end.close()
 
 
 _spawned: weakref.WeakSet[Spawned] = weakref.WeakSet()
