@@ -1,6 +1,7 @@
 """Models in processes of their own: what they answer, raise and print."""
 
 import os
+import re
 import sys
 import threading
 
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from process_replicas import do, made, started
 
+from helpers.process_replicas import do, made, started
 from helpers.trained import FRAMEWORKS, X
 from motet.batch import Ragged, objects
 from motet.errors import ModelLoadError, UnknownNameError
@@ -265,6 +266,14 @@ def test_the_process_imports_what_it_needs_and_not_the_program(replica):
     assert not modules & {"pytest", "pyarrow", "onnxruntime", "torch", "yaml", "motet.runtime.host", "multiprocessing"}
 
 
+def raised(model, x):
+    """The class and the words of what a model raises, addresses and times left out; None where it answers."""
+    try:
+        model({"x": x})
+    except Exception as error:  # noqa: BLE001
+        return type(error), re.sub(r"0x[0-9a-f]+|\d\d:\d\d:\d\d", "", str(error))
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_answers_have_the_same_bits_as_in_this_process(framework, tmp_path):
     said, _ = FRAMEWORKS[framework](tmp_path, 1)
@@ -282,6 +291,7 @@ def test_answers_have_the_same_bits_as_in_this_process(framework, tmp_path):
             assert list(here) == list(there)
             for name in here:
                 assert_same(there[name], np.asarray(here[name]))
+        assert raised(loaded, X[:3, :2]) == raised(replica.call, X[:3, :2])
     finally:
         replica.close()
         loaded.close()

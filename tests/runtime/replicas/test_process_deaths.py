@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from process_replicas import do, held, made, started
 
+from helpers.process_replicas import do, held, made, started
 from motet.errors import ModelLoadError, ReplicaLostError
 
 SOON_S = 10.0
@@ -234,7 +234,7 @@ PARENT = """
 import sys, threading
 import numpy as np
 sys.path[:0] = {path}
-from process_replicas import do, made
+from helpers.process_replicas import do, made
 replica = made()
 replica.start()
 do(replica, "echo", np.zeros((3, 100_000), np.float32))
@@ -248,8 +248,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("what", ["idle", "spin /dev/null", "sleep 60"])
 def test_a_process_ends_when_its_parent_is_killed(what):
-    here = os.path.dirname(__file__)
-    program = PARENT.format(path=[here, os.path.join(here, "..", "..")])
+    program = PARENT.format(path=[os.path.join(os.path.dirname(__file__), "..", "..")])
     with subprocess.Popen(
         [sys.executable, "-c", program, what], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:
