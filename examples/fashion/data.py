@@ -149,6 +149,19 @@ def load(split: Split) -> tuple[UInt8Array, UInt8Array]:
     return images, labels
 
 
+def paths(split: Split) -> tuple[Path, Path]:
+    """Return the packed IDX files of one split, pictures and labels; what is nowhere is downloaded first.
+
+    Raises:
+        ValueError: The split is unknown.
+        DatasetError: See `load`.
+    """
+    if split not in _FILES:
+        raise ValueError(f"split: got {split!r}; use one of {', '.join(map(repr, _FILES))}")
+    images, labels = (_place(file) for file in _FILES[split])
+    return images, labels
+
+
 def write_parquet(path: str | os.PathLike[str], split: Split, rows: int | None = None) -> int:
     """Write one split, or its first rows, as a Parquet file that appears whole or not at all.
 
@@ -219,6 +232,15 @@ def _table(ids: range, images: UInt8Array, labels: UInt8Array) -> pa.Table:
 def _values(file: _IdxFile) -> UInt8Array:
     values = np.frombuffer(_unpacked(file), np.uint8, offset=file.header_bytes)
     return values.reshape(file.shape)
+
+
+def _place(file: _IdxFile) -> Path:
+    cached = _cache_folder() / file.name
+    for path in (_SYSTEM_FOLDER / file.name, cached):
+        if path.exists():
+            return path
+    _unpacked(file)
+    return cached
 
 
 def _unpacked(file: _IdxFile) -> bytes:

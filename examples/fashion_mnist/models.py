@@ -1,0 +1,81 @@
+"""Three models of different kinds for Fashion-MNIST.
+
+    mlp     two dense layers          sees pixels, knows nothing of pictures
+    cnn     four convolutions         sees small patterns, wherever they are
+    resnet  residual blocks           sees larger ones, through shortcuts
+
+A model takes pictures as they are stored, uint8 [N, 28, 28]: scaling is its first layer, so it is the same in training
+and in serving. It gives logits in training; the exported file gives probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+MEAN: Final = 0.2860
+DEVIATION: Final = 0.3530
+NUM_CLASSES: Final = 10
+
+
+class Scale(nn.Module):
+    """uint8 [N, 28, 28] to float32 [N, 1, 28, 28] of mean 0 and deviation 1 over the training rows."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scale and add the channel."""
+        return ((image.float() / 255 - MEAN) / DEVIATION).unsqueeze(1)
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a shortcut: He et al., https://arxiv.org/abs/1512.03385."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(*_convolution(inputs, outputs, stride), *_convolution(outputs, outputs)[:-1])
+        short = [nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)]
+        self.short = nn.Sequential(*short) if stride > 1 or inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what was learnt to what came."""
+        return torch.relu(self.main(x) + self.short(x))
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _dense(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
+    return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(dropout)]
+
+
+def mlp() -> nn.Module:
+    """784-512-256-10, 537,000 weights."""
+    return nn.Sequential(
+        Scale(), nn.Flatten(), *_dense(784, 512, 0.25), *_dense(512, 256, 0.25), nn.Linear(256, NUM_CLASSES)
+    )
+
+
+def cnn() -> nn.Module:
+    """Two convolutions, 16 and 32 channels, with pools and a dense head; 106,000 weights."""
+    return nn.Sequential(
+        Scale(),
+        *(*_convolution(1, 16), nn.MaxPool2d(2)),
+        *(*_convolution(16, 32), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Dropout(0.2), *_dense(32 * 7 * 7, 64, 0.0), nn.Linear(64, NUM_CLASSES)),
+    )
+
+
+def resnet() -> nn.Module:
+    """A stem and three residual blocks of 16, 32 and 64 channels; 78,000 weights."""
+    return nn.Sequential(
+        Scale(),
+        *_convolution(1, 16),
+        *(Residual(16, 16, 2), Residual(16, 32, 2), Residual(32, 64, 2)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, NUM_CLASSES)),
+    )
+
+
+MODELS: Final[dict[str, Callable[[], nn.Module]]] = {"mlp": mlp, "cnn": cnn, "resnet": resnet}

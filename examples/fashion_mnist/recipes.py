@@ -1,0 +1,38 @@
+"""How each model is trained. Imports no framework, so that a run in which nothing has changed is over at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained: AdamW with a one-cycle schedule.
+
+    Attributes:
+        model: one of `models.MODELS`.
+        num_epochs: how often the rows are seen.
+        max_learning_rate: the highest of the schedule.
+        batch_rows: rows of a step, over all workers.
+        weight_decay: AdamW's.
+        flip: whether half of the pictures are mirrored left to right.
+        smoothing: of the labels in the loss.
+        seed: fixes the first weights, the order of rows and all choices.
+    """
+
+    model: str
+    num_epochs: int
+    max_learning_rate: float
+    batch_rows: int = 128
+    weight_decay: float = 0.01
+    flip: bool = True
+    smoothing: float = 0.0
+    seed: int = 0
+
+
+RECIPES: Final = {
+    "mlp": Recipe("mlp", num_epochs=12, max_learning_rate=2e-3, flip=False),
+    "cnn": Recipe("cnn", num_epochs=3, max_learning_rate=8e-3),
+    "resnet": Recipe("resnet", num_epochs=4, max_learning_rate=8e-3),
+}
