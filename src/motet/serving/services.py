@@ -17,6 +17,7 @@ from motet.errors import MotetError
 from motet.serving.answers import AnswerCache, AnswerCacheConfig
 from motet.serving.config import ServeConfig
 from motet.serving.gateway import Gateway, Served
+from motet.serving.http.respond import error_body
 from motet.serving.request import Reply, Request
 from motet.serving.seen.config import SeenConfig
 from motet.serving.seen.seen import Seen
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from motet.serving.http.connection import Connection
     from motet.serving.http.front import Front
     from motet.serving.http.infer import InferExchange
+    from motet.serving.http.unvisited import Unvisited
     from motet.serving.sinks import Sinks
 
 __all__ = ["Services"]
@@ -189,6 +191,7 @@ class Services:
     def receive(self, exchange: InferExchange, body: bytes) -> None:
         """A request for inference was read: let it in, now or when it is its turn."""
         if not exchange.is_ready:  # which costs nobody a place or a rate
+            exchange.body = body
             exchange.submit(body)
             return
         connection = exchange.connection
@@ -199,6 +202,7 @@ class Services:
         try:
             waiting = self.enter(visit, exchange.known)
         except MotetError as error:
+            self.rejected(visit.target, error)
             exchange.refuse(error)
             return
         exchange.identity = visit.identity
@@ -214,6 +218,7 @@ class Services:
             visit.entered(await waiting)
         except MotetError as error:
             visit.entering = None
+            self.rejected(visit.target, error)
             exchange.refuse(error)
             return
         exchange.submit(body)
@@ -240,6 +245,24 @@ class Services:
         visit.entered(entering)
         return None
 
+    def rejected(self, target: str, error: MotetError) -> None:
+        """Count a request that admission did not let in, where it is for something that is served."""
+        served = self.gateway.served.get(target)
+        if served is not None:
+            from motet.serving.admission import reason_of
+
+            self.seen.listener(served.name).metrics.rejected(reason_of(error))
+
+    def unvisited(self, over: Unvisited) -> None:
+        """A request is over that no visit was made for."""
+        if self.seen.access is None:
+            return
+        visit = Visit(self, "http", over.asked, "", self._address(over.connection))
+        visit.status, visit.received_bytes, visit.sent_bytes = over.status, over.received_bytes, over.sent_bytes
+        entry = visit.access(None, None, "" if over.error is None else name_of(over.error))
+        entry.seconds = over.seconds
+        self.seen.wrote(entry)
+
     def write_down(self, visit: Visit, request: Request | None, reply: Reply | None, error: str) -> None:
         """A visit is over."""
         if self.audit is not None:
@@ -249,6 +272,7 @@ class Services:
 
     async def start(self) -> None:
         """Begin what works beside requests."""
+        self.front.written = self.unvisited
         self.seen.start()
         if self.config.processes > 1:
             self._together = Together(self.folder, self.gateway)
@@ -317,18 +341,27 @@ class Desk:
                 klass = "" if visit.caller is None else visit.caller.klass
                 check_admin(services.config.admin, asked, visit.address, klass, services.config.cors)
         except MotetError as error:
-            visit.end(None, None, error.status, name_of(error))
+            self._refused(visit, error)
             raise
         return visit if waiting is None else self._wait(visit, waiting)
 
     async def _wait(self, visit: Visit, waiting: Coroutine[Any, Any, Ticket]) -> Visit:
         try:
             visit.entered(await waiting)
+        except MotetError as error:
+            self._refused(visit, error)
+            raise
         except BaseException as error:
-            status = error.status if isinstance(error, MotetError) else 499
-            visit.end(None, None, status, name_of(error))
+            visit.end(None, None, 499, name_of(error))
             raise
         return visit
+
+    def _refused(self, visit: Visit, error: MotetError) -> None:
+        from motet.serving.grpc.status import code_of
+
+        self._services.rejected(visit.target, error)
+        self._services.seen.grpc_answered(code_of(error).name, 0, 0)
+        visit.end(None, None, error.status, name_of(error))
 
 
 class AppDesk:
@@ -362,7 +395,11 @@ class AppDesk:
             if waiting is not None:
                 visit.entered(await waiting)
         except BaseException as error:
-            status = error.status if isinstance(error, MotetError) else 499
+            status = 499
+            if isinstance(error, MotetError):
+                status = error.status
+                services.rejected(visit.target, error)
+                visit.sent_bytes = len(error_body(error))
             visit.end(None, None, status, name_of(error))
             raise
         return visit

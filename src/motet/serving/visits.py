@@ -35,7 +35,7 @@ class Visit:
         ticket: what lets the request in; None where nothing needs to.
         entering: waits for the ticket; None when it does not.
         status: of the answer, in the words of HTTP.
-        sent_bytes: of the answer's body, where that is known.
+        received_bytes, sent_bytes: of the bodies of request and answer, as they are on the wire.
     """
 
     __slots__ = (
@@ -78,23 +78,24 @@ class Visit:
             self.entering = None
             self.end(None, None, 499, "CancelledError")
 
-    def answered(self, request: Request, reply: Reply) -> bytes:
-        """It was answered; further fields of the answer's head."""
+    def answered(self, request: Request, reply: Reply, answer: bytes) -> None:
+        """It was answered, with this message of HTTP."""
+        self.sent_bytes = _body_bytes(answer)
         self.end(request, reply, 200, "")
-        return b""
 
-    def failed(self, request: Request, error: MotetError) -> bytes:
-        """It was not answered; further fields of the answer's head."""
+    def failed(self, request: Request, error: MotetError, answer: bytes) -> None:
+        """It was not answered, which this message of HTTP says."""
+        self.sent_bytes = _body_bytes(answer)
         self.end(request, None, error.status, name_of(error))
-        return b""
 
     def leave(self, ended: Ended) -> None:
         """A call over gRPC has ended."""
         error = ended.error
+        self.received_bytes, self.sent_bytes = ended.received_bytes, ended.sent_bytes
         name = "" if error is None else name_of(error)
         status = 200 if ended.code == "OK" else error.status if error is not None else 499
         self.end(ended.request, ended.reply, status, name)
-        self._services.seen.grpc.answered(ended.code)
+        self._services.seen.grpc_answered(ended.code, ended.received_bytes, ended.sent_bytes)
 
     def end(self, request: Request | None, reply: Reply | None, status: int, error: str) -> None:
         """It is over, in whatever way: give back what it holds, and write it down. A second time does nothing."""
@@ -165,6 +166,11 @@ class Visit:
             queue_s=0.0 if reply is None else reply.queue_s,
             compute_s=share,
         )
+
+
+def _body_bytes(answer: bytes) -> int:
+    """Bytes of the body of a message of HTTP that is whole."""
+    return len(answer) - answer.index(b"\r\n\r\n") - 4
 
 
 def name_of(error: BaseException) -> str:

@@ -60,7 +60,7 @@ def test_so_many_run_so_many_wait_and_the_next_is_refused_at_once(tmp_path):
             each.leave()
         for each in waiting:
             (await each).leave()
-        assert door.counts == {("anonymous", "admitted"): 6, ("anonymous", "queue"): 1}
+        assert door.counts == {("anonymous", "admitted"): 6, ("anonymous", "busy"): 1}
         assert len(door._pools) == 0
         await door.close()
 

@@ -20,6 +20,8 @@ from motet.serving.seen.seen import Seen
 from motet.serving.seen.status import Status
 from motet.serving.seen.totals import Totals
 
+NO_TRAFFIC = SimpleNamespace(connections=(), statuses={}, received_bytes=0, sent_bytes=0)
+
 
 class Lane:
     """What is read of a lane."""
@@ -173,14 +175,16 @@ def test_a_graph_that_is_loaded_anew_goes_on_counting(start):
 
 
 def test_answers_connections_and_the_process_are_shown(start):
-    traffic = SimpleNamespace(connections={1, 2}, statuses={200: 5, 404: 1})
+    traffic = SimpleNamespace(connections={1, 2}, statuses={200: 5, 404: 1}, received_bytes=70, sent_bytes=90)
     seen = start(traffic=traffic)
     traffic.statuses[200] = 9
-    seen.grpc.answered("OK")
+    seen.grpc_answered("OK", 10, 20)
     found = shown(seen)
     assert found["motet_http_responses_total", "200"] == 9
     assert found["motet_http_responses_total", "404"] == 1
     assert found["motet_http_connections",] == 2
+    assert found["motet_http_received_bytes_total",] == 70
+    assert found["motet_http_sent_bytes_total",] == 90
     assert found["motet_grpc_responses_total", "OK"] == 1
     assert found["motet_processes",] == 1
     assert found["process_cpu_seconds_total",] > 0
@@ -216,7 +220,7 @@ def test_the_exposition_is_read_by_a_parser_in_both_formats(start, accept):
 
 
 def test_every_metric_that_is_counted_is_shown(start, tmp_path):
-    seen = start(things=(served("g", Lane(n=NodeStats())),), traffic=SimpleNamespace(connections=(), statuses={}))
+    seen = start(things=(served("g", Lane(n=NodeStats())),), traffic=NO_TRAFFIC)
     seen.listener("g").refused(Asked(1), OverloadedError("full"))
     seen.status()
     inner = {"failed_seconds", "last_batch"}

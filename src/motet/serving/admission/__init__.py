@@ -27,7 +27,7 @@ from motet.serving.admission.addresses import client_address
 from motet.serving.admission.audit import AuditEntry, AuditLog
 from motet.serving.admission.callers import Caller
 from motet.serving.admission.config import AdmissionConfig, AuditConfig, ClassLimits, Rate, TokenConfig
-from motet.serving.admission.door import Admission, Ticket
+from motet.serving.admission.door import Admission, Ticket, reason_of
 
 __all__ = [
     "Admission",
@@ -41,4 +41,5 @@ __all__ = [
     "Ticket",
     "TokenConfig",
     "client_address",
+    "reason_of",
 ]

@@ -11,7 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from motet.errors import OverloadedError, RequestError, TooManyRequestsError, UnauthorizedError
+from motet.errors import (
+    ForbiddenError,
+    MotetError,
+    RequestError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
 from motet.serving.admission.addresses import Headers
 from motet.serving.admission.callers import Caller, Callers
 from motet.serving.admission.config import AdmissionConfig, ClassLimits
@@ -19,7 +25,7 @@ from motet.serving.admission.locks import LockTable
 from motet.serving.admission.rates import Busy, Rates, RedisRates, SqliteRates, Wanted
 from motet.serving.admission.slots import Pool, Pools
 
-__all__ = ["Admission", "Ticket"]
+__all__ = ["Admission", "Ticket", "reason_of"]
 
 
 class Ticket:
@@ -70,7 +76,7 @@ class Admission:
         self.config = config
         self._clock, self._ticks = clock, ticks
         self.counts: Counter[tuple[str, str]] = Counter()
-        """How many requests came to what end, by class and by `admitted`, `queue`, `rate` or `trouble`; those without a
+        """How many requests came to what end, by class and by `admitted`, `busy`, `rate` or `trouble`; those without a
         credential that holds are under the class ``, `unauthorized`."""
         self._folder = Path(config.folder or folder)
         self._callers = Callers(config, clock=clock, ticks=ticks)
@@ -187,8 +193,7 @@ class Admission:
 
     def _count(self, caller: Caller, error: BaseException) -> None:
         if isinstance(error, RequestError):
-            why = "rate" if isinstance(error, _RateError) else "queue"
-            self.counts[caller.klass, "trouble" if isinstance(error, OverloadedError) else why] += 1
+            self.counts[caller.klass, reason_of(error)] += 1
 
     async def close(self) -> None:
         """Give back what it holds; all slots of this process come free when nobody else of it uses the folder."""
@@ -200,6 +205,22 @@ class Admission:
 
 class _RateError(TooManyRequestsError):
     """More than a rate allows."""
+
+
+def reason_of(error: MotetError) -> str:
+    """Why a request was not let in, as metrics call it: `credential`, `forbidden`, `busy`, `rate` or `trouble`."""
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    return "trouble"
+
+
+_REASONS: tuple[tuple[type[MotetError], str], ...] = (
+    (UnauthorizedError, "credential"),
+    (ForbiddenError, "forbidden"),
+    (_RateError, "rate"),
+    (TooManyRequestsError, "busy"),
+)
 
 
 def _rates(config: AdmissionConfig, folder: Path, clock: Callable[[], float]) -> Rates | None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from motet.errors import InputError, NotReadyError
+from motet.errors import InputError, MotetError, NotReadyError
 from motet.graph.graph import Input
 from motet.oip.tensors import datatype_of, tensor_shape
 from motet.serving.app.desk import Asked, Desk
@@ -21,6 +21,7 @@ from motet.serving.app.parts import AppParts
 from motet.serving.app.playing import asked_of
 from motet.serving.app.respond import json_response, read_object
 from motet.serving.gateway import Gateway, Served
+from motet.serving.http.respond import error_body
 from motet.types import ColumnType
 from motet.version import __version__
 
@@ -188,12 +189,15 @@ class About:
                 )
             # shielded: a caller that is gone must not leave a graph half loaded
             await asyncio.shield(act(name))
+            response = json_response({})
+            visit.sent_bytes = len(response.body)
         except BaseException as error:
             status, failed = getattr(error, "status", 499), type(error).__name__
+            visit.sent_bytes = len(error_body(error)) if isinstance(error, MotetError) else 0
             raise
         finally:
             visit.end(None, None, status, failed)
-        return json_response({})
+        return response
 
 
 def _tensors(kinds: Mapping[str, ColumnType]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ class Asked:
     """What came in.
 
     Attributes:
-        method, path: of the request.
+        method, path: of the request; the path with the query.
         target: the graph or model that is asked for; empty for none.
         headers: by lower-case names; what came several times is joined with commas.
         peer: the address at the other end of the connection; empty where it has none.
@@ -43,9 +43,15 @@ class Visit(Protocol):
 
     Attributes:
         identity: who asks.
+        sent_bytes: of the answer's body; set before `end`.
     """
 
     identity: Identity
+    sent_bytes: int
+
+    def carry(self, request: Request, /) -> None:
+        """The request that is about to be played for it."""
+        ...
 
     def end(self, request: Request | None, reply: Reply | None, status: int, error: str, /) -> None:
         """It is over, in whatever way; `error` is the class of the error, empty for none. Must not raise."""
@@ -68,6 +74,10 @@ class _Anybody:
     """A visit of which nothing is known, and nothing is kept."""
 
     identity = ANONYMOUS
+    sent_bytes = 0
+
+    def carry(self, request: Request, /) -> None:
+        """Nothing follows it."""
 
     def end(self, request: Request | None, reply: Reply | None, status: int, error: str, /) -> None:
         """Nothing was held."""

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from motet.errors import CancelledError, DeadlineError, MotetError
 from motet.serving.app.desk import Asked
+from motet.serving.http.asgi import VISITED
 from motet.serving.request import Reply
 from motet.serving.request import Request as Played
 
@@ -94,6 +95,8 @@ def headers_of(request: Request) -> dict[str, str]:
 
 
 def asked_of(request: Request, target: str, received_bytes: int, *, admin: bool = False) -> Asked:
-    """What came in, for the desk."""
+    """What came in, for the desk, which makes a visit of it."""
+    request.scope["state"][VISITED] = True
     peer = "" if request.client is None else request.client.host
-    return Asked(request.method, request.url.path, target, headers_of(request), peer, admin, received_bytes)
+    path = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+    return Asked(request.method, path, target, headers_of(request), peer, admin, received_bytes)

@@ -22,6 +22,7 @@ from motet.serving.app.stream import EventStream
 from motet.serving.app.uploads import form_rows, raw_row
 from motet.serving.gateway import Gateway, Served
 from motet.serving.http.infer import asked_times
+from motet.serving.http.respond import error_body
 from motet.serving.wire.compress import decompress
 
 __all__ = ["Predict"]
@@ -82,11 +83,10 @@ class Predict:
             self._prepare(played, given, rows, request, arrived)
             if given.stream:
                 return self._streamed(given, rows, played, served, visit)
-            answer = await self._played(request, given, rows, played, served, visit)
+            return await self._played(request, given, rows, played, served, visit)
         except BaseException as error:
             self._over(error, served, played, visit)
             raise
-        return json_response(answer)
 
     async def _read(self, request: Request, body: bytes, served: Served) -> _Given:
         """What is asked, in whatever form it came."""
@@ -136,20 +136,23 @@ class Predict:
 
     async def _played(
         self, request: Request, given: _Given, rows: Rows, played: Awaited, served: Served, visit: Visit
-    ) -> dict[str, Any]:
+    ) -> Response:
         reply = None
         if rows.places:
+            visit.carry(played)
             self._gateway.submit(served, played)
             reply = await unless_gone(request, played.future)
             self._errors.failed(served.name, played.id, reply.failures)
         calls = None if reply is None or not given.explain else reply.calls
-        answer = answer_of(rows, reply, calls, single=given.single)
+        response = json_response(answer_of(rows, reply, calls, single=given.single))
+        visit.sent_bytes = len(response.body)
         visit.end(played, reply, 200, "")
-        return answer
+        return response
 
     def _streamed(self, given: _Given, rows: Rows, played: Awaited, served: Served, visit: Visit) -> Response:
         stream = EventStream(given, rows, played, lambda error: self._over(error, served, played, visit), visit)
         if rows.places:
+            visit.carry(played)
             self._gateway.submit(served, played)
             if played.future.done() and played.future.exception() is not None:
                 played.future.result()
@@ -162,6 +165,7 @@ class Predict:
         if isinstance(error, (CancelledError, asyncio.CancelledError)):
             played.cancelled = True
         status = error.status if isinstance(error, MotetError) else 499 if played.cancelled else 500
+        visit.sent_bytes = visit.sent_bytes or (len(error_body(error)) if isinstance(error, MotetError) else 0)
         visit.end(played, played.reply, status, type(error).__name__)
         self._errors.refused(served.name, played, error, status)
 

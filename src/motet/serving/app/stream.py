@@ -69,11 +69,11 @@ class EventStream(Response):
         leaving = asyncio.ensure_future(gone(Request(scope, receive)))
         try:
             await send(start)
-            await send({"type": "http.response.body", "body": b": accepted\n\n", "more_body": True})
+            await self._send(send, b": accepted\n\n")
             while True:
                 event = await self._next(leaving)
                 if event:
-                    await send({"type": "http.response.body", "body": event, "more_body": True})
+                    await self._send(send, event)
                 if self._played.future.done() and self._events.empty():
                     break
             await send({"type": "http.response.body", "body": self._end(), "more_body": False})
@@ -83,6 +83,10 @@ class EventStream(Response):
                 raise
         finally:
             leaving.cancel()
+
+    async def _send(self, send: Send, event: bytes) -> None:
+        self._visit.sent_bytes += len(event)
+        await send({"type": "http.response.body", "body": event, "more_body": True})
 
     async def _next(self, leaving: asyncio.Future[None]) -> bytes:
         """The next event, nothing at the end of all, or a comment when there was none for long.
@@ -126,11 +130,15 @@ class EventStream(Response):
             calls = calls_by_row(self._calls, played) if self._given.explain and played else None
             answer = answer_of(self._rows, reply, calls, single=self._given.single)
         except MotetError as error:
-            self._failed(error)
             text = str(error).replace("\n  hint: ", "; hint: ")
-            return _event("error", {"error": text, "status": error.status})
+            event = _event("error", {"error": text, "status": error.status})
+            self._visit.sent_bytes += len(event)
+            self._failed(error)
+            return event
+        event = _event("result", answer)
+        self._visit.sent_bytes += len(event)
         self._visit.end(self._played, reply, 200, "")
-        return _event("result", answer)
+        return event
 
 
 def _event(name: str, value: Any) -> bytes:

@@ -28,6 +28,7 @@ class Ended:
         error: why there is none; None where there is one.
         code: the name of the gRPC status, for example `OK`.
         started, ended: on the clock of the event loop.
+        received_bytes, sent_bytes: of the messages.
     """
 
     method: str
@@ -38,6 +39,8 @@ class Ended:
     code: str
     started: float
     ended: float
+    received_bytes: int = 0
+    sent_bytes: int = 0
 
 
 class Visit(Protocol):
@@ -48,6 +51,10 @@ class Visit(Protocol):
     """
 
     identity: Identity
+
+    def carry(self, request: Request, /) -> None:
+        """The request that is about to be played for it."""
+        ...
 
     def leave(self, ended: Ended) -> None:
         """The call has ended, in whatever way; called exactly once, in the thread of the event loop. Must not raise."""

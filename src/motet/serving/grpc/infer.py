@@ -84,8 +84,8 @@ class Inference:
         try:
             message = _parsed(data)
             if self.desk is None:
-                return await self._play(message, context, ANONYMOUS, None)
-            return await self._visit(message, context, method)
+                return await self._play(message, context, None, None)
+            return await self._visit(message, context, method, len(data))
         except MotetError:
             raise
         except Exception as error:
@@ -100,12 +100,14 @@ class Inference:
             self._held_bytes -= size
             raise OverloadedError("the requests under way take all the memory they may", retry_after_s=1)
 
-    async def _visit(self, message: Any, context: Any, method: str) -> Any:
+    async def _visit(self, message: Any, context: Any, method: str, received_bytes: int) -> Any:
         """Play a request of a caller whom the desk lets in."""
-        ended = Ended(method, message.model_name, None, None, None, "OK", self._loop.time(), 0.0)
+        ended = Ended(method, message.model_name, None, None, None, "OK", self._loop.time(), 0.0, received_bytes)
         visit = await self._enter(message, context, method)
         try:
-            return await self._play(message, context, visit.identity, ended)
+            answer = await self._play(message, context, visit, ended)
+            ended.sent_bytes = answer.ByteSize()
+            return answer
         except MotetError as error:
             ended.error, ended.code = error, code_of(error).name
             raise
@@ -132,7 +134,7 @@ class Inference:
         except TimeoutError:
             raise DeadlineError("not answered in time: the request waited for its turn") from None
 
-    async def _play(self, message: Any, context: Any, identity: Any, ended: Ended | None) -> Any:
+    async def _play(self, message: Any, context: Any, visit: Visit | None, ended: Ended | None) -> Any:
         served = self.gateway.find(message.model_name, message.model_version)
         signature = served.signature
         wanted = wanted_outputs(message, signature)
@@ -144,10 +146,12 @@ class Inference:
             id=message.id,
             deadline=self._deadline(message, context),
             priority=_priority(message),
-            identity=identity,
+            identity=ANONYMOUS if visit is None else visit.identity,
         )
         if ended is not None:
             ended.request = request
+        if visit is not None:
+            visit.carry(request)
         self.gateway.submit(served, request)
         try:
             reply = await request.future

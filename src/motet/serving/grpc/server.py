@@ -187,11 +187,15 @@ class GrpcServer:
     async def _visit(self, name: str, answer: Callable[[Any], Awaitable[Any]], request: Any, context: Any) -> Any:
         assert self._desk is not None
         model = getattr(request, "model_name", "") or getattr(request, "name", "")
-        ended = Ended(name, model, None, None, None, grpc.StatusCode.OK.name, self._loop.time(), 0.0)
+        ended = Ended(
+            name, model, None, None, None, grpc.StatusCode.OK.name, self._loop.time(), 0.0, request.ByteSize()
+        )
         entered = self._desk.enter(name, model, headers_of(context.invocation_metadata()), address_of(context.peer()))
         visit = await entered if inspect.isawaitable(entered) else entered
         try:
-            return await answer(request)
+            answered = await answer(request)
+            ended.sent_bytes = answered.ByteSize()
+            return answered
         except MotetError as error:
             ended.error, ended.code = error, code_of(error).name
             raise

@@ -13,18 +13,21 @@ import httptools
 
 from motet.errors import InputError, ModelError
 from motet.serving.http.respond import STATUS_LINES, error_answer
+from motet.serving.http.unvisited import Unvisited
 
 if TYPE_CHECKING:
     from motet.serving.http.connection import Connection
     from motet.serving.http.exchange import Exchange
     from motet.serving.http.front import Front
 
-__all__ = ["App", "AppExchange"]
+__all__ = ["VISITED", "App", "AppExchange"]
 
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 _LOG = logging.getLogger("motet.serving")
 _BODILESS = (204, 304)
+VISITED = "motet.visited"
+"""What is true in a scope's state where the application has made a visit for the request."""
 
 
 class ClientGoneError(OSError):
@@ -49,6 +52,8 @@ class AppExchange:
         self._old = connection.version == "1.0"
         self._status = 0
         self._chunked = self._started = False
+        self._received_bytes, self._sent_bytes = len(body), 0
+        self._began = front.loop.time()
         self._left: int | None = None
         self._gone = False
         self._over = asyncio.Event()
@@ -63,6 +68,8 @@ class AppExchange:
         except InputError as error:
             self.data = error_answer(error, self._front.date, keep_alive=self.keep_alive, bodiless=self._head_only)
             self._front.statuses[error.status] += 1
+            asked = f"{self._connection.method.decode()} {self._connection.url.decode('latin-1')}"
+            self._front.unvisited(self._connection, asked, error, self._received_bytes, self.data)
             self._connection.finished(self)
             return
         if self._connection.is_head(self):
@@ -122,8 +129,19 @@ class AppExchange:
                 failed = ModelError("the server gave no answer to this request")
                 self.data, self._status = error_answer(failed, self._front.date, keep_alive=False), 500
         self._front.statuses[self._status or 499] += 1
+        if self._front.written is not None and not scope["state"].get(VISITED):
+            self._tell(scope, self._front.written)
         if not self._gone:
             self._connection.finished(self)
+
+    def _tell(self, scope: Message, written: Callable[[Unvisited], None]) -> None:
+        query = scope["query_string"]
+        asked = (
+            f"{scope['method']} {scope['raw_path'].decode('latin-1')}{'?' if query else ''}{query.decode('latin-1')}"
+        )
+        seconds = self._front.loop.time() - self._began
+        status = self._status or 499
+        written(Unvisited(self._connection, asked, status, self._received_bytes, self._sent_bytes, seconds))
 
     async def _receive(self) -> Message:
         if self._body is not _READ:
@@ -140,6 +158,7 @@ class AppExchange:
             self._head = self._made_head(message)
             return
         body: bytes = message.get("body", b"")
+        self._sent_bytes += 0 if self._head_only else len(body)
         more: bool = message.get("more_body", False)
         data = b"" if self._head_only or self._status in _BODILESS else self._framed(body, more)
         if not self._started:

@@ -131,6 +131,7 @@ class Connection(asyncio.Protocol):
         if self._state == REFUSED or self._closing:
             return  # nothing that comes now is answered
         size = len(data)
+        self._front.received_bytes += size
         if size == self._same_bytes and self._state == IDLE and data.startswith(self._same) and self._is_again(data):
             return
         self._chunk, self._messages = size, 0
@@ -321,6 +322,7 @@ class Connection(asyncio.Protocol):
             line.popleft()
             data = exchange.data
             if data:
+                self._front.sent_bytes += len(data)
                 self._transport.write(data)
             if not exchange.keep_alive:
                 if self._state == REFUSED:
@@ -350,6 +352,7 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send a part of the answer at the head of the line."""
+        self._front.sent_bytes += len(data)
         self._transport.write(data)
 
     @property
@@ -457,13 +460,15 @@ class Connection(asyncio.Protocol):
         """Answer an error behind the answers that are to come, and read nothing more."""
         answer = error_answer(error, self._front.date, keep_alive=False, bodiless=self.method == b"HEAD")
         self._front.statuses[error.status] += 1
+        asked = f"{self.method.decode() or '-'} {self._url.decode('latin-1') or '-'}"
+        self._front.unvisited(self, asked, error, self._body_bytes, answer)
         self._forget_body()
         self._state = REFUSED
         self.due = self._front.now + self._front.limits.request_timeout_s
         if self._line:
             self._line.append(Refused(answer))
         else:
-            self._transport.write(answer)
+            self.write(answer)
             self._linger()
 
     def _linger(self) -> None:

@@ -7,9 +7,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from motet.errors import MotetError
 from motet.serving.http.asgi import App, AppExchange
 from motet.serving.http.connection import Connection
 from motet.serving.http.respond import date_line
+from motet.serving.http.unvisited import Unvisited
 from motet.serving.limits import Limits
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Front:
         now: the clock of the event loop, as of the last sweep.
         routes: those that are known, by address; another mapping when what is served has changed.
         statuses: how many answers were given with each HTTP status.
+        received_bytes, sent_bytes: of everything on the connections, beneath TLS.
+        written: is told of requests that no visit is made for; None where nobody wants to know.
     """
 
     def __init__(
@@ -57,7 +61,8 @@ class Front:
         self.statuses: defaultdict[int, int] = defaultdict(int)
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.buffered_bytes = 0
+        self.buffered_bytes = self.received_bytes = self.sent_bytes = 0
+        self.written: Callable[[Unvisited], None] | None = None
         self.draining = False
         self.date = date_line()
         self._find = find
@@ -90,6 +95,14 @@ class Front:
                     self.routes.clear()
                 self.routes[url] = found
             return found
+
+    def unvisited(
+        self, connection: Connection, asked: str, error: MotetError, received_bytes: int, answer: bytes
+    ) -> None:
+        """Tell of a request that no visit is made for, and that is refused with this message."""
+        if self.written is not None:
+            sent_bytes = len(answer) - answer.index(b"\r\n\r\n") - 4
+            self.written(Unvisited(connection, asked, error.status, received_bytes, sent_bytes, error=error))
 
     def forget_routes(self) -> None:
         """What is served has changed."""

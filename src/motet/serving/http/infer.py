@@ -77,14 +77,13 @@ class _Missing:
     """Says that nothing is served under a name."""
 
     def __init__(self, error: NotFoundError, front: Front) -> None:
-        self._error, self._front = error, front
+        self._error, self.front = error, front
 
     def __call__(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
         exchange = InferExchange(self, connection, keep_alive, {})
+        exchange.body = body
         line.append(exchange)
-        self._front.statuses[404] += 1
-        exchange.data = error_answer(self._error, self._front.date, keep_alive=keep_alive)
-        connection.finished(exchange)
+        exchange.refuse(self._error)
 
 
 class _Infer:
@@ -291,6 +290,12 @@ class InferExchange(Request):
         """What is asked for."""
         return self.route.served.name if isinstance(self.route, _Infer) else ""
 
+    @property
+    def asked_for(self) -> str:
+        """The method and the address; of an address where nothing is served as it is on the connection now."""
+        path = f"/v2/models/{self.name}/infer" if self.name else self.connection.url.decode("latin-1")
+        return f"POST {path}"
+
     def refuse(self, error: MotetError) -> None:
         """It is not played at all."""
         self.settled = True
@@ -318,9 +323,10 @@ class InferExchange(Request):
         form = route.codec.form(asked, rows) if self.keep_alive and self.said.accepts is None else None
         if form is not None:
             front = route.front
-            more = front.date if self.visit is None else front.date + self.visit.answered(self, reply)
             front.statuses[200] += 1
-            self.data = form.answer(reply.columns, reply.first, reply.end, more)
+            self.data = form.answer(reply.columns, reply.first, reply.end, front.date)
+            if self.visit is not None:
+                self.visit.answered(self, reply, self.data)
             if not self.cancelled:
                 self.connection.finished(self)
             return
@@ -348,7 +354,7 @@ class InferExchange(Request):
         assert isinstance(route, _Infer)
         assert self.said is not None
         front, (body, length) = route.front, written
-        more = front.date if self.visit is None else front.date + self.visit.answered(self, reply)
+        more = front.date
         front.statuses[200] += 1
         if self.keep_alive and self.said.accepts is None:
             if length is None:
@@ -357,6 +363,8 @@ class InferExchange(Request):
                 self.data = b"%b%d\r\n%b%d\r\n%b\r\n%b" % (_BINARY_HEAD, len(body), _LENGTH, length, more, body)
         else:
             self.data = self._described(body, length, more)
+        if self.visit is not None:
+            self.visit.answered(self, reply, self.data)
         if not self.cancelled:
             self.connection.finished(self)
 
@@ -373,14 +381,13 @@ class InferExchange(Request):
 
     def failed(self, error: MotetError) -> None:
         """Say why there is no answer."""
-        route = self.route
-        more = b""
-        if isinstance(route, _Infer):
-            more = route.front.date
-            if self.visit is not None:
-                more += self.visit.failed(self, error)
-            route.front.statuses[error.status] += 1
-        self.data = error_answer(error, more, keep_alive=self.keep_alive)
+        front = self.route.front
+        front.statuses[error.status] += 1
+        self.data = error_answer(error, front.date, keep_alive=self.keep_alive)
+        if self.visit is not None:
+            self.visit.failed(self, error, self.data)
+        else:
+            front.unvisited(self.connection, self.asked_for, error, len(getattr(self, "body", b"")), self.data)
         if not self.cancelled:
             self.connection.finished(self)
 

@@ -61,6 +61,16 @@ class Traffic(Protocol):
         """How many answers were given with each HTTP status."""
         ...
 
+    @property
+    def received_bytes(self) -> int:
+        """Of everything that came."""
+        ...
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of everything that was sent."""
+        ...
+
 
 class _Copied:
     """Numbers that somebody counts, and the cells they are added to; what was there before they began stays."""
@@ -111,6 +121,7 @@ class Publisher:
         self._cpu = cells.at("counter", "process_cpu_seconds")
         self._memory = cells.at("gauge", "process_resident_memory_bytes")
         self._connections = cells.at("gauge", "motet_http_connections")
+        self._bytes = [cells.at("counter", f"motet_http_{name}_bytes") for name in ("received", "sent")]
 
     def publish(self) -> None:
         """Copy everything."""
@@ -154,6 +165,8 @@ class Publisher:
         if traffic is None:
             return
         self._values[self._connections] = len(traffic.connections)
+        received, sent = self._bytes
+        self._values[received], self._values[sent] = traffic.received_bytes, traffic.sent_bytes
         for status, count in list(traffic.statuses.items()):
             before = self._statuses.get(status, 0)
             if count > before:

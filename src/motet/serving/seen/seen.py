@@ -43,7 +43,6 @@ class Seen:
     Attributes:
         access: takes `Access` entries; None where there is no access log.
         tracing: makes spans; None where there is none.
-        grpc: answers over gRPC by their code.
 
     Raises:
         GraphError: when a log cannot be written.
@@ -66,7 +65,8 @@ class Seen:
         self._status = Status(self._totals)
         self._listeners: dict[str, GraphListener] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self.grpc = CodeMetrics(self._cells, "motet_grpc_responses")
+        self._grpc = CodeMetrics(self._cells, "motet_grpc_responses")
+        self._grpc_bytes = [self._cells.at("counter", f"motet_grpc_{name}_bytes") for name in ("received", "sent")]
         self._config, self._ending, self._dropped = SeenConfig(), list[threading.Thread](), 0
         self._writer: Writer | None = None
         self.access: Lines | None = None
@@ -127,6 +127,13 @@ class Seen:
     def statistics(self, name: str) -> dict[str, Any]:
         """Triton's statistics of what is served under this name (`Served.name`); see `status.statistics`."""
         return statistics(self._totals.read(), name)
+
+    def grpc_answered(self, code: str, received_bytes: int, sent_bytes: int) -> None:
+        """A call over gRPC has ended."""
+        self._grpc.answered(code)
+        received, sent = self._grpc_bytes
+        self._cells.values[received] += received_bytes
+        self._cells.values[sent] += sent_bytes
 
     def error(self, graph: str, error: MotetError, id: str = "", rows: int = 0) -> None:
         """Show an error that did not come from a lane, for example of a graph that could not be loaded."""
