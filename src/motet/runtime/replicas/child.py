@@ -18,9 +18,7 @@ import signal
 import socket
 import sys
 import threading
-import weakref
 from types import FrameType
-from typing import Any
 
 from motet.models.handler import LoadedModel
 from motet.runtime.replicas.arena import Block, open_block
@@ -106,14 +104,13 @@ class _Server:
         """
         while True:
             message = self._connection.receive()
-            if isinstance(message, Load):
-                self._connection.send(self._load(message))
-            elif isinstance(message, Call):
+            if isinstance(message, Call):
                 self._take_blocks(message)
-                answer, asked = self._call(message)
-                if asked() is not None:
-                    answer.kept = True
+                answer = self._call(message)
+                answer.kept = not self._blocks[message.request].free
                 self._connection.send(answer)
+            elif isinstance(message, Load):
+                self._connection.send(self._load(message))
 
     def close(self) -> None:
         """Close the model."""
@@ -132,19 +129,18 @@ class _Server:
             return Failed(as_raised(error), False)
         return Loaded(getattr(self._model, "batch_invariant", None))
 
-    def _call(self, message: Call) -> tuple[Answered | Failed, weakref.ref[Any]]:
-        """The answer of a call, and what its columns stand on, which is gone by then unless the model keeps it."""
+    def _call(self, message: Call) -> Answered | Failed:
+        """The answer; when it is given, the request's block is free, unless the model keeps what it was asked."""
         memory = self._blocks[message.request].lend()
-        asked = weakref.ref(memory)
         try:
             assert self._model is not None
             packed = pack(self._model(unpack(message.columns, memory)), memory)
             self._write(packed, message.answer)
-            return Answered(packed.pieces, packed.num_bytes, False), asked
+            return Answered(packed.pieces, packed.num_bytes, False)
         except Exception as error:  # noqa: BLE001 (the parent raises it)
-            error_message = Failed(as_raised(error), False)
+            failed = Failed(as_raised(error), False)
             error.__traceback__ = None
-            return error_message, asked
+            return failed
 
     def _write(self, packed: Packed, answer: int) -> None:
         block = self._blocks[answer]

@@ -51,8 +51,8 @@ class ProcessReplica:
         threads: how many threads its calls may use; the source's when not given. The common libraries of numbers get
             the same limit.
         memory_limit_bytes: the most memory that the process may take for itself; beyond it the model gets
-            `MemoryError`. 0 sets no limit.
-        call_bytes: the most that the columns of one call, or its answer, may take.
+            `MemoryError`. 0 sets no limit. Linux counts what can be written to, about 50 MB of a bare process included.
+        call_bytes: the most that the columns of one call, or its answer, may take; not more than `memory_limit_bytes`.
         load_timeout_s: how long loading may take.
 
     Attributes:
@@ -79,7 +79,7 @@ class ProcessReplica:
         self._load = Load(f"{kind.__module__}:{kind.__qualname__}", _pickled(self._source), memory_limit_bytes)
         self._folder = os.getcwd()
         self._load_timeout_s = load_timeout_s
-        self._arena = Arena(call_bytes)
+        self._arena = Arena(min(call_bytes, memory_limit_bytes or call_bytes))
         self._calling = threading.Lock()
         self._spawned: Spawned | None = None
         self._connection: Connection[_Replies] | None = None
