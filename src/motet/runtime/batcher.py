@@ -1,7 +1,8 @@
 """The batcher of a model on an event loop: rows that wait for the same model, from whichever graph, are played together.
 
-It is pulled: when a thread is free it takes what waits, up to a bound. It waits for more only where the model's
-`max_wait_ms` says so. Rows that are expected to be quick are played in the loop, the others in a thread.
+It is pulled: when a replica is free it takes what waits, up to a bound. It waits for more only where the model's
+`max_wait_ms` says so. Rows that are expected to be quick are played in the loop, the others in a thread, and those that
+wait for another process or machine in threads that do nothing else.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Batcher:
         model: the model.
         loop: whose thread everything here but the model's calls happens in.
         threads: where calls are made that would hold the loop.
-        at_once: how many calls may be made at the same time.
+        at_once: how many calls may be made at the same time; where they wait for other processes or machines the
+            model's replicas say it.
     """
 
     def __init__(self, model: HostedModel, loop: asyncio.AbstractEventLoop, threads: Threads, at_once: int) -> None:
@@ -67,7 +69,7 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._max_rows = min(model.model.batch.max_rows or MAX_ROWS, MAX_ROWS)
         self._max_wait_s = (model.model.batch.max_wait_ms or 0) / 1000
-        self._always = model.model.placement
+        self._always, self._elsewhere = model.model.placement, model.elsewhere
 
     @property
     def idle(self) -> bool:
@@ -105,7 +107,7 @@ class Batcher:
     def _pull(self) -> None:
         self._scheduled = False
         self._timer = None
-        while self._waiting and self._playing < self._at_once:
+        while self._waiting and self._playing < self._limit():
             if self._max_wait_s and self._rows < self._max_rows:
                 left = self._waiting[0].since + self._max_wait_s - self._loop.time()
                 if left > 0:
@@ -113,6 +115,9 @@ class Batcher:
                     self._timer = self._loop.call_later(left, self._pull)
                     return
             self._play(self._take())
+
+    def _limit(self) -> int:
+        return self.model.replicas.at_once if self._elsewhere else self._at_once
 
     def _take(self) -> list[_Waiting]:
         """The calls to make together: the oldest, and those behind it that fit; calls nobody waits for are left out."""
@@ -139,7 +144,8 @@ class Batcher:
             return
         rows = sum(each.rows for each in taken)
         columns = _together(taken)
-        quick = self._always == "inline" or (self._always is None and self._costs.expect(rows) <= INLINE_S)
+        free = self._always is None and not self._elsewhere
+        quick = self._always == "inline" or (free and self._costs.expect(rows) <= INLINE_S)
         if quick:
             try:
                 answer = self._timed(columns, rows)
@@ -214,7 +220,7 @@ class LoopCalls:
     Args:
         loop: the event loop.
         threads: where calls are made that would hold the loop.
-        remote: where calls are made that wait for another machine.
+        remote: where calls are made that wait for another process or machine.
         at_once: how many calls of a model may be made at the same time.
     """
 
@@ -227,9 +233,8 @@ class LoopCalls:
         """The batcher of a model."""
         found = self._batchers.get(model)
         if found is None:
-            remote = is_remote(model)
-            threads, at_once = (self._remote, REMOTE_AT_ONCE) if remote else (self._threads, self._at_once)
-            found = self._batchers[model] = Batcher(model, self._loop, threads, at_once)
+            threads = self._remote if model.elsewhere else self._threads
+            found = self._batchers[model] = Batcher(model, self._loop, threads, self._at_once)
         return found
 
     def drop(self, model: HostedModel) -> None:
@@ -256,12 +261,3 @@ class LoopCalls:
     async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
         """Await several calls at the same time."""
         return list(await asyncio.gather(*calls))
-
-
-REMOTE_AT_ONCE = 8
-"""Calls of a remote model that are under way at the same time."""
-
-
-def is_remote(model: HostedModel) -> bool:
-    """Whether a model is called over the network."""
-    return bool(getattr(model.located.handler, "remote", False))

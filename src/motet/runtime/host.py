@@ -29,22 +29,22 @@ class Host:
         self._loading: dict[tuple[str, str], threading.Lock] = {}
 
     def model(self, model: Model, folder: str) -> HostedModel:
-        """A loaded model.
+        """A loaded model; one whose file has changed is loaded beside what was loaded before.
 
         Raises:
             ModelLoadError: when it cannot be loaded.
         """
         key = (model.name, folder)
+        located = self.resolver.locate(model, folder)
         with self._lock:
             for known in self._models.get(key, []):
-                if known.model == model:
+                if known.model == model and known.located.version == located.version:
                     return known
             loading = self._loading.setdefault(key, threading.Lock())
         with loading:  # of this model alone, so that several load at the same time
             for known in self._models.get(key, []):
-                if known.model == model:
+                if known.model == model and known.located.version == located.version:
                     return known
-            located = self.resolver.locate(model, folder)
             signature = self.resolver.signature(model, folder)
             found = HostedModel(model, located, signature, None, self.resolver.addresses(model, folder))
             if found.key in self._sizes and not signature.fixed_rows:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -83,6 +83,13 @@ class ModelResolver:
         _check_placing(model, located)
         self._remember(self._located, key, (model, located))
         return located
+
+    def forget(self, models: Iterable[Model]) -> None:
+        """Look for these models anew when they are asked for: their files may have changed."""
+        names = {model.name for model in models}
+        with self._lock:
+            for key in [key for key in self._located if key[0] in names]:
+                del self._located[key]
 
     def addresses(self, model: Model, folder: str) -> dict[str, Located]:
         """The servers that have a model, by URI: its own where that is one, and its `uris`; empty for local models.

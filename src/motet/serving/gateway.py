@@ -42,8 +42,8 @@ from motet.types import ANY, ColumnType, Signature
 __all__ = ["Gateway", "Served"]
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
-REMOTE_THREADS = 32
-"""Threads that wait for models on other machines."""
+REMOTE_THREADS = 128
+"""Threads that wait for models in other processes and on other machines; each begins when it is needed."""
 
 
 @dataclass(eq=False)
@@ -268,7 +268,7 @@ class Gateway:
                 for each in (graph, *graph.models):
                     each.lane = None
                 self._set(graph, "UNAVAILABLE", str(error))
-            self._drop_unused()
+            await self._drop_unused()
             raise error from error.__cause__
         self._graphs[graph.name] = fresh
         self._set(fresh, "READY", "")
@@ -280,11 +280,16 @@ class Gateway:
         return fresh
 
     def _prepare(self, graph: Served) -> Served:
-        """A graph with its models in memory, read again from its file where it was tried before; in the loading thread."""
+        """A graph with its models in memory, read again from its file where it was tried before; in the loading thread.
+
+        Models whose files changed are loaded beside those that answer now.
+        """
         if graph.path and graph.state != "LOADING":
             fresh = Served(graph.name, "graph", "motet_graph", load(graph.path), path=graph.path)
+            self._host.resolver.forget(fresh.graph.models.values())
             fresh.models = _models_of(fresh, self._host.resolver)
         elif graph.lane is not None:
+            self._revive(graph.lane)
             return graph
         else:
             fresh = graph
@@ -292,9 +297,15 @@ class Gateway:
         lanes = [self._lane(each) for each in (fresh, *fresh.models)]
         for lane in lanes:
             lane.load()
+            self._revive(lane)
         for each, lane in zip((fresh, *fresh.models), lanes, strict=True):
             each.lane = lane
         return fresh
+
+    def _revive(self, lane: Lane) -> None:
+        """Try replicas again that were given up."""
+        for model in lane.models:
+            model.replicas.revive()
 
     def _sizes(self, graph: Graph) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -343,14 +354,15 @@ class Gateway:
         await self._until_idle(lanes, self.limits.drain_timeout_s)
         for each in (served, *served.models):
             each.lane = None
-        self._drop_unused()
+        await self._drop_unused()
 
-    def _drop_unused(self) -> None:
+    async def _drop_unused(self) -> None:
+        """Give back what nobody has, in the loading thread: processes may take a while to end."""
         in_use = {id(model) for each in self.things for model in _hosted(each)}
         for model in self._host.models:
             if id(model) not in in_use:
-                self._host.drop(model)
                 self._calls.drop(model)
+                await self.loop.run_in_executor(self._loading, self._host.drop, model)
 
     async def _until_idle(self, lanes: Sequence[Lane], timeout_s: float) -> bool:
         end = self.loop.time() + timeout_s

@@ -1,8 +1,8 @@
 """A lane: one served graph. Requests that arrive in one tick of the loop are one batch; each is answered alone.
 
 A batch that is expected to be quick is played in the loop, as one plain function call. Others go to a thread, while what
-arrives in the meantime waits, and is one batch when a thread is free. Graphs whose models are called over the network,
-hold rows back, or are shared with another graph that has rows at the same time, are played as tasks: there each model's
+arrives in the meantime waits, and is one batch when a thread is free. Graphs whose models are in other processes or on
+other machines, hold rows back, or are shared with another graph that has rows at the same time, are played as tasks: there each model's
 batcher puts the rows of all graphs together.
 """
 
@@ -31,7 +31,7 @@ from motet.errors import (
     OverloadedError,
     RequestError,
 )
-from motet.runtime.batcher import LoopCalls, is_remote
+from motet.runtime.batcher import LoopCalls
 from motet.runtime.costs import INLINE_S, Costs
 from motet.runtime.executor import Call, Executor, Played, Trace, drive
 from motet.runtime.host import HostedModel
@@ -50,6 +50,8 @@ ALONE_S = 0.008
 FEW_CORES = 2
 MIXED_S = 1.0
 """How long lanes count as being asked at the same time after two of them were, one after the other."""
+MOST_TASKS = 128
+"""Batches of a graph that may wait for other processes and machines at the same time."""
 LEARN_EVERY = 8
 """Batches of which one is timed on the processor, once it is known what such a batch costs."""
 _IDS = np.arange(4096)
@@ -146,7 +148,7 @@ class Lane:
         """Load the models, and play a row through them where one can be made up; may take long, for any thread."""
         self.executor.load()
         self._models = self.executor.models()
-        self._waits = any(is_remote(model) or model.model.batch.max_wait_ms for model in self._models)
+        self._waits = any(model.elsewhere or model.model.batch.max_wait_ms for model in self._models)
         placements = {model.model.placement for model in self._models}
         self._inline, self._threaded = placements == {"inline"}, "thread" in placements
         if not self._waits:
@@ -214,16 +216,22 @@ class Lane:
     def _tick(self) -> None:
         """Play what waits: one batch in the loop, or as many as there are threads."""
         self._scheduled = False
-        while self._waiting and len(self._playing) < self._at_once:
+        at_once = self._most_at_once() if self._waits else self._at_once
+        while self._waiting and len(self._playing) < at_once:
             requests = self._take()
             if requests and self._begin(requests):
                 break
-        if self._waiting and len(self._playing) < self._at_once:
+        if self._waiting and len(self._playing) < at_once:
             self._scheduled = True
             self._loop.call_soon(self._tick)
         if (self._waiting or self._playing) and not self._sweeping:
             self._sweeping = True
             self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _most_at_once(self) -> int:
+        """Batches that may be played as tasks: enough to keep every replica busy, and one more that is made ready."""
+        elsewhere = sum(model.replicas.at_once for model in self._models if model.elsewhere)
+        return max(self._at_once, min(MOST_TASKS, elsewhere + 1))
 
     def _take(self) -> list[Request]:
         """The requests of the next batch: those of the highest priority first, then in the order they came."""

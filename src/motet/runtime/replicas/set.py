@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,7 @@ class ReplicaSet:
         count: how many local ones there are at first.
         addresses: what makes the remote ones, by their addresses; these are there in any case.
         check: turns an answer for so many rows into what `call` returns, and raises `ModelFailedError` when it is wrong.
+            None gives answers as they are.
         warm_up: is called with each replica when it is loaded; what it raises means that it is not ready. None does nothing.
         balancer: chooses; None is `least_loaded`.
         timeout_s: how long a call may take; None sets no bound.
@@ -77,7 +79,7 @@ class ReplicaSet:
         count: int = 1,
         *,
         addresses: Mapping[str, Make] | None = None,
-        check: Check = lambda answer, rows: answer,
+        check: Check | None = None,
         warm_up: Callable[[Replica], None] | None = None,
         balancer: Balancer | None = None,
         timeout_s: float | None = None,
@@ -86,7 +88,7 @@ class ReplicaSet:
         chance: Callable[[], float] | None = None,
     ) -> None:
         self.name, self.timeout_s = name, timeout_s
-        self._make, self._check, self._warm_up = make, check, warm_up
+        self._make, self._check, self._warm_up = make, check or _as_it_is, warm_up
         self._balancer = balancer or BALANCERS["least_loaded"]()
         self._keeping, self._clockwork, self._chance = keeping or Keeping(), clockwork, chance
         self._condition = threading.Condition()
@@ -493,12 +495,21 @@ class ReplicaSet:
             going = [each for slot in slots for each in (slot.starting, slot.life and slot.life.replica) if each]
             for slot in slots:
                 self._set(slot, ReplicaState.STOPPED)
-        for replica in going:
-            replica.close()
+            self._check, self._warm_up = _as_it_is, None  # they hold the model, which holds this set
+        if len(going) < 2 or self._first:
+            for replica in going:
+                replica.close()
+        else:  # processes may take a moment to end
+            with ThreadPoolExecutor(min(len(going), 16), thread_name_prefix="motet-close") as pool:
+                list(pool.map(lambda replica: replica.close(), going))
 
 
 FIRST_LIMIT = 8
 """Calls of a remote replica that may be under way at first."""
+
+
+def _as_it_is(answer: Mapping[str, Any], rows: int) -> Any:
+    return answer
 
 
 def _look(held: weakref.ref[ReplicaSet]) -> None:
