@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ __all__ = ["main"]
 
 SIZES: Final = {"8 B": 8, "64 KB": 2**16, "1 MB": 2**20, "8 MB": 2**23}
 CALLS: Final = 10
-TEXTS, TEXT_LETTERS = 6_000, 4_000
+TEXTS, TEXT_LETTERS = 20_000, 4_000
 BATCHES: Final = (1, 32, 256)
 START_S: Final = 60.0
 TIMEOUT_S: Final = 300.0
@@ -149,21 +150,31 @@ def bulk(rounds: int) -> dict[str, Any]:
         source = _texts(folder / "texts.parquet")
         commands = {name: _run(folder, name, said, source) for name, said in placements.items()}
         seconds: dict[str, list[float | None]] = {name: [] for name in commands}
+        processor_s: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(max(3, rounds // 10)):
             for name, command in commands.items():
+                before = _processor_s()
                 run = measure(command, TIMEOUT_S, {})
+                processor_s[name].append(_processor_s() - before)
                 if run.error:
                     print(f"{name} failed: {run.error}")
                 seconds[name].append(None if run.error else run.process_s)
         same = {_answers(folder, name) for name in commands if None not in seconds[name]}
-    rows = [
-        [name, shown(spread(kept), ".2f") if (kept := [s for s in each if s is not None]) else "failed",
-         shown(ratio(each, seconds["in threads"]), ".2f")]
-        for name, each in seconds.items()
-    ]  # fmt: skip
-    print(table([f"motet run, {TEXTS} texts", "s", "times as fast as in threads"], rows))
+    rows = []
+    for name, each in seconds.items():
+        kept = [spent for spent in each if spent is not None]
+        took = shown(spread(kept), ".2f") if kept else "failed"
+        faster = shown(ratio(each, seconds["in threads"]), ".2f")
+        rows.append([name, took, faster, shown(spread(processor_s[name]), ".2f")])
+    print(table([f"motet run, {TEXTS} texts", "s", "times as fast as in threads", "processor s"], rows))
     print("all answers are the same bytes" if len(same) == 1 else "THE ANSWERS DIFFER")
-    return seconds
+    return {"seconds": seconds, "processor_s": processor_s}
+
+
+def _processor_s() -> float:
+    """Seconds of processors that ended children, and theirs, have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _texts(path: Path) -> Path:
