@@ -1,5 +1,6 @@
 # TLDR
 #   make demo    set up what the example needs, and run it
+#   make fashion train three models, publish and serve them, with a page
 #   make test    set up what developers need, and run what CI runs
 #   make help    the other commands
 
@@ -7,10 +8,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA_FOLDER := /usr/share/datasets/fashion-mnist
+# Where torch comes from besides PyPI; https://download.pytorch.org/whl/cpu has it without CUDA, which is far smaller.
+TORCH_INDEX ?=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup lint pytest format bench data docs pins clean
+.PHONY: help demo fashion test setup lint pytest format bench data docs pins clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -18,6 +21,10 @@ help: ## show this list
 demo: $(VENV)/.demo ## play Fashion-MNIST through three models and write demo-output/report.html
 	@$(MAKE) --no-print-directory data
 	@$(BIN)/python examples/fashion/demo.py --output demo-output
+
+fashion: $(VENV)/.fashion ## train three models, publish the best two, serve them at http://127.0.0.1:8000
+	@$(MAKE) --no-print-directory data
+	@$(BIN)/python examples/fashion_mnist/system.py
 
 setup: $(VENV)/.dev ## make .venv with everything that developers need
 
@@ -76,6 +83,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.made
 	@$(PIP_INSTALL) -e '.[demo]'
 	@touch $@
 
+$(VENV)/.fashion: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "make: installing Motet and what training needs"
+	@$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[training]'
+	@touch $@
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "make: installing Motet and what developers need; this takes some minutes"
 	@$(PIP_INSTALL) -e '.[dev]'
@@ -90,4 +102,4 @@ pins: ## write constraints.txt anew with the newest versions
 	rm -rf .venv-pins
 
 clean: ## remove what the commands above made
-	rm -rf $(VENV) .venv-pins demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-pins demo-output fashion-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
