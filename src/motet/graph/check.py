@@ -235,8 +235,7 @@ def _order(graph: Graph) -> tuple[str, ...]:
 
 
 def _known(reference: str, known: Sequence[str], where: str) -> None:
-    first = reference.split(".")[0]
-    if first not in known:
+    if reference not in known and reference.split(".")[0] not in known:
         raise UnknownNameError("column", reference, known, where=where)
 
 

@@ -402,6 +402,13 @@ def _hosted(served: Served) -> Sequence[HostedModel]:
     return served.lane.models if served.lane is not None else ()
 
 
+class _Alone(Graph):
+    """A model as a graph: its inputs and outputs have the names that the model gives them, whatever they are."""
+
+    def _check_names(self) -> None:
+        """There is nothing that a file could have named wrongly."""
+
+
 def _models_of(served: Served, resolver: ModelResolver) -> list[Served]:
     """Each model that a graph's nodes call, as a graph of one node."""
     graph, checked = served.graph, served.graph.checked
@@ -412,7 +419,7 @@ def _models_of(served: Served, resolver: ModelResolver) -> list[Served]:
             continue
         kinds = _outer_inputs(checked, name)
         outputs = outer_outputs(model, checked.signatures[name])
-        alone = Graph(
+        alone = _Alone(
             name,
             {output: f"model_.{output}" for output in outputs},
             inputs={each: Input(kind) for each, kind in kinds.items()},

@@ -119,7 +119,8 @@ def picture(checked: CheckedGraph) -> Picture:
 
 def _edge(checked: CheckedGraph, reference: str, target: str) -> Edge:
     full = checked.canonical[reference]
-    return Edge(reference.split(".")[0], target, reference, str(checked.columns[full]))
+    source = reference if reference in checked.graph.inputs else reference.split(".")[0]
+    return Edge(source, target, reference, str(checked.columns[full]))
 
 
 def columns_of(checked: CheckedGraph, name: str) -> dict[str, ColumnType]:
