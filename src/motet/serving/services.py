@@ -157,7 +157,7 @@ class Services:
                     desk=AppDesk(self),
                     secured=() if admission is None else ("key", "bearer"),
                     required=self.admission is not None and not self.admission.config.anonymous,
-                    status=self.seen.status,
+                    status=self.seen.now,
                     metrics=self.seen.exposition,
                     numbers=self.numbers,
                     samples=self.config.samples,

@@ -92,20 +92,22 @@ class ReplicaSet:
         self._balancer = balancer or BALANCERS["least_loaded"]()
         self._keeping, self._clockwork, self._chance = keeping or Keeping(), clockwork, chance
         self._condition = threading.Condition()
-        self._numbers = 0
         self._turn = self._finished = self._waiting = 0
         self._blamed: deque[float] = deque(maxlen=BLAMED)
         self._answered = self._closed = self._first = self._looking = False
         self.direct: Callable[[Mapping[str, Array]], Mapping[str, Any]] | None = None
         self.changed: Callable[[], None] = lambda: None
-        self._slots = [self._slot(make) for _ in range(count)]
+        self._slots: list[Slot] = []
+        for _ in range(count):
+            self._slots.append(self._slot(make))
         patient = Keeping(self._keeping.first_pause_s, self._keeping.longest_pause_s, self._keeping.jitter, tries=0)
         self._slots += [self._slot(each, address, patient) for address, each in (addresses or {}).items()]
 
     def _slot(self, make: Make, address: str = "", keeping: Keeping | None = None) -> Slot:
         keeper = Keeper(keeping or self._keeping, **({} if self._chance is None else {"chance": self._chance}))
-        self._numbers += not address
-        return Slot(address or str(self._numbers - 1), make, keeper, address)
+        taken = {slot.name for slot in self._slots}
+        number = next(str(number) for number in range(MOST_REPLICAS + 1) if str(number) not in taken)
+        return Slot(address or number, make, keeper, address)
 
     def start(self) -> None:
         """Start all replicas; returns when they are ready.

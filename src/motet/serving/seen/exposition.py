@@ -39,7 +39,7 @@ def _seconds(about: str) -> Shown:
     return Shown("histogram", about, ("graph",), SECONDS, SHOWN_SECONDS)
 
 
-_GRAPH, _NODE, _MODEL = ("graph",), ("graph", "node"), ("model",)
+_GRAPH, _NODE, _MODEL, _REPLICA = ("graph",), ("graph", "node"), ("model",), ("model", "replica")
 SHOWN = {
     "motet_requests": Shown(
         "counter",
@@ -66,6 +66,12 @@ SHOWN = {
     "motet_model_calls": Shown("counter", "Calls of a model.", _MODEL),
     "motet_model_seconds": Shown("counter", "Seconds in calls of a model.", _MODEL),
     "motet_model_failed_rows": Shown("counter", "Rows that failed in a model.", _MODEL),
+    "motet_replica_state": Shown(
+        "gauge", "Replicas of a model by state; a process of the server has its own.", ("model", "replica", "state")
+    ),
+    "motet_replica_in_flight": Shown("gauge", "Calls of a replica that are under way.", _REPLICA),
+    "motet_replica_memory_bytes": Shown("gauge", "Memory of the process of a replica.", _REPLICA),
+    "motet_replica_restarts": Shown("counter", "Replicas that took the place of one that was lost.", _REPLICA),
     "motet_http_responses": Shown("counter", "Answers over HTTP by status.", ("code",)),
     "motet_http_connections": Shown("gauge", "Connections that are open."),
     "motet_http_received_bytes": Shown("counter", "Bytes that came over HTTP, heads and bodies."),

@@ -18,6 +18,7 @@ from motet.serving.seen.errors import ERRORS, Errors
 from motet.serving.seen.log import Access, access_log
 from motet.serving.seen.metrics import CodeMetrics, GraphMetrics
 from motet.serving.seen.published import Publisher, ServedThing, Traffic
+from motet.serving.seen.replicas import ReplicaBoard, hosted
 from motet.serving.seen.status import Status, statistics
 from motet.serving.seen.totals import Totals
 from motet.serving.seen.trace import Tracing
@@ -63,6 +64,9 @@ class Seen:
         self._errors = Errors(place / f"{self._cells.id}{ERRORS}")
         self._publisher = Publisher(self._cells, served, traffic)
         self._status = Status(self._totals)
+        self._served, self._board = served, ReplicaBoard(place, self._cells)
+        self._looking: asyncio.Task[None] | None = None
+        self._closed = False
         self._listeners: dict[str, GraphListener] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._grpc = CodeMetrics(self._cells, "motet_grpc_responses")
@@ -120,9 +124,20 @@ class Seen:
         return await asyncio.to_thread(expose, self._totals.read(), accept)
 
     def status(self) -> dict[str, Any]:
-        """What `/status.json` answers; see `Status.snapshot`."""
+        """Rates, latencies and errors; see `Status.snapshot`."""
         self._publish()
         return self._status.snapshot()
+
+    async def now(self) -> dict[str, Any]:
+        """What `status` says, and `replicas`: what those of every process are doing (`ReplicaBoard.everywhere`)."""
+        await self._look()
+        replicas = await asyncio.to_thread(self._board.everywhere)
+        return {**self.status(), "replicas": replicas}
+
+    async def _look(self) -> None:
+        found = await asyncio.to_thread(self._board.look, hosted(self._served()))
+        if not self._closed:
+            self._board.count(found)
 
     def statistics(self, name: str) -> dict[str, Any]:
         """Triton's statistics of what is served under this name (`Served.name`); see `status.statistics`."""
@@ -149,6 +164,8 @@ class Seen:
         if self._timer is not None:
             self._timer.cancel()
         self._publish()
+        self._closed = True
+        self._board.close()
         self.take(SeenConfig())
         for each in self._ending:
             each.join(CLOSE_S)
@@ -169,6 +186,8 @@ class Seen:
         self._publish()
         if count % 2 == 0:
             self._status.sample()
+            if self._looking is None or self._looking.done():
+                self._looking = loop.create_task(self._look())
         self._timer = loop.call_later(PUBLISH_S, self._tick, loop, count + 1)
 
 

@@ -1,0 +1,132 @@
+"""What the replicas of a server's models are doing, in all of its processes.
+
+A process looks at its own about once a second, in a thread, since the memory of processes takes a moment to read. It
+counts them in its cells, and writes what it saw into a file beside them, by rename, from which the others take it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from motet.runtime.hosted import HostedModel
+from motet.runtime.replicas.life import ReplicaState, ReplicaStatus
+from motet.serving.seen.cells import Cells
+from motet.serving.seen.published import ServedThing
+
+__all__ = ["ReplicaBoard"]
+
+SUFFIX = ".replicas"
+Seen = Mapping[str, Any]
+
+
+class ReplicaBoard:
+    """Shows the replicas of this process, and knows those of the others.
+
+    Args:
+        folder: what the processes of the server share.
+        cells: of this process.
+    """
+
+    def __init__(self, folder: Path, cells: Cells) -> None:
+        self._folder, self._cells = folder, cells
+        self._path = folder / f"{cells.id}{SUFFIX}"
+        self._restarts: dict[tuple[str, str], int] = {}
+        self._gauges: set[int] = set()
+        self._written = b""
+
+    def look(self, models: Sequence[tuple[HostedModel, Sequence[str]]]) -> list[Seen]:
+        """The replicas of some models, and the graphs that have them; written down for the other processes. Any thread."""
+        found = [_seen(model, graphs, each) for model, graphs in models for each in model.replicas.status()]
+        data = msgspec.json.encode(found)
+        if data != self._written:
+            temporary = self._path.with_suffix(".writing")
+            with contextlib.suppress(FileNotFoundError):  # the folder goes when the server ends
+                temporary.write_bytes(data)
+                temporary.replace(self._path)
+                self._written = data
+        return found
+
+    def count(self, found: Sequence[Seen]) -> None:
+        """Put what was seen into the cells, in the thread of their process's event loop."""
+        gauges: dict[int, float] = {}
+
+        def add(name: str, value: float, **labels: str) -> None:
+            place = self._cells.at("gauge", name, 1, **labels)
+            gauges[place] = gauges.get(place, 0.0) + value
+
+        for each in found:
+            labels = {"model": each["model"], "replica": each["name"]}
+            add("motet_replica_state", 1.0, state=each["state"], **labels)
+            add("motet_replica_in_flight", each["in_flight"], **labels)
+            add("motet_replica_memory_bytes", each["memory_bytes"], **labels)
+            known = self._restarts.get((each["model"], each["name"]), 0)
+            place = self._cells.at("counter", "motet_replica_restarts", 1, **labels)
+            self._cells.values[place] += each["restarts"] - known if each["restarts"] >= known else each["restarts"]
+            self._restarts[(each["model"], each["name"])] = each["restarts"]
+        for place in self._gauges - gauges.keys():
+            self._cells.values[place] = 0.0
+        for place, value in gauges.items():
+            self._cells.values[place] = value
+        self._gauges = set(gauges)
+
+    def everywhere(self) -> list[Seen]:
+        """The replicas of every process that lives, with `process`, the one they are of. Any thread."""
+        found: list[Seen] = []
+        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
+            pid = int(path.name.partition("-")[0])
+            if not _lives(pid):
+                path.unlink(missing_ok=True)
+                continue
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                found += [{**each, "process": pid} for each in msgspec.json.decode(path.read_bytes())]
+        return found
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        self.count(())
+        self._path.unlink(missing_ok=True)
+
+
+def hosted(served: Iterable[ServedThing]) -> list[tuple[HostedModel, Sequence[str]]]:
+    """The models that are loaded, each once, and the graphs that have them."""
+    models: dict[int, tuple[HostedModel, list[str]]] = {}
+    for each in served:
+        if each.lane is not None and each.kind == "graph":
+            for model in each.lane.models:
+                models.setdefault(id(model), (model, []))[1].append(each.name)
+    return list(models.values())
+
+
+def _seen(model: HostedModel, graphs: Sequence[str], replica: ReplicaStatus) -> Seen:
+    return {
+        "model": model.model.name,
+        "graphs": list(graphs),
+        "version": model.located.version,
+        "name": replica.name,
+        "kind": replica.kind,
+        "state": ReplicaState(replica.state).value,
+        "in_flight": replica.in_flight,
+        "at_once": replica.at_once if replica.kind != "thread" else None,
+        "calls": replica.calls,
+        "restarts": replica.restarts,
+        "memory_bytes": replica.memory_bytes,
+        "pid": replica.pid,
+        "reason": replica.reason,
+        "loading_s": replica.loading_s,
+    }
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
