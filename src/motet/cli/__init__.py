@@ -20,7 +20,7 @@ __all__ = ["cli", "main"]
 class _Lazy(click.Group):
     """A group whose commands are imported when they are asked for."""
 
-    COMMANDS = ("check", "draw", "run", "explain", "serve", "keys")
+    COMMANDS = ("check", "draw", "run", "explain", "serve", "keys", "export")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.COMMANDS)

@@ -1,0 +1,59 @@
+"""`motet export kubernetes`: manifests and a container file for graphs and workflows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from motet.cli.exits import WRONG, Command
+
+__all__ = ["command"]
+
+
+@click.group("export", short_help="Write files that other systems run: Kubernetes.")
+def command() -> None:
+    """Write graphs and workflows as files that other systems run."""
+
+
+@command.command(
+    "kubernetes",
+    cls=Command,
+    short_help="Write manifests and a container file.",
+    exits={0: "the files are written", WRONG: "a wrong graph or option; nothing is written"},
+)
+@click.argument("targets", metavar="GRAPH.yaml|FOLDER ...", nargs=-1, required=True)
+@click.option("-o", "--output", metavar="DIR", required=True, help="The folder to write.")
+@click.option(
+    "--as",
+    "servers",
+    type=click.Choice(["deployment", "kserve"]),
+    multiple=True,
+    help="How graphs are served; may be given twice.  [default: both, in folders of their own]",
+)
+@click.option("--image", default="", help="The container image.  [default: named after what is exported]")
+@click.option("--namespace", default="default", show_default=True, help="Where it is to run.")
+@click.option("--replicas", default="2:4", show_default=True, metavar="MIN:MAX", help="Of each graph's server.")
+@click.option("--store", default="", metavar="URL", help="Where models are.  [default: a volume of its own]")
+@click.option("--storage-class", default="", help="Of the volumes.  [default: the cluster's]")
+@click.option("--cache-size", default="10Gi", show_default=True, help="Of the volume of fetched models and results.")
+@click.option("--store-size", default="10Gi", show_default=True, help="Of the volume of the store.")
+@click.option("--package", default="", metavar="SPEC|WHEEL", help="How pip gets Motet.  [default: this version]")
+@click.option("--context", metavar="DIR", help="The folder to build from.  [default: the smallest that fits]")
+def kubernetes(targets: tuple[str, ...], output: str, servers: tuple[str, ...], replicas: str, **given: Any) -> None:
+    """Write manifests and a container file.
+
+    A graph becomes a Deployment with Service, autoscaler and probes, and an InferenceService of KServe: apply one of
+    the two. A folder stands for the graphs in it. The image runs the same code and the same command as here.
+    """
+    from motet.export.kubernetes import SERVERS, Settings, export_kubernetes, read_replicas
+
+    context = given.pop("context")
+    least, most = read_replicas(replicas)
+    settings = Settings(min_replicas=least, max_replicas=most, context=Path(context) if context else None, **given)
+    if least == 0 and not servers:
+        servers = ("kserve",)  # only Knative starts a server when the first request comes
+    found = export_kubernetes(targets, output, settings, servers or tuple(SERVERS))
+    for path in found.files:
+        click.echo(path)

@@ -1,0 +1,13 @@
+"""Export to Kubernetes: manifests for graphs and workflows, and the container file that they all run.
+
+export.py      `export_kubernetes`: the whole folder       settings.py  what the command's options say
+project.py     what goes into the image                    image.py     the container file
+server.py      a graph's server as a pod                   needs.py     from hints to requests and limits
+deployment.py  kserve.py  two ways to run that pod         pods.py      what all pods have in common
+files.py       YAML
+"""
+
+from motet.export.kubernetes.export import SERVERS, Exported, export_kubernetes
+from motet.export.kubernetes.settings import Settings, read_replicas
+
+__all__ = ["SERVERS", "Exported", "Settings", "export_kubernetes", "read_replicas"]

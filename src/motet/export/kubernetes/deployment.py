@@ -1,0 +1,118 @@
+"""A graph's server on plain Kubernetes: Deployment, Service, HorizontalPodAutoscaler, PodDisruptionBudget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from motet.errors import InputError
+from motet.export.kubernetes.pods import labels, metadata
+from motet.export.kubernetes.project import Project
+from motet.export.kubernetes.server import GraphServer
+from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, Settings
+
+__all__ = ["deployment_objects"]
+
+BUSY_PERCENT = 70
+_CALM_S = 300
+
+
+def deployment_objects(server: GraphServer, project: Project, settings: Settings, image: str) -> list[dict[str, Any]]:
+    """What is applied, in this order.
+
+    Raises:
+        InputError: when no replica is to be there at the least: nothing here would start the first one.
+    """
+    if settings.min_replicas < 1:
+        raise InputError(
+            f"replicas {settings.min_replicas}:{settings.max_replicas}: a Deployment is not scaled from zero",
+            hint="write 1:N or more, or export for KServe on Knative",
+        )
+    mapped = server.config_map(project, settings)
+    scaled = settings.min_replicas < settings.max_replicas
+    found = [] if mapped is None else [mapped]
+    found += [_deployment(server, project, settings, image, scaled=scaled), _service(server, settings)]
+    if scaled:
+        found.append(_autoscaler(server, settings))
+    if settings.min_replicas > 1:
+        found.append(_budget(server, settings))
+    return found
+
+
+def _deployment(
+    server: GraphServer, project: Project, settings: Settings, image: str, *, scaled: bool
+) -> dict[str, Any]:
+    own = labels(server.name, "server")
+    pod = server.pod(project, settings, image)
+    pod["topologySpreadConstraints"] = [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": _selector(server)},
+        }
+    ]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(server.name, "server", settings),
+        "spec": {
+            # where it is scaled, the number is the autoscaler's: applying the file again must not change it
+            **({} if scaled else {"replicas": settings.min_replicas}),
+            "selector": {"matchLabels": _selector(server)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {"metadata": {"labels": own, "annotations": server.annotations()}, "spec": pod},
+        },
+    }
+
+
+def _service(server: GraphServer, settings: Settings) -> dict[str, Any]:
+    http = "https" if server.config.tls else "http"
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(server.name, "server", settings),
+        "spec": {
+            "selector": _selector(server),
+            "ports": [
+                {"name": "http", "port": HTTP_PORT, "targetPort": "http", "appProtocol": http},
+                {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "grpc"},
+            ],
+        },
+    }
+
+
+def _autoscaler(server: GraphServer, settings: Settings) -> dict[str, Any]:
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": metadata(server.name, "server", settings),
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": server.name},
+            "minReplicas": settings.min_replicas,
+            "maxReplicas": settings.max_replicas,
+            "metrics": [
+                {
+                    "type": "Resource",
+                    "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": BUSY_PERCENT}},
+                }
+            ],
+            "behavior": {
+                "scaleUp": {"stabilizationWindowSeconds": 0},
+                "scaleDown": {"stabilizationWindowSeconds": _CALM_S},
+            },
+        },
+    }
+
+
+def _budget(server: GraphServer, settings: Settings) -> dict[str, Any]:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(server.name, "server", settings),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _selector(server)}},
+    }
+
+
+def _selector(server: GraphServer) -> dict[str, str]:
+    found = labels(server.name, "server")
+    return {name: found[name] for name in ("app.kubernetes.io/name", "app.kubernetes.io/component")}

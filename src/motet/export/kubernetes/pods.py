@@ -1,0 +1,124 @@
+"""What all pods have in common: who runs in them, where they may write, what they are told, when they are well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from motet.export.kubernetes.project import APP, Project
+from motet.export.kubernetes.settings import Settings
+
+__all__ = [
+    "CACHE", "STORE", "USER", "cache_volume", "container", "environment", "labels", "metadata", "pod_security", "store_env", "store_volume",
+]  # fmt: skip
+
+USER = 10001
+CACHE = "/var/lib/motet/cache"
+STORE = "/var/lib/motet/store"
+
+Mount = tuple[dict[str, Any], dict[str, Any]]
+"""A volume of a pod, and where its container has it."""
+
+
+def environment(project: Project) -> dict[str, str]:
+    """The variables of every container; the image has them too."""
+    found = {"PYTHONUNBUFFERED": "1", "HOME": "/tmp", "MOTET_CACHE_DIR": CACHE}
+    if project.python_path:
+        places = [APP if path == "." else f"{APP}/{path}" for path in project.python_path]
+        found["PYTHONPATH"] = ":".join(places)
+    return found
+
+
+def store_env(settings: Settings) -> dict[str, str]:
+    """Where the store is."""
+    return {"MOTET_STORE": settings.store or STORE}
+
+
+def labels(name: str, component: str) -> dict[str, str]:
+    """The labels that Kubernetes recommends.
+
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/
+    """
+    return {
+        "app.kubernetes.io/name": name,
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/managed-by": "motet",
+    }
+
+
+def metadata(name: str, component: str, settings: Settings, **more: Any) -> dict[str, Any]:
+    """The metadata of an object."""
+    return {"name": name, "namespace": settings.namespace, "labels": labels(name, component), **more}
+
+
+def container(
+    name: str,
+    image: str,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    mounts: Sequence[Mount],
+    resources: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A container that may do nothing but compute, and write where it must."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": list(command),
+        "env": [{"name": key, "value": value} for key, value in env.items()],
+        **({"resources": dict(resources)} if resources else {}),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [mount for _, mount in mounts],
+    }
+
+
+def pod_security() -> dict[str, Any]:
+    """Nobody is root, and volumes belong to the one user there is."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def scratch_volume() -> Mount:
+    """What a container may write and forget."""
+    return {"name": "tmp", "emptyDir": {}}, {"name": "tmp", "mountPath": "/tmp"}
+
+
+def cache_volume(kept: bool, settings: Settings) -> Mount:
+    """Where fetched models and kept results are: a claim that all share, or the pod's own for what is not worth it."""
+    source: dict[str, Any] = (
+        {"persistentVolumeClaim": {"claimName": "motet-cache"}}
+        if kept
+        else {"emptyDir": {"sizeLimit": settings.cache_size}}
+    )
+    return {"name": "cache", **source}, {"name": "cache", "mountPath": CACHE}
+
+
+def store_volume(*, read_only: bool) -> Mount:
+    """The store, where it is a volume."""
+    claim = {"claimName": "motet-store", **({"readOnly": True} if read_only else {})}
+    mount = {"name": "store", "mountPath": STORE, **({"readOnly": True} if read_only else {})}
+    return {"name": "store", "persistentVolumeClaim": claim}, mount
+
+
+def claim(name: str, size: str, settings: Settings) -> dict[str, Any]:
+    """A claim for a volume that pods on several machines share."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata(name, "volume", settings),
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "resources": {"requests": {"storage": size}},
+            **({"storageClassName": settings.storage_class} if settings.storage_class else {}),
+        },
+    }

@@ -1,0 +1,93 @@
+"""How an export is to be: what the command's options say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from motet.errors import InputError
+
+__all__ = ["GRPC_PORT", "HTTP_PORT", "Settings", "dns_name", "read_replicas"]
+
+HTTP_PORT = 8000
+GRPC_PORT = 8001
+MOST_REPLICAS = 1000
+_LONGEST_NAME = 52
+"""A CronWorkflow adds 11 letters to its name for each run, and 63 are allowed."""
+_SIZE = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
+_DNS = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_IMAGE = re.compile(r"[a-z0-9]+([._/:@-]+[A-Za-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an export is to be.
+
+    Attributes:
+        image: the container image that is built from the container file; empty names it after what is exported.
+        namespace: where it is to run.
+        min_replicas, max_replicas: of a graph's server. Where they are the same nothing scales it.
+        store: where trained models are: a URL, or empty for a volume that the workflow and the servers share.
+        storage_class: of the volumes; empty takes the cluster's own.
+        cache_size, store_size: of the volumes, as Kubernetes writes it.
+        package: what pip installs: empty for this version of Motet, a requirement, or a wheel.
+        context: the folder that the image is built from; None finds the smallest one that holds everything.
+        cron: when a workflow runs, as cron writes it; empty for once.
+        timezone: of `cron`, such as `Europe/Berlin`; empty is the cluster's.
+        service_account: what a workflow's pods run as.
+    """
+
+    image: str = ""
+    namespace: str = "default"
+    min_replicas: int = 2
+    max_replicas: int = 4
+    store: str = ""
+    storage_class: str = ""
+    cache_size: str = "10Gi"
+    store_size: str = "10Gi"
+    package: str = ""
+    context: Path | None = None
+    cron: str = ""
+    timezone: str = ""
+    service_account: str = "motet-workflow"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_replicas <= self.max_replicas <= MOST_REPLICAS or self.max_replicas < 1:
+            raise InputError(
+                f"replicas {self.min_replicas}:{self.max_replicas}", hint=f"MIN:MAX, at most {MOST_REPLICAS}"
+            )
+        for name, value in (("namespace", self.namespace), ("service account", self.service_account)):
+            if not _DNS.fullmatch(value):
+                raise InputError(f"{name} {value!r}", hint="lower case letters, digits and dashes, at most 63")
+        for value in (self.cache_size, self.store_size):
+            if not _SIZE.fullmatch(value):
+                raise InputError(f"{value!r} is no size of a volume", hint="a whole number and a unit: 10Gi")
+        if self.image and not _IMAGE.fullmatch(self.image):
+            raise InputError(f"{self.image!r} is no name of an image", hint="REGISTRY/NAME:TAG")
+        if self.cron and len(self.cron.split()) != 5:
+            raise InputError(f"{self.cron!r} is no time of cron", hint="minute hour day month weekday: 0 3 * * 1")
+
+
+def read_replicas(text: str) -> tuple[int, int]:
+    """`MIN:MAX`, or one number for both.
+
+    Raises:
+        InputError: when it is neither.
+    """
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", text.strip())
+    if match is None:
+        raise InputError(f"{text!r} is no number of replicas", hint="write MIN:MAX, as in 2:8, or one number")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def dns_name(name: str) -> str:
+    """A name as Kubernetes allows it: lower case letters, digits and dashes, at most 52.
+
+    Raises:
+        InputError: when nothing is left of it.
+    """
+    found = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
+    if not found:
+        raise InputError(f"{name!r} has no letter or digit that a name in Kubernetes may have")
+    return found if found[0].isalpha() else f"m-{found}"[:_LONGEST_NAME].strip("-")
