@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from motet.graph.model import Batching, Model, Resources
     from motet.nodes import cascade, ensemble, model, route, shard
     from motet.nodes import map_ as map
+    from motet.store.store import Store
     from motet.training import data
     from motet.types import ColumnType, Signature, returns
     from motet.version import __version__ as __version__
@@ -41,6 +42,7 @@ _HOMES = {
     "RunError": "motet.errors",
     "RunReport": "motet.engines.local.report",
     "Signature": "motet.types",
+    "Store": "motet.store.store",
     "__version__": "motet.version",
     "cascade": "motet.nodes",
     "ensemble": "motet.nodes",
@@ -72,6 +74,7 @@ __all__ = [
     "RunError",
     "RunReport",
     "Signature",
+    "Store",
     "cascade",
     "data",
     "ensemble",

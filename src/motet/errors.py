@@ -59,6 +59,7 @@ __all__ = [
     "ModelUnavailableError",
     "MotetError",
     "NotFoundError",
+    "NotPublishedError",
     "NotReadyError",
     "OutputExistsError",
     "OverloadedError",
@@ -68,6 +69,7 @@ __all__ = [
     "RowErrors",
     "RunError",
     "StepError",
+    "StoreError",
     "TooLargeError",
     "TooManyFailuresError",
     "TooManyRequestsError",
@@ -270,6 +272,20 @@ class WorkflowError(MotetError, RuntimeError):
 
 class StepError(WorkflowError):
     """A step that failed. Its own error is the cause (`__cause__`), where it failed in this process."""
+
+
+class StoreError(MotetError, RuntimeError):
+    """A store that cannot be reached, or in which something is not as it was written."""
+
+    status = 503
+    retryable = True
+
+
+class NotPublishedError(StoreError):
+    """A model, version or alias that the store does not have."""
+
+    status = 404
+    retryable = False
 
 
 class TooManyFailuresError(RunError):

@@ -1,0 +1,277 @@
+"""Files of a store: read, listed, and made where they are not there yet. On disks, and on what fsspec opens."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import posixpath
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from motet.errors import InputError, MissingExtraError, StoreError
+
+__all__ = ["DiskStorage", "ObjectStorage", "Storage", "open_storage"]
+
+_EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+
+
+class Storage(Protocol):
+    """Where a store is. Paths are relative, with slashes.
+
+    Methods raise `StoreError` when the storage cannot be reached.
+    """
+
+    url: str
+    """What it was opened by, absolute."""
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; None where there is none."""
+        ...
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Make a file, whole or not at all, that must not be there yet; False where it is, whoever made it."""
+        ...
+
+    def put(self, path: str, source: Path) -> None:
+        """Copy a local file to where nothing is, or something that nobody reads yet."""
+        ...
+
+    def get(self, path: str, target: Path) -> None:
+        """Copy a file to a local one."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files and folders in a folder, in order; none where there is no folder."""
+        ...
+
+    def age_s(self, path: str) -> float | None:
+        """Seconds since a file was made, by the clock of this machine; None where there is none."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file, or a folder with all that is in it, if it is there."""
+        ...
+
+    def local(self, path: str) -> Path | None:
+        """The file itself, where it is on a disk of this machine."""
+        ...
+
+
+class DiskStorage:
+    """A store in a folder; several machines may share it.
+
+    Args:
+        folder: made when something is written first.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder.absolute()
+        self.url = str(self.root)
+
+    def read(self, path: str) -> bytes | None:
+        """See `Storage`."""
+        try:
+            return (self.root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def create(self, path: str, data: bytes) -> bool:
+        """See `Storage`; by a link, which fails where the file is, also on network file systems."""
+        target = self.root / path
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink()
+            _sync_folder(target.parent)
+        except OSError as error:
+            raise self._unreachable(error) from error
+        return True
+
+    def put(self, path: str, source: Path) -> None:
+        """See `Storage`."""
+        target = self.root / path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(source, "rb") as reader, open(target, "wb") as writer:
+                shutil.copyfileobj(reader, writer, 1 << 20)
+                writer.flush()
+                os.fsync(writer.fileno())
+            _sync_folder(target.parent)
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def get(self, path: str, target: Path) -> None:
+        """See `Storage`."""
+        try:
+            shutil.copyfile(self.root / path, target)
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def names(self, folder: str) -> list[str]:
+        """See `Storage`."""
+        try:
+            return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def age_s(self, path: str) -> float | None:
+        """See `Storage`."""
+        try:
+            return max(0.0, time.time() - (self.root / path).stat().st_mtime)
+        except OSError:
+            return None
+
+    def remove(self, path: str) -> None:
+        """See `Storage`."""
+        target = self.root / path
+        try:
+            if target.is_dir():
+                shutil.rmtree(target, ignore_errors=True)
+            else:
+                target.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def local(self, path: str) -> Path | None:
+        """See `Storage`."""
+        return self.root / path
+
+    def _unreachable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{type(error).__name__}: {error}", where=f"store {self.url}", hint="check the folder and its rights"
+        )
+
+
+class ObjectStorage:
+    """A store on a file system of fsspec that can make a file only where there is none: S3, Google Cloud, memory.
+
+    Args:
+        url: what fsspec opens.
+        options: of the file system.
+    """
+
+    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+        import fsspec
+
+        protocol = url.partition("://")[0]
+        try:
+            self._system, self._root = fsspec.core.url_to_fs(url, **(options or {}))
+        except ImportError as error:
+            package, extra = _EXTRAS.get(protocol, ("", ""))
+            if package:
+                raise MissingExtraError(package, extra, f"store {url}") from error
+            raise InputError(str(error), where=f"store {url}", hint="install the package that it names") from error
+        except ValueError as error:
+            raise InputError(str(error), where=f"store {url}", hint="check the address") from error
+        self.url = url.rstrip("/")
+
+    def read(self, path: str) -> bytes | None:
+        """See `Storage`."""
+        try:
+            with self._asking(maybe_missing=True) as system:
+                return bytes(system.cat_file(self._path(path)))
+        except FileNotFoundError:
+            return None
+
+    def create(self, path: str, data: bytes) -> bool:
+        """See `Storage`; by a conditional request."""
+        with self._asking() as system:
+            try:
+                system.pipe_file(self._path(path), data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if "PreconditionFailed" in str(error) or "ConditionalRequestConflict" in str(error):
+                    return False
+                raise
+            return True
+
+    def put(self, path: str, source: Path) -> None:
+        """See `Storage`."""
+        with self._asking() as system:
+            system.put_file(str(source), self._path(path))
+
+    def get(self, path: str, target: Path) -> None:
+        """See `Storage`."""
+        with self._asking() as system:
+            system.get_file(self._path(path), str(target))
+
+    def names(self, folder: str) -> list[str]:
+        """See `Storage`."""
+        try:
+            with self._asking(maybe_missing=True) as system:
+                found = system.ls(self._path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted({posixpath.basename(each.rstrip("/")) for each in found} - {""})
+
+    def age_s(self, path: str) -> float | None:
+        """See `Storage`."""
+        try:
+            with self._asking(maybe_missing=True) as system:
+                made = system.modified(self._path(path))
+        except FileNotFoundError:
+            return None
+        if made.tzinfo is None:
+            made = made.replace(tzinfo=datetime.UTC)
+        return max(0.0, float((datetime.datetime.now(datetime.UTC) - made).total_seconds()))
+
+    def remove(self, path: str) -> None:
+        """See `Storage`."""
+        with contextlib.suppress(FileNotFoundError), self._asking(maybe_missing=True) as system:
+            system.rm(self._path(path), recursive=True)
+
+    def local(self, path: str) -> Path | None:
+        """See `Storage`: never."""
+        return None
+
+    def _path(self, path: str) -> str:
+        return f"{self._root.rstrip('/')}/{path}".rstrip("/")
+
+    @contextlib.contextmanager
+    def _asking(self, *, maybe_missing: bool = False) -> Iterator[Any]:
+        """The file system, with nothing of it remembered; a file may be missing only where that is said."""
+        self._system.invalidate_cache()
+        try:
+            yield self._system
+        except StoreError:
+            raise
+        except Exception as error:
+            if maybe_missing and isinstance(error, FileNotFoundError):
+                raise
+            hint = "check the address, the credentials and the network"
+            raise StoreError(f"{type(error).__name__}: {error}", where=f"store {self.url}", hint=hint) from error
+
+
+def open_storage(url: str, options: dict[str, Any] | None = None) -> Storage:
+    """The storage of a URL: a path, `file://...`, or what fsspec opens."""
+    plain = url.removeprefix("file://").removeprefix("local://")
+    if "://" not in plain:
+        return DiskStorage(Path(plain).expanduser())
+    return ObjectStorage(url, options)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
