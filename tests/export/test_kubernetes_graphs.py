@@ -85,7 +85,7 @@ def test_everything_holds_against_the_schemas(project, tmp_path, options):
 def test_a_wrong_key_would_be_found(project, tmp_path):
     for each in every(exported(project, tmp_path / "out")):
         each["spec" if "spec" in each else "data"]["unheard"] = {"of": 1}
-        with pytest.raises(Exception, match="unheard|of"):
+        with pytest.raises(AssertionError, match="unheard|is not of type"):
             validate(each)
 
 
@@ -182,7 +182,7 @@ def test_what_has_no_place_in_a_container_is_refused(project, tmp_path):
     with pytest.raises(GraphError, match=r"model 'one': .*one.onnx is a path of this machine"):
         export_kubernetes([str(project / "two.yaml")], tmp_path / "out", Settings())
     (project / "two.yaml").write_text(GRAPH)
-    with pytest.raises(InputError, match=r"is outside of .*graphs; give a folder around both with --context"):
+    with pytest.raises(InputError, match=r"one.onnx is outside of .*graphs\n  hint: give a folder around"):
         export_kubernetes([str(project / "two.yaml")], tmp_path / "out", Settings(context=project))
     (project / "again.yaml").write_text(GRAPH)
     with pytest.raises(InputError, match="both are two-models in Kubernetes"):

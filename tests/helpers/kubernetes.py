@@ -8,13 +8,16 @@ of Argo, KServe and Kubeflow are the definitions that a cluster is given; they a
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
 import pytest
+import referencing
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +27,10 @@ DEFINITIONS = {
     "InferenceService": "serving.kserve.io_inferenceservices.yaml",
     "TrainJob": "trainer.kubeflow.org_trainjobs.yaml",
 }
-KUBERNETES = "1.34"
+CORE = Path(str(files("kubernetes_validate"))) / "kubernetes-json-schema" / "v1.34.0-local-strict"
+
+PLACES = re.compile(r"(?<![\w/.])/(app|var/lib/motet|tmp)(?![\w.-])")
+"""Folders of a container, in any text."""
 
 
 def objects(path):
@@ -38,17 +44,23 @@ def of_kind(path, kind):
 
 def validate(obj):
     """Raise unless an object is what its kind's schema says."""
-    if obj["kind"] in DEFINITIONS:
-        if errors := list(definition(obj["kind"], obj["apiVersion"]).iter_errors(obj)):
-            raise jsonschema.exceptions.best_match(errors)
-    elif obj["kind"] == "CronWorkflow":
-        spec = dict(obj["spec"])
-        workflow = {"apiVersion": obj["apiVersion"], "kind": "Workflow", "metadata": {}, "spec": spec["workflowSpec"]}
-        validate(workflow)
-    else:
-        import kubernetes_validate
+    find = definition if obj["kind"] in DEFINITIONS else core
+    if (error := next(find(obj["kind"], obj["apiVersion"]).iter_errors(obj), None)) is not None:
+        raise AssertionError(f"{obj['kind']} {error.json_path}: {error.message}")
 
-        kubernetes_validate.validate(obj, KUBERNETES, strict=True)
+
+@functools.cache
+def core(kind, api_version):
+    """The strict schema of a kind of Kubernetes itself."""
+    group, _, version = api_version.rpartition("/")
+    name = "-".join(filter(None, [kind.lower(), group.partition(".")[0], version]))
+    return jsonschema.Draft202012Validator(json.loads((CORE / f"{name}.json").read_text()), registry=core_definitions())
+
+
+@functools.cache
+def core_definitions():
+    found = referencing.Resource.from_contents(json.loads((CORE / "_definitions.json").read_text()))
+    return found @ referencing.Registry()
 
 
 @functools.cache
@@ -136,9 +148,7 @@ class Machine:
         return own + [changed.get(each, self._here(each)) for each in command[1:]]
 
     def _here(self, text):
-        for place in ("/app", "/var/lib/motet", "/tmp/"):
-            text = text.replace(place, str(self.path(place)) + ("/" if place.endswith("/") else ""))
-        return text
+        return PLACES.sub(lambda found: str(self.path(found[0])), text)
 
     def environment(self, container):
         """The variables that a process of a container has: those of the image and the container, and nothing of ours."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +98,6 @@ def _graphs(targets: Iterable[str]) -> list[Path]:
             found += [path for path in sorted(target.glob("*.y*ml")) if _is_graph(path)]
         else:
             found.append(target)
-    for folder in (os.getcwd(), *(str(path.resolve().parent) for path in found)):
-        if folder not in sys.path:  # functions that graphs name are looked for there, as by every command
-            sys.path.append(folder)
     return found
 
 

@@ -12,10 +12,11 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata, util
+from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from motet.errors import InputError
@@ -105,32 +106,36 @@ def find_project(folders: Iterable[Path], files: Iterable[Path], context: Path |
 
 
 def _import_roots(files: Iterable[Path]) -> Iterator[Path]:
-    """The folders on `sys.path` that modules among these files, or packages, were found in."""
-    searched = [Path(os.path.abspath(entry or os.getcwd())) for entry in sys.path]
+    """The folders that top-level modules and packages among these files were found in."""
     for file in files:
         if file.suffix == ".py" or (file / "__init__.py").exists():
-            yield from [folder for folder in searched if file.parent == folder][:1]
+            yield file.parent
 
 
-def modules_named(value: object) -> set[Path]:
-    """The project's modules that import paths in plain values name: `pkg.mod.function`, `python:pkg.mod:Name`."""
+def modules_named(value: object, folder: Path) -> set[Path]:
+    """The project's modules that import paths in plain values name: `pkg.mod.function`, `python:pkg.mod:Name`.
+
+    Args:
+        value: dicts, lists and texts.
+        folder: of the file that they come from.
+    """
     if isinstance(value, dict):
-        return {path for each in value.values() for path in modules_named(each)}
+        return {path for each in value.values() for path in modules_named(each, folder)}
     if isinstance(value, (list, tuple)):
-        return {path for each in value for path in modules_named(each)}
+        return {path for each in value for path in modules_named(each, folder)}
     match = _PATH.fullmatch(value) if isinstance(value, str) else None
-    found = module_file(match[1].partition(".")[0]) if match else None
+    found = module_file(match[1].partition(".")[0], folder) if match else None
     return {found} if found else set()
 
 
-def module_file(name: str) -> Path | None:
-    """The file of a top-level module of the project, or the folder of a package; None for installed ones."""
+def module_file(name: str, folder: Path) -> Path | None:
+    """The file of a top-level module of the project, or the folder of a package; None for installed ones.
+
+    It is looked for where commands do: on `sys.path`, in the working directory, and in `folder`.
+    """
     if name in sys.builtin_module_names or name in sys.stdlib_module_names or name == "motet":
         return None
-    try:
-        spec = util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
+    spec = PathFinder.find_spec(name, [*sys.path, os.getcwd(), str(folder)])
     if spec is None:
         return None
     place = next(iter(spec.submodule_search_locations or ()), None) or spec.origin
@@ -158,9 +163,8 @@ def packages_of(project: Project, extras: Iterable[str], files: Iterable[Path]) 
         files: modules and packages that are imported in the image.
     """
     wanted = {name for extra in ("", *extras) for name in _required(extra)}
-    distributions = metadata.packages_distributions()
     for name in _imports(project, files):
-        wanted.update(distributions.get(name, ())[:1])
+        wanted.update(_distributions().get(name, ())[:1])
     found = {}
     for name in wanted:
         try:
@@ -169,6 +173,11 @@ def packages_of(project: Project, extras: Iterable[str], files: Iterable[Path]) 
             found[_normal(name)] = name
     found.pop("motet", None)
     return [found[name] for name in sorted(found)]
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
 
 
 def motet_requirement(package: str, extras: Iterable[str]) -> str:
