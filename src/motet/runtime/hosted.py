@@ -24,10 +24,10 @@ from motet.batch import (
     is_exactly,
     take_rows,
 )
-from motet.errors import GraphError, ModelFailedError
+from motet.errors import GraphError, InputError, ModelFailedError
 from motet.graph.check import outer_outputs
 from motet.graph.function import chain_each
-from motet.graph.model import Model
+from motet.graph.model import Model, Replicas
 from motet.graph.node import Answer, Fault
 from motet.nodes.contract import typed
 from motet.nodes.merge import faults_at, kept_rows, merge
@@ -121,6 +121,20 @@ class HostedModel:
     def elsewhere(self) -> bool:
         """Whether its calls wait for another process or another machine."""
         return self.model.placement == "process" or bool(self.model.uris) or is_remote(self.located)
+
+    def scale(self, count: int) -> None:
+        """Have so many local replicas, from now on; see `ReplicaSet.scale`.
+
+        Raises:
+            InputError: when it cannot have so many.
+        """
+        where = f"model {self.model.name!r}"
+        if is_remote(self.located):
+            raise InputError("its replicas are its addresses", where=where, hint="change its uris in the graph's file")
+        if isinstance(self.model.replicas, Replicas) and count > self.model.max_replicas:
+            hint = "change replicas: {max: ...} in the graph's file"
+            raise InputError(f"it may have {self.model.max_replicas} replicas; got {count}", where=where, hint=hint)
+        self.replicas.scale(count)
 
     def forget(self) -> None:
         """Forget what was counted, and which rows failed, as after a trial."""

@@ -18,6 +18,7 @@ from typing import Literal
 from motet.errors import (
     ForbiddenError,
     GraphError,
+    InputError,
     ModelLoadError,
     MotetError,
     NotFoundError,
@@ -126,6 +127,7 @@ class Gateway:
         self.stopping = self.draining = False
         self._changing = asyncio.Lock()
         self.tell: Callable[[str, bool], None] = lambda name, loaded: None
+        self.tell_scaled: Callable[[str, int], None] = lambda name, count: None
         self.changed: list[Callable[[], None]] = []
         self.started = time.time()
 
@@ -346,6 +348,30 @@ class Gateway:
         if tell:
             self.tell(served.name, False)
 
+    async def scale(self, name: str, count: int, *, tell: bool = True) -> None:
+        """Have so many local replicas of a model, in each process of the server; more are started without waiting for them.
+
+        Args:
+            name: of the model; a graph's where the graph has one model.
+            count: how many. Those that go finish their calls first; with 0 the next call starts one.
+            tell: whether the other processes of the server are to do so too.
+
+        Raises:
+            NotFoundError: when there is no such model.
+            NotReadyError: when its graph is not loaded.
+            InputError: when it cannot have so many.
+        """
+        served = self.find(name)
+        models = _hosted(served)
+        if not models:
+            raise NotReadyError(f"{name} is not loaded", hint=f"load {served.parent.name if served.parent else name!r}")
+        if len(models) > 1:
+            names = [each.name for each in served.models]
+            raise InputError(f"{name!r} has {len(models)} models", hint=f"name one of them: {', '.join(names)}")
+        models[0].scale(count)
+        if tell:
+            self.tell_scaled(served.name, count)
+
     async def _retire(self, served: Served) -> None:
         """Let what was accepted finish, and give back what nobody else has."""
         lanes = [each.lane for each in (served, *served.models) if each.lane is not None]
@@ -359,10 +385,12 @@ class Gateway:
     async def _drop_unused(self) -> None:
         """Give back what nobody has, in the loading thread: processes may take a while to end."""
         in_use = {id(model) for each in self.things for model in _hosted(each)}
-        for model in self._host.models:
-            if id(model) not in in_use:
-                self._calls.drop(model)
-                await self.loop.run_in_executor(self._loading, self._host.drop, model)
+        unused = [model for model in self._host.models if id(model) not in in_use]
+        for model in unused:
+            self._calls.drop(model)
+            del model
+        while unused:  # emptied in the thread, which would hold what it is given for a moment longer
+            await self.loop.run_in_executor(self._loading, lambda: self._host.drop(unused.pop()))
 
     async def _until_idle(self, lanes: Sequence[Lane], timeout_s: float) -> bool:
         end = self.loop.time() + timeout_s

@@ -179,6 +179,11 @@ def fixed_paths(names: Sequence[str]) -> dict[str, Any]:
         described = _post(act, what, {"type": "object"})
         described["post"]["parameters"] = [named]
         paths[f"/v2/repository/models/{{name}}/{act}"] = described
+    scale = _post("scale", "Have so many replicas of a model, in each process of the server", {"type": "object"})
+    scale["post"]["parameters"] = [named]
+    count = _object(("replicas",), replicas={"type": "integer", "minimum": 0, "maximum": 256})
+    scale["post"]["requestBody"] = {"content": {JSON: {"schema": _object(("parameters",), parameters=count)}}}
+    paths["/v2/repository/models/{name}/scale"] = scale
     metrics = _get("seen", "metrics", "Metrics for Prometheus", {"type": "string"}, "text/plain")
     metrics["get"]["responses"]["200"]["content"]["application/openmetrics-text"] = {"schema": {"type": "string"}}
     paths["/metrics"] = metrics

@@ -276,7 +276,7 @@ class Services:
         self.seen.start()
         if self.config.processes > 1:
             self._together = Together(self.folder, self.gateway)
-            self.gateway.tell = self._together.tell
+            self.gateway.tell, self.gateway.tell_scaled = self._together.tell, self._together.tell_scaled
             self._together.start()
 
     async def reload(self, config: ServeConfig) -> None:

@@ -1,7 +1,8 @@
-"""What is loaded and unloaded in one process of a server is so in all: a small file says what, and every process looks at it.
+"""What is loaded, unloaded and scaled in one process of a server is so in all: a small file says what, and every process
+looks at it.
 
-The file is written by rename, under a lock. Each graph has a number that grows with every change; a process that sees a
-greater one than it has followed does the same.
+The file is written by rename, under a lock. Each graph has a number that grows with every change, and so has each model
+that was scaled; a process that sees a greater one than it has followed does the same.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ __all__ = ["Together"]
 _LOG = logging.getLogger("motet.serving")
 LOOK_S = 0.2
 """How often the file is looked at."""
+SCALED = "replicas of "
+"""Before the name of a model, which no name of a graph begins with."""
 
 
 class _Change(msgspec.Struct):
     number: int
-    loaded: bool
+    loaded: bool = True
+    replicas: int | None = None
 
 
 _decode = msgspec.json.Decoder(dict[str, _Change]).decode
@@ -57,15 +61,23 @@ class Together:
 
     def tell(self, name: str, loaded: bool) -> None:
         """This process has loaded or unloaded a graph, because somebody asked it to."""
+        self._tell(name, _Change(1, loaded))
+
+    def tell_scaled(self, name: str, count: int) -> None:
+        """This process has now so many replicas of a model, because somebody asked it to."""
+        self._tell(f"{SCALED}{name}", _Change(1, replicas=count))
+
+    def _tell(self, name: str, change: _Change) -> None:
         with open(self._path.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             changes = self._read()
             before = changes.get(name)
-            changes[name] = _Change(1 if before is None else before.number + 1, loaded)
+            change.number = 1 if before is None else before.number + 1
+            changes[name] = change
             temporary = self._path.with_suffix(f".{os.getpid()}")
             temporary.write_bytes(msgspec.json.encode(changes))
             temporary.replace(self._path)
-            self._followed[name] = changes[name].number
+            self._followed[name] = change.number
 
     def _read(self) -> dict[str, _Change]:
         try:
@@ -91,9 +103,12 @@ class Together:
             return
         self._followed[name] = change.number
         try:
-            if change.loaded:
+            if change.replicas is not None:
+                await self._gateway.scale(name.removeprefix(SCALED), change.replicas, tell=False)
+            elif change.loaded:
                 await self._gateway.load(name, tell=False)
             else:
                 await self._gateway.unload(name, tell=False)
         except MotetError as error:
-            _LOG.error("graph %s, which another process has changed, stays as it is: %s", name, error)
+            what = name.removeprefix(SCALED)
+            _LOG.error("%s, which another process has changed, stays as it is: %s", what, error)

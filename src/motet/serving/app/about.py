@@ -32,6 +32,7 @@ EXTENSIONS = (
     "statistics",
 )  # fmt: skip
 Endpoint = Callable[[Request], Awaitable[Response]]
+Act = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 _DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
 _IGNORED = ("unload_dependents",)
 """Parameters of Triton's clients that mean nothing here."""
@@ -71,6 +72,7 @@ class About:
             Route("/v2/repository/index", self.index, methods=["POST"]),
             Route("/v2/repository/models/{name}/load", self.load, methods=["POST"]),
             Route("/v2/repository/models/{name}/unload", self.unload, methods=["POST"]),
+            Route("/v2/repository/models/{name}/scale", self.scale, methods=["POST"]),
         ]
 
     def _find(self, request: Request) -> Served:
@@ -168,27 +170,36 @@ class About:
 
     async def load(self, request: Request) -> Response:
         """Load a graph, or load it anew from its file; answered when it is ready."""
-        return await self._administer(request, self._gateway.load)
+        return await self._administer(request, _nothing_given(self._gateway.load))
 
     async def unload(self, request: Request) -> Response:
         """Take a graph off line; answered when its requests are."""
-        return await self._administer(request, self._gateway.unload)
+        return await self._administer(request, _nothing_given(self._gateway.unload))
 
-    async def _administer(self, request: Request, act: Any) -> Response:
+    async def scale(self, request: Request) -> Response:
+        """Have so many replicas of a model; answered before new ones are ready."""
+
+        async def act(name: str, parameters: Mapping[str, Any]) -> None:
+            if set(parameters) != {"replicas"}:
+                given = ", ".join(map(str, parameters)) or "nothing"
+                raise InputError(
+                    f"expected the parameter replicas; got {given}", hint='send {"parameters": {"replicas": 2}}'
+                )
+            await self._gateway.scale(name, parameters["replicas"])
+
+        return await self._administer(request, act)
+
+    async def _administer(self, request: Request, act: Act) -> Response:
         name = request.path_params["name"]
         asked: Asked = asked_of(request, name, len(await request.body()), admin=True)
         visit = await self._desk.enter(asked)
         status, failed = 200, ""
         try:
             parameters = (await read_object(request)).get("parameters") or {}
-            given = [str(each) for each in parameters if each not in _IGNORED]
-            if given:
-                raise InputError(
-                    f"parameters {', '.join(sorted(given))} are given; a graph is loaded from its file as it is",
-                    hint="change the graph's file and load it without parameters",
-                )
+            if not isinstance(parameters, dict):
+                raise InputError(f"parameters must be an object; got {parameters!r}")
             # shielded: a caller that is gone must not leave a graph half loaded
-            await asyncio.shield(act(name))
+            await asyncio.shield(act(name, parameters))
             response = json_response({})
             visit.sent_bytes = len(response.body)
         except BaseException as error:
@@ -198,6 +209,21 @@ class About:
         finally:
             visit.end(None, None, status, failed)
         return response
+
+
+def _nothing_given(act: Callable[[str], Awaitable[Any]]) -> Act:
+    """Something that is done with a graph as its file says it."""
+
+    async def done(name: str, parameters: Mapping[str, Any]) -> None:
+        given = [str(each) for each in parameters if each not in _IGNORED]
+        if given:
+            raise InputError(
+                f"parameters {', '.join(sorted(given))} are given; a graph is loaded from its file as it is",
+                hint="change the graph's file and load it without parameters",
+            )
+        await act(name)
+
+    return done
 
 
 def _tensors(kinds: Mapping[str, ColumnType]) -> list[dict[str, Any]]:

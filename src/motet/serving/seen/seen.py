@@ -28,6 +28,8 @@ __all__ = ["GraphListener", "Seen"]
 
 PUBLISH_S = 0.5
 """How often this process copies what its nodes and models have counted to where other processes see it."""
+FRESH_S = 0.25
+"""How old may be what is shown of replicas."""
 CLOSE_S = 3.0
 """How long a log or traces that are given up may take to be finished, each."""
 
@@ -66,7 +68,7 @@ class Seen:
         self._status = Status(self._totals)
         self._served, self._board = served, ReplicaBoard(place, self._cells)
         self._looking: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closed, self._looked = False, 0.0
         self._listeners: dict[str, GraphListener] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._grpc = CodeMetrics(self._cells, "motet_grpc_responses")
@@ -130,13 +132,15 @@ class Seen:
 
     async def now(self) -> dict[str, Any]:
         """What `status` says, and `replicas`: what those of every process are doing (`ReplicaBoard.everywhere`)."""
-        await self._look()
+        if time.monotonic() - self._looked > FRESH_S:
+            await self._look()
         replicas = await asyncio.to_thread(self._board.everywhere)
         return {**self.status(), "replicas": replicas}
 
     async def _look(self) -> None:
         found = await asyncio.to_thread(self._board.look, hosted(self._served()))
         if not self._closed:
+            self._looked = time.monotonic()
             self._board.count(found)
 
     def statistics(self, name: str) -> dict[str, Any]:
