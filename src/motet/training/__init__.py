@@ -6,6 +6,7 @@
 
 distributed.py  `distributed`, and how many workers a machine is good for
 launch.py       several workers under torch's elastic launcher
+joined.py       one worker of several that torchrun has started
 worker.py       `Worker`: what the function is given      checkpoints.py  written whole or not at all
 data/           datasets
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from motet.errors import InputError, MissingExtraError
 from motet.training.checkpoints import Checkpoints
 from motet.training.data.digest import function_digest
+from motet.training.joined import is_worker, join
 from motet.training.launch import Plan, launch
 from motet.training.worker import Worker
 
@@ -38,6 +39,9 @@ def distributed(
     `Worker.steps` goes on from the last checkpoint; an error of the function that is not likely to pass ends the
     training instead. At the end the workers must have the same parameters.
 
+    In a process that torchrun has started, on one machine or on several, it starts nothing: the process is one of
+    torchrun's workers, each of which must come here, and all get the result. `checkpoints` is a folder that all see.
+
     Args:
         function: a function that can be imported by name; what it returns in worker 0 must be picklable.
         args: what else it is called with; picklable. They and the function's file name the checkpoints: when one
@@ -60,6 +64,8 @@ def distributed(
             different parameters. In one worker, here, its own error is raised.
     """
     torch = _torch()
+    if is_worker():
+        return _join(function, args, workers, threads, checkpoints, backend, collective_timeout_s)
     num_workers = default_workers() if workers is None else workers
     if num_workers < 1 or max_restarts < 0 or collective_timeout_s <= 0:
         raise InputError(
@@ -86,6 +92,23 @@ def distributed(
         if kept is not None:
             kept.clear()
         return result
+
+
+def _join(
+    function: Callable[..., _T],
+    args: tuple[Any, ...],
+    workers: int | None,
+    threads: int | None,
+    checkpoints: str | os.PathLike[str] | None,
+    backend: str | None,
+    timeout_s: float,
+) -> _T:
+    kept = Checkpoints(checkpoints, _training(function, args)) if checkpoints is not None else None
+    mine = threads or max(num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    result: _T = join(
+        function, args, workers=workers, threads=mine, backend=backend, checkpoints=kept, timeout_s=timeout_s
+    )
+    return result
 
 
 def default_workers() -> int:

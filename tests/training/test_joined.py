@@ -1,0 +1,60 @@
+"""A program that trains is run by torchrun as it is: its processes are the workers."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.training_jobs import rows, train
+from motet.errors import InputError
+from motet.training import data, distributed
+from motet.training.joined import is_worker, rank
+
+PROGRAM = """
+import os, pickle, sys
+from helpers.training_jobs import rows, train
+from motet.training import data, distributed
+
+folder, trouble = sys.argv[1:]
+made = data.made(rows, 256)
+first = distributed(train, made, folder, trouble, workers=2, checkpoints=folder + "/checkpoints", threads=1)
+second = distributed(train, made, folder, threads=1)
+with open(f"{folder}/result-{os.environ['RANK']}", "wb") as file:
+    pickle.dump((first, second), file)
+"""
+TESTS = Path(__file__).parent.parent
+
+
+def torchrun(folder, trouble):
+    (folder / "program.py").write_text(PROGRAM)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["--max-restarts", "1", str(folder / "program.py"), str(folder), trouble]
+    env = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    assert found.returncode == 0, found.stderr
+    return [pickle.loads((folder / f"result-{rank}").read_bytes()) for rank in (0, 1)]
+
+
+def test_torchruns_processes_are_the_workers(tmp_path):
+    """One is killed in mid-epoch; all go on after the last checkpoint, and end as if nothing had been."""
+    alone = distributed(train, data.made(rows, 256), str(tmp_path))
+    results = torchrun(tmp_path, "kill")
+    for first, second in results:
+        np.testing.assert_allclose(first["weight"], alone["weight"], atol=1e-5)
+        np.testing.assert_array_equal(first["weight"], results[0][0]["weight"])
+        assert (first["mean_rank"], first["sum_ones"], first["attempt"]) == (0.5, 2, 1)
+        np.testing.assert_allclose(second["weight"], alone["weight"], atol=1e-5)
+    assert not list((tmp_path / "checkpoints").rglob("*.pt"))
+
+
+def test_another_number_of_workers_is_refused(monkeypatch):
+    assert (rank(), is_worker()) == (0, False)
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert (rank(), is_worker()) == (1, True)
+    with pytest.raises(InputError, match="train: asks for 2 workers, and torchrun has started 3"):
+        distributed(train, workers=2)
