@@ -1,0 +1,120 @@
+"""`motet status`: say what a running server serves, how it does, and what its replicas are doing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motet.cli.exits import FAILED, OK, WRONG, Command
+from motet.cli.talk import ask, key_option, url_argument
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["command"]
+
+_GOOD = {"READY": "green", "STARTING": "yellow", "LOADING": "yellow", "SUSPECT": "yellow", "BACKOFF": "yellow"}
+
+
+@click.command(
+    "status",
+    cls=Command,
+    short_help="Say what a running server serves, and what its replicas are doing.",
+    exits={
+        OK: "the server is ready",
+        FAILED: "it is not, or it cannot be reached",
+        WRONG: "the URL is none, or the caller may not ask",
+    },
+)
+@url_argument
+@click.option("--json", "as_json", is_flag=True, help="Print /status.json, for programs.")
+@key_option
+@click.pass_context
+def command(ctx: click.Context, /, url: str, as_json: bool, key: str | None) -> None:
+    """Say what the server at URL serves, how fast it answers, and what the replicas of its models are doing."""
+    found = ask(url, "/status.json", key)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        from rich.console import Console
+
+        console = Console()
+        console.print(_graphs(found))
+        if found.get("replicas"):
+            console.print(_replicas(found["replicas"]))
+        for each in found.get("errors", [])[:3]:
+            click.echo(f"last errors: {each['graph']} {each['node']} {each['error']}: {each['message']}")
+        ready, processes = "ready" if found["ready"] else "not ready", found.get("processes", 1)
+        click.echo(f"{ready}, {processes} process{'' if processes == 1 else 'es'}")
+    if not found["ready"]:
+        ctx.exit(FAILED)
+
+
+def _graphs(found: dict[str, Any]) -> Table:
+    table = _table("graph", "state", "requests/s", "rows/s", "50 % within", "99 % within", "waiting", "failed rows")
+    graphs = found["graphs"]
+    for name, state in found["states"].items():
+        if "." in name or (name not in graphs and state["state"] == "READY"):
+            continue  # a model, which has its own table
+        graph = graphs.get(name, {})
+        table.add_row(
+            name,
+            _state(state["state"], state["reason"]),
+            _number(graph.get("requests_per_s")),
+            _number(graph.get("rows_per_s")),
+            _seconds(graph.get("p50_s")),
+            _seconds(graph.get("p99_s")),
+            _number(graph.get("queued_rows")),
+            _number(graph.get("failed_rows")),
+        )
+    return table
+
+
+def _replicas(replicas: list[dict[str, Any]]) -> Table:
+    several = len({each["process"] for each in replicas}) > 1
+    heads = ["model", "replica", "kind", "state", "pid", "in flight", "calls", "restarts", "memory"]
+    table = _table(*(["process", *heads] if several else heads))
+    for each in replicas:
+        row = [
+            each["model"],
+            each["name"],
+            each["kind"],
+            _state(each["state"], each["reason"] if each["state"] != "READY" else ""),
+            str(each["pid"] or "–"),
+            _number(each["in_flight"]) if each["kind"] != "thread" else "–",
+            _number(each["calls"]) if each["kind"] != "thread" else "–",
+            _number(each["restarts"]),
+            _bytes(each["memory_bytes"]),
+        ]
+        table.add_row(*([str(each["process"]), *row] if several else row))
+    return table
+
+
+def _table(*heads: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="left" if place < 2 or head in ("state", "kind") else "right")
+    return table
+
+
+def _state(state: str, reason: str) -> Any:
+    from rich.text import Text
+
+    return Text(state.lower() + (f": {reason}" if reason else ""), style=_GOOD.get(state, "red"))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+
+
+def _bytes(value: int) -> str:
+    return f"{value / 2**20:,.0f} MiB" if value else "–"

@@ -1,0 +1,32 @@
+"""`motet unload`: have a running server take a graph off line."""
+
+from __future__ import annotations
+
+import click
+
+from motet.cli.exits import FAILED, OK, WRONG, Command
+from motet.cli.talk import key_option, repository, url_argument
+
+__all__ = ["command"]
+
+
+@click.command(
+    "unload",
+    cls=Command,
+    short_help="Have a running server take a graph off line.",
+    exits={
+        OK: "it is off line, and its memory is given back",
+        FAILED: "the server cannot be reached, or it failed",
+        WRONG: "nothing is served under that name, or the caller may not",
+    },
+)
+@url_argument
+@click.argument("name")
+@key_option
+def command(url: str, name: str, key: str | None) -> None:
+    """Have the server at URL take the graph NAME off line, once the requests that it accepted are answered.
+
+    Models that other graphs have too stay.
+    """
+    repository(url, name, "unload", key)
+    click.echo(f"{name} is off line")
