@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+PLAIN_WIDTH = 120
+"""Letters of a line where there is no terminal to ask."""
 _GOOD = {"READY": "green", "STARTING": "yellow", "LOADING": "yellow", "SUSPECT": "yellow", "BACKOFF": "yellow"}
 
 
@@ -41,6 +43,7 @@ def command(ctx: click.Context, /, url: str, as_json: bool, key: str | None) -> 
         from rich.console import Console
 
         console = Console()
+        console = console if console.is_terminal else Console(width=PLAIN_WIDTH)
         console.print(_graphs(found))
         if found.get("replicas"):
             console.print(_replicas(found["replicas"]))
@@ -53,7 +56,7 @@ def command(ctx: click.Context, /, url: str, as_json: bool, key: str | None) -> 
 
 
 def _graphs(found: dict[str, Any]) -> Table:
-    table = _table("graph", "state", "requests/s", "rows/s", "50 % within", "99 % within", "waiting", "failed rows")
+    table = _table("graph", "state", "requests/s", "rows/s", "50 %", "99 %", "waiting", "failed")
     graphs = found["graphs"]
     for name, state in found["states"].items():
         if "." in name or (name not in graphs and state["state"] == "READY"):

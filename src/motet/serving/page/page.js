@@ -3,6 +3,7 @@
 import { duration, element, getJson, short } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { showErrors } from "./errors.js";
+import { showReplicas } from "./replicas.js";
 import { TryForm } from "./try.js";
 
 const EVERY_MS = 1000;
@@ -95,6 +96,7 @@ function draw(now, before) {
   }
   showErrors(find("errors"), find("error-count"), now.errors ?? []);
   if (!state.chosen) return;
+  showReplicas(find("replicas"), now.replicas ?? [], state.chosen.graph);
   const name = state.chosen.name;
   const graph = now.graphs[name] ?? { nodes: {} };
   const nodes = withRates(graph.nodes ?? {}, before?.graphs[name]?.nodes ?? {}, now.time - (before?.time ?? 0));
