@@ -182,6 +182,11 @@ def _moved(graph: data.Graph, folder: str) -> data.Graph:
 def _relative(uri: str, base: str, folder: str) -> str:
     from motet.models.registry import find_handler
 
+    if uri.startswith("store:"):
+        place, mark, reference = uri.removeprefix("store:").rpartition("#")
+        if not mark or "://" in place or place.startswith(("/", "~")):
+            return uri
+        return f"store:{posixpath.relpath(posixpath.join(base, place), folder)}#{reference}"
     handler, location = find_handler(uri)
     scheme = uri.removesuffix(location)
     if not handler.has_file or "://" in location or location.startswith("/"):

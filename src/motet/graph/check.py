@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from motet.errors import CycleError, GraphError, MotetError, TypeMismatchError, UnknownNameError
+from motet.errors import CycleError, GraphError, MotetError, NotPublishedError, TypeMismatchError, UnknownNameError
 from motet.graph.function import chain_outputs
 from motet.graph.graph import Graph
 from motet.graph.model import Model
@@ -25,6 +25,14 @@ MAX_DEPTH = 16
 class Resolver(Protocol):
     """Tells what models take and give."""
 
+    def current(self, model: Model, folder: str) -> Model:
+        """A model as it is now: one of a store pinned to a version, with what was published with it; others as they are.
+
+        Raises:
+            NotPublishedError: when the store has no such version.
+        """
+        ...
+
     def signature(self, model: Model, folder: str) -> Signature:
         """What a model itself takes and gives, without `before` and `after`.
 
@@ -39,7 +47,7 @@ class CheckedGraph:
     """A graph without mistakes, and what was found out about it.
 
     Attributes:
-        graph: the graph.
+        graph: the graph, its models of stores pinned to versions, without members that are not published yet.
         order: the nodes that its outputs need, each behind those it needs.
         columns: the types of all columns, by full name.
         canonical: the full name of every reference that its nodes and outputs make.
@@ -154,6 +162,7 @@ def check(graph: Graph, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
 
 
 def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
+    graph = _current(graph, resolver)
     order = _order(graph)
     _check_uses(graph)
     graphs = {name: check(each, resolver, depth=depth + 1) for name, each in graph.graphs.items()}
@@ -169,6 +178,28 @@ def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     signature = Signature({name: each.type for name, each in graph.inputs.items()}, outputs)
     needed = _needed(graph, order)
     return CheckedGraph(graph, needed, dict(table.types), dict(table.names), signatures, graphs, signature)
+
+
+def _current(graph: Graph, resolver: Resolver) -> Graph:
+    """The graph as it is now: models of a store pinned to versions, members that are not published yet left out."""
+    models: dict[str, Model] = {}
+    missing: dict[str, NotPublishedError] = {}
+    for name, model in graph.models.items():
+        try:
+            models[name] = resolver.current(model, graph.folder)
+        except NotPublishedError as error:
+            missing[name] = error
+    if not missing and all(models[name] is model for name, model in graph.models.items()):
+        return graph
+    nodes = {name: node.without(missing) for name, node in graph.nodes.items()}
+    for node in nodes.values():
+        for member in node.members:
+            if member.uses in missing:
+                raise missing[member.uses].located(f"model {member.uses!r}")
+    return Graph(
+        graph.name, graph.outputs, inputs=graph.inputs, models=models, graphs=graph.graphs, nodes=nodes,
+        folder=graph.folder, serving=graph.serving,
+    )  # fmt: skip
 
 
 def _signature(model: Model, folder: str, resolver: Resolver) -> Signature:

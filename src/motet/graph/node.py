@@ -6,7 +6,7 @@ The kinds themselves are in `motet.nodes`, one a file; each registers itself her
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -217,6 +217,10 @@ class Node(ABC):
     def more_references(self) -> Iterable[str]:
         """Columns it needs besides its inputs and its members' inputs."""
         return ()
+
+    def without(self, uses: Container[str]) -> Node:
+        """The node without the members that use these, where it may do without; else as it is."""
+        return self
 
     @abstractmethod
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ from motet.types import ColumnType
 
 __all__ = ["Ensemble", "ensemble"]
 
+AS_AVAILABLE = "as available"
+
 
 @kind
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Ensemble(Node):
         weights: how much each member counts; one with 0 plays along without counting (a shadow).
         require: how many of the members that count must have answered a row; None for all.
         output: the one output that counts, under this name.
+        as_available: whether members whose models a store does not have yet are left out.
     """
 
     players: tuple[Member, ...]
@@ -52,14 +55,24 @@ class Ensemble(Node):
     weights: tuple[float, ...] = field(default=())
     require: int | None = None
     output: str | None = None
+    as_available: bool = False
 
     kind = "ensemble"
-    keys = ("combine", "weights", "require", "output")
+    keys = ("combine", "weights", "require", "output", "members")
 
     @property
     def members(self) -> tuple[Member, ...]:
         """The members, in order."""
         return self.players
+
+    def without(self, uses: Container[str]) -> Ensemble:
+        """The ensemble of the other members, where it begins with those that are available; one has to count."""
+        left = [place for place, member in enumerate(self.players) if member.uses not in uses]
+        if not self.as_available or len(left) == len(self.players) or not any(self.weights[place] for place in left):
+            return self
+        weights = tuple(self.weights[place] for place in left)
+        require = None if self.require is None else min(self.require, sum(weight > 0 for weight in weights))
+        return replace(self, players=tuple(self.players[place] for place in left), weights=weights, require=require)
 
     @property
     def combiner(self) -> Combiner:
@@ -179,7 +192,7 @@ class Ensemble(Node):
 
     @classmethod
     def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Ensemble:
-        """`{ensemble: [a, b], inputs: [...], combine: NAME, weights: [...], require: 2, output: NAME}`."""
+        """`{ensemble: [a, b], inputs: [...], combine: NAME, weights: [...], require: 2, output: NAME, members: as available}`."""
         members = read_members(value, fields.place("ensemble"))
         raw = fields.raw("combine", "weighted_average")
         combine: str | Function
@@ -189,7 +202,8 @@ class Ensemble(Node):
             combine = _combiner_named(of_kind(raw, str, fields.place("combine")), fields.place("combine"))
         weights = _weights(fields.raw("weights"), members, combine, fields.place("weights"))
         require = _require(fields.take("require", int, None), weights, fields.place("require"))
-        return cls(name, inputs, members, combine, weights, require, fields.take("output", str, None))
+        output = fields.take("output", str, None)
+        return cls(name, inputs, members, combine, weights, require, output, _as_available(fields))
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
@@ -199,9 +213,8 @@ class Ensemble(Node):
         )
         if any(weight != 1 for weight in self.weights):
             written["weights"] = list(self.weights)
-        return written | {
-            key: value for key, value in (("require", self.require), ("output", self.output)) if value is not None
-        }
+        more = {"require": self.require, "output": self.output, "members": AS_AVAILABLE if self.as_available else None}
+        return written | {key: value for key, value in more.items() if value is not None}
 
 
 def _with_columns(answers: Sequence[Answer]) -> Sequence[Answer]:
@@ -251,6 +264,13 @@ def _spread_column(column: Column, kept: Array, rows: int) -> Column:
     whole = missing(column, rows)
     whole[kept] = column
     return whole
+
+
+def _as_available(fields: Fields) -> bool:
+    said = fields.take("members", str, None)
+    if said not in (None, AS_AVAILABLE):
+        raise GraphError(f"members can only be {AS_AVAILABLE!r}; got {said!r}", where=fields.place("members"))
+    return said is not None
 
 
 def _combiner_named(name: str, where: str) -> str:
@@ -303,6 +323,7 @@ def ensemble(
     weights: Sequence[float] | Mapping[str, float] | None = None,
     require: int | None = None,
     output: str | None = None,
+    as_available: bool = False,
     name: str | None = None,
 ) -> Handle:
     """Send rows through all members and combine their answers.
@@ -315,6 +336,8 @@ def ensemble(
         weights: how much each member counts, in order or by name; 1 each when not given; a member with 0 does not count.
         require: how many members must have answered a row; all of them when not given. Which did is in `node.member`.
         output: the one output that counts, under this name.
+        as_available: begin without members whose models a store does not have yet; a server takes them in when they are
+            published. Which members answered is in `node.member`.
         name: the node's name; `ensemble` and a number when not given.
 
     Returns:
@@ -332,7 +355,8 @@ def ensemble(
         )
         given = _weights(weights, players, how, f"{where}: weights")
         return Ensemble(
-            name, names.inputs(inputs), players, how, given, _require(require, given, f"{where}: require"), output
-        )
+            name, names.inputs(inputs), players, how, given, _require(require, given, f"{where}: require"), output,
+            as_available,
+        )  # fmt: skip
 
     return Handle("ensemble", name, make, [*inputs_of(inputs, "ensemble()"), *needs])

@@ -14,7 +14,8 @@ from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
 from motet.graph.model import Model
 from motet.models.calling import COMMON_OPTIONS
 from motet.models.handler import Handler, ModelSource
-from motet.models.locate import locate
+from motet.models.locate import locate, runs_code
+from motet.runtime.stored import PINNED, StoredModels
 from motet.types import Signature
 
 __all__ = ["Located", "ModelResolver", "is_remote"]
@@ -51,9 +52,19 @@ class ModelResolver:
     """Models remembered; beyond it the oldest are forgotten."""
 
     def __init__(self) -> None:
+        self.stored = StoredModels()
         self._lock = threading.Lock()
         self._located: dict[tuple[str, str], tuple[Model, Located]] = {}
         self._signatures: dict[tuple[str, str], tuple[Model, Signature, Located]] = {}
+
+    def current(self, model: Model, folder: str) -> Model:
+        """A model of a store pinned to the version that it means now; others as they are.
+
+        Raises:
+            NotPublishedError: when the store has no such version.
+            StoreError: when the store cannot be reached.
+        """
+        return self.stored.current(model, folder)
 
     def locate(self, model: Model, folder: str) -> Located:
         """Find a model's handler and file.
@@ -61,15 +72,25 @@ class ModelResolver:
         Raises:
             MotetError: when the URI names no known handler, or the file is not there.
         """
+        model = self.current(model, folder)
         key = (model.name, folder)
         with self._lock:
             known = self._located.get(key)
         if known and known[0] == model and known[1].state == _state(known[1].source.location):
             return known[1]
-        found = locate(model.uri, base=folder or None, allow_unpickle=model.unpickle)
+        label = ""
+        if model.uri.startswith(PINNED):
+            uri, label, here = self.stored.file(model.uri)
+            found = locate(uri, base=None)
+            if not here and not model.unpickle and runs_code(found.handler, found.location):
+                hint = "if you trust whoever can publish there, say `unpickle: allow` in the model's declaration"
+                what = "loading this file runs any code that it carries (unpickling does); those of remote stores are refused"
+                raise ModelLoadError(what, where=model.uri, hint=hint)
+        else:
+            found = locate(model.uri, base=folder or None, allow_unpickle=model.unpickle)
         handler, location = found.handler, found.location
         named = getattr(handler, "version", None)
-        version = model.version or found.digest[:12] or (named(location) if named is not None else "")
+        version = model.version or label or found.digest[:12] or (named(location) if named is not None else "")
         source = ModelSource(
             model.name,
             location,
@@ -115,6 +136,7 @@ class ModelResolver:
         Raises:
             MotetError: when there is no such model, or its signature cannot be known.
         """
+        model = self.current(model, folder)
         key = (model.name, folder)
         located = self.locate(model, folder)
         with self._lock:

@@ -1,0 +1,145 @@
+"""Models of a store: from `store:fashion@champion` to the version it means now, and to its file.
+
+    store:NAME                  the latest version, in the store of `$MOTET_STORE`, else the folder `store` beside the graph
+    store:NAME@ALIAS, @NUMBER   another one
+    store:URL#NAME@ALIAS        in another store; a relative path is relative to the graph's folder
+
+When a graph is checked each is pinned to the version that it means then, as `stored:URL#NAME@NUMBER`, and gets the
+functions that were published with it. So a graph that is there does not change under those who use it; who wants the
+next version builds the graph anew, as a server does that sees an alias move.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+
+from motet.graph.fields import read_type
+from motet.graph.function import read_functions
+from motet.graph.model import Model
+from motet.store.store import DEFAULT_URL, Store
+from motet.store.version import Reference, Version
+
+__all__ = ["PINNED", "STORE", "StoredModels", "number_of", "place_of"]
+
+STORE, PINNED = "store:", "stored:"
+KEPT = 1024
+"""Versions whose manifests are remembered; they never change."""
+
+
+def place_of(uri: str, folder: str) -> tuple[str, Reference]:
+    """The store's address and the reference that a URI means.
+
+    Args:
+        uri: begins with `store:` or `stored:`.
+        folder: what a relative path is relative to.
+
+    Raises:
+        InputError: when the reference is none.
+    """
+    url, mark, text = uri.partition(":")[2].rpartition("#")
+    if not mark:
+        url = os.environ.get("MOTET_STORE", "")
+        if not url:
+            url = _joined(folder, DEFAULT_URL)
+    else:
+        url = _joined(folder, url)
+    return url, Reference.parse(text, uri)
+
+
+def number_of(uri: str) -> int | None:
+    """The number of the version that a model is pinned to; None where it is of no store."""
+    return place_of(uri, "")[1].number if uri.startswith(PINNED) else None
+
+
+class StoredModels:
+    """Finds the versions of stores; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stores: OrderedDict[str, Store] = OrderedDict()
+        self._versions: OrderedDict[str, Version] = OrderedDict()
+
+    def number(self, model: Model, folder: str) -> int | None:
+        """The number of the version that a model means now; None where there is none, or the model is of no store.
+
+        Raises:
+            StoreError: when the store cannot be reached.
+        """
+        if not model.uri.startswith(STORE):
+            return None
+        url, reference = place_of(model.uri, folder)
+        return self._store(url).number(reference)
+
+    def current(self, model: Model, folder: str) -> Model:
+        """A model pinned to the version that it means now; one that is of no store as it is.
+
+        Raises:
+            NotPublishedError: when there is no such version.
+            StoreError: when the store cannot be reached.
+        """
+        if not model.uri.startswith(STORE):
+            return model
+        url, reference = place_of(model.uri, folder)
+        store = self._store(url)
+        version = store.resolve(reference)
+        uri = f"{PINNED}{store.url}#{version}"
+        self._remember(uri, version)
+        before, after = (
+            read_functions(each or None, f"{version}: {name}")
+            for name, each in (("before", version.before), ("after", version.after))
+        )
+        return replace(
+            model,
+            uri=uri,
+            inputs=dict(model.inputs) or {name: read_type(kind, str(version)) for name, kind in version.inputs.items()},
+            outputs=dict(model.outputs)
+            or {name: read_type(kind, str(version)) for name, kind in version.outputs.items()},
+            before=(*model.before, *before),
+            after=(*after, *model.after),
+        )
+
+    def file(self, uri: str) -> tuple[str, str, bool]:
+        """The file of a pinned model.
+
+        Returns:
+            Its URI with the scheme of its handler, what to call its version, and whether it lies on this machine's disks.
+
+        Raises:
+            StoreError: when it cannot be fetched, or is not what was published.
+        """
+        url, reference = place_of(uri, "")
+        store = self._store(url)
+        with self._lock:
+            version = self._versions.get(uri)
+        if version is None:
+            version = store.resolve(reference)
+            self._remember(uri, version)
+        path = store.fetch(version)
+        return f"{version.handler}:{path}", f"{version}:{version.digest[:12]}", "://" not in store.url
+
+    def _store(self, url: str) -> Store:
+        with self._lock:
+            found = self._stores.get(url)
+            if found is None:
+                found = self._stores[url] = Store(url)
+                if len(self._stores) > KEPT:
+                    self._stores.popitem(last=False)
+            return found
+
+    def _remember(self, uri: str, version: Version) -> None:
+        with self._lock:
+            self._versions[uri] = version
+            if len(self._versions) > KEPT:
+                self._versions.popitem(last=False)
+
+
+def _joined(folder: str, url: str) -> str:
+    if "://" in url or os.path.isabs(url):
+        return url
+    if "://" in folder:
+        return f"{folder.rstrip('/')}/{posixpath.normpath(url)}"
+    return os.path.abspath(os.path.join(folder, os.path.expanduser(url)))
