@@ -464,3 +464,33 @@ def test_a_client_may_be_used_by_several_threads(server):
     with Client(server.url) as client, ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda n: client.infer("int64", {"x": [n]})["x"].tolist(), range(60)))
     assert got == [[n] for n in range(60)]
+
+
+def test_many_calls_at_once_share_the_connections_that_there_may_be():
+    open_now = most = made = 0
+
+    async def answer(reader, writer):
+        nonlocal open_now, most, made
+        open_now, made = open_now + 1, made + 1
+        most = max(most, open_now)
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                await asyncio.sleep(0)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            open_now -= 1
+            writer.close()
+
+    async def ask():
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with AsyncClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", connections=20) as client:
+            said = [await asyncio.gather(*[client.server() for _ in range(100)]) for _ in range(2)]
+        server.close()
+        await server.wait_closed()
+        return said
+
+    assert asyncio.run(ask()) == [[{}] * 100] * 2
+    assert 8 < most <= 20
+    assert made <= 24, "connections are used again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from ssl import SSLContext
 from types import TracebackType
@@ -16,6 +17,8 @@ from motet.oip.info import ModelInfo
 __all__ = ["AsyncClient"]
 
 T = TypeVar("T")
+POOL_CONNECTIONS = 8
+"""Connections of one pool of httpx, which looks at every one for each call, and at every other for each of those."""
 
 
 class AsyncClient:
@@ -49,7 +52,12 @@ class AsyncClient:
         connections: int = 64,
     ) -> None:
         self._flows = Flows(url, api_key, timeout_s, retries)
-        self._http = httpx().AsyncClient(**arguments(self._flows, verify, connections))
+        self._made = functools.partial(
+            httpx().AsyncClient, **arguments(self._flows, verify, min(connections, POOL_CONNECTIONS))
+        )
+        self._turn = asyncio.Semaphore(connections)
+        self._pools: list[Any] = []
+        self._free: list[Any] = []
 
     async def infer(
         self,
@@ -185,7 +193,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        for pool in self._pools:
+            await pool.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -211,18 +220,32 @@ class AsyncClient:
 
     async def _send(self, call: Call) -> Answer | Lost:
         try:
-            async with asyncio.timeout(call.timeout_s):
-                response = await self._http.send(request_of(self._http, call), stream=True)
+            async with asyncio.timeout(call.timeout_s), self._turn:
+                pool = self._free.pop() if self._free else self._another_pool()
                 try:
-                    body = bytearray()
-                    async for part in response.aiter_bytes():
-                        body += part
-                        if len(body) > MAX_ANSWER_BYTES:
-                            return Lost("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+                    return await self._sent(pool, call)
                 finally:
-                    await response.aclose()
+                    self._free.append(pool)
         except TimeoutError:
             return Lost("timeout", "the answer took too long")
         except httpx().HTTPError as error:
             return lost(error)
+
+    def _another_pool(self) -> Any:
+        """A pool of connections, all of whose others are free: one large pool would look at each for each call."""
+        pool = self._made()
+        self._pools.append(pool)
+        self._free += [pool] * (POOL_CONNECTIONS - 1)
+        return pool
+
+    async def _sent(self, pool: Any, call: Call) -> Answer | Lost:
+        response = await pool.send(request_of(pool, call), stream=True)
+        try:
+            body = bytearray()
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > MAX_ANSWER_BYTES:
+                    return Lost("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+        finally:
+            await response.aclose()
         return Answer(response.status_code, response.headers, body)

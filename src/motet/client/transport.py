@@ -39,7 +39,9 @@ def arguments(flows: Flows, verify: bool | SSLContext, connections: int) -> dict
         "base_url": flows.origin,
         "limits": limits,
         "trust_env": False,
-        "verify": verify if flows.secure else False,
+        "verify": httpx().create_ssl_context(verify)
+        if flows.secure and isinstance(verify, bool)
+        else flows.secure and verify,
     }
 
 
