@@ -1,0 +1,21 @@
+"""A model whose replicas can be told, by their process, to answer wrongly: for tests of replicas under load."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+class Steady:
+    """Three times x, plus one; the replicas whose processes the file `wrong` lists give too few rows."""
+
+    def __init__(self, wrong: str = "", seconds: float = 0.0) -> None:
+        self.wrong, self.seconds = wrong, seconds
+
+    def __call__(self, x):
+        if self.seconds:
+            time.sleep(self.seconds)
+        if self.wrong and os.path.exists(self.wrong) and str(os.getpid()) in Path(self.wrong).read_text().split():
+            return x[:0]
+        return np.asarray(x * 3 + 1, dtype=x.dtype)
