@@ -159,6 +159,13 @@ class Graph(data.Graph):
 
         return dump_graph(self)
 
+    def anew(self) -> Graph:
+        """The same graph, checked again: its models of stores are those that their aliases mean now."""
+        return Graph(
+            self.name, self.outputs, inputs=self.inputs, models=self.models, graphs=self.graphs, nodes=self.nodes,
+            folder=self.folder, serving=self.serving, pool=self.pool,
+        )  # fmt: skip
+
     def draw(self, format: Literal["text", "mermaid", "svg"] = "text") -> str:
         """Draw the graph: a tree for a terminal, a Mermaid diagram, or an SVG image."""
         from motet.graph.draw import draw

@@ -18,7 +18,7 @@ __all__ = ["Network", "ServeConfig", "Tls", "read_config"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KEYS = (
     "graphs", "host", "port", "grpc_port", "processes", "threads", "limits", "tls", "cors", "trusted_proxies", "proxy_header",
-    "admin", "admission", "sinks", "cache", "seen", "grpc", "samples",
+    "admin", "admission", "sinks", "cache", "seen", "grpc", "samples", "store_poll_s",
 )  # fmt: skip
 
 
@@ -59,6 +59,7 @@ class ServeConfig:
         seen: logs and traces.
         grpc: how the port of gRPC behaves.
         samples: a folder of pictures that the page offers to try; empty for none.
+        store_poll_s: how often stores are asked for new versions of the models that are served; 0 never asks.
         folder: what relative paths in it are relative to.
     """
 
@@ -80,6 +81,7 @@ class ServeConfig:
     seen: Any = None
     grpc: Any = None
     samples: str = ""
+    store_poll_s: float = 1.0
     folder: str = ""
 
     @classmethod
@@ -124,6 +126,12 @@ class ServeConfig:
         for key in ("admission", "sinks", "cache", "seen", "grpc"):
             if key in fields:
                 taken[key] = fields.raw(key)
+        if "store_poll_s" in fields:
+            taken["store_poll_s"] = fields.take("store_poll_s", float)
+            if not (taken["store_poll_s"] == 0 or 0.05 <= taken["store_poll_s"] <= 86_400):
+                raise GraphError(
+                    f"must be 0, or from 0.05 to 86400; got {taken['store_poll_s']}", where=fields.place("store_poll_s")
+                )
         if "samples" in fields:
             taken["samples"] = _within(folder, fields.take("samples", str))
         taken["graphs"] = tuple(_within(folder, each) for each in taken.get("graphs", ()))

@@ -35,6 +35,7 @@ from motet.runtime.executor import Executor
 from motet.runtime.host import Host, HostedModel, model_key
 from motet.runtime.resolve import ModelResolver
 from motet.runtime.sizes import RememberedSizes
+from motet.runtime.stored import number_of
 from motet.serving.lane import Crowd, Lane
 from motet.serving.limits import Limits
 from motet.serving.request import Reply, Request
@@ -286,8 +287,9 @@ class Gateway:
 
         Models whose files changed are loaded beside those that answer now.
         """
-        if graph.path and graph.state != "LOADING":
-            fresh = Served(graph.name, "graph", "motet_graph", load(graph.path), path=graph.path)
+        if graph.state != "LOADING" and (graph.path or graph.graph.checked.graph is not graph.graph):
+            anew = load(graph.path) if graph.path else graph.graph.anew()
+            fresh = Served(graph.name, "graph", "motet_graph", anew, path=graph.path)
             self._host.resolver.forget(fresh.graph.models.values())
             fresh.models = _models_of(fresh, self._host.resolver)
         elif graph.lane is not None:
@@ -311,7 +313,7 @@ class Gateway:
 
     def _sizes(self, graph: Graph) -> dict[str, int]:
         found: dict[str, int] = {}
-        for model in graph.models.values():
+        for model in graph.checked.graph.models.values():
             key = model_key(model, self._host.resolver.locate(model, graph.folder))
             size = self._remembered.get(key)
             if size is not None:
@@ -439,7 +441,8 @@ class _Alone(Graph):
 
 def _models_of(served: Served, resolver: ModelResolver) -> list[Served]:
     """Each model that a graph's nodes call, as a graph of one node."""
-    graph, checked = served.graph, served.graph.checked
+    checked = served.graph.checked
+    graph = checked.graph
     called = [member.uses for node in graph.nodes.values() for member in node.members]
     found = []
     for name, model in graph.models.items():
@@ -456,7 +459,10 @@ def _models_of(served: Served, resolver: ModelResolver) -> list[Served]:
             folder=graph.folder,
         )
         platform = f"motet_{resolver.locate(model, graph.folder).handler.name}"
-        found.append(Served(f"{graph.name}.{name}", "model", platform, alone, parent=served, path=served.path))
+        versions = (str(number_of(model.uri) or 1),)
+        found.append(
+            Served(f"{graph.name}.{name}", "model", platform, alone, versions=versions, parent=served, path=served.path)
+        )
     return found
 
 

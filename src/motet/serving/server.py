@@ -21,6 +21,7 @@ from motet.serving.gateway import Gateway
 from motet.serving.http.front import Front
 from motet.serving.http.infer import InferRoutes
 from motet.serving.services import Services
+from motet.serving.stores import StoreWatch, has_stored
 
 if TYPE_CHECKING:
     from motet.serving.grpc.server import GrpcServer
@@ -67,6 +68,7 @@ class Server:
         self._socket: socket.socket | None = None
         self._listening: asyncio.Server | None = None
         self._grpc: GrpcServer | None = None
+        self._watching: asyncio.Task[None] | None = None
         self.port = self.grpc_port = 0
 
     async def start(self) -> None:
@@ -101,6 +103,8 @@ class Server:
         for served in self.gateway.served.values():
             if served.kind == "graph" and served.state == "UNAVAILABLE":
                 _LOG.error("graph %s cannot be served: %s", served.name, served.reason)
+        if self.config.store_poll_s and any(has_stored(each.graph) for each in self.gateway.things):
+            self._watching = self.loop.create_task(StoreWatch(self.gateway, self.config.store_poll_s).run())
 
     async def reload(self) -> None:
         """Read the configuration again and take over what can change while it runs: limits, credentials, logs, graphs."""
@@ -150,6 +154,8 @@ class Server:
     async def close(self) -> None:
         """Accept nothing more, finish what was accepted within the time that is allowed for it, and give everything back."""
         self.gateway.stopping = True
+        if self._watching is not None:
+            self._watching.cancel()
         if self._listening is not None:
             self._listening.close()
         self.front.drain()

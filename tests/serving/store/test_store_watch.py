@@ -1,0 +1,182 @@
+"""A server whose models are in a store: what is published is served, and no request is lost by it."""
+
+import itertools
+import json
+import threading
+from http.client import HTTPConnection
+
+import pytest
+
+import motet as mt
+from helpers.loops import Loop
+from motet.serving.config import ServeConfig
+from motet.serving.server import Server
+from store.store_files import write_model
+
+VERSIONS = 6
+
+
+@pytest.fixture(scope="module")
+def store_loop():
+    loop = Loop()
+    yield loop
+    assert not loop.errors
+    loop.close()
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOTET_STORE", str(tmp_path / "store"))
+    return mt.Store()
+
+
+@pytest.fixture
+def publish(store, tmp_path):
+    """Publishes a model that multiplies by a factor."""
+
+    def published(factor, name="times", **options):
+        return store.publish(name, write_model(tmp_path / f"{name}{factor}.onnx", factor), **options)
+
+    return published
+
+
+@pytest.fixture
+def serve(store_loop):
+    """Serves a graph, looking at its store all the time."""
+    servers = []
+
+    def served(graph):
+        async def started():
+            server = Server([graph], ServeConfig(port=0, store_poll_s=0.05))
+            await server.start()
+            await server.load()
+            return server
+
+        servers.append(store_loop.run(started()))
+        return servers[-1]
+
+    yield served
+    for server in servers:
+        store_loop.run(server.close(), 40)
+
+
+@pytest.fixture
+def connect():
+    """Connects to a server."""
+    made = []
+
+    def connected(server):
+        made.append(HTTPConnection("127.0.0.1", server.port, timeout=20))
+        return made[-1]
+
+    yield connected
+    for connection in made:
+        connection.close()
+
+
+def ask(connection, name, value=1.0):
+    body = json.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [value]}]})
+    connection.request("POST", f"/v2/models/{name}/infer", body)
+    answer = connection.getresponse()
+    said = json.loads(answer.read())
+    assert answer.status == 200, said
+    return {output["name"]: output["data"][0] for output in said["outputs"]}
+
+
+def graph(uri="store:times"):
+    return mt.Graph("g", outputs={"y": mt.model(mt.Model(uri, "times"), mt.input("x", "float32"))})
+
+
+@pytest.mark.parametrize("kind", ["python", "file"])
+def test_versions_published_under_load_are_served_one_after_the_other(serve, publish, store, kind, tmp_path, connect):
+    publish(1)
+    made = graph()
+    if kind == "file":
+        made.save(tmp_path / "g.yaml")
+        made = str(tmp_path / "g.yaml")
+    server = serve(made)
+    seen, ended = [[] for _ in range(3)], threading.Event()
+
+    def steady(mine):
+        connection = connect(server)
+        while not ended.is_set():
+            mine.append(ask(connection, "g")["y"])
+
+    clients = [threading.Thread(target=steady, args=(mine,)) for mine in seen]
+    for client in clients:
+        client.start()
+    try:
+        connection = connect(server)
+        for factor in range(2, VERSIONS + 1):
+            publish(factor)
+            while ask(connection, "g")["y"] != factor:
+                assert all(client.is_alive() for client in clients)
+        store.promote("times", 3, "latest")
+        while ask(connection, "g")["y"] != 3:
+            pass
+    finally:
+        ended.set()
+        for client in clients:
+            client.join()
+    for mine in seen:
+        told = iter([*range(1, VERSIONS + 1), 3])
+        assert all(answer in told for answer, _ in itertools.groupby(mine)), "versions follow each other"
+        assert mine[-1] in (VERSIONS, 3)
+    connection.request("GET", "/v2/models/times")
+    assert json.loads(connection.getresponse().read())["versions"] == ["3"]
+
+
+def test_a_version_that_cannot_be_served_leaves_the_one_before(serve, publish, store, tmp_path, caplog, connect):
+    import onnx
+    from onnx import TensorProto, helper
+
+    publish(2)
+    server = serve(graph())
+    other = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["rows", 3])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 3])
+    made = helper.make_graph([helper.make_node("Identity", ["z"], ["y"])], "other", [other], [result])
+    path = tmp_path / "other.onnx"
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    store.publish("times", path)
+    connection = connect(server)
+    while "g goes on with what it has: a store's model cannot be loaded" not in caplog.text:
+        assert ask(connection, "g")["y"] == 2
+    connection.request("GET", "/v2/health/ready")
+    ready = connection.getresponse()
+    ready.read()
+    assert ready.status == 200
+    assert "model 'times'" in caplog.text or "takes z" in caplog.text
+    publish(5)
+    while ask(connection, "g")["y"] != 5:
+        pass
+
+
+def test_a_member_that_is_published_later_joins(serve, publish, connect):
+    publish(2, "one")
+    members = {name: mt.Model(f"store:{name}") for name in ("one", "two")}
+    vote = mt.ensemble(members, mt.input("x", "float32"), as_available=True, name="vote")
+    server = serve(mt.Graph("g", outputs={"y": vote, "who": vote.member}))
+    connection = connect(server)
+    assert ask(connection, "g") == {"y": 2, "who": "one"}
+    publish(6, "two")
+    while ask(connection, "g")["who"] != "one,two":
+        pass
+    assert ask(connection, "g")["y"] == 4
+    assert ask(connection, "two")["y"] == 6
+
+
+def test_a_store_that_is_gone_for_a_while_changes_nothing(serve, publish, tmp_path, caplog, connect):
+    publish(2)
+    server = serve(graph())
+    connection = connect(server)
+    (tmp_path / "store").rename(tmp_path / "away")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "times").write_text("no folder")
+    for _ in range(200):
+        assert ask(connection, "g")["y"] == 2
+    (tmp_path / "store" / "times").unlink()
+    (tmp_path / "store").rmdir()
+    (tmp_path / "away").rename(tmp_path / "store")
+    publish(3)
+    while ask(connection, "g")["y"] != 3:
+        pass
