@@ -40,6 +40,9 @@ def command() -> None:
 @click.option("--cache-size", default="10Gi", show_default=True, help="Of the volume of fetched models and results.")
 @click.option("--store-size", default="10Gi", show_default=True, help="Of the volume of the store.")
 @click.option("--package", default="", metavar="SPEC|WHEEL", help="How pip gets Motet.  [default: this version]")
+@click.option(
+    "--extra", "extras", metavar="NAME", multiple=True, help="An extra of Motet that models in the store need."
+)
 @click.option("--context", metavar="DIR", help="The folder to build from.  [default: the smallest that fits]")
 def kubernetes(targets: tuple[str, ...], output: str, servers: tuple[str, ...], replicas: str, **given: Any) -> None:
     """Write manifests and a container file.

@@ -123,7 +123,7 @@ def _title(targets: Sequence[str], graphs: Sequence[GraphServer]) -> str:
 def _container_file(
     graphs: Sequence[GraphServer], project: Project, settings: Settings, image: str, output: Path
 ) -> str:
-    extras = set().union(*(graph.extras(settings.store) for graph in graphs))
+    extras = set(settings.extras).union(*(graph.extras(settings.store) for graph in graphs))
     env = store_env(settings) if any(graph.uses_store for graph in graphs) else {}
     command = graphs[0].command(project) if graphs else []
     command[2:3] = [project.place(graph.path) for graph in graphs]

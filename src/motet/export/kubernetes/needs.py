@@ -14,7 +14,7 @@ from motet.graph.model import Model
 from motet.models.fetch import is_remote, resolve
 from motet.models.registry import find_handler
 
-__all__ = ["Needs", "cores", "memory", "models_of", "needs_of_graph"]
+__all__ = ["Needs", "cores", "is_address", "local_file", "memory", "models_of", "needs_of_graph"]
 
 BASE_BYTES = 512 << 20
 """The server itself, with ONNX Runtime."""
@@ -84,7 +84,7 @@ def needs_of_graph(graph: Graph) -> tuple[Needs, Needs]:
     of its own adds its own. Models behind addresses need nothing here. A model that says nothing of its memory counts
     with a few times the size of its file.
     """
-    local = [(model, folder) for model, folder in models_of(graph) if not _is_address(model)]
+    local = [(model, folder) for model, folder in models_of(graph) if not is_address(model.uri)]
     first = _sum([(model, folder, max(model.num_replicas, 1)) for model, folder in local])
     most = _sum([(model, folder, model.max_replicas) for model, folder in local])
     return Needs(first.cpu, first.memory_bytes, most.accelerators), most  # GPUs cannot be given beyond a request
@@ -119,9 +119,10 @@ def local_file(model: Model, folder: str) -> str | None:
     return None if is_remote(path) else path
 
 
-def _is_address(model: Model) -> bool:
+def is_address(uri: str) -> bool:
+    """Whether a URI is the address of a server that has the model."""
     try:
-        handler: Any = find_handler(model.uri)[0]
+        handler: Any = find_handler(uri)[0]
     except MotetError:
         return False
     return bool(getattr(handler, "remote", False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
 from motet.errors import GraphError, MotetError
-from motet.export.kubernetes.needs import local_file, models_of, needs_of_graph
+from motet.export.kubernetes.needs import is_address, local_file, models_of, needs_of_graph
 from motet.export.kubernetes.pods import (
     Mount,
     cache_volume,
@@ -68,27 +69,29 @@ class GraphServer:
 
     @property
     def uses_store(self) -> bool:
-        """Whether a model comes from the store."""
-        return any(model.uri.startswith("store:") for model, _ in models_of(self.graph))
+        """Whether a model comes from the store that is not named in the graph."""
+        return any(uri.startswith("store:") and "#" not in uri for uri in self._uris())
 
     @property
     def fetches(self) -> bool:
         """Whether models are fetched from elsewhere, so that a cache pays that outlives the pod."""
-        return self.uses_store or any(is_remote(model.uri.partition(":")[2]) for model, _ in models_of(self.graph))
+        return any(uri.startswith("store:") or (is_remote(uri) and not is_address(uri)) for uri in self._uris())
+
+    def _uris(self) -> list[str]:
+        return [uri for model, _ in models_of(self.graph) for uri in (model.uri, *model.uris)]
 
     def extras(self, store: str = "") -> set[str]:
         """The extras of Motet that it needs."""
         found = {"grpc"}
-        for model, _ in models_of(self.graph):
-            try:
-                handler, location = find_handler(model.uri)
-            except MotetError:
-                continue
-            found.update(_EXTRAS.get(handler.name, "").split())
-            found.update(_REMOTE_EXTRAS.get(location.partition("://")[0], "").split())
-            if getattr(handler, "remote", False):
+        for uri in self._uris():
+            scheme = uri.partition("://")[0].rpartition(":")[2]
+            found.update(_REMOTE_EXTRAS.get(scheme, "").split())
+            with contextlib.suppress(MotetError):
+                found.update(_EXTRAS.get(find_handler(uri)[0].name, "").split())
+            if is_address(uri):
                 found.add("remote")
-        found.update(_REMOTE_EXTRAS.get(store.partition("://")[0], "").split())
+        if self.uses_store:
+            found.update(_REMOTE_EXTRAS.get(store.partition("://")[0], "").split())
         if any("uint8" in str(each.type) for each in self.graph.inputs.values()):
             found.add("image")
         if self.config.admission is not None:

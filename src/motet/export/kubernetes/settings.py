@@ -32,6 +32,7 @@ class Settings:
         storage_class: of the volumes; empty takes the cluster's own.
         cache_size, store_size: of the volumes, as Kubernetes writes it.
         package: what pip installs: empty for this version of Motet, a requirement, or a wheel.
+        extras: extras of Motet beside those that are found to be needed, such as those of models in the store.
         context: the folder that the image is built from; None finds the smallest one that holds everything.
         cron: when a workflow runs, as cron writes it; empty for once.
         timezone: of `cron`, such as `Europe/Berlin`; empty is the cluster's.
@@ -47,6 +48,7 @@ class Settings:
     cache_size: str = "10Gi"
     store_size: str = "10Gi"
     package: str = ""
+    extras: tuple[str, ...] = ()
     context: Path | None = None
     cron: str = ""
     timezone: str = ""
