@@ -3,7 +3,7 @@
 A command imports what it needs when it runs, so that `motet --help` is instant.
 
 exits.py      how commands end, and with which code
-check.py      draw.py      run.py      explain.py      keys.py      one command each, its click command named `command`
+check.py      draw.py      run.py      explain.py      keys.py      store.py ...     one command each, its click command named `command`
 status.py     load.py      unload.py   scale.py     commands that talk to a running server, by talk.py
 progress.py   the line that follows a run on a terminal
 """
@@ -21,7 +21,20 @@ __all__ = ["cli", "main"]
 class _Lazy(click.Group):
     """A group whose commands are imported when they are asked for."""
 
-    COMMANDS = ("check", "draw", "run", "explain", "serve", "keys", "export", "status", "load", "unload", "scale")
+    COMMANDS = (
+        "check",
+        "draw",
+        "run",
+        "explain",
+        "serve",
+        "keys",
+        "store",
+        "export",
+        "status",
+        "load",
+        "unload",
+        "scale",
+    )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.COMMANDS)

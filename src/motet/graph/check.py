@@ -6,6 +6,7 @@ What a model takes and gives is asked of a resolver, so that this module knows n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -196,10 +197,9 @@ def _current(graph: Graph, resolver: Resolver) -> Graph:
         for member in node.members:
             if member.uses in missing:
                 raise missing[member.uses].located(f"model {member.uses!r}")
-    return Graph(
-        graph.name, graph.outputs, inputs=graph.inputs, models=models, graphs=graph.graphs, nodes=nodes,
-        folder=graph.folder, serving=graph.serving,
-    )  # fmt: skip
+    now = copy(graph)
+    now.models, now.nodes = models, nodes
+    return now
 
 
 def _signature(model: Model, folder: str, resolver: Resolver) -> Signature:

@@ -1,0 +1,245 @@
+"""`motet store`: look at versions of models, publish them, and say which one is used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motet.cli.exits import FAILED, WRONG, Command, write_exits
+
+if TYPE_CHECKING:
+    from motet.store.store import Store
+    from motet.store.version import Version
+
+__all__ = ["command"]
+
+_EXITS = {0: "done", FAILED: "the store cannot be reached, or has no such version", WRONG: "wrong arguments"}
+
+
+class _Group(click.Group):
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_exits(formatter, _EXITS)
+
+
+_place = click.option(
+    "--store",
+    "url",
+    metavar="URL",
+    envvar="MOTET_STORE",
+    default="store",
+    show_envvar=True,
+    show_default=True,
+    help="The store: a folder, or s3://bucket/path and the like.",
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("store", cls=_Group, short_help="Versions of models: list, publish, promote, roll back.")
+def command() -> None:
+    """Look at a store of models, publish into it, and point aliases at versions.
+
+    Graphs name models of a store as store:NAME@ALIAS. A server that plays them takes over what an alias is pointed at
+    within a second, without losing a request.
+    """
+
+
+def _command(name: str, help: str) -> Callable[[Callable[..., None]], click.Command]:
+    return command.command(name, cls=Command, short_help=help, exits=_EXITS)
+
+
+@_command("ls", "List models, or the versions of one.")
+@click.argument("name", required=False)
+@_place
+@_as_json
+def list_versions(name: str | None, url: str, as_json: bool) -> None:
+    """List the models of the store with their aliases; or the versions of NAME with their metrics."""
+    store = _store(url)
+    if name is None:
+        models = {each: store.aliases(each) for each in store.names()}
+        if as_json:
+            _print_json(models)
+            return
+        rows = [(each, str(len(store.versions(each))), _aliases(aliases)) for each, aliases in models.items()]
+        _table(("NAME", "VERSIONS", "ALIASES"), rows)
+        return
+    versions, aliases = store.versions(name), store.aliases(name)
+    if as_json:
+        _print_json([_said(version, aliases) for version in versions])
+        return
+    told = [
+        (
+            str(version),
+            ",".join(alias for alias, number in aliases.items() if number == version.number),
+            _date(version.published_at),
+            f"{version.size_bytes:,}",
+            version.digest[:12],
+            _metrics(version),
+        )
+        for version in versions
+    ]
+    _table(("VERSION", "ALIASES", "PUBLISHED", "BYTES", "DIGEST", "METRICS"), told)
+
+
+@_command("show", "Show all that is known of a version.")
+@click.argument("reference", metavar="NAME[@VERSION]")
+@_place
+@_as_json
+def show(reference: str, url: str, as_json: bool) -> None:
+    """Show a version: files, signature, functions around it, metrics, and where it comes from."""
+    store = _store(url)
+    version = store.resolve(reference)
+    said = _said(version, store.aliases(version.name))
+    if as_json:
+        _print_json(said)
+        return
+    for key, value in said.items():
+        if isinstance(value, (dict, list)) and value:
+            click.echo(f"{key}:")
+            for line in value.items() if isinstance(value, dict) else enumerate(value):
+                click.echo(f"  {line[0]}: {line[1]}" if isinstance(value, dict) else f"  {_item(line[1])}")
+        elif value not in ({}, [], ""):
+            click.echo(f"{key}: {value}")
+
+
+@_command("publish", "Publish a model as its next version.")
+@click.argument("name")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.option("--alias", "aliases", metavar="ALIAS", multiple=True, default=("latest",), show_default=True)
+@click.option(
+    "--metric", "metrics", metavar="NAME=NUMBER", multiple=True, help="What was measured of it; as often as needed."
+)
+@click.option("--lineage", metavar="NAME=TEXT", multiple=True, help="Where it comes from; as often as needed.")
+@click.option("--handler", default="", help="What loads it, where its suffix does not say: sklearn, xgboost, ...")
+@_place
+def publish(
+    name: str, files: Sequence[str], aliases: Sequence[str], metrics: Sequence[str], lineage: Sequence[str], handler: str,
+    url: str,
+) -> None:  # fmt: skip
+    """Publish the model in FILE, with the files that belong to it behind it, and print its version.
+
+    The same content again is the version that has it already.
+    """
+    from pathlib import Path
+
+    given = files[0] if len(files) == 1 else {Path(file).name: file for file in files}
+    measured = {key: _number(key, value) for key, value in _pairs(metrics, "--metric")}
+    version = _store(url).publish(
+        name,
+        given,
+        aliases=tuple(aliases),
+        metrics=measured,
+        lineage=dict(_pairs(lineage, "--lineage")),
+        handler=handler,
+    )
+    click.echo(str(version))
+
+
+@_command("promote", "Point an alias at a version.")
+@click.argument("reference", metavar="NAME@VERSION")
+@click.option("--alias", default="champion", show_default=True)
+@_place
+def promote(reference: str, alias: str, url: str) -> None:
+    """Point an alias at a version: a number, or where another alias points."""
+    name, _, which = reference.partition("@")
+    click.echo(f"{_store(url).promote(name, which or 'latest', alias)} is {alias}")
+
+
+@_command("rollback", "Point an alias where it pointed before.")
+@click.argument("name")
+@click.option("--alias", default="champion", show_default=True)
+@_place
+def rollback(name: str, alias: str, url: str) -> None:
+    """Point an alias where it pointed before; again, where it pointed before that."""
+    click.echo(f"{_store(url).rollback(name, alias)} is {alias}")
+
+
+@_command("rm", "Remove a version.")
+@click.argument("reference", metavar="NAME@NUMBER")
+@click.option("--force", is_flag=True, help="Also where an alias points at it.")
+@_place
+def remove(reference: str, force: bool, url: str) -> None:
+    """Remove a version. Its number is not given again."""
+    name, _, number = reference.partition("@")
+    if not number.isdecimal():
+        raise click.UsageError(f"write NAME@NUMBER; got {reference!r}")
+    _store(url).remove(name, int(number), force=force)
+    click.echo(f"removed {reference}")
+
+
+@_command("gc", "Remove what publishers that died have left behind.")
+@click.option("--older-than", metavar="AGE", default="24h", show_default=True, help="Younger ones may be on their way.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@_place
+def collect(older_than: str, dry_run: bool, url: str) -> None:
+    """Remove the files of versions that were begun and never published."""
+    from motet.serving.admission.keys import age_s
+
+    for name, number in _store(url).gc(age_s(older_than), dry_run=dry_run):
+        click.echo(f"{'would remove' if dry_run else 'removed'} {name}@{number}, which was never published")
+
+
+def _store(url: str) -> Store:
+    from motet.store.store import Store
+
+    return Store(url)
+
+
+def _said(version: Version, aliases: dict[str, int]) -> dict[str, Any]:
+    import msgspec
+
+    said: dict[str, Any] = msgspec.to_builtins(version)
+    said["aliases"] = [alias for alias, number in aliases.items() if number == version.number]
+    said["published_at"] = _date(version.published_at)
+    return said
+
+
+def _item(value: Any) -> str:
+    return ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _aliases(aliases: dict[str, int]) -> str:
+    return ", ".join(f"{alias}={number}" for alias, number in aliases.items())
+
+
+def _metrics(version: Version) -> str:
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in version.metrics.items()
+    )
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _pairs(given: Sequence[str], option: str) -> list[tuple[str, str]]:
+    found = []
+    for each in given:
+        name, mark, value = each.partition("=")
+        if not mark or not name:
+            raise click.UsageError(f"write {option} NAME=VALUE; got {each!r}")
+        found.append((name, value))
+    return found
+
+
+def _number(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise click.UsageError(f"--metric {name} must be a number; got {value!r}") from None
+
+
+def _print_json(said: Any) -> None:
+    import json
+
+    click.echo(json.dumps(said, indent=2))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    lines = [tuple(head), *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
