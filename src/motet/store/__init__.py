@@ -11,6 +11,7 @@ there yet. Disks do that by a link, object stores by a conditional request; noth
 
 store.py       Store: publish, resolve, fetch, promote, roll back, remove
 version.py     Version and Published, its manifest; references such as `fashion@champion`
+parts.py       what a version is made of, as its publisher gives it
 aliases.py     where aliases point, and pointed
 storage.py     reading and making files on what fsspec opens
 sweep.py       what publishers that died have left behind

@@ -72,10 +72,14 @@ class Aliases:
             lambda last: None if (to := choose(last[1].number if last else None)) is None else Move(to, time.time()),
         )
 
-    def back(self, alias: str) -> int | None:
+    def back(self, alias: str, exists: Callable[[int], bool]) -> int | None:
         """Point an alias where it pointed before; None where it did not point elsewhere.
 
         To go back twice leads to where it pointed before that.
+
+        Args:
+            alias: the alias.
+            exists: whether there still is a version of this number; others are passed over.
         """
 
         def earlier(last: tuple[int, Move] | None) -> Move | None:
@@ -86,7 +90,7 @@ class Aliases:
             while (before := moves.get(place - 1)) is not None:
                 place = before.back_to or place - 1
                 move = moves.get(place)
-                if move is not None and move.number != last[1].number:
+                if move is not None and move.number != last[1].number and exists(move.number):
                     return Move(move.number, time.time(), place)
             return None
 
@@ -102,9 +106,11 @@ class Aliases:
                 return last[1].number if last else None
             place = (last[0] if last else 0) + 1
             if self._storage.create(self._path(alias, place), msgspec.json.encode(move)):
-                for old in self._places(alias)[:-KEPT]:
+                places = self._places(alias)
+                for old in places[:-KEPT]:
                     self._storage.remove(self._path(alias, old))
-                return move.number
+                if place in places[-KEPT:]:
+                    return move.number  # else it was slow, and took a place that had been given up long ago
         raise StoreError(
             f"alias {alias!r} was moved by others {TRIES} times", where=f"store {self._storage.url}", hint="try again"
         )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import posixpath
-import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -16,15 +13,14 @@ from typing import Any
 import msgspec
 
 from motet.errors import InputError, NotPublishedError, StoreError, known_names
-from motet.graph.function import as_functions, write_functions
 from motet.models.cache import FileCache, cache_bound, cache_root
 from motet.models.digest import digest
-from motet.models.handler import ModelSource
 from motet.models.registry import find_handler
 from motet.store.aliases import Aliases, Move
+from motet.store.parts import Files, as_json, files_of, signature_of, written
 from motet.store.storage import Storage, open_storage
 from motet.store.sweep import DEFAULT_AGE_S, Leftover, sweep
-from motet.store.version import ALIAS, NAME, Reference, StoredFile, Version
+from motet.store.version import ABANDONED, ALIAS, NAME, Reference, StoredFile, Version
 from motet.types import Signature
 
 __all__ = ["DEFAULT_URL", "Store", "default_store"]
@@ -32,7 +28,6 @@ __all__ = ["DEFAULT_URL", "Store", "default_store"]
 DEFAULT_URL = "store"
 NUMBERS = 1000
 """Numbers that a publisher tries before it gives up: so many others publish the same model at the same time."""
-Files = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 
 
 def default_store() -> str:
@@ -111,10 +106,10 @@ class Store:
         self._check_name(name)
         for alias in aliases:
             _check_alias(alias)
-        local = _files_of(files, handler)
+        local = files_of(files, handler)
         own = next(iter(local))
         loader = find_handler(f"{handler}:{own}" if handler else own)[0].name
-        said = signature or _signature(name, local[own], handler)
+        said = signature or signature_of(name, local[own], handler)
         version = Version(
             name=name,
             number=0,
@@ -122,10 +117,10 @@ class Store:
             handler=loader,
             inputs={each: str(kind) for each, kind in said.inputs.items()},
             outputs={each: str(kind) for each, kind in said.outputs.items()},
-            before=_written(before, "before"),
-            after=_written(after, "after"),
-            metrics=_json(metrics or {}, "metrics"),
-            lineage=_json(lineage or {}, "lineage"),
+            before=written(before, "before"),
+            after=written(after, "after"),
+            metrics=as_json(metrics or {}, "metrics"),
+            lineage=as_json(lineage or {}, "lineage"),
             published_at=time.time(),
         )
         version = msgspec.structs.replace(version, digest=version.content_digest())
@@ -136,7 +131,7 @@ class Store:
 
     def names(self) -> list[str]:
         """The models that have a version."""
-        return [name for name in self._storage.names("") if NAME.fullmatch(name) and self._numbers(name)]
+        return [name for name in self._storage.names("") if NAME.fullmatch(name) and self._has_version(name)]
 
     def versions(self, name: str) -> list[Version]:
         """The versions of a model, oldest first.
@@ -144,7 +139,7 @@ class Store:
         Raises:
             NotPublishedError: when it has none.
         """
-        found = [version for number in self._numbers(name) if (version := self._read(name, number)) is not None]
+        found = self._versions(name)
         if not found:
             raise self._no_model(name)
         return found
@@ -181,7 +176,7 @@ class Store:
         found = None if number is None else self._read(asked.name, number)
         if found is not None:
             return found
-        numbers = self._numbers(asked.name)
+        numbers = [version.number for version in self._versions(asked.name)]
         if not numbers:
             raise self._no_model(asked.name)
         aliases = self.aliases(asked.name)
@@ -230,7 +225,7 @@ class Store:
         moves = Aliases(self._storage, name)
         if moves.get(alias) is None:
             return self.resolve(f"{name}@{alias}")
-        number = moves.back(alias)
+        number = moves.back(alias, lambda earlier: self._read(name, earlier) is not None)
         found = None if number is None else self._read(name, number)
         if found is None:
             what = f"alias {alias!r} of model {name!r} has not pointed at another version"
@@ -279,7 +274,8 @@ class Store:
         for path, source in local.items():
             self._storage.put(f"{made.folder}/files/{path}", source)
         if not self._storage.create(f"{made.folder}/manifest.json", msgspec.json.format(msgspec.json.encode(made))):
-            raise StoreError(f"somebody else has published {made}", where=f"store {self.url}", hint="publish it again")
+            what = f"what was copied of {made} was swept away as left behind before it was whole"
+            raise StoreError(what, where=f"store {self.url}", hint="publish it again; sweep what is older")
         return made
 
     def _point(self, version: Version, alias: str, *, forward: bool = True) -> None:
@@ -300,6 +296,12 @@ class Store:
                 return known
         return None
 
+    def _versions(self, name: str) -> list[Version]:
+        return [version for number in self._numbers(name) if (version := self._read(name, number)) is not None]
+
+    def _has_version(self, name: str) -> bool:
+        return any(self._read(name, number) is not None for number in reversed(self._numbers(name)))
+
     def _numbers(self, name: str) -> list[int]:
         found = sorted(int(each) for each in self._storage.names(name) if each.isdecimal())
         return [number for number in found if "manifest.json" in self._storage.names(f"{name}/{number}")]
@@ -307,7 +309,7 @@ class Store:
     def _read(self, name: str, number: int) -> Version | None:
         path = f"{name}/{number}/manifest.json"
         data = self._storage.read(path)
-        return None if data is None else Version.read(data, f"store {self.url}: {path}")
+        return None if data in (None, ABANDONED) else Version.read(data, f"store {self.url}: {path}")
 
     def _copy(self, version: Version, folder: Path) -> list[str]:
         for file in version.files:
@@ -333,64 +335,6 @@ class Store:
     def _no_model(self, name: str) -> NotPublishedError:
         known = known_names(name, self.names())
         return NotPublishedError(f"the store has no model {name!r}; {known}", where=f"store {self.url}")
-
-
-def _files_of(files: Files, handler: str) -> dict[str, Path]:
-    """The files of a model by their paths in the version, its own first."""
-    if isinstance(files, Mapping):
-        found = {str(path): Path(source) for path, source in files.items()}
-        if not found:
-            raise InputError("no file is given", hint="give the model's file first")
-    else:
-        source = Path(files)
-        if source.is_dir():
-            raise InputError(
-                f"{source} is a folder", hint="give its files by name, the model's own first: {'model.onnx': PATH, ...}"
-            )
-        found = {source.name: source}
-        loader = find_handler(f"{handler}:{source}" if handler else str(source))[0]
-        companions = getattr(loader, "companions", None)
-        if companions is not None and source.is_file():
-            found |= {other: source.parent / other for other in companions(str(source))}
-    for path, source in found.items():
-        plain = posixpath.normpath(path)
-        if plain != path or posixpath.isabs(path) or plain.split("/")[0] == ".." or re.search(r"[\x00-\x1f\\]", path):
-            raise InputError(f"{path!r} is no path inside a version", hint="use a relative path with slashes")
-        if not source.is_file():
-            raise InputError(f"there is no file {source}", hint="check the path")
-    return found
-
-
-def _signature(name: str, path: Path, handler: str) -> Signature:
-    """What the model says of itself; nothing where its format does not."""
-    loader, location = find_handler(f"{handler}:{path}" if handler else str(path))
-    if loader.runs_code and not location.endswith(getattr(loader, "safe_suffixes", ())):
-        return Signature({}, {})  # to look would be to run what it carries
-    return loader.signature(ModelSource(name, location))
-
-
-def _written(functions: Any, what: str) -> list[Any]:
-    """Functions as graphs write them."""
-    given = write_functions(as_functions(functions), what)
-    return given if isinstance(given, list) else [given]
-
-
-def _json(said: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """What can be written as JSON and read again."""
-    try:
-        found: dict[str, Any] = json.loads(json.dumps(said, allow_nan=False, default=_number))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{what} cannot be written as JSON: {error}", hint="give numbers, texts, lists and mappings"
-        ) from error
-    return found
-
-
-def _number(value: Any) -> Any:
-    """Numbers of numpy as Python's own."""
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        return value.item()
-    raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
 def _check_alias(alias: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from motet.store.storage import Storage
-from motet.store.version import NAME
+from motet.store.version import ABANDONED, NAME
 
 __all__ = ["Leftover", "sweep"]
 
@@ -14,6 +14,8 @@ Leftover = tuple[str, int]
 
 def sweep(storage: Storage, older_than_s: float = DEFAULT_AGE_S, *, dry_run: bool = False) -> list[Leftover]:
     """Remove the files of versions that were begun and never published; their numbers stay taken.
+
+    A publisher that was only slow, and still is on its way, then cannot publish its number any more, and is told so.
 
     Args:
         storage: of the store.
@@ -28,13 +30,27 @@ def sweep(storage: Storage, older_than_s: float = DEFAULT_AGE_S, *, dry_run: boo
         if not NAME.fullmatch(name):
             continue
         for number in sorted(int(each) for each in storage.names(name) if each.isdecimal()):
-            inside = storage.names(f"{name}/{number}")
-            if "manifest.json" in inside or "files" not in inside:
+            if not _is_left(storage, f"{name}/{number}", older_than_s):
                 continue
-            age_s = storage.age_s(f"{name}/{number}/claim.json")
-            if age_s is None or age_s < older_than_s:
-                continue
-            found.append((name, number))
-            if not dry_run:
-                storage.remove(f"{name}/{number}/files")
+            if dry_run or _abandon(storage, f"{name}/{number}"):
+                found.append((name, number))
     return found
+
+
+def _is_left(storage: Storage, folder: str, older_than_s: float) -> bool:
+    inside = storage.names(folder)
+    if "files" not in inside:
+        return False
+    if "manifest.json" in inside and storage.read(f"{folder}/manifest.json") != ABANDONED:
+        return False
+    age_s = storage.age_s(f"{folder}/claim.json")
+    return age_s is not None and age_s >= older_than_s
+
+
+def _abandon(storage: Storage, folder: str) -> bool:
+    """Take the place of the manifest, so that nobody can publish what is removed; False where somebody just has."""
+    manifest = f"{folder}/manifest.json"
+    if not storage.create(manifest, ABANDONED) and storage.read(manifest) != ABANDONED:
+        return False
+    storage.remove(f"{folder}/files")
+    return True

@@ -11,12 +11,14 @@ import msgspec
 
 from motet.errors import InputError, StoreError
 
-__all__ = ["ALIAS", "NAME", "Reference", "StoredFile", "Version"]
+__all__ = ["ABANDONED", "ALIAS", "NAME", "Reference", "StoredFile", "Version"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """Names of models and aliases; an alias is no number."""
 ALIAS = re.compile(r"(?!\d+$)[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 FORMAT = 1
+ABANDONED = b'{"abandoned": true}'
+"""In the place of a manifest: what was begun here was swept away, and can be published no more."""
 
 
 class StoredFile(msgspec.Struct, frozen=True):

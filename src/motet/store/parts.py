@@ -1,0 +1,80 @@
+"""What a version is made of: its files, its signature, its functions, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from motet.errors import InputError
+from motet.graph.function import as_functions, write_functions
+from motet.models.handler import ModelSource
+from motet.models.registry import find_handler
+from motet.types import Signature
+
+__all__ = ["Files", "as_json", "files_of", "signature_of", "written"]
+
+Files = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
+"""A file or folder; or several files by their paths in the version, the model's own first."""
+
+
+def files_of(files: Files, handler: str) -> dict[str, Path]:
+    """The files of a model by their paths in the version, its own first."""
+    if isinstance(files, Mapping):
+        found = {str(path): Path(source) for path, source in files.items()}
+        if not found:
+            raise InputError("no file is given", hint="give the model's file first")
+    else:
+        source = Path(files)
+        if source.is_dir():
+            raise InputError(
+                f"{source} is a folder", hint="give its files by name, the model's own first: {'model.onnx': PATH, ...}"
+            )
+        found = {source.name: source}
+        loader = find_handler(f"{handler}:{source}" if handler else str(source))[0]
+        companions = getattr(loader, "companions", None)
+        if companions is not None and source.is_file():
+            found |= {other: source.parent / other for other in companions(str(source))}
+    for path, source in found.items():
+        plain = posixpath.normpath(path)
+        if plain != path or posixpath.isabs(path) or plain.split("/")[0] == ".." or re.search(r"[\x00-\x1f\\]", path):
+            raise InputError(f"{path!r} is no path inside a version", hint="use a relative path with slashes")
+        if not source.is_file():
+            raise InputError(f"there is no file {source}", hint="check the path")
+    return found
+
+
+def signature_of(name: str, path: Path, handler: str) -> Signature:
+    """What the model says of itself; nothing where its format does not."""
+    loader, location = find_handler(f"{handler}:{path}" if handler else str(path))
+    if loader.runs_code and not location.endswith(getattr(loader, "safe_suffixes", ())):
+        return Signature({}, {})  # to look would be to run what it carries
+    return loader.signature(ModelSource(name, location))
+
+
+def written(functions: Any, what: str) -> list[Any]:
+    """Functions as graphs write them."""
+    given = write_functions(as_functions(functions), what)
+    return given if isinstance(given, list) else [given]
+
+
+def as_json(said: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """What can be written as JSON and read again."""
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(said, allow_nan=False, default=_number))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{what} cannot be written as JSON: {error}", hint="give numbers, texts, lists and mappings"
+        ) from error
+    return found
+
+
+def _number(value: Any) -> Any:
+    """Numbers of numpy as Python's own."""
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        return value.item()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")

@@ -1,0 +1,124 @@
+"""What is done to a store at the same time: the sweep under a publisher, removal before a rollback, moves that come late."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import motet as mt
+from motet.errors import InputError, NotPublishedError, StoreError
+from motet.store.aliases import KEPT, Aliases
+from motet.store.storage import DiskStorage
+from store.store_files import write_model
+
+
+def test_the_sweep_never_takes_the_files_of_what_is_published(tmp_path, model):
+    """A publisher that is swept away as left behind, between copying and publishing, is told; nobody sees half of it."""
+    store, sweeper = mt.Store(tmp_path / "store"), mt.Store(tmp_path / "store")
+    put = store._storage.put
+
+    def slow(path, source):
+        put(path, source)
+        assert sweeper.gc(0) == [("times", 1)]
+
+    store._storage.put = slow
+    with pytest.raises(
+        StoreError, match="times@1 was swept away as left behind before it was whole\n.*publish it again"
+    ):
+        store.publish("times", model(1))
+    assert sweeper.names() == []
+    store._storage.put = put
+    assert store.publish("times", model(1)).number == 2
+    assert sweeper.gc(0) == []
+    assert [version.number for version in sweeper.versions("times")] == [2]
+    with pytest.raises(NotPublishedError, match="no version 1; it has 2"):
+        sweeper.resolve("times@1")
+
+
+def test_a_rollback_passes_over_versions_that_are_removed(tmp_path, model):
+    store = mt.Store(tmp_path / "store")
+    for factor in (1, 2, 3):
+        store.publish("times", model(factor), aliases=("latest", "champion"))
+    store.remove("times", 2)
+    assert store.rollback("times").number == 1
+    store.promote("times", 3)
+    store.remove("times", 1)
+    with pytest.raises(NotPublishedError, match="has not pointed at another version"):
+        store.rollback("times")
+    assert store.aliases("times")["champion"] == 3
+
+
+def test_a_move_that_comes_late_is_made_anew(tmp_path):
+    """Its place was given up long ago: to take that would be to lose it."""
+    storage = DiskStorage(tmp_path)
+    slow, quick = Aliases(storage, "times"), Aliases(storage, "times")
+    slow.move("champion", lambda now: 1)
+    held_up = iter([True])
+
+    def choose(now):
+        if next(held_up, False):
+            for step in range(2 * KEPT + 1):
+                quick.move("champion", lambda now, step=step: 10 + step)
+        return 3
+
+    assert slow.move("champion", choose) == 3
+    assert quick.get("champion") == 3
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.integers(1, 4)),
+        st.tuples(st.sampled_from(["promote", "remove"]), st.integers(1, 6)),
+        st.tuples(st.sampled_from(["rollback", "gc"]), st.just(0)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ACTIONS)
+def test_a_store_is_what_a_table_of_versions_is(tmp_path_factory, actions):
+    """Whatever is done to it, one after the other."""
+    folder = tmp_path_factory.mktemp("table")
+    store, files = mt.Store(folder / "store"), {n: write_model(folder / f"{n}.onnx", n) for n in range(1, 5)}
+    numbers, versions, moves = itertools.count(1), {}, []  # content by number; where champion pointed
+    cursor = 0  # which of the moves holds
+    for action, given_number in actions:
+        if action == "publish":
+            known = [number for number, content in versions.items() if content == given_number]
+            expected = max(known) if known else next(numbers)
+            versions[expected] = given_number
+            assert store.publish("m", files[given_number], aliases=()).number == expected
+        elif action == "gc":
+            assert store.gc(0) == []
+        elif action == "rollback":
+            if not moves:
+                with pytest.raises(NotPublishedError):
+                    store.rollback("m")
+                continue
+            earlier = [at for at in range(cursor) if moves[at] in versions and moves[at] != moves[cursor]]
+            if earlier:
+                cursor = earlier[-1]
+                assert store.rollback("m").number == moves[cursor]
+            else:
+                with pytest.raises(NotPublishedError):
+                    store.rollback("m")
+        elif given_number not in versions:
+            with pytest.raises(NotPublishedError):
+                store.promote("m", given_number) if action == "promote" else store.remove("m", given_number)
+        elif action == "promote":
+            store.promote("m", given_number)
+            if not moves or moves[cursor] != given_number:
+                moves[cursor + 1 :] = [given_number]
+                cursor = len(moves) - 1
+        elif moves and moves[cursor] == given_number:
+            with pytest.raises(InputError, match="is what champion points at"):
+                store.remove("m", given_number)
+        else:
+            store.remove("m", given_number)
+            del versions[given_number]
+        assert store.aliases("m") == ({"champion": moves[cursor]} if moves else {})
+        if versions:
+            assert [version.number for version in store.versions("m")] == sorted(versions)
+        assert store.names() == (["m"] if versions else [])
