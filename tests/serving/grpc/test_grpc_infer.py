@@ -220,7 +220,7 @@ def written(change, name=FLOAT):
          "output 'y': shared memory is not offered"),
         (lambda m: setattr(m.outputs.add(name="y").parameters["classification"], "int64_param", -1),
          "output 'y': classification must be a whole number from 1; got -1"),
-        (lambda m: setattr(m.parameters["timeout"], "int64_param", -1), "parameter 'timeout' must be a number of microseconds"),
+        (lambda m: setattr(m.parameters["timeout"], "int64_param", -1), "parameter 'timeout' (microseconds) must be a number "),
         (lambda m: setattr(m.parameters["priority"], "string_param", "x"), "parameter 'priority' must be a whole number; got 'x'"),
         (lambda m: (m.ClearField("raw_input_contents"), m.inputs[0].contents.fp64_contents.append(1)),
          "input 'x': elements of FP32 are expected in fp32_contents; got fp64_contents"),

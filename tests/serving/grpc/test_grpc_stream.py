@@ -59,7 +59,7 @@ def test_an_error_is_that_of_its_request_alone(stream):
     stream.async_stream_infer("echo_float32", numbers(2), request_id="also good")
     answers = [stream.got.get(timeout=20) for _ in range(4)]
     texts = sorted(str(error) for _, error in answers if error is not None)
-    assert texts[0].startswith("1 of 1 rows failed\n  row 0: ")
+    assert texts[0].startswith("1 of 1 rows failed: row 0: ")
     assert texts[1].startswith("no model 'nothing' is served")
     assert sorted(result.get_response().id for result, error in answers if error is None) == ["also good", "good"]
 

@@ -11,17 +11,17 @@ import grpc
 
 from motet.errors import DeadlineError, InputError, MotetError, OverloadedError
 from motet.oip.messages import ModelInferRequest
+from motet.serving.asked import asked_times, failed_rows
 from motet.serving.gateway import Gateway
 from motet.serving.grpc.codec import parameter, read_columns, wanted_outputs, write_answer
 from motet.serving.grpc.desk import Desk, Ended, Visit, address_of, headers_of
-from motet.serving.grpc.status import code_of, retry_metadata, row_errors, text_of
+from motet.serving.grpc.status import code_of, retry_metadata, text_of
 from motet.serving.limits import Limits
 from motet.serving.request import ANONYMOUS, Reply, Request
 
 __all__ = ["Asked", "Inference", "internal_error", "refuse"]
 
 _LOG = logging.getLogger("motet.serving")
-MAX_TIMEOUT_S = 1e9
 
 
 class Asked(Request):
@@ -127,7 +127,7 @@ class Inference:
         visit = self.desk.enter(method, message.model_name, headers, address)
         if not inspect.isawaitable(visit):
             return visit
-        deadline = self._deadline(message, context)
+        deadline = self._deadline(_asked_times(message)[0], context)
         try:
             async with asyncio.timeout_at(deadline):
                 return await visit
@@ -139,13 +139,14 @@ class Inference:
         signature = served.signature
         wanted = wanted_outputs(message, signature)
         columns, rows = read_columns(message, served.inputs, self.limits.rows)
+        timeout_s, priority = _asked_times(message)
         request = Asked(
             columns,
             rows,
             future=self._loop.create_future(),
             id=message.id,
-            deadline=self._deadline(message, context),
-            priority=_priority(message),
+            deadline=self._deadline(timeout_s, context),
+            priority=priority,
             identity=ANONYMOUS if visit is None else visit.identity,
         )
         if ended is not None:
@@ -161,19 +162,14 @@ class Inference:
         if ended is not None:
             ended.reply = reply
         if reply.failures:
-            raise row_errors(reply.failures, rows)
+            raise failed_rows(reply, rows)
         version = message.model_version or served.versions[-1]
         return write_answer(message, version, signature, wanted, reply.columns, reply.first, reply.end)
 
-    def _deadline(self, message: Any, context: Any) -> float | None:
-        """When the answer is of no use any more: the call's deadline, or the request's `timeout`, in microseconds."""
-        remaining_s = context.time_remaining()
-        if message.parameters:
-            timeout = parameter(message.parameters, "timeout")
-            if timeout:
-                timeout_s = _microseconds(timeout)
-                remaining_s = timeout_s if remaining_s is None else min(remaining_s, timeout_s)
-        return None if remaining_s is None else self._loop.time() + remaining_s
+    def _deadline(self, timeout_s: float | None, context: Any) -> float | None:
+        """When the answer is of no use any more: at the call's deadline, or when the request itself says so."""
+        left = [each for each in (timeout_s, context.time_remaining()) if each is not None]
+        return self._loop.time() + min(left) if left else None
 
 
 def _parsed(data: bytes) -> Any:
@@ -183,21 +179,11 @@ def _parsed(data: bytes) -> Any:
         raise InputError(f"no ModelInferRequest: {error}") from None
 
 
-def _microseconds(timeout: Any) -> float:
-    if isinstance(timeout, str) and timeout.isdecimal():
-        timeout = float(timeout)
-    if isinstance(timeout, (bool, str)) or not 0 < timeout / 1e6 < MAX_TIMEOUT_S:
-        raise InputError(f"parameter 'timeout' must be a number of microseconds, more than 0; got {timeout!r}")
-    return float(timeout) / 1e6
-
-
-def _priority(message: Any) -> int:
-    priority = parameter(message.parameters, "priority") if message.parameters else None
-    if priority is None:
-        return 0
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise InputError(f"parameter 'priority' must be a whole number; got {priority!r}")
-    return priority
+def _asked_times(message: Any) -> tuple[float | None, int]:
+    if not message.parameters:
+        return None, 0
+    said = {name: parameter(message.parameters, name) for name in ("timeout", "priority")}
+    return asked_times({name: value for name, value in said.items() if value is not None})
 
 
 def internal_error(error: Exception, method: str) -> MotetError:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import grpc
 
-from motet.errors import MotetError, RequestError, RowErrors
+from motet.errors import MotetError, RequestError
 from motet.oip.messages import RetryInfo, Status
 
-__all__ = ["code_of", "retry_metadata", "row_errors", "text_of"]
+__all__ = ["code_of", "retry_metadata", "text_of"]
 
 MAX_TEXT_BYTES = 2048
 """Of a status's text. Clients refuse headers of more than 8 KiB, and each byte may become three on the way."""
@@ -38,16 +37,11 @@ def code_of(error: MotetError) -> grpc.StatusCode:
 
 def text_of(error: MotetError) -> str:
     """What a caller is told; cut where it would not fit into a header."""
-    text = error.what if isinstance(error, RowErrors) else str(error)  # its hint is for those who call in Python
+    text = str(error)
     data = text.encode(errors="replace")
     if len(data) <= MAX_TEXT_BYTES:
         return text
     return data[: MAX_TEXT_BYTES - 4].decode(errors="ignore") + " ..."
-
-
-def row_errors(failures: Sequence[object], rows: int) -> RowErrors:
-    """The error of a request some of whose rows failed: it fails whole, and says which rows and why."""
-    return RowErrors(failures, {}, range(rows - len(failures)))  # type: ignore[arg-type]
 
 
 def retry_metadata(error: MotetError) -> tuple[tuple[str, str | bytes], ...]:

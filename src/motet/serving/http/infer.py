@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from motet.batch import Array, Column
 from motet.errors import InputError, ModelError, MotetError, NotFoundError
+from motet.serving.asked import asked_times, failed_rows
 from motet.serving.gateway import Gateway, Served
 from motet.serving.http.front import Route
 from motet.serving.http.respond import error_answer, head
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from motet.serving.services import Services
     from motet.serving.visits import Visit
 
-__all__ = ["InferExchange", "InferRoutes", "asked_times", "failed_rows"]
+__all__ = ["InferExchange", "InferRoutes"]
 
 _PATH = re.compile(rb"/v2/models/([^/?]+)(?:/versions/([^/?]+))?/infer/?")
 LONG_JSON_BYTES, LONG_BINARY_BYTES, LONG_COMPRESSED_BYTES = 128 << 10, 4 << 20, 16 << 10
@@ -38,8 +39,6 @@ LONG_ELEMENTS = 20_000
 """Answers with more elements in JSON than this are written in a thread."""
 _NONE: Mapping[str, Column] = {}
 UNKNOWN_AXIS = 100
-SHOWN_ROWS = 5
-"""Failed rows that an error names."""
 COMPRESSED_BYTES = 512
 """Answers shorter than this are sent as they are."""
 _JSON, _BINARY = b"application/json", b"application/octet-stream"
@@ -392,54 +391,9 @@ class InferExchange(Request):
             self.connection.finished(self)
 
 
-class FailedRowsError(MotetError):
-    """Rows of a request that failed, and with them the request."""
-
-    status = 422
-
-
-def failed_rows(reply: Reply, rows: int) -> MotetError:
-    """What a request is answered of which rows failed: which ones, and why."""
-    failures = reply.failures
-    shown = "; ".join(str(failure) for failure in failures[:SHOWN_ROWS])
-    more = f"; and {len(failures) - SHOWN_ROWS} more" if len(failures) > SHOWN_ROWS else ""
-    return FailedRowsError(f"{len(failures)} of {rows} rows failed: {shown}{more}")
-
-
-def asked_times(parameters: Mapping[str, object], header: bytes | None) -> tuple[float | None, int]:
-    """The seconds that a caller waits, and its priority.
-
-    Args:
-        parameters: `timeout` in microseconds, as Triton's clients send it, 0 for none; `priority`, higher goes first.
-        header: milliseconds, for callers without parameters.
-
-    Raises:
-        InputError: when one is no number, or negative.
-    """
-    timeout, priority = parameters.get("timeout"), parameters.get("priority", 0)
-    timeout_s: float | None = None
-    if timeout is not None and timeout != 0:
-        timeout_s = _number(timeout, "parameter 'timeout' (microseconds)") / 1e6
-    elif header is not None:
-        timeout_s = _number(header.decode("latin-1"), "X-Request-Timeout-Ms") / 1e3
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise InputError(f"parameter 'priority' must be a whole number; got {priority!r}")
-    return timeout_s, priority
-
-
 def _elements(kind: ColumnType) -> int:
     """About how many elements a row has."""
     return math.prod(axis or UNKNOWN_AXIS for axis in kind.shape)
-
-
-def _number(value: object, what: str) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = -1.0
-    if isinstance(value, bool) or not 0 < number < 1e15:
-        raise InputError(f"{what} must be a number more than 0; got {value!r}")
-    return number
 
 
 def _header_length(value: bytes) -> int:

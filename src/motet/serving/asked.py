@@ -1,0 +1,58 @@
+"""What every protocol understands and says alike: how long a caller waits, its priority, and that rows failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from motet.errors import InputError, MotetError
+from motet.serving.request import Reply
+
+__all__ = ["FailedRowsError", "asked_times", "failed_rows"]
+
+SHOWN_ROWS = 5
+"""Failed rows that an error names."""
+
+
+class FailedRowsError(MotetError):
+    """Rows of a request that failed, and with them the request."""
+
+    status = 422
+
+
+def failed_rows(reply: Reply, rows: int) -> MotetError:
+    """What a request is answered of which rows failed: which ones, and why."""
+    failures = reply.failures
+    shown = "; ".join(str(failure) for failure in failures[:SHOWN_ROWS])
+    more = f"; and {len(failures) - SHOWN_ROWS} more" if len(failures) > SHOWN_ROWS else ""
+    return FailedRowsError(f"{len(failures)} of {rows} rows failed: {shown}{more}")
+
+
+def asked_times(parameters: Mapping[str, object], header: bytes | None = None) -> tuple[float | None, int]:
+    """The seconds that a caller waits, and its priority.
+
+    Args:
+        parameters: `timeout` in microseconds, as Triton's clients send it, 0 for none; `priority`, higher goes first.
+        header: milliseconds, for callers over HTTP without parameters.
+
+    Raises:
+        InputError: when one is no number, or negative.
+    """
+    timeout, priority = parameters.get("timeout"), parameters.get("priority", 0)
+    timeout_s: float | None = None
+    if timeout is not None and timeout != 0:
+        timeout_s = _number(timeout, "parameter 'timeout' (microseconds)") / 1e6
+    elif header is not None:
+        timeout_s = _number(header.decode("latin-1"), "X-Request-Timeout-Ms") / 1e3
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise InputError(f"parameter 'priority' must be a whole number; got {priority!r}")
+    return timeout_s, priority
+
+
+def _number(value: object, what: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not 0 < number < 1e15:
+        raise InputError(f"{what} must be a number more than 0; got {value!r}")
+    return number
