@@ -166,7 +166,7 @@ def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     graph = _current(graph, resolver)
     order = _order(graph)
     _check_uses(graph)
-    graphs = {name: check(each, resolver, depth=depth + 1) for name, each in graph.graphs.items()}
+    graph, graphs = _inside(graph, resolver, depth)
     signatures = {name: _signature(model, graph.folder, resolver) for name, model in graph.models.items()}
     scope = _Scope("", graph, signatures, graphs)
     columns: dict[str, ColumnType] = {name: each.type for name, each in graph.inputs.items()}
@@ -200,6 +200,16 @@ def _current(graph: Graph, resolver: Resolver) -> Graph:
     now = copy(graph)
     now.models, now.nodes = models, nodes
     return now
+
+
+def _inside(graph: Graph, resolver: Resolver, depth: int) -> tuple[Graph, dict[str, CheckedGraph]]:
+    """The graphs inside, checked, and the graph with what they are now."""
+    found = {name: check(each, resolver, depth=depth + 1) for name, each in graph.graphs.items()}
+    if all(found[name].graph is each for name, each in graph.graphs.items()):
+        return graph, found
+    now = copy(graph)
+    now.graphs = {name: each.graph for name, each in found.items()}
+    return now, found
 
 
 def _signature(model: Model, folder: str, resolver: Resolver) -> Signature:

@@ -203,7 +203,9 @@ class Ensemble(Node):
         weights = _weights(fields.raw("weights"), members, combine, fields.place("weights"))
         require = _require(fields.take("require", int, None), weights, fields.place("require"))
         output = fields.take("output", str, None)
-        return cls(name, inputs, members, combine, weights, require, output, _as_available(fields))
+        as_available = _as_available(fields)
+        _check_available(as_available, combine, fields.place("members"))
+        return cls(name, inputs, members, combine, weights, require, output, as_available)
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
@@ -271,6 +273,15 @@ def _as_available(fields: Fields) -> bool:
     if said not in (None, AS_AVAILABLE):
         raise GraphError(f"members can only be {AS_AVAILABLE!r}; got {said!r}", where=fields.place("members"))
     return said is not None
+
+
+def _check_available(as_available: bool, combine: str | Function, where: str) -> None:
+    if as_available and combine in ("stack", "union"):
+        raise GraphError(
+            f"the answer of {combine} has a place for what every member says; it would change when a member is published",
+            where=where,
+            hint="use a combiner whose answer looks the same for any number of members, for example weighted_average",
+        )
 
 
 def _combiner_named(name: str, where: str) -> str:
@@ -354,6 +365,7 @@ def ensemble(
             else Function.of(combine)
         )
         given = _weights(weights, players, how, f"{where}: weights")
+        _check_available(as_available, how, f"{where}: as_available")
         return Ensemble(
             name, names.inputs(inputs), players, how, given, _require(require, given, f"{where}: require"), output,
             as_available,

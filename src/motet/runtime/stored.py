@@ -15,10 +15,12 @@ import os
 import posixpath
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 
+from motet.errors import ModelLoadError
 from motet.graph.fields import read_type
-from motet.graph.function import read_functions
+from motet.graph.function import Function, read_functions
 from motet.graph.model import Model
 from motet.store.store import DEFAULT_URL, Store
 from motet.store.version import Reference, Version
@@ -92,6 +94,8 @@ class StoredModels:
             read_functions(each or None, f"{version}: {name}")
             for name, each in (("before", version.before), ("after", version.after))
         )
+        if "://" in store.url and not model.unpickle:
+            _refuse_code([*before, *after], uri)
         return replace(
             model,
             uri=uri,
@@ -135,6 +139,22 @@ class StoredModels:
             self._versions[uri] = version
             if len(self._versions) > KEPT:
                 self._versions.popitem(last=False)
+
+
+def _refuse_code(functions: Sequence[Function], uri: str) -> None:
+    """See that functions that a store elsewhere names are ours: it could name any that is installed here.
+
+    Raises:
+        ModelLoadError: when one is not.
+    """
+    for function in functions:
+        ours = function.path.startswith("motet.ops.")  # so that nothing else is imported to find out
+        if not ours or not getattr(function.resolve(), "__module__", "").startswith("motet.ops."):
+            raise ModelLoadError(
+                f"it is published with the function {function.path}; stores elsewhere may only name those of motet.ops",
+                where=uri,
+                hint="if you trust whoever can publish there, say `unpickle: allow` in the model's declaration",
+            )
 
 
 def _joined(folder: str, url: str) -> str:
