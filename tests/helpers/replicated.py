@@ -19,3 +19,10 @@ class Steady:
         if self.wrong and os.path.exists(self.wrong) and str(os.getpid()) in Path(self.wrong).read_text().split():
             return x[:0]
         return np.asarray(x * 3 + 1, dtype=x.dtype)
+
+
+class Who:
+    """The process that answers."""
+
+    def __call__(self, x):
+        return np.full(len(x), os.getpid(), dtype=np.int64)

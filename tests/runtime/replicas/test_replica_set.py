@@ -126,10 +126,10 @@ def test_a_crash_loop_stops_and_says_why():
     making.made[0].die()
     with pytest.raises(ModelUnavailableError) as caught:
         answers(found)
-    reason = "0 FAILED: given up after 5 starts of no use; the last one: it burnt"
+    reason = "0 FAILED: given up after 6 starts of no use; the last one: it burnt"
     assert reason in str(caught.value)
     assert "hint: mend what ends them, then load the model again" in str(caught.value)
-    assert len(making.made) == 5
+    assert len(making.made) == 6
     clock.run(1000)
     assert states(found) == ["FAILED"]
 
@@ -169,6 +169,20 @@ def test_a_replica_that_cannot_be_loaded_at_first_is_said_at_once():
     with pytest.raises(ModelLoadError, match="no such file"):
         ready(making, 2)
     assert all(replica.ended for replica in making.made)
+
+
+def test_a_replica_that_dies_while_it_loads_at_first_is_tried_again():
+    making = Making(make=lambda number: SimulatedReplica(fails=ReplicaLostError("killed") if number < 2 else None))
+    found, _ = ready(making, 1)
+    assert states(found) == ["READY"]
+    assert len(making.made) == 3
+
+
+def test_a_replica_that_always_dies_while_it_loads_is_said_soon():
+    making = Making(make=lambda number: SimulatedReplica(fails=ReplicaLostError("killed")))
+    with pytest.raises(ReplicaLostError, match="killed"):
+        ready(making, 1)
+    assert len(making.made) == 3
 
 
 def test_a_replica_whose_warm_up_fails_is_not_ready():

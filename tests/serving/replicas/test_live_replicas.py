@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import yaml
+
 from helpers import onnxes
 from helpers.live_server import Live
 

@@ -60,7 +60,11 @@ class LocalEngine:
             ) from None
         check_paths(source, output, chosen.failed)
         types = {name: each.type for name, each in checked.graph.inputs.items()}
-        return _Run(checked, open_source(source, types=types, group_by=chosen.group_by), output, chosen).run()
+        run = _Run(checked, open_source(source, types=types, group_by=chosen.group_by), output, chosen)
+        try:
+            return run.run()
+        finally:
+            run.host.close()
 
 
 @dataclass
@@ -95,6 +99,7 @@ class _Run:
         self.host = Host()
         self.executor = Executor(checked, self.host)
         self.sizing = Sizing(checked, self.host, self.remembered)
+        self.workers = options.workers or self.sizing.workers(options.num_workers)
         self.rows = self.failed = self.resumed_rows = 0
         self.seconds_writing = 0.0
 
@@ -118,7 +123,7 @@ class _Run:
                 writer.open(schema)
             failures = self._failure_file(journal)
             first, batch_rows = self._where_to_begin(journal)
-            pipeline = Pipeline(self._items(first, batch_rows), self._play_batch, self.options.num_workers)
+            pipeline = Pipeline(self._items(first, batch_rows), self._play_batch, self.workers)
             pipeline.start()
             self.executor.load()
             self._begin(journal, batch_rows)
@@ -312,7 +317,7 @@ class _Run:
             seconds_writing=self.seconds_writing,
             seconds_waiting=pipeline.seconds_waiting,
             batch_rows=batch_rows,
-            workers=self.options.num_workers,
+            workers=self.workers,
             peak_memory_bytes=peak_memory_bytes(),
             sizes_file=str(self.remembered.path),
             nodes=node_reports(self.executor),

@@ -24,6 +24,10 @@ TRIAL_SECONDS = 0.5
 TRIAL_ROWS = (1, 8, 64, 512, 2048)
 BATCH_SECONDS = 2.0
 """A batch should not take longer, so that progress is seen, and little is lost when a run is killed."""
+MOST_WORKERS = 16
+"""Each worker has two batches in memory."""
+CALLS_A_SERVER = 4
+"""Calls of one server that are under way where it has cores that nobody else uses."""
 _COST = " us a row"
 
 
@@ -44,6 +48,23 @@ class Sizing:
         costs = [self._remembered.get(key + _COST) for key in self._keys(self._checked)]
         known = [cost for cost in costs if cost is not None]
         return sum(known) / 1e6 if len(known) == len(costs) else None
+
+    def workers(self, cores: int) -> int:
+        """Threads that play batches: one a core, and where calls wait elsewhere enough to keep every replica busy.
+
+        Args:
+            cores: of this machine.
+        """
+        return max(cores, min(MOST_WORKERS, self._waiting(self._checked)))
+
+    def _waiting(self, checked: CheckedGraph) -> int:
+        """Calls that may wait for other processes and machines at the same time."""
+        found = 0
+        for model in checked.graph.models.values():
+            servers = len(self._host.resolver.addresses(model, checked.graph.folder))
+            found += servers * CALLS_A_SERVER
+            found += model.max_replicas if model.placement == "process" else 0
+        return found + sum(map(self._waiting, checked.graphs.values()))
 
     def _keys(self, checked: CheckedGraph) -> Iterator[str]:
         for model in checked.graph.models.values():

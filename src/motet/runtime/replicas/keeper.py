@@ -29,7 +29,7 @@ class Keeping:
     first_pause_s: float = 0.25
     longest_pause_s: float = 30.0
     jitter: float = 0.5
-    tries: int = 5
+    tries: int = 6
     within_s: float = 600.0
 
 

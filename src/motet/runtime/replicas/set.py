@@ -32,6 +32,8 @@ MOST_REPLICAS = 256
 """Replicas that a model may have."""
 TRIES = 3
 """Times that a batch is played, each time by another replica or another life of one."""
+FIRST_TRIES = 3
+"""Times that a replica is started at first, when somebody waits to hear whether the model can be loaded."""
 WAIT_S = 30.0
 """How long a call waits for a replica to be ready; longer where loading one takes longer than a third of it."""
 BUSY_S = 600.0
@@ -110,7 +112,7 @@ class ReplicaSet:
         return Slot(address or number, make, keeper, address)
 
     def start(self) -> None:
-        """Start all replicas; returns when they are ready.
+        """Start all replicas; returns when they are ready. One that dies while it starts is tried again, within bounds.
 
         Raises:
             ModelLoadError: when one cannot be started; with addresses, when none can. Then all are closed.
@@ -123,7 +125,7 @@ class ReplicaSet:
             if self._slots:
                 self._begin(self._slots[0])
             with self._condition:
-                while any(slot.state is ReplicaState.STARTING for slot in self._slots):
+                while any(slot.state in (ReplicaState.STARTING, ReplicaState.BACKOFF) for slot in self._slots):
                     self._clockwork.wait(self._condition, WAIT_S)
             errors = [slot.error for slot in self._slots if slot.error is not None]
             if errors and (len(errors) == len(self._slots) or not any(slot.address for slot in self._slots)):
@@ -382,7 +384,8 @@ class ReplicaSet:
             slot.starting, slot.error = None, error
             if slot.state is not ReplicaState.STARTING:
                 return
-            if self._first:
+            again = isinstance(error, ReplicaLostError) and slot.keeper.num_useless + 1 < FIRST_TRIES
+            if self._first and not again:
                 slot.reason = reason
                 self._set(slot, ReplicaState.FAILED)
             else:

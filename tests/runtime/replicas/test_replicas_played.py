@@ -1,0 +1,183 @@
+"""Models played through their replicas: in bulk while processes are killed, by key, behind addresses."""
+
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import motet as mt
+from helpers.live_server import Live
+from motet.errors import GraphError, ModelUnavailableError
+
+KILLS = 20
+
+
+def steady(name="m", **settings):
+    given = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}, **settings}
+    return mt.Model("python:helpers.replicated:Steady", name, **given)
+
+
+def graph_of(model, kind="float32"):
+    return mt.Graph("g", {"y": mt.model(model, mt.input("x", kind))})
+
+
+@pytest.fixture
+def closing():
+    graphs = []
+    yield lambda graph: graphs.append(graph) or graph
+    for graph in graphs:
+        graph.executor.host.close()
+
+
+def replica_pids():
+    """The processes that any thread of this one has started."""
+    found = set()
+    for path in Path("/proc/self/task").glob("*/children"):
+        found |= {int(pid) for pid in path.read_text().split()}
+    return {pid for pid in found if b"motet.runtime.replicas" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+
+def test_twenty_kills_during_a_bulk_run_change_no_bit_of_its_output(tmp_path):
+    values = np.random.default_rng(0).normal(size=10_000).astype(np.float32)
+    pq.write_table(pa.table({"x": values}), tmp_path / "x.parquet")
+    killed, over = [], threading.Event()
+
+    def kill():
+        chance, seen = random.Random(0), {}
+        while not over.is_set() and len(killed) < KILLS:
+            now = time.monotonic()
+            alive = {pid: seen.setdefault(pid, now) for pid in replica_pids() - set(killed)}
+            if grown := sorted(pid for pid, since in alive.items() if now - since > 0.5):
+                killed.append(chance.choice(grown))
+                os.kill(killed[-1], signal.SIGKILL)
+            over.wait(0.05)
+
+    def run(output, seconds=0.0, **settings):
+        model = steady(options={"seconds": seconds}, batch=mt.Batching(max_rows=16), **settings)
+        return graph_of(model).run(str(tmp_path / "x.parquet"), str(tmp_path / output), batch_rows=1024)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        report = run("killed.parquet", 0.012, placement="process", replicas=3)
+    finally:
+        over.set()
+        killer.join()
+    run("whole.parquet")
+    assert len(killed) == KILLS
+    assert (report.answered, report.failed) == (10_000, 0)
+    assert pq.read_table(tmp_path / "killed.parquet").equals(pq.read_table(tmp_path / "whole.parquet"))
+
+
+DEADLY = """
+import os
+import signal
+
+
+class Deadly:
+    def __call__(self, x):
+        if (x == 13).any():
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return x * 2
+"""
+
+
+def test_a_row_that_kills_every_process_it_meets_fails_alone(tmp_path, monkeypatch, closing):
+    (tmp_path / "deadly_model.py").write_text(DEADLY)
+    monkeypatch.syspath_prepend(tmp_path)
+    types = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
+    model = mt.Model("python:deadly_model:Deadly", "m", placement="process", replicas=2, **types)
+    graph = closing(graph_of(model))
+    assert graph({"x": np.float32([1, 2])})["y"].tolist() == [2, 4]
+    x = np.arange(10, 18, dtype=np.float32)
+    answers, failures = graph({"x": x}, failures="return")
+    assert answers["y"].tolist() == [2 * each for each in x if each != 13]
+    assert [(each.row, each.error) for each in failures] == [(3, "DeadlyRowsError")]
+    assert "3 replicas were lost on the same 1 rows; the last one: " in failures[0].message
+
+
+def test_rows_with_the_same_key_meet_the_same_replica(closing):
+    who = "python:helpers.replicated:Who"
+    types = {"inputs": {"x": "int64"}, "outputs": {"pid": "int64"}}
+    settings = {"placement": "process", "replicas": 2, "balance": "hash", "balance_by": "x", **types}
+    graph = closing(graph_of(mt.Model(who, "m", **settings), "int64"))
+    keys = np.tile(np.arange(40), 3)
+    first = graph({"x": keys})["y"]
+    assert len(set(first.tolist())) == 2
+    assert (first.reshape(3, 40) == first[:40]).all()
+    assert (graph({"x": keys[::-1]})["y"] == first[::-1]).all()
+
+
+def test_the_key_must_be_an_input_of_the_model():
+    model = steady(balance="hash", balance_by="user", placement="process")
+    with pytest.raises(GraphError, match="model 'm': balance_by is 'user'; the model takes x"):
+        graph_of(model).check()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"uri": "oip+http://h/v2/models/m", "placement": "process"}, "is an address; it cannot be process"),
+        ({"uri": "oip+http://h/v2/models/m", "replicas": 2}, "is an address, whose replicas are not ours to count"),
+        ({"uri": "python:helpers.replicated:Steady", "timeout_s": 3}, "cannot be stopped after timeout_s"),
+    ],
+)
+def test_what_a_model_cannot_have_where_it_is_is_refused_when_the_graph_is_built(settings, message):
+    model = mt.Model(settings.pop("uri"), "m", inputs={"x": "float32"}, outputs={"y": "float32"}, **settings)
+    with pytest.raises(GraphError, match=message):
+        graph_of(model).check()
+
+
+@pytest.fixture(scope="module")
+def two_servers(tmp_path_factory):
+    servers = []
+    for place in range(2):
+        folder = tmp_path_factory.mktemp(f"server{place}")
+        path = folder / "there.yaml"
+        mt.Graph("there", {"y": mt.model(steady("m"), mt.input("x", "float32"))}).save(str(path))
+        servers.append(Live(folder, path))
+    end = time.monotonic() + 20
+    for server in servers:
+        while "ready" not in _status(server):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    yield servers
+    for server in servers:
+        server.process.kill()
+        server.process.wait()
+
+
+def _status(server):
+    import httpx
+
+    return "ready" if httpx.get(f"{server.url}/v2/health/ready").status_code == 200 else ""
+
+
+def test_addresses_answer_together_and_one_that_dies_costs_no_call(two_servers, closing):
+    uris = [f"oip+http://{server.url.removeprefix('http://')}/v2/models/there" for server in two_servers]
+    graph = closing(graph_of(mt.Model(uris[0], "m", uris=uris[1:], inputs={"x": "float32"}, outputs={"y": "float32"})))
+    x = np.arange(5, dtype=np.float32)
+    for _ in range(6):
+        assert graph({"x": x})["y"].tolist() == (x * 3 + 1).tolist()
+    (hosted,) = graph.executor.host.models
+    assert [(each.name, each.kind, each.calls) for each in hosted.replicas.status()] == [
+        (uri, "remote", 3) for uri in uris
+    ]
+    two_servers[0].process.kill()
+    two_servers[0].process.wait()
+    for _ in range(6):
+        assert graph({"x": x})["y"].tolist() == (x * 3 + 1).tolist()
+    states = {each.name: str(each.state) for each in hosted.replicas.status()}
+    assert states[uris[0]] in ("BACKOFF", "SUSPECT")
+    assert states[uris[1]] == "READY"
+    two_servers[1].process.kill()
+    two_servers[1].process.wait()
+    with pytest.raises(ModelUnavailableError, match="the server cannot be reached"):
+        graph({"x": x})
