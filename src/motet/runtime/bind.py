@@ -108,9 +108,9 @@ def _widened(column: Column, kind: ColumnType, *, literal: bool) -> Column:
         return column
     if not np.can_cast(values.dtype, wanted, "safe") and not (literal and literal_fits(values, wanted)):
         return column
-    if isinstance(column, Ragged):
-        return Ragged(values.astype(wanted), column.offsets, column.shapes)
-    return values.astype(wanted)
+    with np.errstate(over="ignore"):  # numbers that are too large for the type are infinite in it
+        held = values.astype(wanted)
+    return Ragged(held, column.offsets, column.shapes) if isinstance(column, Ragged) else held
 
 
 def _of_shape(column: Ragged, kind: ColumnType, name: str, bad: dict[int, str]) -> Column:

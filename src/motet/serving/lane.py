@@ -270,7 +270,7 @@ class Lane:
             self._refuse(request, CancelledError("the caller is gone"))
             return True
         if request.deadline is not None and now >= request.deadline:
-            waited = now - request.arrived
+            waited = max(0.0, now - request.arrived)  # the loop's clock stands still within a tick
             self._refuse(
                 request, DeadlineError(f"not answered in time: the request waited {waited:.3f} s", where=self.name)
             )

@@ -133,7 +133,9 @@ def _predict(served: Served, stem: str) -> dict[str, Any]:
     if sum(is_picture(each.type) for each in served.inputs.values()) == 1:
         content["image/*"] = {"schema": {"type": "string", "format": "binary"}}
     good = said("the answers", answered)
-    good["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    good["content"]["text/event-stream"] = {
+        "schema": {"description": "events `member`, then `result` or `error`; their data are JSON"}
+    }
     return {
         "tags": ["predict"],
         "operationId": f"predict_{stem}",

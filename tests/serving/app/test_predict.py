@@ -210,3 +210,8 @@ def test_a_graph_that_is_not_ready_is_503(live):
     assert answer.headers["retry-after"] == "1"
     assert served.get("/predict/tens_away").status_code == 405
     assert served.post("/predict/tenz", json={"x": 1}).status_code == 404
+
+
+def test_a_number_that_is_too_large_for_its_type_is_infinite_in_it(live):
+    served = live.serve(tens("tens_large"))
+    assert served.post("/predict/tens_large", json={"rows": [{"x": 1e300}, {"x": 1}]}).json()["rows"][1] == {"y": 10}
