@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,13 +58,25 @@ def command(ctx: click.Context, /, graphs: tuple[str, ...], config: str | None, 
 def _configured(graphs: tuple[str, ...], config: str | None, options: dict[str, Any]) -> ServeConfig:
     from motet.serving.config import read_config
 
-    said = {path: load_graph(path).serving for path in graphs}
+    said = {path: _serving(path) for path in graphs}
     chosen = read_config(config, said)
     given = {name: value for name, value in options.items() if value is not None}
     port = given.pop("grpc_port", chosen.grpc_port)
     if port is None and _has_grpc():
         port = 8001
     return replace(chosen, **given, grpc_port=None if port == -1 else port)
+
+
+def _serving(path: str) -> Mapping[str, Any]:
+    """What a graph's file says of how it is served; also where a store does not have its models yet."""
+    from motet.errors import StoreError
+
+    try:
+        return load_graph(path).serving
+    except StoreError:
+        from motet.serving.awaited import awaited
+
+        return awaited(path).serving
 
 
 def _has_grpc() -> bool:

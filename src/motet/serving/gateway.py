@@ -23,6 +23,7 @@ from motet.errors import (
     MotetError,
     NotFoundError,
     NotReadyError,
+    StoreError,
     known_names,
 )
 from motet.facade import Graph, load
@@ -36,6 +37,7 @@ from motet.runtime.host import Host, HostedModel, model_key
 from motet.runtime.resolve import ModelResolver
 from motet.runtime.sizes import RememberedSizes
 from motet.runtime.stored import number_of
+from motet.serving.awaited import awaited
 from motet.serving.lane import Crowd, Lane
 from motet.serving.limits import Limits
 from motet.serving.request import Reply, Request
@@ -161,17 +163,24 @@ class Gateway:
         return not (self.stopping or self.draining) and all(each.state == "READY" for each in wanted)
 
     def add(self, graph: Graph | str | os.PathLike[str]) -> Served:
-        """Add a graph, or the file of one; `load` makes it ready.
+        """Add a graph, or the file of one; `load` makes it ready. One whose models a store does not have yet waits for them.
 
         Raises:
             GraphError: when the file is wrong, or another graph has its name.
         """
         path = "" if isinstance(graph, Graph) else os.fspath(graph)
-        made = graph if isinstance(graph, Graph) else load(path)
+        waits = ""
+        try:
+            made = graph if isinstance(graph, Graph) else load(path)
+        except StoreError as error:  # which a watch may see mended: see `stores.py`
+            made, waits = awaited(path), str(error)
         if made.name in self._graphs:
             raise GraphError(f"two graphs are called {made.name!r}", where=path or "serve", hint="rename one")
         served = Served(made.name, "graph", "motet_graph", made, path=path)
-        served.models = _models_of(served, self._host.resolver)
+        if waits:
+            served.state, served.reason = "UNAVAILABLE", waits
+        else:
+            served.models = _models_of(served, self._host.resolver)
         self._graphs[made.name] = served
         self._register()
         return served

@@ -67,7 +67,7 @@ class StoreWatch:
                 return
             numbers = await loop.run_in_executor(None, self._moved, served)
             if not numbers:
-                self._pauses.pop(served.name, None)
+                self._all_well(served)
             elif not (waits and known is not None and known.numbers == numbers):
                 await self._gateway.load(served.name, tell=False)
                 self._pauses.pop(served.name, None)
@@ -76,9 +76,15 @@ class StoreWatch:
             again = known is not None and known.numbers == numbers
             pause_s = min(2 * known.pause_s, LONGEST_PAUSE_S) if again and known is not None else FIRST_PAUSE_S
             self._pauses[served.name] = _Pause(numbers, loop.time() + pause_s, pause_s)
+            if served.state == "READY":
+                served.reason = f"goes on with what it has: {error}"
             if not again:
                 what = "cannot be asked" if isinstance(error, StoreError) and not numbers else "cannot be loaded"
                 _LOG.error("%s goes on with what it has: a store's model %s: %s", served.name, what, error)
+
+    def _all_well(self, served: Served) -> None:
+        if self._pauses.pop(served.name, None) is not None and served.state == "READY":
+            served.reason = ""
 
     def _moved(self, served: Served) -> Mapping[str, int]:
         """The models that mean another version than the one that is served, and its number."""
