@@ -158,5 +158,6 @@ class Machine:
         Path(found["HOME"]).mkdir(parents=True, exist_ok=True)
         return {"PATH": os.environ["PATH"], **found}
 
-    def start(self, command, container, **options):
-        return subprocess.Popen(self.argv(command), env=self.environment(container), cwd=self.path("/app"), **options)
+    def start(self, command, container, more=(), **options):
+        env = {**self.environment(container), **dict(more)}
+        return subprocess.Popen(self.argv(command), env=env, cwd=self.path("/app"), **options)

@@ -23,7 +23,7 @@ def command() -> None:
     short_help="Write manifests and a container file.",
     exits={0: "the files are written", WRONG: "a wrong graph or option; nothing is written"},
 )
-@click.argument("targets", metavar="GRAPH.yaml|FOLDER ...", nargs=-1, required=True)
+@click.argument("targets", metavar="GRAPH.yaml|WORKFLOW.py[:NAME]|FOLDER ...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="DIR", required=True, help="The folder to write.")
 @click.option(
     "--as",
@@ -43,20 +43,42 @@ def command() -> None:
 @click.option(
     "--extra", "extras", metavar="NAME", multiple=True, help="An extra of Motet that models in the store need."
 )
+@click.option("--set", "parameters", metavar="KEY=VALUE", multiple=True, help="A parameter of the workflow.")
+@click.option("--cron", default="", metavar="EXPR", help="When the workflow runs, as in '0 3 * * 1'.  [default: once]")
+@click.option("--every", metavar="TIME", help="How often it runs: 15m, 6h, 1d, 7d.  [default: once]")
+@click.option(
+    "--timezone", default="", metavar="NAME", help="Of --cron, as in Europe/Berlin.  [default: the cluster's]"
+)
+@click.option("--service-account", default="motet-workflow", show_default=True, help="Whom the workflow's pods run as.")
 @click.option("--context", metavar="DIR", help="The folder to build from.  [default: the smallest that fits]")
-def kubernetes(targets: tuple[str, ...], output: str, servers: tuple[str, ...], replicas: str, **given: Any) -> None:
+def kubernetes(
+    targets: tuple[str, ...],
+    output: str,
+    servers: tuple[str, ...],
+    parameters: tuple[str, ...],
+    replicas: str,
+    every: str | None,
+    **given: Any,
+) -> None:
     """Write manifests and a container file.
 
     A graph becomes a Deployment with Service, autoscaler and probes, and an InferenceService of KServe: apply one of
-    the two. A folder stands for the graphs in it. The image runs the same code and the same command as here.
+    the two. A workflow becomes an Argo Workflow, or a CronWorkflow, in which a step of several workers is a TrainJob of
+    Kubeflow. A folder stands for the graphs and the workflow.py in it. The image runs the same code and the same
+    commands as here.
     """
-    from motet.export.kubernetes import SERVERS, Settings, export_kubernetes, read_replicas
+    from motet.export.kubernetes import SERVERS, Settings, cron_of, export_kubernetes, read_replicas
+
+    if every is not None:
+        if given["cron"]:
+            raise click.UsageError("give --every or --cron, not both")
+        given["cron"] = cron_of(every)
 
     context = given.pop("context")
     least, most = read_replicas(replicas)
     settings = Settings(min_replicas=least, max_replicas=most, context=Path(context) if context else None, **given)
     if least == 0 and not servers:
         servers = ("kserve",)  # only Knative starts a server when the first request comes
-    found = export_kubernetes(targets, output, settings, servers or tuple(SERVERS))
+    found = export_kubernetes(targets, output, settings, servers or tuple(SERVERS), parameters)
     for path in found.files:
         click.echo(path)

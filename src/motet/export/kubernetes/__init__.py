@@ -4,10 +4,12 @@ export.py      `export_kubernetes`: the whole folder       settings.py  what the
 project.py     what goes into the image                    image.py     the container file
 server.py      a graph's server as a pod                   needs.py     from hints to requests and limits
 deployment.py  kserve.py  two ways to run that pod         pods.py      what all pods have in common
+workflows.py   reading workflows                           steps.py     a step's command and its key
+argo.py        a workflow for Argo                         trainjob.py  a step of several workers for Kubeflow
 files.py       YAML
 """
 
 from motet.export.kubernetes.export import SERVERS, Exported, export_kubernetes
-from motet.export.kubernetes.settings import Settings, read_replicas
+from motet.export.kubernetes.settings import Settings, cron_of, read_replicas
 
-__all__ = ["SERVERS", "Exported", "Settings", "export_kubernetes", "read_replicas"]
+__all__ = ["SERVERS", "Exported", "Settings", "cron_of", "export_kubernetes", "read_replicas"]

@@ -22,7 +22,16 @@ from pathlib import Path
 from motet.errors import InputError
 from motet.version import __version__
 
-__all__ = ["APP", "Project", "find_project", "module_file", "modules_named", "packages_of"]
+__all__ = [
+    "APP",
+    "Project",
+    "find_project",
+    "module_file",
+    "modules_imported",
+    "modules_named",
+    "motet_requirement",
+    "packages_of",
+]
 
 APP = "/app"
 MOST_SOURCES = 2000
@@ -126,6 +135,36 @@ def modules_named(value: object, folder: Path) -> set[Path]:
     match = _PATH.fullmatch(value) if isinstance(value, str) else None
     found = module_file(match[1].partition(".")[0], folder) if match else None
     return {found} if found else set()
+
+
+def modules_imported(file: Path) -> set[Path]:
+    """The project's modules and packages that a file imports, also through each other, wherever they were found.
+
+    Args:
+        file: one that is imported, so that `sys.path` is as it wants it.
+    """
+    found: set[Path] = set()
+    waiting, seen = [file], {file}
+    while waiting:
+        each = waiting.pop()
+        for name in {module.partition(".")[0] for module in _imported(each)}:
+            place = _loaded_file(name) or module_file(name, each.parent)
+            if place is None or place in found or len(found) >= MOST_SOURCES:
+                continue
+            found.add(place)
+            inside = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+            waiting += [path for path in inside if path not in seen]
+            seen.update(inside)
+    return found - {file}
+
+
+def _loaded_file(name: str) -> Path | None:
+    """The file of a top-level module of the project that is loaded, or the folder of a package."""
+    place = getattr(sys.modules.get(name), "__file__", None)
+    if not place or is_installed(place) or name in sys.stdlib_module_names or name == "motet":
+        return None
+    path = Path(os.path.abspath(place))
+    return path.parent if path.name == "__init__.py" else path
 
 
 def module_file(name: str, folder: Path) -> Path | None:

@@ -32,7 +32,7 @@ from motet.models.fetch import is_remote
 from motet.models.registry import find_handler
 from motet.serving.config import ServeConfig
 
-__all__ = ["GraphServer", "read_server"]
+__all__ = ["GraphServer", "read_server", "store_extras"]
 
 MOST_MAPPED_BYTES = 900_000
 """A ConfigMap holds 1 MiB; larger graph files stay in the image alone."""
@@ -84,14 +84,13 @@ class GraphServer:
         """The extras of Motet that it needs."""
         found = {"grpc"}
         for uri in self._uris():
-            scheme = uri.partition("://")[0].rpartition(":")[2]
-            found.update(_REMOTE_EXTRAS.get(scheme, "").split())
+            found.update(store_extras(uri))
             with contextlib.suppress(MotetError):
                 found.update(_EXTRAS.get(find_handler(uri)[0].name, "").split())
             if is_address(uri):
                 found.add("remote")
         if self.uses_store:
-            found.update(_REMOTE_EXTRAS.get(store.partition("://")[0], "").split())
+            found |= store_extras(store)
         if any("uint8" in str(each.type) for each in self.graph.inputs.values()):
             found.add("image")
         if self.config.admission is not None:
@@ -189,6 +188,11 @@ class GraphServer:
             # the pod leaves the endpoints while it still accepts; what comes late is not refused
             "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_BEFORE_STOP_S)]}}},
         }
+
+
+def store_extras(url: str) -> set[str]:
+    """The extras of Motet that an address needs: `s3://...`, `onnx:gs://...`."""
+    return set(_REMOTE_EXTRAS.get(url.partition("://")[0].rpartition(":")[2], "").split())
 
 
 def read_server(path: str | Path) -> GraphServer:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from motet.errors import InputError
 
-__all__ = ["GRPC_PORT", "HTTP_PORT", "Settings", "dns_name", "read_replicas"]
+__all__ = ["GRPC_PORT", "HTTP_PORT", "Settings", "cron_of", "dns_name", "read_replicas"]
 
 HTTP_PORT = 8000
 GRPC_PORT = 8001
@@ -81,6 +81,28 @@ def read_replicas(text: str) -> tuple[int, int]:
     if match is None:
         raise InputError(f"{text!r} is no number of replicas", hint="write MIN:MAX, as in 2:8, or one number")
     return int(match[1]), int(match[2] or match[1])
+
+
+def cron_of(every: str) -> str:
+    """A time between runs as cron writes it: minutes that an hour is made of, hours that a day is, a day, or a week.
+
+    Raises:
+        InputError: when cron cannot say it.
+    """
+    match = re.fullmatch(r"(\d+)\s*(m|min|h|d|w)", every.strip())
+    number, unit = (int(match[1]), match[2][0]) if match else (0, "")
+    if unit == "m" and number and 60 % number == 0:
+        return f"*/{number} * * * *" if number < 60 else "0 * * * *"
+    if unit == "h" and number and 24 % number == 0:
+        return f"0 */{number} * * *" if number < 24 else "0 0 * * *"
+    if (unit, number) == ("d", 1):
+        return "0 0 * * *"
+    if (unit, number) in (("d", 7), ("w", 1)):
+        return "0 0 * * 0"
+    raise InputError(
+        f"cron cannot say every {every!r}",
+        hint="minutes that divide 60, hours that divide 24, 1d, 7d; else give --cron",
+    )
 
 
 def dns_name(name: str) -> str:

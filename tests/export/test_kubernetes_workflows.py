@@ -1,0 +1,365 @@
+"""What is written for a workflow holds against the schemas, and its containers' commands run here, one after another."""
+
+import re
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from helpers.kubernetes import Machine, objects, of_kind, validate
+from motet.cli import cli
+from motet.errors import GraphError, InputError, UnknownNameError
+from motet.export.kubernetes import Settings, cron_of, export_kubernetes
+from motet.workflow.alone import result_of
+from motet.workflow.find import find_workflow
+
+pytest.importorskip("hera")
+
+RUNNER = find_spec("motet.workflow.play.runner")
+WORKFLOW = """\
+from pathlib import Path
+
+import helper_of_flow
+import numpy as np
+from motet.workflow.files import File
+from motet.workflow.step import step
+from motet.workflow.wiring import when, workflow
+
+
+@step(cache=True, max_age="2d")
+def ingest(num_rows):
+    note("ingest")
+    return np.arange(num_rows)
+
+
+@step(cache=True, cpu=1, memory="1GiB", retries=2, backoff_s=5, timeout_s=90.5)
+def train(kind, rows):
+    note(f"train {kind}")
+    return {"kind": kind, "sum": int(rows.sum()) + len(kind)}
+
+
+@step(cache=True)
+def weigh(path, model):
+    return model["sum"]
+
+
+@step(workers=2, cpu=1.5, memory="2GiB", accelerator=1, timeout_s=600)
+def together(rows):
+    import helper_of_flow
+
+    return helper_of_flow.train(rows)
+
+
+@step
+def select(models, others):
+    best = max(models, key=lambda each: each["sum"])
+    return best["kind"], others
+
+
+@step
+def publish(best):
+    note("publish")
+    return f"published {best[0]}"
+
+
+@step
+def complain(best):
+    return "nothing was good enough"
+
+
+def note(text):
+    import os
+
+    with open(os.environ["NOTES"], "a") as file:
+        file.write(text + "\\n")
+
+
+@workflow
+def flow(num_rows: int = 4, kinds: str = "a,bbb", at_least: int = 5):
+    rows = ingest(num_rows)
+    models = [train.named(f"train/{kind}")(kind, rows) for kind in kinds.split(",")]
+    weights = [weigh(File(__file__), model) for model in models]
+    best = select(models, [*weights, together(rows)])
+    return when(models[0]["sum"] > at_least, lambda: publish(best), otherwise=lambda: complain(best))
+"""
+HELPER = """\
+import scipy
+
+
+def fit(worker, rows):
+    worker.sum(1)
+    return worker.num_workers * len(rows)
+
+
+def train(rows):
+    import motet as mt
+
+    return mt.train.distributed(fit, rows)
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A workflow and what it imports; another one in each test, as in other processes."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "flow_of_test.py").write_text(WORKFLOW)
+    (folder / "helper_of_flow.py").write_text(HELPER)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield folder
+    for name in ("flow_of_test", "helper_of_flow", "workflow"):
+        sys.modules.pop(name, None)
+
+
+def exported(project, output, *options):
+    command = ["export", "kubernetes", str(project / "flow_of_test.py"), "-o", str(output), *options]
+    found = CliRunner().invoke(cli, command)
+    assert found.exit_code == 0, found.output
+    return output
+
+
+def parts(out, kind="Workflow"):
+    flow = of_kind(out / "workflow" / "flow.yaml", kind)
+    spec = flow["spec"] if kind == "Workflow" else flow["spec"]["workflowSpec"]
+    templates = {each["name"]: each for each in spec["templates"]}
+    return templates, {each["name"]: each for each in templates["steps"]["dag"]["tasks"]}
+
+
+def arguments(task):
+    return {each["name"]: each["value"] for each in task["arguments"]["parameters"]}
+
+
+def train_job(template):
+    """The TrainJob of a template, as Argo creates it."""
+    return yaml.safe_load(re.sub(r"\{\{(.*?)\}\}", "x", template["resource"]["manifest"]))
+
+
+def test_everything_holds_against_the_schemas(project, tmp_path):
+    out = exported(project, tmp_path / "out", "--storage-class", "shared")
+    found = [each for path in sorted(out.rglob("*.yaml")) for each in objects(path)]
+    kinds = [each["kind"] for each in found]
+    claims = ["PersistentVolumeClaim", "PersistentVolumeClaim"]
+    assert kinds == ["ServiceAccount", "Role", "RoleBinding", *claims, "Workflow"]
+    for each in found:
+        validate(each)
+    job = train_job(parts(out)[0]["together"])
+    assert job["metadata"].pop("generateName") == "flow-together-"
+    validate(job)
+
+
+def test_a_time_makes_it_a_cron_workflow(project, tmp_path):
+    out = exported(project, tmp_path / "out", "--every", "7d", "--timezone", "Europe/Berlin")
+    found = of_kind(out / "workflow" / "flow.yaml", "CronWorkflow")
+    assert found["spec"].pop("workflowSpec")["entrypoint"] == "steps"
+    assert found["spec"] == {"schedules": ["0 0 * * 0"], "timezone": "Europe/Berlin", "concurrencyPolicy": "Forbid"}
+    spec = of_kind(out / "workflow" / "flow.yaml", "CronWorkflow")["spec"]["workflowSpec"]
+    validate({"apiVersion": found["apiVersion"], "kind": "Workflow", "metadata": {}, "spec": spec})
+
+
+def test_steps_are_tasks_that_wait_for_what_they_take(project, tmp_path):
+    templates, tasks = parts(exported(project, tmp_path / "out"))
+    waits = {name: sorted(task.get("depends", "").split(" && ")) for name, task in tasks.items()}
+    assert waits == {
+        "ingest": [""],
+        "train-a": ["ingest"],
+        "train-bbb": ["ingest"],
+        "weigh": ["train-a"],
+        "weigh-2": ["train-bbb"],
+        "together": ["ingest"],
+        "select": ["together", "train-a", "train-bbb", "weigh", "weigh-2"],
+        "publish": ["select", "train-a"],
+        "complain": ["select", "train-a"],
+    }
+    assert tasks["train-a"]["template"] == tasks["train-bbb"]["template"] == "train"
+    assert templates["steps"]["dag"]["failFast"] is False
+    assert arguments(tasks["train-bbb"])["step"] == "train/bbb"
+    assert arguments(tasks["train-a"])["inputs"] == "ingest={{tasks.ingest.outputs.parameters.result}}"
+    assert "together=" not in arguments(tasks["select"])["inputs"]
+
+
+def test_options_of_steps(project, tmp_path):
+    templates, _ = parts(exported(project, tmp_path / "out"))
+    train = templates["train"]
+    asked = {"cpu": "1", "memory": "1024Mi"}
+    assert train["container"]["resources"] == {"requests": asked, "limits": asked}
+    assert train["activeDeadlineSeconds"] == 91
+    pause = {"duration": "5", "factor": 2, "cap": "600s"}
+    assert train["retryStrategy"] == {"limit": 2, "retryPolicy": "Always", "backoff": pause}
+    assert "retryStrategy" not in templates["ingest"]
+    job = train_job(templates["together"])["spec"]
+    asked = {"cpu": "1500m", "memory": "2048Mi", "nvidia.com/gpu": "1"}
+    assert job["trainer"]["resourcesPerNode"] == {"requests": asked, "limits": asked}
+    assert (job["trainer"]["numNodes"], job["activeDeadlineSeconds"]) == (2, 600)
+
+
+def test_argo_remembers_what_it_can_know_to_be_the_same(project, tmp_path):
+    """Its memory is a step's code, its plain arguments and the results that it takes; files and bare steps are not in it."""
+
+    def keys(out):
+        templates, tasks = parts(out)
+        memoized = {name for name, each in templates.items() if "memoize" in each}
+        assert memoized == {each["template"] for each in tasks.values() if "key" in arguments(each)}
+        return {name: arguments(task)["key"] for name, task in tasks.items() if "key" in arguments(task)}
+
+    templates, _ = parts(exported(project, tmp_path / "out"))
+    assert templates["ingest"]["memoize"]["maxAge"] == "172800s"
+    assert templates["ingest"]["memoize"]["cache"] == {"configMap": {"name": "flow-memo"}}
+    first, again = keys(tmp_path / "out"), keys(exported(project, tmp_path / "again"))
+    assert first == again
+    assert set(first) == {"ingest", "train-a", "train-bbb"}
+    assert re.fullmatch(r"train-a-[0-9a-f]{20}-\{\{tasks.ingest.outputs.parameters.result\}\}", first["train-a"])
+    other = keys(exported(project, tmp_path / "other", "--set", "num_rows=5"))
+    assert other["ingest"] != first["ingest"]
+    assert other["train-a"] == first["train-a"]
+
+
+def test_the_image_has_what_steps_import(project, tmp_path):
+    text = (exported(project, tmp_path / "out") / "Containerfile").read_text()
+    assert re.search(r"^    scipy==\S+", text, re.M)
+    assert "CMD" not in text
+    assert 'COPY [".", "/app"]' in text
+
+
+def test_a_folder_has_graphs_and_a_workflow(project, tmp_path):
+    (project / "flow_of_test.py").rename(project / "workflow.py")
+    (project / "echo.yaml").write_text(
+        "motet: 1\ninputs: {x: 'float32[4]'}\nnodes: {y: {map: numpy.negative, inputs: [x], outputs: 'float32[4]'}}\n"
+        "outputs: {y: y}\n"
+    )
+    found = export_kubernetes([str(project)], tmp_path / "out", Settings())
+    names = [str(path.relative_to(tmp_path / "out")) for path in found.files]
+    graph = ["deployment/echo.yaml", "kserve/echo.yaml"]
+    assert names == [
+        "Containerfile",
+        "Containerfile.dockerignore",
+        "volumes.yaml",
+        *graph,
+        "access.yaml",
+        "workflow/flow.yaml",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        (["--set", "rows=4"], UnknownNameError, "unknown parameter 'rows'; did you mean 'num_rows'?"),
+        (["--set", "num_rows"], InputError, "'num_rows' is no key=value"),
+        (["--every", "5d"], InputError, "cron cannot say every '5d'"),
+        (["--every", "1d", "--cron", "0 0 * * *"], None, "give --every or --cron, not both"),
+        (["--cron", "daily"], InputError, "'daily' is no time of cron"),
+        (["--replicas", "many"], InputError, "'many' is no number of replicas"),
+    ],
+)
+def test_what_cannot_be_is_refused(project, tmp_path, options, error, said):
+    command = ["export", "kubernetes", str(project / "flow_of_test.py"), "-o", str(tmp_path / "out"), *options]
+    found = CliRunner().invoke(cli, command)
+    assert (found.exit_code, said in found.output) == (2, True), found.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_without_workflows_are_refused(project, tmp_path):
+    with pytest.raises(GraphError, match="helper_of_flow.py: has no function with @workflow"):
+        export_kubernetes([str(project / "helper_of_flow.py")], tmp_path / "out", Settings())
+    with pytest.raises(UnknownNameError, match="unknown workflow 'flaw'; did you mean 'flow'"):
+        export_kubernetes([f"{project / 'flow_of_test.py'}:flaw"], tmp_path / "out", Settings())
+
+
+@pytest.mark.parametrize(
+    ("every", "cron"),
+    [("15m", "*/15 * * * *"), ("60m", "0 * * * *"), ("6h", "0 */6 * * *"), ("24h", "0 0 * * *"), ("1w", "0 0 * * 0")],
+)
+def test_times_as_cron_says_them(every, cron):
+    assert cron_of(every) == cron
+
+
+class Argo:
+    """What Argo and Kubeflow do with a workflow, as far as its containers see it: one task after another, on one disk."""
+
+    def __init__(self, out, folder, root):
+        self.machine = Machine(folder, out / "Containerfile", root)
+        self.templates, self.tasks = parts(out)
+        self.uid = "3f5b-uid"
+        self.results = {}
+        self.notes = folder / "notes.txt"
+
+    def run(self, name):
+        """Run a task; gives its processes, which are over."""
+        task = self.tasks[name]
+        template = self.templates[task["template"]]
+        given = {f"inputs.parameters.{key}": self.filled(value) for key, value in arguments(task).items()}
+        if "resource" in template:
+            return self._train(yaml.safe_load(self.filled(template["resource"]["manifest"], given)))
+        container = template["container"]
+        result = self.machine.path(template["outputs"]["parameters"][0]["valueFrom"]["path"])
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.unlink(missing_ok=True)
+        found = self._end(self.start([self.filled(each, given) for each in container["command"]], container))
+        if result.exists():
+            self.results[f"tasks.{name}.outputs.parameters.result"] = result.read_text()
+        return found
+
+    def filled(self, text, given=()):
+        known = {"workflow.uid": self.uid, **self.results, **dict(given)}
+        return re.sub(r"\{\{(.*?)\}\}", lambda match: known[match[1]], text)
+
+    def start(self, command, container, more=()):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return self.machine.start(command, container, {"NOTES": str(self.notes), **dict(more)}, **pipes)
+
+    def _train(self, job):
+        """Two pods of a TrainJob, told what Kubeflow tells them."""
+        trainer = job["spec"]["trainer"]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        told = {"PET_NNODES": str(trainer["numNodes"]), "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"])}
+        told |= {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        command = [*trainer["command"], *trainer["args"]]
+        pods = [
+            self.start(command, trainer, {**told, "PET_NODE_RANK": str(rank)}) for rank in range(trainer["numNodes"])
+        ]
+        return [self._end(pod) for pod in pods]
+
+    def _end(self, process):
+        output, _ = process.communicate(timeout=100)
+        return process.returncode, output
+
+
+@pytest.mark.parametrize(
+    "cached", [False, pytest.param(True, marks=pytest.mark.skipif(not RUNNER, reason="no runner"))]
+)
+def test_the_containers_commands_run_here(project, tmp_path, cached):
+    """Each in a process of its own; what one leaves, the next finds. A step under torchrun runs in two pods."""
+    if not cached:
+        text = (project / "flow_of_test.py").read_text()
+        (project / "flow_of_test.py").write_text(re.sub(r"cache=True(, max_age=\S+(?=\)))?(, )?", "", text))
+    out = exported(project, tmp_path / "out", "--set", "kinds=a")
+    argo = Argo(out, tmp_path / "disk", project)
+    for name in ("ingest", "train-a", "weigh"):
+        code, said = argo.run(name)
+        assert code == 0, said
+    for code, said in argo.run("together"):
+        assert code == 0, said
+    for name in ("select", "publish", "complain"):
+        code, said = argo.run(name)
+        assert code == 0, said
+    assert argo.notes.read_text().split("\n")[:-1] == ["ingest", "train a", "publish"]
+    results = argo.machine.path("/var/lib/motet/cache/workflow")
+    assert "was left out" not in said  # complain has nothing to say: its branch was not taken
+    plan = find_workflow(str(project / "flow_of_test.py"))[0](kinds="a")
+    assert result_of(plan, "publish", argo.uid, results) == "published a"
+    assert result_of(plan, "select", argo.uid, results) == ("a", [7, 8])
+    code, _ = argo.run("publish")  # its pod was started again
+    assert (code, argo.notes.read_text().count("publish")) == (0, 1)
+
+
+def test_a_step_whose_input_is_not_there_says_so(project, tmp_path):
+    out = exported(project, tmp_path / "out")
+    argo = Argo(out, tmp_path / "disk", project)
+    argo.results["tasks.ingest.outputs.parameters.result"] = "0" * 20
+    code, said = argo.run("train-a")
+    assert code == 1
+    assert "the result 00000000000000000000 of step ingest cannot be read" in said
