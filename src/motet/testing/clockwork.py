@@ -70,6 +70,7 @@ class SimulatedReplica:
         answers: makes its answers; what it raises is raised.
 
     Attributes:
+        answers: the same; may be changed.
         calls: how many it has answered.
         ended: whether it has died or was closed.
     """
@@ -84,7 +85,7 @@ class SimulatedReplica:
         fails: Exception | None = None,
         answers: Callable[[Mapping[str, Array]], Mapping[str, Any]] | None = None,
     ) -> None:
-        self.kind, self._fails, self._answers = kind, fails, answers
+        self.kind, self._fails, self.answers = kind, fails, answers
         self.calls, self.ended = 0, False
 
     def start(self) -> None:
@@ -96,7 +97,7 @@ class SimulatedReplica:
         """Answer a batch; a replica that has ended is lost."""
         if self.ended:
             raise ReplicaLostError("the simulated process ended")
-        answer = columns if self._answers is None else self._answers(columns)
+        answer = columns if self.answers is None else self.answers(columns)
         self.calls += 1
         return answer
 

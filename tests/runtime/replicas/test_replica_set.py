@@ -120,6 +120,22 @@ def test_a_call_does_not_wait_for_ever():
     assert clock.now() == pytest.approx(WAIT_S)
 
 
+def test_a_call_that_waited_for_a_replica_waits_anew_for_its_turn():
+    def slow(columns):
+        clock.run(0.9)
+        return columns
+
+    making = Making(make=lambda number: SimulatedReplica(answers=slow if number else None))
+    found, clock = ready(making, 1, timeout_s=1.0, loading_s=20.0)
+    making.made[0].die()
+    others = []
+    for _ in range(3):
+        clock.later(lambda: others.append(answers(found)), 0.5)
+    assert answers(found) == [0.0, 1.0, 2.0]
+    clock.run(60)
+    assert others == [[0.0, 1.0, 2.0]] * 3
+
+
 def test_a_crash_loop_stops_and_says_why():
     making = Making(make=lambda number: SimulatedReplica(fails=ReplicaLostError("it burnt") if number else None))
     found, clock = ready(making, 1)
@@ -342,7 +358,7 @@ def test_scaling_up_adds_and_scaling_down_lets_calls_finish():
         inside.append(making.made[0].ended)
         return columns
 
-    making.made[0]._answers = shrink
+    making.made[0].answers = shrink
     answers(found)
     clock.run(10)
     assert inside == [False]
@@ -417,3 +433,15 @@ def test_threads_wait_for_a_free_replica():
     found.close()
     assert most == [2]
     assert [each.calls for each in found.status()] == []
+
+
+def test_two_replicas_answer_nearly_all_requests_of_days_in_which_they_crash_every_hour():
+    from benchmarks.availability import Month, Rates
+
+    rates = Rates(
+        days=3, crashes_a_day=24, stuck=0.1, failing=0.05, loading_s=10, timeout_s=1, requests_s=0.1, deadline_s=5
+    )
+    one, two = (Month(rates, replicas, seed=1).play() for replicas in (1, 2))
+    assert one["crashes"] > 30
+    assert one["in_time"] < 0.9995
+    assert two["in_time"] > 0.9999

@@ -24,6 +24,7 @@ class Keeping:
         jitter: by which part a pause may be shorter.
         tries: useless lives within `within_s` after which it is given up; 0 never gives up.
         within_s: how long a useless life counts.
+        look_s: how often replicas are looked at that nobody calls.
     """
 
     first_pause_s: float = 0.25
@@ -31,6 +32,7 @@ class Keeping:
     jitter: float = 0.5
     tries: int = 6
     within_s: float = 600.0
+    look_s: float = 0.25
 
 
 class Keeper:

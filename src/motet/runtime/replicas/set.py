@@ -7,6 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -38,8 +39,7 @@ WAIT_S = 30.0
 """How long a call waits for a replica to be ready; longer where loading one takes longer than a third of it."""
 BUSY_S = 600.0
 """How long a call waits for a free replica while no call at all is finished, where calls have no timeout."""
-LOOK_S = 0.25
-"""How often replicas are looked at that nobody calls."""
+NONE_READY = -2
 DRAIN_S = 60.0
 """When an in-process copy that is not wanted any more gives its memory back: calls under way are not counted for it."""
 BLAMED, BLAMED_S = 32, 600.0
@@ -102,7 +102,7 @@ class ReplicaSet:
         self._slots: list[Slot] = []
         for _ in range(count):
             self._slots.append(self._slot(make))
-        patient = Keeping(self._keeping.first_pause_s, self._keeping.longest_pause_s, self._keeping.jitter, tries=0)
+        patient = replace(self._keeping, tries=0)
         self._slots += [self._slot(each, address, patient) for address, each in (addresses or {}).items()]
 
     def _slot(self, make: Make, address: str = "", keeping: Keeping | None = None) -> Slot:
@@ -201,7 +201,7 @@ class ReplicaSet:
 
     def _borrow(self, name: str, avoid: Sequence[Life], first: MotetError | None) -> tuple[Slot, Life]:
         """A replica that is free, and not one of those to avoid; waits for it, within bounds."""
-        clock, begun, finished = self._clockwork, -1.0, -1
+        clock, begun, progress = self._clockwork, 0.0, -1
         with self._condition:
             while True:
                 standing = [slot for slot in self._slots if slot.callable and slot.life not in avoid]
@@ -214,8 +214,9 @@ class ReplicaSet:
                     found.life.in_flight += 1
                     return found, found.life
                 now = clock.now()
-                if begun < 0 or (standing and finished != self._finished):
-                    begun, finished = now, self._finished
+                seen = self._finished if standing else NONE_READY
+                if progress != seen:
+                    begun, progress = now, seen
                 left = begun + self._patience(bool(standing)) - now
                 if left <= 0 or not self._hope():
                     raise self._none_ready(bool(standing))
@@ -403,7 +404,7 @@ class ReplicaSet:
     def _watch(self, replica: Replica) -> None:
         if replica.kind == "process" and not self._looking:
             self._looking = True
-            self._clockwork.later(partial(_look, weakref.ref(self)), LOOK_S)
+            self._clockwork.later(partial(_look, weakref.ref(self)), self._keeping.look_s)
 
     def _look(self) -> bool:
         """Find replicas that ended while nobody called them; whether to look again."""
@@ -521,4 +522,4 @@ def _look(held: weakref.ref[ReplicaSet]) -> None:
     """A set that nobody holds any more is not looked at."""
     found = held()
     if found is not None and found._look():
-        found._clockwork.later(partial(_look, held), LOOK_S)
+        found._clockwork.later(partial(_look, held), found._keeping.look_s)
