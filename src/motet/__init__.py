@@ -23,19 +23,27 @@ if TYPE_CHECKING:
     from motet.training import data
     from motet.types import ColumnType, Signature, returns
     from motet.version import __version__ as __version__
+    from motet.workflow.deferred import Deferred
+    from motet.workflow.files import File
+    from motet.workflow.policies import when_changed, while_at_least
+    from motet.workflow.step import current_step, step
+    from motet.workflow.wiring import Plan, as_ready, when, workflow
 
 
 _HOMES = {
     "Batch": "motet.batch",
     "Batching": "motet.graph.model",
     "ColumnType": "motet.types",
+    "Deferred": "motet.workflow.deferred",
     "Failure": "motet.errors",
+    "File": "motet.workflow.files",
     "Graph": "motet.facade",
     "GraphError": "motet.errors",
     "InputError": "motet.errors",
     "Model": "motet.graph.model",
     "ModelError": "motet.errors",
     "MotetError": "motet.errors",
+    "Plan": "motet.workflow.wiring",
     "Ragged": "motet.batch",
     "Resources": "motet.graph.model",
     "RowErrors": "motet.errors",
@@ -44,7 +52,9 @@ _HOMES = {
     "Signature": "motet.types",
     "Store": "motet.store.store",
     "__version__": "motet.version",
+    "as_ready": "motet.workflow.wiring",
     "cascade": "motet.nodes",
+    "current_step": "motet.workflow.step",
     "ensemble": "motet.nodes",
     "input": "motet.facade",
     "load": "motet.facade",
@@ -54,20 +64,33 @@ _HOMES = {
     "returns": "motet.types",
     "route": "motet.nodes",
     "shard": "motet.nodes",
+    "step": "motet.workflow.step",
+    "when": "motet.workflow.wiring",
+    "when_changed": "motet.workflow.policies",
+    "while_at_least": "motet.workflow.policies",
 }
-_MODULES = {"data": "motet.training.data", "errors": "motet.errors", "ops": "motet.ops", "train": "motet.training"}
+_MODULES = {
+    "data": "motet.training.data",
+    "errors": "motet.errors",
+    "ops": "motet.ops",
+    "train": "motet.training",
+    "workflow": "motet.workflow",
+}
 
 __all__ = [
     "Batch",
     "Batching",
     "ColumnType",
+    "Deferred",
     "Failure",
+    "File",
     "Graph",
     "GraphError",
     "InputError",
     "Model",
     "ModelError",
     "MotetError",
+    "Plan",
     "Ragged",
     "Resources",
     "RowErrors",
@@ -75,7 +98,9 @@ __all__ = [
     "RunReport",
     "Signature",
     "Store",
+    "as_ready",
     "cascade",
+    "current_step",
     "data",
     "ensemble",
     "errors",
@@ -88,7 +113,12 @@ __all__ = [
     "returns",
     "route",
     "shard",
+    "step",
     "train",
+    "when",
+    "when_changed",
+    "while_at_least",
+    "workflow",
 ]
 
 

@@ -1,0 +1,133 @@
+"""What compiled code refers to: global names and the attributes that are taken of them, and what it imports itself."""
+
+from __future__ import annotations
+
+import dis
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
+
+__all__ = ["Imported", "Names", "names_of", "plain_code"]
+
+_FREE = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
+_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
+_OPAQUE = frozenset({"eval", "exec", "compile", "globals", "vars", "locals"})
+_IMPORTERS = frozenset({"import_module", "__import__"})
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """An import inside a function.
+
+    Attributes:
+        level: how many dots it begins with.
+        module: the module.
+        names: what is taken of it, which may be modules too.
+    """
+
+    level: int
+    module: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What code refers to.
+
+    Attributes:
+        globals: chains: a global name, and the attributes that are taken of it one after the other.
+        free: the same of names of enclosing functions.
+        imports: its own imports.
+        opaque: whether it runs text as code or looks names up by text, so that what it refers to cannot be known.
+        any_module: whether it imports modules whose names cannot be known.
+    """
+
+    globals: tuple[tuple[str, ...], ...]
+    free: tuple[tuple[str, ...], ...]
+    imports: tuple[Imported, ...]
+    opaque: bool
+    any_module: bool
+
+
+@lru_cache(maxsize=4096)
+def names_of(code: CodeType) -> Names:
+    """What code refers to, with the code of functions and classes inside it."""
+    found: dict[str, dict[tuple[str, ...], None]] = {"globals": {}, "free": {}}
+    imports: list[Imported] = []
+    opaque = any_module = False
+    steps = [each for each in dis.get_instructions(code) if each.opname not in ("CACHE", "EXTENDED_ARG", "PUSH_NULL")]
+    for place, step in enumerate(steps):
+        kind = "globals" if step.opname in _GLOBAL else "free" if step.opname in _FREE else ""
+        if kind:
+            chain = _chain(steps, place)
+            found[kind][chain] = None
+            opaque = opaque or (kind == "globals" and chain[0] in _OPAQUE) or chain[:2] == ("sys", "modules")
+            if _IMPORTERS & set(chain):
+                target = _constant(steps, place + len(chain))
+                any_module = any_module or target is None
+                if target:
+                    imports.append(Imported(0, target, ()))
+        elif step.opname == "IMPORT_NAME":
+            imports.append(_imported(steps, place))
+    for inner in (each for each in code.co_consts if isinstance(each, CodeType)):
+        names = names_of(inner)
+        found["globals"].update(dict.fromkeys(names.globals))
+        found["free"].update(dict.fromkeys(names.free))
+        imports += names.imports
+        opaque, any_module = opaque or names.opaque, any_module or names.any_module
+    free = tuple(chain for chain in found["free"] if chain[0] in code.co_freevars)
+    return Names(tuple(found["globals"]), free, tuple(dict.fromkeys(imports)), opaque, any_module)
+
+
+def _chain(steps: list[dis.Instruction], place: int) -> tuple[str, ...]:
+    names = [str(steps[place].argval)]
+    for step in steps[place + 1 :]:
+        if step.opname not in _ATTRIBUTE:
+            break
+        names.append(str(step.argval))
+    return tuple(names)
+
+
+def _constant(steps: list[dis.Instruction], place: int) -> str | None:
+    """The text that a function is called with, where that is the first thing it is given."""
+    if place + 1 < len(steps) and steps[place].opname == "LOAD_CONST" and isinstance(steps[place].argval, str):
+        after = steps[place + 1].opname
+        return steps[place].argval if after.startswith(("PRECALL", "CALL", "KW_NAMES")) else None
+    return None
+
+
+def _imported(steps: list[dis.Instruction], place: int) -> Imported:
+    """An import: its level and names are the constants before it, and the names that follow it."""
+    level, names = 0, []
+    if place >= 2 and isinstance(steps[place - 2].argval, int):
+        level = steps[place - 2].argval
+    for step in steps[place + 1 :]:
+        if step.opname == "IMPORT_FROM":
+            names.append(str(step.argval))
+        elif not step.opname.startswith("STORE") or not names:
+            break
+    return Imported(level, str(steps[place].argval), tuple(names))
+
+
+def plain_code(code: CodeType) -> list[object]:
+    """Code as plain values, without the names of files and the numbers of lines: equal for what behaves the same."""
+    return [
+        code.co_code.hex(),
+        code.co_exceptiontable.hex(),
+        [_plain(each) for each in code.co_consts],
+        list(code.co_names),
+        list(code.co_varnames),
+        [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags],
+        [list(code.co_freevars), list(code.co_cellvars)],
+    ]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, CodeType):
+        return plain_code(value)
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, frozenset):
+        return sorted(repr(_plain(each)) for each in value)
+    return f"{type(value).__name__} {value!r}"

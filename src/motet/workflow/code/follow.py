@@ -1,0 +1,353 @@
+"""From a function to everything of the project that its result can depend on.
+
+Loaded functions are followed, not their text: by what their compiled code refers to, through globals, attributes of the
+project's modules, closures, defaults, decorators and classes. Values count by content. What cannot be followed counts
+with its whole module: the text of its file, and of the project's files that it imports. Modules outside of the project
+count by their versions. So comments and unrelated functions do not matter, and a change is missed only where code is
+made at run time out of something that does not count.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from motet.workflow.code import project
+from motet.workflow.code.bytecode import names_of, plain_code
+from motet.workflow.memo.artifacts import digest_leaf
+from motet.workflow.memo.encode import Encoder, find_class, pack
+
+__all__ = ["Code", "Follower", "follow"]
+
+_SKIPPED = frozenset(
+    (
+        "__module__",
+        "__qualname__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__annotations_cache__",
+        "__parameters__",
+        "__orig_bases__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__hash__",
+        "__slotnames__",
+        "__annotate_func__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+        "__conditional_annotations__",
+    )
+)
+_PLAIN_DESCRIPTORS = (
+    types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a function stands on.
+
+    Attributes:
+        parts: a digest of each part of the project, by its name.
+        pins: versions of what is not the project's, by name.
+        places: file and line of parts, by name.
+    """
+
+    parts: dict[str, str]
+    pins: dict[str, str]
+    places: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """One digest of all of it."""
+        return hashlib.sha256(pack([sorted(self.parts.items()), sorted(self.pins.items())])).hexdigest()
+
+
+def follow(function: Callable[..., Any]) -> Code:
+    """What a function stands on, now."""
+    follower = Follower()
+    follower.function(function)
+    return follower.code()
+
+
+@dataclass
+class Follower:
+    """Collects what functions stand on. Values of globals count as they are while it works."""
+
+    _parts: dict[str, str] = field(default_factory=dict)
+    _pins: dict[str, str] = field(default_factory=dict)
+    _places: dict[str, str] = field(default_factory=dict)
+    _labels: dict[int, str] = field(default_factory=dict)
+    _names: dict[str, int] = field(default_factory=dict)
+    _kept: list[Any] = field(default_factory=list)
+    _todo: list[tuple[str, Any]] = field(default_factory=list)
+
+    def code(self) -> Code:
+        """What was collected."""
+        return Code(self._parts, self._pins, self._places)
+
+    def function(self, function: Any) -> str:
+        """Follow a function, or whatever can be called. Returns what stands for it."""
+        found = self.describe(function, str(getattr(function, "__module__", "") or ""))
+        self._work()
+        return found
+
+    def classes(self, names: Iterable[str]) -> None:
+        """Follow classes, and functions, by their names `module:name`, as far as they are the project's."""
+        for name in names:
+            module = name.partition(":")[0]
+            if project.is_project(module):
+                try:
+                    self.describe(find_class(name), module)
+                except (ImportError, AttributeError):
+                    self._whole(module)
+            else:
+                self._pin(module)
+        self._work()
+
+    def value(self, value: Any, owner: str) -> str:
+        """A digest of a value; functions and classes in it are followed."""
+        found = self._value(value, owner)
+        self._work()
+        return found
+
+    def _work(self) -> None:
+        while self._todo:
+            label, thing = self._todo.pop()
+            told = self._class(thing, label) if isinstance(thing, type) else self._function(thing)
+            self._parts[label] = hashlib.sha256(pack(told)).hexdigest()
+
+    def describe(self, thing: Any, owner: str) -> str:
+        """What stands for a thing that code refers to: the name of a part, or a digest.
+
+        Args:
+            thing: the thing.
+            owner: the module whose code refers to it, or holds it.
+        """
+        if isinstance(thing, types.ModuleType):
+            return self._whole(thing.__name__) if project.is_project(thing.__name__) else self._pin(thing.__name__)
+        if isinstance(thing, types.FunctionType):
+            return self._label(thing) if project.is_project(_module_of(thing)) else self._outside(thing)
+        if isinstance(thing, type):
+            return self._label(thing) if project.is_project(thing.__module__) else self._outside(thing)
+        inner = _wrapped(thing)
+        if inner is not None:
+            return f"{type(thing).__name__}({', '.join(self.describe(each, owner) for each in inner)})"
+        if isinstance(thing, (types.BuiltinFunctionType, *_PLAIN_DESCRIPTORS)):
+            return self._outside(thing)
+        return self._value(thing, owner)
+
+    def _outside(self, thing: Any) -> str:
+        name = getattr(thing, "__module__", None) or getattr(type(getattr(thing, "__self__", None)), "__module__", "")
+        return f"{self._pin(str(name))}:{getattr(thing, '__qualname__', type(thing).__name__)}"
+
+    def _pin(self, module: str) -> str:
+        name, version = project.pin(module.partition(".")[0] or "builtins")
+        self._pins[name] = version
+        return module
+
+    def _label(self, thing: Any) -> str:
+        if id(thing) not in self._labels:
+            module = project.module_name(_module_of(thing))
+            name = f"{module}.{thing.__qualname__}"
+            number = self._names[name] = self._names.get(name, 0) + 1
+            label = name if number == 1 else f"{name}#{number}"
+            self._labels[id(thing)] = label
+            self._kept.append(thing)
+            self._todo.append((label, thing))
+            code = getattr(thing, "__code__", None)
+            if code is not None:
+                self._places[label] = f"{code.co_filename}:{code.co_firstlineno}"
+        return self._labels[id(thing)]
+
+    def _function(self, function: types.FunctionType) -> list[Any]:
+        owner = _module_of(function)
+        names = names_of(function.__code__)
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+        told = [plain_code(function.__code__), self._value((function.__defaults__, function.__kwdefaults__), owner)]
+        told.append(_annotations(function))
+        free = {name: cell.cell_contents for name, cell in cells.items() if _full(cell)}
+        used = [[*chain, self._chain(function.__globals__, chain, owner)] for chain in names.globals]
+        used += [[*chain, self._chain(free, chain, owner)] for chain in names.free if chain[0] in free]
+        told.append(sorted(used))
+        package = _package(owner)
+        for each in names.imports:
+            for name in project.imported(each.level, each.module, each.names, package):
+                self._import(name)
+        if names.opaque:
+            self._whole(owner)
+        if names.any_module:
+            self._folder(owner)
+        return told
+
+    def _chain(self, space: dict[str, Any], chain: tuple[str, ...], owner: str) -> str:
+        """What stands for `name.attribute...`: as far as names are modules, only the attributes count."""
+        if chain[0] not in space:
+            return "builtin" if hasattr(_builtins(), chain[0]) else "missing"
+        thing = space[chain[0]]
+        for place, name in enumerate(chain[1:]):
+            if not isinstance(thing, types.ModuleType):
+                break
+            if not project.is_project(thing.__name__):
+                return self._pin(thing.__name__)
+            if name not in vars(thing):
+                return self._whole(thing.__name__)
+            owner, thing = thing.__name__, vars(thing)[name]
+            if isinstance(thing, types.ModuleType) and place == len(chain) - 2:
+                break
+        return self.describe(thing, owner)
+
+    def _class(self, kind: type, label: str) -> list[Any]:
+        owner = kind.__module__
+        told: list[Any] = [[self.describe(each, owner) for each in (*kind.__bases__, type(kind))], _annotations(kind)]
+        if dataclasses.is_dataclass(kind):
+            told.append([self._field(each, owner) for each in dataclasses.fields(kind)])
+        hidden = "_member_" if issubclass(kind, enum.Enum) else "\0"
+        for name, value in sorted(vars(kind).items()):
+            if name in _SKIPPED or name.startswith(hidden) or name in ("_value2member_map_", "__annotations__"):
+                continue
+            if isinstance(value, kind):  # a member of an enumeration, or an instance of the class itself
+                told.append(
+                    [name, self._value(vars(value), owner) if hasattr(value, "__dict__") else repr(type(value))]
+                )
+            else:
+                told.append([name, self.describe(value, owner)])
+        return told
+
+    def _field(self, found: Any, owner: str) -> list[Any]:
+        parts = (found.default, found.default_factory, found.metadata and dict(found.metadata))
+        return [found.name, _name_of(found.type), *(self.describe(each, owner) for each in parts)]
+
+    def _value(self, value: Any, owner: str) -> str:
+        encoder = Encoder(hook=lambda each: self._hooked(each, owner))
+        try:
+            packed = pack(encoder.tree(value))
+            leaves = [digest_leaf(leaf) for leaf in encoder.leaves]
+        except Exception:  # noqa: BLE001  pickling a user's value may raise anything
+            return self._whole(owner)
+        for name in encoder.classes:
+            module, _, path = name.partition(":")
+            if not project.is_project(module):
+                self._pin(module)
+            elif (found := _attribute(module, path)) is not None:
+                self.describe(found, module)
+            else:
+                self._whole(module)
+        return hashlib.sha256(packed + "".join(leaves).encode()).hexdigest()
+
+    def _hooked(self, value: Any, owner: str) -> Any:
+        kinds = (types.ModuleType, types.FunctionType, type, types.BuiltinFunctionType, *_PLAIN_DESCRIPTORS)
+        if isinstance(value, kinds) or _wrapped(value) is not None:
+            return {"$code": self.describe(value, owner)}
+        return None
+
+    def _import(self, name: str) -> None:
+        if not project.is_project(name):
+            if name in sys.modules or project.find_file(name.partition(".")[0]):
+                self._pin(name)
+        elif project.module_file(name):
+            self._whole(name)
+
+    def _whole(self, name: str) -> str:
+        """Count a whole module: its file, and the project's files that it imports."""
+        label = f"module {project.module_name(name)}"
+        todo = [name]
+        while todo:
+            each = todo.pop()
+            part = f"module {project.module_name(each)}"
+            if part in self._parts:
+                continue
+            file = project.module_file(each)
+            self._places[part] = file
+            self._parts[part] = project.source_digest(file) or f"without a file: {each}"
+            for found in project.imports_in(file, each) if file.endswith(".py") else ():
+                if project.is_project(found):
+                    todo += [found] if project.module_file(found) else []
+                elif found in sys.modules or project.find_file(found.partition(".")[0]):
+                    self._pin(found)
+        return label
+
+    def _folder(self, owner: str) -> None:
+        file = project.module_file(owner)
+        for each in project.folder_files(file) if file else ():
+            self._parts[f"file {each}"] = project.source_digest(each)
+
+
+def _wrapped(thing: Any) -> tuple[Any, ...] | None:
+    """The functions and values that a wrapper of Python's or ours is made of; None for what is no wrapper."""
+    from motet.workflow.step import Step
+    from motet.workflow.wiring import Workflow
+
+    if isinstance(thing, (Step, Workflow)):
+        return (thing.function,)
+    if isinstance(thing, types.MethodType):
+        return (thing.__func__, thing.__self__)
+    if isinstance(thing, functools.partial):
+        return (thing.func, thing.args, thing.keywords)
+    if isinstance(thing, (classmethod, staticmethod)):
+        return (thing.__func__,)
+    if isinstance(thing, property):
+        return (thing.fget, thing.fset, thing.fdel)
+    if isinstance(thing, functools.cached_property):
+        return (thing.func,)
+    if type(thing).__name__ == "_lru_cache_wrapper":
+        return (thing.__wrapped__,)
+    return None
+
+
+def _module_of(thing: Any) -> str:
+    """The module whose globals a function has, or that a class is defined in."""
+    space = getattr(thing, "__globals__", None)
+    return str((space.get("__name__") if space is not None else thing.__module__) or "")
+
+
+def _package(module: str) -> str:
+    found = sys.modules.get(module)
+    return str(getattr(found, "__package__", None) or "")
+
+
+def _attribute(module: str, path: str) -> Any:
+    found: Any = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _annotations(thing: Any) -> list[Any]:
+    try:
+        found = inspect.get_annotations(thing)
+    except Exception:  # noqa: BLE001  annotations are a user's code
+        return []
+    return [[name, _name_of(each)] for name, each in found.items()]
+
+
+def _name_of(kind: Any) -> str:
+    if isinstance(kind, str):
+        return kind
+    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else type(kind).__name__
+
+
+def _full(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _builtins() -> Any:
+    import builtins
+
+    return builtins

@@ -1,0 +1,154 @@
+"""Which modules belong to the project, what they import, and the versions of all others."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.machinery
+import os
+import sys
+import sysconfig
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+__all__ = [
+    "find_file",
+    "folder_files",
+    "imports_in",
+    "is_project",
+    "module_file",
+    "module_name",
+    "pin",
+    "source_digest",
+]
+
+MOST_FILES = 5_000
+_OWN = "motet"
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple(os.path.realpath(paths[name]) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def is_project(name: str) -> bool:
+    """Whether a module, by its name, is the project's own: not Python's, not installed, and not Motet's."""
+    top = name.partition(".")[0]
+    if top == _OWN or top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        return False
+    if name == "__main__":
+        return True
+    file = module_file(name)
+    return _own_file(file) if file else name in sys.modules and not _frozen(sys.modules[name])
+
+
+def _own_file(file: str) -> bool:
+    path = os.path.realpath(file)
+    return "site-packages" not in path and "dist-packages" not in path and not path.startswith(_installed())
+
+
+def _frozen(module: ModuleType) -> bool:
+    return getattr(getattr(module, "__spec__", None), "origin", None) in ("built-in", "frozen")
+
+
+def module_file(name: str) -> str:
+    """The file of a module, found without importing it; empty where there is none."""
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        return getattr(loaded, "__file__", None) or ""
+    return find_file(name)
+
+
+def find_file(name: str) -> str:
+    """The file that an import of a name would load; empty where there is none."""
+    where: list[str] | None = None
+    found = None
+    for count in range(1, name.count(".") + 2):
+        part = ".".join(name.split(".")[:count])
+        try:
+            found = importlib.machinery.PathFinder.find_spec(part, where)
+        except (ImportError, ValueError, AttributeError):
+            return ""
+        if found is None:
+            return ""
+        where = list(found.submodule_search_locations or ())
+    origin = found.origin if found is not None else None
+    return origin if origin and os.path.isfile(origin) else ""
+
+
+def module_name(module: str) -> str:
+    """A module's name, the same whether it is run as a script or imported."""
+    if module != "__main__":
+        return module
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(file).stem if file else module
+
+
+def source_digest(file: str) -> str:
+    """A digest of a file's content; empty for one that cannot be read."""
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def imports_in(file: str, name: str) -> list[str]:
+    """The modules that a source file imports, anywhere in it; also those whose attributes it may only take.
+
+    Args:
+        file: the file.
+        name: the module's name.
+    """
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    package = name if os.path.basename(file) == "__init__.py" else name.rpartition(".")[0]
+    found: dict[str, None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(dict.fromkeys(each.name for each in node.names))
+        elif isinstance(node, ast.ImportFrom):
+            found.update(dict.fromkeys(imported(node.level, node.module or "", [a.name for a in node.names], package)))
+    return list(found)
+
+
+def imported(level: int, module: str, names: list[str] | tuple[str, ...], package: str) -> list[str]:
+    """The modules that `from MODULE import NAMES` may load, in a module of a package."""
+    if level:
+        parts = package.split(".") if package else []
+        base = ".".join(parts[: len(parts) - level + 1])
+        module = f"{base}.{module}" if module and base else module or base
+    return [module, *(f"{module}.{name}" for name in names if name != "*")] if module else []
+
+
+def folder_files(file: str) -> list[str]:
+    """All source files in the folder of a file and below, at most 5,000."""
+    found: list[str] = []
+    for at, folders, names in os.walk(os.path.dirname(os.path.abspath(file))):
+        folders[:] = sorted(each for each in folders if not each.startswith((".", "__pycache__")))
+        found += [os.path.join(at, name) for name in sorted(names) if name.endswith(".py")]
+        if len(found) >= MOST_FILES:
+            break
+    return found[:MOST_FILES]
+
+
+@lru_cache(maxsize=1024)
+def pin(top: str) -> tuple[str, str]:
+    """What a module outside of the project counts by: a name and a version."""
+    if top in sys.stdlib_module_names or top in ("builtins", "__builtin__"):
+        return "python", f"{sys.version_info[0]}.{sys.version_info[1]}"
+    version = getattr(sys.modules.get(top), "__version__", None)
+    if isinstance(version, str):
+        return top, version
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return top, installed(top)
+    except PackageNotFoundError:
+        pass
+    file = module_file(top)
+    return top, source_digest(file)[:16] if file else "unknown"

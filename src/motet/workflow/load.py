@@ -1,0 +1,41 @@
+"""Loading the module of a step where another process has wired it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from types import ModuleType
+
+from motet.errors import InputError
+
+__all__ = ["load_module"]
+
+
+def load_module(name: str, file: str) -> ModuleType:
+    """The module of a name; one that ran as a script, or cannot be imported by name, from its file.
+
+    Raises:
+        InputError: when there is no such module and no such file.
+    """
+    if name != "__main__":
+        if name in sys.modules:
+            return sys.modules[name]
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.partition(".")[0] and error.name != name:
+                raise
+    if not os.path.isfile(file):
+        raise InputError(f"no module {name!r}", where=file or name, hint="define steps in a file, not in a shell")
+    known = "__mp_main__" if name == "__main__" else name
+    spec = importlib.util.spec_from_file_location(known, file)
+    assert spec is not None, "a file that ends in .py has a loader"
+    assert spec.loader is not None, "a file that ends in .py has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[known] = module
+    if name == "__main__":  # classes of the script are pickled under that name
+        sys.modules["__main__"] = module
+    spec.loader.exec_module(module)
+    return module

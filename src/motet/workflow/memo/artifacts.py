@@ -1,0 +1,270 @@
+"""Artifacts: files named by the digest of their content, and values kept in them.
+
+    ROOT/artifacts/ab/DIGEST      written beside and renamed; never changed; SHA-256, 64 hex digits
+
+What is written twice is kept once. Nothing is synced to the disk: what a crash of the machine leaves damaged is found
+out by its digest, and counts as not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from motet.errors import WorkflowError
+from motet.workflow.memo.codecs import BY_NAME
+from motet.workflow.memo.encode import Encoder, Leaf, decode, pack, unpack
+
+__all__ = ["Artifacts", "Kept", "LeafRef", "digest_file", "digest_leaf"]
+
+LONGEST_TREE = 64 << 10
+"""Longer trees, in bytes, are artifacts themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeafRef:
+    """A leaf that is kept: its format, its digest and its size in bytes."""
+
+    codec: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A value that is kept.
+
+    Attributes:
+        tree: its tree, as JSON; empty where that is its last leaf.
+        leaves: its leaves.
+        classes: classes of what is in it, as `module:name`.
+        digest: of all of it.
+    """
+
+    tree: str
+    leaves: tuple[LeafRef, ...]
+    classes: tuple[str, ...]
+    digest: str
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all of it."""
+        return len(self.tree) + sum(leaf.size for leaf in self.leaves)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether files or folders are in it."""
+        return any(leaf.codec == "file" for leaf in self.leaves) or '"$folder"' in self.tree
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats of its leaves, each once."""
+        return tuple(dict.fromkeys(leaf.codec for leaf in self.leaves))
+
+    def to_json(self) -> dict[str, Any]:
+        """As entries have it."""
+        leaves = [[leaf.codec, leaf.digest, leaf.size] for leaf in self.leaves]
+        return {"tree": self.tree, "leaves": leaves, "classes": list(self.classes), "digest": self.digest}
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Kept:
+        """The inverse of `to_json`."""
+        leaves = tuple(LeafRef(*each) for each in found["leaves"])
+        return cls(found["tree"], leaves, tuple(found["classes"]), found["digest"])
+
+
+class Artifacts:
+    """The artifacts of a folder. Any number of threads, processes and machines may use it at the same time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "artifacts"
+        self._made: set[str] = set()
+
+    def path(self, digest: str) -> Path:
+        """Where an artifact is, or would be."""
+        return self.root / digest[:2] / digest
+
+    def keep(self, value: Any) -> tuple[Kept, list[Any]]:
+        """Keep a value. Returns what is kept, and the values of its leaves for those who want it at once.
+
+        Raises whatever pickling raises, where the value has to be pickled.
+        """
+        encoder = Encoder(files=True)
+        packed = pack(encoder.tree(value))
+        leaves = [self.put(leaf) for leaf in encoder.leaves]
+        values = [_shared(leaf) for leaf in encoder.leaves]
+        if not leaves and len(packed) <= LONGEST_TREE:
+            return Kept(packed.decode(), (), tuple(sorted(encoder.classes)), hashlib.sha256(packed).hexdigest()), values
+        whole = hashlib.sha256(packed)
+        for ref in leaves:
+            whole.update(ref.digest.encode())
+        if len(packed) > LONGEST_TREE:
+            leaves.append(self.put(Leaf("json", packed)))
+            packed = b""
+        return Kept(packed.decode(), tuple(leaves), tuple(sorted(encoder.classes)), whole.hexdigest()), values
+
+    def put(self, leaf: Leaf) -> LeafRef:
+        """Write a leaf, unless it is there."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        part = self.root / f".new-{uuid.uuid4().hex}"
+        try:
+            if leaf.codec == "file":
+                shutil.copyfile(leaf.value, part)
+                digest, size = digest_file(part), part.stat().st_size
+            else:
+                with part.open("wb") as file:
+                    hashing = _Hashing(file)
+                    BY_NAME[leaf.codec].write(leaf.value, hashing)  # type: ignore[arg-type]
+                digest, size = hashing.hash.hexdigest(), hashing.size
+            place = self.path(digest)
+            if digest[:2] not in self._made:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self._made.add(digest[:2])
+            os.replace(part, place)
+        finally:
+            part.unlink(missing_ok=True)
+        return LeafRef(leaf.codec, digest, size)
+
+    def fault(self, kept: Kept) -> str:
+        """What is wrong with a value that is kept; empty where all of it is there and as it was written."""
+        if not kept.leaves and hashlib.sha256(kept.tree.encode()).hexdigest() != kept.digest:
+            return "its entry is damaged"
+        for leaf in kept.leaves:
+            path = self.path(leaf.digest)
+            try:
+                if path.stat().st_size != leaf.size or digest_file(path) != leaf.digest:
+                    return f"artifact {leaf.digest[:12]} is damaged"
+            except OSError:
+                return f"artifact {leaf.digest[:12]} is not there any more"
+        return ""
+
+    def load(self, kept: Kept, values: dict[int | str, Any] | None = None) -> Any:
+        """The value itself.
+
+        Args:
+            kept: what is kept.
+            values: leaves that are loaded already, by number, and files that are put back, by path; what is loaded now
+                is added.
+
+        Raises:
+            WorkflowError: when an artifact is not there, or cannot be read.
+        """
+        known: dict[int | str, Any] = {} if values is None else values
+
+        def leaf(number: int) -> Any:
+            if number not in known:
+                known[number] = self._read(kept.leaves[number])
+            return known[number]
+
+        return decode(
+            unpack(kept.tree or leaf(len(kept.leaves) - 1)), leaf, lambda found: self._restore(found, kept, known)
+        )
+
+    def put_files_back(self, kept: Kept, values: dict[int | str, Any]) -> None:
+        """Put the files and folders of a value back where they were, as far as they are missing or changed there."""
+        if not kept.has_files:
+            return
+        data = kept.tree or self._read(kept.leaves[-1])
+        for tree in _files_in(unpack(data)):
+            self._restore(tree, kept, values)
+
+    def _read(self, ref: LeafRef) -> Any:
+        try:
+            return BY_NAME[ref.codec].read(self.path(ref.digest))
+        except Exception as error:
+            raise WorkflowError(
+                f"a kept result ({ref.codec}) cannot be read: {type(error).__name__}: {error}",
+                where=str(self.path(ref.digest)),
+                hint="run again; what is missing or damaged is made anew",
+            ) from error
+
+    def _restore(self, tree: dict[str, Any], kept: Kept, known: dict[int | str, Any]) -> str:
+        """Put a file or folder back where it was, as far as it is missing or changed there."""
+        path = str(tree.get("$file") or tree["$folder"])
+        if path in known:
+            return path
+        if "$file" in tree:
+            self._put_back(kept.leaves[tree["$leaf"]], path)
+        else:
+            for name, number in tree["files"].items():
+                self._put_back(kept.leaves[number], os.path.join(path, *name.split("/")))
+            os.makedirs(path, exist_ok=True)
+        known[path] = path
+        return path
+
+    def _put_back(self, ref: LeafRef, path: str) -> None:
+        if os.path.isfile(path) and os.path.getsize(path) == ref.size and digest_file(Path(path)) == ref.digest:
+            return
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        part = f"{path}.new-{uuid.uuid4().hex}"
+        try:
+            shutil.copyfile(self.path(ref.digest), part)
+            os.replace(part, path)
+        except OSError as error:
+            raise WorkflowError(f"a kept file cannot be put back: {error}", where=path, hint="run again") from error
+        finally:
+            Path(part).unlink(missing_ok=True)
+
+
+class _Hashing:
+    """A file that is written and hashed at once; without a file, only hashed."""
+
+    def __init__(self, file: BinaryIO | None) -> None:
+        self._file, self.hash, self.size = file, hashlib.sha256(), 0
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B") if not isinstance(data, bytes) else data
+        self.hash.update(view)
+        self.size += len(view)
+        if self._file is not None:
+            self._file.write(view)
+        return len(view)
+
+    def flush(self) -> None:
+        pass
+
+    def tell(self) -> int:
+        return self.size
+
+
+def _files_in(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        if "$file" in tree or "$folder" in tree:
+            yield tree
+        else:
+            for each in tree.values():
+                yield from _files_in(each)
+    elif isinstance(tree, list):
+        for each in tree:
+            yield from _files_in(each)
+
+
+def digest_file(path: Path) -> str:
+    """The SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, hashlib.sha256, _bufsize=1 << 20).hexdigest()
+
+
+def digest_leaf(leaf: Leaf) -> str:
+    """The digest that a leaf would have as an artifact."""
+    if leaf.codec == "file":
+        return digest_file(Path(leaf.value))
+    writer = _Hashing(None)
+    BY_NAME[leaf.codec].write(leaf.value, writer)  # type: ignore[arg-type]
+    return writer.hash.hexdigest()
+
+
+def _shared(leaf: Leaf) -> Any:
+    """The value of a leaf as several steps may have it: an array that cannot be written to."""
+    if leaf.codec == "npy":
+        view = leaf.value.view()
+        view.flags.writeable = False
+        return view
+    return leaf.value.value if leaf.codec == "pickle" else leaf.value

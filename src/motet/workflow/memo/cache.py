@@ -1,0 +1,178 @@
+"""The cache: kept results by key.
+
+    ROOT/entries/ab/KEY.json      one entry: what was kept, what its key is made of; time of change: the last hit
+    ROOT/code/ab/DIGEST.json      the parts of the code that keys stand for, to tell what changed
+    ROOT/artifacts/               the values themselves (artifacts.py)
+    ROOT/locks                    one byte a key: who computes it (locks.py)
+
+The files are the truth, and appear by rename; whatever else there is (index.py) is made from them. So several machines can
+share a folder, as far as its file system has `fcntl` locks; without these a key may be computed twice, and the last one
+stays.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import orjson
+
+from motet.workflow.memo.artifacts import Artifacts, Kept
+from motet.workflow.memo.key import Key
+from motet.workflow.memo.locks import key_lock
+
+__all__ = ["Cache", "Entry", "cache_folder", "home_folder", "write_file"]
+
+TOUCH_S = 600
+"""A hit is noted when the last one that was noted is this long ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A kept result.
+
+    Attributes:
+        digest: the key it is found by.
+        key: what its key is made of, at the time it was made.
+        kept: the result.
+        created: when it was made, seconds since 1970.
+        seconds: how long it took.
+        run: the run that made it.
+        numbers: what the rules' functions gave for the data then, by their place.
+    """
+
+    digest: str
+    key: Key
+    kept: Kept
+    created: float
+    seconds: float
+    run: str
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """As its file has it."""
+        about = {"created": self.created, "seconds": self.seconds, "run": self.run, "numbers": self.numbers}
+        return orjson.dumps(
+            {"motet": 1, "digest": self.digest, "key": self.key.to_json(), "kept": self.kept.to_json(), **about}
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Entry:
+        """The inverse of `to_json`. Raises ValueError, KeyError or TypeError for what is no entry."""
+        found: dict[str, Any] = orjson.loads(data)
+        about = (found["created"], found["seconds"], found["run"], found["numbers"])
+        return cls(found["digest"], Key.from_json(found["key"]), Kept.from_json(found["kept"]), *about)
+
+
+class Cache:
+    """The cache in a folder. Any number of threads, processes and machines may use it at the same time.
+
+    Args:
+        root: the folder; made when something is kept.
+        clock: gives the time, in seconds since 1970.
+    """
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
+        self.root, self.clock = root, clock
+        self.artifacts = Artifacts(root)
+        self._folders: set[Path] = set()
+        self._new: list[Entry] = []
+        self._lock = Lock()
+
+    def path(self, digest: str) -> Path:
+        """Where the entry of a key is, or would be."""
+        return self.root / "entries" / digest[:2] / f"{digest}.json"
+
+    def get(self, digest: str) -> Entry | None:
+        """The entry of a key, and a note that it was used; None where there is none, or it is damaged."""
+        path = self.path(digest)
+        try:
+            with open(path, "rb") as file:
+                data, changed = file.read(), os.fstat(file.fileno()).st_mtime
+            entry = Entry.from_json(data)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        now = self.clock()
+        if now - changed > TOUCH_S:
+            with suppress(OSError):
+                os.utime(path, (now, now))
+        return entry if entry.digest == digest else None
+
+    def peek(self, digest: str) -> Entry | None:
+        """The entry of a key, without a note that it was used; None where there is none, or it is damaged."""
+        try:
+            return Entry.from_json(self.path(digest).read_bytes())
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, entry: Entry) -> None:
+        """Keep an entry, in place of one that was there."""
+        path = self.path(entry.digest)
+        self._folder(path.parent)
+        write_file(path, entry.to_json())
+        with self._lock:
+            self._new.append(entry)
+
+    def new(self) -> list[Entry]:
+        """The entries that were put since the last time it was asked."""
+        with self._lock:
+            found, self._new = self._new, []
+        return found
+
+    def put_code(self, digest: str, parts: dict[str, str]) -> None:
+        """Keep the parts of some code, unless they are there."""
+        path = self.root / "code" / digest[:2] / f"{digest}.json"
+        if not path.exists():
+            self._folder(path.parent)
+            write_file(path, orjson.dumps(parts))
+
+    def code(self, digest: str) -> dict[str, str]:
+        """The parts of some code; empty where they are not there."""
+        try:
+            found: dict[str, str] = orjson.loads((self.root / "code" / digest[:2] / f"{digest}.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def lock(self, digest: str, stopped: Callable[[], bool]) -> AbstractContextManager[bool]:
+        """Be the only one, in all processes, to compute a key; False where `stopped` came true while waiting."""
+        return key_lock(self.root / "locks", digest, stopped)
+
+    def _folder(self, folder: Path) -> None:
+        if folder not in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folders.add(folder)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f".new-{uuid.uuid4().hex}")
+    try:
+        try:
+            part.write_bytes(data)
+        except FileNotFoundError:  # somebody cleaned up the folder
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(data)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def home_folder() -> Path:
+    """Where this machine keeps its runs: `workflow` in `$MOTET_CACHE_DIR`, else in `~/.cache/motet`."""
+    root = os.environ.get("MOTET_CACHE_DIR")
+    return (Path(root) if root else Path.home() / ".cache" / "motet") / "workflow"
+
+
+def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of the cache: the one given, else `$MOTET_WORKFLOW_CACHE`, else `cache` beside the runs."""
+    named = given or os.environ.get("MOTET_WORKFLOW_CACHE")
+    return Path(named).absolute() if named else home_folder() / "cache"

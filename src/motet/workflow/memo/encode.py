@@ -1,0 +1,261 @@
+"""Values taken apart: a tree of plain values, which is JSON, and leaves, which are written in formats of their own.
+
+Plain values stand for themselves. What JSON cannot say is a dict with one key that begins with `$`:
+
+    {"$tuple": [...]}  {"$set": [...]}  {"$frozenset": [...]}  {"$dict": [[key, value], ...]}  {"$int": "..."}
+    {"$float": "nan"}  {"$bytes": base64}  {"$path": text}  {"$numpy": [dtype, base64]}
+    {"$enum": class, "name": ...}  {"$data": class, "fields": {...}}  {"$named": class, "fields": [...]}
+    {"$leaf": number}  {"$file": path, "leaf": number, "as": ...}  {"$folder": path, "files": {...}, "as": ...}
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from motet.workflow.files import File
+from motet.workflow.memo.codecs import codec_of, is_state, pickled
+
+__all__ = ["Encoder", "Leaf", "decode", "pack", "unpack"]
+
+LONGEST_BYTES = 512
+"""Longer bytes are leaves."""
+_MOST_INT = 2**53
+_PLAIN = (str, bool, type(None))
+
+
+@dataclass(slots=True)
+class Leaf:
+    """A value that is written in a format of its own.
+
+    Attributes:
+        codec: the name of the format, or `file`.
+        value: the value; of a file its path.
+    """
+
+    codec: str
+    value: Any
+
+
+@dataclass(slots=True)
+class Encoder:
+    """Takes values apart.
+
+    Attributes:
+        hook: is asked first about what is no plain value; what it gives stands for the value, unless that is None.
+        files: whether the content of files counts, not only that of `File` but also of paths.
+        leaves: the leaves so far.
+        classes: classes of what was met, as `module:name`.
+    """
+
+    hook: Callable[[Any], Any] | None = None
+    files: bool = False
+    leaves: list[Leaf] = field(default_factory=list)
+    classes: set[str] = field(default_factory=set)
+
+    def tree(self, value: Any) -> Any:
+        """The tree of a value. Raises whatever pickling raises, where a value has to be pickled."""
+        kind = type(value)
+        if kind in _PLAIN:
+            return value if kind is not str or value.isascii() or _is_unicode(value) else self._leaf("pickle", value)
+        if kind is int:
+            return value if -_MOST_INT <= value <= _MOST_INT else {"$int": str(value)}
+        if kind is float:
+            return value if math.isfinite(value) else {"$float": repr(value)}
+        if kind is list:
+            return [self.tree(each) for each in value]
+        if kind is dict or kind.__name__ == "OrderedDict":
+            found = self._dict(value, kind)
+            if found is not None:
+                return found
+        if kind is tuple:
+            return {"$tuple": [self.tree(each) for each in value]}
+        if self.hook is not None and (found := self.hook(value)) is not None:
+            return found
+        return self._other(value, kind)
+
+    def _dict(self, value: dict[Any, Any], kind: type) -> Any:
+        if is_state(value):
+            return self._leaf("safetensors", dict(value))
+        if kind is not dict:
+            return None
+        if all(type(name) is str and name[:1] != "$" and (name.isascii() or _is_unicode(name)) for name in value):
+            return {name: self.tree(each) for name, each in value.items()}
+        return {"$dict": [[self.tree(name), self.tree(each)] for name, each in value.items()]}
+
+    def _other(self, value: Any, kind: type) -> Any:
+        if kind in (set, frozenset):
+            return {f"${kind.__name__}": sorted((self.tree(each) for each in value), key=pack)}
+        if kind is bytes:
+            return (
+                {"$bytes": base64.b64encode(value).decode()}
+                if len(value) <= LONGEST_BYTES
+                else self._leaf("bytes", value)
+            )
+        if kind is File or isinstance(value, Path):
+            return self._path(value)
+        if isinstance(value, enum.Enum) and _found(kind):
+            return {"$enum": self._class(kind), "name": value.name}
+        if _is_scalar(value, kind):
+            return {"$numpy": [value.dtype.str, base64.b64encode(value.tobytes()).decode()]}
+        if isinstance(value, tuple) and hasattr(value, "_fields") and _found(kind) and not _own_pickling(kind):
+            return {"$named": self._class(kind), "fields": [self.tree(each) for each in value]}
+        if dataclasses.is_dataclass(value) and _found(kind) and not _own_pickling(kind):
+            fields = {each.name: getattr(value, each.name, None) for each in dataclasses.fields(value)}
+            if getattr(value, "__dict__", fields).keys() == fields.keys():
+                return {"$data": self._class(kind), "fields": {name: self.tree(each) for name, each in fields.items()}}
+        codec = codec_of(value)
+        if codec != "pickle":
+            return self._leaf(codec, value)
+        found = pickled(value)
+        self.classes.update(found.classes)
+        return self._leaf("pickle", found)
+
+    def _path(self, value: File | Path) -> Any:
+        kind = "File" if isinstance(value, File) else "Path"
+        text = os.fspath(value)
+        if kind == "Path" and not (self.files and os.path.exists(text)):
+            return {"$path": text}
+        if not os.path.isdir(text):
+            return {"$file": text, **self._leaf("file", text), "as": kind}
+        names = sorted(os.path.join(at, name) for at, _, names in os.walk(text) for name in names)
+        files = {os.path.relpath(name, text).replace(os.sep, "/"): self._leaf("file", name)["$leaf"] for name in names}
+        return {"$folder": text, "files": files, "as": kind}
+
+    def _leaf(self, codec: str, value: Any) -> dict[str, Any]:
+        if codec == "pickle" and not hasattr(value, "classes"):
+            value = pickled(value)
+        self.leaves.append(Leaf(codec, value))
+        return {"$leaf": len(self.leaves) - 1}
+
+    def _class(self, kind: type) -> str:
+        name = f"{kind.__module__}:{kind.__qualname__}"
+        self.classes.add(name)
+        return name
+
+
+def pack(tree: Any) -> bytes:
+    """A tree as bytes of JSON."""
+    return orjson.dumps(tree)
+
+
+def unpack(data: bytes | str) -> Any:
+    """The inverse of `pack`."""
+    return orjson.loads(data)
+
+
+def decode(tree: Any, leaf: Callable[[int], Any], file: Callable[[dict[str, Any]], str]) -> Any:
+    """Put a value together again.
+
+    Args:
+        tree: its tree.
+        leaf: gives the value of a leaf by number.
+        file: puts a file or folder where it belongs, and gives its path.
+    """
+    kind = type(tree)
+    if kind is list:
+        return [decode(each, leaf, file) for each in tree]
+    if kind is not dict:
+        return tree
+    name = next(iter(tree), "")
+    if name[:1] != "$":
+        return {name: decode(each, leaf, file) for name, each in tree.items()}
+    if name == "$leaf":
+        return leaf(tree[name])
+    if name in ("$file", "$folder"):
+        path = file(tree)
+        return File(path) if tree["as"] == "File" else Path(path)
+    return _DECODERS[name](tree, lambda each: decode(each, leaf, file))
+
+
+def _numpy(tree: dict[str, Any], _: Any) -> Any:
+    import numpy as np
+
+    kind, data = tree["$numpy"]
+    return np.frombuffer(base64.b64decode(data), dtype=kind)[0]
+
+
+def _data(tree: dict[str, Any], inner: Callable[[Any], Any]) -> Any:
+    kind = find_class(tree["$data"])
+    value = object.__new__(kind)
+    for name, each in tree["fields"].items():
+        object.__setattr__(value, name, inner(each))
+    return value
+
+
+def _named(tree: dict[str, Any], inner: Callable[[Any], Any]) -> Any:
+    return find_class(tree["$named"])(*map(inner, tree["fields"]))
+
+
+_DECODERS: dict[str, Callable[[dict[str, Any], Callable[[Any], Any]], Any]] = {
+    "$tuple": lambda tree, inner: tuple(map(inner, tree["$tuple"])),
+    "$set": lambda tree, inner: set(map(inner, tree["$set"])),
+    "$frozenset": lambda tree, inner: frozenset(map(inner, tree["$frozenset"])),
+    "$dict": lambda tree, inner: {inner(name): inner(each) for name, each in tree["$dict"]},
+    "$int": lambda tree, inner: int(tree["$int"]),
+    "$float": lambda tree, inner: float(tree["$float"]),
+    "$bytes": lambda tree, inner: base64.b64decode(tree["$bytes"]),
+    "$path": lambda tree, inner: Path(tree["$path"]),
+    "$numpy": _numpy,
+    "$enum": lambda tree, inner: find_class(tree["$enum"])[tree["name"]],
+    "$data": _data,
+    "$named": _named,
+}
+
+
+def find_class(name: str) -> Any:
+    """The class of a name `module:name`."""
+    import importlib
+
+    module, _, path = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _is_scalar(value: Any, kind: type) -> bool:
+    """Whether a value is a single number of numpy."""
+    if kind.__module__ != "numpy" or kind.__name__ == "ndarray" or not hasattr(value, "dtype"):
+        return False
+    return not value.dtype.hasobject and value.dtype.fields is None and value.ndim == 0
+
+
+def _found(kind: type) -> bool:
+    """Whether a class can be found under its name."""
+    found: Any = sys.modules.get(kind.__module__)
+    for part in kind.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is kind
+
+
+def _own_pickling(kind: type) -> bool:
+    """Whether a class says itself how it is pickled."""
+    names: Sequence[str] = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
+    own = (base for base in kind.__mro__ if base.__module__ != "builtins")
+    return any(name in vars(base) and not _generated(vars(base)[name]) for base in own for name in names)
+
+
+def _generated(function: Any) -> bool:
+    """Whether a method was written by `dataclasses` or `collections`."""
+    return getattr(function, "__module__", "") in ("dataclasses", "collections") or (
+        getattr(getattr(function, "__code__", None), "co_filename", "").startswith("<")
+    )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""Locks by key, between all threads and processes that use a folder.
+
+A key is a byte of one file, locked by `fcntl`. The kernel gives it back when its process ends, however that comes about.
+Such locks belong to a process, so within one a table says which are taken, and the file is never closed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["key_lock", "try_lock", "unlock"]
+
+_PLACES = 2**62
+_WAIT_S = 0.02
+_MOST_WAIT_S = 0.5
+_guard = threading.Condition()
+_files: dict[tuple[int, str], int] = {}
+_taken: set[tuple[str, int]] = set()
+
+
+def _file(path: Path) -> int:
+    key = (os.getpid(), str(path))
+    if key not in _files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _files[key] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    return _files[key]
+
+
+def try_lock(path: Path, key: str) -> bool:
+    """Take the lock of a key, 16 hex digits or more, if it is free."""
+    place = int(key[:16], 16) % _PLACES
+    with _guard:
+        if (str(path), place) in _taken:
+            return False
+        try:
+            fcntl.lockf(_file(path), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except (BlockingIOError, PermissionError):
+            return False
+        _taken.add((str(path), place))
+        return True
+
+
+def unlock(path: Path, key: str) -> None:
+    """Give the lock of a key back."""
+    place = int(key[:16], 16) % _PLACES
+    with _guard:
+        fcntl.lockf(_file(path), fcntl.LOCK_UN, 1, place)
+        _taken.discard((str(path), place))
+        _guard.notify_all()
+
+
+@contextmanager
+def key_lock(path: Path, key: str, stopped: Callable[[], bool]) -> Iterator[bool]:
+    """Hold the lock of a key, after waiting for it. Gives False, and no lock, when `stopped` came true first."""
+    wait_s, held = _WAIT_S, try_lock(path, key)
+    while not held and not stopped():
+        with _guard:
+            _guard.wait(wait_s)
+        wait_s = min(wait_s * 2, _MOST_WAIT_S)
+        held = try_lock(path, key)
+    try:
+        yield held
+    finally:
+        if held:
+            unlock(path, key)

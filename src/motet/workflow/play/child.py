@@ -1,0 +1,118 @@
+"""What runs in a step's own process: `python -m motet.workflow.play.child FOLDER`."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from motet.errors import InputError
+from motet.workflow.load import load_module
+from motet.workflow.memo.artifacts import Artifacts
+from motet.workflow.memo.cache import write_file
+from motet.workflow.play.process import Job, Part
+from motet.workflow.step import Step, StepContext, _running
+
+__all__ = ["main"]
+
+
+def main(folder: Path) -> None:
+    """Do the job that is in a folder, and write the answer there."""
+    cancelled = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(cancelled,), daemon=True).start()
+
+    def end(*_: Any) -> None:
+        cancelled.set()
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, end)
+    found = orjson.loads((folder / "module.json").read_bytes())
+    sys.path[:] = [*found["path"], *(each for each in sys.path if each not in found["path"])]
+    try:
+        answer = _answer(folder, found["module"], found["file"], cancelled)
+    except Exception as error:  # noqa: BLE001  a user's function may raise anything
+        answer = _failure(error, found["file"])
+    write_file(folder / "answer", orjson.dumps(answer))
+    sys.stdout.flush()
+
+
+def _answer(folder: Path, name: str, file: str, cancelled: threading.Event) -> dict[str, Any]:
+    module = load_module(name, file)
+    job: Job = pickle.loads((folder / "job").read_bytes())
+    function: Any = module
+    for part in job.name.split("."):
+        function = getattr(function, part)
+    if isinstance(function, Step):
+        function = function.function
+    artifacts = Artifacts(Path(job.cache))
+    step = Step(function)
+    bound = step.signature.bind_partial()
+    bound.arguments.update({name: _loaded(artifacts, value) for name, value in job.arguments.items()})
+    _running.set(StepContext(job.run, job.step, job.attempt, job.resources, cancelled))
+    result = function(*bound.args, **bound.kwargs)
+    from motet.workflow.play.execute import refuse_result
+
+    refuse_result(result)
+    try:
+        kept, _ = artifacts.keep(result)
+    except OSError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the result of a step in a process of its own cannot be written: {error}",
+            where=job.step,
+            hint="return data, arrays, tables or paths",
+        ) from error
+    return {"kept": kept.to_json()}
+
+
+def _loaded(artifacts: Artifacts, value: Any) -> Any:
+    if isinstance(value, Part):
+        found = artifacts.load(value.kept)
+        for key in value.keys:
+            found = found[key]
+        return found
+    if type(value) in (list, tuple):
+        return type(value)(_loaded(artifacts, each) for each in value)
+    if type(value) is dict:
+        return {name: _loaded(artifacts, each) for name, each in value.items()}
+    return value
+
+
+def _failure(error: Exception, file: str) -> dict[str, Any]:
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if frame.filename == file] or list(frames)
+    try:
+        cause = base64.b64encode(pickle.dumps(error)).decode()
+    except Exception:  # noqa: BLE001  pickling a user's error may raise anything
+        cause = ""
+    text = "".join(traceback.format_exception(error))
+    print(text, file=sys.stderr)  # noqa: T201  its standard error is the step's log
+    return {
+        "error": f"{type(error).__name__}: {error}",
+        "place": f"{inside[-1].name} ({inside[-1].filename}:{inside[-1].lineno})" if inside else "",
+        "traceback": text,
+        "cause": cause,
+    }
+
+
+def _end_with_parent(cancelled: threading.Event) -> None:
+    """End this process and all that it has started when the parent's end of the pipe closes."""
+    while os.read(0, 1):
+        pass
+    cancelled.set()
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    from motet.workflow.play.child import main as own_main
+
+    own_main(Path(sys.argv[1]))

@@ -1,0 +1,304 @@
+"""One step: its key, what is kept under it, and, where that does not hold, a call and what is kept of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from motet.errors import WorkflowError
+from motet.workflow.deferred import Deferred, deferreds_in
+from motet.workflow.files import File
+from motet.workflow.memo.cache import Entry
+from motet.workflow.memo.key import Argument, Key, differences
+from motet.workflow.play.budget import Budget
+from motet.workflow.play.process import run_in_process
+from motet.workflow.play.session import Session
+from motet.workflow.play.state import StepState, Value
+from motet.workflow.policies import Policy, Rule, WhenChanged
+from motet.workflow.step import StepContext, _running, place_of
+from motet.workflow.wiring import AsReady
+
+__all__ = ["Again", "Cancelled", "Executor", "place_of_error"]
+
+_logger = logging.getLogger("motet.workflow")
+MOST_BACKOFF_S = 600.0
+MOST_SYNC_S = 1.0
+"""Seconds that are spent on finding earlier results, to say what has changed."""
+
+
+class Again(Exception):
+    """A step is to be tried again after some seconds."""
+
+    def __init__(self, after_s: float) -> None:
+        self.after_s = after_s
+        super().__init__(after_s)
+
+
+class Cancelled(Exception):
+    """The run ends before the step is over."""
+
+
+@dataclass(eq=False)
+class Executor:
+    """Runs the steps of a session, each when it is told to."""
+
+    session: Session
+    budget: Budget
+
+    def __post_init__(self) -> None:
+        self._former: dict[str, list[Entry]] = {}
+        self._lock = threading.Lock()
+
+    def run(self, state: StepState, items: Sequence[Deferred] | None) -> Value:
+        """Get the result of a step: kept, from before the run was killed, or by calling it.
+
+        Args:
+            state: the step; what happens is noted in it.
+            items: the results that are there, where it takes them as they come.
+
+        Raises:
+            Again: when it failed, and is to be tried again.
+            Cancelled: when the run was cancelled meanwhile.
+            Exception: the step's own.
+        """
+        key = self._key(state, items)
+        state.key = key.digest
+        policy = state.node.step.policy
+        if policy is None:
+            return self._resumed(state) or self._made(state, key, items)
+        found, why = self._find(state, key, policy, items)
+        if found is not None:
+            return found
+        with self.session.cache.lock(state.key, self.session.cancel.is_set) as held:
+            if not held:
+                raise Cancelled
+            if self.session.cache.path(state.key).exists():
+                found, why = self._find(state, key, policy, items)
+                if found is not None:
+                    return found
+            state.why = why
+            return self._made(state, key, items)
+
+    def _key(self, state: StepState, items: Sequence[Deferred] | None) -> Key:
+        node, policy = state.node, state.node.step.policy
+        free = policy.data(node.step.signature) if policy is not None else frozenset()
+        by_result = policy is not None and policy.by_result
+        arguments = {}
+        for name, value in node.arguments.items():
+            ruled = name in free or (by_result and (_from_steps(value) or isinstance(value, File)))
+            arguments[name] = Argument("", "by a rule") if ruled else self.session.argument(value, items)
+        function = node.step.function
+        name = f"{function.__module__}.{getattr(function, '__qualname__', node.step.name)}"
+        return Key(_plain_main(name), self.session.code(function)[1], arguments)
+
+    def _resumed(self, state: StepState) -> Value | None:
+        found = self.session.resumed.get((state.id, state.key))
+        if found is None or self.session.cache.artifacts.fault(found[0]):
+            return None
+        value = self.session.held(found[0], {})
+        self.session.cache.artifacts.put_files_back(found[0], value.leaves)
+        state.state, state.why, state.made_s = "resumed", "finished before the run was stopped", found[1]
+        _note(state, value)
+        return value
+
+    def _find(
+        self, state: StepState, key: Key, policy: Policy, items: Sequence[Deferred] | None
+    ) -> tuple[Value | None, str]:
+        """The result that is kept, where it holds, or why not."""
+        cache = self.session.cache
+        entry = cache.get(state.key)
+        if entry is None:
+            return None, self._why_new(state, key)
+        age_s = cache.clock() - entry.created
+        if policy.max_age_s is not None and age_s > policy.max_age_s:
+            return None, f"kept for {told_s(age_s)}, and may be {told_s(policy.max_age_s)} old"
+        fault = cache.artifacts.fault(entry.kept)
+        if fault:
+            return None, fault
+        value = self.session.held(entry.kept, {})
+        reasons = []
+        for place, rule in enumerate(policy.rules):
+            holds, told = self._holds(state, place, rule, entry, value, items)
+            if not holds:
+                return None, told
+            reasons.append(told)
+        cache.artifacts.put_files_back(entry.kept, value.leaves)
+        state.state, state.made_s = "hit", entry.seconds
+        state.why = "; ".join([f"kept {told_s(age_s)} ago by run {entry.run}", *reasons])
+        _note(state, value)
+        return value, ""
+
+    def _holds(
+        self, state: StepState, place: int, rule: Rule, entry: Entry, value: Value, items: Sequence[Deferred] | None
+    ) -> tuple[bool, str]:
+        name = getattr(rule.function, "__name__", "the rule")
+        if isinstance(rule, WhenChanged):
+            then, now = entry.numbers.get(str(place)), self._number(state, rule, None, items)
+            if then is None:
+                return False, f"{name} was not noted"
+            told = f"{name} was {then:.6g}, is {now:.6g}"
+            return rule.holds(then, now), f"{told}; more than {rule.by:.3g} of it is a change"
+        now = self._number(state, rule, value, items)
+        return rule.holds(now), f"{name} is {now:.6g}, wanted {rule.bound:.6g}"
+
+    def _number(self, state: StepState, rule: Rule, value: Value | None, items: Sequence[Deferred] | None) -> float:
+        """What a rule's function gives now; kept by content, so that nothing is loaded to find it again."""
+        session, node = self.session, state.node
+        given = {name: node.arguments[name] for name in rule.data(node.step.signature)}
+        arguments = {name: session.argument(each, items) for name, each in given.items()}
+        if value is not None:
+            arguments["(result)"] = Argument(value.digest, "")
+        key = Key(f"rule {place_of(rule.function).partition(' ')[0]}", session.code(rule.function)[1], arguments)
+        found = session.cache.get(key.digest)
+        if found is not None and not session.cache.artifacts.fault(found.kept):
+            return float(session.cache.artifacts.load(found.kept))
+        began = time.perf_counter()
+        values = [session.resolve(list(items or ()) if isinstance(each, AsReady) else each) for each in given.values()]
+        number = float(rule.function(*([] if value is None else [session.load(value)]), *values))
+        kept, _ = session.cache.artifacts.keep(number)
+        seconds = time.perf_counter() - began
+        session.cache.put(Entry(key.digest, key, kept, session.cache.clock(), seconds, session.run))
+        return number
+
+    def _why_new(self, state: StepState, key: Key) -> str:
+        """Why nothing is kept under a key: what differs from the most alike of the last results of the step."""
+        former = self._last(key.step)
+        if not former:
+            return "nothing is kept of this step yet"
+        code, _ = self.session.code(state.node.step.function)
+        now = named_parts(code.parts, code.pins)
+        told = [tuple(differences(each.key, key, self.session.cache.code(each.key.code), now)) for each in former]
+        state.changes = min(told, key=len) or ("an earlier result is gone",)
+        return "; ".join(state.changes[:3]) + (f"; and {len(state.changes) - 3} more" if len(state.changes) > 3 else "")
+
+    def _last(self, step: str) -> list[Entry]:
+        """The last results of a step, as they were when the run began to ask."""
+        with self._lock:
+            if step not in self._former:
+                from motet.workflow.memo.index import Index
+
+                with Index.of(self.session.cache) as index:
+                    index.sync(MOST_SYNC_S)
+                    self._former[step] = index.last(step)
+            return self._former[step]
+
+    def _made(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> Value:
+        """Call a step, and keep what it gives."""
+        session, node = self.session, state.node
+        policy = node.step.policy
+        numbers = {}
+        if policy is not None:
+            for place, rule in enumerate(policy.rules):
+                if isinstance(rule, WhenChanged):
+                    numbers[str(place)] = self._number(state, rule, None, items)
+        created = session.cache.clock()
+        began = time.perf_counter()
+        value, fault = self._called(state, items)
+        seconds = time.perf_counter() - began
+        state.state = "done"
+        _note(state, value)
+        if value.kept is None:
+            told = f"its result cannot be written, so it is not kept: {fault}"
+            state.why = f"{state.why}; {told}" if state.why else told
+            if policy is not None:
+                _logger.warning("step %s: %s", state.id, told)
+        elif policy is None:
+            session.record.result(session.run, state.id, state.key, value.kept, created, seconds)
+        else:
+            code, digest = session.code(node.step.function)
+            session.cache.put_code(digest, named_parts(code.parts, code.pins))
+            session.cache.put(Entry(state.key, key, value.kept, created, seconds, session.run, numbers))
+        return value
+
+    def _called(self, state: StepState, items: Sequence[Deferred] | None) -> tuple[Value, str]:
+        session, node = self.session, state.node
+        options = node.step.options
+        own = options.own_process
+        lease = self.budget.borrow(options.resources, session.cancel.is_set) if own else nullcontext(True)
+        with lease as held:
+            if not held or session.cancel.is_set():
+                raise Cancelled
+            state.attempts += 1
+            try:
+                if own:
+                    return run_in_process(session, state, items), ""
+                return self._here(state, items)
+            except (Cancelled, WorkflowError):
+                raise
+            except Exception as error:
+                if session.cancel.is_set() and own:
+                    raise Cancelled from None
+                if state.attempts > options.retries:
+                    raise
+                after_s = min(options.backoff_s * 2 ** (state.attempts - 1), MOST_BACKOFF_S)
+                _logger.warning("step %s failed, trying again in %g s: %s", state.id, after_s, error)
+                raise Again(after_s) from error
+
+    def _here(self, state: StepState, items: Sequence[Deferred] | None) -> tuple[Value, str]:
+        session, node = self.session, state.node
+        step = node.step
+        values = {
+            name: session.resolve(list(items or ()) if isinstance(value, AsReady) else value)
+            for name, value in node.arguments.items()
+        }
+        bound = step.signature.bind_partial()
+        bound.arguments.update(values)
+        context = StepContext(session.run, state.id, state.attempts - 1, step.options.resources, session.cancel)
+        token = _running.set(context)
+        try:
+            result = step.function(*bound.args, **bound.kwargs)
+        finally:
+            _running.reset(token)
+        refuse_result(result)
+        return session.keep(result, state.id)
+
+
+def refuse_result(result: Any) -> None:
+    """Refuse results that only one could read, once."""
+    if hasattr(result, "__next__") or hasattr(result, "__await__"):
+        raise TypeError(f"a step returned {type(result).__name__}, which can be gone through only once; return a list")
+
+
+def named_parts(parts: dict[str, str], pins: dict[str, str]) -> dict[str, str]:
+    """Parts of code and versions of packages in one, as they are kept."""
+    return {**parts, **{f"package {name}": version for name, version in pins.items()}}
+
+
+def told_s(seconds: float) -> str:
+    """A time in words: `12 s`, `3.5 min`, `2.1 h`, `14 d`."""
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def place_of_error(error: BaseException, function: Any) -> str:
+    """Where a step's own code failed: the last line of the traceback that is in its file, or the last of all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if os.sep + os.path.join("motet", "workflow") + os.sep not in frame.filename]
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    inside = [frame for frame in own if frame.filename == file] or own
+    return f"{inside[-1].name} ({inside[-1].filename}:{inside[-1].lineno})" if inside else place_of(function)
+
+
+def _note(state: StepState, value: Value) -> None:
+    if value.kept is not None:
+        state.formats, state.size_bytes = value.kept.formats, value.kept.size_bytes
+
+
+def _from_steps(value: Any) -> bool:
+    return isinstance(value, AsReady) or next(deferreds_in(value), None) is not None
+
+
+def _plain_main(name: str) -> str:
+    from motet.workflow.code.project import module_name
+
+    module, _, rest = name.partition(".")
+    return f"{module_name(module)}.{rest}"

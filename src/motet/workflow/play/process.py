@@ -1,0 +1,213 @@
+"""A step in a process of its own.
+
+    parent                                             child (child.py)
+    writes job: function, arguments, where results go
+    starts the child, in a session of its own     ──►  loads the function and its arguments
+    waits, ends it when time is over or the run ends   calls the function, keeps its result
+    reads the answer                              ◄──  writes the answer by rename
+
+The child's standard input is a pipe that only the parent holds: when that closes, however the parent ended, the child ends
+itself and all that it has started.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from motet.errors import InputError, StepError
+from motet.workflow.deferred import Deferred, Item, Result
+from motet.workflow.memo.artifacts import Kept
+from motet.workflow.options import Resources
+from motet.workflow.play.session import Session
+from motet.workflow.play.state import StepState, Value
+from motet.workflow.step import place_of
+from motet.workflow.wiring import AsReady
+
+__all__ = ["Job", "Part", "run_in_process"]
+
+_POLL_S = 0.05
+_GRACE_S = 5.0
+_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A result, or a part of it, that the child loads itself."""
+
+    kept: Kept
+    keys: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a child is to do.
+
+    Attributes:
+        module, name: the function.
+        file: the file of its module.
+        arguments: what it is called with; `Part`s in it are loaded.
+        cache: the folder of the cache.
+        run, step, attempt, resources: what the step can ask about itself.
+        path: where modules are looked for.
+    """
+
+    module: str
+    name: str
+    file: str
+    arguments: dict[str, Any]
+    cache: str
+    run: str
+    step: str
+    attempt: int
+    resources: Resources
+    path: tuple[str, ...]
+
+
+def run_in_process(session: Session, state: StepState, items: Sequence[Deferred] | None) -> Value:
+    """Run a step in a process of its own.
+
+    Raises:
+        Cancelled: when the run was cancelled; the process is ended.
+        StepError: when the step failed, took too long, or its process ended.
+    """
+    from motet.workflow.play.execute import Cancelled
+
+    options = state.node.step.options
+    with tempfile.TemporaryDirectory(prefix="motet-step-") as folder:
+        _write_job(Path(folder), session, state, items)
+        logs = session.record.folder(session.run) / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        with open(logs / f"{state.id.replace('/', '.')}.log", "ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "motet.workflow.play.child", folder],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=_environment(options.resources),
+            )
+        try:
+            ended = _wait(child, session, options.timeout_s)
+        finally:
+            _end(child)
+            if child.stdin is not None:
+                child.stdin.close()
+        if ended == "cancelled":
+            raise Cancelled
+        if ended == "too long":
+            raise StepError(
+                f"took more than {options.timeout_s:g} s, and was ended", where=place_of(state.node.step.function)
+            )
+        return _answer(Path(folder), session, state, child.returncode, Path(log.name))
+
+
+def _wait(child: subprocess.Popen[bytes], session: Session, timeout_s: float | None) -> str:
+    end = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_POLL_S)
+            return ""
+        if session.cancel.is_set():
+            return "cancelled"
+        if end is not None and time.monotonic() > end:
+            return "too long"
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a child and all that it has started: politely first, where it still runs."""
+    if child.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_GRACE_S)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _write_job(folder: Path, session: Session, state: StepState, items: Sequence[Deferred] | None) -> None:
+    step = state.node.step
+    function = step.function
+    where = place_of(function)
+    name = getattr(function, "__qualname__", "")
+    if not name or "<" in name:
+        raise InputError(
+            f"step {state.id} runs in a process of its own, so its function must be found by name",
+            where=where,
+            hint="define it at the top level of a module, or say process=False",
+        )
+    arguments = {
+        name: _sent(session, list(items or ()) if isinstance(value, AsReady) else value)
+        for name, value in state.node.arguments.items()
+    }
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    job = Job(
+        function.__module__, name, file, arguments, str(session.cache.root), session.run, state.id, state.attempts - 1,
+        step.options.resources, tuple(sys.path),
+    )  # fmt: skip
+    try:
+        packed = pickle.dumps(job, protocol=5)
+    except Exception as error:
+        raise InputError(
+            f"step {state.id} runs in a process of its own, and what it is called with cannot be sent there: {error}",
+            where=where,
+            hint="give paths, numbers and data, or say process=False",
+        ) from error
+    modules = {"module": function.__module__, "file": file, "path": list(sys.path)}
+    (folder / "module.json").write_bytes(orjson.dumps(modules))
+    (folder / "job").write_bytes(packed)
+
+
+def _sent(session: Session, value: Any) -> Any:
+    """An argument as it is sent: results that are kept are loaded by the child."""
+    if isinstance(value, Deferred):
+        keys, source = session.way(value) if isinstance(value, Item) else ([], value)
+        if isinstance(source, Result):
+            found = session.state(source.node).value
+            if found is not None and found.kept is not None:
+                return Part(found.kept, tuple(keys))
+        return session.resolve(value)
+    if type(value) in (list, tuple):
+        return type(value)(_sent(session, each) for each in value)
+    if type(value) is dict:
+        return {name: _sent(session, each) for name, each in value.items()}
+    return value
+
+
+def _environment(resources: Resources) -> dict[str, str]:
+    found = dict(os.environ)
+    if resources.cpu:
+        threads = str(max(int(resources.cpu), 1))
+        found |= {name: found.get(name, threads) for name in _LIBRARIES}
+    return {**found, "PYTHONUNBUFFERED": "1"}
+
+
+def _answer(folder: Path, session: Session, state: StepState, code: int, log: Path) -> Value:
+    where = place_of(state.node.step.function)
+    try:
+        found = orjson.loads((folder / "answer").read_bytes())
+    except (OSError, ValueError):
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        hint = f"what it printed is in {log}" + ("; it may have wanted more memory than there is" if code == -9 else "")
+        raise StepError(f"its process {how}", where=where, hint=hint) from None
+    if "kept" in found:
+        return session.held(Kept.from_json(found["kept"]), {})
+    error = StepError(found["error"], where=found["place"], hint=f"what it printed is in {log}")
+    error.add_note(found["traceback"])
+    with suppress(Exception):
+        error.__cause__ = pickle.loads(base64.b64decode(found["cause"]))
+    raise error

@@ -1,0 +1,218 @@
+"""The record of runs, in SQLite: what ran, why, how long, and what came of it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from motet.errors import UnknownNameError, WorkflowError
+from motet.workflow.memo.artifacts import Kept
+from motet.workflow.memo.locks import try_lock, unlock
+
+__all__ = ["Record", "RunRow", "StepRow", "is_alive", "run_lock"]
+
+_BUSY_S = 30.0
+_SCHEMA = """
+create table if not exists runs(
+    id text primary key, workflow text, file text, parameters text, plan text, state text, cache text,
+    started real, seconds real, error text, pid integer, host text, resumes text);
+create index if not exists runs_by_plan on runs(plan, started);
+create table if not exists steps(
+    run text, id text, place integer, function text, state text, why text, started real, seconds real, made_s real,
+    attempts integer, runs integer, error text, key text, formats text, size_bytes integer, needs text, changes text,
+    primary key(run, id)) without rowid;
+create table if not exists results(
+    run text, step text, key text, kept text, created real, seconds real, primary key(run, step, key)) without rowid;
+"""
+_STEP = "insert or replace into steps values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as it is recorded: the columns of the table, `started` in seconds since 1970."""
+
+    id: str
+    workflow: str
+    file: str
+    parameters: str
+    plan: str
+    state: str
+    cache: str
+    started: float
+    seconds: float
+    error: str
+    pid: int
+    host: str
+    resumes: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A step of a run as it is recorded; `needs` are the steps that it waits for."""
+
+    run: str
+    id: str
+    place: int
+    function: str
+    state: str
+    why: str
+    started: float
+    seconds: float
+    made_s: float
+    attempts: int
+    runs: int
+    error: str
+    key: str
+    formats: tuple[str, ...]
+    size_bytes: int
+    needs: tuple[str, ...]
+    changes: tuple[str, ...]
+
+
+class Record:
+    """The runs of a home folder. Its methods may be called from any thread.
+
+    Args:
+        home: the folder, on a disk of this machine.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._lock = threading.Lock()
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            self._base = sqlite3.connect(
+                home / "runs.sqlite",
+                timeout=_BUSY_S,
+                check_same_thread=False,
+                isolation_level=None,
+                cached_statements=64,
+            )
+            self._base.execute("pragma journal_mode=wal")
+            self._base.execute("pragma synchronous=normal")
+            self._base.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise WorkflowError(f"the record of runs cannot be opened: {error}", where=str(home)) from error
+
+    def close(self) -> None:
+        """Close it."""
+        with self._lock:
+            self._base.close()
+
+    def begin(self, row: RunRow) -> None:
+        """Note that a run begins, or goes on."""
+        values = [getattr(row, name) for name in RunRow.__slots__]
+        with self._lock:
+            self._base.execute(f"insert or replace into runs values({','.join('?' * len(values))})", values)
+
+    def end(self, run: str, state: str, seconds: float, error: str) -> None:
+        """Note how a run ended. Results of bare steps of a run that went well are not needed any more."""
+        with self._lock, self._base:
+            self._base.execute("begin")
+            self._base.execute("update runs set state=?, seconds=?, error=? where id=?", (state, seconds, error, run))
+            if state == "done":
+                self._base.execute("delete from results where run=?", (run,))
+
+    def steps(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Note where steps are."""
+        with self._lock, self._base:
+            self._base.execute("begin")
+            self._base.executemany(_STEP, rows)
+
+    def result(self, run: str, step: str, key: str, kept: Kept, created: float, seconds: float) -> None:
+        """Note the result of a step that is not in the cache, for when the run has to go on."""
+        with self._lock:
+            self._base.execute(
+                "insert or replace into results values(?,?,?,?,?,?)",
+                (run, step, key, orjson.dumps(kept.to_json()), created, seconds),
+            )
+
+    def results(self, run: str) -> dict[tuple[str, str], tuple[Kept, float]]:
+        """The results that a run has noted, with the seconds they took, by step and key."""
+        with self._lock:
+            rows = self._base.execute("select step, key, kept, seconds from results where run=?", (run,)).fetchall()
+        return {(step, key): (Kept.from_json(orjson.loads(kept)), seconds) for step, key, kept, seconds in rows}
+
+    def all_results(self) -> list[Kept]:
+        """The results that all runs have noted which may have to go on."""
+        with self._lock:
+            rows = self._base.execute("select kept from results").fetchall()
+        return [Kept.from_json(orjson.loads(kept)) for (kept,) in rows]
+
+    def forget_results(self, before: float) -> None:
+        """Drop noted results that were made before a time, in seconds since 1970."""
+        with self._lock:
+            self._base.execute("delete from results where created < ?", (before,))
+
+    def runs(self, limit: int = 50, workflow: str = "") -> list[RunRow]:
+        """The last runs, the newest first."""
+        where, values = ("where workflow=?", (workflow, limit)) if workflow else ("", (limit,))
+        with self._lock:
+            rows = self._base.execute(f"select * from runs {where} order by started desc limit ?", values).fetchall()
+        return [RunRow(*row) for row in rows]
+
+    def last_of(self, plan: str) -> RunRow | None:
+        """The last run of the same workflow with the same parameters."""
+        with self._lock:
+            row = self._base.execute(
+                "select * from runs where plan=? order by started desc limit 1", (plan,)
+            ).fetchone()
+        return RunRow(*row) if row else None
+
+    def run(self, name: str) -> RunRow:
+        """A run by its id, by the beginning of it, or the `last` one.
+
+        Raises:
+            UnknownNameError: when there is none, or several begin so.
+        """
+        with self._lock:
+            if name == "last":
+                rows = self._base.execute("select * from runs order by started desc limit 1").fetchall()
+            else:
+                rows = self._base.execute(
+                    "select * from runs where id = ? or substr(id, 1, length(?)) = ? order by id = ? desc, started desc limit 20",
+                    (name, name, name, name),
+                ).fetchall()
+        if not rows or (len(rows) > 1 and rows[0][0] != name):
+            known = [row[0] for row in rows] or [each.id for each in self.runs(10)]
+            raise UnknownNameError("run", name, known)
+        return RunRow(*rows[0])
+
+    def steps_of(self, run: str) -> list[StepRow]:
+        """The steps of a run, in the order in which they were called."""
+        with self._lock:
+            rows = self._base.execute("select * from steps where run=? order by place", (run,)).fetchall()
+        return [
+            StepRow(*row[:13], _texts(row[13]), row[14], _texts(row[15]), _texts(row[16]))  # type: ignore[call-arg]
+            for row in rows
+        ]
+
+    def folder(self, run: str) -> Path:
+        """Where the logs and the page of a run are."""
+        return self.home / "runs" / run
+
+
+def _texts(packed: str) -> tuple[str, ...]:
+    return tuple(orjson.loads(packed)) if packed else ()
+
+
+def run_lock(run: str) -> str:
+    """The key of the lock that a run holds as long as its process lives."""
+    import hashlib
+
+    return hashlib.sha256(run.encode()).hexdigest()
+
+
+def is_alive(home: Path, run: str) -> bool:
+    """Whether the process of a run lives, on this machine."""
+    path, key = home / "runs.lock", run_lock(run)
+    if not try_lock(path, key):
+        return True
+    unlock(path, key)
+    return False

@@ -1,0 +1,64 @@
+"""`Run`: what a run gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from motet.errors import WorkflowError
+from motet.workflow.play.session import Session
+from motet.workflow.play.state import GOOD, StepState
+from motet.workflow.wiring import Plan
+
+__all__ = ["Run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is over.
+
+    Attributes:
+        id: its id; the record keeps it under that.
+        workflow: the name of the workflow.
+        state: `done`, `failed` or `cancelled`.
+        steps: the steps, in the order in which they were called.
+        seconds: how long it took.
+        resumes: the run was killed before, and went on.
+    """
+
+    id: str
+    workflow: str
+    state: str
+    steps: Sequence[StepState]
+    seconds: float
+    resumes: bool
+    _plan: Plan = field(repr=False)
+    _session: Session = field(repr=False)
+
+    @property
+    def output(self) -> Any:
+        """What the workflow returns, with every promise kept; loaded when it is asked for.
+
+        Raises:
+            WorkflowError: when a step that it needs has no result.
+        """
+        if not self._session.known(self._plan.output):
+            raise WorkflowError("what the workflow returns is not known: a step has no result", where=self.id)
+        return self._session.resolve(self._plan.output)
+
+    def step(self, name: str) -> StepState:
+        """A step by its id."""
+        return next(each for each in self.steps if each.id == name)
+
+    def __str__(self) -> str:
+        counts: dict[str, int] = {}
+        for each in self.steps:
+            counts[each.state] = counts.get(each.state, 0) + 1
+        told = ", ".join(f"{count:,} {state}" for state, count in counts.items())
+        return f"{self.workflow} {self.state} in {self.seconds:.2f} s: {told or 'no steps'} (run {self.id})"
+
+    @property
+    def ok(self) -> bool:
+        """Whether every step has a result, or was left out by a condition."""
+        return all(each.state in GOOD or each.state == "left out" for each in self.steps)

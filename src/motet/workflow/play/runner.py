@@ -1,0 +1,493 @@
+"""Which step runs when.
+
+A step is ready when all that it waits for is over. Workers take ready steps; the one that ends a step takes the next itself,
+so a chain runs in one thread. Steps with processes of their own have workers of their own, which mostly wait. The caller's
+thread only waits, writes the record, and can be interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import os
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from typing import Any
+
+import orjson
+
+from motet.errors import InputError, MotetError, StepError, WorkflowError
+from motet.workflow.deferred import Choice, Deferred, deferreds_in, nodes_of
+from motet.workflow.memo.cache import Cache, cache_folder, home_folder
+from motet.workflow.memo.encode import Encoder, pack
+from motet.workflow.memo.locks import try_lock, unlock
+from motet.workflow.play.budget import Budget, Machine, num_cores
+from motet.workflow.play.execute import Again, Cancelled, Executor, place_of_error
+from motet.workflow.play.record import Record, RunRow, is_alive, run_lock
+from motet.workflow.play.run import Run
+from motet.workflow.play.session import Session, short
+from motet.workflow.play.state import ENDED, GOOD, StepState, Value
+from motet.workflow.step import place_of
+from motet.workflow.wiring import AsReady, Node, Plan
+
+__all__ = ["Runner", "run_plan"]
+
+MOST_PROCESSES = 32
+_FLUSH_S = 0.25
+_GRACE_S = 10.0
+
+
+class Runner:
+    """Runs the steps of a plan once.
+
+    Args:
+        session: what they share.
+        executor: runs one.
+        threads: how many run in this process at the same time.
+        asynchronous: whether steps that take results as they come run again with each.
+        fail_fast: whether the first failure ends the run.
+        progress: is told each change of a step's state.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Executor,
+        nodes: list[Node],
+        threads: int,
+        asynchronous: bool,
+        fail_fast: bool,
+        progress: Callable[[StepState], None] | None,
+    ) -> None:
+        self.session, self.executor, self.nodes = session, executor, nodes
+        self.states = session.states
+        self.asynchronous, self.fail_fast, self.progress = asynchronous, fail_fast, progress
+        self._most = {"here": threads, "process": MOST_PROCESSES}
+        self._ready: dict[str, deque[int]] = {"here": deque(), "process": deque()}
+        self._idle = {"here": 0, "process": 0}
+        self._workers: dict[str, int] = {"here": 0, "process": 0}
+        self._changed = threading.Condition()
+        self._over = threading.Condition(self._changed._lock)  # type: ignore[attr-defined]
+        self._later: list[tuple[float, int]] = []
+        self._queued: set[int] = set()
+        self._fresh: set[int] = set()
+        self._left = len(nodes)
+        self._dirty: set[int] = set()
+        self._hard = [0] * len(nodes)
+        self._soft: dict[int, set[int]] = {}
+        self._dependants: list[list[int]] = [[] for _ in nodes]
+        self._followers: list[list[int]] = [[] for _ in nodes]
+
+    def run(self) -> None:
+        """Run all steps; returns when each is over."""
+        for node in self.nodes:
+            needs = node.needs()
+            self._hard[node.place] = len(needs)
+            for each in needs:
+                self._dependants[each.place].append(node.place)
+            follows = node.follows()
+            if follows:
+                self._soft[node.place] = {each.place for each in follows}
+                for each in follows:
+                    self._followers[each.place].append(node.place)
+        with self._changed:
+            for node in self.nodes:
+                self._enqueue(node.place)
+        interrupted = None
+        deadline = None
+        while True:
+            with self._changed:
+                if not self._left:
+                    break
+                try:
+                    self._over.wait(self._wait_s())
+                except KeyboardInterrupt as error:
+                    interrupted = error
+                    self.session.cancel.set()
+                self._promote()
+                if self.session.cancel.is_set():
+                    self._cancel()
+                    deadline = deadline or time.monotonic() + _GRACE_S
+                    if time.monotonic() > deadline:
+                        self._abandon()
+            self.flush()
+        self.flush()
+        if interrupted is not None:
+            raise interrupted
+
+    def flush(self) -> None:
+        """Write to the record what has changed."""
+        with self._changed:
+            dirty, self._dirty = sorted(self._dirty), set()
+        rows = [_row(self.session.run, self.states[place]) for place in dirty]
+        for start in range(0, len(rows), 2000):
+            self.session.record.steps(rows[start : start + 2000])
+
+    def _wait_s(self) -> float:
+        if not self._later:
+            return _FLUSH_S
+        return min(max(self._later[0][0] - time.monotonic(), 0.0), _FLUSH_S)
+
+    def _promote(self) -> None:
+        """Queue the steps whose time to be tried again has come."""
+        while self._later and self._later[0][0] <= time.monotonic():
+            _, place = heapq.heappop(self._later)
+            self._push(place)
+
+    def _cancel(self) -> None:
+        for queue in self._ready.values():
+            queue.clear()
+        self._later.clear()
+        for state in self.states:
+            if state.state == "waiting":
+                self._set(state, "cancelled")
+                self._left -= 1
+
+    def _abandon(self) -> None:
+        """Wait no longer for steps that do not look at whether they are cancelled; their threads do not hold the process up."""
+        for state in self.states:
+            if state.state not in ENDED:
+                self._set(state, "cancelled")
+                state.why = "did not end in time"
+                self._left -= 1
+
+    def _enqueue(self, place: int) -> None:
+        """Queue a step, if it can run now."""
+        state = self.states[place]
+        if state.state != "waiting" or self._hard[place] or place in self._queued:
+            return
+        soft = self._soft.get(place)
+        if soft is not None and any(self.states[each].state not in ENDED for each in soft):
+            ready = state.node.as_ready()
+            assert ready is not None, "a step that follows others has said so"
+            there = sum(all(self.states[n.place].value for n in nodes_of(item)) for item in ready.items)
+            if not self.asynchronous or there < ready.at_least or (state.runs and place not in self._fresh):
+                return
+        self._push(place)
+
+    def _push(self, place: int) -> None:
+        kind = "process" if self.nodes[place].step.options.own_process else "here"
+        self._queued.add(place)
+        self._ready[kind].append(place)
+        if self._idle[kind] >= len(self._ready[kind]):
+            self._changed.notify_all() if kind == "process" else self._changed.notify()
+        elif self._workers[kind] < self._most[kind]:
+            self._workers[kind] += 1
+            threading.Thread(target=self._work, args=(kind,), name=f"motet-{kind}", daemon=True).start()
+
+    def _work(self, kind: str) -> None:
+        queue = self._ready[kind]
+        while True:
+            with self._changed:
+                self._idle[kind] += 1
+                while not queue and self._left:
+                    self._changed.wait()
+                self._idle[kind] -= 1
+                if not self._left:
+                    return
+                place = queue.popleft()
+                self._fresh.discard(place)
+                state = self.states[place]
+                if state.state != "waiting":
+                    continue
+                state.state = "running"
+                self._dirty.add(place)
+            self._one(state)
+
+    def _one(self, state: StepState) -> None:
+        """Run one step, and note what came of it."""
+        began = time.perf_counter()
+        after_s = None
+        value: Value | None = None
+        try:
+            verdict, items = self._judge(state.node)
+            if verdict is None:
+                if not state.started:
+                    state.started = time.time()
+                self._tell(state)
+                value = self.executor.run(state, items)
+                verdict = state.state if state.state in GOOD else "done"
+        except Again as again:
+            after_s, verdict = again.after_s, "waiting"
+        except Cancelled:
+            verdict = "cancelled"
+        except BaseException as error:  # noqa: BLE001  a user's function may raise anything
+            state.cause, state.error = error, _told(error, state.node)
+            verdict = "failed"
+        state.seconds += time.perf_counter() - began
+        with self._changed:
+            self._queued.discard(state.node.place)
+            if self._left and state.state not in ("cancelled", "failed"):
+                self._end(state, verdict, value, after_s)
+        self._tell(state)
+
+    def _end(self, state: StepState, verdict: Any, value: Value | None, after_s: float | None) -> None:
+        place = state.node.place
+        if after_s is not None:
+            self._set(state, "waiting")
+            heapq.heappush(self._later, (time.monotonic() + after_s, place))
+            self._over.notify_all()
+            return
+        if value is not None:
+            state.value = value
+            state.runs += 1
+            for each in self._followers[place]:
+                self._fresh.add(each)
+        soft = self._soft.get(place)
+        if value is not None and soft is not None and self._more_to_come(place, soft):
+            self._set(state, "waiting")
+            self._enqueue(place)
+            for each in self._followers[place]:
+                self._enqueue(each)
+            return
+        self._set(state, verdict)
+        self._left -= 1
+        if verdict == "failed" and self.fail_fast:
+            self.session.cancel.set()
+        for each in self._dependants[place]:
+            self._hard[each] -= 1
+            if not self._hard[each]:
+                self._enqueue(each)
+        for each in self._followers[place]:
+            self._enqueue(each)
+        if not self._left or self.session.cancel.is_set():
+            self._changed.notify_all()
+            self._over.notify_all()
+
+    def _more_to_come(self, place: int, soft: set[int]) -> bool:
+        return place in self._fresh or any(self.states[each].state not in ENDED for each in soft)
+
+    def _set(self, state: StepState, verdict: Any) -> None:
+        state.state = verdict
+        self._dirty.add(state.node.place)
+
+    def _tell(self, state: StepState) -> None:
+        if self.progress is not None:
+            self.progress(state)
+
+    def _judge(self, node: Node) -> tuple[Any, list[Deferred] | None]:
+        """Whether a step runs: None, or the state that it ends in; and the results that it takes as they come."""
+        for branch in node.branches:
+            verdict = self._verdict(branch.condition)
+            if verdict:
+                return self._because(node, verdict, branch.condition), None
+            if bool(self.session.resolve(branch.condition)) != branch.wanted:
+                self.states[node.place].why = f"{branch.condition} is {'false' if branch.wanted else 'true'}"
+                return "left out", None
+        for each in node.after:
+            if self.states[each.place].state not in GOOD and self.states[each.place].state != "left out":
+                self.states[node.place].why = f"step {each.id} is {self.states[each.place].state}"
+                return "skipped", None
+        items = None
+        for value in node.arguments.values():
+            if isinstance(value, AsReady):
+                items = [item for item in value.items if not self._verdict(item)]
+                if len(items) < value.at_least:
+                    self.states[node.place].why = f"{len(items)} of the results that it waits for came"
+                    return "skipped", None
+                continue
+            for promise in deferreds_in(value):
+                verdict = self._verdict(promise)
+                if verdict:
+                    return self._because(node, verdict, promise), None
+        return None, items
+
+    def _because(self, node: Node, verdict: str, promise: Deferred) -> str:
+        states = [self.states[each.place] for each in nodes_of(promise) if self.states[each.place].value is None]
+        if states:
+            self.states[node.place].why = f"step {states[0].id} is {states[0].state}"
+        return verdict
+
+    def _verdict(self, promise: Deferred) -> str:
+        """Empty where a promise can be kept, else what becomes of a step that needs it."""
+        if isinstance(promise, Choice):
+            found = self._verdict(promise.condition)
+            if found:
+                return found
+            inner = [self._verdict(each) for each in deferreds_in(self.session.chosen(promise))]
+            return next(filter(None, inner), "")
+        found = ""
+        for node in nodes_of(promise):
+            state = self.states[node.place]
+            if state.value is None:
+                found = "left out" if state.state == "left out" and found != "skipped" else "skipped"
+        return found
+
+
+def _told(error: BaseException, node: Node) -> str:
+    if isinstance(error, MotetError):
+        return str(error)
+    return f"{place_of_error(error, node.step.function)}: {type(error).__name__}: {error}"
+
+
+def _row(run: str, state: StepState) -> tuple[Any, ...]:
+    node = state.node
+    needs = [each.id for each in (*node.needs(), *node.follows())]
+    return (
+        run, state.id, node.place, place_of(node.step.function), state.state, state.why, state.started, state.seconds,
+        state.made_s, state.attempts, state.runs, state.error, state.key, orjson.dumps(state.formats),
+        state.size_bytes, orjson.dumps(needs), orjson.dumps(state.changes),
+    )  # fmt: skip
+
+
+def plan_digest(plan: Plan) -> str:
+    """What tells whether two runs are of the same workflow with the same parameters; empty where that cannot be told."""
+    encoder = Encoder()
+    try:
+        packed = pack([plan.name, os.path.abspath(plan.file) if plan.file else "", encoder.tree(dict(plan.parameters))])
+    except Exception:  # noqa: BLE001  pickling a user's value may raise anything
+        return ""
+    return "" if encoder.leaves else hashlib.sha256(packed).hexdigest()
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    asynchronous: bool = True,
+    resume: str | bool = True,
+    fail_fast: bool = False,
+    check: bool = True,
+    threads: int | None = None,
+    cancel: threading.Event | None = None,
+    progress: Callable[[StepState], None] | None = None,
+    capture: bool = False,
+    budget: Budget | None = None,
+) -> Run:
+    """Run a plan; see `Plan.run`."""
+    if threads is not None and threads < 1:
+        raise InputError(f"threads={threads}", where="run", hint="1 or more")
+    lender = budget or Machine()
+    for node in plan.nodes:
+        if node.step.options.resources.asked:
+            lender.check(node.step.options.resources, f"step {node.id}")
+    home = home_folder()
+    record = Record(home)
+    try:
+        digest = plan_digest(plan)
+        earlier = _earlier(record, home, resume, digest, plan)
+        run = earlier.id if earlier is not None else _new_id(plan.name)
+        if not try_lock(home / "runs.lock", run_lock(run)):
+            raise WorkflowError(f"run {run} is running", where=plan.name, hint="wait for it, or stop it")
+        try:
+            return _locked(
+                plan, run, digest, record, earlier, Cache(cache_folder(cache)), lender, asynchronous, fail_fast, check,
+                threads or max(num_cores(), 4), cancel or threading.Event(), progress, capture,
+            )  # fmt: skip
+        finally:
+            unlock(home / "runs.lock", run_lock(run))
+    finally:
+        record.close()
+
+
+def _locked(
+    plan: Plan,
+    run: str,
+    digest: str,
+    record: Record,
+    earlier: RunRow | None,
+    cache: Cache,
+    budget: Budget,
+    asynchronous: bool,
+    fail_fast: bool,
+    check: bool,
+    threads: int,
+    cancel: threading.Event,
+    progress: Callable[[StepState], None] | None,
+    capture: bool,
+) -> Run:
+    states = [StepState(node.id, node) for node in plan.nodes]
+    session = Session(run, cache, record, states, record.results(run) if earlier is not None else {}, cancel, plan.file)
+    parameters = {name: short(value) for name, value in plan.parameters.items()}
+    started = time.time()
+    record.begin(
+        RunRow(
+            run, plan.name, plan.file, orjson.dumps(parameters).decode(), digest, "running", str(cache.root), started,
+            0.0, "", os.getpid(), socket.gethostname(), earlier.id if earlier is not None else "",
+        )
+    )  # fmt: skip
+    runner = Runner(session, Executor(session, budget), list(plan.nodes), threads, asynchronous, fail_fast, progress)
+    runner._dirty.update(range(len(states)))
+    began = time.perf_counter()
+    state, error = "failed", ""
+    try:
+        with _captured(record, run) if capture else nullcontext():
+            runner.run()
+        state = _outcome(states)
+    except KeyboardInterrupt:
+        state = "cancelled"
+        raise
+    finally:
+        failed = [each for each in states if each.state == "failed"]
+        error = "; ".join(f"{each.id}: {each.error}" for each in failed[:3])
+        seconds = time.perf_counter() - began
+        record.end(run, state, seconds, error)
+        _index(cache)
+    found = Run(run, plan.name, state, tuple(states), seconds, earlier is not None, plan, session)
+    if check and state != "done":
+        raise _failure(found, failed)
+    return found
+
+
+def _captured(record: Record, run: str) -> Any:
+    from motet.workflow.play.logs import captured
+
+    return captured(record.folder(run) / "logs")
+
+
+def _outcome(states: list[StepState]) -> str:
+    if any(each.state == "failed" for each in states):
+        return "failed"
+    if any(each.state == "cancelled" for each in states):
+        return "cancelled"
+    return "failed" if any(each.state == "skipped" for each in states) else "done"
+
+
+def _index(cache: Cache) -> None:
+    """Add what the run has kept to the index; without it, the next one to ask reads the entries themselves."""
+    new = cache.new()
+    if new:
+        from motet.workflow.memo.index import Index
+
+        with suppress(WorkflowError), Index.of(cache) as index:
+            index.add(new)
+
+
+def _failure(run: Run, failed: list[StepState]) -> WorkflowError:
+    if not failed:
+        return WorkflowError(
+            f"run {run.id} was {run.state}", where=run.workflow, hint=f"resume={run.id!r} goes on with it"
+        )
+    first = failed[0]
+    others = failed[1:]
+    skipped = sum(each.state in ("skipped", "cancelled") for each in run.steps)
+    done = sum(each.state in GOOD for each in run.steps)
+    told = f"step {first.id} failed: {first.error}"
+    if others:
+        told += f"; and so did {', '.join(each.id for each in others[:5])}"
+    hint = f"{done} steps are finished, {skipped} were not run; mend the cause and go on with resume={run.id!r}"
+    error = StepError(told, where=run.workflow, hint=hint)
+    error.__cause__ = first.cause
+    return error
+
+
+def _earlier(record: Record, home: Any, resume: str | bool, digest: str, plan: Plan) -> RunRow | None:
+    """The run to go on with."""
+    if isinstance(resume, str):
+        found = record.run(resume)
+        if found.workflow != plan.name:
+            raise InputError(
+                f"run {found.id} is one of workflow {found.workflow}", where=plan.name, hint="name another run"
+            )
+        return found
+    last = record.last_of(digest) if resume and digest else None
+    return last if last is not None and last.state == "running" and not is_alive(home, last.id) else None
+
+
+def _new_id(name: str) -> str:
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"

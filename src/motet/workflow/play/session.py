@@ -1,0 +1,237 @@
+"""What the steps of a run share: the cache, the code they stand on, and the values that are known so far."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import Event, Lock
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+from motet.errors import WorkflowError
+from motet.workflow.code.follow import Code, Follower, follow
+from motet.workflow.code.project import is_project
+from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
+from motet.workflow.memo.artifacts import Kept, digest_leaf
+from motet.workflow.memo.cache import Cache
+from motet.workflow.memo.encode import Encoder, pack, unpack
+from motet.workflow.memo.key import Argument
+from motet.workflow.play.record import Record
+from motet.workflow.play.state import StepState, Value
+from motet.workflow.wiring import AsReady, Node
+
+__all__ = ["Session", "short"]
+
+LONGEST_TOLD = 60
+_FOLLOWED = (FunctionType, type, ModuleType, BuiltinFunctionType)
+
+
+@dataclass(eq=False)
+class Session:
+    """What the steps of a run share. Its methods may be called from any thread.
+
+    Attributes:
+        run: the id of the run.
+        cache: where results are kept.
+        record: where the run is recorded.
+        states: the states of the steps, by their places.
+        resumed: results of steps without cache that the run had before it was killed, by step and key.
+        cancel: set when the run is to end.
+        file: where the workflow is written.
+    """
+
+    run: str
+    cache: Cache
+    record: Record
+    states: Sequence[StepState]
+    resumed: dict[tuple[str, str], tuple[Kept, float]]
+    cancel: Event
+    file: str
+    _codes: dict[Any, Code] = field(default_factory=dict)
+    _digests: dict[Any, str] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def code(self, function: Callable[..., Any]) -> tuple[Code, str]:
+        """What a function stands on, with its digest; found once a run."""
+        with self._lock:
+            if function not in self._codes:
+                self._codes[function] = found = follow(function)
+                self._digests[function] = found.digest
+            return self._codes[function], self._digests[function]
+
+    def classes_digest(self, names: Sequence[str]) -> str:
+        """A digest of the project's classes among some, by `module:name`; empty where there are none."""
+        own = tuple(name for name in names if is_project(name.partition(":")[0]))
+        if not own:
+            return ""
+        with self._lock:
+            if own not in self._digests:
+                follower = Follower()
+                follower.classes(own)
+                self._digests[own] = follower.code().digest
+            return self._digests[own]
+
+    def argument(self, value: Any, items: Sequence[Deferred] | None = None) -> Argument:
+        """What an argument counts by.
+
+        Args:
+            value: what the step was called with.
+            items: the results that are there, where it takes them as they come.
+        """
+        if isinstance(value, AsReady):
+            value = list(items or ())
+        if isinstance(value, Deferred):
+            return Argument(self.digest(value), str(value).removeprefix("the "))
+        encoder = Encoder(hook=self._hook)
+        packed = pack(encoder.tree(value))
+        whole = hashlib.sha256(packed)
+        for leaf in encoder.leaves:
+            whole.update(digest_leaf(leaf).encode())
+        if encoder.classes:
+            whole.update(self.classes_digest(sorted(encoder.classes)).encode())
+        return Argument(whole.hexdigest(), short(value))
+
+    def _hook(self, value: Any) -> Any:
+        if isinstance(value, Deferred):
+            return {"$input": self.digest(value)}
+        if isinstance(value, _FOLLOWED):
+            return {"$code": follow(value).digest}  # type: ignore[arg-type]
+        return None
+
+    def state(self, node: Node) -> StepState:
+        """What is known of a step."""
+        return self.states[node.place]
+
+    def known(self, value: Any) -> bool:
+        """Whether all results that a promise takes are there."""
+        if isinstance(value, Result):
+            return self.states[value.node.place].value is not None
+        if isinstance(value, Item):
+            return self.known(value.source)
+        if isinstance(value, Comparison):
+            return self.known(value.source) and self.known(value.other)
+        if isinstance(value, Choice):
+            return self.known(value.condition) and self.known(self.chosen(value))
+        if isinstance(value, (list, tuple)):
+            return all(map(self.known, value))
+        return all(map(self.known, value.values())) if isinstance(value, dict) else True
+
+    def chosen(self, choice: Choice) -> Any:
+        """The side of a choice that is taken."""
+        return choice.then if self.resolve(choice.condition) else choice.otherwise
+
+    def digest(self, promise: Deferred) -> str:
+        """What stands for a promise in keys: a digest of its value, and of the project's classes in it."""
+        if isinstance(promise, Result):
+            return self._value(promise).digest
+        if isinstance(promise, Item):
+            return self._item_digest(promise)
+        if isinstance(promise, Choice):
+            return self.argument(self.chosen(promise)).digest
+        return self.argument(self.resolve(promise)).digest
+
+    def _item_digest(self, promise: Item) -> str:
+        keys, source = self.way(promise)
+        if not isinstance(source, Result):
+            return self.argument(self.resolve(promise)).digest
+        value = self._value(source)
+        if value.kept is None or not value.kept.tree:
+            return hashlib.sha256(pack([value.digest, keys])).hexdigest()
+        tree = unpack(value.kept.tree)
+        for key in keys:
+            inner = tree.get("$tuple", tree) if isinstance(tree, dict) else tree
+            try:
+                tree = inner[key]
+            except (KeyError, IndexError, TypeError):
+                return hashlib.sha256(pack([value.digest, keys])).hexdigest()
+        used = [value.kept.leaves[number].digest for number in _leaves_in(tree)]
+        return hashlib.sha256(pack([tree, used, self.classes_digest(value.kept.classes)])).hexdigest()
+
+    def way(self, promise: Deferred) -> tuple[list[str | int], Deferred]:
+        """The parts that are taken of a promise, one after the other, and what they are taken of."""
+        keys: list[str | int] = []
+        while isinstance(promise, Item):
+            keys.insert(0, promise.key)
+            promise = promise.source
+        return keys, promise
+
+    def resolve(self, value: Any) -> Any:
+        """A value with every promise kept. Raises whatever taking a part or comparing raises."""
+        if isinstance(value, Deferred):
+            if isinstance(value, Result):
+                return self.load(self._value(value))
+            if isinstance(value, Item):
+                return self.resolve(value.source)[value.key]
+            if isinstance(value, Choice):
+                return self.resolve(self.chosen(value))
+            assert isinstance(value, Comparison)
+            return OPERATORS[value.sign](self.resolve(value.source), self.resolve(value.other))
+        if type(value) is list:
+            return [self.resolve(each) for each in value]
+        if isinstance(value, tuple):
+            items = [self.resolve(each) for each in value]
+            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        if type(value) is dict:
+            return {name: self.resolve(each) for name, each in value.items()}
+        return value
+
+    def load(self, value: Value) -> Any:
+        """The result of a step: lists and dicts are its own for each who asks, arrays are shared and cannot be written."""
+        return value.alone if value.kept is None else self.cache.artifacts.load(value.kept, value.leaves)
+
+    def keep(self, result: Any, where: str) -> tuple[Value, str]:
+        """Keep a result as well as it can be kept. Returns it, and why it cannot be written where that is so."""
+        try:
+            kept, leaves = self.cache.artifacts.keep(result)
+        except OSError as error:
+            raise WorkflowError(f"the result cannot be written: {error}", where=where) from error
+        except Exception as error:  # noqa: BLE001  pickling a user's value may raise anything
+            return Value(None, f"memory {uuid.uuid4().hex}", alone=result), f"{type(error).__name__}: {error}"
+        return self.held(kept, dict(enumerate(leaves))), ""
+
+    def held(self, kept: Kept, leaves: dict[int | str, Any]) -> Value:
+        """A kept result in this run."""
+        classes = self.classes_digest(kept.classes) if kept.classes else ""
+        digest = hashlib.sha256(f"{kept.digest} {classes}".encode()).hexdigest() if classes else kept.digest
+        return Value(kept, digest, leaves)
+
+    def _value(self, promise: Result) -> Value:
+        value = self.states[promise.node.place].value
+        if value is None:
+            raise WorkflowError(f"{promise} is not there: the step is {self.states[promise.node.place].state}")
+        return value
+
+
+def short(value: Any) -> str:
+    """A value in short, for people."""
+    if isinstance(value, (list, tuple)) and len(value) > 8:
+        return f"{type(value).__name__} of {len(value)}"
+    if isinstance(value, (list, tuple, dict)) and any(isinstance(each, Deferred) for each in _items(value)):
+        return f"{type(value).__name__} of {len(value)} results"
+    text = repr(value) if isinstance(value, (str, int, float, bool, type(None), list, tuple, dict)) else _named(value)
+    return text if len(text) <= LONGEST_TOLD else text[: LONGEST_TOLD - 1] + "…"
+
+
+def _items(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _named(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and hasattr(value, "dtype"):
+        return f"{value.dtype}[{','.join(map(str, shape))}]"
+    name = getattr(value, "__qualname__", None)
+    return name if isinstance(name, str) else repr(value).split(" at 0x")[0]
+
+
+def _leaves_in(tree: Any) -> list[int]:
+    if isinstance(tree, list):
+        return [number for each in tree for number in _leaves_in(each)]
+    if not isinstance(tree, dict):
+        return []
+    if "$leaf" in tree:
+        return [tree["$leaf"]]
+    inner = tree["files"] if "$folder" in tree else None
+    return list(inner.values()) if inner else [number for each in tree.values() for number in _leaves_in(each)]

@@ -1,0 +1,73 @@
+"""What is known of each step of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from motet.workflow.memo.artifacts import Kept
+from motet.workflow.wiring import Node
+
+__all__ = ["ENDED", "GOOD", "State", "StepState", "Value"]
+
+State = Literal["waiting", "running", "done", "hit", "resumed", "left out", "failed", "skipped", "cancelled"]
+GOOD = frozenset({"done", "hit", "resumed"})
+"""The step has a result."""
+ENDED = GOOD | {"left out", "failed", "skipped", "cancelled"}
+"""Nothing more will become of the step."""
+
+
+@dataclass(slots=True)
+class Value:
+    """The result of a step in a run.
+
+    Attributes:
+        kept: what is kept of it; None where it cannot be written, so that it is only in memory.
+        digest: what stands for it in the keys of other steps.
+        leaves: leaves that are loaded, by number, and files that are where they belong, by path.
+        alone: the value itself where nothing is kept.
+    """
+
+    kept: Kept | None
+    digest: str
+    leaves: dict[int | str, Any] = field(default_factory=dict)
+    alone: Any = None
+
+
+@dataclass(slots=True)
+class StepState:
+    """A step in a run, as the record has it.
+
+    Attributes:
+        id: the step.
+        node: what was wired.
+        state: where it is.
+        why: why it ran, or did not.
+        started: when it began, seconds since 1970; 0 where it did not.
+        seconds: how long it ran, in all.
+        made_s: for a result that was kept: how long its making took.
+        attempts: tries.
+        runs: how often it ran, with `as_ready`.
+        error: what failed.
+        key: the key of its result.
+        formats: the formats of its result.
+        size_bytes: the size of its result.
+        changes: what differs from earlier results of the same step.
+    """
+
+    id: str
+    node: Node
+    state: State = "waiting"
+    why: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    made_s: float = 0.0
+    attempts: int = 0
+    runs: int = 0
+    error: str = ""
+    key: str = ""
+    formats: tuple[str, ...] = ()
+    size_bytes: int = 0
+    changes: tuple[str, ...] = ()
+    value: Value | None = None
+    cause: BaseException | None = None

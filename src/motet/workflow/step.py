@@ -1,0 +1,188 @@
+"""`step`: a function whose calls a workflow wires, and whose result can be kept."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from threading import Event
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from motet.errors import GraphError, InputError
+from motet.workflow.options import Options, Resources, read_duration_s, read_memory_bytes
+from motet.workflow.policies import Policy, Rule, read_policy
+
+__all__ = ["Step", "StepContext", "current_step", "place_of", "step"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_PLAIN = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a running step can ask about itself.
+
+    Attributes:
+        run: the id of the run.
+        step: the id of the step.
+        attempt: tries before this one.
+        resources: what it asked for.
+        cancelled: set when the run is to end; a long step may look at it.
+    """
+
+    run: str
+    step: str
+    attempt: int
+    resources: Resources
+    cancelled: Event
+
+
+_running: ContextVar[StepContext | None] = ContextVar("motet_running_step", default=None)
+
+
+def current_step() -> StepContext | None:
+    """What runs in this thread; None outside of a run."""
+    return _running.get()
+
+
+class Step(Generic[P, R]):
+    """A function as a step of workflows. Made by `step`; not to be changed.
+
+    Called while a workflow is wired, it gives a `Deferred` and runs later; called anywhere else it is the plain
+    function.
+
+    Attributes:
+        function: the function itself.
+        options: how it is run.
+        policy: when its result is kept and taken again; None never keeps it beyond the run.
+        name: what its steps are called.
+        signature: what it takes.
+    """
+
+    def __init__(
+        self, function: Callable[P, R], options: Options = _PLAIN, policy: Policy | None = None, name: str = ""
+    ) -> None:
+        if not callable(function):
+            raise InputError(f"a step is a function; got {function!r}", where="@step")
+        for kind, told in ((inspect.iscoroutinefunction, "async"), (inspect.isgeneratorfunction, "a generator")):
+            if kind(function):
+                raise InputError(f"the function is {told}", where=place_of(function), hint="a step returns its result")
+        self.function, self.options, self.policy = function, options, policy
+        self.name = name or getattr(function, "__name__", type(function).__name__).strip("<>")
+        self.signature = inspect.signature(function)
+        if policy is not None:
+            policy.check(self.signature, place_of(function))
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Wire a step while a workflow is wired, else call the function."""
+        from motet.workflow.wiring import building
+
+        wiring = building()
+        if wiring is None:
+            return self.function(*args, **kwargs)
+        return wiring.add(self, args, kwargs)  # type: ignore[return-value]
+
+    def __get__(self, instance: object, owner: type | None = None) -> Step[P, R]:
+        if instance is None:
+            return self
+        raise GraphError(
+            f"{self.name} is a method", where=place_of(self.function), hint="a step is a plain function, without self"
+        )
+
+    def named(self, name: str) -> Step[P, R]:
+        """The same step under another name, for runs and drawings; what is kept of it stays the same."""
+        return Step(self.function, self.options, self.policy, name)
+
+    def __repr__(self) -> str:
+        return f"<step {self.name} ({place_of(self.function)})>"
+
+
+@overload
+def step(function: Callable[P, R], /) -> Step[P, R]: ...
+
+
+@overload
+def step(
+    *,
+    cache: bool | Rule | Sequence[Rule] = False,
+    max_age: str | float | None = None,
+    retries: int = 0,
+    backoff_s: float = 1.0,
+    timeout_s: float | None = None,
+    cpu: float = 0,
+    memory: str | int = 0,
+    accelerator: int = 0,
+    workers: int = 1,
+    process: bool | None = None,
+    name: str = "",
+) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+
+
+def step(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    cache: bool | Rule | Sequence[Rule] = False,
+    max_age: str | float | None = None,
+    retries: int = 0,
+    backoff_s: float = 1.0,
+    timeout_s: float | None = None,
+    cpu: float = 0,
+    memory: str | int = 0,
+    accelerator: int = 0,
+    workers: int = 1,
+    process: bool | None = None,
+    name: str = "",
+) -> Any:
+    """Make a function a step.
+
+        @motet.step
+        def clean(rows): ...
+
+        @motet.step(cache=True, max_age="14d", retries=2, cpu=2, memory="2GiB")
+        def train(kind, rows, epochs=3): ...
+
+    Args:
+        function: a plain function; what it is given and what it returns are values that can be written to files.
+        cache: whether its result is kept for later runs: False, True (by content: code, parameters, inputs, files,
+            versions of packages), a rule (`when_changed`, `while_at_least`), or several of which all must hold.
+        max_age: how long a result is kept, as `"14d"` or seconds; counts from its making.
+        retries: how often it is tried again after an error.
+        backoff_s: seconds before the first new try; they double each time.
+        timeout_s: seconds that a try may take. It runs in a process of its own, which is ended then.
+        cpu: cores that it needs. A step that asks for resources runs in a process of its own.
+        memory: memory that it needs, in bytes or as `"2GiB"`.
+        accelerator: accelerators that it needs.
+        workers: processes that it starts itself, each with these resources.
+        process: whether it runs in a process of its own, whatever it asks for.
+        name: what it is called in runs; the function's name by default.
+
+    Raises:
+        InputError: when a setting cannot be.
+    """
+    options = Options(
+        retries,
+        backoff_s,
+        timeout_s,
+        Resources(cpu, read_memory_bytes(memory, "step, memory"), accelerator, workers),
+        process,
+    )
+    age_s = None if max_age is None else read_duration_s(max_age, "step, max_age")
+    policy = read_policy(cache, age_s)
+
+    def make(function: Callable[P, R]) -> Step[P, R]:
+        return Step(function, options, policy, name)
+
+    return make if function is None else make(function)
+
+
+def place_of(function: Any) -> str:
+    """A function by name, file and line: `train (models.py:12)`."""
+    plain = inspect.unwrap(function) if callable(function) else function
+    code = getattr(plain, "__code__", None)
+    name = getattr(plain, "__name__", type(plain).__name__)
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else str(name)
