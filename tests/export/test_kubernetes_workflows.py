@@ -4,7 +4,6 @@ import re
 import socket
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 import yaml
@@ -19,7 +18,6 @@ from motet.workflow.find import find_workflow
 
 pytest.importorskip("hera")
 
-RUNNER = find_spec("motet.workflow.play.runner")
 WORKFLOW = """\
 from pathlib import Path
 
@@ -328,14 +326,8 @@ class Argo:
         return process.returncode, output
 
 
-@pytest.mark.parametrize(
-    "cached", [False, pytest.param(True, marks=pytest.mark.skipif(not RUNNER, reason="no runner"))]
-)
-def test_the_containers_commands_run_here(project, tmp_path, cached):
+def test_the_containers_commands_run_here(project, tmp_path):
     """Each in a process of its own; what one leaves, the next finds. A step under torchrun runs in two pods."""
-    if not cached:
-        text = (project / "flow_of_test.py").read_text()
-        (project / "flow_of_test.py").write_text(re.sub(r"cache=True(, max_age=\S+(?=\)))?(, )?", "", text))
     out = exported(project, tmp_path / "out", "--set", "kinds=a")
     argo = Argo(out, tmp_path / "disk", project)
     for name in ("ingest", "train-a", "weigh"):
@@ -354,6 +346,10 @@ def test_the_containers_commands_run_here(project, tmp_path, cached):
     assert result_of(plan, "select", argo.uid, results) == ("a", [7, 8])
     code, _ = argo.run("publish")  # its pod was started again
     assert (code, argo.notes.read_text().count("publish")) == (0, 1)
+    argo.uid, before = "another-uid", dict(argo.results)
+    for name in ("ingest", "train-a"):  # what is kept is taken again by another run, though Argo has forgotten it
+        assert argo.run(name)[0] == 0
+    assert (argo.results, argo.notes.read_text().count("train")) == (before, 1)
 
 
 def test_a_step_whose_input_is_not_there_says_so(project, tmp_path):

@@ -30,6 +30,7 @@ class _Lazy(click.Group):
         "keys",
         "store",
         "export",
+        "workflow",
         "status",
         "load",
         "unload",

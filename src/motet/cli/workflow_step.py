@@ -1,0 +1,45 @@
+"""`motet workflow step`: run one step of a workflow, as the containers of a cluster do."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from motet.cli.exits import FAILED, WRONG, Command
+
+__all__ = ["command"]
+
+
+@click.command(
+    "step",
+    cls=Command,
+    short_help="Run one step, as a container of a cluster does.",
+    exits={0: "it ran, or was left out", FAILED: "the step failed", WRONG: "a wrong workflow, parameter or step"},
+)
+@click.argument("workflow", metavar="FILE.py[:NAME]")
+@click.argument("step")
+@click.option("--run-id", "run", required=True, metavar="NAME", help="What steps of the same run have in common.")
+@click.option("--inputs", default="", metavar="'STEP=ID ...'", help="Results to take.  [default: those of the run]")
+@click.option("--output", metavar="FILE", help="Where to write the ID of the result.")
+@click.option("--set", "parameters", metavar="KEY=VALUE", multiple=True, help="A parameter of the workflow.")
+@click.option("--cache", metavar="DIR", help="Where results are.  [default: $MOTET_WORKFLOW_CACHE]")
+def command(
+    workflow: str, step: str, run: str, inputs: str, output: str | None, parameters: tuple[str, ...], cache: str | None
+) -> None:
+    """Run one step of a workflow, and leave its result where the steps that take it find it.
+
+    What decides which step runs when is elsewhere: Argo, by what motet export kubernetes has written. Under torchrun
+    every process runs the step, and the first one leaves the result.
+    """
+    from motet.workflow.alone import rank_of_process, read_inputs, run_alone
+    from motet.workflow.find import find_workflow, read_parameters
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    found = find_workflow(workflow)[0]
+    plan = found(**read_parameters(found, parameters))
+    name = run_alone(plan, step, run=run, inputs=read_inputs(inputs), cache=cache, rank=rank_of_process())
+    if output is not None:
+        Path(output).write_text(name, encoding="utf-8")
+    click.echo(name)

@@ -1,0 +1,277 @@
+"""One step on its own: what a container of a cluster runs, where something else decides which step runs when.
+
+    inputs ──► promises become values ──► the step, with its cache ──► a result file, named by its digest
+                                                                      a pointer to it, by run and step
+
+    CACHE/results/ab/ID.json             what a step gave: the value's artifacts, or that the step was left out
+    CACHE/results/runs/RUN/STEP          the ID of what it gave in a run
+
+What is decided while a workflow runs (conditions, choices, results that were left out) is decided here by the same
+values. A step that takes `as_ready(...)` runs once, with all that is there. Retries and timeouts are the cluster's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from motet.errors import InputError, UnknownNameError, WorkflowError
+from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
+from motet.workflow.memo.artifacts import Artifacts, Kept
+from motet.workflow.memo.cache import cache_folder, write_file
+from motet.workflow.options import Options
+from motet.workflow.step import Step
+from motet.workflow.wiring import AsReady, Node, Plan
+
+__all__ = ["ID_DIGITS", "rank_of_process", "read_inputs", "result_of", "run_alone"]
+
+ID_DIGITS = 20
+_POLL_S = 0.2
+_ID = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
+
+
+def run_alone(
+    plan: Plan,
+    step: str,
+    *,
+    run: str,
+    inputs: Mapping[str, str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    rank: int = 0,
+) -> str:
+    """Run one step of a plan, and leave its result where the steps that take it find it.
+
+    Args:
+        plan: the workflow, wired with the same parameters wherever one of its steps runs.
+        step: which step, by its id.
+        run: what steps of the same run have in common; names a folder.
+        inputs: IDs of results, by step; others are found by the run.
+        cache: the folder of results, which all steps share; as for `Plan.run`.
+        rank: the number of this process among those that run the step together. Process 0 looks into the cache and
+            leaves the result; the others end as soon as it has.
+
+    Returns:
+        The ID of its result.
+
+    Raises:
+        UnknownNameError: when the plan has no such step.
+        WorkflowError: when an input is not there.
+        StepError: when the step fails.
+    """
+    known = {node.id: node for node in plan.nodes}
+    if step not in known:
+        raise UnknownNameError("step", step, list(known), where=f"workflow {plan.name}")
+    results = _Results(cache_folder(cache), run, dict(inputs or {}))
+    node = known[step]
+    if (done := results.found(step)) is not None:
+        return done  # a container that was started again
+    try:
+        arguments = _arguments(node, results)
+    except _LeftOut as why:
+        return results.put(step, None, str(why))
+    if rank:
+        return _help(node, arguments, results)
+    return results.put(step, _play(plan, node, arguments, results.root))
+
+
+def result_of(plan: Plan, step: str, run: str, cache: str | os.PathLike[str] | None = None) -> Any:
+    """What a step gave in a run; None where it was left out.
+
+    Raises:
+        UnknownNameError: when the plan has no such step.
+        WorkflowError: when it has given nothing yet.
+    """
+    known = [node.id for node in plan.nodes]
+    if step not in known:
+        raise UnknownNameError("step", step, known, where=f"workflow {plan.name}")
+    try:
+        return _Results(cache_folder(cache), run, {}).get(step)
+    except _LeftOut:
+        return None
+
+
+def read_inputs(text: str) -> dict[str, str]:
+    """IDs of results by step, from `STEP=ID STEP=ID`.
+
+    Raises:
+        InputError: when it is not so written.
+    """
+    found = {}
+    for part in text.split():
+        step, _, name = part.rpartition("=")
+        if not step or not _ID.fullmatch(name):
+            raise InputError(f"{part!r} is no STEP=ID", where="inputs", hint="an ID is what motet workflow step prints")
+        found[step] = name
+    return found
+
+
+def rank_of_process() -> int:
+    """The number of this process among those that torchrun has started; 0 elsewhere."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+
+
+class _LeftOut(Exception):
+    """The step is not to run."""
+
+
+@dataclass
+class _Results:
+    """The results of a run, in the folder that its steps share.
+
+    Attributes:
+        root: the folder of the cache.
+        run: the run.
+        given: IDs of results, by step.
+    """
+
+    root: Path
+    run: str
+    given: dict[str, str]
+
+    def __post_init__(self) -> None:
+        self.artifacts = Artifacts(self.root)
+        self._loaded: dict[str, Any] = {}
+
+    def put(self, step: str, value: Any, left_out: str = "") -> str:
+        """Keep what a step gave, and point to it. Returns its ID."""
+        kept = value if isinstance(value, Kept) else self.artifacts.keep(value)[0]
+        found = None if left_out else kept.to_json()
+        data = orjson.dumps({"motet": 1, "left_out": left_out, "kept": found})
+        name = hashlib.sha256(data).hexdigest()[:ID_DIGITS]
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, data)
+        pointer = self.pointer(step)
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        write_file(pointer, name.encode())
+        return name
+
+    def get(self, step: str) -> Any:
+        """What a step gave.
+
+        Raises:
+            _LeftOut: when it was left out.
+            WorkflowError: when it has given nothing, or that is not there any more.
+        """
+        if step not in self._loaded:
+            self._loaded[step] = self._load(step)
+        return self._loaded[step]
+
+    def _load(self, step: str) -> Any:
+        name = self.given.get(step) or self.found(step)
+        if name is None or not _ID.fullmatch(name):
+            hint = "run that step first, in the same run and with the same cache"
+            raise WorkflowError(f"step {step} has no result in run {self.run}", where=str(self.root), hint=hint)
+        try:
+            found = orjson.loads(self._path(name).read_bytes())
+        except (OSError, ValueError) as error:
+            raise WorkflowError(
+                f"the result {name} of step {step} cannot be read: {error}",
+                where=str(self.root),
+                hint="where Argo has remembered it, delete the ConfigMap of its memory and run again",
+            ) from error
+        if found["left_out"]:
+            raise _LeftOut(f"step {step} was left out")
+        return self.artifacts.load(Kept.from_json(found["kept"]))
+
+    def found(self, step: str) -> str | None:
+        """The ID of what a step gave in this run; None before it has."""
+        try:
+            return self.pointer(step).read_text(encoding="utf-8")
+        except OSError:
+            return None
+
+    def pointer(self, step: str) -> Path:
+        """Where the ID of a step's result is."""
+        return self.root / "results" / "runs" / _file_name(self.run) / _file_name(step)
+
+    def _path(self, name: str) -> Path:
+        return self.root / "results" / name[:2] / f"{name}.json"
+
+
+def _arguments(node: Node, results: _Results) -> dict[str, Any]:
+    for branch in node.branches:
+        if bool(_value(branch.condition, results)) != branch.wanted:
+            raise _LeftOut(f"{branch.condition} is {'false' if branch.wanted else 'true'}")
+    for other in node.after:
+        results.get(other.id)
+    return {name: _value(value, results) for name, value in node.arguments.items()}
+
+
+def _value(value: Any, results: _Results) -> Any:
+    """A value, with what steps gave in the place of promises."""
+    if isinstance(value, Result):
+        return results.get(value.node.id)
+    if isinstance(value, Item):
+        return _value(value.source, results)[value.key]
+    if isinstance(value, Comparison):
+        return OPERATORS[value.sign](_value(value.source, results), _value(value.other, results))
+    if isinstance(value, Choice):
+        return _value(value.then if _value(value.condition, results) else value.otherwise, results)
+    if isinstance(value, AsReady):
+        return _ready(value, results)
+    assert not isinstance(value, Deferred), f"{type(value).__name__} is a kind of promise that is not known here"
+    if isinstance(value, dict):
+        return {name: _value(each, results) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_value(each, results) for each in value]
+        return items if isinstance(value, list) else type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    return value
+
+
+def _ready(value: AsReady, results: _Results) -> list[Any]:
+    found = []
+    for each in value.items:
+        try:
+            found.append(_value(each, results))
+        except _LeftOut:
+            continue
+    if len(found) < value.at_least:
+        raise _LeftOut(f"{len(found)} of {value.at_least} results are there")
+    return found
+
+
+def _play(plan: Plan, node: Node, arguments: dict[str, Any], cache: Path) -> Kept | Any:
+    """The step as a plan of its own, in this process; its cache and its rules hold as everywhere.
+
+    Returns what is kept of its result, or the result where it could not be kept.
+    """
+    step = Step(node.step.function, Options(process=False), node.step.policy, node.step.name)
+    alone = Node(node.id, step, arguments, (), 0)
+    ran = Plan(plan.name, {}, [alone], Result(alone), plan.file).run(cache=cache, resume=False)
+    value = ran.steps[0].value
+    assert value is not None, "a run that went well has a result of its only step"
+    return value.alone if value.kept is None else value.kept
+
+
+def _help(node: Node, arguments: dict[str, Any], results: _Results) -> str:
+    """Run the step beside process 0, until that one has left the result."""
+    over = threading.Thread(target=_end_with_first, args=(node.id, results), daemon=True)
+    over.start()
+    bound = node.step.signature.bind_partial()
+    bound.arguments.update(arguments)
+    node.step.function(*bound.args, **bound.kwargs)
+    over.join()
+    raise AssertionError("the process has ended with process 0")
+
+
+def _end_with_first(step: str, results: _Results) -> None:
+    """End this process when process 0 has left the result: it may have found it in the cache, and wait for nobody."""
+    while results.found(step) is None:
+        time.sleep(_POLL_S)
+    os._exit(0)
+
+
+def _file_name(text: str) -> str:
+    """A text as a file's name: what is not a letter, a digit or one of `-_.` by its number."""
+    found = re.sub(r"[^A-Za-z0-9_-]", lambda match: f".{ord(match[0]):x}.", text)
+    return found if len(found) <= 200 else hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""From `FILE.py` or `FILE.py:NAME` to a workflow, and from `key=value` to its parameters."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from motet.errors import GraphError, InputError, UnknownNameError
+from motet.workflow.wiring import Workflow
+
+__all__ = ["find_workflow", "read_parameters"]
+
+
+def find_workflow(place: str) -> tuple[Workflow[Any], Path, str]:
+    """Load a file and find a workflow in it.
+
+    The file's folder and the working directory are put on `sys.path`, and the file is the module of its name, so that
+    other processes can import what is in it.
+
+    Args:
+        place: `FILE.py`, where it has one workflow, or `FILE.py:NAME`.
+
+    Returns:
+        The workflow, its file, and its name there.
+
+    Raises:
+        GraphError: when the file cannot be read or run, or has no workflow, or several and none is named.
+        UnknownNameError: when it has none of that name.
+    """
+    text, _, name = place.rpartition(":") if not place.endswith(".py") else (place, "", "")
+    path = Path(text).absolute()
+    found = {key: each for key, each in vars(_load(path)).items() if isinstance(each, Workflow)}
+    if name and name not in found:
+        raise UnknownNameError("workflow", name, list(found), where=text)
+    if not name and len(found) != 1:
+        several = f"has {len(found)} workflows: {', '.join(found)}" if found else "has no function with @workflow"
+        raise GraphError(several, where=text, hint=f"name one: {text}:NAME" if found else "")
+    name = name or next(iter(found))
+    return found[name], path, name
+
+
+def read_parameters(workflow: Workflow[Any], given: Iterable[str]) -> dict[str, Any]:
+    """Parameters of a workflow from `key=value`: a text where the parameter is one, else JSON where it is that.
+
+    Raises:
+        InputError: when one is not so written.
+        UnknownNameError: when the workflow has no such parameter.
+    """
+    known = workflow.signature.parameters
+    found: dict[str, Any] = {}
+    for each in given:
+        name, mark, value = each.partition("=")
+        if not mark:
+            raise InputError(f"{each!r} is no key=value", where=f"parameters of {workflow.name}")
+        if name not in known:
+            raise UnknownNameError("parameter", name, list(known), where=f"workflow {workflow.name}")
+        found[name] = value if _is_text(known[name]) else _read(value)
+    return found
+
+
+def _load(path: Path) -> Any:
+    if path.suffix != ".py" or not path.is_file():
+        raise GraphError(f"there is no Python file {path}", hint="give the file of a workflow: FILE.py or FILE.py:NAME")
+    for folder in (str(Path.cwd()), str(path.parent)):
+        if folder not in sys.path:
+            sys.path.append(folder)
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) == str(path):
+        return known
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None, "a file that ends in .py can be imported"
+    assert spec.loader is not None, "and has a loader"
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(path.stem)
+        raise GraphError(f"cannot be imported: {type(error).__name__}: {error}", where=str(path)) from error
+    return module
+
+
+def _is_text(parameter: inspect.Parameter) -> bool:
+    return parameter.annotation in (str, "str") or isinstance(parameter.default, str)
+
+
+def _read(value: str) -> Any:
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        return value

@@ -1,0 +1,163 @@
+"""A step that runs on its own gives what it gives in a run, with what other steps have left in a folder."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from motet.errors import InputError, StepError, UnknownNameError, WorkflowError
+from motet.workflow.alone import read_inputs, result_of, run_alone
+from motet.workflow.step import step
+from motet.workflow.wiring import as_ready, when, workflow
+
+
+def note(value):
+    """What is called, in a file: a list of this module would count as the code of steps that use it."""
+    with open(os.environ["NOTES"], "a") as file:
+        file.write(f"{value}\n")
+
+
+@pytest.fixture(autouse=True)
+def calls(tmp_path_factory, monkeypatch):
+    notes = tmp_path_factory.mktemp("notes") / "notes"
+    notes.touch()
+    monkeypatch.setenv("NOTES", str(notes))
+    return lambda: [int(line) for line in notes.read_text().split()]
+
+
+@step
+def number(value):
+    note(value)
+    return {"value": value, "parts": (value, [value + 1])}
+
+
+@step
+def add(*values, more=0):
+    return sum(values) + more
+
+
+@step
+def gathered(values, named):
+    return values, named
+
+
+@step(cache=True)
+def kept(value):
+    note(value)
+    return value * 2
+
+
+@step
+def fails(value):
+    raise ValueError(f"no {value}")
+
+
+@workflow
+def flow(first: int = 1, limit: int = 2):
+    one, two = number(first), number(first + 1)
+    total = add(one["value"], two["parts"][1][0], more=10)
+    chosen = when(one["value"] >= limit, lambda: add(total), otherwise=lambda: kept(total))
+    return gathered(as_ready([chosen, two, one["value"]]), {"total": [total, 7], "flag": one["value"] < 5})
+
+
+def ran(plan, run, cache):
+    """All steps of a plan, each on its own, in an order in which inputs come first."""
+    for node in plan.nodes:
+        run_alone(plan, node.id, run=run, cache=cache)
+    return result_of(plan, plan.nodes[-1].id, run, cache)
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_steps_alone_give_what_a_run_gives(tmp_path, first):
+    plan = flow(first)
+    assert ran(plan, "a run", tmp_path / "alone") == plan.run(cache=tmp_path / "together").output
+    left_out = [name for name in ("kept", "add-2") if result_of(plan, name, "a run", tmp_path / "alone") is None]
+    assert left_out == (["kept"] if first >= 2 else ["add-2"])
+
+
+def test_a_finished_step_is_not_run_again_in_its_run(tmp_path, calls):
+    plan = flow()
+    found = [run_alone(plan, "number", run=run, cache=tmp_path) for run in ("1", "1", "2")]
+    assert (calls(), len(set(found))) == ([1, 1], 1)
+
+
+def test_what_is_kept_is_taken_again_by_other_runs(tmp_path, calls):
+    plan = flow()
+    ran(plan, "1", tmp_path)
+    ran(plan, "2", tmp_path)
+    assert calls() == [1, 2, 14, 1, 2]
+
+
+def test_inputs_that_are_named_go_before_those_of_the_run(tmp_path):
+    other, plan = flow(first=5), flow()
+    names = {step: run_alone(other, step, run="other", cache=tmp_path) for step in ("number", "number-2")}
+    run_alone(plan, "number", run="this", cache=tmp_path)
+    run_alone(plan, "add", run="this", inputs=names, cache=tmp_path)
+    assert result_of(plan, "add", "this", tmp_path) == 5 + 7 + 10
+
+
+def test_names_of_steps_may_be_anything_a_file_name_may_not(tmp_path):
+    @workflow
+    def odd():
+        return number.named("../a b/\N{SNOWMAN}")(1)
+
+    run_alone(odd(), "../a b/\N{SNOWMAN}", run="../up", cache=tmp_path / "cache")
+    assert result_of(odd(), "../a b/\N{SNOWMAN}", "../up", tmp_path / "cache")["value"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_what_is_missing_is_said(tmp_path):
+    plan = flow()
+    with pytest.raises(UnknownNameError, match="unknown step 'numbr'; did you mean 'number'"):
+        run_alone(plan, "numbr", run="1", cache=tmp_path)
+    with pytest.raises(WorkflowError, match="step number has no result in run 1"):
+        run_alone(plan, "add", run="1", cache=tmp_path)
+    with pytest.raises(InputError, match="'a=1' is no STEP=ID"):
+        read_inputs("a=1")
+    assert read_inputs(f"a={'0' * 20} b=c={'1' * 20}") == {"a": "0" * 20, "b=c": "1" * 20}
+
+
+def test_a_step_that_fails_leaves_nothing(tmp_path):
+    @workflow
+    def failing():
+        return fails(1)
+
+    with pytest.raises(StepError, match="no 1"):
+        run_alone(failing(), "fails", run="1", cache=tmp_path)
+    with pytest.raises(WorkflowError, match="has no result"):
+        result_of(failing(), "fails", "1", tmp_path)
+
+
+HELPER = """
+import sys
+from motet.workflow.alone import run_alone
+from motet.workflow.step import step
+from motet.workflow.wiring import workflow
+
+@step
+def waits():
+    print("waiting", flush=True)
+    import time
+    time.sleep(60)  # as a worker that waits for process 0
+
+@workflow
+def flow():
+    return waits()
+
+run_alone(flow(), "waits", run="1", cache=sys.argv[1], rank=1)
+"""
+
+
+def test_helpers_end_when_process_0_has_left_the_result(tmp_path):
+    @workflow
+    def flow():
+        return number.named("waits")(1)
+
+    helper = subprocess.Popen(
+        [sys.executable, "-c", HELPER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    assert helper.stdout.readline() == "waiting\n"
+    run_alone(flow(), "waits", run="1", cache=tmp_path)
+    assert helper.wait(10) == 0
+    helper.stdout.close()
