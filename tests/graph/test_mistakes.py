@@ -159,7 +159,7 @@ FILE_MISTAKES = [
     (dict(motet="1"), "g.yaml: expected motet: 1, the version of the language; got '1'"),
     (dict(motet=True), "g.yaml: expected motet: 1, the version of the language; got True"),
     (dict(outputs=None), "g.yaml: the file.outputs: expected a mapping; got None"),
-    (dict(modls={}), "g.yaml: the file: unknown key 'modls'; did you mean 'models'? known: motet, name, inputs, models, graphs, nodes, outputs, serve"),
+    (dict(modls={}), "g.yaml: the file: unknown key 'modls'; did you mean 'models'? known: motet, name, inputs, models, graphs, nodes, outputs, pool, serve"),
     (dict(name="a graph"), "g.yaml: graph 'a graph': 'a graph' cannot be the name of a graph\n  hint: a name begins with a letter or _ and goes on with letters, digits, _ and -"),
     (dict(inputs={"x": "flot32"}), "g.yaml: inputs.x: unknown dtype 'flot32' in 'flot32'; did you mean 'float32'? known: bool, int8, "),
     (dict(inputs={"x": "float32[a]"}), "g.yaml: inputs.x: 'a' is no axis in 'float32[a]'\n  hint: an axis is a whole number or ?"),
@@ -298,7 +298,7 @@ def test_a_default_must_be_of_the_type(tmp_path, kind, default, message):
         ("a: &a [*a]", "g.yaml: "),
         (
             "",
-            "g.yaml: the file: expected a mapping with some of motet, name, inputs, models, graphs, nodes, outputs, serve; got None",
+            "g.yaml: the file: expected a mapping with some of motet, name, inputs, models, graphs, nodes, outputs, pool, serve; got None",
         ),
         ("- motet: 1", "g.yaml: the file: expected a mapping with some of "),
         ("[" * 3000, "g.yaml: "),

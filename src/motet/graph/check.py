@@ -15,6 +15,7 @@ from motet.graph.function import chain_outputs
 from motet.graph.graph import Graph
 from motet.graph.model import Model
 from motet.graph.node import Inputs, Node, NodeOutputs
+from motet.graph.pool import check_places
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["CheckedGraph", "Resolver", "check"]
@@ -166,6 +167,7 @@ def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     graph = _current(graph, resolver)
     order = _order(graph)
     _check_uses(graph)
+    check_places(graph.models, graph.nodes, graph.pool)
     graph, graphs = _inside(graph, resolver, depth)
     signatures = {name: _signature(model, graph.folder, resolver) for name, model in graph.models.items()}
     scope = _Scope("", graph, signatures, graphs)

@@ -11,6 +11,7 @@ from motet.graph.build import Collected, collect
 from motet.graph.fields import NAME, check_name
 from motet.graph.model import Model
 from motet.graph.node import Node
+from motet.graph.pool import Places
 from motet.types import ColumnType
 
 __all__ = ["NO_DEFAULT", "Graph", "Input"]
@@ -47,6 +48,7 @@ class Graph:
         inputs, models, graphs, nodes: the parts by name, as a graph file has them; leave them out to have them found
             from the outputs.
         folder: what relative model URIs are relative to; the working directory when empty.
+        pool: the places that all its models share; None where each is loaded and stays.
         serving: how a server is set up that serves it, as its file says; the graph itself makes nothing of it.
     """
 
@@ -61,6 +63,7 @@ class Graph:
         nodes: Mapping[str, Node] | None = None,
         folder: str = "",
         serving: Mapping[str, Any] | None = None,
+        pool: Places | None = None,
     ) -> None:
         self.name = check_name(name, "a graph", f"graph {name!r}")
         if not isinstance(outputs, Mapping) or not outputs:
@@ -79,6 +82,7 @@ class Graph:
         self.nodes: Mapping[str, Node] = parts.nodes
         self.outputs: Mapping[str, str] = parts.outputs
         self.folder = folder
+        self.pool = pool
         self.serving: Mapping[str, Any] = dict(serving or {})
         self._check_names()
 
@@ -118,6 +122,7 @@ class Graph:
             dict(self.nodes),
             dict(self.outputs),
             dict(self.serving),
+            self.pool,
         )
 
     def __repr__(self) -> str:

@@ -102,6 +102,7 @@ class Model:
         balance_by: for `hash` the model's input whose values decide: the same value meets the same replica.
         warm_up: whether a replica answers a row of zeros before it is called, or the rows to answer, by input. None
             does so for replicas in processes.
+        resident: whether it stays loaded once it is, where models share places (`max_loaded`, `pool`).
         timeout_s: how long a call may take before its replica is taken for stuck, in seconds; None is 60 for processes,
             and what the handler says for addresses. A call in this process cannot be stopped.
         resources: what one replica needs.
@@ -132,6 +133,7 @@ class Model:
     balance_by: str = ""
     warm_up: bool | Mapping[str, Any] | None = None
     timeout_s: float | None = None
+    resident: bool = False
 
     def __init__(
         self,
@@ -156,6 +158,7 @@ class Model:
         balance_by: str = "",
         warm_up: bool | Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        resident: bool = False,
     ) -> None:
         where = f"model {name or uri!r}"
         if not isinstance(uri, str) or not uri:
@@ -170,7 +173,7 @@ class Model:
             "placement": placement, "resources": resources or Resources(), "labels": labels, "options": plain(dict(options or {})),
             "unpickle": unpickle, "version": version, "device": device, "uris": tuple(uris), "balance": balance,
             "balance_by": balance_by, "warm_up": as_warm_up(warm_up, where),
-            "timeout_s": float(timeout_s) if type(timeout_s) is int else timeout_s,
+            "timeout_s": float(timeout_s) if type(timeout_s) is int else timeout_s, "resident": resident,
         }  # fmt: skip
         check_placing(values, where)
         for key, value in values.items():
@@ -214,7 +217,7 @@ def _types(types: Mapping[str, str | ColumnType] | None, where: str) -> dict[str
 
 _KEYS = (
     "uri", "inputs", "outputs", "before", "after", "batch", "replicas", "placement", "resources", "labels", "with",
-    "unpickle", "version", "device", "uris", "balance", "balance_by", "warm_up", "timeout_s",
+    "unpickle", "version", "device", "uris", "balance", "balance_by", "warm_up", "timeout_s", "resident",
 )  # fmt: skip
 
 
@@ -252,6 +255,7 @@ def read_model(name: str, value: object, where: str) -> Model:
         unpickle=unpickle == "allow",
         version=str(fields.take("version", (str, int, float), "")),
         device=fields.take("device", str, "cpu"),
+        resident=fields.take("resident", bool, False),
     )
 
 
@@ -315,7 +319,7 @@ def write_model(model: Model) -> dict[str, Any]:
         written["resources"] = resources
     plain = {
         "placement": None, "version": "", "device": "cpu", "balance": "least_loaded", "balance_by": "", "timeout_s": None,
-        "warm_up": None,
+        "warm_up": None, "resident": False,
     }  # fmt: skip
     written |= {key: getattr(model, key) for key, default in plain.items() if getattr(model, key) != default}
     if model.replicas != 1:

@@ -146,8 +146,14 @@ class Player(Protocol):
         """Play rows through a function; a single array it returns is the column `""`."""
         ...
 
-    async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
-        """Await several calls, at the same time where that pays."""
+    async def gather(self, calls: Sequence[Awaitable[Answer]], uses: Sequence[tuple[str, int]] = ()) -> list[Answer]:
+        """Await several calls, at the same time where that pays.
+
+        Args:
+            calls: the calls.
+            uses: for each the model or graph it calls, and its rows, where models may share a few places: calls of models
+                that are loaded are made first.
+        """
         ...
 
     def isolate(

@@ -19,6 +19,7 @@ from motet.graph.fields import Fields, read_type, show
 from motet.graph.graph import NO_DEFAULT, Graph, Input
 from motet.graph.model import read_model, write_model
 from motet.graph.node import KINDS, Inputs, Node, read_inputs, write_inputs
+from motet.graph.pool import read_places, write_places
 
 __all__ = ["VERSION", "dump_graph", "graph_mapping", "load_graph", "read_graph"]
 
@@ -26,7 +27,7 @@ VERSION = 1
 """The version of the language."""
 
 G = TypeVar("G", bound=Graph)
-_KEYS = ("motet", "name", "inputs", "models", "graphs", "nodes", "outputs", "serve")
+_KEYS = ("motet", "name", "inputs", "models", "graphs", "nodes", "outputs", "pool", "serve")
 _BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -189,7 +190,10 @@ def read_graph(
             raise GraphError(f"expected the name of a column; got {show(reference)}", where=f"{prefix}outputs.{name}")
     name = fields.take("name", str, default_name.replace(".", "_").replace(" ", "_"))
     serve = fields.take("serve", dict, {})
-    return make(name, outputs, inputs=inputs, models=models, graphs=graphs, nodes=nodes, folder=folder, serving=serve)
+    pool = read_places(fields.raw("pool"), f"{prefix}pool") if "pool" in fields else None
+    return make(
+        name, outputs, inputs=inputs, models=models, graphs=graphs, nodes=nodes, folder=folder, serving=serve, pool=pool
+    )
 
 
 def _read_inner(
@@ -251,6 +255,8 @@ def graph_mapping(graph: Graph, *, inner: bool = False) -> dict[str, Any]:
     if graph.nodes:
         written["nodes"] = {name: _write_node(each) for name, each in graph.nodes.items()}
     written["outputs"] = dict(graph.outputs)
+    if graph.pool is not None:
+        written["pool"] = write_places(graph.pool)
     if graph.serving and not inner:
         written["serve"] = dict(graph.serving)
     return written

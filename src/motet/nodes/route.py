@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import NoneType
 from typing import Any
 
@@ -13,7 +14,7 @@ from motet.batch import Array, Column, Indices, objects, take_rows
 from motet.errors import GraphError, TypeMismatchError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.condition import Condition
-from motet.graph.fields import Fields, of_kind, show
+from motet.graph.fields import Fields, show
 from motet.graph.node import (
     Answer,
     Fault,
@@ -28,8 +29,10 @@ from motet.graph.node import (
     read_members,
     write_members,
 )  # fmt: skip
+from motet.graph.pool import read_max_loaded, read_swap_wait
 from motet.nodes.members import STRING, agreed, member_outputs, picks
 from motet.nodes.merge import merge
+from motet.nodes.route_checks import check_patterns, conditions_of, key_text, patterns, split_of
 from motet.nodes.split import choose_arms, is_missing
 from motet.types import ColumnType
 
@@ -51,6 +54,8 @@ class Route(Node):
         otherwise: the arm for rows that no condition holds for.
         missing: the arm for rows without a key; without it they fail.
         output: the one output that counts, under this name.
+        max_loaded: how many of its models may be loaded at the same time; None loads all, and they stay.
+        max_swap_wait_ms: how long rows whose model is not loaded may be passed over by rows of models that are.
     """
 
     arms: tuple[Member, ...]
@@ -62,9 +67,13 @@ class Route(Node):
     otherwise: str | None = None
     missing: str | None = None
     output: str | None = None
+    max_loaded: int | None = None
+    max_swap_wait_ms: float | None = None
 
     kind = "route"
-    keys = ("key", "split", "by", "salt", "when", "otherwise", "missing", "output")
+    keys = (
+        "key", "split", "by", "salt", "when", "otherwise", "missing", "output", "max_loaded", "max_swap_wait_ms",
+    )  # fmt: skip
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -89,24 +98,35 @@ class Route(Node):
         )
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
-        """Call each arm on its own rows."""
+        """Call each model once, on the rows of all arms that stand for it."""
         chosen, faults = self._choose(columns, rows, player)
-        places = [place for place in range(len(self.arms)) if (chosen == place).any()] or ([0] if not rows else [])
-        shares = [np.flatnonzero(chosen == place) for place in places]
-        calls = [self._call(place, columns, share, rows, player) for place, share in zip(places, shares, strict=True)]
-        answers = await player.gather(calls)
+        shares = self._shares(chosen) if rows else [(0, np.empty(0, dtype=np.int64))]
+        calls = [self._call(place, columns, share, chosen, player) for place, share in shares]
+        uses = [(self.arms[place].uses, len(share)) for place, share in shares]
+        answers = await player.gather(calls, uses)
         parts = [
-            (share, self._answer(self.arms[place], answer))
-            for place, share, answer in zip(places, shares, answers, strict=True)
+            (share, self._answer(place, answer, chosen[share]))
+            for (place, share), answer in zip(shares, answers, strict=True)
         ]
         return merge(parts, rows, faults)
 
+    def _shares(self, chosen: Indices) -> list[tuple[int, Indices]]:
+        """The rows of each call, and the first of the arms that it is for."""
+        first: dict[tuple[Any, ...], int] = {}
+        same = [first.setdefault((arm.uses, arm.inputs, arm.output), place) for place, arm in enumerate(self.arms)]
+        calls = np.array([*same, -1])[chosen] if len(first) < len(self.arms) else chosen
+        order = np.argsort(calls, kind="stable")
+        places, starts = np.unique(calls[order], return_index=True)
+        cut = np.split(order, starts[1:])
+        return [(int(place), share) for place, share in zip(places, cut, strict=True) if place >= 0]
+
     async def _call(
-        self, place: int, columns: Mapping[str, Column], share: Indices, rows: int, player: Player
+        self, place: int, columns: Mapping[str, Column], share: Indices, chosen: Indices, player: Player
     ) -> Answer:
-        """Call an arm; its rows are taken only when its turn comes, so that one arm's copies are held at a time."""
-        arm = self.arms[place]
-        return await player.call(arm.uses, self._inputs(place, columns, share, rows), len(share), share, arm.name)
+        """Call a model; its rows are taken only when its turn comes, so that one call's copies are held at a time."""
+        uses, names = self.arms[place].uses, [self.arms[each].name for each in np.unique(chosen[share])]
+        inputs, rows = self._inputs(place, columns, share, len(chosen)), len(share)
+        return await player.call(uses, inputs, rows, share, "|".join(names) or self.arms[place].name)
 
     def _inputs(self, place: int, columns: Mapping[str, Column], share: Indices, rows: int) -> Any:
         inputs = (self.arms[place].inputs or self.inputs).pick(columns)
@@ -116,12 +136,22 @@ class Route(Node):
             return {name: take_rows(column, share) for name, column in inputs.items()}
         return [take_rows(column, share) for column in inputs]
 
-    def _answer(self, arm: Member, answer: Answer) -> Answer:
-        chosen = picks(arm, list(answer.columns), self.output, self.where)
-        columns: dict[str, Column] = {f"{self.name}.{name}": answer.columns[inner] for name, inner in chosen.items()}
-        rows = len(next(iter(answer.columns.values())))
-        columns[f"{self.name}.member"] = objects([arm.name] * rows)
-        return Answer(columns, answer.faults, answer.kept)
+    def _answer(self, place: int, answer: Answer, chosen: Indices) -> Answer:
+        """A call's answer under the node's names; `chosen` is the arm of each of its rows."""
+        inner = picks(self.arms[place], list(answer.columns), self.output, self.where)
+        columns: dict[str, Column] = {f"{self.name}.{name}": answer.columns[each] for name, each in inner.items()}
+        answered = chosen if answer.kept is None else chosen[answer.kept]
+        columns[f"{self.name}.member"] = objects([self.arms[each].name for each in answered])
+        faults = answer.faults
+        if self.key is not None and any(fault.error == "ModelLoadError" for fault in faults):
+            faults = tuple(self._named(fault, self.arms[chosen[fault.position]]) for fault in faults)
+        return Answer(columns, faults, answer.kept)
+
+    def _named(self, fault: Fault, arm: Member) -> Fault:
+        """A fault that says for which key the model is that cannot be loaded."""
+        if fault.error != "ModelLoadError":
+            return fault
+        return replace(fault, message=f"the model of {self.key} {arm.name!r}: {fault.message}")
 
     def _choose(self, columns: Mapping[str, Column], rows: int, player: Player) -> tuple[Indices, list[Fault]]:
         """The place of each row's arm, -1 where it has none, and why."""
@@ -153,17 +183,20 @@ class Route(Node):
     def _no_key(self, column: str | None) -> str:
         return f"the key {column!r} is missing; write missing: ARM in {self.where} to say which member takes such rows"
 
+    @cached_property
+    def _table(self) -> dict[str, int]:
+        """The place of the arm of each key, `*` for every other."""
+        return {key: place for place, arm in enumerate(self.arms) for key in patterns(arm.name)}
+
     def _by_key(self, keys: Array) -> Indices:
-        table: dict[str, int] = {}
-        for place, arm in enumerate(self.arms):
-            table |= dict.fromkeys(_patterns(arm.name), place)
-        other = table.pop("*", -2)
+        table = self._table
+        other = table.get("*", -2)
         listed = keys.tolist()
         if set(map(type, listed)) <= {str, NoneType}:
             texts = listed
         else:
-            texts = [None if is_missing(key) else _key_text(key) for key in listed]
-        places = {text: table.get(text, other) if text else -1 for text in set(texts)}
+            texts = [None if is_missing(key) else key_text(key) for key in listed]
+        places = {text: (other if text == "*" else table.get(text, other)) if text else -1 for text in set(texts)}
         return np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))
 
     def _by_condition(self, columns: Mapping[str, Column], rows: int, player: Player) -> tuple[Indices, list[Fault]]:
@@ -202,6 +235,8 @@ class Route(Node):
             otherwise=fields.take("otherwise", str, None),
             missing=fields.take("missing", str, None),
             output=fields.take("output", str, None),
+            max_loaded=read_max_loaded(fields),
+            max_swap_wait_ms=read_swap_wait(fields),
             where=fields.where,
         )
 
@@ -213,22 +248,10 @@ class Route(Node):
             written |= {"salt": self.salt} if self.salt else {}
         if self.when:
             written["when"] = {arm: condition.text for arm, condition in self.when.items()}
-        for key in ("key", "otherwise", "missing", "output"):
+        for key in ("key", "otherwise", "missing", "output", "max_loaded", "max_swap_wait_ms"):
             if getattr(self, key) is not None:
                 written[key] = getattr(self, key)
         return written
-
-
-def _patterns(name: str) -> list[str]:
-    return [part.strip() for part in name.split("|")]
-
-
-def _key_text(key: Any) -> str:
-    if isinstance(key, bool):
-        return "true" if key else "false"
-    if isinstance(key, bytes):
-        return key.decode(errors="replace")
-    return str(int(key)) if isinstance(key, float) and key.is_integer() else str(key)
 
 
 def _checked(
@@ -245,6 +268,8 @@ def _checked(
     otherwise: str | None,
     missing: str | None,
     output: str | None,
+    max_loaded: int | None,
+    max_swap_wait_ms: float | None,
     where: str,
 ) -> Route:
     ways = [way for way, given in (("key", key), ("split", split), ("when", when)) if given]
@@ -259,80 +284,32 @@ def _checked(
     for option, setting in given.items():
         if setting is not None and option not in allowed:
             raise GraphError(f"{option!r} has no meaning in a route by {ways[0]}", where=where)
+    if max_swap_wait_ms is not None and max_loaded is None:
+        raise GraphError("max_swap_wait_ms has no meaning without max_loaded", where=where)
     if missing is not None:
         check_member(missing, arms, "member", f"{where}.missing")
     if ways == ["key"]:
-        _check_patterns(arms, where)
+        check_patterns(arms, where)
     if ways == ["split"] and by is None:
         raise GraphError(
             "a split needs the column it goes by", where=where, hint="write by: COLUMN, for example the user"
         )
-    conditions = _conditions(when, otherwise, arms, where) if when else {}
+    conditions = conditions_of(when, otherwise, arms, where) if when else {}
     return cls(
         name,
         inputs,
         arms,
         key,
-        _split(split, arms, where) if split else {},
+        split_of(split, arms, where) if split else {},
         by,
         salt or "",
         conditions,
         otherwise,
         missing,
         output,
+        max_loaded,
+        max_swap_wait_ms,
     )
-
-
-def _check_patterns(arms: Sequence[Member], where: str) -> None:
-    seen: dict[str, str] = {}
-    for arm in arms:
-        for pattern in _patterns(arm.name):
-            if not pattern:
-                raise GraphError(
-                    f"the keys {arm.name!r} name an empty one", where=where, hint="use missing: for rows without a key"
-                )
-            if pattern in seen:
-                raise GraphError(
-                    f"the key {pattern!r} is taken by both {seen[pattern]!r} and {arm.name!r}", where=where
-                )
-            seen[pattern] = arm.name
-
-
-def _split(value: Mapping[str, Any], arms: Sequence[Member], where: str) -> dict[str, float]:
-    split = {
-        check_member(arm, arms, "member", f"{where}.split"): float(of_kind(weight, float, f"{where}.split.{arm}"))
-        for arm, weight in value.items()
-    }
-    if absent := [arm.name for arm in arms if arm.name not in split]:
-        raise GraphError(
-            f"no weight is given for {', '.join(absent)}",
-            where=f"{where}.split",
-            hint="write 0 for an arm that takes no rows",
-        )
-    if not all(np.isfinite(weight) and weight >= 0 for weight in split.values()) or not any(split.values()):
-        raise GraphError(f"weights must be at least 0, and one more than 0; got {split}", where=f"{where}.split")
-    return split
-
-
-def _conditions(
-    value: Mapping[str, Any], otherwise: str | None, arms: Sequence[Member], where: str
-) -> dict[str, Condition]:
-    if otherwise is None:
-        raise GraphError(
-            "a route by conditions must say who takes the other rows", where=where, hint="write otherwise: ARM"
-        )
-    check_member(otherwise, arms, "member", f"{where}.otherwise")
-    conditions: dict[str, Condition] = {}
-    for arm, text in value.items():
-        check_member(arm, arms, "member", f"{where}.when")
-        conditions[arm] = (
-            text
-            if isinstance(text, Condition)
-            else Condition.parse(of_kind(text, str, f"{where}.when.{arm}"), f"{where}.when.{arm}")
-        )
-    if unreached := [arm.name for arm in arms if arm.name not in conditions and arm.name != otherwise]:
-        raise GraphError(f"no condition leads to {', '.join(unreached)}", where=f"{where}.when")
-    return conditions
 
 
 def route(
@@ -347,6 +324,8 @@ def route(
     using: Sequence[Ref] = (),
     missing: str | None = None,
     output: str | None = None,
+    max_loaded: int | None = None,
+    max_swap_wait_ms: float | None = None,
     name: str | None = None,
 ) -> Handle:
     """Send each row through one member.
@@ -364,12 +343,19 @@ def route(
         using: the columns that the conditions name; needed for those that nothing else in the graph takes.
         missing: the member for rows without a key; without it they fail.
         output: the one output that counts, under this name.
+        max_loaded: how many of the members' models may be loaded at the same time; the others are loaded when rows come
+            for them, in the place of those that fewest rows come for. None loads all, and they stay.
+        max_swap_wait_ms: how long rows whose model is not loaded may be passed over by rows of models that are; 1000 when
+            not given.
         name: the node's name; `route` and a number when not given.
 
     Returns:
         The node; its columns are its attributes, and `member` says which one answered each row.
     """
     chosen, needs = as_members(members, "route()")
+    bounds = {"max_loaded": max_loaded, "max_swap_wait_ms": max_swap_wait_ms}
+    given = Fields({key: value for key, value in bounds.items() if value is not None}, "route()", list(bounds))
+    max_loaded, max_swap_wait_ms = read_max_loaded(given), read_swap_wait(given)
     columns = inputs_of([*(column for column in (key, by) if column is not None), *using], "route()")
 
     def make(name: str, names: Names) -> Route:
@@ -378,6 +364,7 @@ def route(
             Route, name, names.inputs(inputs), names.members(chosen, where, plain=key is None),
             key=None if key is None else names.ref(key), split=split or {}, by=None if by is None else names.ref(by), salt=salt,
             when=when or {}, otherwise=otherwise, missing=missing, output=output, where=where,
+            max_loaded=max_loaded, max_swap_wait_ms=max_swap_wait_ms,
         )  # fmt: skip
 
     return Handle("route", name, make, [*inputs_of(inputs, "route()"), *columns, *needs])

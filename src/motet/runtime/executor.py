@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -23,8 +23,9 @@ from motet.graph.function import Function
 from motet.graph.node import Answer, Fault, Node
 from motet.nodes.map import Map
 from motet.runtime.functions import FunctionRunner
-from motet.runtime.host import Host, HostedModel
+from motet.runtime.host import Host, HostedModel, LazyKey
 from motet.runtime.isolate import Health, isolate
+from motet.runtime.lazy import LazyModels, share_places
 
 __all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive"]
 
@@ -151,6 +152,9 @@ class Executor:
     ) -> None:
         self.checked, self.host, self._calls = checked, host, calls
         self._keep_all = keep_all
+        if shared is None:
+            share_places(checked, host)
+        self.lazy = LazyModels(checked, host)
         self._shared: _Shared = shared or _Shared()
         self.graphs = {
             name: Executor(each, host, calls=calls, path=f"{path}{name}/", shared=self._shared)
@@ -175,9 +179,13 @@ class Executor:
     def load(self) -> None:
         """Load every model that the outputs need, here and in the graphs inside, instead of when it is first called.
 
+        Of models that share places only those that stay.
+
         Raises:
             ModelLoadError: when one cannot be loaded.
         """
+        for executor in self._all():
+            executor.lazy.load_residents()
         needed = self._needed()
         if len(needed) < 2:
             for executor, name in needed:
@@ -188,17 +196,27 @@ class Executor:
                 loaded.result()
 
     def models(self) -> list[HostedModel]:
-        """The models that the outputs need, here and in the graphs inside, loaded."""
+        """The models that the outputs need and that stay, here and in the graphs inside, loaded."""
         return [executor._model(name) for executor, name in self._needed()]
 
+    @property
+    def lazy_keys(self) -> list[LazyKey]:
+        """The models that share places, here and in the graphs inside."""
+        return [key for executor in self._all() for key in executor.lazy.keys.values()]
+
+    def _all(self) -> Iterator[Executor]:
+        yield self
+        for inner in self.graphs.values():
+            yield from inner._all()
+
     def _needed(self) -> list[tuple[Executor, str]]:
-        """Every model that is called, each once, with the executor that calls it."""
+        """Every model that is called and stays, each once, with the executor that calls it."""
         found: dict[tuple[str, str], tuple[Executor, str]] = {}
         for name in dict.fromkeys(member.uses for step in self._steps for member in step.node.members):
             if name in self.graphs:
                 inner = self.graphs[name]._needed()
             else:
-                inner = [(self, name)]
+                inner = [(self, name)] if name not in self.lazy.keys else []
             for executor, model in inner:
                 found.setdefault((executor.checked.graph.folder, model), (executor, model))
         return list(found.values())
@@ -303,10 +321,11 @@ class Executor:
 class _Player:
     """What one node's turn may ask of the runtime."""
 
-    __slots__ = ("_executor", "_ids", "_step", "_trace")
+    __slots__ = ("_executor", "_held", "_ids", "_step", "_trace")
 
     def __init__(self, executor: Executor, step: _Step, trace: Trace | None, ids: Indices) -> None:
         self._executor, self._step, self._trace, self._ids = executor, step, trace, ids
+        self._held: dict[str, HostedModel | Exception] = {}
 
     async def call(
         self,
@@ -320,7 +339,10 @@ class _Player:
         started = time.perf_counter()
         inner = executor.graphs.get(name)
         version = ""
-        if inner is None:
+        if name in executor.lazy.keys:
+            held = self._held.get(name)
+            answer, version = await executor.lazy.call(name, columns, rows, executor._calls, held, member)
+        elif inner is None:
             model = executor._model(name)
             version = model.located.version
             calls = executor._calls
@@ -368,9 +390,11 @@ class _Player:
         types = self._executor.checked.columns
         return function.infer([types[name] for _, name in _in_order(node, self._step)], node.where)
 
-    async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
+    async def gather(self, calls: Sequence[Awaitable[Answer]], uses: Sequence[tuple[str, int]] = ()) -> list[Answer]:
         if self._executor._calls is not None:
             return await self._executor._calls.gather(calls)
+        if uses and self._executor.lazy.keys:
+            return await self._executor.lazy.in_turn(calls, uses, self._held)
         waiting = list(reversed(calls))
         answers: list[Answer] = []
         try:

@@ -3,25 +3,56 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from motet.graph.model import Model
+from motet.graph.pool import Places
 from motet.runtime.hosted import HostedModel, ModelStats, model_key
-from motet.runtime.resolve import ModelResolver
+from motet.runtime.pool.memory import file_bytes
+from motet.runtime.pool.shelf import Group
+from motet.runtime.pool.swaps import Swaps
+from motet.runtime.resolve import ModelResolver, is_remote
 from motet.runtime.sizes import BatchSize
 
-__all__ = ["Host", "HostedModel", "ModelStats", "model_key"]
+__all__ = ["Host", "HostedModel", "LazyKey", "ModelStats", "model_key"]
+
+
+class LazyKey(NamedTuple):
+    """What a model that shares places with others is known by: its name, its graph's folder, and its version."""
+
+    name: str
+    folder: str
+    version: str
 
 
 class Host:
     """Holds the loaded models of a process; each is loaded once, when it is first needed.
 
+    Models that share places with others (`max_loaded`, `pool`) are `lazy`: they come and go as rows need them, through
+    `swaps`. What they did and learned stays known while they are not loaded.
+
     Args:
         resolver: finds models; None makes one.
         sizes: how many rows the calls of models have, by `HostedModel.key`, where that is known.
+        places: what all models share that are here, and stay not for good; None lets each stay that no graph says it of.
+
+    Attributes:
+        dropped: called with each lazy model that was let go, in any thread.
     """
 
-    def __init__(self, resolver: ModelResolver | None = None, sizes: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        resolver: ModelResolver | None = None,
+        sizes: Mapping[str, int] | None = None,
+        places: Places | None = None,
+    ) -> None:
+        self.places = places
+        self.swaps: Swaps[HostedModel] = Swaps(self._load_lazy, self._let_go, memory=_memory)
+        self.dropped: list[Callable[[HostedModel], None]] = []
+        self._lazy: dict[LazyKey, Model] = {}
+        self._known: dict[LazyKey, HostedModel] = {}
+        self._groups: dict[str, Group] = {}
         self.resolver = resolver or ModelResolver()
         self._sizes = dict(sizes or {})
         self._lock = threading.Lock()
@@ -53,6 +84,64 @@ class Host:
                 self._models.setdefault(key, []).append(found)
             return found
 
+    def share(self, models: Iterable[tuple[Model, str]], places: Places, name: str) -> None:
+        """Have models share places, from now on loaded when rows come for them. Where all have a place they stay as they are.
+
+        Args:
+            models: each with the folder of its graph.
+            places: how many may be loaded, and what they may take.
+            name: what shares the places, for messages; what had this name before is replaced.
+        """
+        here = [(model, folder) for model, folder in models if not is_remote(self.resolver.locate(model, folder))]
+        if not places.memory_bytes and len(here) <= (places.max_loaded or 0):
+            return
+        with self._lock:
+            group = self._groups.setdefault(name, Group(name))
+        group.max_loaded, group.memory_bytes = places.max_loaded, places.memory_bytes
+        group.max_wait_s = places.max_swap_wait_ms / 1000
+        for model, folder in here:
+            key = self._lazy_key(model, folder)
+            self._lazy[key] = model
+            size = file_bytes(self.resolver.locate(model, folder).source.location)
+            self.swaps.add(key, group, resident=model.resident, memory_bytes=size)
+
+    def lazy_key(self, model: Model, folder: str) -> LazyKey | None:
+        """What a model is known by that shares places; None for one that stays."""
+        if not self._lazy:
+            return None
+        key = self._lazy_key(model, folder)
+        return key if self._lazy.get(key) == model else None
+
+    def _lazy_key(self, model: Model, folder: str) -> LazyKey:
+        return LazyKey(model.name, folder, model_key(model, self.resolver.locate(model, folder)))
+
+    def _load_lazy(self, key: LazyKey) -> HostedModel:
+        found = self.model(self._lazy[key], key.folder)
+        known = self._known.get(key)
+        if known is not None and known is not found:
+            found.stats, found.size = known.stats, known.size
+        self._known[key] = found
+        return found
+
+    def _let_go(self, hosted: HostedModel) -> None:
+        self.drop(hosted)
+        for dropped in self.dropped:
+            dropped(hosted)
+
+    def keep_lazy(self, keys: Iterable[LazyKey]) -> None:
+        """Forget all lazy models but these, and give their memory back."""
+        kept = set(keys)
+        self.swaps.retain(kept)
+        for key in [key for key in self._lazy if key not in kept]:
+            del self._lazy[key]
+            self._known.pop(key, None)
+
+    @property
+    def known(self) -> list[HostedModel]:
+        """The models that are loaded, and lazy ones that were."""
+        loaded = self.models
+        return loaded + [model for model in list(self._known.values()) if model not in loaded]
+
     def expect(self, sizes: Mapping[str, int]) -> None:
         """Say how many rows the calls of models have that are loaded from now on."""
         with self._lock:
@@ -73,7 +162,13 @@ class Host:
 
     def close(self) -> None:
         """Give all models' memory back; the host may be used again, and loads them again."""
+        self.swaps.close()
         with self._lock:
             models, self._models = self.models, {}
         for model in models:
             model.close()
+
+
+def _memory(hosted: HostedModel) -> int:
+    """What the processes of a model take; 0 where it has none, or they do not say."""
+    return sum(each.memory_bytes for each in hosted.replicas.status())

@@ -1,0 +1,96 @@
+"""What a route's keys, weights and conditions must be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from motet.errors import GraphError
+from motet.graph.condition import Condition
+from motet.graph.fields import of_kind
+from motet.graph.node import Member, check_member
+
+__all__ = ["check_patterns", "conditions_of", "key_text", "patterns", "split_of"]
+
+
+def patterns(name: str) -> list[str]:
+    """The keys that an arm takes, by its name."""
+    return [part.strip() for part in name.split("|")]
+
+
+def key_text(key: Any) -> str:
+    """A key as a graph file names it."""
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, bytes):
+        return key.decode(errors="replace")
+    return str(int(key)) if isinstance(key, float) and key.is_integer() else str(key)
+
+
+def check_patterns(arms: Sequence[Member], where: str) -> None:
+    """See that every key has one arm.
+
+    Raises:
+        GraphError: when one has two, or is empty.
+    """
+    seen: dict[str, str] = {}
+    for arm in arms:
+        for pattern in patterns(arm.name):
+            if not pattern:
+                raise GraphError(
+                    f"the keys {arm.name!r} name an empty one", where=where, hint="use missing: for rows without a key"
+                )
+            if pattern in seen:
+                raise GraphError(
+                    f"the key {pattern!r} is taken by both {seen[pattern]!r} and {arm.name!r}", where=where
+                )
+            seen[pattern] = arm.name
+
+
+def split_of(value: Mapping[str, Any], arms: Sequence[Member], where: str) -> dict[str, float]:
+    """The weights of a split, by arm.
+
+    Raises:
+        GraphError: when an arm has none, or they cannot be weights.
+    """
+    split = {
+        check_member(arm, arms, "member", f"{where}.split"): float(of_kind(weight, float, f"{where}.split.{arm}"))
+        for arm, weight in value.items()
+    }
+    if absent := [arm.name for arm in arms if arm.name not in split]:
+        raise GraphError(
+            f"no weight is given for {', '.join(absent)}",
+            where=f"{where}.split",
+            hint="write 0 for an arm that takes no rows",
+        )
+    if not all(np.isfinite(weight) and weight >= 0 for weight in split.values()) or not any(split.values()):
+        raise GraphError(f"weights must be at least 0, and one more than 0; got {split}", where=f"{where}.split")
+    return split
+
+
+def conditions_of(
+    value: Mapping[str, Any], otherwise: str | None, arms: Sequence[Member], where: str
+) -> dict[str, Condition]:
+    """The conditions of a route, by arm.
+
+    Raises:
+        GraphError: when an arm has none, or one cannot be read.
+    """
+    if otherwise is None:
+        raise GraphError(
+            "a route by conditions must say who takes the other rows", where=where, hint="write otherwise: ARM"
+        )
+    check_member(otherwise, arms, "member", f"{where}.otherwise")
+    conditions: dict[str, Condition] = {}
+    for arm, text in value.items():
+        check_member(arm, arms, "member", f"{where}.when")
+        conditions[arm] = (
+            text
+            if isinstance(text, Condition)
+            else Condition.parse(of_kind(text, str, f"{where}.when.{arm}"), f"{where}.when.{arm}")
+        )
+    if unreached := [arm.name for arm in arms if arm.name not in conditions and arm.name != otherwise]:
+        raise GraphError(f"no condition leads to {', '.join(unreached)}", where=f"{where}.when")
+    return conditions

@@ -1,0 +1,6 @@
+"""What models and work borrow: places for loaded models, processors, memory, accelerators, scratch disk.
+
+shelf.py    which models are loaded, who waits for which, and what to load and to let go next; no threads, no clock
+swaps.py    does it: loads and drops models in threads of its own, hands loaded ones to those who wait
+memory.py   what a model's memory is, measured, and giving it back to the system
+"""
