@@ -130,6 +130,7 @@ class Gateway:
         self.stopping = self.draining = False
         self._changing = asyncio.Lock()
         self.tell: Callable[[str, bool], None] = lambda name, loaded: None
+        self.not_ready: Callable[[Served], None] = lambda served: None
         self.tell_scaled: Callable[[str, int], None] = lambda name, count: None
         self.changed: list[Callable[[], None]] = []
         self.started = time.time()
@@ -219,6 +220,7 @@ class Gateway:
         if lane is None or served.state != "READY" or self.draining:
             why = "the server is about to stop" if self.draining else f"{served.state.lower()}: {served.reason}"
             request.settled = True
+            self.not_ready(served)
             request.failed(NotReadyError(f"{served.name} is not ready ({why.rstrip(': ')})", retry_after_s=1))
             return
         if lane.cache is not None and not request.explain and request.watch is None:
@@ -228,6 +230,8 @@ class Gateway:
                 request.settled = True
                 request.arrived = time.monotonic()
                 reply = Reply(known, 0, request.rows, None, (), request.rows, 0.0, 0.0)
+                if lane.listener is not None:
+                    lane.listener.cached(request)
                 if lane.keeper is not None:
                     lane.keeper.answer(request, reply)
                 else:

@@ -34,6 +34,10 @@ class Listener(Protocol):
         """Is given every call of a batch's models, in any thread; None where nobody looks on."""
         ...
 
+    def cached(self, request: Request) -> None:
+        """A request is about to be given an answer that was kept."""
+        ...
+
 
 class Keeper(Protocol):
     """Keeps answers, in the thread of the event loop."""

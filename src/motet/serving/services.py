@@ -273,6 +273,7 @@ class Services:
     async def start(self) -> None:
         """Begin what works beside requests."""
         self.front.written = self.unvisited
+        self.gateway.not_ready = lambda served: self.seen.listener(served.name).metrics.rejected("not_ready")
         self.seen.start()
         if self.config.processes > 1:
             self._together = Together(self.folder, self.gateway)

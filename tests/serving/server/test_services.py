@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
 from pathlib import Path
@@ -160,7 +161,14 @@ def test_an_answer_is_given_again_without_playing(tmp_path, config):
         first = server.infer("fashion_mlp", body(1, 200))
         again = server.infer("fashion_mlp", body(1, 200))
         assert first.json() == again.json()
+        assert httpx.post(f"{server.url}/v2/repository/models/fashion_mlp/unload").status_code == 200
+        assert server.infer("fashion_mlp", body()).status_code == 503
+        metrics = httpx.get(f"{server.url}/metrics").text
+        assert 'motet_cached_requests_total{graph="fashion_mlp"} 1.0' in metrics
+        assert 'motet_requests_total{graph="fashion_mlp",outcome="ok"} 3.0' in metrics  # one of them to see it ready
+        assert re.search(r'motet_rejected_total{graph="fashion_mlp",reason="not_ready"} [1-9]', metrics)
         server.stop()
-    costs = [json.loads(line)["compute_s"] for line in audit.read_text().splitlines()][-2:]
+    entries = [json.loads(line) for line in audit.read_text().splitlines()]
+    costs = [each["compute_s"] for each in entries if each["status"] == 200 and each.get("rows")][-2:]
     assert costs[0] > 0
     assert costs[1] == 0

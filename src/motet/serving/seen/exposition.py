@@ -47,6 +47,7 @@ SHOWN = {
         ("graph", "outcome"),
     ),
     "motet_rows": Shown("counter", "Rows played.", _GRAPH),
+    "motet_cached_requests": Shown("counter", "Requests that were given an answer that was kept.", _GRAPH),
     "motet_failures": Shown(
         "counter", "Rows that failed; node is empty where a whole batch did.", ("graph", "node", "error")
     ),

@@ -88,6 +88,7 @@ class GraphMetrics:
         self._dropped = {reason: counter("motet_dropped", reason=reason) for reason in ("late", "cancelled")}
         self._rejected = {reason: counter("motet_rejected", reason=reason) for _, reason in _REASONS}
         self._rows = counter("motet_rows")
+        self._cached = counter("motet_cached_requests")
         self._failed_s = counter("failed_seconds")
         self._last = cells.at("latest", "last_batch", graph=graph)
         self._failures: dict[tuple[str, str], int] = {}
@@ -119,6 +120,11 @@ class GraphMetrics:
             queue_s.sort()
             self._queue.observe_sorted(queue_s)
             self._request.observe_sorted(queue_s, since_s)
+
+    def cached(self) -> None:
+        """A request was given an answer that was kept."""
+        self._values[self._ok] += 1
+        self._values[self._cached] += 1
 
     def failed(self, failures: Iterable[Failure], requests: int) -> None:
         """Rows of a batch that was played have failed.

@@ -234,6 +234,10 @@ class GraphListener:
         if self._seen.tracing is not None:
             self._seen.tracing.played(requests)
 
+    def cached(self, request: Request) -> None:
+        """A request is about to be given an answer that was kept."""
+        self.metrics.cached()
+
     def refused(self, request: Request, error: MotetError) -> None:
         """A request is not answered: refused, late, abandoned, or its batch failed as a whole."""
         arrived = request.arrived

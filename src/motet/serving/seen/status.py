@@ -83,7 +83,7 @@ def statistics(numbers: Numbers, name: str) -> dict[str, Any]:
     Returns:
         `inference_count` (rows), `execution_count` (batches), `last_inference` (ms since 1970), and pairs of a count and
         nanoseconds by the names of Triton's durations: `success`, `fail`, `queue`, `compute_input`, `compute_infer`,
-        `compute_output`.
+        `compute_output`, `cache_hit`.
     """
     request = _one(numbers, "motet_request_seconds", graph=name)
     queue = _one(numbers, "motet_queue_seconds", graph=name)
@@ -102,6 +102,7 @@ def statistics(numbers: Numbers, name: str) -> dict[str, Any]:
         "compute_input": (answered, 0),
         "compute_infer": (answered, _ns(request[-1] - queue[-1])),
         "compute_output": (answered, 0),
+        "cache_hit": (int(_number(numbers, "motet_cached_requests", graph=name)), 0),
     }
 
 
