@@ -26,3 +26,17 @@ class Who:
 
     def __call__(self, x):
         return np.full(len(x), os.getpid(), dtype=np.int64)
+
+
+class Noting:
+    """Gives x back, and writes down every batch; negative numbers are refused."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, x):
+        if (x < 0).any():
+            raise ValueError("negative")
+        with open(self.path, "a") as file:
+            file.write(f"{x.tolist()}\n")
+        return x

@@ -15,6 +15,7 @@ import pytest
 import motet as mt
 from helpers.live_server import Live
 from motet.errors import GraphError, ModelUnavailableError
+from motet.testing.fakes import Affine, fake
 
 KILLS = 20
 
@@ -47,10 +48,11 @@ def replica_pids():
 def test_twenty_kills_during_a_bulk_run_change_no_bit_of_its_output(tmp_path):
     values = np.random.default_rng(0).normal(size=10_000).astype(np.float32)
     pq.write_table(pa.table({"x": values}), tmp_path / "x.parquet")
-    killed, over = [], threading.Event()
+    killed, begun, over = [], threading.Event(), threading.Event()
 
     def kill():
         chance, seen = random.Random(0), {}
+        begun.wait(60)
         while not over.is_set() and len(killed) < KILLS:
             now = time.monotonic()
             alive = {pid: seen.setdefault(pid, now) for pid in replica_pids() - set(killed)}
@@ -59,9 +61,12 @@ def test_twenty_kills_during_a_bulk_run_change_no_bit_of_its_output(tmp_path):
                 os.kill(killed[-1], signal.SIGKILL)
             over.wait(0.05)
 
+    def said(rows, total, failed):
+        begun.set()
+
     def run(output, seconds=0.0, **settings):
         model = steady(options={"seconds": seconds}, batch=mt.Batching(max_rows=16), **settings)
-        return graph_of(model).run(str(tmp_path / "x.parquet"), str(tmp_path / output), batch_rows=1024)
+        return graph_of(model).run(str(tmp_path / "x.parquet"), str(tmp_path / output), batch_rows=512, progress=said)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -69,6 +74,7 @@ def test_twenty_kills_during_a_bulk_run_change_no_bit_of_its_output(tmp_path):
         report = run("killed.parquet", 0.012, placement="process", replicas=3)
     finally:
         over.set()
+        begun.set()
         killer.join()
     run("whole.parquet")
     assert len(killed) == KILLS
@@ -133,6 +139,51 @@ def test_what_a_model_cannot_have_where_it_is_is_refused_when_the_graph_is_built
     model = mt.Model(settings.pop("uri"), "m", inputs={"x": "float32"}, outputs={"y": "float32"}, **settings)
     with pytest.raises(GraphError, match=message):
         graph_of(model).check()
+
+
+def test_a_canary_gets_its_weight_and_keeps_its_users_when_the_weight_grows(closing):
+    users = np.array([f"user {number}" for number in range(4000)], dtype=object)
+    shares = []
+    for weight in (5, 25):
+        old, new = steady("old"), fake(Affine, "new", "float32", output="y")
+        arm = mt.route(
+            {"old": old, "new": new}, mt.input("x", "float32"), split={"old": 100 - weight, "new": weight},
+            by=mt.input("user", "string"), name="arm",
+        )  # fmt: skip
+        graph = closing(mt.Graph("canary", {"y": arm.y, "who": arm.member}))
+        answers = graph({"x": np.ones(len(users), np.float32), "user": users})
+        shares.append(answers["who"] == "new")
+        assert (answers["y"][shares[-1]] == 1).all()
+        assert (answers["y"][~shares[-1]] == 4).all()
+        assert np.isclose(shares[-1].mean(), weight / 100, atol=0.02)
+    assert shares[1][shares[0]].all()
+
+
+@pytest.mark.parametrize("warm_up", [None, True, {"x": [1.0, 2.0]}])
+def test_a_replica_answers_its_warm_up_before_it_is_called(closing, tmp_path, warm_up):
+    log = tmp_path / "calls"
+    model = mt.Model(
+        "python:helpers.replicated:Noting", "m", inputs={"x": "float32"}, outputs={"y": "float32"}, warm_up=warm_up,
+        placement="process", options={"path": str(log)},
+    )  # fmt: skip
+    graph = closing(graph_of(model))
+    graph.executor.load()
+    assert log.read_text() == ("[1.0, 2.0]\n" if isinstance(warm_up, dict) else "[0.0]\n")
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "message"),
+    [
+        ({"y": [1.0]}, "warm_up: the model takes x; got rows of y"),
+        ({"x": ["one"]}, "warm_up: x is float32: could not convert string"),
+        ({"x": [-1.0]}, "warm_up: it does not answer the rows given: ValueError: negative"),
+    ],
+)
+def test_rows_that_do_not_fit_the_model_do_not_warm_it_up(closing, tmp_path, warm_up, message):
+    settings = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}, "options": {"path": str(tmp_path / "calls")}}
+    model = mt.Model("python:helpers.replicated:Noting", "m", warm_up=warm_up, **settings)
+    with pytest.raises(mt.MotetError, match=message):
+        closing(graph_of(model)).executor.load()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,129 @@
+"""A gateway's process that is killed takes only the connections with it that were its own."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers import onnxes
+
+BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [3]}]})
+
+
+class Several:
+    """`motet serve` with two processes."""
+
+    def __init__(self, folder):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "motet.cli", "serve", str(folder / "g.yaml"), "--processes", "2"]
+        with (folder / "log").open("w") as log:
+            end = ["--port", str(self.port), "--grpc-port", "-1"]
+            self.process = subprocess.Popen([*command, *end], stdout=log, stderr=log)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    onnxes.affine(folder / "affine.onnx")
+    graph = {
+        "motet": 1, "name": "g", "inputs": {"x": "float32"}, "models": {"m": "affine.onnx"},
+        "nodes": {"n": {"model": "m", "inputs": ["x"]}}, "outputs": {"y": "n"},
+    }  # fmt: skip
+    (folder / "g.yaml").write_text(yaml.safe_dump(graph))
+    live = Several(folder)
+    until(lambda: both_answer(live))
+    yield live
+    live.process.terminate()
+    live.process.wait(30)
+
+
+def children(live):
+    pid = live.process.pid
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def until(holds, timeout_s=30.0):
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            if found := holds():
+                return found
+        except OSError:
+            pass
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def owner(live, connection):
+    """The process that has the other end of a connection."""
+    here = f":{connection.sock.getsockname()[1]:04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (inode,) = [line[9] for line in lines if line[1].endswith(f":{live.port:04X}") and line[2].endswith(here)]
+    for pid in children(live):
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            if os.readlink(fd) == f"socket:[{inode}]":
+                return pid
+    return None
+
+
+def ask(connection):
+    connection.request("POST", "/v2/models/g/infer", BODY)
+    answer = connection.getresponse()
+    data = answer.read()
+    return answer.status == 200 and json.loads(data)["outputs"][0]["data"] == [7]
+
+
+def connected(live):
+    connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=20)
+    connection.connect()
+    return connection
+
+
+def both_answer(live):
+    found = set()
+    for _ in range(12):
+        connection = connected(live)
+        if ask(connection):
+            found.add(owner(live, connection))
+        connection.close()
+    return len(found) == 2
+
+
+def test_a_killed_gateway_process_loses_only_its_own_connections_and_is_replaced(server):
+    connections = [connected(server) for _ in range(12)]
+    assert all(map(ask, connections))
+    whose = [owner(server, connection) for connection in connections]
+    before = children(server)
+    victim = whose[0]
+    lost, over = [False] * len(connections), threading.Event()
+
+    def keep_asking(place):
+        while not over.is_set() and not lost[place]:
+            try:
+                assert ask(connections[place])
+            except (OSError, http.client.HTTPException):
+                lost[place] = True
+
+    threads = [threading.Thread(target=keep_asking, args=(place,)) for place in range(len(connections))]
+    for thread in threads:
+        thread.start()
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: victim not in children(server) and both_answer(server))
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert lost == [pid == victim for pid in whose]
+    assert set(children(server)) - set(before)
+    for connection in connections:
+        connection.close()
