@@ -10,8 +10,8 @@ from motet.serving.limits import Limits
 from motet.serving.request import Request
 
 
-async def made(graphs, *, threads=None, prepare=None, **limits):
-    gateway = Gateway(Limits(**limits), threads=threads, prepare=prepare)
+async def made(graphs, *, threads=None, prepare=None, places=None, **limits):
+    gateway = Gateway(Limits(**limits), threads=threads, prepare=prepare, places=places)
     for graph in graphs:
         gateway.add(graph)
     await gateway.load_all()

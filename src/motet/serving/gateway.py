@@ -30,10 +30,12 @@ from motet.facade import Graph, load
 from motet.graph.check import CheckedGraph, outer_outputs
 from motet.graph.graph import Input
 from motet.graph.node import Inputs
+from motet.graph.pool import Places
 from motet.nodes.model import ModelNode
 from motet.runtime.batcher import LoopCalls
 from motet.runtime.executor import Executor
 from motet.runtime.host import Host, HostedModel, model_key
+from motet.runtime.pool.swaps import Swaps
 from motet.runtime.resolve import ModelResolver
 from motet.runtime.sizes import RememberedSizes
 from motet.runtime.stored import number_of
@@ -91,8 +93,10 @@ class Served:
     @property
     def digest(self) -> str:
         """What its answers depend on: the versions of its models."""
-        models = self.lane.models if self.lane is not None else ()
-        return ",".join(f"{model.model.name}={model.located.version}" for model in models)
+        if self.lane is None:
+            return ""
+        versions = [f"{model.model.name}={model.located.version}" for model in self.lane.models]
+        return ",".join(versions + [f"{key.name}={key.version}" for key in self.lane.executor.lazy_keys])
 
 
 class Gateway:
@@ -105,6 +109,7 @@ class Gateway:
         limits: bounds.
         threads: how many batches may be played in threads at the same time; None is one a core.
         prepare: is shown every lane that was made and loaded, before it is used; in the event loop.
+        places: what the models of all graphs share; None where graphs say it, or each model stays.
     """
 
     def __init__(
@@ -113,6 +118,7 @@ class Gateway:
         *,
         threads: int | None = None,
         prepare: Callable[[Served], Awaitable[None]] | None = None,
+        places: Places | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
@@ -123,7 +129,8 @@ class Gateway:
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="motet-load")
         self._calls = LoopCalls(self.loop, self._threads, self._remote, self._at_once)
         self._crowd = Crowd()
-        self._host = Host()
+        self._host = Host(places=places)
+        self._host.dropped.append(self._let_go)
         self._remembered = RememberedSizes()
         self._names: dict[str, Served] = {}
         self._graphs: dict[str, Served] = {}
@@ -400,12 +407,25 @@ class Gateway:
     async def _drop_unused(self) -> None:
         """Give back what nobody has, in the loading thread: processes may take a while to end."""
         in_use = {id(model) for each in self.things for model in _hosted(each)}
-        unused = [model for model in self._host.models if id(model) not in in_use]
+        lazy = [key for each in self.things if each.lane is not None for key in each.lane.executor.lazy_keys]
+        await self.loop.run_in_executor(self._loading, self._host.keep_lazy, lazy)
+        swaps = self._host.swaps
+        unused = [model for model in self._host.models if id(model) not in in_use and not swaps.has(model)]
         for model in unused:
             self._calls.drop(model)
             del model
         while unused:  # emptied in the thread, which would hold what it is given for a moment longer
             await self.loop.run_in_executor(self._loading, lambda: self._host.drop(unused.pop()))
+
+    def _let_go(self, model: HostedModel) -> None:
+        """A model that shares its place was let go, in whatever thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self.loop.call_soon_threadsafe(self._calls.drop, model)
+
+    @property
+    def swaps(self) -> Swaps[HostedModel]:
+        """The models that share places."""
+        return self._host.swaps
 
     async def _until_idle(self, lanes: Sequence[Lane], timeout_s: float) -> bool:
         end = self.loop.time() + timeout_s

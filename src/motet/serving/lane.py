@@ -52,6 +52,8 @@ MIXED_S = 1.0
 """How long lanes count as being asked at the same time after two of them were, one after the other."""
 MOST_TASKS = 128
 """Batches of a graph that may wait for other processes and machines at the same time."""
+MOST_SWAPPING = 1024
+"""Requests of a graph that may wait for models to be loaded at the same time, or be played."""
 LEARN_EVERY = 8
 """Batches of which one is timed on the processor, once it is known what such a batch costs."""
 _IDS = np.arange(4096)
@@ -141,14 +143,16 @@ class Lane:
         self.waiting_rows = self._batches = 0
         self._now = time.monotonic()
         self._models: list[HostedModel] = []
-        self._waits = self._inline = self._threaded = False
+        self._waits = self._inline = self._threaded = self._swaps = False
         self._loose = any(each.type.dtype == "any" for each in executor.checked.graph.inputs.values())
 
     def load(self) -> None:
         """Load the models, and play a row through them where one can be made up; may take long, for any thread."""
         self.executor.load()
         self._models = self.executor.models()
-        self._waits = any(model.elsewhere or model.model.batch.max_wait_ms for model in self._models)
+        self._swaps = bool(self.executor.lazy_keys)
+        waits = (model.elsewhere or model.model.batch.max_wait_ms for model in self._models)
+        self._waits = self._swaps or any(waits)
         placements = {model.model.placement for model in self._models}
         self._inline, self._threaded = placements == {"inline"}, "thread" in placements
         if not self._waits:
@@ -230,13 +234,15 @@ class Lane:
 
     def _most_at_once(self) -> int:
         """Batches that may be played as tasks: enough to keep every replica busy, and one more that is made ready."""
+        if self._swaps:
+            return MOST_SWAPPING
         elsewhere = sum(model.replicas.at_once for model in self._models if model.elsewhere)
         return max(self._at_once, min(MOST_TASKS, elsewhere + 1))
 
     def _take(self) -> list[Request]:
         """The requests of the next batch: those of the highest priority first, then in the order they came."""
         waiting, now = self._waiting, self._loop.time()
-        if not self._mixed and self.waiting_rows <= self.limits.batch_rows:
+        if not self._mixed and not self._swaps and self.waiting_rows <= self.limits.batch_rows:
             useful = [request for request in waiting if not request.settled and not request.cancelled]
             if len(useful) == len(waiting) and (useful[0].deadline is None or now < useful[0].deadline):
                 self.waiting_rows = 0
@@ -256,7 +262,7 @@ class Lane:
                 continue
             taken.append(request)
             rows += request.rows
-            if special:
+            if special or self._swaps:  # alone: a row whose model is loaded does not wait for one whose model is not
                 break
         if not waiting:
             self._mixed = False
