@@ -9,9 +9,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from helpers.kubernetes import Machine, objects, of_kind, validate
+from helpers.kubernetes import ROOT, Machine, objects, of_kind, validate
 from motet.cli import cli
-from motet.errors import GraphError, InputError, UnknownNameError
+from motet.errors import GraphError, UnknownNameError
 from motet.export.kubernetes import Settings, cron_of, export_kubernetes
 from motet.workflow.alone import result_of
 from motet.workflow.find import find_workflow
@@ -23,48 +23,46 @@ from pathlib import Path
 
 import helper_of_flow
 import numpy as np
-from motet.workflow.files import File
-from motet.workflow.step import step
-from motet.workflow.wiring import when, workflow
+import motet as mt
 
 
-@step(cache=True, max_age="2d")
+@mt.step(cache=True, max_age="2d")
 def ingest(num_rows):
     note("ingest")
     return np.arange(num_rows)
 
 
-@step(cache=True, cpu=1, memory="1GiB", retries=2, backoff_s=5, timeout_s=90.5)
+@mt.step(cache=True, cpu=1, memory="1GiB", retries=2, backoff_s=5, timeout_s=90.5)
 def train(kind, rows):
     note(f"train {kind}")
     return {"kind": kind, "sum": int(rows.sum()) + len(kind)}
 
 
-@step(cache=True)
+@mt.step(cache=True)
 def weigh(path, model):
     return model["sum"]
 
 
-@step(workers=2, cpu=1.5, memory="2GiB", accelerator=1, timeout_s=600)
+@mt.step(workers=2, cpu=1.5, memory="2GiB", accelerator=1, timeout_s=600)
 def together(rows):
     import helper_of_flow
 
     return helper_of_flow.train(rows)
 
 
-@step
+@mt.step
 def select(models, others):
     best = max(models, key=lambda each: each["sum"])
     return best["kind"], others
 
 
-@step
+@mt.step
 def publish(best):
     note("publish")
     return f"published {best[0]}"
 
 
-@step
+@mt.step
 def complain(best):
     return "nothing was good enough"
 
@@ -76,13 +74,13 @@ def note(text):
         file.write(text + "\\n")
 
 
-@workflow
+@mt.workflow
 def flow(num_rows: int = 4, kinds: str = "a,bbb", at_least: int = 5):
     rows = ingest(num_rows)
     models = [train.named(f"train/{kind}")(kind, rows) for kind in kinds.split(",")]
-    weights = [weigh(File(__file__), model) for model in models]
+    weights = [weigh(mt.File(__file__), model) for model in models]
     best = select(models, [*weights, together(rows)])
-    return when(models[0]["sum"] > at_least, lambda: publish(best), otherwise=lambda: complain(best))
+    return mt.when(models[0]["sum"] > at_least, lambda: publish(best), otherwise=lambda: complain(best))
 """
 HELPER = """\
 import scipy
@@ -241,18 +239,39 @@ def test_a_folder_has_graphs_and_a_workflow(project, tmp_path):
     ]
 
 
+def test_the_system_of_fashion_mnist_holds(tmp_path):
+    """Graph and workflow meet in a store on the volume that both have."""
+    store = "/var/lib/motet/cache/fashion/store"
+    options = ["--set", "output=/var/lib/motet/cache/fashion", "--store", store]
+    command = [sys.executable, "-m", "motet.cli", "export", "kubernetes", str(ROOT / "examples" / "fashion_mnist")]
+    subprocess.run([*command, "-o", str(tmp_path), *options], check=True, capture_output=True, timeout=60)
+    found = [each for path in sorted(tmp_path.rglob("*.yaml")) for each in objects(path)]
+    for each in found:
+        validate(each)
+    (server,) = [each["spec"]["template"]["spec"] for each in found if each["kind"] == "Deployment"]
+    (flow,) = [each["spec"] for each in found if each["kind"] == "Workflow"]
+    pods = [server["containers"][0], *(each["container"] for each in flow["templates"] if "container" in each)]
+    for pod in pods:
+        assert {"name": "MOTET_STORE", "value": store} in pod["env"]
+        assert {"name": "cache", "mountPath": "/var/lib/motet/cache"} in pod["volumeMounts"]
+    text = (tmp_path / "Containerfile").read_text()
+    assert 'COPY ["fashion/data.py", "/app/fashion/data.py"]' in text
+    assert re.search(r"^    torch==", text, re.M)
+
+
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "said"),
     [
-        (["--set", "rows=4"], UnknownNameError, "unknown parameter 'rows'; did you mean 'num_rows'?"),
-        (["--set", "num_rows"], InputError, "'num_rows' is no key=value"),
-        (["--every", "5d"], InputError, "cron cannot say every '5d'"),
-        (["--every", "1d", "--cron", "0 0 * * *"], None, "give --every or --cron, not both"),
-        (["--cron", "daily"], InputError, "'daily' is no time of cron"),
-        (["--replicas", "many"], InputError, "'many' is no number of replicas"),
+        (["--set", "rows=4"], "unknown parameter 'rows'; did you mean 'num_rows'?"),
+        (["--set", "num_rows"], "'num_rows' is no key=value"),
+        (["--every", "5d"], "cron cannot say every '5d'"),
+        (["--every", "1d", "--cron", "0 0 * * *"], "give --every or --cron, not both"),
+        (["--cron", "daily"], "'daily' is no time of cron"),
+        (["--store", "models"], "the store 'models' has no meaning in a container"),
+        (["--replicas", "many"], "'many' is no number of replicas"),
     ],
 )
-def test_what_cannot_be_is_refused(project, tmp_path, options, error, said):
+def test_what_cannot_be_is_refused(project, tmp_path, options, said):
     command = ["export", "kubernetes", str(project / "flow_of_test.py"), "-o", str(tmp_path / "out"), *options]
     found = CliRunner().invoke(cli, command)
     assert (found.exit_code, said in found.output) == (2, True), found.output

@@ -154,10 +154,11 @@ def test_helpers_end_when_process_0_has_left_the_result(tmp_path):
     def flow():
         return number.named("waits")(1)
 
-    helper = subprocess.Popen(
-        [sys.executable, "-c", HELPER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env={**os.environ}
-    )
-    assert helper.stdout.readline() == "waiting\n"
-    run_alone(flow(), "waits", run="1", cache=tmp_path)
-    assert helper.wait(10) == 0
-    helper.stdout.close()
+    command = [sys.executable, "-c", HELPER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as helper:
+        try:
+            assert helper.stdout.readline() == "waiting\n"
+            run_alone(flow(), "waits", run="1", cache=tmp_path)
+            assert helper.wait(10) == 0
+        finally:
+            helper.kill()

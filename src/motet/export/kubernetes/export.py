@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import InputError
+from motet.export.kubernetes.argo import access_objects, workflow_object
 from motet.export.kubernetes.deployment import deployment_objects
 from motet.export.kubernetes.files import dump, write
 from motet.export.kubernetes.image import container_file, ignored_files
@@ -18,6 +19,7 @@ from motet.export.kubernetes.project import Project, find_project
 from motet.export.kubernetes.server import GraphServer, read_server, store_extras
 from motet.export.kubernetes.settings import Settings, dns_name
 from motet.export.kubernetes.steps import ExportedWorkflow
+from motet.export.kubernetes.workflows import read_workflow
 
 __all__ = ["SERVERS", "Exported", "export_kubernetes"]
 
@@ -68,7 +70,7 @@ def export_kubernetes(
         MissingExtraError: when there is a workflow, and Hera is not installed.
     """
     graphs = [read_server(path) for path in _graphs(targets)]
-    workflows = [_read_workflow(place, parameters) for place in _workflows(targets)]
+    workflows = [read_workflow(place, parameters) for place in _workflows(targets)]
     if not graphs and not workflows:
         raise InputError(
             f"nothing to export in {', '.join(targets) or 'no target'}", hint="name the file of a graph or a workflow"
@@ -86,18 +88,10 @@ def export_kubernetes(
         for kind in servers:
             written.objects(f"{kind}/{graph.name}.yaml", SERVERS[kind](graph, project, settings, image))
     if workflows:
-        from motet.export.kubernetes.argo import access_objects, workflow_object
-
         written.objects("access.yaml", access_objects(workflows, settings))
         for each in workflows:
             written.objects(f"workflow/{each.name}.yaml", [workflow_object(each, project, settings, image)])
     return Exported(tuple(written.files), image, project.root)
-
-
-def _read_workflow(place: str, parameters: Sequence[str]) -> ExportedWorkflow:
-    from motet.export.kubernetes.workflows import read_workflow
-
-    return read_workflow(place, parameters)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ class Settings:
         image: the container image that is built from the container file; empty names it after what is exported.
         namespace: where it is to run.
         min_replicas, max_replicas: of a graph's server. Where they are the same nothing scales it.
-        store: where trained models are: a URL, or empty for a volume that the workflow and the servers share.
+        store: where trained models are: a URL, or a path in the volume of the cache, `/var/lib/motet/cache/...`; empty
+            for a volume of its own that the workflow and the servers share.
         storage_class: of the volumes; empty takes the cluster's own.
         cache_size, store_size: of the volumes, as Kubernetes writes it.
         package: what pip installs: empty for this version of Motet, a requirement, or a wheel.
@@ -67,6 +68,10 @@ class Settings:
                 raise InputError(f"{value!r} is no size of a volume", hint="a whole number and a unit: 10Gi")
         if self.image and not _IMAGE.fullmatch(self.image):
             raise InputError(f"{self.image!r} is no name of an image", hint="REGISTRY/NAME:TAG")
+        if self.store and "://" not in self.store and not self.store.startswith("/"):
+            raise InputError(
+                f"the store {self.store!r} has no meaning in a container", hint="give a URL, or a path in a volume"
+            )
         if self.cron and len(self.cron.split()) != 5:
             raise InputError(f"{self.cron!r} is no time of cron", hint="minute hour day month weekday: 0 3 * * 1")
 

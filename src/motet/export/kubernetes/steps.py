@@ -15,23 +15,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from motet.errors import GraphError, InputError
 from motet.export.kubernetes.needs import Needs
 from motet.export.kubernetes.pods import CACHE, environment
 from motet.export.kubernetes.project import Project
 from motet.export.kubernetes.settings import dns_name
-
-if TYPE_CHECKING:
-    from motet.workflow.wiring import Node, Plan
+from motet.workflow.alone import ID_DIGITS
+from motet.workflow.code.follow import follow
+from motet.workflow.deferred import Choice, Comparison, Deferred, Item, Result
+from motet.workflow.wiring import AsReady, Node, Plan
 
 __all__ = ["MOST_STEPS", "RESULT", "ExportedWorkflow", "Task"]
 
 MOST_STEPS = 1000
 """An object of Kubernetes may have about 1.5 MB, and Argo writes every step's state into the same one."""
 RESULT = "/tmp/result"
-ID_DIGITS = 20
 _LONGEST_KEY = 253
 _RUN = "{{workflow.uid}}"
 
@@ -149,8 +149,6 @@ class ExportedWorkflow:
 
 def _digest(node: Node) -> str | None:
     """A digest of a step's function and of its arguments, where results of steps are left out; None where a file counts."""
-    from motet.workflow.code.follow import follow
-
     told = _told(node.arguments)
     if told is None:
         return None
@@ -162,9 +160,6 @@ def _digest(node: Node) -> str | None:
 
 def _told(value: Any) -> str | None:
     """A value as a text that is the same for equal values; None where it reads a file, or its text does not say it."""
-    from motet.workflow.deferred import Deferred
-    from motet.workflow.wiring import AsReady
-
     if isinstance(value, (Deferred, AsReady)):
         return _promised(value)
     if value is None or type(value) in (str, int, float, bool, bytes):
@@ -181,9 +176,6 @@ def _told(value: Any) -> str | None:
 
 def _promised(value: Any) -> str | None:
     """A promise by the step and the part of its result; conditions count by what they compare."""
-    from motet.workflow.deferred import Choice, Comparison, Item, Result
-    from motet.workflow.wiring import AsReady
-
     if isinstance(value, Result):
         return f"step {value.node.id}"
     if isinstance(value, Item):
