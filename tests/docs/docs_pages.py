@@ -147,7 +147,7 @@ class Runner:
             if line.startswith("$ motet serve "):
                 self._serve(shlex.split(line.removeprefix("$ motet ")))
             elif line.startswith("$ motet "):
-                result = CliRunner().invoke(cli, shlex.split(line.removeprefix("$ motet ")))
+                result = CliRunner().invoke(cli, shlex.split(self._at_its_ports(line.removeprefix("$ motet "))))
                 assert result.exit_code == 0, f"{line}\n{result.output}{result.exception or ''}"
             elif line.startswith("$ curl ") and shutil.which("curl"):
                 command = f"{self._at_its_ports(line[2:])} --fail-with-body"
