@@ -183,6 +183,10 @@ class Route(Node):
     def _no_key(self, column: str | None) -> str:
         return f"the key {column!r} is missing; write missing: ARM in {self.where} to say which member takes such rows"
 
+    def uses_of(self, keys: Array) -> set[str]:
+        """The models and graphs that rows with these keys lead to; only for a route by key."""
+        return {self.arms[place].uses for place in set(self._by_key(keys).tolist()) if place >= 0}
+
     @cached_property
     def _table(self) -> dict[str, int]:
         """The place of the arm of each key, `*` for every other."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from motet.batch import empty_column
+from motet.batch import Column, empty_column
 from motet.errors import ModelLoadError, MotetError
 from motet.graph.check import CheckedGraph, outer_outputs
 from motet.graph.model import Model
 from motet.graph.node import Answer, Fault
 from motet.graph.pool import MAX_SWAP_WAIT_MS, Places
+from motet.nodes.route import Route
 from motet.runtime.host import Host, HostedModel, LazyKey
 from motet.runtime.isolate import describe
 
@@ -66,6 +68,24 @@ class LazyModels:
         self._checked, self._swaps = checked, host.swaps
         found = {name: host.lazy_key(model, checked.graph.folder) for name, model in checked.graph.models.items()}
         self.keys: Mapping[str, LazyKey] = {name: key for name, key in found.items() if key is not None}
+
+    def keyed(self) -> Callable[[Mapping[str, Column]], frozenset[str]] | None:
+        """Tells of the inputs of the graph which models rows have to wait for; None where only playing tells.
+
+        Lazy models of other nodes are not looked at: what shares a batch is only a matter of speed.
+        """
+        for node in self._checked.graph.nodes.values():
+            if not isinstance(node, Route) or node.key is None or node.key not in self._checked.graph.inputs:
+                continue
+            if any(arm.uses in self.keys for arm in node.arms):
+                return partial(self._missing, node, node.key)
+        return None
+
+    def _missing(self, node: Route, key: str, columns: Mapping[str, Column]) -> frozenset[str]:
+        keys = columns[key]
+        assert isinstance(keys, np.ndarray)
+        is_in = self._swaps.is_in
+        return frozenset(name for name in node.uses_of(keys) if name in self.keys and not is_in(self.keys[name]))
 
     def load_residents(self) -> None:
         """Load those that stay.

@@ -36,6 +36,7 @@ from motet.runtime.costs import INLINE_S, Costs
 from motet.runtime.executor import Call, Executor, Played, Trace, drive
 from motet.runtime.host import HostedModel
 from motet.serving.answers import AnswerCache
+from motet.serving.apart import Apart
 from motet.serving.limits import Limits
 from motet.serving.looks import Both, Keeper, Listener, Watch, alike, explained
 from motet.serving.request import Reply, Request, Together
@@ -48,6 +49,8 @@ SWEEP_S = 0.02
 ALONE_S = 0.008
 """A batch may hold the loop that long where nobody asks for anything else, and no core is idle that could do better."""
 FEW_CORES = 2
+LONG_S = 0.02
+"""Where every thread has played for so long, what is quick is played in the loop meanwhile."""
 MIXED_S = 1.0
 """How long lanes count as being asked at the same time after two of them were, one after the other."""
 MOST_TASKS = 128
@@ -143,16 +146,17 @@ class Lane:
         self.waiting_rows = self._batches = 0
         self._now = time.monotonic()
         self._models: list[HostedModel] = []
-        self._waits = self._inline = self._threaded = self._swaps = False
+        self._waits = self._inline = self._threaded = False
+        self._apart: Apart | None = None
         self._loose = any(each.type.dtype == "any" for each in executor.checked.graph.inputs.values())
 
     def load(self) -> None:
         """Load the models, and play a row through them where one can be made up; may take long, for any thread."""
         self.executor.load()
         self._models = self.executor.models()
-        self._swaps = bool(self.executor.lazy_keys)
+        self._apart = Apart(self.executor.lazy.keyed()) if self.executor.lazy_keys else None
         waits = (model.elsewhere or model.model.batch.max_wait_ms for model in self._models)
-        self._waits = self._swaps or any(waits)
+        self._waits = self._apart is not None or any(waits)
         placements = {model.model.placement for model in self._models}
         self._inline, self._threaded = placements == {"inline"}, "thread" in placements
         if not self._waits:
@@ -221,11 +225,13 @@ class Lane:
         """Play what waits: one batch in the loop, or as many as there are threads."""
         self._scheduled = False
         at_once = self._most_at_once() if self._waits else self._at_once
+        if self._apart is not None:
+            self._waiting = self._apart.in_order(self._waiting)
         while self._waiting and len(self._playing) < at_once:
             requests = self._take()
             if requests and self._begin(requests):
                 break
-        if self._waiting and len(self._playing) < at_once:
+        if self._waiting and (len(self._playing) < at_once or self._overtake()):
             self._scheduled = True
             self._loop.call_soon(self._tick)
         if (self._waiting or self._playing) and not self._sweeping:
@@ -234,7 +240,7 @@ class Lane:
 
     def _most_at_once(self) -> int:
         """Batches that may be played as tasks: enough to keep every replica busy, and one more that is made ready."""
-        if self._swaps:
+        if self._apart is not None:
             return MOST_SWAPPING
         elsewhere = sum(model.replicas.at_once for model in self._models if model.elsewhere)
         return max(self._at_once, min(MOST_TASKS, elsewhere + 1))
@@ -242,7 +248,7 @@ class Lane:
     def _take(self) -> list[Request]:
         """The requests of the next batch: those of the highest priority first, then in the order they came."""
         waiting, now = self._waiting, self._loop.time()
-        if not self._mixed and not self._swaps and self.waiting_rows <= self.limits.batch_rows:
+        if not self._mixed and self._apart is None and self.waiting_rows <= self.limits.batch_rows:
             useful = [request for request in waiting if not request.settled and not request.cancelled]
             if len(useful) == len(waiting) and (useful[0].deadline is None or now < useful[0].deadline):
                 self.waiting_rows = 0
@@ -256,13 +262,15 @@ class Lane:
             special = waiting[0].explain or waiting[0].watch is not None
             if taken and (special or (self._loose and not alike(waiting[0], taken[0]))):
                 break
+            if taken and self._apart is not None and not self._apart.together(waiting[0], taken[0]):
+                break
             request = waiting.popleft()
             self.waiting_rows -= request.rows
             if self._useless(request, now):
                 continue
             taken.append(request)
             rows += request.rows
-            if special or self._swaps:  # alone: a row whose model is loaded does not wait for one whose model is not
+            if special:
                 break
         if not waiting:
             self._mixed = False
@@ -294,6 +302,8 @@ class Lane:
         if any(request.settled for request in self._waiting):
             self._waiting = deque(request for request in self._waiting if not request.settled)
             self.waiting_rows = sum(request.rows for request in self._waiting)
+        if self._waiting and not self._scheduled and len(self._playing) >= self._at_once:
+            self._tick()
         self._sweeping = bool(self._waiting or self._playing)
         if self._sweeping:
             self._loop.call_later(SWEEP_S, self._sweep)

@@ -97,6 +97,11 @@ class Swaps(Generic[M]):
     def __contains__(self, key: Key) -> bool:
         return key in self._shelf.entries
 
+    def is_in(self, key: Key) -> bool:
+        """Whether a model is loaded, and takes rows, at this moment."""
+        entry = self._shelf.entries.get(key)
+        return entry is not None and entry.state == "in" and not entry.closing
+
     def has(self, model: M) -> bool:
         """Whether a loaded model is one of these."""
         with self._lock:
