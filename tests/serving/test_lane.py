@@ -30,6 +30,15 @@ def picky(x):
     return x + 1
 
 
+@returns("float32")
+def patient(x):
+    """Long batches wait for a gate."""
+    if len(x) > 100:
+        gates["patient"].entered.release()
+        assert gates["patient"].open.wait(20)
+    return x
+
+
 @returns(lambda x: x)
 def same(x):
     return x
@@ -61,6 +70,23 @@ class TestTogether:
             rest = [submit(lane_loop, gateway, ("g", {"x": [float(n)]}))[0] for n in range(2, 6)]
         assert [each.values() for each in (first, *rest)] == [[1.0], [2.0], [3.0], [4.0], [5.0]]
         assert gate.played == [[1.0], [2.0, 3.0, 4.0, 5.0]]
+
+    def test_what_is_quick_does_not_wait_for_what_takes_long(self, lane_loop, gateways):
+        gateway = gateways(mt.Graph("g", outputs={"y": mt.map(patient, X)}), threads=2, batch_rows=64)
+        lane = gateway.find("g").lane
+        lane.costs.took(1000, 1.0)
+        with shut("patient") as gate:
+            long = submit(lane_loop, gateway, *[("g", {"x": [float(n)] * 1000}) for n in range(3)])
+            for _ in range(2):
+                assert gate.entered.acquire(timeout=20)
+            for number in range(3):
+                quick = submit(lane_loop, gateway, *[("g", {"x": [number + n / 10]}) for n in range(4)])
+                assert [each.values() for each in quick] == [[pytest.approx(number + n / 10)] for n in range(4)]
+                assert {each.reply.batch_rows for each in quick} == {4}
+            assert [each.told.done() for each in long] == [False] * 3
+            assert lane.waiting_rows == 1000
+        assert [each.values()[0] for each in long] == [0.0, 1.0, 2.0]
+        assert lane.idle
 
     def test_higher_priority_goes_first_and_order_is_kept_within_one(self, lane_loop, gateways):
         gateway = gateways(graph_of(gated("priority")), threads=1, batch_rows=2)

@@ -238,6 +238,33 @@ class Lane:
             self._sweeping = True
             self._loop.call_later(SWEEP_S, self._sweep)
 
+    def _overtake(self) -> bool:
+        """Play what waits and is quick, where every thread is busy for long with what is not; whether anything was."""
+        if self._waits or self._threaded or not all(rival.idle for rival in self.rivals):
+            return False
+        now = time.monotonic()
+        if any(now - playing.started < LONG_S for playing in self._playing):
+            return False
+        quick: list[Request] = []
+        rows, patience = 0, self._patience()
+        for request in self._waiting:
+            if self.costs.expect(rows + 1) > patience:
+                break
+            together = not quick or not self._loose or alike(request, quick[0])
+            special = request.explain or request.watch is not None
+            if together and not special and self.costs.expect(rows + request.rows) <= patience:
+                quick.append(request)
+                rows += request.rows
+        if not quick:
+            return False
+        taken = {id(request) for request in quick}
+        self._waiting = deque(request for request in self._waiting if id(request) not in taken)
+        self.waiting_rows -= rows
+        useful = [request for request in quick if not self._useless(request, now)]
+        if useful:
+            self._begin(useful)
+        return True
+
     def _most_at_once(self) -> int:
         """Batches that may be played as tasks: enough to keep every replica busy, and one more that is made ready."""
         if self._apart is not None:
