@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from helpers import onnxes
-from helpers.kubernetes import Machine, objects, of_kind, validate
+from helpers.kubernetes import Machine, objects, of_kind, validate, validate_all
 from motet.cli import cli
 from motet.errors import GraphError, InputError
 from motet.export.kubernetes import Settings, export_kubernetes
@@ -78,8 +78,7 @@ def every(folder):
 def test_everything_holds_against_the_schemas(project, tmp_path, options):
     found = every(exported(project, tmp_path / "out", *options))
     assert len(found) >= 2
-    for each in found:
-        validate(each)
+    validate_all(found)
 
 
 def test_a_wrong_key_would_be_found(project, tmp_path):
@@ -95,8 +94,7 @@ def test_the_examples_hold_too(tmp_path):
     for example in ("fashion", "photos", "swarm", "ocr"):
         graphs = [str(path) for path in (ROOT / "examples" / example).glob("*.yaml")]
         export_kubernetes(graphs, tmp_path / example, Settings())
-        for each in every(tmp_path / example):
-            validate(each)
+        validate_all(every(tmp_path / example))
 
 
 def test_hints_become_requests_and_limits(project, tmp_path):
@@ -149,8 +147,7 @@ def test_models_of_a_store_need_it_and_a_cache(project, tmp_path):
     (project / "two.yaml").write_text(GRAPH.replace("../models/one.onnx", '"store:one@champion"'))
     out = exported(project, tmp_path / "volume")
     claims = objects(out / "volumes.yaml")
-    for each in every(out):
-        validate(each)
+    validate_all(every(out))
     assert [each["metadata"]["name"] for each in claims] == ["motet-cache", "motet-store"]
     url = exported(project, tmp_path / "url", "--store", "s3://models/here")
     assert [each["metadata"]["name"] for each in objects(url / "volumes.yaml")] == ["motet-cache"]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from helpers.kubernetes import ROOT, Machine, objects, of_kind, validate
+from helpers.kubernetes import ROOT, Machine, objects, of_kind, validate, validate_all
 from motet.cli import cli
 from motet.errors import GraphError, UnknownNameError
 from motet.export.kubernetes import Settings, cron_of, export_kubernetes
@@ -140,8 +140,7 @@ def test_everything_holds_against_the_schemas(project, tmp_path):
     kinds = [each["kind"] for each in found]
     claims = ["PersistentVolumeClaim", "PersistentVolumeClaim"]
     assert kinds == ["ServiceAccount", "Role", "RoleBinding", *claims, "Workflow"]
-    for each in found:
-        validate(each)
+    validate_all(found)
     job = train_job(parts(out)[0]["together"])
     assert job["metadata"].pop("generateName") == "flow-together-"
     validate(job)
@@ -246,8 +245,7 @@ def test_the_system_of_fashion_mnist_holds(tmp_path):
     command = [sys.executable, "-m", "motet.cli", "export", "kubernetes", str(ROOT / "examples" / "fashion_mnist")]
     subprocess.run([*command, "-o", str(tmp_path), *options], check=True, capture_output=True, timeout=60)
     found = [each for path in sorted(tmp_path.rglob("*.yaml")) for each in objects(path)]
-    for each in found:
-        validate(each)
+    validate_all(found)
     (server,) = [each["spec"]["template"]["spec"] for each in found if each["kind"] == "Deployment"]
     (flow,) = [each["spec"] for each in found if each["kind"] == "Workflow"]
     pods = [server["containers"][0], *(each["container"] for each in flow["templates"] if "container" in each)]

@@ -42,6 +42,12 @@ def of_kind(path, kind):
     return found
 
 
+def validate_all(found):
+    """Raise unless all are; those whose schemas may be missing come last."""
+    for each in sorted(found, key=lambda each: each["kind"] in DEFINITIONS):
+        validate(each)
+
+
 def validate(obj):
     """Raise unless an object is what its kind's schema says."""
     find = definition if obj["kind"] in DEFINITIONS else core
