@@ -98,7 +98,7 @@ class _Run:
         self.remembered = RememberedSizes()
         self.host = Host()
         self.executor = Executor(checked, self.host)
-        self.sizing = Sizing(checked, self.host, self.remembered)
+        self.sizing = Sizing(checked, self.host, self.remembered, self.executor.lazy_keys)
         self.workers = options.workers or self.sizing.workers(options.num_workers)
         self.rows = self.failed = self.resumed_rows = 0
         self.seconds_writing = 0.0
@@ -184,8 +184,10 @@ class _Run:
         """Rows of a batch, by their size and by the time that they take."""
         kinds = [each.type for each in self.checked.graph.inputs.values()]
         rows = self.options.batch_rows or choose_batch_rows(
-            kinds, self.total, models=bool(self._versions(self.executor, ""))
+            kinds, self.total, models=bool(self._versions(self.executor, "")), swaps=bool(self.executor.lazy_keys)
         )
+        if self.executor.lazy_keys:  # trying them all out would load them all
+            return rows
         cost = self.sizing.known_cost()
         if cost is None and self.source.reads_again and (item := next(self._items(0, rows), None)):
             self.executor.load()
@@ -321,7 +323,7 @@ class _Run:
             peak_memory_bytes=peak_memory_bytes(),
             sizes_file=str(self.remembered.path),
             nodes=node_reports(self.executor),
-            models=model_reports(self.host.models),
+            models=model_reports(self.host.known),
         )
 
 

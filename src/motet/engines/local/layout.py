@@ -38,6 +38,8 @@ BATCH_BYTES = 2 << 20
 MIN_ROWS, MAX_ROWS, MAX_ROWS_OF_MODELS = 16, 65_536, 8_192
 SMALL_RUN_BATCHES = 8
 """A small source is played in this many batches, so that all workers have something to do."""
+WINDOW_BYTES, MAX_ROWS_OF_A_WINDOW, SMALL_RUN_WINDOWS = 16 << 20, 131_072, 2
+"""The same where models come and go: each may be loaded once a batch, so batches are larger."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +197,15 @@ def failures_table(failures: Sequence[Failure]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(columns[field.name], field.type) for field in FAILURES], schema=FAILURES)
 
 
-def choose_batch_rows(inputs: Sequence[ColumnType], num_rows: int | None, *, models: bool) -> int:
-    """Rows of a batch: about 2 MiB of input, fewer for a small source, and no great number where models play."""
+def choose_batch_rows(inputs: Sequence[ColumnType], num_rows: int | None, *, models: bool, swaps: bool = False) -> int:
+    """Rows of a batch: about 2 MiB of input, fewer for a small source, and no great number where models play.
+
+    Where models come and go (`swaps`) about 16 MiB: rows of one model are played together within a batch.
+    """
     row_bytes = sum(_row_bytes(kind) for kind in inputs) or 8
+    if swaps:
+        rows = min(MAX_ROWS_OF_A_WINDOW, max(MIN_ROWS, WINDOW_BYTES // row_bytes))
+        return rows if num_rows is None else min(rows, max(64, -(-num_rows // SMALL_RUN_WINDOWS)))
     rows = 1 << max(0, (BATCH_BYTES // row_bytes).bit_length() - 1)
     rows = min(MAX_ROWS_OF_MODELS if models else MAX_ROWS, max(MIN_ROWS, rows))
     return rows if num_rows is None else min(rows, max(64, -(-num_rows // SMALL_RUN_BATCHES)))

@@ -7,14 +7,14 @@ Models whose answers do not depend on what shares a call go on looking for their
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from motet.batch import Batch
 from motet.engines.local.layout import MIN_ROWS
 from motet.errors import ModelFailedError
 from motet.graph.check import CheckedGraph
 from motet.runtime.executor import Executor, drive
-from motet.runtime.host import Host, HostedModel, model_key
+from motet.runtime.host import Host, HostedModel, LazyKey, model_key
 from motet.runtime.sizes import BatchSize, RememberedSizes
 
 __all__ = ["Sizing"]
@@ -28,6 +28,8 @@ MOST_WORKERS = 16
 """Each worker has two batches in memory."""
 CALLS_A_SERVER = 4
 """Calls of one server that are under way where it has cores that nobody else uses."""
+LAZY_ROWS = 256
+"""Rows of a call of a model that comes and goes, where none were found earlier: there is no time to try numbers."""
 _COST = " us a row"
 
 
@@ -38,10 +40,13 @@ class Sizing:
         checked: the graph.
         host: holds its models.
         remembered: what was found earlier.
+        lazy: the models that come and go while it runs.
     """
 
-    def __init__(self, checked: CheckedGraph, host: Host, remembered: RememberedSizes) -> None:
-        self._checked, self._host, self._remembered = checked, host, remembered
+    def __init__(
+        self, checked: CheckedGraph, host: Host, remembered: RememberedSizes, lazy: Sequence[LazyKey] = ()
+    ) -> None:
+        self._checked, self._host, self._remembered, self._lazy = checked, host, remembered, lazy
 
     def known_cost(self) -> float | None:
         """Seconds that a row takes through every model, None where some model was never timed here."""
@@ -107,6 +112,7 @@ class Sizing:
         self._take_remembered()
         fixed = {model.key: model.size.best for model in self._host.models if not model.batch_invariant}
         self._remember([model for model in self._host.models if not model.batch_invariant])
+        fixed |= {key.version: self._remembered.get(key.version) or LAZY_ROWS for key in self._lazy}
         self.freeze(fixed)
         return fixed
 
@@ -117,7 +123,8 @@ class Sizing:
                 model.size = BatchSize(found, model.size.limit)
 
     def freeze(self, sizes: Mapping[str, int]) -> None:
-        """Keep to these sizes."""
+        """Keep to these sizes, also for models that are loaded later."""
+        self._host.expect(sizes)
         for model in self._host.models:
             if model.key in sizes:
                 model.size = BatchSize(sizes[model.key], model.size.limit)
