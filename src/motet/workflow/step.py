@@ -60,6 +60,7 @@ class Step(Generic[P, R]):
         policy: when its result is kept and taken again; None never keeps it beyond the run.
         name: what its steps are called.
         signature: what it takes.
+        own_process: whether it runs in a process of its own.
     """
 
     def __init__(
@@ -73,6 +74,9 @@ class Step(Generic[P, R]):
         self.function, self.options, self.policy = function, options, policy
         self.name = name or getattr(function, "__name__", type(function).__name__).strip("<>")
         self.signature = inspect.signature(function)
+        self.own_process = options.own_process
+        kinds = {each.kind for each in self.signature.parameters.values()}
+        self._by_name = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
         if policy is not None:
             policy.check(self.signature, place_of(function))
         functools.update_wrapper(self, function)
@@ -92,6 +96,14 @@ class Step(Generic[P, R]):
         raise GraphError(
             f"{self.name} is a method", where=place_of(self.function), hint="a step is a plain function, without self"
         )
+
+    def call(self, arguments: dict[str, Any]) -> R:
+        """Call the function with arguments by parameter."""
+        if self._by_name:
+            return self.function(**arguments)  # type: ignore[call-arg]
+        bound = self.signature.bind_partial()
+        bound.arguments.update(arguments)
+        return self.function(*bound.args, **bound.kwargs)
 
     def named(self, name: str) -> Step[P, R]:
         """The same step under another name, for runs and drawings; what is kept of it stays the same."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Event
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 from motet.errors import CycleError, GraphError
@@ -16,8 +17,7 @@ from motet.workflow.deferred import Choice, Deferred, Result, deferreds_in, node
 from motet.workflow.step import Step, place_of
 
 if TYPE_CHECKING:
-    from threading import Event
-
+    from motet.workflow.play.budget import Budget
     from motet.workflow.play.run import Run
 
 __all__ = ["AsReady", "Branch", "Node", "Plan", "Wiring", "Workflow", "as_ready", "building", "when", "workflow"]
@@ -217,6 +217,7 @@ class Plan:
         cancel: Event | None = None,
         progress: Callable[[Any], None] | None = None,
         capture: bool = False,
+        budget: Budget | None = None,
     ) -> Run:
         """Run it on this machine.
 
@@ -232,25 +233,18 @@ class Plan:
             cancel: ends the run when set.
             progress: is told each change of a step's state, with a `StepState`.
             capture: whether what steps print goes to their logs.
+            budget: lends resources to steps that ask for them; by default those of this machine.
 
         Raises:
             StepError: when a step failed. The step's own error is its cause.
             WorkflowError: when the run could not go on.
         """
-        from motet.workflow.play.runner import run_plan
+        from motet.workflow.play.start import Settings, run_plan
 
-        return run_plan(
-            self,
-            cache=cache,
-            asynchronous=asynchronous,
-            resume=resume,
-            fail_fast=fail_fast,
-            check=check,
-            threads=threads,
-            cancel=cancel,
-            progress=progress,
-            capture=capture,
+        settings = Settings(
+            cache, asynchronous, resume, fail_fast, check, threads, cancel or Event(), progress, capture, budget
         )
+        return run_plan(self, settings)
 
     def __str__(self) -> str:
         return f"workflow {self.name}: {len(self.nodes)} step{'' if len(self.nodes) == 1 else 's'}"

@@ -12,14 +12,14 @@ stays.
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import orjson
@@ -30,6 +30,7 @@ from motet.workflow.memo.locks import key_lock
 
 __all__ = ["Cache", "Entry", "cache_folder", "home_folder", "write_file"]
 
+_numbers = itertools.count(int.from_bytes(os.urandom(6), "big"))
 TOUCH_S = 600
 """A hit is noted when the last one that was noted is this long ago."""
 
@@ -82,13 +83,14 @@ class Cache:
     def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
         self.root, self.clock = root, clock
         self.artifacts = Artifacts(root)
-        self._folders: set[Path] = set()
+        self._entries = os.path.join(root, "entries", "")
+        self._folders: set[str] = set()
         self._new: list[Entry] = []
-        self._lock = Lock()
+        self._lock = threading.Lock()
 
-    def path(self, digest: str) -> Path:
+    def path(self, digest: str) -> str:
         """Where the entry of a key is, or would be."""
-        return self.root / "entries" / digest[:2] / f"{digest}.json"
+        return f"{self._entries}{digest[:2]}{os.sep}{digest}.json"
 
     def get(self, digest: str) -> Entry | None:
         """The entry of a key, and a note that it was used; None where there is none, or it is damaged."""
@@ -108,14 +110,15 @@ class Cache:
     def peek(self, digest: str) -> Entry | None:
         """The entry of a key, without a note that it was used; None where there is none, or it is damaged."""
         try:
-            return Entry.from_json(self.path(digest).read_bytes())
+            with open(self.path(digest), "rb") as file:
+                return Entry.from_json(file.read())
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def put(self, entry: Entry) -> None:
         """Keep an entry, in place of one that was there."""
         path = self.path(entry.digest)
-        self._folder(path.parent)
+        self._folder(os.path.dirname(path))
         write_file(path, entry.to_json())
         with self._lock:
             self._new.append(entry)
@@ -130,7 +133,7 @@ class Cache:
         """Keep the parts of some code, unless they are there."""
         path = self.root / "code" / digest[:2] / f"{digest}.json"
         if not path.exists():
-            self._folder(path.parent)
+            self._folder(str(path.parent))
             write_file(path, orjson.dumps(parts))
 
     def code(self, digest: str) -> dict[str, str]:
@@ -145,25 +148,32 @@ class Cache:
         """Be the only one, in all processes, to compute a key; False where `stopped` came true while waiting."""
         return key_lock(self.root / "locks", digest, stopped)
 
-    def _folder(self, folder: Path) -> None:
+    def _folder(self, folder: str) -> None:
         if folder not in self._folders:
-            folder.mkdir(parents=True, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
             self._folders.add(folder)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".new-{uuid.uuid4().hex}")
+def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file whole or not at all; its folder is made where somebody has removed it."""
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, f".new-{os.getpid()}-{threading.get_ident()}-{next(_numbers)}-{name[:8]}")
     try:
         try:
-            part.write_bytes(data)
-        except FileNotFoundError:  # somebody cleaned up the folder
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(data)
+            _write(part, data)
+        except FileNotFoundError:
+            os.makedirs(folder, exist_ok=True)
+            _write(part, data)
         os.replace(part, path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(part)
         raise
+
+
+def _write(path: str, data: bytes) -> None:
+    with open(path, "xb", buffering=0) as file:
+        file.write(data)
 
 
 def home_folder() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,14 +56,13 @@ class Key:
         return cls(found["step"], found["code"], {name: Argument(*each) for name, each in found["arguments"].items()})
 
 
-def differences(then: Key, now: Key, code_then: dict[str, str], code_now: dict[str, str]) -> list[str]:
+def differences(then: Key, now: Key, code: Callable[[str], dict[str, str]]) -> list[str]:
     """What differs between two keys of the same step, in words, the most telling first.
 
     Args:
         then: an earlier key.
         now: the present one.
-        code_then: the digests of the parts of the code then; empty where they are not known any more.
-        code_now: the digests of the parts now; versions stand under `package NAME`.
+        code: gives the parts of code by its digest, with versions under `package NAME`; none where they are not known.
     """
     found = []
     for name in {**then.arguments, **now.arguments}:
@@ -74,6 +74,7 @@ def differences(then: Key, now: Key, code_then: dict[str, str], code_now: dict[s
             found.append(f"{name}: {after.told} changed" if same else f"{name}: {before.told} -> {after.told}")
     if then.code == now.code:
         return found
+    code_then, code_now = code(then.code), code(now.code)
     changed = [name for name in {**code_then, **code_now} if code_then.get(name) != code_now.get(name)]
     for name in changed if code_then else ():
         if name.startswith("package "):

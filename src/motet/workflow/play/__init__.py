@@ -1,8 +1,10 @@
 """Running plans: which step next, one step, its process, the record of it all.
 
+start.py    from a plan to a run     run.py      what a run gives back
 runner.py   which step when          state.py    what is known of each step
 execute.py  one step: its key, a hit, or a call and what is kept of it
+session.py  what the steps share     journal.py  results that only the run keeps
 process.py  a step's own process     child.py    what runs in it
 budget.py   resources                record.py   runs in SQLite
-run.py      what a run gives back    logs.py     what steps print
+logs.py     what steps print
 """

@@ -54,10 +54,9 @@ def _answer(folder: Path, name: str, file: str, cancelled: threading.Event) -> d
         function = function.function
     artifacts = Artifacts(Path(job.cache))
     step = Step(function)
-    bound = step.signature.bind_partial()
-    bound.arguments.update({name: _loaded(artifacts, value) for name, value in job.arguments.items()})
+    values = {name: _loaded(artifacts, value) for name, value in job.arguments.items()}
     _running.set(StepContext(job.run, job.step, job.attempt, job.resources, cancelled))
-    result = function(*bound.args, **bound.kwargs)
+    result = step.call(values)
     from motet.workflow.play.execute import refuse_result
 
     refuse_result(result)

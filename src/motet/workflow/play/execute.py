@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +54,8 @@ class Executor:
 
     def __post_init__(self) -> None:
         self._former: dict[str, list[Entry]] = {}
+        self._codes: dict[str, dict[str, str]] = {}
+        self._kept_codes: set[str] = set()
         self._lock = threading.Lock()
 
     def run(self, state: StepState, items: Sequence[Deferred] | None) -> Value:
@@ -79,7 +81,7 @@ class Executor:
         with self.session.cache.lock(state.key, self.session.cancel.is_set) as held:
             if not held:
                 raise Cancelled
-            if self.session.cache.path(state.key).exists():
+            if os.path.exists(self.session.cache.path(state.key)):
                 found, why = self._find(state, key, policy, items)
                 if found is not None:
                     return found
@@ -94,9 +96,7 @@ class Executor:
         for name, value in node.arguments.items():
             ruled = name in free or (by_result and (_from_steps(value) or isinstance(value, File)))
             arguments[name] = Argument("", "by a rule") if ruled else self.session.argument(value, items)
-        function = node.step.function
-        name = f"{function.__module__}.{getattr(function, '__qualname__', node.step.name)}"
-        return Key(_plain_main(name), self.session.code(function)[1], arguments)
+        return Key(self.session.name(node.step.function), self.session.code(node.step.function)[1], arguments)
 
     def _resumed(self, state: StepState) -> Value | None:
         found = self.session.resumed.get((state.id, state.key))
@@ -172,9 +172,10 @@ class Executor:
         former = self._last(key.step)
         if not former:
             return "nothing is kept of this step yet"
-        code, _ = self.session.code(state.node.step.function)
-        now = named_parts(code.parts, code.pins)
-        told = [tuple(differences(each.key, key, self.session.cache.code(each.key.code), now)) for each in former]
+        code, digest = self.session.code(state.node.step.function)
+        if digest not in self._codes:
+            self._codes[digest] = named_parts(code.parts, code.pins)
+        told = [tuple(differences(each.key, key, self._code)) for each in former]
         state.changes = min(told, key=len) or ("an earlier result is gone",)
         return "; ".join(state.changes[:3]) + (f"; and {len(state.changes) - 3} more" if len(state.changes) > 3 else "")
 
@@ -188,6 +189,11 @@ class Executor:
                     index.sync(MOST_SYNC_S)
                     self._former[step] = index.last(step)
             return self._former[step]
+
+    def _code(self, digest: str) -> dict[str, str]:
+        if digest not in self._codes:
+            self._codes[digest] = self.session.cache.code(digest)
+        return self._codes[digest]
 
     def _made(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> Value:
         """Call a step, and keep what it gives."""
@@ -210,17 +216,23 @@ class Executor:
             if policy is not None:
                 _logger.warning("step %s: %s", state.id, told)
         elif policy is None:
-            session.record.result(session.run, state.id, state.key, value.kept, created, seconds)
+            session.journal.add(state.id, state.key, value.kept, seconds)
         else:
-            code, digest = session.code(node.step.function)
-            session.cache.put_code(digest, named_parts(code.parts, code.pins))
+            self._put_code(node.step.function)
             session.cache.put(Entry(state.key, key, value.kept, created, seconds, session.run, numbers))
         return value
+
+    def _put_code(self, function: Callable[..., Any]) -> None:
+        """Keep the parts of a function's code, once a run."""
+        code, digest = self.session.code(function)
+        if digest not in self._kept_codes:
+            self.session.cache.put_code(digest, named_parts(code.parts, code.pins))
+            self._kept_codes.add(digest)
 
     def _called(self, state: StepState, items: Sequence[Deferred] | None) -> tuple[Value, str]:
         session, node = self.session, state.node
         options = node.step.options
-        own = options.own_process
+        own = node.step.own_process
         lease = self.budget.borrow(options.resources, session.cancel.is_set) if own else nullcontext(True)
         with lease as held:
             if not held or session.cancel.is_set():
@@ -248,12 +260,10 @@ class Executor:
             name: session.resolve(list(items or ()) if isinstance(value, AsReady) else value)
             for name, value in node.arguments.items()
         }
-        bound = step.signature.bind_partial()
-        bound.arguments.update(values)
         context = StepContext(session.run, state.id, state.attempts - 1, step.options.resources, session.cancel)
         token = _running.set(context)
         try:
-            result = step.function(*bound.args, **bound.kwargs)
+            result = step.call(values)
         finally:
             _running.reset(token)
         refuse_result(result)
@@ -295,10 +305,3 @@ def _note(state: StepState, value: Value) -> None:
 
 def _from_steps(value: Any) -> bool:
     return isinstance(value, AsReady) or next(deferreds_in(value), None) is not None
-
-
-def _plain_main(name: str) -> str:
-    from motet.workflow.code.project import module_name
-
-    module, _, rest = name.partition(".")
-    return f"{module_name(module)}.{rest}"

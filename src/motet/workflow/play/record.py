@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 
 from motet.errors import UnknownNameError, WorkflowError
-from motet.workflow.memo.artifacts import Kept
 from motet.workflow.memo.locks import try_lock, unlock
 
 __all__ = ["Record", "RunRow", "StepRow", "is_alive", "run_lock"]
@@ -27,8 +26,6 @@ create table if not exists steps(
     run text, id text, place integer, function text, state text, why text, started real, seconds real, made_s real,
     attempts integer, runs integer, error text, key text, formats text, size_bytes integer, needs text, changes text,
     primary key(run, id)) without rowid;
-create table if not exists results(
-    run text, step text, key text, kept text, created real, seconds real, primary key(run, step, key)) without rowid;
 """
 _STEP = "insert or replace into steps values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
@@ -112,43 +109,15 @@ class Record:
             self._base.execute(f"insert or replace into runs values({','.join('?' * len(values))})", values)
 
     def end(self, run: str, state: str, seconds: float, error: str) -> None:
-        """Note how a run ended. Results of bare steps of a run that went well are not needed any more."""
-        with self._lock, self._base:
-            self._base.execute("begin")
+        """Note how a run ended."""
+        with self._lock:
             self._base.execute("update runs set state=?, seconds=?, error=? where id=?", (state, seconds, error, run))
-            if state == "done":
-                self._base.execute("delete from results where run=?", (run,))
 
     def steps(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Note where steps are."""
         with self._lock, self._base:
             self._base.execute("begin")
             self._base.executemany(_STEP, rows)
-
-    def result(self, run: str, step: str, key: str, kept: Kept, created: float, seconds: float) -> None:
-        """Note the result of a step that is not in the cache, for when the run has to go on."""
-        with self._lock:
-            self._base.execute(
-                "insert or replace into results values(?,?,?,?,?,?)",
-                (run, step, key, orjson.dumps(kept.to_json()), created, seconds),
-            )
-
-    def results(self, run: str) -> dict[tuple[str, str], tuple[Kept, float]]:
-        """The results that a run has noted, with the seconds they took, by step and key."""
-        with self._lock:
-            rows = self._base.execute("select step, key, kept, seconds from results where run=?", (run,)).fetchall()
-        return {(step, key): (Kept.from_json(orjson.loads(kept)), seconds) for step, key, kept, seconds in rows}
-
-    def all_results(self) -> list[Kept]:
-        """The results that all runs have noted which may have to go on."""
-        with self._lock:
-            rows = self._base.execute("select kept from results").fetchall()
-        return [Kept.from_json(orjson.loads(kept)) for (kept,) in rows]
-
-    def forget_results(self, before: float) -> None:
-        """Drop noted results that were made before a time, in seconds since 1970."""
-        with self._lock:
-            self._base.execute("delete from results where created < ?", (before,))
 
     def runs(self, limit: int = 50, workflow: str = "") -> list[RunRow]:
         """The last runs, the newest first."""

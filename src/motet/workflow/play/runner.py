@@ -7,35 +7,24 @@ thread only waits, writes the record, and can be interrupted.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-import os
-import secrets
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
 from typing import Any
 
 import orjson
 
-from motet.errors import InputError, MotetError, StepError, WorkflowError
+from motet.errors import MotetError
 from motet.workflow.deferred import Choice, Deferred, deferreds_in, nodes_of
-from motet.workflow.memo.cache import Cache, cache_folder, home_folder
-from motet.workflow.memo.encode import Encoder, pack
-from motet.workflow.memo.locks import try_lock, unlock
-from motet.workflow.play.budget import Budget, Machine, num_cores
 from motet.workflow.play.execute import Again, Cancelled, Executor, place_of_error
-from motet.workflow.play.record import Record, RunRow, is_alive, run_lock
-from motet.workflow.play.run import Run
-from motet.workflow.play.session import Session, short
+from motet.workflow.play.session import Session
 from motet.workflow.play.state import ENDED, GOOD, StepState, Value
 from motet.workflow.step import place_of
-from motet.workflow.wiring import AsReady, Node, Plan
+from motet.workflow.wiring import AsReady, Node
 
-__all__ = ["Runner", "run_plan"]
+__all__ = ["Runner"]
 
 MOST_PROCESSES = 32
 _FLUSH_S = 0.25
@@ -71,8 +60,10 @@ class Runner:
         self._ready: dict[str, deque[int]] = {"here": deque(), "process": deque()}
         self._idle = {"here": 0, "process": 0}
         self._workers: dict[str, int] = {"here": 0, "process": 0}
-        self._changed = threading.Condition()
-        self._over = threading.Condition(self._changed._lock)  # type: ignore[attr-defined]
+        self._lock = threading.Lock()
+        self._over = threading.Condition(self._lock)
+        self._wake = {"here": threading.Condition(self._lock), "process": threading.Condition(self._lock)}
+        self._ending = ""
         self._later: list[tuple[float, int]] = []
         self._queued: set[int] = set()
         self._fresh: set[int] = set()
@@ -95,13 +86,13 @@ class Runner:
                 self._soft[node.place] = {each.place for each in follows}
                 for each in follows:
                     self._followers[each.place].append(node.place)
-        with self._changed:
+        with self._lock:
             for node in self.nodes:
                 self._enqueue(node.place)
         interrupted = None
         deadline = None
         while True:
-            with self._changed:
+            with self._lock:
                 if not self._left:
                     break
                 try:
@@ -122,7 +113,7 @@ class Runner:
 
     def flush(self) -> None:
         """Write to the record what has changed."""
-        with self._changed:
+        with self._lock:
             dirty, self._dirty = sorted(self._dirty), set()
         rows = [_row(self.session.run, self.states[place]) for place in dirty]
         for start in range(0, len(rows), 2000):
@@ -171,11 +162,14 @@ class Runner:
         self._push(place)
 
     def _push(self, place: int) -> None:
-        kind = "process" if self.nodes[place].step.options.own_process else "here"
+        kind = "process" if self.nodes[place].step.own_process else "here"
         self._queued.add(place)
         self._ready[kind].append(place)
-        if self._idle[kind] >= len(self._ready[kind]):
-            self._changed.notify_all() if kind == "process" else self._changed.notify()
+        waiting = len(self._ready[kind]) - (self._ending == kind)
+        if waiting <= 0:
+            return  # whoever ends a step takes the next
+        if self._idle[kind]:
+            self._wake[kind].notify()
         elif self._workers[kind] < self._most[kind]:
             self._workers[kind] += 1
             threading.Thread(target=self._work, args=(kind,), name=f"motet-{kind}", daemon=True).start()
@@ -183,10 +177,10 @@ class Runner:
     def _work(self, kind: str) -> None:
         queue = self._ready[kind]
         while True:
-            with self._changed:
+            with self._lock:
                 self._idle[kind] += 1
                 while not queue and self._left:
-                    self._changed.wait()
+                    self._wake[kind].wait()
                 self._idle[kind] -= 1
                 if not self._left:
                     return
@@ -197,9 +191,9 @@ class Runner:
                     continue
                 state.state = "running"
                 self._dirty.add(place)
-            self._one(state)
+            self._one(state, kind)
 
-    def _one(self, state: StepState) -> None:
+    def _one(self, state: StepState, kind: str) -> None:
         """Run one step, and note what came of it."""
         began = time.perf_counter()
         after_s = None
@@ -220,10 +214,12 @@ class Runner:
             state.cause, state.error = error, _told(error, state.node)
             verdict = "failed"
         state.seconds += time.perf_counter() - began
-        with self._changed:
+        with self._lock:
             self._queued.discard(state.node.place)
             if self._left and state.state not in ("cancelled", "failed"):
+                self._ending = kind
                 self._end(state, verdict, value, after_s)
+                self._ending = ""
         self._tell(state)
 
     def _end(self, state: StepState, verdict: Any, value: Value | None, after_s: float | None) -> None:
@@ -256,8 +252,9 @@ class Runner:
         for each in self._followers[place]:
             self._enqueue(each)
         if not self._left or self.session.cancel.is_set():
-            self._changed.notify_all()
             self._over.notify_all()
+            for wake in self._wake.values():
+                wake.notify_all()
 
     def _more_to_come(self, place: int, soft: set[int]) -> bool:
         return place in self._fresh or any(self.states[each].state not in ENDED for each in soft)
@@ -333,161 +330,3 @@ def _row(run: str, state: StepState) -> tuple[Any, ...]:
         state.made_s, state.attempts, state.runs, state.error, state.key, orjson.dumps(state.formats),
         state.size_bytes, orjson.dumps(needs), orjson.dumps(state.changes),
     )  # fmt: skip
-
-
-def plan_digest(plan: Plan) -> str:
-    """What tells whether two runs are of the same workflow with the same parameters; empty where that cannot be told."""
-    encoder = Encoder()
-    try:
-        packed = pack([plan.name, os.path.abspath(plan.file) if plan.file else "", encoder.tree(dict(plan.parameters))])
-    except Exception:  # noqa: BLE001  pickling a user's value may raise anything
-        return ""
-    return "" if encoder.leaves else hashlib.sha256(packed).hexdigest()
-
-
-def run_plan(
-    plan: Plan,
-    *,
-    cache: str | os.PathLike[str] | None = None,
-    asynchronous: bool = True,
-    resume: str | bool = True,
-    fail_fast: bool = False,
-    check: bool = True,
-    threads: int | None = None,
-    cancel: threading.Event | None = None,
-    progress: Callable[[StepState], None] | None = None,
-    capture: bool = False,
-    budget: Budget | None = None,
-) -> Run:
-    """Run a plan; see `Plan.run`."""
-    if threads is not None and threads < 1:
-        raise InputError(f"threads={threads}", where="run", hint="1 or more")
-    lender = budget or Machine()
-    for node in plan.nodes:
-        if node.step.options.resources.asked:
-            lender.check(node.step.options.resources, f"step {node.id}")
-    home = home_folder()
-    record = Record(home)
-    try:
-        digest = plan_digest(plan)
-        earlier = _earlier(record, home, resume, digest, plan)
-        run = earlier.id if earlier is not None else _new_id(plan.name)
-        if not try_lock(home / "runs.lock", run_lock(run)):
-            raise WorkflowError(f"run {run} is running", where=plan.name, hint="wait for it, or stop it")
-        try:
-            return _locked(
-                plan, run, digest, record, earlier, Cache(cache_folder(cache)), lender, asynchronous, fail_fast, check,
-                threads or max(num_cores(), 4), cancel or threading.Event(), progress, capture,
-            )  # fmt: skip
-        finally:
-            unlock(home / "runs.lock", run_lock(run))
-    finally:
-        record.close()
-
-
-def _locked(
-    plan: Plan,
-    run: str,
-    digest: str,
-    record: Record,
-    earlier: RunRow | None,
-    cache: Cache,
-    budget: Budget,
-    asynchronous: bool,
-    fail_fast: bool,
-    check: bool,
-    threads: int,
-    cancel: threading.Event,
-    progress: Callable[[StepState], None] | None,
-    capture: bool,
-) -> Run:
-    states = [StepState(node.id, node) for node in plan.nodes]
-    session = Session(run, cache, record, states, record.results(run) if earlier is not None else {}, cancel, plan.file)
-    parameters = {name: short(value) for name, value in plan.parameters.items()}
-    started = time.time()
-    record.begin(
-        RunRow(
-            run, plan.name, plan.file, orjson.dumps(parameters).decode(), digest, "running", str(cache.root), started,
-            0.0, "", os.getpid(), socket.gethostname(), earlier.id if earlier is not None else "",
-        )
-    )  # fmt: skip
-    runner = Runner(session, Executor(session, budget), list(plan.nodes), threads, asynchronous, fail_fast, progress)
-    runner._dirty.update(range(len(states)))
-    began = time.perf_counter()
-    state, error = "failed", ""
-    try:
-        with _captured(record, run) if capture else nullcontext():
-            runner.run()
-        state = _outcome(states)
-    except KeyboardInterrupt:
-        state = "cancelled"
-        raise
-    finally:
-        failed = [each for each in states if each.state == "failed"]
-        error = "; ".join(f"{each.id}: {each.error}" for each in failed[:3])
-        seconds = time.perf_counter() - began
-        record.end(run, state, seconds, error)
-        _index(cache)
-    found = Run(run, plan.name, state, tuple(states), seconds, earlier is not None, plan, session)
-    if check and state != "done":
-        raise _failure(found, failed)
-    return found
-
-
-def _captured(record: Record, run: str) -> Any:
-    from motet.workflow.play.logs import captured
-
-    return captured(record.folder(run) / "logs")
-
-
-def _outcome(states: list[StepState]) -> str:
-    if any(each.state == "failed" for each in states):
-        return "failed"
-    if any(each.state == "cancelled" for each in states):
-        return "cancelled"
-    return "failed" if any(each.state == "skipped" for each in states) else "done"
-
-
-def _index(cache: Cache) -> None:
-    """Add what the run has kept to the index; without it, the next one to ask reads the entries themselves."""
-    new = cache.new()
-    if new:
-        from motet.workflow.memo.index import Index
-
-        with suppress(WorkflowError), Index.of(cache) as index:
-            index.add(new)
-
-
-def _failure(run: Run, failed: list[StepState]) -> WorkflowError:
-    if not failed:
-        return WorkflowError(
-            f"run {run.id} was {run.state}", where=run.workflow, hint=f"resume={run.id!r} goes on with it"
-        )
-    first = failed[0]
-    others = failed[1:]
-    skipped = sum(each.state in ("skipped", "cancelled") for each in run.steps)
-    done = sum(each.state in GOOD for each in run.steps)
-    told = f"step {first.id} failed: {first.error}"
-    if others:
-        told += f"; and so did {', '.join(each.id for each in others[:5])}"
-    hint = f"{done} steps are finished, {skipped} were not run; mend the cause and go on with resume={run.id!r}"
-    error = StepError(told, where=run.workflow, hint=hint)
-    error.__cause__ = first.cause
-    return error
-
-
-def _earlier(record: Record, home: Any, resume: str | bool, digest: str, plan: Plan) -> RunRow | None:
-    """The run to go on with."""
-    if isinstance(resume, str):
-        found = record.run(resume)
-        if found.workflow != plan.name:
-            raise InputError(
-                f"run {found.id} is one of workflow {found.workflow}", where=plan.name, hint="name another run"
-            )
-        return found
-    last = record.last_of(digest) if resume and digest else None
-    return last if last is not None and last.state == "running" and not is_alive(home, last.id) else None
-
-
-def _new_id(name: str) -> str:
-    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"

@@ -12,12 +12,13 @@ from typing import Any
 
 from motet.errors import WorkflowError
 from motet.workflow.code.follow import Code, Follower, follow
-from motet.workflow.code.project import is_project
+from motet.workflow.code.project import is_project, module_name
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
 from motet.workflow.memo.artifacts import Kept, digest_leaf
 from motet.workflow.memo.cache import Cache
 from motet.workflow.memo.encode import Encoder, pack, unpack
 from motet.workflow.memo.key import Argument
+from motet.workflow.play.journal import Journal
 from motet.workflow.play.record import Record
 from motet.workflow.play.state import StepState, Value
 from motet.workflow.wiring import AsReady, Node
@@ -36,6 +37,7 @@ class Session:
         run: the id of the run.
         cache: where results are kept.
         record: where the run is recorded.
+        journal: where results of steps without cache are noted.
         states: the states of the steps, by their places.
         resumed: results of steps without cache that the run had before it was killed, by step and key.
         cancel: set when the run is to end.
@@ -45,12 +47,14 @@ class Session:
     run: str
     cache: Cache
     record: Record
+    journal: Journal
     states: Sequence[StepState]
     resumed: dict[tuple[str, str], tuple[Kept, float]]
     cancel: Event
     file: str
     _codes: dict[Any, Code] = field(default_factory=dict)
     _digests: dict[Any, str] = field(default_factory=dict)
+    _names: dict[Any, str] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def code(self, function: Callable[..., Any]) -> tuple[Code, str]:
@@ -60,6 +64,14 @@ class Session:
                 self._codes[function] = found = follow(function)
                 self._digests[function] = found.digest
             return self._codes[function], self._digests[function]
+
+    def name(self, function: Callable[..., Any]) -> str:
+        """What a function is called in keys: its module and name."""
+        found = self._names.get(function)
+        if found is None:
+            name = getattr(function, "__qualname__", type(function).__qualname__)
+            found = self._names[function] = f"{module_name(function.__module__)}.{name}"
+        return found
 
     def classes_digest(self, names: Sequence[str]) -> str:
         """A digest of the project's classes among some, by `module:name`; empty where there are none."""
