@@ -1,0 +1,81 @@
+"""Results of steps without cache, kept as long as the run may have to go on: one line each in a file of the run.
+
+    HOME/runs/RUN/results.jsonl       appended to in one write, so a line is there or, at the end of the file, torn
+
+A line counts only with the artifacts that it names. A run that went well removes the file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from motet.workflow.memo.artifacts import Kept
+
+__all__ = ["Journal", "journals"]
+
+NAME = "results.jsonl"
+
+
+class Journal:
+    """The journal of a run. `add` may be called from any thread.
+
+    Args:
+        folder: the folder of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._file: int | None = None
+        self._lock = threading.Lock()
+
+    def read(self) -> dict[tuple[str, str], tuple[Kept, float]]:
+        """The results that are noted, with the seconds they took, by step and key."""
+        return {(step, key): (kept, seconds) for step, key, kept, seconds in _lines(self.path)}
+
+    def _open(self) -> int:
+        """Begin to note; what a crash has torn is cut off."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        data = self.path.read_bytes()
+        os.ftruncate(file, data.rfind(b"\n") + 1)
+        return file
+
+    def add(self, step: str, key: str, kept: Kept, seconds: float) -> None:
+        """Note a result. When this returns, a kill of the process does not lose it."""
+        with self._lock:
+            if self._file is None:
+                self._file = self._open()
+        os.write(self._file, orjson.dumps([step, key, kept.to_json(), seconds]) + b"\n")
+
+    def close(self, remove: bool) -> None:
+        """Close it, and remove it where nothing can go on from it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if remove:
+            self.path.unlink(missing_ok=True)
+
+
+def journals(home: Path) -> Iterator[tuple[Path, list[Kept]]]:
+    """The journals of all runs that may have to go on, with the results that they note."""
+    for path in sorted((home / "runs").glob(f"*/{NAME}")):
+        yield path, [kept for _, _, kept, _ in _lines(path)]
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str, Kept, float]]:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return
+    for line in data.split(b"\n"):
+        try:
+            found: Any = orjson.loads(line)
+            yield found[0], found[1], Kept.from_json(found[2]), found[3]
+        except (ValueError, LookupError, TypeError):
+            continue

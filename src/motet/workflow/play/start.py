@@ -1,0 +1,184 @@
+"""From a plan to a run: its id, what it goes on from, its record, and what is said at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from motet.errors import InputError, StepError, WorkflowError
+from motet.workflow.memo.cache import Cache, cache_folder, home_folder
+from motet.workflow.memo.encode import Encoder, pack
+from motet.workflow.memo.locks import try_lock, unlock
+from motet.workflow.play.budget import Budget, Machine, num_cores
+from motet.workflow.play.execute import Executor
+from motet.workflow.play.journal import Journal
+from motet.workflow.play.logs import captured
+from motet.workflow.play.record import Record, RunRow, is_alive, run_lock
+from motet.workflow.play.run import Run
+from motet.workflow.play.runner import Runner
+from motet.workflow.play.session import Session, short
+from motet.workflow.play.state import GOOD, StepState
+from motet.workflow.wiring import Plan
+
+__all__ = ["Settings", "run_plan"]
+
+LEAST_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a plan is run; see `Plan.run`. `budget` lends resources to steps: by default those of the machine."""
+
+    cache: str | os.PathLike[str] | None = None
+    asynchronous: bool = True
+    resume: str | bool = True
+    fail_fast: bool = False
+    check: bool = True
+    threads: int | None = None
+    cancel: threading.Event = field(default_factory=threading.Event)
+    progress: Callable[[StepState], None] | None = None
+    capture: bool = False
+    budget: Budget | None = None
+
+
+def run_plan(plan: Plan, settings: Settings) -> Run:
+    """Run a plan; see `Plan.run`."""
+    if settings.threads is not None and settings.threads < 1:
+        raise InputError(f"threads={settings.threads}", where="run", hint="1 or more")
+    budget = settings.budget or Machine()
+    for node in plan.nodes:
+        if node.step.own_process:
+            budget.check(node.step.options.resources, f"step {node.id}")
+    home = home_folder()
+    record = Record(home)
+    try:
+        digest = _plan_digest(plan)
+        earlier = _earlier(record, home, settings.resume, digest, plan)
+        run = earlier.id if earlier is not None else _new_id(plan.name)
+        if not try_lock(home / "runs.lock", run_lock(run)):
+            raise WorkflowError(f"run {run} is running", where=plan.name, hint="wait for it, or stop it")
+        try:
+            return _run(plan, settings, budget, record, run, digest, earlier)
+        finally:
+            unlock(home / "runs.lock", run_lock(run))
+    finally:
+        record.close()
+
+
+def _run(
+    plan: Plan, settings: Settings, budget: Budget, record: Record, run: str, digest: str, earlier: RunRow | None
+) -> Run:
+    cache = Cache(cache_folder(settings.cache))
+    journal = Journal(record.folder(run))
+    states = [StepState(node.id, node) for node in plan.nodes]
+    resumed = journal.read() if earlier is not None else {}
+    session = Session(run, cache, record, journal, states, resumed, settings.cancel, plan.file)
+    parameters = orjson.dumps({name: short(value) for name, value in plan.parameters.items()}).decode()
+    about = (os.getpid(), socket.gethostname(), earlier.id if earlier is not None else "")
+    row = RunRow(
+        run, plan.name, plan.file, parameters, digest, "running", str(cache.root), time.time(), 0.0, "", *about
+    )
+    record.begin(row)
+    runner = Runner(
+        session,
+        Executor(session, budget),
+        list(plan.nodes),
+        settings.threads or max(num_cores(), LEAST_THREADS),
+        settings.asynchronous,
+        settings.fail_fast,
+        settings.progress,
+    )
+    began = time.perf_counter()
+    state = "failed"
+    try:
+        with captured(record.folder(run) / "logs") if settings.capture else nullcontext():
+            runner.run()
+        state = _outcome(states)
+    except KeyboardInterrupt:
+        state = "cancelled"
+        raise
+    finally:
+        failed = [each for each in states if each.state == "failed"]
+        seconds = time.perf_counter() - began
+        record.end(run, state, seconds, "; ".join(f"{each.id}: {each.error}" for each in failed[:3]))
+        journal.close(remove=state == "done")
+        _index(cache)
+    found = Run(run, plan.name, state, tuple(states), seconds, earlier is not None, plan, session)
+    if settings.check and state != "done":
+        raise _failure(found, failed)
+    return found
+
+
+def _outcome(states: list[StepState]) -> str:
+    found = {each.state for each in states}
+    if "failed" in found:
+        return "failed"
+    return "cancelled" if "cancelled" in found else "failed" if "skipped" in found else "done"
+
+
+def _index(cache: Cache) -> None:
+    """Add what the run has kept to the index; without it, the next one to ask reads the entries themselves."""
+    new = cache.new()
+    if new:
+        from motet.workflow.memo.index import Index
+
+        with suppress(WorkflowError), Index.of(cache) as index:
+            index.add(new)
+
+
+def _failure(run: Run, failed: list[StepState]) -> WorkflowError:
+    if not failed:
+        hint = f"resume={run.id!r} goes on with it"
+        return WorkflowError(f"run {run.id} was {run.state}", where=run.workflow, hint=hint)
+    told = f"step {failed[0].id} failed: {failed[0].error}"
+    if failed[1:]:
+        told += f"; and so did {', '.join(each.id for each in failed[1:5])}" + (" and others" if failed[5:] else "")
+    done = sum(each.state in GOOD for each in run.steps)
+    skipped = sum(each.state in ("skipped", "cancelled") for each in run.steps)
+    hint = f"{done} finished, {skipped} not run; mend the cause and go on with resume={run.id!r}"
+    error = StepError(told, where=run.workflow, hint=hint)
+    error.__cause__ = failed[0].cause
+    return error
+
+
+def _earlier(record: Record, home: Path, resume: str | bool, digest: str, plan: Plan) -> RunRow | None:
+    """The run to go on with."""
+    if isinstance(resume, str):
+        found = record.run(resume)
+        if found.workflow != plan.name:
+            raise InputError(
+                f"run {found.id} is of workflow {found.workflow}", where=plan.name, hint="name another run"
+            )
+        return found
+    last = record.last_of(digest) if resume and digest else None
+    return last if last is not None and last.state == "running" and not is_alive(home, last.id) else None
+
+
+def _plan_digest(plan: Plan) -> str:
+    """What tells whether two runs are of the same workflow with the same parameters; empty where that cannot be told."""
+    encoder = Encoder(hook=lambda value: _importable(value))
+    try:
+        tree: Any = [plan.name, os.path.abspath(plan.file) if plan.file else "", encoder.tree(dict(plan.parameters))]
+    except Exception:  # noqa: BLE001  pickling a user's value may raise anything
+        return ""
+    return "" if encoder.leaves else hashlib.sha256(pack(tree)).hexdigest()
+
+
+def _importable(value: Any) -> Any:
+    name = getattr(value, "__qualname__", "<")
+    return {"$name": f"{value.__module__}:{name}"} if "<" not in name and callable(value) else None
+
+
+def _new_id(name: str) -> str:
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
