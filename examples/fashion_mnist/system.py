@@ -109,7 +109,8 @@ def run(options: argparse.Namespace, started: float) -> Any:
 
     def progress(state: Any) -> None:
         if state.state in ("done", "hit", "resumed", "failed") or (state.state == "running" and state.seconds == 0):
-            print(f"  {time.monotonic() - started:6.1f} s  {state.id:14} {state.state:8} {state.why}", flush=True)
+            line = f"  {time.monotonic() - started:6.1f} s  {state.id:14} {state.state:8} {state.why}"
+            print(f"{line.rstrip()}\n", end="", flush=True)  # whole: steps end in several threads
 
     ran = plan.run(cache=options.output / "workflow", asynchronous=options.asynchronous, progress=progress)
     found = ran.output
