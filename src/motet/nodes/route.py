@@ -112,13 +112,24 @@ class Route(Node):
 
     def _shares(self, chosen: Indices) -> list[tuple[int, Indices]]:
         """The rows of each call, and the first of the arms that it is for."""
-        first: dict[tuple[Any, ...], int] = {}
-        same = [first.setdefault((arm.uses, arm.inputs, arm.output), place) for place, arm in enumerate(self.arms)]
-        calls = np.array([*same, -1])[chosen] if len(first) < len(self.arms) else chosen
+        if len(chosen) == 1:
+            return [(int(chosen[0]), np.zeros(1, dtype=np.int64))] if chosen[0] >= 0 else []
+        calls = self._calls[chosen]
         order = np.argsort(calls, kind="stable")
         places, starts = np.unique(calls[order], return_index=True)
         cut = np.split(order, starts[1:])
         return [(int(place), share) for place, share in zip(places, cut, strict=True) if place >= 0]
+
+    @cached_property
+    def _calls(self) -> Array:
+        """For each arm the first one that is called alike; -1 for none, which stands last. Small numbers sort faster."""
+        first: dict[tuple[Any, ...], int] = {}
+        same = [first.setdefault((arm.uses, arm.inputs, arm.output), place) for place, arm in enumerate(self.arms)]
+        return np.array([*same, -1], dtype=np.int16 if len(same) < 2**15 else np.int64)
+
+    @cached_property
+    def _names(self) -> Array:
+        return objects([arm.name for arm in self.arms])
 
     async def _call(
         self, place: int, columns: Mapping[str, Column], share: Indices, chosen: Indices, player: Player
@@ -141,7 +152,7 @@ class Route(Node):
         inner = picks(self.arms[place], list(answer.columns), self.output, self.where)
         columns: dict[str, Column] = {f"{self.name}.{name}": answer.columns[each] for name, each in inner.items()}
         answered = chosen if answer.kept is None else chosen[answer.kept]
-        columns[f"{self.name}.member"] = objects([self.arms[each].name for each in answered])
+        columns[f"{self.name}.member"] = self._names[answered]
         faults = answer.faults
         if self.key is not None and any(fault.error == "ModelLoadError" for fault in faults):
             faults = tuple(self._named(fault, self.arms[chosen[fault.position]]) for fault in faults)
