@@ -54,6 +54,8 @@ FEATURES: tuple[Feature, ...] = (
         {},
         lambda model: model.max_replicas > 1 or bool(model.uris),
     ),
+    Feature("placement", "copies in processes of their own", {}, lambda model: model.placement == "process"),
+    Feature("balance", "which replica answers", {}, lambda model: model.balance != "least_loaded"),
     Feature("resources.cpu", "threads of a call", {}, lambda model: model.resources.cpu != Resources().cpu),
     Feature(
         "resources.memory",
