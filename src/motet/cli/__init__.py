@@ -31,6 +31,7 @@ class _Lazy(click.Group):
         "store",
         "export",
         "workflow",
+        "cache",
         "status",
         "load",
         "unload",

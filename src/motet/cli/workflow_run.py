@@ -1,0 +1,166 @@
+"""`motet workflow run`: run a workflow, once or again and again."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, WRONG, Command
+
+if TYPE_CHECKING:
+    from motet.workflow.play.run import Run
+    from motet.workflow.triggers import Trigger
+    from motet.workflow.wiring import Plan
+
+__all__ = ["command"]
+
+_EXITS = {
+    OK: "every step has its result",
+    FAILED: "a step failed; --resume goes on with what is finished",
+    WRONG: "a wrong workflow, parameter or argument",
+    INTERRUPTED: EXITS[INTERRUPTED] + "; --resume goes on with what is finished",
+}
+
+
+@click.command("run", cls=Command, short_help="Run a workflow.", exits=_EXITS)
+@click.argument("workflow", metavar="FILE.py[:NAME]", required=False)
+@click.option("--set", "parameters", metavar="KEY=VALUE", multiple=True, help="A parameter of the workflow.")
+@click.option(
+    "--async/--sync", "asynchronous", default=True, help="Steps with as_ready(...): with each result, or once."
+)
+@click.option("--explain", is_flag=True, help="Say for each step why it ran or not, and what has changed.")
+@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped; finished steps are not run again.")
+@click.option("--fresh", is_flag=True, help="Begin anew, though the same run was killed before its end.")
+@click.option("--cache", metavar="DIR", help="Where results are kept.  [default: $MOTET_WORKFLOW_CACHE]")
+@click.option("--fail-fast", is_flag=True, help="End the run at the first failure.")
+@click.option(
+    "--threads", type=click.IntRange(1), metavar="N", help="Steps at the same time.  [default: cores, 4 or more]"
+)
+@click.option("--every", metavar="TIME", help="Run again every so often: 90s, 15m, 12h, 7d.")
+@click.option("--cron", metavar="EXPR", help="Run at times: 'MINUTE HOUR DAY MONTH WEEKDAY'.")
+@click.option("--watch", metavar="PATH", multiple=True, help="Run when a file or folder changes.")
+@click.option("--page", metavar="FILE.html", help="Write the page of the run.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    workflow: str | None,
+    parameters: tuple[str, ...],
+    every: str | None,
+    cron: str | None,
+    watch: tuple[str, ...],
+    explain: bool,
+    page: str | None,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Run a workflow, once, or whenever --every, --cron or --watch say so.
+
+    What is kept and has not changed is not done again. A run that was killed is gone on with by the same command.
+    """
+    plan_of = _plans(workflow, parameters, settings["resume"])
+    triggers = _triggers(every, cron, watch)
+    if settings["resume"] and triggers:
+        raise click.UsageError("--resume is for one run, not for --every, --cron or --watch", ctx)
+    if not triggers:
+        run = _once(ctx, plan_of(), settings, explain, page, quiet)
+        ctx.exit(OK if run.state == "done" else INTERRUPTED if run.state == "cancelled" else FAILED)
+    from motet.workflow.triggers import repeat
+
+    plan = plan_of()
+    repeat(triggers, lambda: _again(ctx, plan, settings, explain, page, quiet), threading.Event())
+
+
+def _plans(workflow: str | None, parameters: tuple[str, ...], resume: str | None) -> Callable[[], Plan]:
+    """What wires the workflow; a run that is resumed knows its file, not its parameters."""
+    from motet.errors import InputError
+    from motet.workflow.find import find_workflow, read_parameters
+
+    if workflow is None:
+        hint = "write FILE.py[:NAME] and the --set of the run" if resume else "write FILE.py or FILE.py:NAME"
+        raise InputError("no workflow is named", where="motet workflow run", hint=hint)
+    found = find_workflow(workflow)[0]
+    return lambda: found(**read_parameters(found, parameters))
+
+
+def _triggers(every: str | None, cron: str | None, watch: tuple[str, ...]) -> list[Trigger]:
+    from motet.errors import InputError
+    from motet.workflow.options import read_duration_s
+
+    found: list[Trigger] = []
+    if every is not None or cron is not None or watch:
+        from motet.workflow.cron import read_cron
+        from motet.workflow.triggers import At, Every, Watch
+
+        if every is not None:
+            seconds = read_duration_s(every, "--every")
+            if not seconds:
+                raise InputError("a time of 0 has no end", where="--every")
+            found.append(Every(seconds))
+        if cron is not None:
+            found.append(At(read_cron(cron)))
+        if watch:
+            found.append(Watch(watch))
+    return found
+
+
+def _again(
+    ctx: click.Context, plan: Plan, settings: dict[str, Any], explain: bool, page: str | None, quiet: bool
+) -> None:
+    """A run among many: one that fails is told of, and the next one comes all the same."""
+    from motet.errors import MotetError
+
+    try:
+        _once(ctx, plan, settings, explain, page, quiet)
+    except MotetError as error:
+        click.echo(f"error: {error}", err=True)
+
+
+def _once(
+    ctx: click.Context, plan: Plan, settings: dict[str, Any], explain: bool, page: str | None, quiet: bool
+) -> Run:
+    from motet.cli.workflow_progress import Progress
+
+    ctx.obj = "; --resume goes on with what is finished"
+    with Progress(len(plan.nodes), quiet, sys.stderr) as progress:
+        run = plan.run(
+            cache=settings["cache"],
+            asynchronous=settings["asynchronous"],
+            resume=settings["resume"] or not settings["fresh"],
+            fail_fast=settings["fail_fast"],
+            threads=settings["threads"],
+            check=False,
+            progress=progress,
+            capture=True,
+        )
+    if explain:
+        _explain(run)
+    if not quiet:
+        click.echo(str(run))
+    for step in run.steps:
+        if step.state == "failed":
+            click.echo(f"step {step.id} failed: {step.error}", err=True)
+    if run.state != "done" and not quiet:
+        click.echo(f"motet workflow logs {run.id} shows what steps printed; --resume {run.id} goes on", err=True)
+    if page is not None:
+        from motet.cli.workflow_show import write_page
+
+        write_page(run.id, page)
+    return run
+
+
+def _explain(run: Run) -> None:
+    longest = max((len(step.id) for step in run.steps), default=0)
+    for step in run.steps:
+        click.echo(f"{step.id:{longest}}  {step.state:9}  {step.why or _bare(step)}")
+        for change in step.changes[1:] if step.state != "hit" else ():
+            click.echo(f"{'':{longest}}  {'':9}  {change}")
+
+
+def _bare(step: Any) -> str:
+    return "not kept: @step without cache" if step.node.step.policy is None else ""

@@ -1,0 +1,140 @@
+"""`motet workflow list`, `show`, `logs`, `graph`: what became of runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motet.cli.exits import EXITS, OK, WRONG, Command
+
+if TYPE_CHECKING:
+    from motet.workflow.play.record import Record, RunRow, StepRow
+
+__all__ = ["graph", "list_runs", "logs", "show", "write_page"]
+
+_EXITS = {OK: EXITS[OK], WRONG: "there is no such run or step"}
+_TAIL_BYTES = 1 << 20
+
+
+def _record() -> Record:
+    from motet.workflow.memo.cache import home_folder
+    from motet.workflow.play.record import Record
+
+    return Record(home_folder())
+
+
+def _read(name: str) -> tuple[RunRow, list[StepRow]]:
+    record = _record()
+    try:
+        run = _honest(record, record.run(name))
+        return run, record.steps_of(run.id)
+    finally:
+        record.close()
+
+
+def _honest(record: Record, run: RunRow) -> RunRow:
+    """A run as it is: one that runs by its record, and whose process is gone, was killed."""
+    from dataclasses import replace
+
+    from motet.workflow.play.record import is_alive
+
+    return replace(run, state="killed") if run.state == "running" and not is_alive(record.home, run.id) else run
+
+
+@click.command("list", cls=Command, short_help="List the last runs.", exits={OK: EXITS[OK]})
+@click.option("--workflow", default="", metavar="NAME", help="Only runs of this workflow.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="How many.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def list_runs(workflow: str, limit: int, as_json: bool) -> None:
+    """List the last runs, the newest first."""
+    record = _record()
+    try:
+        runs = [_honest(record, each) for each in record.runs(limit, workflow)]
+    finally:
+        record.close()
+    if as_json:
+        click.echo(json.dumps([_plain(each) for each in runs], indent=2))
+        return
+    longest = max((len(each.id) for each in runs), default=0)
+    for each in runs:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.started))
+        click.echo(f"{each.id:{longest}}  {each.state:9}  {when}  {each.seconds:9.2f} s")
+    if not runs:
+        click.echo("no runs", err=True)
+
+
+@click.command("show", cls=Command, short_help="Show the steps of a run.", exits=_EXITS)
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def show(run: str, as_json: bool) -> None:
+    """Show the steps of a run: what became of each, how long it took, and why."""
+    found, steps = _read(run)
+    if as_json:
+        click.echo(json.dumps({**_plain(found), "steps": [_plain(each) for each in steps]}, indent=2))
+        return
+    click.echo(f"{found.id}: {found.state}, {found.seconds:.2f} s, {found.file}")
+    for name, value in json.loads(found.parameters).items():
+        click.echo(f"  {name}={value}")
+    longest = max((len(each.id) for each in steps), default=0)
+    for each in steps:
+        took = f"{each.seconds:.2f} s" if each.started else ""
+        size = f"{each.size_bytes:,} B {' '.join(each.formats)}".rstrip() if each.size_bytes else ""
+        click.echo(f"{each.id:{longest}}  {each.state:9}  {took:>10}  {size:>16}  {each.why}".rstrip())
+        if each.error:
+            click.echo(f"{'':{longest}}  {each.error}")
+
+
+@click.command("logs", cls=Command, short_help="Print what the steps of a run have printed.", exits=_EXITS)
+@click.argument("run")
+@click.argument("step", required=False)
+def logs(run: str, step: str | None) -> None:
+    """Print what the steps of a run, or one of them, have printed; of a long log its end."""
+    from motet.errors import UnknownNameError
+    from motet.workflow.memo.cache import home_folder
+    from motet.workflow.play.logs import log_file
+
+    found, steps = _read(run)
+    names = [each.id for each in steps]
+    if step is not None and step not in names:
+        raise UnknownNameError("step", step, names, where=f"run {found.id}")
+    for name in [step] if step is not None else names:
+        path = log_file(home_folder() / "runs" / found.id / "logs", name)
+        if path.exists():
+            if step is None:
+                click.echo(f"== {name}")
+            click.echo(_tail(path), nl=False)
+
+
+def _tail(path: Path) -> str:
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - _TAIL_BYTES, 0))
+        return file.read().decode(errors="replace")
+
+
+@click.command("graph", cls=Command, short_help="Write the page of a run: its steps, drawn.", exits=_EXITS)
+@click.argument("run")
+@click.option("--output", "-o", metavar="FILE.html", help="Where to write it.  [default: RUN.html]")
+def graph(run: str, output: str | None) -> None:
+    """Write the page of a run: its steps and what they wait for, when they ran, and why. It needs nothing else."""
+    click.echo(write_page(run, output))
+
+
+def write_page(run: str, output: str | None) -> str:
+    """Write the page of a run. Returns where it is."""
+    from motet.workflow.page import run_page
+
+    found, steps = _read(run)
+    path = Path(output or f"{found.id}.html")
+    path.write_text(run_page(found, steps), encoding="utf-8")
+    return str(path)
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(row)

@@ -1,0 +1,8 @@
+"""What a run looks like: a page of its own, that needs nothing else.
+
+page.py   the page      dag.py  the steps and what they wait for      gantt.py  when they ran
+"""
+
+from motet.workflow.page.page import run_page
+
+__all__ = ["run_page"]

@@ -1,0 +1,154 @@
+"""When a workflow runs again: every so often, at times as cron has them, or when files change."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from motet.workflow.cron import Cron
+
+__all__ = ["At", "Every", "Trigger", "Watch", "fingerprint", "repeat"]
+
+POLL_S = 1.0
+
+
+class Trigger(Protocol):
+    """Says when to run next."""
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until it is time, or until it wants to be asked again; 0 where it is time. `now` since 1970."""
+
+    def ran(self, now: float) -> None:
+        """A run begins now."""
+
+
+@dataclass
+class Every:
+    """A run every so many seconds, counted from beginning to beginning; what a long run misses is left out.
+
+    Attributes:
+        seconds: how often.
+    """
+
+    seconds: float
+    _next: float | None = None
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until it is time."""
+        return 0.0 if self._next is None else max(self._next - now, 0.0)
+
+    def ran(self, now: float) -> None:
+        """A run begins now."""
+        begun = self._next if self._next is not None else now
+        missed = max(int((now - begun) // self.seconds), 0)
+        self._next = begun + (missed + 1) * self.seconds
+
+
+@dataclass
+class At:
+    """A run at times as cron has them, in local time; what a long run misses is left out.
+
+    Attributes:
+        cron: the times.
+    """
+
+    cron: Cron
+    _next: float | None = None
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until it is time."""
+        if self._next is None:
+            self._next = self.cron.after(datetime.fromtimestamp(now)).timestamp()
+        return max(self._next - now, 0.0)
+
+    def ran(self, now: float) -> None:
+        """A run begins now."""
+        self._next = self.cron.after(datetime.fromtimestamp(now)).timestamp()
+
+
+@dataclass
+class Watch:
+    """A run when files have changed, and have then stayed the same for a moment; and one at the beginning.
+
+    Attributes:
+        paths: files and folders; folders count with all that is in them, and need not be there yet.
+        settle_s: how long they must stay the same.
+    """
+
+    paths: Sequence[str]
+    settle_s: float = POLL_S
+    _ran: str = ""
+    _seen: str = ""
+    _since: float = field(default=0.0)
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until it is time, or until it looks again."""
+        found = fingerprint(self.paths)
+        if found == self._ran:
+            self._seen = found
+            return POLL_S
+        if not self._ran:
+            self._seen = found
+            return 0.0
+        if found != self._seen:
+            self._seen, self._since = found, now
+        return max(self._since + self.settle_s - now, 0.0)
+
+    def ran(self, now: float) -> None:
+        """A run begins now, with the files as they are."""
+        self._ran = self._seen or fingerprint(self.paths)
+
+
+def fingerprint(paths: Sequence[str]) -> str:
+    """What tells whether files have changed: their names, sizes and times of change."""
+    whole = hashlib.sha256()
+    for path in paths:
+        for name in sorted(_files(path)):
+            try:
+                found = os.stat(name)
+                whole.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode(errors="surrogateescape"))
+            except OSError:
+                continue
+    return whole.hexdigest()
+
+
+def _files(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        return [path]
+    return [os.path.join(at, name) for at, _, names in os.walk(path) for name in names]
+
+
+def repeat(
+    triggers: Sequence[Trigger],
+    run: Callable[[], None],
+    stop: threading.Event,
+    clock: Callable[[], float] = time.time,
+    wait: Callable[[float], bool] | None = None,
+) -> None:
+    """Run whenever a trigger says so, until `stop` is set.
+
+    Args:
+        triggers: any of them is enough.
+        run: what to do; its errors end the repetition.
+        stop: ends it.
+        clock: gives the time, in seconds since 1970.
+        wait: waits so many seconds, and says whether to stop; by default `stop.wait`.
+    """
+    waits = wait or stop.wait
+    while not stop.is_set():
+        left_s = min(each.wait_s(clock()) for each in triggers)
+        if left_s > 0:
+            if waits(min(left_s, POLL_S)):
+                return
+            continue
+        now = clock()
+        for each in triggers:
+            if each.wait_s(now) <= 0:
+                each.ran(now)
+        run()
