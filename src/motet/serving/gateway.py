@@ -45,7 +45,7 @@ from motet.serving.limits import Limits
 from motet.serving.request import Reply, Request
 from motet.types import ANY, ColumnType, Signature
 
-__all__ = ["Gateway", "Served"]
+__all__ = ["UNLOADED", "Gateway", "Served"]
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 REMOTE_THREADS = 128

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from motet.errors import InputError, MotetError
 from motet.facade import Graph
 from motet.serving.config import ServeConfig, Tls
-from motet.serving.gateway import Gateway
+from motet.serving.gateway import UNLOADED, Gateway
 from motet.serving.http.front import Front
 from motet.serving.http.infer import InferRoutes
 from motet.serving.services import Services
@@ -30,8 +30,8 @@ __all__ = ["Server", "bind", "open_files", "tls_context"]
 
 _LOG = logging.getLogger("motet.serving")
 BACKLOG = 4096
-GRACE_S = 0.5
-"""How long answers may take to leave once all requests are answered."""
+FIXED = ("host", "port", "grpc_port", "processes", "threads", "graphs", "sinks", "grpc")
+"""Parts of the configuration that cannot change while the server runs."""
 
 
 class Server:
@@ -64,7 +64,8 @@ class Server:
         self.front = routes.front = Front(self.services.app, routes, config.limits)
         self.services.front = self.front
         self.gateway.changed.append(self.front.forget_routes)
-        self._stop = asyncio.Event()
+        self._stop, self._reloading = asyncio.Event(), asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._socket: socket.socket | None = None
         self._listening: asyncio.Server | None = None
         self._grpc: GrpcServer | None = None
@@ -107,31 +108,49 @@ class Server:
             self._watching = self.loop.create_task(StoreWatch(self.gateway, self.config.store_poll_s).run())
 
     async def reload(self) -> None:
-        """Read the configuration again and take over what can change while it runs: limits, credentials, logs, graphs."""
+        """Read the configuration again and take over what can change while it runs: limits, credentials, logs, graphs.
+
+        Where anything in it is wrong all of it stays as it is, and the log says why.
+        """
         if self._reconfigure is None:
             return
-        try:
-            config = self._reconfigure()
-        except MotetError as error:
-            _LOG.error("the configuration stays as it is: %s", error)
-            return
-        fixed = ("host", "port", "grpc_port", "processes", "threads")
-        changed = [name for name in fixed if getattr(config, name) != getattr(self.config, name)]
-        if changed:
-            _LOG.warning("%s cannot change while the server runs", ", ".join(changed))
-        config = replace(config, **{name: getattr(self.config, name) for name in fixed})
-        if config.tls is not None and self._context is not None:
-            self._context.load_cert_chain(config.tls.certificate, config.tls.key)
-        await self.services.reload(config)
-        self.config = config
-        self.gateway.limits = self.front.limits = config.limits
+        async with self._reloading:
+            try:
+                config = self._changeable(self._reconfigure())
+                await self.services.reload(config)
+                if config.tls is not None and self._context is not None:
+                    self._context.load_cert_chain(config.tls.certificate, config.tls.key)
+            except (MotetError, OSError) as error:
+                _LOG.error("the configuration stays as it is: %s", error)
+                return
+            self.config = config
+            self.gateway.limits = self.front.limits = config.limits
+            await self._load_again()
+            _LOG.info("the configuration was read again")
+
+    def _changeable(self, config: ServeConfig) -> ServeConfig:
+        """A configuration, but for what cannot change.
+
+        Raises:
+            MotetError: when it is wrong.
+        """
+        fixed = [name for name in FIXED if getattr(config, name) != getattr(self.config, name)]
+        if (config.tls is None) != (self.config.tls is None):
+            fixed.append("tls")
+        if fixed:
+            _LOG.warning("%s cannot change while the server runs", ", ".join(fixed))
+        if config.tls is not None:
+            tls_context(config.tls)
+        return replace(config, **{name: getattr(self.config, name) for name in fixed})
+
+    async def _load_again(self) -> None:
+        """Load the graphs from their files, but for those that were unloaded on purpose."""
         for served in list(self.gateway.served.values()):
-            if served.kind == "graph" and served.path:
+            if served.kind == "graph" and served.path and served.reason != UNLOADED:
                 try:
                     await self.gateway.load(served.name, tell=False)
                 except MotetError as error:
                     _LOG.error("graph %s stays as it is: %s", served.name, error)
-        _LOG.info("the configuration was read again")
 
     def stop(self) -> None:
         """Ask the server to end when what it accepted is answered; asking again ends it at once."""
@@ -144,12 +163,17 @@ class Server:
         handlers: Mapping[int, Callable[[], object]] = {
             signal.SIGTERM: self.stop,
             signal.SIGINT: self.stop,
-            signal.SIGHUP: lambda: self.loop.create_task(self.reload()),
+            signal.SIGHUP: self._reload_soon,
         }
         for number, handler in handlers.items():
             self.loop.add_signal_handler(number, handler)
         await self._stop.wait()
         await self.close()
+
+    def _reload_soon(self) -> None:
+        task = self.loop.create_task(self.reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Accept nothing more, finish what was accepted within the time that is allowed for it, and give everything back."""

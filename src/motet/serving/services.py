@@ -287,6 +287,8 @@ class Services:
             MotetError: when it is wrong; what there was stays.
         """
         before, audit, read = self.admission, self.audit, self._admission_config(config)
+        if config.cache is not None:
+            AnswerCacheConfig.read(config.cache, "cache")
         self.seen.take(self._seen_config(config))
         if before is not None and read is not None:
             await before.reload(read)

@@ -120,6 +120,49 @@ def test_sighup_reads_the_configuration_and_the_graphs_again(tmp_path, mlp):
         assert server.answers("fashion_mlp")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"admission": {"classes": {"anonymous": {"rate": "often"}}}}, "'often' is no rate"),
+        ({"admission": {"keys": "broken.jsonl"}}, "broken.jsonl, line 1"),
+        ({"cache": {"max_byte": 1}}, "unknown key 'max_byte'"),
+        ({"seen": {"access_log": "/dev/null/a.jsonl"}}, "/dev/null"),
+        ({"tls": {"certificate": "a.pem", "key": "a.key"}}, "are no certificate and key"),
+    ],
+)
+def test_a_configuration_that_is_wrong_anywhere_changes_nothing(reloaded, wrong, said):
+    server, config, path = reloaded
+    (path.parent / "broken.jsonl").write_text("no key\n")
+    server.log.clear()
+    written(path, {**config, **wrong, "limits": {"rows": 16}})
+    server.process.send_signal(signal.SIGHUP)
+    server.until(lambda: any("the configuration stays as it is" in line and said in line for line in server.log))
+    assert server.infer("fashion_mlp", body(8)).status_code == 413
+    assert server.answers("fashion_mlp")
+
+
+def test_what_cannot_change_is_said_and_what_was_unloaded_stays_so(reloaded):
+    server, config, path = reloaded
+    server.log.clear()
+    assert httpx.post(f"{server.url}/v2/repository/models/fashion_mlp/unload").status_code == 200
+    written(path, {**config, "graphs": [], "sinks": "kept.jsonl"})
+    server.process.send_signal(signal.SIGHUP)
+    server.until(lambda: any("the configuration was read again" in line for line in server.log))
+    assert any("graphs, sinks cannot change while the server runs" in line for line in server.log)
+    assert not server.answers("fashion_mlp")
+    assert httpx.post(f"{server.url}/v2/repository/models/fashion_mlp/load").status_code == 200
+
+
+@pytest.fixture(scope="module")
+def reloaded(tmp_path_factory):
+    """A server, its configuration, and where that is written."""
+    folder = tmp_path_factory.mktemp("reloaded")
+    config = {"graphs": [written(folder / "mlp.yaml", MLP)], "limits": {"rows": 4}}
+    path = folder / "serve.yaml"
+    with serving("--config", written(path, config), ready="fashion_mlp") as server:
+        yield server, config, path
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "motet.cli", "serve", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
