@@ -137,9 +137,10 @@ class Follower:
             owner: the module whose code refers to it, or holds it.
         """
         if isinstance(thing, types.ModuleType):
-            return self._whole(thing.__name__) if project.is_project(thing.__name__) else self._pin(thing.__name__)
+            return self._whole(thing.__name__)
         if isinstance(thing, types.FunctionType):
-            return self._label(thing) if project.is_project(_module_of(thing)) else self._outside(thing)
+            own = project.is_project(_module_of(thing)) or _holds(thing)
+            return self._label(thing) if own else self._outside(thing)
         if isinstance(thing, type):
             return self._label(thing) if project.is_project(thing.__module__) else self._outside(thing)
         inner = _wrapped(thing)
@@ -150,7 +151,8 @@ class Follower:
         return self._value(thing, owner)
 
     def _outside(self, thing: Any) -> str:
-        name = getattr(thing, "__module__", None) or getattr(type(getattr(thing, "__self__", None)), "__module__", "")
+        name = getattr(thing, "__globals__", {}).get("__name__") or getattr(thing, "__module__", None)
+        name = name or getattr(type(getattr(thing, "__self__", None)), "__module__", "")
         return f"{self._pin(str(name))}:{getattr(thing, '__qualname__', type(thing).__name__)}"
 
     def _pin(self, module: str) -> str:
@@ -174,9 +176,11 @@ class Follower:
 
     def _function(self, function: types.FunctionType) -> list[Any]:
         owner = _module_of(function)
+        if not project.is_project(owner):
+            return self._decorator(function)
         names = names_of(function.__code__)
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
-        told = [plain_code(function.__code__), self._value((function.__defaults__, function.__kwdefaults__), owner)]
+        told = [plain_code(function.__code__), self.describe(_defaults(function), owner)]
         told.append(_annotations(function))
         free = {name: cell.cell_contents for name, cell in cells.items() if _full(cell)}
         used = [[*chain, self._chain(function.__globals__, chain, owner)] for chain in names.globals]
@@ -191,6 +195,12 @@ class Follower:
         if names.any_module:
             self._folder(owner)
         return told
+
+    def _decorator(self, function: types.FunctionType) -> list[Any]:
+        """A function that is not the project's, as a decorator makes one: what it holds may be."""
+        owner = str(function.__module__)
+        held = [cell.cell_contents for cell in function.__closure__ or () if _full(cell)]
+        return [self._outside(function), *(self.describe(each, owner) for each in held)]
 
     def _chain(self, space: dict[str, Any], chain: tuple[str, ...], owner: str) -> str:
         """What stands for `name.attribute...`: as far as names are modules, only the attributes count."""
@@ -227,7 +237,7 @@ class Follower:
         return told
 
     def _field(self, found: Any, owner: str) -> list[Any]:
-        parts = (found.default, found.default_factory, found.metadata and dict(found.metadata))
+        parts = (found.default, found.default_factory, dict(found.metadata))
         return [found.name, _name_of(found.type), *(self.describe(each, owner) for each in parts)]
 
     def _value(self, value: Any, owner: str) -> str:
@@ -261,7 +271,9 @@ class Follower:
             self._whole(name)
 
     def _whole(self, name: str) -> str:
-        """Count a whole module: its file, and the project's files that it imports."""
+        """Count a whole module: its file, and the project's files that it imports; one of others by its version."""
+        if not project.is_project(name):
+            return self._pin(name)
         label = f"module {project.module_name(name)}"
         todo = [name]
         while todo:
@@ -337,6 +349,15 @@ def _name_of(kind: Any) -> str:
     if isinstance(kind, str):
         return kind
     return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else type(kind).__name__
+
+
+def _holds(function: types.FunctionType) -> bool:
+    """Whether a function that is not the project's holds values: a decorator of a library around a function of ours."""
+    return bool(function.__closure__)
+
+
+def _defaults(function: types.FunctionType) -> tuple[Any, Any]:
+    return function.__defaults__, function.__kwdefaults__
 
 
 def _full(cell: Any) -> bool:
