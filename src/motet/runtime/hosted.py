@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,15 +14,12 @@ import numpy as np
 from motet.batch import (
     Array,
     Column,
-    Indices,
     Ragged,
     as_column,
     column_type,
     concat_columns,
     empty_column,
-    equal_shapes,
     is_exactly,
-    take_rows,
 )
 from motet.errors import GraphError, InputError, ModelFailedError
 from motet.graph.check import outer_outputs
@@ -31,6 +28,7 @@ from motet.graph.model import Model, Replicas
 from motet.graph.node import Answer, Fault
 from motet.nodes.contract import typed
 from motet.nodes.merge import faults_at, kept_rows, merge
+from motet.runtime.equal import groups, padded
 from motet.runtime.functions import FunctionRunner, chain
 from motet.runtime.isolate import Health, any_succeeds, isolate
 from motet.runtime.replicas.balancer import rendezvous
@@ -44,12 +42,13 @@ __all__ = ["HostedModel", "ModelStats", "model_key"]
 
 @dataclass
 class ModelStats:
-    """What a model has done: rows answered, calls made, seconds in them, and rows that failed."""
+    """What a model has done: rows answered, calls made, seconds in them, rows that failed, and how often it was loaded."""
 
     rows: int = 0
     calls: int = 0
     seconds: float = 0.0
     failed: int = 0
+    loads: int = 1
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, rows: int, calls: int, seconds: float, failed: int) -> None:
@@ -223,8 +222,8 @@ class HostedModel:
             return self._dense(columns, rows)  # type: ignore[arg-type]
         if self.model.batch.pad is not None:
             pad = self.model.batch.pad
-            return self._fitting({n: _padded(c, pad) if isinstance(c, Ragged) else c for n, c in columns.items()}, rows)
-        return merge([(chosen, self._fitting(group, len(chosen))) for chosen, group in _groups(columns, ragged)], rows)
+            return self._fitting({n: padded(c, pad) if isinstance(c, Ragged) else c for n, c in columns.items()}, rows)
+        return merge([(chosen, self._fitting(group, len(chosen))) for chosen, group in groups(columns, ragged)], rows)
 
     def _check(self, name: str, column: Column) -> None:
         wanted = self.signature.inputs[name]
@@ -385,20 +384,3 @@ def _as_declared(value: Any, column: Column, kind: ColumnType, where: str) -> Co
     if held is None:
         raise ModelFailedError(f"the signature promises {kind}; the model gave {column_type(column)}", where=where)
     return held
-
-
-def _groups(columns: Mapping[str, Column], ragged: Sequence[str]) -> Iterable[tuple[Indices, dict[str, Array]]]:
-    """Rows that have the same shape in every ragged column, groups in the order of their first row."""
-    shapes = np.concatenate([column.shapes for name in ragged if isinstance(column := columns[name], Ragged)], axis=1)
-    for chosen in equal_shapes(shapes):
-        taken = {name: take_rows(column, chosen) for name, column in columns.items()}
-        yield chosen, {name: column.dense() if isinstance(column, Ragged) else column for name, column in taken.items()}
-
-
-def _padded(column: Ragged, value: float) -> Array:
-    """Rows made equal: padded behind on every axis with a value."""
-    shape = tuple(int(axis) for axis in column.shapes.max(axis=0))
-    padded = np.full((len(column), *shape), value, dtype=column.dtype)
-    for place, row in enumerate(column):
-        padded[place][tuple(slice(0, axis) for axis in row.shape)] = row
-    return padded

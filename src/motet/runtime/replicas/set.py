@@ -1,54 +1,34 @@
-"""The replicas of one model: chooses which answers, takes out those that are lost or wrong, and replaces them."""
+"""The replicas of one model: chooses which answers, plays batches again, and takes out those that are lost or wrong."""
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from motet.batch import Array
-from motet.errors import (
-    DeadlyRowsError,
-    InputError,
-    ModelFailedError,
-    ModelUnavailableError,
-    MotetError,
-    ReplicaLostError,
-)
+from motet.errors import DeadlyRowsError, ModelFailedError, ModelUnavailableError, MotetError, ReplicaLostError
 from motet.runtime.replicas.balancer import BALANCERS, Balancer
 from motet.runtime.replicas.clockwork import CLOCKWORK, Clockwork
-from motet.runtime.replicas.keeper import Keeper, Keeping
-from motet.runtime.replicas.life import UNBOUNDED, Life, ReplicaState, ReplicaStatus, Slot
-from motet.runtime.replicas.limits import ConcurrencyLimit
+from motet.runtime.replicas.keeper import Keeping
+from motet.runtime.replicas.life import Life, ReplicaState, Slot
+from motet.runtime.replicas.lives import WAIT_S, Lives, Make
 from motet.runtime.replicas.replica import Replica
 
-__all__ = ["MOST_REPLICAS", "ReplicaSet"]
+__all__ = ["ReplicaSet"]
 
-MOST_REPLICAS = 256
-"""Replicas that a model may have."""
 TRIES = 3
 """Times that a batch is played, each time by another replica or another life of one."""
-FIRST_TRIES = 3
-"""Times that a replica is started at first, when somebody waits to hear whether the model can be loaded."""
-WAIT_S = 30.0
-"""How long a call waits for a replica to be ready; longer where loading one takes longer than a third of it."""
 BUSY_S = 600.0
 """How long a call waits for a free replica while no call at all is finished, where calls have no timeout."""
-NONE_READY = -2
-DRAIN_S = 60.0
-"""When an in-process copy that is not wanted any more gives its memory back: calls under way are not counted for it."""
 BLAMED, BLAMED_S = 32, 600.0
 """Replicas lost within so many seconds for which rows may be blamed; beyond it the model is."""
-Make = Callable[[], Replica]
+NONE_READY = -2
 Check = Callable[[Mapping[str, Any], int], Any]
 
 
-class ReplicaSet:
+class ReplicaSet(Lives):
     """Several loaded copies of a model that answer as one. Everything may be called from any thread.
 
     A batch whose replica is lost is played again by another one, at most `TRIES` times. A replica whose answer does not
@@ -67,11 +47,6 @@ class ReplicaSet:
         keeping: how replicas are replaced.
         clockwork: the time, and who starts replicas.
         chance: a number from 0 to 1, for the jitter of pauses; None is the usual one.
-
-    Attributes:
-        direct: calls the only copy, where there is one copy and it is in this process; else None. What it answers is not
-            checked, and its calls are not counted here.
-        changed: called, in any thread, when what can be called changed.
     """
 
     def __init__(
@@ -89,51 +64,21 @@ class ReplicaSet:
         clockwork: Clockwork = CLOCKWORK,
         chance: Callable[[], float] | None = None,
     ) -> None:
-        self.name, self.timeout_s = name, timeout_s
-        self._make, self._check, self._warm_up = make, check or _as_it_is, warm_up
+        super().__init__(
+            name,
+            make,
+            count,
+            addresses=addresses or {},
+            warm_up=warm_up,
+            keeping=keeping or Keeping(),
+            clockwork=clockwork,
+            chance=chance,
+        )
+        self.timeout_s, self._check = timeout_s, check or _as_it_is
         self._balancer = balancer or BALANCERS["least_loaded"]()
-        self._keeping, self._clockwork, self._chance = keeping or Keeping(), clockwork, chance
-        self._condition = threading.Condition()
         self._turn = self._finished = self._waiting = 0
         self._blamed: deque[float] = deque(maxlen=BLAMED)
-        self._answered = self._closed = self._first = self._looking = False
-        self.direct: Callable[[Mapping[str, Array]], Mapping[str, Any]] | None = None
-        self.changed: Callable[[], None] = lambda: None
-        self._slots: list[Slot] = []
-        for _ in range(count):
-            self._slots.append(self._slot(make))
-        patient = replace(self._keeping, tries=0)
-        self._slots += [self._slot(each, address, patient) for address, each in (addresses or {}).items()]
-
-    def _slot(self, make: Make, address: str = "", keeping: Keeping | None = None) -> Slot:
-        keeper = Keeper(keeping or self._keeping, **({} if self._chance is None else {"chance": self._chance}))
-        taken = {slot.name for slot in self._slots}
-        number = next(str(number) for number in range(MOST_REPLICAS + 1) if str(number) not in taken)
-        return Slot(address or number, make, keeper, address)
-
-    def start(self) -> None:
-        """Start all replicas; returns when they are ready. One that dies while it starts is tried again, within bounds.
-
-        Raises:
-            ModelLoadError: when one cannot be started; with addresses, when none can. Then all are closed.
-            Exception: what the warm-up raised.
-        """
-        self._first = True
-        try:
-            for slot in self._slots[1:]:
-                self._clockwork.beside(partial(self._begin, slot))
-            if self._slots:
-                self._begin(self._slots[0])
-            with self._condition:
-                while any(slot.state in (ReplicaState.STARTING, ReplicaState.BACKOFF) for slot in self._slots):
-                    self._clockwork.wait(self._condition, WAIT_S)
-            errors = [slot.error for slot in self._slots if slot.error is not None]
-            if errors and (len(errors) == len(self._slots) or not any(slot.address for slot in self._slots)):
-                raise errors[0]
-        except BaseException:
-            self.close()
-            raise
-        self._first = False
+        self._answered = False
 
     def call(self, columns: Mapping[str, Array], rows: int, name: str = "") -> Any:
         """Answer a batch.
@@ -300,27 +245,6 @@ class ReplicaSet:
         with self._condition:
             self._end(slot, life, reason, useful=False)
 
-    def _end(self, slot: Slot, life: Life, reason: str, *, useful: bool) -> None:
-        """A life has ended; does nothing where that is known. The lock is held."""
-        if slot.life is not life or slot.state is ReplicaState.STOPPED:
-            return
-        slot.life = None
-        self._clockwork.beside(life.replica.close)
-        self._next_life(slot, reason, useful=useful)
-
-    def _next_life(self, slot: Slot, reason: str, *, useful: bool) -> None:
-        slot.reason = reason
-        pause = slot.keeper.ended(self._clockwork.now(), useful=useful)
-        if pause is None:
-            slot.reason = f"given up after {slot.keeper.num_useless} starts of no use; the last one: {reason}"
-            self._set(slot, ReplicaState.FAILED)
-            return
-        self._set(slot, ReplicaState.BACKOFF)
-        if pause:
-            self._clockwork.later(lambda: self._clockwork.beside(partial(self._again, slot)), pause)
-        else:
-            self._clockwork.beside(partial(self._again, slot))
-
     def _unavailable(self, slot: Slot, life: Life, reason: str) -> None:
         """An address did not answer a call: nobody calls it for a while where another can be called."""
         with self._condition:
@@ -340,186 +264,11 @@ class ReplicaSet:
             if slot.life is life and slot.state is ReplicaState.BACKOFF:
                 self._set(slot, ReplicaState.SUSPECT)
 
-    def _again(self, slot: Slot) -> None:
-        with self._condition:
-            if slot.state is not ReplicaState.BACKOFF:
-                return
-            slot.restarts += 1
-            self._set(slot, ReplicaState.STARTING)
-        self._begin(slot)
-
-    def _begin(self, slot: Slot) -> None:
-        """Start a replica, and let it answer the warm-up batch; may take long."""
-        begun = self._clockwork.now()
-        replica: Replica | None = None
-        try:
-            replica = slot.make()
-            with self._condition:
-                if slot.state is not ReplicaState.STARTING:
-                    return
-                slot.starting = replica
-            replica.start()
-            if self._warm_up is not None:
-                self._warm_up(replica)
-        except Exception as error:  # noqa: BLE001 (said in its state, and raised by `start`)
-            if replica is not None:
-                replica.close()
-            self._not_started(slot, error)
-            return
-        limit = ConcurrencyLimit(FIRST_LIMIT) if replica.kind == "remote" else None
-        now = self._clockwork.now()
-        with self._condition:
-            slot.starting = None
-            wanted = slot.state is ReplicaState.STARTING
-            if wanted:
-                slot.loading_s = now - begun
-                slot.life, slot.error = Life(replica, limit, since=now), None
-                self._set(slot, ReplicaState.READY)
-                self._watch(replica)
-        if not wanted:
-            replica.close()
-
-    def _not_started(self, slot: Slot, error: Exception) -> None:
-        reason = error.what if isinstance(error, MotetError) else f"{type(error).__name__}: {error}"
-        with self._condition:
-            slot.starting, slot.error = None, error
-            if slot.state is not ReplicaState.STARTING:
-                return
-            again = isinstance(error, ReplicaLostError) and slot.keeper.num_useless + 1 < FIRST_TRIES
-            if self._first and not again:
-                slot.reason = reason
-                self._set(slot, ReplicaState.FAILED)
-            else:
-                self._next_life(slot, reason, useful=False)
-
-    def _set(self, slot: Slot, state: ReplicaState) -> None:
-        """Change a state, and what follows from it; the lock is held."""
-        slot.state = state
-        only = self._slots[0] if len(self._slots) == 1 else None
-        life = only.life if only is not None and only.callable else None
-        self.direct = getattr(life.replica, "loaded", None) if life and life.replica.kind == "thread" else None
-        self._condition.notify_all()
-        self.changed()
-
-    def _watch(self, replica: Replica) -> None:
-        if replica.kind == "process" and not self._looking:
-            self._looking = True
-            self._clockwork.later(partial(_look, weakref.ref(self)), self._keeping.look_s)
-
-    def _look(self) -> bool:
-        """Find replicas that ended while nobody called them; whether to look again."""
-        with self._condition:
-            for slot in self._slots:
-                life = slot.life
-                if life is not None and not life.replica.alive() and not life.in_flight:
-                    self._end(slot, life, "its process ended", useful=life.answered > 0)
-            self._looking = not self._closed and any(not slot.address for slot in self._slots)
-            return self._looking
-
-    def scale(self, count: int) -> None:
-        """Have so many local replicas: more are started, without waiting for them; those that go finish their calls first.
-
-        Replicas that were given up are tried again.
-
-        Raises:
-            InputError: when the number is not one from 0 to `MOST_REPLICAS`.
-        """
-        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_REPLICAS:
-            raise InputError(
-                f"a model may have 0 to {MOST_REPLICAS} replicas; got {count!r}", where=f"model {self.name!r}"
-            )
-        with self._condition:
-            local = [slot for slot in self._slots if not slot.address]
-            for slot in local[count:]:
-                self._stop(slot)
-            self._more(count - len(local))
-        self.revive()
-
-    def revive(self) -> None:
-        """Try those again that were given up."""
-        with self._condition:
-            for slot in self._slots:
-                if slot.state is ReplicaState.FAILED:
-                    slot.keeper.forget()
-                    self._set(slot, ReplicaState.BACKOFF)
-                    self._clockwork.beside(partial(self._again, slot))
-
-    def _more(self, count: int) -> None:
-        for _ in range(count):
-            slot = self._slot(self._make)
-            self._slots.append(slot)
-            self._set(slot, ReplicaState.STARTING)
-            self._clockwork.beside(partial(self._begin, slot))
-
-    def _stop(self, slot: Slot) -> None:
-        """Let a replica go when its calls are over; the lock is held."""
-        self._slots.remove(slot)
-        life = slot.life
-        self._set(slot, ReplicaState.STOPPED)
-        if slot.starting is not None:
-            self._clockwork.beside(slot.starting.close)
-        if life is not None and life.replica.kind == "thread":
-            self._clockwork.later(life.replica.close, DRAIN_S)
-        elif life is not None and not life.in_flight:
-            self._clockwork.beside(life.replica.close)
-
-    def status(self) -> tuple[ReplicaStatus, ...]:
-        """What each replica is doing."""
-        with self._condition:
-            slots = list(self._slots)
-        return tuple(slot.status() for slot in slots)
-
-    def says(self, name: str) -> Any:
-        """What a loaded copy says of itself under the name of an attribute; None where it says nothing, or none is ready."""
-        with self._condition:
-            lives = [slot.life for slot in self._slots if slot.life is not None and not slot.address]
-        return getattr(getattr(lives[0].replica, "loaded", lives[0].replica), name, None) if lives else None
-
-    @property
-    def names(self) -> list[str]:
-        """Of the replicas that can be called."""
-        with self._condition:
-            return [slot.name for slot in self._slots if slot.callable]
-
-    @property
-    def at_once(self) -> int:
-        """How many calls can be under way at the same time; at least 1, and a very large number for in-process copies."""
-        with self._condition:
-            return max(1, min(UNBOUNDED, sum(slot.at_once for slot in self._slots)))
-
-    @property
-    def count(self) -> int:
-        """How many local replicas are wanted."""
-        with self._condition:
-            return sum(not slot.address for slot in self._slots)
-
     def close(self) -> None:
         """End all replicas now, and give their memory back; calls that wait or are under way fail."""
-        with self._condition:
-            self._closed = True
-            slots, self._slots = self._slots, []
-            going = [each for slot in slots for each in (slot.starting, slot.life and slot.life.replica) if each]
-            for slot in slots:
-                self._set(slot, ReplicaState.STOPPED)
-            self._check, self._warm_up = _as_it_is, None  # they hold the model, which holds this set
-        if len(going) < 2 or self._first:
-            for replica in going:
-                replica.close()
-        else:  # processes may take a moment to end
-            with ThreadPoolExecutor(min(len(going), 16), thread_name_prefix="motet-close") as pool:
-                list(pool.map(lambda replica: replica.close(), going))
-
-
-FIRST_LIMIT = 8
-"""Calls of a remote replica that may be under way at first."""
+        super().close()
+        self._check = _as_it_is  # which may have held the model, which holds this
 
 
 def _as_it_is(answer: Mapping[str, Any], rows: int) -> Any:
     return answer
-
-
-def _look(held: weakref.ref[ReplicaSet]) -> None:
-    """A set that nobody holds any more is not looked at."""
-    found = held()
-    if found is not None and found._look():
-        found._clockwork.later(partial(_look, held), found._keeping.look_s)
