@@ -32,7 +32,11 @@ DOCS = Path(__file__).parent
 FASHION = DOCS.parent / "examples" / "fashion"
 NOTE = "<!-- Written by docs/generate.py; change the code's docstrings instead, then run make docs. -->\n"
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
-EXTRAS = {name: name for name in ("sklearn", "torch", "xgboost", "lightgbm", "jax")}
+EXTRAS = {
+    **{name: name for name in ("sklearn", "torch", "xgboost", "lightgbm", "jax")},
+    **dict.fromkeys(("oip+http", "oip+https", "tfs+http", "tfs+https"), "remote"),
+    **dict.fromkeys(("oip+grpc", "oip+grpcs"), "grpc"),
+}
 _ITEM = re.compile(r"    (\*{0,2}[\w, .*]+): (.*)")
 
 
