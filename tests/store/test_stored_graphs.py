@@ -67,3 +67,19 @@ def test_a_store_elsewhere_may_name_functions_of_ours(model):
     mt.Store("memory://ours").publish("times", model(2), before=partial(mt.ops.columns.cast, dtype="float32"))
     node = mt.model(mt.Model("store:memory://ours#times"), mt.input("x", "float64"))
     assert mt.Graph("g", outputs={"y": node})({"x": X.astype(float)})["y"].tolist() == [2, 4]
+
+
+def test_members_that_are_left_out_are_said_by_runs_and_checks(home, model, tmp_path):
+    from motet.cli.check import summary
+
+    home.publish("one", model(2))
+    members = {name: mt.Model(f"store:{name}") for name in ("one", "two", "three")}
+    graph = mt.Graph("g", outputs={"y": mt.ensemble(members, mt.input("x", "float32"), as_available=True)})
+    report = graph.run(iter([{"x": X}]), tmp_path / "out.parquet")
+    assert list(report.left_out) == ["two", "three"]
+    assert "left out, for no store had them: two, three" in str(report)
+    assert [model.version[:6] for model in report.models] == ["one@1:"]
+    said = "\n".join(summary(graph.checked, graph.executor.host.resolver))
+    assert "note: left out until a store has them: two, three" in said
+    outer = mt.Graph("outer", outputs={"z": mt.model(graph, mt.input("x", "float32"))})
+    assert outer.checked.left_out == ("g/two", "g/three")

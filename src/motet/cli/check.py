@@ -46,6 +46,8 @@ def summary(checked: CheckedGraph, resolver: ModelResolver) -> list[str]:
     outputs = checked.signature.outputs
     lines += _section("outputs", {name: f"{outputs[name]} from {column}" for name, column in graph.outputs.items()})
     lines += _warnings(checked, "")
+    if checked.left_out:
+        lines.append(f"note: left out until a store has them: {', '.join(checked.left_out)}")
     return lines + [f"note: {text}" for text in lacking(graph, "local")]
 
 

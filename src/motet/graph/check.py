@@ -56,6 +56,7 @@ class CheckedGraph:
         signatures: what each model takes and gives, without `before` and `after`.
         graphs: its member graphs, checked.
         signature: what the graph takes and gives.
+        left_out: models that no store has yet, whose members are left out; those of graphs inside as `GRAPH/MODEL`.
     """
 
     graph: Graph
@@ -65,6 +66,7 @@ class CheckedGraph:
     signatures: Mapping[str, Signature]
     graphs: Mapping[str, CheckedGraph]
     signature: Signature
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass
@@ -164,7 +166,7 @@ def check(graph: Graph, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
 
 
 def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
-    graph = _current(graph, resolver)
+    declared, graph = graph, _current(graph, resolver)
     order = _order(graph)
     _check_uses(graph)
     check_places(graph.models, graph.nodes, graph.pool)
@@ -180,7 +182,11 @@ def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     outputs = {name: table.type(reference, f"output {name!r}") for name, reference in graph.outputs.items()}
     signature = Signature({name: each.type for name, each in graph.inputs.items()}, outputs)
     needed = _needed(graph, order)
-    return CheckedGraph(graph, needed, dict(table.types), dict(table.names), signatures, graphs, signature)
+    left_out = [name for name in declared.models if name not in graph.models]
+    left_out += [f"{inner}/{name}" for inner, each in graphs.items() for name in each.left_out]
+    return CheckedGraph(
+        graph, needed, dict(table.types), dict(table.names), signatures, graphs, signature, tuple(left_out)
+    )
 
 
 def _current(graph: Graph, resolver: Resolver) -> Graph:

@@ -324,6 +324,7 @@ class _Run:
             sizes_file=str(self.remembered.path),
             nodes=node_reports(self.executor),
             models=model_reports(self.host.known),
+            left_out=self.checked.left_out,
         )
 
 

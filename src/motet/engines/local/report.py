@@ -83,6 +83,7 @@ class RunReport:
         sizes_file: where the batch sizes that were found are remembered.
         nodes: what each node did.
         models: what each model did.
+        left_out: models that no store had when the graph was built, whose members took no part.
     """
 
     graph: str
@@ -104,6 +105,7 @@ class RunReport:
     sizes_file: str
     nodes: Sequence[NodeReport] = field(default_factory=tuple)
     models: Sequence[ModelReport] = field(default_factory=tuple)
+    left_out: Sequence[str] = field(default_factory=tuple)
 
     def to_json(self) -> str:
         """The report as JSON."""
@@ -122,6 +124,8 @@ class RunReport:
         ]
         if self.resumed_rows:
             lines.append(f"{self.resumed_rows:,} rows were done by an earlier part of this run")
+        if self.left_out:
+            lines.append(f"left out, for no store had them: {', '.join(self.left_out)}")
         lines += _table(
             ("node", "rows", "batches", "failed", "queue s", "compute s"),
             [
