@@ -4,15 +4,16 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers.training_jobs import rows, train
-from motet.errors import InputError
+from motet.errors import InputError, TrainingError
 from motet.training import data, distributed
-from motet.training.joined import is_worker, rank
+from motet.training.joined import is_worker, meet, rank
 
 PROGRAM = """
 import os, pickle, sys
@@ -49,6 +50,24 @@ def test_torchruns_processes_are_the_workers(tmp_path):
         assert (first["mean_rank"], first["sum_ones"], first["attempt"]) == (0.5, 2, 1)
         np.testing.assert_allclose(second["weight"], alone["weight"], atol=1e-5)
     assert not list((tmp_path / "checkpoints").rglob("*.pt"))
+
+
+def test_workers_meet_though_the_dead_have_left_their_names():
+    import torch.distributed as dist
+
+    store = dist.HashStore()
+    store.set("motet/hello/1", "of one that died")
+    names = []
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as pool:
+            found = set(pool.map(lambda rank: meet(store, rank, 3, 20), range(3)))
+        assert len(found) == 1
+        names += found
+    assert len(set(names)) == 3
+    with pytest.raises(TrainingError, match="not all of 2 workers came"):
+        meet(store, 0, 2, 0)  # worker 1 has said hello, and is not there to thank
+    with pytest.raises(TrainingError, match="worker 2 was not answered by worker 0"):
+        meet(store, 2, 3, 0)
 
 
 def test_another_number_of_workers_is_refused(monkeypatch):

@@ -9,16 +9,19 @@ says, it says by variables: https://docs.pytorch.org/docs/stable/elastic/run.htm
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from motet.errors import InputError
+from motet.errors import InputError, TrainingError
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker
 
-__all__ = ["is_worker", "join", "rank"]
+__all__ = ["is_worker", "join", "meet", "rank"]
 
+_POLL_S = 0.05
 _joined = False
 
 
@@ -93,14 +96,62 @@ def join(
 
 
 def _begin(backend: str, timeout_s: float) -> None:
-    """Meet the others; once in a process, since they meet at one address for all that they do."""
+    """Meet the others; once in a process, for all that they do."""
     global _joined
     if _joined:
         return
     import atexit
 
     import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
 
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    timeout = timedelta(seconds=timeout_s)
+    store, mine, world = next(rendezvous("env://", timeout=timeout))
+    fresh = dist.PrefixStore(f"motet/{meet(store, mine, world, timeout_s)}", store)
+    dist.init_process_group(backend, store=fresh, rank=mine, world_size=world, timeout=timeout)
     atexit.register(dist.destroy_process_group)
     _joined = True
+
+
+def meet(store: Any, rank: int, world: int, timeout_s: float) -> str:
+    """A name that the workers which are alive agree on, and no one before them had.
+
+    torchrun's store outlives its workers, and still has the addresses of those that died, to which others would try to
+    connect. So each worker says hello under a name of its own, worker 0 answers each hello with the name of the
+    meeting, and goes on until all have thanked for that very name. Hellos of the dead are answered in vain.
+
+    Args:
+        store: what all workers and their predecessors share.
+        rank, world: which worker this is, of how many.
+        timeout_s: seconds to wait for the others.
+
+    Raises:
+        TrainingError: when not all came in time.
+    """
+    own = uuid.uuid4().hex
+    end = time.monotonic() + timeout_s
+    if rank:
+        store.set(f"motet/hello/{rank}", own)
+        _wait(lambda: store.check([f"motet/answer/{own}"]), end, f"worker {rank} was not answered by worker 0")
+        name = str(store.get(f"motet/answer/{own}").decode())
+        store.set(f"motet/thanks/{name}/{rank}", "")
+        return name
+    missing = set(range(1, world))
+
+    def all_came() -> bool:
+        for each in sorted(missing):
+            if store.check([f"motet/hello/{each}"]):
+                store.set(f"motet/answer/{store.get(f'motet/hello/{each}').decode()}", own)
+            if store.check([f"motet/thanks/{own}/{each}"]):
+                missing.discard(each)
+        return not missing
+
+    _wait(all_came, end, f"not all of {world} workers came")
+    return own
+
+
+def _wait(done: Callable[[], bool], end: float, told: str) -> None:
+    while not done():
+        if time.monotonic() > end:
+            raise TrainingError(told, hint="see why the others did not start, or give a longer collective_timeout_s")
+        time.sleep(_POLL_S)
