@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["compiled", "main"]
 
-PROTOS = ("inference.proto", "health.proto", "status.proto")
+PROTOS = ("inference.proto", "health.proto", "status.proto", "reflection.proto")
 _FOLDER = Path(__file__).parent
 _HEAD = '''"""The compiled .proto files: a serialized FileDescriptorSet. Written by generate.py; do not edit."""
 

@@ -1,4 +1,4 @@
-"""The messages of the Open Inference Protocol over gRPC, of gRPC's health check, and of its status details.
+"""The messages of the Open Inference Protocol over gRPC, of gRPC's health check, reflection and status details.
 
 The classes live in a pool of their own, so that other packages of the same process may bring their own classes of the
 same names: protobuf's default pool has place for one only. They are made at run time, so type checkers see `Any`.
@@ -19,6 +19,7 @@ except ImportError:
 __all__ = [
     "HEALTH_SERVICE",
     "POOL",
+    "REFLECTION_SERVICES",
     "SERVICE",
     "DataType",
     "HealthCheckRequest",
@@ -49,12 +50,16 @@ __all__ = [
     "ServerMetadataResponse",
     "ServerReadyRequest",
     "ServerReadyResponse",
+    "ServerReflectionRequest",
+    "ServerReflectionResponse",
     "Status",
     "message_class",
 ]
 
 SERVICE = "inference.GRPCInferenceService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
+REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+"""The service under its name of today, and the one that older tools ask; their messages are the same on the wire."""
 
 
 def _pool() -> Any:
@@ -104,5 +109,7 @@ RepositoryModelUnloadRequest = message_class("inference.RepositoryModelUnloadReq
 RepositoryModelUnloadResponse = message_class("inference.RepositoryModelUnloadResponse")
 HealthCheckRequest = message_class("grpc.health.v1.HealthCheckRequest")
 HealthCheckResponse = message_class("grpc.health.v1.HealthCheckResponse")
+ServerReflectionRequest = message_class("grpc.reflection.v1.ServerReflectionRequest")
+ServerReflectionResponse = message_class("grpc.reflection.v1.ServerReflectionResponse")
 Status = message_class("google.rpc.Status")
 RetryInfo = message_class("google.rpc.RetryInfo")

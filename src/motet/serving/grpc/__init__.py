@@ -6,6 +6,7 @@ infer.py    ModelInfer: who asks, reading, playing, answering
 stream.py   ModelStreamInfer: many requests on one call, each answered when it is ready
 about.py    what is served: readiness, metadata, configuration, statistics, loading
 health.py   gRPC's own health check
+reflection.py   what the server offers, for tools
 desk.py     what the server is told of callers, and tells of calls
 codec.py    requests as columns, answers as messages
 status.py   errors as statuses

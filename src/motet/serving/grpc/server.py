@@ -21,6 +21,7 @@ from motet.serving.grpc.config import GrpcConfig
 from motet.serving.grpc.desk import Desk, Ended, address_of, headers_of
 from motet.serving.grpc.health import Health
 from motet.serving.grpc.infer import Inference, internal_error, refuse
+from motet.serving.grpc.reflection import Reflection
 from motet.serving.grpc.status import code_of
 from motet.serving.grpc.stream import Streams
 from motet.serving.limits import Limits
@@ -69,7 +70,7 @@ class GrpcServer:
         self._limits, self._config = limits or gateway.limits, config or GrpcConfig()
         self._tls, self._desk, self._loop = tls, desk, asyncio.get_running_loop()
         self._about = About(gateway, self._limits.rows, numbers)
-        self._health = Health(gateway)
+        self._health, self._reflection = Health(gateway), Reflection()
         self._inference = Inference(gateway, limits, desk)
         self._streams = Streams(self._inference, self._config.stream_requests)
         self._server = grpc.aio.server(
@@ -81,6 +82,10 @@ class GrpcServer:
             (
                 grpc.method_handlers_generic_handler(messages.SERVICE, self._inference_methods()),
                 grpc.method_handlers_generic_handler(messages.HEALTH_SERVICE, self._health_methods()),
+                *(
+                    grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": self._reflected()})
+                    for name in messages.REFLECTION_SERVICES
+                ),
             )
         )
 
@@ -128,6 +133,7 @@ class GrpcServer:
         self.stopping = self._about.stopping = True
         self._streams.stop()
         self._health.stop()
+        self._reflection.stop()
         await self._server.stop(grace_s)
 
     def _inference_methods(self) -> dict[str, Any]:
@@ -166,6 +172,9 @@ class GrpcServer:
             "Check": self._unary("Check", self._health.check, messages.HealthCheckRequest),
             "Watch": grpc.unary_stream_rpc_method_handler(watch, response_serializer=_serialized),
         }
+
+    def _reflected(self) -> Any:
+        return grpc.stream_stream_rpc_method_handler(self._reflection.info, response_serializer=_serialized)
 
     def _unary(self, name: str, answer: Callable[[Any], Awaitable[Any]], kind: Any) -> Any:
         """A method that is asked about the server, and answers with a message or an error."""
