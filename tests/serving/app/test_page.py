@@ -10,7 +10,6 @@ from app_graphs import tens
 from browser import Browser, found
 from PIL import Image
 
-from conftest import EXAMPLES
 from motet.serving.config import ServeConfig
 from motet.serving.server import Server
 
@@ -18,6 +17,8 @@ pytestmark = pytest.mark.skipif(
     found() is None, reason="no Chromium is installed; on Debian or Ubuntu: apt-get install chromium"
 )
 DATA = Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture(scope="module")
