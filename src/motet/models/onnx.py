@@ -10,6 +10,8 @@ first axis of each tensor is the row. Options (`with:` of the model):
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -133,12 +135,19 @@ def _is_batch_invariant(file: OnnxFile) -> bool:
 
 def _read(source: ModelSource) -> OnnxFile:
     try:
-        return read_onnx(source.location)
+        found = os.stat(source.location)
+        return _read_once(source.location, found.st_size, found.st_mtime_ns)
     except OnnxFormatError as error:
         hint = "export the model again, or copy the file again if it was cut off"
         raise load_error(source, f"not a whole ONNX file: {error}", hint) from error
     except OSError as error:
         raise load_error(source, f"the file cannot be read: {error}", "check the path and the rights") from error
+
+
+@functools.lru_cache(maxsize=512)
+def _read_once(location: str, size: int, changed_ns: int) -> OnnxFile:
+    """What a file says; a model that comes and goes need not be looked through each time."""
+    return read_onnx(location)
 
 
 def _input_type(source: ModelSource, tensor: Tensor) -> ColumnType:

@@ -119,6 +119,7 @@ class Host:
         found = self.model(self._lazy[key], key.folder)
         known = self._known.get(key)
         if known is not None and known is not found:
+            known.stats.loads += 1
             found.stats, found.size = known.stats, known.size
         self._known[key] = found
         return found

@@ -48,6 +48,7 @@ class ModelReport:
         failed: rows that failed in it.
         seconds_compute: seconds in calls, added over the workers.
         batch_rows: rows a call has, as found or declared.
+        loads: how many times it was loaded: more than once where it had to go for others in between.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ModelReport:
     failed: int
     seconds_compute: float
     batch_rows: int
+    loads: int = 1
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,14 @@ def model_reports(models: Sequence[HostedModel]) -> list[ModelReport]:
     """What each model did."""
     return [
         ModelReport(
-            m.model.name, m.located.version, m.stats.rows, m.stats.calls, m.stats.failed, m.stats.seconds, m.size.best
+            m.model.name,
+            m.located.version,
+            m.stats.rows,
+            m.stats.calls,
+            m.stats.failed,
+            m.stats.seconds,
+            m.size.best,
+            m.stats.loads,
         )
         for m in models
     ]

@@ -6,8 +6,8 @@ server, bulk runs and simulations all run this code.
 - Rows of a model that is loaded never wait. The others wait until their model has a place.
 - Of the models that rows wait for, the one with the most rows is loaded next. Rows that have waited longer than
   `max_wait_s` go before all others, in the order they came, so that no key starves.
-- The model that goes is idle, and the one for which the fewest rows came lately. Where no model is idle for `max_wait_s`, one
-  that is in use gets no new rows until it is.
+- The model that goes is idle, and the one for which the fewest rows came lately; where that one is in use it is waited for,
+  rather than to let one go that is asked much more. Where rows have waited for `max_wait_s`, it gets no new rows until it is idle.
 
 Counting rows with a half-life, rather than asking who was used last, keeps a model that is asked all the time while
 many that are asked once go through the other places. With rows that wait for company it comes close to what a plan
@@ -17,7 +17,7 @@ that knows the future needs (Belady 1966, doi:10.1147/sj.52.0078); `benchmarks/k
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -28,6 +28,8 @@ HALF_LIFE = 4096
 """Calls after which what was asked for counts half."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """How long a model that could not be loaded is left alone; twice as long each time."""
+WORTH_WAITING = 4.0
+"""A model that is idle does not go where one for which so many times fewer rows come will be idle in a moment."""
 State = Literal["out", "loading", "in", "leaving"]
 Key = Hashable
 
@@ -42,6 +44,7 @@ class Group:
         memory_bytes: how much memory they may take together; 0 for any.
         max_wait_s: how long rows may be passed over by rows of models that are loaded.
         members: the keys of its models.
+        inside: those that take a place now.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Group:
     memory_bytes: int = 0
     max_wait_s: float = 1.0
     members: set[Key] = field(default_factory=set)
+    inside: set[Entry] = field(default_factory=set)
 
 
 @dataclass(eq=False)
@@ -192,26 +196,35 @@ class Shelf:
             now: the time.
             models: those that are loaded, for rows that need not wait any longer.
         """
-        self._forget_cancelled()
+        if self._working >= self._loads_at_once and not self._closing:
+            return None
         late = [each for each in self._wanted.values() if now - each.waiting[0].since >= each.max_wait_s]
-        if not late:
+        if self._closing and not late:
             self._reopen(models)
         if self._working >= self._loads_at_once:
             return None
         blocked: set[tuple[Group, ...]] = set()
-        for entry in self._in_turn(late):
-            victims = None if entry.groups in blocked else self._victims(entry)
+        while (entry := self._most_wanted(late, blocked)) is not None:
+            victims = self._victims(entry, late=entry in late)
             if victims is None:
-                if entry.groups not in blocked and entry in late:
-                    self._close_one(entry)
                 blocked.add(entry.groups)
                 continue
             for victim in victims:
                 self._let_go(victim)
                 self.evictions += 1
-            entry.state = "loading"
+            self._set(entry, "loading")
             self._working += 1
             return Swap(entry.key, tuple(victim.key for victim in victims))
+        return None
+
+    def _most_wanted(self, late: Sequence[Entry], blocked: Set[tuple[Group, ...]]) -> Entry | None:
+        """The model to load next: the one whose rows are late longest, else the one that most rows wait for."""
+        for entry in sorted((each for each in late if each.waiting), key=lambda entry: entry.waiting[0].since):
+            if entry.state == "out" and entry.groups not in blocked and self._is_wanted(entry):
+                return entry
+        for entry in sorted(self._wanted.values(), key=lambda entry: entry.waiting_rows, reverse=True):
+            if entry.state == "out" and entry.groups not in blocked and self._is_wanted(entry):
+                return entry
         return None
 
     def drop(self, keys: Iterable[Key]) -> Swap | None:
@@ -227,7 +240,7 @@ class Shelf:
     def dropped(self, keys: Sequence[Key]) -> None:
         """The memory of models was given back."""
         for key in keys:
-            self.entries[key].state = "out"
+            self._set(self.entries[key], "out")
 
     def done(self, key: Key | None, memory_bytes: int = 0) -> list[Waiter]:
         """A swap is over; says who waited for the model that was loaded, each of whom has it until `give_back`."""
@@ -235,7 +248,8 @@ class Shelf:
         if key is None:
             return []
         entry = self.entries[key]
-        entry.state, entry.error, entry.pause_s = "in", None, 0.0
+        self._set(entry, "in")
+        entry.error, entry.pause_s = None, 0.0
         entry.loads += 1
         entry.memory_bytes = memory_bytes or entry.memory_bytes
         return self._grant(entry)
@@ -244,7 +258,8 @@ class Shelf:
         """A model could not be loaded; says who waited for it."""
         self._working -= 1
         entry = self.entries[key]
-        entry.state, entry.error = "out", error
+        self._set(entry, "out")
+        entry.error = error
         entry.pause_s = min(LONGEST_PAUSE_S, 2 * entry.pause_s or FIRST_PAUSE_S)
         entry.retry_at = now + entry.pause_s
         return self._take_waiting(entry)
@@ -264,53 +279,73 @@ class Shelf:
     def _demand(self, entry: Entry) -> float:
         return float(entry.demand * 0.5 ** ((self._calls - entry.counted_at) / HALF_LIFE))
 
-    def _in_turn(self, late: Sequence[Entry]) -> list[Entry]:
-        """The models that rows wait for and that are not being loaded: those that are late first, then by rows."""
-        out = [entry for entry in self._wanted.values() if entry.state == "out"]
-        return sorted(
-            out,
-            key=lambda entry: (0, entry.waiting[0].since) if entry in late else (1, -entry.waiting_rows),
-        )
+    def _is_wanted(self, entry: Entry) -> bool:
+        """Whether anybody still waits for a model."""
+        if any(waiter.told.cancelled() for waiter in entry.waiting):
+            entry.waiting = deque(waiter for waiter in entry.waiting if not waiter.told.cancelled())
+            entry.waiting_rows = sum(waiter.rows for waiter in entry.waiting)
+        if not entry.waiting:
+            del self._wanted[entry.key]
+        return bool(entry.waiting)
 
-    def _victims(self, entry: Entry) -> list[Entry] | None:
+    def _victims(self, entry: Entry, *, late: bool) -> list[Entry] | None:
         """Whom to let go so that a model has a place, and room; None where that is not possible now."""
         victims: list[Entry] = []
         for group in entry.groups:
-            inside = [self.entries[key] for key in group.members if self.entries[key].state != "out"]
-            count = len(inside) - sum(each in victims for each in inside)
-            taken = sum(each.memory_bytes for each in inside if each not in victims)
-            idle = sorted(
-                (each for each in inside if _idle(each) and each not in victims), key=self._worth, reverse=True
-            )
-            while (group.max_loaded is not None and count >= group.max_loaded) or (
-                group.memory_bytes and taken + entry.memory_bytes > group.memory_bytes and count
-            ):
-                if not idle:
-                    return None
-                victim = idle.pop()
-                victims.append(victim)
-                count -= 1
-                taken -= victim.memory_bytes
+            found = self._victims_of(group, entry, victims, late=late)
+            if found is None:
+                return None
+            victims += found
         return victims
+
+    def _victims_of(self, group: Group, entry: Entry, going: Sequence[Entry], *, late: bool) -> list[Entry] | None:
+        inside = [each for each in group.inside if each not in going]
+        count, taken = len(inside), sum(each.memory_bytes for each in inside)
+        movable = sorted(
+            (each for each in inside if each.state == "in" and not each.resident), key=self._worth, reverse=True
+        )
+        victims: list[Entry] = []
+        while (group.max_loaded is not None and count >= group.max_loaded) or (
+            group.memory_bytes and taken + entry.memory_bytes > group.memory_bytes and count
+        ):
+            victim = self._least(movable)
+            if victim is None:
+                if late and movable and not any(each.closing for each in inside):
+                    movable[-1].closing = True
+                    self._closing.add(movable[-1].key)
+                return None
+            movable.remove(victim)
+            victims.append(victim)
+            count -= 1
+            taken -= victim.memory_bytes
+        return victims
+
+    def _least(self, movable: Sequence[Entry]) -> Entry | None:
+        """The idle model that fewest rows come for; none where a much smaller loss will be idle in a moment."""
+        for place in range(len(movable) - 1, -1, -1):
+            entry = movable[place]
+            if entry.closing and entry.users:
+                return None
+            if not entry.users:
+                least = movable[-1]
+                return entry if entry is least or self._demand(entry) <= WORTH_WAITING * self._demand(least) else None
+        return None
 
     def _worth(self, entry: Entry) -> tuple[bool, float, float]:
         """What keeps a model: rows that come for it."""
         return not entry.closing, self._demand(entry), entry.used_at
 
-    def _close_one(self, entry: Entry) -> None:
-        """Give no new rows to a model that is in use, in whose place another one is wanted."""
+    def _set(self, entry: Entry, state: State) -> None:
+        entry.state = state
         for group in entry.groups:
-            inside = [self.entries[key] for key in group.members if self.entries[key].state != "out"]
-            if any(each.closing or each.state in ("leaving", "loading") for each in inside):
-                continue
-            busy = [each for each in inside if each.state == "in" and each.users and not each.resident]
-            if busy:
-                chosen = min(busy, key=self._worth)
-                chosen.closing = True
-                self._closing.add(chosen.key)
+            if state == "out":
+                group.inside.discard(entry)
+            else:
+                group.inside.add(entry)
 
     def _let_go(self, entry: Entry) -> None:
-        entry.state, entry.closing = "leaving", False
+        self._set(entry, "leaving")
+        entry.closing = False
         self._closing.discard(entry.key)
 
     def _reopen(self, models: Mapping[Key, Any]) -> None:
@@ -330,15 +365,3 @@ class Shelf:
         waiters, entry.waiting, entry.waiting_rows = list(entry.waiting), deque(), 0
         self._wanted.pop(entry.key, None)
         return waiters
-
-    def _forget_cancelled(self) -> None:
-        for entry in list(self._wanted.values()):
-            if any(waiter.told.cancelled() for waiter in entry.waiting):
-                entry.waiting = deque(waiter for waiter in entry.waiting if not waiter.told.cancelled())
-                entry.waiting_rows = sum(waiter.rows for waiter in entry.waiting)
-            if not entry.waiting:
-                del self._wanted[entry.key]
-
-
-def _idle(entry: Entry) -> bool:
-    return entry.state == "in" and not entry.users and not entry.resident
