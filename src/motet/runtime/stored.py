@@ -22,6 +22,7 @@ from motet.errors import ModelLoadError
 from motet.graph.fields import read_type
 from motet.graph.function import Function, read_functions
 from motet.graph.model import Model
+from motet.store.parts import code_of
 from motet.store.store import DEFAULT_URL, Store
 from motet.store.version import Reference, Version
 
@@ -96,6 +97,7 @@ class StoredModels:
         )
         if "://" in store.url and not model.unpickle:
             _refuse_code([*before, *after], uri)
+        _check_code([*before, *after], version, uri)
         return replace(
             model,
             uri=uri,
@@ -154,6 +156,22 @@ def _refuse_code(functions: Sequence[Function], uri: str) -> None:
                 f"it is published with the function {function.path}; stores elsewhere may only name those of motet.ops",
                 where=uri,
                 hint="if you trust whoever can publish there, say `unpickle: allow` in the model's declaration",
+            )
+
+
+def _check_code(functions: Sequence[Function], version: Version, uri: str) -> None:
+    """See that the functions around a model do what they did when it was published.
+
+    Raises:
+        ModelLoadError: when one has changed.
+    """
+    for path, digest in code_of(functions).items():
+        known = version.code.get(path, digest)
+        if known != digest and known.partition(":")[0] == digest.partition(":")[0]:
+            raise ModelLoadError(
+                f"the function {path} is not what it was when {version} was published with it",
+                where=uri,
+                hint="publish the model again with the function as it is now, or bring the earlier one back",
             )
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import inspect
 import json
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from motet.errors import InputError
-from motet.graph.function import as_functions, write_functions
+from motet.graph.function import Function, as_functions, write_functions
 from motet.models.handler import ModelSource
 from motet.models.registry import find_handler
 from motet.types import Signature
 
-__all__ = ["Files", "as_json", "files_of", "signature_of", "written"]
+__all__ = ["Files", "as_json", "code_of", "files_of", "signature_of", "written"]
 
 Files = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 """A file or folder; or several files by their paths in the version, the model's own first."""
@@ -60,6 +65,29 @@ def written(functions: Any, what: str) -> list[Any]:
     """Functions as graphs write them."""
     given = write_functions(as_functions(functions), what)
     return given if isinstance(given, list) else [given]
+
+
+def code_of(functions: Sequence[Function]) -> dict[str, str]:
+    """Digests of what functions do, by import path: so that a model is not served with others than it was trained with.
+
+    Counts the source of each function itself, without comments and docstrings; not that of others it calls. Functions of
+    motet, and those whose source is not there, are left out. Before each digest is the version of Python: those of
+    different versions cannot be compared.
+    """
+    found = {}
+    for function in functions:
+        if function.path and not function.path.startswith("motet."):
+            try:
+                source = textwrap.dedent(inspect.getsource(inspect.unwrap(function.resolve())))
+                tree = ast.parse(source)
+            except (OSError, TypeError, SyntaxError, ValueError):
+                continue
+            for node in ast.walk(tree):
+                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+                    del node.body[0]
+            python = f"{sys.version_info.major}.{sys.version_info.minor}"  # each writes trees in its own way
+            found[function.path] = f"{python}:{hashlib.sha256(ast.dump(tree).encode()).hexdigest()}"
+    return found
 
 
 def as_json(said: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 
 from motet.errors import InputError, NotPublishedError, StoreError, known_names
+from motet.graph.function import as_functions
 from motet.models.cache import FileCache, cache_bound, cache_root
 from motet.models.digest import digest
 from motet.models.registry import find_handler
 from motet.store.aliases import Aliases, Move
-from motet.store.parts import Files, as_json, files_of, signature_of, written
+from motet.store.parts import Files, as_json, code_of, files_of, signature_of, written
 from motet.store.storage import Storage, open_storage
 from motet.store.sweep import DEFAULT_AGE_S, Leftover, sweep
 from motet.store.version import ABANDONED, ALIAS, NAME, Reference, StoredFile, Version
@@ -119,6 +120,7 @@ class Store:
             outputs={each: str(kind) for each, kind in said.outputs.items()},
             before=written(before, "before"),
             after=written(after, "after"),
+            code=code_of([*as_functions(before), *as_functions(after)]),
             metrics=as_json(metrics or {}, "metrics"),
             lineage=as_json(lineage or {}, "lineage"),
             published_at=time.time(),

@@ -45,6 +45,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         handler: the scheme of the handler that loads it, for example `onnx`.
         inputs, outputs: its signature, types as they are written in graphs; empty where it was not known.
         before, after: functions around it, each as it is written in graphs.
+        code: digests of what those functions did when it was published, by import path; see `parts.code_of`.
         metrics: what was measured of it.
         lineage: where it comes from: the run, digests of data and code, and what else the publisher says.
         published_at: seconds since 1970, by the publisher's clock.
@@ -59,6 +60,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, str] = {}
     before: list[Any] = []
     after: list[Any] = []
+    code: dict[str, str] = {}
     metrics: dict[str, Any] = {}
     lineage: dict[str, Any] = {}
     published_at: float = 0.0
@@ -82,7 +84,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         """What `digest` must be."""
         said = [
             [[file.path, file.sha256] for file in self.files], self.handler, self.inputs, self.outputs, self.before,
-            self.after,
+            self.after, self.code,
         ]  # fmt: skip
         return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
 
