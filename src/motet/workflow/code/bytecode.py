@@ -59,9 +59,10 @@ def names_of(code: CodeType) -> Names:
     steps = [each for each in dis.get_instructions(code) if each.opname not in ("CACHE", "EXTENDED_ARG", "PUSH_NULL")]
     for place, step in enumerate(steps):
         kind = "globals" if step.opname in _GLOBAL else "free" if step.opname in _FREE else ""
-        if kind:
+        if kind or step.opname.startswith("LOAD_FAST"):
             chain = _chain(steps, place)
-            found[kind][chain] = None
+            if kind:
+                found[kind][chain] = None
             opaque = opaque or (kind == "globals" and chain[0] in _OPAQUE) or chain[:2] == ("sys", "modules")
             if _IMPORTERS & set(chain):
                 target = _constant(steps, place + len(chain))

@@ -13,6 +13,7 @@ import dataclasses
 import enum
 import functools
 import hashlib
+import importlib
 import inspect
 import sys
 import types
@@ -50,6 +51,7 @@ _SKIPPED = frozenset(
         "__conditional_annotations__",
     )
 )
+_DYNAMIC = (eval, exec, compile, globals, locals, vars, __import__, importlib.import_module)
 _PLAIN_DESCRIPTORS = (
     types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
 )  # fmt: skip
@@ -204,6 +206,7 @@ class Follower:
 
     def _chain(self, space: dict[str, Any], chain: tuple[str, ...], owner: str) -> str:
         """What stands for `name.attribute...`: as far as names are modules, only the attributes count."""
+        home = owner
         if chain[0] not in space:
             return "builtin" if hasattr(_builtins(), chain[0]) else "missing"
         thing = space[chain[0]]
@@ -217,6 +220,8 @@ class Follower:
             owner, thing = thing.__name__, vars(thing)[name]
             if isinstance(thing, types.ModuleType) and place == len(chain) - 2:
                 break
+        if any(thing is each for each in _DYNAMIC) and chain[-1] != thing.__name__:  # under another name
+            self._folder(home)
         return self.describe(thing, owner)
 
     def _class(self, kind: type, label: str) -> list[Any]:

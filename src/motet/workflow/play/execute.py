@@ -104,7 +104,7 @@ class Executor:
             return None
         value = self.session.held(found[0], {})
         self.session.cache.artifacts.put_files_back(found[0], value.leaves)
-        state.state, state.why, state.made_s = "resumed", "finished before the run was stopped", found[1]
+        state.outcome, state.why, state.made_s = "resumed", "finished before the run was stopped", found[1]
         _note(state, value)
         return value
 
@@ -130,7 +130,7 @@ class Executor:
                 return None, told
             reasons.append(told)
         cache.artifacts.put_files_back(entry.kept, value.leaves)
-        state.state, state.made_s = "hit", entry.seconds
+        state.outcome, state.made_s = "hit", entry.seconds
         state.why = "; ".join([f"kept {told_s(age_s)} ago by run {entry.run}", *reasons])
         _note(state, value)
         return value, ""
@@ -208,7 +208,7 @@ class Executor:
         began = time.perf_counter()
         value, fault = self._called(state, items)
         seconds = time.perf_counter() - began
-        state.state = "done"
+        state.outcome = "done"
         _note(state, value)
         if value.kept is None:
             told = f"its result cannot be written, so it is not kept: {fault}"

@@ -205,7 +205,7 @@ class Runner:
                     state.started = time.time()
                 self._tell(state)
                 value = self.executor.run(state, items)
-                verdict = state.state if state.state in GOOD else "done"
+                verdict = state.outcome
         except Again as again:
             after_s, verdict = again.after_s, "waiting"
         except Cancelled:

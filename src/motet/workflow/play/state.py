@@ -41,7 +41,8 @@ class StepState:
     Attributes:
         id: the step.
         node: what was wired.
-        state: where it is.
+        state: where it is; only the runner changes it.
+        outcome: how its last result was had: `done`, `hit` or `resumed`.
         why: why it ran, or did not.
         started: when it began, seconds since 1970; 0 where it did not.
         seconds: how long it ran, in all.
@@ -58,6 +59,7 @@ class StepState:
     id: str
     node: Node
     state: State = "waiting"
+    outcome: State = "done"
     why: str = ""
     started: float = 0.0
     seconds: float = 0.0

@@ -1,0 +1,269 @@
+"""What a function stands on: each change that matters changes its digest, no other does."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from motet.workflow.code.follow import follow
+
+HELPERS = """
+LIMIT = 3
+TABLE = {"a": 1, "b": [2, 3]}
+FLAGS = {"x", "y", "z"}
+
+def deep(x):
+    return x + LIMIT
+
+def clean(x, by=2):
+    return deep(x) * by
+
+def unrelated(x):
+    return x - 1
+
+class Base:
+    size = 4
+    def grow(self):
+        return self.size + LIMIT
+
+class Thing(Base):
+    def area(self):
+        return self.grow() * 2
+
+def decorated(function):
+    def inner(*args):
+        return function(*args) + 1
+    return inner
+
+@decorated
+def marked(x):
+    return x
+
+def made(offset):
+    def inner(x):
+        return x + offset
+    return inner
+
+shifted = made(10)
+"""
+USER = """
+import functools
+import parts
+from parts import Thing, clean, marked, shifted, TABLE, FLAGS
+
+HALF = functools.partial(clean, by=5)
+
+def work(x):
+    return clean(x) + parts.LIMIT + Thing().area() + marked(x) + shifted(x) + len(TABLE) + HALF(x) + ("x" in FLAGS)
+
+def idle(x):
+    return x
+"""
+CHANGES = {
+    "a constant, through a function's function": ("LIMIT = 3", "LIMIT = 4"),
+    "a helper's helper": ("return x + LIMIT", "return x + LIMIT + 0"),
+    "a helper": ("deep(x) * by", "deep(x) * by * 2"),
+    "a default": ("by=2", "by=3"),
+    "a value deep in a table": ("[2, 3]", "[2, 4]"),
+    "a set": ('"x", "y", "z"', '"x", "y"'),
+    "a method": ("self.grow() * 2", "self.grow() * 3"),
+    "a method of a base class": ("self.size + LIMIT", "self.size - LIMIT"),
+    "an attribute of a base class": ("size = 4", "size = 5"),
+    "a decorator": ("function(*args) + 1", "function(*args) + 2"),
+    "what is decorated": ("def marked(x):\n    return x", "def marked(x):\n    return -x"),
+    "a value in a closure": ("made(10)", "made(11)"),
+    "the function of a closure": ("return x + offset", "return x - offset"),
+}
+
+
+def digest(project, parts: str, user: str = USER, name: str = "work") -> str:
+    project.write(parts=parts, user=user)
+    return follow(getattr(project.load("user"), name)).digest
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_that_matters_changes_the_digest(project, change):
+    before, after = change
+    assert before in HELPERS
+    assert digest(project, HELPERS) != digest(project, HELPERS.replace(before, after))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("return x - 1", "return x - 2"),
+        ("LIMIT = 3", "# the limit\nLIMIT = 3"),
+        ("def unrelated(x):", "def another(y):\n    return y\n\ndef unrelated(x):"),
+        ("class Base:", "SPARE = 5\n\n\nclass Base:"),
+        ("return deep(x) * by", "return (  # first deep\n        deep(x) * by\n    )"),
+    ],
+    ids=["an unrelated function", "a comment", "a new function", "a new constant", "layout"],
+)
+def test_an_unrelated_edit_of_the_same_module_does_not(project, change):
+    before, after = change
+    assert before in HELPERS
+    assert digest(project, HELPERS) == digest(project, HELPERS.replace(before, after))
+
+
+def test_what_a_function_does_not_use_does_not_count(project):
+    assert digest(project, HELPERS, name="idle") == digest(
+        project, HELPERS.replace("LIMIT = 3", "LIMIT = 9"), name="idle"
+    )
+
+
+def test_the_digest_is_the_same_in_another_process(project):
+    import os
+    import subprocess
+    import sys
+
+    project.write(parts=HELPERS, user=USER)
+    code = "import user; from motet.workflow.code.follow import follow; print(follow(user.work).digest)"
+    found = {
+        subprocess.run(
+            [sys.executable, "-B", "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(project.folder), "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_closures_of_one_function_have_digests_of_their_own(project):
+    project.write(parts=HELPERS)
+    parts = project.load("parts")
+    assert follow(parts.made(1)).digest != follow(parts.made(2)).digest
+    assert follow(parts.made(1)).digest == follow(parts.made(1)).digest
+
+
+def test_imports_inside_functions_count_with_their_modules_without_being_loaded(project):
+    user = "def work(x):\n    import later\n    return later.f(x)\n"
+    later = "import deeper\ndef f(x): return deeper.g(x)\n"
+    deeper = "def g(x): return x\n"
+    project.write(user=user, later=later, deeper=deeper)
+    first = follow(project.load("user").work)
+    assert {"module later", "module deeper"} <= set(first.parts)
+    project.write(deeper="def g(x): return -x\n")
+    import sys
+
+    assert follow(project.load("user").work).digest != first.digest
+    assert "later" not in sys.modules
+
+
+def test_relative_imports_inside_functions_count(project):
+    project.write(
+        pack____init__="",
+        pack__user="def work(x):\n    from .other import f\n    return f(x)\n",
+        pack__other="def f(x): return x\n",
+    )
+    first = follow(project.load("pack.user").work).digest
+    project.write(pack__other="def f(x): return -x\n")
+    assert follow(project.load("pack.user").work).digest != first
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return eval('helper(x)')",
+        "return globals()['helper'](x)",
+        "import sys\n    return getattr(sys.modules[__name__], 'helper')(x)",
+        "return run('helper(x)')",
+        "import importlib\n    return getattr(importlib.import_module('us' + 'er'), 'helper')(x)",
+    ],
+)
+def test_what_cannot_be_followed_counts_with_its_whole_module(project, body):
+    text = f"run = eval\ndef work(x):\n    {body}\n\ndef helper(x):\n    return x\n"
+    project.write(user=text)
+    first = follow(project.load("user").work).digest
+    project.write(user=text.replace("return x\n", "return -x\n"))
+    assert follow(project.load("user").work).digest != first
+
+
+def test_a_module_that_is_handed_on_counts_whole(project):
+    user = "import parts\ndef work(x, name='deep'):\n    return getattr(parts, name)(x)\n"
+    assert digest(project, HELPERS, user) != digest(project, HELPERS.replace("return x - 1", "return x - 2"), user)
+
+
+def test_registries_of_functions_are_followed(project):
+    user = "import parts\nCHOICES = {'d': parts.deep, 'c': [parts.clean]}\ndef work(x): return CHOICES['d'](x)\n"
+    assert digest(project, HELPERS, user) != digest(project, HELPERS.replace("deep(x) * by", "deep(x)"), user)
+    assert digest(project, HELPERS, user) == digest(project, HELPERS.replace("return x - 1", "return x - 2"), user)
+
+
+def test_decorators_of_libraries_are_looked_into(project):
+    user = (
+        "import contextlib, functools\nfrom parts import deep\n"
+        "@functools.lru_cache\ndef cached(x): return deep(x)\n"
+        "@contextlib.contextmanager\ndef opened(x): yield deep(x)\n"
+        "def work(x):\n    with opened(x) as y: return y\n"
+        "def other(x): return cached(x)\n"
+    )
+    changed = HELPERS.replace("return x + LIMIT", "return x * LIMIT")
+    for name in ("work", "other"):
+        assert digest(project, HELPERS, user, name) != digest(project, changed, user, name)
+
+
+def test_dataclasses_and_enumerations_count(project):
+    text = (
+        "import enum\nfrom dataclasses import dataclass, field\n"
+        "class Kind(enum.Enum):\n    A = 1\n    B = 2\n    def told(self): return self.name\n"
+        "@dataclass(frozen=True)\nclass Box:\n    size: int = 3\n    tags: list = field(default_factory=list)\n"
+        "def work(x): return Box(x).size, Kind.A.told()\n"
+    )
+    project.write(user=text)
+    found = follow(project.load("user").work)
+    assert not [name for name in found.parts if name.startswith("module ")]
+    for before, after in (
+        ("size: int = 3", "size: int = 4"),
+        ("B = 2", "B = 3"),
+        ("self.name", "self.value"),
+        ("list)", "dict)"),
+    ):
+        project.write(user=text.replace(before, after))
+        assert follow(project.load("user").work).digest != found.digest, before
+
+
+def test_recursion_and_loops_of_calls_end(project):
+    text = "def a(x): return b(x) if x else 0\ndef b(x): return a(x - 1)\n"
+    project.write(user=text)
+    first = follow(project.load("user").a).digest
+    project.write(user=text.replace("x - 1", "x - 2"))
+    assert follow(project.load("user").a).digest != first
+
+
+def test_packages_count_by_their_versions():
+    import numpy as np
+
+    def work(x):
+        return np.asarray(x)
+
+    assert follow(work).pins["numpy"] == np.__version__
+    assert "python" in follow(functools.partial).pins
+
+
+NUMBERS = st.integers(-3, 3)
+
+
+@given(first=st.tuples(NUMBERS, NUMBERS, NUMBERS), second=st.tuples(NUMBERS, NUMBERS, NUMBERS))
+def test_equal_programs_have_equal_digests_and_others_do_not(first, second):
+    """Constant, closure value and default are drawn; the digest is equal just where all three are."""
+
+    def program(constant: int, held: int, default: int):
+        space = {"__name__": "drawn", "LIMIT": constant}
+        exec(f"def helper(x, by={default}): return x * by + LIMIT", space)
+        exec("def make(held):\n def work(x): return helper(x) + held\n return work", space)
+        return space["make"](held)
+
+    import sys
+    import types
+
+    sys.modules["drawn"] = types.ModuleType("drawn")
+    try:
+        assert (follow(program(*first)).digest == follow(program(*second)).digest) == (first == second)
+    finally:
+        del sys.modules["drawn"]

@@ -1,0 +1,233 @@
+"""Wiring: what calling steps makes, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+
+import motet as mt
+from motet.errors import CycleError, GraphError, InputError
+
+
+@mt.step
+def one():
+    return 1
+
+
+@mt.step
+def plus(x, by=1):
+    return x + by
+
+
+@mt.step
+def total(values):
+    return sum(values)
+
+
+def test_a_step_is_the_plain_function_where_nothing_is_wired():
+    assert plus(3, by=4) == 7
+    assert total([1, 2]) == 3
+
+
+def test_calling_a_workflow_wires_and_runs_nothing():
+    ran = []
+
+    @mt.step
+    def noted():
+        ran.append(1)
+
+    @mt.workflow
+    def flow():
+        return noted()
+
+    plan = flow()
+    assert isinstance(plan, mt.Plan)
+    assert [node.id for node in plan.nodes] == ["noted"]
+    assert ran == []
+
+
+def test_steps_have_names_that_are_the_same_for_the_same_program():
+    @mt.workflow
+    def inner():
+        return total([plus(n) for n in range(2)])
+
+    @mt.workflow
+    def outer():
+        return plus.named("last")(total([inner(), inner(), one()]))
+
+    assert [node.id for node in outer().nodes] == [
+        "inner/plus",
+        "inner/plus-2",
+        "inner/total",
+        "inner-2/plus",
+        "inner-2/plus-2",
+        "inner-2/total",
+        "one",
+        "total",
+        "last",
+    ]
+
+
+def test_a_missing_input_is_refused_with_the_place_and_the_signature():
+    @mt.workflow
+    def flow():
+        return plus()
+
+    with pytest.raises(
+        GraphError,
+        match=r"plus \(.*test_wiring.py:\d+\): step plus cannot be called so: missing a required argument: 'x'\n.*it takes \(x, by=1\)",
+    ):
+        flow()
+
+
+def test_an_unknown_parameter_of_the_workflow_is_refused():
+    @mt.workflow
+    def flow(n: int):
+        return one()
+
+    with pytest.raises(GraphError, match="workflow flow cannot be called so: got an unexpected keyword argument 'm'"):
+        flow(1, m=2)
+
+
+def test_a_cycle_is_refused_and_the_loop_printed():
+    @mt.workflow
+    def flow():
+        first, second = plus.named("first")(1), plus.named("second")(2)
+        third = plus.named("third")(second)
+        first.after(third)
+        second.after(first)
+        return first
+
+    with pytest.raises(CycleError, match="steps wait for each other in a cycle: first -> third -> second -> first"):
+        flow()
+
+
+def test_workflows_that_call_each_other_are_refused_and_the_loop_printed():
+    @mt.workflow
+    def left():
+        return right()
+
+    @mt.workflow
+    def right():
+        return left()
+
+    with pytest.raises(CycleError, match="workflows wait for each other in a cycle: left -> right -> left"):
+        left()
+
+
+def test_a_list_that_is_changed_after_it_was_handed_on_is_not_seen():
+    @mt.workflow
+    def flow():
+        values = [one()]
+        found = total(values)
+        values.append(found)
+        return found
+
+    assert flow().run().output == 1
+
+
+def test_results_of_another_workflow_are_refused():
+    kept = []
+
+    @mt.workflow
+    def first():
+        kept.append(one())
+
+    @mt.workflow
+    def second():
+        return plus(kept[0])
+
+    first()
+    with pytest.raises(GraphError, match="takes the result of step one, which belongs to another workflow"):
+        second()
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda x: 1 if x else 2, "write motet.when"),
+        (lambda x: x and 1, "write motet.when"),
+        (lambda x: list(x), "take parts by number"),
+        (lambda x: len(x), "the length of the result of step one is not known"),
+        (lambda x: x[None], "by name or number; got None"),
+    ],
+)
+def test_what_is_not_known_while_wiring_is_refused_with_a_way_out(use, message):
+    @mt.workflow
+    def flow():
+        return use(one())
+
+    with pytest.raises(GraphError, match=message):
+        flow()
+
+
+def test_attributes_of_a_result_are_refused_with_a_way_out():
+    @mt.workflow
+    def flow():
+        return one().accuracy
+
+    with pytest.raises(AttributeError, match=r"take result\['accuracy'\] where it is a dict"):
+        flow()
+
+
+def test_as_ready_is_an_argument_of_its_own():
+    @mt.workflow
+    def nested():
+        return total([mt.as_ready([one()])])
+
+    with pytest.raises(GraphError, match="as_ready.* is an argument of its own"):
+        nested()
+
+    @mt.workflow
+    def empty():
+        return total(mt.as_ready([]))
+
+    with pytest.raises(GraphError, match="as_ready takes the results of one step or more"):
+        empty()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"retries": -1}, "retries=-1"),
+        ({"timeout_s": 0}, "timeout_s=0"),
+        ({"memory": "2 apples"}, "'2 apples' is no amount of memory"),
+        ({"cache": "yes"}, "cache='yes'"),
+        ({"max_age": "14d"}, "max_age without cache"),
+        ({"cache": True, "max_age": "soon"}, "'soon' is no time"),
+        ({"timeout_s": 3, "process": False}, "timeout_s needs a process"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        mt.step(**settings)(lambda: 1)
+
+
+def test_what_is_no_plain_function_is_refused():
+    async def later():
+        pass
+
+    def many():
+        yield 1
+
+    for function in (later, many):
+        with pytest.raises(InputError, match="a step returns its result"):
+            mt.step(function)
+    with pytest.raises(InputError, match="count_rows asks for rows, which the step does not take; it takes data"):
+
+        @mt.step(cache=mt.when_changed(count_rows, by=0.1))
+        def train(data):
+            pass
+
+
+def count_rows(rows):
+    return len(rows)
+
+
+def test_a_method_is_no_step():
+    class Thing:
+        @mt.step
+        def work(self):
+            pass
+
+    with pytest.raises(GraphError, match="work is a method"):
+        Thing().work()
