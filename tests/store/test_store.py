@@ -62,6 +62,21 @@ def test_aliases_are_moved_and_taken_back(store, model):
     assert [move.number for move in store.history("times", "champion")] == [1, 2, 3, 2, 1, 3, 1]
 
 
+def test_an_alias_is_withdrawn_and_taken_back(store, model):
+    store.publish("times", model(1), aliases=("latest", "champion"))
+    store.publish("times", model(2), aliases=("latest", "champion"))
+    store.withdraw("times")
+    assert store.aliases("times") == {"latest": 2}
+    assert (store.number("times@champion"), store.number("times@none")) == (0, None)
+    for again in (lambda: store.resolve("times@champion"), lambda: store.withdraw("times")):
+        with pytest.raises(NotPublishedError, match="model 'times' has no alias 'champion'; known: latest"):
+            again()
+    assert store.rollback("times").number == 2
+    store.withdraw("times")
+    assert store.promote("times", 1).number == 1
+    assert store.aliases("times") == {"latest": 2, "champion": 1}
+
+
 def test_what_is_not_there(store, model):
     with pytest.raises(NotPublishedError, match="the store has no model 'times'; there are none"):
         store.resolve("times")

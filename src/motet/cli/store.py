@@ -156,6 +156,16 @@ def rollback(name: str, alias: str, url: str) -> None:
     click.echo(f"{_store(url).rollback(name, alias)} is {alias}")
 
 
+@_command("withdraw", "Let an alias point at nothing.")
+@click.argument("name")
+@click.option("--alias", default="champion", show_default=True)
+@_place
+def withdraw(name: str, alias: str, url: str) -> None:
+    """Let an alias point at nothing; ensembles that take what is available go on without the model."""
+    _store(url).withdraw(name, alias)
+    click.echo(f"{name}@{alias} is withdrawn")
+
+
 @_command("rm", "Remove a version.")
 @click.argument("reference", metavar="NAME@NUMBER")
 @click.option("--force", is_flag=True, help="Also where an alias points at it.")

@@ -67,7 +67,9 @@ class StoredModels:
         self._versions: OrderedDict[str, Version] = OrderedDict()
 
     def number(self, model: Model, folder: str) -> int | None:
-        """The number of the version that a model means now; None where there is none, or the model is of no store.
+        """The number of the version that a model means now; 0 where its alias was withdrawn.
+
+        None where there is none, or the model is of no store.
 
         Raises:
             StoreError: when the store cannot be reached.

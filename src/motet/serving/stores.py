@@ -71,7 +71,7 @@ class StoreWatch:
             elif not (waits and known is not None and known.numbers == numbers):
                 await self._gateway.load(served.name, tell=False)
                 self._pauses.pop(served.name, None)
-                _LOG.info("%s plays %s", served.name, ", ".join(f"{name}@{number}" for name, number in numbers.items()))
+                _LOG.info("%s plays %s", served.name, ", ".join(map(_told, numbers.items())))
         except MotetError as error:
             again = known is not None and known.numbers == numbers
             pause_s = min(2 * known.pause_s, LONGEST_PAUSE_S) if again and known is not None else FIRST_PAUSE_S
@@ -87,13 +87,18 @@ class StoreWatch:
             served.reason = ""
 
     def _moved(self, served: Served) -> Mapping[str, int]:
-        """The models that mean another version than the one that is served, and its number."""
+        """The models that mean another version than the one that is served, and its number; 0 for one that was withdrawn."""
         moved: dict[str, int] = {}
         for name, model, folder, pinned in _stored(served.graph, served.graph.checked):
             number = self._stored.number(model, folder)
-            if number is not None and (pinned is None or number != number_of(pinned.uri)):
+            if number is not None and number != (0 if pinned is None else number_of(pinned.uri)):
                 moved[name] = number
         return moved
+
+
+def _told(moved: tuple[str, int]) -> str:
+    name, number = moved
+    return f"{name}@{number}" if number else f"no {name} any more"
 
 
 def has_stored(graph: Graph) -> bool:

@@ -22,7 +22,7 @@ class Move(msgspec.Struct, frozen=True):
     """An alias was moved.
 
     Attributes:
-        number: of the version that it points at from then on.
+        number: of the version that it points at from then on; 0 where it was withdrawn.
         at: seconds since 1970.
         back_to: the move that was taken back to; None for a move forward.
     """
@@ -48,7 +48,7 @@ class Aliases:
         return self._storage.names(self._folder)
 
     def get(self, alias: str) -> int | None:
-        """The number of the version that an alias points at."""
+        """The number of the version that an alias points at; 0 where it was withdrawn, None where it never was."""
         found = self._last(alias)
         return None if found is None else found[1].number
 

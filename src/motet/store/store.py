@@ -149,14 +149,16 @@ class Store:
     def aliases(self, name: str) -> dict[str, int]:
         """The aliases of a model, and the numbers of the versions they point at."""
         moves = Aliases(self._storage, name)
-        return {alias: number for alias in moves.names() if (number := moves.get(alias)) is not None}
+        return {alias: number for alias in moves.names() if (number := moves.get(alias))}
 
     def history(self, name: str, alias: str) -> list[Move]:
         """Where an alias pointed, oldest first, the last one being where it points."""
         return [move for _, move in Aliases(self._storage, name).history(alias)]
 
     def number(self, reference: str | Reference) -> int | None:
-        """The number of the version that is referred to; None where there is none. Reads one small file.
+        """The number of the version that is referred to; 0 where its alias was withdrawn, None where there is none.
+
+        Reads one small file.
 
         Raises:
             InputError: when it is no reference.
@@ -175,14 +177,14 @@ class Store:
         """
         asked = reference if isinstance(reference, Reference) else Reference.parse(reference, f"store {self.url}")
         number = self.number(asked)
-        found = None if number is None else self._read(asked.name, number)
+        found = self._read(asked.name, number) if number else None
         if found is not None:
             return found
         numbers = [version.number for version in self._versions(asked.name)]
         if not numbers:
             raise self._no_model(asked.name)
         aliases = self.aliases(asked.name)
-        if number is None:
+        if not number:
             known = known_names(asked.alias, list(aliases))
             what = f"model {asked.name!r} has no alias {asked.alias!r}; {known}"
         else:
@@ -233,6 +235,15 @@ class Store:
             what = f"alias {alias!r} of model {name!r} has not pointed at another version"
             raise NotPublishedError(what, where=f"store {self.url}")
         return found
+
+    def withdraw(self, name: str, alias: str = "champion") -> None:
+        """Let an alias point at nothing, so that who refers to it goes on without; `rollback` takes it back.
+
+        Raises:
+            NotPublishedError: when it points at nothing already.
+        """
+        self.resolve(f"{name}@{alias}")
+        Aliases(self._storage, name).move(alias, lambda now: 0 if now else None)
 
     def remove(self, name: str, number: int, *, force: bool = False) -> None:
         """Remove a version. Its number is not given again.

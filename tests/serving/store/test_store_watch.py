@@ -94,6 +94,24 @@ def test_a_member_that_is_published_later_joins(serve, publish, connect):
     assert ask(connection, "two")["y"] == 6
 
 
+def test_a_member_that_is_withdrawn_leaves_and_comes_back(serve, publish, store, connect, caplog):
+    for factor, name in ((2, "one"), (6, "two")):
+        publish(factor, name)
+    members = {name: mt.Model(f"store:{name}") for name in ("one", "two")}
+    vote = mt.ensemble(members, mt.input("x", "float32"), as_available=True, name="vote")
+    connection = connect(serve(mt.Graph("g", outputs={"y": vote, "who": vote.member})))
+    assert ask(connection, "g") == {"y": 4, "who": "one,two"}
+    store.withdraw("two", "latest")
+    while (answer := ask(connection, "g"))["who"] != "one":
+        assert answer["y"] == 4
+    assert ask(connection, "g")["y"] == 2
+    store.withdraw("one", "latest")
+    store.rollback("two", "latest")
+    while (answer := ask(connection, "g"))["who"] != "two":
+        assert answer["y"] in (2, 4, 6), "somebody answers at all times"
+    assert ask(connection, "g")["y"] == 6
+
+
 def test_a_store_that_is_gone_for_a_while_changes_nothing(serve, publish, tmp_path, caplog, connect):
     publish(2)
     server = serve(graph())
