@@ -122,3 +122,17 @@ def test_a_store_is_what_a_table_of_versions_is(tmp_path_factory, actions):
         if versions:
             assert [version.number for version in store.versions("m")] == sorted(versions)
         assert store.names() == (["m"] if versions else [])
+
+
+def test_a_storage_that_writes_over_files_is_not_published_to(tmp_path, model, monkeypatch):
+    """It would not know of two who publish at the same time."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    message = "cannot make a file only where there is none, so nothing can be published to it"
+    with pytest.raises(StoreError, match=message):
+        mt.Store("dir::memory://x", options={"dir": {"path": "/x"}}).publish("times", model(1))
+    monkeypatch.setattr(
+        MemoryFileSystem, "pipe_file", lambda self, path, value, mode="overwrite": self.store.update({path: value})
+    )
+    with pytest.raises(StoreError, match=message):
+        mt.Store("memory://writes-over").publish("times", model(1))

@@ -17,6 +17,8 @@ from motet.errors import InputError, MissingExtraError, StoreError
 
 __all__ = ["DiskStorage", "ObjectStorage", "Storage", "open_storage"]
 
+_ATOMIC = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory")
+"""Protocols whose file systems make a file only where there is none; those of fsspec's others look, and then write."""
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 
 
@@ -182,6 +184,8 @@ class ObjectStorage:
         except ValueError as error:
             raise InputError(str(error), where=f"store {url}", hint="check the address") from error
         self.url = url.rstrip("/")
+        self._atomic = protocol in _ATOMIC
+        self._tried = False
 
     def read(self, path: str) -> bytes | None:
         """See `Storage`."""
@@ -192,7 +196,30 @@ class ObjectStorage:
             return None
 
     def create(self, path: str, data: bytes) -> bool:
-        """See `Storage`; by a conditional request."""
+        """See `Storage`; by a conditional request, once it was seen that the storage keeps to the condition."""
+        if not self._tried:
+            self._try()
+        return self._create(path, data)
+
+    def _try(self) -> None:
+        """See that nothing is written over.
+
+        Raises:
+            StoreError: when it is: two who publish at the same time would not know of each other.
+        """
+        probe = f".probe-{uuid.uuid4().hex}"
+        refuses = self._atomic and self._create(probe, b"1") and not self._create(probe, b"2")
+        if self._atomic:
+            self.remove(probe)
+        if not refuses:
+            raise StoreError(
+                "this storage cannot make a file only where there is none, so nothing can be published to it",
+                where=f"store {self.url}",
+                hint="use a folder, S3 (or what knows its conditional writes), Google Cloud Storage or Azure's",
+            )
+        self._tried = True
+
+    def _create(self, path: str, data: bytes) -> bool:
         with self._asking() as system:
             try:
                 system.pipe_file(self._path(path), data, mode="create")
