@@ -410,7 +410,7 @@ def test_motet_alone_shows_help_and_says_its_version() -> None:
     alone = motet()
     assert alone.exit_code == 0
     assert "Usage: " in alone.stdout
-    assert "explain  Say how the answer of one row came about." in alone.stdout
+    assert "Say how the answer of one row came about." in alone.stdout
     assert "130  stopped by Ctrl-C" in alone.stdout
     assert motet("--version").stdout == f"motet {__version__}\n"
 
