@@ -113,7 +113,7 @@ def test_two_processes_show_one_truth_and_a_kill_takes_nothing_away(server, tmp_
     assert server.counted()["motet_requests_total", "ok"] == asked + 1
     status = json.loads(server.ask("GET", "/status.json")[1])
     assert status["processes"] == 2
-    assert status["graphs"]["scaled"]["requests"] == asked + 1
+    assert status["graphs"]["scaled"]["outcomes"]["ok"] == asked + 1
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(20)
     lines = [json.loads(line) for line in (tmp_path / "access.jsonl").read_text().splitlines()]
