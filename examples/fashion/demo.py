@@ -16,17 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import data
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from demo_report import write_report
-from demo_results import Answers, read_answers
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+import data
 import motet as mt
+from demo_report import write_report
+from demo_results import Answers, read_answers
 
 HERE = Path(__file__).parent
 console = Console(highlight=False, soft_wrap=True)

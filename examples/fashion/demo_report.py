@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import data
 import numpy as np
+
+import data
 from demo_charts import Bar, bars, confusion_table, picture
 from demo_results import Answers, Opinion
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import data
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -28,6 +27,8 @@ import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+import data
 
 SEED: Final = 7
 OPSET: Final = 18

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from recipes import Recipe
 from torch import Tensor, nn
 
 import motet as mt
 from models import MODELS
+from recipes import Recipe
 
 OPSET = 18
 EVALUATION_ROWS = 1000

@@ -26,7 +26,6 @@ HERE = Path(__file__).parent.resolve()
 sys.path.insert(0, str(HERE.parent / "fashion"))
 
 import data  # noqa: E402  (examples/fashion/data.py)
-
 from motet.client import Client  # noqa: E402
 
 START_S = 60

@@ -48,9 +48,8 @@ def rows() -> mt.data.Dataset:
 @pytest.fixture(scope="module")
 def trained(rows: mt.data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One model after a few steps: its name, its weights and its file."""
-    from recipes import RECIPES
-
     import training
+    from recipes import RECIPES
 
     recipe = replace(RECIPES["cnn"], num_epochs=3, batch_rows=32)
     weights = mt.train.distributed(training.train, recipe, rows, workers=1)
