@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
 import time
@@ -27,6 +28,9 @@ class Trigger(Protocol):
     def ran(self, now: float) -> None:
         """A run begins now."""
 
+    def over(self, now: float) -> None:
+        """A run has ended now: times that it has missed are left out."""
+
 
 @dataclass
 class Every:
@@ -45,9 +49,13 @@ class Every:
 
     def ran(self, now: float) -> None:
         """A run begins now."""
-        begun = self._next if self._next is not None else now
-        missed = max(int((now - begun) // self.seconds), 0)
-        self._next = begun + (missed + 1) * self.seconds
+        self._next = (self._next if self._next is not None else now) + self.seconds
+        self.over(now)
+
+    def over(self, now: float) -> None:
+        """A run has ended now: times that it has missed are left out."""
+        assert self._next is not None, "a run has begun"
+        self._next += max(math.ceil((now - self._next) / self.seconds), 0) * self.seconds
 
 
 @dataclass
@@ -70,6 +78,10 @@ class At:
     def ran(self, now: float) -> None:
         """A run begins now."""
         self._next = self.cron.after(datetime.fromtimestamp(now)).timestamp()
+
+    def over(self, now: float) -> None:
+        """A run has ended now: times that it has missed are left out."""
+        self.ran(now)
 
 
 @dataclass
@@ -103,6 +115,9 @@ class Watch:
     def ran(self, now: float) -> None:
         """A run begins now, with the files as they are."""
         self._ran = self._seen or fingerprint(self.paths)
+
+    def over(self, now: float) -> None:
+        """A run has ended now; what has changed meanwhile makes another one."""
 
 
 def fingerprint(paths: Sequence[str]) -> str:
@@ -152,3 +167,5 @@ def repeat(
             if each.wait_s(now) <= 0:
                 each.ran(now)
         run()
+        for each in triggers:
+            each.over(clock())

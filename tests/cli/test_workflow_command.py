@@ -1,0 +1,123 @@
+"""`motet workflow` and `motet cache`, as scripts call them."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner, Result
+
+from motet.cli import cli
+
+PROGRAM = """
+import motet as mt
+
+@mt.step
+def load(n: int):
+    print("loading", n)
+    return list(range(n))
+
+@mt.step(cache=True)
+def train(rows, rate: float = 0.5):
+    return {"rate": rate, "rows": len(rows)}
+
+@mt.step
+def check(model, at_most):
+    if model["rows"] > at_most:
+        raise ValueError(f"{model['rows']} rows are too many")
+    return True
+
+@mt.workflow
+def system(n: int = 3, rate: float = 0.5, at_most: int = 9):
+    return check(train(load(n), rate), at_most)
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / "home"))
+    monkeypatch.delenv("MOTET_WORKFLOW_CACHE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "commanded.py").write_text(PROGRAM)
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, list(arguments))
+
+    yield call
+    sys.modules.pop("commanded", None)
+
+
+def test_a_workflow_runs_and_says_what_it_did(run):
+    result = run("workflow", "run", "commanded.py", "--set", "n=4", "--explain")
+    assert result.exit_code == 0, result.output
+    assert "train  done       nothing is kept of this step yet" in result.stdout
+    assert "load   done       not kept: @step without cache" in result.stdout
+    assert "system done in" in result.stdout
+    result = run("workflow", "run", "commanded.py:system", "--set", "n=4", "--explain")
+    assert "train  hit        kept" in result.stdout
+    result = run("workflow", "run", "commanded.py", "--set", "n=4", "--set", "rate=0.7", "--explain")
+    assert "train  done       rate: 0.5 -> 0.7" in result.stdout
+
+
+def test_a_failed_run_says_where_and_can_be_looked_at(run, tmp_path):
+    result = run("workflow", "run", "commanded.py", "--set", "n=12", "--page", "page.html")
+    assert result.exit_code == 1
+    assert "step check failed: check (" in result.stderr
+    assert "ValueError: 12 rows are too many" in result.stderr
+    listed = json.loads(run("workflow", "list", "--json").stdout)
+    assert [(each["workflow"], each["state"]) for each in listed] == [("system", "failed")]
+    name = listed[0]["id"]
+    assert "failed" in run("workflow", "list").stdout
+    shown = json.loads(run("workflow", "show", "last", "--json").stdout)
+    assert {each["id"]: each["state"] for each in shown["steps"]} == {
+        "load": "done",
+        "train": "done",
+        "check": "failed",
+    }
+    assert "12 rows are too many" in run("workflow", "show", name[:-2]).stdout
+    assert run("workflow", "logs", "last", "load").stdout == "loading 12\n"
+    assert run("workflow", "logs", name).stdout == "== load\nloading 12\n"
+    page = (tmp_path / "page.html").read_text()
+    assert 'data-run-state="failed"' in page
+    assert 'data-step="check" data-state="failed"' in page
+    assert run("workflow", "graph", "last", "-o", "again.html").stdout == "again.html\n"
+    result = run(
+        "workflow", "run", "commanded.py", "--set", "n=12", "--set", "at_most=20", "--resume", name, "--explain"
+    )
+    assert result.exit_code == 0, result.output
+    assert "load   resumed    finished before the run was stopped" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nowhere.py"], "there is no Python file"),
+        (["run"], "no workflow is named"),
+        (["run", "commanded.py:other"], "unknown workflow 'other'"),
+        (["run", "commanded.py", "--set", "m=3"], "unknown parameter 'm'"),
+        (["run", "commanded.py", "--set", "n"], "'n' is no key=value"),
+        (["run", "commanded.py", "--every", "soon"], "'soon' is no time"),
+        (["run", "commanded.py", "--cron", "* *"], "has 2 fields"),
+        (["run", "commanded.py", "--resume", "x"], "unknown run 'x'"),
+        (["show", "x"], "unknown run 'x'; there are none"),
+        (["logs", "last"], "unknown run 'last'"),
+    ],
+)
+def test_wrong_arguments_are_refused(run, arguments, message):
+    result = run("workflow", *arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+
+
+def test_the_cache_is_listed_verified_and_cleaned(run):
+    run("workflow", "run", "commanded.py", "--quiet")
+    result = run("cache", "ls")
+    assert "commanded.train(rows=result of step load, rate=0.5)" in result.stdout
+    assert "1 results" in result.stdout
+    assert [each["step"] for each in json.loads(run("cache", "ls", "train", "--json").stdout)] == ["commanded.train"]
+    assert run("cache", "verify").stdout == "1 results, 0 damaged\n"
+    result = run("cache", "gc", "--max-age", "30d", "--max-size", "20GiB", "--dry-run")
+    assert result.stdout.startswith("would remove 0 results and 0 files, 0 bytes\n")
+    assert run("cache", "gc", "--max-age", "soon").exit_code == 2

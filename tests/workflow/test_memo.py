@@ -1,0 +1,420 @@
+"""What is kept, and when it is taken again."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import motet as mt
+from motet.workflow.memo.cache import Cache, cache_folder
+from motet.workflow.memo.gc import collect, pin, unpin, verify
+from motet.workflow.memo.index import Index
+from motet.workflow.play import start
+from workflow.flow_steps import Calls
+
+calls = Calls()
+
+
+@pytest.fixture(autouse=True)
+def _no_calls():
+    calls.clear()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of the cache."""
+    now = [2_000_000_000.0]
+    monkeypatch.setattr(start, "Cache", lambda root: Cache(root, lambda: now[0]))
+    return now
+
+
+@mt.step(cache=True)
+def square(x):
+    calls.append(x)
+    return x * x
+
+
+@mt.workflow
+def squares(values):
+    return [square(x) for x in values]
+
+
+def test_what_is_kept_is_not_computed_again():
+    assert squares([1, 2]).run().output == [1, 4]
+    run = squares([1, 2, 3]).run()
+    assert run.output == [1, 4, 9]
+    assert sorted(calls) == [1, 2, 3]
+    assert [step.state for step in run.steps] == ["hit", "hit", "done"]
+    assert run.steps[0].why.startswith("kept ")
+    assert run.steps[2].why in ("x: 1 -> 3", "x: 2 -> 3")
+
+
+def test_a_bare_step_is_run_in_each_run():
+    @mt.step
+    def bare():
+        calls.append("bare")
+
+    @mt.workflow
+    def flow():
+        bare()
+
+    flow().run()
+    flow().run()
+    assert calls == ["bare", "bare"]
+
+
+def test_parts_of_results_count_by_their_own_content():
+    @mt.step
+    def split(spare):
+        return {"train": np.arange(3), "test": np.arange(spare)}
+
+    @mt.step(cache=True)
+    def fit(rows):
+        calls.append("fit")
+        return float(rows.sum())
+
+    @mt.workflow
+    def flow(spare):
+        return fit(split(spare)["train"])
+
+    flow(5).run()
+    flow(6).run()
+    assert calls == ["fit"]
+
+
+def test_a_damaged_or_missing_artifact_is_made_anew():
+    @mt.step(cache=True)
+    def array():
+        calls.append("array")
+        return np.arange(10)
+
+    @mt.workflow
+    def flow():
+        return array()
+
+    kept = flow().run().steps[0].value.kept
+    path = Cache(cache_folder()).artifacts.path(kept.leaves[0].digest)
+    path.write_bytes(b"damaged")
+    run = flow().run()
+    assert run.steps[0].why.endswith("is damaged")
+    path.unlink()
+    run = flow().run()
+    assert run.steps[0].why.endswith("is not there any more")
+    assert calls == ["array"] * 3
+    entry = Cache(cache_folder()).path(run.steps[0].key)
+    Path(entry).write_bytes(b"{")
+    assert flow().run().output.sum() == 45
+    assert calls == ["array"] * 4
+
+
+def test_named_files_count_by_content_and_paths_by_name(tmp_path):
+    data = tmp_path / "data.txt"
+    data.write_text("1")
+
+    @mt.step(cache=True)
+    def read(file: mt.File) -> str:
+        calls.append("file")
+        return Path(file).read_text()
+
+    @mt.step(cache=True)
+    def name(path):
+        calls.append("path")
+        return str(path)
+
+    @mt.workflow
+    def flow():
+        return read(mt.File(data)), name(data)
+
+    flow().run()
+    os.utime(data, (1, 1))
+    flow().run()
+    assert sorted(calls) == ["file", "path"]
+    data.write_text("2")
+    run = flow().run()
+    assert run.output[0] == "2"
+    assert calls.count("file") == 2
+    assert run.steps[0].why.endswith(" changed")
+
+
+def test_a_file_that_a_step_wrote_is_there_again_after_a_hit(tmp_path):
+    target = tmp_path / "out" / "model.bin"
+
+    @mt.step(cache=True)
+    def export():
+        calls.append("export")
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(b"weights")
+        return target
+
+    @mt.workflow
+    def flow():
+        return export()
+
+    flow().run()
+    target.unlink()
+    assert flow().run().output == target
+    assert target.read_bytes() == b"weights"
+    assert calls == ["export"]
+
+
+def test_a_result_is_too_old_after_its_age(clock):
+    @mt.step(cache=True, max_age="14d")
+    def fetch():
+        calls.append(1)
+        return len(calls)
+
+    @mt.workflow
+    def flow():
+        return fetch()
+
+    assert flow().run().output == 1
+    clock[0] += 13 * 86400
+    assert flow().run().output == 1
+    clock[0] += 2 * 86400
+    run = flow().run()
+    assert run.output == 2
+    assert run.steps[0].why == "kept for 15 d, and may be 14 d old"
+    clock[0] += 13 * 86400
+    assert flow().run().output == 2
+
+
+def count_rows(rows):
+    calls.append("count")
+    return len(rows)
+
+
+def accuracy(model, rows):
+    calls.append("accuracy")
+    return 1 - abs(model["mean"] - float(np.mean(rows)))
+
+
+def own_accuracy(model):
+    return model["accuracy"]
+
+
+@mt.step
+def load(n, offset=0.0):
+    return np.full(n, offset)
+
+
+def test_a_statistic_with_a_tolerance_decides():
+    @mt.step(cache=mt.when_changed(count_rows, by=0.10))
+    def train(rows, epochs):
+        calls.append("train")
+        return {"rows": len(rows)}
+
+    @mt.workflow
+    def flow(n, epochs=1):
+        return train(load(n), epochs)
+
+    assert flow(100).run().output == {"rows": 100}
+    run = flow(110).run()
+    assert run.output == {"rows": 100}
+    assert "count_rows was 100, is 110" in run.steps[1].why
+    run = flow(111).run()
+    assert run.output == {"rows": 111}
+    assert run.steps[1].why == "count_rows was 100, is 111; more than 0.1 of it is a change"
+    assert flow(111, epochs=2).run().steps[1].state == "done"
+    assert flow(120).run().output == {"rows": 111}
+    assert calls.count("train") == 3
+    counted = calls.count("count")
+    flow(120).run()
+    assert calls.count("count") == counted, "a statistic is kept by content"
+
+
+def test_the_metric_of_the_result_decides():
+    @mt.step(cache=mt.while_at_least(accuracy, 0.92))
+    def train(rows, seed=0):
+        calls.append("train")
+        return {"mean": float(np.mean(rows))}
+
+    @mt.workflow
+    def flow(offset):
+        return train(load(10, offset))
+
+    flow(0.0).run()
+    run = flow(0.05).run()
+    assert run.output == {"mean": 0.0}
+    assert run.steps[1].why.endswith("accuracy is 0.95, wanted 0.92")
+    run = flow(0.2).run()
+    assert run.output == {"mean": 0.2}
+    assert run.steps[1].why == "accuracy is 0.8, wanted 0.92"
+    assert calls.count("train") == 2
+
+
+def test_a_metric_of_the_result_alone_lets_all_data_change():
+    @mt.step(cache=mt.while_at_least(own_accuracy, 0.92))
+    def train(rows, good):
+        calls.append("train")
+        return {"accuracy": 0.95 if good else 0.5}
+
+    @mt.workflow
+    def flow(n, good):
+        return train(load(n), good)
+
+    flow(3, True).run()
+    assert flow(4, True).run().steps[1].state == "hit"
+    flow(3, False).run()
+    assert flow(3, False).run().steps[1].why == "own_accuracy is 0.5, wanted 0.92"
+
+
+def test_all_rules_of_a_mix_must_hold():
+    @mt.step(cache=[mt.when_changed(count_rows, by=0.5), mt.while_at_least(accuracy, 0.9)])
+    def train(rows):
+        calls.append("train")
+        return {"mean": float(np.mean(rows))}
+
+    @mt.workflow
+    def flow(n, offset):
+        return train(load(n, offset))
+
+    flow(10, 0.0).run()
+    assert flow(12, 0.05).run().steps[1].state == "hit"
+    assert flow(20, 0.0).run().steps[1].why.startswith("count_rows was 10, is 20")
+    assert flow(20, 0.3).run().steps[1].why.startswith("accuracy is 0.7")
+
+
+def test_it_is_said_what_has_changed(project):
+    text = (
+        "import motet as mt\nfrom parts import clean\n\n@mt.step(cache=True)\ndef train(kind, epochs=3):\n"
+        "    return clean(kind), epochs\n\n@mt.workflow\ndef flow(kind='cnn', epochs=3):\n    return train(kind, epochs)\n"
+    )
+    project.write(user=text, parts="def clean(x): return x\n")
+
+    def why(**parameters):
+        return project.load("user").flow(**parameters).run().steps[0].why
+
+    assert why() == "nothing is kept of this step yet"
+    assert why(epochs=4) == "epochs: 3 -> 4"
+    project.write(parts="def clean(x): return x.upper()\n")
+    assert why() == "code of parts.clean changed"
+    project.write(parts="from more import clean\n", more="def clean(x): return x\n")
+    assert why().endswith("does not use parts.clean any more; now uses more.clean")
+    project.write(user=text + "\n# a remark\ndef unrelated(): pass\n")
+    assert why().startswith("kept ")
+
+
+def test_classes_of_inputs_count_with_their_code(project):
+    text = (
+        "import motet as mt\nfrom dataclasses import dataclass\n\n@dataclass\nclass Box:\n    x: int\n"
+        "    def told(self): return self.x\n\n@mt.step\ndef make(): return Box(3)\n\n"
+        "@mt.step(cache=True)\ndef use(box): return box.told()\n\n@mt.workflow\ndef flow(): return use(make())\n"
+    )
+    project.write(user=text)
+    assert project.load("user").flow().run().output == 3
+    project.write(user=text.replace("return self.x", "return -self.x"))
+    assert project.load("user").flow().run().output == -3
+
+
+@settings(max_examples=15)
+@given(values=st.lists(st.integers(0, 4), min_size=1, max_size=8), num_runs=st.integers(2, 4))
+def test_concurrent_runs_compute_a_key_once(tmp_path_factory, values, num_runs):
+    calls.clear()
+    folder = tmp_path_factory.mktemp("cache")
+    begin = threading.Barrier(num_runs)
+    outputs = []
+
+    def one():
+        begin.wait(20)
+        outputs.append(squares(values).run(cache=folder, resume=False).output)
+
+    threads = [threading.Thread(target=one) for _ in range(num_runs)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    assert outputs == [[x * x for x in values]] * num_runs
+    assert sorted(calls) == sorted(set(values))
+
+
+def filled(clock, count=6):
+    """A cache with an array of 10,000 bytes for each number, used a day after each other."""
+
+    @mt.step(cache=True)
+    def array(i):
+        return np.full(9_872, i, "uint8")
+
+    @mt.workflow
+    def flow(i):
+        return array(i)
+
+    cache = Cache(cache_folder(), lambda: clock[0])
+    keys = []
+    for i in range(count):
+        keys.append(flow(i).run().steps[0].key)
+        os.utime(cache.path(keys[-1]), (clock[0], clock[0]))
+        for leaf in cache.get(keys[-1]).kept.leaves:
+            os.utime(cache.artifacts.path(leaf.digest), (clock[0], clock[0]))
+        clock[0] += 86400
+    return cache, keys
+
+
+def test_what_was_not_used_for_long_is_removed(clock):
+    cache, keys = filled(clock)
+    with Index.of(cache) as index:
+        told = collect(cache, index, max_age_s=3.5 * 86400, dry_run=True)
+        assert set(told.entries) == set(keys[:3])
+        assert all(cache.get(key) for key in keys[3:])
+        told = collect(cache, index, max_age_s=3.5 * 86400)
+        assert (set(told.entries), len(told.artifacts), told.freed_bytes) == (set(keys[:3]), 3, 30_000)
+        assert [cache.get(key) is None for key in keys] == [True] * 3 + [False] * 3
+        assert index.totals() == (3, 30_000)
+        assert collect(cache, index, max_age_s=3.5 * 86400).entries == ()
+
+
+def test_beyond_a_size_the_least_recently_used_go_first(clock):
+    cache, keys = filled(clock)
+    cache.get(keys[0])
+    with Index.of(cache) as index:
+        told = collect(cache, index, max_bytes=25_000)
+        assert list(told.entries) == keys[1:5]
+        assert told.left_bytes == 20_000
+        assert verify(cache, index) == {}
+
+
+def test_pinned_results_and_those_of_live_runs_stay(clock):
+    cache, keys = filled(clock)
+    live = cache.get(keys[1]).kept
+    os.utime(cache.path(keys[1]), (0, 0))
+    pin(cache, "fashion@3", [keys[0]])
+    clock[0] += 86400 * 100
+    with Index.of(cache) as index:
+        told = collect(cache, index, max_bytes=0, live=[live])
+        assert told.spared == 1
+        assert cache.get(keys[0]) is not None
+        assert cache.artifacts.fault(live) == ""
+        assert cache.get(keys[1]) is None
+        unpin(cache, "fashion@3")
+        clock[0] += 86400
+        assert collect(cache, index, max_bytes=0).left_entries == 0
+
+
+def test_what_is_damaged_is_found_and_removed(clock):
+    cache, keys = filled(clock, 3)
+    leaf = cache.get(keys[1]).kept.leaves[0]
+    cache.artifacts.path(leaf.digest).write_bytes(b"")
+    with Index.of(cache) as index:
+        assert verify(cache, index) == {keys[1]: f"artifact {leaf.digest[:12]} is damaged"}
+        verify(cache, index, remove=True)
+        assert verify(cache, index) == {}
+        assert index.totals()[0] == 2
+
+
+def test_the_index_is_made_anew_from_the_files(clock, home):
+    cache, keys = filled(clock, 3)
+    for path in (home / "indexes").iterdir():
+        path.write_bytes(b"no database")
+    with Index.of(cache) as index:
+        index.sync()
+        assert {row.key for row in index.rows()} == set(keys)
+        assert [row.arguments for row in index.rows(limit=1)] == ["i=2"]
+        os.unlink(cache.path(keys[0]))
+        os.utime(Path(cache.path(keys[0])).parent, (5, 5))
+        index.sync()
+        assert {row.key for row in index.rows()} == set(keys[1:])
