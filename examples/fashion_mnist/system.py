@@ -23,15 +23,15 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from workflow import HERE, data, fashion_mnist
-
 import motet as mt
+from workflow import HERE, data, fashion_mnist
 
 GRAPH = "fashion_mnist"
 ADDRESS = "127.0.0.1"
 NUM_PICTURES = 30
 QUICK = {"num_rows": 1500, "at_least": 0.3}
-START_S = 120.0
+START_S = 60.0
+ENDED = ("done", "hit", "resumed", "failed", "skipped")
 
 
 def write_pictures(folder: Path) -> None:
@@ -59,9 +59,12 @@ class Service:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.url = f"http://{ADDRESS}:{port}"
-        command = [sys.executable, "-m", "motet.cli", "serve", str(folder / f"{GRAPH}.yaml"), "--quiet"]
+        command = [sys.executable, "-m", "motet.cli", "serve", str(folder / f"{GRAPH}.yaml")]
         command += ["--host", ADDRESS, "--port", str(port), "--grpc-port", "-1"]
-        self.process = subprocess.Popen(command, env={**os.environ, "MOTET_STORE": str(folder / "store")})
+        self.log = folder / "server.log"
+        with self.log.open("wb") as log:
+            env = {**os.environ, "MOTET_STORE": str(folder / "store")}
+            self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
     def ask(self, picture: bytes) -> dict[str, Any] | None:
         """What the graph makes of a picture, with each model's opinion; None while it cannot answer."""
@@ -108,7 +111,7 @@ def run(options: argparse.Namespace, started: float) -> Any:
     plan = fashion_mnist(**settings)
 
     def progress(state: Any) -> None:
-        if state.state in ("done", "hit", "resumed", "failed") or (state.state == "running" and state.seconds == 0):
+        if state.state in ENDED:
             line = f"  {time.monotonic() - started:6.1f} s  {state.id:14} {state.state:8} {state.why}"
             print(f"{line.rstrip()}\n", end="", flush=True)  # whole: steps end in several threads
 
@@ -146,22 +149,29 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.serve:
         run(options, started)
         return
-    picture = next((options.output / "pictures").iterdir()).read_bytes()
+    picture = min((options.output / "pictures").iterdir()).read_bytes()
+    service = Service(options.output, options.port) if options.asynchronous else None
     over = threading.Event()
-    service = None
     try:
-        if options.asynchronous:
-            service = Service(options.output, options.port)
-            watching = threading.Thread(target=_watch, args=(service, picture, over, started))
+        watching = threading.Thread(target=_watch, args=(service, picture, over, started)) if service else None
+        if watching is not None:
             watching.start()
-        run(options, started)
-        if service is None:
-            service = Service(options.output, options.port)
+        found = run(options, started)
+        if not found["selection"].chosen:
+            sys.exit("no model is good enough: nothing is served")
+        timer = threading.Timer(START_S, over.set)
+        timer.daemon = True
+        timer.start()
+        service = service or Service(options.output, options.port)
+        if watching is None:
             _watch(service, picture, over, started)
         else:
-            watching.join(START_S)
+            watching.join()
+        timer.cancel()
+        if service.process.poll() is not None or over.is_set():
+            sys.exit(f"the server does not answer; see {service.log}")
         if not options.once:
-            print(f"the page is {service.url}; Ctrl-C ends it")
+            print(f"the page is {service.url}; Ctrl-C ends it", flush=True)
             service.process.wait()
     except KeyboardInterrupt:
         pass

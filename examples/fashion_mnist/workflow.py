@@ -22,14 +22,11 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [folder for folder in (str(HERE), str(HERE.parent / "fashion")) if folder not in sys.path]
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # training and serving share the cores: threads that wait shall not spin
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # training and serving share the cores: who waits shall not spin
 
 import data  # noqa: E402
-from recipes import RECIPES, Recipe  # noqa: E402
-
 import motet as mt  # noqa: E402
+from recipes import RECIPES, Recipe  # noqa: E402
 
 NUM_VALIDATION_ROWS = 5000
 CORES = min(2, os.cpu_count() or 1)
@@ -150,12 +147,18 @@ def publish(selections: list[Selection], store: str) -> dict[str, str]:
                 aliases=("latest", "champion"),
             )
             versions[each.name] = str(version)
+    for name in RECIPES:
+        model = f"fashion-{name}"
+        if name not in versions and "champion" in target.aliases(model):
+            target.withdraw(model, "champion")
     return versions
 
 
 @mt.step(cache=True)
 def report(selection: Selection, images: mt.File, labels: mt.File, cache: str) -> dict[str, float]:
     """Accuracy on the test rows, of each chosen model and of their vote. Nothing is chosen by it."""
+    if not selection.chosen:
+        return {}
     image = mt.input("image", "uint8[28,28]")
     with tempfile.TemporaryDirectory() as folder:
         models = {}
