@@ -24,7 +24,7 @@ def _record() -> Record:
     from motet.workflow.memo.cache import home_folder
     from motet.workflow.play.record import Record
 
-    return Record(home_folder())
+    return Record.of(home_folder())
 
 
 def _read(name: str) -> tuple[RunRow, list[StepRow]]:

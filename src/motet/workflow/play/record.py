@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -17,6 +19,10 @@ from motet.workflow.memo.locks import try_lock, unlock
 __all__ = ["Record", "RunRow", "StepRow", "is_alive", "run_lock"]
 
 _BUSY_S = 30.0
+_FILE = "runs.sqlite"
+_guard = threading.Lock()
+_open: dict[tuple[int, str], Record] = {}
+_forked: list[Record] = []
 _SCHEMA = """
 create table if not exists runs(
     id text primary key, workflow text, file text, parameters text, plan text, state text, cache text,
@@ -73,7 +79,7 @@ class StepRow:
 
 
 class Record:
-    """The runs of a home folder. Its methods may be called from any thread.
+    """The runs of a home folder. Its methods may be called from any thread. `Record.of` opens one.
 
     Args:
         home: the folder, on a disk of this machine.
@@ -81,11 +87,12 @@ class Record:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._users = 0
         self._lock = threading.Lock()
         try:
             home.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(
-                home / "runs.sqlite",
+                home / _FILE,
                 timeout=_BUSY_S,
                 check_same_thread=False,
                 isolation_level=None,
@@ -97,10 +104,32 @@ class Record:
         except (OSError, sqlite3.Error) as error:
             raise WorkflowError(f"the record of runs cannot be opened: {error}", where=str(home)) from error
 
+    @classmethod
+    def of(cls, home: Path) -> Record:
+        """The record of a home folder. The last one stays open: to close it writes to the disk, which takes its time.
+
+        Raises:
+            WorkflowError: when it cannot be opened.
+        """
+        key = (os.getpid(), str(home))
+        with _guard:
+            others = [each for each in _open if each[0] != key[0]]
+            _forked.extend(map(_open.pop, others))  # the process that opened them closes them
+            if key in _open and not (home / _FILE).exists():
+                _open.pop(key)._base.close()
+            if key not in _open:
+                for other in [each for each, record in _open.items() if not record._users]:
+                    _open.pop(other)._base.close()
+                _open[key] = cls(home)
+            _open[key]._users += 1
+            return _open[key]
+
     def close(self) -> None:
-        """Close it."""
-        with self._lock:
-            self._base.close()
+        """Need it no more."""
+        with _guard:
+            self._users -= 1
+            if (os.getpid(), str(self.home)) not in _open and not self._users:
+                self._base.close()
 
     def begin(self, row: RunRow) -> None:
         """Note that a run begins, or goes on."""
@@ -185,3 +214,10 @@ def is_alive(home: Path, run: str) -> bool:
         return True
     unlock(path, key)
     return False
+
+
+@atexit.register
+def _close_all() -> None:
+    for (process, _), record in _open.items():
+        if process == os.getpid():
+            record._base.close()

@@ -61,7 +61,7 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
         if node.step.own_process:
             budget.check(node.step.options.resources, f"step {node.id}")
     home = home_folder()
-    record = Record(home)
+    record = Record.of(home)
     try:
         digest = _plan_digest(plan)
         earlier = _earlier(record, home, settings.resume, digest, plan)
