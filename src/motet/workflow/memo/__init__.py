@@ -2,5 +2,5 @@
 
 cache.py      entries by key      key.py  what a key is made of, and what differs between two
 artifacts.py  files by digest     encode.py, codecs.py  how values become files
-locks.py      one writer a key    index.py, gc.py  what is there, and what may go
+locks.py      one writer a key    index.py, gc.py  what is there, and what may go; base.py  SQLite
 """

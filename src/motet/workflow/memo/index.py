@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motet.errors import WorkflowError
+from motet.workflow.memo.base import open_base
 from motet.workflow.memo.cache import Cache, Entry, home_folder
 
 __all__ = ["Index", "Row"]
 
-_BUSY_S = 30.0
+_VERSION = 1
 _SETTLED_S = 2.0
 """A folder that changed later than so long ago is looked through again: times of change are coarse."""
 _LAST = 12
@@ -58,7 +59,6 @@ class Index:
     def __init__(self, cache: Cache, path: Path) -> None:
         self.cache, self.path = cache, path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._base = self._opened()
         except (OSError, sqlite3.Error) as error:
             raise WorkflowError(f"the index of the cache cannot be opened: {error}", where=str(path)) from error
@@ -70,21 +70,14 @@ class Index:
         return cls(cache, home_folder() / "indexes" / f"{name}.sqlite")
 
     def _opened(self) -> sqlite3.Connection:
-        for again in (True, False):
-            base = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
-            try:
-                base.execute("pragma journal_mode=wal")
-                base.execute("pragma synchronous=off")
-                base.executescript(_SCHEMA)
-            except sqlite3.DatabaseError as error:
-                base.close()
-                if not again or isinstance(error, sqlite3.OperationalError):
-                    raise
-                for end in ("", "-wal", "-shm"):  # damaged: it is made anew from the entries
-                    Path(f"{self.path}{end}").unlink(missing_ok=True)
-            else:
-                return base
-        raise AssertionError("returned or raised")
+        try:
+            return open_base(self.path, _SCHEMA, _VERSION, durable=False)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:  # damaged: it is made anew from the entries
+            for end in ("", "-wal", "-shm"):
+                Path(f"{self.path}{end}").unlink(missing_ok=True)
+            return open_base(self.path, _SCHEMA, _VERSION, durable=False)
 
     def close(self) -> None:
         """Close it."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,7 +186,8 @@ class Executor:
             if step not in self._former:
                 from motet.workflow.memo.index import Index
 
-                with Index.of(self.session.cache) as index:
+                self._former[step] = []
+                with suppress(WorkflowError, sqlite3.Error), Index.of(self.session.cache) as index:  # only to tell why
                     index.sync(MOST_SYNC_S)
                     self._former[step] = index.last(step)
             return self._former[step]

@@ -14,11 +14,12 @@ from typing import Any
 import orjson
 
 from motet.errors import UnknownNameError, WorkflowError
+from motet.workflow.memo.base import open_base
 from motet.workflow.memo.locks import try_lock, unlock
 
 __all__ = ["Record", "RunRow", "StepRow", "is_alive", "run_lock"]
 
-_BUSY_S = 30.0
+_VERSION = 1
 _FILE = "runs.sqlite"
 _guard = threading.Lock()
 _open: dict[tuple[int, str], Record] = {}
@@ -90,17 +91,7 @@ class Record:
         self._users = 0
         self._lock = threading.Lock()
         try:
-            home.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(
-                home / _FILE,
-                timeout=_BUSY_S,
-                check_same_thread=False,
-                isolation_level=None,
-                cached_statements=64,
-            )
-            self._base.execute("pragma journal_mode=wal")
-            self._base.execute("pragma synchronous=normal")
-            self._base.executescript(_SCHEMA)
+            self._base = open_base(home / _FILE, _SCHEMA, _VERSION, durable=True)
         except (OSError, sqlite3.Error) as error:
             raise WorkflowError(f"the record of runs cannot be opened: {error}", where=str(home)) from error
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -133,7 +134,7 @@ def _index(cache: Cache) -> None:
     if new:
         from motet.workflow.memo.index import Index
 
-        with suppress(WorkflowError), Index.of(cache) as index:
+        with suppress(WorkflowError, sqlite3.Error), Index.of(cache) as index:
             index.add(new)
 
 
