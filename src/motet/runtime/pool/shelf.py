@@ -108,11 +108,6 @@ class Entry:
     demand: float = 0.0
     counted_at: int = 0
 
-    @property
-    def max_wait_s(self) -> float:
-        """How long its rows may be passed over."""
-        return min(group.max_wait_s for group in self.groups)
-
 
 @dataclass(frozen=True)
 class Swap:
@@ -196,13 +191,11 @@ class Shelf:
             now: the time.
             models: those that are loaded, for rows that need not wait any longer.
         """
-        if self._working >= self._loads_at_once and not self._closing:
-            return None
-        late = [each for each in self._wanted.values() if now - each.waiting[0].since >= each.max_wait_s]
-        if self._closing and not late:
+        if self._closing and not any(_is_late(each, now) for each in self._wanted.values()):
             self._reopen(models)
         if self._working >= self._loads_at_once:
             return None
+        late = [each for each in self._wanted.values() if _is_late(each, now)]
         blocked: set[tuple[Group, ...]] = set()
         while (entry := self._most_wanted(late, blocked)) is not None:
             victims = self._victims(entry, late=entry in late)
@@ -219,13 +212,14 @@ class Shelf:
 
     def _most_wanted(self, late: Sequence[Entry], blocked: Set[tuple[Group, ...]]) -> Entry | None:
         """The model to load next: the one whose rows are late longest, else the one that most rows wait for."""
-        for entry in sorted((each for each in late if each.waiting), key=lambda entry: entry.waiting[0].since):
-            if entry.state == "out" and entry.groups not in blocked and self._is_wanted(entry):
-                return entry
-        for entry in sorted(self._wanted.values(), key=lambda entry: entry.waiting_rows, reverse=True):
-            if entry.state == "out" and entry.groups not in blocked and self._is_wanted(entry):
-                return entry
-        return None
+        for each in late:  # those that began to wait first stand first
+            if each.state == "out" and each.groups not in blocked and self._is_wanted(each):
+                return each
+        while True:
+            left = (e for e in self._wanted.values() if e.state == "out" and e.groups not in blocked)
+            found = max(left, key=_waiting_rows, default=None)
+            if found is None or self._is_wanted(found):
+                return found
 
     def drop(self, keys: Iterable[Key]) -> Swap | None:
         """Let those of some models go that are loaded and idle."""
@@ -365,3 +359,13 @@ class Shelf:
         waiters, entry.waiting, entry.waiting_rows = list(entry.waiting), deque(), 0
         self._wanted.pop(entry.key, None)
         return waiters
+
+
+def _is_late(entry: Entry, now: float) -> bool:
+    """Whether rows have waited longer for a model than they may be passed over."""
+    since = entry.waiting[0].since
+    return any(now - since >= group.max_wait_s for group in entry.groups)
+
+
+def _waiting_rows(entry: Entry) -> int:
+    return entry.waiting_rows
