@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal
 
 __all__ = ["Entry", "Group", "Shelf", "Swap", "Waiter"]
@@ -87,6 +88,7 @@ class Entry:
         waiting: rows that wait for it, the oldest first.
         loads: how many times it was loaded.
         used_at: when it was asked for last.
+        max_wait_s: how long its rows may be passed over.
         error: why it could not be loaded the last time; None where it could.
         retry_at: when loading it is tried again after that.
     """
@@ -102,6 +104,7 @@ class Entry:
     waiting_rows: int = 0
     loads: int = 0
     used_at: float = 0.0
+    max_wait_s: float = 1.0
     error: BaseException | None = None
     retry_at: float = 0.0
     pause_s: float = 0.0
@@ -128,7 +131,7 @@ class Shelf:
         self.entries: dict[Key, Entry] = {}
         self._loads_at_once = loads_at_once
         self._calls = self._working = 0
-        self._wanted: dict[Key, Entry] = {}
+        self._wanted: dict[Key, Entry] = {}  # those whose rows began to wait first stand first
         self._closing: set[Key] = set()
         self.evictions = 0
 
@@ -146,6 +149,7 @@ class Shelf:
             entry = self.entries[key] = Entry(key, (), memory_bytes=memory_bytes)
         if group not in entry.groups:
             entry.groups = (*entry.groups, group)
+        entry.max_wait_s = min(each.max_wait_s for each in entry.groups)
         group.members.add(key)
         entry.resident = entry.resident or resident
         return entry
@@ -191,11 +195,15 @@ class Shelf:
             now: the time.
             models: those that are loaded, for rows that need not wait any longer.
         """
-        if self._closing and not any(_is_late(each, now) for each in self._wanted.values()):
-            self._reopen(models)
-        if self._working >= self._loads_at_once:
+        busy = self._working >= self._loads_at_once
+        if busy and not self._closing:
             return None
-        late = [each for each in self._wanted.values() if _is_late(each, now)]
+        late = list(takewhile(lambda each: now - each.waiting[0].since >= each.max_wait_s, self._wanted.values()))
+        late = [each for each in late if self._is_wanted(each)]
+        if self._closing and all(each.state == "in" for each in late):
+            self._reopen(models)
+        if busy:
+            return None
         blocked: set[tuple[Group, ...]] = set()
         while (entry := self._most_wanted(late, blocked)) is not None:
             victims = self._victims(entry, late=entry in late)
@@ -212,7 +220,7 @@ class Shelf:
 
     def _most_wanted(self, late: Sequence[Entry], blocked: Set[tuple[Group, ...]]) -> Entry | None:
         """The model to load next: the one whose rows are late longest, else the one that most rows wait for."""
-        for each in late:  # those that began to wait first stand first
+        for each in late:
             if each.state == "out" and each.groups not in blocked and self._is_wanted(each):
                 return each
         while True:
@@ -359,12 +367,6 @@ class Shelf:
         waiters, entry.waiting, entry.waiting_rows = list(entry.waiting), deque(), 0
         self._wanted.pop(entry.key, None)
         return waiters
-
-
-def _is_late(entry: Entry, now: float) -> bool:
-    """Whether rows have waited longer for a model than they may be passed over."""
-    since = entry.waiting[0].since
-    return any(now - since >= group.max_wait_s for group in entry.groups)
 
 
 def _waiting_rows(entry: Entry) -> int:
