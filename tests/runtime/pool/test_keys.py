@@ -177,3 +177,26 @@ def test_places_that_cannot_be_are_refused(settings, message):
     max_loaded = settings.pop("max_loaded")
     with pytest.raises(GraphError, match=message):
         keyed.graph(3, max_loaded, **settings)
+
+
+def test_memory_is_really_given_back(tmp_path):
+    from helpers import onnxes
+    from motet.runtime.pool.memory import resident_bytes
+
+    size = 4 * 1024 * 2048 * 4  # of the weights of one model: 32 MiB
+    members = {}
+    for place in range(6):
+        path = onnxes.classifier(tmp_path / f"m{place}.onnx", features=1024, hidden=4 * 2048, seed=place)
+        members[str(place)] = mt.Model(str(path), f"m{place}")
+    x, k = mt.input("x", "float32[1024]"), mt.input("k", "int64")
+    graph = mt.Graph("g", {"p": mt.route(members, x, key=k, max_loaded=1)})
+    rows = {"x": np.ones((1, 1024), dtype=np.float32)}
+    graph({**rows, "k": [0]})
+    before = resident_bytes()
+    for key in range(1, 6):
+        graph({**rows, "k": [key]})
+    assert resident_bytes() - before < 1.5 * size
+    held = {each.key.name: each for each in graph.executor.host.swaps.held()}
+    assert held["m5"].state == "in"
+    assert size <= held["m3"].memory_bytes < 4 * size
+    assert held["m3"].loads == 1

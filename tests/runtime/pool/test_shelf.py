@@ -4,10 +4,10 @@ import random
 from concurrent.futures import Future
 
 import pytest
+from benchmarks.keys import FAIR, loads, lru, oracle, ours, zipf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.keys import FAIR, loads, lru, oracle, ours, zipf
 from motet.runtime.pool.shelf import Group, Shelf, Waiter
 
 
