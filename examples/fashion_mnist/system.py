@@ -14,6 +14,8 @@ import io
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -49,15 +51,23 @@ def write_pictures(folder: Path) -> None:
     part.rename(folder)
 
 
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as made:
+        made.bind((ADDRESS, 0))
+        return int(made.getsockname()[1])
+
+
 class Service:
     """A server of the graph, in a process of its own.
 
     Args:
         folder: where the store, the graph's file and the pictures are.
-        port: of HTTP.
+        port: of HTTP; 0 takes a free one.
     """
 
     def __init__(self, folder: Path, port: int) -> None:
+        port = port or free_port()
         self.url = f"http://{ADDRESS}:{port}"
         command = [sys.executable, "-m", "motet.cli", "serve", str(folder / f"{GRAPH}.yaml")]
         command += ["--host", ADDRESS, "--port", str(port), "--grpc-port", "-1"]
@@ -140,8 +150,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a few rows and an epoch: to see that it works")
     parser.add_argument("--once", action="store_true", help="end after the first answer, instead of serving on")
     parser.add_argument("--no-serve", dest="serve", action="store_false", help="end after the workflow")
-    parser.add_argument("--port", type=int, default=8000, help="of the page")
+    parser.add_argument("--port", type=int, default=8000, help="of the page; 0 takes a free one")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the server ends with it
     options.output = options.output.absolute()
     options.output.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / f"{GRAPH}.yaml", options.output)

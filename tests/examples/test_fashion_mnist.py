@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,10 +16,13 @@ import numpy as np
 import pytest
 
 import motet as mt
+from helpers.browser import Browser, found
 
 pytest.importorskip("torch")
 FOLDER = Path(__file__).parents[2] / "examples" / "fashion_mnist"
-MODULES = ("data", "models", "recipes", "training", "workflow")
+MODULES = ("data", "models", "recipes", "system", "training", "workflow")
+DATA = Path("/usr/share/datasets/fashion-mnist")
+CACHE = Path.home() / ".cache" / "motet" / "datasets" / "fashion-mnist"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -105,3 +112,194 @@ def test_mirroring_turns_some_pictures_and_no_label(rows: mt.data.Dataset) -> No
     np.testing.assert_array_equal(turned["image"][~same], before[~same][:, :, ::-1])
     np.testing.assert_array_equal(columns["image"], before)
     np.testing.assert_array_equal(turned["label"], columns["label"])
+
+
+def test_the_best_that_are_good_enough_are_chosen_and_it_is_said_why() -> None:
+    import workflow
+
+    trained = [
+        workflow.Trained(name, b"", accuracy, {}, 1.0, "data")
+        for name, accuracy in (("mlp", 0.901), ("cnn", 0.91), ("resnet", 0.92), ("other", 0.89))
+    ]
+    selection = workflow.select(trained, 0.9, 2)
+    assert [each.name for each in selection.chosen] == ["resnet", "cnn"]
+    assert selection.why == [
+        "resnet: 92.00% on validation rows, place 1 of 4: kept, one of the best 2 with 90% or more",
+        "cnn: 91.00% on validation rows, place 2 of 4: kept, one of the best 2 with 90% or more",
+        "mlp: 90.10% on validation rows, place 3 of 4: left out, 2 are better",
+        "other: 89.00% on validation rows, place 4 of 4: left out, less than 90%",
+    ]
+    assert workflow.select(trained[:1], 0.95, 2).chosen == []
+
+
+def test_a_model_that_is_no_champion_any_more_is_withdrawn(trained: Any, tmp_path: Path) -> None:
+    import workflow
+
+    recipe, _, path = trained
+    ones = {
+        name: workflow.Trained(name, path.read_bytes(), 0.9, vars(recipe), 1.0, "data")
+        for name in ("mlp", "cnn", "resnet")
+    }
+    store = mt.Store(tmp_path)
+    first = workflow.Selection([ones["mlp"]], ["alone"])
+    assert workflow.publish([first], str(tmp_path)) == {"mlp": "fashion-mlp@1"}
+    both = workflow.Selection([ones["resnet"], ones["cnn"]], ["better"])
+    assert workflow.publish([first, both], str(tmp_path)) == {"resnet": "fashion-resnet@1", "cnn": "fashion-cnn@1"}
+    champions = [name for name in ("mlp", "cnn", "resnet") if "champion" in store.aliases(f"fashion-{name}")]
+    assert champions == ["cnn", "resnet"]
+    assert store.resolve("fashion-cnn@champion").lineage["selection"] == ["better"]
+
+
+def test_recipes_are_changed_by_name() -> None:
+    import workflow
+
+    changed = workflow.changed("cnn.num_epochs=5, mlp.flip=True resnet.max_learning_rate=1e-3")
+    assert (changed["cnn"].num_epochs, changed["mlp"].flip, changed["resnet"].max_learning_rate) == (5, True, 1e-3)
+    assert workflow.changed("") == workflow.RECIPES
+    with pytest.raises(
+        ValueError, match=r"change: 'cnn\.epochs=5' names nothing; known: mlp\.model, .*cnn\.num_epochs"
+    ):
+        workflow.changed("cnn.epochs=5")
+
+
+class System:
+    """The command, on a few rows, as a process; ended with its server."""
+
+    def __init__(self, folder: Path, *more: str) -> None:
+        self.lines: list[str] = []
+        command = [sys.executable, str(FOLDER / "system.py"), "--quick", "--output", str(folder), "--port", "0", *more]
+        environment = {**os.environ, "MOTET_CACHE_DIR": str(folder / "cache")}
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """The first line that fits."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if match := re.search(pattern, line):
+                return match
+        raise AssertionError(f"{pattern!r} never came:\n{''.join(self.lines)}")
+
+    def rest(self) -> str:
+        """Everything that was said, once it has ended well."""
+        assert self.process.stdout is not None
+        with self.process.stdout:
+            self.lines += list(self.process.stdout)
+        assert self.process.wait(30) == 0, "".join(self.lines)
+        return "".join(self.lines)
+
+    def stop(self) -> None:
+        """End it as a person would, and see that its server ends with it."""
+        assert self.process.stdout is not None
+        self.process.terminate()
+        self.process.wait(30)
+        self.process.stdout.close()
+        with pytest.raises(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The whole system, begun with nothing, asynchronously; it goes on serving."""
+    if not any((folder / "train-images-idx3-ubyte.gz").exists() for folder in (DATA, CACHE)):
+        pytest.skip("Fashion-MNIST is not here: make data")
+    folder = tmp_path_factory.mktemp("system")
+    system = System(folder, "--async")
+    try:
+        first = system.until(r"first answer after [\d.]+ s: .*; asked were (.*)")
+        trained_before = sum("train-" in line for line in system.lines)
+        url = system.until(r"the page is (\S+);")[1]
+        yield folder, url, first[1], trained_before, system.lines
+    finally:
+        system.stop()
+
+
+@pytest.mark.timeout(300)
+def test_the_first_answer_comes_before_the_last_model_is_trained(ran: Any) -> None:
+    folder, _, asked, trained_before, lines = ran
+    assert re.fullmatch(r"\w+ \(fashion-\w+@1:[0-9a-f]{12}\)", asked), "one model alone"
+    assert trained_before < 3
+    assert sum("train-" in line and " done " in line for line in lines) == 3
+    assert any(re.search(r"on test rows: .*vote \d", line) for line in lines)
+    store = mt.Store(folder / "store")
+    champions = [name for name in store.names() if "champion" in store.aliases(name)]
+    assert len(champions) == 2
+    lineage = store.resolve(f"{champions[0]}@champion").lineage
+    assert set(lineage) == {"data", "recipe", "selection"}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(found() is None, reason="no Chromium is installed; on Debian or Ubuntu: apt-get install chromium")
+def test_a_person_picks_uploads_and_draws_a_garment(ran: Any, tmp_path: Path) -> None:
+    """The page says each model's opinion, the vote, and which versions answered."""
+    folder, url, *_ = ran
+    page = Browser()
+    opinions = "[...document.querySelectorAll('.opinion')].map((each) => each.dataset.member + ' ' + each.querySelector('.version').title)"
+
+    def asked() -> tuple[str, list[str]]:
+        page.run("document.querySelector('#answer').replaceChildren()")
+        page.run("document.querySelector('#try button.main').click()")
+        page.until("document.querySelector('.opinion')")
+        return page.run("document.querySelector('[data-output=name] dd').textContent"), page.run(opinions)
+
+    try:
+        page.look_like(1400, 1300)
+        page.open(f"{url}/#fashion_mnist")
+        page.until("document.querySelectorAll('.samples img').length === 30")
+        page.run("document.querySelector('.samples button').click()")
+        page.until("document.querySelector('.picture .note').textContent.startsWith('00 Ankle boot.png')")
+        name, members = asked()
+        store = mt.Store(folder / "store")
+        champions = {
+            each: store.resolve(f"fashion-{each}@champion")
+            for each in ("mlp", "cnn", "resnet")
+            if "champion" in store.aliases(f"fashion-{each}")
+        }
+        assert members == [f"{each} {version}:{version.digest[:12]}" for each, version in champions.items()]
+        graph = mt.Graph(
+            "again",
+            outputs={
+                "vote": mt.ensemble(
+                    [mt.Model(str(store.fetch(each))) for each in champions.values()], mt.input("image", "uint8[28,28]")
+                )
+            },
+        )
+        import data
+
+        picture = mt.ops.image.decode([min((folder / "pictures").iterdir()).read_bytes()], mode="grey", size=(28, 28))
+        assert name == data.LABELS[int(graph({"image": picture})["vote"].argmax())]
+        page.screenshot(tmp_path / "page.png")
+
+        page.upload("#file-image", sorted((folder / "pictures").iterdir())[1])
+        page.until("document.querySelector('.picture .note').textContent.startsWith('01 Pullover.png')")
+        assert len(asked()[1]) == 2
+
+        box = page.run(
+            "(({x, y, width}) => ({x, y, width}))(document.querySelector('.picture canvas').getBoundingClientRect())"
+        )
+        corners = ((0.3, 0.2), (0.7, 0.2), (0.7, 0.9), (0.3, 0.9), (0.3, 0.2))
+        page.drag([(box["x"] + box["width"] * across, box["y"] + box["width"] * down) for across, down in corners])
+        page.until("document.querySelector('.picture .note').textContent.includes('sent as a picture')")
+        assert len(asked()[1]) == 2
+        assert page.troubles == []
+    finally:
+        page.close()
+
+
+@pytest.mark.timeout(300)
+def test_what_has_not_changed_is_not_done_again(ran: Any) -> None:
+    folder, *_ = ran
+    states = dict(re.findall(r"s  (\S+)\s+(done|hit)", System(folder, "--no-serve").rest()))
+    assert states == {
+        "ingest": "hit", "train-mlp": "hit", "train-cnn": "hit", "train-resnet": "hit", "select": "done",
+        "publish": "done", "report": "hit",
+    }  # fmt: skip
+    said = System(folder, "--no-serve", "--set", "mlp.seed=9").rest()
+    assert re.findall(r"s  (train-\S+)\s+done", said) == ["train-mlp"]

@@ -7,9 +7,9 @@ import httpx
 import numpy as np
 import pytest
 from app_graphs import tens
-from browser import Browser, found
 from PIL import Image
 
+from helpers.browser import Browser, found
 from motet.serving.config import ServeConfig
 from motet.serving.server import Server
 
