@@ -1,0 +1,111 @@
+"""Amounts of what can be borrowed: processors, memory, accelerators and their memory, scratch disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from motet.errors import InputError
+
+__all__ = ["Need", "machine"]
+
+KINDS = {
+    "cpu": "cores",
+    "memory_bytes": "bytes of memory",
+    "accelerator": "accelerators",
+    "accelerator_bytes": "bytes of accelerator memory",
+    "scratch_bytes": "bytes of scratch disk",
+}
+UNCOUNTED = float("inf")
+
+
+@dataclass(frozen=True)
+class Need:
+    """An amount of each resource.
+
+    Attributes:
+        cpu: cores.
+        memory_bytes: memory.
+        accelerator: accelerators, or a part of one.
+        accelerator_bytes: memory of accelerators.
+        scratch_bytes: disk for what is only needed for a while.
+    """
+
+    cpu: float = 0.0
+    memory_bytes: float = 0
+    accelerator: float = 0.0
+    accelerator_bytes: float = 0
+    scratch_bytes: float = 0
+
+    def __post_init__(self) -> None:
+        for name, value in self.amounts().items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+                raise InputError(f"{name} must be a number of at least 0; got {value!r}", where="need")
+
+    def amounts(self) -> dict[str, float]:
+        """Each resource's amount, by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def __add__(self, other: Need) -> Need:
+        """Both together."""
+        theirs = other.amounts()
+        return Need(**{name: value + theirs[name] for name, value in self.amounts().items()})
+
+    def __sub__(self, other: Need) -> Need:
+        """What is left of this; at least 0."""
+        theirs = other.amounts()
+        return Need(**{name: max(0.0, value - theirs[name]) for name, value in self.amounts().items()})
+
+    def within(self, other: Need) -> bool:
+        """Whether another one has as much of everything."""
+        theirs = other.amounts()
+        return all(value <= theirs[name] + 1e-9 for name, value in self.amounts().items())
+
+    def beyond(self, other: Need) -> str:
+        """What of this another one does not have, for messages; empty where it has all."""
+        theirs = other.amounts()
+        found = [
+            f"{value:g} {KINDS[name]} (there are {theirs[name]:g})"
+            for name, value in self.amounts().items()
+            if value > theirs[name] + 1e-9
+        ]
+        return ", ".join(found)
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Need:
+        """The inverse of `amounts`."""
+        return cls(**{name: float(value.get(name, 0.0)) for name in KINDS})
+
+
+def machine(scratch: str = "") -> Need:
+    """What this machine has, as far as this process may use it: accelerators' memory is not counted.
+
+    Args:
+        scratch: the folder whose free disk counts; the system's folder for temporary files when empty.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup("cpu.max").split()
+    if len(quota) == 2 and quota[0].isdigit():
+        cores = min(cores, max(1, round(int(quota[0]) / int(quota[1]))))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _cgroup("memory.max")
+    if limit.isdigit():
+        memory = min(memory, int(limit))
+    try:
+        accelerators = len(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        accelerators = 0
+    disk = shutil.disk_usage(scratch or tempfile.gettempdir()).free
+    return Need(cores, memory, accelerators, UNCOUNTED, disk)
+
+
+def _cgroup(name: str) -> str:
+    try:
+        return Path("/sys/fs/cgroup", name).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

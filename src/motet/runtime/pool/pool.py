@@ -1,0 +1,309 @@
+"""The pool: what replicas, bulk runs and workflow steps borrow and give back, in one process or in all of a machine.
+
+Who serves people (`live`) goes before who works through data (`bulk`). Whoever waits stands in a line of its priority, in the
+order they came; nobody overtakes, so that a large need does not starve. Bulk work is asked for what it holds back when live
+work waits (`Lease.wanted`), and gives it back between two batches or steps (`Lease.breathe`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from motet.errors import InputError, OverloadedError
+from motet.runtime.pool.ledger import Ledger
+from motet.runtime.pool.need import Need, machine
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Lease", "Need", "Pool", "Priority", "machine"]
+
+Priority = Literal["live", "bulk"]
+RANKS: dict[str, int] = {"live": 0, "bulk": 1}
+POLL_S = 0.05
+"""How often those that wait look at what other processes have given back."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    need: Need
+    rank: int
+    since: float
+
+    def before(self, rank: int, since: float) -> bool:
+        """Whether it stands in front of somebody else."""
+        return (self.rank, self.since) < (rank, since)
+
+
+class Lease:
+    """What was borrowed; a context manager that gives it back. Any thread may use it."""
+
+    def __init__(self, pool: Pool, need: Need, priority: Priority) -> None:
+        self._pool, self.need, self.priority = pool, need, priority
+        self._held = True
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+
+    @property
+    def held(self) -> bool:
+        """Whether it was not given back yet."""
+        return self._held
+
+    @property
+    def wanted(self) -> bool:
+        """Whether work that goes before this waits for something that this holds."""
+        return self._pool._wanted(self)
+
+    def release(self) -> None:
+        """Give it back. Doing so again does nothing."""
+        self._pool._release(self)
+
+    def resize(self, need: Need) -> bool:
+        """Hold another amount from now on; whether there was enough. Less is always possible, more only where nobody waits."""
+        return self._pool._resize(self, need)
+
+    def breathe(self, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Give way to work that goes before this: where some waits, give all back, and wait in turn to have it again.
+
+        Args:
+            stopped: ends the wait when it says so.
+
+        Returns:
+            whether it is held now.
+        """
+        if self._held and not self.wanted:
+            return True
+        self.release()
+        return self._pool._take(self, None, stopped)
+
+
+class Pool:
+    """Resources that are borrowed and given back. Any thread may use it.
+
+    Args:
+        capacity: what there is; None is what the machine has.
+        folder: where the processes of a machine that share it write what they hold; None shares with nobody. All must say the
+            same capacity.
+        clock: seconds that only go up, the same for all processes of the machine.
+    """
+
+    def __init__(
+        self,
+        capacity: Need | None = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.capacity = machine() if capacity is None else capacity
+        self._clock = clock
+        self._ledger = None if folder is None else Ledger.of(folder)
+        self._part = os.urandom(8).hex()
+        self._changed = threading.Condition()
+        self._leases: list[Lease] = []
+        self._waiting: list[_Waiting] = []
+        self._others: Sequence[Any] = ()
+        self._page: dict[str, Any] = {}
+
+    def borrow(
+        self,
+        need: Need,
+        *,
+        priority: Priority = "live",
+        timeout_s: float | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Lease:
+        """Wait for resources, and hold them until they are given back.
+
+        Args:
+            need: how much.
+            priority: `live` goes before `bulk`.
+            timeout_s: how long to wait; None waits for ever, 0 not at all.
+            stopped: ends the wait when it says so.
+
+        Raises:
+            InputError: when there will never be so much.
+            OverloadedError: when there was not enough in time, or `stopped`.
+        """
+        if priority not in RANKS:
+            raise InputError(f"a priority is live or bulk; got {priority!r}", where="pool")
+        self.check(need)
+        lease = Lease(self, need, priority)
+        lease._held = False
+        if not self._take(lease, timeout_s, stopped):
+            held = (self.used() + need).beyond(self.capacity)
+            raise OverloadedError(f"the pool did not have in time: {held or 'what others wait for'}", retry_after_s=1)
+        return lease
+
+    async def borrow_async(self, need: Need, *, priority: Priority = "live", timeout_s: float | None = None) -> Lease:
+        """As `borrow`, without holding up an event loop."""
+        import asyncio
+
+        gone = threading.Event()
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(
+            None, lambda: self.borrow(need, priority=priority, timeout_s=timeout_s, stopped=gone.is_set)
+        )
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            gone.set()
+            work.add_done_callback(_give_back)
+            raise
+
+    def check(self, need: Need, where: str = "pool") -> None:
+        """See that there may be so much at some time.
+
+        Raises:
+            InputError: when there never is.
+        """
+        if not need.within(self.capacity):
+            raise InputError(
+                f"there will never be {need.beyond(self.capacity)}",
+                where=where,
+                hint="ask for less, or give the pool more",
+            )
+
+    def used(self) -> Need:
+        """What is lent now, to all processes."""
+        with self._alone():
+            return self._used()
+
+    def waiting(self) -> int:
+        """How many wait, in all processes."""
+        with self._alone():
+            return len(self._waiting) + len(list(self._waiting_elsewhere()))
+
+    def _take(self, lease: Lease, timeout_s: float | None, stopped: Callable[[], bool]) -> bool:
+        begun = self._clock()
+        waiting = _Waiting(lease.need, RANKS[lease.priority], begun)
+        with self._changed:
+            self._waiting.append(waiting)
+            try:
+                while True:
+                    with self._book():
+                        if self._in_front(waiting) and (self._used() + lease.need).within(self.capacity):
+                            lease._held = True
+                            self._leases.append(lease)
+                            self._waiting.remove(waiting)
+                            self._changed.notify_all()
+                            return True
+                    left = None if timeout_s is None else begun + timeout_s - self._clock()
+                    if stopped() or (left is not None and left <= 0):
+                        return False
+                    self._changed.wait(POLL_S if left is None else min(POLL_S, left))
+            finally:
+                if waiting in self._waiting:
+                    self._waiting.remove(waiting)
+                    with self._book():
+                        self._changed.notify_all()
+
+    def _release(self, lease: Lease) -> None:
+        with self._alone():
+            if lease._held:
+                lease._held = False
+                self._leases.remove(lease)
+                self._changed.notify_all()
+
+    def _resize(self, lease: Lease, need: Need) -> bool:
+        with self._alone():
+            if not lease._held:
+                return False
+            more = not need.within(lease.need)
+            first = not more or not (self._waiting or any(self._waiting_elsewhere()))
+            if not first or not (self._used() - lease.need + need).within(self.capacity):
+                return False
+            lease.need = need
+            self._changed.notify_all()
+            return True
+
+    def _wanted(self, lease: Lease) -> bool:
+        rank = RANKS[lease.priority]
+        with self._alone():
+            needs = [each.need for each in self._waiting if each.rank < rank]
+            needs += [each.need for each in self._waiting_elsewhere() if each.rank < rank]
+            left = self.capacity - self._used()
+            return any(not need.within(left) for need in needs)
+
+    def _in_front(self, waiting: _Waiting) -> bool:
+        rank, since = waiting.rank, waiting.since
+        here = any(each is not waiting and each.before(rank, since) for each in self._waiting)
+        return not here and not any(each.before(rank, since) for each in self._waiting_elsewhere())
+
+    def _used(self) -> Need:
+        total = Need()
+        for lease in self._leases:
+            total += lease.need
+        for page in self._others:
+            for need in page["held"]:
+                total += Need.read(need)
+        return total
+
+    def _waiting_elsewhere(self) -> Iterator[_Waiting]:
+        for page in self._others:
+            for each in page["waiting"]:
+                yield _Waiting(Need.read(each["need"]), each["rank"], each["since"])
+
+    def _alone(self) -> _Alone:
+        return _Alone(self)
+
+    def _book(self) -> Any:
+        return _Book(self)
+
+
+def _give_back(work: asyncio.Future[Lease]) -> None:
+    """What was borrowed for somebody who has gone."""
+    if not work.cancelled() and work.exception() is None:
+        work.result().release()
+
+
+class _Book:
+    """Reads what the other processes hold, and writes what this one holds afterwards."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._turn: Any = None
+
+    def __enter__(self) -> None:
+        pool = self._pool
+        if pool._ledger is not None:
+            self._turn = pool._ledger.turn()
+            self._turn.__enter__()
+            pages = [page for other in pool._ledger.others() for page in other["pages"]]
+            pool._others = [*pages, *pool._ledger.own(pool._part)]
+
+    def __exit__(self, *error: object) -> None:
+        pool = self._pool
+        if pool._ledger is not None:
+            try:
+                held = [lease.need.amounts() for lease in pool._leases]
+                waiting = [{"need": w.need.amounts(), "rank": w.rank, "since": w.since} for w in pool._waiting]
+                page = {"held": held, "waiting": waiting} if held or waiting else {}
+                if page != pool._page:
+                    pool._ledger.write(pool._part, page)
+                    pool._page = page
+            finally:
+                self._turn.__exit__(None, None, None)
+
+
+class _Alone(_Book):
+    """The same, with the pool's lock."""
+
+    def __enter__(self) -> None:
+        self._pool._changed.acquire()
+        super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            super().__exit__(*error)
+        finally:
+            self._pool._changed.release()
