@@ -67,6 +67,11 @@ _EXITS = {
 @click.option("--drop", callback=_names, metavar="c", default="", help="Columns of the input to leave out.")
 @click.option("--only-failed", metavar="FILE", help="Play only the rows of a file of failures.")
 @click.option("--max-failures", metavar="N|P%", help="End the run when more rows fail.")
+@click.option(
+    "--pool",
+    metavar="FOLDER",
+    help="Take turns with what else shares this folder; live work goes first.  [default: $MOTET_POOL]",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_context
 def command(

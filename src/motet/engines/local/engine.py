@@ -21,6 +21,7 @@ from motet.engines.local.output import FailureFile, Output, check_paths, is_fold
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
 from motet.engines.local.sizing import Sizing, bounded_by_time
+from motet.engines.local.turns import Turns
 from motet.errors import Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
@@ -100,6 +101,7 @@ class _Run:
         self.executor = Executor(checked, self.host)
         self.sizing = Sizing(checked, self.host, self.remembered, self.executor.lazy_keys)
         self.workers = options.workers or self.sizing.workers(options.num_workers)
+        self.turns = Turns(options.pool)
         self.rows = self.failed = self.resumed_rows = 0
         self.seconds_writing = 0.0
 
@@ -136,6 +138,7 @@ class _Run:
             writer.close()
             journal.remove()
         except BaseException:
+            self.turns.stop()
             if pipeline is not None:
                 pipeline.close()
             writer.abort()
@@ -258,7 +261,8 @@ class _Run:
         batch, failures, _ = self.layout.bind(item.read, item.ids)
         if not len(batch):
             return _Result(item.index, item.read.num_rows, None, failures)
-        played = drive(self.executor.play(batch))
+        with self.turns.take():
+            played = drive(self.executor.play(batch))
         failures = sorted([*failures, *played.failures], key=lambda failure: failure.row)
         answers = self.layout.unbind(played, item.read, item.ids) if len(played.outputs) else None
         return _Result(item.index, item.read.num_rows, answers, failures)

@@ -73,6 +73,8 @@ class Options:
         only_failed: a file of failures: play only its rows.
         max_failures: ends a run in which more rows fail.
         group_by: a column of the source, or several: makes one row of all rows with the same values, with list columns.
+        pool: a folder that the work of this machine shares: batches take turns with what else borrows there, and live work goes
+            first. None is `$MOTET_POOL`; empty shares with nobody.
         progress: called now and then.
     """
 
@@ -87,6 +89,7 @@ class Options:
     only_failed: str | None = None
     max_failures: MaxFailures | str | int | None = None
     group_by: str | Sequence[str] | None = None
+    pool: str | None = None
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
