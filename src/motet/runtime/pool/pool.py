@@ -72,6 +72,10 @@ class Lease:
         """Hold another amount from now on; whether there was enough. Less is always possible, more only where nobody waits."""
         return self._pool._resize(self, need)
 
+    def join(self, other: Lease) -> None:
+        """Hold what another lease of the same pool holds, too; that one is over."""
+        self._pool._join(self, other)
+
     def breathe(self, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Give way to work that goes before this: where some waits, give all back, and wait in turn to have it again.
 
@@ -225,6 +229,13 @@ class Pool:
             lease.need = need
             self._changed.notify_all()
             return True
+
+    def _join(self, lease: Lease, other: Lease) -> None:
+        with self._alone():
+            if lease._held and other._held:
+                lease.need += other.need
+                other._held = False
+                self._leases.remove(other)
 
     def _wanted(self, lease: Lease) -> bool:
         rank = RANKS[lease.priority]
