@@ -41,7 +41,13 @@ def is_project(name: str) -> bool:
     if name == "__main__":
         return True
     file = module_file(name)
-    return _own_file(file) if file else name in sys.modules and not _frozen(sys.modules[name])
+    if file:
+        return _own_file(file)
+    loaded = sys.modules.get(name)
+    if loaded is None:
+        return True  # made at run time: nothing says that it is another's
+    folders = list(getattr(loaded, "__path__", ()))
+    return not _frozen(loaded) and (not folders or _own_file(folders[0]))
 
 
 def _own_file(file: str) -> bool:
