@@ -77,7 +77,8 @@ def _sorted(steps: Sequence[StepRow]) -> list[StepRow]:
 
 
 def _of_step(step: StepRow) -> Box:
-    lines = (step.id, f"{step.state} · {seconds_told(step.seconds)}" if step.seconds else step.state)
+    timed = step.state in ("done", "hit", "failed", "running") and step.seconds
+    lines = (step.id, f"{step.state} · {seconds_told(step.seconds)}" if timed else step.state)
     tip = "\n".join(filter(None, (step.function, step.why, step.error)))
     return Box(step.id, step.state, lines, tip, step.needs)
 
