@@ -69,6 +69,7 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._max_rows = min(model.model.batch.max_rows or MAX_ROWS, MAX_ROWS)
         self._max_wait_s = (model.model.batch.max_wait_ms or 0) / 1000
+        self._may_sleep = not model.model.num_replicas
         self._always, self._elsewhere = model.model.placement, model.elsewhere
 
     @property
@@ -145,7 +146,8 @@ class Batcher:
         rows = sum(each.rows for each in taken)
         columns = _together(taken)
         free = self._always is None and not self._elsewhere
-        quick = self._always == "inline" or (free and self._costs.expect(rows) <= INLINE_S)
+        asleep = self._may_sleep and self.model.replicas.direct is None  # a call loads it, which may take long
+        quick = not asleep and (self._always == "inline" or (free and self._costs.expect(rows) <= INLINE_S))
         if quick:
             try:
                 answer = self._timed(columns, rows)
@@ -236,6 +238,11 @@ class LoopCalls:
             threads = self._remote if model.elsewhere else self._threads
             found = self._batchers[model] = Batcher(model, self._loop, threads, self._at_once)
         return found
+
+    def waiting_rows(self, model: HostedModel) -> int:
+        """Rows that wait for a model."""
+        found = self._batchers.get(model)
+        return 0 if found is None else found.waiting_rows
 
     def drop(self, model: HostedModel) -> None:
         """Forget a model, whose memory is given back."""

@@ -18,7 +18,7 @@ __all__ = ["Network", "ServeConfig", "Tls", "read_config"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KEYS = (
     "graphs", "host", "port", "grpc_port", "processes", "threads", "limits", "tls", "cors", "trusted_proxies", "proxy_header",
-    "admin", "admission", "sinks", "cache", "seen", "grpc", "samples", "store_poll_s",
+    "admin", "admission", "sinks", "cache", "seen", "grpc", "samples", "store_poll_s", "pool",
 )  # fmt: skip
 
 
@@ -58,6 +58,7 @@ class ServeConfig:
         cache: answers that are given again.
         seen: logs and traces.
         grpc: how the port of gRPC behaves.
+        pool: the places of models, and what is shared with other work of the machine.
         samples: a folder of pictures that the page offers to try; empty for none.
         store_poll_s: how often stores are asked for new versions of the models that are served; 0 never asks.
         folder: what relative paths in it are relative to.
@@ -80,6 +81,7 @@ class ServeConfig:
     cache: Any = None
     seen: Any = None
     grpc: Any = None
+    pool: Any = None
     samples: str = ""
     store_poll_s: float = 1.0
     folder: str = ""
@@ -123,7 +125,7 @@ class ServeConfig:
             taken["admin"] = fields.take("admin", str)
             if taken["admin"] not in ("local", "key", "open"):
                 raise GraphError(f"expected local, key or open; got {taken['admin']!r}", where=fields.place("admin"))
-        for key in ("admission", "sinks", "cache", "seen", "grpc"):
+        for key in ("admission", "sinks", "cache", "seen", "grpc", "pool"):
             if key in fields:
                 taken[key] = fields.raw(key)
         if "store_poll_s" in fields:

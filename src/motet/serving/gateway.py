@@ -35,11 +35,13 @@ from motet.nodes.model import ModelNode
 from motet.runtime.batcher import LoopCalls
 from motet.runtime.executor import Executor
 from motet.runtime.host import Host, HostedModel, model_key
+from motet.runtime.pool.pool import Pool
 from motet.runtime.pool.swaps import Swaps
 from motet.runtime.resolve import ModelResolver
 from motet.runtime.sizes import RememberedSizes
 from motet.runtime.stored import number_of
 from motet.serving.awaited import awaited
+from motet.serving.breath import Breath
 from motet.serving.lane import Crowd, Lane
 from motet.serving.limits import Limits
 from motet.serving.request import Reply, Request
@@ -110,6 +112,7 @@ class Gateway:
         threads: how many batches may be played in threads at the same time; None is one a core.
         prepare: is shown every lane that was made and loaded, before it is used; in the event loop.
         places: what the models of all graphs share; None where graphs say it, or each model stays.
+        pool: lends what replicas need that become more, and is told what the server uses; None lends as many as may be.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Gateway:
         threads: int | None = None,
         prepare: Callable[[Served], Awaitable[None]] | None = None,
         places: Places | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
@@ -131,6 +135,8 @@ class Gateway:
         self._crowd = Crowd()
         self._host = Host(places=places)
         self._host.dropped.append(self._let_go)
+        self._breath = Breath(self.loop, self._hosted_models, self._waiting_for, pool)
+        self.pool = pool
         self._remembered = RememberedSizes()
         self._names: dict[str, Served] = {}
         self._graphs: dict[str, Served] = {}
@@ -295,6 +301,7 @@ class Gateway:
             raise error from error.__cause__
         self._graphs[graph.name] = fresh
         self._set(fresh, "READY", "")
+        self._breath.start()
         self._rivals()
         self._register()
         if fresh is not graph:
@@ -417,6 +424,16 @@ class Gateway:
         while unused:  # emptied in the thread, which would hold what it is given for a moment longer
             await self.loop.run_in_executor(self._loading, lambda: self._host.drop(unused.pop()))
 
+    def _hosted_models(self) -> list[HostedModel]:
+        return list({id(model): model for each in self.things for model in _hosted(each)}.values())
+
+    def _waiting_for(self, model: HostedModel) -> int:
+        """Rows that wait for a model: at its batcher, and in the lanes that have it."""
+        lanes = {
+            id(each.lane): each.lane for each in self.things if each.lane is not None and model in each.lane.models
+        }
+        return self._calls.waiting_rows(model) + sum(lane.waiting_rows for lane in lanes.values())
+
     def _let_go(self, model: HostedModel) -> None:
         """A model that shares its place was let go, in whatever thread."""
         with contextlib.suppress(RuntimeError):  # the loop has ended
@@ -453,6 +470,7 @@ class Gateway:
 
     def close(self) -> None:
         """Give everything back; nothing is served after it."""
+        self._breath.close()
         for pool in (self._threads, self._remote, self._loading):
             pool.shutdown(wait=False, cancel_futures=True)
         self._host.close()

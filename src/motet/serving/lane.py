@@ -155,7 +155,9 @@ class Lane:
         self.executor.load()
         self._models = self.executor.models()
         self._apart = Apart(self.executor.lazy.keyed()) if self.executor.lazy_keys else None
-        waits = (model.elsewhere or model.model.batch.max_wait_ms for model in self._models)
+        waits = (
+            model.elsewhere or model.model.batch.max_wait_ms or not model.model.num_replicas for model in self._models
+        )
         self._waits = self._apart is not None or any(waits)
         placements = {model.model.placement for model in self._models}
         self._inline, self._threaded = placements == {"inline"}, "thread" in placements

@@ -20,6 +20,7 @@ from motet.serving.config import ServeConfig, Tls
 from motet.serving.gateway import UNLOADED, Gateway
 from motet.serving.http.front import Front
 from motet.serving.http.infer import InferRoutes
+from motet.serving.pool import PoolConfig
 from motet.serving.services import Services
 from motet.serving.stores import StoreWatch, has_stored
 
@@ -30,7 +31,7 @@ __all__ = ["Server", "bind", "open_files", "tls_context"]
 
 _LOG = logging.getLogger("motet.serving")
 BACKLOG = 4096
-FIXED = ("host", "port", "grpc_port", "processes", "threads", "graphs", "sinks", "grpc")
+FIXED = ("host", "port", "grpc_port", "processes", "threads", "graphs", "sinks", "grpc", "pool")
 """Parts of the configuration that cannot change while the server runs."""
 
 
@@ -54,8 +55,11 @@ class Server:
     ) -> None:
         self.config, self.loop = config, asyncio.get_running_loop()
         self._reconfigure = reconfigure
+        pool = PoolConfig.read(config.pool)
         self.services = Services(config, folder)
-        self.gateway = Gateway(config.limits, threads=config.threads, prepare=self.services.prepare)
+        self.gateway = Gateway(
+            config.limits, threads=config.threads, prepare=self.services.prepare, places=pool.places, pool=pool.pool
+        )
         self.services.gateway = self.gateway
         for graph in (*graphs, *config.graphs):
             self.gateway.add(graph)
