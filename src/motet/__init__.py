@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from motet.training import data
     from motet.types import ColumnType, Signature, returns
     from motet.version import __version__ as __version__
+    from motet.workflow.choices import as_ready, when
     from motet.workflow.deferred import Deferred
     from motet.workflow.files import File
+    from motet.workflow.plan import Plan
     from motet.workflow.policies import when_changed, while_at_least
     from motet.workflow.step import current_step, step
-    from motet.workflow.wiring import Plan, as_ready, when, workflow
+    from motet.workflow.wiring import workflow
 
 
 _HOMES = {
@@ -43,7 +45,7 @@ _HOMES = {
     "Model": "motet.graph.model",
     "ModelError": "motet.errors",
     "MotetError": "motet.errors",
-    "Plan": "motet.workflow.wiring",
+    "Plan": "motet.workflow.plan",
     "Ragged": "motet.batch",
     "Resources": "motet.graph.model",
     "RowErrors": "motet.errors",
@@ -52,7 +54,7 @@ _HOMES = {
     "Signature": "motet.types",
     "Store": "motet.store.store",
     "__version__": "motet.version",
-    "as_ready": "motet.workflow.wiring",
+    "as_ready": "motet.workflow.choices",
     "cascade": "motet.nodes",
     "current_step": "motet.workflow.step",
     "ensemble": "motet.nodes",
@@ -65,7 +67,7 @@ _HOMES = {
     "route": "motet.nodes",
     "shard": "motet.nodes",
     "step": "motet.workflow.step",
-    "when": "motet.workflow.wiring",
+    "when": "motet.workflow.choices",
     "when_changed": "motet.workflow.policies",
     "while_at_least": "motet.workflow.policies",
 }

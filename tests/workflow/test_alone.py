@@ -8,8 +8,9 @@ import pytest
 
 from motet.errors import InputError, StepError, UnknownNameError, WorkflowError
 from motet.workflow.alone import read_inputs, result_of, run_alone
+from motet.workflow.choices import as_ready, when
 from motet.workflow.step import step
-from motet.workflow.wiring import as_ready, when, workflow
+from motet.workflow.wiring import workflow
 
 
 def note(value):

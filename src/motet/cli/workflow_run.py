@@ -12,9 +12,9 @@ import click
 from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, WRONG, Command
 
 if TYPE_CHECKING:
+    from motet.workflow.plan import Plan
     from motet.workflow.play.run import Run
     from motet.workflow.triggers import Trigger
-    from motet.workflow.wiring import Plan
 
 __all__ = ["command"]
 

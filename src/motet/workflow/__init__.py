@@ -13,7 +13,7 @@
     fashion().run()
 
 step.py       `step`, and what it may ask for (options.py, policies.py, files.py)
-wiring.py     `workflow`, `when`, `as_ready`: from calls to a plan      deferred.py  promises
+wiring.py     `workflow`: from calls to a plan (plan.py)   choices.py  `when`, `as_ready`   deferred.py  promises
 code/         what a function stands on
 memo/         results that are kept
 play/         running plans
@@ -29,11 +29,13 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from motet.workflow.choices import as_ready, when
 from motet.workflow.deferred import Deferred
 from motet.workflow.files import File
+from motet.workflow.plan import Plan
 from motet.workflow.policies import when_changed, while_at_least
 from motet.workflow.step import Step, StepContext, current_step, step
-from motet.workflow.wiring import Plan, Workflow, as_ready, when, workflow
+from motet.workflow.wiring import Workflow, workflow
 
 __all__ = [
     "Deferred",

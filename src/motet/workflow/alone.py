@@ -29,8 +29,8 @@ from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Ite
 from motet.workflow.memo.artifacts import Artifacts, Kept
 from motet.workflow.memo.cache import cache_folder, write_file
 from motet.workflow.options import Options
+from motet.workflow.plan import AsReady, Node, Plan
 from motet.workflow.step import Step
-from motet.workflow.wiring import AsReady, Node, Plan
 
 __all__ = ["ID_DIGITS", "rank_of_process", "read_inputs", "result_of", "run_alone"]
 

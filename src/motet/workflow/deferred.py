@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from motet.errors import GraphError
 
 if TYPE_CHECKING:
-    from motet.workflow.wiring import Node
+    from motet.workflow.plan import Node
 
-__all__ = ["Choice", "Comparison", "Deferred", "Item", "Result", "deferreds_in", "nodes_of"]
+__all__ = ["Choice", "Comparison", "Deferred", "Item", "Result", "copied", "deferreds_in", "nodes_of"]
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -164,3 +164,15 @@ def nodes_of(value: Any) -> Iterator[Node]:
             yield from nodes_of(each.condition)
             yield from nodes_of(each.then)
             yield from nodes_of(each.otherwise)
+
+
+def copied(value: Any) -> Any:
+    """A value whose lists, tuples and dicts with promises in them are its own: what is put into them later is not seen."""
+    if isinstance(value, (list, tuple, dict)):
+        if next(deferreds_in(value), None) is None:
+            return value
+        if isinstance(value, dict):
+            return {name: copied(each) for name, each in value.items()}
+        items = [copied(each) for each in value]
+        return items if isinstance(value, list) else type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    return value

@@ -25,7 +25,7 @@ from motet.export.kubernetes.settings import dns_name
 from motet.workflow.alone import ID_DIGITS
 from motet.workflow.code.follow import follow
 from motet.workflow.deferred import Choice, Comparison, Deferred, Item, Result
-from motet.workflow.wiring import AsReady, Node, Plan
+from motet.workflow.plan import AsReady, Node, Plan
 
 __all__ = ["MOST_STEPS", "RESULT", "ExportedWorkflow", "Task"]
 

@@ -18,13 +18,13 @@ from motet.workflow.deferred import Deferred, deferreds_in
 from motet.workflow.files import File
 from motet.workflow.memo.cache import Entry
 from motet.workflow.memo.key import Argument, Key, differences
+from motet.workflow.plan import AsReady
 from motet.workflow.play.budget import Budget
 from motet.workflow.play.process import run_in_process
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import StepState, Value
 from motet.workflow.policies import Policy, Rule, WhenChanged
 from motet.workflow.step import StepContext, _running, place_of
-from motet.workflow.wiring import AsReady
 
 __all__ = ["Again", "Cancelled", "Executor", "place_of_error"]
 

@@ -32,10 +32,10 @@ from motet.errors import InputError, StepError
 from motet.workflow.deferred import Deferred, Item, Result
 from motet.workflow.memo.artifacts import Kept
 from motet.workflow.options import Resources
+from motet.workflow.plan import AsReady
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import StepState, Value
 from motet.workflow.step import place_of
-from motet.workflow.wiring import AsReady
 
 __all__ = ["Job", "Part", "run_in_process"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from motet.errors import WorkflowError
+from motet.workflow.plan import Plan
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
-from motet.workflow.wiring import Plan
 
 __all__ = ["Run"]
 

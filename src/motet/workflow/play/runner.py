@@ -18,11 +18,11 @@ import orjson
 
 from motet.errors import MotetError
 from motet.workflow.deferred import Choice, Deferred, deferreds_in, nodes_of
+from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.execute import Again, Cancelled, Executor, place_of_error
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import ENDED, GOOD, StepState, Value
 from motet.workflow.step import place_of
-from motet.workflow.wiring import AsReady, Node
 
 __all__ = ["Runner"]
 

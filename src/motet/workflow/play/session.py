@@ -18,10 +18,10 @@ from motet.workflow.memo.artifacts import Kept, digest_leaf
 from motet.workflow.memo.cache import Cache
 from motet.workflow.memo.encode import Encoder, pack, unpack
 from motet.workflow.memo.key import Argument
+from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.journal import Journal
 from motet.workflow.play.record import Record
 from motet.workflow.play.state import StepState, Value
-from motet.workflow.wiring import AsReady, Node
 
 __all__ = ["Session", "short"]
 

@@ -21,6 +21,7 @@ from motet.errors import InputError, StepError, WorkflowError
 from motet.workflow.memo.cache import Cache, cache_folder, home_folder
 from motet.workflow.memo.encode import Encoder, pack
 from motet.workflow.memo.locks import try_lock, unlock
+from motet.workflow.plan import Plan
 from motet.workflow.play.budget import Budget, Machine, num_cores
 from motet.workflow.play.execute import Executor
 from motet.workflow.play.journal import Journal
@@ -30,7 +31,6 @@ from motet.workflow.play.run import Run
 from motet.workflow.play.runner import Runner
 from motet.workflow.play.session import Session, short
 from motet.workflow.play.state import GOOD, StepState
-from motet.workflow.wiring import Plan
 
 __all__ = ["Settings", "run_plan"]
 

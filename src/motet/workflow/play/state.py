@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from motet.workflow.memo.artifacts import Kept
-from motet.workflow.wiring import Node
+from motet.workflow.plan import Node
 
 __all__ = ["ENDED", "GOOD", "State", "StepState", "Value"]
 
