@@ -35,7 +35,7 @@ SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 EXTRAS = {
     **{name: name for name in ("sklearn", "torch", "xgboost", "lightgbm", "jax")},
     **dict.fromkeys(("oip+http", "oip+https", "tfs+http", "tfs+https"), "remote"),
-    **dict.fromkeys(("oip+grpc", "oip+grpcs"), "grpc"),
+    **dict.fromkeys(("oip+grpc", "oip+grpcs", "tfs+grpc", "tfs+grpcs"), "grpc"),
 }
 _ITEM = re.compile(r"    (\*{0,2}[\w, .*]+): (.*)")
 

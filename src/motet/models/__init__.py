@@ -14,7 +14,7 @@ One framework a file, imported only when a model of it is loaded:
 
 Models behind an address, one protocol a file; calling.py is what they share:
 
-    oip.py (REST)   oip_grpc.py   tfserving.py
+    oip.py (REST)   oip_grpc.py   tfserving.py (REST)   tfserving_grpc.py (tfs/ has its messages)   calling_grpc.py
 """
 
 from motet.models.fetch import digest, local_path

@@ -9,7 +9,6 @@ are those of `oip+http:` but `binary`; `headers` are metadata.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,32 +17,21 @@ from urllib.parse import unquote
 
 from motet.batch import Array
 from motet.errors import InputError, ModelFailedError
-from motet.models.calling import MAX_ANSWER_BYTES, METADATA_S, Caller, Remote, Signatures, host_and_port, name_of
+from motet.models.calling import METADATA_S, Caller, Remote, Signatures, name_of
+from motet.models.calling_grpc import grpc_line
 from motet.models.common import framework, load_error
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.oip import tensors_of
-from motet.oip.asking import Answer, Call, Lost
+from motet.oip.asking import Call
 from motet.oip.info import ModelInfo, TensorInfo
 from motet.oip.rest import as_sent
 from motet.oip.tensors import from_elements, from_raw, to_raw
 from motet.types import Signature
 
-__all__ = ["GrpcLine", "OipGrpcHandler", "OipGrpcsHandler", "RemoteGrpcModel"]
+__all__ = ["OipGrpcHandler", "OipGrpcsHandler", "RemoteGrpcModel"]
 
 _LOCATION = re.compile(r"//([^/?#]+)/([^/?#]+)(?:/([^/?#]+))?/?")
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES - 1),
-    ("grpc.max_send_message_length", MAX_ANSWER_BYTES - 1),
-    ("grpc.enable_retries", 0),
-)
-_STATUS = {
-    "CANCELLED": 499, "INVALID_ARGUMENT": 400, "DEADLINE_EXCEEDED": 504, "NOT_FOUND": 404, "ALREADY_EXISTS": 409,
-    "PERMISSION_DENIED": 403, "UNAUTHENTICATED": 401, "RESOURCE_EXHAUSTED": 429, "FAILED_PRECONDITION": 400,
-    "ABORTED": 503, "OUT_OF_RANGE": 400, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503,
-}  # fmt: skip
-"""The statuses of HTTP that mean the same as gRPC's; those that are not here are 500."""
-_TOO_LARGE = re.compile(r"larger than max|too large|exceed\w* maximum|more than \d+ (bytes|rows)", re.IGNORECASE)
-_UNREACHED = re.compile(r"failed to connect|connection refused|dns|name resol|handshake|no route", re.IGNORECASE)
+_SERVICE, _METHODS = "inference.GRPCInferenceService", ("ModelInfer", "ModelMetadata")
 _CONTENTS = {
     "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
     "INT64": "int64_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
@@ -100,7 +88,8 @@ class OipGrpcHandler:
 
     def _caller(self, source: ModelSource, **changed: Any) -> Caller:
         remote = replace(Remote.read(source, "parameters"), **changed)
-        return Caller.of(_line(self._parts(source)[0], remote, source, tls=self.tls), remote, source)
+        line = grpc_line(_SERVICE, _METHODS, self._parts(source)[0], remote, source, tls=self.tls, port=8001)
+        return Caller.of(line, remote, source)
 
     def _read(self, source: ModelSource) -> Signature:
         timeout_s = min(METADATA_S, Remote.read(source, "parameters").timeout_s)
@@ -125,65 +114,6 @@ class OipGrpcsHandler(OipGrpcHandler):
 
     name: ClassVar[str] = "oip+grpcs"
     tls: ClassVar[bool] = True
-
-
-def _line(host: str, remote: Remote, source: ModelSource, *, tls: bool) -> GrpcLine:
-    grpc = framework("grpc", "grpcio", "grpc", source)
-    name, port = host_and_port(host, source)
-    target = f"{name}:{port or (443 if tls else 8001)}"
-    metadata = tuple((key.lower(), value) for key, value in remote.headers.items())
-    if not tls:
-        return GrpcLine(grpc.insecure_channel(target, _OPTIONS), metadata, grpc)
-    certificates = None
-    if remote.ca:
-        try:
-            with open(remote.ca, "rb") as file:
-                certificates = file.read()
-        except OSError as error:
-            raise load_error(source, f"the certificates {remote.ca!r} cannot be read: {error}") from error
-    return GrpcLine(grpc.secure_channel(target, grpc.ssl_channel_credentials(certificates), _OPTIONS), metadata, grpc)
-
-
-class GrpcLine:
-    """A line over gRPC: a call's method is the name of an RPC, its body a message.
-
-    Args:
-        channel: to the server.
-        metadata: sent with each call.
-        grpc: the package.
-    """
-
-    def __init__(self, channel: Any, metadata: tuple[tuple[str, str], ...], grpc: Any) -> None:
-        self._channel, self._metadata, self._error = channel, metadata, grpc.RpcError
-        service = "/inference.GRPCInferenceService/"
-        self._methods = {name: channel.unary_unary(service + name) for name in ("ModelInfer", "ModelMetadata")}
-
-    def send(self, call: Call) -> Answer | Lost:
-        """Send a call; errors become answers with the status of HTTP that means the same."""
-        try:
-            body = self._methods[call.method](call.body, timeout=call.timeout_s, metadata=self._metadata)
-        except self._error as error:
-            return _refused(error)
-        return Answer(200, {}, body)
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._channel.close()
-
-
-def _refused(error: Any) -> Answer | Lost:
-    code, said = error.code().name, error.details() or ""
-    if code == "UNAVAILABLE" and _UNREACHED.search(said):
-        return Lost("connect", f"the server cannot be reached: {said}")
-    if code == "UNAVAILABLE" and re.search(r"socket closed|connection reset|goaway", said, re.IGNORECASE):
-        return Lost("broken", f"the connection broke before the answer came: {said}")
-    if code == "DEADLINE_EXCEEDED":
-        return Lost("timeout", said)
-    status = _STATUS.get(code, 500)
-    if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE.search(said):
-        status = 413
-    headers = {key: value for key, value in error.trailing_metadata() or () if isinstance(value, str)}
-    return Answer(status, headers, json.dumps({"error": f"{code}: {said}"}).encode())
 
 
 class RemoteGrpcModel:

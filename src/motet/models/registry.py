@@ -2,6 +2,7 @@
 
     onnx:PATH  sklearn:PATH  torch:PATH  xgboost:PATH  lightgbm:PATH  python:pkg.mod:Name     by scheme
     oip+http://HOST/v2/models/NAME  oip+grpc://HOST/NAME  tfs+http://HOST/v1/models/NAME      behind an address
+    tfs+grpc://HOST/NAME
     PATH.onnx  s3://bucket/PATH.ubj                                                           by suffix
 
 PATH may itself be remote: `sklearn:s3://bucket/x.joblib`. Handlers of other packages come from the entry point group
@@ -43,6 +44,8 @@ _CLASSES = {
     "oip+grpcs": "motet.models.oip_grpc:OipGrpcsHandler",
     "tfs+http": "motet.models.tfserving:TfServingHandler",
     "tfs+https": "motet.models.tfserving:TfServingHttpsHandler",
+    "tfs+grpc": "motet.models.tfserving_grpc:TfServingGrpcHandler",
+    "tfs+grpcs": "motet.models.tfserving_grpc:TfServingGrpcsHandler",
 }
 _SUFFIXES = {
     ".onnx": "onnx",

@@ -32,7 +32,7 @@ from motet.oip.asking import Call
 from motet.oip.rest import decode_json
 from motet.types import ANY, ColumnType, Signature
 
-__all__ = ["TfServingHandler", "TfServingHttpsHandler", "TfServingModel"]
+__all__ = ["TfServingHandler", "TfServingHttpsHandler", "TfServingModel", "signature_name", "signature_of"]
 
 _LOCATION = re.compile(
     r"//([^/?#]+)((?:/[^?#]*?)?/v1/models/[^/?#:]+(?:/(?:versions|labels)/([^/?#:]+))?)(?::predict)?/?"
@@ -104,7 +104,7 @@ class TfServingHandler:
         try:
             path = f"{self._path(source)[1]}/metadata"
             got = caller(lambda left_s: Call("GET", path, remote.headers, timeout_s=left_s))
-            return _signature(decode_json(got.body, place(source)), _signature_name(source), place(source))
+            return signature_of(decode_json(got.body, place(source)), signature_name(source), place(source))
         finally:
             caller.close()
 
@@ -116,18 +116,30 @@ class TfServingHttpsHandler(TfServingHandler):
     tls: ClassVar[bool] = True
 
 
-def _signature_name(source: ModelSource) -> str:
+def signature_name(source: ModelSource) -> str:
+    """Which of the model's signatures is asked for."""
     return str(source.options.get("signature_name", "serving_default"))
 
 
-def _signature(said: Any, name: str, where: str) -> Signature:
-    """What the metadata of a model say of one of its signatures."""
+def signature_of(said: Any, name: str, where: str) -> Signature:
+    """What the metadata of a model say of one of its signatures.
+
+    Args:
+        said: the metadata, as the REST API gives them.
+        name: of the signature.
+        where: who said it, for messages.
+
+    Raises:
+        InputError: when there is no such signature, or it is not understood.
+    """
     try:
         signatures = said["metadata"]["signature_def"]["signature_def"]
         if name not in signatures:
             raise InputError(f"unknown signature_name {name!r}; {known_names(name, list(signatures))}", where=where)
         one = signatures[name]
-        inputs, outputs = ({key: _type(each) for key, each in one[part].items()} for part in ("inputs", "outputs"))
+        inputs, outputs = (
+            {key: _type(each) for key, each in one.get(part, {}).items()} for part in ("inputs", "outputs")
+        )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -140,7 +152,7 @@ def _type(tensor: Mapping[str, Any]) -> ColumnType:
     dtype, axes = _DTYPES.get(tensor["dtype"], "any"), shape.get("dim") or ()
     if dtype == "any" or shape.get("unknown_rank") or not axes:
         return ANY
-    sizes = [int(axis["size"]) for axis in axes[1:]]
+    sizes = [int(axis.get("size", 0)) for axis in axes[1:]]
     return ColumnType(dtype, tuple(None if size < 0 else size for size in sizes))
 
 
@@ -150,7 +162,7 @@ class TfServingModel:
     def __init__(self, source: ModelSource, signature: Signature, remote: Remote, path: str, caller: Caller) -> None:
         self._where, self._signature, self._caller, self._path = name_of(source), signature, caller, f"{path}:predict"
         self._headers = {**remote.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
-        self._signature_name = _signature_name(source)
+        self._signature_name = signature_name(source)
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""

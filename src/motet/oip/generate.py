@@ -1,15 +1,19 @@
-"""Compile the .proto files beside this module into descriptors.py; needs grpcio-tools: `python -m motet.oip.generate`.
+"""Compile .proto files into a descriptors.py beside them; needs grpcio-tools.
+
+    python -m motet.oip.generate                      those beside this module
+    python -m motet.oip.generate src/motet/models/tfs     those of a folder
 
 Only the descriptors are kept, not classes: these are built in a pool of their own (see messages.py).
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-__all__ = ["compiled", "main"]
+__all__ = ["compiled", "main", "module_text"]
 
 PROTOS = ("inference.proto", "health.proto", "status.proto", "reflection.proto")
 _FOLDER = Path(__file__).parent
@@ -22,32 +26,34 @@ DESCRIPTORS = (
 '''
 
 
-def compiled() -> bytes:
-    """A serialized `FileDescriptorSet` of the .proto files and what they import.
+def compiled(folder: Path = _FOLDER) -> bytes:
+    """A serialized `FileDescriptorSet` of the .proto files of a folder and what they import.
 
     Raises:
         RuntimeError: when a file cannot be compiled; the compiler has said why.
     """
     from grpc_tools import protoc
 
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, "descriptors")
-        includes = [f"-I{_FOLDER}", f"-I{files('grpc_tools') / '_proto'}"]
-        if protoc.main(["protoc", *includes, "--include_imports", f"--descriptor_set_out={target}", *PROTOS]):
-            raise RuntimeError(f"cannot compile {', '.join(PROTOS)} in {_FOLDER}")
+    protos = PROTOS if folder == _FOLDER else tuple(sorted(each.name for each in folder.glob("*.proto")))
+    with tempfile.TemporaryDirectory() as made:
+        target = Path(made, "descriptors")
+        includes = [f"-I{folder}", f"-I{files('grpc_tools') / '_proto'}"]
+        if protoc.main(["protoc", *includes, "--include_imports", f"--descriptor_set_out={target}", *protos]):
+            raise RuntimeError(f"cannot compile {', '.join(protos)} in {folder}")
         return target.read_bytes()
 
 
-def module_text() -> str:
-    """The text of descriptors.py."""
-    data = compiled()
+def module_text(folder: Path = _FOLDER) -> str:
+    """The text of a folder's descriptors.py."""
+    data = compiled(folder)
     lines = [f"    {data[start : start + 64]!r}\n" for start in range(0, len(data), 64)]
     return _HEAD + "".join(lines) + ")\n"
 
 
 def main() -> None:
-    """Write descriptors.py."""
-    (_FOLDER / "descriptors.py").write_text(module_text(), encoding="utf-8")
+    """Write the descriptors.py of the folder that is named."""
+    folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else _FOLDER
+    (folder / "descriptors.py").write_text(module_text(folder), encoding="utf-8")
 
 
 if __name__ == "__main__":

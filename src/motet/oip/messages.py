@@ -54,6 +54,7 @@ __all__ = [
     "ServerReflectionResponse",
     "Status",
     "message_class",
+    "pool_of",
 ]
 
 SERVICE = "inference.GRPCInferenceService"
@@ -62,23 +63,24 @@ REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v
 """The service under its name of today, and the one that older tools ask; their messages are the same on the wire."""
 
 
-def _pool() -> Any:
+def pool_of(descriptors: bytes) -> Any:
+    """A pool of its own for the messages of a serialized `FileDescriptorSet`."""
     pool = descriptor_pool.DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS).file:
+    for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors).file:
         pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
-POOL = _pool()
+POOL = pool_of(DESCRIPTORS)
 
 
-def message_class(name: str) -> Any:
+def message_class(name: str, pool: Any = POOL) -> Any:
     """The class of a message by its full name, for example `inference.ModelInferRequest`.
 
     Raises:
-        KeyError: when there is no such message.
+        KeyError: when the pool has no such message.
     """
-    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(name))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 
 DataType = POOL.FindEnumTypeByName("inference.DataType")

@@ -1,0 +1,112 @@
+"""Calls over gRPC: a line to a server, and its statuses as those of HTTP that mean the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from motet.models.calling import MAX_ANSWER_BYTES, Remote, host_and_port
+from motet.models.common import framework, load_error
+from motet.models.handler import ModelSource
+from motet.oip.asking import Answer, Call, Lost
+
+__all__ = ["GrpcLine", "grpc_line"]
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES - 1),
+    ("grpc.max_send_message_length", MAX_ANSWER_BYTES - 1),
+    ("grpc.enable_retries", 0),
+)
+_STATUS = {
+    "CANCELLED": 499, "INVALID_ARGUMENT": 400, "DEADLINE_EXCEEDED": 504, "NOT_FOUND": 404, "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403, "UNAUTHENTICATED": 401, "RESOURCE_EXHAUSTED": 429, "FAILED_PRECONDITION": 400,
+    "ABORTED": 503, "OUT_OF_RANGE": 400, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503,
+}  # fmt: skip
+"""The statuses of HTTP that mean the same as gRPC's; those that are not here are 500."""
+_TOO_LARGE = re.compile(
+    r"larger than max|too large|exceed\w* maximum|more than \d+ (bytes|rows)|OOM when allocating", re.IGNORECASE
+)
+"""What servers say of a call that fewer rows would mend; the last is TensorFlow's."""
+_UNREACHED = re.compile(r"failed to connect|connection refused|dns|name resol|handshake|no route", re.IGNORECASE)
+
+
+def grpc_line(
+    service: str, methods: Sequence[str], host: str, remote: Remote, source: ModelSource, *, tls: bool, port: int
+) -> GrpcLine:
+    """A line to a server over gRPC.
+
+    Args:
+        service: the full name of the service.
+        methods: the names of the methods that are called.
+        host: its name, and its port where it is not the usual one.
+        remote: how it is called.
+        source: the model, for messages.
+        tls: whether it is encrypted.
+        port: the usual one without encryption; with it, it is 443.
+
+    Raises:
+        MissingExtraError: when grpcio is not installed.
+        ModelLoadError: when the address is none, or the certificates cannot be read.
+    """
+    grpc = framework("grpc", "grpcio", "grpc", source)
+    name, given = host_and_port(host, source)
+    target = f"{name}:{given or (443 if tls else port)}"
+    metadata = tuple((key.lower(), value) for key, value in remote.headers.items())
+    if not tls:
+        return GrpcLine(grpc.insecure_channel(target, _OPTIONS), metadata, grpc, service, methods)
+    certificates = None
+    if remote.ca:
+        try:
+            with open(remote.ca, "rb") as file:
+                certificates = file.read()
+        except OSError as error:
+            raise load_error(source, f"the certificates {remote.ca!r} cannot be read: {error}") from error
+    channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(certificates), _OPTIONS)
+    return GrpcLine(channel, metadata, grpc, service, methods)
+
+
+class GrpcLine:
+    """A line over gRPC: a call's method is the name of an RPC, its body a message.
+
+    Args:
+        channel: to the server.
+        metadata: sent with each call.
+        grpc: the package.
+        service: the full name of the service.
+        methods: the names of its methods that are called.
+    """
+
+    def __init__(
+        self, channel: Any, metadata: tuple[tuple[str, str], ...], grpc: Any, service: str, methods: Sequence[str]
+    ) -> None:
+        self._channel, self._metadata, self._error = channel, metadata, grpc.RpcError
+        self._methods = {name: channel.unary_unary(f"/{service}/{name}") for name in methods}
+
+    def send(self, call: Call) -> Answer | Lost:
+        """Send a call; errors become answers with the status of HTTP that means the same."""
+        try:
+            body = self._methods[call.method](call.body, timeout=call.timeout_s, metadata=self._metadata)
+        except self._error as error:
+            return _refused(error)
+        return Answer(200, {}, body)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._channel.close()
+
+
+def _refused(error: Any) -> Answer | Lost:
+    code, said = error.code().name, error.details() or ""
+    if code == "UNAVAILABLE" and _UNREACHED.search(said):
+        return Lost("connect", f"the server cannot be reached: {said}")
+    if code == "UNAVAILABLE" and re.search(r"socket closed|connection reset|goaway", said, re.IGNORECASE):
+        return Lost("broken", f"the connection broke before the answer came: {said}")
+    if code == "DEADLINE_EXCEEDED":
+        return Lost("timeout", said)
+    status = _STATUS.get(code, 500)
+    if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE.search(said):
+        status = 413
+    headers = {key: value for key, value in error.trailing_metadata() or () if isinstance(value, str)}
+    return Answer(status, headers, json.dumps({"error": f"{code}: {said}"}).encode())

@@ -1,0 +1,149 @@
+"""Models behind a server of TensorFlow Serving's protocol over gRPC: its service of predictions.
+
+    tfs+grpc://HOST:PORT/NAME                also tfs+grpcs, and /VERSION or /labels/LABEL behind the name
+
+Numbers travel as raw bytes. What a model takes and gives is asked of the server, or declared in the graph; what is
+declared wins. TensorFlow has one type for texts and bytes, so such columns are `any` unless they are declared; its
+BFLOAT16 is given as float32, and cannot be taken. Options are those of `tfs+http:`; `headers` are metadata.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+from urllib.parse import unquote
+
+from motet.batch import Array
+from motet.errors import InputError, ModelFailedError
+from motet.models.calling import METADATA_S, Caller, Remote, Signatures, name_of
+from motet.models.calling_grpc import grpc_line
+from motet.models.common import framework, load_error, place
+from motet.models.handler import LoadedModel, ModelSource
+from motet.models.oip import tensors_of
+from motet.models.tfserving import signature_name, signature_of
+from motet.oip.asking import Call
+from motet.types import Signature
+
+__all__ = ["TfServingGrpcHandler", "TfServingGrpcModel", "TfServingGrpcsHandler"]
+
+_LOCATION = re.compile(r"//([^/?#]+)/([^/?#]+)(?:/(?:versions/)?([0-9]+)|/labels/([^/?#]+))?/?")
+_PORT = 8500
+
+
+class TfServingGrpcHandler:
+    """Calls models over gRPC."""
+
+    name: ClassVar[str] = "tfs+grpc"
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    has_file: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = False
+    batch_invariant: ClassVar[bool] = False
+    remote: ClassVar[bool] = True
+    """Calls wait for another machine: they are made where waiting holds nothing up."""
+    tls: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._signatures = Signatures()
+
+    def version(self, location: str) -> str:
+        """The version or label that a location names, empty where it names none."""
+        match = _LOCATION.fullmatch(location)
+        return (match[3] or match[4] or "") if match else ""
+
+    def signature(self, source: ModelSource) -> Signature:
+        """What the server says, with the declared types over it.
+
+        Raises:
+            ModelLoadError: when the URI or an option is wrong, or the server must be asked and does not say it.
+        """
+        self._options(source)
+        return self._signatures.find(source, lambda: self._read(source))
+
+    def load(self, source: ModelSource) -> LoadedModel:
+        """Make ready to call it; no connection is made yet.
+
+        Raises:
+            ModelLoadError: as `signature`.
+            MissingExtraError: when grpcio is not installed.
+        """
+        signature = self.signature(source)
+        return TfServingGrpcModel(source, signature, self._spec(source), self._caller(source))
+
+    def _options(self, source: ModelSource) -> Remote:
+        self._match(source)
+        return Remote.read(source, "signature_name")
+
+    def _match(self, source: ModelSource) -> re.Match[str]:
+        match = _LOCATION.fullmatch(source.location)
+        if match is None:
+            example = f"{self.name}://localhost:{_PORT}/NAME"
+            raise load_error(source, f"{self.name}:{source.location} is no address of a model", f"write {example}")
+        return match
+
+    def _spec(self, source: ModelSource) -> dict[str, Any]:
+        """The fields of the `ModelSpec` that names it."""
+        _, name, version, label = self._match(source).groups()
+        chosen = {"version": {"value": int(version)}} if version else {"version_label": unquote(label)} if label else {}
+        return {"name": unquote(name), **chosen}
+
+    def _caller(self, source: ModelSource, **changed: Any) -> Caller:
+        messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
+        remote, host = replace(self._options(source), **changed), self._match(source)[1]
+        line = grpc_line(messages.SERVICE, messages.METHODS, host, remote, source, tls=self.tls, port=_PORT)
+        return Caller.of(line, remote, source)
+
+    def _read(self, source: ModelSource) -> Signature:
+        caller = self._caller(source, timeout_s=min(METADATA_S, self._options(source).timeout_s))
+        messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
+        json_format = framework("google.protobuf.json_format", "protobuf", "grpc", source)
+        asked = messages.GetModelMetadataRequest(model_spec=self._spec(source), metadata_field=["signature_def"])
+        question = asked.SerializeToString()
+        try:
+            got = caller(lambda left_s: Call("GetModelMetadata", "", body=question, timeout_s=left_s))
+        finally:
+            caller.close()
+        said = messages.GetModelMetadataResponse.FromString(bytes(got.body)).metadata["signature_def"]
+        signatures = json_format.MessageToDict(
+            messages.SignatureDefMap.FromString(said.value), preserving_proto_field_name=True
+        )
+        return signature_of({"metadata": {"signature_def": signatures}}, signature_name(source), place(source))
+
+
+class TfServingGrpcsHandler(TfServingGrpcHandler):
+    """Calls models over gRPC, encrypted."""
+
+    name: ClassVar[str] = "tfs+grpcs"
+    tls: ClassVar[bool] = True
+
+
+class TfServingGrpcModel:
+    """A model of a server."""
+
+    def __init__(self, source: ModelSource, signature: Signature, spec: Mapping[str, Any], caller: Caller) -> None:
+        self._messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
+        self._tensors = framework("motet.models.tfs.tensors", "protobuf", "grpc", source)
+        self._where, self._signature, self._caller = name_of(source), signature, caller
+        self._spec = {**spec, "signature_name": signature_name(source)}
+
+    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
+        """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""
+        request = self._messages.PredictRequest(model_spec=self._spec, output_filter=list(self._signature.outputs))
+        for name, (datatype, array) in tensors_of(columns, self._signature, self._where).items():
+            self._tensors.write_tensor(request.inputs[name], datatype, array)
+        question = request.SerializeToString()
+        got = self._caller(lambda left_s: Call("Predict", "", body=question, timeout_s=left_s))
+        answer = self._messages.PredictResponse.FromString(bytes(got.body))
+        try:
+            return {
+                name: self._tensors.read_tensor(answer.outputs[name], kind, f"{self._where}: output {name!r}")
+                for name, kind in self._signature.outputs.items()
+                if name in answer.outputs
+            }
+        except InputError as error:
+            raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._caller.close()
