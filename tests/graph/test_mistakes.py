@@ -207,6 +207,7 @@ MODEL_MISTAKES = [
     ({"uri": "python:helpers.models:echo", "replicas": 0}, "g.yaml: model 'm': replicas must be a whole number from 1 to 256; got 0"),
     ({"uri": "python:helpers.models:echo", "replicas": {"min": 3, "max": 2}}, "g.yaml: model 'm': replicas: min must be at least 0, max at least min and from 1 to 256; got 3 and 2"),
     ({"uri": "python:helpers.models:echo", "replicas": {"max": "8"}}, "g.yaml: model 'm': replicas.max: expected a whole number; got '8'"),
+    ({"uri": "python:helpers.models:echo", "replicas": {"max": 2, "idle_s": 0}}, "g.yaml: model 'm': replicas: idle_s must be a number of seconds above 0; got 0.0"),
     ({"uri": "python:helpers.models:echo", "balance": "rr"}, "g.yaml: model 'm': unknown balance 'rr'; known: least_loaded, round_robin, power_of_two, hash"),
     ({"uri": "python:helpers.models:echo", "balance": "hash"}, "g.yaml: model 'm': balance: hash and balance_by are given together or not at all"),
     ({"uri": "python:helpers.models:echo", "timeout_s": 0}, "g.yaml: model 'm': timeout_s must be more than 0 and at most 86400 seconds; got 0.0"),

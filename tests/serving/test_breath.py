@@ -65,6 +65,18 @@ def test_a_model_that_nobody_asks_goes_to_zero_and_comes_back_with_the_next_requ
     assert keyed.loads() == ["m", "m"]
 
 
+def test_a_graph_says_after_how_long_its_models_go(lane_loop, gateways, breath, seconds):
+    gateway = gateways(graph(min=0, max=2, hold_s=1, idle_s=3))
+    assert submit(lane_loop, gateway, ("g", {"x": [1.0]}))[0].values() == [2.0]
+    (model,) = gateway.find("g").lane.models
+    looks = breath(gateway)
+    counts = []
+    for seconds[0] in (0, 2, 4):
+        lane_loop.call(looks.look)
+        counts.append(model.replicas.count)
+    assert counts == [1, 1, 0]
+
+
 def test_rows_that_wait_bring_more_replicas_up_to_what_the_pool_lends(lane_loop, gateways, breath, seconds):
     gateway = gateways(graph(min=1, max=8))
     (model,) = gateway.find("g").lane.models

@@ -145,7 +145,7 @@ class Model:
         before: Callable[..., Any] | str | Sequence[Any] | None = None,
         after: Callable[..., Any] | str | Sequence[Any] | None = None,
         batch: Batching | None = None,
-        replicas: int | Mapping[str, int] | Replicas = 1,
+        replicas: int | Mapping[str, float] | Replicas = 1,
         placement: str | None = None,
         resources: Resources | None = None,
         labels: Sequence[str] = (),

@@ -16,6 +16,7 @@ BALANCES = ("least_loaded", "round_robin", "power_of_two", "hash")
 MOST_REPLICAS = 256
 """Replicas that a model may have."""
 LONGEST_TIMEOUT_S = 86_400.0
+_TIMES = ("hold_s", "idle_s")
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,14 @@ class Replicas:
     Attributes:
         min: the fewest; they are there from the start. 0 starts the first one with the first call.
         max: the most that it may be scaled to.
+        hold_s: live, for how many seconds fewer must have been enough before there are fewer.
+        idle_s: live, after how many seconds without rows there are none, where `min` is 0.
     """
 
     min: int = 1
     max: int = 1
+    hold_s: float = 60.0
+    idle_s: float = 300.0
 
     def __post_init__(self) -> None:
         for name in ("min", "max"):
@@ -39,9 +44,13 @@ class Replicas:
                 f"min must be at least 0, max at least min and from 1 to {MOST_REPLICAS}; got {self.min} and {self.max}",
                 where="replicas",
             )
+        for name in ("hold_s", "idle_s"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+                raise GraphError(f"{name} must be a number of seconds above 0; got {value!r}", where="replicas")
 
 
-def as_replicas(value: int | Mapping[str, int] | Replicas, where: str) -> int | Replicas:
+def as_replicas(value: int | Mapping[str, float] | Replicas, where: str) -> int | Replicas:
     """A number, or a range.
 
     Raises:
@@ -50,9 +59,10 @@ def as_replicas(value: int | Mapping[str, int] | Replicas, where: str) -> int | 
     if isinstance(value, Replicas):
         return value
     if isinstance(value, Mapping):
-        fields = Fields(value, f"{where}: replicas", ("min", "max"))
+        fields = Fields(value, f"{where}: replicas", ("min", "max", *_TIMES))
         try:
-            return Replicas(fields.take("min", int, 1), fields.take("max", int))
+            times = {name: float(fields.take(name, float)) for name in _TIMES if name in fields}
+            return Replicas(fields.take("min", int, 1), fields.take("max", int), **times)
         except GraphError as error:
             raise GraphError(error.what, where=error.where if error.where != "replicas" else fields.where) from None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_REPLICAS:
@@ -117,7 +127,7 @@ def check_placing(values: Mapping[str, Any], where: str) -> None:
         raise GraphError("a model with uris cannot be inline: calls wait for another machine", where=where)
 
 
-def read_replicas(value: object, where: str) -> int | Mapping[str, int]:
+def read_replicas(value: object, where: str) -> int | Mapping[str, float]:
     """`replicas` as a graph file says it: a number, or `{min: ..., max: ...}`."""
     if isinstance(value, Mapping):
         return dict(value)
@@ -125,6 +135,9 @@ def read_replicas(value: object, where: str) -> int | Mapping[str, int]:
     return number
 
 
-def write_replicas(value: int | Replicas) -> int | dict[str, int]:
-    """The inverse of `read_replicas`."""
-    return {"min": value.min, "max": value.max} if isinstance(value, Replicas) else value
+def write_replicas(value: int | Replicas) -> int | dict[str, float]:
+    """The inverse of `read_replicas`; times that have their defaults are left out."""
+    if not isinstance(value, Replicas):
+        return value
+    times = {name: getattr(value, name) for name in _TIMES if getattr(value, name) != getattr(Replicas, name)}
+    return {"min": value.min, "max": value.max, **times}

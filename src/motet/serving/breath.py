@@ -154,7 +154,7 @@ def _policy(model: HostedModel) -> Policy | None:
     replicas = model.model.replicas
     if not isinstance(replicas, Replicas) or replicas.min == replicas.max:
         return None
-    return Policy(replicas.min, replicas.max)
+    return Policy(replicas.min, replicas.max, hold_s=replicas.hold_s, idle_s=replicas.idle_s)
 
 
 def _cpu_seconds() -> float:
