@@ -152,9 +152,9 @@ def refuse_cycles(nodes: Sequence[Node], where: str) -> None:
     Raises:
         CycleError: names the steps of a loop.
     """
+    if not any(node.after for node in nodes):
+        return  # arguments and conditions were there before the step that takes them
     needs = {id(node): {id(each): each for each in (*node.needs(), *node.follows())} for node in nodes}
-    if all(each.place < node.place for node in nodes for each in needs[id(node)].values()):
-        return
     over: set[int] = set()
     for start in nodes:
         way: list[Node] = [start]

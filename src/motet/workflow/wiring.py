@@ -39,9 +39,7 @@ class Wiring:
             GraphError: when an input is missing or unknown, or comes from another workflow.
         """
         arguments = self._bind(step, args, kwargs)
-        name = self._prefix + step.name
-        number = self._counts[name] = self._counts.get(name, 0) + 1
-        node = Node(name if number == 1 else f"{name}-{number}", step, arguments, self.branches, place=len(self.nodes))
+        node = Node(self._id(self._prefix + step.name), step, arguments, self.branches, place=len(self.nodes))
         if len(self.nodes) >= MOST_STEPS:
             raise GraphError(f"more than {MOST_STEPS:,} steps", where=self.name)
         for other in (*node.needs(), *node.follows()):
@@ -49,6 +47,17 @@ class Wiring:
         self.nodes.append(node)
         self._known.add(id(node))
         return Result(node)
+
+    def _id(self, name: str) -> str:
+        """A name that no other step has: with a number, where the name itself is taken."""
+        number = self._counts.get(name, 0) + 1
+        found = name if number == 1 else f"{name}-{number}"
+        while found != name and found in self._counts:
+            number += 1
+            found = f"{name}-{number}"
+        self._counts[name] = number
+        self._counts.setdefault(found, 1)
+        return found
 
     def check(self, node: Node, where: str) -> None:
         """Refuse a step of another workflow."""
@@ -60,17 +69,15 @@ class Wiring:
             )
 
     def _bind(self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        signature = step.signature
         try:
-            bound = signature.bind(*args, **kwargs)
+            bound = step.bind(args, kwargs)
         except TypeError as error:
             raise GraphError(
                 f"step {step.name} cannot be called so: {error}",
-                where=place_of(step.function),
-                hint=f"it takes {signature}",
+                where=step.place,
+                hint=f"it takes {step.signature}",
             ) from None
-        bound.apply_defaults()
-        arguments = {name: copied(value) for name, value in bound.arguments.items()}
+        arguments = {name: copied(value) for name, value in bound.items()}
         inside = [name for name, value in arguments.items() if not isinstance(value, AsReady) and _hides_ready(value)]
         many = [name for name, value in arguments.items() if isinstance(value, AsReady)]
         if inside or len(many) > 1:
@@ -154,6 +161,9 @@ class Workflow(Generic[P]):
         output = copied(output)
         for node in nodes_of(output):
             wiring.check(node, f"what {self.name} returns")
+        for node in wiring.nodes:
+            for other in node.after:
+                wiring.check(other, node.id)
         refuse_cycles(wiring.nodes, place_of(self.function))
         file = getattr(inspect.unwrap(self.function), "__code__", None)
         return Plan(self.name, dict(arguments.arguments), wiring.nodes, output, file.co_filename if file else "")

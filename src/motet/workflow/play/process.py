@@ -109,9 +109,7 @@ def run_in_process(session: Session, state: StepState, items: Sequence[Deferred]
         if ended == "cancelled":
             raise Cancelled
         if ended == "too long":
-            raise StepError(
-                f"took more than {options.timeout_s:g} s, and was ended", where=place_of(state.node.step.function)
-            )
+            raise StepError(f"took more than {options.timeout_s:g} s, and was ended", where=state.node.step.place)
         return _answer(Path(folder), session, state, child.returncode, Path(log.name))
 
 
@@ -197,7 +195,7 @@ def _environment(resources: Resources) -> dict[str, str]:
 
 
 def _answer(folder: Path, session: Session, state: StepState, code: int, log: Path) -> Value:
-    where = place_of(state.node.step.function)
+    where = state.node.step.place
     try:
         found = orjson.loads((folder / "answer").read_bytes())
     except (OSError, ValueError):

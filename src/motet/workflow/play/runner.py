@@ -22,7 +22,6 @@ from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.execute import Again, Cancelled, Executor, place_of_error
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import ENDED, GOOD, StepState, Value
-from motet.workflow.step import place_of
 
 __all__ = ["Runner"]
 
@@ -71,6 +70,7 @@ class Runner:
         self._dirty: set[int] = set()
         self._hard = [0] * len(nodes)
         self._soft: dict[int, set[int]] = {}
+        self._needs: list[str] = []
         self._dependants: list[list[int]] = [[] for _ in nodes]
         self._followers: list[list[int]] = [[] for _ in nodes]
 
@@ -78,10 +78,11 @@ class Runner:
         """Run all steps; returns when each is over."""
         for node in self.nodes:
             needs = node.needs()
+            follows = node.follows()
+            self._needs.append(orjson.dumps([each.id for each in (*needs, *follows)]).decode())
             self._hard[node.place] = len(needs)
             for each in needs:
                 self._dependants[each.place].append(node.place)
-            follows = node.follows()
             if follows:
                 self._soft[node.place] = {each.place for each in follows}
                 for each in follows:
@@ -115,7 +116,7 @@ class Runner:
         """Write to the record what has changed."""
         with self._lock:
             dirty, self._dirty = sorted(self._dirty), set()
-        rows = [_row(self.session.run, self.states[place]) for place in dirty]
+        rows = [_row(self.session.run, self.states[place], self._needs[place]) for place in dirty]
         for start in range(0, len(rows), 2000):
             self.session.record.steps(rows[start : start + 2000])
 
@@ -322,11 +323,10 @@ def _told(error: BaseException, node: Node) -> str:
     return f"{place_of_error(error, node.step.function)}: {type(error).__name__}: {error}"
 
 
-def _row(run: str, state: StepState) -> tuple[Any, ...]:
+def _row(run: str, state: StepState, needs: str) -> tuple[Any, ...]:
     node = state.node
-    needs = [each.id for each in (*node.needs(), *node.follows())]
     return (
-        run, state.id, node.place, place_of(node.step.function), state.state, state.why, state.started, state.seconds,
+        run, state.id, node.place, node.step.place, state.state, state.why, state.started, state.seconds,
         state.made_s, state.attempts, state.runs, state.error, state.key, orjson.dumps(state.formats),
-        state.size_bytes, orjson.dumps(needs), orjson.dumps(state.changes),
+        state.size_bytes, needs, orjson.dumps(state.changes),
     )  # fmt: skip
