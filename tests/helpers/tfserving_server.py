@@ -1,15 +1,15 @@
-"""The server of TensorFlow Serving's protocol that the example has, in a thread."""
+"""The servers of TensorFlow Serving's protocol that the example has, in threads."""
 
 import importlib.util
 import threading
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
-SERVER = EXAMPLES / "swarm" / "tfserving_server.py"
+MLP = EXAMPLES / "fashion" / "models" / "mlp.onnx"
 
 
-def module():
-    spec = importlib.util.spec_from_file_location("tfserving_server", SERVER)
+def module(name="tfserving_server"):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / "swarm" / f"{name}.py")
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     return made
@@ -28,3 +28,9 @@ class TfServing:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+
+def tfserving_over_grpc(path, name):
+    """A server that serves, and its port."""
+    found = module("tfserving_grpc_server")
+    return found.make_server(found.Model(str(path), name))

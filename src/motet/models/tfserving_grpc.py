@@ -104,10 +104,12 @@ class TfServingGrpcHandler:
             got = caller(lambda left_s: Call("GetModelMetadata", "", body=question, timeout_s=left_s))
         finally:
             caller.close()
-        said = messages.GetModelMetadataResponse.FromString(bytes(got.body)).metadata["signature_def"]
-        signatures = json_format.MessageToDict(
-            messages.SignatureDefMap.FromString(said.value), preserving_proto_field_name=True
-        )
+        try:
+            said = messages.GetModelMetadataResponse.FromString(bytes(got.body)).metadata["signature_def"]
+            found = messages.SignatureDefMap.FromString(said.value)
+        except messages.DecodeError as error:
+            raise InputError(f"the metadata of the model are not understood: {error}", where=place(source)) from error
+        signatures = json_format.MessageToDict(found, preserving_proto_field_name=True)
         return signature_of({"metadata": {"signature_def": signatures}}, signature_name(source), place(source))
 
 
@@ -134,8 +136,8 @@ class TfServingGrpcModel:
             self._tensors.write_tensor(request.inputs[name], datatype, array)
         question = request.SerializeToString()
         got = self._caller(lambda left_s: Call("Predict", "", body=question, timeout_s=left_s))
-        answer = self._messages.PredictResponse.FromString(bytes(got.body))
         try:
+            answer = self._messages.PredictResponse.FromString(bytes(got.body))
             return {
                 name: self._tensors.read_tensor(answer.outputs[name], kind, f"{self._where}: output {name!r}")
                 for name, kind in self._signature.outputs.items()
@@ -143,6 +145,8 @@ class TfServingGrpcModel:
             }
         except InputError as error:
             raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
+        except self._messages.DecodeError as error:
+            raise ModelFailedError(f"the answer is not understood: {error}", where=self._where) from error
 
     def close(self) -> None:
         """Close the connections."""

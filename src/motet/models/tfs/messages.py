@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from google.protobuf.message import DecodeError
+
 from motet.models.tfs.descriptors import DESCRIPTORS
 from motet.oip.messages import message_class, pool_of
 
@@ -9,6 +11,7 @@ __all__ = [
     "METHODS",
     "SERVICE",
     "DataType",
+    "DecodeError",
     "GetModelMetadataRequest",
     "GetModelMetadataResponse",
     "PredictRequest",

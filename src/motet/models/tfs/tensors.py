@@ -72,13 +72,13 @@ def read_tensor(message: Any, kind: ColumnType, where: str) -> Column:
         raise InputError(what, where=where)
     datatype, shape = _DATATYPES[name], [each.size for each in message.tensor_shape.dim]
     kind, wanted = as_sent(kind, datatype, shape), num_elements(shape, where)
+    dtype = np.dtype(np.uint16 if name == "DT_BFLOAT16" else "O" if datatype == "BYTES" else DATATYPES[datatype])
+    if wanted * dtype.itemsize > MAX_ANSWER_BYTES:
+        raise InputError(f"shape {shape} takes more than {MAX_ANSWER_BYTES} bytes", where=where)
     if datatype == "BYTES":
         if message.tensor_content:
             raise InputError("strings are expected one by one, not as tensor_content", where=where)
         return from_elements(_filled(list(message.string_val), wanted, message, where), datatype, shape, kind, where)
-    dtype = np.dtype(np.uint16 if name == "DT_BFLOAT16" else DATATYPES[datatype])
-    if wanted * dtype.itemsize > MAX_ANSWER_BYTES:
-        raise InputError(f"shape {shape} takes more than {MAX_ANSWER_BYTES} bytes", where=where)
     raw = message.tensor_content or _filled(_listed(message, name, dtype), wanted, message, where)
     if name != "DT_BFLOAT16":
         return from_raw(memoryview(raw).cast("B") if wanted else b"", datatype, shape, kind, where)
