@@ -118,7 +118,8 @@ class Breath:
                 served.add(model)
                 needs = model.model.resources
                 need = Need(needs.cpu, needs.memory_bytes, needs.accelerator)
-                self._scaler.add(model, HostedScaled(model, partial(self._waiting_rows, model)), policy, need)
+                scaled = HostedScaled(model, partial(self._waiting_rows, model))
+                self._scaler.add(model, scaled, policy, need, f"replicas of {model.model.name}")
         for gone in set(self._scaler.keys) - served:
             self._scaler.remove(gone)
         self._scaler.look()

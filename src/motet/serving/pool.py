@@ -65,4 +65,4 @@ class PoolConfig:
                 amounts[name] = read_bytes(fields.raw(key), fields.place(key))
         if not folder and not amounts:
             return cls(places)
-        return cls(places, Pool(replace(machine(), **amounts), folder=folder or None))
+        return cls(places, Pool(replace(machine(), **amounts), folder=folder or None, name="motet serve"))

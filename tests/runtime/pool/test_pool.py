@@ -242,3 +242,26 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot keep what is borrowed") as caught:
         Pool(Need(cpu=1), folder=tmp_path / "file" / "pool")
     assert caught.value.where == "pool.folder"
+
+
+def test_a_pool_says_who_has_borrowed_what(tmp_path):
+    live = Pool(Need(cpu=4), folder=tmp_path, name="server")
+    bulk = Pool(Need(cpu=4), folder=tmp_path, name="run")
+    with live.borrow(Need(cpu=1)), live.borrow(Need(cpu=2), who="replicas"), bulk.borrow(Need(cpu=1), priority="bulk"):
+        found = [(each.priority, each.who, each.held.cpu, each.waiting.cpu) for each in live.holders()]
+        assert found == [("live", "replicas", 2, 0), ("live", "server", 1, 0), ("bulk", "run", 1, 0)]
+        assert bulk.holders() == live.holders()
+        assert {each.pid for each in live.holders()} == {os.getpid()}
+    assert live.holders() == []
+
+
+def test_who_waits_is_shown_too(tmp_path):
+    pool, shown = Pool(Need(cpu=1), folder=tmp_path), Pool(Need(cpu=1), folder=tmp_path)
+    waited = threading.Event()
+    with pool.borrow(Need(cpu=1)):
+        thread = threading.Thread(target=lambda: pool.borrow(Need(cpu=1), who="late", stopped=waited.is_set).release())
+        thread.start()
+        while not any(each.who == "late" and each.waiting.cpu == 1 for each in shown.holders()):
+            pass
+    thread.join(10)
+    assert shown.holders() == []

@@ -22,7 +22,7 @@ class Turns:
 
     def __init__(self, folder: str | None) -> None:
         shared = os.environ.get("MOTET_POOL", "") if folder is None else folder
-        self._pool = Pool(folder=shared) if shared else None
+        self._pool = Pool(folder=shared, name="motet run") if shared else None
         self._stopped = threading.Event()
 
     def take(self) -> AbstractContextManager[object]:

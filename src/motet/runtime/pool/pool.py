@@ -16,13 +16,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from motet.errors import InputError, OverloadedError
+from motet.runtime.pool.holders import Holder, holders_of
 from motet.runtime.pool.ledger import Ledger
 from motet.runtime.pool.need import Need, machine
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Lease", "Need", "Pool", "Priority", "machine"]
+__all__ = ["Holder", "Lease", "Need", "Pool", "Priority", "machine"]
 
 Priority = Literal["live", "bulk"]
 RANKS: dict[str, int] = {"live": 0, "bulk": 1}
@@ -35,6 +36,7 @@ class _Waiting:
     need: Need
     rank: int
     since: float
+    who: str = ""
 
     def before(self, rank: int, since: float) -> bool:
         """Whether it stands in front of somebody else."""
@@ -44,8 +46,8 @@ class _Waiting:
 class Lease:
     """What was borrowed; a context manager that gives it back. Any thread may use it."""
 
-    def __init__(self, pool: Pool, need: Need, priority: Priority) -> None:
-        self._pool, self.need, self.priority = pool, need, priority
+    def __init__(self, pool: Pool, need: Need, priority: Priority, who: str) -> None:
+        self._pool, self.need, self.priority, self.who = pool, need, priority, who
         self._held = True
 
     def __enter__(self) -> Lease:
@@ -98,6 +100,7 @@ class Pool:
         capacity: what there is; None is what the machine has.
         folder: where the processes of a machine that share it write what they hold; None shares with nobody. All must say the
             same capacity.
+        name: what those who borrow from it are called, for people.
         clock: seconds that only go up, the same for all processes of the machine.
     """
 
@@ -106,10 +109,11 @@ class Pool:
         capacity: Need | None = None,
         *,
         folder: str | os.PathLike[str] | None = None,
+        name: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.capacity = machine() if capacity is None else capacity
-        self._clock = clock
+        self._clock, self._name = clock, name
         self._ledger = None if folder is None else Ledger.of(folder)
         self._part = os.urandom(8).hex()
         self._changed = threading.Condition()
@@ -125,6 +129,7 @@ class Pool:
         priority: Priority = "live",
         timeout_s: float | None = None,
         stopped: Callable[[], bool] = lambda: False,
+        who: str = "",
     ) -> Lease:
         """Wait for resources, and hold them until they are given back.
 
@@ -133,6 +138,7 @@ class Pool:
             priority: `live` goes before `bulk`.
             timeout_s: how long to wait; None waits for ever, 0 not at all.
             stopped: ends the wait when it says so.
+            who: what borrows it, for people; empty is the pool's name.
 
         Raises:
             InputError: when there will never be so much.
@@ -141,7 +147,7 @@ class Pool:
         if priority not in RANKS:
             raise InputError(f"a priority is live or bulk; got {priority!r}", where="pool")
         self.check(need)
-        lease = Lease(self, need, priority)
+        lease = Lease(self, need, priority, who or self._name)
         lease._held = False
         if not self._take(lease, timeout_s, stopped):
             held = (self.used() + need).beyond(self.capacity)
@@ -187,9 +193,14 @@ class Pool:
         with self._alone():
             return len(self._waiting) + len(list(self._waiting_elsewhere()))
 
+    def holders(self) -> list[Holder]:
+        """Who has borrowed what, and waits for what, in all processes; live work first."""
+        with self._alone():
+            return holders_of([*self._others, self._written()])
+
     def _take(self, lease: Lease, timeout_s: float | None, stopped: Callable[[], bool]) -> bool:
         begun = self._clock()
-        waiting = _Waiting(lease.need, RANKS[lease.priority], begun)
+        waiting = _Waiting(lease.need, RANKS[lease.priority], begun, lease.who)
         with self._changed:
             self._waiting.append(waiting)
             try:
@@ -255,14 +266,23 @@ class Pool:
         for lease in self._leases:
             total += lease.need
         for page in self._others:
-            for need in page["held"]:
-                total += Need.read(need)
+            for each in page["held"]:
+                total += Need.read(each["need"])
         return total
 
     def _waiting_elsewhere(self) -> Iterator[_Waiting]:
         for page in self._others:
             for each in page["waiting"]:
                 yield _Waiting(Need.read(each["need"]), each["rank"], each["since"])
+
+    def _written(self) -> dict[str, Any]:
+        """What the other processes are shown of this one."""
+        held = [{"need": each.need.amounts(), "rank": RANKS[each.priority], "who": each.who} for each in self._leases]
+        waiting = [
+            {"need": each.need.amounts(), "rank": each.rank, "since": each.since, "who": each.who}
+            for each in self._waiting
+        ]
+        return {"pid": os.getpid(), "held": held, "waiting": waiting}
 
     def _alone(self) -> _Alone:
         return _Alone(self)
@@ -296,9 +316,7 @@ class _Book:
         pool = self._pool
         if pool._ledger is not None:
             try:
-                held = [lease.need.amounts() for lease in pool._leases]
-                waiting = [{"need": w.need.amounts(), "rank": w.rank, "since": w.since} for w in pool._waiting]
-                page = {"held": held, "waiting": waiting} if held or waiting else {}
+                page = pool._written() if pool._leases or pool._waiting else {}
                 if page != pool._page:
                     pool._ledger.write(pool._part, page)
                     pool._page = page

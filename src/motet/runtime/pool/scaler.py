@@ -31,6 +31,7 @@ class _Model:
     scaled: Scaled
     policy: Policy
     need: Need
+    name: str
     memory: Memory = field(default_factory=Memory)
     leases: list[Lease] = field(default_factory=list)
 
@@ -47,7 +48,14 @@ class Scaler:
         self._pool, self._clock = pool, clock
         self._models: dict[Hashable, _Model] = {}
 
-    def add(self, key: Hashable, scaled: Scaled, policy: Policy, need: Need = Need()) -> None:  # noqa: B008 (frozen)
+    def add(
+        self,
+        key: Hashable,
+        scaled: Scaled,
+        policy: Policy,
+        need: Need = Need(),  # noqa: B008 (frozen)
+        name: str = "",
+    ) -> None:
         """Look after a model from now on; does nothing where its key is known.
 
         Args:
@@ -55,8 +63,9 @@ class Scaler:
             scaled: the model.
             policy: when to have how many.
             need: what a replica borrows.
+            name: what it is called, for people.
         """
-        self._models.setdefault(key, _Model(scaled, policy, need))
+        self._models.setdefault(key, _Model(scaled, policy, need, name))
 
     def remove(self, key: Hashable) -> None:
         """Look after a model no more; what its replicas have borrowed goes back."""
@@ -87,7 +96,7 @@ class Scaler:
             model.leases.pop().release()
         while len(model.leases) < wanted:
             try:
-                model.leases.append(self._pool.borrow(model.need, timeout_s=0))
+                model.leases.append(self._pool.borrow(model.need, timeout_s=0, who=model.name))
             except (OverloadedError, InputError):
                 break
         return len(model.leases)
