@@ -290,7 +290,14 @@ def is_exactly(array: Any, kind: ColumnType, rows: int) -> bool:
     if not isinstance(array, np.ndarray):
         return False
     dtype = array.dtype
-    return bool(dtype.kind != "O" and dtype == kind.numpy_dtype and array.shape == (rows, *kind.shape))
+    if dtype != kind.numpy_dtype or array.shape != (rows, *kind.shape):
+        return False
+    return dtype.kind != "O" or (kind.dtype == "string" and _all_text(array))
+
+
+def _all_text(array: Array) -> bool:
+    """Whether every value looked at, as `_dtype_name` does, is text, and none is missing."""
+    return {*map(type, array.reshape(-1)[:1000].tolist())} == {str}
 
 
 _NAMES: dict[np.dtype[Any], str] = {}

@@ -1,6 +1,5 @@
 """A bad row never harms its neighbours; what fails on everything is found out soon."""
 
-import os
 import re
 
 import numpy as np
@@ -139,8 +138,8 @@ def test_a_model_that_fails_on_everything_ends_the_call_after_few_calls():
         str(caught.value),
     )
     assert said
-    # threads that play other parts of the call may each have one row under way
-    assert 16 <= int(said[1]) <= 16 + os.cpu_count()
+    # threads that play other parts of the call may each have rows under way
+    assert 16 <= int(said[1]) <= 32
     assert isinstance(caught.value.__cause__, ValueError)
     # each of the threads that play parts of the call finds out on its own
     assert len(calls["broken"]) <= 5 * 52

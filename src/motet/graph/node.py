@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from motet.batch import Column, Indices
 from motet.errors import GraphError, UnknownNameError
@@ -17,8 +17,8 @@ from motet.graph.function import Function
 from motet.types import ColumnType
 
 __all__ = [
-    "KINDS", "Answer", "Fault", "Inputs", "Member", "Node", "NodeOutputs", "Player", "Scope", "kind",
-    "read_inputs", "read_members", "write_inputs", "write_members",
+    "KINDS", "Answer", "AtOnce", "Fault", "Inputs", "Member", "Node", "NodeOutputs", "Player", "Scope", "StraightPlayer",
+    "kind", "read_inputs", "read_members", "write_inputs", "write_members",
 ]  # fmt: skip
 
 
@@ -118,6 +118,37 @@ class Answer:
     columns: dict[str, Column]
     faults: tuple[Fault, ...] = ()
     kept: Indices | None = None
+
+
+AtOnce: TypeAlias = Callable[[Any, int], Answer]
+"""Plays columns, in order or by name, of so many rows, and returns the answer."""
+
+
+class StraightPlayer(Protocol):
+    """What a node may ask that plays as a plain function, before its first batch."""
+
+    @property
+    def gives(self) -> Container[str]:
+        """The columns of the node that somebody needs, by full name."""
+        ...
+
+    def model(self, name: str) -> AtOnce | None:
+        """What plays rows through a model; None where that may wait, or is a graph."""
+        ...
+
+    def function(self, function: Function, *, each: bool = False) -> AtOnce:
+        """What plays rows through a function; a single array it returns is the column `""`."""
+        ...
+
+    def isolate(
+        self, run: Callable[[int, int], T], rows: int, name: str
+    ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
+        """Find the rows at fault; see `Player.isolate`."""
+        ...
+
+    def labels(self, name: str) -> tuple[str, ...]:
+        """The labels of a model's answers."""
+        ...
 
 
 class Player(Protocol):
@@ -239,6 +270,13 @@ class Node(ABC):
     @abstractmethod
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Play rows: columns by reference in, columns by full name out."""
+
+    def straight(self, player: StraightPlayer) -> AtOnce | None:
+        """What plays rows as `play` does, as a plain function, where no call waits; columns that nobody needs may be missing.
+
+        None for a node that only plays as a coroutine.
+        """
+        return None
 
     @classmethod
     @abstractmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,8 +21,7 @@ from motet.types import ANY, ColumnType
 __all__ = ["COMBINERS", "Combiner", "Custom", "Part"]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A member's share in an answer.
 
     Attributes:
@@ -79,7 +78,7 @@ def _float(kind: ColumnType) -> ColumnType:
 
 
 def _as_float(column: Array) -> Array:
-    if column.dtype in (np.float32, np.float64):
+    if column.dtype.char in "fd":
         return column
     return column.astype(np.float32 if column.dtype == np.float16 else np.float64)
 
@@ -93,7 +92,7 @@ class WeightedAverage:
 
     def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
         """Sum of weight times answer, over the sum of weights."""
-        total = sum(part.weight for part in parts)
+        total = sum([part.weight for part in parts])
         first = _as_float(parts[0].column)
         sum_ = first * first.dtype.type(parts[0].weight / total)
         for part in parts[1:]:
@@ -133,7 +132,7 @@ class MajorityVote:
 
     def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
         """Shares of votes, or the winning values."""
-        total = sum(part.weight for part in parts)
+        total = sum([part.weight for part in parts])
         if parts[0].column.ndim == 1:
             return _vote_values(parts)
         rows, places = parts[0].column.shape

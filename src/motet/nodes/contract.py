@@ -16,7 +16,7 @@ __all__ = ["as_given", "conform", "typed"]
 
 def as_given(column: Column) -> Any:
     """A column as functions get it: a list of arrays where rows differ in shape, else an array that nobody can change."""
-    if isinstance(column, Ragged):
+    if type(column) is not np.ndarray and isinstance(column, Ragged):
         return column.rows()
     view = column.view()
     view.flags.writeable = False
@@ -37,6 +37,12 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> dict[
     """
     if isinstance(outputs, ColumnType) and is_exactly(result, outputs, rows):
         return {"": result}
+    if type(outputs) is dict and getattr(result, "_fields", None) == tuple(outputs):
+        for column, kind in zip(result, outputs.values(), strict=True):
+            if not is_exactly(column, kind, rows):
+                break
+        else:
+            return dict(zip(outputs, result, strict=True))
     if hasattr(result, "_asdict"):
         result = result._asdict()
     values = {str(key): value for key, value in (result if isinstance(result, Mapping) else {"": result}).items()}

@@ -15,6 +15,7 @@ from motet.graph.fields import Fields, of_kind, show
 from motet.graph.function import Function, read_functions, write_functions
 from motet.graph.node import (
     Answer,
+    AtOnce,
     Fault,
     Inputs,
     Member,
@@ -22,6 +23,7 @@ from motet.graph.node import (
     NodeOutputs,
     Player,
     Scope,
+    StraightPlayer,
     kind,
     read_members,
     write_members,
@@ -101,8 +103,39 @@ class Ensemble(Node):
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
         calls = [self._call(member, columns, rows, player) for member in self.players]
-        answers = _with_columns(await player.gather(calls))
         labels = [player.labels(member.uses) for member in self.players]
+        return self._answered(await player.gather(calls), labels, rows, player)
+
+    def straight(self, player: StraightPlayer) -> AtOnce | None:
+        """Call every member on every row, and combine what came back."""
+        models = [player.model(member.uses) for member in self.players]
+        calls = [model for model in models if model is not None]
+        if len(calls) < len(models):
+            return None
+        picked = [(call, (member.inputs or self.inputs).pick) for call, member in zip(calls, self.players, strict=True)]
+        labels = [player.labels(member.uses) for member in self.players]
+        quick = _Quick(self, labels, player.gives)
+
+        def play(columns: Mapping[str, Column], rows: int) -> Answer:
+            answers: list[Answer] = []
+            for call, pick in picked:
+                try:
+                    answers.append(call(pick(columns), rows))
+                except ModelUnavailableError as error:
+                    answers.append(self._unreachable(self.players[len(answers)], error, rows))
+            return quick(answers) or self._answered(answers, labels, rows, player)
+
+        return play
+
+    def _answered(
+        self,
+        answers: Sequence[Answer],
+        labels: Sequence[tuple[str, ...]],
+        rows: int,
+        player: Player | StraightPlayer,
+    ) -> Answer:
+        """Combine what the members gave."""
+        answers = _with_columns(answers)
         if all(answer.kept is None for answer in answers):
             return self._combined(self._found(answers), labels, rows, player)
         return self._partial(answers, labels, rows, player)
@@ -113,10 +146,14 @@ class Ensemble(Node):
         try:
             return await player.call(member.uses, inputs, rows, None, member.name)
         except ModelUnavailableError as error:
-            if self.require is None and self.weights[self.players.index(member)]:
-                raise
-            faults = tuple(Fault(row, "ModelUnavailableError", str(error), member.uses) for row in range(rows))
-            return Answer({}, faults, np.arange(0))
+            return self._unreachable(member, error, rows)
+
+    def _unreachable(self, member: Member, error: ModelUnavailableError, rows: int) -> Answer:
+        """The answer of a member that fails on every row; raises where the others are not enough."""
+        if self.require is None and self.weights[self.players.index(member)]:
+            raise error
+        faults = tuple(Fault(row, "ModelUnavailableError", str(error), member.uses) for row in range(rows))
+        return Answer({}, faults, np.arange(0))
 
     def _found(self, answers: Sequence[Answer]) -> list[dict[str, Column]]:
         """For each member its outputs that count, under the node's names."""
@@ -133,7 +170,7 @@ class Ensemble(Node):
         found: Sequence[Mapping[str, Column]],
         labels: Sequence[tuple[str, ...]],
         rows: int,
-        player: Player,
+        player: Player | StraightPlayer,
         present: Sequence[bool] = (),
     ) -> Answer:
         """Combine rows for which the same members answered; absent members' columns hold stand-ins."""
@@ -171,7 +208,7 @@ class Ensemble(Node):
         return str(self.combine)
 
     def _partial(
-        self, answers: Sequence[Answer], labels: Sequence[tuple[str, ...]], rows: int, player: Player
+        self, answers: Sequence[Answer], labels: Sequence[tuple[str, ...]], rows: int, player: Player | StraightPlayer
     ) -> Answer:
         """Some members failed on some rows: those with enough answers left are combined from what there is."""
         present = np.ones((rows, len(answers)), dtype=bool)
@@ -217,6 +254,67 @@ class Ensemble(Node):
             written["weights"] = list(self.weights)
         more = {"require": self.require, "output": self.output, "members": AS_AVAILABLE if self.as_available else None}
         return written | {key: value for key, value in more.items() if value is not None}
+
+
+class _Quick:
+    """Combines where every member answered every row, as most batches are: which columns count is looked up once.
+
+    Args:
+        node: the ensemble.
+        labels: of each member's answers.
+        gives: the columns of the node that somebody needs.
+    """
+
+    def __init__(self, node: Ensemble, labels: Sequence[tuple[str, ...]], gives: Container[str]) -> None:
+        self._node, self._gives, self._combine = node, gives, node.combiner.combine
+        self._counting = [place for place, weight in enumerate(node.weights) if weight > 0]
+        self._weights = [(node.weights[place], labels[place]) for place in self._counting]
+        self._labels = [labels[place] for place in self._counting]
+        self._member = objects([",".join(member.name for member in node.players)])
+        self._wants_member = f"{node.name}.member" in gives
+        self._combined: list[tuple[str, list[str]]] | None = None
+        self._own: list[tuple[str, int, str]] = []
+
+    def __call__(self, answers: Sequence[Answer]) -> Answer | None:
+        """The answer; None where the rows must be looked at more closely."""
+        for answer in answers:
+            if answer.kept is not None or not answer.columns:
+                return None
+        if self._combined is None:
+            self._look(answers)
+        counting = [answers[place].columns for place in self._counting]
+        columns: dict[str, Column] = {}
+        try:
+            for full, names in self._combined or ():
+                parts = [
+                    Part(outputs[name], weight, labels)
+                    for outputs, name, (weight, labels) in zip(counting, names, self._weights, strict=True)
+                ]
+                columns[full] = self._combine(parts, self._labels)
+        except Exception:  # noqa: BLE001 (the rows at fault are found by combining them in parts)
+            return None
+        for full, place, name in self._own:
+            columns[full] = answers[place].columns[name]
+        if self._wants_member:
+            columns[f"{self._node.name}.member"] = self._member.repeat(len(next(iter(counting[0].values()))))
+        return Answer(columns)
+
+    def _look(self, answers: Sequence[Answer]) -> None:
+        """Which of the members' columns count, and which the answer has under the members' names."""
+        node = self._node
+        named = [
+            picks(member, list(answer.columns), node.output, node.where)
+            for member, answer in zip(node.players, answers, strict=True)
+        ]
+        self._own = [
+            (full, place, inner)
+            for place, (member, names) in enumerate(zip(node.players, named, strict=True))
+            for output, inner in names.items()
+            if (full := f"{node.name}.{member.name}.{output}") in self._gives
+        ]
+        self._combined = [
+            (f"{node.name}.{output}", [named[place][output] for place in self._counting]) for output in named[0]
+        ]
 
 
 def _with_columns(answers: Sequence[Answer]) -> Sequence[Answer]:

@@ -11,7 +11,7 @@ from motet.errors import GraphError
 from motet.graph.build import Handle, Names, Ref, inputs_of
 from motet.graph.fields import Fields, of_kind
 from motet.graph.function import Function, importable_path, read_outputs, write_outputs
-from motet.graph.node import Answer, Inputs, Node, NodeOutputs, Player, Scope, kind
+from motet.graph.node import Answer, AtOnce, Inputs, Node, NodeOutputs, Player, Scope, StraightPlayer, kind
 from motet.types import ANY, ColumnType
 
 __all__ = ["Map", "map_"]
@@ -42,10 +42,21 @@ class Map(Node):
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call the function on whole columns."""
-        answer = await player.apply(self.function, self.inputs.values(columns), rows, each=self.each)
-        answer.columns = {
-            f"{self.name}.{name}" if name else self.name: column for name, column in answer.columns.items()
-        }
+        return self._named(await player.apply(self.function, self.inputs.values(columns), rows, each=self.each))
+
+    def straight(self, player: StraightPlayer) -> AtOnce:
+        """Call the function on whole columns."""
+        function, references = player.function(self.function, each=self.each), self.inputs.columns
+
+        def play(columns: Mapping[str, Column], rows: int) -> Answer:
+            return self._named(function([columns[reference] for reference in references], rows))
+
+        return play
+
+    def _named(self, answer: Answer) -> Answer:
+        """What the function gave, under the node's names."""
+        own = self.name
+        answer.columns = {f"{own}.{name}" if name else own: column for name, column in answer.columns.items()}
         return answer
 
     @classmethod

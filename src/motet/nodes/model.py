@@ -10,7 +10,7 @@ from motet.batch import Column
 from motet.errors import GraphError
 from motet.graph.build import Handle, Names, Ref, Uses, inputs_of
 from motet.graph.fields import Fields, of_kind
-from motet.graph.node import Answer, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
+from motet.graph.node import Answer, AtOnce, Inputs, Member, Node, NodeOutputs, Player, Scope, StraightPlayer, kind
 from motet.types import ColumnType
 
 __all__ = ["ModelNode", "model"]
@@ -42,7 +42,15 @@ class ModelNode(Node):
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call the model."""
-        answer = await player.call(self.uses, self.inputs.pick(columns), rows)
+        return self._named(await player.call(self.uses, self.inputs.pick(columns), rows))
+
+    def straight(self, player: StraightPlayer) -> AtOnce | None:
+        """Call the model."""
+        model, pick = player.model(self.uses), self.inputs.pick
+        return None if model is None else lambda columns, rows: self._named(model(pick(columns), rows))
+
+    def _named(self, answer: Answer) -> Answer:
+        """What the model gave, under the node's names."""
         answer.columns = {f"{self.name}.{name}": column for name, column in answer.columns.items()}
         return answer
 

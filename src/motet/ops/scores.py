@@ -8,6 +8,7 @@ else float32.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -243,7 +244,7 @@ def label(index: Rows, *, labels: Sequence[str]) -> Array | Ragged:
     >>> label(np.array([1, 0]), labels=["cat", "dog"]).tolist()
     ['dog', 'cat']
     """
-    table = objects(list(labels))
+    table = _table(tuple(labels))
 
     def names(positions: Array) -> Array:
         outside = (positions < 0) | (positions >= len(table))
@@ -256,6 +257,14 @@ def label(index: Rows, *, labels: Sequence[str]) -> Array | Ragged:
         return np.asarray(table[positions])
 
     return elementwise(index, names)
+
+
+@lru_cache(maxsize=256)
+def _table(labels: tuple[str, ...]) -> Array:
+    """Labels by position; nobody writes into it."""
+    table = objects(labels)
+    table.flags.writeable = False
+    return table
 
 
 @returns(lambda scores: _reduced("entropy", scores))

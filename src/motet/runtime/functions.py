@@ -38,17 +38,22 @@ class FunctionRunner:
     def __call__(self, columns: Sequence[Column], rows: int) -> Answer:
         """Call the function on whole columns; a single array it returns is the column `""`."""
         given = [as_given(column) for column in columns]
+        try:
+            result = self._by_row(given, rows) if self._each else self._call(*given, **self._keywords)
+            answer = Answer(conform(result, rows, self._outputs, self.name))
+            self.health.succeeded = True
+            return answer
+        except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
+            return self._isolated(given, rows, error)
+
+    def _isolated(self, given: Sequence[Any], rows: int, error: Exception) -> Answer:
+        """The rows that can be answered of a call that raised."""
 
         def run(first: int, end: int) -> dict[str, Column]:
             taken = given if end - first == rows else [column[first:end] for column in given]
             return self._run(taken, end - first)
 
-        try:
-            answer = Answer(self._run(given, rows))
-            self.health.succeeded = True
-            return answer
-        except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
-            segments, faults = isolate(run, rows, self.health, known=error)
+        segments, faults = isolate(run, rows, self.health, known=error)
         if len(segments) == 1 and not faults:
             return Answer(segments[0][2])
         names = segments[0][2] if segments else {}

@@ -1,0 +1,238 @@
+"""What a node's turn may ask of the runtime: `Player` for coroutines, whose calls may wait, `Straight` for plain functions.
+
+`Straight` is made once for each node of a graph: where every call answers at once, a batch then costs no coroutine, and what can
+be looked up is looked up before the first one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+
+from motet.batch import Batch, Column, Indices
+from motet.errors import GraphError
+from motet.graph.function import Function
+from motet.graph.node import Answer, AtOnce, Fault, Node
+from motet.nodes.map import Map
+from motet.runtime.functions import FunctionRunner
+from motet.runtime.host import HostedModel
+from motet.runtime.isolate import Health, isolate
+
+if TYPE_CHECKING:
+    from motet.runtime.executor import Executor
+
+__all__ = ["Call", "Player", "Step", "Straight", "Trace"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a model or graph, for explanations.
+
+    Attributes:
+        node: the node that called, with the graphs it stands in: `outer/inner`.
+        uses: the model or graph.
+        version: the model's version.
+        rows: how many rows were asked for.
+        seconds: how long it took.
+        outputs: what it answered, by output name; rows that failed are left out.
+        faults: why rows failed.
+        member: the member that was called, empty where the node has one.
+        ids: for each row asked for the id of the row of the batch that it stands for.
+        kept: the places of the rows that `outputs` holds; None for all.
+    """
+
+    node: str
+    uses: str
+    version: str
+    rows: int
+    seconds: float
+    outputs: Mapping[str, Column]
+    faults: tuple[Fault, ...]
+    member: str = ""
+    ids: Indices | None = None
+    kept: Indices | None = None
+
+
+class Trace(Protocol):
+    """Is given every call of a model or graph when it is done; a list is one."""
+
+    def append(self, call: Call, /) -> None:
+        """Take a call."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node's turn: which columns it is given, by reference, which nobody needs after it, and which of its own are needed."""
+
+    name: str
+    node: Node
+    columns: tuple[tuple[str, str], ...]
+    drops: tuple[str, ...]
+    path: str
+    gives: tuple[str, ...]
+
+
+class _Turn:
+    """What both kinds of turn may ask."""
+
+    __slots__ = ("_executor", "_step")
+
+    def __init__(self, executor: Executor, step: Step) -> None:
+        self._executor, self._step = executor, step
+
+    def _runner(self, function: Function, each: bool) -> FunctionRunner:
+        runners = self._executor.runners
+        found = runners.get(id(self._step))
+        if found is None:
+            found = runners[id(self._step)] = FunctionRunner(function, self._declared(function), each=each)
+        return found
+
+    def _declared(self, function: Function) -> Any:
+        node = self._step.node
+        if not isinstance(node, Map):
+            return function.outputs
+        types, names = self._executor.checked.columns, dict(self._step.columns)
+        return function.infer([types[names[reference]] for reference in node.inputs.columns], node.where)
+
+    def isolate(
+        self, function: Callable[[int, int], T], rows: int, name: str
+    ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
+        """Find the rows at fault; see `motet.graph.node.Player`."""
+        health = self._executor.healths.setdefault(f"{self._step.path}:{name}", Health(name))
+        return isolate(function, rows, health)
+
+    def labels(self, name: str) -> tuple[str, ...]:
+        """The labels of a model's answers."""
+        model = self._executor.checked.graph.models.get(name)
+        return model.labels if model else ()
+
+
+class Straight(_Turn):
+    """What a node may ask that plays as a plain function; made once for each node, where no call waits."""
+
+    __slots__ = ()
+
+    def model(self, name: str) -> AtOnce | None:
+        """What plays rows through a model; None for a graph, and for a model that comes and goes."""
+        executor = self._executor
+        if name in executor.graphs or name in executor.lazy.keys:
+            return None
+        return executor.model(name).play
+
+    def function(self, function: Function, *, each: bool = False) -> FunctionRunner:
+        """What plays rows through a function."""
+        return self._runner(function, each)
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """The columns of the node that somebody needs, by full name."""
+        return frozenset(self._step.gives)
+
+
+class Player(_Turn):
+    """What one node's turn may ask of the runtime.
+
+    Args:
+        executor: plays the graph.
+        step: the node.
+        trace: is given every call.
+        ids: of the rows.
+    """
+
+    __slots__ = ("_held", "_ids", "_trace")
+
+    def __init__(self, executor: Executor, step: Step, trace: Trace | None, ids: Indices) -> None:
+        super().__init__(executor, step)
+        self._trace, self._ids = trace, ids
+        self._held: dict[str, HostedModel | Exception] = {}
+
+    async def call(
+        self,
+        name: str,
+        columns: Sequence[Column] | Mapping[str, Column],
+        rows: int,
+        chosen: Indices | None = None,
+        member: str = "",
+    ) -> Answer:
+        """Play rows through a model or graph."""
+        executor, trace = self._executor, self._trace
+        started = time.perf_counter()
+        inner = executor.graphs.get(name)
+        version = ""
+        if name in executor.lazy.keys:
+            held = self._held.get(name)
+            answer, version = await executor.lazy.call(name, columns, rows, executor.calls, held, member)
+        elif inner is None:
+            model = executor.model(name)
+            version = model.located.version
+            calls = executor.calls
+            answer = model.play(columns, rows) if calls is None else await calls.model(model, columns, rows)
+        else:
+            within = None if trace is None else _Within(trace, self._chosen(chosen))
+            answer = await self._graph(inner, columns, rows, within)
+        if trace is not None:
+            seconds = time.perf_counter() - started
+            ids, outputs = self._chosen(chosen), dict(answer.columns)
+            path = self._step.path
+            trace.append(Call(path, name, version, rows, seconds, outputs, answer.faults, member, ids, answer.kept))
+        return answer
+
+    def _chosen(self, chosen: Indices | None) -> Indices:
+        return self._ids if chosen is None else self._ids[chosen]
+
+    async def _graph(
+        self, inner: Executor, columns: Sequence[Column] | Mapping[str, Column], rows: int, trace: Trace | None
+    ) -> Answer:
+        wanted = list(inner.checked.graph.inputs)
+        if not rows:
+            return Answer(inner.nothing([]).outputs.columns)
+        if not isinstance(columns, Mapping) and len(columns) == len(wanted):
+            columns = dict(zip(wanted, columns, strict=True))
+        if not isinstance(columns, Mapping) or set(columns) != set(wanted):
+            given = ", ".join(columns) if isinstance(columns, Mapping) else f"{len(columns)} columns"
+            raise GraphError(f"graph {inner.checked.graph.name!r} takes {', '.join(wanted)}; it was given {given}")
+        played = await inner.play(Batch(columns, np.arange(rows)), trace)
+        faults = tuple(Fault(f.row, f.error, f.message, f.model, f.version, f.node) for f in played.failures)
+        return Answer(played.outputs.columns, faults, played.outputs.ids if faults else None)
+
+    async def apply(self, function: Function, columns: Sequence[Column], rows: int, *, each: bool = False) -> Answer:
+        """Play rows through a function."""
+        runner, calls = self._runner(function, each), self._executor.calls
+        return runner(columns, rows) if calls is None else await calls.function(runner, columns, rows)
+
+    async def gather(self, calls: Sequence[Awaitable[Answer]], uses: Sequence[tuple[str, int]] = ()) -> list[Answer]:
+        """Await several calls."""
+        executor = self._executor
+        if executor.calls is not None:
+            return await executor.calls.gather(calls)
+        if uses and executor.lazy.keys:
+            return await executor.lazy.in_turn(calls, uses, self._held)
+        waiting = list(reversed(calls))
+        answers: list[Answer] = []
+        try:
+            while waiting:
+                answers.append(await waiting.pop())
+        finally:
+            for call in waiting:  # left when one raised
+                if isinstance(call, Coroutine):
+                    call.close()
+        return answers
+
+
+class _Within:
+    """The trace of a graph inside: its calls are of the rows that the graph was called for."""
+
+    __slots__ = ("_ids", "_trace")
+
+    def __init__(self, trace: Trace, ids: Indices) -> None:
+        self._trace, self._ids = trace, ids
+
+    def append(self, call: Call, /) -> None:
+        self._trace.append(replace(call, ids=None if call.ids is None else self._ids[call.ids]))
