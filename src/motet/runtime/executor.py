@@ -25,20 +25,11 @@ from motet.runtime.host import Host, HostedModel, LazyKey
 from motet.runtime.isolate import Health
 from motet.runtime.lazy import LazyModels, share_places
 from motet.runtime.player import Call, Player, Step, Straight, Trace
+from motet.runtime.stats import NodeStats
 
 __all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive"]
 
 T = TypeVar("T")
-
-
-@dataclass
-class NodeStats:
-    """What a node has done: rows it was given, batches, seconds in it, and rows that failed in it."""
-
-    rows: int = 0
-    batches: int = 0
-    seconds: float = 0.0
-    failed: int = 0
 
 
 class Calls(Protocol):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -35,29 +33,10 @@ from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
 from motet.runtime.resolve import Located, is_remote
 from motet.runtime.sizes import BatchSize, CallTime
+from motet.runtime.stats import ModelStats
 from motet.types import ColumnType, Signature
 
 __all__ = ["HostedModel", "ModelStats", "model_key"]
-
-
-@dataclass
-class ModelStats:
-    """What a model has done: rows answered, calls made, seconds in them, rows that failed, and how often it was loaded."""
-
-    rows: int = 0
-    calls: int = 0
-    seconds: float = 0.0
-    failed: int = 0
-    loads: int = 1
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def add(self, rows: int, calls: int, seconds: float, failed: int) -> None:
-        """Count what one batch did."""
-        with self.lock:
-            self.rows += rows
-            self.calls += calls
-            self.seconds += seconds
-            self.failed += failed
 
 
 def model_key(model: Model, located: Located) -> str:

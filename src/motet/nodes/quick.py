@@ -1,0 +1,77 @@
+"""The quick way through an ensemble: every member answered every row, as in most batches."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING
+
+from motet.batch import Column, objects
+from motet.graph.node import Answer
+from motet.nodes.combine import Part
+from motet.nodes.members import picks
+
+if TYPE_CHECKING:
+    from motet.nodes.ensemble import Ensemble
+
+__all__ = ["Quick"]
+
+
+class Quick:
+    """Combines where every member answered every row, as most batches are: which columns count is looked up once.
+
+    Args:
+        node: the ensemble.
+        labels: of each member's answers.
+        gives: the columns of the node that somebody needs.
+    """
+
+    def __init__(self, node: Ensemble, labels: Sequence[tuple[str, ...]], gives: Container[str]) -> None:
+        self._node, self._gives, self._combine = node, gives, node.combiner.combine
+        self._counting = [place for place, weight in enumerate(node.weights) if weight > 0]
+        self._weights = [(node.weights[place], labels[place]) for place in self._counting]
+        self._labels = [labels[place] for place in self._counting]
+        self._member = objects([",".join(member.name for member in node.players)])
+        self._wants_member = f"{node.name}.member" in gives
+        self._combined: list[tuple[str, list[str]]] | None = None
+        self._own: list[tuple[str, int, str]] = []
+
+    def __call__(self, answers: Sequence[Answer]) -> Answer | None:
+        """The answer; None where the rows must be looked at more closely."""
+        for answer in answers:
+            if answer.kept is not None or not answer.columns:
+                return None
+        if self._combined is None:
+            self._look(answers)
+        counting = [answers[place].columns for place in self._counting]
+        columns: dict[str, Column] = {}
+        try:
+            for full, names in self._combined or ():
+                parts = [
+                    Part(outputs[name], weight, labels)
+                    for outputs, name, (weight, labels) in zip(counting, names, self._weights, strict=True)
+                ]
+                columns[full] = self._combine(parts, self._labels)
+        except Exception:  # noqa: BLE001 (the rows at fault are found by combining them in parts)
+            return None
+        for full, place, name in self._own:
+            columns[full] = answers[place].columns[name]
+        if self._wants_member:
+            columns[f"{self._node.name}.member"] = self._member.repeat(len(next(iter(counting[0].values()))))
+        return Answer(columns)
+
+    def _look(self, answers: Sequence[Answer]) -> None:
+        """Which of the members' columns count, and which the answer has under the members' names."""
+        node = self._node
+        named = [
+            picks(member, list(answer.columns), node.output, node.where)
+            for member, answer in zip(node.players, answers, strict=True)
+        ]
+        self._own = [
+            (full, place, inner)
+            for place, (member, names) in enumerate(zip(node.players, named, strict=True))
+            for output, inner in names.items()
+            if (full := f"{node.name}.{member.name}.{output}") in self._gives
+        ]
+        self._combined = [
+            (f"{node.name}.{output}", [named[place][output] for place in self._counting]) for output in named[0]
+        ]
