@@ -57,24 +57,25 @@ def alphabet() -> tuple[str, ...]:
 
 
 @mt.returns("float32[3,?,?]")
-def for_detector(images: Sequence[Array]) -> mt.Ragged:
+def for_detector(images: Sequence[Array], enlarge: bool = True) -> mt.Ragged:
     """Pages as the detector takes them.
 
     Args:
         images: uint8 `[h, w, 3]` RGB, one a row.
+        enlarge: whether small ones are made larger, and large ones smaller.
 
     Returns:
         float32 `[3, H, W]` BGR, -1 to 1, one a row; H and W are multiples of 32.
     """
-    sized = (_resized(image, _detector_size(*image.shape[:2])) for image in images)
+    sized = (_resized(image, _detector_size(*image.shape[:2], enlarge)) for image in images)
     return mt.Ragged.from_rows([_normalised(image) for image in sized], np.float32, axes=3)
 
 
-def _detector_size(height: int, width: int) -> tuple[int, int]:
+def _detector_size(height: int, width: int, enlarge: bool) -> tuple[int, int]:
     if not height or not width:
         raise ValueError(f"a page of {height} x {width} pixels has nothing to read")
     scale = max(1.0, SHORT_SIDE / min(height, width))
-    scale = min(scale, LONG_SIDE / max(height, width))
+    scale = min(scale, LONG_SIDE / max(height, width)) if enlarge else 1.0
     return tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (height, width))  # type: ignore[return-value]
 
 
@@ -100,7 +101,7 @@ def strips(images: Sequence[Array], found: Sequence[Array]) -> dict[str, mt.Ragg
             the image's pixels. Lines of a page that is not flat are bent.
         line: int64 `[strips]`, one a row: the number of the line that each stands in.
     """
-    ordered = [_in_lines(_find(pixels[0], image)) for image, pixels in zip(images, found, strict=True)]
+    ordered = [in_lines(_find(pixels[0], image)) for image, pixels in zip(images, found, strict=True)]
     return {
         "strip": mt.Ragged.from_rows([strip for strip, _ in ordered], np.float64, axes=2),
         "line": mt.Ragged.from_rows([line for _, line in ordered], np.int64, axes=1),
@@ -131,7 +132,7 @@ def _strip(core: Array, left: int, top: int, across: float, down: float) -> Arra
     return np.array([*ends, max(1.0, (thick + 2 * grow) * down), *np.zeros(2 - degree), *curve])
 
 
-def _in_lines(found: Sequence[Array]) -> tuple[Array, Array]:
+def in_lines(found: Sequence[Array]) -> tuple[Array, Array]:
     """Strips in reading order, and their lines: one whose middle is beside the one before it stands in its line."""
     lines: list[list[Array]] = []
     for strip in sorted(found, key=_middle):

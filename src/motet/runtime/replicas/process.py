@@ -25,7 +25,7 @@ from motet.models.common import load_error, place
 from motet.models.handler import Handler, ModelSource
 from motet.runtime.replicas.arena import CALL_BYTES, Arena, Block
 from motet.runtime.replicas.columns import ASKED, pack, unpack
-from motet.runtime.replicas.raised import raised_again
+from motet.runtime.replicas.raised import beyond_memory, raised_again
 from motet.runtime.replicas.spawned import Spawned, memory_of
 from motet.runtime.replicas.wire import Answered, Call, Connection, Failed, Full, Load, Loaded, Room, send_descriptors
 
@@ -157,7 +157,11 @@ class ProcessReplica:
             if reply.kept:
                 self._arena.forget(request)
         if isinstance(reply, Failed):
-            raise raised_again(reply.error)
+            error = raised_again(reply.error)
+            limit_bytes = self._load.memory_limit_bytes
+            if limit_bytes and isinstance(error, MemoryError):
+                raise beyond_memory(error, columns, limit_bytes)
+            raise error
         return found
 
     def close(self) -> None:

@@ -13,13 +13,15 @@ import functools
 import pickle
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from motet.batch import Array, column_type
 from motet.runtime.isolate import users_place
 from motet.runtime.replicas.wire import Raised
 
-__all__ = ["ProcessTraceback", "as_raised", "raised_again"]
+__all__ = ["ProcessTraceback", "as_raised", "beyond_memory", "raised_again"]
 
 MAX_TEXT = 100_000
 MAX_TRACE = 20_000
@@ -56,6 +58,26 @@ def raised_again(raised: Raised) -> Exception:
     error.__cause__ = ProcessTraceback(raised.trace)
     error.users_place = raised.place  # type: ignore[attr-defined]
     return error
+
+
+def beyond_memory(error: MemoryError, columns: Mapping[str, Array], limit_bytes: int) -> MemoryError:
+    """A `MemoryError` of a process that may take so many bytes, as it is told to those who can mend it.
+
+    Args:
+        error: what the model raised.
+        columns: what it was called with, arrays `[rows, ...]` by name.
+        limit_bytes: the most memory that its process may take.
+    """
+    rows = len(next(iter(columns.values()), ()))
+    given = ", ".join(f"{name}: {column_type(column)}" for name, column in columns.items())
+    made = MemoryError(
+        f"{rows} {'row' if rows == 1 else 'rows'} of {given} need more memory than the {limit_bytes / 2**20:,.0f} MiB that "
+        "the model's process may take (resources: {memory: ...}); allow it more, or take such rows apart with a shard. "
+        f"The model said: {error}"
+    )
+    made.__cause__ = error.__cause__
+    made.users_place = getattr(error, "users_place", "")  # type: ignore[attr-defined]
+    return made
 
 
 def _same(raised: Raised) -> Exception | None:
