@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from motet.errors import InputError
 
 __all__ = ["Need", "machine"]
 
-KINDS = {
+KINDS = {  # in the order of the fields of `Need`
     "cpu": "cores",
     "memory_bytes": "bytes of memory",
     "accelerator": "accelerators",
@@ -43,28 +43,26 @@ class Need:
     scratch_bytes: float = 0
 
     def __post_init__(self) -> None:
-        for name, value in self.amounts().items():
+        for name in KINDS:
+            value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
                 raise InputError(f"{name} must be a number of at least 0; got {value!r}", where="need")
 
     def amounts(self) -> dict[str, float]:
         """Each resource's amount, by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: getattr(self, name) for name in KINDS}
 
     def __add__(self, other: Need) -> Need:
         """Both together."""
-        theirs = other.amounts()
-        return Need(**{name: value + theirs[name] for name, value in self.amounts().items()})
+        return Need(*(getattr(self, name) + getattr(other, name) for name in KINDS))
 
     def __sub__(self, other: Need) -> Need:
         """What is left of this; at least 0."""
-        theirs = other.amounts()
-        return Need(**{name: max(0.0, value - theirs[name]) for name, value in self.amounts().items()})
+        return Need(*(max(0.0, getattr(self, name) - getattr(other, name)) for name in KINDS))
 
     def within(self, other: Need) -> bool:
         """Whether another one has as much of everything."""
-        theirs = other.amounts()
-        return all(value <= theirs[name] + 1e-9 for name, value in self.amounts().items())
+        return all(getattr(self, name) <= getattr(other, name) + 1e-9 for name in KINDS)
 
     def beyond(self, other: Need) -> str:
         """What of this another one does not have, for messages; empty where it has all."""

@@ -1,8 +1,9 @@
 """The pool: what replicas, bulk runs and workflow steps borrow and give back, in one process or in all of a machine.
 
-Who serves people (`live`) goes before who works through data (`bulk`). Whoever waits stands in a line of its priority, in the
-order they came; nobody overtakes, so that a large need does not starve. Bulk work is asked for what it holds back when live
-work waits (`Lease.wanted`), and gives it back between two batches or steps (`Lease.breathe`).
+Who serves people (`live`) goes before who works through data (`bulk`), and who could serve nobody at all otherwise (`urgent`)
+before both. Whoever waits stands in a line of its priority, in the order they came; nobody overtakes, so that a large need does
+not starve. Who holds something is asked for it when work that goes before it waits (`Lease.wanted`): bulk work gives it back
+between two batches or steps (`Lease.breathe`), live work where it has more of the same.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Holder", "Lease", "Need", "Pool", "Priority", "machine"]
 
-Priority = Literal["live", "bulk"]
-RANKS: dict[str, int] = {"live": 0, "bulk": 1}
+Priority = Literal["urgent", "live", "bulk"]
+RANKS: dict[str, int] = {"urgent": -1, "live": 0, "bulk": 1}
 POLL_S = 0.05
 """How often those that wait look at what other processes have given back."""
 
@@ -93,6 +94,22 @@ class Lease:
         return self._pool._take(self, None, stopped)
 
 
+class Claim:
+    """A place in the line that no thread stands in: whoever has it looks now and then whether it is their turn."""
+
+    def __init__(self, pool: Pool, lease: Lease) -> None:
+        self._pool, self._lease = pool, lease
+        self._waiting = pool._stand(lease)
+
+    def take(self) -> Lease | None:
+        """What was asked for, where it can be had now; the claim is over then."""
+        return self._lease if self._pool._took(self._lease, self._waiting) else None
+
+    def leave(self) -> None:
+        """Ask no more. Doing so again does nothing."""
+        self._pool._leave(self._waiting)
+
+
 class Pool:
     """Resources that are borrowed and given back. Any thread may use it.
 
@@ -118,6 +135,7 @@ class Pool:
         self._part = os.urandom(8).hex()
         self._changed = threading.Condition()
         self._leases: list[Lease] = []
+        self._own: Need | None = None
         self._waiting: list[_Waiting] = []
         self._others: Sequence[Any] = ()
         self._page: dict[str, Any] = {}
@@ -135,7 +153,7 @@ class Pool:
 
         Args:
             need: how much.
-            priority: `live` goes before `bulk`.
+            priority: `urgent` goes before `live`, and that before `bulk`.
             timeout_s: how long to wait; None waits for ever, 0 not at all.
             stopped: ends the wait when it says so.
             who: what borrows it, for people; empty is the pool's name.
@@ -144,14 +162,31 @@ class Pool:
             InputError: when there will never be so much.
             OverloadedError: when there was not enough in time, or `stopped`.
         """
-        if priority not in RANKS:
-            raise InputError(f"a priority is live or bulk; got {priority!r}", where="pool")
-        self.check(need)
-        lease = Lease(self, need, priority, who or self._name)
-        lease._held = False
+        lease = self._asked(need, priority, who)
         if not self._take(lease, timeout_s, stopped):
             held = (self.used() + need).beyond(self.capacity)
             raise OverloadedError(f"the pool did not have in time: {held or 'what others wait for'}", retry_after_s=1)
+        return lease
+
+    def claim(self, need: Need, *, priority: Priority = "live", who: str = "") -> Claim:
+        """Stand in the line for resources without waiting there; whoever does must look now and then, or leave.
+
+        Args:
+            need: how much.
+            priority: `urgent` goes before `live`, and that before `bulk`.
+            who: what asks for it, for people; empty is the pool's name.
+
+        Raises:
+            InputError: when there will never be so much.
+        """
+        return Claim(self, self._asked(need, priority, who))
+
+    def _asked(self, need: Need, priority: Priority, who: str) -> Lease:
+        if priority not in RANKS:
+            raise InputError(f"a priority is one of {', '.join(RANKS)}; got {priority!r}", where="pool")
+        self.check(need)
+        lease = Lease(self, need, priority, who or self._name)
+        lease._held = False
         return lease
 
     async def borrow_async(self, need: Need, *, priority: Priority = "live", timeout_s: float | None = None) -> Lease:
@@ -188,6 +223,11 @@ class Pool:
         with self._alone():
             return self._used()
 
+    def within_reach(self, priority: Priority = "live") -> Need:
+        """What is left now, with what work of lower priorities holds, which gives way."""
+        with self._alone():
+            return self.capacity - self._used(RANKS[priority])
+
     def waiting(self) -> int:
         """How many wait, in all processes."""
         with self._alone():
@@ -206,11 +246,7 @@ class Pool:
             try:
                 while True:
                     with self._book():
-                        if self._in_front(waiting) and (self._used() + lease.need).within(self.capacity):
-                            lease._held = True
-                            self._leases.append(lease)
-                            self._waiting.remove(waiting)
-                            self._changed.notify_all()
+                        if self._lend(lease, waiting):
                             return True
                     left = None if timeout_s is None else begun + timeout_s - self._clock()
                     if stopped() or (left is not None and left <= 0):
@@ -222,11 +258,39 @@ class Pool:
                     with self._book():
                         self._changed.notify_all()
 
+    def _lend(self, lease: Lease, waiting: _Waiting) -> bool:
+        """Lend what somebody waits for, where it is their turn and there is enough; with lock and book."""
+        if not self._in_front(waiting) or not (self._used() + lease.need).within(self.capacity):
+            return False
+        lease._held = True
+        self._leases.append(lease)
+        self._own = None
+        self._waiting.remove(waiting)
+        self._changed.notify_all()
+        return True
+
+    def _stand(self, lease: Lease) -> _Waiting:
+        waiting = _Waiting(lease.need, RANKS[lease.priority], self._clock(), lease.who)
+        with self._alone():
+            self._waiting.append(waiting)
+        return waiting
+
+    def _took(self, lease: Lease, waiting: _Waiting) -> bool:
+        with self._alone():
+            return waiting in self._waiting and self._lend(lease, waiting)
+
+    def _leave(self, waiting: _Waiting) -> None:
+        with self._alone():
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+                self._changed.notify_all()
+
     def _release(self, lease: Lease) -> None:
         with self._alone():
             if lease._held:
                 lease._held = False
                 self._leases.remove(lease)
+                self._own = None
                 self._changed.notify_all()
 
     def _resize(self, lease: Lease, need: Need) -> bool:
@@ -238,6 +302,7 @@ class Pool:
             if not first or not (self._used() - lease.need + need).within(self.capacity):
                 return False
             lease.need = need
+            self._own = None
             self._changed.notify_all()
             return True
 
@@ -247,27 +312,34 @@ class Pool:
                 lease.need += other.need
                 other._held = False
                 self._leases.remove(other)
+                self._own = None
 
     def _wanted(self, lease: Lease) -> bool:
         rank = RANKS[lease.priority]
         with self._alone():
             needs = [each.need for each in self._waiting if each.rank < rank]
             needs += [each.need for each in self._waiting_elsewhere() if each.rank < rank]
-            left = self.capacity - self._used()
-            return any(not need.within(left) for need in needs)
+            if not needs:
+                return False
+            return not sum(needs, Need()).within(self.capacity - self._used(rank))
 
     def _in_front(self, waiting: _Waiting) -> bool:
         rank, since = waiting.rank, waiting.since
         here = any(each is not waiting and each.before(rank, since) for each in self._waiting)
         return not here and not any(each.before(rank, since) for each in self._waiting_elsewhere())
 
-    def _used(self) -> Need:
-        total = Need()
-        for lease in self._leases:
-            total += lease.need
+    def _used(self, lowest: int | None = None) -> Need:
+        """What is lent now, to all processes; with `lowest` only to those of such a rank and those that go before them."""
+        if lowest is not None:
+            total = sum((each.need for each in self._leases if RANKS[each.priority] <= lowest), Need())
+        elif self._own is None:
+            self._own = total = sum((each.need for each in self._leases), Need())
+        else:
+            total = self._own
         for page in self._others:
-            for each in page["held"]:
-                total += Need.read(each["need"])
+            for held in page["held"]:
+                if lowest is None or held["rank"] <= lowest:
+                    total += Need.read(held["need"])
         return total
 
     def _waiting_elsewhere(self) -> Iterator[_Waiting]:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 
 from motet.errors import InputError
 
-__all__ = ["Memory", "Policy", "Seen", "decide"]
+__all__ = ["Memory", "Policy", "RowTime", "Seen", "decide"]
 
 FAST_S = 3.0
 """Over how long arrivals are averaged: a spike is believed after about that time, and rows that wait say so earlier."""
 _LEAST_WORK = 1e-6
+WEIGHT = 0.2
+"""How much the last look counts in what a row is said to take."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,26 @@ class Memory:
     rows_per_s: float = 0.0
     asked_at: float = float("-inf")
     needed: tuple[tuple[float, int], ...] = ()
+
+
+class RowTime:
+    """What a row takes of a replica, averaged from what replicas have done in all."""
+
+    def __init__(self) -> None:
+        self._rows, self._busy_s, self._row_s = 0, 0.0, 0.0
+
+    def seen(self, rows: int, busy_s: float) -> float:
+        """What a row takes, in seconds; 0 while none was timed.
+
+        Args:
+            rows: that were answered, in all.
+            busy_s: seconds that replicas were busy with them, in all.
+        """
+        if rows > self._rows and busy_s > self._busy_s:
+            took = (busy_s - self._busy_s) / (rows - self._rows)
+            self._row_s += (took - self._row_s) * (WEIGHT if self._row_s else 1.0)
+        self._rows, self._busy_s = rows, busy_s
+        return self._row_s
 
 
 def decide(policy: Policy, memory: Memory, seen: Seen) -> tuple[int, Memory]:
