@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -330,6 +332,24 @@ def test_what_cannot_run_in_a_process_of_its_own_is_refused():
 
     with pytest.raises(StepError, match="must be found by name"):
         flow().run()
+
+    @mt.workflow
+    def method():
+        return mt.step(process=True)(Machine(cpu=1).check)(flow_steps.needs(cpu=1), "here")
+
+    with pytest.raises(StepError, match="must be found by name"):
+        method().run()
+
+
+def test_a_script_without_a_guard_does_not_run_itself_without_end(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import motet as mt\n\n@mt.step(process=True)\ndef own():\n    return 1\n\n"
+        "@mt.workflow\ndef flow():\n    return own()\n\nflow().run()\n"
+    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "begin runs under if __name__ == '__main__':" in ended.stderr
 
 
 def test_resources_are_bounded_and_what_the_machine_lacks_is_refused():

@@ -53,7 +53,7 @@ def kept(folder: Path, value: Any) -> tuple[Any, tuple[str, ...]]:
     assert artifacts.fault(found) == ""
     again = type(found).from_json(found.to_json())
     assert again == found
-    fresh, live = artifacts.load(again), artifacts.load(found, dict(enumerate(leaves)))
+    fresh, live = artifacts.load(again), artifacts.load(found, dict(leaves))
     assert type(fresh) is type(live)
     return fresh, found.formats
 
@@ -131,6 +131,9 @@ def test_tables_and_frames_come_back(tmp_path):
     frame = pd.DataFrame({"a": [1.5, 2.5]}, index=["p", "q"])
     found, formats = kept(tmp_path, frame)
     assert (found.equals(frame), formats) == (True, ("pandas",))
+    batch = pa.record_batch({"a": [1, 2]})
+    found, formats = kept(tmp_path, [batch, batch.slice(0, 0)])
+    assert (found, formats) == ([batch, batch.slice(0, 0)], ("batch",))
     odd = pd.DataFrame({"a": [object]})
     assert kept(tmp_path, odd)[1] == ("pickle",)
 
@@ -144,6 +147,12 @@ def test_tensors_and_state_dicts_come_back(tmp_path):
     tensor = torch.arange(6, dtype=torch.bfloat16).reshape(2, 3)
     found, formats = kept(tmp_path, tensor)
     assert (torch.equal(found, tensor), formats) == (True, ("safetensors",))
+    order = {"z": torch.zeros(1), "a": torch.zeros(2), "m": torch.zeros(1, dtype=torch.int8)}
+    found, formats = kept(tmp_path, order)
+    assert (list(found), formats) == (list(order), ("safetensors",))
+    with_gradient = torch.ones(2, requires_grad=True)
+    found, formats = kept(tmp_path, with_gradient)
+    assert (found.requires_grad, formats) == (True, ("pickle",))
     tied = {"a": tensor, "b": tensor}
     found, formats = kept(tmp_path, tied)
     assert torch.equal(found["b"], tensor)

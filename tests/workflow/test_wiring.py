@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import dataclass
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import motet as mt
 from motet.errors import CycleError, GraphError, InputError
+from motet.workflow.step import Step
+
+
+@dataclass
+class Box:
+    value: object
 
 
 @mt.step
@@ -43,6 +54,31 @@ def test_calling_a_workflow_wires_and_runs_nothing():
     assert isinstance(plan, mt.Plan)
     assert [node.id for node in plan.nodes] == ["noted"]
     assert ran == []
+
+
+def test_no_two_steps_have_the_same_name():
+    @mt.workflow
+    def flow():
+        return [one(), one(), one.named("one-2")(), one.named("one-4")(), one(), one()]
+
+    assert [node.id for node in flow().nodes] == ["one", "one-2", "one-2-2", "one-4", "one-3", "one-5"]
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=4), st.sets(st.sampled_from("abcdef"), max_size=3))
+def test_arguments_are_bound_as_python_binds_them(positional, named):
+    def function(a, b=2, *, c=3, d):
+        pass
+
+    kwargs = dict.fromkeys(sorted(named), "named")
+    try:
+        bound = inspect.signature(function).bind(*positional, **kwargs)
+    except TypeError:
+        with pytest.raises(TypeError):
+            Step(function).bind(tuple(positional), kwargs)
+    else:
+        bound.apply_defaults()
+        found = Step(function).bind(tuple(positional), kwargs)
+        assert list(found.items()) == list(bound.arguments.items())
 
 
 def test_steps_have_names_that_are_the_same_for_the_same_program():
@@ -136,9 +172,14 @@ def test_results_of_another_workflow_are_refused():
     def second():
         return plus(kept[0])
 
+    @mt.workflow
+    def third():
+        return one().after(kept[0])
+
     first()
-    with pytest.raises(GraphError, match="takes the result of step one, which belongs to another workflow"):
-        second()
+    for flow in (second, third):
+        with pytest.raises(GraphError, match="takes the result of step one, which belongs to another workflow"):
+            flow()
 
 
 @pytest.mark.parametrize(
@@ -149,6 +190,16 @@ def test_results_of_another_workflow_are_refused():
         (lambda x: list(x), "take parts by number"),
         (lambda x: len(x), "the length of the result of step one is not known"),
         (lambda x: x[None], "by name or number; got None"),
+        (lambda x: x + 1, "nothing can be computed from it"),
+        (lambda x: -x, "nothing can be computed from it"),
+        (lambda x: range(x), "nothing can be computed from it"),
+        (lambda x: x(3), "nothing can be computed from it"),
+        (lambda x: f"models/{x}", "cannot be put into a text"),
+        (lambda x: plus({x, 2}), "inside of a set, where it is not found"),
+        (lambda x: plus({x: 2}), "inside of a dict, where it is not found"),
+        (lambda x: plus([Box(x)]), "inside of a Box, where it is not found"),
+        (lambda x: {x}, "returns as_ready.*, or promises in something else"),
+        (lambda x: mt.as_ready([x]), "returns as_ready.*, or promises in something else"),
     ],
 )
 def test_what_is_not_known_while_wiring_is_refused_with_a_way_out(use, message):

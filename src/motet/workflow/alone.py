@@ -201,7 +201,7 @@ class _Results:
 def _arguments(node: Node, results: _Results) -> dict[str, Any]:
     for branch in node.branches:
         if bool(_value(branch.condition, results)) != branch.wanted:
-            raise _LeftOut(f"{branch.condition} is {'false' if branch.wanted else 'true'}")
+            raise _LeftOut(f"{branch.condition!s} is {'false' if branch.wanted else 'true'}")
     for other in node.after:
         results.get(other.id)
     return {name: _value(value, results) for name, value in node.arguments.items()}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from motet.errors import GraphError
 
 if TYPE_CHECKING:
     from motet.workflow.plan import Node
 
-__all__ = ["Choice", "Comparison", "Deferred", "Item", "Result", "copied", "deferreds_in", "nodes_of"]
+__all__ = ["Choice", "Comparison", "Deferred", "Item", "Result", "copied", "deferreds_in", "hidden_in", "nodes_of"]
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -35,7 +36,7 @@ class Deferred:
 
     def __getitem__(self, key: Any) -> Item:
         if not isinstance(key, (str, int)):
-            raise GraphError(f"{self} can be asked for a part by name or number; got {key!r}")
+            raise GraphError(f"{self!s} can be asked for a part by name or number; got {key!r}")
         return Item(self, key)
 
     def __lt__(self, other: Any) -> Comparison:
@@ -60,29 +61,52 @@ class Deferred:
 
     def __bool__(self) -> NoReturn:
         raise GraphError(
-            f"{self} is not known while the workflow is wired, so `if`, `and`, `or`, `not` and `in` cannot ask for it",
+            f"{self!s} is not known while the workflow is wired, so `if`, `and`, `or`, `not` and `in` cannot ask for it",
             hint="write motet.when(condition, lambda: ..., otherwise=lambda: ...), or decide inside a step",
         )
 
     def __iter__(self) -> Iterator[Any]:
         raise GraphError(
-            f"{self} is not known while the workflow is wired, so it cannot be gone through or unpacked",
+            f"{self!s} is not known while the workflow is wired, so it cannot be gone through or unpacked",
             hint="take parts by number, result[0] and result[1], or go through it inside a step",
         )
 
     def __len__(self) -> int:
-        raise GraphError(f"the length of {self} is not known while the workflow is wired", hint="ask inside a step")
+        raise GraphError(f"the length of {self!s} is not known while the workflow is wired", hint="ask inside a step")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         raise AttributeError(
-            f"{self} is not known while the workflow is wired, so its {name!r} cannot be had; "
+            f"{self!s} is not known while the workflow is wired, so its {name!r} cannot be had; "
             f"take result[{name!r}] where it is a dict, or ask inside a step"
         )
 
     def __repr__(self) -> str:
         return str(self)
+
+    def __format__(self, spec: str) -> NoReturn:
+        raise GraphError(
+            f"{self!s} is not known while the workflow is wired, so it cannot be put into a text",
+            hint="make the text inside a step",
+        )
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise GraphError(
+            f"{self!s} is inside of a value in which it is not found",
+            hint="steps take promises in lists, tuples and dicts",
+        )
+
+    def _unknown(self, *_: Any) -> NoReturn:
+        raise GraphError(
+            f"{self!s} is not known while the workflow is wired, so nothing can be computed from it",
+            hint="compute inside a step",
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = __rmatmul__ = _unknown
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _unknown
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __neg__ = __pos__ = __abs__ = __invert__ = _unknown
+    __int__ = __float__ = __index__ = __call__ = __round__ = _unknown
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -111,7 +135,7 @@ class Item(Deferred):
     key: str | int
 
     def __str__(self) -> str:
-        return f"[{self.key!r}] of {self.source}"
+        return f"[{self.key!r}] of {self.source!s}"
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -123,7 +147,7 @@ class Comparison(Deferred):
     other: Any
 
     def __str__(self) -> str:
-        return f"{self.source} {self.sign} {self.other!r}"
+        return f"{self.source!s} {self.sign} {self.other!r}"
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -135,7 +159,7 @@ class Choice(Deferred):
     otherwise: Any
 
     def __str__(self) -> str:
-        return f"a choice by {self.condition}"
+        return f"a choice by {self.condition!s}"
 
 
 def deferreds_in(value: Any) -> Iterator[Deferred]:
@@ -164,6 +188,23 @@ def nodes_of(value: Any) -> Iterator[Node]:
             yield from nodes_of(each.condition)
             yield from nodes_of(each.then)
             yield from nodes_of(each.otherwise)
+
+
+def hidden_in(value: Any) -> Any:
+    """What holds a promise where none is looked for: in a set, as a name of a dict, in a data class; None where nothing does."""
+    if isinstance(value, (list, tuple)):
+        return next((found for each in value if (found := hidden_in(each)) is not None), None)
+    if isinstance(value, dict):
+        if any(isinstance(name, Deferred) for name in value):
+            return value
+        return next((found for each in value.values() if (found := hidden_in(each)) is not None), None)
+    if isinstance(value, (set, frozenset)):
+        inside: Any = value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, (type, Deferred)):
+        inside = [getattr(value, each.name, None) for each in dataclasses.fields(value)]
+    else:
+        return None
+    return value if next(deferreds_in(list(inside)), None) is not None else None
 
 
 def copied(value: Any) -> Any:

@@ -10,7 +10,10 @@ from types import ModuleType
 
 from motet.errors import InputError
 
-__all__ = ["load_module"]
+__all__ = ["load_module", "loading"]
+
+loading: list[str] = []
+"""The files that are loaded just now for a step: a run that begins meanwhile would load them again, without end."""
 
 
 def load_module(name: str, file: str) -> ModuleType:
@@ -37,5 +40,9 @@ def load_module(name: str, file: str) -> ModuleType:
     sys.modules[known] = module
     if name == "__main__":  # classes of the script are pickled under that name
         sys.modules["__main__"] = module
-    spec.loader.exec_module(module)
+    loading.append(file)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        loading.pop()
     return module

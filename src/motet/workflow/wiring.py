@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec
 
 from motet.errors import CycleError, GraphError
-from motet.workflow.deferred import Deferred, Result, copied, nodes_of
+from motet.workflow.deferred import Deferred, Result, copied, hidden_in, nodes_of
 from motet.workflow.plan import AsReady, Branch, Node, Plan, refuse_cycles
 from motet.workflow.step import Step, place_of
 
@@ -85,6 +85,14 @@ class Wiring:
                 "as_ready(...) is an argument of its own, and only one of them",
                 where=f"step {step.name}, {', '.join(inside or many)}",
             )
+        for name, value in arguments.items():
+            holder = None if isinstance(value, AsReady) else hidden_in(value)
+            if holder is not None:
+                raise GraphError(
+                    f"the result of a step is inside of a {type(holder).__name__}, where it is not found",
+                    where=f"step {step.name}, {name}",
+                    hint="steps take promises in lists, tuples and the values of dicts",
+                )
         return arguments
 
     @contextmanager
@@ -159,6 +167,12 @@ class Workflow(Generic[P]):
         finally:
             _building.reset(token)
         output = copied(output)
+        if isinstance(output, AsReady) or _hides_ready(output) or hidden_in(output) is not None:
+            raise GraphError(
+                "the workflow returns as_ready(...), or promises in something else than lists, tuples and dicts",
+                where=place_of(self.function),
+                hint="return promises, alone or in lists, tuples and dicts",
+            )
         for node in nodes_of(output):
             wiring.check(node, f"what {self.name} returns")
         for node in wiring.nodes:

@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from motet.errors import WorkflowError
 from motet.workflow.memo.codecs import BY_NAME
-from motet.workflow.memo.encode import Encoder, Leaf, decode, pack, unpack
+from motet.workflow.memo.encode import Encoder, Leaf, decode, pack, part_of, unpack
 
 __all__ = ["Artifacts", "Kept", "LeafRef", "digest_file", "digest_leaf"]
 
 LONGEST_TREE = 64 << 10
 """Longer trees, in bytes, are artifacts themselves."""
+_NOTHING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +92,20 @@ class Artifacts:
         """Where an artifact is, or would be."""
         return self.root / digest[:2] / digest
 
-    def keep(self, value: Any) -> tuple[Kept, list[Any]]:
-        """Keep a value. Returns what is kept, and the values of its leaves for those who want it at once.
+    def keep(self, value: Any) -> tuple[Kept, dict[int | str, Any]]:
+        """Keep a value. Returns what is kept, and values of its leaves, by number, for those who want it at once.
 
-        Raises whatever pickling raises, where the value has to be pickled.
+        Raises whatever pickling raises, where the value has to be pickled: what cannot be read again is not kept.
         """
         encoder = Encoder(files=True)
         packed = pack(encoder.tree(value))
         leaves = [self.put(leaf) for leaf in encoder.leaves]
-        values = [_shared(leaf) for leaf in encoder.leaves]
+        values: dict[int | str, Any] = {}
+        for number, leaf in enumerate(encoder.leaves):
+            if leaf.codec == "pickle":
+                values[number] = pickle.loads(leaf.value.data)
+            elif leaf.codec != "file" and BY_NAME[leaf.codec].shared:
+                values[number] = _shared(leaf)
         if not leaves and len(packed) <= LONGEST_TREE:
             return Kept(packed.decode(), (), tuple(sorted(encoder.classes)), hashlib.sha256(packed).hexdigest()), values
         whole = hashlib.sha256(packed)
@@ -144,27 +151,35 @@ class Artifacts:
                 return f"artifact {leaf.digest[:12]} is not there any more"
         return ""
 
-    def load(self, kept: Kept, values: dict[int | str, Any] | None = None) -> Any:
-        """The value itself.
+    def load(self, kept: Kept, values: dict[int | str, Any] | None = None, keys: Sequence[str | int] = ()) -> Any:
+        """The value itself, or a part of it.
 
         Args:
             kept: what is kept.
-            values: leaves that are loaded already, by number, and files that are put back, by path; what is loaded now
-                is added.
+            values: leaves that are loaded already, by number, and files that are put back, by path. What all may share
+                is added; what can be changed is taken out, so that nobody else has it.
+            keys: the parts that are taken, one of the other; what is not in them is not read.
 
         Raises:
             WorkflowError: when an artifact is not there, or cannot be read.
+            LookupError, TypeError: when there is no such part.
         """
         known: dict[int | str, Any] = {} if values is None else values
 
         def leaf(number: int) -> Any:
+            ref = kept.leaves[number]
+            if not BY_NAME[ref.codec].shared:
+                found = known.pop(number, _NOTHING)
+                return self._read(ref) if found is _NOTHING else found
             if number not in known:
-                known[number] = self._read(kept.leaves[number])
+                known[number] = self._read(ref)
             return known[number]
 
-        return decode(
-            unpack(kept.tree or leaf(len(kept.leaves) - 1)), leaf, lambda found: self._restore(found, kept, known)
-        )
+        tree, left = part_of(unpack(kept.tree or leaf(len(kept.leaves) - 1)), keys)
+        value = decode(tree, leaf, lambda found: self._restore(found, kept, known))
+        for key in left:
+            value = value[key]
+        return value
 
     def put_files_back(self, kept: Kept, values: dict[int | str, Any]) -> None:
         """Put the files and folders of a value back where they were, as far as they are missing or changed there."""
@@ -262,9 +277,9 @@ def digest_leaf(leaf: Leaf) -> str:
 
 
 def _shared(leaf: Leaf) -> Any:
-    """The value of a leaf as several steps may have it: an array that cannot be written to."""
+    """The value of a leaf of a format that is shared: an array that cannot be written to."""
     if leaf.codec == "npy":
         view = leaf.value.view()
         view.flags.writeable = False
         return view
-    return leaf.value.value if leaf.codec == "pickle" else leaf.value
+    return leaf.value

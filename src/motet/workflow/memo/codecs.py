@@ -1,6 +1,6 @@
 """How large values are written: one format each, by the type of the value. Frameworks are looked at only where loaded.
 
-npy           numpy arrays                      arrow     tables of Arrow
+npy           numpy arrays                      arrow     tables of Arrow        batch  record batches of Arrow
 safetensors   tensors and state dicts of torch  pandas    data frames, as Arrow
 onnx          models                            bytes     bytes
 json          large structures of plain values  pickle    all else; loading it runs code
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
+
 __all__ = ["BY_NAME", "Codec", "Pickled", "codec_of", "pickled"]
 
 
@@ -27,11 +29,13 @@ class Codec:
         name: what it is called in entries.
         write: writes a value to a file that is open for writing; it only writes, and does not seek.
         read: reads it back from a path.
+        shared: whether nobody can change what is read, so that all who want it may have the same.
     """
 
     name: str
     write: Callable[[Any, BinaryIO], None]
     read: Callable[[Path], Any]
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,10 @@ def codec_of(value: Any) -> str:
     """The name of the format for a value that is no plain one; `pickle` where there is none."""
     if _is(value, "numpy", "ndarray") and not value.dtype.hasobject:
         return "npy"
-    if _is(value, "pyarrow", "Table", "RecordBatch"):
+    if _is(value, "pyarrow", "Table"):
         return "arrow"
+    if _is(value, "pyarrow", "RecordBatch"):
+        return "batch"
     if _is(value, "pandas", "DataFrame"):
         return "pandas" if _fits_arrow(value) else "pickle"
     if _is(value, "torch", "Tensor") and _fits_safetensors(value):
@@ -96,15 +102,15 @@ def is_state(value: dict[Any, Any]) -> bool:
     torch = sys.modules.get("torch")
     if torch is None or not value or not all(type(name) is str for name in value):
         return False
-    kinds = (torch.Tensor, torch.nn.Parameter)
-    if not all(type(each) in kinds and _fits_safetensors(each) for each in value.values()):
+    if not all(type(each) is torch.Tensor and _fits_safetensors(each) for each in value.values()):
         return False
     places = [each.untyped_storage().data_ptr() for each in value.values() if each.numel()]
     return len(set(places)) == len(places)
 
 
 def _fits_safetensors(tensor: Any) -> bool:
-    return str(tensor.layout) == "torch.strided" and not tensor.is_complex() and not tensor.is_quantized
+    plain = not (tensor.is_complex() or tensor.is_quantized or tensor.requires_grad)
+    return plain and str(tensor.layout) == "torch.strided"
 
 
 def _fits_arrow(frame: Any) -> bool:
@@ -145,6 +151,13 @@ def _read_arrow(path: Path) -> Any:
         return pa.ipc.open_file(file).read_all()
 
 
+def _read_batch(path: Path) -> Any:
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).get_batch(0)
+
+
 def _write_pandas(value: Any, file: BinaryIO) -> None:
     import pyarrow as pa
 
@@ -155,14 +168,17 @@ def _write_tensors(value: Any, file: BinaryIO) -> None:
     from safetensors.torch import save
 
     tensors = value if isinstance(value, dict) else {"": value}
-    file.write(save({name: each.detach().cpu().contiguous() for name, each in tensors.items()}))
+    order = orjson.dumps(list(tensors)).decode()  # the format has an order of its own
+    file.write(save({name: each.cpu().contiguous() for name, each in tensors.items()}, {"order": order}))
 
 
 def _read_tensors(path: Path) -> Any:
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
-    found = load_file(str(path))
-    return found[""] if set(found) == {""} else found
+    with safe_open(str(path), framework="pt") as file:
+        names = orjson.loads((file.metadata() or {}).get("order", "null")) or file.keys()
+        found = {name: file.get_tensor(name) for name in names}
+    return found[""] if list(found) == [""] else found
 
 
 def _read_onnx(path: Path) -> Any:
@@ -179,13 +195,14 @@ def _read_pickle(path: Path) -> Any:
 BY_NAME = {
     codec.name: codec
     for codec in (
-        Codec("npy", _write_npy, _read_npy),
-        Codec("arrow", _write_arrow, _read_arrow),
+        Codec("npy", _write_npy, _read_npy, shared=True),
+        Codec("arrow", _write_arrow, _read_arrow, shared=True),
+        Codec("batch", _write_arrow, _read_batch, shared=True),
         Codec("pandas", _write_pandas, lambda path: _read_arrow(path).to_pandas()),
         Codec("safetensors", _write_tensors, _read_tensors),
         Codec("onnx", lambda value, file: _write_bytes(value.SerializeToString(deterministic=True), file), _read_onnx),
-        Codec("bytes", lambda value, file: _write_bytes(value, file), lambda path: path.read_bytes()),
-        Codec("json", lambda value, file: _write_bytes(value, file), lambda path: path.read_bytes()),
+        Codec("bytes", lambda value, file: _write_bytes(value, file), lambda path: path.read_bytes(), shared=True),
+        Codec("json", lambda value, file: _write_bytes(value, file), lambda path: path.read_bytes(), shared=True),
         Codec("pickle", lambda value, file: _write_bytes(value.data, file), _read_pickle),
     )
 }

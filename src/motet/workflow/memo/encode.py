@@ -26,7 +26,7 @@ import orjson
 from motet.workflow.files import File
 from motet.workflow.memo.codecs import codec_of, is_state, pickled
 
-__all__ = ["Encoder", "Leaf", "decode", "pack", "unpack"]
+__all__ = ["Encoder", "Leaf", "decode", "pack", "part_of", "unpack"]
 
 LONGEST_BYTES = 512
 """Longer bytes are leaves."""
@@ -152,6 +152,19 @@ def pack(tree: Any) -> bytes:
 def unpack(data: bytes | str) -> Any:
     """The inverse of `pack`."""
     return orjson.loads(data)
+
+
+def part_of(tree: Any, keys: Sequence[str | int]) -> tuple[Any, Sequence[str | int]]:
+    """Go into a tree as far as lists, tuples and dicts lead. Returns where that ends, and the keys that are left."""
+    for place, key in enumerate(keys):
+        inner = tree
+        if isinstance(tree, dict):
+            inner = tree.get("$tuple") if next(iter(tree), "")[:1] == "$" else tree
+        try:
+            tree = inner[key]
+        except (LookupError, TypeError):
+            return tree, keys[place:]
+    return tree, ()
 
 
 def decode(tree: Any, leaf: Callable[[int], Any], file: Callable[[dict[str, Any]], str]) -> Any:

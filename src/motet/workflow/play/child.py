@@ -75,10 +75,7 @@ def _answer(folder: Path, name: str, file: str, cancelled: threading.Event) -> d
 
 def _loaded(artifacts: Artifacts, value: Any) -> Any:
     if isinstance(value, Part):
-        found = artifacts.load(value.kept)
-        for key in value.keys:
-            found = found[key]
-        return found
+        return artifacts.load(value.kept, keys=value.keys)
     if type(value) in (list, tuple):
         return type(value)(_loaded(artifacts, each) for each in value)
     if type(value) is dict:

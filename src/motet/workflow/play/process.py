@@ -35,7 +35,7 @@ from motet.workflow.options import Resources
 from motet.workflow.plan import AsReady
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import StepState, Value
-from motet.workflow.step import place_of
+from motet.workflow.step import Step, place_of
 
 __all__ = ["Job", "Part", "run_in_process"]
 
@@ -142,11 +142,11 @@ def _write_job(folder: Path, session: Session, state: StepState, items: Sequence
     function = step.function
     where = place_of(function)
     name = getattr(function, "__qualname__", "")
-    if not name or "<" in name:
+    if not _is_found(function, name):
         raise InputError(
             f"step {state.id} runs in a process of its own, so its function must be found by name",
             where=where,
-            hint="define it at the top level of a module, or say process=False",
+            hint="define it at the top level of a module, in a file, or say process=False",
         )
     arguments = {
         name: _sent(session, list(items or ()) if isinstance(value, AsReady) else value)
@@ -168,6 +168,19 @@ def _write_job(folder: Path, session: Session, state: StepState, items: Sequence
     modules = {"module": function.__module__, "file": file, "path": list(sys.path)}
     (folder / "module.json").write_bytes(orjson.dumps(modules))
     (folder / "job").write_bytes(packed)
+
+
+def _is_found(function: Any, name: str) -> bool:
+    """Whether a function is what its module has under its name, alone or as a step."""
+    module = function.__module__
+    found: Any = sys.modules.get(module)
+    if not name or "<" in name or (module == "__main__" and not getattr(found, "__file__", None)):
+        return False
+    if found is None:
+        return True  # the process that runs it looks for it
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is function or (isinstance(found, Step) and found.function is function)
 
 
 def _sent(session: Session, value: Any) -> Any:

@@ -275,7 +275,7 @@ class Runner:
             if verdict:
                 return self._because(node, verdict, branch.condition), None
             if bool(self.session.resolve(branch.condition)) != branch.wanted:
-                self.states[node.place].why = f"{branch.condition} is {'false' if branch.wanted else 'true'}"
+                self.states[node.place].why = f"{branch.condition!s} is {'false' if branch.wanted else 'true'}"
                 return "left out", None
         for each in node.after:
             if self.states[each.place].state not in GOOD and self.states[each.place].state != "left out":
@@ -320,7 +320,7 @@ class Runner:
 def _told(error: BaseException, node: Node) -> str:
     if isinstance(error, MotetError):
         return str(error)
-    return f"{place_of_error(error, node.step.function)}: {type(error).__name__}: {error}"
+    return f"{place_of_error(error, node.step.function)}: {type(error).__name__}: {error}".rstrip(": ")
 
 
 def _row(run: str, state: StepState, needs: str) -> tuple[Any, ...]:

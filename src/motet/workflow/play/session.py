@@ -16,7 +16,7 @@ from motet.workflow.code.project import is_project, module_name
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
 from motet.workflow.memo.artifacts import Kept, digest_leaf
 from motet.workflow.memo.cache import Cache
-from motet.workflow.memo.encode import Encoder, pack, unpack
+from motet.workflow.memo.encode import Encoder, pack, part_of, unpack
 from motet.workflow.memo.key import Argument
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.journal import Journal
@@ -151,13 +151,9 @@ class Session:
         value = self._value(source)
         if value.kept is None or not value.kept.tree:
             return hashlib.sha256(pack([value.digest, keys])).hexdigest()
-        tree = unpack(value.kept.tree)
-        for key in keys:
-            inner = tree.get("$tuple", tree) if isinstance(tree, dict) else tree
-            try:
-                tree = inner[key]
-            except (KeyError, IndexError, TypeError):
-                return hashlib.sha256(pack([value.digest, keys])).hexdigest()
+        tree, left = part_of(unpack(value.kept.tree), keys)
+        if left:
+            return hashlib.sha256(pack([value.digest, keys])).hexdigest()
         used = [value.kept.leaves[number].digest for number in _leaves_in(tree)]
         return hashlib.sha256(pack([tree, used, self.classes_digest(value.kept.classes)])).hexdigest()
 
@@ -175,7 +171,7 @@ class Session:
             if isinstance(value, Result):
                 return self.load(self._value(value))
             if isinstance(value, Item):
-                return self.resolve(value.source)[value.key]
+                return self._part(value)
             if isinstance(value, Choice):
                 return self.resolve(self.chosen(value))
             assert isinstance(value, Comparison)
@@ -189,8 +185,16 @@ class Session:
             return {name: self.resolve(each) for name, each in value.items()}
         return value
 
+    def _part(self, promise: Item) -> Any:
+        keys, source = self.way(promise)
+        if isinstance(source, Result):
+            value = self._value(source)
+            if value.kept is not None:
+                return self.cache.artifacts.load(value.kept, value.leaves, keys)
+        return self.resolve(promise.source)[promise.key]
+
     def load(self, value: Value) -> Any:
-        """The result of a step: lists and dicts are its own for each who asks, arrays are shared and cannot be written."""
+        """The result of a step, its own for each who asks; arrays and tables are shared and cannot be written."""
         return value.alone if value.kept is None else self.cache.artifacts.load(value.kept, value.leaves)
 
     def keep(self, result: Any, where: str) -> tuple[Value, str]:
@@ -201,7 +205,7 @@ class Session:
             raise WorkflowError(f"the result cannot be written: {error}", where=where) from error
         except Exception as error:  # noqa: BLE001  pickling a user's value may raise anything
             return Value(None, f"memory {uuid.uuid4().hex}", alone=result), f"{type(error).__name__}: {error}"
-        return self.held(kept, dict(enumerate(leaves))), ""
+        return self.held(kept, leaves), ""
 
     def held(self, kept: Kept, leaves: dict[int | str, Any]) -> Value:
         """A kept result in this run."""
@@ -212,7 +216,7 @@ class Session:
     def _value(self, promise: Result) -> Value:
         value = self.states[promise.node.place].value
         if value is None:
-            raise WorkflowError(f"{promise} is not there: the step is {self.states[promise.node.place].state}")
+            raise WorkflowError(f"{promise!s} is not there: the step is {self.states[promise.node.place].state}")
         return value
 
 

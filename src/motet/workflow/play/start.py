@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from motet.errors import InputError, StepError, WorkflowError
+from motet.workflow.load import loading
 from motet.workflow.memo.cache import Cache, cache_folder, home_folder
 from motet.workflow.memo.encode import Encoder, pack
 from motet.workflow.memo.locks import try_lock, unlock
@@ -55,6 +56,12 @@ class Settings:
 
 def run_plan(plan: Plan, settings: Settings) -> Run:
     """Run a plan; see `Plan.run`."""
+    if loading:
+        raise WorkflowError(
+            "a run begins while a step's own process loads this file",
+            where=loading[-1],
+            hint="begin runs under if __name__ == '__main__':",
+        )
     if settings.threads is not None and settings.threads < 1:
         raise InputError(f"threads={settings.threads}", where="run", hint="1 or more")
     budget = settings.budget or Machine()

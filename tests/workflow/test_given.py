@@ -1,0 +1,102 @@
+"""What steps are given: values of their own, or such as nobody can change; and no more than they take."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+import motet as mt
+from motet.workflow.memo.artifacts import Artifacts
+
+
+@pytest.mark.parametrize("kind", ["frame", "tensor", "counter", "bytearray"])
+def test_what_a_step_changes_is_its_own(kind):
+    """Else what others are given would not be what they count by, and wrong results would be kept."""
+    make = {
+        "frame": lambda: pytest.importorskip("pandas").DataFrame({"a": [1, 2]}),
+        "tensor": lambda: pytest.importorskip("torch").zeros(2),
+        "counter": lambda: Counter("aa"),
+        "bytearray": lambda: bytearray(b"aa"),
+    }[kind]
+    change = {
+        "frame": lambda x: x.insert(0, "b", 3),
+        "tensor": lambda x: x.add_(1),
+        "counter": lambda x: x.clear(),
+        "bytearray": lambda x: x.clear(),
+    }[kind]
+    made = make()
+
+    @mt.step
+    def giver():
+        return made
+
+    @mt.step
+    def greedy(data):
+        change(data)
+
+    @mt.step
+    def text(data):
+        return str(data)
+
+    @mt.workflow
+    def flow():
+        data = giver()
+        return text(data), text(data).after(greedy(data))
+
+    run = flow().run()
+    assert run.output == (str(make()), str(make()))
+    assert str(made) == str(make())
+
+
+class Unreadable(Exception):
+    """Can be pickled, and not read again, as errors that take several arguments."""
+
+    def __init__(self, code, text):
+        super().__init__(text)
+
+
+def test_what_cannot_be_read_again_is_not_kept():
+    @mt.step(cache=True)
+    def make():
+        return Unreadable(3, "text")
+
+    @mt.step
+    def text(error):
+        return str(error)
+
+    @mt.workflow
+    def flow():
+        return text(make())
+
+    for _ in range(2):
+        run = flow().run()
+        assert run.output == "text"
+        assert run.step("make").state == "done"
+
+
+def test_a_part_of_a_result_is_read_alone(monkeypatch):
+    read = []
+    plain = Artifacts._read
+
+    def noted(self, ref):
+        read.append(ref.codec)
+        return plain(self, ref)
+
+    monkeypatch.setattr(Artifacts, "_read", noted)
+
+    @mt.step
+    def make():
+        return {"model": Counter("aa"), "scores": [{"accuracy": 0.9}]}
+
+    @mt.step
+    def same(x):
+        return x
+
+    @mt.workflow
+    def flow():
+        made = make()
+        return same(made["scores"][0]["accuracy"]), same(made["scores"][0])
+
+    assert flow().run().output == (0.9, {"accuracy": 0.9})
+    assert read == []
