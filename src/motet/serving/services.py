@@ -68,7 +68,11 @@ class Services:
         self.audit: AuditLog | None = None
         self.sinks: Sinks | None = None
         self.seen = Seen(
-            self._seen_config(config), Path(self.folder) / "seen", lambda: self.gateway.things, lambda: self.front
+            self._seen_config(config),
+            Path(self.folder) / "seen",
+            lambda: self.gateway.things,
+            lambda: self.front,
+            lambda: self.gateway,
         )
         self._set_up(config)
         if config.sinks:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from motet.runtime.pool.need import Need
 
 __all__ = ["Holder", "holders_of"]
 
-_RANKS: tuple[Literal["live", "bulk"], ...] = ("live", "bulk")
+_PRIORITIES = {-1: "urgent", 0: "live", 1: "bulk"}
 
 
 @dataclass(frozen=True)
@@ -20,20 +20,20 @@ class Holder:
     Attributes:
         who: what it is called: `motet serve`, `motet run`, a model whose replicas borrowed it.
         pid: the process.
-        priority: `live` goes before `bulk`.
+        priority: `urgent`, `live` or `bulk`.
         held: what it holds.
         waiting: what it waits for.
     """
 
     who: str
     pid: int
-    priority: Literal["live", "bulk"]
+    priority: str
     held: Need = Need()  # noqa: RUF009 (frozen)
     waiting: Need = Need()  # noqa: RUF009 (frozen)
 
 
 def holders_of(pages: Iterable[Mapping[str, Any]]) -> list[Holder]:
-    """Everybody, live work first.
+    """Everybody, in the order of priorities.
 
     Args:
         pages: what processes have written: `pid`, and lists of amounts with `who` and `rank` under `held` and `waiting`.
@@ -44,4 +44,4 @@ def holders_of(pages: Iterable[Mapping[str, Any]]) -> list[Holder]:
             for each in page[kind]:
                 sums = found.setdefault((each["rank"], each["who"], page["pid"]), {})
                 sums[kind] = sums.get(kind, Need()) + Need.read(each["need"])
-    return [Holder(who, pid, _RANKS[rank], **sums) for (rank, who, pid), sums in sorted(found.items())]
+    return [Holder(who, pid, _PRIORITIES[rank], **sums) for (rank, who, pid), sums in sorted(found.items())]

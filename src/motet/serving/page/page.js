@@ -3,6 +3,7 @@
 import { duration, element, getJson, short } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { showErrors } from "./errors.js";
+import { showPool } from "./pool.js";
 import { showReplicas } from "./replicas.js";
 import { TryForm } from "./try.js";
 
@@ -69,6 +70,7 @@ async function look() {
     try {
       const now = await getJson("/status.json");
       draw(now, state.before);
+      showPool(find("pool"), now);
       state.before = now;
     } catch {
       pill("bad", "not reachable");

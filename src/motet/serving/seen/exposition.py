@@ -40,6 +40,7 @@ def _seconds(about: str) -> Shown:
 
 
 _GRAPH, _NODE, _MODEL, _REPLICA = ("graph",), ("graph", "node"), ("model",), ("model", "replica")
+_PLACES = ("places",)
 SHOWN = {
     "motet_requests": Shown(
         "counter",
@@ -73,6 +74,11 @@ SHOWN = {
     "motet_replica_in_flight": Shown("gauge", "Calls of a replica that are under way.", _REPLICA),
     "motet_replica_memory_bytes": Shown("gauge", "Memory of the process of a replica.", _REPLICA),
     "motet_replica_restarts": Shown("counter", "Replicas that took the place of one that was lost.", _REPLICA),
+    "motet_places_loaded": Shown("gauge", "Models that are loaded, of those that share places.", _PLACES),
+    "motet_places_loads": Shown("counter", "How many times models were loaded that share places.", _PLACES),
+    "motet_places_waiting_rows": Shown("gauge", "Rows that wait for a model to be loaded.", _PLACES),
+    "motet_pool_borrowed": Shown("gauge", "What this server has borrowed from the pool of its machine.", ("resource",)),
+    "motet_pool_capacity": Shown("gauge", "What the pool of the machine has.", ("resource",)),
     "motet_http_responses": Shown("counter", "Answers over HTTP by status.", ("code",)),
     "motet_http_connections": Shown("gauge", "Connections that are open."),
     "motet_http_received_bytes": Shown("counter", "Bytes that came over HTTP, heads and bodies."),

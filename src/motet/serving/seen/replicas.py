@@ -6,16 +6,13 @@ counts them in its cells, and writes what it saw into a file beside them, by ren
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from motet.runtime.hosted import HostedModel
 from motet.runtime.replicas.life import ReplicaState, ReplicaStatus
+from motet.serving.seen.board import Board
 from motet.serving.seen.cells import Cells
 from motet.serving.seen.published import ServedThing
 
@@ -34,22 +31,14 @@ class ReplicaBoard:
     """
 
     def __init__(self, folder: Path, cells: Cells) -> None:
-        self._folder, self._cells = folder, cells
-        self._path = folder / f"{cells.id}{SUFFIX}"
+        self._cells, self._board = cells, Board(folder, cells.id, SUFFIX)
         self._restarts: dict[tuple[str, str], int] = {}
         self._gauges: set[int] = set()
-        self._written = b""
 
     def look(self, models: Sequence[tuple[HostedModel, Sequence[str]]]) -> list[Seen]:
         """The replicas of some models, and the graphs that have them; written down for the other processes. Any thread."""
         found = [_seen(model, graphs, each) for model, graphs in models for each in model.replicas.status()]
-        data = msgspec.json.encode(found)
-        if data != self._written:
-            temporary = self._path.with_suffix(".writing")
-            with contextlib.suppress(FileNotFoundError):  # the folder goes when the server ends
-                temporary.write_bytes(data)
-                temporary.replace(self._path)
-                self._written = data
+        self._board.show(found)
         return found
 
     def count(self, found: Sequence[Seen]) -> None:
@@ -75,22 +64,14 @@ class ReplicaBoard:
             self._cells.values[place] = value
         self._gauges = set(gauges)
 
-    def everywhere(self) -> list[Seen]:
+    def everywhere(self) -> list[dict[str, Any]]:
         """The replicas of every process that lives, with `process`, the one they are of. Any thread."""
-        found: list[Seen] = []
-        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
-            pid = int(path.name.partition("-")[0])
-            if not _lives(pid):
-                path.unlink(missing_ok=True)
-                continue
-            with contextlib.suppress(OSError, msgspec.DecodeError):
-                found += [{**each, "process": pid} for each in msgspec.json.decode(path.read_bytes())]
-        return found
+        return self._board.everywhere()
 
     def close(self) -> None:
         """Show nothing any more."""
         self.count(())
-        self._path.unlink(missing_ok=True)
+        self._board.close()
 
 
 def hosted(served: Iterable[ServedThing]) -> list[tuple[HostedModel, Sequence[str]]]:
@@ -120,13 +101,3 @@ def _seen(model: HostedModel, graphs: Sequence[str], replica: ReplicaStatus) -> 
         "reason": replica.reason,
         "loading_s": replica.loading_s,
     }
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

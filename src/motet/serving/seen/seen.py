@@ -15,6 +15,7 @@ from motet.serving.request import Request
 from motet.serving.seen.cells import Cells
 from motet.serving.seen.config import SeenConfig
 from motet.serving.seen.errors import ERRORS, Errors
+from motet.serving.seen.lent import Lender, LentBoard, pool_status
 from motet.serving.seen.log import Access, access_log
 from motet.serving.seen.metrics import CodeMetrics, GraphMetrics
 from motet.serving.seen.published import Publisher, ServedThing, Traffic
@@ -42,6 +43,7 @@ class Seen:
         folder: what the processes of the server share; each has files in it.
         served: what is served, each once.
         traffic: the connections over HTTP; None where there are none yet.
+        lender: has the places and the pool of the process; None where there is none yet.
 
     Attributes:
         access: takes `Access` entries; None where there is no access log.
@@ -58,6 +60,7 @@ class Seen:
         folder: str | Path,
         served: Callable[[], Iterable[ServedThing]] = tuple,
         traffic: Callable[[], Traffic | None] = lambda: None,
+        lender: Callable[[], Lender | None] = lambda: None,
     ) -> None:
         place = Path(folder)
         self._totals = Totals(place)
@@ -67,6 +70,7 @@ class Seen:
         self._publisher = Publisher(self._cells, served, traffic)
         self._status = Status(self._totals)
         self._served, self._board = served, ReplicaBoard(place, self._cells)
+        self._lender, self._lent = lender, LentBoard(place, self._cells)
         self._looking: asyncio.Task[None] | None = None
         self._closed, self._looked = False, 0.0
         self._listeners: dict[str, GraphListener] = {}
@@ -131,17 +135,26 @@ class Seen:
         return self._status.snapshot()
 
     async def now(self) -> dict[str, Any]:
-        """What `status` says, and `replicas`: what those of every process are doing (`ReplicaBoard.everywhere`)."""
+        """What `status` says, and what of every process: `replicas` (see `replicas.py`), `places` and `pool` (`lent.py`)."""
         if time.monotonic() - self._looked > FRESH_S:
             await self._look()
-        replicas = await asyncio.to_thread(self._board.everywhere)
-        return {**self.status(), "replicas": replicas}
+        more = await asyncio.to_thread(self._everywhere)
+        return {**self.status(), **more}
+
+    def _everywhere(self) -> dict[str, Any]:
+        lender = self._lender()
+        pool = None if lender is None or lender.pool is None else pool_status(lender.pool)
+        return {"replicas": self._board.everywhere(), "places": self._lent.everywhere(), "pool": pool}
 
     async def _look(self) -> None:
         found = await asyncio.to_thread(self._board.look, hosted(self._served()))
+        lender = self._lender()
+        lent = None if lender is None else await asyncio.to_thread(self._lent.look, lender)
         if not self._closed:
             self._looked = time.monotonic()
             self._board.count(found)
+            if lender is not None and lent is not None:
+                self._lent.count(*lent, None if lender.pool is None else lender.pool.capacity)
 
     def statistics(self, name: str) -> dict[str, Any]:
         """Triton's statistics of what is served under this name (`Served.name`); see `status.statistics`."""
@@ -170,6 +183,7 @@ class Seen:
         self._publish()
         self._closed = True
         self._board.close()
+        self._lent.close()
         self.take(SeenConfig())
         for each in self._ending:
             each.join(CLOSE_S)
