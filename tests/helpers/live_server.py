@@ -12,9 +12,19 @@ SAYS = re.compile(r"on (http://\S+:\d+)(?:, grpc on port (\d+))?")
 
 
 class Live:
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, *arguments, port=0):
         self.log = folder / "serve.log"
-        command = [sys.executable, "-m", "motet.cli", "serve", *map(str, arguments), "--port", "0", "--grpc-port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "motet.cli",
+            "serve",
+            *map(str, arguments),
+            "--port",
+            str(port),
+            "--grpc-port",
+            "0",
+        ]
         path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": path})

@@ -343,6 +343,26 @@ def test_local_and_remote_replicas_answer_together():
     ]
 
 
+def test_where_no_address_answers_a_local_replica_that_is_being_replaced_is_waited_for():
+    making = Making()
+    found, clock = ready(making, 1, addresses=remotes(there=unavailable))
+    for _ in range(3):
+        answers(found)
+    making.made[0].die()
+    assert answers(found) == [0.0, 1.0, 2.0]
+    assert clock.now() == pytest.approx(LOADING_S)
+    assert states(found)[0] == "READY"
+
+
+def test_but_not_for_ever_and_then_the_error_of_the_address_is_said():
+    making = Making()
+    found, clock = ready(making, 1, addresses=remotes(there=unavailable), loading_s=1e6)
+    making.made[0].die()
+    with pytest.raises(ModelUnavailableError, match="its server answered 503"):
+        answers(found)
+    assert clock.now() == pytest.approx(WAIT_S)
+
+
 def test_scaling_up_adds_and_scaling_down_lets_calls_finish():
     making = Making()
     found, clock = ready(making, 1)

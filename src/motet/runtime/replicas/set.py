@@ -150,7 +150,7 @@ class ReplicaSet(Lives):
         with self._condition:
             while True:
                 standing = [slot for slot in self._slots if slot.callable and slot.life not in avoid]
-                if not standing and first is not None:
+                if not standing and first is not None and not self._coming():
                     raise first
                 found = self._free(standing, name)
                 if found is not None and found.life is not None:
@@ -164,7 +164,7 @@ class ReplicaSet(Lives):
                     begun, progress = now, seen
                 left = begun + self._patience(bool(standing)) - now
                 if left <= 0 or not self._hope():
-                    raise self._none_ready(bool(standing))
+                    raise first or self._none_ready(bool(standing))
                 self._waiting += 1
                 try:
                     clock.wait(self._condition, left)
@@ -185,6 +185,11 @@ class ReplicaSet(Lives):
         if standing:
             return 2 * (self.timeout_s or BUSY_S)
         return max([WAIT_S, *(3 * slot.loading_s for slot in self._slots)])
+
+    def _coming(self) -> bool:
+        """Whether a local replica is about to be ready; an address that does not answer is not waited for."""
+        coming = (ReplicaState.STARTING, ReplicaState.BACKOFF)
+        return any(not slot.address and slot.state in coming for slot in self._slots)
 
     def _hope(self) -> bool:
         """Whether a replica can become ready; where none is wanted one is begun."""
