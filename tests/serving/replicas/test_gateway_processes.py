@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,18 @@ import yaml
 
 from helpers import onnxes
 
+PROCESSES = 3
 BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [3]}]})
 
 
 class Several:
-    """`motet serve` with two processes."""
+    """`motet serve` with three processes."""
 
     def __init__(self, folder):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "motet.cli", "serve", str(folder / "g.yaml"), "--processes", "2"]
+        command = [sys.executable, "-m", "motet.cli", "serve", str(folder / "g.yaml"), "--processes", str(PROCESSES)]
         with (folder / "log").open("w") as log:
             end = ["--port", str(self.port), "--grpc-port", "-1"]
             self.process = subprocess.Popen([*command, *end], stdout=log, stderr=log)
@@ -42,7 +44,7 @@ def server(tmp_path_factory):
     }  # fmt: skip
     (folder / "g.yaml").write_text(yaml.safe_dump(graph))
     live = Several(folder)
-    until(lambda: both_answer(live))
+    until(lambda: all_answer(live))
     yield live
     live.process.terminate()
     live.process.wait(30)
@@ -90,14 +92,13 @@ def connected(live):
     return connection
 
 
-def both_answer(live):
+def all_answer(live):
     found = set()
     for _ in range(12):
-        connection = connected(live)
-        if ask(connection):
-            found.add(owner(live, connection))
-        connection.close()
-    return len(found) == 2
+        with closing(connected(live)) as connection:
+            if ask(connection):
+                found.add(owner(live, connection))
+    return len(found) == PROCESSES
 
 
 def test_a_killed_gateway_process_loses_only_its_own_connections_and_is_replaced(server):
@@ -119,7 +120,7 @@ def test_a_killed_gateway_process_loses_only_its_own_connections_and_is_replaced
     for thread in threads:
         thread.start()
     os.kill(victim, signal.SIGKILL)
-    until(lambda: victim not in children(server) and both_answer(server))
+    until(lambda: victim not in children(server) and all_answer(server))
     over.set()
     for thread in threads:
         thread.join()
