@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -196,7 +199,7 @@ def test_a_failure_names_function_and_line_and_the_others_finish():
         "total": "skipped",
         "other": "done",
     }
-    assert run.step("total").why == "step fails is failed"
+    assert run.step("total").why == "step fails failed"
     with pytest.raises(
         StepError, match=r"step fails failed: fails \(.*test_runs.py:\d+\): ValueError: bad 1"
     ) as caught:
@@ -253,6 +256,53 @@ def test_a_cancelled_run_starts_nothing_more():
     assert run.step("number").state == "cancelled"
     with pytest.raises(WorkflowError, match="was cancelled"):
         flow().run(cancel=cancel)
+
+
+def test_the_second_interrupt_waits_for_nothing():
+    over = threading.Event()
+
+    @mt.step
+    def deaf():
+        context = mt.current_step()
+        os.kill(os.getpid(), signal.SIGINT)
+        context.cancelled.wait(20)
+        os.kill(os.getpid(), signal.SIGINT)
+        over.wait(60)
+
+    @mt.workflow
+    def flow():
+        return deaf()
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            flow().run()
+    finally:
+        over.set()
+    assert time.monotonic() - began < 8
+
+
+def test_a_run_that_was_skipped_says_why():
+    @mt.workflow
+    def flow():
+        return total([fails(1)]), number(2).after(total([fails(3)]))
+
+    run = flow().run(check=False)
+    assert [step.why for step in run.steps if step.state == "skipped"] == [
+        "step fails failed",
+        "step total-2 was skipped",
+        "step fails-2 failed",
+    ]
+
+
+def test_a_missing_file_is_told_of_the_step_that_names_it(tmp_path):
+    @mt.workflow
+    def flow():
+        return number(mt.File(tmp_path / "missing"))
+
+    error = flow().run(check=False).steps[0].error
+    assert error.startswith("number (")
+    assert "No such file or directory" in error
 
 
 def test_steps_cannot_change_what_others_are_given():

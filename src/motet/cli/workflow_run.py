@@ -138,6 +138,7 @@ def _once(
             progress=progress,
             capture=True,
         )
+    ctx.obj = None
     if explain:
         _explain(run)
     if not quiet:
@@ -157,7 +158,7 @@ def _once(
 def _explain(run: Run) -> None:
     longest = max((len(step.id) for step in run.steps), default=0)
     for step in run.steps:
-        click.echo(f"{step.id:{longest}}  {step.state:9}  {step.why or _bare(step)}")
+        click.echo(f"{step.id:{longest}}  {step.state:9}  {step.error or step.why or _bare(step)}".rstrip())
         for change in step.changes[1:] if step.state != "hit" else ():
             click.echo(f"{'':{longest}}  {'':9}  {change}")
 

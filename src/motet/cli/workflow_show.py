@@ -103,7 +103,7 @@ def logs(run: str, step: str | None) -> None:
         raise UnknownNameError("step", step, names, where=f"run {found.id}")
     for name in [step] if step is not None else names:
         path = log_file(home_folder() / "runs" / found.id / "logs", name)
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             if step is None:
                 click.echo(f"== {name}")
             click.echo(_tail(path), nl=False)

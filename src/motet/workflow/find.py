@@ -60,7 +60,7 @@ def read_parameters(workflow: Workflow[Any], given: Iterable[str]) -> dict[str, 
             raise InputError(f"{each!r} is no key=value", where=f"parameters of {workflow.name}")
         if name not in known:
             raise UnknownNameError("parameter", name, list(known), where=f"workflow {workflow.name}")
-        found[name] = value if _is_text(known[name]) else _read(value)
+        found[name] = value if _is_text(known[name]) else _read(value, known[name], workflow.name)
     return found
 
 
@@ -86,11 +86,42 @@ def _load(path: Path) -> Any:
 
 
 def _is_text(parameter: inspect.Parameter) -> bool:
-    return parameter.annotation in (str, "str") or isinstance(parameter.default, str)
+    return _told(parameter).removesuffix(" | None") == "str" or isinstance(parameter.default, str)
 
 
-def _read(value: str) -> Any:
+def _told(parameter: inspect.Parameter) -> str:
+    """An annotation as it is written; empty where there is none."""
+    if parameter.annotation is parameter.empty:
+        return ""
+    kind = parameter.annotation
+    return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _read(value: str, parameter: inspect.Parameter, workflow: str) -> Any:
     try:
-        return orjson.loads(value)
+        found = orjson.loads(value)
     except ValueError:
-        return value
+        found = value
+    kind = _kind(parameter)
+    if (
+        kind is None
+        or (found is None and (parameter.default is None or _told(parameter).endswith(" | None")))
+        or type(found) is kind
+    ):
+        return found
+    if kind is float and type(found) is int:
+        return float(found)
+    if type(found) is float and type(parameter.default) is int and parameter.annotation is parameter.empty:
+        return found
+    hint = "true or false" if kind is bool else ""
+    raise InputError(f"{parameter.name}={value} is no {kind.__name__}", where=f"parameters of {workflow}", hint=hint)
+
+
+def _kind(parameter: inspect.Parameter) -> type | None:
+    """The kind of number that a parameter is, by its annotation, or else by its default; None where it is none."""
+    for kind in (bool, int, float):
+        if _told(parameter).removesuffix(" | None") == kind.__name__:
+            return kind
+        if parameter.annotation is parameter.empty and type(parameter.default) is kind:
+            return kind
+    return None

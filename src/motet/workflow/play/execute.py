@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sqlite3
@@ -292,11 +293,11 @@ def told_s(seconds: float) -> str:
 
 
 def place_of_error(error: BaseException, function: Any) -> str:
-    """Where a step's own code failed: the last line of the traceback that is in its file, or the last of all."""
+    """Where a step's own code failed: the last line of the traceback that is in its file, or the function itself."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if os.sep + os.path.join("motet", "workflow") + os.sep not in frame.filename]
-    file = getattr(getattr(function, "__code__", None), "co_filename", "")
-    inside = [frame for frame in own if frame.filename == file] or own
+    codes = [getattr(each, "__code__", None) for each in (function, inspect.unwrap(function))]
+    files = {code.co_filename for code in codes if code is not None}
+    inside = [frame for frame in frames if frame.filename in files]
     return f"{inside[-1].name} ({inside[-1].filename}:{inside[-1].lineno})" if inside else place_of(function)
 
 

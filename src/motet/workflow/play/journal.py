@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ class Journal:
             self._file = None
         if remove:
             self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.parent.rmdir()  # where there are no logs
 
 
 def journals(home: Path) -> Iterator[tuple[Path, list[Kept]]]:

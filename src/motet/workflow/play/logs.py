@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ __all__ = ["captured", "log_file"]
 
 _MOST_BYTES = 64 << 20
 """What a step prints beyond this is not kept."""
+_MOST_OPEN = 32
 
 
 def log_file(folder: Path, step: str) -> Path:
@@ -22,24 +24,48 @@ def log_file(folder: Path, step: str) -> Path:
     return folder / f"{step.replace('/', '.')}.log"
 
 
+class _Logs:
+    """The logs of the steps of a run, of which the last 32 that were written to stay open. For all threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: OrderedDict[str, TextIO] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def write(self, step: str, text: str) -> None:
+        """Add to a step's log; each line that is whole is in the file at once."""
+        with self._lock:
+            file = self._files.get(step) or self._open(step)
+            self._files.move_to_end(step)
+            if file.tell() < _MOST_BYTES:
+                file.write(text)
+
+    def _open(self, step: str) -> TextIO:
+        path = log_file(self._folder, step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while len(self._files) >= _MOST_OPEN:
+            self._files.popitem(last=False)[1].close()
+        file = self._files[step] = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        return file
+
+    def close(self) -> None:
+        """Close the files."""
+        with self._lock:
+            while self._files:
+                self._files.popitem()[1].close()
+
+
 class _Split:
     """A stream that sends what a step prints to the step's log, and all else where it went before."""
 
-    def __init__(self, stream: TextIO, folder: Path) -> None:
-        self._stream, self._folder = stream, folder
-        self._lock = threading.Lock()
+    def __init__(self, stream: TextIO, logs: _Logs) -> None:
+        self._stream, self._logs = stream, logs
 
     def write(self, text: str) -> int:
         context = current_step()
         if context is None:
             return self._stream.write(text)
-        path = log_file(self._folder, context.step)
-        with self._lock:
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                if file.tell() < _MOST_BYTES:
-                    file.write(text)
+        self._logs.write(context.step, text)
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -49,9 +75,10 @@ class _Split:
 @contextmanager
 def captured(folder: Path) -> Iterator[None]:
     """Meanwhile, what steps print in this process goes to their logs."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Split(before[0], folder), _Split(before[1], folder)
+    before, logs = (sys.stdout, sys.stderr), _Logs(folder)
+    sys.stdout, sys.stderr = _Split(before[0], logs), _Split(before[1], logs)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
+        logs.close()

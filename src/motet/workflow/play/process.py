@@ -174,7 +174,7 @@ def _is_found(function: Any, name: str) -> bool:
     """Whether a function is what its module has under its name, alone or as a step."""
     module = function.__module__
     found: Any = sys.modules.get(module)
-    if not name or "<" in name or (module == "__main__" and not getattr(found, "__file__", None)):
+    if not name or "<" in name or (module == "__main__" and not os.path.isfile(getattr(found, "__file__", None) or "")):
         return False
     if found is None:
         return True  # the process that runs it looks for it

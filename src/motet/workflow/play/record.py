@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -21,6 +22,8 @@ __all__ = ["Record", "RunRow", "StepRow", "is_alive", "run_lock"]
 
 _VERSION = 1
 _FILE = "runs.sqlite"
+MOST_RUNS = 2_000
+"""Runs that are remembered, with their logs; beyond these and a tenth more, the oldest are forgotten."""
 _guard = threading.Lock()
 _open: dict[tuple[int, str], Record] = {}
 _forked: list[Record] = []
@@ -127,6 +130,21 @@ class Record:
         values = [getattr(row, name) for name in RunRow.__slots__]
         with self._lock:
             self._base.execute(f"insert or replace into runs values({','.join('?' * len(values))})", values)
+            (count,) = self._base.execute("select count(*) from runs").fetchone()
+        if count > MOST_RUNS * 1.1:
+            self._forget(MOST_RUNS)
+
+    def _forget(self, most: int) -> None:
+        """Forget all but the last runs, and those that live."""
+        with self._lock:
+            rows = self._base.execute("select id from runs order by started desc limit -1 offset ?", (most,)).fetchall()
+        old = [row for row in rows if not is_alive(self.home, row[0])]
+        for (run,) in old:
+            shutil.rmtree(self.folder(run), ignore_errors=True)
+        with self._lock, self._base:
+            self._base.execute("begin immediate")
+            self._base.executemany("delete from steps where run=?", old)
+            self._base.executemany("delete from runs where id=?", old)
 
     def end(self, run: str, state: str, seconds: float, error: str) -> None:
         """Note how a run ended."""

@@ -8,6 +8,7 @@ thread only waits, writes the record, and can be interrupted.
 from __future__ import annotations
 
 import heapq
+import logging
 import threading
 import time
 from collections import deque
@@ -25,9 +26,12 @@ from motet.workflow.play.state import ENDED, GOOD, StepState, Value
 
 __all__ = ["Runner"]
 
+_logger = logging.getLogger("motet.workflow")
+
 MOST_PROCESSES = 32
 _FLUSH_S = 0.25
 _GRACE_S = 10.0
+_PAST = {"skipped": "was skipped", "cancelled": "was cancelled", "left out": "was left out"}
 
 
 class Runner:
@@ -99,12 +103,18 @@ class Runner:
                 try:
                     self._over.wait(self._wait_s())
                 except KeyboardInterrupt as error:
+                    if interrupted is not None:  # the second time: it is not waited for anything
+                        deadline = 0.0
+                    else:
+                        _logger.warning(
+                            "stopping: waiting up to %g s for steps that run; interrupt again to not wait", _GRACE_S
+                        )
                     interrupted = error
                     self.session.cancel.set()
                 self._promote()
                 if self.session.cancel.is_set():
                     self._cancel()
-                    deadline = deadline or time.monotonic() + _GRACE_S
+                    deadline = time.monotonic() + _GRACE_S if deadline is None else deadline
                     if time.monotonic() > deadline:
                         self._abandon()
             self.flush()
@@ -146,6 +156,7 @@ class Runner:
             if state.state not in ENDED:
                 self._set(state, "cancelled")
                 state.why = "did not end in time"
+                state.seconds = time.time() - state.started if state.started else 0.0
                 self._left -= 1
 
     def _enqueue(self, place: int) -> None:
@@ -279,7 +290,8 @@ class Runner:
                 return "left out", None
         for each in node.after:
             if self.states[each.place].state not in GOOD and self.states[each.place].state != "left out":
-                self.states[node.place].why = f"step {each.id} is {self.states[each.place].state}"
+                state = self.states[each.place].state
+                self.states[node.place].why = f"step {each.id} {_PAST.get(state, state)}"
                 return "skipped", None
         items = None
         for value in node.arguments.values():
@@ -298,7 +310,7 @@ class Runner:
     def _because(self, node: Node, verdict: str, promise: Deferred) -> str:
         states = [self.states[each.place] for each in nodes_of(promise) if self.states[each.place].value is None]
         if states:
-            self.states[node.place].why = f"step {states[0].id} is {states[0].state}"
+            self.states[node.place].why = f"step {states[0].id} {_PAST.get(states[0].state, states[0].state)}"
         return verdict
 
     def _verdict(self, promise: Deferred) -> str:
