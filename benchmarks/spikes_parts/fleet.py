@@ -65,7 +65,7 @@ class Fleet:
         """What is seen of it."""
         self._now = now
         row_s = self._row.seen(self._answered, self.busy_s)
-        return Seen(now, self.arrived, len(self._queue), row_s, self.count)
+        return Seen(now, self.arrived, len(self._queue), row_s, self.count, self.kind.load_s)
 
     def scale(self, count: int) -> None:
         """Have so many; those that go finish their request first."""

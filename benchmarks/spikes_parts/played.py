@@ -21,6 +21,8 @@ __all__ = ["Figures", "play"]
 
 LOOK_S: Final = 0.5
 """As often as a server looks at its models."""
+SOON_S: Final = 0.1
+"""The same, while it waits for what it has asked the pool for."""
 BATCH_S: Final = 1.0
 """What a batch of the bulk run takes; between two of them it gives way."""
 
@@ -98,7 +100,7 @@ class _Day:
         heapq.heappush(self._events, (at, next(self._numbers), work, what))
 
     def _look(self, now: float, _: None) -> None:
-        self._later(now + LOOK_S, self._look, None)
+        self._later(now + (SOON_S if self.steers.waiting else LOOK_S), self._look, None)
         self.steers.look(now)
         self.bulk.look(now)
 

@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from benchmarks.spikes_parts.day import Asked
 from benchmarks.spikes_parts.fleet import Fleet
-from motet.errors import OverloadedError
 from motet.runtime.pool.need import Need
-from motet.runtime.pool.pool import Lease, Pool
+from motet.runtime.pool.pool import Claim, Lease, Pool
 from motet.runtime.pool.scaler import Scaler
 from motet.runtime.pool.scaling import Policy
 
@@ -32,6 +31,11 @@ class Steers(Protocol):
 
     def begin(self, fleets: Sequence[Fleet], pool: Pool, clock: Callable[[], float]) -> None:
         """The day begins."""
+        ...
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is to look again soon."""
         ...
 
     def look(self, now: float) -> None:
@@ -60,6 +64,11 @@ class Scaled:
             fleet.begin_ready(self._policy.min)
             self._scaler.add(fleet.kind.name, fleet, self._policy, CORE)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it stands in the pool's line."""
+        return self._scaler.waiting
+
     def look(self, now: float) -> None:
         """Look at all models."""
         self._scaler.look()
@@ -72,10 +81,16 @@ class Scaled:
 class _Borrows:
     """Borrows a core for each replica, as far as there are."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it stands in the pool's line."""
+        return any(self._claims.values())
+
     def begin(self, fleets: Sequence[Fleet], pool: Pool, clock: Callable[[], float]) -> None:
         """The day begins."""
         self._fleets, self._pool = fleets, pool
         self._leases: dict[str, list[Lease]] = {fleet.kind.name: [] for fleet in fleets}
+        self._claims: dict[str, list[Claim]] = {fleet.kind.name: [] for fleet in fleets}
         for fleet in fleets:
             fleet.begin_ready(self._lent(fleet, self.first(fleet)))
 
@@ -90,14 +105,16 @@ class _Borrows:
         """Nobody minds."""
 
     def _lent(self, fleet: Fleet, count: int) -> int:
-        leases = self._leases[fleet.kind.name]
+        leases, claims = self._leases[fleet.kind.name], self._claims[fleet.kind.name]
         while len(leases) > count:
             leases.pop().release()
-        try:
-            while len(leases) < count:
-                leases.append(self._pool.borrow(CORE, timeout_s=0))
-        except OverloadedError:
-            pass
+        while claims and len(leases) + len(claims) > count:
+            claims.pop().leave()
+        while len(leases) + len(claims) < count:
+            claims.append(self._pool.claim(CORE))
+        while claims and (lease := claims[0].take()) is not None:
+            leases.append(lease)
+            del claims[0]
         return len(leases)
 
 

@@ -45,8 +45,9 @@ def test_as_many_as_the_work_needs():
 
 def test_a_spike_is_answered_at_once():
     line = Line(Policy(1, 20)).run(120, rows_per_s=5)
-    line.run(5, rows_per_s=70)
+    line.run(3, rows_per_s=70)
     assert line.count >= 8
+    line.run(10, rows_per_s=70)
     assert line.waiting == 0
 
 
