@@ -140,6 +140,22 @@ def test_processes_that_run_the_same_workflow_compute_a_key_once(program):
     assert begun["12"] == 3, "a step without"
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_of_several_at_once_only_what_a_killed_one_computed_is_computed_again(program, seed):
+    """Three run the same workflow and one of them is killed: no more is computed twice than it had in hand."""
+    drawn = random.Random(seed)
+    children = [begin(program) for _ in range(3)]
+    wait_for_lines(program, drawn.randint(2, 30), children[0])
+    children[drawn.randrange(3)].kill()
+    for child in children:
+        printed, _ = child.communicate(timeout=90)
+        assert child.returncode in (0, -signal.SIGKILL), printed.decode()
+    begun = Counter(line.split()[1] for line in lines(program) if line.startswith("begin "))
+    kept = [begun[str(i)] for i in range(1, 24, 2)]
+    assert min(kept) == 1
+    assert sum(kept) - len(kept) <= 2, "it ran two steps at a time"
+
+
 def test_a_key_is_computed_again_only_after_a_crash(program):
     """Killed while it holds the lock of a key: the lock goes with the process, and the next one computes it."""
     child = begin(program)
