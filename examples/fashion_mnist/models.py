@@ -1,7 +1,7 @@
 """Three models of different kinds for Fashion-MNIST.
 
     mlp     two dense layers          sees pixels, knows nothing of pictures
-    cnn     four convolutions         sees small patterns, wherever they are
+    cnn     two convolutions          sees small patterns, wherever they are
     resnet  residual blocks           sees larger ones, through shortcuts
 
 A model takes pictures as they are stored, uint8 [N, 28, 28]: scaling is its first layer, so it is the same in training
