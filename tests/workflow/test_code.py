@@ -48,16 +48,30 @@ def made(offset):
     return inner
 
 shifted = made(10)
+
+def counted(x):
+    return x * counted.weight
+
+counted.weight = 8
+
+class Pair:
+    __match_args__ = ("first",)
+    first, second = 1, 2
+
+def taken(x):
+    match x:
+        case Pair(found):
+            return found
 """
 USER = """
 import functools
 import parts
-from parts import Thing, clean, marked, shifted, TABLE, FLAGS
+from parts import Thing, clean, counted, marked, shifted, taken, TABLE, FLAGS
 
 HALF = functools.partial(clean, by=5)
 
 def work(x):
-    return clean(x) + parts.LIMIT + Thing().area() + marked(x) + shifted(x) + len(TABLE) + HALF(x) + ("x" in FLAGS)
+    return clean(x) + parts.LIMIT + Thing().area() + marked(x) + shifted(x) + len(TABLE) + HALF(x) + ("x" in FLAGS) + counted(x) + taken(x)
 
 def idle(x):
     return x
@@ -75,6 +89,8 @@ CHANGES = {
     "a decorator": ("function(*args) + 1", "function(*args) + 2"),
     "what is decorated": ("def marked(x):\n    return x", "def marked(x):\n    return -x"),
     "a value in a closure": ("made(10)", "made(11)"),
+    "an attribute of a function": ("counted.weight = 8", "counted.weight = 9"),
+    "what a class gives to patterns": ('("first",)', '("second",)'),
     "the function of a closure": ("return x + offset", "return x - offset"),
 }
 

@@ -47,7 +47,6 @@ _SKIPPED = frozenset(
         "__annotate_func__",
         "__dataclass_fields__",
         "__dataclass_params__",
-        "__match_args__",
         "__conditional_annotations__",
     )
 )
@@ -184,6 +183,8 @@ class Follower:
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
         told = [plain_code(function.__code__), self.describe(_defaults(function), owner)]
         told.append(_annotations(function))
+        held = {name: value for name, value in vars(function).items() if name != "__wrapped__"}  # its closure has that
+        told.append([[name, self.describe(value, owner)] for name, value in sorted(held.items())])
         free = {name: cell.cell_contents for name, cell in cells.items() if _full(cell)}
         used = [[*chain, self._chain(function.__globals__, chain, owner)] for chain in names.globals]
         used += [[*chain, self._chain(free, chain, owner)] for chain in names.free if chain[0] in free]
