@@ -54,6 +54,7 @@ class Fleet:
     _free: list[_Replica] = field(default_factory=list)
     _row: RowTime = field(default_factory=RowTime)
     _answered: int = 0
+    _timed: tuple[int, float] = (0, 0.0)
     _now: float = 0.0
 
     @property
@@ -64,7 +65,8 @@ class Fleet:
     def seen(self, now: float) -> Seen:
         """What is seen of it."""
         self._now = now
-        row_s = self._row.seen(self._answered, self.busy_s)
+        row_s = self._row.took(self._answered - self._timed[0], self.busy_s - self._timed[1])
+        self._timed = (self._answered, self.busy_s)
         return Seen(now, self.arrived, len(self._queue), row_s, self.count, self.kind.load_s)
 
     def scale(self, count: int) -> None:

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from motet.errors import MotetError
+from motet.errors import InputError, MotetError
 from motet.graph.model import Replicas
 from motet.runtime.hosted import HostedModel
 from motet.runtime.pool.memory import resident_bytes
 from motet.runtime.pool.pool import Lease, Need, Pool
 from motet.runtime.pool.scaler import Scaler
-from motet.runtime.pool.scaling import Policy, Seen
+from motet.runtime.pool.scaling import Policy, RowTime, Seen
 
 __all__ = ["Breath", "HostedScaled"]
 
-LOOK_S = 0.5
+_LOG = logging.getLogger("motet.serving")
+LOOK_S, SOON_S = 0.5, 0.1
+"""How often models are looked at, and how often while the server stands in the pool's line for one."""
 PATIENCE_S = 5.0
 """How long the server stands in line for what it uses more; then it asks anew for what it uses then."""
-WEIGHT = 0.2
-"""How much the last look counts in what a row is said to take."""
 SPARE_CPU = 0.25
 """Cores that a server holds beyond what it uses, so that it need not wait for the next request."""
 
@@ -42,18 +43,35 @@ class HostedScaled:
 
     def __init__(self, model: HostedModel, waiting_rows: Callable[[], int]) -> None:
         self._model, self._waiting_rows = model, waiting_rows
-        self._rows, self._seconds, self._row_s = 0, 0.0, 0.0
+        self._row_time = RowTime()
+        self._direct, self._counted = (0, 0.0), (0, 0.0)
+        self._arrived = self._gone = 0
 
     def seen(self, now: float) -> Seen:
         """What is seen of it; rows that wait have arrived."""
-        stats = self._model.stats
-        rows, seconds = stats.rows, stats.seconds
-        if rows > self._rows and seconds > self._seconds:
-            took = (seconds - self._seconds) / (rows - self._rows)
-            self._row_s += (took - self._row_s) * (WEIGHT if self._row_s else 1.0)
-        self._rows, self._seconds = rows, seconds
-        waiting = self._waiting_rows()
-        return Seen(now, rows + waiting, waiting, self._row_s, self._model.replicas.count)
+        replicas = self._model.replicas
+        waiting = self._waiting_rows() + replicas.waiting_rows
+        row_s, count = self._row_s(), replicas.count
+        return Seen(now, self._arrivals(waiting), waiting, row_s, count, replicas.loading_s)
+
+    def _arrivals(self, waiting: int) -> int:
+        """Rows that have come in all: rows under way are in no count for a moment, and those nobody waits for any more in none."""
+        known = self._model.stats.rows + waiting + self._gone
+        if not waiting and known < self._arrived and not self._busy():
+            self._gone += self._arrived - known
+        self._arrived = max(self._arrived, known)
+        return self._arrived
+
+    def _busy(self) -> bool:
+        return any(each.in_flight for each in self._model.replicas.status())
+
+    def _row_s(self) -> float:
+        """What a row takes of a replica, without what it waits for one."""
+        stats, replicas = self._model.stats, self._model.replicas
+        direct, counted = (stats.rows, stats.seconds), (replicas.busy_rows, replicas.busy_s)
+        before, now = (self._direct, direct) if counted == self._counted else (self._counted, counted)
+        self._direct, self._counted = direct, counted
+        return self._row_time.took(now[0] - before[0], now[1] - before[1])
 
     def scale(self, count: int) -> None:
         """Have so many replicas."""
@@ -86,6 +104,8 @@ class Breath:
         self._lease: Lease | None = None
         self._asking: asyncio.Task[None] | None = None
         self._used = (time.monotonic(), _cpu_seconds())
+        self._minded: dict[HostedModel, bool] = {}
+        self._hurried = False
 
     def start(self) -> None:
         """Look at the models from now on, where there is one to scale or a pool to tell."""
@@ -97,8 +117,8 @@ class Breath:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for key in self._scaler.keys:
-            self._scaler.remove(key)
+        for model in list(self._minded):
+            self._leave(model)
         if self._asking is not None:
             self._asking.cancel()
         if self._lease is not None:
@@ -106,25 +126,62 @@ class Breath:
             self._lease = None
 
     def _look(self) -> None:
-        self._timer = self._loop.call_later(LOOK_S, self._look)
-        self.look()
+        try:
+            self.look()
+        finally:
+            self._timer = self._loop.call_later(SOON_S if self._scaler.waiting else LOOK_S, self._look)
 
     def look(self) -> None:
         """Have as many replicas as should be there now, and say what the server uses."""
-        served = set()
-        for model in self._models():
-            policy = _policy(model)
-            if policy is not None:
-                served.add(model)
-                needs = model.model.resources
-                need = Need(needs.cpu, needs.memory_bytes, needs.accelerator)
-                scaled = HostedScaled(model, partial(self._waiting_rows, model))
-                self._scaler.add(model, scaled, policy, need, f"replicas of {model.model.name}")
-        for gone in set(self._scaler.keys) - served:
-            self._scaler.remove(gone)
+        served = {model for model in self._models() if _policy(model) is not None}
+        for gone in self._minded.keys() - served:
+            self._leave(gone)
+        for model in served:
+            self._mind(model)
         self._scaler.look()
         if self._pool is not None:
             self._tell(self._pool)
+
+    def _mind(self, model: HostedModel) -> None:
+        """Look after a model, and what a replica of it was seen to take."""
+        if model not in self._minded:
+            self._minded[model] = self._begin(model)
+        if self._pool is not None and self._minded[model]:
+            self._scaler.measured(model, max((each.memory_bytes for each in model.replicas.status()), default=0))
+
+    def _begin(self, model: HostedModel) -> bool:
+        """Begin to look after a model; whether the pool can have a replica of it."""
+        policy = _policy(model)
+        assert policy is not None
+        needs = model.model.resources
+        need = Need(needs.cpu, needs.memory_bytes, needs.accelerator)
+        scaled = HostedScaled(model, partial(self._waiting_rows, model))
+        try:
+            self._scaler.add(model, scaled, policy, need, f"replicas of {model.model.name}")
+        except InputError as error:
+            _LOG.error("model %r is not scaled, and borrows nothing: %s", model.model.name, error)
+            return False
+        if self._pool is not None:
+            model.replicas.asks = self._hurry
+        return True
+
+    def _leave(self, model: HostedModel) -> None:
+        del self._minded[model]
+        model.replicas.asks = None
+        self._scaler.remove(model)
+
+    def _hurry(self) -> None:
+        """Rows wait for a model that has no replica: look at once. Any thread."""
+        if not self._hurried:
+            self._hurried = True
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._look_at_once)
+
+    def _look_at_once(self) -> None:
+        self._hurried = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._look()
 
     def _tell(self, pool: Pool) -> None:
         """Hold what this process uses: what it did of late, and its memory."""

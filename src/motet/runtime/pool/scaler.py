@@ -11,13 +11,16 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from motet.runtime.pool.pool import Claim, Lease, Need, Pool
 from motet.runtime.pool.scaling import Memory, Policy, Seen, asked, decide
 
 __all__ = ["Scaled", "Scaler"]
+
+SLACK = 1.05
+"""How much more is borrowed than was measured, so that what grows a little is not borrowed again and again."""
 
 
 class Scaled(Protocol):
@@ -109,6 +112,21 @@ class Scaler:
             if self._pool is not None:
                 self._pool.check(need, name or "pool")
             self._models[key] = _Model(scaled, policy, need, name)
+
+    def measured(self, key: Hashable, memory_bytes: float) -> None:
+        """What a replica of a model was seen to take; it borrows so much from now on, as far as the pool has it.
+
+        Args:
+            key: of the model.
+            memory_bytes: memory of a replica; less than what its need says changes nothing.
+        """
+        model = self._models[key]
+        if self._pool is None or memory_bytes <= model.need.memory_bytes:
+            return
+        most = min(memory_bytes * SLACK, self._pool.capacity.memory_bytes)
+        model.need = replace(model.need, memory_bytes=most)
+        for lease in model.leases:
+            lease.resize(model.need)
 
     def remove(self, key: Hashable) -> None:
         """Look after a model no more; what its replicas have borrowed goes back."""

@@ -103,22 +103,20 @@ class Memory:
 
 
 class RowTime:
-    """What a row takes of a replica, averaged from what replicas have done in all."""
+    """What a row takes of a replica, averaged."""
 
     def __init__(self) -> None:
-        self._rows, self._busy_s, self._row_s = 0, 0.0, 0.0
+        self._row_s = 0.0
 
-    def seen(self, rows: int, busy_s: float) -> float:
+    def took(self, rows: int, busy_s: float) -> float:
         """What a row takes, in seconds; 0 while none was timed.
 
         Args:
-            rows: that were answered, in all.
-            busy_s: seconds that replicas were busy with them, in all.
+            rows: that were answered since the last time.
+            busy_s: seconds that replicas were busy with them.
         """
-        if rows > self._rows and busy_s > self._busy_s:
-            took = (busy_s - self._busy_s) / (rows - self._rows)
-            self._row_s += (took - self._row_s) * (WEIGHT if self._row_s else 1.0)
-        self._rows, self._busy_s = rows, busy_s
+        if rows > 0 and busy_s > 0:
+            self._row_s += (busy_s / rows - self._row_s) * (WEIGHT if self._row_s else 1.0)
         return self._row_s
 
 

@@ -48,6 +48,11 @@ class Lives:
     Attributes:
         direct: calls the only copy, where there is one copy and it is in this process; else None. What it answers is not
             checked, and its calls are not counted here.
+        asks: is called when a call finds that no local replica is wanted, and has to bring one about; with the lock held.
+            None begins one at once.
+        waiting_rows: rows of calls that wait for a replica.
+        busy_rows, busy_s: rows that replicas have answered, and seconds that it took them, without those of `direct`.
+        loading_s: how long the last start took.
     """
 
     def __init__(
@@ -67,6 +72,9 @@ class Lives:
         self._keeping, self._clockwork, self._chance = keeping, clockwork, chance
         self._condition = threading.Condition()
         self._closed = self._first = self._looking = False
+        self.asks: Callable[[], None] | None = None
+        self.waiting_rows = self.busy_rows = 0
+        self.busy_s = self.loading_s = 0.0
         self.direct: Callable[[Mapping[str, Array]], Mapping[str, Any]] | None = None
         self._slots: list[Slot] = []
         for _ in range(count):
@@ -158,7 +166,7 @@ class Lives:
             slot.starting = None
             wanted = slot.state is ReplicaState.STARTING
             if wanted:
-                slot.loading_s = now - begun
+                slot.loading_s = self.loading_s = now - begun
                 slot.life, slot.error = Life(replica, limit, since=now), None
                 self._set(slot, ReplicaState.READY)
                 self._watch(replica)

@@ -102,7 +102,7 @@ class ReplicaSet(Lives):
         avoid: list[Life] = []
         first: MotetError | None = None
         while True:
-            slot, life = self._borrow(name, avoid, first)
+            slot, life = self._borrow(name, avoid, first, rows)
             begun = self._clockwork.now()
             try:
                 result = self._check(life.replica.call(columns, self.timeout_s), rows)
@@ -144,7 +144,7 @@ class ReplicaSet(Lives):
             blamed = self._answered and len(self._blamed) < BLAMED
         return DeadlyRowsError(what, where=where) if blamed else ModelUnavailableError(what, where=where)
 
-    def _borrow(self, name: str, avoid: Sequence[Life], first: MotetError | None) -> tuple[Slot, Life]:
+    def _borrow(self, name: str, avoid: Sequence[Life], first: MotetError | None, rows: int) -> tuple[Slot, Life]:
         """A replica that is free, and not one of those to avoid; waits for it, within bounds."""
         clock, begun, progress = self._clockwork, 0.0, -1
         with self._condition:
@@ -166,10 +166,12 @@ class ReplicaSet(Lives):
                 if left <= 0 or not self._hope():
                     raise first or self._none_ready(bool(standing))
                 self._waiting += 1
+                self.waiting_rows += rows
                 try:
                     clock.wait(self._condition, left)
                 finally:
                     self._waiting -= 1
+                    self.waiting_rows -= rows
 
     def _free(self, standing: Sequence[Slot], name: str) -> Slot | None:
         if name:
@@ -184,7 +186,7 @@ class ReplicaSet(Lives):
     def _patience(self, standing: bool) -> float:
         if standing:
             return 2 * (self.timeout_s or BUSY_S)
-        return max([WAIT_S, *(3 * slot.loading_s for slot in self._slots)])
+        return max([WAIT_S, 3 * self.loading_s, *(3 * slot.loading_s for slot in self._slots)])
 
     def _coming(self) -> bool:
         """Whether a local replica is about to be ready; an address that does not answer is not waited for."""
@@ -192,10 +194,13 @@ class ReplicaSet(Lives):
         return any(not slot.address and slot.state in coming for slot in self._slots)
 
     def _hope(self) -> bool:
-        """Whether a replica can become ready; where none is wanted one is begun."""
+        """Whether a replica can become ready; where none is wanted one is begun, or asked for."""
         if self._closed:
             return False
         if not self._slots:
+            if self.asks is not None:
+                self.asks()
+                return True
             self._more(1)
         return any(slot.state is not ReplicaState.FAILED for slot in self._slots)
 
@@ -207,6 +212,9 @@ class ReplicaSet(Lives):
             return ModelUnavailableError("its replicas are busy, and none has finished a call in time", where=where)
         states = "; ".join(f"{slot.name} {slot.state}{slot.reason and ': '}{slot.reason}" for slot in self._slots)
         hint = "mend what ends them, then load the model again"
+        if not states:
+            states, hint = "the pool had no place for one in time", "try again later, or give the pool more"
+            return ModelUnavailableError(f"no replica is ready: {states}", where=where, hint=hint)
         failed = all(slot.state is ReplicaState.FAILED for slot in self._slots)
         return ModelUnavailableError(f"no replica is ready: {states}", where=where, hint=hint if failed else "")
 
@@ -216,6 +224,8 @@ class ReplicaSet(Lives):
         with self._condition:
             if answered:
                 life.answered += 1
+                self.busy_rows += rows
+                self.busy_s += seconds
                 self._answered = True
                 if life.limit is not None and rows:
                     life.limit.answered(rows, seconds, life.in_flight)
