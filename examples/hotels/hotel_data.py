@@ -64,7 +64,8 @@ def load() -> dict[str, Any]:
     kinds = {name: np.float64 if name in ("usual_rate", "price") else np.int64 for name in _NUMBERS}
     columns: dict[str, Any] = {name: frame[of].to_numpy(kinds[name]) for name, of in _NUMBERS.items()}
     columns |= {name: [str(each) for each in frame[of]] for name, of in _WORDS.items()}
-    columns["market"] = [f"{a}-{b}" for a, b in zip(frame["country"], frame["market_segment"], strict=True)]
+    countries = [each if isinstance(each, str) else "unknown" for each in frame["country"]]
+    columns["market"] = [f"{a}-{b}" for a, b in zip(countries, frame["market_segment"], strict=True)]
     return columns
 
 

@@ -14,6 +14,7 @@ const WAYS = {
 };
 const history = [];
 const colours = new Map();
+const bulk = new Set();
 
 function bytes(value) {
   return value >= 2 ** 30 ? `${Number((value / 2 ** 30).toPrecision(3))} GiB` : `${short(value / 2 ** 20)} MiB`;
@@ -37,7 +38,8 @@ export function showPool(section, now) {
 
 function remember(pool, places, replicas) {
   const held = {};
-  for (const { who, held: amounts } of pool?.holders ?? []) {
+  for (const { who, priority, held: amounts } of pool?.holders ?? []) {
+    if (priority === "bulk") bulk.add(who);
     held[who] ??= {};
     for (const [name, value] of Object.entries(amounts)) held[who][name] = (held[who][name] ?? 0) + value;
   }
@@ -56,6 +58,7 @@ function varies(name) {
 
 function lent({ capacity, holders }) {
   const names = [...new Set(history.flatMap((each) => Object.keys(each.held)))].sort();
+  names.sort((one, other) => bulk.has(one) - bulk.has(other)); // bulk work stands upon what live work has
   const shown = Object.keys(capacity).filter((name) => name in WAYS);
   const charts = shown.map((name) => {
     const [label, say] = WAYS[name];
