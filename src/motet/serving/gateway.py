@@ -42,7 +42,8 @@ from motet.runtime.sizes import RememberedSizes
 from motet.runtime.stored import number_of
 from motet.serving.awaited import awaited
 from motet.serving.breath import Breath
-from motet.serving.lane import Crowd, Lane
+from motet.serving.crowd import Crowd
+from motet.serving.lane import Lane
 from motet.serving.limits import Limits
 from motet.serving.request import Reply, Request
 from motet.types import ANY, ColumnType, Signature
@@ -236,17 +237,17 @@ class Gateway:
             self.not_ready(served)
             request.failed(NotReadyError(f"{served.name} is not ready ({why.rstrip(': ')})", retry_after_s=1))
             return
-        if lane.cache is not None and not request.explain and request.watch is None:
-            request.kept_as = lane.cache.key(served.name, served.digest, request.columns, request.rows)
-            known = lane.cache.get(request.kept_as)
+        if lane.settler.cache is not None and not request.explain and request.watch is None:
+            request.kept_as = lane.settler.cache.key(served.name, served.digest, request.columns, request.rows)
+            known = lane.settler.cache.get(request.kept_as)
             if known is not None:
                 request.settled = True
                 request.arrived = time.monotonic()
                 reply = Reply(known, 0, request.rows, None, (), request.rows, 0.0, 0.0)
-                if lane.listener is not None:
-                    lane.listener.cached(request)
-                if lane.keeper is not None:
-                    lane.keeper.answer(request, reply)
+                if lane.settler.listener is not None:
+                    lane.settler.listener.cached(request)
+                if lane.settler.keeper is not None:
+                    lane.settler.keeper.answer(request, reply)
                 else:
                     request.answered(reply)
                 return

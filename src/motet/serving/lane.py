@@ -9,21 +9,17 @@ batcher puts the rows of all graphs together.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor as Threads
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from motet.batch import Batch, Column, Indices, concat_columns
+from motet.batch import Batch, Indices, concat_columns
 from motet.errors import (
-    CancelledError,
-    DeadlineError,
     ModelError,
     ModelUnavailableError,
     MotetError,
@@ -33,15 +29,16 @@ from motet.errors import (
 )
 from motet.runtime.batcher import LoopCalls
 from motet.runtime.costs import INLINE_S, Costs
-from motet.runtime.executor import Call, Executor, Played, Trace, drive
+from motet.runtime.executor import Executor, Played, Trace, drive
 from motet.runtime.host import HostedModel
-from motet.serving.answers import AnswerCache
 from motet.serving.apart import Apart
+from motet.serving.crowd import Crowd
 from motet.serving.limits import Limits
-from motet.serving.looks import Both, Keeper, Listener, Watch, alike, explained
-from motet.serving.request import Reply, Request, Together
+from motet.serving.looks import Both, Listener, Watch, alike, explained
+from motet.serving.request import Request
+from motet.serving.settler import Playing, Settler
 
-__all__ = ["Crowd", "Lane"]
+__all__ = ["Lane"]
 
 _LOG = logging.getLogger("motet.serving")
 SWEEP_S = 0.02
@@ -51,8 +48,6 @@ ALONE_S = 0.008
 FEW_CORES = 2
 LONG_S = 0.02
 """Where every thread has played for so long, what is quick is played in the loop meanwhile."""
-MIXED_S = 1.0
-"""How long lanes count as being asked at the same time after two of them were, one after the other."""
 MOST_TASKS = 128
 """Batches of a graph that may wait for other processes and machines at the same time."""
 MOST_SWAPPING = 1024
@@ -62,39 +57,6 @@ LEARN_EVERY = 8
 _IDS = np.arange(4096)
 MOSTLY = 0.25
 """A batch that spent less of its time than this on the processor waited for something else, which counts too."""
-
-
-class _Playing:
-    """Requests that are being played together, and what reads and answers them at one go where something does."""
-
-    __slots__ = ("requests", "rows", "started", "together")
-
-    def __init__(self, requests: Sequence[Request], rows: int, started: float) -> None:
-        self.requests, self.rows, self.started = requests, rows, started
-        together = requests[0].together
-        alike = together is not None and all(request.together is together for request in requests)
-        self.together = together if alike else None
-
-
-class Crowd:
-    """Which of the lanes of a process are being asked.
-
-    Attributes:
-        last: the lane that was asked last.
-        mixed_until: until when several count as being asked, on the clock `time.monotonic`.
-    """
-
-    __slots__ = ("last", "mixed_until")
-
-    def __init__(self) -> None:
-        self.last: Lane | None = None
-        self.mixed_until = 0.0
-
-    def asked(self, lane: Lane, now: float) -> None:
-        """Another lane than the last one is asked."""
-        if self.last is not None:
-            self.mixed_until = now + MIXED_S
-        self.last = lane
 
 
 class Lane:
@@ -113,8 +75,7 @@ class Lane:
 
     Attributes:
         limits: of queues and batches; may be set.
-        keeper: keeps its answers; None where nobody does.
-        cache: answers that are given again; None where there is none.
+        settler: gives its requests their answers.
     """
 
     def __init__(
@@ -129,17 +90,16 @@ class Lane:
         crowd: Crowd,
         listener: Listener | None = None,
     ) -> None:
-        self.name, self.executor, self.listener = name, executor, listener
+        self.name, self.executor = name, executor
+        self.settler = Settler(name, listener)
         self._loop, self._threads, self.limits, self._calls = loop, threads, limits, calls
         self._waiting_executor = Executor(executor.checked, executor.host, calls=calls, shared=executor.shared)
         self._crowd = crowd
         self._alone_s = ALONE_S if at_once <= FEW_CORES else INLINE_S
-        self.keeper: Keeper | None = None
-        self.cache: AnswerCache | None = None
         self.costs = Costs()
         self.rivals: list[Lane] = []
         self._waiting: deque[Request] = deque()
-        self._playing: list[_Playing] = []
+        self._playing: list[Playing] = []
         self._at_once = at_once
         self._scheduled = self._sweeping = self._closed = self._mixed = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -200,10 +160,10 @@ class Lane:
     def submit(self, request: Request) -> None:
         """Take a request: it is called back once, now if it is refused."""
         if self._closed:
-            self._refuse(request, NotReadyError(f"{self.name} is not served any more", retry_after_s=1))
+            self.settler.refuse(request, NotReadyError(f"{self.name} is not served any more", retry_after_s=1))
         elif self.waiting_rows + request.rows > self.limits.queue_rows and self._waiting:
             message = f"{self.waiting_rows} rows wait for {self.name} already"
-            self._refuse(request, OverloadedError(message, hint="try again later", retry_after_s=1))
+            self.settler.refuse(request, OverloadedError(message, hint="try again later", retry_after_s=1))
         else:
             if not self._scheduled:
                 self._scheduled = True
@@ -262,7 +222,7 @@ class Lane:
         taken = {id(request) for request in quick}
         self._waiting = deque(request for request in self._waiting if id(request) not in taken)
         self.waiting_rows -= rows
-        useful = [request for request in quick if not self._useless(request, now)]
+        useful = [request for request in quick if not self.settler.useless(request, now)]
         if useful:
             self._begin(useful)
         return True
@@ -295,7 +255,7 @@ class Lane:
                 break
             request = waiting.popleft()
             self.waiting_rows -= request.rows
-            if self._useless(request, now):
+            if self.settler.useless(request, now):
                 continue
             taken.append(request)
             rows += request.rows
@@ -305,29 +265,14 @@ class Lane:
             self._mixed = False
         return taken
 
-    def _useless(self, request: Request, now: float) -> bool:
-        """Whether nobody waits for the answer any more; says so where it has not been said."""
-        if request.settled:
-            return True
-        if request.cancelled:
-            self._refuse(request, CancelledError("the caller is gone"))
-            return True
-        if request.deadline is not None and now >= request.deadline:
-            waited = max(0.0, now - request.arrived)  # the loop's clock stands still within a tick
-            self._refuse(
-                request, DeadlineError(f"not answered in time: the request waited {waited:.3f} s", where=self.name)
-            )
-            return True
-        return False
-
     def _sweep(self) -> None:
         """Answer those that are late now, wherever they are."""
         now = self._loop.time()
         for request in self._waiting:
-            self._useless(request, now)
+            self.settler.useless(request, now)
         for playing in self._playing:
             for request in playing.requests:
-                self._useless(request, now)
+                self.settler.useless(request, now)
         if any(request.settled for request in self._waiting):
             self._waiting = deque(request for request in self._waiting if not request.settled)
             self.waiting_rows = sum(request.rows for request in self._waiting)
@@ -345,17 +290,17 @@ class Lane:
             _LOG.exception("a batch of %s could not be played", self.name)
             for request in requests:
                 if not request.settled:
-                    self._refuse(request, ModelError(f"{type(error).__name__}: {error}", where=self.name))
+                    self.settler.refuse(request, ModelError(f"{type(error).__name__}: {error}", where=self.name))
             return False
 
     def _play(self, requests: list[Request]) -> bool:
         """Play a batch; whether that was done in the loop."""
         rows = requests[0].rows if len(requests) == 1 else sum([request.rows for request in requests])
-        trace = None if self.listener is None else self.listener.trace(requests)
-        if self.keeper is not None:
-            kept = self.keeper.trace(requests)
+        trace = None if self.settler.listener is None else self.settler.listener.trace(requests)
+        if self.settler.keeper is not None:
+            kept = self.settler.keeper.trace(requests)
             trace = trace if kept is None else Both(kept, trace)
-        playing = _Playing(requests, rows, time.monotonic())
+        playing = Playing(requests, rows, time.monotonic())
         if requests[0].explain:
             self._in_thread(playing, lambda: explained(self.executor, self._together(playing)))
         elif requests[0].watch is not None:
@@ -370,7 +315,7 @@ class Lane:
             except Exception as error:  # noqa: BLE001 (handed to those who asked)
                 self._failed(requests, error)
             else:
-                self._answer(playing, played, seconds)
+                self.settler.answer(playing, played, seconds)
             return True
         return False
 
@@ -378,7 +323,7 @@ class Lane:
         """How long a batch may hold the loop."""
         return INLINE_S if self._now < self._crowd.mixed_until else self._alone_s
 
-    def _together(self, playing: _Playing) -> Batch:
+    def _together(self, playing: Playing) -> Batch:
         requests, rows = playing.requests, playing.rows
         if playing.together is not None:
             columns = playing.together.columns(requests)
@@ -404,7 +349,7 @@ class Lane:
             self.costs.took(rows, spent if spent > MOSTLY * seconds else seconds)
         return played, seconds
 
-    def _lapsed(self, playing: _Playing) -> Callable[[Indices], Indices | None]:
+    def _lapsed(self, playing: Playing) -> Callable[[Indices], Indices | None]:
         """Says which rows are still of use, before each node."""
 
         def useful(ids: Indices) -> Indices | None:
@@ -417,18 +362,18 @@ class Lane:
 
         return useful
 
-    def _in_thread(self, playing: _Playing, play: Callable[[], tuple[Any, ...]]) -> None:
+    def _in_thread(self, playing: Playing, play: Callable[[], tuple[Any, ...]]) -> None:
         self._playing.append(playing)
         future = self._loop.run_in_executor(self._threads, play)
         future.add_done_callback(lambda done: self._done(playing, done))
 
-    def _as_task(self, playing: _Playing, trace: Trace | None) -> None:
+    def _as_task(self, playing: Playing, trace: Trace | None) -> None:
         self._playing.append(playing)
         task = self._loop.create_task(self._wait(playing, trace))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _wait(self, playing: _Playing, trace: Trace | None) -> None:
+    async def _wait(self, playing: Playing, trace: Trace | None) -> None:
         done: asyncio.Future[tuple[Any, ...]] = self._loop.create_future()
         started = time.perf_counter()
         try:
@@ -439,110 +384,26 @@ class Lane:
             done.set_exception(error)
         self._done(playing, done)
 
-    def _done(self, playing: _Playing, done: asyncio.Future[tuple[Any, ...]]) -> None:
+    def _done(self, playing: Playing, done: asyncio.Future[tuple[Any, ...]]) -> None:
         self._playing.remove(playing)
         error = NotReadyError("the server has stopped") if done.cancelled() else done.exception()
         if error is None:
-            self._answer(playing, *done.result())
+            self.settler.answer(playing, *done.result())
         else:
             self._failed(playing.requests, error)
         if self._waiting and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._tick)
 
-    def _answer(
-        self, playing: _Playing, played: Played, compute_s: float, calls: Sequence[Sequence[Call]] = ()
-    ) -> None:
-        """Give each request its own rows."""
-        requests, started = playing.requests, playing.started
-        if self.listener is not None:
-            try:
-                self.listener.played(requests, played, started, compute_s)
-            except Exception:  # noqa: BLE001 (requests are answered whether or not they are counted)
-                _LOG.exception("what counts the requests of %s failed", self.name)
-        special = self.keeper is not None or self.cache is not None
-        columns, rows, first = played.outputs.columns, playing.rows, 0
-        if len(played.outputs.ids) == rows:
-            if playing.together is not None and not special:
-                self._answer_together(playing.together, requests, columns)
-                return
-            for request in requests:
-                end = first + request.rows
-                if not request.settled:
-                    request.settled = True
-                    queued = started - request.arrived
-                    reply = Reply(columns, first, end, None, (), rows, queued, compute_s, calls)
-                    try:
-                        if special:
-                            self._give(request, reply)
-                        else:
-                            request.answered(reply)
-                    except Exception as error:  # noqa: BLE001 (the others are answered in any case)
-                        self._not_taken(request, error)
-                first = end
-            return
-        ids = played.outputs.ids
-        for request in requests:
-            end = first + request.rows
-            low, high = np.searchsorted(ids, [first, end])
-            failures = [replace(f, row=f.row - first) for f in played.failures if first <= f.row < end]
-            if request.cancelled and not request.settled:  # some of its rows may have been left out
-                self._refuse(request, CancelledError("the caller is gone"))
-            elif not request.settled:
-                request.settled = True
-                kept = None if high - low == request.rows else ids[low:high] - first
-                queued = started - request.arrived
-                reply = Reply(columns, int(low), int(high), kept, failures, rows, queued, compute_s, calls)
-                try:
-                    self._give(request, reply)
-                except Exception as error:  # noqa: BLE001 (the others are answered in any case)
-                    self._not_taken(request, error)
-            first = end
-
-    def _answer_together(self, together: Together, requests: Sequence[Request], columns: Mapping[str, Column]) -> None:
-        try:
-            together.answer(requests, columns)
-        except Exception as error:  # noqa: BLE001 (those that were not answered are told)
-            for request in requests:
-                if not request.settled:
-                    request.settled = True
-                    self._not_taken(request, error)
-
-    def _not_taken(self, request: Request, error: Exception) -> None:
-        """A request could not take its answer, which is a mistake of its protocol's; it is told that there is none."""
-        _LOG.error("a request for %s could not take its answer", self.name, exc_info=error)
-        with contextlib.suppress(Exception):
-            request.failed(ModelError(f"{type(error).__name__}: {error}", where=self.name))
-
-    def _give(self, request: Request, reply: Reply) -> None:
-        """Hand an answer on, to be kept and to be given again."""
-        if self.cache is not None and request.kept_as:
-            self.cache.keep(request.kept_as, reply)
-        if self.keeper is not None:
-            self.keeper.answer(request, reply)
-        else:
-            request.answered(reply)
-
     def _failed(self, requests: Sequence[Request], error: BaseException) -> None:
         """A batch failed as a whole: each request again, alone, so that none fails for another."""
         if len(requests) > 1 and not isinstance(error, (RequestError, ModelUnavailableError)):
             for request in requests:
-                if not self._useless(request, self._loop.time()):
+                if not self.settler.useless(request, self._loop.time()):
                     self._begin([request])
             return
         if not isinstance(error, MotetError):
             error = ModelError(f"{type(error).__name__}: {error}", where=self.name)
         for request in requests:
             if not request.settled:
-                self._refuse(request, error)
-
-    def _refuse(self, request: Request, error: MotetError) -> None:
-        request.settled = True
-        try:
-            if self.listener is not None:
-                self.listener.refused(request, error)
-            if self.keeper is not None:
-                self.keeper.refused(request, error)
-            request.failed(error)
-        except Exception as mistake:  # noqa: BLE001 (the others are answered in any case)
-            self._not_taken(request, mistake)
+                self.settler.refuse(request, error)

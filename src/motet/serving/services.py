@@ -132,16 +132,16 @@ class Services:
         """Attach what counts and keeps answers to a lane that was made."""
         lane = served.lane
         assert lane is not None
-        lane.listener = self.seen.listener(served.name)
+        lane.settler.listener = self.seen.listener(served.name)
         if self.sinks is not None and (served.kind == "graph" or served.name in self._kept_models):
             await self.sinks.open(served.name, served.signature, served.digest)
             if self.sinks.wants(served.name):
                 from motet.serving.sinks import Keeper
 
-                lane.keeper = Keeper(self.sinks, served.name)
+                lane.settler.keeper = Keeper(self.sinks, served.name)
         config = self.cache_config
         if config is not None and (not config.graphs or served.name in config.graphs):
-            lane.cache = AnswerCache(config.max_bytes, config.ttl_s) if config.max_bytes else None
+            lane.settler.cache = AnswerCache(config.max_bytes, config.ttl_s) if config.max_bytes else None
 
     def numbers(self, served: Served) -> Any:
         """The statistics of what is served, as Triton's clients ask for them."""

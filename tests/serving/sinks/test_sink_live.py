@@ -60,7 +60,7 @@ async def live(folder, graph, *configs, place=None, **common):
     await made.open(graph.name, served.signature, served.digest)
     if place is not None:
         with_place(made, place)
-    served.lane.keeper = Keeper(made, graph.name)
+    served.lane.settler.keeper = Keeper(made, graph.name)
 
     def ask(*args, **given):
         request = Asked(*args, **given)
