@@ -12,8 +12,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Literal
 
 from motet.errors import (
     ForbiddenError,
@@ -27,79 +25,25 @@ from motet.errors import (
     known_names,
 )
 from motet.facade import Graph, load
-from motet.graph.check import CheckedGraph, outer_outputs
-from motet.graph.graph import Input
-from motet.graph.node import Inputs
 from motet.graph.pool import Places
-from motet.nodes.model import ModelNode
 from motet.runtime.batcher import LoopCalls
 from motet.runtime.executor import Executor
 from motet.runtime.host import Host, HostedModel, model_key
 from motet.runtime.pool.pool import Pool
 from motet.runtime.pool.swaps import Swaps
-from motet.runtime.resolve import ModelResolver
 from motet.runtime.sizes import RememberedSizes
-from motet.runtime.stored import number_of
 from motet.serving.awaited import awaited
 from motet.serving.breath import Breath
 from motet.serving.crowd import Crowd
 from motet.serving.lane import Lane
 from motet.serving.limits import Limits
 from motet.serving.request import Reply, Request
-from motet.types import ANY, ColumnType, Signature
+from motet.serving.served import UNLOADED, Served, State, hosted, models_of
 
-__all__ = ["UNLOADED", "Gateway", "Served"]
+__all__ = ["Gateway"]
 
-State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 REMOTE_THREADS = 128
 """Threads that wait for models in other processes and on other machines; each begins when it is needed."""
-
-
-@dataclass(eq=False)
-class Served:
-    """A graph, or one of its models, under a name.
-
-    Attributes:
-        name: what clients call it.
-        kind: `graph` or `model`.
-        platform: `motet_graph`, or `motet_` and the model's handler.
-        graph: what is played; for a model a graph of that one node.
-        lane: plays it; None until it is loaded.
-        versions: the versions that can be asked for.
-        state, reason: whether it can be called, and why not.
-        path: the graph's file; empty for a graph made in Python.
-        parent: for a model the graph that it is of.
-    """
-
-    name: str
-    kind: Literal["graph", "model"]
-    platform: str
-    graph: Graph
-    lane: Lane | None = None
-    versions: tuple[str, ...] = ("1",)
-    state: State = "LOADING"
-    reason: str = ""
-    path: str = ""
-    parent: Served | None = None
-    models: list[Served] = field(default_factory=list)
-
-    @property
-    def inputs(self) -> Mapping[str, Input]:
-        """What it takes."""
-        return self.graph.inputs
-
-    @property
-    def signature(self) -> Signature:
-        """What it takes and gives."""
-        return self.graph.checked.signature
-
-    @property
-    def digest(self) -> str:
-        """What its answers depend on: the versions of its models."""
-        if self.lane is None:
-            return ""
-        versions = [f"{model.model.name}={model.located.version}" for model in self.lane.models]
-        return ",".join(versions + [f"{key.name}={key.version}" for key in self.lane.executor.lazy_keys])
 
 
 class Gateway:
@@ -195,7 +139,7 @@ class Gateway:
         if waits:
             served.state, served.reason = "UNAVAILABLE", waits
         else:
-            served.models = _models_of(served, self._host.resolver)
+            served.models = models_of(served, self._host.resolver)
         self._graphs[made.name] = served
         self._register()
         return served
@@ -319,7 +263,7 @@ class Gateway:
             anew = load(graph.path) if graph.path else graph.graph.anew()
             fresh = Served(graph.name, "graph", "motet_graph", anew, path=graph.path)
             self._host.resolver.forget(fresh.graph.models.values())
-            fresh.models = _models_of(fresh, self._host.resolver)
+            fresh.models = models_of(fresh, self._host.resolver)
         elif graph.lane is not None:
             self._revive(graph.lane)
             return graph
@@ -392,7 +336,7 @@ class Gateway:
             InputError: when it cannot have so many.
         """
         served = self.find(name)
-        models = _hosted(served)
+        models = hosted(served)
         if not models:
             raise NotReadyError(f"{name} is not loaded", hint=f"load {served.parent.name if served.parent else name!r}")
         if len(models) > 1:
@@ -414,7 +358,7 @@ class Gateway:
 
     async def _drop_unused(self) -> None:
         """Give back what nobody has, in the loading thread: processes may take a while to end."""
-        in_use = {id(model) for each in self.things for model in _hosted(each)}
+        in_use = {id(model) for each in self.things for model in hosted(each)}
         lazy = [key for each in self.things if each.lane is not None for key in each.lane.executor.lazy_keys]
         await self.loop.run_in_executor(self._loading, self._host.keep_lazy, lazy)
         swaps = self._host.swaps
@@ -426,7 +370,7 @@ class Gateway:
             await self.loop.run_in_executor(self._loading, lambda: self._host.drop(unused.pop()))
 
     def _hosted_models(self) -> list[HostedModel]:
-        return list({id(model): model for each in self.things for model in _hosted(each)}.values())
+        return list({id(model): model for each in self.things for model in hosted(each)}.values())
 
     def _waiting_for(self, model: HostedModel) -> int:
         """Rows that wait for a model: at its batcher, and in the lanes that have it."""
@@ -459,7 +403,7 @@ class Gateway:
 
     def _rivals(self) -> None:
         """Which graphs share models: their batches are put together when both have rows."""
-        lanes = {graph.lane: {id(model) for model in _hosted(graph)} for graph in self._graphs.values() if graph.lane}
+        lanes = {graph.lane: {id(model) for model in hosted(graph)} for graph in self._graphs.values() if graph.lane}
         for lane, models in lanes.items():
             lane.rivals = [other for other, theirs in lanes.items() if other is not lane and models & theirs]
 
@@ -475,61 +419,3 @@ class Gateway:
         for pool in (self._threads, self._remote, self._loading):
             pool.shutdown(wait=False, cancel_futures=True)
         self._host.close()
-
-
-UNLOADED = "unloaded"
-
-
-def _hosted(served: Served) -> Sequence[HostedModel]:
-    return served.lane.models if served.lane is not None else ()
-
-
-class _Alone(Graph):
-    """A model as a graph: its inputs and outputs have the names that the model gives them, whatever they are."""
-
-    def _check_names(self) -> None:
-        """There is nothing that a file could have named wrongly."""
-
-
-def _models_of(served: Served, resolver: ModelResolver) -> list[Served]:
-    """Each model that a graph's nodes call, as a graph of one node."""
-    checked = served.graph.checked
-    graph = checked.graph
-    called = [member.uses for node in graph.nodes.values() for member in node.members]
-    found = []
-    for name, model in graph.models.items():
-        if name not in called:
-            continue
-        kinds = _outer_inputs(checked, name)
-        outputs = outer_outputs(model, checked.signatures[name])
-        alone = _Alone(
-            name,
-            {output: f"model_.{output}" for output in outputs},
-            inputs={each: Input(kind) for each, kind in kinds.items()},
-            models={name: model},
-            nodes={"model_": ModelNode("model_", Inputs(tuple(kinds)), name)},
-            folder=graph.folder,
-        )
-        platform = f"motet_{resolver.locate(model, graph.folder).handler.name}"
-        versions = (str(number_of(model.uri) or 1),)
-        found.append(
-            Served(f"{graph.name}.{name}", "model", platform, alone, versions=versions, parent=served, path=served.path)
-        )
-    return found
-
-
-def _outer_inputs(checked: CheckedGraph, name: str) -> Mapping[str, ColumnType]:
-    """What a model takes; where there are functions before it, what the first of them is given in the graph."""
-    model, graph = checked.graph.models[name], checked.graph
-    if not model.before:
-        return checked.signatures[name].inputs
-    wanted = model.before[0].parameters()
-    for node in graph.nodes.values():
-        for member in node.members:
-            given = member.inputs or node.inputs
-            if member.uses == name and len(given.columns) == len(wanted):
-                names = given.names or wanted
-                return {
-                    each: checked.columns[checked.canonical[c]] for each, c in zip(names, given.columns, strict=True)
-                }
-    return dict.fromkeys(wanted, ANY)

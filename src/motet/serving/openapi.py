@@ -9,8 +9,9 @@ import msgspec
 
 from motet.serving.app.pictures import is_picture
 from motet.serving.app.schemas import answer_row, example_row, form, given_row, tensor_given
-from motet.serving.gateway import Gateway, Served
+from motet.serving.gateway import Gateway
 from motet.serving.openapi_parts import COMPONENTS, ERROR, JSON, TAGS, fixed_paths, ref, said
+from motet.serving.served import Served
 from motet.version import __version__
 
 __all__ = ["openapi"]

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from motet.errors import InputError, MotetError
 from motet.facade import Graph
 from motet.serving.config import ServeConfig, Tls
-from motet.serving.gateway import UNLOADED, Gateway
+from motet.serving.gateway import Gateway
 from motet.serving.http.front import Front
 from motet.serving.http.infer import InferRoutes
 from motet.serving.pool import PoolConfig
+from motet.serving.served import UNLOADED
 from motet.serving.services import Services
 from motet.serving.stores import StoreWatch, has_stored
 

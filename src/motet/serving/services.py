@@ -9,25 +9,25 @@ import asyncio
 import logging
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motet.errors import MotetError
 from motet.serving.answers import AnswerCache, AnswerCacheConfig
 from motet.serving.config import ServeConfig
-from motet.serving.gateway import Gateway, Served
-from motet.serving.http.respond import error_body
+from motet.serving.desks import AppDesk, Desk
+from motet.serving.gateway import Gateway
 from motet.serving.request import Reply, Request
 from motet.serving.seen.config import SeenConfig
 from motet.serving.seen.seen import Seen
+from motet.serving.served import Served
 from motet.serving.together import Together
 from motet.serving.visits import Visit, name_of
 
 if TYPE_CHECKING:
     from motet.serving.admission import Admission, AdmissionConfig, AuditLog, Ticket
     from motet.serving.admission.addresses import Headers
-    from motet.serving.app.desk import Asked
     from motet.serving.http.asgi import App, Message
     from motet.serving.http.connection import Connection
     from motet.serving.http.front import Front
@@ -318,95 +318,3 @@ class Services:
         await asyncio.to_thread(self.seen.close)
         if self._own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class Desk:
-    """Lets calls over gRPC in.
-
-    Args:
-        services: of the server.
-    """
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    def enter(self, method: str, model: str, headers: Any, address: str) -> Visit | Awaitable[Visit]:
-        """Let a call in, now or when it is its turn.
-
-        Raises:
-            MotetError: when it may not come in.
-        """
-        services = self._services
-        visit = Visit(services, "grpc", method, model, services.address(address, lambda: headers))
-        visit.trace(headers.get("traceparent", ""))
-        try:
-            waiting = services.enter(visit, headers)
-            if method.startswith("RepositoryModel"):
-                from motet.serving.app.desk import Asked, check_admin
-
-                asked = Asked("POST", f"/{method}", model, headers, address, True, 0)
-                klass = "" if visit.caller is None else visit.caller.klass
-                check_admin(services.config.admin, asked, visit.address, klass, services.config.cors)
-        except MotetError as error:
-            self._refused(visit, error)
-            raise
-        return visit if waiting is None else self._wait(visit, waiting)
-
-    async def _wait(self, visit: Visit, waiting: Coroutine[Any, Any, Ticket]) -> Visit:
-        try:
-            visit.entered(await waiting)
-        except MotetError as error:
-            self._refused(visit, error)
-            raise
-        except BaseException as error:
-            visit.end(None, None, 499, name_of(error))
-            raise
-        return visit
-
-    def _refused(self, visit: Visit, error: MotetError) -> None:
-        from motet.serving.grpc.status import code_of
-
-        self._services.rejected(visit.target, error)
-        self._services.seen.grpc_answered(code_of(error).name, 0, 0)
-        visit.end(None, None, error.status, name_of(error))
-
-
-class AppDesk:
-    """Lets requests in that the application answers.
-
-    Args:
-        services: of the server.
-    """
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def enter(self, asked: Asked) -> Visit:
-        """Let a request in, now or when it is its turn.
-
-        Raises:
-            MotetError: when it may not come in.
-        """
-        services = self._services
-        address = services.address(asked.peer, lambda: asked.headers)
-        visit = Visit(services, "http", f"{asked.method} {asked.path}", asked.target, address)
-        visit.received_bytes = asked.received_bytes
-        visit.trace(asked.headers.get("traceparent", ""))
-        try:
-            waiting = services.enter(visit, asked.headers)
-            if asked.admin:
-                from motet.serving.app.desk import check_admin
-
-                klass = "" if visit.caller is None else visit.caller.klass
-                check_admin(services.config.admin, asked, address, klass, services.config.cors)
-            if waiting is not None:
-                visit.entered(await waiting)
-        except BaseException as error:
-            status = 499
-            if isinstance(error, MotetError):
-                status = error.status
-                services.rejected(visit.target, error)
-                visit.sent_bytes = len(error_body(error))
-            visit.end(None, None, status, name_of(error))
-            raise
-        return visit

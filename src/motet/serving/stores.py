@@ -12,7 +12,8 @@ from motet.graph.check import CheckedGraph
 from motet.graph.graph import Graph
 from motet.graph.model import Model
 from motet.runtime.stored import STORE, StoredModels, number_of
-from motet.serving.gateway import UNLOADED, Gateway, Served
+from motet.serving.gateway import Gateway
+from motet.serving.served import UNLOADED, Served
 
 __all__ = ["StoreWatch", "has_stored"]
 

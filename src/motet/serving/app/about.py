@@ -20,8 +20,9 @@ from motet.serving.app.desk import Asked, Desk
 from motet.serving.app.parts import AppParts
 from motet.serving.app.playing import asked_of
 from motet.serving.app.respond import json_response, read_object
-from motet.serving.gateway import Gateway, Served
+from motet.serving.gateway import Gateway
 from motet.serving.http.respond import error_body
+from motet.serving.served import Served
 from motet.types import ColumnType
 from motet.version import __version__
 

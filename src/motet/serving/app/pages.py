@@ -19,7 +19,8 @@ from motet.serving.app.pictures import is_picture
 from motet.serving.app.respond import json_response
 from motet.serving.app.status import ErrorLog, lane_status
 from motet.serving.app.uploads import takes_files
-from motet.serving.gateway import Gateway, Served
+from motet.serving.gateway import Gateway
+from motet.serving.served import Served
 from motet.types import ColumnType
 from motet.version import __version__
 

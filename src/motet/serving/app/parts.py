@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from motet.serving.app.desk import Desk
-from motet.serving.gateway import Served
+from motet.serving.served import Served
 
 __all__ = ["AppParts", "Metrics", "Numbers", "Status"]
 

@@ -21,8 +21,9 @@ from motet.serving.app.status import ErrorLog
 from motet.serving.app.stream import EventStream
 from motet.serving.app.uploads import form_rows, raw_row
 from motet.serving.asked import asked_times
-from motet.serving.gateway import Gateway, Served
+from motet.serving.gateway import Gateway
 from motet.serving.http.respond import error_body
+from motet.serving.served import Served
 from motet.serving.wire.compress import decompress
 
 __all__ = ["Predict"]

@@ -9,7 +9,8 @@ from typing import Any
 from motet.errors import InputError, NotFoundError
 from motet.oip import messages
 from motet.oip.tensors import datatype_of, tensor_shape
-from motet.serving.gateway import Gateway, Served
+from motet.serving.gateway import Gateway
+from motet.serving.served import Served
 from motet.version import __version__
 
 __all__ = ["About", "Numbers"]

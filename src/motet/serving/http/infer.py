@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 from motet.batch import Array, Column
-from motet.errors import InputError, ModelError, MotetError, NotFoundError
+from motet.errors import ModelError, MotetError, NotFoundError
 from motet.serving.asked import asked_times, failed_rows
-from motet.serving.gateway import Gateway, Served
+from motet.serving.gateway import Gateway
 from motet.serving.http.front import Route
 from motet.serving.http.respond import error_answer, head
+from motet.serving.http.said import Said
 from motet.serving.request import ANONYMOUS, Reply, Request
+from motet.serving.served import Served
 from motet.serving.wire.compress import compress, decompress
 from motet.serving.wire.infer import InferCodec, InferRequest
 from motet.serving.wire.mould import Mould
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["InferExchange", "InferRoutes"]
 
 _PATH = re.compile(rb"/v2/models/([^/?]+)(?:/versions/([^/?]+))?/infer/?")
-LONG_JSON_BYTES, LONG_BINARY_BYTES, LONG_COMPRESSED_BYTES = 128 << 10, 4 << 20, 16 << 10
-"""Bodies longer than this take more than a millisecond or so to read, which is done in a thread."""
 LONG_ELEMENTS = 20_000
 """Answers with more elements in JSON than this are written in a thread."""
 _NONE: Mapping[str, Column] = {}
@@ -93,7 +93,7 @@ class _Infer:
         self.codec = InferCodec(
             name, served.versions[-1], served.inputs, served.signature.outputs, self._gateway.limits.rows
         )
-        self._moulds: dict[bytes, _Together] = {}
+        self._moulds: dict[bytes, InferTogether] = {}
         self.row_elements = sum(_elements(kind) for kind in served.signature.outputs.values())
 
     def write(self, asked: InferRequest, reply: Reply) -> tuple[bytes, int | None]:
@@ -118,14 +118,14 @@ class _Infer:
                 return
         self.submit(exchange, body)
 
-    def _together(self, body: bytes, header_length: int | None) -> _Together | None:
+    def _together(self, body: bytes, header_length: int | None) -> InferTogether | None:
         """What reads and answers requests like this one at one go; None where nothing does."""
         head = body[:header_length]
         found = self._moulds.get(head)
         if found is None:
             mould = self.codec.mould(head)
             if mould is not None:
-                found = _Together(self, mould)
+                found = InferTogether(self, mould)
                 keep(self._moulds, head, found)
         return found if found is not None and found.mould.fits(body) else None
 
@@ -134,7 +134,7 @@ class _Infer:
         try:
             said = exchange.said
             if said is None:
-                said = exchange.said = exchange.connection.prepared = _Said(exchange.known)
+                said = exchange.said = exchange.connection.prepared = Said(exchange.known)
             if len(body) > said.long_bytes:
                 work = self.front.loop.run_in_executor(None, self._read, body, said)
                 work.add_done_callback(lambda done: self._was_read(exchange, done))
@@ -145,7 +145,7 @@ class _Infer:
             return
         self._go_on(exchange, asked)
 
-    def _read(self, body: bytes, said: _Said) -> InferRequest:
+    def _read(self, body: bytes, said: Said) -> InferRequest:
         if said.encoding is not None:
             body = decompress(body, said.encoding, self.front.limits.body_bytes)
         return self.codec.read(body, said.header_length)
@@ -177,7 +177,7 @@ class _Infer:
         self._gateway.submit(self.served, exchange)
 
 
-class _Together:
+class InferTogether:
     """Requests of one route that differ in the bytes of their tensors only.
 
     Args:
@@ -208,36 +208,6 @@ class _Together:
                     exchange.connection.finished(exchange)
 
 
-class _Said:
-    """What the head of a request says of its body and its answer; the same for all requests with the same head.
-
-    Attributes:
-        header_length: bytes of the JSON at the beginning of the body; None where all of it is.
-        encoding: of the body; None for none.
-        timeout: milliseconds, as they were written.
-        long_bytes: a body with more bytes than this takes long to read.
-        accepts: encodings of the answer, as they were written; None where there is nothing of it.
-        is_plain: whether it says nothing but where the bytes of the tensors begin.
-        together: reads and answers the requests that came last; None where nothing does.
-    """
-
-    __slots__ = ("accepts", "encoding", "header_length", "is_plain", "long_bytes", "timeout", "together")
-
-    def __init__(self, known: Mapping[bytes, bytes]) -> None:
-        length, encoding = known.get(b"inference-header-content-length"), known.get(b"content-encoding")
-        accepts = known.get(b"accept-encoding")
-        self.header_length = None if length is None else _header_length(length)
-        self.encoding = None if encoding is None else encoding.decode("latin-1")
-        self.timeout = known.get(b"x-request-timeout-ms")
-        self.accepts = None if accepts is None else accepts.decode("latin-1")
-        self.is_plain = bool(self.header_length) and not encoding and not self.timeout and accepts is None
-        self.together: _Together | None = None
-        if self.encoding is not None:
-            self.long_bytes = LONG_COMPRESSED_BYTES
-        else:
-            self.long_bytes = LONG_JSON_BYTES if self.header_length is None else LONG_BINARY_BYTES
-
-
 class InferExchange(Request):
     """A request of this route: what the gateway plays, and what stands in the connection's line."""
 
@@ -257,9 +227,9 @@ class InferExchange(Request):
         self.asked: InferRequest | None = None
         self.visit: Visit | None = None
         prepared = connection.prepared
-        self.said = prepared if type(prepared) is _Said else None
+        self.said = prepared if type(prepared) is Said else None
 
-    def put(self, body: bytes, together: _Together) -> None:
+    def put(self, body: bytes, together: InferTogether) -> None:
         """Say that it is read together with others like it; where it is needed alone after all, it is read then."""
         self.body, self.together, self.rows = body, together, together.mould.rows
         del self.columns, self.asked
@@ -394,9 +364,3 @@ class InferExchange(Request):
 def _elements(kind: ColumnType) -> int:
     """About how many elements a row has."""
     return math.prod(axis or UNKNOWN_AXIS for axis in kind.shape)
-
-
-def _header_length(value: bytes) -> int:
-    if not value.isdigit() or len(value) > 18:
-        raise InputError(f"Inference-Header-Content-Length must be a number of bytes; got {value.decode('latin-1')!r}")
-    return int(value)
