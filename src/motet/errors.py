@@ -194,9 +194,13 @@ class ModelUnavailableError(ModelLoadError):
     """A model that cannot be called now; no row is at fault.
 
     Its address cannot be reached, is too busy or does not answer in time, or none of its replicas is ready.
+
+    Attributes:
+        retry_after_s: when trying again may help, in seconds.
     """
 
     retryable = True
+    retry_after_s: ClassVar[float] = 1.0
 
 
 class ReplicaLostError(ModelUnavailableError):

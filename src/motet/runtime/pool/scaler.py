@@ -172,19 +172,21 @@ class Scaler:
 
     def _shares(self, pool: Pool, wanted: Mapping[_Model, int]) -> dict[_Model, int]:
         """How many each may have of what there is: the one with the fewest gets the next, of equals the one that has more now."""
-        shares = dict.fromkeys(wanted, 0)
         if not any(count > len(model.leases) for model, count in wanted.items()):
             return {model: min(count, len(model.leases)) for model, count in wanted.items()}
-        left = pool.within_reach()
-        for model in wanted:
-            left = sum((lease.need for lease in model.leases), left)
+        held = [lease for model in wanted for lease in model.leases]
+        left = sum((lease.need for lease in held), pool.within_reach("live"))
+        first = sum((lease.need for lease in held if lease.priority == "urgent"), pool.within_reach("urgent"))
+        shares = dict.fromkeys(wanted, 0)
         line = [(0, -len(model.leases), place, model) for place, model in enumerate(wanted) if wanted[model]]
         heapq.heapify(line)
         while line:
             has, before, place, model = heapq.heappop(line)
-            if model.need.within(left):
-                left -= model.need
-                shares[model] = has + 1
-                if has + 1 < wanted[model]:
-                    heapq.heappush(line, (has + 1, before, place, model))
+            if not model.need.within(left if has else first):
+                continue
+            left -= model.need
+            first -= Need() if has else model.need
+            shares[model] = has + 1
+            if has + 1 < wanted[model]:
+                heapq.heappush(line, (has + 1, before, place, model))
         return shares

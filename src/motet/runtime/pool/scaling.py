@@ -150,7 +150,7 @@ def asked(memory: Memory, seen: Seen) -> Memory:
 def _remember(memory: Memory, seen: Seen) -> Memory:
     before = memory.seen
     if before is None:
-        return Memory(seen, asked_at=seen.now, needed=memory.needed)
+        return Memory(seen, asked_at=seen.now if seen.arrived_rows else memory.asked_at, needed=memory.needed)
     arrived, passed_s = seen.arrived_rows - before.arrived_rows, seen.now - before.now
     if passed_s <= 0:
         return memory
