@@ -9,7 +9,10 @@ import pytest
 from app_graphs import tens
 from PIL import Image
 
+from helpers import keyed
 from helpers.browser import Browser, found
+from motet.runtime.pool.need import Need
+from motet.runtime.pool.pool import Pool
 from motet.serving.config import ServeConfig
 from motet.serving.server import Server
 
@@ -190,3 +193,47 @@ def test_the_api_is_described_on_a_page(browser, url):
     text = browser.run("document.querySelector('#predict_fashion').textContent")
     assert f"curl -F image=@picture.png '{url}/predict/fashion?explain=1'" in text
     assert "image: uint8[28,28]" in text
+
+
+@pytest.fixture(scope="module")
+def shared(live, tmp_path_factory):
+    """A server that shares its machine, and whose models share places."""
+    folder = tmp_path_factory.mktemp("pool")
+
+    async def started():
+        made = Server([keyed.graph(12, 3)], ServeConfig(port=0, pool={"folder": str(folder), "cpu": 4}))
+        await made.start()
+        await made.load()
+        return made
+
+    made = live.run(started())
+    yield made, folder
+    live.run(made.close())
+
+
+def test_the_page_shows_who_has_borrowed_what_and_which_models_are_loaded(browser, shared):
+    server, folder = shared
+    url = f"http://127.0.0.1:{server.port}"
+    rows = [{"k": key, "x": 1.0} for key in (1, 2, 3, 4)]
+    assert httpx.post(f"{url}/predict/keyed", json={"rows": rows}, timeout=20).status_code == 200
+    other = Pool(server.gateway.pool.capacity, folder=folder, name="a long run")
+    browser.troubles.clear()
+    browser.look_like(1400, 1000)
+    browser.open(f"{url}/#keyed")
+    with other.borrow(Need(cpu=1.5), priority="bulk"):
+        text = "document.querySelector('#pool .lent').textContent"
+        browser.until(f"{text}.includes('a long run') && {text}.includes('motet serve')")
+        row = (
+            "[...document.querySelectorAll('#pool tbody tr')].find((each) => each.textContent.startsWith('a long run'))"
+        )
+        assert browser.run(f"{row}.cells[1].textContent + ' ' + {row}.cells[3].textContent") == "bulk 1.5"
+        assert browser.run("document.querySelectorAll('#pool figure[data-resource=cpu] polygon').length") == 2
+    browser.until(f"!{text}.includes('a long run') || !({row})")
+    said = browser.run("document.querySelector('#pool .place').textContent")
+    assert "3 of 12 models loaded · 3 places · 4 loads" in said
+    assert browser.run("document.querySelectorAll('#pool .chip.in').length") == 3
+    assert browser.troubles == []
+
+
+def test_a_server_that_shares_nothing_shows_no_pool(page):
+    assert page.until("document.querySelector('#nodes tbody tr') && document.querySelector('#pool').hidden")
