@@ -6,6 +6,7 @@ from lane_live import submit
 
 import motet as mt
 from helpers import keyed
+from helpers.heavy import LOAD_S
 from motet.errors import GraphError
 from motet.runtime.pool.need import Need
 from motet.runtime.pool.pool import Pool
@@ -145,3 +146,65 @@ def test_what_is_said_of_a_pool(tmp_path):
     assert (found.places.max_loaded, found.places.memory_bytes) == (4, 1 << 30)
     assert found.pool.capacity.cpu == 3
     assert PoolConfig.read(None) == PoolConfig.read({}) == PoolConfig()
+
+
+def test_a_request_waits_for_a_place_in_the_pool_and_is_answered_when_there_is_one(
+    lane_loop, gateways, breath, tmp_path
+):
+    gateway = gateways(graph(min=0, max=2))
+    pool, other = (Pool(Need(cpu=1, memory_bytes=1 << 40), folder=tmp_path) for _ in range(2))
+    looks = breath(gateway, pool)
+    looks._tell = lambda pool: None
+    bulk = other.borrow(Need(cpu=1), priority="bulk")
+    (model,) = gateway.find("g").lane.models
+    lane_loop.call(looks.look)
+    assert model.replicas.count == 0  # nobody has asked
+    answer = submit(lane_loop, gateway, ("g", {"x": [1.0]}))[0]
+    while not bulk.wanted:
+        lane_loop.call(looks.look)
+    assert model.replicas.count == 0
+    bulk.release()
+    while not other.used().cpu:
+        lane_loop.call(looks.look)
+    assert answer.values() == [2.0]
+    assert keyed.loads() == ["m"]
+
+
+def test_what_waits_for_a_replica_is_no_work_of_the_replica(lane_loop, gateways):
+    made = mt.Model(
+        "python:helpers.heavy:Heavy", "m", inputs={"x": "float32"}, outputs={"y": "float32"},
+        replicas={"min": 0, "max": 2},
+    )  # fmt: skip
+    gateway = gateways(mt.Graph("g", {"y": mt.model(made, mt.input("x", "float32"))}))
+    (model,) = gateway.find("g").lane.models
+    scaled = HostedScaled(model, lambda: 0)
+    scaled.seen(0.0)
+    submit(lane_loop, gateway, ("g", {"x": [1.0]}))[0].values()
+    seen = scaled.seen(1.0)
+    assert 0 < seen.row_s < LOAD_S <= model.stats.seconds
+    assert seen.loading_s >= LOAD_S
+    assert seen.arrived_rows == 1
+
+
+def test_rows_that_nobody_waits_for_any_more_have_come_all_the_same(lane_loop, gateways):
+    gateway = gateways(graph(min=1, max=2))
+    (model,) = gateway.find("g").lane.models
+    waiting = [10]
+    scaled = HostedScaled(model, lambda: waiting[0])
+    before = scaled.seen(0.0).arrived_rows
+    waiting[0] = 0
+    assert scaled.seen(1.0).arrived_rows == before
+    waiting[0] = 5
+    assert scaled.seen(2.0).arrived_rows == before + 5
+
+
+def test_a_model_that_the_pool_can_never_have_is_said(lane_loop, gateways, breath, caplog):
+    gateway = gateways(graph(min=0, max=2))
+    looks = breath(gateway, Pool(Need(cpu=0.5, memory_bytes=1 << 40)))
+    lane_loop.call(looks.look)
+    lane_loop.call(looks.look)
+    assert [each.message for each in caplog.records] == [
+        "model 'm' is not scaled, and borrows nothing: replicas of m: there will never be 1 cores (there are 0.5)\n"
+        "  hint: ask for less, or give the pool more"
+    ]
+    assert submit(lane_loop, gateway, ("g", {"x": [1.0]}))[0].values() == [2.0]

@@ -265,3 +265,45 @@ def test_who_waits_is_shown_too(tmp_path):
             pass
     thread.join(10)
     assert shown.holders() == []
+
+
+def test_a_claim_stands_in_line_without_a_thread():
+    pool = Pool(Need(cpu=2))
+    bulk = pool.borrow(Need(cpu=2), priority="bulk")
+    claim = pool.claim(Need(cpu=1), who="somebody")
+    assert claim.take() is None
+    assert bulk.wanted
+    assert pool.within_reach() == Need(cpu=2)
+    with pytest.raises(OverloadedError):
+        pool.borrow(Need(), timeout_s=0)  # nobody overtakes
+    bulk.release()
+    lease = claim.take()
+    assert lease is not None
+    assert pool.used().cpu == 1
+    assert claim.take() is None
+    assert pool.used().cpu == 1
+    lease.release()
+    gone = pool.claim(Need(cpu=2))
+    gone.leave()
+    gone.leave()
+    assert gone.take() is None
+    assert pool.waiting() == 0
+
+
+def test_live_work_is_asked_for_what_urgent_work_waits_for_after_bulk_work():
+    pool = Pool(Need(cpu=3))
+    bulk, live, urgent = (pool.borrow(Need(cpu=1), priority=each) for each in ("bulk", "live", "urgent"))
+    claim = pool.claim(Need(cpu=1), priority="urgent")
+    assert (bulk.wanted, live.wanted, urgent.wanted) == (True, False, False)
+    more = pool.claim(Need(cpu=1), priority="urgent")
+    assert (bulk.wanted, live.wanted, urgent.wanted) == (True, True, False)
+    assert pool.within_reach("urgent").cpu == 2
+    live.release()
+    assert claim.take() is not None
+    more.leave()
+    assert not bulk.wanted
+
+
+def test_an_unknown_priority_is_refused():
+    with pytest.raises(InputError, match="one of urgent, live, bulk; got 'late'"):
+        Pool(Need(cpu=1)).claim(Need(cpu=1), priority="late")

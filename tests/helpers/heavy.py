@@ -1,0 +1,15 @@
+"""A model that takes a while to load, and next to nothing for a row."""
+
+import time
+
+LOAD_S = 0.1
+
+
+class Heavy:
+    """`x + 1`."""
+
+    def __init__(self):
+        time.sleep(LOAD_S)
+
+    def __call__(self, x):
+        return x + 1
