@@ -50,7 +50,7 @@ def policies(day: Mapping[Kind, Asked], hours: float, most: int) -> dict[str, St
 @click.command()
 @click.option("--hours", default=24.0, show_default=True, help="How long it goes on, from midnight.")
 @click.option(
-    "--cores", default=16, show_default=True, help="Of the machine; fixed numbers for peaks get what they need."
+    "--cores", default=24, show_default=True, help="Of the machine; fixed numbers for peaks get what they need."
 )
 @click.option("--most", default=12, show_default=True, help="Replicas that a model may have.")
 @click.option("--seeds", default=1, show_default=True, help="Days, each with another chance; means are shown.")

@@ -47,9 +47,9 @@ class Kind:
 
 
 MODELS: Final = (
-    Kind("tabular", 0.1, 1.5, 2.4, 20.0, spikes=16, height=(4.0, 10.0)),
-    Kind("vision", 0.25, 6.0, 1.8, 13.0),
-    Kind("language", 0.6, 20.0, 0.6, 16.0, spikes=10),
+    Kind("tabular", 0.2, 1.5, 2.4, 20.0, spikes=16, height=(4.0, 10.0)),
+    Kind("vision", 0.5, 6.0, 1.8, 13.0),
+    Kind("language", 0.6, 20.0, 1.2, 16.0, spikes=10),
     Kind("reports", 0.3, 10.0, 0.02, 11.0, spikes=6, height=(50.0, 200.0), length_s=(120.0, 900.0), hours=(7.0, 19.0)),
 )
 

@@ -263,6 +263,18 @@ def test_a_model_without_a_replica_gets_one_of_another_process(tmp_path):
     assert (rich.models[0].count, poor.models[0].count) == (3, 1)
 
 
+def test_nobody_stands_in_line_for_a_model_whose_rows_do_not_wait_any_more():
+    crowd = Crowd(cores(1), Policy(0, 8))
+    with crowd.pool.borrow(Need(cpu=1)) as other:
+        crowd.models[0].work = 1.0
+        crowd.run(5)
+        assert other.wanted
+        crowd.models[0].work = 0.0  # their deadline has passed
+        crowd.run(1)
+        assert not other.wanted
+        assert not crowd.scaler.waiting
+
+
 def test_bulk_work_is_asked_for_what_it_holds_and_only_where_that_helps():
     crowd = Crowd(cores(4), Policy(0, 8))
     bulk = [crowd.pool.borrow(Need(cpu=1), priority="bulk") for _ in range(4)]

@@ -37,7 +37,10 @@ class Scaled(Protocol):
 
 @dataclass(eq=False)
 class _Model:
-    """A model, and what was borrowed for its replicas: the first of it as urgent, which nobody asks back."""
+    """A model, and what was borrowed for its replicas: the first of it as urgent, which nobody asks back.
+
+    Others are asked for that one only while the model is `pressed`: while its rows wait.
+    """
 
     scaled: Scaled
     policy: Policy
@@ -47,10 +50,12 @@ class _Model:
     leases: list[Lease] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     told: int | None = None
+    pressed: bool = False
 
     def wanted(self, now: float) -> tuple[Seen, int]:
         """How many there should be, had the pool enough; somebody else may have asked for another number meanwhile."""
         seen = self.scaled.seen(now)
+        self.pressed = bool(seen.waiting_rows)
         if self.told is not None and seen.count != self.told:
             self.memory = asked(self.memory, seen)
         count, self.memory = decide(self.policy, self.memory, seen)
@@ -182,7 +187,7 @@ class Scaler:
         heapq.heapify(line)
         while line:
             has, before, place, model = heapq.heappop(line)
-            if not model.need.within(left if has else first):
+            if not model.need.within(left if has or not model.pressed else first):
                 continue
             left -= model.need
             first -= Need() if has else model.need
