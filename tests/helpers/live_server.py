@@ -8,23 +8,14 @@ import time
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
-SAYS = re.compile(r"on (http://\S+:\d+)(?:, grpc on port (\d+))?")
+SAYS = re.compile(r"on (?:http://)?([\w.]+:\d+)(?:, grpc on port (\d+))?")
 
 
 class Live:
     def __init__(self, folder, *arguments, port=0):
         self.log = folder / "serve.log"
-        command = [
-            sys.executable,
-            "-m",
-            "motet.cli",
-            "serve",
-            *map(str, arguments),
-            "--port",
-            str(port),
-            "--grpc-port",
-            "0",
-        ]
+        ports = ["--port", str(port), "--grpc-port", "0"]
+        command = [sys.executable, "-m", "motet.cli", "serve", *map(str, arguments), *ports]
         path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": path})
@@ -33,7 +24,7 @@ class Live:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, self.log.read_text()
             time.sleep(0.02)
-        self.url, self.grpc_port = said[1], int(said[2] or 0)
+        self.url, self.grpc_port = f"http://{said[1]}", int(said[2] or 0)
         self.port = int(self.url.rpartition(":")[2])
 
     def close(self):
