@@ -57,3 +57,21 @@ class Dying:
 
     def __call__(self, x):
         return x
+
+
+class Meeting:
+    """Three times x, plus one, once so many processes answer at the same time; negative numbers are refused."""
+
+    def __init__(self, path, guests=2):
+        self.path, self.guests = Path(path), guests
+
+    def __call__(self, x):
+        (self.path / str(os.getpid())).touch()
+        end = time.monotonic() + 30
+        while len(list(self.path.iterdir())) < self.guests:
+            if time.monotonic() > end:
+                raise TimeoutError("nobody else came")
+            time.sleep(0.005)
+        if (x < 0).any():
+            raise ValueError("negative")
+        return np.asarray(x * 3 + 1, dtype=x.dtype)

@@ -32,6 +32,7 @@ from motet.runtime.isolate import Health, any_succeeds, isolate
 from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
 from motet.runtime.resolve import Located, is_remote
+from motet.runtime.side_by_side import side_by_side
 from motet.runtime.sizes import BatchSize, CallTime
 from motet.runtime.stats import ModelStats
 from motet.types import ColumnType, Signature
@@ -269,11 +270,12 @@ class HostedModel:
             (share, {name: column[share] for name, column in columns.items()}, names[place] if place >= 0 else "")
             for place, share in shares
         ]
-        return merge([(share, self._calls(part, len(share), name)) for share, part, name in parts], rows)
+        answers = side_by_side(lambda part: self._calls(part[1], len(part[0]), part[2]), parts, len(parts))
+        return merge([(part[0], answer) for part, answer in zip(parts, answers, strict=True)], rows)
 
     def _calls(self, columns: dict[str, Array], rows: int, replica: str = "") -> Answer:
         """Calls of the best number of rows."""
-        started, calls, first = time.perf_counter(), 0, 0
+        started, first = time.perf_counter(), 0
         if rows <= self.size.rows_of(rows):
             try:
                 whole = self._timed_call(columns, rows, replica)
@@ -281,33 +283,40 @@ class HostedModel:
                 return self._halved(columns, rows, error, started)
             self.stats.add(rows, 1, time.perf_counter() - started, 0)
             return Answer(whole)
-        found: list[dict[str, Column]] = []
-        faults: list[Fault] = []
-        while first < rows:
-            end = min(rows, first + self.size.rows_of(rows - first))
-            part = columns if end - first == rows else {name: column[first:end] for name, column in columns.items()}
-            try:
-                found.append(self._timed_call(part, end - first, replica))
-                calls += 1
-            except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
-                segments, bad, made = self._isolate(
-                    part, end - first, error, partial(self._any_succeeds, columns, rows)
-                )
-                found += [result for _, _, result in segments]
-                faults += [fault.at(first + fault.position) for fault in bad]
-                calls += made
-            first = end
-        self.stats.add(rows, calls, time.perf_counter() - started, len(faults))
-        if not found:
-            return Answer(self._none_of_its_own(), tuple(faults), kept_rows(faults, rows))
-        merged = {name: concat_columns([part[name] for part in found]) for name in found[0]}
-        return Answer(merged, tuple(faults), kept_rows(faults, rows) if faults else None)
+        if self.elsewhere and self.size.settled and not replica:
+            size = self.size.rows
+            spans = [(first, min(rows, first + size)) for first in range(0, rows, size)]
+            parts = side_by_side(partial(self._part, columns, rows, replica), spans, self.replicas.at_once)
+        else:
+            parts = []
+            while first < rows:
+                end = min(rows, first + self.size.rows_of(rows - first))
+                parts.append(self._part(columns, rows, replica, (first, end)))
+                first = end
+        faults = [fault for _, bad, _ in parts for fault in bad]
+        self.stats.add(rows, sum(made for _, _, made in parts), time.perf_counter() - started, len(faults))
+        return self._joined([result for found, _, _ in parts for result in found], faults, rows)
+
+    def _part(
+        self, columns: dict[str, Array], rows: int, replica: str, span: tuple[int, int]
+    ) -> tuple[list[dict[str, Column]], list[Fault], int]:
+        """One call of the rows from one place to another, and those that find the rows at fault; the number is how many."""
+        first, end = span
+        part = {name: column[first:end] for name, column in columns.items()}
+        try:
+            return [self._timed_call(part, end - first, replica)], [], 1
+        except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
+            segments, bad, made = self._isolate(part, end - first, error, partial(self._any_succeeds, columns, rows))
+            return [result for _, _, result in segments], [fault.at(first + fault.position) for fault in bad], made
 
     def _halved(self, columns: dict[str, Array], rows: int, error: Exception, started: float) -> Answer:
         """The rows that can be answered of one call that raised."""
         segments, faults, calls = self._isolate(columns, rows, error, partial(self._any_succeeds, columns, rows))
         self.stats.add(rows, calls, time.perf_counter() - started, len(faults))
-        found = [result for _, _, result in segments]
+        return self._joined([result for _, _, result in segments], faults, rows)
+
+    def _joined(self, found: Sequence[dict[str, Column]], faults: Sequence[Fault], rows: int) -> Answer:
+        """The answers of calls one after another."""
         if not found:
             return Answer(self._none_of_its_own(), tuple(faults), kept_rows(faults, rows))
         merged = {name: concat_columns([part[name] for part in found]) for name in found[0]}
