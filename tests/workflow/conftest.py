@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from motet.workflow.memo.cache import Cache
+from motet.workflow.play import start
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
@@ -15,6 +18,14 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / "home"))
     monkeypatch.delenv("MOTET_WORKFLOW_CACHE", raising=False)
     return tmp_path / "home" / "workflow"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of the cache."""
+    now = [2_000_000_000.0]
+    monkeypatch.setattr(start, "Cache", lambda root: Cache(root, lambda: now[0]))
+    return now
 
 
 class Project:

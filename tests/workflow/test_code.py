@@ -69,9 +69,10 @@ import parts
 from parts import Thing, clean, counted, marked, shifted, taken, TABLE, FLAGS
 
 HALF = functools.partial(clean, by=5)
+found = TABLE.get
 
 def work(x):
-    return clean(x) + parts.LIMIT + Thing().area() + marked(x) + shifted(x) + len(TABLE) + HALF(x) + ("x" in FLAGS) + counted(x) + taken(x)
+    return clean(x) + parts.LIMIT + Thing().area() + marked(x) + shifted(x) + len(found("b")) + HALF(x) + ("x" in FLAGS) + counted(x) + taken(x)
 
 def idle(x):
     return x
@@ -148,6 +149,32 @@ def test_the_digest_is_the_same_in_another_process(project):
         for seed in ("1", "2")
     }
     assert len(found) == 1
+
+
+class Scaled:
+    def __init__(self, by):
+        self.by = by
+
+    def times(self, x):
+        return x * self.by
+
+    __call__ = times
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda by: {1: by}.get,
+        lambda by: Scaled(by).times,
+        Scaled,
+        lambda by: functools.partial(pow, by),
+        lambda by: functools.partial(max, k=by),
+    ],
+    ids=["a method of a dict", "a bound method", "an instance that is called", "a partial", "a keyword of a partial"],
+)
+def test_what_is_called_counts_with_what_it_holds(made):
+    assert follow(made(2)).digest == follow(made(2)).digest
+    assert follow(made(2)).digest != follow(made(3)).digest
 
 
 def test_closures_of_one_function_have_digests_of_their_own(project):

@@ -13,9 +13,6 @@ from hypothesis import strategies as st
 
 import motet as mt
 from motet.workflow.memo.cache import Cache, cache_folder
-from motet.workflow.memo.gc import collect, pin, unpin, verify
-from motet.workflow.memo.index import Index
-from motet.workflow.play import start
 from workflow.flow_steps import Calls
 
 calls = Calls()
@@ -24,14 +21,6 @@ calls = Calls()
 @pytest.fixture(autouse=True)
 def _no_calls():
     calls.clear()
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The time of the cache."""
-    now = [2_000_000_000.0]
-    monkeypatch.setattr(start, "Cache", lambda root: Cache(root, lambda: now[0]))
-    return now
 
 
 @mt.step(cache=True)
@@ -331,90 +320,3 @@ def test_concurrent_runs_compute_a_key_once(tmp_path_factory, values, num_runs):
         each.join(60)
     assert outputs == [[x * x for x in values]] * num_runs
     assert sorted(calls) == sorted(set(values))
-
-
-def filled(clock, count=6):
-    """A cache with an array of 10,000 bytes for each number, used a day after each other."""
-
-    @mt.step(cache=True)
-    def array(i):
-        return np.full(9_872, i, "uint8")
-
-    @mt.workflow
-    def flow(i):
-        return array(i)
-
-    cache = Cache(cache_folder(), lambda: clock[0])
-    keys = []
-    for i in range(count):
-        keys.append(flow(i).run().steps[0].key)
-        os.utime(cache.path(keys[-1]), (clock[0], clock[0]))
-        for leaf in cache.get(keys[-1]).kept.leaves:
-            os.utime(cache.artifacts.path(leaf.digest), (clock[0], clock[0]))
-        clock[0] += 86400
-    return cache, keys
-
-
-def test_what_was_not_used_for_long_is_removed(clock):
-    cache, keys = filled(clock)
-    with Index.of(cache) as index:
-        told = collect(cache, index, max_age_s=3.5 * 86400, dry_run=True)
-        assert set(told.entries) == set(keys[:3])
-        assert all(cache.get(key) for key in keys[3:])
-        told = collect(cache, index, max_age_s=3.5 * 86400)
-        assert (set(told.entries), len(told.artifacts), told.freed_bytes) == (set(keys[:3]), 3, 30_000)
-        assert [cache.get(key) is None for key in keys] == [True] * 3 + [False] * 3
-        assert index.totals() == (3, 30_000)
-        assert collect(cache, index, max_age_s=3.5 * 86400).entries == ()
-
-
-def test_beyond_a_size_the_least_recently_used_go_first(clock):
-    cache, keys = filled(clock)
-    cache.get(keys[0])
-    with Index.of(cache) as index:
-        told = collect(cache, index, max_bytes=25_000)
-        assert list(told.entries) == keys[1:5]
-        assert told.left_bytes == 20_000
-        assert verify(cache, index) == {}
-
-
-def test_pinned_results_and_those_of_live_runs_stay(clock):
-    cache, keys = filled(clock)
-    live = cache.get(keys[1]).kept
-    os.utime(cache.path(keys[1]), (0, 0))
-    pin(cache, "fashion@3", [keys[0]])
-    clock[0] += 86400 * 100
-    with Index.of(cache) as index:
-        told = collect(cache, index, max_bytes=0, live=[live])
-        assert told.spared == 1
-        assert cache.get(keys[0]) is not None
-        assert cache.artifacts.fault(live) == ""
-        assert cache.get(keys[1]) is None
-        unpin(cache, "fashion@3")
-        clock[0] += 86400
-        assert collect(cache, index, max_bytes=0).left_entries == 0
-
-
-def test_what_is_damaged_is_found_and_removed(clock):
-    cache, keys = filled(clock, 3)
-    leaf = cache.get(keys[1]).kept.leaves[0]
-    cache.artifacts.path(leaf.digest).write_bytes(b"")
-    with Index.of(cache) as index:
-        assert verify(cache, index) == {keys[1]: f"artifact {leaf.digest[:12]} is damaged"}
-        verify(cache, index, remove=True)
-        assert verify(cache, index) == {}
-        assert index.totals()[0] == 2
-
-
-def test_the_index_is_made_anew_from_the_files(clock, home):
-    cache, keys = filled(clock, 3)
-    for path in (home / "indexes").iterdir():
-        path.write_bytes(b"no database")
-    with Index.of(cache) as index:
-        index.sync()
-        assert {row.key for row in index.rows()} == set(keys)
-        assert [row.arguments for row in index.rows(limit=1)] == ["i=2"]
-        os.unlink(cache.path(keys[0]))
-        os.utime(Path(cache.path(keys[0])).parent, (5, 5))
-        index.sync()
-        assert {row.key for row in index.rows()} == set(keys[1:])

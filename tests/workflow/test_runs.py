@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
+import functools
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -15,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import motet as mt
-from motet.errors import InputError, StepError, WorkflowError
-from motet.workflow.play.budget import Machine
-from workflow import flow_steps
+from motet.errors import InputError, StepError
 
 
 @mt.step
@@ -186,123 +180,32 @@ def test_a_failed_result_is_left_out_of_those_that_come():
     assert run.step("total").why == "2 of the results that it waits for came"
 
 
-def test_a_failure_names_function_and_line_and_the_others_finish():
-    @mt.workflow
-    def flow():
-        bad = fails(number(1))
-        return total([bad]), number.named("other")(5)
-
-    run = flow().run(check=False)
-    assert {step.id: step.state for step in run.steps} == {
-        "number": "done",
-        "fails": "failed",
-        "total": "skipped",
-        "other": "done",
-    }
-    assert run.step("total").why == "step fails failed"
-    with pytest.raises(
-        StepError, match=r"step fails failed: fails \(.*test_runs.py:\d+\): ValueError: bad 1"
-    ) as caught:
-        flow().run()
-    assert isinstance(caught.value.__cause__, ValueError)
-    assert "2 finished, 1 not run" in str(caught.value)
-    with pytest.raises(WorkflowError, match="is not known: a step has no result"):
-        _ = run.output
-
-
-def test_failing_fast_ends_the_run():
-    @mt.workflow
-    def flow():
-        bad = fails(1)
-        return number.named("later")(2).after(bad), [number(i) for i in range(3)]
-
-    run = flow().run(check=False, fail_fast=True, threads=1)
-    assert run.state == "failed"
-    assert run.step("later").state in ("cancelled", "skipped")
-
-
-def test_retries_come_with_backoff():
-    tries = []
-
-    @mt.step(retries=3, backoff_s=0.001)
-    def shaky():
-        context = mt.current_step()
-        tries.append(context.attempt)
-        if len(tries) < 3:
-            raise OSError("not yet")
-        return len(tries)
+@pytest.mark.parametrize(
+    ("function", "given", "expected"),
+    [
+        (np.add, (1, 2), 3),
+        (np.mean, ([1, 3],), 2),
+        (sum, ([1, 2],), 3),
+        (functools.partial(pow, 2), (5,), 32),
+        (functools.partial(pow, 3), (2,), 9),
+        (lambda x, y=2: x * y, (4,), 8),
+        ("x,y".split, (",",), ["x", "y"]),
+    ],
+)
+def test_a_step_may_be_anything_that_can_be_called(function, given, expected):
+    made = mt.step(cache=True)(function)
 
     @mt.workflow
     def flow():
-        return shaky()
+        return made(*given)
 
-    run = flow().run()
-    assert (run.output, tries, run.step("shaky").attempts) == (3, [0, 1, 2], 3)
-
-
-def test_a_cancelled_run_starts_nothing_more():
-    cancel = threading.Event()
-
-    @mt.step
-    def stop():
-        cancel.set()
-
-    @mt.workflow
-    def flow():
-        return number(3).after(stop())
-
-    run = flow().run(check=False, cancel=cancel)
-    assert run.state == "cancelled"
-    assert run.step("number").state == "cancelled"
-    with pytest.raises(WorkflowError, match="was cancelled"):
-        flow().run(cancel=cancel)
+    assert [flow().run().output for _ in range(2)] == [expected] * 2
+    assert flow().run().steps[0].state == "hit"
 
 
-def test_the_second_interrupt_waits_for_nothing():
-    over = threading.Event()
-
-    @mt.step
-    def deaf():
-        context = mt.current_step()
-        os.kill(os.getpid(), signal.SIGINT)
-        context.cancelled.wait(20)
-        os.kill(os.getpid(), signal.SIGINT)
-        over.wait(60)
-
-    @mt.workflow
-    def flow():
-        return deaf()
-
-    began = time.monotonic()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            flow().run()
-    finally:
-        over.set()
-    assert time.monotonic() - began < 8
-
-
-def test_a_run_that_was_skipped_says_why():
-    @mt.workflow
-    def flow():
-        return total([fails(1)]), number(2).after(total([fails(3)]))
-
-    run = flow().run(check=False)
-    assert [step.why for step in run.steps if step.state == "skipped"] == [
-        "step fails failed",
-        "step total-2 was skipped",
-        "step fails-2 failed",
-    ]
-
-
-def test_a_missing_file_is_told_of_the_step_that_names_it(tmp_path):
-    @mt.workflow
-    def flow():
-        return number(mt.File(tmp_path / "missing"))
-
-    error = flow().run(check=False).steps[0].error
-    assert error.startswith("number (")
-    assert "No such file or directory" in error
+def test_what_does_not_say_what_it_takes_is_no_step():
+    with pytest.raises(InputError, match="nothing says what <class 'dict'> takes"):
+        mt.step(dict)
 
 
 def test_steps_cannot_change_what_others_are_given():
@@ -354,68 +257,6 @@ def test_values_that_cannot_be_written_reach_the_steps_of_the_run():
     run = flow().run()
     assert run.output == 3
     assert "cannot be written, so it is not kept" in run.step("function").why
-
-
-def test_a_step_that_asks_for_resources_runs_in_a_process_of_its_own():
-    run = flow_steps.resources().run()
-    mine, (theirs, total, threads) = run.output
-    assert theirs != mine
-    assert (total, threads) == (6.0, "1")
-
-
-def test_a_process_that_fails_takes_too_long_or_dies_says_so():
-    run = flow_steps.troubles().run(check=False)
-    assert "ValueError: bad luck" in run.step("own_failure").error
-    assert "flow_steps.py" in run.step("own_failure").error
-    assert "took more than 0.3 s, and was ended" in run.step("sleeps").error
-    assert "its process was ended by SIGKILL" in run.step("dies").error
-
-
-def test_what_cannot_run_in_a_process_of_its_own_is_refused():
-    @mt.step(cpu=1)
-    def local():
-        return 1
-
-    @mt.workflow
-    def flow():
-        return local()
-
-    with pytest.raises(StepError, match="must be found by name"):
-        flow().run()
-
-    @mt.workflow
-    def method():
-        return mt.step(process=True)(Machine(cpu=1).check)(flow_steps.needs(cpu=1), "here")
-
-    with pytest.raises(StepError, match="must be found by name"):
-        method().run()
-
-
-def test_a_script_without_a_guard_does_not_run_itself_without_end(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import motet as mt\n\n@mt.step(process=True)\ndef own():\n    return 1\n\n"
-        "@mt.workflow\ndef flow():\n    return own()\n\nflow().run()\n"
-    )
-    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 1
-    assert "begin runs under if __name__ == '__main__':" in ended.stderr
-
-
-def test_resources_are_bounded_and_what_the_machine_lacks_is_refused():
-    machine = Machine(cpu=2, memory_bytes=100)
-    held = machine.borrow(flow_steps.needs(cpu=1.5), lambda: False)
-    assert held.__enter__()
-    stopped = iter([False, True])
-    with machine.borrow(flow_steps.needs(cpu=1), lambda: next(stopped)) as lent:
-        assert not lent
-    held.__exit__(None, None, None)
-    with machine.borrow(flow_steps.needs(cpu=64), lambda: False) as lent:
-        assert lent
-    with pytest.raises(InputError, match="asks for 0 MiB of memory, this machine has 0 MiB"):
-        machine.check(flow_steps.needs(memory_bytes=101), "step train")
-    with pytest.raises(InputError, match="step hungry: asks for"):
-        flow_steps.hungry_flow().run(budget=machine)
 
 
 @settings(max_examples=25)

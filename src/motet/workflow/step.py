@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Event
+from types import FunctionType, MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from motet.errors import GraphError, InputError
@@ -74,11 +75,12 @@ class Step(Generic[P, R]):
                 raise InputError(f"the function is {told}", where=place_of(function), hint="a step returns its result")
         self.function, self.options, self.policy = function, options, policy
         self.name = name or getattr(function, "__name__", type(function).__name__).strip("<>")
-        self.signature = inspect.signature(function)
+        self.signature = _signature(function)
         self.own_process = options.own_process
         kinds = {each.kind for each in self.signature.parameters.values()}
         self._by_name = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
         self._names = tuple(self.signature.parameters)
+        self._is_python = _is_python(function)
         self._num_positional = sum(
             each.kind is each.POSITIONAL_OR_KEYWORD for each in self.signature.parameters.values()
         )
@@ -108,7 +110,9 @@ class Step(Generic[P, R]):
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Arguments by parameter, with the defaults. Raises TypeError where it cannot be called so."""
-        if self._by_name and len(args) <= self._num_positional:  # what `Signature.bind` does, several times faster
+        if (
+            self._by_name and self._is_python and len(args) <= self._num_positional
+        ):  # what `Signature.bind` does, several times faster
             found = dict(zip(self._names, args, strict=False))
             if not found.keys() & kwargs.keys():
                 given = self._defaults | kwargs
@@ -116,7 +120,8 @@ class Step(Generic[P, R]):
                 if len(found) == len(self._names) and kwargs.keys() <= found.keys():
                     return found
         bound = self.signature.bind(*args, **kwargs)
-        bound.apply_defaults()
+        if self._is_python:
+            bound.apply_defaults()
         return dict(bound.arguments)
 
     def call(self, arguments: dict[str, Any]) -> R:
@@ -212,6 +217,22 @@ def step(
         return Step(function, options, policy, name)
 
     return make if function is None else make(function)
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"nothing says what {function!r} takes", where="@step", hint="write a function that calls it"
+        ) from None
+
+
+def _is_python(function: Any) -> bool:
+    """Whether the defaults of a function can be given to it: those that compiled ones show are not always meant so."""
+    plain = inspect.unwrap(function)
+    kinds = (FunctionType, MethodType, functools.partial, type)
+    return isinstance(plain, kinds) or hasattr(type(plain).__call__, "__code__")
 
 
 def place_of(function: Any) -> str:

@@ -102,6 +102,8 @@ class Follower:
     def function(self, function: Any) -> str:
         """Follow a function, or whatever can be called. Returns what stands for it."""
         found = self.describe(function, str(getattr(function, "__module__", "") or ""))
+        if not isinstance(function, (types.FunctionType, type)):  # what a method is bound to, what a partial holds
+            self._parts[f"{type(function).__name__} that is called"] = hashlib.sha256(found.encode()).hexdigest()
         self._work()
         return found
 
@@ -148,7 +150,9 @@ class Follower:
         if inner is not None:
             return f"{type(thing).__name__}({', '.join(self.describe(each, owner) for each in inner)})"
         if isinstance(thing, (types.BuiltinFunctionType, *_PLAIN_DESCRIPTORS)):
-            return self._outside(thing)
+            held = getattr(thing, "__self__", None)  # of `TABLE.get` the table
+            bound = "" if held is None or isinstance(held, types.ModuleType) else f"({self.describe(held, owner)})"
+            return self._outside(thing) + bound
         return self._value(thing, owner)
 
     def _outside(self, thing: Any) -> str:

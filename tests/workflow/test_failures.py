@@ -1,0 +1,147 @@
+"""What becomes of runs whose steps fail, are tried again, or are stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+import motet as mt
+from motet.errors import StepError, WorkflowError
+
+
+@mt.step
+def number(n):
+    return n
+
+
+@mt.step
+def total(values):
+    return sum(values)
+
+
+@mt.step
+def fails(x):
+    raise ValueError(f"bad {x}")
+
+
+def test_a_failure_names_function_and_line_and_the_others_finish():
+    @mt.workflow
+    def flow():
+        bad = fails(number(1))
+        return total([bad]), number.named("other")(5)
+
+    run = flow().run(check=False)
+    assert {step.id: step.state for step in run.steps} == {
+        "number": "done",
+        "fails": "failed",
+        "total": "skipped",
+        "other": "done",
+    }
+    assert run.step("total").why == "step fails failed"
+    with pytest.raises(
+        StepError, match=r"step fails failed: fails \(.*test_failures.py:\d+\): ValueError: bad 1"
+    ) as caught:
+        flow().run()
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert "2 finished, 1 not run" in str(caught.value)
+    with pytest.raises(WorkflowError, match="is not known: a step has no result"):
+        _ = run.output
+
+
+def test_failing_fast_ends_the_run():
+    @mt.workflow
+    def flow():
+        bad = fails(1)
+        return number.named("later")(2).after(bad), [number(i) for i in range(3)]
+
+    run = flow().run(check=False, fail_fast=True, threads=1)
+    assert run.state == "failed"
+    assert run.step("later").state in ("cancelled", "skipped")
+
+
+def test_retries_come_with_backoff():
+    tries = []
+
+    @mt.step(retries=3, backoff_s=0.001)
+    def shaky():
+        context = mt.current_step()
+        tries.append(context.attempt)
+        if len(tries) < 3:
+            raise OSError("not yet")
+        return len(tries)
+
+    @mt.workflow
+    def flow():
+        return shaky()
+
+    run = flow().run()
+    assert (run.output, tries, run.step("shaky").attempts) == (3, [0, 1, 2], 3)
+
+
+def test_a_cancelled_run_starts_nothing_more():
+    cancel = threading.Event()
+
+    @mt.step
+    def stop():
+        cancel.set()
+
+    @mt.workflow
+    def flow():
+        return number(3).after(stop())
+
+    run = flow().run(check=False, cancel=cancel)
+    assert run.state == "cancelled"
+    assert run.step("number").state == "cancelled"
+    with pytest.raises(WorkflowError, match="was cancelled"):
+        flow().run(cancel=cancel)
+
+
+def test_the_second_interrupt_waits_for_nothing():
+    over = threading.Event()
+
+    @mt.step
+    def deaf():
+        context = mt.current_step()
+        os.kill(os.getpid(), signal.SIGINT)
+        context.cancelled.wait(20)
+        os.kill(os.getpid(), signal.SIGINT)
+        over.wait(60)
+
+    @mt.workflow
+    def flow():
+        return deaf()
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            flow().run()
+    finally:
+        over.set()
+    assert time.monotonic() - began < 8
+
+
+def test_a_run_that_was_skipped_says_why():
+    @mt.workflow
+    def flow():
+        return total([fails(1)]), number(2).after(total([fails(3)]))
+
+    run = flow().run(check=False)
+    assert [step.why for step in run.steps if step.state == "skipped"] == [
+        "step fails failed",
+        "step total-2 was skipped",
+        "step fails-2 failed",
+    ]
+
+
+def test_a_missing_file_is_told_of_the_step_that_names_it(tmp_path):
+    @mt.workflow
+    def flow():
+        return number(mt.File(tmp_path / "missing"))
+
+    error = flow().run(check=False).steps[0].error
+    assert error.startswith("number (")
+    assert "No such file or directory" in error

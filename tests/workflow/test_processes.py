@@ -1,0 +1,75 @@
+"""Steps in processes of their own, and the resources that they borrow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import motet as mt
+from motet.errors import InputError, StepError
+from motet.workflow.play.budget import Machine
+from workflow import flow_steps
+
+
+def test_a_step_that_asks_for_resources_runs_in_a_process_of_its_own():
+    run = flow_steps.resources().run()
+    mine, (theirs, total, threads) = run.output
+    assert theirs != mine
+    assert (total, threads) == (6.0, "1")
+
+
+def test_a_process_that_fails_takes_too_long_or_dies_says_so():
+    run = flow_steps.troubles().run(check=False)
+    assert "ValueError: bad luck" in run.step("own_failure").error
+    assert "flow_steps.py" in run.step("own_failure").error
+    assert "took more than 0.3 s, and was ended" in run.step("sleeps").error
+    assert "its process was ended by SIGKILL" in run.step("dies").error
+
+
+def test_what_cannot_run_in_a_process_of_its_own_is_refused():
+    @mt.step(cpu=1)
+    def local():
+        return 1
+
+    @mt.workflow
+    def flow():
+        return local()
+
+    with pytest.raises(StepError, match="must be found by name"):
+        flow().run()
+
+    @mt.workflow
+    def method():
+        return mt.step(process=True)(Machine(cpu=1).check)(flow_steps.needs(cpu=1), "here")
+
+    with pytest.raises(StepError, match="must be found by name"):
+        method().run()
+
+
+def test_a_script_without_a_guard_does_not_run_itself_without_end(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import motet as mt\n\n@mt.step(process=True)\ndef own():\n    return 1\n\n"
+        "@mt.workflow\ndef flow():\n    return own()\n\nflow().run()\n"
+    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "begin runs under if __name__ == '__main__':" in ended.stderr
+
+
+def test_resources_are_bounded_and_what_the_machine_lacks_is_refused():
+    machine = Machine(cpu=2, memory_bytes=100)
+    held = machine.borrow(flow_steps.needs(cpu=1.5), lambda: False)
+    assert held.__enter__()
+    stopped = iter([False, True])
+    with machine.borrow(flow_steps.needs(cpu=1), lambda: next(stopped)) as lent:
+        assert not lent
+    held.__exit__(None, None, None)
+    with machine.borrow(flow_steps.needs(cpu=64), lambda: False) as lent:
+        assert lent
+    with pytest.raises(InputError, match="asks for 0 MiB of memory, this machine has 0 MiB"):
+        machine.check(flow_steps.needs(memory_bytes=101), "step train")
+    with pytest.raises(InputError, match="step hungry: asks for"):
+        flow_steps.hungry_flow().run(budget=machine)
