@@ -113,7 +113,6 @@ def test_a_server_says_what_it_uses_and_bulk_gives_way(lane_loop, gateways, brea
     gateway = gateways(graph(min=1, max=2))
     pool, other = (Pool(Need(cpu=4, memory_bytes=1 << 40), folder=tmp_path) for _ in range(2))
     looks = breath(gateway, pool)
-    looks._scaler._models.clear()
     bulk = other.borrow(Need(cpu=4), priority="bulk")
     lane_loop.call(looks.look)
     while not bulk.wanted:
@@ -123,7 +122,8 @@ def test_a_server_says_what_it_uses_and_bulk_gives_way(lane_loop, gateways, brea
         lane_loop.call(looks.look)
     assert other.used().memory_bytes > 1 << 20
     lane_loop.call(looks.close)
-    assert other.used().memory_bytes == 0
+    while other.used().memory_bytes:  # what it was about to be lent comes back a moment later
+        pass
 
 
 @pytest.mark.parametrize(

@@ -12,102 +12,21 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from motet.errors import InputError, OverloadedError
 from motet.runtime.pool.holders import Holder, holders_of
+from motet.runtime.pool.lease import RANKS, Claim, Lease, Priority, Waiting
 from motet.runtime.pool.ledger import Ledger
 from motet.runtime.pool.need import Need, machine
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Holder", "Lease", "Need", "Pool", "Priority", "machine"]
+__all__ = ["Claim", "Holder", "Lease", "Need", "Pool", "Priority", "machine"]
 
-Priority = Literal["urgent", "live", "bulk"]
-RANKS: dict[str, int] = {"urgent": -1, "live": 0, "bulk": 1}
 POLL_S = 0.05
 """How often those that wait look at what other processes have given back."""
-
-
-@dataclass(eq=False)
-class _Waiting:
-    need: Need
-    rank: int
-    since: float
-    who: str = ""
-
-    def before(self, rank: int, since: float) -> bool:
-        """Whether it stands in front of somebody else."""
-        return (self.rank, self.since) < (rank, since)
-
-
-class Lease:
-    """What was borrowed; a context manager that gives it back. Any thread may use it."""
-
-    def __init__(self, pool: Pool, need: Need, priority: Priority, who: str) -> None:
-        self._pool, self.need, self.priority, self.who = pool, need, priority, who
-        self._held = True
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.release()
-
-    @property
-    def held(self) -> bool:
-        """Whether it was not given back yet."""
-        return self._held
-
-    @property
-    def wanted(self) -> bool:
-        """Whether work that goes before this waits for something that this holds."""
-        return self._pool._wanted(self)
-
-    def release(self) -> None:
-        """Give it back. Doing so again does nothing."""
-        self._pool._release(self)
-
-    def resize(self, need: Need) -> bool:
-        """Hold another amount from now on; whether there was enough. Less is always possible, more only where nobody waits."""
-        return self._pool._resize(self, need)
-
-    def join(self, other: Lease) -> None:
-        """Hold what another lease of the same pool holds, too; that one is over."""
-        self._pool._join(self, other)
-
-    def breathe(self, stopped: Callable[[], bool] = lambda: False) -> bool:
-        """Give way to work that goes before this: where some waits, give all back, and wait in turn to have it again.
-
-        Args:
-            stopped: ends the wait when it says so.
-
-        Returns:
-            whether it is held now.
-        """
-        if self._held and not self.wanted:
-            return True
-        self.release()
-        return self._pool._take(self, None, stopped)
-
-
-class Claim:
-    """A place in the line that no thread stands in: whoever has it looks now and then whether it is their turn."""
-
-    def __init__(self, pool: Pool, lease: Lease) -> None:
-        self._pool, self._lease = pool, lease
-        self._waiting = pool._stand(lease)
-
-    def take(self) -> Lease | None:
-        """What was asked for, where it can be had now; the claim is over then."""
-        return self._lease if self._pool._took(self._lease, self._waiting) else None
-
-    def leave(self) -> None:
-        """Ask no more. Doing so again does nothing."""
-        self._pool._leave(self._waiting)
 
 
 class Pool:
@@ -136,7 +55,7 @@ class Pool:
         self._changed = threading.Condition()
         self._leases: list[Lease] = []
         self._own: Need | None = None
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._others: Sequence[Any] = ()
         self._page: dict[str, Any] = {}
 
@@ -240,7 +159,7 @@ class Pool:
 
     def _take(self, lease: Lease, timeout_s: float | None, stopped: Callable[[], bool]) -> bool:
         begun = self._clock()
-        waiting = _Waiting(lease.need, RANKS[lease.priority], begun, lease.who)
+        waiting = Waiting(lease.need, RANKS[lease.priority], begun, lease.who)
         with self._changed:
             self._waiting.append(waiting)
             try:
@@ -258,7 +177,7 @@ class Pool:
                     with self._book():
                         self._changed.notify_all()
 
-    def _lend(self, lease: Lease, waiting: _Waiting) -> bool:
+    def _lend(self, lease: Lease, waiting: Waiting) -> bool:
         """Lend what somebody waits for, where it is their turn and there is enough; with lock and book."""
         if not self._in_front(waiting) or not (self._used() + lease.need).within(self.capacity):
             return False
@@ -269,17 +188,17 @@ class Pool:
         self._changed.notify_all()
         return True
 
-    def _stand(self, lease: Lease) -> _Waiting:
-        waiting = _Waiting(lease.need, RANKS[lease.priority], self._clock(), lease.who)
+    def _stand(self, lease: Lease) -> Waiting:
+        waiting = Waiting(lease.need, RANKS[lease.priority], self._clock(), lease.who)
         with self._alone():
             self._waiting.append(waiting)
         return waiting
 
-    def _took(self, lease: Lease, waiting: _Waiting) -> bool:
+    def _took(self, lease: Lease, waiting: Waiting) -> bool:
         with self._alone():
             return waiting in self._waiting and self._lend(lease, waiting)
 
-    def _leave(self, waiting: _Waiting) -> None:
+    def _leave(self, waiting: Waiting) -> None:
         with self._alone():
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
@@ -323,7 +242,7 @@ class Pool:
                 return False
             return not sum(needs, Need()).within(self.capacity - self._used(rank))
 
-    def _in_front(self, waiting: _Waiting) -> bool:
+    def _in_front(self, waiting: Waiting) -> bool:
         rank, since = waiting.rank, waiting.since
         here = any(each is not waiting and each.before(rank, since) for each in self._waiting)
         return not here and not any(each.before(rank, since) for each in self._waiting_elsewhere())
@@ -342,10 +261,10 @@ class Pool:
                     total += Need.read(held["need"])
         return total
 
-    def _waiting_elsewhere(self) -> Iterator[_Waiting]:
+    def _waiting_elsewhere(self) -> Iterator[Waiting]:
         for page in self._others:
             for each in page["waiting"]:
-                yield _Waiting(Need.read(each["need"]), each["rank"], each["since"])
+                yield Waiting(Need.read(each["need"]), each["rank"], each["since"])
 
     def _written(self) -> dict[str, Any]:
         """What the other processes are shown of this one."""
