@@ -177,9 +177,11 @@ def test_a_version_whose_processes_die_while_they_load_changes_nothing(server, f
     before = until(lambda: len(found := pids(server)) == 2 and found)
     with Asking(server, "steady", x=2.0) as asking:
         write_steady(folder, "python:helpers.replicated:Dying")
-        failed = load(server, "steady")
+        try:
+            failed = load(server, "steady")
+        finally:
+            write_steady(folder, "python:helpers.replicated:Steady")
         asking.more()
-        write_steady(folder, "python:helpers.replicated:Steady")
     assert failed.returncode != 0
     assert "ended with exit code 7" in failed.stderr
     assert {answer["y"] for answer in asking.answers} == {7.0}
