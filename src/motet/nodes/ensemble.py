@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, Column, Ragged, concat_columns, objects, take_rows
+from motet.batch import Column, objects, take_rows
 from motet.errors import GraphError, ModelUnavailableError, UnknownNameError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind, show
@@ -28,9 +28,10 @@ from motet.graph.node import (
     read_members,
     write_members,
 )
-from motet.nodes.combine import COMBINERS, Combiner, Custom, Part, Stack, missing
+from motet.nodes.combine import COMBINERS, Combiner, Custom, Part, Stack
 from motet.nodes.members import STRING, member_outputs, picks
-from motet.nodes.merge import kept_rows, merge
+from motet.nodes.merge import merge
+from motet.nodes.partial import first_fault, joined, spread
 from motet.nodes.quick import Quick
 from motet.types import ColumnType
 
@@ -194,7 +195,7 @@ class Ensemble(Node):
             }
 
         segments, faults = player.isolate(combine, rows, self._combiner_name())
-        answer = _joined(segments, faults, rows)
+        answer = joined(segments, faults, rows)
         columns: dict[str, Column] = {f"{self.name}.{output}": column for output, column in answer.columns.items()}
         kept = slice(None) if answer.kept is None else answer.kept
         who = ",".join(member.name for place, member in enumerate(self.players) if not present or present[place])
@@ -217,9 +218,9 @@ class Ensemble(Node):
             present[[fault.position for fault in answer.faults], place] = False
         counting = self._counting()
         enough = present[:, counting].sum(axis=1) >= (len(counting) if self.require is None else self.require)
-        faults = [_first_fault(answers, counting, int(row)) for row in np.flatnonzero(~enough)]
+        faults = [first_fault(answers, counting, int(row)) for row in np.flatnonzero(~enough)]
         kept = np.flatnonzero(enough)
-        found = [_spread(outputs, answer, rows) for outputs, answer in zip(self._found(answers), answers, strict=True)]
+        found = [spread(outputs, answer, rows) for outputs, answer in zip(self._found(answers), answers, strict=True)]
         parts = []
         patterns, which = np.unique(present[kept], axis=0, return_inverse=True)
         for pattern in range(len(patterns)):
@@ -270,40 +271,6 @@ def _with_columns(answers: Sequence[Answer]) -> Sequence[Answer]:
         if not answer.columns:
             answer.columns = {name: take_rows(column, slice(0, 0)) for name, column in reached.columns.items()}
     return answers
-
-
-def _joined(segments: Sequence[tuple[int, int, dict[str, Column]]], faults: Sequence[Fault], rows: int) -> Answer:
-    if len(segments) == 1 and not faults:
-        return Answer(segments[0][2])
-    names = segments[0][2] if segments else {}
-    columns = {name: concat_columns([found[name] for _, _, found in segments]) for name in names}
-    return Answer(columns, tuple(faults), kept_rows(faults, rows))
-
-
-def _first_fault(answers: Sequence[Answer], counting: Sequence[int], row: int) -> Fault:
-    for place in counting:
-        for fault in answers[place].faults:
-            if fault.position == row:
-                return fault
-    raise AssertionError(f"row {row} has too few answers and no fault")
-
-
-def _spread(outputs: Mapping[str, Column], answer: Answer, rows: int) -> dict[str, Column]:
-    """A member's columns over all rows, with stand-ins where it failed."""
-    if answer.kept is None:
-        return dict(outputs)
-    return {name: _spread_column(column, answer.kept, rows) for name, column in outputs.items()}
-
-
-def _spread_column(column: Column, kept: Array, rows: int) -> Column:
-    if isinstance(column, Ragged):
-        every = [np.zeros((0,) * column.shapes.shape[1], dtype=column.dtype)] * rows
-        for place, row in zip(kept, column, strict=True):
-            every[place] = row
-        return Ragged.from_rows(every, column.dtype, column.shapes.shape[1])
-    whole = missing(column, rows)
-    whole[kept] = column
-    return whole
 
 
 def _as_available(fields: Fields) -> bool:
