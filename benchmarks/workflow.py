@@ -149,6 +149,8 @@ def main(given: Sequence[str] | None = None) -> None:
             if warm is not None:
                 verdict = "met" if warm.median <= GOAL_WARM_MS else "missed"
                 print(f"goal: at most {GOAL_WARM_MS} ms a step from what was kept: {verdict}")
+                told = shown(_spread(found["motet"], "warm_cpu"), ".3f")
+                print(f"of which motet itself used the processor: {told} ms a step")
         else:
             count = {"dag": options.dag_steps, "entries": options.entries, "first": 0}[job]
             found = large(job, count, max(options.rounds // 2, 1))
