@@ -43,7 +43,7 @@ def test_a_failure_names_function_and_line_and_the_others_finish():
     }
     assert run.step("total").why == "step fails failed"
     with pytest.raises(
-        StepError, match=r"step fails failed: fails \(.*test_failures.py:\d+\): ValueError: bad 1"
+        StepError, match=r"step fails failed: fails \(.*test_step_failures.py:\d+\): ValueError: bad 1"
     ) as caught:
         flow().run()
     assert isinstance(caught.value.__cause__, ValueError)
