@@ -73,7 +73,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "spread",
         "which replica answers which piece of a shard",
-        {"local": "not yet: replicas share one process, where each can answer every piece"},
+        {},
         asked_by_node=lambda node: getattr(node, "spread", None) is not None,
     ),
 )

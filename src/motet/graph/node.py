@@ -17,7 +17,7 @@ from motet.graph.function import Function
 from motet.types import ColumnType
 
 __all__ = [
-    "KINDS", "Answer", "AtOnce", "Fault", "Inputs", "Member", "Node", "NodeOutputs", "Player", "Scope", "StraightPlayer",
+    "KINDS", "Answer", "AtOnce", "Fault", "Inputs", "Member", "Node", "NodeOutputs", "Player", "Scope", "Shares", "StraightPlayer",
     "kind", "read_inputs", "read_members", "write_inputs", "write_members",
 ]  # fmt: skip
 
@@ -151,6 +151,14 @@ class StraightPlayer(Protocol):
         ...
 
 
+class Shares(Protocol):
+    """Which replica answers which row."""
+
+    def shares(self, names: Sequence[str], salt: str) -> list[tuple[str, Indices]]:
+        """Each replica that has rows, of those of these names, and their places; an empty name lets the balancer choose."""
+        ...
+
+
 class Player(Protocol):
     """What a node that plays may ask of the runtime."""
 
@@ -161,6 +169,7 @@ class Player(Protocol):
         rows: int,
         chosen: Indices | None = None,
         member: str = "",
+        spread: Shares | None = None,
     ) -> Answer:
         """Play rows through a model or graph.
 
@@ -170,6 +179,7 @@ class Player(Protocol):
             rows: how many.
             chosen: which of the node's rows they are, for whoever looks on; None for all of them, in order.
             member: the member that is called, where the node has several.
+            spread: which replica of a model answers which row; None lets the balancer choose.
         """
         ...
 

@@ -16,11 +16,10 @@ from motet.graph.function import Function, read_functions, write_functions
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.nodes.contract import as_given, conform
 from motet.nodes.merge import kept_rows
+from motet.nodes.spread import SPREADS, Spread
 from motet.types import ANY, ColumnType
 
 __all__ = ["Shard", "shard"]
-
-SPREADS = ("hash", "rendezvous")
 
 
 @kind
@@ -33,8 +32,8 @@ class Shard(Node):
         apart: `apart(*columns) -> (pieces, counts)`: pieces are one column, or columns by name, of all rows' pieces one
             after another; counts says how many each row has, shape `[rows]`.
         together: `together(*piece_outputs, counts)` -> one column of rows, or columns by name.
-        spread: how pieces are given to the model's replicas where they are apart: `hash` or `rendezvous`; None lets the
-            balancer choose. Replicas in one process share the work in any case.
+        spread: how pieces are given to the model's replicas, by what a piece is: `hash` or `rendezvous`; None lets the
+            balancer choose.
     """
 
     uses: str
@@ -77,7 +76,8 @@ class Shard(Node):
             return Answer({}, tuple(faults), alive)
         of_row = np.repeat(alive, counts)
         inputs: Any = pieces if "" not in pieces else [pieces[""]]
-        answer = await player.call(self.uses, inputs, len(of_row), of_row)
+        spread = None if self.spread is None else Spread.of(self.spread, pieces.values(), len(of_row))
+        answer = await player.call(self.uses, inputs, len(of_row), of_row, "", spread)
         columns_, counts, more = _without_failed(answer, counts, alive)
         faults += more
         alive = kept_rows(faults, rows)
@@ -202,7 +202,8 @@ def shard(
         apart: `apart(*columns) -> (pieces, counts)`, on whole columns: pieces are one column, or columns by the names of
             the member's inputs, of all rows' pieces one after another; counts says how many each row has.
         together: `together(*piece_outputs, counts)` -> one column of rows, or columns by name.
-        spread: how pieces are given to replicas: `hash` or `rendezvous`; None lets the balancer choose.
+        spread: how pieces are given to the model's replicas: `hash` of what a piece is, modulo their number, or `rendezvous`,
+            by which few pieces move when replicas come and go; None lets the balancer choose.
         name: the node's name; `shard` and a number when not given.
 
     Returns:

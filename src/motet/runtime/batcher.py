@@ -34,12 +34,12 @@ MAX_WAITING_ROWS = 65_536
 class _Waiting:
     """A call that waits: its columns, how they may be put together with others', and who waits for it."""
 
-    __slots__ = ("answer", "columns", "kind", "rows", "since")
+    __slots__ = ("answer", "columns", "kind", "replica", "rows", "since")
 
-    def __init__(self, columns: Any, rows: int, answer: asyncio.Future[Answer], since: float) -> None:
-        self.columns, self.rows, self.answer, self.since = columns, rows, answer, since
+    def __init__(self, columns: Any, rows: int, answer: asyncio.Future[Answer], since: float, replica: str) -> None:
+        self.columns, self.rows, self.answer, self.since, self.replica = columns, rows, answer, since, replica
         named = columns.items() if isinstance(columns, Mapping) else enumerate(columns)
-        self.kind = tuple((name, *_kind(column)) for name, column in named)
+        self.kind = (replica, *((name, *_kind(column)) for name, column in named))
 
 
 def _kind(column: Column) -> tuple[Any, ...]:
@@ -82,15 +82,17 @@ class Batcher:
         """Rows that wait."""
         return self._rows
 
-    def __call__(self, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> asyncio.Future[Answer]:
-        """Play rows, together with others that wait.
+    def __call__(
+        self, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
+    ) -> asyncio.Future[Answer]:
+        """Play rows, together with others that wait for the same replica, or for any where none is named.
 
         Raises:
             OverloadedError: when too many rows wait already.
         """
         if self._rows + rows > MAX_WAITING_ROWS and self._waiting:
             raise OverloadedError(f"{self._rows} rows wait for model {self.model.model.name!r}", retry_after_s=1)
-        waiting = _Waiting(columns, rows, self._loop.create_future(), self._loop.time())
+        waiting = _Waiting(columns, rows, self._loop.create_future(), self._loop.time(), replica)
         self._waiting.append(waiting)
         self._rows += rows
         self._schedule()
@@ -150,19 +152,19 @@ class Batcher:
         quick = not asleep and (self._always == "inline" or (free and self._costs.expect(rows) <= INLINE_S))
         if quick:
             try:
-                answer = self._timed(columns, rows)
+                answer = self._timed(columns, rows, taken[0].replica)
             except Exception as error:  # noqa: BLE001 (handed to those who wait)
                 self._failed(taken, error)
             else:
                 _hand_out(taken, answer, rows)
             return
         self._playing += 1
-        future = self._loop.run_in_executor(self._threads, self._timed, columns, rows)
+        future = self._loop.run_in_executor(self._threads, self._timed, columns, rows, taken[0].replica)
         future.add_done_callback(lambda done: self._done(taken, rows, done))
 
-    def _timed(self, columns: Any, rows: int) -> Answer:
+    def _timed(self, columns: Any, rows: int, replica: str) -> Answer:
         started = time.perf_counter()
-        answer = self.model.play(columns, rows)
+        answer = self.model.play(columns, rows, replica)
         self._costs.took(rows, time.perf_counter() - started)
         return answer
 
@@ -248,9 +250,11 @@ class LoopCalls:
         """Forget a model, whose memory is given back."""
         self._batchers.pop(model, None)
 
-    async def model(self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
-        """Play rows through a model, together with others that wait for it."""
-        return await self.batcher(model)(columns, rows)
+    async def model(
+        self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
+    ) -> Answer:
+        """Play rows through a model, or one of its replicas, together with others that wait for it."""
+        return await self.batcher(model)(columns, rows, replica)
 
     async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:
         """Play rows through a function: in the loop where that is expected to be quick, else in a thread."""

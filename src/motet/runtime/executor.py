@@ -35,8 +35,10 @@ T = TypeVar("T")
 class Calls(Protocol):
     """How the calls of a graph's nodes are made, where they may wait; in the thread that asks where none is given."""
 
-    async def model(self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
-        """Play rows through a model."""
+    async def model(
+        self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
+    ) -> Answer:
+        """Play rows through a model: through the replica of that name where it is ready, if one is named."""
         ...
 
     async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:

@@ -126,15 +126,21 @@ class HostedModel:
         """Give the replicas' memory back."""
         self.replicas.close()
 
-    def play(self, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
-        """Answer rows: functions before, the model, functions after."""
+    def play(self, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = "") -> Answer:
+        """Answer rows: functions before, the model, functions after.
+
+        Args:
+            columns: in order, or by name.
+            rows: how many.
+            replica: the name of the one that is to answer where it is ready; empty lets the balancer choose.
+        """
         if not rows:
             return Answer(self._nothing())
         if not (self._before or self._after):
             named = self._named(columns)
             for name, kind in self._inputs:
                 if not is_exactly(named[name], kind, rows):
-                    return self._model(named, rows)
+                    return self._model(named, rows, replica)
             direct = self.replicas.direct
             if (
                 direct is not None
@@ -143,10 +149,10 @@ class HostedModel:
                 and (self.size.settled or rows != self.size.rows)
             ):
                 return self._at_once(direct, named, rows)  # type: ignore[arg-type]
-            return self._dense(named, rows)  # type: ignore[arg-type]
+            return self._dense(named, rows, replica)  # type: ignore[arg-type]
         if not self._before:
-            return self._then(Answer(self._named(columns)), rows)
-        return self._then(chain(self._before, self._first(columns), rows), rows)
+            return self._then(Answer(self._named(columns)), rows, replica)
+        return self._then(chain(self._before, self._first(columns), rows), rows, replica)
 
     def _at_once(
         self, direct: Callable[[Mapping[str, Array]], Mapping[str, Any]], columns: dict[str, Array], rows: int
@@ -161,13 +167,14 @@ class HostedModel:
         self.stats.add(rows, 1, time.perf_counter() - started, 0)
         return Answer(whole)
 
-    def _then(self, before: Answer, rows: int) -> Answer:
+    def _then(self, before: Answer, rows: int, replica: str) -> Answer:
         """The model, and the functions after it, on the rows that the functions before left."""
         kept = np.arange(rows) if before.kept is None else before.kept
         faults = list(before.faults)
         answer = before
         if len(kept):
-            answer = self._model(self._behind(before.columns) if self._before else before.columns, len(kept))
+            behind = self._behind(before.columns) if self._before else before.columns
+            answer = self._model(behind, len(kept), replica)
             faults += faults_at(answer, kept)
             kept = kept if answer.kept is None else kept[answer.kept]
         if self._after and len(kept):
@@ -219,17 +226,21 @@ class HostedModel:
         """What it gives for no rows."""
         return {name: empty_column(kind) for name, kind in self.outputs.items()}
 
-    def _model(self, columns: dict[str, Column], rows: int) -> Answer:
+    def _model(self, columns: dict[str, Column], rows: int, replica: str) -> Answer:
         """The model itself: rows of equal shape together."""
         for name, column in columns.items():
             self._check(name, column)
         ragged = [name for name, column in columns.items() if isinstance(column, Ragged)]
         if not ragged:
-            return self._dense(columns, rows)  # type: ignore[arg-type]
+            return self._dense(columns, rows, replica)  # type: ignore[arg-type]
         if self.model.batch.pad is not None:
             pad = self.model.batch.pad
-            return self._fitting({n: padded(c, pad) if isinstance(c, Ragged) else c for n, c in columns.items()}, rows)
-        return merge([(chosen, self._fitting(group, len(chosen))) for chosen, group in groups(columns, ragged)], rows)
+            filled = {
+                name: padded(column, pad) if isinstance(column, Ragged) else column for name, column in columns.items()
+            }
+            return self._fitting(filled, rows, replica)
+        found = [(chosen, self._fitting(group, len(chosen), replica)) for chosen, group in groups(columns, ragged)]
+        return merge(found, rows)
 
     def _check(self, name: str, column: Column) -> None:
         wanted = self.signature.inputs[name]
@@ -246,7 +257,7 @@ class HostedModel:
                 hint="cast or reshape the column in a map node",
             )
 
-    def _fitting(self, columns: dict[str, Array], rows: int) -> Answer:
+    def _fitting(self, columns: dict[str, Array], rows: int, replica: str) -> Answer:
         """Rows of one shape, which fail where the model does not take it."""
         for name, column in columns.items():
             wanted, got = self.signature.inputs[name], column_type(column)
@@ -255,12 +266,12 @@ class HostedModel:
                 place = (self.model.name, self.located.version)
                 faults = tuple(Fault(row, "TypeMismatchError", message, *place) for row in range(rows))
                 return Answer(self._nothing(), faults, np.arange(0))
-        return self._dense(columns, rows)
+        return self._dense(columns, rows, replica)
 
-    def _dense(self, columns: dict[str, Array], rows: int) -> Answer:
+    def _dense(self, columns: dict[str, Array], rows: int, replica: str) -> Answer:
         """Rows of equal shape; where a column says which replica answers which row, each its own."""
-        if not self._by:
-            return self._calls(columns, rows)
+        if replica or not self._by:
+            return self._calls(columns, rows, replica)
         names = self.replicas.names
         if len(names) < 2:
             return self._calls(columns, rows)

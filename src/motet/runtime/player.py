@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from motet.batch import Batch, Column, Indices
+from motet.batch import Batch, Column, Indices, take_rows
 from motet.errors import GraphError
 from motet.graph.function import Function
-from motet.graph.node import Answer, AtOnce, Fault, Node
+from motet.graph.node import Answer, AtOnce, Fault, Node, Shares
 from motet.nodes.map import Map
+from motet.nodes.merge import merge
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import HostedModel
 from motet.runtime.isolate import Health, isolate
+from motet.runtime.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
@@ -160,6 +162,7 @@ class Player(_Turn):
         rows: int,
         chosen: Indices | None = None,
         member: str = "",
+        spread: Shares | None = None,
     ) -> Answer:
         """Play rows through a model or graph."""
         executor, trace = self._executor, self._trace
@@ -173,7 +176,10 @@ class Player(_Turn):
             model = executor.model(name)
             version = model.located.version
             calls = executor.calls
-            answer = model.play(columns, rows) if calls is None else await calls.model(model, columns, rows)
+            if spread is not None:
+                answer = await self._apart(model, columns, rows, spread)
+            else:
+                answer = model.play(columns, rows) if calls is None else await calls.model(model, columns, rows)
         else:
             within = None if trace is None else _Within(trace, self._chosen(chosen))
             answer = await self._graph(inner, columns, rows, within)
@@ -183,6 +189,19 @@ class Player(_Turn):
             path = self._step.path
             trace.append(Call(path, name, version, rows, seconds, outputs, answer.faults, member, ids, answer.kept))
         return answer
+
+    async def _apart(
+        self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int, spread: Shares
+    ) -> Answer:
+        """Rows through the replicas that are chosen for them, at the same time."""
+        shares = spread.shares(model.replicas.names, model.model.name)
+        parts = [(_taken(columns, places), len(places), replica) for replica, places in shares]
+        calls = self._executor.calls
+        if calls is None:
+            answers = side_by_side(lambda part: model.play(*part), parts, len(parts))
+        else:
+            answers = await calls.gather([calls.model(model, *part) for part in parts])
+        return merge([(places, answer) for (_, places), answer in zip(shares, answers, strict=True)], rows)
 
     def _chosen(self, chosen: Indices | None) -> Indices:
         return self._ids if chosen is None else self._ids[chosen]
@@ -224,6 +243,12 @@ class Player(_Turn):
                 if isinstance(call, Coroutine):
                     call.close()
         return answers
+
+
+def _taken(columns: Sequence[Column] | Mapping[str, Column], rows: Indices) -> list[Column] | dict[str, Column]:
+    if isinstance(columns, Mapping):
+        return {name: take_rows(column, rows) for name, column in columns.items()}
+    return [take_rows(column, rows) for column in columns]
 
 
 class _Within:

@@ -1,0 +1,71 @@
+"""Which replica answers which piece of a shard: the same piece meets the same one, whatever row it is from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from motet.batch import Column, Ragged
+from motet.nodes.split import canonical_bytes, choose_arms, is_missing
+
+__all__ = ["SPREADS", "Spread"]
+
+SPREADS = ("hash", "rendezvous")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How pieces are given to replicas.
+
+    Attributes:
+        how: `hash`: the piece's hash modulo the number of replicas, so that when there are more or fewer nearly all pieces move;
+            `rendezvous`: only those of the replica that came or went do (Thaler and Ravishankar 1998).
+        keys: a hash of what each piece is, shape `[pieces]`.
+    """
+
+    how: str
+    keys: npt.NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, how: str, columns: Iterable[Column], pieces: int) -> Spread:
+        """By what the pieces are: BLAKE2b of their values in all columns."""
+        digests = [hashlib.blake2b(digest_size=8) for _ in range(pieces)]
+        for column in columns:
+            for digest, data in zip(digests, _bytes(column), strict=True):
+                digest.update(data)
+        keys = [int.from_bytes(digest.digest(), "little") for digest in digests]
+        return cls(how, np.array(keys, dtype=np.uint64))
+
+    def shares(self, names: Sequence[str], salt: str) -> list[tuple[str, npt.NDArray[np.int64]]]:
+        """Each replica that has pieces, and their places.
+
+        Args:
+            names: of the replicas that can be called; with fewer than two there is nothing to choose, and the name is empty.
+            salt: names the model, so that several models do not send the same pieces to the same places.
+        """
+        if len(names) < 2:
+            return [("", np.arange(len(self.keys)))]
+        if self.how == "hash":
+            chosen = (self.keys % np.uint64(len(names))).astype(np.int64)
+        else:
+            chosen = choose_arms(self.keys, dict.fromkeys(names, 1.0), salt)
+        return [(names[place], np.flatnonzero(chosen == place)) for place in np.unique(chosen)]
+
+
+def _bytes(column: Column) -> Iterable[bytes]:
+    """What each piece is in one column."""
+    if isinstance(column, Ragged):
+        return (repr(row.shape).encode() + row.tobytes() for row in column)
+    if column.dtype != object:
+        return (row.tobytes() for row in column)
+    return (_of_object(value) for value in column.tolist())
+
+
+def _of_object(value: object) -> bytes:
+    if isinstance(value, (str, bytes, bool, int, float)):
+        return b"" if is_missing(value) else canonical_bytes(value)
+    return repr(value).encode()
