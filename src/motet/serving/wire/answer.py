@@ -83,6 +83,8 @@ class Answers:
         self._any_binary = any(each.binary for each in outputs)
         self._forms: dict[int, Form] = {}
         self._has_form = all(each.binary and self._dense.get(each.name) for each in outputs)
+        self._texts: dict[str, tuple[Array, list[bytes]]] = {}
+        self._one = self._around_one() if outputs and all(map(self._is_number, outputs)) else None
 
     def form(self, rows: int) -> Form | None:
         """What answers of that many rows have in common; None where that is too little."""
@@ -104,6 +106,8 @@ class Answers:
         if form is not None:
             text = start + form.text[1:]
             return b"".join([text, *form.elements(columns, first, end)]), len(text)
+        if self._one is not None and end - first == 1 and (one := self._of_one(start, columns, first)) is not None:
+            return one, None
         heads, raws = [], []
         for wanted in self.outputs:
             head, tensor = self._tensor(wanted, columns[wanted.name], first, end)
@@ -116,6 +120,43 @@ class Answers:
                 heads.append(b'%b"data":%b}' % (head, to_json(tensor, where)))
         text = b"%b%b%b]}" % (start, self._begin, b",".join(heads))
         return (b"".join([text, *raws]), len(text)) if self._any_binary else (text, None)
+
+    def _is_number(self, wanted: Wanted) -> bool:
+        """Whether an output is one number a row, in JSON."""
+        kind = self._kinds[wanted.name]
+        return not wanted.binary and not wanted.classes and kind.shape == () and not kind.is_object
+
+    def _around_one(self) -> list[bytes]:
+        """What stands before each number, where there is one row."""
+        found = []
+        for place, wanted in enumerate(self.outputs):
+            dense = self._dense[wanted.name]
+            assert dense is not None
+            found.append(b'%b%b1%b"data":[' % (b"]}," if place else self._begin, dense[0], dense[1]))
+        return found
+
+    def _of_one(self, start: bytes, columns: Mapping[str, Column], row: int) -> bytes | None:
+        """The body for one row; None where a number has no JSON."""
+        parts = [start]
+        for wanted, before in zip(self.outputs, self._one or (), strict=True):
+            texts = self._numbers(wanted.name, columns[wanted.name])
+            if texts is None:
+                return None
+            parts += (before, texts[row])
+        parts.append(b"]}]}")
+        return b"".join(parts)
+
+    def _numbers(self, name: str, column: Column) -> list[bytes] | None:
+        """The numbers of a whole batch as JSON: the requests that share it are answered one after another."""
+        last = self._texts.get(name)
+        if last is None or last[0] is not column:
+            if not isinstance(column, np.ndarray) or column.dtype == object:
+                return None
+            text = orjson.dumps(column.tolist())
+            if b"null" in text:
+                return None
+            last = self._texts[name] = (column, text[1:-1].split(b","))
+        return last[1]
 
     def _tensor(self, wanted: Wanted, column: Column, first: int, end: int) -> tuple[bytes, Array]:
         """The elements of an output, and the JSON before them."""
