@@ -32,7 +32,7 @@ class Recipe:
 
 
 RECIPES: Final = {
-    "mlp": Recipe("mlp", num_epochs=18, max_learning_rate=4e-3, batch_rows=256, flip=False, smoothing=0.1),
+    "mlp": Recipe("mlp", num_epochs=16, max_learning_rate=4e-3, batch_rows=256, flip=False, smoothing=0.1),
     "cnn": Recipe("cnn", num_epochs=3, max_learning_rate=8e-3),
-    "resnet": Recipe("resnet", num_epochs=4, max_learning_rate=8e-3),
+    "resnet": Recipe("resnet", num_epochs=3, max_learning_rate=8e-3),
 }
