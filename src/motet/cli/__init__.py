@@ -73,7 +73,8 @@ def cli(ctx: click.Context) -> None:
     """Answer with many models instead of one.
 
     A graph file says how models play together: motet check reads it, motet draw shows it, motet run plays it over a
-    data set, motet explain says how the answer of one row came about.
+    data set, motet serve answers over HTTP and gRPC, motet explain says how the answer of one row came about. motet
+    workflow trains and chooses models, and motet store keeps what it publishes.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
