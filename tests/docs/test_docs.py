@@ -1,6 +1,7 @@
 """The README and the guides: their examples run, their links lead somewhere, and the reference is up to date."""
 
 import importlib.util
+import os
 import re
 import sys
 
@@ -21,12 +22,14 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    runner = Runner(page)
+    runner, environment = Runner(page), dict(os.environ)
     try:
         for block in blocks(page):
             runner.run(block)
     finally:
         runner.close()
+        os.environ.clear()
+        os.environ.update(environment)
         for name in runner.modules:
             sys.modules.pop(name, None)
 
