@@ -24,13 +24,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from motet.batch import Array
 from motet.errors import InputError, ModelFailedError
-from motet.models.calling import METADATA_S, Caller, Remote, Signatures, http_line, name_of
-from motet.models.common import load_error, place
+from motet.models.addressed import RemoteHandler
+from motet.models.calling import Caller, Line, Remote, http_line, name_of
+from motet.models.common import place
 from motet.models.handler import ModelSource
 from motet.oip.asking import Call
 from motet.oip.info import ModelInfo
@@ -43,70 +43,26 @@ __all__ = ["OipHttpHandler", "OipHttpsHandler", "RemoteModel", "tensors_of"]
 _LOCATION = re.compile(r"//([^/?#]+)((?:/[^?#]*?)?/v2/models/[^/?#]+(?:/versions/([^/?#]+))?)(?:/infer)?/?")
 
 
-class OipHttpHandler:
+class OipHttpHandler(RemoteHandler):
     """Calls models over HTTP."""
 
     name: ClassVar[str] = "oip+http"
-    suffixes: ClassVar[tuple[str, ...]] = ()
-    has_file: ClassVar[bool] = False
-    runs_code: ClassVar[bool] = False
-    batch_invariant: ClassVar[bool] = False
-    remote: ClassVar[bool] = True
-    """Calls wait for another machine: they are made where waiting holds nothing up."""
-    tls: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self._signatures = Signatures()
-
-    def version(self, location: str) -> str:
-        """The version that a location names, empty where it names none."""
-        match = _LOCATION.fullmatch(location)
-        return (match[3] or "") if match else ""
-
-    def signature(self, source: ModelSource) -> Signature:
-        """What the server says, with the declared types over it.
-
-        Raises:
-            ModelLoadError: when the URI or an option is wrong, or the server must be asked and does not say it.
-        """
-        self._options(source)
-        return self._signatures.find(source, lambda: self._read(source))
+    location: ClassVar[re.Pattern[str]] = _LOCATION
+    example: ClassVar[str] = "//localhost:8000/v2/models/NAME"
+    options: ClassVar[tuple[str, ...]] = ("binary", "parameters")
 
     def load(self, source: ModelSource) -> RemoteModel:
-        """Make ready to call it; no connection is made yet.
+        """Make ready to call it; see `RemoteHandler.load`."""
+        remote, path = self._remote(source), self._match(source)[2]
+        return RemoteModel(source, self.signature(source), remote, path, self._caller(source))
 
-        Raises:
-            ModelLoadError: as `signature`.
-            MissingExtraError: when urllib3 is not installed.
-        """
-        return RemoteModel(
-            source, self.signature(source), self._options(source), self._path(source)[1], self._caller(source)
-        )
+    def _line(self, source: ModelSource, remote: Remote) -> Line:
+        return http_line(self._match(source)[1], remote, source, tls=self.tls)
 
-    def _options(self, source: ModelSource) -> Remote:
-        self._path(source)
-        return Remote.read(source, "binary", "parameters")
-
-    def _path(self, source: ModelSource) -> tuple[str, str]:
-        match = _LOCATION.fullmatch(source.location)
-        if match is None:
-            example = f"{self.name}://localhost:8000/v2/models/NAME"
-            raise load_error(source, f"{self.name}:{source.location} is no address of a model", f"write {example}")
-        return match[1], match[2]
-
-    def _caller(self, source: ModelSource, **changed: Any) -> Caller:
-        remote = replace(self._options(source), **changed)
-        return Caller.of(http_line(self._path(source)[0], remote, source, tls=self.tls), remote, source)
-
-    def _read(self, source: ModelSource) -> Signature:
-        remote = self._options(source)
-        caller = self._caller(source, timeout_s=min(METADATA_S, remote.timeout_s))
-        try:
-            path = self._path(source)[1]
-            got = caller(lambda left_s: Call("GET", path, remote.headers, timeout_s=left_s))
-            return ModelInfo.read(got.body, place(source)).signature
-        finally:
-            caller.close()
+    def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
+        path = self._match(source)[2]
+        got = caller(lambda left_s: Call("GET", path, remote.headers, timeout_s=left_s))
+        return ModelInfo.read(got.body, place(source)).signature
 
 
 class OipHttpsHandler(OipHttpHandler):

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from motet.batch import Array
 from motet.errors import InputError, ModelFailedError
-from motet.models.calling import METADATA_S, Caller, Remote, Signatures, name_of
+from motet.models.addressed import RemoteHandler
+from motet.models.calling import Caller, Line, Remote, name_of
 from motet.models.calling_grpc import grpc_line
 from motet.models.common import framework, load_error
 from motet.models.handler import LoadedModel, ModelSource
@@ -39,69 +39,33 @@ _CONTENTS = {
 }  # fmt: skip
 
 
-class OipGrpcHandler:
+class OipGrpcHandler(RemoteHandler):
     """Calls models over gRPC."""
 
     name: ClassVar[str] = "oip+grpc"
-    suffixes: ClassVar[tuple[str, ...]] = ()
-    has_file: ClassVar[bool] = False
-    runs_code: ClassVar[bool] = False
-    batch_invariant: ClassVar[bool] = False
-    remote: ClassVar[bool] = True
-    """Calls wait for another machine: they are made where waiting holds nothing up."""
-    tls: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self._signatures = Signatures()
-
-    def version(self, location: str) -> str:
-        """The version that a location names, empty where it names none."""
-        match = _LOCATION.fullmatch(location)
-        return (match[3] or "") if match else ""
-
-    def signature(self, source: ModelSource) -> Signature:
-        """What the server says, with the declared types over it.
-
-        Raises:
-            ModelLoadError: when the URI or an option is wrong, or the server must be asked and does not say it.
-        """
-        self._parts(source)
-        Remote.read(source, "parameters")
-        return self._signatures.find(source, lambda: self._read(source))
+    location: ClassVar[re.Pattern[str]] = _LOCATION
+    example: ClassVar[str] = "//localhost:8001/NAME"
+    options: ClassVar[tuple[str, ...]] = ("parameters",)
 
     def load(self, source: ModelSource) -> LoadedModel:
-        """Make ready to call it; no connection is made yet.
-
-        Raises:
-            ModelLoadError: as `signature`.
-            MissingExtraError: when grpcio is not installed.
-        """
+        """Make ready to call it; see `RemoteHandler.load`."""
         signature = self.signature(source)
-        return RemoteGrpcModel(source, signature, *self._parts(source)[1:], self._caller(source))
+        return RemoteGrpcModel(source, signature, *self._named(source), self._caller(source))
 
-    def _parts(self, source: ModelSource) -> tuple[str, str, str]:
-        match = _LOCATION.fullmatch(source.location)
-        if match is None:
-            example = f"{self.name}://localhost:8001/NAME"
-            raise load_error(source, f"{self.name}:{source.location} is no address of a model", f"write {example}")
-        return match[1], unquote(match[2]), unquote(match[3] or "")
+    def _named(self, source: ModelSource) -> tuple[str, str]:
+        """The name and the version."""
+        match = self._match(source)
+        return unquote(match[2]), unquote(match[3] or "")
 
-    def _caller(self, source: ModelSource, **changed: Any) -> Caller:
-        remote = replace(Remote.read(source, "parameters"), **changed)
-        line = grpc_line(_SERVICE, _METHODS, self._parts(source)[0], remote, source, tls=self.tls, port=8001)
-        return Caller.of(line, remote, source)
+    def _line(self, source: ModelSource, remote: Remote) -> Line:
+        return grpc_line(_SERVICE, _METHODS, self._match(source)[1], remote, source, tls=self.tls, port=8001)
 
-    def _read(self, source: ModelSource) -> Signature:
-        timeout_s = min(METADATA_S, Remote.read(source, "parameters").timeout_s)
-        caller = self._caller(source, timeout_s=timeout_s)
+    def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
         messages = framework("motet.oip.messages", "protobuf", "grpc", source)
-        _, name, version = self._parts(source)
+        name, version = self._named(source)
         question = messages.ModelMetadataRequest(name=name, version=version).SerializeToString()
-        try:
-            got = caller(lambda left_s: Call("ModelMetadata", "", body=question, timeout_s=left_s))
-            said = messages.ModelMetadataResponse.FromString(bytes(got.body))
-        finally:
-            caller.close()
+        got = caller(lambda left_s: Call("ModelMetadata", "", body=question, timeout_s=left_s))
+        said = messages.ModelMetadataResponse.FromString(bytes(got.body))
         inputs, outputs = (
             {each.name: TensorInfo(each.name, each.datatype, tuple(each.shape)) for each in tensors}
             for tensors in (said.inputs, said.outputs)

@@ -17,7 +17,6 @@ import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import msgspec
@@ -25,8 +24,9 @@ import numpy as np
 
 from motet.batch import Array, objects
 from motet.errors import InputError, ModelFailedError, known_names
-from motet.models.calling import METADATA_S, Caller, Remote, Signatures, http_line, name_of
-from motet.models.common import load_error, place
+from motet.models.addressed import RemoteHandler
+from motet.models.calling import Caller, Line, Remote, http_line, name_of
+from motet.models.common import place
 from motet.models.handler import ModelSource
 from motet.oip.asking import Call
 from motet.oip.rest import decode_json
@@ -44,69 +44,26 @@ _DTYPES = {
 }  # fmt: skip
 
 
-class TfServingHandler:
+class TfServingHandler(RemoteHandler):
     """Calls models over HTTP."""
 
     name: ClassVar[str] = "tfs+http"
-    suffixes: ClassVar[tuple[str, ...]] = ()
-    has_file: ClassVar[bool] = False
-    runs_code: ClassVar[bool] = False
-    batch_invariant: ClassVar[bool] = False
-    remote: ClassVar[bool] = True
-    """Calls wait for another machine: they are made where waiting holds nothing up."""
-    tls: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self._signatures = Signatures()
-
-    def version(self, location: str) -> str:
-        """The version or label that a location names, empty where it names none."""
-        match = _LOCATION.fullmatch(location)
-        return (match[3] or "") if match else ""
-
-    def signature(self, source: ModelSource) -> Signature:
-        """What the server says, with the declared types over it.
-
-        Raises:
-            ModelLoadError: when the URI or an option is wrong, or the server must be asked and does not say it.
-        """
-        self._options(source)
-        return self._signatures.find(source, lambda: self._read(source))
+    location: ClassVar[re.Pattern[str]] = _LOCATION
+    example: ClassVar[str] = "//localhost:8501/v1/models/NAME:predict"
+    options: ClassVar[tuple[str, ...]] = ("signature_name",)
 
     def load(self, source: ModelSource) -> TfServingModel:
-        """Make ready to call it; no connection is made yet.
-
-        Raises:
-            ModelLoadError: as `signature`.
-            MissingExtraError: when urllib3 is not installed.
-        """
-        remote, path = self._options(source), self._path(source)[1]
+        """Make ready to call it; see `RemoteHandler.load`."""
+        remote, path = self._remote(source), self._match(source)[2]
         return TfServingModel(source, self.signature(source), remote, path, self._caller(source))
 
-    def _options(self, source: ModelSource) -> Remote:
-        self._path(source)
-        return Remote.read(source, "signature_name")
+    def _line(self, source: ModelSource, remote: Remote) -> Line:
+        return http_line(self._match(source)[1], remote, source, tls=self.tls)
 
-    def _path(self, source: ModelSource) -> tuple[str, str]:
-        match = _LOCATION.fullmatch(source.location)
-        if match is None:
-            example = f"{self.name}://localhost:8501/v1/models/NAME:predict"
-            raise load_error(source, f"{self.name}:{source.location} is no address of a model", f"write {example}")
-        return match[1], match[2]
-
-    def _caller(self, source: ModelSource, **changed: Any) -> Caller:
-        remote = replace(self._options(source), **changed)
-        return Caller.of(http_line(self._path(source)[0], remote, source, tls=self.tls), remote, source)
-
-    def _read(self, source: ModelSource) -> Signature:
-        remote = self._options(source)
-        caller = self._caller(source, timeout_s=min(METADATA_S, remote.timeout_s))
-        try:
-            path = f"{self._path(source)[1]}/metadata"
-            got = caller(lambda left_s: Call("GET", path, remote.headers, timeout_s=left_s))
-            return signature_of(decode_json(got.body, place(source)), signature_name(source), place(source))
-        finally:
-            caller.close()
+    def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
+        path = f"{self._match(source)[2]}/metadata"
+        got = caller(lambda left_s: Call("GET", path, remote.headers, timeout_s=left_s))
+        return signature_of(decode_json(got.body, place(source)), signature_name(source), place(source))
 
 
 class TfServingHttpsHandler(TfServingHandler):

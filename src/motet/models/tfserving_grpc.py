@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from motet.batch import Array
 from motet.errors import InputError, ModelFailedError
-from motet.models.calling import METADATA_S, Caller, Remote, Signatures, name_of
+from motet.models.addressed import RemoteHandler
+from motet.models.calling import Caller, Line, Remote, name_of
 from motet.models.calling_grpc import grpc_line
-from motet.models.common import framework, load_error, place
+from motet.models.common import framework, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.oip import tensors_of
 from motet.models.tfserving import signature_name, signature_of
@@ -32,55 +32,18 @@ _LOCATION = re.compile(r"//([^/?#]+)/([^/?#]+)(?:/(?:versions/)?([0-9]+)|/labels
 _PORT = 8500
 
 
-class TfServingGrpcHandler:
+class TfServingGrpcHandler(RemoteHandler):
     """Calls models over gRPC."""
 
     name: ClassVar[str] = "tfs+grpc"
-    suffixes: ClassVar[tuple[str, ...]] = ()
-    has_file: ClassVar[bool] = False
-    runs_code: ClassVar[bool] = False
-    batch_invariant: ClassVar[bool] = False
-    remote: ClassVar[bool] = True
-    """Calls wait for another machine: they are made where waiting holds nothing up."""
-    tls: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self._signatures = Signatures()
-
-    def version(self, location: str) -> str:
-        """The version or label that a location names, empty where it names none."""
-        match = _LOCATION.fullmatch(location)
-        return (match[3] or match[4] or "") if match else ""
-
-    def signature(self, source: ModelSource) -> Signature:
-        """What the server says, with the declared types over it.
-
-        Raises:
-            ModelLoadError: when the URI or an option is wrong, or the server must be asked and does not say it.
-        """
-        self._options(source)
-        return self._signatures.find(source, lambda: self._read(source))
+    location: ClassVar[re.Pattern[str]] = _LOCATION
+    example: ClassVar[str] = f"//localhost:{_PORT}/NAME"
+    options: ClassVar[tuple[str, ...]] = ("signature_name",)
 
     def load(self, source: ModelSource) -> LoadedModel:
-        """Make ready to call it; no connection is made yet.
-
-        Raises:
-            ModelLoadError: as `signature`.
-            MissingExtraError: when grpcio is not installed.
-        """
+        """Make ready to call it; see `RemoteHandler.load`."""
         signature = self.signature(source)
         return TfServingGrpcModel(source, signature, self._spec(source), self._caller(source))
-
-    def _options(self, source: ModelSource) -> Remote:
-        self._match(source)
-        return Remote.read(source, "signature_name")
-
-    def _match(self, source: ModelSource) -> re.Match[str]:
-        match = _LOCATION.fullmatch(source.location)
-        if match is None:
-            example = f"{self.name}://localhost:{_PORT}/NAME"
-            raise load_error(source, f"{self.name}:{source.location} is no address of a model", f"write {example}")
-        return match
 
     def _spec(self, source: ModelSource) -> dict[str, Any]:
         """The fields of the `ModelSpec` that names it."""
@@ -88,22 +51,17 @@ class TfServingGrpcHandler:
         chosen = {"version": {"value": int(version)}} if version else {"version_label": unquote(label)} if label else {}
         return {"name": unquote(name), **chosen}
 
-    def _caller(self, source: ModelSource, **changed: Any) -> Caller:
+    def _line(self, source: ModelSource, remote: Remote) -> Line:
         messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
-        remote, host = replace(self._options(source), **changed), self._match(source)[1]
-        line = grpc_line(messages.SERVICE, messages.METHODS, host, remote, source, tls=self.tls, port=_PORT)
-        return Caller.of(line, remote, source)
+        host = self._match(source)[1]
+        return grpc_line(messages.SERVICE, messages.METHODS, host, remote, source, tls=self.tls, port=_PORT)
 
-    def _read(self, source: ModelSource) -> Signature:
-        caller = self._caller(source, timeout_s=min(METADATA_S, self._options(source).timeout_s))
+    def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
         messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
         json_format = framework("google.protobuf.json_format", "protobuf", "grpc", source)
         asked = messages.GetModelMetadataRequest(model_spec=self._spec(source), metadata_field=["signature_def"])
         question = asked.SerializeToString()
-        try:
-            got = caller(lambda left_s: Call("GetModelMetadata", "", body=question, timeout_s=left_s))
-        finally:
-            caller.close()
+        got = caller(lambda left_s: Call("GetModelMetadata", "", body=question, timeout_s=left_s))
         try:
             said = messages.GetModelMetadataResponse.FromString(bytes(got.body)).metadata["signature_def"]
             found = messages.SignatureDefMap.FromString(said.value)

@@ -1,0 +1,97 @@
+"""What the handlers of models behind an address have in common: a location, options, and a signature that is asked for."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from motet.models.calling import METADATA_S, Caller, Line, Remote, Signatures
+from motet.models.common import load_error
+from motet.models.handler import LoadedModel, ModelSource
+from motet.types import Signature
+
+__all__ = ["RemoteHandler"]
+
+
+class RemoteHandler(ABC):
+    """Calls models of a server.
+
+    Attributes:
+        location: matches an address behind the scheme: the host, what names the model there, and from the third group on its
+            version or label.
+        example: an address behind the scheme, for messages.
+        options: those that its models have beside `COMMON_OPTIONS`.
+        tls: whether connections are encrypted.
+    """
+
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    has_file: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = False
+    batch_invariant: ClassVar[bool] = False
+    remote: ClassVar[bool] = True
+    """Calls wait for another machine: they are made where waiting holds nothing up."""
+    location: ClassVar[re.Pattern[str]]
+    example: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()
+    tls: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._signatures = Signatures()
+
+    def version(self, location: str) -> str:
+        """The version or label that a location names, empty where it names none."""
+        match = self.location.fullmatch(location)
+        return "" if match is None else next(filter(None, match.groups()[2:]), "")
+
+    def signature(self, source: ModelSource) -> Signature:
+        """What the server says, with the declared types over it.
+
+        Raises:
+            ModelLoadError: when the URI or an option is wrong, or the server must be asked and does not say it.
+        """
+        self._remote(source)
+        return self._signatures.find(source, lambda: self._asked(source))
+
+    @abstractmethod
+    def load(self, source: ModelSource) -> LoadedModel:
+        """Make ready to call it; no connection is made yet.
+
+        Raises:
+            ModelLoadError: as `signature`.
+            MissingExtraError: when the package that calls it is not installed.
+        """
+
+    @abstractmethod
+    def _line(self, source: ModelSource, remote: Remote) -> Line:
+        """A line to its server."""
+
+    @abstractmethod
+    def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
+        """What its server says that it takes and gives."""
+
+    def _match(self, source: ModelSource) -> re.Match[str]:
+        match = self.location.fullmatch(source.location)
+        if match is None:
+            what = f"{self.name}:{source.location} is no address of a model"
+            raise load_error(source, what, f"write {self.name}:{self.example}")
+        return match
+
+    def _remote(self, source: ModelSource) -> Remote:
+        """How it is called."""
+        self._match(source)
+        return Remote.read(source, *self.options)
+
+    def _caller(self, source: ModelSource, **changed: Any) -> Caller:
+        remote = replace(self._remote(source), **changed)
+        return Caller.of(self._line(source, remote), remote, source)
+
+    def _asked(self, source: ModelSource) -> Signature:
+        remote = self._remote(source)
+        caller = self._caller(source, timeout_s=min(METADATA_S, remote.timeout_s))
+        try:
+            return self._read(source, remote, caller)
+        finally:
+            caller.close()
