@@ -89,10 +89,16 @@ class MotetError(Exception):
         what: what is wrong, in one sentence without a full stop.
         where: the node, file, column or argument it was found in.
         hint: how to mend it.
+
+    Attributes:
+        status: of the answer over HTTP.
+        retryable: whether trying again can help.
+        retry_after_s: when trying again may help, in seconds; None where that is not known.
     """
 
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    retry_after_s: float | None = None
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         self.what, self.where, self.hint = what, where, hint
@@ -194,13 +200,10 @@ class ModelUnavailableError(ModelLoadError):
     """A model that cannot be called now; no row is at fault.
 
     Its address cannot be reached, is too busy or does not answer in time, or none of its replicas is ready.
-
-    Attributes:
-        retry_after_s: when trying again may help, in seconds.
     """
 
     retryable = True
-    retry_after_s: ClassVar[float] = 1.0
+    retry_after_s = 1.0
 
 
 class ReplicaLostError(ModelUnavailableError):

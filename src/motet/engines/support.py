@@ -61,7 +61,7 @@ FEATURES: tuple[Feature, ...] = (
         "resources.memory",
         "memory that a replica needs",
         {"local": _ONE_PROCESS},
-        lambda model: bool(model.resources.memory_bytes),
+        lambda model: bool(model.resources.memory_bytes) and model.placement != "process",
     ),
     Feature(
         "resources.accelerator",

@@ -111,6 +111,9 @@ class _Scope:
         by_name = set(outputs) == set(self.signatures[model.name].inputs)
         return Inputs(tuple(outputs), tuple(outputs) if by_name else ()), dict(outputs)
 
+    def is_graph(self, uses: str) -> bool:
+        return uses in self.graphs
+
     def labels(self, uses: str) -> tuple[str, ...]:
         model = self.graph.models.get(uses)
         return model.labels if model else ()

@@ -227,6 +227,10 @@ class Scope(Protocol):
         """
         ...
 
+    def is_graph(self, uses: str) -> bool:
+        """Whether that is a graph, and no model."""
+        ...
+
     def labels(self, uses: str) -> tuple[str, ...]:
         """The declared labels of a model; empty for none."""
         ...

@@ -55,6 +55,10 @@ class Shard(Node):
 
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """What `together` declares."""
+        if self.spread and scope.is_graph(self.uses):
+            hint = "say balance: hash at the models inside, or name a model"
+            what = f"spread says which replica of a model answers a piece; {self.uses!r} is a graph"
+            raise GraphError(what, where=self.where, hint=hint)
         pieces = self.apart.infer(self.inputs.values(types), f"{self.where}: apart")
         inner: Inputs | None = None
         kinds = {"piece": pieces} if isinstance(pieces, ColumnType) else dict(pieces)
@@ -76,7 +80,7 @@ class Shard(Node):
             return Answer({}, tuple(faults), alive)
         of_row = np.repeat(alive, counts)
         inputs: Any = pieces if "" not in pieces else [pieces[""]]
-        spread = None if self.spread is None else Spread.of(self.spread, pieces.values(), len(of_row))
+        spread = None if self.spread is None else Spread(self.spread, list(pieces.values()), len(of_row))
         answer = await player.call(self.uses, inputs, len(of_row), of_row, "", spread)
         columns_, counts, more = _without_failed(answer, counts, alive)
         faults += more

@@ -24,21 +24,21 @@ class Spread:
     Attributes:
         how: `hash`: the piece's hash modulo the number of replicas, so that when there are more or fewer nearly all pieces move;
             `rendezvous`: only those of the replica that came or went do (Thaler and Ravishankar 1998).
-        keys: a hash of what each piece is, shape `[pieces]`.
+        columns: the pieces.
+        pieces: how many there are.
     """
 
     how: str
-    keys: npt.NDArray[np.uint64]
+    columns: Sequence[Column]
+    pieces: int
 
-    @classmethod
-    def of(cls, how: str, columns: Iterable[Column], pieces: int) -> Spread:
-        """By what the pieces are: BLAKE2b of their values in all columns."""
-        digests = [hashlib.blake2b(digest_size=8) for _ in range(pieces)]
-        for column in columns:
+    def keys(self) -> npt.NDArray[np.uint64]:
+        """What each piece is, shape `[pieces]`: BLAKE2b of its values in all columns."""
+        digests = [hashlib.blake2b(digest_size=8) for _ in range(self.pieces)]
+        for column in self.columns:
             for digest, data in zip(digests, _bytes(column), strict=True):
                 digest.update(data)
-        keys = [int.from_bytes(digest.digest(), "little") for digest in digests]
-        return cls(how, np.array(keys, dtype=np.uint64))
+        return np.array([int.from_bytes(digest.digest(), "little") for digest in digests], dtype=np.uint64)
 
     def shares(self, names: Sequence[str], salt: str) -> list[tuple[str, npt.NDArray[np.int64]]]:
         """Each replica that has pieces, and their places.
@@ -48,11 +48,12 @@ class Spread:
             salt: names the model, so that several models do not send the same pieces to the same places.
         """
         if len(names) < 2:
-            return [("", np.arange(len(self.keys)))]
+            return [("", np.arange(self.pieces))]
+        keys = self.keys()
         if self.how == "hash":
-            chosen = (self.keys % np.uint64(len(names))).astype(np.int64)
+            chosen = (keys % np.uint64(len(names))).astype(np.int64)
         else:
-            chosen = choose_arms(self.keys, dict.fromkeys(names, 1.0), salt)
+            chosen = choose_arms(keys, dict.fromkeys(names, 1.0), salt)
         return [(names[place], np.flatnonzero(chosen == place)) for place in np.unique(chosen)]
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from motet.errors import InputError, MotetError
+from motet.errors import InputError, MotetError, OverloadedError
 from motet.graph.model import Replicas
 from motet.runtime.hosted import HostedModel
 from motet.runtime.pool.memory import resident_bytes
@@ -196,13 +196,12 @@ class Breath:
     async def _more(self, pool: Pool, more: Need) -> None:
         """Stand in line for more, before all bulk work, which gives way."""
         try:
-            lease = await pool.borrow_async(more, timeout_s=PATIENCE_S)
-            if self._lease is None:
-                self._lease = lease
-            else:
-                self._lease.join(lease)
-        except MotetError:
-            pass  # all of it is live work; the next look asks again
+            with contextlib.suppress(OverloadedError):  # live work has all of it; the next look asks again
+                lease = await pool.borrow_async(more, timeout_s=PATIENCE_S)
+                if self._lease is None:
+                    self._lease = lease
+                else:
+                    self._lease.join(lease)
         finally:
             self._asking = None
 

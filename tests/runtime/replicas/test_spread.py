@@ -8,9 +8,11 @@ import pytest
 
 import motet as mt
 from motet.batch import Batch, Ragged, objects
+from motet.errors import GraphError
 from motet.nodes.spread import Spread
 from motet.runtime.batcher import LoopCalls
 from motet.runtime.executor import Executor
+from motet.testing.fakes import Affine, fake
 
 
 @mt.returns("int64")
@@ -76,7 +78,7 @@ def test_in_a_loop_where_batches_are_put_together(graph):
     ids=["dense", "text", "ragged"],
 )
 def test_a_key_is_what_the_piece_is(column):
-    keys = Spread.of("hash", [column], 4).keys
+    keys = Spread("hash", [column], 4).keys()
     equal = [[repr(a) == repr(b) for b in column] for a in column]
     assert (keys[:, None] == keys[None]).tolist() == equal
 
@@ -85,7 +87,7 @@ def test_few_pieces_move_when_a_replica_comes_by_rendezvous():
     pieces = np.arange(1000)
     moved = {}
     for how in ("hash", "rendezvous"):
-        spread = Spread.of(how, [pieces], 1000)
+        spread = Spread(how, [pieces], 1000)
         before, after = np.empty(1000, object), np.empty(1000, object)
         for found, names in ((before, ["a", "b", "c"]), (after, ["a", "b", "c", "d"])):
             for name, places in spread.shares(names, "m"):
@@ -95,5 +97,11 @@ def test_few_pieces_move_when_a_replica_comes_by_rendezvous():
 
 
 def test_with_one_replica_there_is_nothing_to_choose():
-    ((name, places),) = Spread.of("hash", [np.arange(3)], 3).shares(["only"], "m")
+    ((name, places),) = Spread("hash", [np.arange(3)], 3).shares(["only"], "m")
     assert (name, places.tolist()) == ("", [0, 1, 2])
+
+
+def test_a_graph_has_no_replicas_to_choose_from():
+    inner = mt.Graph("inner", {"pid": mt.model(fake(Affine, "m"), mt.input("x", "float32"))})
+    with pytest.raises(GraphError, match="spread says which replica of a model answers a piece; 'inner' is a graph"):
+        mt.Graph("g", {"y": mt.shard(inner, mt.input("x", "int64[20]"), apart=apart, together=together, spread="hash")})

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from motet.runtime.pool.lease import RANKS
 from motet.runtime.pool.need import Need
 
 __all__ = ["Holder", "holders_of"]
 
-_PRIORITIES = {-1: "urgent", 0: "live", 1: "bulk"}
+_PRIORITIES = {rank: priority for priority, rank in RANKS.items()}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Lease:
 
     def __init__(self, pool: Pool, need: Need, priority: Priority, who: str) -> None:
         self._pool, self.need, self.priority, self.who = pool, need, priority, who
-        self._held = True
+        self._held = False
 
     def __enter__(self) -> Lease:
         return self
@@ -47,7 +47,7 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether it was not given back yet."""
+        """Whether it was lent, and not given back yet."""
         return self._held
 
     @property

@@ -78,14 +78,8 @@ class Ledger:
 
     def others(self) -> list[Page]:
         """What the other processes that live have written; with `turn`."""
-        found = []
-        for path in self._folder.glob(f"*{SUFFIX}"):
-            if path.name == self._name:
-                continue
-            page = _page(path)
-            if page is not None:
-                found.append(page)
-        return found
+        paths = [path for path in self._folder.glob(f"*{SUFFIX}") if path.name != self._name]
+        return [page for path in paths for page in _pages(path)]
 
     def write(self, part: str, page: Page) -> None:
         """Say what a part of this process has borrowed and waits for; with `turn`.
@@ -111,21 +105,22 @@ class Ledger:
         return [page for part, page in self._pages.items() if part != but]
 
 
-def _page(path: Path) -> Page | None:
-    """What a process has written; None, and the file is removed, where it has ended."""
+def _pages(path: Path) -> list[Page]:
+    """What the parts of a process have written; nothing, and the file is removed, where it has ended."""
     import fcntl
 
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return None
+        return []
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # it lives: what POSIX allows for a lock that is taken
         size = os.fstat(file).st_size
-        return {"pages": json.loads(os.pread(file, size, 0) or b"[]")}
+        pages: list[Page] = json.loads(os.pread(file, size, 0) or b"[]")
+        return pages
     else:
         path.unlink(missing_ok=True)
-        return None
+        return []
     finally:
         os.close(file)

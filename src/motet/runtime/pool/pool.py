@@ -104,9 +104,7 @@ class Pool:
         if priority not in RANKS:
             raise InputError(f"a priority is one of {', '.join(RANKS)}; got {priority!r}", where="pool")
         self.check(need)
-        lease = Lease(self, need, priority, who or self._name)
-        lease._held = False
-        return lease
+        return Lease(self, need, priority, who or self._name)
 
     async def borrow_async(self, need: Need, *, priority: Priority = "live", timeout_s: float | None = None) -> Lease:
         """As `borrow`, without holding up an event loop."""
@@ -300,8 +298,7 @@ class _Book:
         if pool._ledger is not None:
             self._turn = pool._ledger.turn()
             self._turn.__enter__()
-            pages = [page for other in pool._ledger.others() for page in other["pages"]]
-            pool._others = [*pages, *pool._ledger.own(pool._part)]
+            pool._others = [*pool._ledger.others(), *pool._ledger.own(pool._part)]
 
     def __exit__(self, *error: object) -> None:
         pool = self._pool

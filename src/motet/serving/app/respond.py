@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from motet.errors import InputError, ModelError, ModelUnavailableError, MotetError, NotFoundError, RequestError
+from motet.errors import InputError, ModelError, MotetError, NotFoundError, RequestError
 from motet.serving.http.respond import error_body
 
 __all__ = ["JSON", "MediaTypeError", "MethodError", "error_response", "handled", "json_response", "read_object"]
@@ -37,7 +37,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 def error_response(error: MotetError) -> Response:
     """`{"error": ...}` with the status of the error's class."""
     response = Response(error_body(error), error.status, media_type=JSON)
-    retry = error.retry_after_s if isinstance(error, RequestError | ModelUnavailableError) else None
+    retry = error.retry_after_s
     if retry is not None:
         response.headers["retry-after"] = str(max(1, math.ceil(retry)))
     if error.status == 401:

@@ -6,7 +6,7 @@ import math
 
 import grpc
 
-from motet.errors import ModelUnavailableError, MotetError, RequestError
+from motet.errors import MotetError
 from motet.oip.messages import RetryInfo, Status
 
 __all__ = ["code_of", "retry_metadata", "text_of"]
@@ -49,7 +49,7 @@ def retry_metadata(error: MotetError) -> tuple[tuple[str, str | bytes], ...]:
 
     `retry-after` in whole seconds, `grpc-retry-pushback-ms` for clients with a retry policy, and Google's `RetryInfo`.
     """
-    after_s = error.retry_after_s if isinstance(error, RequestError | ModelUnavailableError) else None
+    after_s = error.retry_after_s
     if after_s is None:
         return ()
     status = Status(code=code_of(error).value[0], message=text_of(error)[:200])

@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import msgspec
 
-from motet.errors import ModelUnavailableError, MotetError, RequestError
+from motet.errors import MotetError
 
 __all__ = ["CONTINUE", "STATUS_LINES", "date_line", "error_answer", "error_body", "head"]
 
@@ -55,7 +55,7 @@ def error_answer(error: MotetError, more: bytes = b"", *, keep_alive: bool, bodi
         bodiless: whether the request was a HEAD.
     """
     body = error_body(error)
-    retry = error.retry_after_s if isinstance(error, RequestError | ModelUnavailableError) else None
+    retry = error.retry_after_s
     if retry is not None:
         more += b"retry-after: %d\r\n" % max(1, math.ceil(retry))
     if error.status == 401:
