@@ -13,18 +13,16 @@ from motet.batch import (
     Array,
     Column,
     Ragged,
-    as_column,
     column_type,
     concat_columns,
     empty_column,
     is_exactly,
 )
-from motet.errors import GraphError, InputError, ModelFailedError
+from motet.errors import GraphError, InputError
 from motet.graph.check import outer_outputs
 from motet.graph.function import chain_each
 from motet.graph.model import Model, Replicas
 from motet.graph.node import Answer, Fault
-from motet.nodes.contract import typed
 from motet.nodes.merge import faults_at, kept_rows, merge
 from motet.runtime.equal import groups, padded
 from motet.runtime.functions import FunctionRunner, chain
@@ -35,7 +33,8 @@ from motet.runtime.resolve import Located, is_remote
 from motet.runtime.side_by_side import side_by_side
 from motet.runtime.sizes import BatchSize, CallTime
 from motet.runtime.stats import ModelStats
-from motet.types import ColumnType, Signature
+from motet.runtime.terms import Terms, check_names
+from motet.types import Signature
 
 __all__ = ["HostedModel", "ModelStats", "model_key"]
 
@@ -81,7 +80,9 @@ class HostedModel:
         after = chain_each(model.after, list(signature.outputs.values()), f"after of {model.name!r}")
         self._after = [FunctionRunner(function, kinds) for function, kinds in zip(model.after, after, strict=True)]
         self._by = model.balance_by
-        self._inputs, self._names = list(signature.inputs.items()), tuple(signature.inputs)
+        self._inputs = list(signature.inputs.items())
+        terms = Terms(model.name, signature)
+        self._named, self._check, self._answer = terms.named, terms.check, terms.answer
         self._plain = not self._by and not signature.fixed_rows
         self.replicas = replica_set(model, located, addresses or {}, signature, self._answer)
         self.replicas.start()
@@ -189,28 +190,8 @@ class HostedModel:
     def _first(self, columns: Sequence[Column] | Mapping[str, Column]) -> list[Column]:
         """What the first function before the model is given."""
         if isinstance(columns, Mapping):
-            self._check_names(columns, self.model.before[0].parameters())
+            check_names(self.model.name, columns, self.model.before[0].parameters())
         return self.model.before_values(columns)
-
-    def _named(self, columns: Sequence[Column] | Mapping[str, Column]) -> dict[str, Column]:
-        """Columns by the names of the model's inputs."""
-        if type(columns) is list and len(columns) == len(self._names):
-            return dict(zip(self._names, columns, strict=True))
-        wanted = list(self._names)
-        if isinstance(columns, Mapping):
-            self._check_names(columns, wanted)
-            return dict(columns)
-        if len(columns) != len(wanted):
-            raise GraphError(
-                f"model {self.model.name!r} takes {len(wanted)} columns ({', '.join(wanted)}); it was given {len(columns)}"
-            )
-        return dict(zip(wanted, columns, strict=True))
-
-    def _check_names(self, columns: Mapping[str, Column], wanted: Sequence[str]) -> None:
-        if set(columns) != set(wanted):
-            raise GraphError(
-                f"model {self.model.name!r} takes {', '.join(wanted)}; it was given {', '.join(columns) or 'nothing'}"
-            )
 
     def _behind(self, columns: dict[str, Column]) -> dict[str, Column]:
         """What the functions before gave, under the names of the model's inputs."""
@@ -228,8 +209,7 @@ class HostedModel:
 
     def _model(self, columns: dict[str, Column], rows: int, replica: str) -> Answer:
         """The model itself: rows of equal shape together."""
-        for name, column in columns.items():
-            self._check(name, column)
+        self._check(columns)
         ragged = [name for name, column in columns.items() if isinstance(column, Ragged)]
         if not ragged:
             return self._dense(columns, rows, replica)  # type: ignore[arg-type]
@@ -241,21 +221,6 @@ class HostedModel:
             return self._fitting(filled, rows, replica)
         found = [(chosen, self._fitting(group, len(chosen), replica)) for chosen, group in groups(columns, ragged)]
         return merge(found, rows)
-
-    def _check(self, name: str, column: Column) -> None:
-        wanted = self.signature.inputs[name]
-        got = column_type(column)
-        if isinstance(column, Ragged):
-            fits = wanted.dtype == "any" or (wanted.dtype == got.dtype and len(wanted.shape) == len(got.shape))
-        elif wanted.is_object:
-            fits = wanted.dtype == "any" or column.dtype == object
-        else:
-            fits = wanted.accepts(got) and (got.dtype != "any" or wanted.dtype == "any")
-        if not fits:
-            raise GraphError(
-                f"model {self.model.name!r} takes {name}: {wanted}; it was given {got}",
-                hint="cast or reshape the column in a map node",
-            )
 
     def _fitting(self, columns: dict[str, Array], rows: int, replica: str) -> Answer:
         """Rows of one shape, which fail where the model does not take it."""
@@ -380,32 +345,3 @@ class HostedModel:
         else:
             result = self.replicas.call(columns, fixed or rows, replica)
         return {name: column[:rows] for name, column in result.items()} if fixed and rows < fixed else result
-
-    def _answer(self, answer: Mapping[str, Any], rows: int) -> dict[str, Column]:
-        """What the model gave, checked against its signature."""
-        found: dict[str, Column] = {}
-        for name, kind in self.signature.outputs.items():
-            given: Any = answer.get(name)
-            if is_exactly(given, kind, rows):
-                found[name] = given
-                continue
-            if name not in answer:
-                raise ModelFailedError(
-                    f"model {self.model.name!r} gave {', '.join(answer)}; its signature promises {name!r}"
-                )
-            column = as_column(answer[name])
-            if getattr(column, "ndim", 1) == 0 or len(column) != rows:
-                got = "a single value" if getattr(column, "ndim", 1) == 0 else f"{len(column)} rows"
-                raise ModelFailedError(f"model {self.model.name!r} gave {got} of {name!r} for {rows} rows")
-            value = answer[name] if isinstance(answer[name], (list, tuple)) else column
-            found[name] = _as_declared(value, column, kind, f"model {self.model.name!r}: output {name!r}")
-        return found
-
-
-def _as_declared(value: Any, column: Column, kind: ColumnType, where: str) -> Column:
-    if isinstance(column, np.ndarray) and kind.shape == () and column.shape == (len(column), 1):
-        column = value = column.reshape(-1)
-    held = typed(value, kind)
-    if held is None:
-        raise ModelFailedError(f"the signature promises {kind}; the model gave {column_type(column)}", where=where)
-    return held
