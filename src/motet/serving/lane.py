@@ -16,9 +16,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor as Threads
 from typing import Any
 
-import numpy as np
-
-from motet.batch import Batch, Indices, concat_columns
 from motet.errors import (
     ModelError,
     ModelUnavailableError,
@@ -29,14 +26,16 @@ from motet.errors import (
 )
 from motet.runtime.batcher import LoopCalls
 from motet.runtime.costs import INLINE_S, Costs
-from motet.runtime.executor import Executor, Played, Trace, drive
+from motet.runtime.executor import Executor, Trace
 from motet.runtime.host import HostedModel
 from motet.serving.apart import Apart
 from motet.serving.crowd import Crowd
 from motet.serving.limits import Limits
 from motet.serving.looks import Both, Listener, Watch, alike, explained
+from motet.serving.playing import Playing
 from motet.serving.request import Request
-from motet.serving.settler import Playing, Settler
+from motet.serving.settler import Settler
+from motet.serving.timed import Timed
 
 __all__ = ["Lane"]
 
@@ -52,11 +51,6 @@ MOST_TASKS = 128
 """Batches of a graph that may wait for other processes and machines at the same time."""
 MOST_SWAPPING = 1024
 """Requests of a graph that may wait for models to be loaded at the same time, or be played."""
-LEARN_EVERY = 8
-"""Batches of which one is timed on the processor, once it is known what such a batch costs."""
-_IDS = np.arange(4096)
-MOSTLY = 0.25
-"""A batch that spent less of its time than this on the processor waited for something else, which counts too."""
 
 
 class Lane:
@@ -97,13 +91,14 @@ class Lane:
         self._crowd = crowd
         self._alone_s = ALONE_S if at_once <= FEW_CORES else INLINE_S
         self.costs = Costs()
+        self._timed = Timed(executor, self.costs)
         self.rivals: list[Lane] = []
         self._waiting: deque[Request] = deque()
         self._playing: list[Playing] = []
         self._at_once = at_once
         self._scheduled = self._sweeping = self._closed = self._mixed = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.waiting_rows = self._batches = 0
+        self.waiting_rows = 0
         self._now = time.monotonic()
         self._models: list[HostedModel] = []
         self._waits = self._inline = self._threaded = False
@@ -122,25 +117,7 @@ class Lane:
         placements = {model.model.placement for model in self._models}
         self._inline, self._threaded = placements == {"inline"}, "thread" in placements
         if not self._waits:
-            self._warm_up()
-
-    def _warm_up(self) -> None:
-        """Play rows of zeros, so that the first request is not the slow one and its cost is known."""
-        from motet.runtime.bind import constant_column
-
-        kinds = {name: each.type for name, each in self.executor.checked.graph.inputs.items()}
-        if any(kind.row_bytes is None for kind in kinds.values()):
-            return
-        batch = Batch({name: constant_column(0, kind, 1) for name, kind in kinds.items()})
-        for _ in range(3):
-            started = time.perf_counter()
-            try:
-                played = drive(self.executor.play(batch))
-            except MotetError:
-                return
-            if played.failures:
-                return
-            self.costs.took(1, time.perf_counter() - started)
+            self._timed.warm_up()
 
     @property
     def models(self) -> Sequence[HostedModel]:
@@ -302,16 +279,16 @@ class Lane:
             trace = trace if kept is None else Both(kept, trace)
         playing = Playing(requests, rows, time.monotonic())
         if requests[0].explain:
-            self._in_thread(playing, lambda: explained(self.executor, self._together(playing)))
+            self._in_thread(playing, lambda: explained(self.executor, playing.batch()))
         elif requests[0].watch is not None:
             self._as_task(playing, Both(Watch(requests[0].watch), trace))
         elif self._waits or (self.rivals and not all(rival.idle for rival in self.rivals)):
             self._as_task(playing, trace)
         elif not self._inline and (self._threaded or self.costs.expect(rows) > self._patience()):
-            self._in_thread(playing, lambda: self._timed(self._together(playing), trace, self._lapsed(playing)))
+            self._in_thread(playing, lambda: self._timed.play(playing.batch(), trace, playing.useful))
         else:
             try:
-                played, seconds = self._timed(self._together(playing), trace, None)
+                played, seconds = self._timed.play(playing.batch(), trace, None)
             except Exception as error:  # noqa: BLE001 (handed to those who asked)
                 self._failed(requests, error)
             else:
@@ -322,45 +299,6 @@ class Lane:
     def _patience(self) -> float:
         """How long a batch may hold the loop."""
         return INLINE_S if self._now < self._crowd.mixed_until else self._alone_s
-
-    def _together(self, playing: Playing) -> Batch:
-        requests, rows = playing.requests, playing.rows
-        if playing.together is not None:
-            columns = playing.together.columns(requests)
-        elif len(requests) == 1:
-            columns = dict(requests[0].columns)
-        else:
-            names = requests[0].columns
-            columns = {name: concat_columns([request.columns[name] for request in requests]) for name in names}
-        return Batch.of(columns, _IDS[:rows] if rows <= len(_IDS) else np.arange(rows))
-
-    def _timed(
-        self, batch: Batch, trace: Trace | None, lapsed: Callable[[Indices], Indices | None] | None
-    ) -> tuple[Played, float]:
-        rows = len(batch.ids)
-        self._batches += 1
-        learning = self._batches % LEARN_EVERY == 0 or rows not in self.costs
-        processor = time.thread_time() if learning else 0.0
-        started = time.perf_counter()
-        played = drive(self.executor.play(batch, trace, None, lapsed)) if rows else self.executor.nothing([])
-        seconds = time.perf_counter() - started
-        if learning:
-            spent = time.thread_time() - processor  # what else the machine did in the meantime does not count
-            self.costs.took(rows, spent if spent > MOSTLY * seconds else seconds)
-        return played, seconds
-
-    def _lapsed(self, playing: Playing) -> Callable[[Indices], Indices | None]:
-        """Says which rows are still of use, before each node."""
-
-        def useful(ids: Indices) -> Indices | None:
-            gone = [place for place, request in enumerate(playing.requests) if request.settled or request.cancelled]
-            if not gone:
-                return None
-            ends = np.cumsum([request.rows for request in playing.requests])
-            of_request = np.searchsorted(ends, ids, side="right")
-            return np.flatnonzero(~np.isin(of_request, gone))
-
-        return useful
 
     def _in_thread(self, playing: Playing, play: Callable[[], tuple[Any, ...]]) -> None:
         self._playing.append(playing)
@@ -377,8 +315,8 @@ class Lane:
         done: asyncio.Future[tuple[Any, ...]] = self._loop.create_future()
         started = time.perf_counter()
         try:
-            batch = self._together(playing)
-            played = await self._waiting_executor.play(batch, trace, None, self._lapsed(playing))
+            batch = playing.batch()
+            played = await self._waiting_executor.play(batch, trace, None, playing.useful)
             done.set_result((played, time.perf_counter() - started))
         except Exception as error:  # noqa: BLE001 (handed to those who asked)
             done.set_exception(error)

@@ -14,23 +14,12 @@ from motet.errors import CancelledError, DeadlineError, ModelError, MotetError
 from motet.runtime.executor import Call, Played
 from motet.serving.answers import AnswerCache
 from motet.serving.looks import Keeper, Listener
+from motet.serving.playing import Playing
 from motet.serving.request import Reply, Request, Together
 
-__all__ = ["Playing", "Settler"]
+__all__ = ["Settler"]
 
 _LOG = logging.getLogger("motet.serving")
-
-
-class Playing:
-    """Requests that are being played together, and what reads and answers them at one go where something does."""
-
-    __slots__ = ("requests", "rows", "started", "together")
-
-    def __init__(self, requests: Sequence[Request], rows: int, started: float) -> None:
-        self.requests, self.rows, self.started = requests, rows, started
-        together = requests[0].together
-        alike = together is not None and all(request.together is together for request in requests)
-        self.together = together if alike else None
 
 
 class Settler:
