@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from motet.errors import GraphError
 from motet.graph.fields import show, text_of
+from motet.graph.members import check_members
 from motet.graph.model import Model
-from motet.graph.node import Inputs, Member, Node, check_members
+from motet.graph.node import Inputs, Member, Node
 
 if TYPE_CHECKING:
     from motet.graph.graph import Graph, Input

@@ -17,8 +17,9 @@ from motet.errors import GraphError, MotetError, UnknownNameError
 from motet.graph.defaults import checked_default
 from motet.graph.fields import Fields, read_type, show
 from motet.graph.graph import NO_DEFAULT, Graph, Input
+from motet.graph.members import read_inputs, write_inputs
 from motet.graph.model import read_model, write_model
-from motet.graph.node import KINDS, Inputs, Node, read_inputs, write_inputs
+from motet.graph.node import KINDS, Inputs, Node
 from motet.graph.pool import read_places, write_places
 
 __all__ = ["VERSION", "dump_graph", "graph_mapping", "load_graph", "read_graph"]

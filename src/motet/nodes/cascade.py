@@ -12,19 +12,8 @@ from motet.batch import Array, Column, Indices, objects, take_rows
 from motet.errors import GraphError, TypeMismatchError, UnknownNameError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind
-from motet.graph.node import (
-    Answer,
-    Fault,
-    Inputs,
-    Member,
-    Node,
-    NodeOutputs,
-    Player,
-    Scope,
-    kind,
-    read_members,
-    write_members,
-)
+from motet.graph.members import read_members, write_members
+from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.nodes.members import STRING, agreed, member_outputs, picks
 from motet.nodes.merge import faults_at, merge
 from motet.types import ColumnType

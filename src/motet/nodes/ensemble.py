@@ -13,6 +13,7 @@ from motet.errors import GraphError, ModelUnavailableError, UnknownNameError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.function import Function, read_functions, write_functions
+from motet.graph.members import read_members, write_members
 from motet.graph.node import (
     Answer,
     AtOnce,
@@ -25,8 +26,6 @@ from motet.graph.node import (
     Scope,
     StraightPlayer,
     kind,
-    read_members,
-    write_members,
 )
 from motet.nodes.combine import COMBINERS, Combiner, Custom, Part, Stack
 from motet.nodes.members import STRING, member_outputs, picks

@@ -15,20 +15,8 @@ from motet.errors import GraphError, TypeMismatchError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.condition import Condition
 from motet.graph.fields import Fields, show
-from motet.graph.node import (
-    Answer,
-    Fault,
-    Inputs,
-    Member,
-    Node,
-    NodeOutputs,
-    Player,
-    Scope,
-    check_member,
-    kind,
-    read_members,
-    write_members,
-)  # fmt: skip
+from motet.graph.members import check_member, read_members, write_members
+from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.graph.pool import read_max_loaded, read_swap_wait
 from motet.nodes.members import STRING, agreed, member_outputs, picks
 from motet.nodes.merge import merge

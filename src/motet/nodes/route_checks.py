@@ -10,7 +10,8 @@ import numpy as np
 from motet.errors import GraphError
 from motet.graph.condition import Condition
 from motet.graph.fields import of_kind
-from motet.graph.node import Member, check_member
+from motet.graph.members import check_member
+from motet.graph.node import Member
 
 __all__ = ["check_patterns", "conditions_of", "key_text", "patterns", "split_of"]
 
