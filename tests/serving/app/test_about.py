@@ -60,6 +60,16 @@ def test_addresses_and_methods_that_do_not_exist_are_said_as_json(fashion):
     assert "DELETE /v2 is not offered" in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/v2/models/fashion/infer", "/v2/models/fashion/versions/1/infer", "/v2/models/x/infer/"]
+)
+def test_inference_by_another_method_is_405_and_says_which_is_taken(fashion, path):
+    answer = fashion.get(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["error"].endswith("/infer takes POST")
+    assert fashion.client.options(path).status_code == 405
+
+
 def test_the_configuration_is_what_triton_calls_it(fashion):
     said = fashion.get("/v2/models/fashion/config").json()
     assert said["platform"] == "motet_graph"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -44,6 +45,8 @@ def create_app(gateway: Gateway, parts: AppParts | None = None) -> Starlette:
     routes = [
         *About(gateway, parts, desk).routes(),
         *Pages(gateway, parts, errors).routes(),
+        Route("/v2/models/{name}/infer", _infer, methods=["POST"]),
+        Route("/v2/models/{name}/versions/{version}/infer", _infer, methods=["POST"]),
         Route("/predict/{name}", predict.__call__, methods=["POST"]),
         Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
         Route("/openapi.json", described),
@@ -55,6 +58,11 @@ def create_app(gateway: Gateway, parts: AppParts | None = None) -> Starlette:
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return app
+
+
+async def _infer(_request: Request) -> Response:
+    """Here for other methods, which are told what is taken: what is posted is answered without the application."""
+    raise HTTPException(404)
 
 
 def _cors(origins: tuple[str, ...]) -> dict[str, Any]:
