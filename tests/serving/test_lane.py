@@ -352,7 +352,7 @@ class TestShared:
         gateway = gateways(graph_of(model), threads=1)
         gates["held"].played.clear()
         asked = [submit(lane_loop, gateway, ("g", {"x": [float(n)]}))[0] for n in range(1)]
-        lane_loop.until(lambda: gateway._calls.batcher(gateway.find("g").lane.models[0]).waiting_rows == 1)
+        lane_loop.until(lambda: gateway._loader.calls.batcher(gateway.find("g").lane.models[0]).waiting_rows == 1)
         asked += submit(lane_loop, gateway, ("g.gate", {"x": [1.0, 2.0, 3.0]}))
         assert [each.values() for each in asked] == [[0.0], [1.0, 2.0, 3.0]]  # long before a minute is over
         assert gates["held"].played == [[0.0, 1.0, 2.0, 3.0]]

@@ -1,4 +1,4 @@
-"""The gateway: what is served, by name; loading, unloading, readiness, draining.
+"""The gateway: what is served, by name; what becomes ready and what goes, and when; draining.
 
 A graph is served under its name. Each of its models is served too, under its own name where no other graph has a model
 of that name, and under `GRAPH.MODEL` in any case.
@@ -11,7 +11,6 @@ import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from motet.errors import (
     ForbiddenError,
@@ -26,24 +25,18 @@ from motet.errors import (
 )
 from motet.facade import Graph, load
 from motet.graph.pool import Places
-from motet.runtime.batcher import LoopCalls
-from motet.runtime.executor import Executor
-from motet.runtime.host import Host, HostedModel, model_key
+from motet.runtime.host import HostedModel
 from motet.runtime.pool.pool import Pool
 from motet.runtime.pool.swaps import Swaps
-from motet.runtime.sizes import RememberedSizes
 from motet.serving.awaited import awaited
 from motet.serving.breath import Breath
-from motet.serving.crowd import Crowd
 from motet.serving.lane import Lane
 from motet.serving.limits import Limits
+from motet.serving.loader import Loader
 from motet.serving.request import Reply, Request
 from motet.serving.served import UNLOADED, Served, State, hosted, models_of
 
 __all__ = ["Gateway"]
-
-REMOTE_THREADS = 128
-"""Threads that wait for models in other processes and on other machines; each begins when it is needed."""
 
 
 class Gateway:
@@ -72,17 +65,9 @@ class Gateway:
         self._limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self._prepared = prepare
-        self._at_once = threads or os.cpu_count() or 1
-        self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix="motet-play")
-        self._remote = ThreadPoolExecutor(REMOTE_THREADS, thread_name_prefix="motet-remote")
-        self._loading = ThreadPoolExecutor(1, thread_name_prefix="motet-load")
-        self._calls = LoopCalls(self.loop, self._threads, self._remote, self._at_once)
-        self._crowd = Crowd()
-        self._host = Host(places=places)
-        self._host.dropped.append(self._let_go)
+        self._loader = Loader(self.loop, lambda: self._limits, threads or os.cpu_count() or 1, places)
         self._breath = Breath(self.loop, self._hosted_models, self._waiting_for, pool)
         self.pool = pool
-        self._remembered = RememberedSizes()
         self._names: dict[str, Served] = {}
         self._graphs: dict[str, Served] = {}
         self.stopping = self.draining = False
@@ -139,7 +124,7 @@ class Gateway:
         if waits:
             served.state, served.reason = "UNAVAILABLE", waits
         else:
-            served.models = models_of(served, self._host.resolver)
+            served.models = models_of(served, self._loader.resolver)
         self._graphs[made.name] = served
         self._register()
         return served
@@ -231,7 +216,7 @@ class Gateway:
     async def _load(self, graph: Served) -> Served:
         again = graph.lane is not None
         try:
-            fresh = await self.loop.run_in_executor(self._loading, self._prepare, graph)
+            fresh = await self._loader.load(graph)
             if self._prepared is not None and fresh.lane is not None:
                 for each in (fresh, *fresh.models):
                     await self._prepared(each)
@@ -242,7 +227,7 @@ class Gateway:
                 for each in (graph, *graph.models):
                     each.lane = None
                 self._set(graph, "UNAVAILABLE", str(error))
-            await self._drop_unused()
+            await self._loader.keep(self.things)
             raise error from error.__cause__
         self._graphs[graph.name] = fresh
         self._set(fresh, "READY", "")
@@ -253,50 +238,6 @@ class Gateway:
             self._set(graph, "UNAVAILABLE", "replaced")
             await self._retire(graph)
         return fresh
-
-    def _prepare(self, graph: Served) -> Served:
-        """A graph with its models in memory, read again from its file where it was tried before; in the loading thread.
-
-        Models whose files changed are loaded beside those that answer now.
-        """
-        if graph.state != "LOADING" and (graph.path or graph.graph.checked.graph is not graph.graph):
-            anew = load(graph.path) if graph.path else graph.graph.anew()
-            fresh = Served(graph.name, "graph", "motet_graph", anew, path=graph.path)
-            self._host.resolver.forget(fresh.graph.models.values())
-            fresh.models = models_of(fresh, self._host.resolver)
-        elif graph.lane is not None:
-            self._revive(graph.lane)
-            return graph
-        else:
-            fresh = graph
-        self._host.expect(self._sizes(fresh.graph))
-        lanes = [self._lane(each) for each in (fresh, *fresh.models)]
-        for lane in lanes:
-            lane.load()
-            self._revive(lane)
-        for each, lane in zip((fresh, *fresh.models), lanes, strict=True):
-            each.lane = lane
-        return fresh
-
-    def _revive(self, lane: Lane) -> None:
-        """Try replicas again that were given up."""
-        for model in lane.models:
-            model.replicas.revive()
-
-    def _sizes(self, graph: Graph) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for model in graph.checked.graph.models.values():
-            key = model_key(model, self._host.resolver.locate(model, graph.folder))
-            size = self._remembered.get(key)
-            if size is not None:
-                found[key] = size
-        return found
-
-    def _lane(self, served: Served) -> Lane:
-        executor = Executor(served.graph.checked, self._host)
-        return Lane(
-            served.name, executor, self.loop, self._threads, self._calls, self.limits, self._at_once, self._crowd
-        )
 
     async def unload(self, name: str, *, tell: bool = True) -> None:
         """Take a graph off line: requests that were accepted finish, and the memory of models nobody else has is given back.
@@ -354,20 +295,7 @@ class Gateway:
         await self._until_idle(lanes, self.limits.drain_timeout_s)
         for each in (served, *served.models):
             each.lane = None
-        await self._drop_unused()
-
-    async def _drop_unused(self) -> None:
-        """Give back what nobody has, in the loading thread: processes may take a while to end."""
-        in_use = {id(model) for each in self.things for model in hosted(each)}
-        lazy = [key for each in self.things if each.lane is not None for key in each.lane.executor.lazy_keys]
-        await self.loop.run_in_executor(self._loading, self._host.keep_lazy, lazy)
-        swaps = self._host.swaps
-        unused = [model for model in self._host.models if id(model) not in in_use and not swaps.has(model)]
-        for model in unused:
-            self._calls.drop(model)
-            del model
-        while unused:  # emptied in the thread, which would hold what it is given for a moment longer
-            await self.loop.run_in_executor(self._loading, lambda: self._host.drop(unused.pop()))
+        await self._loader.keep(self.things)
 
     def _hosted_models(self) -> list[HostedModel]:
         return list({id(model): model for each in self.things for model in hosted(each)}.values())
@@ -377,17 +305,12 @@ class Gateway:
         lanes = {
             id(each.lane): each.lane for each in self.things if each.lane is not None and model in each.lane.models
         }
-        return self._calls.waiting_rows(model) + sum(lane.waiting_rows for lane in lanes.values())
-
-    def _let_go(self, model: HostedModel) -> None:
-        """A model that shares its place was let go, in whatever thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self.loop.call_soon_threadsafe(self._calls.drop, model)
+        return self._loader.calls.waiting_rows(model) + sum(lane.waiting_rows for lane in lanes.values())
 
     @property
     def swaps(self) -> Swaps[HostedModel]:
         """The models that share places."""
-        return self._host.swaps
+        return self._loader.swaps
 
     async def _until_idle(self, lanes: Sequence[Lane], timeout_s: float) -> bool:
         end = self.loop.time() + timeout_s
@@ -416,6 +339,4 @@ class Gateway:
     def close(self) -> None:
         """Give everything back; nothing is served after it."""
         self._breath.close()
-        for pool in (self._threads, self._remote, self._loading):
-            pool.shutdown(wait=False, cancel_futures=True)
-        self._host.close()
+        self._loader.close()

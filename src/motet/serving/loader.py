@@ -1,0 +1,138 @@
+"""The models of what a process serves: loaded, made ready to be played in lanes, and given back when nobody has them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from motet.facade import Graph, load
+from motet.graph.pool import Places
+from motet.runtime.batcher import LoopCalls
+from motet.runtime.executor import Executor
+from motet.runtime.host import Host, HostedModel, model_key
+from motet.runtime.pool.swaps import Swaps
+from motet.runtime.resolve import ModelResolver
+from motet.runtime.sizes import RememberedSizes
+from motet.serving.crowd import Crowd
+from motet.serving.lane import Lane
+from motet.serving.limits import Limits
+from motet.serving.served import Served, hosted, models_of
+
+__all__ = ["Loader"]
+
+REMOTE_THREADS = 128
+"""Threads that wait for models in other processes and on other machines; each begins when it is needed."""
+
+
+class Loader:
+    """Has the models of a process, and the threads that load and play them.
+
+    Args:
+        loop: in whose thread everything but `load`'s work happens.
+        limits: tells the bounds of a lane that is made.
+        at_once: how many batches may be played in threads at the same time.
+        places: what the models of all graphs share; None where graphs say it, or each model stays.
+
+    Attributes:
+        calls: makes the models' calls of batches that are played as tasks.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: Callable[[], Limits], at_once: int, places: Places | None
+    ) -> None:
+        self._loop, self._limits, self._at_once = loop, limits, at_once
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="motet-play")
+        self._remote = ThreadPoolExecutor(REMOTE_THREADS, thread_name_prefix="motet-remote")
+        self._loading = ThreadPoolExecutor(1, thread_name_prefix="motet-load")
+        self.calls = LoopCalls(loop, self._threads, self._remote, at_once)
+        self._crowd = Crowd()
+        self._host = Host(places=places)
+        self._host.dropped.append(self._let_go)
+        self._remembered = RememberedSizes()
+
+    @property
+    def resolver(self) -> ModelResolver:
+        """Finds the models' files and signatures."""
+        return self._host.resolver
+
+    @property
+    def swaps(self) -> Swaps[HostedModel]:
+        """The models that share places."""
+        return self._host.swaps
+
+    async def load(self, graph: Served) -> Served:
+        """A graph with its models in memory, read again from its file where it was tried before.
+
+        Models whose files changed are loaded beside those that answer now.
+
+        Raises:
+            MotetError: when it cannot be loaded.
+        """
+        return await self._loop.run_in_executor(self._loading, self._prepare, graph)
+
+    def _prepare(self, graph: Served) -> Served:
+        """What `load` does, in the loading thread."""
+        if graph.state != "LOADING" and (graph.path or graph.graph.checked.graph is not graph.graph):
+            anew = load(graph.path) if graph.path else graph.graph.anew()
+            fresh = Served(graph.name, "graph", "motet_graph", anew, path=graph.path)
+            self._host.resolver.forget(fresh.graph.models.values())
+            fresh.models = models_of(fresh, self._host.resolver)
+        elif graph.lane is not None:
+            self._revive(graph.lane)
+            return graph
+        else:
+            fresh = graph
+        self._host.expect(self._sizes(fresh.graph))
+        lanes = [self._lane(each) for each in (fresh, *fresh.models)]
+        for lane in lanes:
+            lane.load()
+            self._revive(lane)
+        for each, lane in zip((fresh, *fresh.models), lanes, strict=True):
+            each.lane = lane
+        return fresh
+
+    def _revive(self, lane: Lane) -> None:
+        """Try replicas again that were given up."""
+        for model in lane.models:
+            model.replicas.revive()
+
+    def _sizes(self, graph: Graph) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for model in graph.checked.graph.models.values():
+            key = model_key(model, self._host.resolver.locate(model, graph.folder))
+            size = self._remembered.get(key)
+            if size is not None:
+                found[key] = size
+        return found
+
+    def _lane(self, served: Served) -> Lane:
+        executor = Executor(served.graph.checked, self._host)
+        return Lane(
+            served.name, executor, self._loop, self._threads, self.calls, self._limits(), self._at_once, self._crowd
+        )
+
+    async def keep(self, things: Sequence[Served]) -> None:
+        """Give back the models that none of these has, in the loading thread: processes may take a while to end."""
+        in_use = {id(model) for each in things for model in hosted(each)}
+        lazy = [key for each in things if each.lane is not None for key in each.lane.executor.lazy_keys]
+        await self._loop.run_in_executor(self._loading, self._host.keep_lazy, lazy)
+        swaps = self._host.swaps
+        unused = [model for model in self._host.models if id(model) not in in_use and not swaps.has(model)]
+        for model in unused:
+            self.calls.drop(model)
+            del model
+        while unused:  # emptied in the thread, which would hold what it is given for a moment longer
+            await self._loop.run_in_executor(self._loading, lambda: self._host.drop(unused.pop()))
+
+    def _let_go(self, model: HostedModel) -> None:
+        """A model that shares its place was let go, in whatever thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self.calls.drop, model)
+
+    def close(self) -> None:
+        """Give all models and threads back."""
+        for pool in (self._threads, self._remote, self._loading):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._host.close()
