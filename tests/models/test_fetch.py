@@ -14,8 +14,7 @@ import onnx
 import pytest
 
 from motet.errors import InputError, MissingExtraError, ModelLoadError
-from motet.models import ModelSource, digest, local_path, locate
-from motet.models import fetch as fetch_module
+from motet.models import ModelSource, copies, digest, local_path, locate
 from motet.models.cache import FileCache
 from motet.models.remote import Remote
 
@@ -206,7 +205,7 @@ def test_a_remote_that_tells_only_the_size_is_fetched_anew_by_each_process(
     assert get("memory://a.onnx").read_bytes() == b"one"
     memory.pipe("/a.onnx", b"two")
     assert get("memory://a.onnx").read_bytes() == b"one"
-    monkeypatch.setattr(fetch_module, "_fetched", set())
+    monkeypatch.setattr(copies, "_fetched", set())
     assert get("memory://a.onnx").read_bytes() == b"two"
 
 

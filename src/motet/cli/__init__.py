@@ -10,6 +10,12 @@ progress.py   the line that follows a run on a terminal
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
+import sys
+from typing import NoReturn
+
 import click
 
 from motet.cli.exits import EXITS, Command, write_exits
@@ -80,6 +86,26 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def main() -> None:
-    """The console script: runs the command that the arguments name, and exits with its code."""
-    cli.main(prog_name="motet")
+def main() -> NoReturn:
+    """The console script: runs the command that the arguments name, and ends the process with its code.
+
+    The process ends as soon as its threads and exit functions have: taking hundreds of modules apart would take as long
+    as a small run.
+    """
+    code: list[int] = []
+    atexit.register(_leave, code)  # the first to be registered is the last to be called
+    try:
+        cli.main(prog_name="motet")
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            code.append(end.code or 0)
+        raise
+
+
+def _leave(code: list[int]) -> None:
+    if code:
+        with contextlib.suppress(OSError, ValueError):  # Python itself says what became of a closed output
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+            os._exit(code[0])

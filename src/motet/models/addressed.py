@@ -22,7 +22,7 @@ class RemoteHandler(ABC):
         location: matches an address behind the scheme: the host, what names the model there, and from the third group on its
             version or label.
         example: an address behind the scheme, for messages.
-        options: those that its models have beside `COMMON_OPTIONS`.
+        options: those that its models have beside `ADDRESS_OPTIONS`.
         tls: whether connections are encrypted.
     """
 

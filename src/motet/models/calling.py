@@ -12,13 +12,12 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from motet.errors import InputError, ModelError, ModelLoadError, ModelUnavailableError, RequestError
-from motet.models.common import check_options, declared_over, framework, load_error, place
+from motet.models.common import ADDRESS_OPTIONS, check_options, declared_over, framework, load_error, place
 from motet.models.handler import ModelSource
 from motet.oip.asking import Answer, Call, Lost, Wait, ask
 from motet.types import Signature
 
 __all__ = [
-    "COMMON_OPTIONS",
     "MAX_ANSWER_BYTES",
     "METADATA_S",
     "Caller",
@@ -31,7 +30,6 @@ __all__ = [
     "name_of",
 ]
 
-COMMON_OPTIONS = ("timeout_s", "retries", "api_key", "headers", "ca")
 CONNECT_S = 2.0
 """The longest that a connection may take."""
 METADATA_S = 2.0
@@ -81,7 +79,7 @@ class Remote:
             UnknownNameError: when there is an option that the handler does not have.
             ModelLoadError: when one is not what it must be.
         """
-        check_options(source, (*COMMON_OPTIONS, *more))
+        check_options(source, (*ADDRESS_OPTIONS, *more))
         options = source.options
         timeout_s, retries = options.get("timeout_s", 5.0), options.get("retries", 2)
         if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= 3600:

@@ -14,6 +14,7 @@ from motet.models.handler import ModelSource
 from motet.types import ColumnType, Signature
 
 __all__ = [
+    "ADDRESS_OPTIONS",
     "as_memory_error",
     "check_cpu",
     "check_options",
@@ -24,6 +25,9 @@ __all__ = [
     "load_error",
     "place",
 ]
+
+ADDRESS_OPTIONS = ("timeout_s", "retries", "api_key", "headers", "ca")
+"""The options of every model that is called by address."""
 
 
 def place(source: ModelSource) -> str:

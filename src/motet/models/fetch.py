@@ -16,21 +16,16 @@ import os
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from motet.errors import InputError, ModelLoadError
-from motet.models.cache import FileCache, cache_bound, cache_root
+from motet.errors import ModelLoadError
 from motet.models.digest import digest
-from motet.models.remote import Remote, RemoteError
 
 __all__ = ["digest", "is_remote", "local_path", "resolve"]
 
 Companions = Callable[[str], Sequence[str]]
 """From a model's own local file to the relative paths of the files that belong to it."""
-
-_ANY_CHANGES = 3
 
 
 def local_path(
@@ -72,7 +67,9 @@ def local_path(
             hint="if you trust whoever can write there, say `unpickle: allow` in the model's declaration; "
             "or export the model to ONNX, which carries no code",
         )
-    return str(_cached(Remote(found, storage or {}), FileCache(cache_root(cache_dir), cache_bound()), companions))
+    from motet.models.copies import cached_copy  # what copies need is slow to import, and most models lie here
+
+    return str(cached_copy(found, storage or {}, cache_dir, companions))
 
 
 def resolve(uri: str, base: str | Path | None) -> str:
@@ -113,76 +110,3 @@ def _near(path: str) -> str:
         return f"{folder} has no {suffix} files; relative paths are relative to the graph file's folder"
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return f"{folder} has {', '.join(names[:10])}{more}"
-
-
-def _cached(remote: Remote, cache: FileCache, companions: Companions | None) -> Path:
-    with cache.locked(remote.key):
-        if _offline():
-            return _last_copy(remote, cache)
-        try:
-            for _ in range(_ANY_CHANGES):
-                version = remote.version()
-                found = cache.find(remote.key, version)
-                if found is not None and not (remote.unversioned and remote.key not in _fetched):
-                    return found
-                added = cache.add(remote.key, version, partial(_write, remote, companions))
-                if remote.version() == version:
-                    _fetched.add(remote.key)
-                    return added
-        except RemoteError as error:
-            raise ModelLoadError(f"the model cannot be fetched: {error}", where=remote.uri, hint=error.hint) from error
-    raise ModelLoadError(
-        f"the file changed {_ANY_CHANGES} times while it was fetched",
-        where=remote.uri,
-        hint="try again when it is at rest",
-    )
-
-
-_fetched: set[str] = set()
-
-
-def _write(remote: Remote, companions: Companions | None, folder: Path) -> list[str]:
-    name = remote.name
-    remote.get(folder / name)
-    others = [] if companions is None else _named_by(companions, str(folder / name), remote)
-    for other in others:
-        (folder / other).parent.mkdir(parents=True, exist_ok=True)
-        remote.beside(other).get(folder / other)
-    return [name, *others]
-
-
-def _named_by(companions: Companions, path: str, remote: Remote) -> list[str]:
-    try:
-        return [_inside(other, remote) for other in companions(path)]
-    except ModelLoadError as error:
-        raise ModelLoadError(error.what, where=remote.uri, hint=error.hint) from error
-
-
-def _inside(other: str, remote: Remote) -> str:
-    """A companion's path, which must not lead out of the model's folder."""
-    plain = posixpath.normpath(other)
-    if posixpath.isabs(plain) or plain.split("/")[0] == "..":
-        raise ModelLoadError(
-            f"the model names a file outside its folder: {other!r}", where=remote.uri, hint="save it as one file"
-        )
-    return plain
-
-
-def _last_copy(remote: Remote, cache: FileCache) -> Path:
-    found = cache.find(remote.key, None)
-    if found is None:
-        raise ModelLoadError(
-            "MOTET_OFFLINE is set and the cache has no whole copy of this file",
-            where=remote.uri,
-            hint=f"unset MOTET_OFFLINE once, so that it can be fetched into {cache.root}",
-        )
-    return found
-
-
-def _offline() -> bool:
-    value = os.environ.get("MOTET_OFFLINE", "0")
-    if value not in ("0", "1", ""):
-        raise InputError(
-            f"{value!r} is neither 0 nor 1", where="environment variable MOTET_OFFLINE", hint="write 0 or 1"
-        )
-    return value == "1"

@@ -13,7 +13,10 @@ from motet.models.fetch import Companions, local_path
 from motet.models.handler import Handler
 from motet.models.registry import find_handler
 
-__all__ = ["Located", "locate", "runs_code"]
+__all__ = ["PINNED", "STORE", "Located", "locate", "runs_code"]
+
+STORE, PINNED = "store:", "stored:"
+"""What the URI of a model of a store begins with, and that of one pinned to a version: no handler's names."""
 
 
 @dataclass(frozen=True)

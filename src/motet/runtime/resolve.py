@@ -8,15 +8,18 @@ import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
 from motet.graph.model import Model
-from motet.models.calling import COMMON_OPTIONS
+from motet.models.common import ADDRESS_OPTIONS
 from motet.models.handler import Handler, ModelSource
-from motet.models.locate import locate, runs_code
-from motet.runtime.stored import PINNED, StoredModels
+from motet.models.locate import PINNED, STORE, locate, runs_code
 from motet.types import Signature
+
+if TYPE_CHECKING:
+    from motet.runtime.stored import StoredModels
 
 __all__ = ["Located", "ModelResolver", "is_remote"]
 
@@ -52,10 +55,15 @@ class ModelResolver:
     """Models remembered; beyond it the oldest are forgotten."""
 
     def __init__(self) -> None:
-        self.stored = StoredModels()
         self._lock = threading.Lock()
         self._located: dict[tuple[str, str], tuple[Model, Located]] = {}
         self._signatures: dict[tuple[str, str], tuple[Model, Signature, Located]] = {}
+
+    @cached_property
+    def _stored(self) -> StoredModels:
+        from motet.runtime.stored import StoredModels  # slow to import, and few graphs name a store
+
+        return StoredModels()
 
     def current(self, model: Model, folder: str) -> Model:
         """A model of a store pinned to the version that it means now; others as they are.
@@ -64,7 +72,7 @@ class ModelResolver:
             NotPublishedError: when the store has no such version.
             StoreError: when the store cannot be reached.
         """
-        return self.stored.current(model, folder)
+        return self._stored.current(model, folder) if model.uri.startswith(STORE) else model
 
     def locate(self, model: Model, folder: str) -> Located:
         """Find a model's handler and file.
@@ -80,7 +88,7 @@ class ModelResolver:
             return known[1]
         label = ""
         if model.uri.startswith(PINNED):
-            uri, label, here = self.stored.file(model.uri)
+            uri, label, here = self._stored.file(model.uri)
             found = locate(uri, base=None)
             if not here and not model.unpickle and runs_code(found.handler, found.location):
                 hint = "if you trust whoever can publish there, say `unpickle: allow` in the model's declaration"
@@ -175,12 +183,12 @@ def _options(model: Model, *, remote: bool) -> Mapping[str, Any]:
     """What a handler is told. Of a model that is both here and elsewhere each side is told its own options."""
     options, mixed = model.options, bool(model.uris)
     if not remote:
-        return {k: v for k, v in options.items() if k not in COMMON_OPTIONS} if mixed else options
+        return {k: v for k, v in options.items() if k not in ADDRESS_OPTIONS} if mixed else options
     more: dict[str, Any] = {} if model.timeout_s is None else {"timeout_s": model.timeout_s}
     if mixed:
         more["retries"] = 0  # another server is asked instead
         if not _ADDRESS.match(model.uri):
-            options = {k: v for k, v in options.items() if k in COMMON_OPTIONS}
+            options = {k: v for k, v in options.items() if k in ADDRESS_OPTIONS}
     return {**more, **options} if more else options
 
 

@@ -22,13 +22,13 @@ from motet.errors import ModelLoadError
 from motet.graph.fields import read_type
 from motet.graph.function import Function, read_functions
 from motet.graph.model import Model
+from motet.models.locate import PINNED, STORE
 from motet.store.parts import code_of
 from motet.store.store import DEFAULT_URL, Store
 from motet.store.version import Reference, Version
 
-__all__ = ["PINNED", "STORE", "StoredModels", "number_of", "place_of"]
+__all__ = ["StoredModels", "number_of", "place_of"]
 
-STORE, PINNED = "store:", "stored:"
 KEPT = 1024
 """Versions whose manifests are remembered; they never change."""
 

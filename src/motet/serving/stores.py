@@ -11,7 +11,8 @@ from motet.errors import MotetError, StoreError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import Graph
 from motet.graph.model import Model
-from motet.runtime.stored import STORE, StoredModels, number_of
+from motet.models.locate import STORE
+from motet.runtime.stored import StoredModels, number_of
 from motet.serving.gateway import Gateway
 from motet.serving.served import UNLOADED, Served
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from motet.runtime.pool.pool import Need, Pool
-
 __all__ = ["Turns"]
-
-_CORE = Need(cpu=1)
 
 
 class Turns:
@@ -22,15 +19,19 @@ class Turns:
 
     def __init__(self, folder: str | None) -> None:
         shared = os.environ.get("MOTET_POOL", "") if folder is None else folder
-        self._pool = Pool(folder=shared, name="motet run") if shared else None
+        self._borrow = self._from(shared) if shared else nullcontext
         self._stopped = threading.Event()
 
     def take(self) -> AbstractContextManager[object]:
         """A turn, which ends with the context; waits for it."""
-        if self._pool is None:
-            return nullcontext()
-        return self._pool.borrow(_CORE, priority="bulk", stopped=self._stopped.is_set)
+        return self._borrow()
 
     def stop(self) -> None:
         """End all waits: the run goes no further."""
         self._stopped.set()
+
+    def _from(self, folder: str) -> Callable[[], AbstractContextManager[object]]:
+        from motet.runtime.pool.pool import Need, Pool  # slow to import, and few runs share a pool
+
+        pool, core = Pool(folder=folder, name="motet run"), Need(cpu=1)
+        return lambda: pool.borrow(core, priority="bulk", stopped=self._stopped.is_set)

@@ -1,0 +1,115 @@
+"""Copies of remote model files: fetched into the cache, and by which state of the remote they are."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from motet.errors import InputError, ModelLoadError
+from motet.models.cache import FileCache, cache_bound, cache_root
+from motet.models.remote import Remote, RemoteError
+
+if TYPE_CHECKING:
+    from motet.models.fetch import Companions
+
+__all__ = ["cached_copy"]
+
+_ANY_CHANGES = 3
+
+
+def cached_copy(
+    uri: str,
+    storage: Mapping[str, Any],
+    cache_dir: str | os.PathLike[str] | None,
+    companions: Companions | None,
+) -> Path:
+    """The path of a model's file in the cache, fetched where the remote's state is not there yet.
+
+    Args:
+        uri: the remote file.
+        storage: options of the remote file system.
+        cache_dir: the folder of the cache; None is that of `cache_root`.
+        companions: names the other files of a model once its own is local; they are fetched beside it.
+
+    Raises:
+        ModelLoadError: when the remote does not answer, or the file does not stay the same while it is fetched.
+        MissingExtraError: when the package for the remote's protocol is not installed.
+    """
+    return _cached(Remote(uri, storage), FileCache(cache_root(cache_dir), cache_bound()), companions)
+
+
+def _cached(remote: Remote, cache: FileCache, companions: Companions | None) -> Path:
+    with cache.locked(remote.key):
+        if _offline():
+            return _last_copy(remote, cache)
+        try:
+            for _ in range(_ANY_CHANGES):
+                version = remote.version()
+                found = cache.find(remote.key, version)
+                if found is not None and not (remote.unversioned and remote.key not in _fetched):
+                    return found
+                added = cache.add(remote.key, version, partial(_write, remote, companions))
+                if remote.version() == version:
+                    _fetched.add(remote.key)
+                    return added
+        except RemoteError as error:
+            raise ModelLoadError(f"the model cannot be fetched: {error}", where=remote.uri, hint=error.hint) from error
+    raise ModelLoadError(
+        f"the file changed {_ANY_CHANGES} times while it was fetched",
+        where=remote.uri,
+        hint="try again when it is at rest",
+    )
+
+
+_fetched: set[str] = set()
+
+
+def _write(remote: Remote, companions: Companions | None, folder: Path) -> list[str]:
+    name = remote.name
+    remote.get(folder / name)
+    others = [] if companions is None else _named_by(companions, str(folder / name), remote)
+    for other in others:
+        (folder / other).parent.mkdir(parents=True, exist_ok=True)
+        remote.beside(other).get(folder / other)
+    return [name, *others]
+
+
+def _named_by(companions: Companions, path: str, remote: Remote) -> list[str]:
+    try:
+        return [_inside(other, remote) for other in companions(path)]
+    except ModelLoadError as error:
+        raise ModelLoadError(error.what, where=remote.uri, hint=error.hint) from error
+
+
+def _inside(other: str, remote: Remote) -> str:
+    """A companion's path, which must not lead out of the model's folder."""
+    plain = posixpath.normpath(other)
+    if posixpath.isabs(plain) or plain.split("/")[0] == "..":
+        raise ModelLoadError(
+            f"the model names a file outside its folder: {other!r}", where=remote.uri, hint="save it as one file"
+        )
+    return plain
+
+
+def _last_copy(remote: Remote, cache: FileCache) -> Path:
+    found = cache.find(remote.key, None)
+    if found is None:
+        raise ModelLoadError(
+            "MOTET_OFFLINE is set and the cache has no whole copy of this file",
+            where=remote.uri,
+            hint=f"unset MOTET_OFFLINE once, so that it can be fetched into {cache.root}",
+        )
+    return found
+
+
+def _offline() -> bool:
+    value = os.environ.get("MOTET_OFFLINE", "0")
+    if value not in ("0", "1", ""):
+        raise InputError(
+            f"{value!r} is neither 0 nor 1", where="environment variable MOTET_OFFLINE", hint="write 0 or 1"
+        )
+    return value == "1"
