@@ -22,6 +22,7 @@ import motet as mt
 from motet.errors import GraphError, InputError
 from motet.oip.messages import HealthCheckRequest, HealthCheckResponse, ModelReadyRequest
 from motet.serving.config import ServeConfig, Tls
+from motet.serving.app.about import EXTENSIONS
 from motet.serving.grpc import GrpcConfig, grpc_server
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
@@ -36,7 +37,7 @@ def test_the_server_says_what_it_is(client):
     assert client.is_server_ready()
     metadata = client.get_server_metadata(as_json=True)
     assert (metadata["name"], metadata["version"]) == ("motet", mt.__version__)
-    assert "statistics" in metadata["extensions"]
+    assert {*metadata["extensions"], "binary_tensor_data"} == set(EXTENSIONS)  # that one is of HTTP
 
 
 def test_a_model_says_what_it_takes_and_gives(client):

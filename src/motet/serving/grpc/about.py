@@ -15,7 +15,9 @@ from motet.version import __version__
 
 __all__ = ["About", "Numbers"]
 
-EXTENSIONS = ("classification", "model_configuration", "model_repository", "parameters", "statistics")
+EXTENSIONS = (
+    "classification", "model_configuration", "model_repository", "parameters", "schedule_policy", "statistics",
+)  # fmt: skip
 _STATISTICS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
 Numbers = Callable[[Served], Mapping[str, Any]]
