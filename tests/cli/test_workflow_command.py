@@ -52,13 +52,13 @@ def run(tmp_path, monkeypatch):
 def test_a_workflow_runs_and_says_what_it_did(run):
     result = run("workflow", "run", "commanded.py", "--set", "n=4", "--explain")
     assert result.exit_code == 0, result.output
-    assert "train  done       nothing is kept of this step yet" in result.stdout
+    assert "train  miss       nothing is kept of this step yet" in result.stdout
     assert "load   done       not kept: @step without cache" in result.stdout
     assert "system done in" in result.stdout
     result = run("workflow", "run", "commanded.py:system", "--set", "n=4", "--explain")
     assert "train  hit        kept" in result.stdout
     result = run("workflow", "run", "commanded.py", "--set", "n=4", "--set", "rate=0.7", "--explain")
-    assert "train  done       rate: 0.5 -> 0.7" in result.stdout
+    assert "train  miss       rate: 0.5 -> 0.7" in result.stdout
 
 
 def test_a_failed_run_says_where_and_can_be_looked_at(run, tmp_path):

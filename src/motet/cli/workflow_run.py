@@ -158,10 +158,11 @@ def _once(
 def _explain(run: Run) -> None:
     longest = max((len(step.id) for step in run.steps), default=0)
     for step in run.steps:
-        click.echo(f"{step.id:{longest}}  {step.state:9}  {step.error or step.why or _bare(step)}".rstrip())
-        for change in step.changes[1:] if step.state != "hit" else ():
-            click.echo(f"{'':{longest}}  {'':9}  {change}")
-
-
-def _bare(step: Any) -> str:
-    return "not kept: @step without cache" if step.node.step.policy is None else ""
+        kept = step.node.step.policy is not None
+        state = "miss" if kept and step.state == "done" else step.state
+        lines = [step.why if kept or step.why else "not kept: @step without cache"]
+        lines += step.changes[3:]
+        if step.error:
+            lines = [step.error, *(f"a miss: {line}" for line in lines if kept and step.why)]
+        for number, line in enumerate(lines):
+            click.echo(f"{'' if number else step.id:{longest}}  {'' if number else state:9}  {line}".rstrip())

@@ -3,4 +3,5 @@
 bytecode.py  what compiled code refers to
 project.py   which modules are the project's, what they import, and the versions of the others
 follow.py    from a function to everything of the project that it can reach
+told.py      values in short
 """

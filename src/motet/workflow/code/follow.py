@@ -23,6 +23,7 @@ from typing import Any
 
 from motet.workflow.code import project
 from motet.workflow.code.bytecode import names_of, plain_code
+from motet.workflow.code.told import told_of
 from motet.workflow.memo.artifacts import digest_leaf
 from motet.workflow.memo.encode import Encoder, find_class, pack
 
@@ -64,16 +65,23 @@ class Code:
         parts: a digest of each part of the project, by its name.
         pins: versions of what is not the project's, by name.
         places: file and line of parts, by name.
+        told: what says which half of a part has changed: `code NAME`, a digest of a part without the values of its
+            names, and `value NAME`, the beginning of a value's digest, and the value in short.
     """
 
     parts: dict[str, str]
     pins: dict[str, str]
     places: dict[str, str]
+    told: dict[str, str]
 
     @property
     def digest(self) -> str:
         """One digest of all of it."""
         return hashlib.sha256(pack([sorted(self.parts.items()), sorted(self.pins.items())])).hexdigest()
+
+    def named(self) -> dict[str, str]:
+        """All that is told of it, by name, as it is kept: parts, what they are made of, and `package NAME`: a version."""
+        return {**self.parts, **self.told, **{f"package {name}": version for name, version in self.pins.items()}}
 
 
 def follow(function: Callable[..., Any]) -> Code:
@@ -90,6 +98,8 @@ class Follower:
     _parts: dict[str, str] = field(default_factory=dict)
     _pins: dict[str, str] = field(default_factory=dict)
     _places: dict[str, str] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict)
+    _noted: set[str] = field(default_factory=set)
     _labels: dict[int, str] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
     _kept: list[Any] = field(default_factory=list)
@@ -97,7 +107,7 @@ class Follower:
 
     def code(self) -> Code:
         """What was collected."""
-        return Code(self._parts, self._pins, self._places)
+        return Code(self._parts, self._pins, self._places, self._told)
 
     def function(self, function: Any) -> str:
         """Follow a function, or whatever can be called. Returns what stands for it."""
@@ -129,8 +139,18 @@ class Follower:
     def _work(self) -> None:
         while self._todo:
             label, thing = self._todo.pop()
-            told = self._class(thing, label) if isinstance(thing, type) else self._function(thing)
-            self._parts[label] = hashlib.sha256(pack(told)).hexdigest()
+            self._noted.clear()
+            told = pack(self._class(thing, label) if isinstance(thing, type) else self._function(thing, label))
+            self._parts[label] = hashlib.sha256(told).hexdigest()
+            for digest in self._noted:
+                told = told.replace(digest.encode(), b"")
+            self._told[f"code {label}"] = hashlib.sha256(told).hexdigest()[:16]
+
+    def _note(self, name: str, value: Any, digest: str) -> None:
+        """Note the value of a name, so that a change of it can be told from a change of the code that uses it."""
+        if len(digest) == 64 and digest.isalnum():  # no name of a function, class or module
+            self._noted.add(digest)
+            self._told[f"value {name}"] = f"{digest[:12]} {told_of(name, value)}"
 
     def describe(self, thing: Any, owner: str) -> str:
         """What stands for a thing that code refers to: the name of a part, or a digest.
@@ -179,19 +199,19 @@ class Follower:
                 self._places[label] = f"{code.co_filename}:{code.co_firstlineno}"
         return self._labels[id(thing)]
 
-    def _function(self, function: types.FunctionType) -> list[Any]:
+    def _function(self, function: types.FunctionType, label: str) -> list[Any]:
         owner = _module_of(function)
         if not project.is_project(owner):
             return self._decorator(function)
         names = names_of(function.__code__)
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
-        told = [plain_code(function.__code__), self.describe(_defaults(function), owner)]
+        told = [plain_code(function.__code__), self._defaults(function, owner, label)]
         told.append(_annotations(function))
         held = {name: value for name, value in vars(function).items() if name != "__wrapped__"}  # its closure has that
         told.append([[name, self.describe(value, owner)] for name, value in sorted(held.items())])
         free = {name: cell.cell_contents for name, cell in cells.items() if _full(cell)}
         used = [[*chain, self._chain(function.__globals__, chain, owner)] for chain in names.globals]
-        used += [[*chain, self._chain(free, chain, owner)] for chain in names.free if chain[0] in free]
+        used += [[*chain, self._chain(free, chain, owner, label)] for chain in names.free if chain[0] in free]
         told.append(sorted(used))
         package = _package(owner)
         for each in names.imports:
@@ -203,15 +223,33 @@ class Follower:
             self._folder(owner)
         return told
 
+    def _defaults(self, function: types.FunctionType, owner: str, label: str) -> str:
+        """What stands for the defaults of a function's parameters."""
+        places, names = function.__defaults__, function.__kwdefaults__
+        found = self.describe((places, names), owner)
+        code = function.__code__
+        last = code.co_varnames[code.co_argcount - len(places or ()) : code.co_argcount]
+        for name, value in {**dict(zip(last, places or (), strict=True)), **(names or {})}.items():
+            self._note(f"the default of {name} in {label}", value, self.describe(value, owner))
+        self._noted.add(found)
+        return found
+
     def _decorator(self, function: types.FunctionType) -> list[Any]:
         """A function that is not the project's, as a decorator makes one: what it holds may be."""
         owner = str(function.__module__)
         held = [cell.cell_contents for cell in function.__closure__ or () if _full(cell)]
         return [self._outside(function), *(self.describe(each, owner) for each in held)]
 
-    def _chain(self, space: dict[str, Any], chain: tuple[str, ...], owner: str) -> str:
-        """What stands for `name.attribute...`: as far as names are modules, only the attributes count."""
-        home = owner
+    def _chain(self, space: dict[str, Any], chain: tuple[str, ...], owner: str, holder: str = "") -> str:
+        """What stands for `name.attribute...`: as far as names are modules, only the attributes count.
+
+        Args:
+            space: where the first name is looked up.
+            chain: the names.
+            owner: the module whose code has them.
+            holder: the function that holds the first name, where that is no global one.
+        """
+        home, called = owner, chain[0]
         if chain[0] not in space:
             return "builtin" if hasattr(_builtins(), chain[0]) else "missing"
         thing = space[chain[0]]
@@ -222,12 +260,14 @@ class Follower:
                 return self._pin(thing.__name__)
             if name not in vars(thing):
                 return self._whole(thing.__name__)
-            owner, thing = thing.__name__, vars(thing)[name]
+            owner, called, thing = thing.__name__, name, vars(thing)[name]
             if isinstance(thing, types.ModuleType) and place == len(chain) - 2:
                 break
         if any(thing is each for each in _DYNAMIC) and chain[-1] != thing.__name__:  # under another name
             self._folder(home)
-        return self.describe(thing, owner)
+        found = self.describe(thing, owner)
+        self._note(f"{called} in {holder}" if holder else f"{project.module_name(owner)}.{called}", thing, found)
+        return found
 
     def _class(self, kind: type, label: str) -> list[Any]:
         owner = kind.__module__
@@ -244,6 +284,8 @@ class Follower:
                 )
             else:
                 told.append([name, self.describe(value, owner)])
+                if not name.startswith("__"):
+                    self._note(f"{label}.{name}", value, told[-1][1])
         return told
 
     def _field(self, found: Any, owner: str) -> list[Any]:
@@ -364,10 +406,6 @@ def _name_of(kind: Any) -> str:
 def _holds(function: types.FunctionType) -> bool:
     """Whether a function that is not the project's holds values: a decorator of a library around a function of ours."""
     return bool(function.__closure__)
-
-
-def _defaults(function: types.FunctionType) -> tuple[Any, Any]:
-    return function.__defaults__, function.__kwdefaults__
 
 
 def _full(cell: Any) -> bool:

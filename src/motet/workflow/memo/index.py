@@ -21,10 +21,11 @@ from motet.workflow.memo.cache import Cache, Entry, home_folder
 
 __all__ = ["Index", "Row"]
 
-_VERSION = 1
+_VERSION = 2
 _SETTLED_S = 2.0
 """A folder that changed later than so long ago is looked through again: times of change are coarse."""
 _LAST = 12
+_MOST_GONE = 10_000
 _SCHEMA = """
 create table if not exists shards(name text primary key, changed integer) without rowid;
 create table if not exists entries(
@@ -35,6 +36,8 @@ create index if not exists entries_by_shard on entries(shard, key);
 create table if not exists refs(artifact text, key text, size_bytes integer, primary key(artifact, key)) without rowid;
 create index if not exists refs_by_key on refs(key);
 create table if not exists codes(key text primary key, code text) without rowid;
+create table if not exists gone(key text unique, step text);
+create index if not exists gone_by_step on gone(step);
 """
 
 
@@ -157,6 +160,8 @@ class Index:
 
     def _remove(self, keys: Iterable[str]) -> None:
         gone = [(key,) for key in keys]
+        self._base.executemany("insert or replace into gone(key, step) select key, step from entries where key=?", gone)
+        self._base.execute("delete from gone where rowid <= (select max(rowid) from gone) - ?", (_MOST_GONE,))
         for table in ("entries", "refs", "codes"):
             self._base.executemany(f"delete from {table} where key=?", gone)
 
@@ -166,6 +171,10 @@ class Index:
             "select key from entries where step=? order by created desc limit ?", (step, limit)
         ).fetchall()
         return [entry for (key,) in rows if (entry := self.cache.peek(key)) is not None]
+
+    def gone(self, step: str) -> set[str]:
+        """The keys of a step whose entries have been removed, of the last 10,000 that were."""
+        return {key for (key,) in self._base.execute("select key from gone where step=?", (step,))}
 
     def rows(self, step: str = "", limit: int = -1) -> list[Row]:
         """Entries, the newest first.

@@ -62,7 +62,7 @@ def differences(then: Key, now: Key, code: Callable[[str], dict[str, str]]) -> l
     Args:
         then: an earlier key.
         now: the present one.
-        code: gives the parts of code by its digest, with versions under `package NAME`; none where they are not known.
+        code: gives what is told of code by its digest, as `Code.named` gives it; nothing where that is not known.
     """
     found = []
     for name in {**then.arguments, **now.arguments}:
@@ -71,18 +71,39 @@ def differences(then: Key, now: Key, code: Callable[[str], dict[str, str]]) -> l
             found.append(f"parameter {name} is {'new' if before is None else 'gone'}")
         elif before.digest != after.digest:
             same = before.told == after.told
-            found.append(f"{name}: {after.told} changed" if same else f"{name}: {before.told} -> {after.told}")
+            digests = f"{before.digest[:8]} -> {after.digest[:8]}"
+            found.append(
+                f"{name}: {after.told} changed, {digests}" if same else f"{name}: {before.told} -> {after.told}"
+            )
     if then.code == now.code:
         return found
-    code_then, code_now = code(then.code), code(now.code)
-    changed = [name for name in {**code_then, **code_now} if code_then.get(name) != code_now.get(name)]
-    for name in changed if code_then else ():
-        if name.startswith("package "):
-            found.append(f"{name}: {code_then.get(name, 'not used')} -> {code_now.get(name, 'not used')}")
-        elif name not in code_then:
-            found.append(f"now uses {name}")
-        elif name not in code_now:
-            found.append(f"does not use {name} any more")
-        else:
-            found.append(f"code of {name} changed" if not name.startswith("module ") else f"{name} changed")
-    return found if changed and code_then else [*found, "its code changed"]
+    return found + (_of_code(code(then.code), code(now.code)) or ["its code changed"])
+
+
+def _of_code(then: dict[str, str], now: dict[str, str]) -> list[str]:
+    """What differs between what is told of two codes, in words; nothing where one of them is not known."""
+    if not then or not now:
+        return []
+    changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return [told for name in changed if (told := _told(name, then, now))]
+
+
+def _told(name: str, then: dict[str, str], now: dict[str, str]) -> str:
+    kind, _, rest = name.partition(" ")
+    if kind == "package":
+        return f"{name}: {then.get(name, 'not used')} -> {now.get(name, 'not used')}"
+    if kind == "value":
+        (before, _, old), (after, _, new) = (each.get(name, "").partition(" ") for each in (then, now))
+        if not before or not after or before == after:
+            return ""  # the code that uses a new name has changed, and is told of
+        return f"{rest}: {old} -> {new}" if old != new else f"{rest} changed"
+    if kind == "code":
+        return ""
+    if name not in then:
+        return f"now uses {name}"
+    if name not in now:
+        return f"does not use {name} any more"
+    if kind in ("module", "file"):
+        return f"{name} changed"
+    code = f"code {name}"
+    return "" if code in then and then[code] == now.get(code) else f"code of {name} changed"

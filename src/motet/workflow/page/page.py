@@ -78,7 +78,7 @@ def _table(steps: Sequence[StepRow]) -> str:
     rows = []
     for each in steps:
         size = f"{each.size_bytes:,} B {' '.join(each.formats)}" if each.size_bytes else ""
-        why = escape(each.why) + "".join(f"<br>{escape(change)}" for change in each.changes[1:8])
+        why = escape(each.why) + "".join(f"<br>{escape(change)}" for change in each.changes[3:8])
         error = f"<pre>{escape(each.error)}</pre>" if each.error else ""
         tries = f" × {each.attempts}" if each.attempts > 1 else ""
         rows.append(

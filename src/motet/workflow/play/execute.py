@@ -55,7 +55,7 @@ class Executor:
     budget: Budget
 
     def __post_init__(self) -> None:
-        self._former: dict[str, list[Entry]] = {}
+        self._former: dict[str, tuple[list[Entry], set[str]]] = {}
         self._codes: dict[str, dict[str, str]] = {}
         self._kept_codes: set[str] = set()
         self._lock = threading.Lock()
@@ -117,13 +117,14 @@ class Executor:
         cache = self.session.cache
         entry = cache.get(state.key)
         if entry is None:
-            return None, self._why_new(state, key)
+            damaged = os.path.exists(cache.path(state.key))
+            return None, "what is kept cannot be taken: its entry is damaged" if damaged else self._why_new(state, key)
         age_s = cache.clock() - entry.created
         if policy.max_age_s is not None and age_s > policy.max_age_s:
-            return None, f"kept for {told_s(age_s)}, and may be {told_s(policy.max_age_s)} old"
+            return None, f"kept {told_s(age_s)} ago, and may be {told_s(policy.max_age_s)} old at most"
         fault = cache.artifacts.fault(entry.kept)
         if fault:
-            return None, fault
+            return None, f"what is kept cannot be taken: {fault}"
         value = self.session.held(entry.kept, {})
         reasons = []
         for place, rule in enumerate(policy.rules):
@@ -142,13 +143,21 @@ class Executor:
     ) -> tuple[bool, str]:
         name = getattr(rule.function, "__name__", "the rule")
         if isinstance(rule, WhenChanged):
-            then, now = entry.numbers.get(str(place)), self._number(state, rule, None, items)
+            then = entry.numbers.get(self._place(place, rule))
             if then is None:
-                return False, f"{name} was not noted"
-            told = f"{name} was {then:.6g}, is {now:.6g}"
-            return rule.holds(then, now), f"{told}; more than {rule.by:.3g} of it is a change"
+                return False, f"{name} itself is new or changed"
+            now = self._number(state, rule, None, items)
+            holds = rule.holds(then, now)
+            change = f", a change of {100 * abs(now - then) / abs(then):.3g}%" if then else ""
+            bound = f"{'at most' if holds else 'more than'} {100 * rule.by:.3g}%"
+            return holds, f"{name}: {then:.6g} -> {now:.6g}{change}, {bound}"
         now = self._number(state, rule, value, items)
-        return rule.holds(now), f"{name} is {now:.6g}, wanted {rule.bound:.6g}"
+        holds = rule.holds(now)
+        return holds, f"{name} is {now:.6g}, {'at least' if holds else 'less than'} {rule.bound:.6g}"
+
+    def _place(self, place: int, rule: WhenChanged) -> str:
+        """The name of a statistic's number in an entry: numbers of another function cannot be compared."""
+        return f"{place} {self.session.code(rule.function)[1][:16]}"
 
     def _number(self, state: StepState, rule: Rule, value: Value | None, items: Sequence[Deferred] | None) -> float:
         """What a rule's function gives now; kept by content, so that nothing is loaded to find it again."""
@@ -171,26 +180,28 @@ class Executor:
 
     def _why_new(self, state: StepState, key: Key) -> str:
         """Why nothing is kept under a key: what differs from the most alike of the last results of the step."""
-        former = self._last(key.step)
+        former, gone = self._last(key.step)
+        if key.digest in gone:
+            return "what was kept is not in the cache any more: removed by motet cache gc, or by hand"
         if not former:
             return "nothing is kept of this step yet"
         code, digest = self.session.code(state.node.step.function)
         if digest not in self._codes:
-            self._codes[digest] = named_parts(code.parts, code.pins)
+            self._codes[digest] = code.named()
         told = [tuple(differences(each.key, key, self._code)) for each in former]
         state.changes = min(told, key=len) or ("an earlier result is gone",)
         return "; ".join(state.changes[:3]) + (f"; and {len(state.changes) - 3} more" if len(state.changes) > 3 else "")
 
-    def _last(self, step: str) -> list[Entry]:
-        """The last results of a step, as they were when the run began to ask."""
+    def _last(self, step: str) -> tuple[list[Entry], set[str]]:
+        """The last results of a step, and the keys of those that are gone, as they were when the run began to ask."""
         with self._lock:
             if step not in self._former:
                 from motet.workflow.memo.index import Index
 
-                self._former[step] = []
+                self._former[step] = [], set()
                 with suppress(WorkflowError, sqlite3.Error), Index.of(self.session.cache) as index:  # only to tell why
                     index.sync(MOST_SYNC_S)
-                    self._former[step] = index.last(step)
+                    self._former[step] = index.last(step), index.gone(step)
             return self._former[step]
 
     def _code(self, digest: str) -> dict[str, str]:
@@ -206,7 +217,7 @@ class Executor:
         if policy is not None:
             for place, rule in enumerate(policy.rules):
                 if isinstance(rule, WhenChanged):
-                    numbers[str(place)] = self._number(state, rule, None, items)
+                    numbers[self._place(place, rule)] = self._number(state, rule, None, items)
         created = session.cache.clock()
         began = time.perf_counter()
         value, fault = self._called(state, items)
@@ -229,7 +240,7 @@ class Executor:
         """Keep the parts of a function's code, once a run."""
         code, digest = self.session.code(function)
         if digest not in self._kept_codes:
-            self.session.cache.put_code(digest, named_parts(code.parts, code.pins))
+            self.session.cache.put_code(digest, code.named())
             self._kept_codes.add(digest)
 
     def _called(self, state: StepState, items: Sequence[Deferred] | None) -> tuple[Value, str]:
@@ -277,11 +288,6 @@ def refuse_result(result: Any) -> None:
     """Refuse results that only one could read, once."""
     if hasattr(result, "__next__") or hasattr(result, "__await__"):
         raise TypeError(f"a step returned {type(result).__name__}, which can be gone through only once; return a list")
-
-
-def named_parts(parts: dict[str, str], pins: dict[str, str]) -> dict[str, str]:
-    """Parts of code and versions of packages in one, as they are kept."""
-    return {**parts, **{f"package {name}": version for name, version in pins.items()}}
 
 
 def told_s(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from typing import Any
 from motet.errors import WorkflowError
 from motet.workflow.code.follow import Code, Follower, follow
 from motet.workflow.code.project import is_project, module_name
+from motet.workflow.code.told import short
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
+from motet.workflow.files import File
 from motet.workflow.memo.artifacts import Kept, digest_leaf
 from motet.workflow.memo.cache import Cache
 from motet.workflow.memo.encode import Encoder, pack, part_of, unpack
@@ -23,9 +26,8 @@ from motet.workflow.play.journal import Journal
 from motet.workflow.play.record import Record
 from motet.workflow.play.state import StepState, Value
 
-__all__ = ["Session", "short"]
+__all__ = ["Session"]
 
-LONGEST_TOLD = 60
 _FOLLOWED = (FunctionType, type, ModuleType, BuiltinFunctionType)
 
 
@@ -103,7 +105,7 @@ class Session:
             whole.update(digest_leaf(leaf).encode())
         if encoder.classes:
             whole.update(self.classes_digest(sorted(encoder.classes)).encode())
-        return Argument(whole.hexdigest(), short(value))
+        return Argument(whole.hexdigest(), _argument(value))
 
     def _hook(self, value: Any) -> Any:
         if isinstance(value, Deferred):
@@ -220,26 +222,17 @@ class Session:
         return value
 
 
-def short(value: Any) -> str:
-    """A value in short, for people."""
-    if isinstance(value, (list, tuple)) and len(value) > 8:
-        return f"{type(value).__name__} of {len(value)}"
+def _argument(value: Any) -> str:
+    """An argument in short."""
+    if isinstance(value, File):
+        return f"file {os.fspath(value)}"
     if isinstance(value, (list, tuple, dict)) and any(isinstance(each, Deferred) for each in _items(value)):
         return f"{type(value).__name__} of {len(value)} results"
-    text = repr(value) if isinstance(value, (str, int, float, bool, type(None), list, tuple, dict)) else _named(value)
-    return text if len(text) <= LONGEST_TOLD else text[: LONGEST_TOLD - 1] + "…"
+    return short(value)
 
 
 def _items(value: Any) -> Any:
     return value.values() if isinstance(value, dict) else value
-
-
-def _named(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple) and hasattr(value, "dtype"):
-        return f"{value.dtype}[{','.join(map(str, shape))}]"
-    name = getattr(value, "__qualname__", None)
-    return name if isinstance(name, str) else repr(value).split(" at 0x")[0]
 
 
 def _leaves_in(tree: Any) -> list[int]:

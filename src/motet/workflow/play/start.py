@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from motet.errors import InputError, StepError, WorkflowError
+from motet.workflow.code.told import short
 from motet.workflow.load import loading
 from motet.workflow.memo.cache import Cache, cache_folder, home_folder
 from motet.workflow.memo.encode import Encoder, pack
@@ -30,7 +31,7 @@ from motet.workflow.play.logs import captured
 from motet.workflow.play.record import Record, RunRow, is_alive, run_lock
 from motet.workflow.play.run import Run
 from motet.workflow.play.runner import Runner
-from motet.workflow.play.session import Session, short
+from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
 
 __all__ = ["Settings", "run_plan"]
