@@ -21,8 +21,8 @@ from tritonclient.utils import InferenceServerException
 import motet as mt
 from motet.errors import GraphError, InputError
 from motet.oip.messages import HealthCheckRequest, HealthCheckResponse, ModelReadyRequest
-from motet.serving.config import ServeConfig, Tls
 from motet.serving.app.about import EXTENSIONS
+from motet.serving.config import ServeConfig, Tls
 from motet.serving.grpc import GrpcConfig, grpc_server
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
