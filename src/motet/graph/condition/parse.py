@@ -1,207 +1,48 @@
-"""The expressions of a route's `when`: a small, safe language over columns, row by row.
-
-    amount > 1000 and country in ['NL', 'DE']
-    0.4 < top.score <= 0.6 or isnull(note)
-    max_of(scores) < 0.9 and len(text) % 2 == 0
-
-It is a part of Python's syntax: names of columns (`node.output` too; `column('odd name')` where a name is no word),
-numbers, strings, `true`, `false`, `null`, comparisons, `and`, `or`, `not`, `+ - * / // %`, `in` a list, and the
-functions of `condition_values.FUNCTIONS`. Nothing else is accepted, so a condition can only look at columns.
-
-A null (a missing string; a division by zero; a whole number beyond 64 bits; the mean of nothing) makes what is computed
-from it null, compares as false with everything, and counts as false; `isnull(x)` and `x == null` tell. NaN behaves as in
-Python, and is also null for these two. Numbers are computed as 64-bit integers or in the precision of the column.
-
-A condition is parsed once, into closures over whole columns. Each operation has one rule about the kinds it takes
-(`number`, `string`, ...), asked with the declared types when a graph is checked, and with the values when rows flow.
-"""
+"""Reading a condition: from Python's syntax tree to steps over whole columns."""
 
 from __future__ import annotations
 
 import ast
 import math
 import operator
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
-from motet.batch import Column
-from motet.errors import GraphError, InputError, TypeMismatchError, UnknownNameError, known_names
-from motet.graph.condition_values import (
+from motet.errors import GraphError, known_names
+from motet.graph.condition.functions import FUNCTIONS
+from motet.graph.condition.kinds import (
     BOOL,
-    FUNCTIONS,
     NULL,
     NUMBER,
     STRING,
-    Columns,
-    Mask,
     Unfit,
+    rule_compare,
+    rule_in,
+    rule_isnull,
+    rule_plain,
+)
+from motet.graph.condition.values import (
+    Columns,
     Value,
     arithmetic,
     compare,
     every,
     is_member,
-    kind_of,
     load,
     negate,
     null_through,
-    rule_compare,
-    rule_in,
-    rule_isnull,
-    rule_plain,
-    rule_result,
     some,
-    truth,
 )
-from motet.types import ColumnType
 
-__all__ = ["Condition"]
+__all__ = ["Compiler", "Step", "allowed", "pointed"]
 
-MAX_CHARACTERS = 4096
 MAX_DEPTH = 64
 
 _CONSTANTS = {"true": True, "false": False, "null": None}
-
-
-_Kinds = Callable[[Mapping[str, str]], str]
-_Run = Callable[[Columns], Value]
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A compiled part: what kind it has for columns of given kinds, and how to compute it; `constant` where it is one."""
-
-    spot: ast.AST
-    kind: _Kinds
-    run: _Run
-    constant: bool = False
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A parsed condition; `Condition.parse` makes one.
-
-    Attributes:
-        text: what was written.
-        columns: the columns it names, in order, each once.
-
-    >>> condition = Condition.parse("amount > 1000 and country != 'NL'")
-    >>> condition.columns
-    ('amount', 'country')
-    >>> columns = {"amount": np.array([10, 2000]), "country": np.array(["DE", "DE"], dtype=object)}
-    >>> condition.evaluate(columns, rows=2).tolist()
-    [False, True]
-    """
-
-    text: str
-    columns: tuple[str, ...] = field(compare=False)
-    _where: str = field(compare=False, repr=False)
-    _source: str = field(compare=False, repr=False)
-    _step: _Step = field(compare=False, repr=False)
-
-    @classmethod
-    def parse(cls, text: str, where: str = "") -> Condition:
-        """Read a condition.
-
-        Args:
-            text: the expression, up to 4,096 characters.
-            where: what errors say about its place.
-
-        Raises:
-            GraphError: for what the language does not have; shows the spot.
-        """
-        if len(text) > MAX_CHARACTERS:
-            raise GraphError(f"a condition has at most {MAX_CHARACTERS} characters, got {len(text)}", where=where)
-        source = re.sub(r"\s", " ", text).strip()
-        if not source:
-            raise GraphError(
-                "a condition is empty", where=where, hint=f"write one, for example 'amount > 1000'; {_allowed()}"
-            )
-        compiler = _Compiler(source, where)
-        step = compiler.compile()
-        return cls(text, tuple(compiler.columns), where, source, step)
-
-    def __reduce__(self) -> tuple[Callable[[str, str], Condition], tuple[str, str]]:
-        return Condition.parse, (self.text, self._where)
-
-    def __str__(self) -> str:
-        return self.text
-
-    def check(self, types: Mapping[str, ColumnType], where: str = "") -> None:
-        """Check that the condition fits columns of these types.
-
-        Args:
-            types: every column there is, by name.
-            where: what errors say about its place; that of `parse` when not given.
-
-        Raises:
-            UnknownNameError: when it names a column that is not there.
-            TypeMismatchError: when an operation does not take what it is given, or the whole is not true or false.
-        """
-        where = where or self._where
-        for name in self.columns:
-            if name not in types:
-                raise UnknownNameError("column", name, types, where=where, hint=f"the condition is: {self.text}")
-        try:
-            rule_result(self._step.kind({name: kind_of(types[name]) for name in self.columns}))
-        except Unfit as error:
-            raise TypeMismatchError(self._point(error), where=where, hint=error.hint) from None
-
-    def evaluate(self, columns: Mapping[str, Column], rows: int) -> Mask:
-        """Whether the condition holds, for each row.
-
-        Args:
-            columns: those it names, at least, each of `rows` rows.
-            rows: how many rows there are.
-
-        Returns:
-            A new array of bool, shape `[rows]`.
-
-        Raises:
-            InputError: when a column is not there, or has values that do not fit.
-        """
-        try:
-            with np.errstate(all="ignore"):
-                value = self._step.run(columns)
-                rule_result(value.kind)
-        except Unfit as error:
-            raise InputError(self._point(error), where=self._where, hint=error.hint) from None
-        result = np.empty(rows, dtype=bool)
-        result[:] = truth(value)
-        return result
-
-    def _point(self, error: Unfit) -> str:
-        return f"{error.what}\n{_pointed(self._source, error.spot or self._step.spot)}"
-
-
-def _pointed(source: str, spot: ast.AST | tuple[int, int]) -> str:
-    """The expression, and a line of carets under the part; of a long one, what is near."""
-    if isinstance(spot, ast.AST):
-        encoded = source.encode()
-        first = len(encoded[: getattr(spot, "col_offset", 0)].decode())
-        end = len(encoded[: getattr(spot, "end_col_offset", len(encoded))].decode())
-    else:
-        first, end = spot
-    start = max(0, first - 60)
-    shown = ("…" if start else "") + source[start : start + 120] + ("…" if start + 120 < len(source) else "")
-    margin = first - start + (1 if start else 0)
-    return f"  {shown}\n  {' ' * margin}{'^' * max(1, min(end - first, 120 - (first - start)))}"
-
-
-def _allowed() -> str:
-    return (
-        "a condition has names of columns, numbers, strings, true, false, null, comparisons, and, or, not, "
-        f"+ - * / // %, in [..], and the functions {', '.join(FUNCTIONS)}"
-    )
-
-
-# Compiling: from Python's syntax tree to steps.
-
-
 _SYMBOLS: dict[type[ast.AST], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Is: "==", ast.IsNot: "!=",
@@ -221,8 +62,21 @@ _REFUSED: dict[type[ast.AST], tuple[str, str]] = {
     ast.Tuple: ("a tuple alone", "write x in (1, 2)"),
 }
 
+_Kinds = Callable[[Mapping[str, str]], str]
+_Run = Callable[[Columns], Value]
 
-class _Compiler:
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A compiled part: what kind it has for columns of given kinds, and how to compute it; `constant` where it is one."""
+
+    spot: ast.AST
+    kind: _Kinds
+    run: _Run
+    constant: bool = False
+
+
+class Compiler:
     """Turns one expression into a step, collecting the columns it names."""
 
     def __init__(self, source: str, where: str) -> None:
@@ -230,7 +84,7 @@ class _Compiler:
         self.columns: dict[str, None] = {}
         self._depth = 0
 
-    def compile(self) -> _Step:
+    def compile(self) -> Step:
         """The whole expression."""
         try:
             tree = ast.parse(self.source, mode="eval")
@@ -242,10 +96,10 @@ class _Compiler:
         return self._step(tree.body)
 
     def _fail(self, spot: ast.AST | tuple[int, int], what: str, hint: str = "") -> NoReturn:
-        raise GraphError(f"{what}\n{_pointed(self.source, spot)}", where=self.where, hint=hint or _allowed())
+        raise GraphError(f"{what}\n{pointed(self.source, spot)}", where=self.where, hint=hint or allowed())
 
-    def _step(self, node: ast.expr) -> _Step:
-        compilers: dict[type[ast.AST], Callable[[Any], _Step]] = {
+    def _step(self, node: ast.expr) -> Step:
+        compilers: dict[type[ast.AST], Callable[[Any], Step]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
             ast.Attribute: self._attribute,
@@ -283,13 +137,13 @@ class _Compiler:
             self._fail(node, "this number is too large", "whole numbers have 64 bits")
         return value
 
-    def _constant(self, node: ast.expr) -> _Step:
+    def _constant(self, node: ast.expr) -> Step:
         return _constant_step(node, self._literal(node))
 
-    def _name(self, node: ast.Name) -> _Step:
+    def _name(self, node: ast.Name) -> Step:
         return self._constant(node) if node.id in _CONSTANTS else self._column(node, node.id)
 
-    def _attribute(self, node: ast.Attribute) -> _Step:
+    def _attribute(self, node: ast.Attribute) -> Step:
         parts, inner = [node.attr], node.value
         while isinstance(inner, ast.Attribute):
             parts.append(inner.attr)
@@ -298,11 +152,11 @@ class _Compiler:
             self._fail(node, "a dot only stands in the name of a column", "write node.output")
         return self._column(node, ".".join([inner.id, *reversed(parts)]))
 
-    def _column(self, node: ast.expr, name: str) -> _Step:
+    def _column(self, node: ast.expr, name: str) -> Step:
         self.columns.setdefault(name)
-        return _Step(node, operator.itemgetter(name), partial(_load_at, node, name))
+        return Step(node, operator.itemgetter(name), partial(_load_at, node, name))
 
-    def _unary(self, node: ast.UnaryOp) -> _Step:
+    def _unary(self, node: ast.UnaryOp) -> Step:
         if isinstance(node.op, ast.Invert):
             self._refuse(node.op, node)
         operand = self._step(node.operand)
@@ -313,7 +167,7 @@ class _Compiler:
         work = partial(arithmetic, symbol, Value(NUMBER, 0))
         return self._operation(node, rule, null_through(NUMBER, work), [operand])
 
-    def _binary(self, node: ast.BinOp) -> _Step:
+    def _binary(self, node: ast.BinOp) -> Step:
         symbol = _SYMBOLS.get(type(node.op))
         if symbol is None:
             self._refuse(node.op, node)
@@ -323,11 +177,11 @@ class _Compiler:
         rule = partial(rule_plain, symbol, ((NUMBER,),), NUMBER)
         return self._operation(node, rule, null_through(NUMBER, partial(arithmetic, symbol)), operands)
 
-    def _boolean(self, node: ast.BoolOp) -> _Step:
+    def _boolean(self, node: ast.BoolOp) -> Step:
         name, work = ("and", every) if isinstance(node.op, ast.And) else ("or", some)
         return self._operation(node, partial(rule_plain, name, ((BOOL,),), BOOL), work, map(self._step, node.values))
 
-    def _comparison(self, node: ast.Compare) -> _Step:
+    def _comparison(self, node: ast.Compare) -> Step:
         if any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
             return self._membership(node)
         operands = [self._step(each) for each in (node.left, *node.comparators)]
@@ -337,7 +191,7 @@ class _Compiler:
         symbols = tuple(_SYMBOLS[type(op)] for op in node.ops)
         return self._operation(node, partial(rule_compare, symbols), partial(compare, symbols), operands)
 
-    def _membership(self, node: ast.Compare) -> _Step:
+    def _membership(self, node: ast.Compare) -> Step:
         (op, *others), (container, *_) = node.ops, node.comparators
         if others:
             self._fail(node, "in stands alone", "write a < b and b in [1, 2]")
@@ -354,7 +208,7 @@ class _Compiler:
         work = partial(is_member, members, negated=isinstance(op, ast.NotIn))
         return self._operation(node, partial(rule_in, kinds.pop()), work, [self._step(node.left)])
 
-    def _call(self, node: ast.Call) -> _Step:
+    def _call(self, node: ast.Call) -> Step:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if node.keywords or any(isinstance(each, ast.Starred) for each in node.args):
             self._fail(node, "functions take plain arguments")
@@ -378,8 +232,8 @@ class _Compiler:
         return self._operation(node, rule, work, map(self._step, node.args))
 
     def _operation(
-        self, node: ast.expr, rule: Callable[..., str], work: Callable[..., Value], operands: Iterable[_Step]
-    ) -> _Step:
+        self, node: ast.expr, rule: Callable[..., str], work: Callable[..., Value], operands: Iterable[Step]
+    ) -> Step:
         step = _operation_step(node, rule, work, tuple(operands))
         if not step.constant:
             return step
@@ -401,9 +255,9 @@ def _kind_of_constant(value: Any) -> str:
     return BOOL if isinstance(value, bool) else STRING if isinstance(value, str) else NUMBER
 
 
-def _constant_step(node: ast.expr, value: Any) -> _Step:
+def _constant_step(node: ast.expr, value: Any) -> Step:
     held = Value(_kind_of_constant(value), value)
-    return _Step(node, lambda kinds: held.kind, lambda columns: held, constant=True)
+    return Step(node, lambda kinds: held.kind, lambda columns: held, constant=True)
 
 
 def _load_at(node: ast.expr, name: str, columns: Columns) -> Value:
@@ -415,8 +269,8 @@ def _load_at(node: ast.expr, name: str, columns: Columns) -> Value:
 
 
 def _operation_step(
-    node: ast.expr, rule: Callable[..., str], work: Callable[..., Value], operands: tuple[_Step, ...]
-) -> _Step:
+    node: ast.expr, rule: Callable[..., str], work: Callable[..., Value], operands: tuple[Step, ...]
+) -> Step:
     runs = tuple(operand.run for operand in operands)
 
     def ruled(kinds: Iterable[str]) -> str:
@@ -434,4 +288,26 @@ def _operation_step(
         ruled([value.kind for value in values])
         return work(*values)
 
-    return _Step(node, kind, run, all(operand.constant for operand in operands))
+    return Step(node, kind, run, all(operand.constant for operand in operands))
+
+
+def pointed(source: str, spot: ast.AST | tuple[int, int]) -> str:
+    """The expression, and a line of carets under the part; of a long one, what is near."""
+    if isinstance(spot, ast.AST):
+        encoded = source.encode()
+        first = len(encoded[: getattr(spot, "col_offset", 0)].decode())
+        end = len(encoded[: getattr(spot, "end_col_offset", len(encoded))].decode())
+    else:
+        first, end = spot
+    start = max(0, first - 60)
+    shown = ("…" if start else "") + source[start : start + 120] + ("…" if start + 120 < len(source) else "")
+    margin = first - start + (1 if start else 0)
+    return f"  {shown}\n  {' ' * margin}{'^' * max(1, min(end - first, 120 - (first - start)))}"
+
+
+def allowed() -> str:
+    """What the language has, for hints."""
+    return (
+        "a condition has names of columns, numbers, strings, true, false, null, comparisons, and, or, not, "
+        f"+ - * / // %, in [..], and the functions {', '.join(FUNCTIONS)}"
+    )

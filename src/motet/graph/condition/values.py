@@ -1,0 +1,230 @@
+"""Values of a condition: columns and constants with their nulls, and what operations compute of them.
+
+A value has a kind (`number`, `string`, `array of numbers`, ...), its data, and where it is not null.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from motet.batch import Column, Ragged
+from motet.errors import known_names
+from motet.graph.condition.kinds import ANY, BOOL, BOOLS, BYTES, NULL, NUMBER, NUMBERS, OBJECTS, STRING, Unfit
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Value:
+    """One value a row: a column, or one constant for all rows. `valid` is where it is not null, None for everywhere."""
+
+    kind: str
+    data: Any
+    valid: Mask | None = None
+
+
+Columns = Mapping[str, Column]
+
+
+def all_valid(*values: Value) -> Mask | None:
+    """Where none of the values is null."""
+    masks = [value.valid for value in values if value.valid is not None]
+    combined: Mask | None = reduce(operator.and_, masks) if masks else None
+    return combined
+
+
+def and_not(valid: Mask | None, bad: Any) -> Mask | None:
+    """Where something was valid and is not bad."""
+    if not np.any(bad):
+        return valid
+    good: Mask = ~bad if valid is None else valid & ~bad
+    return good
+
+
+def truth(value: Value) -> Any:
+    """Bools, false where null."""
+    if value.kind in (ANY, NULL):
+        return False
+    return value.data if value.valid is None else value.data & value.valid
+
+
+def _whole(data: Any) -> bool:
+    return isinstance(data, int) if not isinstance(data, np.ndarray) else data.dtype.kind in "iu"
+
+
+def narrowed(value: Value) -> tuple[Any, Mask | None]:
+    """Numbers to compute with: those of uint64 as int64, null where they do not fit."""
+    if isinstance(value.data, np.ndarray) and value.data.dtype == np.uint64:
+        return value.data.astype(np.int64), and_not(value.valid, value.data > np.uint64(2**63 - 1))
+    return value.data, value.valid
+
+
+def arithmetic(symbol: str, left: Value, right: Value) -> Value:
+    """Numbers from numbers; null where it cannot be computed."""
+    (first, first_valid), (second, second_valid) = narrowed(left), narrowed(right)
+    valid = all_valid(Value(NUMBER, first, first_valid), Value(NUMBER, second, second_valid))
+    if symbol in ("/", "//", "%"):
+        zero = np.equal(second, 0)
+        valid, second = and_not(valid, zero), np.where(zero, np.ones_like(second), second) if np.any(zero) else second
+    if _whole(first) and _whole(second) and symbol not in ("/", "%"):
+        near = _ARITHMETIC[symbol](np.asarray(first, dtype=np.float64), second)
+        valid = and_not(valid, np.abs(near) >= 2.0**63)
+    return Value(NUMBER, _ARITHMETIC[symbol](first, second), valid)
+
+
+def compare(symbols: Sequence[str], *values: Value) -> Value:
+    """Whether each neighbouring pair of values compares so."""
+    pairs = zip(symbols, values[:-1], values[1:], strict=True)
+    return Value(BOOL, reduce(operator.and_, (_compared(symbol, left, right) for symbol, left, right in pairs)))
+
+
+def _compared(symbol: str, left: Value, right: Value) -> Any:
+    if NULL in (left.kind, right.kind):
+        empty = is_missing(left if right.kind == NULL else right)
+        return empty if symbol == "==" else np.logical_not(empty)
+    if ANY in (left.kind, right.kind):
+        return np.False_
+    result = _COMPARISONS[symbol](left.data, right.data)
+    result = result.astype(bool) if isinstance(result, np.ndarray) else np.bool_(result)
+    valid = all_valid(left, right)
+    return result if valid is None else result & valid
+
+
+def is_missing(value: Value) -> Any:
+    """Where a value is null, or NaN."""
+    if value.kind == NULL:
+        return np.True_
+    if value.kind == NUMBER and not _whole(value.data):
+        missing = np.isnan(value.data)
+        return missing if value.valid is None else missing | ~value.valid
+    if value.valid is None:
+        return np.zeros(np.shape(value.data), dtype=bool)
+    return ~value.valid
+
+
+def is_member(members: tuple[Any, ...], value: Value, *, negated: bool) -> Value:
+    """Whether a value is one of the constants; with `negated`, none of them; false for a null."""
+    if value.kind == ANY:
+        return Value(BOOL, np.False_)
+    if value.kind == NUMBER:
+        found = reduce(operator.or_, (np.equal(value.data, member) for member in members), np.False_)
+    else:
+        found = mapped(frozenset(members).__contains__, bool, value)
+    return Value(BOOL, truth(Value(BOOL, np.logical_not(found) if negated else found, value.valid)))
+
+
+def mapped(change: Callable[..., Any], dtype: Any, *values: Value) -> Any:
+    """Apply a function to the values of each row, or once to constants."""
+    if not any(isinstance(value.data, np.ndarray) for value in values):
+        return change(*(value.data for value in values))
+    columns = [value.data.tolist() if isinstance(value.data, np.ndarray) else repeat(value.data) for value in values]
+    results = list(map(change, *columns))
+    return np.fromiter(results, dtype=dtype, count=len(results))
+
+
+def null_through(gives: str, work: Callable[..., Value]) -> Callable[..., Value]:
+    """A function that gives null for columns of nothing but nulls, whose kind is not known."""
+
+    def strict(*values: Value) -> Value:
+        if all(value.kind != ANY for value in values):
+            return work(*values)
+        nothing = np.zeros(max(np.size(value.data) for value in values if value.kind == ANY), dtype=bool)
+        if gives == BOOL:
+            return Value(BOOL, nothing)
+        return Value(gives, np.where(nothing, "", "").astype(object) if gives == STRING else nothing * 0, nothing)
+
+    return strict
+
+
+def negate(value: Value) -> Value:
+    """True where a value is false or null."""
+    return Value(BOOL, np.logical_not(truth(value)))
+
+
+def every(*values: Value) -> Value:
+    """Where all values are true."""
+    return Value(BOOL, reduce(operator.and_, map(truth, values)))
+
+
+def some(*values: Value) -> Value:
+    """Where any value is true."""
+    return Value(BOOL, reduce(operator.or_, map(truth, values)))
+
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide, "//": np.floor_divide, "%": np.remainder,
+}  # fmt: skip
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+
+
+def computed_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that numbers of a column are computed in."""
+    if dtype.kind == "f":
+        return np.dtype(np.float32) if dtype == np.float16 else dtype
+    return np.dtype(np.uint64) if dtype == np.uint64 else np.dtype(np.int64)
+
+
+def load(name: str, columns: Columns) -> Value:
+    """A column as a value."""
+    if name not in columns:
+        raise Unfit(f"there is no column {name!r}; {known_names(name, tuple(columns))}")
+    column = columns[name]
+    if column.dtype == object and isinstance(column, np.ndarray) and column.ndim == 1:
+        return _load_objects(name, column)
+    if isinstance(column, Ragged) or column.ndim > 1:
+        return Value({"O": OBJECTS, "b": BOOLS}.get(column.dtype.kind, NUMBERS), column)
+    if column.dtype.kind in "SU":
+        return Value(STRING if column.dtype.kind == "U" else BYTES, column.astype(object))
+    if column.dtype.kind == "b":
+        return Value(BOOL, column)
+    return Value(NUMBER, column.astype(computed_dtype(column.dtype), copy=False))
+
+
+def _load_objects(name: str, column: npt.NDArray[Any]) -> Value:
+    """A column of objects that agree in kind; None is null."""
+    found = {kind for kind in {type(value) for value in column} if kind is not type(None)}
+    absent = [value is None for value in column]
+    null = np.array(absent, dtype=bool) if any(absent) else None
+    valid = None if null is None else ~null
+    if not found:
+        return Value(ANY, column, np.zeros(len(column), dtype=bool))
+    for kind, classes, filler, dtype in _OBJECT_KINDS:
+        if all(issubclass(each, classes) for each in found) and (kind == BOOL or not found & {bool, np.bool_}):
+            filled = column if null is None else np.where(null, filler, column)
+            return Value(kind, filled if dtype is None else _packed(filled, dtype), valid)
+    if all(issubclass(each, (np.ndarray, list, tuple)) for each in found) and null is None:
+        ragged = Ragged.from_rows(list(column))
+        return Value({"O": OBJECTS, "U": OBJECTS, "b": BOOLS}.get(ragged.dtype.kind, NUMBERS), ragged)
+    names = ", ".join(sorted(each.__name__ for each in found))
+    raise Unfit(
+        f"column {name!r} has values of {names}", "a condition needs values of one kind: all numbers, or strings"
+    )
+
+
+def _packed(values: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
+    """Objects as an array of numbers; whole numbers too large for it as uint64, and else as floats."""
+    for each in (dtype, np.uint64) if dtype is np.int64 else (dtype,):
+        try:
+            return values.astype(each)
+        except OverflowError:
+            continue
+    return values.astype(np.float64)
+
+
+_OBJECT_KINDS: tuple[tuple[str, tuple[type, ...], Any, Any], ...] = (
+    (STRING, (str,), "", None),
+    (BYTES, (bytes, bytearray, memoryview), b"", None),
+    (BOOL, (bool, np.bool_), False, bool),
+    (NUMBER, (int, np.integer), 0, np.int64),
+    (NUMBER, (int, float, np.integer, np.floating), 0, np.float64),
+)
