@@ -87,6 +87,7 @@ def test_two_sinks_need_two_names():
     [
         ({"to": "sqlite://"}, "a database in memory keeps nothing"),
         ({"to": "sqlite:///p.db", "table": "a b"}, "'a b' cannot be the name of a table"),
+        ({"to": "sqlite:///p.db", "table": "{grap}_p"}, "hint: only {graph} may stand in it"),
     ],
 )
 def test_says_what_is_wrong_with_a_place(tmp_path, config, message):

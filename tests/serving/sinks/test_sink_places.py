@@ -249,10 +249,11 @@ def test_a_table_that_does_not_fit_is_said_at_the_start(tmp_path, made, message)
     assert message in str(caught.value)
 
 
-def test_each_graph_can_have_its_own_table_and_file(tmp_path):
+@pytest.mark.parametrize(("name", "made_of_it"), [("of_{graph}", "of_g"), ("{graph}", "g"), ("{graph}_rows", "g_rows")])
+def test_each_graph_can_have_its_own_table_and_file(tmp_path, name, made_of_it):
     async def go():
         configs = [
-            {**DATABASE, "table": "of_{graph}"},
+            {**DATABASE, "table": name},
             {**LINES, "to": "{graph}/p.jsonl"},
             {**PARTS, "to": "{graph}/p.parquet"},
         ]
@@ -260,7 +261,7 @@ def test_each_graph_can_have_its_own_table_and_file(tmp_path):
             offer(made, "r", [1])
 
     run(go())
-    assert table(tmp_path / "p.db", "of_g") == [("r:0", 1)]
+    assert table(tmp_path / "p.db", made_of_it) == [("r:0", 1)]
     assert lines(tmp_path / "g" / "p.jsonl")[0]["id"] == "r:0"
     assert len(list((tmp_path / "g" / "p.parquet").glob("part-*.parquet"))) == 1
 

@@ -39,8 +39,9 @@ class SqlTarget:
         self._url = _url(config, folder, self._where)
         self._sqlite = self._url.get_backend_name() == "sqlite"
         self._sync = config.durable
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_{}-]*", config.table):
-            raise GraphError(f"{config.table!r} cannot be the name of a table", where=self._where)
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", config.table.replace("{graph}", "g")):
+            hint = "only {graph} may stand in it" if "{" in config.table else ""
+            raise GraphError(f"{config.table!r} cannot be the name of a table", where=self._where, hint=hint)
         self._engine = self._connected(config.timeout_s)
         self._dialect = self._engine.dialect
         self._known: dict[str, dict[str, Any]] = {}
