@@ -16,8 +16,20 @@ import numpy.typing as npt
 from motet.batch import Ragged, objects
 from motet.errors import InputError
 from motet.ops._arrays import Rows, by_image, elementwise
-from motet.ops._kinds import NUMBERS, is_any, refuse
-from motet.ops._pillow import Resizing, check_size, decode_one, encode_one
+from motet.ops._image_types import (
+    center_crop_type,
+    check_rows,
+    colours_type,
+    crop_type,
+    decode_type,
+    encode_type,
+    flip_type,
+    moved_type,
+    normalise_type,
+    resize_type,
+    scale_type,
+)
+from motet.ops._pillow import Resizing, decode_one, encode_one
 from motet.types import ANY, ColumnType, returns
 
 __all__ = [
@@ -38,36 +50,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 
-def _check_image(
-    function: str, image: ColumnType, axes: tuple[int, ...] = (2, 3), dtypes: frozenset[str] = NUMBERS
-) -> None:
-    if image.dtype == "any":
-        return
-    if image.dtype not in dtypes or len(image.shape) not in axes:
-        forms = " or ".join({2: "[h,w]", 3: "[h,w,c]"}[count] for count in axes)
-        refuse(function, f"images of {'numbers' if dtypes == NUMBERS else ' or '.join(sorted(dtypes))}, {forms}", image)
-
-
-def _decode_type(
-    data: ColumnType,
-    mode: str = "rgb",
-    size: Sequence[int] | None = None,
-    method: str = "bilinear",
-    fit: str = "stretch",
-    pad: float = 0,
-    max_pixels: int = 2**26,
-) -> ColumnType:
-    if data.dtype not in ("bytes", "any") or data.shape:
-        refuse("decode", "bytes, the content of an image file", data)
-    if mode not in ("rgb", "grey"):
-        raise ValueError(f"decode knows no mode {mode!r}; known: rgb, grey")
-    channels = (3,) if mode == "rgb" else ()
-    if size is None:
-        return ColumnType("uint8", (None, None, *channels))
-    return ColumnType("uint8", (*Resizing(size, method, fit, pad).size, *channels))
-
-
-@returns(_decode_type)
+@returns(decode_type)
 def decode(
     data: Array,
     *,
@@ -101,7 +84,7 @@ def decode(
     >>> decode(files)[0].shape, decode(files, size=(2, 2), mode="grey").shape
     ((4, 6, 3), (2, 2, 2))
     """
-    kind = _decode_type(ANY, mode, size, method, fit, pad)
+    kind = decode_type(ANY, mode, size, method, fit, pad)
     images = (decode_one(one, mode, max_pixels) for one in data)
     if size is None:
         return Ragged.from_rows(list(images), dtype=np.uint8, axes=len(kind.shape))
@@ -116,19 +99,7 @@ def _stacked(images: Any, rows: int, kind: ColumnType) -> Array:
     return result
 
 
-def _encode_type(image: ColumnType, format: str = "png", quality: int = 90) -> ColumnType:
-    _check_image("encode", image, dtypes=frozenset({"uint8"}))
-    if format not in ("png", "jpeg"):
-        raise ValueError(f"encode knows no format {format!r}; known: png, jpeg")
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality is from 1 to 100, got {quality}")
-    channels = (1, 3, 4) if format == "png" else (1, 3)
-    if len(image.shape) == 3 and image.shape[2] not in (None, *channels):
-        refuse(f"encode to {format}", f"{', '.join(map(str, channels))} channels on the last axis", image)
-    return ColumnType("bytes")
-
-
-@returns(_encode_type)
+@returns(encode_type)
 def encode(image: Rows, *, format: str = "png", quality: int = 90) -> Array:
     """Write images as the bytes of files.
 
@@ -143,42 +114,11 @@ def encode(image: Rows, *, format: str = "png", quality: int = 90) -> Array:
     >>> encode(np.zeros((1, 2, 2), dtype=np.uint8))[0][:4]
     b'\\x89PNG'
     """
-    _check_rows("encode", image, lambda kind: _encode_type(kind, format, quality))
+    check_rows("encode", image, lambda kind: encode_type(kind, format, quality))
     return objects([encode_one(row, format, quality) for row in image])
 
 
-def _check_rows(function: str, column: Rows, rule: Any) -> ColumnType:
-    """Apply a type rule to what really came, and raise its ValueError as an InputError."""
-    first = column if isinstance(column, (np.ndarray, Ragged)) else Ragged.from_rows(column)
-    shape = first.shape[1:] if isinstance(first, np.ndarray) else _common(first)
-    try:
-        return ColumnType.parse(rule(ColumnType(str(first.dtype), shape)))
-    except ValueError as error:
-        raise InputError(str(error), where=f"motet.ops.image.{function}") from error
-
-
-def _common(column: Ragged) -> tuple[int | None, ...]:
-    """The axes that all rows share, None for the others."""
-    if not len(column):
-        return (None,) * int(column.shapes.shape[1])
-    same: list[bool] = (column.shapes == column.shapes[0]).all(axis=0).tolist()
-    first: list[int] = column.shapes[0].tolist()
-    return tuple(axis if fixed else None for axis, fixed in zip(first, same, strict=True))
-
-
-def _resize_type(
-    image: ColumnType, size: Sequence[int] = (), method: str = "bilinear", fit: str = "stretch", pad: float = 0
-) -> ColumnType:
-    _check_image("resize", image, dtypes=frozenset({"uint8", "float32"}))
-    if len(image.shape) == 3 and (image.shape[2] or 1) > 4:
-        refuse("resize", "channels last, 1 to 4 of them (to_chw comes after it)", image)
-    if image.dtype == "uint8" and not 0 <= pad <= 255:
-        raise ValueError(f"pad must fit uint8, from 0 to 255, got {pad}")
-    target = Resizing(size, method, fit, pad).size
-    return ANY if is_any(image) else ColumnType(image.dtype, (*target, *image.shape[2:]))
-
-
-@returns(_resize_type)
+@returns(resize_type)
 def resize(
     image: Rows, *, size: Sequence[int], method: str = "bilinear", fit: str = "stretch", pad: float = 0
 ) -> Array:
@@ -201,20 +141,11 @@ def resize(
     >>> resize(np.ones((1, 4, 8), dtype=np.float32), size=(2, 2), fit="contain").tolist()
     [[[1.0, 1.0], [0.0, 0.0]]]
     """
-    kind = _check_rows("resize", image, lambda given: _resize_type(given, size, method, fit, pad))
+    kind = check_rows("resize", image, lambda given: resize_type(given, size, method, fit, pad))
     return _stacked(map(Resizing(size, method, fit, pad), image), len(image), kind)
 
 
-def _center_crop_type(image: ColumnType, size: Sequence[int] = ()) -> ColumnType:
-    _check_image("center_crop", image)
-    check_size(size)
-    for have, want in zip(image.shape, size, strict=False):
-        if have is not None and have < want:
-            raise ValueError(f"center_crop to {list(size)} needs images of at least that size, got {image}")
-    return ANY if is_any(image) else ColumnType(image.dtype, (*size, *image.shape[2:]))
-
-
-@returns(_center_crop_type)
+@returns(center_crop_type)
 def center_crop(image: Rows, *, size: Sequence[int]) -> Array:
     """Cut the middle out of images.
 
@@ -228,7 +159,7 @@ def center_crop(image: Rows, *, size: Sequence[int]) -> Array:
     >>> center_crop(np.arange(16).reshape(1, 4, 4), size=(2, 2)).tolist()
     [[[5, 6], [9, 10]]]
     """
-    kind = _check_rows("center_crop", image, lambda given: _center_crop_type(given, size))
+    kind = check_rows("center_crop", image, lambda given: center_crop_type(given, size))
 
     def cut(images: Array) -> Array:
         top, left = ((have - want) // 2 for have, want in zip(images.shape[1:3], size, strict=True))
@@ -245,18 +176,7 @@ def center_crop(image: Rows, *, size: Sequence[int]) -> Array:
     return _stacked((cut(row[None])[0] for row in image), len(image), kind)
 
 
-def _crop_type(
-    image: ColumnType, box: ColumnType, size: Sequence[int] | None = None, method: str = "bilinear"
-) -> ColumnType:
-    _check_image("crop", image)
-    if box.dtype != "any" and (box.dtype not in NUMBERS or box.shape != (4,)):
-        refuse("crop", "a box of 4 numbers (left, top, right, bottom) as its second column", box)
-    if size is not None:
-        return _resize_type(image, size, method)
-    return ANY if is_any(image) else ColumnType(image.dtype, (None, None, *image.shape[2:]))
-
-
-@returns(_crop_type)
+@returns(crop_type)
 def crop(image: Rows, box: Array, *, size: Sequence[int] | None = None, method: str = "bilinear") -> Array | Ragged:
     """Cut one box out of each image.
 
@@ -272,7 +192,7 @@ def crop(image: Rows, box: Array, *, size: Sequence[int] | None = None, method: 
     >>> crop(np.arange(9).reshape(1, 3, 3), np.array([[1, 0, 9, 2]]))[0].tolist()
     [[1, 2], [4, 5]]
     """
-    kind = _check_rows("crop", image, lambda given: _crop_type(given, ANY, size, method))
+    kind = check_rows("crop", image, lambda given: crop_type(given, ANY, size, method))
     parts = [_cut(row, corners) for row, corners in zip(image, np.asarray(box, dtype=np.float64), strict=True)]
     if size is None:
         return Ragged.from_rows(parts, dtype=kind.dtype, axes=len(kind.shape))
@@ -294,15 +214,7 @@ def _cut(image: Array, corners: Array) -> Array:
     return image[top:bottom, left:right]
 
 
-def _scale_type(image: ColumnType, by: float = 255.0) -> ColumnType:
-    if image.dtype not in NUMBERS | {"any"}:
-        refuse("scale", "numbers", image)
-    if not by:
-        raise ValueError("scale cannot divide by 0")
-    return ANY if is_any(image) else image.with_dtype("float32")
-
-
-@returns(_scale_type)
+@returns(scale_type)
 def scale(image: Rows, *, by: float = 255.0) -> Array | Ragged:
     """Divide by a number, in float32: exactly `float32(image) / float32(by)`, not the product with its inverse.
 
@@ -319,23 +231,7 @@ def scale(image: Rows, *, by: float = 255.0) -> Array | Ragged:
     return elementwise(image, lambda values: np.divide(values, divisor, dtype=np.float32))
 
 
-def _normalise_type(image: ColumnType, mean: Any = None, std: Any = None, channels: str = "last") -> ColumnType:
-    _check_image("normalise", image)
-    if channels not in ("last", "first"):
-        raise ValueError(f"channels is last or first, got {channels!r}")
-    for name, values in (("mean", mean), ("std", std)):
-        if values is None:
-            raise ValueError(f"normalise needs {name}, a number or one for each channel")
-        count = np.size(values)
-        axis = image.shape[-1 if channels == "last" else 0] if len(image.shape) == 3 else 1
-        if not is_any(image) and count != 1 and axis is not None and count != axis:
-            raise ValueError(f"normalise has {count} values of {name} for {axis} channels ({channels}), in {image}")
-    if not np.all(std):
-        raise ValueError("normalise cannot divide by a std of 0")
-    return ANY if is_any(image) else image.with_dtype("float32")
-
-
-@returns(_normalise_type)
+@returns(normalise_type)
 def normalise(
     image: Rows, *, mean: float | Sequence[float], std: float | Sequence[float], channels: str = "last"
 ) -> Array | Ragged:
@@ -350,7 +246,7 @@ def normalise(
     >>> normalise(np.ones((1, 1, 1, 2), dtype=np.float32), mean=[0.5, 1.0], std=0.5).tolist()
     [[[[1.0, 0.0]]]]
     """
-    _check_rows("normalise", image, lambda given: _normalise_type(given, mean, std, channels))
+    check_rows("normalise", image, lambda given: normalise_type(given, mean, std, channels))
     center, spread = (_by_channel(values, channels) for values in (mean, std))
 
     def normalised(images: Array) -> Array:
@@ -368,16 +264,7 @@ def _by_channel(values: float | Sequence[float], channels: str) -> Array:
     return array if channels == "last" else array[:, None, None]
 
 
-def _moved_type(function: str, image: ColumnType, first: bool) -> ColumnType:
-    _check_image(function, image, (2, 3) if first else (3,))
-    if is_any(image):
-        return ANY
-    if len(image.shape) == 2:
-        return ColumnType(image.dtype, (1, *image.shape))
-    return ColumnType(image.dtype, (image.shape[2], *image.shape[:2]) if first else (*image.shape[1:], image.shape[0]))
-
-
-@returns(lambda image: _moved_type("to_chw", image, True))
+@returns(lambda image: moved_type("to_chw", image, True))
 def to_chw(image: Rows) -> Array | Ragged:
     """Put channels first, as PyTorch's models want them: `[h, w, c]` to `[c, h, w]`, and `[h, w]` to `[1, h, w]`.
 
@@ -390,7 +277,7 @@ def to_chw(image: Rows) -> Array | Ragged:
     )
 
 
-@returns(lambda image: _moved_type("to_hwc", image, False))
+@returns(lambda image: moved_type("to_hwc", image, False))
 def to_hwc(image: Rows) -> Array | Ragged:
     """Put channels last, as everything here wants them: `[c, h, w]` to `[h, w, c]`.
 
@@ -400,14 +287,7 @@ def to_hwc(image: Rows) -> Array | Ragged:
     return by_image(image, lambda images: np.ascontiguousarray(np.moveaxis(images, 1, -1)))
 
 
-def _colours_type(function: str, image: ColumnType, channels: tuple[int, ...], out: tuple[int, ...]) -> ColumnType:
-    _check_image(function, image)
-    if len(image.shape) == 3 and image.shape[2] is not None and image.shape[2] not in channels:
-        refuse(function, f"[h,w] or {' or '.join(map(str, channels))} channels on the last axis", image)
-    return ANY if is_any(image) else ColumnType(image.dtype, (*image.shape[:2], *out))
-
-
-@returns(lambda image: _colours_type("to_grey", image, (1, 3), ()))
+@returns(lambda image: colours_type("to_grey", image, (1, 3), ()))
 def to_grey(image: Rows) -> Array | Ragged:
     """Brightness, `[h, w]`: `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601).
 
@@ -420,7 +300,7 @@ def to_grey(image: Rows) -> Array | Ragged:
     >>> to_grey(np.array([[[[255, 0, 0]]]], dtype=np.uint8)).tolist()
     [[[76]]]
     """
-    _check_rows("to_grey", image, lambda given: _colours_type("to_grey", given, (1, 3), ()))
+    check_rows("to_grey", image, lambda given: colours_type("to_grey", given, (1, 3), ()))
     return by_image(image, _grey)
 
 
@@ -436,7 +316,7 @@ def _grey(images: Array) -> Array:
     return (mixed if images.dtype.kind == "f" else np.rint(mixed)).astype(images.dtype)
 
 
-@returns(lambda image: _colours_type("to_rgb", image, (1, 3, 4), (3,)))
+@returns(lambda image: colours_type("to_rgb", image, (1, 3, 4), (3,)))
 def to_rgb(image: Rows) -> Array | Ragged:
     """Three channels, `[h, w, 3]`: grey is repeated, the fourth channel (transparency) is dropped.
 
@@ -446,7 +326,7 @@ def to_rgb(image: Rows) -> Array | Ragged:
     >>> to_rgb(np.array([[[7]]], dtype=np.uint8)).tolist()
     [[[[7, 7, 7]]]]
     """
-    _check_rows("to_rgb", image, lambda given: _colours_type("to_rgb", given, (1, 3, 4), (3,)))
+    check_rows("to_rgb", image, lambda given: colours_type("to_rgb", given, (1, 3, 4), (3,)))
 
     def coloured(images: Array) -> Array:
         channels = images[..., None] if images.ndim == 3 else images
@@ -455,14 +335,7 @@ def to_rgb(image: Rows) -> Array | Ragged:
     return by_image(image, coloured)
 
 
-def _flip_type(image: ColumnType, direction: str = "horizontal") -> ColumnType:
-    _check_image("flip", image)
-    if direction not in ("horizontal", "vertical"):
-        raise ValueError(f"direction is horizontal or vertical, got {direction!r}")
-    return image
-
-
-@returns(_flip_type)
+@returns(flip_type)
 def flip(image: Rows, *, direction: str = "horizontal") -> Array | Ragged:
     """Mirror images: `horizontal` swaps left and right, `vertical` swaps top and bottom.
 
@@ -473,6 +346,6 @@ def flip(image: Rows, *, direction: str = "horizontal") -> Array | Ragged:
     >>> flip(np.array([[[1, 2], [3, 4]]])).tolist()
     [[[2, 1], [4, 3]]]
     """
-    _check_rows("flip", image, lambda given: _flip_type(given, direction))
+    check_rows("flip", image, lambda given: flip_type(given, direction))
     axis = 2 if direction == "horizontal" else 1
     return by_image(image, lambda images: np.flip(images, axis=axis))
