@@ -26,11 +26,11 @@ class Site:
         limits: its bounds.
     """
 
-    def __init__(self, loop, graphs, app=None, *, tls=None, threads=None, **limits):
+    def __init__(self, loop, graphs, app=None, *, tls=None, threads=None, cors=(), **limits):
         self.loop = loop
 
         async def started():
-            config = ServeConfig(port=0, limits=Limits(**limits), tls=tls, threads=threads)
+            config = ServeConfig(port=0, limits=Limits(**limits), tls=tls, threads=threads, cors=cors)
             server = Server(graphs, config)
             if app is not None:
                 server.front.app = app

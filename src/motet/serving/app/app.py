@@ -22,6 +22,7 @@ from motet.serving.app.predict import Predict
 from motet.serving.app.respond import handled, json_response
 from motet.serving.app.status import ErrorLog
 from motet.serving.gateway import Gateway
+from motet.serving.http.cors import EXPOSED
 from motet.serving.openapi import openapi
 
 __all__ = ["create_app"]
@@ -70,7 +71,7 @@ def _cors(origins: tuple[str, ...]) -> dict[str, Any]:
         "allow_origins": list(origins),
         "allow_methods": ["GET", "POST"],
         "allow_headers": ["*"],
-        "expose_headers": ["Retry-After", "Inference-Header-Content-Length"],
+        "expose_headers": EXPOSED,
         "max_age": 600,
     }
 

@@ -14,6 +14,7 @@ from motet.batch import Array, Column
 from motet.errors import ModelError, MotetError, NotFoundError
 from motet.serving.asked import asked_times, failed_rows
 from motet.serving.gateway import Gateway
+from motet.serving.http.cors import cors_lines
 from motet.serving.http.front import Route
 from motet.serving.http.respond import error_answer, head
 from motet.serving.http.said import Said
@@ -68,18 +69,18 @@ class InferRoutes:
         try:
             served = self.gateway.find(name, version)
         except NotFoundError as error:
-            return _Missing(error, self.front)
+            return _Missing(error, self)
         return _Infer(self, served, name)
 
 
 class _Missing:
     """Says that nothing is served under a name."""
 
-    def __init__(self, error: NotFoundError, front: Front) -> None:
-        self._error, self.front = error, front
+    def __init__(self, error: NotFoundError, routes: InferRoutes) -> None:
+        self._error, self.services, self.front = error, routes.services, routes.front
 
     def __call__(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
-        exchange = InferExchange(self, connection, keep_alive, {})
+        exchange = InferExchange(self, connection, keep_alive, connection.known)
         exchange.body = body
         line.append(exchange)
         exchange.refuse(self._error)
@@ -289,7 +290,7 @@ class InferExchange(Request):
         assert asked is not None
         assert self.said is not None
         rows = reply.end - reply.first
-        form = route.codec.form(asked, rows) if self.keep_alive and self.said.accepts is None else None
+        form = route.codec.form(asked, rows) if self.keep_alive and self.said.is_usual else None
         if form is not None:
             front = route.front
             front.statuses[200] += 1
@@ -325,7 +326,7 @@ class InferExchange(Request):
         front, (body, length) = route.front, written
         more = front.date
         front.statuses[200] += 1
-        if self.keep_alive and self.said.accepts is None:
+        if self.keep_alive and self.said.is_usual:
             if length is None:
                 self.data = b"%b%d\r\n%b\r\n%b" % (_JSON_HEAD, len(body), more, body)
             else:
@@ -338,7 +339,7 @@ class InferExchange(Request):
             self.connection.finished(self)
 
     def _described(self, body: bytes, length: int | None, more: bytes) -> bytes:
-        """An answer that may be compressed, or that is the last one of its connection."""
+        """An answer that may be compressed, that a page reads, or that is the last one of its connection."""
         kind = _JSON
         if length is not None:
             kind, more = _BINARY, b"%b%b%d\r\n" % (more, _LENGTH, length)
@@ -346,13 +347,18 @@ class InferExchange(Request):
             body, encoding = compress(body, self.said.accepts, COMPRESSED_BYTES)
             if encoding is not None:
                 more += b"content-encoding: %b\r\n" % encoding.encode()
-        return head(200, kind, len(body), more, keep_alive=self.keep_alive) + body
+        return head(200, kind, len(body), more + self._cors(), keep_alive=self.keep_alive) + body
+
+    def _cors(self) -> bytes:
+        """What lets the page that asks read the answer, where it may."""
+        origin, services = self.known.get(b"origin"), self.route.services
+        return b"" if origin is None or services is None else cors_lines(services.config.cors, origin)
 
     def failed(self, error: MotetError) -> None:
         """Say why there is no answer."""
         front = self.route.front
         front.statuses[error.status] += 1
-        self.data = error_answer(error, front.date, keep_alive=self.keep_alive)
+        self.data = error_answer(error, front.date + self._cors(), keep_alive=self.keep_alive)
         if self.visit is not None:
             self.visit.failed(self, error, self.data)
         else:
