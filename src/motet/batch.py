@@ -30,6 +30,7 @@ __all__ = [
     "is_exactly",
     "literal_fits",
     "objects",
+    "take_columns",
     "take_rows",
 ]
 
@@ -188,6 +189,15 @@ def take_rows(column: Column, indices: Indices | slice) -> Column:
     if isinstance(column, Ragged):
         return column.take(np.arange(len(column))[indices]) if isinstance(indices, slice) else column.take(indices)
     return column[indices]
+
+
+def take_columns(
+    columns: Sequence[Column] | Mapping[str, Column], indices: Indices | slice
+) -> list[Column] | dict[str, Column]:
+    """The rows at these positions of columns, in order or by name."""
+    if isinstance(columns, Mapping):
+        return {name: take_rows(column, indices) for name, column in columns.items()}
+    return [take_rows(column, indices) for column in columns]
 
 
 def concat_columns(parts: Sequence[Column]) -> Column:

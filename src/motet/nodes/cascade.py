@@ -14,7 +14,7 @@ from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind
 from motet.graph.members import read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
-from motet.nodes.members import STRING, agreed, member_outputs, picks
+from motet.nodes.members import STRING, agreed, counted, member_outputs, taken
 from motet.nodes.merge import faults_at, merge
 from motet.types import ColumnType
 
@@ -79,12 +79,11 @@ class Cascade(Node):
         parts: list[tuple[Indices, Answer]] = []
         faults: list[Fault] = []
         for step, member in enumerate(self.steps):
-            inputs = (member.inputs or self.inputs).pick(columns)
-            answer = await player.call(member.uses, _take(inputs, active, rows), len(active), active, member.name)
+            inputs = taken(member, self.inputs, columns, active, rows)
+            answer = await player.call(member.uses, inputs, len(active), active, member.name)
             faults += faults_at(answer, active)
             held = active if answer.kept is None else active[answer.kept]
-            chosen = picks(member, list(answer.columns), self.output, self.where)
-            found: dict[str, Column] = {name: answer.columns[inner] for name, inner in chosen.items()}
+            found = counted(member, answer, self.output, self.where)
             confidence = _confidence(found[self._of(found)], len(held))
             wrong = np.flatnonzero((confidence < -SLACK) | (confidence > 1 + SLACK))
             faults += [_not_probabilities(int(held[place]), float(confidence[place]), member) for place in wrong]
@@ -127,16 +126,6 @@ class Cascade(Node):
         )
         written: dict[str, Any] = {"cascade": write_members(self.steps), "until": {"confidence": confidence}}
         return written | {key: value for key, value in (("of", self.of), ("output", self.output)) if value is not None}
-
-
-def _take(
-    inputs: Sequence[Column] | dict[str, Column], chosen: Indices, rows: int
-) -> Sequence[Column] | dict[str, Column]:
-    if len(chosen) == rows:
-        return inputs
-    if isinstance(inputs, dict):
-        return {name: take_rows(column, chosen) for name, column in inputs.items()}
-    return [take_rows(column, chosen) for column in inputs]
 
 
 def _confidence(column: Column, rows: int) -> Array:

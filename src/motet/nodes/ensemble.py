@@ -28,7 +28,7 @@ from motet.graph.node import (
     kind,
 )
 from motet.nodes.combine import COMBINERS, Combiner, Custom, Part, Stack
-from motet.nodes.members import STRING, member_outputs, picks
+from motet.nodes.members import STRING, counted, member_outputs
 from motet.nodes.merge import merge
 from motet.nodes.partial import first_fault, joined, spread
 from motet.nodes.quick import Quick
@@ -159,10 +159,7 @@ class Ensemble(Node):
     def _found(self, answers: Sequence[Answer]) -> list[dict[str, Column]]:
         """For each member its outputs that count, under the node's names."""
         return [
-            {
-                name: answer.columns[inner]
-                for name, inner in picks(member, list(answer.columns), self.output, self.where).items()
-            }
+            counted(member, answer, self.output, self.where)
             for member, answer in zip(self.players, answers, strict=True)
         ]
 

@@ -1,14 +1,15 @@
-"""What nodes of several members share: which outputs count, and that they agree."""
+"""What nodes of several members share: what each takes, which outputs count, and that they agree."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from motet.batch import Column, Indices, take_columns
 from motet.errors import GraphError, TypeMismatchError, UnknownNameError
-from motet.graph.node import Inputs, Member, Scope
+from motet.graph.node import Answer, Inputs, Member, Scope
 from motet.types import ColumnType
 
-__all__ = ["agreed", "member_outputs", "picks"]
+__all__ = ["agreed", "counted", "member_outputs", "picks", "taken"]
 
 STRING = ColumnType("string")
 
@@ -39,6 +40,28 @@ def picks(member: Member, outputs: Sequence[str], output: str | None, where: str
         where=where,
         hint="say which one counts: {uses: NAME, output: OUTPUT}",
     )
+
+
+def taken(
+    member: Member, inputs: Inputs, columns: Mapping[str, Column], chosen: Indices, rows: int
+) -> Sequence[Column] | dict[str, Column]:
+    """What a member is given, by position or by name.
+
+    Args:
+        member: the member; its own `inputs` go before the node's.
+        inputs: of the node.
+        columns: those of the node's rows, by reference.
+        chosen: the places of the member's rows, each once.
+        rows: how many rows the node has; a member that has all of them is given the columns as they are.
+    """
+    given = (member.inputs or inputs).pick(columns)
+    return given if len(chosen) == rows else take_columns(given, chosen)
+
+
+def counted(member: Member, answer: Answer, output: str | None, where: str) -> dict[str, Column]:
+    """A member's outputs that count, under the node's names; see `picks`."""
+    chosen = picks(member, list(answer.columns), output, where)
+    return {name: answer.columns[inner] for name, inner in chosen.items()}
 
 
 def member_outputs(

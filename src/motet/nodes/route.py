@@ -18,7 +18,7 @@ from motet.graph.fields import Fields, show
 from motet.graph.members import check_member, read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.graph.pool import read_max_loaded, read_swap_wait
-from motet.nodes.members import STRING, agreed, member_outputs, picks
+from motet.nodes.members import STRING, agreed, counted, member_outputs, taken
 from motet.nodes.merge import merge
 from motet.nodes.route_checks import check_patterns, conditions_of, key_text, patterns, split_of
 from motet.nodes.split import choose_arms, is_missing
@@ -124,21 +124,13 @@ class Route(Node):
     ) -> Answer:
         """Call a model; its rows are taken only when its turn comes, so that one call's copies are held at a time."""
         uses, names = self.arms[place].uses, [self.arms[each].name for each in np.unique(chosen[share])]
-        inputs, rows = self._inputs(place, columns, share, len(chosen)), len(share)
-        return await player.call(uses, inputs, rows, share, "|".join(names) or self.arms[place].name)
-
-    def _inputs(self, place: int, columns: Mapping[str, Column], share: Indices, rows: int) -> Any:
-        inputs = (self.arms[place].inputs or self.inputs).pick(columns)
-        if len(share) == rows:
-            return inputs
-        if isinstance(inputs, dict):
-            return {name: take_rows(column, share) for name, column in inputs.items()}
-        return [take_rows(column, share) for column in inputs]
+        inputs = taken(self.arms[place], self.inputs, columns, share, len(chosen))
+        return await player.call(uses, inputs, len(share), share, "|".join(names) or self.arms[place].name)
 
     def _answer(self, place: int, answer: Answer, chosen: Indices) -> Answer:
         """A call's answer under the node's names; `chosen` is the arm of each of its rows."""
-        inner = picks(self.arms[place], list(answer.columns), self.output, self.where)
-        columns: dict[str, Column] = {f"{self.name}.{name}": answer.columns[each] for name, each in inner.items()}
+        found = counted(self.arms[place], answer, self.output, self.where)
+        columns: dict[str, Column] = {f"{self.name}.{name}": column for name, column in found.items()}
         answered = chosen if answer.kept is None else chosen[answer.kept]
         columns[f"{self.name}.member"] = self._names[answered]
         faults = answer.faults

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from motet.batch import Batch, Column, Indices, take_rows
+from motet.batch import Batch, Column, Indices, take_columns
 from motet.errors import GraphError
 from motet.graph.function import Function
 from motet.graph.node import Answer, AtOnce, Fault, Node, Shares
@@ -195,7 +195,7 @@ class Player(_Turn):
     ) -> Answer:
         """Rows through the replicas that are chosen for them, at the same time."""
         shares = spread.shares(model.replicas.names, model.model.name)
-        parts = [(_taken(columns, places), len(places), replica) for replica, places in shares]
+        parts = [(take_columns(columns, places), len(places), replica) for replica, places in shares]
         calls = self._executor.calls
         if calls is None:
             answers = side_by_side(lambda part: model.play(*part), parts, len(parts))
@@ -243,12 +243,6 @@ class Player(_Turn):
                 if isinstance(call, Coroutine):
                     call.close()
         return answers
-
-
-def _taken(columns: Sequence[Column] | Mapping[str, Column], rows: Indices) -> list[Column] | dict[str, Column]:
-    if isinstance(columns, Mapping):
-        return {name: take_rows(column, rows) for name, column in columns.items()}
-    return [take_rows(column, rows) for column in columns]
 
 
 class _Within:
