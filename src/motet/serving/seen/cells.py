@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["CAPACITY", "NAMES", "VALUES", "Cells", "Kind"]
+__all__ = ["CAPACITY", "NAMES", "VALUES", "Cells", "Followed", "Gauges", "Kind"]
 
 _LOG = logging.getLogger("motet.serving")
 Kind = Literal["counter", "gauge", "latest"]
@@ -81,6 +81,44 @@ class Cells:
     def close(self) -> None:
         """Count no more; what was counted stays in the totals, as for a process that died."""
         os.close(self._names)
+
+
+class Gauges:
+    """Gauges that are looked up together from time to time; one that is not among them any more is 0.
+
+    Args:
+        cells: where they stand.
+    """
+
+    def __init__(self, cells: Cells) -> None:
+        self._values = cells.values
+        self._shown: set[int] = set()
+
+    def show(self, gauges: Mapping[int, float]) -> None:
+        """Write these, by their places."""
+        for place in self._shown - gauges.keys():
+            self._values[place] = 0.0
+        for place, value in gauges.items():
+            self._values[place] = value
+        self._shown = set(gauges)
+
+
+class Followed:
+    """Counters of what is counted elsewhere, where it may begin anew.
+
+    Args:
+        cells: where they stand.
+    """
+
+    def __init__(self, cells: Cells) -> None:
+        self._values = cells.values
+        self._totals: dict[int, int] = {}
+
+    def follow(self, place: int, total: int) -> None:
+        """Add what is new of a total; all of it where it is less than it was."""
+        before = self._totals.get(place, 0)
+        self._values[place] += total - before if total >= before else total
+        self._totals[place] = total
 
 
 def _map(path: Path, count: int) -> memoryview[float]:

@@ -11,7 +11,7 @@ from motet.runtime.pool.need import Need
 from motet.runtime.pool.pool import Pool
 from motet.runtime.pool.swaps import Swaps
 from motet.serving.seen.board import Board
-from motet.serving.seen.cells import Cells
+from motet.serving.seen.cells import Cells, Followed, Gauges
 
 __all__ = ["Lender", "LentBoard", "pool_status"]
 
@@ -41,8 +41,7 @@ class LentBoard:
 
     def __init__(self, folder: Path, cells: Cells) -> None:
         self._cells, self._board = cells, Board(folder, cells.id, SUFFIX)
-        self._totals: dict[int, int] = {}
-        self._gauges: set[int] = set()
+        self._loads, self._gauges = Followed(cells), Gauges(cells)
 
     def look(self, lender: Lender) -> tuple[list[Seen], Need | None]:
         """The places of this process, written down for the others, and what it has borrowed. Any thread."""
@@ -60,24 +59,14 @@ class LentBoard:
             labels = {"places": each["name"]}
             gauges[self._cells.at("gauge", "motet_places_loaded", **labels)] = each["loaded"]
             gauges[self._cells.at("gauge", "motet_places_waiting_rows", **labels)] = each["waiting_rows"]
-            self._grow(self._cells.at("counter", "motet_places_loads", **labels), each["loads"])
+            self._loads.follow(self._cells.at("counter", "motet_places_loads", **labels), each["loads"])
         if borrowed is not None and capacity is not None:
             for name in RESOURCES:
                 have = getattr(capacity, name)
                 if 0 < have < float("inf"):
                     gauges[self._cells.at("gauge", "motet_pool_borrowed", resource=name)] = getattr(borrowed, name)
                     self._cells.values[self._cells.at("latest", "motet_pool_capacity", resource=name)] = have
-        for place in self._gauges - gauges.keys():
-            self._cells.values[place] = 0.0
-        for place, value in gauges.items():
-            self._cells.values[place] = value
-        self._gauges = set(gauges)
-
-    def _grow(self, place: int, total: int) -> None:
-        """Add what is new of a total, which begins anew where its models were loaded anew."""
-        before = self._totals.get(place, 0)
-        self._cells.values[place] += total - before if total >= before else total
-        self._totals[place] = total
+        self._gauges.show(gauges)
 
     def everywhere(self) -> list[dict[str, Any]]:
         """The places of every process that lives, with `process`, the one they are of. Any thread."""

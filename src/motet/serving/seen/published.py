@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from motet.runtime.executor import NodeStats
 from motet.runtime.host import HostedModel
-from motet.serving.seen.cells import Cells
+from motet.serving.seen.cells import Cells, Gauges
 
 __all__ = ["Publisher", "ServedLane", "ServedThing", "Traffic"]
 
@@ -117,7 +117,7 @@ class Publisher:
         self._cells, self._values, self._served, self._traffic = cells, cells.values, served, traffic
         self._copied: dict[int, _Copied] = {}
         self._statuses: dict[int, int] = {}
-        self._gauges: set[int] = set()
+        self._gauges = Gauges(cells)
         self._cpu = cells.at("counter", "process_cpu_seconds")
         self._memory = cells.at("gauge", "process_resident_memory_bytes")
         self._connections = cells.at("gauge", "motet_http_connections")
@@ -143,11 +143,7 @@ class Publisher:
         for copied in {**self._copied, **live}.values():  # what is served no more is copied once again
             copied.copy()
         self._copied = live
-        for place in self._gauges - gauges.keys():
-            self._values[place] = 0
-        for place, value in gauges.items():
-            self._values[place] = value
-        self._gauges = set(gauges)
+        self._gauges.show(gauges)
         self._of_process()
 
     def _of_node(self, node: NodeStats, graph: str, path: str) -> _Copied:

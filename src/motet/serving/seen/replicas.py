@@ -13,7 +13,7 @@ from typing import Any
 from motet.runtime.hosted import HostedModel
 from motet.runtime.replicas.life import ReplicaState, ReplicaStatus
 from motet.serving.seen.board import Board
-from motet.serving.seen.cells import Cells
+from motet.serving.seen.cells import Cells, Followed, Gauges
 from motet.serving.seen.published import ServedThing
 
 __all__ = ["ReplicaBoard"]
@@ -32,8 +32,7 @@ class ReplicaBoard:
 
     def __init__(self, folder: Path, cells: Cells) -> None:
         self._cells, self._board = cells, Board(folder, cells.id, SUFFIX)
-        self._restarts: dict[tuple[str, str], int] = {}
-        self._gauges: set[int] = set()
+        self._restarts, self._gauges = Followed(cells), Gauges(cells)
 
     def look(self, models: Sequence[tuple[HostedModel, Sequence[str]]]) -> list[Seen]:
         """The replicas of some models, and the graphs that have them; written down for the other processes. Any thread."""
@@ -54,15 +53,8 @@ class ReplicaBoard:
             add("motet_replica_state", 1.0, state=each["state"], **labels)
             add("motet_replica_in_flight", each["in_flight"], **labels)
             add("motet_replica_memory_bytes", each["memory_bytes"], **labels)
-            known = self._restarts.get((each["model"], each["name"]), 0)
-            place = self._cells.at("counter", "motet_replica_restarts", 1, **labels)
-            self._cells.values[place] += each["restarts"] - known if each["restarts"] >= known else each["restarts"]
-            self._restarts[(each["model"], each["name"])] = each["restarts"]
-        for place in self._gauges - gauges.keys():
-            self._cells.values[place] = 0.0
-        for place, value in gauges.items():
-            self._cells.values[place] = value
-        self._gauges = set(gauges)
+            self._restarts.follow(self._cells.at("counter", "motet_replica_restarts", **labels), each["restarts"])
+        self._gauges.show(gauges)
 
     def everywhere(self) -> list[dict[str, Any]]:
         """The replicas of every process that lives, with `process`, the one they are of. Any thread."""
