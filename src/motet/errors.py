@@ -39,6 +39,7 @@ answers with, whether trying again can help, and a hint.
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -79,6 +80,7 @@ __all__ = [
     "UnknownNameError",
     "WorkflowError",
     "known_names",
+    "told_file",
 ]
 
 
@@ -303,6 +305,13 @@ class ResumeError(RunError):
     """A run that may not go on where it stopped."""
 
     status = 409
+
+
+def told_file(name: str) -> str:
+    """A file of code as people know it: where it is a cell of a notebook, `In[4]`."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    told = getattr(getattr(shell, "compile", None), "format_code_name", lambda name: None)(name)
+    return told[1] if told else name
 
 
 def known_names(name: str, known: Sequence[str], limit: int = 12) -> str:

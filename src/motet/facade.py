@@ -172,6 +172,10 @@ class Graph(data.Graph):
 
         return draw(self.checked, format)
 
+    def _repr_svg_(self) -> str:
+        """The drawing, which a notebook shows."""
+        return self.draw("svg")
+
 
 def _moved(graph: data.Graph, folder: str) -> data.Graph:
     """The same graph with model URIs relative to another folder."""

@@ -37,15 +37,31 @@ def test_what_cannot_run_in_a_process_of_its_own_is_refused():
     def flow():
         return local()
 
-    with pytest.raises(StepError, match="must be found by name"):
+    with pytest.raises(InputError, match="must be found by name") as refused:
         flow().run()
+    assert "define it at the top level of a module, in a file, or say process=False" in str(refused.value)
 
     @mt.workflow
     def method():
         return mt.step(process=True)(Machine(cpu=1).check)(flow_steps.needs(cpu=1), "here")
 
-    with pytest.raises(StepError, match="must be found by name"):
+    with pytest.raises(InputError, match="must be found by name"):
         method().run()
+
+
+def test_a_file_that_changed_since_it_was_imported_is_not_taken_for_what_was_wired(project, home):
+    """The process would load other code than the key of the result was made of."""
+    text = "import motet as mt\n\nBY = 2\n\ndef double(x):\n    return BY * x\n\n@mt.step(cache=True, process=True)\n"
+    text += "def work(x):\n    return double(x)\n\n@mt.workflow\ndef flow(x):\n    return work(x)\n"
+    project.write(stale=text)
+    loaded = project.load("stale")
+    loaded.seen = "what a module holds may differ"
+    assert loaded.flow(3).run().output == 6
+    (project.folder / "stale.py").write_text(text.replace("BY * x", "BY * x + 1"))
+    with pytest.raises(StepError, match=r"the code of stale\.double has changed since it was imported"):
+        loaded.flow(4).run()
+    project.forget()
+    assert project.load("stale").flow(4).run().output == 9
 
 
 def test_a_script_without_a_guard_does_not_run_itself_without_end(tmp_path):

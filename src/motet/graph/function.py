@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from motet.errors import GraphError, UnknownNameError, known_names
+from motet.errors import GraphError, UnknownNameError, known_names, told_file
 from motet.graph.fields import Fields, plain, read_type, show
 from motet.types import ANY, ColumnType, Outputs, declared_outputs, fixed_outputs
 
@@ -76,7 +76,7 @@ class Function:
         if self.path:
             return self.path
         code = getattr(self.target, "__code__", None)
-        return f"{self.name} ({code.co_filename}:{code.co_firstlineno})" if code else self.name
+        return f"{self.name} ({told_file(code.co_filename)}:{code.co_firstlineno})" if code else self.name
 
     def resolve(self, where: str = "") -> Callable[..., Any]:
         """The function itself, imported when needed.

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
-from motet.errors import GraphError, MissingExtraError, ModelFailedError, ModelLoadError, MotetError
+from motet.errors import GraphError, MissingExtraError, ModelFailedError, ModelLoadError, MotetError, told_file
 from motet.graph.node import Fault
 
 __all__ = ["Health", "describe", "isolate", "out_of_memory", "users_place"]
@@ -173,7 +173,7 @@ def users_place(error: BaseException) -> str:
         return told
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if _is_users(frame):
-            return f"{frame.f_code.co_filename}:{line}"
+            return f"{told_file(frame.f_code.co_filename)}:{line}"
     return ""
 
 

@@ -83,7 +83,7 @@ class Node:
         return list({id(node): node for item in ready.items for node in nodes_of(item)}.values()) if ready else []
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """A workflow that is wired, with its parameters: pure data. Made by calling a workflow.
 
@@ -141,6 +141,15 @@ class Plan:
             cache, asynchronous, resume, fail_fast, check, threads, cancel or Event(), progress, capture, budget
         )
         return run_plan(self, settings)
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    def _repr_html_(self) -> str:
+        """The steps and what they wait for, drawn, which a notebook shows."""
+        from motet.workflow.page import framed, plan_page
+
+        return framed(plan_page(self))
 
     def __str__(self) -> str:
         return f"workflow {self.name}: {len(self.nodes)} step{'' if len(self.nodes) == 1 else 's'}"

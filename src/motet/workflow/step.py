@@ -11,7 +11,7 @@ from threading import Event
 from types import FunctionType, MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from motet.errors import GraphError, InputError
+from motet.errors import GraphError, InputError, told_file
 from motet.workflow.options import Options, Resources, read_duration_s, read_memory_bytes
 from motet.workflow.policies import Policy, Rule, read_policy
 
@@ -240,4 +240,4 @@ def place_of(function: Any) -> str:
     plain = inspect.unwrap(function) if callable(function) else function
     code = getattr(plain, "__code__", None)
     name = getattr(plain, "__name__", type(plain).__name__)
-    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else str(name)
+    return f"{name} ({told_file(code.co_filename)}:{code.co_firstlineno})" if code is not None else str(name)

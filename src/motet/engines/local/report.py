@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from motet.runtime.executor import Executor
 from motet.runtime.host import HostedModel
@@ -117,6 +118,10 @@ class RunReport:
         """Write the report as JSON."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """The report as a notebook shows it."""
+        printer.text(str(self))
 
     def __str__(self) -> str:
         lines = [

@@ -9,12 +9,11 @@ made at run time out of something that does not count.
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import enum
-import functools
 import hashlib
 import importlib
-import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from typing import Any
 
 from motet.workflow.code import project
 from motet.workflow.code.bytecode import names_of, plain_code
+from motet.workflow.code.things import annotated, attribute, holds, is_full, module_of, name_of, package_of, wrapped
 from motet.workflow.code.told import told_of
 from motet.workflow.memo.artifacts import digest_leaf
 from motet.workflow.memo.encode import Encoder, find_class, pack
@@ -51,6 +51,7 @@ _SKIPPED = frozenset(
         "__conditional_annotations__",
     )
 )
+_OF_SHELLS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 _DYNAMIC = (eval, exec, compile, globals, locals, vars, __import__, importlib.import_module)
 _PLAIN_DESCRIPTORS = (
     types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
@@ -67,12 +68,14 @@ class Code:
         places: file and line of parts, by name.
         told: what says which half of a part has changed: `code NAME`, a digest of a part without the values of its
             names, and `value NAME`, the beginning of a value's digest, and the value in short.
+        bodies: a digest of the compiled code of each function, without anything that it refers to.
     """
 
     parts: dict[str, str]
     pins: dict[str, str]
     places: dict[str, str]
     told: dict[str, str]
+    bodies: dict[str, str]
 
     @property
     def digest(self) -> str:
@@ -99,6 +102,7 @@ class Follower:
     _pins: dict[str, str] = field(default_factory=dict)
     _places: dict[str, str] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
+    _bodies: dict[str, str] = field(default_factory=dict)
     _noted: set[str] = field(default_factory=set)
     _labels: dict[int, str] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
@@ -107,7 +111,7 @@ class Follower:
 
     def code(self) -> Code:
         """What was collected."""
-        return Code(self._parts, self._pins, self._places, self._told)
+        return Code(self._parts, self._pins, self._places, self._told, self._bodies)
 
     def function(self, function: Any) -> str:
         """Follow a function, or whatever can be called. Returns what stands for it."""
@@ -162,11 +166,11 @@ class Follower:
         if isinstance(thing, types.ModuleType):
             return self._whole(thing.__name__)
         if isinstance(thing, types.FunctionType):
-            own = project.is_project(_module_of(thing)) or _holds(thing)
+            own = project.is_project(module_of(thing)) or holds(thing)
             return self._label(thing) if own else self._outside(thing)
         if isinstance(thing, type):
             return self._label(thing) if project.is_project(thing.__module__) else self._outside(thing)
-        inner = _wrapped(thing)
+        inner = wrapped(thing)
         if inner is not None:
             return f"{type(thing).__name__}({', '.join(self.describe(each, owner) for each in inner)})"
         if isinstance(thing, (types.BuiltinFunctionType, *_PLAIN_DESCRIPTORS)):
@@ -187,7 +191,7 @@ class Follower:
 
     def _label(self, thing: Any) -> str:
         if id(thing) not in self._labels:
-            module = project.module_name(_module_of(thing))
+            module = project.module_name(module_of(thing))
             name = f"{module}.{thing.__qualname__}"
             number = self._names[name] = self._names.get(name, 0) + 1
             label = name if number == 1 else f"{name}#{number}"
@@ -200,20 +204,22 @@ class Follower:
         return self._labels[id(thing)]
 
     def _function(self, function: types.FunctionType, label: str) -> list[Any]:
-        owner = _module_of(function)
+        owner = module_of(function)
         if not project.is_project(owner):
             return self._decorator(function)
         names = names_of(function.__code__)
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
-        told = [plain_code(function.__code__), self._defaults(function, owner, label)]
-        told.append(_annotations(function))
+        body = plain_code(function.__code__)
+        self._bodies[label] = hashlib.sha256(pack(body)).hexdigest()[:16]
+        told: list[Any] = [body, self._defaults(function, owner, label)]
+        told.append(annotated(function))
         held = {name: value for name, value in vars(function).items() if name != "__wrapped__"}  # its closure has that
         told.append([[name, self.describe(value, owner)] for name, value in sorted(held.items())])
-        free = {name: cell.cell_contents for name, cell in cells.items() if _full(cell)}
+        free = {name: cell.cell_contents for name, cell in cells.items() if is_full(cell)}
         used = [[*chain, self._chain(function.__globals__, chain, owner)] for chain in names.globals]
         used += [[*chain, self._chain(free, chain, owner, label)] for chain in names.free if chain[0] in free]
         told.append(sorted(used))
-        package = _package(owner)
+        package = package_of(owner)
         for each in names.imports:
             for name in project.imported(each.level, each.module, each.names, package):
                 self._import(name)
@@ -237,7 +243,7 @@ class Follower:
     def _decorator(self, function: types.FunctionType) -> list[Any]:
         """A function that is not the project's, as a decorator makes one: what it holds may be."""
         owner = str(function.__module__)
-        held = [cell.cell_contents for cell in function.__closure__ or () if _full(cell)]
+        held = [cell.cell_contents for cell in function.__closure__ or () if is_full(cell)]
         return [self._outside(function), *(self.describe(each, owner) for each in held)]
 
     def _chain(self, space: dict[str, Any], chain: tuple[str, ...], owner: str, holder: str = "") -> str:
@@ -251,7 +257,7 @@ class Follower:
         """
         home, called = owner, chain[0]
         if chain[0] not in space:
-            return "builtin" if hasattr(_builtins(), chain[0]) else "missing"
+            return "builtin" if hasattr(builtins, chain[0]) else "missing"
         thing = space[chain[0]]
         for place, name in enumerate(chain[1:]):
             if not isinstance(thing, types.ModuleType):
@@ -271,7 +277,7 @@ class Follower:
 
     def _class(self, kind: type, label: str) -> list[Any]:
         owner = kind.__module__
-        told: list[Any] = [[self.describe(each, owner) for each in (*kind.__bases__, type(kind))], _annotations(kind)]
+        told: list[Any] = [[self.describe(each, owner) for each in (*kind.__bases__, type(kind))], annotated(kind)]
         if dataclasses.is_dataclass(kind):
             told.append([self._field(each, owner) for each in dataclasses.fields(kind)])
         hidden = "_member_" if issubclass(kind, enum.Enum) else "\0"
@@ -290,7 +296,7 @@ class Follower:
 
     def _field(self, found: Any, owner: str) -> list[Any]:
         parts = (found.default, found.default_factory, dict(found.metadata))
-        return [found.name, _name_of(found.type), *(self.describe(each, owner) for each in parts)]
+        return [found.name, name_of(found.type), *(self.describe(each, owner) for each in parts)]
 
     def _value(self, value: Any, owner: str) -> str:
         encoder = Encoder(hook=lambda each: self._hooked(each, owner))
@@ -303,7 +309,7 @@ class Follower:
             module, _, path = name.partition(":")
             if not project.is_project(module):
                 self._pin(module)
-            elif (found := _attribute(module, path)) is not None:
+            elif (found := attribute(module, path)) is not None:
                 self.describe(found, module)
             else:
                 self._whole(module)
@@ -311,7 +317,7 @@ class Follower:
 
     def _hooked(self, value: Any, owner: str) -> Any:
         kinds = (types.ModuleType, types.FunctionType, type, types.BuiltinFunctionType, *_PLAIN_DESCRIPTORS)
-        if isinstance(value, kinds) or _wrapped(value) is not None:
+        if isinstance(value, kinds) or wrapped(value) is not None:
             return {"$code": self.describe(value, owner)}
         return None
 
@@ -335,7 +341,9 @@ class Follower:
                 continue
             file = project.module_file(each)
             self._places[part] = file
-            self._parts[part] = project.source_digest(file) or f"without a file: {each}"
+            self._parts[part] = project.source_digest(file) or f"without a file: {each}"  # so that it is met once
+            if not file:
+                self._parts[part] = self._namespace(each)
             for found in project.imports_in(file, each) if file.endswith(".py") else ():
                 if project.is_project(found):
                     todo += [found] if project.module_file(found) else []
@@ -343,80 +351,19 @@ class Follower:
                     self._pin(found)
         return label
 
+    def _namespace(self, name: str) -> str:
+        """What stands for a module without a file, as a notebook is one: all that it holds, but what a shell puts there."""
+        module = sys.modules.get(name)
+        if module is None or hasattr(module, "__path__"):
+            return f"without a file: {name}"
+        found = [
+            [key, self.describe(value, name)]
+            for key, value in sorted(vars(module).items())
+            if key[:1] != "_" and key not in _OF_SHELLS
+        ]
+        return hashlib.sha256(pack(found)).hexdigest()
+
     def _folder(self, owner: str) -> None:
         file = project.module_file(owner)
         for each in project.folder_files(file) if file else ():
             self._parts[f"file {each}"] = project.source_digest(each)
-
-
-def _wrapped(thing: Any) -> tuple[Any, ...] | None:
-    """The functions and values that a wrapper of Python's or ours is made of; None for what is no wrapper."""
-    from motet.workflow.step import Step
-    from motet.workflow.wiring import Workflow
-
-    if isinstance(thing, (Step, Workflow)):
-        return (thing.function,)
-    if isinstance(thing, types.MethodType):
-        return (thing.__func__, thing.__self__)
-    if isinstance(thing, functools.partial):
-        return (thing.func, thing.args, thing.keywords)
-    if isinstance(thing, (classmethod, staticmethod)):
-        return (thing.__func__,)
-    if isinstance(thing, property):
-        return (thing.fget, thing.fset, thing.fdel)
-    if isinstance(thing, functools.cached_property):
-        return (thing.func,)
-    if type(thing).__name__ == "_lru_cache_wrapper":
-        return (thing.__wrapped__,)
-    return None
-
-
-def _module_of(thing: Any) -> str:
-    """The module whose globals a function has, or that a class is defined in."""
-    space = getattr(thing, "__globals__", None)
-    return str((space.get("__name__") if space is not None else thing.__module__) or "")
-
-
-def _package(module: str) -> str:
-    found = sys.modules.get(module)
-    return str(getattr(found, "__package__", None) or "")
-
-
-def _attribute(module: str, path: str) -> Any:
-    found: Any = sys.modules.get(module)
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    return found
-
-
-def _annotations(thing: Any) -> list[Any]:
-    try:
-        found = inspect.get_annotations(thing)
-    except Exception:  # noqa: BLE001  annotations are a user's code
-        return []
-    return [[name, _name_of(each)] for name, each in found.items()]
-
-
-def _name_of(kind: Any) -> str:
-    if isinstance(kind, str):
-        return kind
-    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else type(kind).__name__
-
-
-def _holds(function: types.FunctionType) -> bool:
-    """Whether a function that is not the project's holds values: a decorator of a library around a function of ours."""
-    return bool(function.__closure__)
-
-
-def _full(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
-
-
-def _builtins() -> Any:
-    import builtins
-
-    return builtins

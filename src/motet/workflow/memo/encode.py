@@ -262,7 +262,7 @@ def _own_pickling(kind: type) -> bool:
 def _generated(function: Any) -> bool:
     """Whether a method was written by `dataclasses` or `collections`."""
     return getattr(function, "__module__", "") in ("dataclasses", "collections") or (
-        getattr(getattr(function, "__code__", None), "co_filename", "").startswith("<")
+        getattr(getattr(function, "__code__", None), "co_filename", "") == "<string>"
     )
 
 

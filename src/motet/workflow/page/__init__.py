@@ -3,6 +3,6 @@
 page.py   the page      dag.py  the steps and what they wait for      gantt.py  when they ran
 """
 
-from motet.workflow.page.page import run_page
+from motet.workflow.page.page import framed, plan_page, run_page
 
-__all__ = ["run_page"]
+__all__ = ["framed", "plan_page", "run_page"]

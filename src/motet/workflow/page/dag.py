@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from motet.graph.draw.layout import GAP_X, Spot, arrange
+from motet.graph.draw.layout import GAP_X, Spot, arrange, curve
 from motet.workflow.play.record import StepRow
 
 __all__ = ["MOST_BOXES", "Box", "boxes_of", "draw_steps", "seconds_told"]
@@ -132,16 +132,7 @@ def _box(box: Box, spot: Spot) -> str:
 
 
 def _path(way: Sequence[Spot]) -> str:
-    x, y = way[0].x + way[0].width, way[0].middle
-    path = f"M{x:.1f},{y:.1f}"
-    for stop in way[1:]:
-        end = stop.x - (ARROW if stop is way[-1] else 0)
-        bend = (end - x) / 2
-        path += f" C{x + bend:.1f},{y:.1f} {end - bend:.1f},{stop.middle:.1f} {end:.1f},{stop.middle:.1f}"
-        x, y = end, stop.middle
-        if stop is not way[-1]:
-            x += stop.width
-            path += f" H{x:.1f}"
+    path, x, y = curve(way, ARROW)
     return f'<path class="edge" d="{path}"/><path class="tip" d="M{x + ARROW:.1f},{y:.1f} l-8,-4 v8 z"/>'
 
 

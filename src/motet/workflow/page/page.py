@@ -10,9 +10,10 @@ import orjson
 
 from motet.workflow.page.dag import MOST_BOXES, boxes_of, draw_steps, seconds_told
 from motet.workflow.page.gantt import MOST_BARS, draw_gantt
+from motet.workflow.plan import Plan
 from motet.workflow.play.record import RunRow, StepRow
 
-__all__ = ["run_page"]
+__all__ = ["framed", "plan_page", "run_page"]
 
 MOST_ROWS = 1000
 _STYLE = """
@@ -39,10 +40,7 @@ def run_page(run: RunRow, steps: Sequence[StepRow]) -> str:
     """The page of a run, as HTML that needs nothing else: no script, font or other file; light and dark."""
     by_function = len(steps) > MOST_BOXES
     parts = [
-        "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(run.id)}</title>',
-        '<meta name="viewport" content="width=device-width"><style>',
-        f"{_STYLE.strip()}</style></head><body>",
+        *_head(run.id),
         f'<h1>{escape(run.workflow)} <span class="chip {run.state}" data-run-state="{run.state}">{run.state}</span></h1>',
         *(f"<p>{each}</p>" for each in _about(run, steps)),
         f"<h2>Steps{', by function' if by_function else ''}</h2>",
@@ -56,6 +54,34 @@ def run_page(run: RunRow, steps: Sequence[StepRow]) -> str:
     if len(steps) > MOST_ROWS:
         parts.append(f"<p>and {len(steps) - MOST_ROWS:,} more: motet workflow show {escape(run.id)}</p>")
     return "\n".join([*parts, "</body></html>", ""])
+
+
+def plan_page(plan: Plan) -> str:
+    """The steps of a workflow that has not run, drawn, as a page like that of a run."""
+    rows = [
+        StepRow(
+            "", node.id, node.place, node.step.place, "waiting", "", 0.0, 0.0, 0.0, 0, 0, "", "", (), 0,
+            tuple(each.id for each in (*node.needs(), *node.follows())), (),
+        )
+        for node in plan.nodes
+    ]  # fmt: skip
+    drawn = f'<div class="scroll">{draw_steps(boxes_of(rows))}</div>'
+    return "\n".join([*_head(plan.name), f"<h1>{escape(plan.name)}</h1>", drawn, "</body></html>", ""])
+
+
+def framed(page: str) -> str:
+    """A page inside another one, as the output of a notebook's cell: their styles do not meet."""
+    style = "width:100%;height:28em;border:0;resize:vertical;overflow:auto"
+    return f'<iframe srcdoc="{escape(page)}" style="{style}"></iframe>'
+
+
+def _head(title: str) -> list[str]:
+    return [
+        "<!doctype html>",
+        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+        '<meta name="viewport" content="width=device-width"><style>',
+        f"{_STYLE.strip()}</style></head><body>",
+    ]
 
 
 def _about(run: RunRow, steps: Sequence[StepRow]) -> list[str]:

@@ -15,11 +15,12 @@ from typing import Any
 import orjson
 
 from motet.errors import InputError
+from motet.workflow.code.follow import follow
 from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
 from motet.workflow.memo.cache import write_file
 from motet.workflow.play.process import Job, Part
-from motet.workflow.step import Step, StepContext, _running
+from motet.workflow.step import Step, StepContext, _running, place_of
 
 __all__ = ["main"]
 
@@ -52,6 +53,7 @@ def _answer(folder: Path, name: str, file: str, cancelled: threading.Event) -> d
         function = getattr(function, part)
     if isinstance(function, Step):
         function = function.function
+    _refuse_other(function, job.bodies)
     artifacts = Artifacts(Path(job.cache))
     step = Step(function)
     values = {name: _loaded(artifacts, value) for name, value in job.arguments.items()}
@@ -71,6 +73,18 @@ def _answer(folder: Path, name: str, file: str, cancelled: threading.Event) -> d
             hint="return data, arrays, tables or paths",
         ) from error
     return {"kept": kept.to_json()}
+
+
+def _refuse_other(function: Any, bodies: dict[str, str]) -> None:
+    """Refuse functions that are not those that the key of the result was made of: their file has changed meanwhile."""
+    found = follow(function).bodies
+    other = [name for name, body in found.items() if bodies.get(name, body) != body]
+    if other:
+        raise InputError(
+            f"the code of {', '.join(other[:3])} has changed since it was imported",
+            where=place_of(function),
+            hint="import it anew, as importlib.reload does, or begin the program again",
+        )
 
 
 def _loaded(artifacts: Artifacts, value: Any) -> Any:

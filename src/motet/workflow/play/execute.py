@@ -14,7 +14,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from motet.errors import WorkflowError
+from motet.errors import WorkflowError, told_file
 from motet.workflow.deferred import Deferred, deferreds_in
 from motet.workflow.files import File
 from motet.workflow.memo.cache import Entry
@@ -304,7 +304,7 @@ def place_of_error(error: BaseException, function: Any) -> str:
     codes = [getattr(each, "__code__", None) for each in (function, inspect.unwrap(function))]
     files = {code.co_filename for code in codes if code is not None}
     inside = [frame for frame in frames if frame.filename in files]
-    return f"{inside[-1].name} ({inside[-1].filename}:{inside[-1].lineno})" if inside else place_of(function)
+    return f"{inside[-1].name} ({told_file(inside[-1].filename)}:{inside[-1].lineno})" if inside else place_of(function)
 
 
 def _note(state: StepState, value: Value) -> None:

@@ -32,12 +32,12 @@ from motet.errors import InputError, StepError
 from motet.workflow.deferred import Deferred, Item, Result
 from motet.workflow.memo.artifacts import Kept
 from motet.workflow.options import Resources
-from motet.workflow.plan import AsReady
+from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import StepState, Value
 from motet.workflow.step import Step, place_of
 
-__all__ = ["Job", "Part", "run_in_process"]
+__all__ = ["Job", "Part", "refuse_lost", "run_in_process"]
 
 _POLL_S = 0.05
 _GRACE_S = 5.0
@@ -63,6 +63,7 @@ class Job:
         cache: the folder of the cache.
         run, step, attempt, resources: what the step can ask about itself.
         path: where modules are looked for.
+        bodies: digests of the compiled functions that it stands on, as they are in the process that asks.
     """
 
     module: str
@@ -75,6 +76,7 @@ class Job:
     attempt: int
     resources: Resources
     path: tuple[str, ...]
+    bodies: dict[str, str]
 
 
 def run_in_process(session: Session, state: StepState, items: Sequence[Deferred] | None) -> Value:
@@ -140,14 +142,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _write_job(folder: Path, session: Session, state: StepState, items: Sequence[Deferred] | None) -> None:
     step = state.node.step
     function = step.function
-    where = place_of(function)
     name = getattr(function, "__qualname__", "")
-    if not _is_found(function, name):
-        raise InputError(
-            f"step {state.id} runs in a process of its own, so its function must be found by name",
-            where=where,
-            hint="define it at the top level of a module, in a file, or say process=False",
-        )
     arguments = {
         name: _sent(session, list(items or ()) if isinstance(value, AsReady) else value)
         for name, value in state.node.arguments.items()
@@ -155,19 +150,40 @@ def _write_job(folder: Path, session: Session, state: StepState, items: Sequence
     file = getattr(getattr(function, "__code__", None), "co_filename", "")
     job = Job(
         function.__module__, name, file, arguments, str(session.cache.root), session.run, state.id, state.attempts - 1,
-        step.options.resources, tuple(sys.path),
+        step.options.resources, tuple(sys.path), session.code(function)[0].bodies,
     )  # fmt: skip
     try:
         packed = pickle.dumps(job, protocol=5)
     except Exception as error:
         raise InputError(
             f"step {state.id} runs in a process of its own, and what it is called with cannot be sent there: {error}",
-            where=where,
+            where=place_of(function),
             hint="give paths, numbers and data, or say process=False",
         ) from error
     modules = {"module": function.__module__, "file": file, "path": list(sys.path)}
     (folder / "module.json").write_bytes(orjson.dumps(modules))
     (folder / "job").write_bytes(packed)
+
+
+def refuse_lost(node: Node) -> None:
+    """Refuse a step whose process would not find its function.
+
+    Raises:
+        InputError: when it has no name there, or is defined in a notebook or a shell.
+    """
+    function = node.step.function
+    if not _is_found(function, getattr(function, "__qualname__", "")):
+        shell = function.__module__ == "__main__" and not getattr(sys.modules["__main__"], "__file__", None)
+        hint = (
+            "write it to a file and import it (in a notebook, %%writefile steps.py is the first line of its cell)"
+            if shell
+            else "define it at the top level of a module, in a file"
+        )
+        raise InputError(
+            f"step {node.id} runs in a process of its own, so its function must be found by name",
+            where=place_of(function),
+            hint=f"{hint}, or say process=False",
+        )
 
 
 def _is_found(function: Any, name: str) -> bool:

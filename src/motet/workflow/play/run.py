@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from motet.errors import WorkflowError
 from motet.workflow.plan import Plan
+from motet.workflow.play.record import Record
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
 
 __all__ = ["Run"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run that is over.
 
@@ -33,8 +34,8 @@ class Run:
     steps: Sequence[StepState]
     seconds: float
     resumes: bool
-    _plan: Plan = field(repr=False)
-    _session: Session = field(repr=False)
+    _plan: Plan
+    _session: Session
 
     @property
     def output(self) -> Any:
@@ -50,6 +51,19 @@ class Run:
     def step(self, name: str) -> StepState:
         """A step by its id."""
         return next(each for each in self.steps if each.id == name)
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    def _repr_html_(self) -> str:
+        """The page of the run, which a notebook shows."""
+        from motet.workflow.page import framed, run_page
+
+        record = Record.of(self._session.record.home)
+        try:
+            return framed(run_page(record.run(self.id), record.steps_of(self.id)))
+        finally:
+            record.close()
 
     def __str__(self) -> str:
         counts: dict[str, int] = {}

@@ -28,6 +28,7 @@ from motet.workflow.play.budget import Budget, Machine, num_cores
 from motet.workflow.play.execute import Executor
 from motet.workflow.play.journal import Journal
 from motet.workflow.play.logs import captured
+from motet.workflow.play.process import refuse_lost
 from motet.workflow.play.record import Record, RunRow, is_alive, run_lock
 from motet.workflow.play.run import Run
 from motet.workflow.play.runner import Runner
@@ -68,6 +69,7 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
     budget = settings.budget or Machine()
     for node in plan.nodes:
         if node.step.own_process:
+            refuse_lost(node)
             budget.check(node.step.options.resources, f"step {node.id}")
     home = home_folder()
     record = Record.of(home)
@@ -178,7 +180,8 @@ def _plan_digest(plan: Plan) -> str:
     """What tells whether two runs are of the same workflow with the same parameters; empty where that cannot be told."""
     encoder = Encoder(hook=lambda value: _importable(value))
     try:
-        tree: Any = [plan.name, os.path.abspath(plan.file) if plan.file else "", encoder.tree(dict(plan.parameters))]
+        file = plan.file if os.path.isfile(plan.file) else ""  # a cell of a notebook has another name in each kernel
+        tree: Any = [plan.name, os.path.abspath(file), encoder.tree(dict(plan.parameters))]
     except Exception:  # noqa: BLE001  pickling a user's value may raise anything
         return ""
     return "" if encoder.leaves else hashlib.sha256(pack(tree)).hexdigest()

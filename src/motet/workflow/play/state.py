@@ -34,7 +34,7 @@ class Value:
     alone: Any = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class StepState:
     """A step in a run, as the record has it.
 
@@ -73,3 +73,7 @@ class StepState:
     changes: tuple[str, ...] = ()
     value: Value | None = None
     cause: BaseException | None = None
+
+    def __repr__(self) -> str:
+        told = self.error or self.why
+        return f"<step {self.id} {self.state} in {self.seconds:.2f} s{': ' if told else ''}{told}>"

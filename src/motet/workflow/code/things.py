@@ -1,0 +1,83 @@
+"""What functions, classes and wrappers are made of."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+from typing import Any
+
+__all__ = ["annotated", "attribute", "holds", "is_full", "module_of", "name_of", "package_of", "wrapped"]
+
+
+def wrapped(thing: Any) -> tuple[Any, ...] | None:
+    """The functions and values that a wrapper of Python's or ours is made of; None for what is no wrapper."""
+    from motet.workflow.step import Step
+    from motet.workflow.wiring import Workflow
+
+    if isinstance(thing, (Step, Workflow)):
+        return (thing.function,)
+    if isinstance(thing, types.MethodType):
+        return (thing.__func__, thing.__self__)
+    if isinstance(thing, functools.partial):
+        return (thing.func, thing.args, thing.keywords)
+    if isinstance(thing, (classmethod, staticmethod)):
+        return (thing.__func__,)
+    if isinstance(thing, property):
+        return (thing.fget, thing.fset, thing.fdel)
+    if isinstance(thing, functools.cached_property):
+        return (thing.func,)
+    if type(thing).__name__ == "_lru_cache_wrapper":
+        return (thing.__wrapped__,)
+    return None
+
+
+def module_of(thing: Any) -> str:
+    """The module whose globals a function has, or that a class is defined in."""
+    space = getattr(thing, "__globals__", None)
+    return str((space.get("__name__") if space is not None else thing.__module__) or "")
+
+
+def package_of(module: str) -> str:
+    """The package that a module's own imports count from."""
+    found = sys.modules.get(module)
+    return str(getattr(found, "__package__", None) or "")
+
+
+def attribute(module: str, path: str) -> Any:
+    """What a loaded module has under a path of names; None where there is none."""
+    found: Any = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def annotated(thing: Any) -> list[Any]:
+    """The annotations of a function or class, by name."""
+    try:
+        found = inspect.get_annotations(thing)
+    except Exception:  # noqa: BLE001  annotations are a user's code
+        return []
+    return [[name, name_of(each)] for name, each in found.items()]
+
+
+def name_of(kind: Any) -> str:
+    """The name of an annotation."""
+    if isinstance(kind, str):
+        return kind
+    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else type(kind).__name__
+
+
+def holds(function: types.FunctionType) -> bool:
+    """Whether a function that is not the project's holds values: a decorator of a library around a function of ours."""
+    return bool(function.__closure__)
+
+
+def is_full(cell: Any) -> bool:
+    """Whether a cell of a closure has a value."""
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
