@@ -110,6 +110,8 @@ class _Worker:
     started: float
     ended_soon: int = 0
     again_at: float | None = None
+    told: bool = False
+    """Whether it was told to end: a second time would end it at once."""
 
 
 class _Parent:
@@ -126,8 +128,8 @@ class _Parent:
         self._http = bind(config.host, config.port)
         self._grpc = None if config.grpc_port is None else bind(config.host, config.grpc_port)
         self._folder = tempfile.mkdtemp(prefix="motet-serve-")
-        self._stopping = 0
-        self._ready = False
+        self._workers: list[_Worker] = []
+        self._stopping = False
 
     def run(self) -> None:
         """Start the processes, and keep them until a signal comes.
@@ -138,7 +140,8 @@ class _Parent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, lambda number, frame: self._tell(signal.SIGHUP))
-        self._workers = [self._start() for _ in range(self.config.processes)]
+        for _ in range(self.config.processes):
+            self._workers.append(self._start())
         _LOG.info("%d processes serve on %s:%d", self.config.processes, self.config.host, self._http.getsockname()[1])
         try:
             self._watch()
@@ -180,17 +183,20 @@ class _Parent:
             self._workers[place] = replace(self._start(), ended_soon=worker.ended_soon)
 
     def _stop(self, number: int, frame: Any) -> None:
-        self._stopping += 1
+        self._stopping = True
         self._tell(signal.SIGTERM)
 
     def _tell(self, number: int) -> None:
         for worker in self._workers:
             if worker.process.poll() is None:
+                worker.told = worker.told or number == signal.SIGTERM
                 worker.process.send_signal(number)
 
     def _end(self) -> None:
         """Wait for the processes to finish what they accepted, and end those that take too long."""
-        self._tell(signal.SIGTERM)
+        for worker in self._workers:
+            if not worker.told and worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGTERM)
         end = time.monotonic() + self.config.limits.drain_timeout_s + 5
         for worker in self._workers:
             try:

@@ -35,8 +35,10 @@ def test_a_graph_and_each_of_its_models_answer_as_when_called(mlp):
             assert alone["outputs"][0]["shape"] == [1, 10]
 
 
-def test_sigterm_ends_it_when_what_was_accepted_is_answered(tmp_path):
-    with serving(slow_graph(tmp_path), ready="slow") as server:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_sigterm_ends_it_when_what_was_accepted_is_answered(tmp_path, processes):
+    with serving(slow_graph(tmp_path), "--processes", processes, ready="slow") as server:
+        server.until(lambda: all(server.is_ready() for _ in range(20)))
         statuses: list[int] = []
         askers = [
             threading.Thread(target=lambda: statuses.append(server.infer("slow", body()).status_code)) for _ in range(4)
