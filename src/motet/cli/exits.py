@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from motet.facade import Graph
 
 __all__ = [
-    "EXITS", "FAILED", "INTERRUPTED", "OK", "ROWS_FAILED", "WRONG", "Command", "load_graph", "write_exits",
+    "EXITS", "FAILED", "INTERRUPTED", "OK", "ROWS_FAILED", "WRONG", "Command", "Group", "load_graph",
+    "write_exits",
 ]  # fmt: skip
 
 OK, FAILED, WRONG, ROWS_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -74,6 +75,22 @@ class Command(click.Command):
                     _say(error)
                     ctx.exit(exit_code(error))
                 raise
+
+
+class Group(click.Group):
+    """A group of commands.
+
+    Args:
+        exits: what their exit codes mean, for its help.
+    """
+
+    def __init__(self, *args: Any, exits: Mapping[int, str], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.exits = exits
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the exit codes."""
+        write_exits(formatter, self.exits)
 
 
 class _Interrupts:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from motet.cli.exits import FAILED, WRONG, Command, write_exits
+from motet.cli.exits import FAILED, WRONG, Command, Group
 
 if TYPE_CHECKING:
     from motet.serving.admission.keys import KeyStore
@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _EXITS = {0: "done", FAILED: "the file cannot be written", WRONG: "a wrong name, duration or file, or no such key"}
-
-
-class _Group(click.Group):
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_exits(formatter, _EXITS)
 
 
 _file = click.option(
@@ -34,7 +29,7 @@ _file = click.option(
 )
 
 
-@click.group("keys", cls=_Group, short_help="Make, list and revoke API keys.")
+@click.group("keys", cls=Group, exits=_EXITS, short_help="Make, list and revoke API keys.")
 def command() -> None:
     """Make, list and revoke the API keys of a server.
 

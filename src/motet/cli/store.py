@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motet.cli.exits import FAILED, WRONG, Command, write_exits
+from motet.cli.exits import FAILED, WRONG, Command, Group
 
 if TYPE_CHECKING:
     from motet.store.store import Store
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _EXITS = {0: "done", FAILED: "the store cannot be reached, or has no such version", WRONG: "wrong arguments"}
-
-
-class _Group(click.Group):
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_exits(formatter, _EXITS)
 
 
 _place = click.option(
@@ -37,7 +32,7 @@ _place = click.option(
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group("store", cls=_Group, short_help="Versions of models: list, publish, promote, roll back.")
+@click.group("store", cls=Group, exits=_EXITS, short_help="Versions of models: list, publish, promote, roll back.")
 def command() -> None:
     """Look at a store of models, publish into it, and point aliases at versions.
 

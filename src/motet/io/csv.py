@@ -18,9 +18,9 @@ import pyarrow as pa
 from motet.errors import InputError
 from motet.io.arrow.layout import is_binary, is_list, is_tensor
 from motet.io.faults import salvage, with_errors
-from motet.io.files import File, fingerprint_files
-from motet.io.stream import Stream, drop_rows
-from motet.io.text import compressed_output, encoded, final_schema, finish, wire_schema
+from motet.io.files import File
+from motet.io.stream import drop_rows
+from motet.io.text import TextSource, compressed_output, encoded, final_schema, finish, wire_schema
 from motet.types import ColumnType
 
 __all__ = ["CsvSource", "csv_writer"]
@@ -31,7 +31,7 @@ _PLACE = re.compile(r"In CSV column #(\d+): (?:Row #\d+: )?")
 _Row = tuple[int, list[str] | str]
 
 
-class CsvSource(Stream):
+class CsvSource(TextSource):
     """One CSV file, compressed or not.
 
     Args:
@@ -40,7 +40,8 @@ class CsvSource(Stream):
     """
 
     def __init__(self, file: File, types: Mapping[str, ColumnType] | None = None) -> None:
-        self._file, self.description, self._types = file, str(file), dict(types or {})
+        super().__init__(file)
+        self._types = dict(types or {})
         inferred = _infer(file)
         if len(set(inferred.names)) < len(inferred.names):
             twice = next(name for name in inferred.names if inferred.names.count(name) > 1)
@@ -48,15 +49,6 @@ class CsvSource(Stream):
         self._header = inferred.names
         scalars = {name: kind for name, kind in self._types.items() if not kind.shape}
         self.schema = final_schema(inferred, scalars)
-
-    @property
-    def num_rows(self) -> None:
-        """Not known without reading."""
-        return None
-
-    def fingerprint(self) -> str:
-        """See `fingerprint_files`; declared types count."""
-        return fingerprint_files([self._file], [str(self.schema)])
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`."""

@@ -15,9 +15,21 @@ import pyarrow as pa
 
 from motet.errors import InputError, MissingExtraError
 
-__all__ = ["COMPRESSIONS", "File", "file_system", "find_files", "fingerprint_files", "suffix_of"]
+__all__ = ["COMPRESSIONS", "TABLE_SUFFIXES", "File", "file_system", "find_files", "fingerprint_files", "suffix_of"]
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+TABLE_SUFFIXES = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+}
+"""The built-in formats of tables by suffix, read and written; text formats may be compressed (`.csv.gz`)."""
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 _STAMPS = (
     "ETag",

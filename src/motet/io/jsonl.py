@@ -14,9 +14,8 @@ import pyarrow as pa
 from motet.errors import InputError
 from motet.io.arrow import arrow_type
 from motet.io.faults import salvage
-from motet.io.files import File, fingerprint_files
-from motet.io.stream import Stream
-from motet.io.text import compressed_output, final_schema, finish, python_values, wire_schema
+from motet.io.files import File
+from motet.io.text import TextSource, compressed_output, final_schema, finish, python_values, wire_schema
 from motet.types import ColumnType
 
 __all__ = ["JsonLinesSource", "jsonl_writer"]
@@ -26,7 +25,7 @@ _LINE_BYTES = 256 << 20
 _Line = tuple[int, bytes]
 
 
-class JsonLinesSource(Stream):
+class JsonLinesSource(TextSource):
     """One file of JSON Lines, compressed or not.
 
     Args:
@@ -35,7 +34,8 @@ class JsonLinesSource(Stream):
     """
 
     def __init__(self, file: File, types: Mapping[str, ColumnType] | None = None) -> None:
-        self._file, self.description, types = file, str(file), dict(types or {})
+        super().__init__(file)
+        types = dict(types or {})
         first = next(_blocks(file), [])
         if first and first[0][1].lstrip().startswith(b"["):
             raise InputError(
@@ -49,15 +49,6 @@ class JsonLinesSource(Stream):
             if name not in schema.names and not first:
                 schema = schema.append(pa.field(name, arrow_type(types[name]) or pa.null()))
         self.schema = final_schema(schema, types)
-
-    @property
-    def num_rows(self) -> None:
-        """Not known without reading."""
-        return None
-
-    def fingerprint(self) -> str:
-        """See `fingerprint_files`; declared types count."""
-        return fingerprint_files([self._file], [str(self.schema)])
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; lines that are skipped are not parsed."""

@@ -18,28 +18,15 @@ import numpy as np
 import pyarrow as pa
 
 from motet.errors import InputError, UnknownNameError
-from motet.io.files import COMPRESSIONS, file_system, suffix_of
+from motet.io.files import COMPRESSIONS, TABLE_SUFFIXES, file_system, suffix_of
 from motet.io.plugins import find_plugin
 from motet.io.sizes import fixed_width, row_sizes
 from motet.io.stream import join
 
-__all__ = ["GROUP_BYTES", "SINK_SUFFIXES", "FileWriter", "Writer", "open_writer"]
+__all__ = ["GROUP_BYTES", "FileWriter", "Writer", "open_writer"]
 
 GROUP_BYTES = 256 << 20
 """The most bytes of rows that a writer holds before it writes them."""
-
-SINK_SUFFIXES = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-}
-"""The built-in formats by suffix; text formats may be compressed (`.csv.gz`)."""
 
 
 @runtime_checkable
@@ -76,7 +63,7 @@ def open_writer(
     text = os.fspath(path)
     if row_group_rows < 1:
         raise InputError(f"row_group_rows is {row_group_rows}; it must be 1 or more")
-    name = format or SINK_SUFFIXES.get(suffix_of(text)) or ""
+    name = format or TABLE_SUFFIXES.get(suffix_of(text)) or ""
     if name in _MAKERS:
         return FileWriter(text, schema, name, row_group_rows)
     plugin = find_plugin("motet.sinks", text, format)
@@ -85,7 +72,7 @@ def open_writer(
         return writer
     if format is not None:
         raise UnknownNameError("sink format", format, sorted(_MAKERS))
-    known = ", ".join(SINK_SUFFIXES)
+    known = ", ".join(TABLE_SUFFIXES)
     raise InputError(f"cannot tell the format of {text!r} by its suffix; known: {known}", hint="name one with format=")
 
 

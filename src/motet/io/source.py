@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from motet.batch import Batch
 from motet.errors import InputError, UnknownNameError
-from motet.io.files import File, find_files, suffix_of
+from motet.io.files import TABLE_SUFFIXES, File, find_files, suffix_of
 from motet.io.images import IMAGE_SUFFIXES, ImagesSource
 from motet.io.memory import IterableSource, TableSource, as_record_batch
 from motet.io.parts import PartsSource
@@ -27,19 +27,8 @@ from motet.types import ColumnType
 
 __all__ = ["SOURCE_SUFFIXES", "Source", "open_source"]
 
-SOURCE_SUFFIXES = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    **dict.fromkeys(IMAGE_SUFFIXES, "images"),
-}
-"""The built-in formats by suffix; text formats may be compressed (`.csv.gz`)."""
+SOURCE_SUFFIXES = {**TABLE_SUFFIXES, **dict.fromkeys(IMAGE_SUFFIXES, "images")}
+"""The built-in formats by suffix."""
 
 _FORMATS = ("parquet", "arrow", "csv", "jsonl", "images")
 

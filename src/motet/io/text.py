@@ -1,4 +1,4 @@
-"""What CSV and JSON Lines share: how declared types are read from text, and written as it.
+"""What CSV and JSON Lines share: what a source of text is, how declared types are read from it, and written as it.
 
 Text has no bytes and no half floats: bytes are base64, half floats are read as single ones and narrowed.
 """
@@ -15,12 +15,34 @@ import pyarrow as pa
 from motet.io.arrow import arrow_type
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_binary, is_list, is_tensor, number_name
+from motet.io.files import File, fingerprint_files
+from motet.io.stream import Stream
 from motet.types import ColumnType
 
-__all__ = ["compressed_output", "encoded", "final_schema", "finish", "python_values", "wire_schema"]
+__all__ = ["TextSource", "compressed_output", "encoded", "final_schema", "finish", "python_values", "wire_schema"]
 
 Types = Mapping[str, ColumnType]
 _WIRE = {pa.binary(): pa.string(), pa.large_binary(): pa.string(), pa.float16(): pa.float32()}
+
+
+class TextSource(Stream):
+    """One file of text, compressed or not; its schema is declared or inferred from its beginning.
+
+    Args:
+        file: the file.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file, self.description = file, str(file)
+
+    @property
+    def num_rows(self) -> None:
+        """Not known without reading."""
+        return None
+
+    def fingerprint(self) -> str:
+        """See `fingerprint_files`; declared types count."""
+        return fingerprint_files([self._file], [str(self.schema)])
 
 
 def final_schema(inferred: pa.Schema, types: Types) -> pa.Schema:

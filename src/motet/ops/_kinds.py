@@ -21,9 +21,9 @@ def is_any(*kinds: ColumnType) -> bool:
     return any(kind.dtype == "any" for kind in kinds)
 
 
-def float_of(kind: ColumnType) -> str:
-    """The dtype that floats are computed in: float64 for float64, else float32."""
-    return "float64" if kind.dtype == "float64" else "float32"
+def float_of(*kinds: ColumnType) -> str:
+    """The dtype that floats are computed in: float64 where one is, else float32."""
+    return "float64" if any(kind.dtype == "float64" for kind in kinds) else "float32"
 
 
 def last_axis(function: str, kind: ColumnType, least: int = 1) -> int:

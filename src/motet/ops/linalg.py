@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from motet.errors import InputError
 from motet.ops._arrays import Rows, floats, sum_last
-from motet.ops._kinds import is_any, last_axis, refuse
+from motet.ops._kinds import float_of, is_any, last_axis, refuse
 from motet.types import ANY, ColumnType, returns
 
 __all__ = ["centre", "cosine_similarity", "dot", "euclidean_distance", "l2_normalise", "norm"]
@@ -25,10 +25,6 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 """A row that is not finite, or too large, says so by its NaN or infinity."""
 
 
-def _float_of(*kinds: ColumnType) -> str:
-    return "float64" if any(kind.dtype == "float64" for kind in kinds) else "float32"
-
-
 def _pair(function: str, first: ColumnType, second: ColumnType) -> ColumnType:
     last_axis(function, first)
     last_axis(function, second)
@@ -36,12 +32,12 @@ def _pair(function: str, first: ColumnType, second: ColumnType) -> ColumnType:
         return ANY
     if first.shape != second.shape:
         refuse(function, "two columns of one shape", first, second)
-    return ColumnType(_float_of(first, second), first.shape[:-1])
+    return ColumnType(float_of(first, second), first.shape[:-1])
 
 
 def _alone(function: str, vector: ColumnType, reduces: bool = False) -> ColumnType:
     last_axis(function, vector)
-    return ANY if is_any(vector) else ColumnType(_float_of(vector), vector.shape[:-1] if reduces else vector.shape)
+    return ANY if is_any(vector) else ColumnType(float_of(vector), vector.shape[:-1] if reduces else vector.shape)
 
 
 def _two(function: str, first: Rows, second: Rows) -> tuple[Array, Array]:

@@ -14,9 +14,8 @@ import pyarrow as pa
 from motet.engines.local.layout import FAILURES, failures_table
 from motet.errors import Failure, InputError
 from motet.io import Writer, open_writer
-from motet.io.files import suffix_of
+from motet.io.files import TABLE_SUFFIXES, suffix_of
 from motet.io.plugins import find_plugin
-from motet.io.sink import SINK_SUFFIXES
 
 __all__ = ["FailureFile", "Output", "check_paths", "is_folder", "work_folder"]
 
@@ -116,7 +115,7 @@ class Output:
             InputError: when it is not.
         """
         name = self._name()
-        if suffix_of(name) not in SINK_SUFFIXES and find_plugin("motet.sinks", name, None) is None:
+        if suffix_of(name) not in TABLE_SUFFIXES and find_plugin("motet.sinks", name, None) is None:
             open_writer(name, FAILURES)
 
     def write(self, batch: pa.RecordBatch) -> pa.RecordBatch:

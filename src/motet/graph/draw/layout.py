@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = ["Arrangement", "Spot", "arrange"]
+__all__ = ["Arrangement", "Spot", "arrange", "curve"]
 
 GAP_X, GAP_Y, GAP_EDGE, MARGIN = 56.0, 22.0, 14.0, 24.0
 SWEEPS = 12
@@ -50,6 +50,26 @@ class Arrangement:
     ways: Sequence[Sequence[Spot]]
     width: float
     height: float
+
+
+def curve(way: Sequence[Spot], tip: float) -> tuple[str, float, float]:
+    """A line from box to box, level where it passes a layer, as SVG writes a path; and where it ends.
+
+    Args:
+        way: the places that it goes by.
+        tip: how long the arrow's tip is, before which it ends.
+    """
+    x, y = way[0].x + way[0].width, way[0].middle
+    path = f"M{x:.1f},{y:.1f}"
+    for stop in way[1:]:
+        end = stop.x - (tip if stop is way[-1] else 0)
+        bend = (end - x) / 2
+        path += f" C{x + bend:.1f},{y:.1f} {end - bend:.1f},{stop.middle:.1f} {end:.1f},{stop.middle:.1f}"
+        x, y = end, stop.middle
+        if stop is not way[-1]:
+            x += stop.width
+            path += f" H{x:.1f}"
+    return path, x, y
 
 
 def arrange(

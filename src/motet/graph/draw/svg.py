@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from motet.graph.check import CheckedGraph
-from motet.graph.draw.layout import GAP_X, MARGIN, Arrangement, Spot, arrange
+from motet.graph.draw.layout import GAP_X, MARGIN, Arrangement, Spot, arrange, curve
 from motet.graph.draw.parts import Box, Chip, Edge, cut, picture
 
 __all__ = ["draw_svg"]
@@ -112,17 +112,7 @@ def _joined(edges: Sequence[Edge]) -> list[Edge]:
 
 
 def _path(way: Sequence[Spot]) -> str:
-    """A curve from box to box, level where it passes a layer."""
-    x, y = way[0].x + way[0].width, way[0].middle
-    path = f"M{x:.1f},{y:.1f}"
-    for stop in way[1:]:
-        end = stop.x - (ARROW if stop is way[-1] else 0)
-        bend = (end - x) / 2
-        path += f" C{x + bend:.1f},{y:.1f} {end - bend:.1f},{stop.middle:.1f} {end:.1f},{stop.middle:.1f}"
-        x, y = end, stop.middle
-        if stop is not way[-1]:
-            x += stop.width
-            path += f" H{x:.1f}"
+    path, x, y = curve(way, ARROW)
     return f'<path class="e" d="{path}"/><path class="a" d="M{x + ARROW:.1f},{y:.1f} l-8,-4 v8 z"/>'
 
 
