@@ -124,4 +124,7 @@ def test_what_cannot_be_trained_is_refused(rows: Any, tmp_path: Path) -> None:
         mt.train.distributed(training_jobs.train, workers=0)
     with pytest.raises(InputError, match="what the function is called with cannot be pickled"):
         mt.train.distributed(training_jobs.train, lambda: None, workers=2)
+    with pytest.raises(InputError, match="the function must be found by name") as refused:
+        mt.train.distributed(lambda worker: 1, workers=2)
+    assert "or say workers=1" in str(refused.value)
     assert mt.train.default_workers() >= 1

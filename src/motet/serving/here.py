@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -23,10 +24,16 @@ def serve_here(graph: Graph, options: Mapping[str, Any]) -> None:
         options: fields of `ServeConfig`, over what the graph's `serve` says.
 
     Raises:
-        InputError: when an option is unknown, or the port cannot be had.
+        InputError: when an option is unknown, the port cannot be had, or this thread runs a loop or is not the main one.
     """
     import uvloop
 
+    if _has_loop() or threading.current_thread() is not threading.main_thread():
+        raise InputError(
+            "a server needs the main thread for itself, and here is another thread or, as in a notebook, a running loop",
+            where="serve",
+            hint="save the graph, and run motet serve FILE in a terminal; motet.client asks it from here",
+        )
     known = [each.name for each in fields(ServeConfig)]
     for name in options:
         if name not in known:
@@ -40,3 +47,11 @@ def serve_here(graph: Graph, options: Mapping[str, Any]) -> None:
         bind(config.host, config.port, shared=False).close()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve([graph], config, lambda server: None))
+
+
+def _has_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

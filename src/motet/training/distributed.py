@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
-from motet.errors import InputError, MissingExtraError
+from motet.errors import InputError, MissingExtraError, told_file
 from motet.training.checkpoints import Checkpoints
 from motet.training.data.digest import function_digest
 from motet.training.joined import is_worker, join
@@ -86,6 +87,7 @@ def distributed(
                 Worker(device="cuda:0" if chosen == "nccl" else "cpu", checkpoints=kept), function, args, threads
             )
         else:
+            _refuse_lost(function)
             assert kept is not None, "several workers always have a folder"
             plan = Plan(num_workers, threads, chosen, kept, max_restarts, collective_timeout_s)
             result = launch(plan, function, args)
@@ -134,6 +136,19 @@ def _here(worker: Worker, function: Callable[..., _T], args: tuple[Any, ...], th
         return function(worker, *args)
     finally:
         torch.set_num_threads(before)
+
+
+def _refuse_lost(function: Callable[..., Any]) -> None:
+    """Refuse a function that workers would not find: they are processes of their own, and import it by name."""
+    name = getattr(function, "__qualname__", "")
+    file = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    if "<" in name or (function.__module__ == "__main__" and not os.path.isfile(file)):
+        raise InputError(
+            "workers are processes of their own, so the function must be found by name",
+            where=f"{name} in {told_file(function.__code__.co_filename)}" if hasattr(function, "__code__") else name,
+            hint="write it to a file and import it (in a notebook, %%writefile line.py is the first line of its cell), "
+            "or say workers=1",
+        )
 
 
 def _training(function: Callable[..., Any], args: tuple[Any, ...]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from motet.errors import InputError
+from motet.errors import InputError, MotetError
 from motet.workflow.code.follow import follow
 from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
@@ -99,7 +99,8 @@ def _loaded(artifacts: Artifacts, value: Any) -> Any:
 
 def _failure(error: Exception, file: str) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if frame.filename == file] or list(frames)
+    own = isinstance(error, MotetError)  # which says itself where
+    inside = [frame for frame in frames if frame.filename == file] or ([] if own else list(frames))
     try:
         cause = base64.b64encode(pickle.dumps(error)).decode()
     except Exception:  # noqa: BLE001  pickling a user's error may raise anything
@@ -107,7 +108,7 @@ def _failure(error: Exception, file: str) -> dict[str, Any]:
     text = "".join(traceback.format_exception(error))
     print(text, file=sys.stderr)  # noqa: T201  its standard error is the step's log
     return {
-        "error": f"{type(error).__name__}: {error}",
+        "error": str(error) if own and not inside else f"{type(error).__name__}: {error}",
         "place": f"{inside[-1].name} ({inside[-1].filename}:{inside[-1].lineno})" if inside else "",
         "traceback": text,
         "cause": cause,
