@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from motet.errors import InputError, MissingExtraError
+from motet.io.remote import RemoteFile, asking, check_bucket
 
 __all__ = ["COMPRESSIONS", "TABLE_SUFFIXES", "File", "file_system", "find_files", "fingerprint_files", "suffix_of"]
 
@@ -75,18 +76,19 @@ class File:
 
     def open(self) -> Any:
         """Open for random access, as Arrow reads files."""
-        return pa.memory_map(self.path) if self.fs is None else self.fs.open(self.path, "rb")
+        return pa.memory_map(self.path) if self.fs is None else RemoteFile(str(self), self.fs, self.path)
 
     def read(self) -> bytes:
         """The whole content."""
         if self.fs is not None:
-            return bytes(self.fs.cat_file(self.path))
+            with asking(str(self), self.fs):
+                return bytes(self.fs.cat_file(self.path))
         with open(self.path, "rb") as file:
             return file.read()
 
     def stream(self) -> Any:
         """Open for reading from the start, decompressed as the suffix says. An Arrow `NativeFile`."""
-        raw = pa.OSFile(self.path) if self.fs is None else pa.PythonFile(self.fs.open(self.path, "rb"), mode="r")
+        raw = pa.OSFile(self.path) if self.fs is None else pa.PythonFile(self.open(), mode="r")
         codec = COMPRESSIONS.get(os.path.splitext(self.path)[1].lower())
         return pa.CompressedInputStream(raw, codec) if codec else raw
 
@@ -95,7 +97,8 @@ class File:
         if self.fs is None:
             stat = os.stat(self.path)
             return stat.st_size, str(stat.st_mtime_ns)
-        info = self.fs.info(self.path)
+        with asking(str(self), self.fs):
+            info = self.fs.info(self.path)
         stamps = [f"{key}={info[key]}" for key in _STAMPS if info.get(key) is not None]
         return int(info.get("size") or 0), ";".join(stamps)
 
@@ -112,11 +115,17 @@ def find_files(what: str | os.PathLike[str]) -> list[File]:
     A folder is searched through all its folders; names that begin with `_` or `.` are left out.
 
     Raises:
-        InputError: when there are none; names the nearest.
+        InputError: when there are none; names the nearest. When credentials are missing, or do not allow it.
         MissingExtraError: when the URL's file system is not installed.
+        RunError: when a remote file system does not answer.
     """
     text = os.fspath(what)
     fs, path = file_system(text)
+    with asking(text, fs):
+        return _found(text, fs, path)
+
+
+def _found(text: str, fs: Any, path: str) -> list[File]:
     here: Any = fs or _Here()
     if here.isdir(path):
         found = [name for name in here.find(path) if not _hidden(name[len(path) :])]
@@ -127,6 +136,7 @@ def find_files(what: str | os.PathLike[str]) -> list[File]:
         found = [name for name in here.glob(path) if not here.isdir(name) and not _hidden(os.path.basename(name))]
         missing = f"no file fits {text!r}" if glob.has_magic(path) else f"there is no file {text!r}"
     if not found:
+        check_bucket(text, fs, path)
         raise InputError(missing, hint=_near(here, path))
     return [File(name, fs) for name in sorted(found)]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from motet.errors import InputError
 from motet.io.arrow import IMAGE_METADATA
 from motet.io.faults import ERROR_COLUMN, ERROR_FIELD
 from motet.io.files import File, fingerprint_files
@@ -58,7 +59,7 @@ class ImagesSource(Stream):
 def _read(file: File) -> tuple[bytes | None, str | None]:
     try:
         return file.read(), None
-    except OSError as error:
+    except (OSError, InputError) as error:
         return None, f"{file} cannot be read: {error}"
 
 

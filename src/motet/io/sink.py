@@ -20,6 +20,7 @@ import pyarrow as pa
 from motet.errors import InputError, UnknownNameError
 from motet.io.files import COMPRESSIONS, TABLE_SUFFIXES, file_system, suffix_of
 from motet.io.plugins import find_plugin
+from motet.io.remote import asking, check_bucket
 from motet.io.sizes import fixed_width, row_sizes
 from motet.io.stream import join
 
@@ -92,6 +93,8 @@ class FileWriter:
         self._rows = self._bytes = 0
         make = _maker(format)
         self._fs, self._target = file_system(path)
+        if self._fs is not None:
+            check_bucket(path, self._fs, self._target)
         self._part = _partial(self._target if self._fs is None else None)
         try:
             self._out: Any = make(self._part, schema, _codec(path, format))
@@ -151,7 +154,8 @@ class FileWriter:
 
     def _publish(self) -> None:
         if self._fs is not None:
-            self._fs.put_file(self._part, self._target)
+            with asking(self.path, self._fs):
+                self._fs.put_file(self._part, self._target)
             os.unlink(self._part)
             return
         with open(self._part, "rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from motet.engines.local.turns import Turns
 from motet.errors import Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
+from motet.io.files import file_system
+from motet.io.remote import asking
 from motet.runtime.executor import Executor, drive
 from motet.runtime.host import Host
 from motet.runtime.sizes import RememberedSizes
@@ -366,10 +369,9 @@ class _Pending:
 
 def _exists(output: str) -> bool:
     if "://" in output:
-        import fsspec
-
-        files, path = fsspec.core.url_to_fs(output)
-        return bool(files.exists(path))
+        files, there = file_system(output)
+        with asking(output, files):
+            return bool(files.exists(there)) if files is not None else os.path.exists(there)
     path = Path(output)
     return any(path.iterdir()) if path.is_dir() else path.exists()
 

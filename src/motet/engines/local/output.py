@@ -14,8 +14,9 @@ import pyarrow as pa
 from motet.engines.local.layout import FAILURES, failures_table
 from motet.errors import Failure, InputError
 from motet.io import Writer, open_writer
-from motet.io.files import TABLE_SUFFIXES, suffix_of
+from motet.io.files import TABLE_SUFFIXES, file_system, suffix_of
 from motet.io.plugins import find_plugin
+from motet.io.remote import asking, check_bucket
 
 __all__ = ["FailureFile", "Output", "check_paths", "is_folder", "work_folder"]
 
@@ -96,9 +97,19 @@ class Output:
         """
         self._schema = schema
         if self._folder:
-            Path(self.path).mkdir(parents=True, exist_ok=True)
-            (Path(self.path) / FINISHED).unlink(missing_ok=True)
+            self._begin_folder()
         self._writer = _open(self._name(), schema, self._scratch)
+
+    def _begin_folder(self) -> None:
+        files, path = file_system(self.path.rstrip("/"))
+        if files is None:
+            Path(path).mkdir(parents=True, exist_ok=True)
+            (Path(path) / FINISHED).unlink(missing_ok=True)
+            return
+        check_bucket(self.path, files, path)
+        with asking(self.path, files):
+            if files.exists(f"{path}/{FINISHED}"):
+                files.rm_file(f"{path}/{FINISHED}")
 
     def _name(self) -> str:
         return f"{self.path.rstrip('/')}/part-{self._part:05d}.parquet" if self._folder else self.path
@@ -158,15 +169,27 @@ class Output:
             self._writer.close()
             _move(self._name(), self._scratch)
         if self._folder:
-            self._remove_other_parts()
             text = json.dumps({"parts": self._part + 1, "rows": self._part * PART_ROWS + self._rows}) + "\n"
-            (Path(self.path) / FINISHED).write_text(text, encoding="utf-8")
+            self._end_folder(text)
 
-    def _remove_other_parts(self) -> None:
-        """Parts of an earlier, longer result."""
-        for path in Path(self.path).glob("part-*"):
-            if path.stem.removeprefix("part-").isdecimal() and int(path.stem.removeprefix("part-")) > self._part:
-                path.unlink()
+    def _end_folder(self, text: str) -> None:
+        """Remove parts of an earlier, longer result, and say that all is there."""
+        files, path = file_system(self.path.rstrip("/"))
+        if files is None:
+            for part in Path(path).glob("part-*"):
+                if self._is_other(part.stem):
+                    part.unlink()
+            (Path(path) / FINISHED).write_text(text, encoding="utf-8")
+            return
+        with asking(self.path, files):
+            for name in files.glob(f"{path}/part-*"):
+                if self._is_other(Path(name).stem):
+                    files.rm_file(name)
+            files.pipe_file(f"{path}/{FINISHED}", text.encode())
+
+    def _is_other(self, stem: str) -> bool:
+        number = stem.removeprefix("part-")
+        return number.isdecimal() and int(number) > self._part
 
     def abort(self) -> None:
         """Leave nothing half-written."""
