@@ -32,6 +32,8 @@ __all__ = ["Server", "bind", "open_files", "tls_context"]
 
 _LOG = logging.getLogger("motet.serving")
 BACKLOG = 4096
+SAME_S = 0.5
+"""Signals that come this soon after the first are the same: who ends a service may tell each process, and the parent too."""
 FIXED = ("host", "port", "grpc_port", "processes", "threads", "graphs", "sinks", "grpc", "pool")
 """Parts of the configuration that cannot change while the server runs."""
 
@@ -69,7 +71,8 @@ class Server:
         self.front = routes.front = Front(self.services.app, routes, config.limits)
         self.services.front = self.front
         self.gateway.changed.append(self.front.forget_routes)
-        self._stop, self._reloading = asyncio.Event(), asyncio.Lock()
+        self._stop, self._hurry, self._reloading = asyncio.Event(), asyncio.Event(), asyncio.Lock()
+        self._stopped_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket: socket.socket | None = None
         self._listening: asyncio.Server | None = None
@@ -158,10 +161,12 @@ class Server:
                     _LOG.error("graph %s stays as it is: %s", served.name, error)
 
     def stop(self) -> None:
-        """Ask the server to end when what it accepted is answered; asking again ends it at once."""
-        if self._stop.is_set():
-            self.front.close()
-        self._stop.set()
+        """Ask the server to end when what it accepted is answered; asking again, but for the next moment, ends it at once."""
+        if not self._stop.is_set():
+            self._stopped_at = self.loop.time()
+            self._stop.set()
+        elif self.loop.time() - self._stopped_at > SAME_S:
+            self._hurry.set()
 
     async def run(self) -> None:
         """Wait until it is asked to stop, then end."""
@@ -188,6 +193,22 @@ class Server:
         if self._listening is not None:
             self._listening.close()
         self.front.drain()
+        hurry = self.loop.create_task(self._hurry.wait())
+        finishing = self.loop.create_task(self._finish())
+        await asyncio.wait((finishing, hurry), return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        self.front.close()
+        if finishing.done():
+            finishing.result()
+        else:
+            finishing.cancel()
+            if self._grpc is not None:
+                await self._grpc.stop(0)
+        await self.services.close()
+        self.gateway.close()
+
+    async def _finish(self) -> None:
+        """Answer what was accepted within the time that is allowed for it."""
         timeout_s = self.config.limits.drain_timeout_s
         end = self.loop.time() + timeout_s
         if self._grpc is not None:
@@ -196,9 +217,6 @@ class Server:
             await asyncio.sleep(0.01)
         if not await self.gateway.drain(max(0.0, end - self.loop.time())):
             _LOG.warning("requests were still under way after %g s, and were dropped", timeout_s)
-        self.front.close()
-        await self.services.close()
-        self.gateway.close()
 
 
 def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:

@@ -36,6 +36,8 @@ SOON_S = 10.0
 TRIES = 5
 """Times that processes may end soon after their start, one after the other, before the server gives up."""
 LOOK_S = 0.05
+LEAVE_S = 2.0
+"""What a process that has closed everything may take to end."""
 
 
 def run(
@@ -70,6 +72,13 @@ def _loop(main: Any) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
+        threading.Thread(target=_leave, daemon=True).start()
+
+
+def _leave() -> None:
+    """End the process though a thread still plays something: it cannot be interrupted, and nobody waits for its answer."""
+    time.sleep(LEAVE_S)
+    os._exit(0)
 
 
 def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], ServeConfig], worker: str) -> None:
