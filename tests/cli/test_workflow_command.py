@@ -111,6 +111,44 @@ def test_wrong_arguments_are_refused(run, arguments, message):
     assert message in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("if load(1):\n        pass", "`if`, `and`, `or`, `not` and `in` cannot ask for it"),
+        ("load(1).size", "AttributeError: the result of step load is not known while the workflow is wired"),
+        ("return {}['x']", "workflow broken ({file}:7): KeyError: 'x'"),
+        ("return load()", "step load cannot be called so: missing a required argument: 'n'"),
+    ],
+)
+def test_what_is_wrong_in_a_workflows_function_is_told_with_its_line(run, tmp_path, body, message):
+    text = "import motet as mt\n@mt.step\ndef load(n):\n    return n\n@mt.workflow\ndef broken():\n    "
+    (tmp_path / "broken_flow.py").write_text(text + body + "\n")
+    result = run("workflow", "run", "broken_flow.py")
+    sys.modules.pop("broken_flow", None)
+    assert result.exit_code == 2, result.output
+    file = tmp_path / "broken_flow.py"
+    assert message.format(file=file) in result.stderr
+    assert f"{file}:7" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_file_that_cannot_be_imported_is_told_with_the_line(run, tmp_path):
+    (tmp_path / "unimported.py").write_text("import motet as mt\n\n@mt.step(max_age='soon')\ndef work():\n    pass\n")
+    result = run("workflow", "run", "unimported.py")
+    assert result.exit_code == 2
+    place = f"error: {tmp_path / 'unimported.py'}:3: cannot be imported: InputError: step, max_age: 'soon' is no time"
+    assert result.stderr.startswith(place)
+
+
+def test_a_cache_that_cannot_be_written_is_told_as_that(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run("workflow", "run", "commanded.py", "--cache", str(tmp_path / "file" / "cache"))
+    assert result.exit_code == 1
+    where = tmp_path / "file" / "cache"
+    assert f"step train failed: {where}: the cache cannot be written: [Errno 20] Not a directory" in result.stderr
+    assert "hint: name another folder as the cache" in result.stderr
+
+
 def test_the_cache_is_listed_verified_and_cleaned(run):
     run("workflow", "run", "commanded.py", "--quiet")
     result = run("cache", "ls")

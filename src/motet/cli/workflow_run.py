@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from motet.workflow.plan import Plan
     from motet.workflow.play.run import Run
     from motet.workflow.triggers import Trigger
+    from motet.workflow.wiring import Workflow
 
 __all__ = ["command"]
 
@@ -85,7 +86,25 @@ def _plans(workflow: str | None, parameters: tuple[str, ...], resume: str | None
         hint = "write FILE.py[:NAME] and the --set of the run" if resume else "write FILE.py or FILE.py:NAME"
         raise InputError("no workflow is named", where="motet workflow run", hint=hint)
     found = find_workflow(workflow)[0]
-    return lambda: found(**read_parameters(found, parameters))
+    return lambda: _wired(found, read_parameters(found, parameters))
+
+
+def _wired(workflow: Workflow[Any], parameters: dict[str, Any]) -> Plan:
+    """The steps of a workflow; what its function raises while they are wired is told with its line."""
+    from motet.errors import GraphError, MotetError
+
+    try:
+        return workflow(**parameters)  # type: ignore[no-any-return]
+    except Exception as error:
+        from motet.runtime.isolate import users_place
+
+        place = users_place(error)
+        if not isinstance(error, MotetError):
+            where = f"workflow {workflow.name} ({place})"
+            raise GraphError(f"{type(error).__name__}: {error}", where=where) from error
+        if place and place not in str(error):
+            error.add_note(f"at {place}")
+        raise
 
 
 def _triggers(every: str | None, cron: str | None, watch: tuple[str, ...]) -> list[Trigger]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from motet.errors import WorkflowError
+
 __all__ = ["key_lock", "try_lock", "unlock"]
 
 _PLACES = 2**62
@@ -26,8 +28,13 @@ _taken: set[tuple[str, int]] = set()
 def _file(path: Path) -> int:
     key = (os.getpid(), str(path))
     if key not in _files:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _files[key] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _files[key] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise WorkflowError(
+                f"the cache cannot be written: {error}", where=str(path.parent), hint="name another folder as the cache"
+            ) from error
     return _files[key]
 
 

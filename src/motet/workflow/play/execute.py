@@ -14,7 +14,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from motet.errors import WorkflowError, told_file
+from motet.errors import InputError, WorkflowError, told_file
 from motet.workflow.deferred import Deferred, deferreds_in
 from motet.workflow.files import File
 from motet.workflow.memo.cache import Entry
@@ -97,7 +97,10 @@ class Executor:
         arguments = {}
         for name, value in node.arguments.items():
             ruled = name in free or (by_result and (_from_steps(value) or isinstance(value, File)))
-            arguments[name] = Argument("", "by a rule") if ruled else self.session.argument(value, items)
+            try:
+                arguments[name] = Argument("", "by a rule") if ruled else self.session.argument(value, items)
+            except OSError as error:
+                raise InputError(f"what it takes as {name} cannot be read: {error}", where=node.step.place) from error
         return Key(self.session.name(node.step.function), self.session.code(node.step.function)[1], arguments)
 
     def _resumed(self, state: StepState) -> Value | None:
@@ -199,7 +202,10 @@ class Executor:
                 from motet.workflow.memo.index import Index
 
                 self._former[step] = [], set()
-                with suppress(WorkflowError, sqlite3.Error), Index.of(self.session.cache) as index:  # only to tell why
+                with (
+                    suppress(WorkflowError, sqlite3.Error, OSError),
+                    Index.of(self.session.cache) as index,
+                ):  # only to tell
                     index.sync(MOST_SYNC_S)
                     self._former[step] = index.last(step), index.gone(step)
             return self._former[step]
@@ -229,12 +235,18 @@ class Executor:
             state.why = f"{state.why}; {told}" if state.why else told
             if policy is not None:
                 _logger.warning("step %s: %s", state.id, told)
-        elif policy is None:
-            session.journal.add(state.id, state.key, value.kept, seconds)
         else:
-            self._put_code(node.step.function)
-            session.cache.put(Entry(state.key, key, value.kept, created, seconds, session.run, numbers))
+            entry = Entry(state.key, key, value.kept, created, seconds, session.run, numbers)
+            with session.writing(state.id):
+                self._note_made(state, entry)
         return value
+
+    def _note_made(self, state: StepState, entry: Entry) -> None:
+        if state.node.step.policy is None:
+            self.session.journal.add(state.id, state.key, entry.kept, entry.seconds)
+        else:
+            self._put_code(state.node.step.function)
+            self.session.cache.put(entry)
 
     def _put_code(self, function: Callable[..., Any]) -> None:
         """Keep the parts of a function's code, once a run."""

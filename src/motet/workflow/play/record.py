@@ -7,7 +7,8 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,22 @@ class Record:
             if (os.getpid(), str(self.home)) not in _open and not self._users:
                 self._base.close()
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        except sqlite3.Error as error:
+            raise WorkflowError(
+                f"the record of runs cannot be written: {error}",
+                where=str(self.home),
+                hint="see that its disk has room; then the same command goes on with the run",
+            ) from error
+
     def begin(self, row: RunRow) -> None:
-        """Note that a run begins, or goes on."""
+        """Note that a run begins, or goes on. Like the other notes it raises WorkflowError where the disk is full."""
         values = [getattr(row, name) for name in RunRow.__slots__]
-        with self._lock:
+        with self._writing():
             self._base.execute(f"insert or replace into runs values({','.join('?' * len(values))})", values)
             (count,) = self._base.execute("select count(*) from runs").fetchone()
         if count > MOST_RUNS * 1.1:
@@ -141,19 +154,19 @@ class Record:
         old = [row for row in rows if not is_alive(self.home, row[0])]
         for (run,) in old:
             shutil.rmtree(self.folder(run), ignore_errors=True)
-        with self._lock, self._base:
+        with self._writing(), self._base:
             self._base.execute("begin immediate")
             self._base.executemany("delete from steps where run=?", old)
             self._base.executemany("delete from runs where id=?", old)
 
     def end(self, run: str, state: str, seconds: float, error: str) -> None:
         """Note how a run ended."""
-        with self._lock:
+        with self._writing():
             self._base.execute("update runs set state=?, seconds=?, error=? where id=?", (state, seconds, error, run))
 
     def steps(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Note where steps are."""
-        with self._lock, self._base:
+        with self._writing(), self._base:
             self._base.execute("begin")
             self._base.executemany(_STEP, rows)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from motet.errors import MotetError
+from motet.errors import MotetError, WorkflowError
 from motet.workflow.deferred import Choice, Deferred, deferreds_in, nodes_of
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.execute import Again, Cancelled, Executor, place_of_error
@@ -117,7 +117,11 @@ class Runner:
                     deadline = time.monotonic() + _GRACE_S if deadline is None else deadline
                     if time.monotonic() > deadline:
                         self._abandon()
-            self.flush()
+            try:
+                self.flush()
+            except WorkflowError:
+                self._give_up()
+                raise
         self.flush()
         if interrupted is not None:
             raise interrupted
@@ -158,6 +162,15 @@ class Runner:
                 state.why = "did not end in time"
                 state.seconds = time.time() - state.started if state.started else 0.0
                 self._left -= 1
+
+    def _give_up(self) -> None:
+        """End the processes of steps and wait for nothing: nobody will look at what comes of them."""
+        self.session.cancel.set()
+        with self._lock:
+            self._cancel()
+            self._abandon()
+            for wake in self._wake.values():
+                wake.notify_all()
 
     def _enqueue(self, place: int) -> None:
         """Queue a step, if it can run now."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Lock
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -202,12 +203,25 @@ class Session:
     def keep(self, result: Any, where: str) -> tuple[Value, str]:
         """Keep a result as well as it can be kept. Returns it, and why it cannot be written where that is so."""
         try:
-            kept, leaves = self.cache.artifacts.keep(result)
-        except OSError as error:
-            raise WorkflowError(f"the result cannot be written: {error}", where=where) from error
+            with self.writing(where):
+                kept, leaves = self.cache.artifacts.keep(result)
+        except WorkflowError:
+            raise
         except Exception as error:  # noqa: BLE001  pickling a user's value may raise anything
             return Value(None, f"memory {uuid.uuid4().hex}", alone=result), f"{type(error).__name__}: {error}"
         return self.held(kept, leaves), ""
+
+    @contextmanager
+    def writing(self, where: str) -> Iterator[None]:
+        """Tell a full disk as what it is, and not as an error of the step."""
+        try:
+            yield
+        except OSError as error:
+            raise WorkflowError(
+                f"the result cannot be written: {error}",
+                where=where,
+                hint=f"make room where results are kept, {self.cache.root}, or name another folder as the cache",
+            ) from error
 
     def held(self, kept: Kept, leaves: dict[int | str, Any]) -> Value:
         """A kept result in this run."""

@@ -119,12 +119,18 @@ def _run(
     except KeyboardInterrupt:
         state = "cancelled"
         raise
+    except WorkflowError:  # the record cannot be written: it says that the run runs, and so it is gone on with
+        state = ""
+        raise
     finally:
         failed = [each for each in states if each.state == "failed"]
         seconds = time.perf_counter() - began
-        record.end(run, state, seconds, "; ".join(f"{each.id}: {each.error}" for each in failed[:3]))
-        journal.close(remove=state == "done")
-        _index(cache)
+        try:
+            if state:
+                record.end(run, state, seconds, "; ".join(f"{each.id}: {each.error}" for each in failed[:3]))
+        finally:
+            journal.close(remove=state == "done")
+            _index(cache)
     found = Run(run, plan.name, state, tuple(states), seconds, earlier is not None, plan, session)
     if settings.check and state != "done":
         raise _failure(found, failed)
