@@ -85,8 +85,8 @@ def find_file(name: str) -> str:
 
 
 def module_name(module: str) -> str:
-    """A module's name, the same whether it is run as a script or imported."""
-    if module != "__main__":
+    """A module's name, the same whether it is run as a script, loaded as one by another process, or imported."""
+    if module not in ("__main__", "__mp_main__"):
         return module
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     return Path(file).stem if file else module
