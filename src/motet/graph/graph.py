@@ -32,6 +32,10 @@ class Input:
     type: ColumnType
     default: Any = NO_DEFAULT
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both mean the same; a default of NaN is equal to itself."""
+        return isinstance(other, Input) and (self.type, self.default) == (other.type, other.default)
+
     @property
     def has_default(self) -> bool:
         """Whether the column may be missing or null."""

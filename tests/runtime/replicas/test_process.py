@@ -224,7 +224,7 @@ def test_memory_that_is_not_there_is_seen_as_such(replica):
 
 
 def test_an_answer_that_no_process_can_give_to_another_is_an_error(replica):
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(TypeError, match="no other process can have it, for it cannot be pickled"):
         do(replica, "unpicklable")
     assert replica.alive()
 

@@ -54,7 +54,7 @@ def pack(columns: Mapping[str, Any], asked: Array | None = None) -> Packed:
         asked: the memory of the request; arrays that are whole parts of it stay there.
 
     Raises:
-        Exception: what pickling raises, where a value can neither be written as it is nor pickled.
+        TypeError: where a value can neither be written as it is nor pickled.
     """
     arrays: list[tuple[Array, int]] = []
     pieces, start = [], 0
@@ -160,4 +160,8 @@ def _strings(is_text: bool, lengths: Array, whole: Array, nulls: Array | None = 
 
 
 def _pickled(value: Any) -> tuple[int, tuple[Array, ...]]:
-    return PICKLED, (np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8),)
+    try:
+        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(f"no other process can have it, for it cannot be pickled: {error}") from error
+    return PICKLED, (np.frombuffer(data, np.uint8),)
