@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from app_graphs import echo, gated, shut, tens
 
+import motet as mt
+
 
 def test_rows_are_answered_row_by_row_like_a_call(fashion, fashion_graph):
     images = np.random.default_rng(1).integers(0, 256, (5, 28, 28), dtype=np.uint8)
@@ -210,6 +212,15 @@ def test_a_graph_that_is_not_ready_is_503(live):
     assert answer.headers["retry-after"] == "1"
     assert served.get("/predict/tens_away").status_code == 405
     assert served.post("/predict/tenz", json={"x": 1}).status_code == 404
+
+
+def test_unsigned_numbers_of_64_bits_stand_beside_small_ones(live):
+    x = mt.input("x", "uint64[2]")
+    served = live.serve(mt.Graph("wide", outputs={"x": mt.map(mt.ops.columns.cast, x, dtype="uint64")}))
+    rows = [{"x": [2**64 - 1, 1]}, {"x": [0, 2**63]}, {"x": [2**64, 1]}, {"x": [-1, 1]}, {"x": [2.5, 1]}]
+    answered = served.post("/predict/wide", json={"rows": rows}).json()["rows"]
+    assert answered[:2] == rows[:2]
+    assert all("input 'x' is uint64[2]; got" in each["error"] for each in answered[2:])
 
 
 def test_a_number_that_is_too_large_for_its_type_is_infinite_in_it(live):

@@ -123,10 +123,14 @@ def _numbers(value: Any, kind: ColumnType) -> Any:
     wrong = kinds - {int, float, list}
     if wrong:
         raise InputError(f"is {kind}; got {_NAMES.get(wrong.pop(), 'something else')} where a number should be")
-    if kind.numpy_dtype.kind != "f" or list in kinds or int not in kinds:
+    if list in kinds or int not in kinds:
         return value
     try:
-        return np.asarray(value, np.float64).tolist()  # numbers of Python take the width that is wanted
+        if kind.dtype == "uint64" and kind.shape and float not in kinds:
+            return np.asarray(value, np.uint64)  # for numpy it would be floats, where some are beyond 63 bits
+        if kind.numpy_dtype.kind == "f":
+            return np.asarray(value, np.float64).tolist()  # numbers of Python take the width that is wanted
+        return value
     except (ValueError, OverflowError):
         return value
 
