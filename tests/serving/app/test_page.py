@@ -6,9 +6,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from app_graphs import tens
+from app_graphs import said, tens
 from PIL import Image
 
+import motet as mt
 from helpers import keyed
 from helpers.browser import Browser, found
 from motet.runtime.pool.need import Need
@@ -24,13 +25,21 @@ DATA = Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
+def whole():
+    """Gives back whole numbers, and says what it was given."""
+    one, two = mt.input("one", "int64"), mt.input("two", "uint64[2]")
+    cast = mt.ops.columns.cast
+    same = {"one": mt.map(cast, one, dtype="int64"), "two": mt.map(cast, two, dtype="uint64")}
+    return mt.Graph("whole", outputs={"said": mt.map(said, one, outputs="string"), **same})
+
+
 @pytest.fixture(scope="module")
 def server(live):
     """Everything, as `motet serve` sets it up."""
 
     async def started():
         graphs = [str(EXAMPLES / "fashion" / f"{name}.yaml") for name in ("fashion", "ab")]
-        made = Server([*graphs, tens("unlucky")], ServeConfig(port=0))
+        made = Server([*graphs, tens("unlucky"), whole()], ServeConfig(port=0))
         await made.start()
         await made.load()
         return made
@@ -86,6 +95,11 @@ def node_rows(page, name):
     )
 
 
+def shown(page, output):
+    """What the page shows of an output."""
+    return page.until(f"document.querySelector('[data-output={output}] dd')?.textContent")
+
+
 def test_an_upload_is_answered_and_drawn(page, boot, fashion_graph):
     path, image = boot
     wanted = fashion_graph({"image": image[None]})
@@ -93,9 +107,8 @@ def test_an_upload_is_answered_and_drawn(page, boot, fashion_graph):
     page.until("document.querySelector('.picture .note').textContent.includes('28 × 28')")
     page.run("document.querySelector('#try button.main').click()")
     page.until("document.querySelector('.opinion')")
-    said = "document.querySelector('[data-output={}] dd').textContent"
-    assert page.run(said.format("name")) == wanted["name"][0]
-    assert float(page.run(said.format("score"))) == pytest.approx(float(wanted["score"][0]), rel=1e-3)
+    assert shown(page, "name") == wanted["name"][0]
+    assert float(shown(page, "score")) == pytest.approx(float(wanted["score"][0]), rel=1e-3)
     members = page.run("[...document.querySelectorAll('.opinion')].map((each) => each.dataset.member)")
     assert members == ["linear", "mlp", "cnn"]
     assert page.run("document.querySelectorAll('.opinion .bars li').length") == 9
@@ -157,6 +170,18 @@ def test_rows_as_json_and_text_inputs(page, picture):
     page.until("document.querySelectorAll('#answer .answer').length === 2")
     assert page.run("document.querySelector('[data-output=arm] dd').textContent") in ("champion", "challenger")
     assert "a row must be an object" in page.run("document.querySelector('#answer .failed').textContent")
+
+
+def test_whole_numbers_keep_all_their_digits_both_ways(page):
+    page.run("location.hash = 'whole'")
+    page.until("document.querySelector('#input-one')")
+    page.run("document.querySelector('#tab-form').click()")
+    page.run("document.querySelector('#input-one').value = '-9007199254740993'")
+    page.run("document.querySelector('#input-two').value = '[18446744073709551615, 1]'")
+    page.run("document.querySelector('#try button.main').click()")
+    assert shown(page, "said") == "np.int64(-9007199254740993)"
+    assert shown(page, "one") == "-9007199254740993"
+    assert shown(page, "two") == "[18446744073709551615,1]"
 
 
 def test_nothing_is_asked_without_a_picture(page):

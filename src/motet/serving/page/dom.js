@@ -32,3 +32,18 @@ export async function getJson(path) {
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }
+
+// A whole number that JavaScript's numbers cannot hold, as it was written.
+class Digits {
+  constructor(text) { this.text = text; }
+  toString() { return this.text; }
+  toJSON() { return JSON.rawJSON?.(this.text) ?? this.text; }
+}
+
+// JSON whose whole numbers keep their digits, where the browser says what was written.
+export function parseExactly(text) {
+  return JSON.parse(text, (_, value, context) => {
+    const isRounded = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+    return isRounded && /^-?\d+$/.test(context?.source ?? "") ? new Digits(context.source) : value;
+  });
+}

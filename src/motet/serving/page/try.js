@@ -1,7 +1,7 @@
 // The form to try a graph: a field an input, or rows as JSON.
 
 import { showAnswer, showFailure } from "./answer.js";
-import { element } from "./dom.js";
+import { element, parseExactly } from "./dom.js";
 import { PictureField } from "./picture.js";
 
 const KEY = "motet-key";
@@ -67,7 +67,7 @@ export class TryForm {
       const query = this.explain.checked ? "?explain=1" : "";
       const began = performance.now();
       const answer = await fetch(`/predict/${encodeURIComponent(served.name)}${query}`, { method: "POST", headers, body });
-      const said = await answer.json();
+      const said = parseExactly(await answer.text());
       const seconds = (performance.now() - began) / 1e3;
       if (served !== this.served) return;
       if (answer.ok) showAnswer(this.answer, said, served.labels, seconds);
@@ -85,18 +85,20 @@ export class TryForm {
     for (const each of this.fields) values.push([each.input, await each.value()]);
     const given = values.filter(([, value]) => value !== undefined);
     if (!given.some(([, value]) => value instanceof Blob)) {
-      return { body: JSON.stringify(Object.fromEntries(given.map(([input, value]) => [input.name, value]))), kind: "application/json" };
+      const members = given.map(([input, value]) => `${JSON.stringify(input.name)}:${input.widget === "text" ? JSON.stringify(value) : value}`);
+      return { body: `{${members.join(",")}}`, kind: "application/json" };
     }
     const body = new FormData();
     for (const [input, value] of given) {
       if (value instanceof Blob) body.append(input.name, value, value.name ?? "drawing.png");
-      else body.append(input.name, typeof value === "string" ? value : JSON.stringify(value));
+      else body.append(input.name, value);
     }
     return { body, kind: null };
   }
 }
 
-// A field of the form: its node, and its value; undefined where an optional one is left empty.
+// A field of the form: its node, and its value: a file, a text, or JSON as it was written, since JavaScript's numbers
+// hold 53 bits; undefined where an optional one is left empty.
 function field(input) {
   const id = `input-${input.name}`;
   const type = element("span", { class: "type" }, input.type + (input.optional ? ", optional" : ""));
@@ -125,13 +127,15 @@ function controlOf(input, id) {
 }
 
 function valueOf(input, control) {
-  if (input.widget === "flag") return control.checked;
+  if (input.widget === "flag") return String(control.checked);
   if (input.widget === "file") return control.files[0];
   if (input.widget === "text") return control.value === "" && input.optional ? undefined : control.value;
-  if (control.value.trim() === "") return undefined;
-  if (input.widget === "number") return Number(control.value);
+  const text = control.value.trim();
+  if (text === "") return undefined;
+  if (input.widget === "number") return /^-?\d+$/.test(text) ? String(BigInt(text)) : String(Number(text));
   try {
-    return JSON.parse(control.value);
+    JSON.parse(text);
+    return text;
   } catch (error) {
     throw new Error(`${input.name}: ${error.message}`);
   }
