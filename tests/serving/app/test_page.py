@@ -220,6 +220,15 @@ def test_the_api_is_described_on_a_page(browser, url):
     assert "image: uint8[28,28]" in text
 
 
+def test_parameters_of_the_api_can_be_read_in_a_narrow_window(browser, url):
+    browser.look_like(360, 900)
+    browser.open(f"{url}/docs")
+    browser.until("document.querySelector('#predict_fashion td')")
+    assert browser.run(
+        "[...document.querySelectorAll('.operation[open] .scroll')].every((each) => each.scrollWidth <= each.clientWidth)"
+    )
+
+
 @pytest.fixture(scope="module")
 def shared(live, tmp_path_factory):
     """A server that shares its machine, and whose models share places."""
