@@ -75,6 +75,8 @@ def _schemas(served: Served, stem: str) -> dict[str, Any]:
     if example is not None:
         row["examples"] = [example]
     inputs = [tensor_given(name, each.type) for name, each in served.inputs.items()]
+    least = max(1, sum(not each.has_default for each in served.inputs.values()))
+    tensors = {"type": "array", "items": {"anyOf": inputs}, "minItems": least, "maxItems": len(inputs)}
     return {
         f"{stem}_row": row,
         f"{stem}_answer": answer_row(served.signature.outputs),
@@ -83,7 +85,7 @@ def _schemas(served: Served, stem: str) -> dict[str, Any]:
             "properties": {
                 "id": {"type": "string"},
                 "parameters": {"type": "object", "description": "timeout (µs), priority, binary_data_output"},
-                "inputs": {"type": "array", "items": {"anyOf": inputs} if inputs else {}, "maxItems": len(inputs)},
+                "inputs": tensors if inputs else {"type": "array", "maxItems": 0},
                 "outputs": {"type": "array", "items": ref("WantedOutput")},
             },
             "required": ["inputs"],

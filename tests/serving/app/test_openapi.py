@@ -51,6 +51,7 @@ def test_questions_and_answers_fit_their_schemas(fashion, described, picture):
     assert fits(described, "RepositoryIndex", fashion.post("/v2/repository/index").json())
     tensor = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": picture.reshape(-1).tolist()}
     assert fits(described, "fashion_inference", {"inputs": [tensor]})
+    assert not fits(described, "fashion_inference", {"inputs": []})
     assert fits(
         described, "InferenceAnswer", fashion.post("/v2/models/fashion/infer", json={"inputs": [tensor]}).json()
     )
