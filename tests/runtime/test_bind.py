@@ -33,6 +33,7 @@ def through(kind, **options):
         ("any", np.array([{"a": 1}, "b"], object), np.array([{"a": 1}, "b"], object)),
         ("int64", np.array([1, 2], object), np.array([1, 2], np.int64)),
         ("float32", np.array([1, 2.5], object), np.array([1, 2.5], np.float32)),
+        ("uint64[2]", [[2**64 - 1, 1], [0, 2**63]], np.array([[2**64 - 1, 1], [0, 2**63]], np.uint64)),
     ],
 )
 def test_values_that_mean_the_type_are_taken(kind, given, wanted):
@@ -50,6 +51,8 @@ def test_values_that_mean_the_type_are_taken(kind, given, wanted):
         ("uint8", [1, 256], "int64"),
         ("uint8", [-1], "int64"),
         ("int64", [1, 2.5], "float64"),
+        ("uint64", [2**64 - 1, 1.5], "float64"),
+        ("uint64", [2**64 - 1, -1], "float64"),
         ("int64", np.array([1, 2], np.uint64), "uint64"),
         ("bool", [0, 1], "int64"),
         ("float32", np.zeros((2, 3), np.float32), "float32[3]"),

@@ -53,8 +53,11 @@ def decode_one(data: Any, mode: str, max_pixels: int) -> Array:
     except InputError:
         raise
     except (*_BROKEN, library.DecompressionBombError) as error:
+        why = (
+            "" if isinstance(error, library.UnidentifiedImageError) else f": {error}"
+        )  # it would name an object of ours
         raise InputError(
-            f"{len(data)} bytes that begin with {bytes(data[:8])!r} are no image that can be read: {error}",
+            f"{len(data)} bytes that begin with {bytes(data[:8])!r} are no image that can be read{why}",
             where=where,
             hint=f"it reads {', '.join(FORMATS)}",
         ) from error

@@ -43,7 +43,7 @@ def bind_columns(columns: Columns, checked: CheckedGraph) -> tuple[Batch, list[F
     for name in columns:
         if name not in inputs:
             raise UnknownNameError("input", str(name), list(inputs), where=f"graph {checked.graph.name!r}")
-    given = {name: as_column(values) for name, values in columns.items()}
+    given = {name: _as_given(values, inputs[name].type) for name, values in columns.items()}
     for name, column in given.items():
         if getattr(column, "ndim", 1) == 0:
             raise InputError(
@@ -71,6 +71,16 @@ def bind_columns(columns: Columns, checked: CheckedGraph) -> tuple[Batch, list[F
     if bad:
         batch = batch.take([row for row in range(rows) if row not in bad])
     return batch, [Failure(row, "input", "", "", "InputError", message) for row, message in sorted(bad.items())]
+
+
+def _as_given(values: Any, kind: ColumnType) -> Column:
+    """A column as numpy reads it; whole numbers of 64 bits beside small ones, which would be floats for it, as they are."""
+    column = as_column(values)
+    if kind.dtype == "uint64" and isinstance(values, (list, tuple)) and getattr(column, "dtype", None) == np.float64:
+        exact = np.asarray(values, object)
+        if all(type(each) is int and 0 <= each < 1 << 64 for each in exact.flat):
+            return exact.astype(np.uint64)
+    return column
 
 
 def _bind(column: Column, each: Input, name: str, bad: dict[int, str], *, literal: bool) -> Column:

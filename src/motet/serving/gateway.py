@@ -278,6 +278,8 @@ class Gateway:
         """
         served = self.find(name)
         models = hosted(served)
+        if not models and served.lane is not None:
+            raise InputError(f"{name!r} has no model that can be scaled", hint="those under max_loaded come and go")
         if not models:
             raise NotReadyError(f"{name} is not loaded", hint=f"load {served.parent.name if served.parent else name!r}")
         if len(models) > 1:

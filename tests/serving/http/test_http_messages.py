@@ -107,7 +107,7 @@ def test_what_is_no_request_is_refused_and_ends_the_connection(site, start, more
         (b"GET /said HTTP/1.1\r\n Host: a\r\n\r\n", 400),
         (b"get /said HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"NOSUCH /said HTTP/1.1\r\nHost: a\r\n\r\n", (400, 501)),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505)),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS where none is spoken
         (b"\xff\xfe\xfd\r\n\r\n", 400),
     ],

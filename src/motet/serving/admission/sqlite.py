@@ -62,12 +62,21 @@ class SqliteStorage(Storage, MovingWindowSupport):
         self._open = False
         with _alone(f"{os.fspath(path)}.lock"):
             self._base = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=OFF")
-            self._base.execute("PRAGMA wal_autocheckpoint=250")
-            self._base.executescript(_TABLES)
-            self._base.execute(f"PRAGMA busy_timeout={int(busy_s * 1000)}")
-            self._page_bytes: int = self._base.execute("PRAGMA page_size").fetchone()[0]
+            try:
+                self._page_bytes = self._set_up(busy_s)
+            except sqlite3.Error:
+                self._base.close()
+                raise
+
+    def _set_up(self, busy_s: float) -> int:
+        """Make the tables where they are missing; gives the bytes of a page of the file."""
+        self._base.execute("PRAGMA journal_mode=WAL")
+        self._base.execute("PRAGMA synchronous=OFF")
+        self._base.execute("PRAGMA wal_autocheckpoint=250")
+        self._base.executescript(_TABLES)
+        self._base.execute(f"PRAGMA busy_timeout={int(busy_s * 1000)}")
+        page: int = self._base.execute("PRAGMA page_size").fetchone()[0]
+        return page
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:

@@ -172,7 +172,9 @@ class Connection(asyncio.Protocol):
                 return
             except httptools.HttpParserError as error:
                 if self._state != REFUSED and not self._closing:
-                    self._refuse(InputError(f"the request is no HTTP/1.1: {_plain(error)}"))
+                    said = _plain(error)
+                    later = VersionError("HTTP/2 is not spoken here", hint="use HTTP/1.1")
+                    self._refuse(later if "PRI" in said else InputError(f"the request is no HTTP/1.1: {said}"))
                 return
 
     def _head_without_upgrade(self) -> bytes:
