@@ -74,13 +74,13 @@ def test_a_run_that_stopped_goes_on(tmp_path):
 def test_a_run_gives_way_to_live_work_that_shares_its_pool(tmp_path):
     import threading
 
-    from motet.runtime.pool.need import machine
+    from motet.runtime.pool.need import Need
     from motet.runtime.pool.pool import Pool
 
     keys = np.random.default_rng(0).integers(0, 3, 2_000)
     source, out, folder = written(tmp_path, keys), tmp_path / "out.parquet", tmp_path / "pool"
     pool = Pool(folder=folder)
-    live = pool.borrow(machine())
+    live = pool.borrow(Need(cpu=pool.capacity.cpu))
     run = threading.Thread(target=lambda: keyed.graph(3, 2).run(source, out, batch_rows=500, pool=str(folder)))
     run.start()
     while not pool.waiting():
