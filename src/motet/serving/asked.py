@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from motet.errors import InputError, MotetError
 from motet.serving.request import Reply
 
-__all__ = ["FailedRowsError", "asked_times", "failed_rows"]
+__all__ = ["FailedRowsError", "asked_times", "failed_rows", "without_folders"]
 
 SHOWN_ROWS = 5
 """Failed rows that an error names."""
+_LINE_OF_CODE = re.compile(r"\([^()]*[/\\]([^()/\\]+:\d+)\)$")
 
 
 class FailedRowsError(MotetError):
@@ -22,9 +24,14 @@ class FailedRowsError(MotetError):
 def failed_rows(reply: Reply, rows: int) -> MotetError:
     """What a request is answered of which rows failed: which ones, and why."""
     failures = reply.failures
-    shown = "; ".join(str(failure) for failure in failures[:SHOWN_ROWS])
+    shown = "; ".join(without_folders(str(failure)) for failure in failures[:SHOWN_ROWS])
     more = f"; and {len(failures) - SHOWN_ROWS} more" if len(failures) > SHOWN_ROWS else ""
     return FailedRowsError(f"{len(failures)} of {rows} rows failed: {shown}{more}")
+
+
+def without_folders(why: str) -> str:
+    """Why a row failed, for those who asked: the line of code is named by its file, not by folders of this machine."""
+    return _LINE_OF_CODE.sub(r"(\1)", why)
 
 
 def asked_times(parameters: Mapping[str, object], header: bytes | None = None) -> tuple[float | None, int]:

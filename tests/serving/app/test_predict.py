@@ -76,7 +76,13 @@ def test_one_row_that_fails_is_the_error_of_the_request(live):
     served = live.serve(tens("tens_alone"))
     answer = served.post("/predict/tens_alone", json={"x": 13})
     assert answer.status_code == 422
-    assert answer.json()["error"].startswith("node model_1 in ten: ValueError: 13 brings bad luck")
+    assert (
+        answer.json()["error"] == "node model_1 in ten: ValueError: 13 brings bad luck (app_graphs.py:52)"
+    )  # no folders
+    infer = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [13]}]}
+    answer = served.post("/v2/models/tens_alone/infer", json=infer)
+    assert answer.status_code == 422
+    assert answer.json()["error"].endswith("ValueError: 13 brings bad luck (app_graphs.py:52)")
     answer = served.post("/predict/tens_alone", json={"x": [1]})
     assert (answer.status_code, answer.json()) == (400, {"error": "input 'x' is float32; got float32[1]"})
 

@@ -9,6 +9,7 @@ from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call
 from motet.serving.app.explain import explained
 from motet.serving.app.rows import Rows, rows_of
+from motet.serving.asked import without_folders
 from motet.serving.request import Reply
 
 __all__ = ["RowFailedError", "answer_of", "errors_of", "why"]
@@ -22,7 +23,7 @@ class RowFailedError(MotetError):
 
 def why(failure: Failure) -> str:
     """Why a row failed, without its number."""
-    return str(failure).partition(": ")[2]
+    return without_folders(str(failure).partition(": ")[2])
 
 
 def errors_of(rows: Rows) -> Reply:
