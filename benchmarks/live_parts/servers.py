@@ -81,8 +81,10 @@ CANDIDATES: Final = {
     candidate.name: candidate
     for candidate in (
         Candidate("motet", "oip"),
+        Candidate("motet-2", "oip", options=("--processes", "2")),
         Candidate("mosec", module="mosec", options=("--wait-ms", "2")),
         Candidate("mosec-nowait", module="mosec"),
+        Candidate("mosec-2", module="mosec", options=("--wait-ms", "2", "--workers", "2")),
         Candidate("uvicorn", module="uvicorn"),
         Candidate("uvicorn-tick", module="uvicorn", options=("--tick",)),
         Candidate("fastapi", module="fastapi"),

@@ -102,12 +102,14 @@ def options() -> argparse.Namespace:
     """What the command line asks.
 
     `port` of loopback; `job`, a key of WEIGHTS; `encoding` that will be asked for; `wait_ms`, how long a batch may wait,
-    0 for none; `tick`, whether requests of one tick of the loop are one batch. A peer takes heed of what it knows.
+    0 for none; `workers`, processes that play models; `tick`, whether requests of one tick of the loop are one batch. A peer
+    takes heed of what it knows.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--job", choices=tuple(WEIGHTS), required=True)
     parser.add_argument("--encoding", choices=("binary", "json"), required=True)
     parser.add_argument("--wait-ms", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--tick", action="store_true")
     return parser.parse_args()

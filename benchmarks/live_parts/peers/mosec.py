@@ -77,5 +77,7 @@ if __name__ == "__main__":
     sys.argv[1:] = ["--address", "127.0.0.1", "--port", str(chosen.port), "--log-level", "error"]
     batch = {"max_batch_size": BATCH_REQUESTS, "max_wait_time": chosen.wait_ms} if chosen.wait_ms else {}
     server = Server()
-    server.append_worker(Json if chosen.encoding == "json" else Binary, **batch, route=f"/{chosen.encoding}")
+    server.append_worker(
+        Json if chosen.encoding == "json" else Binary, **batch, num=chosen.workers, route=f"/{chosen.encoding}"
+    )
     server.run()
