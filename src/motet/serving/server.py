@@ -80,14 +80,22 @@ class Server:
         self._watching: asyncio.Task[None] | None = None
         self.port = self.grpc_port = 0
 
-    async def start(self) -> None:
+    async def start(self, *, late: bool = False) -> None:
         """Listen; models are not loaded yet, and the server is live but not ready.
+
+        Args:
+            late: listen only when all that can be loaded is, for a process beside others, which answer until then.
 
         Raises:
             InputError: when the port cannot be had.
             MissingExtraError: when gRPC is wanted and not installed.
         """
         open_files()
+        if not late:
+            await self._listen()
+        await self.services.start()
+
+    async def _listen(self) -> None:
         config = self.config
         self._socket = bind(config.host, config.port)
         self.port = self._socket.getsockname()[1]
@@ -102,11 +110,16 @@ class Server:
             self._grpc = grpc_server(self.gateway, config, self.services.desk, self.services.numbers)
             await self._grpc.start()
             self.grpc_port = self._grpc.port
-        await self.services.start()
 
     async def load(self) -> None:
         """Load every graph; the server is ready when all are."""
         await self.gateway.load_all()
+        if self._listening is None and not self._stop.is_set():
+            try:
+                await self._listen()
+            except MotetError as error:
+                _LOG.error("it cannot listen: %s", error)
+                self.stop()
         gc.collect()
         gc.freeze()  # what is loaded stays, and need not be looked through again and again while requests wait
         for served in self.gateway.served.values():
@@ -273,19 +286,25 @@ def open_files() -> None:
 
 
 async def serve(
-    graphs: Sequence[Graph | str], config: ServeConfig, told: Callable[[Server], Any], **parts: Any
+    graphs: Sequence[Graph | str],
+    config: ServeConfig,
+    told: Callable[[Server], Any],
+    *,
+    late: bool = False,
+    **parts: Any,
 ) -> None:
     """Serve until a signal ends it.
 
     Args:
         graphs: the graphs, or their files.
         config: how.
-        told: called when the server listens, before it is ready.
+        told: called when the server has started, before it is ready.
+        late: see `Server.start`.
         parts: `folder` and `reconfigure` of `Server`.
     """
     server = Server(graphs, config, **parts)
     try:
-        await server.start()
+        await server.start(late=late)
         told(server)
         loading = server.loop.create_task(server.load())
         await server.run()

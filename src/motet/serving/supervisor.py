@@ -2,6 +2,7 @@
 
 The parent of several processes serves nothing itself. It holds the ports, starts the others, starts one anew that has
 ended, with a growing pause, and gives up when they end again and again before they are ready. Signals are handed on.
+Only the first listens before it is ready: whoever finds the server ready meets no process that still loads.
 A child that finds its parent gone ends as if it had been told to.
 """
 
@@ -30,6 +31,8 @@ __all__ = ["run"]
 _LOG = logging.getLogger("motet.serving")
 WORKER = "MOTET_SERVE_WORKER"
 """Tells a process that it is one of several: `HTTP PORT:GRPC PORT:FOLDER`."""
+LATE = "MOTET_SERVE_LATE"
+"""Tells one of several processes to listen when it has loaded, and not before."""
 PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Before a process is started anew, by how often it has ended soon after its start."""
 SOON_S = 10.0
@@ -90,7 +93,8 @@ def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], 
         return replace(config, threads=threads, port=int(port), grpc_port=int(grpc_port) if grpc_port else None)
 
     again = lambda: mine(reconfigure())  # noqa: E731
-    _loop(serve(graphs, mine(config), lambda server: None, folder=folder, reconfigure=again))
+    late = os.environ.get(LATE) == "1"
+    _loop(serve(graphs, mine(config), lambda server: None, late=late, folder=folder, reconfigure=again))
 
 
 def _until_parent_ends() -> None:
@@ -160,7 +164,12 @@ class _Parent:
 
     def _start(self) -> _Worker:
         grpc = "" if self._grpc is None else self._grpc.getsockname()[1]
-        environment = {**os.environ, WORKER: f"{self._http.getsockname()[1]}:{grpc}:{self._folder}"}
+        others = any(worker.process.poll() is None for worker in self._workers)
+        environment = {
+            **os.environ,
+            WORKER: f"{self._http.getsockname()[1]}:{grpc}:{self._folder}",
+            LATE: "1" if others else "0",
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "motet.cli", *sys.argv[1:]], env=environment, stdin=subprocess.PIPE,
             start_new_session=True,

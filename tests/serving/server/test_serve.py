@@ -15,6 +15,23 @@ import pytest
 import motet
 from serving.server.serve_process import FASHION, MLP, body, free_port, serving, slow_graph, written
 
+HELD = """
+import os, pathlib, time
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+
+class Held:
+    def __init__(self):
+        if os.environ["MOTET_SERVE_LATE"] == "1":
+            (HERE / "loading").touch()
+            while not (HERE / "go").exists():
+                time.sleep(0.01)
+
+    def __call__(self, image):
+        return np.full(len(image), os.getpid())
+"""
+
 
 @pytest.fixture
 def mlp(tmp_path):
@@ -66,6 +83,26 @@ def test_several_processes_share_the_port_and_one_that_is_killed_is_replaced(mlp
         server.until(lambda: all(server.answers("fashion_mlp") for _ in range(20)))
         assert server.stop() == 0
         assert any("another takes its place" in line for line in server.log)
+
+
+def test_a_process_that_still_loads_is_asked_nothing(tmp_path):
+    """The second one loads until a file is there; as would one that takes another's place."""
+    (tmp_path / "held.py").write_text(HELD)
+    model = {"uri": "python:held:Held", "inputs": {"image": "uint8[28,28]"}, "outputs": {"pid": "int64"}}
+    graph = {"motet": 1, "name": "held", "inputs": {"image": "uint8[28,28]"}, "models": {"held": model}}
+    graph |= {"nodes": {"n": {"model": "held", "inputs": ["image"]}}, "outputs": {"pid": "n"}}
+    with serving(written(tmp_path / "held.yaml", graph), "--processes", "2", ready="held") as server:
+
+        def process() -> int:
+            return int(server.infer("held", body()).json()["outputs"][0]["data"][0])
+
+        children = server.children()
+        server.until(lambda: (tmp_path / "loading").exists())
+        assert all(server.is_ready() for _ in range(20))
+        (first,) = {process() for _ in range(20)}
+        assert first in children
+        (tmp_path / "go").touch()
+        server.until(lambda: {process() for _ in range(20)} == set(children))
 
 
 def test_processes_end_with_their_parent_however_it_ended(mlp):
