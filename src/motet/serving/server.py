@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motet.errors import InputError, MotetError
@@ -32,6 +33,7 @@ __all__ = ["Server", "bind", "open_files", "tls_context"]
 
 _LOG = logging.getLogger("motet.serving")
 BACKLOG = 4096
+LOOK_S = 0.02
 SAME_S = 0.5
 """Signals that come this soon after the first are the same: who ends a service may tell each process, and the parent too."""
 FIXED = ("host", "port", "grpc_port", "processes", "threads", "graphs", "sinks", "grpc", "pool")
@@ -84,7 +86,7 @@ class Server:
         """Listen; models are not loaded yet, and the server is live but not ready.
 
         Args:
-            late: listen only when all that can be loaded is, for a process beside others, which answer until then.
+            late: leave that to `load`.
 
         Raises:
             InputError: when the port cannot be had.
@@ -111,15 +113,19 @@ class Server:
             await self._grpc.start()
             self.grpc_port = self._grpc.port
 
-    async def load(self) -> None:
-        """Load every graph; the server is ready when all are."""
+    async def load(self, loaded: Path | None = None) -> None:
+        """Load every graph; the server is ready when all are.
+
+        Args:
+            loaded: a file that is there once that process among several has loaded which listens from its start; the
+                others listen then.
+        """
         await self.gateway.load_all()
-        if self._listening is None and not self._stop.is_set():
-            try:
-                await self._listen()
-            except MotetError as error:
-                _LOG.error("it cannot listen: %s", error)
-                self.stop()
+        if loaded is not None:
+            if self._listening is not None:
+                loaded.touch()
+            else:
+                await self._listen_after(loaded)
         gc.collect()
         gc.freeze()  # what is loaded stays, and need not be looked through again and again while requests wait
         for served in self.gateway.served.values():
@@ -127,6 +133,16 @@ class Server:
                 _LOG.error("graph %s cannot be served: %s", served.name, served.reason)
         if self.config.store_poll_s and any(has_stored(each.graph) for each in self.gateway.things):
             self._watching = self.loop.create_task(StoreWatch(self.gateway, self.config.store_poll_s).run())
+
+    async def _listen_after(self, loaded: Path) -> None:
+        while not loaded.exists() and not self._stop.is_set():
+            await asyncio.sleep(LOOK_S)
+        if not self._stop.is_set():
+            try:
+                await self._listen()
+            except MotetError as error:
+                _LOG.error("it cannot listen: %s", error)
+                self.stop()
 
     async def reload(self) -> None:
         """Read the configuration again and take over what can change while it runs: limits, credentials, logs, graphs.
@@ -291,6 +307,7 @@ async def serve(
     told: Callable[[Server], Any],
     *,
     late: bool = False,
+    loaded: Path | None = None,
     **parts: Any,
 ) -> None:
     """Serve until a signal ends it.
@@ -300,13 +317,14 @@ async def serve(
         config: how.
         told: called when the server has started, before it is ready.
         late: see `Server.start`.
+        loaded: see `Server.load`.
         parts: `folder` and `reconfigure` of `Server`.
     """
     server = Server(graphs, config, **parts)
     try:
         await server.start(late=late)
         told(server)
-        loading = server.loop.create_task(server.load())
+        loading = server.loop.create_task(server.load(loaded))
         await server.run()
         loading.cancel()
     except BaseException:

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from motet.errors import InputError
@@ -32,7 +33,9 @@ _LOG = logging.getLogger("motet.serving")
 WORKER = "MOTET_SERVE_WORKER"
 """Tells a process that it is one of several: `HTTP PORT:GRPC PORT:FOLDER`."""
 LATE = "MOTET_SERVE_LATE"
-"""Tells one of several processes to listen when it has loaded, and not before."""
+"""Tells one of several processes to listen when it has loaded, and the first has, and not before."""
+LOADED = "loaded"
+"""The file in the folder that processes share which says that the first has."""
 PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Before a process is started anew, by how often it has ended soon after its start."""
 SOON_S = 10.0
@@ -93,8 +96,8 @@ def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], 
         return replace(config, threads=threads, port=int(port), grpc_port=int(grpc_port) if grpc_port else None)
 
     again = lambda: mine(reconfigure())  # noqa: E731
-    late = os.environ.get(LATE) == "1"
-    _loop(serve(graphs, mine(config), lambda server: None, late=late, folder=folder, reconfigure=again))
+    late, loaded = os.environ.get(LATE) == "1", Path(folder, LOADED)
+    _loop(serve(graphs, mine(config), lambda server: None, late=late, loaded=loaded, folder=folder, reconfigure=again))
 
 
 def _until_parent_ends() -> None:
@@ -121,6 +124,7 @@ class _Worker:
 
     process: subprocess.Popen[bytes]
     started: float
+    late: bool
     ended_soon: int = 0
     again_at: float | None = None
     told: bool = False
@@ -164,17 +168,18 @@ class _Parent:
 
     def _start(self) -> _Worker:
         grpc = "" if self._grpc is None else self._grpc.getsockname()[1]
-        others = any(worker.process.poll() is None for worker in self._workers)
+        early = (worker for worker in self._workers if not worker.late and worker.process.poll() is None)
+        late = any(early) or Path(self._folder, LOADED).exists()
         environment = {
             **os.environ,
             WORKER: f"{self._http.getsockname()[1]}:{grpc}:{self._folder}",
-            LATE: "1" if others else "0",
+            LATE: str(int(late)),
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "motet.cli", *sys.argv[1:]], env=environment, stdin=subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip
-        return _Worker(process, time.monotonic())
+        return _Worker(process, time.monotonic(), late)
 
     def _watch(self) -> None:
         while not self._stopping:

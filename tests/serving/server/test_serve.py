@@ -23,10 +23,10 @@ HERE = pathlib.Path(__file__).parent
 
 class Held:
     def __init__(self):
-        if os.environ["MOTET_SERVE_LATE"] == "1":
-            (HERE / "loading").touch()
-            while not (HERE / "go").exists():
-                time.sleep(0.01)
+        late = os.environ["MOTET_SERVE_LATE"] == "1"
+        (HERE / f"loading{late:d}").touch()
+        while not (HERE / f"go{late:d}").exists():
+            time.sleep(0.01)
 
     def __call__(self, image):
         return np.full(len(image), os.getpid())
@@ -85,24 +85,31 @@ def test_several_processes_share_the_port_and_one_that_is_killed_is_replaced(mlp
         assert any("another takes its place" in line for line in server.log)
 
 
-def test_a_process_that_still_loads_is_asked_nothing(tmp_path):
-    """The second one loads until a file is there; as would one that takes another's place."""
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_process_that_still_loads_is_asked_nothing(tmp_path, first):
+    """Each of two processes loads until a file is there: that which listens from the start, 0, before the other or after it."""
     (tmp_path / "held.py").write_text(HELD)
     model = {"uri": "python:held:Held", "inputs": {"image": "uint8[28,28]"}, "outputs": {"pid": "int64"}}
     graph = {"motet": 1, "name": "held", "inputs": {"image": "uint8[28,28]"}, "models": {"held": model}}
     graph |= {"nodes": {"n": {"model": "held", "inputs": ["image"]}}, "outputs": {"pid": "n"}}
-    with serving(written(tmp_path / "held.yaml", graph), "--processes", "2", ready="held") as server:
+    with serving(written(tmp_path / "held.yaml", graph), "--processes", "2") as server:
 
-        def process() -> int:
-            return int(server.infer("held", body()).json()["outputs"][0]["data"][0])
+        def processes() -> set[int]:
+            answers = [server.infer("held", body()) for _ in range(20)]
+            assert {answer.status_code for answer in answers} == {200}
+            return {int(answer.json()["outputs"][0]["data"][0]) for answer in answers}
 
+        server.until(lambda: all((tmp_path / f"loading{each}").exists() for each in (0, 1)))
         children = server.children()
-        server.until(lambda: (tmp_path / "loading").exists())
-        assert all(server.is_ready() for _ in range(20))
-        (first,) = {process() for _ in range(20)}
-        assert first in children
-        (tmp_path / "go").touch()
-        server.until(lambda: {process() for _ in range(20)} == set(children))
+        assert not server.is_ready()
+        (tmp_path / f"go{first}").touch()
+        if first == 0:
+            server.until(server.is_ready)
+            assert len(processes()) == 1
+        (tmp_path / "go0").touch()
+        (tmp_path / "go1").touch()
+        server.until(server.is_ready)
+        server.until(lambda: processes() == set(children))
 
 
 def test_processes_end_with_their_parent_however_it_ended(mlp):
