@@ -34,7 +34,7 @@ WORKER = "MOTET_SERVE_WORKER"
 """Tells a process that it is one of several: `HTTP PORT:GRPC PORT:FOLDER`."""
 LATE = "MOTET_SERVE_LATE"
 """Tells one of several processes to listen when it has loaded, and the first has, and not before."""
-LOADED = "loaded"
+LOADED = "first-loaded"
 """The file in the folder that processes share which says that the first has."""
 PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Before a process is started anew, by how often it has ended soon after its start."""

@@ -163,8 +163,7 @@ class _Infer:
         said = exchange.said
         assert said is not None
         try:
-            exchange.asked = asked
-            exchange.columns, exchange.rows, exchange.id = asked.columns, asked.rows, asked.id
+            exchange.take(asked)
             parameters = asked.parameters
             if said.timeout is not None or "timeout" in parameters or "priority" in parameters:
                 timeout_s, exchange.priority = asked_times(parameters, said.timeout)
@@ -212,12 +211,14 @@ class InferTogether:
 class InferExchange(Request):
     """A request of this route: what the gateway plays, and what stands in the connection's line."""
 
-    __slots__ = ("asked", "body", "connection", "data", "keep_alive", "known", "route", "said", "visit")
+    __slots__ = ("_asked", "_columns", "body", "connection", "data", "keep_alive", "known", "route", "said", "visit")
 
     def __init__(
         self, route: _Infer | _Missing, connection: Connection, keep_alive: bool, known: Mapping[bytes, bytes]
     ) -> None:
-        self.columns: Mapping[str, Column] = _NONE  # as Request.__init__ does it, which would take as long as the rest
+        self._columns: Mapping[str, Column] | None = _NONE
+        self._asked: InferRequest | None = None
+        # The rest is as Request.__init__ does it, which would take as long as all else here.
         self.rows = self.priority = 0
         self.id, self.deadline, self.identity = "", None, ANONYMOUS
         self.cancelled = self.settled = self.explain = False
@@ -225,7 +226,6 @@ class InferExchange(Request):
         self.arrived, self.kept_as = 0.0, b""
         self.route, self.connection, self.keep_alive, self.known = route, connection, keep_alive, known
         self.data: bytes | None = None
-        self.asked: InferRequest | None = None
         self.visit: Visit | None = None
         prepared = connection.prepared
         self.said = prepared if type(prepared) is Said else None
@@ -233,17 +233,35 @@ class InferExchange(Request):
     def put(self, body: bytes, together: InferTogether) -> None:
         """Say that it is read together with others like it; where it is needed alone after all, it is read then."""
         self.body, self.together, self.rows = body, together, together.mould.rows
-        del self.columns, self.asked
+        self._columns = None
 
-    if not TYPE_CHECKING:
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """See `Request`; of a request that was to be read with others it is read now."""
+        if self._columns is None:
+            self._columns = self._read().columns
+        return self._columns
 
-        def __getattr__(self, name: str) -> object:
-            """What is asked for of a request that has not been read, because it was to be read with others."""
-            if name not in ("columns", "asked"):
-                raise AttributeError(name)
-            self.asked = asked = self.route.codec.read(self.body, self.said.header_length)
-            self.columns = asked.columns
-            return getattr(self, name)
+    @columns.setter
+    def columns(self, columns: Mapping[str, Column]) -> None:
+        self._columns = columns
+
+    @property
+    def asked(self) -> InferRequest | None:
+        """What is asked for; None as long as that is not known."""
+        if self._columns is None:
+            self._columns = self._read().columns
+        return self._asked
+
+    def _read(self) -> InferRequest:
+        assert isinstance(self.route, _Infer)
+        assert self.said is not None
+        self._asked = asked = self.route.codec.read(self.body, self.said.header_length)
+        return asked
+
+    def take(self, asked: InferRequest) -> None:
+        """What is asked for, read."""
+        self._asked, self._columns, self.rows, self.id = asked, asked.columns, asked.rows, asked.id
 
     def submit(self, body: bytes) -> None:
         """Go on with a request that was let in."""

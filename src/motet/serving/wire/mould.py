@@ -66,19 +66,17 @@ class Mould:
         """
         begin = self._form.begin(more)
         outputs = self._form.elements(columns, 0, count * self.rows)
-        if len(outputs) == 1:
-            raw = outputs[0]
-            size = len(raw) // count
-            return (
-                [begin + raw[first : first + size] for first in range(0, len(raw), size)] if size else [begin] * count
-            )
-        sizes = [len(raw) // count for raw in outputs]
-        return [
-            b"".join(
-                [begin, *[raw[place * size : (place + 1) * size] for raw, size in zip(outputs, sizes, strict=True)]]
-            )
-            for place in range(count)
-        ]
+        raw = outputs[0] if len(outputs) == 1 else _side_by_side(outputs, count)
+        size = len(raw) // count
+        return [begin + raw[first : first + size] for first in range(0, len(raw), size)] if size else [begin] * count
+
+
+def _side_by_side(outputs: Sequence[bytes], count: int) -> bytes:
+    """The bytes of each request, of all outputs, one request behind the other."""
+    if count == 1 or not outputs:
+        return b"".join(outputs)
+    table = np.concatenate([np.frombuffer(raw, np.uint8).reshape(count, -1) for raw in outputs], axis=1)
+    return table.tobytes()
 
 
 def _nbytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
