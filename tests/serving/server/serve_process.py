@@ -34,20 +34,25 @@ MLP = {
 }
 
 SLOW = """
-import time
+import pathlib, time
 import numpy as np
+
+UNTIL = {until!r}
 
 class Slow:
     def __call__(self, image):
-        time.sleep(0.4)
+        time.sleep(0 if UNTIL else 0.4)
+        while UNTIL and not pathlib.Path(UNTIL).exists():
+            time.sleep(0.01)
         return np.zeros((len(image), 10), np.float32)
 """
 
 
-def slow_graph(folder: Path) -> str:
-    """The file of a graph that takes .4 seconds."""
-    (folder / "slow.py").write_text(SLOW)
+def slow_graph(folder: Path, until: Path | None = None) -> str:
+    """The file of a graph that takes .4 seconds, or until a file is there."""
+    (folder / "slow.py").write_text(SLOW.format(until=str(until or "")))
     model = {"uri": "python:slow:Slow", "inputs": {"image": "uint8[28,28]"}, "outputs": {"output": "float32[10]"}}
+    model |= {"placement": "thread"} if until else {}
     nodes = {"n": {"model": "slow", "inputs": ["image"]}}
     graph = {"motet": 1, "name": "slow", "inputs": {"image": "uint8[28,28]"}, "models": {"slow": model}, "nodes": nodes}
     return written(folder / "slow.yaml", {**graph, "outputs": {"scores": "n"}})

@@ -54,8 +54,11 @@ def test_a_graph_and_each_of_its_models_answer_as_when_called(mlp):
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_sigterm_ends_it_when_what_was_accepted_is_answered(tmp_path, processes):
-    with serving(slow_graph(tmp_path), "--processes", processes, ready="slow") as server:
+    go = tmp_path / "go"
+    go.touch()
+    with serving(slow_graph(tmp_path, until=go), "--processes", processes, ready="slow") as server:
         server.until(lambda: all(server.is_ready() for _ in range(20)))
+        go.unlink()
         statuses: list[int] = []
         askers = [
             threading.Thread(target=lambda: statuses.append(server.infer("slow", body()).status_code)) for _ in range(4)
@@ -63,7 +66,10 @@ def test_sigterm_ends_it_when_what_was_accepted_is_answered(tmp_path, processes)
         for asker in askers:
             asker.start()
         server.until(lambda: server.in_flight("slow") == len(askers))
-        assert server.stop() == 0
+        server.process.send_signal(signal.SIGTERM)
+        server.until(lambda: not server.is_ready())
+        go.touch()
+        assert server.process.wait(timeout=60) == 0
         for asker in askers:
             asker.join()
         assert statuses == [200] * 4
