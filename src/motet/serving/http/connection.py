@@ -173,8 +173,10 @@ class Connection(asyncio.Protocol):
             except httptools.HttpParserError as error:
                 if self._state != REFUSED and not self._closing:
                     said = _plain(error)
-                    later = VersionError("HTTP/2 is not spoken here", hint="use HTTP/1.1")
-                    self._refuse(later if "PRI" in said else InputError(f"the request is no HTTP/1.1: {said}"))
+                    if "PRI" in said:  # how HTTP/2 begins (RFC 9113, 3.4)
+                        self._refuse(VersionError("HTTP/2 is not spoken here", hint="use HTTP/1.1"))
+                    else:
+                        self._refuse(InputError(f"the request is no HTTP/1.1: {said}"))
                 return
 
     def _head_without_upgrade(self) -> bytes:
