@@ -120,12 +120,13 @@ class Server:
             loaded: a file that is there once that process among several has loaded which listens from its start; the
                 others listen then.
         """
-        await self.gateway.load_all()
-        if loaded is not None:
-            if self._listening is not None:
+        try:
+            await self.gateway.load_all()
+        finally:
+            if loaded is not None and self._listening is not None:
                 loaded.touch()
-            else:
-                await self._listen_after(loaded)
+        if loaded is not None and self._listening is None:
+            await self._listen_after(loaded)
         gc.collect()
         gc.freeze()  # what is loaded stays, and need not be looked through again and again while requests wait
         for served in self.gateway.served.values():
