@@ -16,7 +16,18 @@ import numpy as np
 
 from motet.errors import GraphError, known_names
 
-__all__ = ["ANY", "DTYPES", "ColumnType", "Outputs", "Signature", "declared_outputs", "fixed_outputs", "returns"]
+__all__ = [
+    "ANY",
+    "DTYPES",
+    "ColumnType",
+    "Outputs",
+    "Signature",
+    "declared_outputs",
+    "fixed_outputs",
+    "keeps_labels",
+    "label_text",
+    "returns",
+]
 
 DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -33,10 +44,13 @@ class ColumnType:
     Attributes:
         dtype: one of `DTYPES`.
         shape: the axes of one row; None is an axis that varies from row to row.
+        labels: what the places of the last axis stand for, the classes of a classifier, where that is known; two types
+            are equal whatever theirs are.
     """
 
     dtype: str
     shape: tuple[int | None, ...] = ()
+    labels: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def parse(cls, text: str | ColumnType, where: str = "") -> ColumnType:
@@ -90,8 +104,12 @@ class ColumnType:
         return math.prod(axis or 0 for axis in self.shape) * self.numpy_dtype.itemsize
 
     def with_dtype(self, dtype: str) -> ColumnType:
-        """The same shape with another dtype."""
-        return ColumnType(dtype, self.shape)
+        """The same shape and labels with another dtype."""
+        return ColumnType(dtype, self.shape, self.labels)
+
+    def with_labels(self, labels: tuple[str, ...]) -> ColumnType:
+        """The same type with these labels."""
+        return self if labels == self.labels else ColumnType(self.dtype, self.shape, labels)
 
     def accepts(self, other: ColumnType) -> bool:
         """Whether a column of type `other` may be given where this type is wanted."""
@@ -115,12 +133,25 @@ def _axis(text: str, whole: str, where: str) -> int | None:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model takes and gives: columns by name, in order."""
+    """What a model takes and gives: columns by name, in order.
+
+    Attributes:
+        inputs: what it takes.
+        outputs: what it gives; the types of those that have labels carry them, as texts.
+        fixed_rows: the number of rows that every call must have, None where any number will do.
+        labels: for outputs with a score for each class the classes in the order of the last axis, as the model has them.
+    """
 
     inputs: Mapping[str, ColumnType]
     outputs: Mapping[str, ColumnType]
     fixed_rows: int | None = field(default=None)
-    """The number of rows that every call must have, None where any number will do."""
+    labels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.labels:
+            texts = {name: tuple(map(label_text, labels)) for name, labels in self.labels.items()}
+            typed = {name: kind.with_labels(texts.get(name, kind.labels)) for name, kind in self.outputs.items()}
+            object.__setattr__(self, "outputs", typed)
 
     def __str__(self) -> str:
         inputs = ", ".join(f"{name}: {kind}" for name, kind in self.inputs.items())
@@ -128,11 +159,20 @@ class Signature:
         return f"({inputs}) -> ({outputs})"
 
 
+def label_text(label: Any) -> str:
+    """A class as graphs write it, by which classes are compared: `true` for true, `3` for 3 and for 3.0."""
+    plain = label.item() if isinstance(label, np.generic) else label
+    if isinstance(plain, bool):
+        return "true" if plain else "false"
+    return str(int(plain)) if isinstance(plain, float) and plain.is_integer() else str(plain)
+
+
 Outputs = ColumnType | Mapping[str, ColumnType]
 """What a function gives: one column, or columns by name."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "__motet_returns__"
+_LABELS = "__motet_keeps_labels__"
 
 
 def returns(
@@ -154,6 +194,12 @@ def returns(
     return mark
 
 
+def keeps_labels(function: _F) -> _F:
+    """Say that what a function returns has the labels of its first input: the places of the last axis stay where they are."""
+    setattr(function, _LABELS, True)
+    return function
+
+
 def declared_outputs(
     function: Callable[..., Any], inputs: tuple[ColumnType, ...], keywords: Mapping[str, Any]
 ) -> Outputs | None:
@@ -165,7 +211,11 @@ def declared_outputs(
     outputs = getattr(function, _ATTRIBUTE, None)
     if outputs is None:
         return None
-    return _parsed(outputs(*inputs, **keywords) if callable(outputs) else outputs)
+    found = _parsed(outputs(*inputs, **keywords) if callable(outputs) else outputs)
+    labels = inputs[0].labels if inputs and getattr(function, _LABELS, False) else ()
+    if isinstance(found, ColumnType):
+        return found.with_labels(labels)
+    return {name: kind.with_labels(labels) for name, kind in found.items()}
 
 
 def fixed_outputs(function: Callable[..., Any]) -> Outputs | None:

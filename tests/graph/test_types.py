@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from motet.batch import column_type, empty_column, fits, hold_as
 from motet.graph.model import read_bytes, write_bytes
-from motet.types import DTYPES, ColumnType, Signature, declared_outputs, returns
+from motet.types import DTYPES, ColumnType, Signature, declared_outputs, keeps_labels, returns
 
 SHAPES = st.lists(st.one_of(st.none(), st.integers(0, 9)), max_size=3).map(tuple)
 TYPES = st.builds(ColumnType, st.sampled_from([each for each in DTYPES if each != "any"]), SHAPES)
@@ -102,3 +102,18 @@ def test_amounts_of_memory_are_read_as_they_are_written(count):
 )
 def test_amounts_of_memory_have_units(text, count):
     assert read_bytes(text, "here") == count
+
+
+def test_types_carry_the_labels_that_a_signature_says_as_texts():
+    kinds = {"probabilities": ColumnType("float64", (3,)), "label": ColumnType("any")}
+    signature = Signature({}, kinds, labels={"probabilities": (np.str_("a"), np.float64(2), np.True_)})
+    assert signature.outputs == kinds
+    assert signature.outputs["probabilities"].labels == ("a", "2", "true")
+    assert signature.outputs["label"].labels == ()
+
+
+def test_labels_go_through_the_functions_that_keep_places_and_no_others():
+    kind = ColumnType("float32", (2,), ("no", "yes"))
+    same = returns(lambda scores: scores)
+    assert declared_outputs(same(lambda scores: scores[:, ::-1]), (kind,), {}).labels == ()
+    assert declared_outputs(keeps_labels(same(lambda scores: scores * 2)), (kind,), {}).labels == ("no", "yes")

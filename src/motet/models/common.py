@@ -90,7 +90,7 @@ def declared_over(own: Signature, source: ModelSource) -> Signature:
     """
     inputs = {**own.inputs, **_declared("input", own.inputs, source.inputs, source)}
     outputs = _declared("output", own.outputs, source.outputs, source) or dict(own.outputs)
-    return Signature(inputs, outputs, own.fixed_rows)
+    return Signature(inputs, outputs, own.fixed_rows, own.labels)
 
 
 def _declared(

@@ -18,7 +18,7 @@ from motet.errors import InputError
 from motet.ops._arrays import Rows, dense
 from motet.ops._cast import cast_values
 from motet.ops._kinds import NUMBERS, is_any, refuse
-from motet.types import ANY, DTYPES, ColumnType, returns
+from motet.types import ANY, DTYPES, ColumnType, keeps_labels, returns
 
 __all__ = ["cast", "concat", "constant", "pad", "pick", "reshape", "stack", "where"]
 
@@ -49,6 +49,7 @@ def _cast_type(column: ColumnType, dtype: str = "") -> ColumnType:
     return ANY if is_any(column) else column.with_dtype(dtype)
 
 
+@keeps_labels
 @returns(_cast_type)
 def cast(column: Rows, *, dtype: str) -> Array | Ragged:
     """The same values in another dtype.

@@ -18,7 +18,7 @@ from motet.batch import Ragged, objects
 from motet.errors import InputError
 from motet.ops._arrays import Rows, elementwise, floats, short_and_many, sum_first, sum_last
 from motet.ops._kinds import INTEGERS, NUMBERS, float_of, is_any, last_axis, refuse
-from motet.types import ANY, ColumnType, returns
+from motet.types import ANY, ColumnType, keeps_labels, returns
 
 __all__ = [
     "Top1",
@@ -77,6 +77,7 @@ def _indices(function: str, scores: ColumnType) -> ColumnType:
     return ANY if is_any(scores) else ColumnType("int64", scores.shape[:-1])
 
 
+@keeps_labels
 @returns(lambda scores, temperature=1.0: _same("softmax", scores))
 def softmax(scores: Rows, *, temperature: float = 1.0) -> Array:
     """Probabilities from logits: `exp(x / t) / sum(exp(x / t))` along the last axis, shifted by the largest `x`.
@@ -122,6 +123,7 @@ def _sigmoid_type(scores: ColumnType) -> ColumnType:
     return ANY if is_any(scores) else scores.with_dtype(float_of(scores))
 
 
+@keeps_labels
 @returns(_sigmoid_type)
 def sigmoid(scores: Rows) -> Array | Ragged:
     """Probabilities from logits, one by one: `1 / (1 + exp(-x))`.
@@ -212,6 +214,7 @@ def _threshold_type(scores: ColumnType, at: float = 0.5) -> ColumnType:
     return ANY if is_any(scores) else scores.with_dtype("bool")
 
 
+@keeps_labels
 @returns(_threshold_type)
 def threshold(scores: Rows, *, at: float = 0.5) -> Array | Ragged:
     """Whether scores are at least `at`, compared in the scores' own precision; NaN is not.
@@ -301,6 +304,7 @@ def margin(scores: Rows) -> Array:
     return np.asarray(best[..., -1] - best[..., -2])
 
 
+@keeps_labels
 @returns(lambda scores: _same("normalise", scores))
 def normalise(scores: Rows) -> Array:
     """Divide each row by its sum, so that it sums to 1.
