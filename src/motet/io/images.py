@@ -14,7 +14,11 @@ from motet.io.stream import Stream
 
 __all__ = ["IMAGE_SCHEMA", "IMAGE_SUFFIXES", "ImagesSource"]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+IMAGE_SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+"""Of the files that `motet.pictures` reads."""
 IMAGE_SCHEMA = pa.schema([pa.field("image", pa.binary(), metadata=IMAGE_METADATA), pa.field("path", pa.string())])
 _PIECE_BYTES = 16 << 20
 

@@ -29,7 +29,7 @@ from motet.ops._image_types import (
     resize_type,
     scale_type,
 )
-from motet.ops._pillow import Resizing, decode_one, encode_one
+from motet.pictures import MAX_PIXELS, Resizing, encode_picture, read_pixels
 from motet.types import ANY, ColumnType, returns
 
 __all__ = [
@@ -59,7 +59,7 @@ def decode(
     method: str = "bilinear",
     fit: str = "stretch",
     pad: float = 0,
-    max_pixels: int = 2**26,
+    max_pixels: int = MAX_PIXELS,
 ) -> Array | Ragged:
     """Read images from the bytes of their files (BMP, GIF, JPEG, PNG, PPM, TIFF, WebP), turned upright as EXIF says.
 
@@ -85,11 +85,18 @@ def decode(
     ((4, 6, 3), (2, 2, 2))
     """
     kind = decode_type(ANY, mode, size, method, fit, pad)
-    images = (decode_one(one, mode, max_pixels) for one in data)
+    images = (_decoded(one, "L" if mode == "grey" else "RGB", max_pixels) for one in data)
     if size is None:
         return Ragged.from_rows(list(images), dtype=np.uint8, axes=len(kind.shape))
     resizing = Resizing(size, method, fit, pad)
     return _stacked((resizing(image) for image in images), len(data), kind)
+
+
+def _decoded(data: Any, mode: str, max_pixels: int) -> Array:
+    try:
+        return read_pixels(data, mode, max_pixels)
+    except InputError as error:
+        raise InputError(f"data {error.what}", where="motet.ops.image.decode", hint=error.hint) from None
 
 
 def _stacked(images: Any, rows: int, kind: ColumnType) -> Array:
@@ -115,7 +122,7 @@ def encode(image: Rows, *, format: str = "png", quality: int = 90) -> Array:
     b'\\x89PNG'
     """
     check_rows("encode", image, lambda kind: encode_type(kind, format, quality))
-    return objects([encode_one(row, format, quality) for row in image])
+    return objects([encode_picture(row, format, quality) for row in image])
 
 
 @returns(resize_type)

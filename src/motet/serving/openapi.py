@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from motet.serving.app.pictures import is_picture
+from motet.pictures import is_picture
 from motet.serving.app.schemas import answer_row, example_row, form, given_row, tensor_given
 from motet.serving.gateway import Gateway
 from motet.serving.openapi_parts import COMPONENTS, ERROR, JSON, TAGS, fixed_paths, ref, said

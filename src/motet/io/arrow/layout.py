@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from motet.errors import TypeMismatchError
+from motet.pictures import is_picture
 from motet.types import ColumnType
 
 __all__ = [
@@ -71,14 +72,12 @@ def check_fits(field_type: pa.DataType, kind: ColumnType, name: str, *, image: b
 
 
 def _check_image(kind: ColumnType, name: str) -> None:
-    channels = kind.shape[2] if len(kind.shape) == 3 else None
-    if kind.dtype == "uint8" and len(kind.shape) in (2, 3) and channels in (None, 1, 3, 4):
-        return
-    raise TypeMismatchError(
-        f"holds encoded images, the graph wants {kind}",
-        where=f"column {name!r}",
-        hint="images decode to uint8[height,width] (grey) or uint8[height,width,3] (RGB); the graph reorders",
-    )
+    if not is_picture(kind):
+        raise TypeMismatchError(
+            f"holds encoded images, the graph wants {kind}",
+            where=f"column {name!r}",
+            hint="images decode to uint8[height,width] (grey) or uint8[height,width,3] (RGB); the graph reorders",
+        )
 
 
 def is_image(field: pa.Field) -> bool:

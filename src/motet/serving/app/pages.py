@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from motet.errors import NotFoundError
+from motet.pictures import is_picture
 from motet.serving.app.parts import AppParts
-from motet.serving.app.pictures import is_picture
 from motet.serving.app.respond import json_response
 from motet.serving.app.status import ErrorLog, lane_status
 from motet.serving.app.uploads import takes_files

@@ -19,8 +19,9 @@ from motet.batch import Column, Ragged, objects, take_rows
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
+from motet.pictures import is_picture, read_picture
 from motet.runtime.bind import bind_columns
-from motet.serving.app.pictures import decode_picture, from_base64, from_data_url, is_data_url, is_picture
+from motet.serving.app.base64_text import from_base64, from_data_url, is_data_url
 from motet.types import ColumnType
 
 __all__ = ["Rows", "plain_value", "read_rows", "rows_of"]
@@ -100,7 +101,7 @@ def _value(value: Any, kind: ColumnType) -> Any:
         return value
     if is_data_url(value) and (is_picture(kind) or kind.dtype == "bytes"):
         data = from_data_url(value)
-        return data if kind.dtype == "bytes" else decode_picture(data, kind)
+        return data if kind.dtype == "bytes" else read_picture(data, kind)
     if kind.dtype == "bytes":
         return from_base64(value) if not kind.shape else value
     if not kind.shape or kind.row_bytes is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from motet.graph.graph import Input
 from motet.oip.tensors import datatype_of
-from motet.serving.app.pictures import is_picture
+from motet.pictures import is_picture
 from motet.serving.app.uploads import takes_files
 from motet.types import ColumnType
 

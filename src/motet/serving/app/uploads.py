@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from motet.errors import InputError, known_names
 from motet.graph.graph import Input
-from motet.serving.app.pictures import decode_picture, is_picture
+from motet.pictures import is_picture, read_picture
 from motet.serving.app.respond import MediaTypeError
 from motet.types import ColumnType
 
@@ -95,7 +95,7 @@ def _value(part: Part, kind: ColumnType, name: str) -> Any:
     where = f"input {name!r}"
     if is_picture(kind) and isinstance(part, bytes):
         try:
-            return decode_picture(part, kind)
+            return read_picture(part, kind)
         except InputError as error:
             raise error.located(where) from None
     if kind.dtype == "bytes":

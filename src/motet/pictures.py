@@ -1,0 +1,233 @@
+"""Pictures: their files into pixels and back, and their sizes; by Pillow, which is an extra.
+
+There is one reader. A folder, a column of files, a form, a body, a data URL and `motet.ops.image.decode` all come to
+`read_pixels`, so that a file is the same pixels, has the same limit and fails for the same reason everywhere.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from motet.errors import InputError, MissingExtraError
+from motet.types import ColumnType
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "Resizing",
+    "begins_as_picture",
+    "check_size",
+    "encode_picture",
+    "is_picture",
+    "read_picture",
+    "read_pixels",
+]
+
+Array = npt.NDArray[Any]
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is read. Formats that run other programs or scripts are left out."""
+MAX_PIXELS = 2**26
+"""Of a picture, unless `motet.ops.image.decode` is told otherwise; larger ones are refused before they are read."""
+METHODS = {"bilinear": "BILINEAR", "bicubic": "BICUBIC", "nearest": "NEAREST", "area": "BOX"}
+FITS = ("stretch", "cover", "contain")
+_MODES = {(): "L", (1,): "L", (3,): "RGB", (4,): "RGBA", (None,): "RGB"}
+"""Pillow's mode by the axes of a column type after height and width."""
+
+
+def is_picture(kind: ColumnType) -> bool:
+    """Whether files of pictures can be read as a type: uint8, `[h,w]`, or `[h,w,c]` with 1, 3, 4 or `?` channels."""
+    return kind.dtype == "uint8" and len(kind.shape) in (2, 3) and kind.shape[2:] in _MODES
+
+
+def begins_as_picture(data: bytes) -> bool:
+    """Whether bytes begin as the file of a picture does: BMP, GIF, JPEG, PNG, TIFF or WebP."""
+    if data[:2] == b"BM":  # two letters say little; its size follows
+        return len(data) >= 26 and int.from_bytes(data[2:6], "little") == len(data)
+    if data[:4] == b"RIFF":
+        return data[8:12] == b"WEBP"
+    return data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
+
+
+def read_picture(data: bytes, kind: ColumnType) -> Array:
+    """The picture in a file as a column type has it: grey, RGB or RGBA by its channels, and resized to its size.
+
+    Args:
+        data: the content of the file.
+        kind: a type that `is_picture`; sides that it leaves open are the file's own.
+
+    Raises:
+        InputError: as `read_pixels` does.
+        MissingExtraError: when Pillow is not installed.
+    """
+    pixels = read_pixels(data, _MODES[kind.shape[2:]])
+    height, width = pixels.shape[:2]
+    size = (kind.shape[0] or height, kind.shape[1] or width)
+    if size != (height, width):
+        pixels = Resizing(size)(pixels)
+    return pixels[..., None] if len(kind.shape) > pixels.ndim else pixels
+
+
+def read_pixels(data: Any, mode: str, max_pixels: int = MAX_PIXELS) -> Array:
+    """The pixels of one file, turned upright as its EXIF orientation says; of an animation the first frame.
+
+    16 bits of grey become their upper 8; other modes are converted as Pillow's `Image.convert` does, palettes to the
+    colours that they stand for; where `mode` has no transparency it is dropped.
+
+    Args:
+        data: the content of the file, in one of `FORMATS`.
+        mode: `L` (grey, `[h, w]`), `RGB` (`[h, w, 3]`) or `RGBA` (`[h, w, 4]`).
+        max_pixels: the most that are read.
+
+    Returns:
+        uint8.
+
+    Raises:
+        InputError: when it is no such file, a damaged or too large one, or has no 8 bits a channel to read.
+        MissingExtraError: when Pillow is not installed.
+    """
+    library = _pillow("Image", "decoding images")
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise InputError(f"is no encoded image: that is bytes, got {type(data).__name__}")
+    try:
+        with library.open(io.BytesIO(data), formats=_readable(library)) as image:
+            if image.width * image.height > max_pixels:
+                raise InputError(f"is too large an image: {image.width} x {image.height} pixels, {max_pixels} are read")
+            return _pixels(image, mode)
+    except InputError:
+        raise
+    except library.UnidentifiedImageError:
+        raise InputError(
+            f"is no image that can be read: {len(data)} bytes that begin with {bytes(data[:8])!r}",
+            hint=f"{', '.join(FORMATS)} are read",
+        ) from None
+    except (library.DecompressionBombError, library.DecompressionBombWarning) as error:
+        raise InputError(f"is too large an image: {error}") from None
+    except Exception as error:  # noqa: BLE001  a decoder may raise anything for bytes that are no image
+        raise InputError(f"is a damaged image: {str(error) or type(error).__name__}") from None
+
+
+def _pillow(module: str, needed_for: str) -> Any:
+    try:
+        return import_module(f"PIL.{module}")
+    except ImportError as error:
+        raise MissingExtraError("pillow", "image", needed_for) from error
+
+
+def _readable(library: Any) -> list[str]:
+    """Those of `FORMATS` that this build of Pillow can read."""
+    library.init()
+    return [name for name in FORMATS if name in library.OPEN]
+
+
+def _pixels(image: Any, mode: str) -> Array:
+    image.load()
+    upright = _upright(image)
+    if upright.mode == "F":
+        raise InputError("is an image of floats (mode F), which has no fixed range of brightness")
+    if upright.mode.startswith("I"):
+        upright = _eight_bits(upright)
+    if mode != "RGBA":
+        upright.info.pop("transparency", None)  # it is dropped; Pillow would warn of it
+    return np.array(upright.convert("RGB").convert(mode) if upright.mode == "LAB" else upright.convert(mode))
+
+
+def _upright(image: Any) -> Any:
+    """The image turned as its EXIF says; as it is where that cannot be read, which harms no pixel."""
+    try:
+        return _pillow("ImageOps", "decoding images").exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, struct.error):
+        return image
+
+
+def _eight_bits(image: Any) -> Any:
+    """A grey image of 16 bits a pixel, which Pillow may hold as 32, with their upper 8."""
+    values = np.asarray(image)
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    if low < 0 or high > 65535:
+        raise InputError(f"is an image of whole numbers from {low} to {high}; from 0 to 65535 can be read")
+    return _pillow("Image", "decoding images").fromarray((values >> 8).astype(np.uint8))
+
+
+def encode_picture(image: Array, kind: str, quality: int) -> bytes:
+    """One image as a file's bytes; uint8, shape `[h, w]`, `[h, w, 1]`, `[h, w, 3]` or, for PNG, `[h, w, 4]`."""
+    picture = _pillow("Image", "motet.ops.image.encode").fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+    file = io.BytesIO()
+    picture.save(file, format=kind.upper(), **({"quality": quality} if kind == "jpeg" else {}))
+    return file.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Resizing:
+    """How to resize: to `size`, height and width, by a method, a fit and a value to pad with.
+
+    Raises:
+        ValueError: when one of them is no such thing.
+    """
+
+    size: Sequence[int]
+    method: str = "bilinear"
+    fit: str = "stretch"
+    pad: float = 0
+
+    def __post_init__(self) -> None:
+        check_size(self.size)
+        if self.method not in METHODS:
+            raise ValueError(f"resize knows no method {self.method!r}; known: {', '.join(METHODS)}")
+        if self.fit not in FITS:
+            raise ValueError(f"resize knows no fit {self.fit!r}; known: {', '.join(FITS)}")
+
+    def __call__(self, image: Array) -> Array:
+        """One image, uint8 or float32, shape `[h, w]` or `[h, w, c]`, resized."""
+        if 0 in image.shape:
+            raise InputError(f"an image of shape {list(image.shape)} has no pixels", where="motet.ops.image.resize")
+        height, width = self.size
+        if self.fit == "stretch":
+            return self._to(image, height, width, None)
+        if self.fit == "cover":
+            return self._to(image, height, width, self._middle(*image.shape[:2]))
+        return self._framed(image)
+
+    def _middle(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """The largest part in the middle of an image that has the wanted proportions: left, top, right, bottom."""
+        wanted_height, wanted_width = self.size
+        part_width = min(width, height * wanted_width / wanted_height)
+        part_height = min(height, width * wanted_height / wanted_width)
+        left, top = (width - part_width) / 2, (height - part_height) / 2
+        return left, top, min(width, left + part_width), min(height, top + part_height)
+
+    def _framed(self, image: Array) -> Array:
+        (wanted_height, wanted_width), (height, width) = self.size, image.shape[:2]
+        scale = min(wanted_height / height, wanted_width / width)
+        inner_height = min(wanted_height, max(1, round(height * scale)))
+        inner_width = min(wanted_width, max(1, round(width * scale)))
+        top, left = (wanted_height - inner_height) // 2, (wanted_width - inner_width) // 2
+        framed = np.full((wanted_height, wanted_width, *image.shape[2:]), self.pad, dtype=image.dtype)
+        framed[top : top + inner_height, left : left + inner_width] = self._to(image, inner_height, inner_width, None)
+        return framed
+
+    def _to(self, image: Array, height: int, width: int, box: tuple[float, float, float, float] | None) -> Array:
+        library = _pillow("Image", "motet.ops.image.resize")
+        method = library.Resampling[METHODS[self.method]]
+
+        def resized(plane: Array) -> Array:
+            return np.asarray(library.fromarray(np.ascontiguousarray(plane)).resize((width, height), method, box))
+
+        if image.ndim == 2 or (image.dtype == np.uint8 and image.shape[2] == 3):
+            return resized(image)
+        return np.stack([resized(image[..., channel]) for channel in range(image.shape[2])], axis=-1)
+
+
+def check_size(size: Sequence[int]) -> None:
+    """Refuse a size that is not a height and a width, whole numbers of at least 1, with a ValueError."""
+    fits = isinstance(size, (list, tuple)) and len(size) == 2
+    if not fits or not all(isinstance(side, (int, np.integer)) and side >= 1 for side in size):
+        raise ValueError(f"size is a height and a width in pixels, for example [224, 224], got {size!r}")
