@@ -42,6 +42,10 @@ FITS = ("stretch", "cover", "contain")
 _MODES = {(): "L", (1,): "L", (3,): "RGB", (4,): "RGBA", (None,): "RGB"}
 """Pillow's mode by the axes of a column type after height and width."""
 
+_BEGINNINGS = (
+    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
+)  # fmt: skip
+
 
 def is_picture(kind: ColumnType) -> bool:
     """Whether files of pictures can be read as a type: uint8, `[h,w]`, or `[h,w,c]` with 1, 3, 4 or `?` channels."""
@@ -49,12 +53,12 @@ def is_picture(kind: ColumnType) -> bool:
 
 
 def begins_as_picture(data: bytes) -> bool:
-    """Whether bytes begin as the file of a picture does: BMP, GIF, JPEG, PNG, TIFF or WebP."""
-    if data[:2] == b"BM":  # two letters say little; its size follows
-        return len(data) >= 26 and int.from_bytes(data[2:6], "little") == len(data)
+    """Whether bytes begin as a file in one of `FORMATS` does."""
+    if data[:2] == b"BM":  # two letters say little; the size of the file follows
+        return int.from_bytes(data[2:6], "little") == len(data)
     if data[:4] == b"RIFF":
         return data[8:12] == b"WEBP"
-    return data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
+    return data.startswith(_BEGINNINGS) or (data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace())
 
 
 def read_picture(data: bytes, kind: ColumnType) -> Array:

@@ -169,7 +169,7 @@ def test_values_under_a_null_list_are_not_counted() -> None:
         (pa.binary(783), "uint8[28,28]", False),
         (pa.binary(784), "uint8[?,28]", True),
         (pa.binary(783), "uint8[?,28]", False),
-        (pa.binary(), "uint8[?,?]", False),
+        (pa.binary(), "uint8[?,?]", True),
         (pa.string(), "uint8[28,28]", False),
         (pa.list_(pa.float64()), "float32[3]", False),
         (pa.list_(pa.uint8(), 3), "uint8[4]", False),

@@ -1,7 +1,7 @@
 """Rows of a batch by position, right for every type.
 
 Arrow's own `take` and `filter` give wrong values, silently, for a slice of fixed-size lists inside fixed-size lists
-(seen in 26.0); such columns are put together from slices instead.
+(seen in 26.0), and it has no `take` for views of strings and bytes; such columns are put together from slices instead.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.io.arrow.buffers import of_numbers
+from motet.io.arrow.layout import is_view
 
 __all__ = ["take_batch"]
 
@@ -20,7 +21,10 @@ __all__ = ["take_batch"]
 def take_batch(batch: pa.RecordBatch, positions: npt.NDArray[np.int64]) -> pa.RecordBatch:
     """The rows at these positions, in this order."""
     chosen = of_numbers(positions.astype(np.int64, copy=False))
-    columns = [_picked(column, positions) if _at_risk(column.type) else column.take(chosen) for column in batch.columns]
+    columns = [
+        _picked(column, positions) if is_view(column.type) or _at_risk(column.type) else column.take(chosen)
+        for column in batch.columns
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 

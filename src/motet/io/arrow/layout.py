@@ -17,11 +17,13 @@ __all__ = [
     "IMAGE_METADATA",
     "check_fits",
     "is_binary",
+    "is_file_struct",
     "is_image",
     "is_list",
     "is_string",
     "is_tensor",
     "is_view",
+    "may_be_files",
     "number_name",
     "plain_type",
     "tensor_shape",
@@ -65,6 +67,8 @@ def check_fits(field_type: pa.DataType, kind: ColumnType, name: str, *, image: b
     """
     if image and kind.shape and not kind.is_object:
         _check_image(kind, name)
+    elif may_be_files(field_type, kind):
+        return
     elif not _fits(field_type, kind.dtype, kind.shape):
         raise TypeMismatchError(
             f"is stored as {field_type}, the graph wants {kind}", where=f"column {name!r}", hint=_HINT
@@ -84,6 +88,25 @@ def is_image(field: pa.Field) -> bool:
     """Whether a field holds encoded images."""
     metadata = field.metadata or {}
     return all(metadata.get(key) == value for key, value in IMAGE_METADATA.items())
+
+
+def may_be_files(data_type: pa.DataType, kind: ColumnType) -> bool:
+    """Whether a stored type may hold files that a wanted type can be read from.
+
+    That is `struct<bytes, path>`, as Hugging Face's data sets have pictures, for bytes and pictures; and binary for pictures.
+    """
+    data_type = plain_type(data_type)
+    if is_file_struct(data_type):
+        return is_picture(kind) or (kind.dtype == "bytes" and not kind.shape)
+    return is_binary(data_type) and not pa.types.is_fixed_size_binary(data_type) and is_picture(kind)
+
+
+def is_file_struct(data_type: pa.DataType) -> bool:
+    """Whether a type is a struct with the content of a file in its field `bytes`."""
+    if not pa.types.is_struct(data_type):
+        return False
+    place = data_type.get_field_index("bytes")
+    return place >= 0 and is_binary(data_type.field(place).type)
 
 
 def is_tensor(data_type: pa.DataType) -> bool:

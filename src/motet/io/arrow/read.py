@@ -12,13 +12,16 @@ from motet.batch import Column, Ragged, objects
 from motet.errors import InputError
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.dense import dense
-from motet.io.arrow.image import decode_images
+from motet.io.arrow.image import decode_among, decode_images, holds_pictures
 from motet.io.arrow.layout import (
     check_fits,
     is_binary,
+    is_file_struct,
     is_list,
     is_string,
     is_tensor,
+    is_view,
+    may_be_files,
     number_name,
     plain_type,
     tensor_shape,
@@ -59,15 +62,23 @@ def to_column(
         InputError: when `default` does not fit `kind`.
     """
     whole = _one_chunk(array)
-    if len(whole) and not (image or kind.is_object or kind.varies):
+    files = may_be_files(whole.type, kind)
+    if len(whole) and not (image or (files and _has_files(whole)) or kind.is_object or kind.varies):
         quick = dense(whole, kind)
         if quick is not None:
             return quick, {}
     check_fits(whole.type, kind, name, image=image)
     if kind.dtype == "any":
         kind = natural_kind(whole.type)
+    whole = plain(whole)
+    elsewhere: dict[int, str] = {}
+    if files and is_file_struct(whole.type):
+        whole, elsewhere = _files(whole)
+        image = True
     nulls = np.flatnonzero(numbers(whole.is_null())) if whole.null_count else np.empty(0, np.int64)
-    column, bad = _read(plain(whole), kind, image)
+    nulls = np.setdiff1d(nulls, list(elsewhere)) if elsewhere else nulls
+    column, bad = _read(whole, kind, image)
+    bad |= elsewhere
     bad.update(dict.fromkeys(nulls.tolist(), "is null"))
     fill = _fill(kind, default, nullable, name) if len(nulls) else None
     if fill is not None:
@@ -109,12 +120,33 @@ def _read(array: pa.Array, kind: ColumnType, image: bool) -> tuple[Column, dict[
         return _no_rows(kind), {}
     if image and kind.shape and not kind.is_object:
         return decode_images(array.to_pylist(), kind)
+    if may_be_files(array.type, kind):
+        if kind.shape.count(None) > 1:  # bytes alone do not tell such a shape
+            return decode_images(array.to_pylist(), kind)
+        if holds_pictures(array):
+            return decode_among(array, kind)
     if kind.shape:
         return nested(array, kind)
     present = array.drop_null() if array.null_count else array  # drop_null imports pyarrow.compute: 50 ms
     if kind.is_object:
         return objects(present.to_pylist()), {}
     return numbers(present).astype(kind.numpy_dtype, copy=False), {}
+
+
+def _files(array: pa.StructArray) -> tuple[pa.Array, dict[int, str]]:
+    """The content of each row's file; and by position what is said of rows that name a file and do not hold it."""
+    fields = dict(zip((field.name for field in array.type), array.flatten(), strict=True))
+    content = plain(fields["bytes"])
+    if "path" not in fields or not content.null_count:
+        return content, {}
+    paths = fields["path"]
+    rows = np.flatnonzero(numbers(content.is_null()) & numbers(paths.is_valid())).tolist()
+    return content, {row: f"has no bytes, only the path {paths[row].as_py()!r}" for row in rows}
+
+
+def _has_files(array: pa.Array) -> bool:
+    """Whether rows of a type that may hold files need a closer look."""
+    return not is_binary(array.type) or is_view(array.type) or holds_pictures(array)
 
 
 def _no_rows(kind: ColumnType) -> Column:
