@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -14,7 +13,7 @@ from motet.batch import objects
 from motet.errors import ModelLoadError, TypeMismatchError, UnknownNameError
 from motet.models import handler_by_name
 from motet.models.handler import ModelSource
-from motet.models.onnx import OnnxHandler, OnnxModel, _providers
+from motet.models.onnx import OnnxModel, _providers
 from motet.types import ColumnType, Signature
 
 handler = handler_by_name("onnx")
@@ -250,20 +249,6 @@ def test_a_rows_answer_does_not_depend_on_its_batch_nor_on_other_threads(save_on
     with ThreadPoolExecutor(4) as pool:
         for answers in pool.map(parts, [1, 2, 3, 7, 16, 31, 64, 100]):
             assert np.array_equal(answers, whole)
-
-
-def test_models_that_sum_over_axes_say_that_their_bits_depend_on_the_batch(tmp_path: Path) -> None:
-    def loaded(operator: str) -> Any:
-        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])
-        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-        attributes = {"keepdims": 0} if operator == "ReduceMax" else {}
-        graph = helper.make_graph([helper.make_node(operator, ["x"], ["y"], **attributes)], "g", [x], [y])
-        path = tmp_path / f"{operator}.onnx"
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-        return OnnxHandler().load(ModelSource("m", str(path), outputs={"y": ColumnType("float32", (3,))}))
-
-    assert loaded("Relu").batch_invariant
-    assert not loaded("ReduceMax").batch_invariant
 
 
 def test_providers_are_put_on_the_device_of_the_model() -> None:

@@ -48,7 +48,8 @@ def summary(checked: CheckedGraph, resolver: ModelResolver) -> list[str]:
     lines += _warnings(checked, "")
     if checked.left_out:
         lines.append(f"note: left out until a store has them: {', '.join(checked.left_out)}")
-    return lines + [f"note: {text}" for text in lacking(graph, "local")]
+    notes = [*dict.fromkeys(_notes(checked, resolver)), *lacking(graph, "local")]
+    return lines + [f"note: {text}" for text in notes]
 
 
 def _section(title: str, parts: Mapping[str, str]) -> list[str]:
@@ -72,6 +73,16 @@ def _models(checked: CheckedGraph, resolver: ModelResolver, path: str) -> Iterat
         for full, text in _models(inner, resolver, f"{path}{name}/"):
             if not _is_shared(checked, inner, full.removeprefix(f"{path}{name}/")):
                 yield full, text
+
+
+def _notes(checked: CheckedGraph, resolver: ModelResolver) -> Iterator[str]:
+    """What the handlers have to say of models."""
+    for name, model in checked.graph.models.items():
+        located = resolver.locate(model, checked.graph.folder)
+        for text in getattr(located.handler, "notes", lambda source: [])(located.source):
+            yield f"model {name!r}: {text}"
+    for inner in checked.graphs.values():
+        yield from _notes(inner, resolver)
 
 
 def _is_shared(checked: CheckedGraph, inner: CheckedGraph, name: str) -> bool:

@@ -67,8 +67,8 @@ class Handler(Protocol):
 
     More attributes are read where a handler has them: `remote`, whether its models are called over the network;
     `version(location)`, what to call the version of a model without files; `safe_suffixes`, a tuple of the suffixes whose files carry no
-    code although `runs_code`; and `companions(path)`, which gives the relative paths of the files beside a model's own
-    that belong to it, so that they are fetched and digested with it.
+    code although `runs_code`; `companions(path)`, which gives the relative paths of the files beside a model's own
+    that belong to it, so that they are fetched and digested with it; and `notes(source)`, sentences that `motet check` shows.
     """
 
     name: ClassVar[str]

@@ -11,6 +11,7 @@ first axis of each tensor is the row. Options (`with:` of the model):
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -20,6 +21,8 @@ from motet.errors import UnknownNameError
 from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
 from motet.models.handler import ModelSource
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, Tensor, read_onnx
+from motet.models.onnx_rows import Rows, reached_by_inputs, rows_of, same_bits
+from motet.models.onnx_trial import Finding, one_by_one, try_rows
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["OnnxHandler", "OnnxModel"]
@@ -35,8 +38,8 @@ _OPTIMIZATION = {
 _OUT_OF_MEMORY = (
     "bad allocation", "bad_alloc", "Failed to allocate memory", "out of memory", "ALLOC_FAILED", "AllocateRawInternal",
 )  # fmt: skip
-_ERRORS_ONLY = 3
-_INNER_GRAPHS = ("If", "Loop", "Scan")
+_FATAL_ONLY = 4  # what fails is raised, and said once
+_LOG = logging.getLogger("motet.models")
 _ON_CUDA = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
 
 
@@ -56,15 +59,24 @@ class OnnxHandler:
             ModelLoadError: when it is no ONNX file, or takes or gives what is no column.
         """
         check_options(source, ("providers", "graph_optimization"))
-        file = _read(source)
+        file, meeting = _read(source)
         own_inputs = {tensor.name: _input_type(source, tensor) for tensor in file.inputs}
         wanted = source.outputs or {tensor.name: ANY for tensor in file.outputs}
         own_outputs = {
             tensor.name: _output_type(source, tensor) if tensor.name in wanted else ANY for tensor in file.outputs
         }
-        given = (tensor for tensor in file.outputs if tensor.name in wanted)
+        given = [tensor for tensor in file.outputs if tensor.name in wanted]
         rows = fixed_rows(source, _first_axes(file.inputs), _first_axes(given))
+        _refuse_constants(source, file, given)
+        if rows is None:
+            rows = 1 if meeting is Rows.TOGETHER else None
         return declared_over(Signature(own_inputs, own_outputs, rows), source)
+
+    def notes(self, source: ModelSource) -> list[str]:
+        """What whoever checks a graph should know of this model."""
+        if _read(source)[1] is not Rows.TOGETHER:
+            return []
+        return ["rows that share a call change each other's answers, so each row is a call of its own"]
 
     def companions(self, path: str) -> list[str]:
         """The files beside `path` that hold its weights, relative paths; empty for a model in one file.
@@ -72,7 +84,7 @@ class OnnxHandler:
         Raises:
             ModelLoadError: when it is no ONNX file.
         """
-        return list(_read(ModelSource(path, path)).external_files)
+        return list(_read(ModelSource(path, path))[0].external_files)
 
     def load(self, source: ModelSource) -> OnnxModel:
         """Load it into a session of `source.threads` threads.
@@ -86,24 +98,34 @@ class OnnxHandler:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = source.threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, _optimization(source))
         providers = _providers(source, runtime)
         try:
             session = runtime.InferenceSession(source.location, options, providers=providers)
         except Exception as error:
             raise as_memory_error(error, _OUT_OF_MEMORY) or _refused(source, error) from error
-        return OnnxModel(session, signature, _is_batch_invariant(_read(source)))
+        return _model(session, signature, source)
 
 
 class OnnxModel:
-    """A session; ONNX Runtime lets several threads call it at once, without the interpreter's lock."""
+    """A session; ONNX Runtime lets several threads call it at once, without the interpreter's lock.
 
-    def __init__(self, session: Any, signature: Signature, batch_invariant: bool = True) -> None:
+    Args:
+        session: the session.
+        signature: what it takes and gives.
+        batch_invariant: whether its answers have the same bits whatever shares the call.
+        alone: whether every row is to be a call of its own, filled up to `signature.fixed_rows` with copies of it.
+    """
+
+    def __init__(
+        self, session: Any, signature: Signature, batch_invariant: bool = True, *, alone: bool = False
+    ) -> None:
         self.batch_invariant = batch_invariant
         self._session: Any = session
         self._run: Any = _run_of(session)
         self._inputs, self._outputs = tuple(signature.inputs), list(signature.outputs)
+        self._alone, self._rows = alone, signature.fixed_rows or 1
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`.
@@ -111,8 +133,9 @@ class OnnxModel:
         Raises:
             MemoryError: when the batch is too large for the memory.
         """
+        given = {name: columns[name] for name in self._inputs}
         try:
-            answers = self._run(self._outputs, {name: columns[name] for name in self._inputs}, None)
+            answers = one_by_one(self._answers, given, self._rows) if self._alone else self._answers(given)
         except Exception as error:
             memory = as_memory_error(error, _OUT_OF_MEMORY)
             if memory is None:
@@ -120,9 +143,37 @@ class OnnxModel:
             raise memory from error
         return dict(zip(self._outputs, answers, strict=True))
 
+    def _answers(self, given: dict[str, Array]) -> list[Any]:
+        answers: list[Any] = self._run(self._outputs, given, None)
+        return answers
+
     def close(self) -> None:
         """Give the session's memory back."""
         self._session = self._run = None
+
+
+def _model(session: Any, signature: Signature, source: ModelSource) -> OnnxModel:
+    """The model of a session; where the graph does not tell whether rows meet in a call, a few made-up rows do."""
+    file, rows = _read(source)
+    if rows is Rows.APART:
+        return OnnxModel(session, signature, same_bits(file))
+    if rows is Rows.TOGETHER:
+        return OnnxModel(session, signature, alone=(signature.fixed_rows or 1) > 1)
+    run, names = _run_of(session), list(signature.outputs)
+    finding = try_rows(lambda columns: run(names, columns, None), signature)
+    if finding is Finding.APART:
+        return OnnxModel(session, signature, batch_invariant=False)
+    _LOG.warning("%s: %s; each row is a call of its own. %s", place(source), *_WHY[finding])
+    return OnnxModel(session, signature, alone=True)
+
+
+_WHY = {
+    Finding.TOGETHER: ("rows that share a call change each other's answers", "Export the model so that they do not."),
+    Finding.ALONE: (
+        "it answers one row a call only: the number of rows is fixed inside",
+        "Export the model with a first axis of any length, or with one of 1.",
+    ),
+}
 
 
 def _run_of(session: Any) -> Callable[..., Any]:
@@ -137,16 +188,8 @@ def _run_of(session: Any) -> Callable[..., Any]:
     return session.run  # type: ignore[no-any-return]
 
 
-def _is_batch_invariant(file: OnnxFile) -> bool:
-    """Whether answers on the processor have the same bits whatever shares the call.
-
-    Sums and means over axes were seen to add in an order that depends on where a row begins in memory; matrix products,
-    convolutions, pooling, softmax and what works place by place were not. Operators of graphs inside are not known.
-    """
-    return not any(each in _INNER_GRAPHS or each.startswith("Reduce") for each in file.operators)
-
-
-def _read(source: ModelSource) -> OnnxFile:
+def _read(source: ModelSource) -> tuple[OnnxFile, Rows]:
+    """What a file says, and what becomes of rows that share a call of it."""
     try:
         found = os.stat(source.location)
         return _read_once(source.location, found.st_size, found.st_mtime_ns)
@@ -158,9 +201,10 @@ def _read(source: ModelSource) -> OnnxFile:
 
 
 @functools.lru_cache(maxsize=512)
-def _read_once(location: str, size: int, changed_ns: int) -> OnnxFile:
-    """What a file says; a model that comes and goes need not be looked through each time."""
-    return read_onnx(location)
+def _read_once(location: str, size: int, changed_ns: int) -> tuple[OnnxFile, Rows]:
+    """See `_read`; a model that comes and goes need not be looked through each time."""
+    file = read_onnx(location)
+    return file, rows_of(file)
 
 
 def _input_type(source: ModelSource, tensor: Tensor) -> ColumnType:
@@ -170,6 +214,8 @@ def _input_type(source: ModelSource, tensor: Tensor) -> ColumnType:
 def _output_type(source: ModelSource, tensor: Tensor) -> ColumnType:
     if tensor.kind == "sequence":
         hint = "export it with zipmap=False (skl2onnx: options={'zipmap': False}), or declare only the other outputs"
+        if not any(node.operator == "ai.onnx.ml:ZipMap" for node in _read(source)[0].nodes):
+            hint = "declare only the other outputs"
         raise load_error(source, f"output {tensor.name!r} is a sequence, not a tensor", hint)
     return _column_type(source, tensor, "output", "declare under `outputs` only those that have a row axis")
 
@@ -190,6 +236,15 @@ def _column_type(source: ModelSource, tensor: Tensor, kind: str, hint: str) -> C
 
 def _first_axes(tensors: Iterable[Tensor]) -> dict[str, int]:
     return {tensor.name: tensor.axes[0] for tensor in tensors if tensor.axes and isinstance(tensor.axes[0], int)}
+
+
+def _refuse_constants(source: ModelSource, file: OnnxFile, outputs: Iterable[Tensor]) -> None:
+    """Refuse outputs that no input reaches: they are weights, and have no rows."""
+    reached = reached_by_inputs(file)
+    for tensor in outputs:
+        if tensor.name not in reached:
+            hint = "declare under `outputs` only those that have the rows as their first axis"
+            raise load_error(source, f"output {tensor.name!r} is a constant, whatever the rows are", hint)
 
 
 def _optimization(source: ModelSource) -> str:

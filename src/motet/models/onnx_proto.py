@@ -8,16 +8,23 @@ those of onnx.proto3 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3).
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
-from dataclasses import dataclass
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
-__all__ = ["OnnxFile", "OnnxFormatError", "Tensor", "read_onnx"]
+__all__ = ["OnnxFile", "OnnxFormatError", "OnnxNode", "Tensor", "read_onnx"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MODEL_GRAPH = 7
-_GRAPH_NODE, _NODE_OPERATOR = 1, 4
+_MODEL_GRAPH, _MODEL_OPSET = 7, 8
+_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
+_GRAPH_NODE = 1
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 4, 5, 7
+_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TENSOR, _ATTRIBUTE_INTS = 1, 3, 5, 8
 _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE_INITIALIZER = 5, 11, 12, 15
-_TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _SPARSE_VALUES = 8, 13, 1
+_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_INT64S, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL_DATA = 1, 2, 7, 8, 9, 13
+_SPARSE_VALUES = 1
+_INT64 = 7
+_MOST_INTEGERS = 64
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _TYPE_KINDS = {1: "tensor", 4: "sequence", 5: "map", 8: "sparse tensor", 9: "optional"}
@@ -47,16 +54,43 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class OnnxFile:
-    """What a file declares: inputs that are to be given, outputs, the files that hold weights outside it, and operators.
+class OnnxNode:
+    """A node of the graph.
 
-    Operators are the types of the graph's own nodes; those of graphs inside (`If`, `Loop`, `Scan`) are not looked at.
+    Attributes:
+        operator: its type; with the domain in front (`com.microsoft:Attention`) where that is not ONNX's own.
+        inputs: the names of what it takes; an empty one was left out.
+        outputs: the names of what it gives.
+        integers: its attributes that are an integer (a tuple of one) or several.
+    """
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    integers: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What a file declares.
+
+    Attributes:
+        inputs: those that are to be given.
+        outputs: what it gives.
+        external_files: the files that hold weights outside it, relative paths.
+        nodes: the graph's own nodes, in order; those of graphs inside (`If`, `Loop`, `Scan`) are not looked at.
+        weights: the number of axes of each constant by name.
+        integers: the values of small constants of 64-bit integers by name, such as axes and shapes.
+        opset: the version of ONNX's own operators.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    external_files: tuple[str, ...]
-    operators: frozenset[str]
+    external_files: tuple[str, ...] = ()
+    nodes: tuple[OnnxNode, ...] = ()
+    weights: Mapping[str, int] = field(default_factory=dict)
+    integers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    opset: int = 0
 
 
 Span = tuple[int, int]
@@ -68,12 +102,12 @@ class _Reader:
         self.data = data
 
     def fields(self, span: Span) -> Iterator[Field]:
-        """Number, varint value (0 for others) and span of each field; every span lies within the one given."""
+        """Number, varint value (-1 for others) and span of each field; every span lies within the one given."""
         at, end = span
         while at < end:
             key, at = self.varint(at, end)
             number, wire = key >> 3, key & 7
-            value, start = 0, at
+            value, start = -1, at
             if wire == _VARINT:
                 value, at = self.varint(at, end)
             elif wire == _BYTES:
@@ -97,6 +131,16 @@ class _Reader:
                 return value, at
         raise OnnxFormatError(f"the number at byte {at} has no end")
 
+    def integers(self, value: int, span: Span) -> list[int]:
+        """The signed integers of a repeated field: packed into one field of bytes, or one a field."""
+        if value >= 0:
+            return [_signed(value)]
+        found, (at, end) = list[int](), span
+        while at < end:
+            each, at = self.varint(at, end)
+            found.append(_signed(each))
+        return found
+
     def text(self, span: Span) -> str:
         return bytes(self.data[span[0] : span[1]]).decode(errors="replace")
 
@@ -104,6 +148,10 @@ class _Reader:
         """The last field of that number, as text; empty where there is none."""
         found = [inner for got, _, inner in self.fields(span) if got == number]
         return self.text(found[-1]) if found else ""
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
 
 
 def read_onnx(path: str) -> OnnxFile:
@@ -121,29 +169,100 @@ def read_onnx(path: str) -> OnnxFile:
 
 
 def _read_model(reader: _Reader, span: Span) -> OnnxFile:
-    graphs = [inner for number, _, inner in reader.fields(span) if number == _MODEL_GRAPH]
+    graphs: list[Span] = []
+    opsets: dict[str, int] = {}
+    for number, _, inner in reader.fields(span):
+        if number == _MODEL_GRAPH:
+            graphs.append(inner)
+        elif number == _MODEL_OPSET:
+            versions = [value for got, value, _ in reader.fields(inner) if got == _OPSET_VERSION]
+            opsets[reader.text_of(inner, _OPSET_DOMAIN)] = max(versions, default=0)
     if not graphs:
         raise OnnxFormatError("it has no graph")
+    if not opsets:
+        raise OnnxFormatError("it does not say which version of the operators it means")
+    return _read_graph(reader, graphs[-1], opsets.get("", opsets.get("ai.onnx", 0)))
+
+
+def _read_graph(reader: _Reader, span: Span, opset: int) -> OnnxFile:
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
-    weights: set[str] = set()
+    nodes: list[OnnxNode] = []
+    weights: dict[str, int] = {}
+    integers: dict[str, tuple[int, ...]] = {}
     external: dict[str, None] = {}
-    operators: set[str] = set()
-    for number, _, inner in reader.fields(graphs[-1]):
+    for number, _, inner in reader.fields(span):
         if number == _GRAPH_INPUT:
             inputs.append(_read_value(reader, inner))
         elif number == _GRAPH_OUTPUT:
             outputs.append(_read_value(reader, inner))
         elif number == _GRAPH_NODE:
-            operators.add(reader.text_of(inner, _NODE_OPERATOR))
+            nodes.append(_read_node(reader, inner, weights, integers))
         elif number == _GRAPH_INITIALIZER:
-            weights.add(reader.text_of(inner, _TENSOR_NAME))
+            _read_weight(reader, inner, reader.text_of(inner, _TENSOR_NAME), weights, integers)
             external.update(_external_files(reader, inner))
         elif number == _GRAPH_SPARSE_INITIALIZER:
             values = [part for got, _, part in reader.fields(inner) if got == _SPARSE_VALUES]
-            weights.update(reader.text_of(part, _TENSOR_NAME) for part in values)
+            weights.update({reader.text_of(part, _TENSOR_NAME): 2 for part in values})
     given = tuple(tensor for tensor in inputs if tensor.name not in weights)
-    return OnnxFile(given, tuple(outputs), tuple(external), frozenset(operators))
+    return OnnxFile(given, tuple(outputs), tuple(external), tuple(nodes), weights, integers, opset)
+
+
+def _read_node(reader: _Reader, span: Span, weights: dict[str, int], integers: dict[str, tuple[int, ...]]) -> OnnxNode:
+    """A node; what a `Constant` holds is put among the weights."""
+    names: dict[int, list[str]] = {_NODE_INPUT: [], _NODE_OUTPUT: [], _NODE_OPERATOR: [""], _NODE_DOMAIN: [""]}
+    attributes: dict[str, tuple[int, ...]] = {}
+    tensor: Span | None = None
+    for number, _, inner in reader.fields(span):
+        if number in names:
+            names[number].append(reader.text(inner))
+        elif number == _NODE_ATTRIBUTE:
+            name, values, held = _read_attribute(reader, inner)
+            attributes[name] = values
+            tensor = held if name == "value" and held is not None else tensor
+    operator, domain = names[_NODE_OPERATOR][-1], names[_NODE_DOMAIN][-1]
+    if operator == "Constant" and tensor is not None and names[_NODE_OUTPUT]:
+        _read_weight(reader, tensor, names[_NODE_OUTPUT][0], weights, integers)
+    full = operator if domain in ("", "ai.onnx") else f"{domain}:{operator}"
+    return OnnxNode(full, tuple(names[_NODE_INPUT]), tuple(names[_NODE_OUTPUT]), attributes)
+
+
+def _read_attribute(reader: _Reader, span: Span) -> tuple[str, tuple[int, ...], Span | None]:
+    """An attribute's name, its integers, and where its tensor is."""
+    name, single, several, tensor = "", list[int](), list[int](), None
+    for number, value, inner in reader.fields(span):
+        if number == _ATTRIBUTE_NAME:
+            name = reader.text(inner)
+        elif number == _ATTRIBUTE_INT:
+            single = [_signed(value)]
+        elif number == _ATTRIBUTE_INTS:
+            several += reader.integers(value, inner)
+        elif number == _ATTRIBUTE_TENSOR:
+            tensor = inner
+    return name, tuple(several or single), tensor
+
+
+def _read_weight(
+    reader: _Reader, span: Span, name: str, weights: dict[str, int], integers: dict[str, tuple[int, ...]]
+) -> None:
+    """Note the number of axes of a constant, and its values where they are a few 64-bit integers."""
+    dims: list[int] = []
+    values: list[int] = []
+    kind, raw = 0, None
+    for number, value, inner in reader.fields(span):
+        if number == _TENSOR_DIMS:
+            dims += reader.integers(value, inner)
+        elif number == _TENSOR_TYPE:
+            kind = value
+        elif number == _TENSOR_INT64S and inner[1] - inner[0] <= 10 * _MOST_INTEGERS:
+            values += reader.integers(value, inner)
+        elif number == _TENSOR_RAW and inner[1] - inner[0] <= 8 * _MOST_INTEGERS:
+            raw = bytes(reader.data[inner[0] : inner[1]])
+    weights[name] = len(dims)
+    if kind == _INT64 and raw is not None and len(raw) % 8 == 0:
+        values = list(struct.unpack(f"<{len(raw) // 8}q", raw))
+    if kind == _INT64 and values:
+        integers[name] = tuple(values)
 
 
 def _external_files(reader: _Reader, span: Span) -> dict[str, None]:
@@ -169,7 +288,7 @@ def _read_tensor(reader: _Reader, span: Span) -> tuple[int, tuple[int | str | No
     elem_type, axes = 0, None
     for number, value, inner in reader.fields(span):
         if number == _TENSOR_ELEM_TYPE:
-            elem_type = value
+            elem_type = max(value, 0)
         elif number == _TENSOR_SHAPE:
             axes = tuple(_read_axis(reader, dim) for got, _, dim in reader.fields(inner) if got == _SHAPE_DIM)
     return elem_type, axes
@@ -178,7 +297,7 @@ def _read_tensor(reader: _Reader, span: Span) -> tuple[int, tuple[int | str | No
 def _read_axis(reader: _Reader, span: Span) -> int | str | None:
     for number, value, inner in reader.fields(span):
         if number == _DIM_VALUE:
-            return value if value < 1 << 63 else None
+            return value if 0 <= value < 1 << 63 else None
         if number == _DIM_PARAM:
             return reader.text(inner) or None
     return None
