@@ -138,4 +138,5 @@ def _say_failures(done: RunReport) -> None:
     first = next(open_source(done.failed_output).batches(SHOWN_FAILURES), None)
     for row in first.to_pylist() if first is not None else []:
         inside = f" in {row['model']}" if row["model"] else ""
-        click.echo(f"  row {row['row']}: node {row['node']}{inside}: {row['error']}: {row['message']}", err=True)
+        place = f"row {row['row']} ({row['path']})" if "path" in row else f"row {row['row']}"
+        click.echo(f"  {place}: node {row['node']}{inside}: {row['error']}: {row['message']}", err=True)

@@ -37,6 +37,10 @@ class ImagesSource(Stream):
         """One a file."""
         return len(self._files)
 
+    def path_of(self, row: int) -> str:
+        """The file of a row."""
+        return str(self._files[row])
+
     def fingerprint(self) -> str:
         """See `fingerprint_files`."""
         return fingerprint_files(self._files)
@@ -48,7 +52,7 @@ class ImagesSource(Stream):
         reasons: list[str | None] = []
         size = 0
         for file in self._files[skip:]:
-            content, reason = _read(file) if "image" in columns else (None, None)
+            content, reason = _read(file, whole="image" in columns)
             held.append(file)
             data.append(content)
             reasons.append(reason)
@@ -60,10 +64,15 @@ class ImagesSource(Stream):
             yield _piece(held, data, reasons, columns)
 
 
-def _read(file: File) -> tuple[bytes | None, str | None]:
+def _read(file: File, *, whole: bool) -> tuple[bytes | None, str | None]:
+    """The content, where that is wanted; or why there is none."""
+    if not file.is_utf8:
+        return None, f"{file}: the name is no UTF-8, so `path` cannot hold it; rename the file"
     try:
-        return file.read(), None
-    except (OSError, InputError) as error:
+        return (file.read() if whole else None), None
+    except OSError as error:
+        return None, f"{file} cannot be read: {error.strerror or error}"
+    except InputError as error:
         return None, f"{file} cannot be read: {error}"
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from motet.batch import Batch
 from motet.errors import InputError, UnknownNameError
-from motet.io.files import TABLE_SUFFIXES, File, find_files, suffix_of
+from motet.io.files import TABLE_SUFFIXES, File, Found, look_for, shown_path, suffix_of
 from motet.io.images import IMAGE_SUFFIXES, ImagesSource
 from motet.io.memory import IterableSource, TableSource, as_record_batch
 from motet.io.parts import PartsSource
@@ -30,6 +30,8 @@ __all__ = ["SOURCE_SUFFIXES", "Source", "open_source"]
 SOURCE_SUFFIXES = {**TABLE_SUFFIXES, **dict.fromkeys(IMAGE_SUFFIXES, "images")}
 """The built-in formats by suffix."""
 
+MOST_NAMED = 8
+"""Suffixes of files that are left out."""
 _FORMATS = ("parquet", "arrow", "csv", "jsonl", "images")
 
 
@@ -135,20 +137,61 @@ def _open(what: Any, format: str | None, types: Mapping[str, ColumnType]) -> Sou
 
 
 def _open_paths(paths: Sequence[str], format: str | None, types: Mapping[str, ColumnType]) -> Source:
-    description = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    first = shown_path(paths[0])
+    description = first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
     if not _built_in(paths[0], format):
         plugin = find_plugin("motet.sources", paths[0], format)
         if plugin is not None:
             return cast("Source", plugin(paths[0] if len(paths) == 1 else list(paths), types=types))
         if format is not None:
             raise UnknownNameError("source format", format, _FORMATS)
-    files = [file for path in paths for file in find_files(path)]
-    chosen = format or _one_format(files, description)
-    files = [file for file in files if SOURCE_SUFFIXES.get(suffix_of(file.name)) == chosen] or files
-    if chosen == "images":
+    found = [look_for(path) for path in paths]
+    chosen = format or _one_format([file for each in found for file in each.files], description)
+    files, left_out = _sorted_out(found, chosen, any_suffix=format is not None)
+    source = _of_files(files, chosen, types, description)
+    source.left_out = left_out
+    return source
+
+
+def _of_files(files: Sequence[File], format: str, types: Mapping[str, ColumnType], description: str) -> Stream:
+    if format == "images":
         return ImagesSource(files, description)
-    parts = [_open_file(file, chosen, types) for file in files]
+    parts = [_open_file(file, format, types) for file in files]
     return parts[0] if len(parts) == 1 else PartsSource(parts, description)
+
+
+def _sorted_out(found: Sequence[Found], format: str, *, any_suffix: bool) -> tuple[list[File], str]:
+    """The files to read, and what is said of the others: those of other suffixes, and hidden ones of this format.
+
+    Files that were named are read, whatever their suffix; where the format was named and nothing has its suffix, all are.
+    """
+
+    def fits(file: File) -> bool:
+        return SOURCE_SUFFIXES.get(suffix_of(file.name)) == format
+
+    takes_all = any_suffix and not any(fits(file) for each in found for file in each.files)
+    files: list[File] = []
+    others: Counter[str] = Counter()
+    for each in found:
+        for file in each.files:
+            if fits(file) or takes_all or (each.named and any_suffix):
+                files.append(file)
+            elif each.named:
+                raise _no_format(file, str(file))
+            else:
+                others[suffix_of(file.name) or "without suffix"] += 1
+        others["hidden"] += sum(map(fits, each.hidden))
+    return files, _said_of(+others)
+
+
+def _said_of(others: Counter[str]) -> str:
+    """Such as `4 files left out: 2 .heic, 1 .db, 1 hidden`."""
+    if not others:
+        return ""
+    shown = [f"{count} {name}" for name, count in sorted(others.items(), key=lambda each: (-each[1], each[0]))]
+    more = [f"{len(shown) - MOST_NAMED} other suffixes"] if len(shown) > MOST_NAMED else []
+    total = others.total()
+    return f"{total:,} file{'s' if total > 1 else ''} left out: {', '.join(shown[:MOST_NAMED] + more)}"
 
 
 def _built_in(path: str, format: str | None) -> bool:
@@ -167,9 +210,13 @@ def _one_format(files: Sequence[File], description: str) -> str:
         raise InputError(
             f"holds files of several formats: {counts}", where=description, hint="name one with format=, or a pattern"
         )
-    raise InputError(
-        f"cannot tell the format of {files[0].name!r} by its suffix; known: {', '.join(SOURCE_SUFFIXES)}",
-        where=description,
+    raise _no_format(files[0], description)
+
+
+def _no_format(file: File, where: str) -> InputError:
+    return InputError(
+        f"cannot tell the format of {file.name!r} by its suffix; known: {', '.join(SOURCE_SUFFIXES)}",
+        where=where,
         hint="name one with format=",
     )
 

@@ -26,11 +26,13 @@ class Stream(ABC):
         schema: names and types of the columns.
         description: what it reads, for messages.
         reads_again: whether it can be read more than once.
+        left_out: what of the place that it reads it does not: `2 files left out: .db, .heic`; empty for nothing.
     """
 
     schema: pa.Schema
     description: str
     reads_again: bool = True
+    left_out: str = ""
 
     @property
     @abstractmethod

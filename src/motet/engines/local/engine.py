@@ -155,7 +155,8 @@ class _Run:
 
     def _failure_file(self, journal: Journal) -> FailureFile:
         path = self.options.failed or f"{self.output.rstrip('/')}.failed.parquet"
-        return FailureFile(path, journal.scratch, always=self.options.failed is not None)
+        path_of = getattr(self.source, "path_of", None)
+        return FailureFile(path, journal.scratch, always=self.options.failed is not None, path_of=path_of)
 
     def _check_output(self, folder: Path) -> None:
         if self.options.overwrite or self.options.resume:
@@ -332,6 +333,7 @@ class _Run:
             nodes=node_reports(self.executor),
             models=model_reports(self.host.known),
             left_out=self.checked.left_out,
+            files_left_out=getattr(self.source, "left_out", ""),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ __all__ = ["FailureFile", "Output", "check_paths", "is_folder", "work_folder"]
 
 PART_ROWS = 1_000_000
 """Rows of a part of a folder."""
+PATH = pa.field("path", pa.string(), nullable=False)
+"""The file that a failed row was read from, where a row is a file."""
 FINISHED = "_finished.json"
 """Stands in a folder whose parts are all there."""
 
@@ -237,19 +239,24 @@ class FailureFile:
         path: the file.
         scratch: where it stands until it is finished, on the same file system.
         always: whether it is written when no row failed.
+        path_of: the file of a row of the source, written beside its failure; None where rows have none.
     """
 
-    def __init__(self, path: str, scratch: Path, *, always: bool) -> None:
-        self.path, self._scratch = path, scratch
-        self._writer: Writer | None = _open(path, FAILURES, scratch) if always else None
+    def __init__(self, path: str, scratch: Path, *, always: bool, path_of: Callable[[int], str] | None = None) -> None:
+        self.path, self._scratch, self._path_of = path, scratch, path_of
+        self._schema = FAILURES if path_of is None else FAILURES.append(PATH)
+        self._writer: Writer | None = _open(path, self._schema, scratch) if always else None
 
     def write(self, failures: Sequence[Failure]) -> None:
         """Write failures."""
         if not failures:
             return
         if self._writer is None:
-            self._writer = _open(self.path, FAILURES, self._scratch)
-        self._writer.write(failures_table(failures))
+            self._writer = _open(self.path, self._schema, self._scratch)
+        table = failures_table(failures)
+        if self._path_of is not None:
+            table = table.append_column(PATH, pa.array([self._path_of(each.row) for each in failures], PATH.type))
+        self._writer.write(table)
 
     def close(self) -> str:
         """Put the file where it belongs; a stale one goes when no row failed. The path, empty where there is no file."""

@@ -87,6 +87,7 @@ class RunReport:
         nodes: what each node did.
         models: what each model did.
         left_out: models that no store had when the graph was built, whose members took no part.
+        files_left_out: what the source did not read of its folder: `2 files left out: 1 .db, 1 .heic`; empty for nothing.
     """
 
     graph: str
@@ -109,6 +110,7 @@ class RunReport:
     nodes: Sequence[NodeReport] = field(default_factory=tuple)
     models: Sequence[ModelReport] = field(default_factory=tuple)
     left_out: Sequence[str] = field(default_factory=tuple)
+    files_left_out: str = ""
 
     def to_json(self) -> str:
         """The report as JSON."""
@@ -129,6 +131,8 @@ class RunReport:
             f"{self.seconds:.2f} s, {self.rows_per_second:,.0f} rows/s, peak memory {self.peak_memory_bytes / 2**20:,.0f} MiB",
             f"{self.source} -> {self.output}",
         ]
+        if self.files_left_out:
+            lines.append(self.files_left_out)
         if self.resumed_rows:
             lines.append(f"{self.resumed_rows:,} rows were done by an earlier part of this run")
         if self.left_out:

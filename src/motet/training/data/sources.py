@@ -9,7 +9,9 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from motet.batch import objects
 from motet.errors import InputError
 from motet.io import is_image, open_source, split_faults, to_column
 from motet.io.files import find_files
@@ -130,13 +132,16 @@ class ImagesReader:
             plain, faults = split_faults(batch)
             for reason in faults.values():
                 raise InputError(reason, where=self.description)
-            files = np.array(plain.column("image").to_pylist(), dtype=object)
-            try:
-                images = decode(files, mode="grey" if self._grey else "rgb", size=self._size)
-            except InputError as error:
-                raise error.located(f"{self.description}: images {at} to {at + len(files) - 1}") from None
-            yield {"image": np.asarray(images), "label": self._labels[at : at + len(files)]}
-            at += len(files)
+            files = zip(plain.column("path").to_pylist(), plain.column("image").to_pylist(), strict=True)
+            images = np.concatenate([self._decoded(path, data) for path, data in files])
+            yield {"image": images, "label": self._labels[at : at + len(images)]}
+            at += len(images)
+
+    def _decoded(self, path: str, data: bytes) -> npt.NDArray[np.uint8]:
+        try:
+            return np.asarray(decode(objects([data]), mode="grey" if self._grey else "rgb", size=self._size))
+        except InputError as error:
+            raise error.located(path) from None
 
     def fingerprint(self) -> str:
         """A digest of the files' names, sizes and times, and how they are decoded."""
