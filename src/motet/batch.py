@@ -232,7 +232,7 @@ def as_column(values: Any) -> Column:
             return Ragged.from_rows(values)
         return _column_of_list(values)
     array = np.asarray(values)
-    return array.astype(object) if array.dtype.kind in "SU" else array
+    return array.astype(object) if array.dtype.kind in "SUT" else array
 
 
 def _column_of_list(values: Sequence[Any]) -> Column:
@@ -245,7 +245,9 @@ def _column_of_list(values: Sequence[Any]) -> Column:
             raise InputError(
                 "lists are nested unevenly", hint="give each row as an array, all with the same number of axes"
             ) from None
-    return array.astype(object) if array.dtype.kind in "SU" else array
+    return (
+        np.asarray(values, object) if array.dtype.kind in "SU" else array
+    )  # as they were: "3" beside 3, bytes that end in 0
 
 
 def objects(values: Sequence[Any]) -> Array:

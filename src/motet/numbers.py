@@ -222,11 +222,10 @@ def _why(value: Any, kind: ColumnType) -> str:
         or not isinstance(value, (int, float, Decimal))
     ):
         return ""
-    if kind.numpy_dtype.kind == "f":
-        return (
-            ", which is out of its range"
-            if _number(value, kind.numpy_dtype)[0] is None
-            else ", which it cannot hold exactly"
-        )
-    bounds = np.iinfo(kind.numpy_dtype)
+    number, dtype = _number(value, kind.numpy_dtype)[0], kind.numpy_dtype
+    if dtype.kind == "f":
+        return ", which is out of its range" if number is None else ", which it cannot hold exactly" if number != value else ""
+    bounds = np.iinfo(dtype)
+    if number is not None or value != value:
+        return ""
     return ", which is not whole" if bounds.min <= value <= bounds.max else ", which is out of its range"

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, literal_fits
+from motet.batch import Array
 from motet.errors import GraphError
 from motet.graph.fields import plain, show
-from motet.graph.graph import NO_DEFAULT
+from motet.numbers import from_objects
+from motet.reading import NO_DEFAULT
 from motet.types import ColumnType
 
 __all__ = ["checked_default"]
@@ -28,7 +29,10 @@ def checked_default(value: Any, kind: ColumnType, where: str) -> Any:
         return value
     if value is None:
         if kind.shape or not (kind.is_object or kind.dtype.startswith("float")):
-            raise GraphError(f"a column of {kind} holds no nulls", where=where, hint="give a value as the default")
+            hint = "give a value as the default"
+            if kind.dtype != "bool" and not kind.shape:
+                hint += ", or declare float64, among which a null is NaN"
+            raise GraphError(f"a column of {kind} holds no nulls", where=where, hint=hint)
         return value
     if isinstance(value, str) and kind.dtype == "bytes":
         value = value.encode()
@@ -47,16 +51,11 @@ def _is_of(value: Any, kind: ColumnType) -> bool:
         array = np.asarray(value, dtype=object)
         wanted = str if kind.dtype == "string" else bytes
         return _is_shaped(array, kind) and all(isinstance(each, wanted) for each in array.flat)
-    try:
-        array = np.asarray(value)
-    except ValueError:
+    array = np.asarray(value, dtype=object)
+    found = from_objects(array, kind.numpy_dtype)
+    if kind.dtype != "bool" and any(isinstance(each, (bool, np.bool_)) for each in array.flat):
         return False
-    dtype = kind.numpy_dtype
-    held = array.size == 0 or array.dtype == dtype
-    held = held or (
-        array.dtype.kind in "iuf" and (np.can_cast(array.dtype, dtype, "safe") or literal_fits(array, dtype))
-    )
-    return held and _is_shaped(array, kind)
+    return found.lost is None and found.missing is None and _is_shaped(array, kind)
 
 
 def _is_shaped(array: Array, kind: ColumnType) -> bool:

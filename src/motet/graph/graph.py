@@ -12,11 +12,10 @@ from motet.graph.fields import NAME, check_name
 from motet.graph.model import Model
 from motet.graph.node import Node
 from motet.graph.pool import Places
+from motet.reading import NO_DEFAULT
 from motet.types import ColumnType
 
 __all__ = ["NO_DEFAULT", "Graph", "Input"]
-
-NO_DEFAULT: Any = type("_NoDefault", (), {"__repr__": lambda self: "NO_DEFAULT"})()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from motet.batch import Batch, Indices
 from motet.errors import MotetError
-from motet.runtime.bind import constant_column
+from motet.reading import constant_column
 from motet.runtime.costs import Costs
 from motet.runtime.executor import Executor, Played, Trace, drive
 

@@ -63,8 +63,8 @@ def test_bad_rows_do_not_harm_their_neighbours(live):
     assert rows.pop(1)["error"].startswith("node model_1 in ten: ValueError: 13 brings bad luck")
     assert rows == [
         {"y": 10.0},
-        {"error": "input 'x': is float32; got the text 'no'"},
-        {"error": "unknown input 'z'; known: x"},
+        {"error": "input 'x' is float32; got 'no'"},
+        {"error": "input 'x' is missing; the graph takes x: float32"},
         {"error": "input 'x' is missing; the graph takes x: float32"},
         {"error": "a row must be an object whose keys are the inputs (x); got 7"},
         {"y": 25.0},
@@ -84,7 +84,7 @@ def test_one_row_that_fails_is_the_error_of_the_request(live):
     assert answer.status_code == 422
     assert answer.json()["error"].endswith("ValueError: 13 brings bad luck (app_graphs.py:52)")
     answer = served.post("/predict/tens_alone", json={"x": [1]})
-    assert (answer.status_code, answer.json()) == (400, {"error": "input 'x' is float32; got float32[1]"})
+    assert (answer.status_code, answer.json()) == (400, {"error": "input 'x' is float32; got [1]"})
 
 
 def test_no_rows_is_an_answer(live):
@@ -105,9 +105,9 @@ def test_values_of_every_kind(live):
     said = served.post("/predict/kinds", json=row).json()["said"]
     assert said == "np.True_|np.int8(-3)|int64[3]|np.float16(0.5)|'ä🎵'|b'\\x00\\xff'|float32[2, 2]"
     for wrong, message in (
-        ({"small": 300}, "input 'small' is int8; got int64"),
-        ({"many": [1.5]}, "input 'many' is int64[?]; got float64[1]"),
-        ({"text": 7}, "input 'text' is string; got int"),
+        ({"small": 300}, "input 'small' is int8; got 300, which is out of its range"),
+        ({"many": [1.5]}, "input 'many' is int64[?]; got 1.5, which is not whole"),
+        ({"text": 7}, "input 'text' is string; got 7"),
         ({"raw": "?"}, "input 'raw': is no base64: Only base64 data is allowed"),
         ({"grid": "AAAA"}, "input 'grid': is float32[2,2], which takes 16 bytes; got 3"),
         ({"grid": [[1, 2], [3]]}, "input 'grid' is float32[2,2]; got list"),
@@ -119,17 +119,18 @@ def test_values_of_every_kind(live):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "the body is no JSON"),
-        (b"{", "the body is no JSON"),
+        (b"", "the body is not JSON"),
+        (b"{", "the body is not JSON"),
         (b"[1]", "the body must be a JSON object; got list"),
         (b'{"rows": 3}', "'rows' must be a list; got int"),
         (b'{"rows": [], "strem": true}', "unknown key 'strem' beside 'rows'; did you mean 'stream'?"),
+        (b'{"x": 1, "stream": true}', "'stream' goes beside 'rows'"),
         (b'{"rows": [], "stream": 1}', "'stream' must be true or false; got int"),
         (b'{"rows": [{"x": 1}], "parameters": {"timeout": -1}}', "parameter 'timeout' (microseconds) must be a number"),
         (b'{"rows": [{"x": 1}], "parameters": {"priority": "high"}}', "parameter 'priority' must be a whole number"),
-        (b'{"rows":' + b"[" * 100_000, "the body is no JSON"),
-        (b'{"x": 1e999}', "the body is no JSON"),
-        (b'{"x": "\xff"}', "the body is no JSON"),
+        (b'{"rows":' + b"[" * 100_000, "the body is not JSON"),
+        (b'{"x": 1e999}', "the body is not JSON"),
+        (b'{"x": "\xff"}', "the body is not JSON"),
     ],
 )
 def test_mistakes_are_said(live, tens_served, body, message):
@@ -229,6 +230,28 @@ def test_unsigned_numbers_of_64_bits_stand_beside_small_ones(live):
     assert all("input 'x' is uint64[2]; got" in each["error"] for each in answered[2:])
 
 
-def test_a_number_that_is_too_large_for_its_type_is_infinite_in_it(live):
+def test_a_number_that_is_too_large_for_its_type_fails_its_row(live):
     served = live.serve(tens("tens_large"))
-    assert served.post("/predict/tens_large", json={"rows": [{"x": 1e300}, {"x": 1}]}).json()["rows"][1] == {"y": 10}
+    assert served.post("/predict/tens_large", json={"rows": [{"x": 1e300}, {"x": 1}]}).json()["rows"] == [
+        {"error": "input 'x' is float32; got 1e+300, which is out of its range"},
+        {"y": 10},
+    ]
+
+
+def test_keys_that_are_no_inputs_are_passed_over_as_columns_of_a_file_are_but_not_slips(live):
+    served = live.serve(mt.Graph("beside", outputs={"y": mt.map(mt.ops.columns.cast, mt.input("income", "float64"), dtype="int64"), "z": mt.input("unit", "string", default="k")}))  # fmt: skip
+    rows = [{"income": 1.0, "id": 7, "note": None}, {"incme": 1.0}, {"income": 2.0, "units": "m"}, {"income": 3.0, "unit": "m", "units": 1}]  # fmt: skip
+    answer = served.post("/predict/beside", json={"rows": rows}).json()["rows"]
+    assert answer == [
+        {"y": 1, "z": "k"},
+        {"error": "unknown input 'incme'; did you mean 'income'? known: income, unit"},
+        {"error": "unknown input 'units'; did you mean 'unit'? known: unit"},
+        {"y": 3, "z": "m"},
+    ]
+
+
+def test_the_tokens_that_python_writes_are_numbers(live):
+    served = live.serve(mt.Graph("tokens", outputs={"y": mt.map(mt.ops.columns.cast, mt.input("x", "float32"), dtype="string")}))  # fmt: skip
+    body = '{"rows": [{"x": NaN}, {"x": Infinity}, {"x": -Infinity}, {"x": 1}, {"x": true}]}'
+    answer = served.post("/predict/tokens", content=body).json()["rows"]
+    assert answer == [{"y": "nan"}, {"y": "inf"}, {"y": "-inf"}, {"y": "1.0"}, {"y": "1.0"}]

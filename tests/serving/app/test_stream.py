@@ -67,7 +67,7 @@ def test_rows_that_fail_are_said_in_their_place(live):
     assert "13 brings bad luck" in rows[2]["error"]
     body = {"rows": [{"x": "no"}], "stream": True}
     assert list(events(served.post("/predict/tens_streamed", json=body).text.splitlines())) == [
-        ("result", {"rows": [{"error": "input 'x': is float32; got the text 'no'"}]})
+        ("result", {"rows": [{"error": "input 'x' is float32; got 'no'"}]})
     ]
 
 

@@ -16,7 +16,7 @@ from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
 from motet.io import arrow_type, check_fits, from_column, is_image, split_faults, to_column
 from motet.io.take import take_batch
-from motet.runtime.bind import constant_column
+from motet.reading import constant_column
 from motet.runtime.executor import Played
 from motet.types import ColumnType
 

@@ -10,7 +10,7 @@ import numpy as np
 from motet.batch import Array, as_column, hold_as
 from motet.errors import GraphError, ModelLoadError, ModelUnavailableError, MotetError
 from motet.graph.model import Model
-from motet.runtime.bind import constant_column
+from motet.reading import constant_column
 from motet.runtime.replicas.replica import Replica
 from motet.types import Signature
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,12 +24,14 @@ from motet.serving.gateway import Gateway
 from motet.serving.http.respond import error_body
 from motet.serving.served import Served
 from motet.serving.wire.compress import decompress
+from motet.serving.wire.envelope import read_json
 
 __all__ = ["Predict"]
 
 IN_THREAD_BYTES = 1 << 15
 """Bodies at least this long are read in a thread."""
-_BESIDE_ROWS = ("rows", "parameters", "stream", "explain", "id")
+_OPTIONS = ("parameters", "stream", "explain")
+_BESIDE_ROWS = ("rows", *_OPTIONS, "id")
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _FLAGS = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -108,7 +109,7 @@ class Predict:
         elif kind.startswith("image/") or kind == "application/octet-stream":
             given.rows, given.single = [await raw_row(body, inputs, query)], True
         elif kind in ("", JSON, "text/plain", _FORMS[1]) or kind.endswith("+json"):
-            value = _decoded(body) if len(body) < IN_THREAD_BYTES else await asyncio.to_thread(_decoded, body)
+            value = read_json(body) if len(body) < IN_THREAD_BYTES else await asyncio.to_thread(read_json, body)
             _of_json(value, given, inputs)
         else:
             raise MediaTypeError(f"{kind!r} is not taken", hint=f"send {JSON}, a form, or an image")
@@ -181,13 +182,6 @@ def _is_quick(rows: list[Any]) -> bool:
     )
 
 
-def _decoded(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"the body is no JSON: {error}") from None
-
-
 def _of_json(value: Any, given: _Given, inputs: Mapping[str, Any]) -> None:
     """Rows, or one row's object."""
     if not isinstance(value, dict):
@@ -195,6 +189,9 @@ def _of_json(value: Any, given: _Given, inputs: Mapping[str, Any]) -> None:
             f"the body must be a JSON object; got {type(value).__name__}", hint='send {"rows": [...]} or one row'
         )
     if "rows" not in value or "rows" in inputs:
+        for name in _OPTIONS:
+            if name in value and name not in inputs:
+                raise InputError(f"{name!r} goes beside 'rows'", hint=f'send {{"rows": [...], "{name}": ...}}')
         given.rows, given.single = [value], True
         return
     for name in value:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from motet.errors import InputError, ModelError, MotetError, NotFoundError, RequestError
 from motet.serving.http.respond import error_body
+from motet.serving.wire.envelope import read_json
 
 __all__ = ["JSON", "MediaTypeError", "MethodError", "error_response", "handled", "json_response", "read_object"]
 
@@ -72,10 +73,7 @@ async def read_object(request: Request) -> dict[str, Any]:
     body = await request.body()
     if not body:
         return {}
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"the body is no JSON: {error}") from None
+    value = read_json(body)
     if not isinstance(value, dict):
         raise InputError(f"the body must be a JSON object; got {type(value).__name__}")
     return value

@@ -1,16 +1,17 @@
 """Rows of JSON as columns, and columns as rows of JSON.
 
-A row is an object whose keys are the inputs. Numbers are numbers and nested lists; an array may also be the base64 of its
-bytes, in C order, little-endian; a picture may also be an image file, as `data:image/png;base64,...`; `bytes` are base64.
+A row is an object whose keys are the inputs; other keys are passed over. Numbers are numbers and nested lists; an array
+may also be the base64 of its bytes, in C order, little-endian; a picture may also be an image file, as
+`data:image/png;base64,...`; `bytes` are base64.
 A row that is wrong is noted, and never harms its neighbours.
 """
 
 from __future__ import annotations
 
 import base64
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from motet.batch import Column, Ragged, objects, take_rows
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
+from motet.graph.graph import Input
 from motet.pictures import is_picture, read_picture
-from motet.runtime.bind import bind_columns
-from motet.serving.app.base64_text import from_base64, from_data_url, is_data_url
+from motet.reading import from_base64
+from motet.runtime.bind import bind_columns, takes
+from motet.serving.app.data_urls import from_data_url, is_data_url
 from motet.types import ColumnType
 
 __all__ = ["Rows", "plain_value", "read_rows", "rows_of"]
@@ -64,79 +67,49 @@ def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Rows
         for name, each in inputs.items():
             value = row.get(name)
             try:
-                values[name].append(None if value is None else _value(value, each.type))
+                values[name].append(_bytes_of(value, each.type) if isinstance(value, str) else value)
             except InputError as error:
                 bad.setdefault(place, f"input {name!r}: {error.what}")
                 values[name].append(None)
-            else:
-                if name not in row and not each.has_default:
-                    bad.setdefault(place, f"input {name!r} is missing; the graph takes {_takes(checked)}")
-    if not rows:
-        return Rows(bind_columns({name: [] for name in inputs}, checked)[0].columns, (), 0, {})
-    batch, failures = bind_columns({name: objects(column) for name, column in values.items()}, checked)
+    columns = {name: column if inputs[name].type.dtype == "any" else objects(column) for name, column in values.items()}
+    batch, failures = bind_columns(columns, checked)
     bad |= {failure.row: failure.message for failure in failures if failure.row not in bad}
     if bad:
         batch = batch.take([place for place, row in enumerate(batch.ids) if int(row) not in bad])
     return Rows(batch.columns, batch.ids.tolist(), len(rows), bad)
 
 
-def _wrong_keys(row: Any, inputs: Mapping[str, Any]) -> str:
+def _wrong_keys(row: Any, inputs: Mapping[str, Input]) -> str:
+    """Why a row cannot be bound by name. Keys that are no inputs are passed over, as columns of a file are, but not one
+    that looks like an input that the row does not have.
+    """
     if not isinstance(row, dict):
         return f"a row must be an object whose keys are the inputs ({', '.join(inputs)}); got {show(row)}"
-    for name in row:
-        if name not in inputs:
-            return f"unknown input {name!r}; {known_names(name, list(inputs))}"
+    absent = [name for name in inputs if name not in row]
+    for name in row if absent else ():
+        if name not in inputs and difflib.get_close_matches(name, absent, n=1):
+            return f"unknown input {name!r}; {known_names(name, absent)}"
+    for name in absent:
+        if not inputs[name].has_default:
+            return f"input {name!r} is missing; the graph takes {takes(inputs)}"
     return ""
 
 
-def _takes(checked: CheckedGraph) -> str:
-    return ", ".join(f"{name}: {each.type}" for name, each in checked.graph.inputs.items())
-
-
-def _value(value: Any, kind: ColumnType) -> Any:
-    """A value as it is bound."""
-    if not isinstance(value, str):
-        return _numbers(value, kind) if kind.numpy_dtype.kind in "iuf" and not isinstance(value, np.ndarray) else value
+def _bytes_of(text: str, kind: ColumnType) -> Any:
+    """What a text stands for: bytes as base64, an array as the base64 of its bytes, a picture as the address of its file."""
     if kind.dtype in ("string", "any"):
-        return value
-    if is_data_url(value) and (is_picture(kind) or kind.dtype == "bytes"):
-        data = from_data_url(value)
+        return text
+    if is_data_url(text) and (is_picture(kind) or kind.dtype == "bytes"):
+        data = from_data_url(text)
         return data if kind.dtype == "bytes" else read_picture(data, kind)
     if kind.dtype == "bytes":
-        return from_base64(value) if not kind.shape else value
+        return from_base64(text) if not kind.shape else text
     if not kind.shape or kind.row_bytes is None:
-        raise InputError(f"is {kind}; got the text {show(value)}")
-    data = from_base64(value)
+        return text
+    data = from_base64(text)
     if len(data) != kind.row_bytes:
         raise InputError(f"is {kind}, which takes {kind.row_bytes} bytes; got {len(data)}")
     return np.frombuffer(data, kind.numpy_dtype.newbyteorder("<")).reshape([axis or 0 for axis in kind.shape])
-
-
-def _numbers(value: Any, kind: ColumnType) -> Any:
-    """Numbers as they are bound; whole ones are floats where floats are wanted, since JSON has one kind of number."""
-    flat = value if kind.shape else [value]
-    try:
-        for _ in kind.shape[1:]:
-            flat = chain.from_iterable(flat)
-        kinds = set(map(type, flat))
-    except TypeError:
-        return value  # not as deep as it should be; said where it is bound
-    wrong = kinds - {int, float, list}
-    if wrong:
-        raise InputError(f"is {kind}; got {_NAMES.get(wrong.pop(), 'something else')} where a number should be")
-    if list in kinds or int not in kinds:
-        return value
-    try:
-        if kind.dtype == "uint64" and kind.shape and float not in kinds:
-            return np.asarray(value, np.uint64)  # for numpy it would be floats, where some are beyond 63 bits
-        if kind.numpy_dtype.kind == "f":
-            return np.asarray(value, np.float64).tolist()  # numbers of Python take the width that is wanted
-        return value
-    except (ValueError, OverflowError):
-        return value
-
-
-_NAMES: Mapping[type, str] = {bool: "true or false", str: "a text", type(None): "null", dict: "an object"}
 
 
 def rows_of(columns: Mapping[str, Column], first: int, end: int) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def _value(kind: ColumnType, *, answered: bool) -> Schema:
 
 
 def given_row(inputs: Mapping[str, Input]) -> Schema:
-    """A row as it is asked: an object whose keys are the inputs."""
+    """A row as it is asked: an object whose keys are the inputs; others are passed over."""
     properties = {}
     for name, each in inputs.items():
         schema = _value(each.type, answered=False) | {"title": str(each.type)}
@@ -58,7 +58,7 @@ def given_row(inputs: Mapping[str, Input]) -> Schema:
             schema["description"] = "also the base64 of its bytes, in C order, little-endian"
         properties[name] = schema
     required = [name for name, each in inputs.items() if not each.has_default]
-    return _object(properties, required)
+    return {**_object(properties, required), "additionalProperties": True}
 
 
 def answer_row(outputs: Mapping[str, ColumnType]) -> Schema:

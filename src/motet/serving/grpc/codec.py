@@ -13,7 +13,7 @@ from motet.graph.graph import Input
 from motet.oip.classes import best_classes
 from motet.oip.messages import ModelInferResponse
 from motet.oip.tensors import from_elements, from_raw, tensor_of, to_raw
-from motet.runtime.bind import constant_column
+from motet.reading import constant_column
 from motet.types import ColumnType, Signature
 
 __all__ = ["parameter", "read_columns", "wanted_outputs", "write_answer"]

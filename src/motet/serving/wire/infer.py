@@ -19,7 +19,7 @@ from motet.batch import Column
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.graph import Input
 from motet.oip.tensors import datatype_of, from_raw, num_elements
-from motet.runtime.bind import constant_column
+from motet.reading import constant_column
 from motet.serving.wire.answer import Answers, Form
 from motet.serving.wire.envelope import Tensor, Wanted, read_envelope
 from motet.serving.wire.mould import MAX_MOULD_BYTES, Mould
