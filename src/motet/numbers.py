@@ -224,7 +224,13 @@ def _why(value: Any, kind: ColumnType) -> str:
         return ""
     number, dtype = _number(value, kind.numpy_dtype)[0], kind.numpy_dtype
     if dtype.kind == "f":
-        return ", which is out of its range" if number is None else ", which it cannot hold exactly" if number != value else ""
+        return (
+            ", which is out of its range"
+            if number is None
+            else ", which it cannot hold exactly"
+            if number != value
+            else ""
+        )
     bounds = np.iinfo(dtype)
     if number is not None or value != value:
         return ""

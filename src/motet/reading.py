@@ -35,13 +35,15 @@ def as_given(values: Any, kind: ColumnType) -> Column:
     Lists are read as `as_column` does; where numpy would make one kind of number of several and that matters, they are
     objects: whole numbers of 64 bits beside others, true and false beside numbers, numbers where texts are wanted.
 
-    Raises:
-        InputError: when lists are nested unevenly.
+    Lists that are nested unevenly are objects too, one a row.
     """
     if isinstance(values, (list, tuple)):
         if kind.shape and kind.is_object:
             return _elements_of(values, kind)
-        column = as_column(values)
+        try:
+            column = as_column(values)
+        except InputError:  # nested unevenly; which row it is, is seen one by one
+            return objects(values)
         return _elements_of(values, kind) if len(values) and _is_promoted(values, column, kind) else column
     if isinstance(values, np.ma.MaskedArray):
         column = values.data.astype(object)
@@ -212,14 +214,13 @@ class _Reader:
             if not self._stand_in([row]):
                 return zeros
             return np.full_like(zeros, np.nan) if self.default is None else np.asarray(self.default, kind.numpy_dtype)
+        if isinstance(value, (list, tuple)) and not value and kind.shape and not kind.shape[0]:
+            return zeros  # no rows of the first axis, so nothing tells the others
         inner = _Reader(kind, NO_DEFAULT)
-        try:
-            column = as_given(
-                [value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value], kind
-            )
-            held = inner._elements(column) if column.dtype == object else inner.column(column, written=True)
-        except InputError:  # lists that are nested unevenly
-            held, column = None, objects([value])
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            value = value.tolist()
+        column = as_given([value], kind)
+        held = inner._elements(column) if column.dtype == object else inner.column(column, written=True)
         if inner.bad:
             self.bad[row] = inner.bad[0]
         elif held is None:
@@ -248,12 +249,12 @@ def _misfit(value: Any, column: Column, kind: ColumnType) -> str:
     """Why a row whose elements may all be right is refused; `column` is what it was read as."""
     if not isinstance(value, (list, tuple, np.ndarray)):
         return refusal(value, kind)
-    if column.dtype == object and len(column.shape) == 1:
+    if isinstance(column, np.ndarray) and column.dtype == object and column.ndim == 1:
         return f"is {kind}; got {type(value).__name__}"
     if not kind.is_object and not may_convert(column.dtype, kind.numpy_dtype) and column.dtype.kind != "f":
         return f"is {kind}; got {column_type(column)}"
-    shape = column.shapes[0] if isinstance(column, Ragged) else column.shape[1:]
-    return f"is {kind}; got shape {list(map(int, shape))}"
+    shape = column.shapes[0].tolist() if isinstance(column, Ragged) else list(column.shape[1:])
+    return f"is {kind}; got shape {shape}"
 
 
 def _filler_shape(kind: ColumnType) -> tuple[int, ...]:

@@ -102,12 +102,13 @@ def test_a_column_of_another_type_is_refused(kind, given, got):
         ("int64[2]", np.array([[1, np.nan], [1, 2]]), ["input 'x' holds a null", None]),
         ("int64[?]", [[1.0, 2], [], [0.5, 1.5]], [None, None, "input 'x' is int64[?]; got 0.5, which is not whole"]),
         ("bool[2]", [[True, False], [True, 1]], [None, "input 'x' is bool[2]; got 1"]),
-        ("string[2]", [["a", "b"], ["a", None], ["a", 3], ["a"]], [None, "input 'x' holds a null", "input 'x' is string[2]; got 3", "input 'x' is string[2]; got list"]),
+        ("string[2]", [["a", "b"], ["a", None], ["a", 3], ["a"]], [None, "input 'x' holds a null", "input 'x' is string[2]; got 3", "input 'x' is string[2]; got shape [1]"]),
         ("int64", np.ma.masked_array([1, 2], [False, True]), [None, "input 'x' is null"]),
         ("float32[2]", [np.zeros(2, np.float32), np.zeros(3, np.float32), None], [None, "input 'x' is float32[2]; got shape [3]", "input 'x' is null"]),
         ("float32[2]", [np.zeros(2, np.float32), np.zeros(3, np.float32)], [None, "input 'x' is float32[2]; got shape [3]"]),
         ("float32[?]", [[1, 2], None, []], [None, "input 'x' is null", None]),
         ("float32[?,2]", [np.zeros((1, 2), np.float32), np.zeros((2, 3), np.float32)], [None, "input 'x' is float32[?,2]; got shape [2, 3]"]),
+        ("float32[?,2]", [[], [[1, 2]], [[1], [2, 3]], [[]]], [None, None, "input 'x' is float32[?,2]; got list", "input 'x' is float32[?,2]; got shape [1, 0]"]),
         ("any", [1, None], [None, "input 'x' is null"]),
     ],
 )  # fmt: skip
@@ -184,7 +185,7 @@ def test_columns_are_checked_against_the_inputs():
         mt.InputError, match='expected columns by name; got ndarray\n  hint: write graph\\(\\{"name": array\\}\\)'
     ):
         graph(x)
-    with pytest.raises(mt.InputError, match="lists are nested unevenly"):
+    with pytest.raises(mt.RowErrors, match=r"row 1: node input: InputError: input 'x' is float32; got \[2\]"):
         graph({"x": [1, [2]], "size": x})
 
 

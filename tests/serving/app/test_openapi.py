@@ -30,11 +30,11 @@ def test_it_is_openapi(described):
 def test_questions_and_answers_fit_their_schemas(fashion, described, picture):
     row = {"image": picture.tolist()}
     assert fits(described, "fashion_row", row)
+    assert fits(described, "fashion_row", row | {"more": 1})
     for wrong in (
         {},
         {"image": picture[:2].tolist()},
         {"image": 7},
-        row | {"more": 1},
         {"image": (picture + 0.5).tolist()},
     ):
         assert not fits(described, "fashion_row", wrong)
