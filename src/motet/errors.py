@@ -13,6 +13,7 @@
     │   │   └── ModelUnavailableError  503: a model that cannot be called now: its address does not answer, no replica is ready
     │   │       └── ReplicaLostError   503: a replica that died, got stuck or broke its protocol
     │   ├── DeadlyRowsError            rows of which one replica after another died
+    │   ├── AnswerError                a model or function that returned what it must not: other rows, another type
     │   └── ModelFailedError           a model or function that fails on every row it is given
     ├── RowErrors (RuntimeError)       some rows failed; carries the rows that did not
     ├── RequestError (RuntimeError)    a request that a server did not answer
@@ -45,6 +46,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 __all__ = [
+    "AnswerError",
     "CancelledError",
     "CycleError",
     "DeadlineError",
@@ -214,6 +216,10 @@ class ReplicaLostError(ModelUnavailableError):
 
 class DeadlyRowsError(ModelError):
     """Rows of which one replica after another died, while others were answered; the rows at fault are found."""
+
+
+class AnswerError(ModelError):
+    """A model or a function that returned what it must not: more or fewer rows, other columns, another type."""
 
 
 class ModelFailedError(ModelError):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motet.errors import ModelFailedError, ModelLoadError, UnknownNameError
+from motet.errors import AnswerError, ModelLoadError, UnknownNameError
 from motet.models import handler_by_name
 from motet.models.results import by_name
 
@@ -157,19 +157,19 @@ def test_inputs_come_in_declared_order_or_by_the_parameters_names(source: Any) -
 def test_what_it_returns_must_be_what_is_declared(source: Any) -> None:
     two = {"x": "float64", "y": "float64"}
     with pytest.raises(
-        ModelFailedError,
+        AnswerError,
         match="it returned one ndarray where these outputs are declared: x, y\n  hint: return an array",
     ):
         handler.load(source("choir.voices:double", outputs=two))({"x": X})
-    with pytest.raises(ModelFailedError, match=r"model 'm' \(choir\.voices:nothing\): it returned one NoneType"):
+    with pytest.raises(AnswerError, match=r"model 'm' \(choir\.voices:nothing\): it returned one NoneType"):
         handler.load(source("choir.voices:nothing"))({"x": X})
     with pytest.raises(
-        UnknownNameError,
+        AnswerError,
         match="unknown output in what it returned: 'output'; known: sum, difference\n  hint: declare under",
     ):
         handler.load(source("choir.voices:both"))({"a": X, "b": X})
     with pytest.raises(
-        ModelFailedError, match="it returned 3 values where 2 outputs are declared: x, y\n  hint: declare its outputs"
+        AnswerError, match="it returned 3 values where 2 outputs are declared: x, y\n  hint: declare its outputs"
     ):
         by_name((1, 2, 3), ["x", "y"], "m")
 

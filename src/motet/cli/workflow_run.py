@@ -96,7 +96,7 @@ def _wired(workflow: Workflow[Any], parameters: dict[str, Any]) -> Plan:
     try:
         return workflow(**parameters)  # type: ignore[no-any-return]
     except Exception as error:
-        from motet.runtime.isolate import users_place
+        from motet.tracebacks import users_place
 
         place = users_place(error)
         if not isinstance(error, MotetError):

@@ -12,6 +12,7 @@ from typing import Any
 
 from motet.errors import GraphError, UnknownNameError, known_names, told_file
 from motet.graph.fields import Fields, plain, read_type, show
+from motet.tracebacks import ends_program, said
 from motet.types import ANY, ColumnType, Outputs, declared_outputs, fixed_outputs
 
 __all__ = ["Function", "as_functions", "chain_each", "chain_outputs", "read_functions", "write_functions"]
@@ -174,10 +175,11 @@ def import_name(path: str, where: str = "") -> Any:
             if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
                 continue
             raise GraphError(f"importing {module_name!r} failed: {error}", where=where) from error
-        except Exception as error:
-            raise GraphError(
-                f"importing {module_name!r} failed: {type(error).__name__}: {error}", where=where
-            ) from error
+        except BaseException as error:
+            if ends_program(error):
+                raise
+            what = f"importing {module_name!r} failed: {type(error).__name__}: {said(error)}"
+            raise GraphError(what, where=where) from error
         return _attribute(found, parts[length:], path, module_name, where)
     raise GraphError(
         f"no module {parts[0]!r} for {path!r}",

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 from motet.batch import Column, Indices
 from motet.graph.fields import Fields
 from motet.graph.function import Function
+from motet.tracebacks import describe
 from motet.types import ColumnType
 
 __all__ = [
@@ -98,6 +99,11 @@ class Fault:
     model: str = ""
     version: str = ""
     node: str = ""
+
+    @classmethod
+    def of(cls, position: int, error: BaseException, model: str = "", version: str = "") -> Fault:
+        """Of what a row's own call raised, or would have."""
+        return cls(position, type(error).__name__, describe(error), model, version)
 
     def at(self, position: int) -> Fault:
         """The same for the row at another place."""

@@ -11,6 +11,7 @@ import numpy as np
 from motet.batch import Array
 from motet.errors import MissingExtraError, ModelLoadError, TypeMismatchError, UnknownNameError
 from motet.models.handler import ModelSource
+from motet.tracebacks import said
 from motet.types import ColumnType, Signature
 
 __all__ = [
@@ -150,5 +151,5 @@ def features_of(inputs: Mapping[str, ColumnType], dtype: str) -> Callable[[Mappi
 
 def as_memory_error(error: Exception, signs: Sequence[str]) -> MemoryError | None:
     """A `MemoryError` of the same text where the framework's message has a sign that memory ran out, else None."""
-    text = str(error)
+    text = said(error)
     return MemoryError(text) if any(sign in text for sign in signs) else None

@@ -26,6 +26,7 @@ from motet.errors import ModelLoadError, UnknownNameError
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
 from motet.models.results import by_name
+from motet.tracebacks import ends_program, said
 from motet.types import ANY, ColumnType, Signature, declared_outputs
 
 __all__ = ["PythonHandler", "PythonModel"]
@@ -100,8 +101,10 @@ def _module(name: str, source: ModelSource) -> Any:
             what = f"importing {name} failed: it needs the module {error.name!r}, which is not installed"
             raise load_error(source, what, f"install {error.name}") from error
         raise _no_module(error.name, source) from error
-    except Exception as error:
-        what = f"importing {name} failed: {type(error).__name__}: {error}"
+    except BaseException as error:
+        if ends_program(error):
+            raise
+        what = f"importing {name} failed: {type(error).__name__}: {said(error)}"
         raise load_error(source, what, f"mend the module; `python -c 'import {name}'` shows where it fails") from error
 
 
@@ -122,9 +125,11 @@ def _made(found: Any, source: ModelSource) -> Callable[..., Any]:
     if inspect.isclass(found):
         try:
             made = found(**source.options)
-        except Exception as error:
+        except BaseException as error:
+            if ends_program(error):
+                raise
             given = ", ".join(f"{name}={value!r}" for name, value in source.options.items())
-            what = f"{found.__qualname__}({given}) failed: {type(error).__name__}: {error}"
+            what = f"{found.__qualname__}({given}) failed: {type(error).__name__}: {said(error)}"
             raise load_error(
                 source, what, f"it is in {_file_of(found)}; its options are under `with:` of the model"
             ) from error

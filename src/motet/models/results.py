@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from motet.errors import ModelFailedError, UnknownNameError
+from motet.errors import AnswerError, known_names
 
 __all__ = ["by_name"]
 
@@ -20,8 +20,7 @@ def by_name(result: Any, names: Sequence[str], where: str) -> dict[str, Any]:
         where: the model, for messages.
 
     Raises:
-        UnknownNameError: when a mapping has no such output.
-        ModelFailedError: when there are more or fewer values than names, or nothing was returned.
+        AnswerError: when a mapping has no such output, there are more or fewer values than names, or nothing was returned.
     """
     if hasattr(result, "_asdict"):
         result = result._asdict()
@@ -29,14 +28,14 @@ def by_name(result: Any, names: Sequence[str], where: str) -> dict[str, Any]:
         return {name: _entry(result, name, names, where) for name in names}
     if isinstance(result, tuple) or (isinstance(result, list) and len(names) > 1):
         if len(result) != len(names):
-            raise ModelFailedError(
+            raise AnswerError(
                 f"it returned {len(result)} values where {len(names)} outputs are declared: {', '.join(names)}",
                 where=where,
                 hint="declare its outputs by name, in the order in which it returns them",
             )
         return dict(zip(names, result, strict=True))
     if result is None or len(names) != 1:
-        raise ModelFailedError(
+        raise AnswerError(
             f"it returned one {type(result).__name__} where these outputs are declared: {', '.join(names)}",
             where=where,
             hint="return an array for each of them: a dict, a named tuple, or a tuple in their order",
@@ -48,4 +47,5 @@ def _entry(result: Mapping[str, Any], name: str, names: Sequence[str], where: st
     if name in result:
         return result[name]
     hint = "declare under `outputs` what it returns" if list(names) == ["output"] else ""
-    raise UnknownNameError("output in what it returned:", name, tuple(map(str, result)), where=where, hint=hint)
+    known = known_names(name, tuple(map(str, result)))
+    raise AnswerError(f"unknown output in what it returned: {name!r}; {known}", where=where, hint=hint)

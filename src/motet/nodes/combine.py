@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from motet.batch import Array, objects
-from motet.errors import GraphError, TypeMismatchError
+from motet.errors import AnswerError, GraphError, TypeMismatchError
 from motet.graph.function import Function
-from motet.nodes.contract import as_given, conform
+from motet.nodes.contract import as_given, conform, whole
 from motet.types import ANY, ColumnType
 
 __all__ = ["COMBINERS", "Combiner", "Custom", "Part"]
@@ -222,8 +222,8 @@ class Custom:
         columns = [as_given(part.column) for part in parts]
         combined = self.function.resolve()(*columns, **self.function.keywords)
         if isinstance(combined, Mapping) or hasattr(combined, "_asdict"):
-            raise GraphError(f"a combiner returns one array; {self.function} returned columns by name")
-        return conform(combined, len(columns[0]), self.function.declared, str(self.function))[""]
+            raise AnswerError(f"a combiner returns one array; {self.function} returned columns by name")
+        return whole(conform(combined, len(columns[0]), self.function.declared, str(self.function)))[""]
 
 
 def missing(kind: Array, rows: int) -> Array:

@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Ragged, as_column, column_type, hold_as, is_exactly, literal_fits
-from motet.errors import GraphError
+from motet.batch import Column, Ragged, is_exactly
+from motet.errors import AnswerError
+from motet.graph.node import Answer, Fault
+from motet.nodes.hold import Held, hold, only
+from motet.nodes.merge import kept_rows
 from motet.types import ColumnType, Outputs
 
-__all__ = ["as_given", "conform", "typed"]
+__all__ = ["answer_of", "as_given", "conform", "is_number", "whole"]
 
 
 def as_given(column: Column) -> Any:
-    """A column as functions get it: a list of arrays where rows differ in shape, else an array that nobody can change."""
+    """A column as functions get it: a list of arrays where rows differ in shape, else an array; nobody can change them."""
     if type(column) is not np.ndarray and isinstance(column, Ragged):
         return column.rows()
     view = column.view()
@@ -23,8 +26,10 @@ def as_given(column: Column) -> Any:
     return view
 
 
-def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> dict[str, Column]:
+def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> Answer:
     """What a function returned as columns by name, checked against what it declared; one array alone is `""`.
+
+    Rows whose value is an exception, or does not fit what is declared, fail; they need not be asked for again.
 
     Args:
         result: one column, or a dict or named tuple of columns.
@@ -33,55 +38,67 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> dict[
         name: the function, for messages.
 
     Raises:
-        GraphError: when there are not as many rows, or columns, or the types are not those declared.
+        AnswerError: when there are not as many rows, or columns, or no row can be of the type declared.
     """
-    if isinstance(outputs, ColumnType) and is_exactly(result, outputs, rows):
-        return {"": result}
+    if isinstance(outputs, ColumnType) and is_number(result, outputs, rows):
+        return Answer({"": result})
     if type(outputs) is dict and getattr(result, "_fields", None) == tuple(outputs):
         for column, kind in zip(result, outputs.values(), strict=True):
-            if not is_exactly(column, kind, rows):
+            if not is_number(column, kind, rows):
                 break
         else:
-            return dict(zip(outputs, result, strict=True))
+            return Answer(dict(zip(outputs, result, strict=True)))
     if hasattr(result, "_asdict"):
         result = result._asdict()
     values = {str(key): value for key, value in (result if isinstance(result, Mapping) else {"": result}).items()}
     declared = _declared(outputs)
     if declared is not None and set(declared) != set(values):
-        raise GraphError(f"{name} declares {_listed(declared)} and returned {_listed(values)}")
-    columns = {key: as_column(value) for key, value in values.items()}
-    for key, column in columns.items():
-        if getattr(column, "ndim", 1) == 0 or len(column) != rows:
-            got = "a single value" if getattr(column, "ndim", 1) == 0 else f"{len(column)} rows"
-            raise GraphError(
-                f"{name} returned {got}{f' of {key!r}' if key else ''} for {rows} rows",
-                hint="return one value for each row, in order",
-            )
-        if declared is not None and not is_exactly(column, declared[key], rows):
-            held = typed(values[key], declared[key])
-            if held is None:
-                what = f"{declared[key]}{f' for {key!r}' if key else ''}"
-                raise GraphError(f"{name} declares {what} and returned {column_type(column)}")
-            columns[key] = held
-    return columns if declared is None else {key: columns[key] for key in declared}
+        raise AnswerError(f"{name} declares {_listed(declared)} and returned {_listed(values)}")
+    kinds: Mapping[str, ColumnType | None] = dict.fromkeys(values) if declared is None else declared
+    held = {key: hold(values[key], kind, rows, f"{name}: {key}" if key else name) for key, kind in kinds.items()}
+    return answer_of(held, rows, name)
+
+
+def is_number(value: Any, kind: ColumnType, rows: int) -> bool:
+    """Whether something is an array of numbers of this type as it is; most are, and need no closer look."""
+    return not kind.is_object and is_exactly(value, kind, rows)
+
+
+def answer_of(held: Mapping[str, Held], rows: int, model: str, version: str = "") -> Answer:
+    """Columns that were held, for the rows that fit all of them.
+
+    Args:
+        held: by name; each knows the rows that do not fit it.
+        rows: how many there are.
+        model: the function or model that gave them, for the faults.
+        version: of the model.
+    """
+    errors: dict[int, BaseException] = {}
+    for each in held.values():
+        for row, error in each.errors.items():
+            errors.setdefault(row, error)
+    if not errors:
+        return Answer({name: each.column for name, each in held.items()})
+    faults = tuple(Fault.of(row, errors[row], model, version) for row in sorted(errors))
+    kept = kept_rows(faults, rows)
+    return Answer({name: only(each, kept, rows) for name, each in held.items()}, faults, kept)
+
+
+def whole(answer: Answer) -> dict[str, Column]:
+    """The columns of an answer none of whose rows may fail, for those who find the rows at fault by asking again.
+
+    Raises:
+        AnswerError: when one has failed.
+    """
+    for fault in answer.faults:
+        raise AnswerError(fault.message)
+    return answer.columns
 
 
 def _declared(outputs: Outputs | None) -> dict[str, ColumnType] | None:
     if outputs is None or (isinstance(outputs, ColumnType) and outputs.dtype == "any"):
         return None
     return {"": outputs} if isinstance(outputs, ColumnType) else dict(outputs)
-
-
-def typed(value: Any, kind: ColumnType) -> Column | None:
-    """What a function or model returned, held as its type wants it; None where it is of another type.
-
-    Python numbers, which have no width of their own, take the declared one.
-    """
-    column = as_column(value)
-    literal = isinstance(value, (list, tuple)) and isinstance(column, np.ndarray)
-    if literal and not kind.is_object and literal_fits(column, kind.numpy_dtype):  # type: ignore[arg-type]
-        column = column.astype(kind.numpy_dtype)  # type: ignore[union-attr]
-    return hold_as(column, kind)
 
 
 def _listed(names: Mapping[str, Any]) -> str:

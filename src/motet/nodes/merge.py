@@ -9,7 +9,7 @@ import numpy as np
 from motet.batch import Array, Column, Indices, concat_columns, take_rows
 from motet.graph.node import Answer, Fault
 
-__all__ = ["faults_at", "kept_rows", "merge"]
+__all__ = ["faults_at", "first_rows", "kept_rows", "merge"]
 
 
 def faults_at(answer: Answer, positions: Indices | None) -> list[Fault]:
@@ -24,6 +24,16 @@ def kept_rows(faults: Sequence[Fault], rows: int) -> Indices:
     kept = np.ones(rows, dtype=bool)
     kept[[fault.position for fault in faults]] = False
     return np.flatnonzero(kept)
+
+
+def first_rows(answer: Answer, rows: int) -> Answer:
+    """The answer of the first rows alone."""
+    if answer.kept is None:
+        return Answer({name: take_rows(column, slice(rows)) for name, column in answer.columns.items()})
+    kept = answer.kept[answer.kept < rows]
+    faults = tuple(fault for fault in answer.faults if fault.position < rows)
+    columns = {name: take_rows(column, slice(len(kept))) for name, column in answer.columns.items()}
+    return Answer(columns, faults, kept if faults else None)
 
 
 def merge(parts: Sequence[tuple[Indices, Answer]], rows: int, faults: Sequence[Fault] = ()) -> Answer:

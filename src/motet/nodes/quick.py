@@ -9,6 +9,7 @@ from motet.batch import Column, objects
 from motet.graph.node import Answer
 from motet.nodes.combine import Part
 from motet.nodes.members import picks
+from motet.tracebacks import ends_program
 
 if TYPE_CHECKING:
     from motet.nodes.ensemble import Ensemble
@@ -51,7 +52,9 @@ class Quick:
                     for outputs, name, (weight, labels) in zip(counting, names, self._weights, strict=True)
                 ]
                 columns[full] = self._combine(parts, self._labels)
-        except Exception:  # noqa: BLE001 (the rows at fault are found by combining them in parts)
+        except BaseException as error:  # (the rows at fault are found by combining them in parts)
+            if ends_program(error):
+                raise
             return None
         for full, place, name in self._own:
             columns[full] = answers[place].columns[name]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Column, Indices, concat_columns, take_rows
-from motet.errors import GraphError
+from motet.errors import AnswerError, GraphError
 from motet.graph.build import Handle, Names, Ref, Uses, inputs_of
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.function import Function, read_functions, write_functions
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
-from motet.nodes.contract import as_given, conform
+from motet.nodes.contract import as_given, conform, whole
 from motet.nodes.merge import kept_rows
 from motet.nodes.spread import SPREADS, Spread
 from motet.types import ANY, ColumnType
@@ -121,7 +121,7 @@ class Shard(Node):
                 counts[first:end],
                 **self.together.keywords,
             )
-            return conform(result, end - first, self.together.declared, str(self.together))
+            return whole(conform(result, end - first, self.together.declared, str(self.together)))
 
         segments, faults = player.isolate(run, len(counts), str(self.together))
         names = segments[0][2] if segments else ()
@@ -160,17 +160,17 @@ def _spread(value: str | None, where: str) -> str | None:
 def _pieces(result: Any, rows: int, apart: Function) -> tuple[dict[str, Column], Indices]:
     """What `apart` returned, checked."""
     if not isinstance(result, tuple) or len(result) != 2:
-        raise GraphError(f"{apart} must return (pieces, counts); got {type(result).__name__}")
+        raise AnswerError(f"{apart} must return (pieces, counts); got {type(result).__name__}")
     pieces, counts = result
     counts = np.asarray(counts)
     if counts.shape != (rows,):
-        raise GraphError(f"{apart} must return one count for each of the {rows} rows; got shape {list(counts.shape)}")
+        raise AnswerError(f"{apart} must return one count for each of the {rows} rows; got shape {list(counts.shape)}")
     if rows and (counts.dtype.kind not in "iu" or (counts < 0).any()):
-        raise GraphError(
+        raise AnswerError(
             f"{apart} must return counts that are whole numbers of at least 0; got {show(counts.tolist())}"
         )
     counts = counts.astype(np.int64)
-    return conform(pieces, int(counts.sum()), apart.declared, f"{apart}: pieces"), counts
+    return whole(conform(pieces, int(counts.sum()), apart.declared, f"{apart}: pieces")), counts
 
 
 def _without_failed(answer: Answer, counts: Indices, alive: Indices) -> tuple[list[Column], Indices, list[Fault]]:

@@ -22,6 +22,7 @@ from motet.nodes.merge import kept_rows
 from motet.runtime.costs import INLINE_S, Costs
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import HostedModel
+from motet.tracebacks import ends_program
 
 __all__ = ["Batcher", "LoopCalls"]
 
@@ -153,7 +154,9 @@ class Batcher:
         if quick:
             try:
                 answer = self._timed(columns, rows, taken[0].replica)
-            except Exception as error:  # noqa: BLE001 (handed to those who wait)
+            except BaseException as error:  # (handed to those who wait)
+                if ends_program(error):
+                    raise
                 self._failed(taken, error)
             else:
                 _hand_out(taken, answer, rows)

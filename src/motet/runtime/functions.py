@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, concat_columns
+from motet.batch import Column
 from motet.errors import GraphError
 from motet.graph.function import Function
 from motet.graph.node import Answer, Fault
 from motet.nodes.contract import as_given, conform
-from motet.nodes.merge import kept_rows
-from motet.runtime.isolate import Health, isolate
+from motet.nodes.merge import merge
+from motet.runtime.isolate import Health, is_of_rows, isolate
 from motet.types import Outputs
 
 __all__ = ["FunctionRunner", "chain"]
@@ -39,34 +39,32 @@ class FunctionRunner:
         """Call the function on whole columns; a single array it returns is the column `""`."""
         given = [as_given(column) for column in columns]
         try:
-            result = self._by_row(given, rows) if self._each else self._call(*given, **self._keywords)
-            answer = Answer(conform(result, rows, self._outputs, self.name))
-            self.health.succeeded = True
-            return answer
-        except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
+            answer = self._run(given, rows)
+        except BaseException as error:  # (a function may raise anything)
+            if not is_of_rows(error):
+                raise
             return self._isolated(given, rows, error)
+        self.health.succeeded = True
+        return answer
 
-    def _isolated(self, given: Sequence[Any], rows: int, error: Exception) -> Answer:
+    def _isolated(self, given: Sequence[Any], rows: int, error: BaseException) -> Answer:
         """The rows that can be answered of a call that raised."""
 
-        def run(first: int, end: int) -> dict[str, Column]:
+        def run(first: int, end: int) -> Answer:
             taken = given if end - first == rows else [column[first:end] for column in given]
             return self._run(taken, end - first)
 
         segments, faults = isolate(run, rows, self.health, known=error)
-        if len(segments) == 1 and not faults:
-            return Answer(segments[0][2])
-        names = segments[0][2] if segments else {}
+        names = segments[0][2].columns if segments else {}
         for _, _, found in segments:
-            if set(found) != set(names):
+            if set(found.columns) != set(names):
                 raise GraphError(
-                    f"{self.name} returned {', '.join(names)} for some rows and {', '.join(found)} for others",
+                    f"{self.name} returned {', '.join(names)} for some rows and {', '.join(found.columns)} for others",
                     hint="return the same columns for every row",
                 )
-        merged = {name: concat_columns([found[name] for _, _, found in segments]) for name in names}
-        return Answer(merged, tuple(faults), kept_rows(faults, rows) if faults else None)
+        return merge([(np.arange(first, end), found) for first, end, found in segments], rows, faults)
 
-    def _run(self, columns: Sequence[Any], rows: int) -> dict[str, Column]:
+    def _run(self, columns: Sequence[Any], rows: int) -> Answer:
         result = self._by_row(columns, rows) if self._each else self._call(*columns, **self._keywords)
         return conform(result, rows, self._outputs, self.name)
 
@@ -74,16 +72,8 @@ class FunctionRunner:
         results = [self._call(*(column[row] for column in columns), **self._keywords) for row in range(rows)]
         named = [result._asdict() if hasattr(result, "_asdict") else result for result in results]
         if named and isinstance(named[0], Mapping):
-            return {name: _column_of_rows([each[name] for each in named]) for name in named[0]}
-        return _column_of_rows(named)
-
-
-def _column_of_rows(values: list[Any]) -> Any:
-    """Rows' values as a column: arrays of one shape side by side, or a list of arrays."""
-    shapes = {value.shape for value in values if isinstance(value, np.ndarray)}
-    if len(shapes) == 1 and all(isinstance(value, np.ndarray) for value in values):
-        return np.stack(values)
-    return values
+            return {name: [each[name] for each in named] for name in named[0]}
+        return named
 
 
 def chain(runners: Sequence[FunctionRunner], columns: Sequence[Column], rows: int) -> Answer:

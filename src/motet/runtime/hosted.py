@@ -12,9 +12,9 @@ import numpy as np
 from motet.batch import (
     Array,
     Column,
+    Indices,
     Ragged,
     column_type,
-    concat_columns,
     empty_column,
     is_exactly,
 )
@@ -23,10 +23,10 @@ from motet.graph.check import outer_outputs
 from motet.graph.function import chain_each
 from motet.graph.model import Model, Replicas
 from motet.graph.node import Answer, Fault
-from motet.nodes.merge import faults_at, kept_rows, merge
+from motet.nodes.merge import faults_at, first_rows, merge
 from motet.runtime.equal import groups, padded
 from motet.runtime.functions import FunctionRunner, chain
-from motet.runtime.isolate import Health, any_succeeds, isolate
+from motet.runtime.isolate import Health, any_succeeds, is_of_rows, isolate
 from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
 from motet.runtime.resolve import Located, is_remote
@@ -81,7 +81,7 @@ class HostedModel:
         self._after = [FunctionRunner(function, kinds) for function, kinds in zip(model.after, after, strict=True)]
         self._by = model.balance_by
         self._inputs = list(signature.inputs.items())
-        terms = Terms(model.name, signature)
+        terms = Terms(model.name, signature, located.version)
         self._named, self._check, self._answer = terms.named, terms.check, terms.answer
         self._plain = not self._by and not signature.fixed_rows
         self.replicas = replica_set(model, located, addresses or {}, signature, self._answer)
@@ -161,12 +161,12 @@ class HostedModel:
         """One call of the only copy, from which nothing is to be learned, as most calls are."""
         started = time.perf_counter()
         try:
-            whole = self._answer(direct(columns), rows)
-        except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
+            answer = self._answer(direct(columns), rows)
+        except BaseException as error:  # noqa: BLE001 (isolate sorts the errors)
             return self._halved(columns, rows, error, started)
         self._health.succeeded = True
-        self.stats.add(rows, 1, time.perf_counter() - started, 0)
-        return Answer(whole)
+        self.stats.add(rows, 1, time.perf_counter() - started, len(answer.faults))
+        return answer
 
     def _then(self, before: Answer, rows: int, replica: str) -> Answer:
         """The model, and the functions after it, on the rows that the functions before left."""
@@ -254,11 +254,11 @@ class HostedModel:
         started, first = time.perf_counter(), 0
         if rows <= self.size.rows_of(rows):
             try:
-                whole = self._timed_call(columns, rows, replica)
-            except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
+                answer = self._timed_call(columns, rows, replica)
+            except BaseException as error:  # noqa: BLE001 (isolate sorts the errors)
                 return self._halved(columns, rows, error, started)
-            self.stats.add(rows, 1, time.perf_counter() - started, 0)
-            return Answer(whole)
+            self.stats.add(rows, 1, time.perf_counter() - started, len(answer.faults))
+            return answer
         if self.elsewhere and self.size.settled and not replica:
             size = self.size.rows
             spans = [(first, min(rows, first + size)) for first in range(0, rows, size)]
@@ -269,58 +269,61 @@ class HostedModel:
                 end = min(rows, first + self.size.rows_of(rows - first))
                 parts.append(self._part(columns, rows, replica, (first, end)))
                 first = end
-        faults = [fault for _, bad, _ in parts for fault in bad]
-        self.stats.add(rows, sum(made for _, _, made in parts), time.perf_counter() - started, len(faults))
-        return self._joined([result for found, _, _ in parts for result in found], faults, rows)
+        answer = merge(
+            [part for found, _, _ in parts for part in found], rows, [fault for _, bad, _ in parts for fault in bad]
+        )
+        self.stats.add(rows, sum(made for _, _, made in parts), time.perf_counter() - started, len(answer.faults))
+        return self._filled(answer)
 
     def _part(
         self, columns: dict[str, Array], rows: int, replica: str, span: tuple[int, int]
-    ) -> tuple[list[dict[str, Column]], list[Fault], int]:
+    ) -> tuple[list[tuple[Indices, Answer]], list[Fault], int]:
         """One call of the rows from one place to another, and those that find the rows at fault; the number is how many."""
         first, end = span
         part = {name: column[first:end] for name, column in columns.items()}
         try:
-            return [self._timed_call(part, end - first, replica)], [], 1
-        except Exception as error:  # noqa: BLE001 (isolate sorts the errors)
-            segments, bad, made = self._isolate(part, end - first, error, partial(self._any_succeeds, columns, rows))
-            return [result for _, _, result in segments], [fault.at(first + fault.position) for fault in bad], made
+            return [(np.arange(first, end), self._timed_call(part, end - first, replica))], [], 1
+        except BaseException as error:  # noqa: BLE001 (isolate sorts the errors)
+            found, bad, made = self._isolate(part, end - first, error, partial(self._any_succeeds, columns, rows))
+            moved = [(first + places, answer) for places, answer in found]
+            return moved, [fault.at(first + fault.position) for fault in bad], made
 
-    def _halved(self, columns: dict[str, Array], rows: int, error: Exception, started: float) -> Answer:
+    def _halved(self, columns: dict[str, Array], rows: int, error: BaseException, started: float) -> Answer:
         """The rows that can be answered of one call that raised."""
-        segments, faults, calls = self._isolate(columns, rows, error, partial(self._any_succeeds, columns, rows))
-        self.stats.add(rows, calls, time.perf_counter() - started, len(faults))
-        return self._joined([result for _, _, result in segments], faults, rows)
+        found, faults, calls = self._isolate(columns, rows, error, partial(self._any_succeeds, columns, rows))
+        answer = merge(found, rows, faults)
+        self.stats.add(rows, calls, time.perf_counter() - started, len(answer.faults))
+        return self._filled(answer)
 
-    def _joined(self, found: Sequence[dict[str, Column]], faults: Sequence[Fault], rows: int) -> Answer:
-        """The answers of calls one after another."""
-        if not found:
-            return Answer(self._none_of_its_own(), tuple(faults), kept_rows(faults, rows))
-        merged = {name: concat_columns([part[name] for part in found]) for name in found[0]}
-        return Answer(merged, tuple(faults), kept_rows(faults, rows) if faults else None)
-
-    def _none_of_its_own(self) -> dict[str, Column]:
-        return {name: empty_column(kind) for name, kind in self.signature.outputs.items()}
+    def _filled(self, answer: Answer) -> Answer:
+        """An answer of no rows has the model's columns all the same."""
+        if not answer.columns:
+            answer.columns = {name: empty_column(kind) for name, kind in self.signature.outputs.items()}
+        return answer
 
     def _isolate(
-        self, columns: dict[str, Array], rows: int, known: Exception, others_succeed: Callable[[], bool]
-    ) -> tuple[list[tuple[int, int, dict[str, Column]]], list[Fault], int]:
+        self, columns: dict[str, Array], rows: int, known: BaseException, others_succeed: Callable[[], bool]
+    ) -> tuple[list[tuple[Indices, Answer]], list[Fault], int]:
         """The calls that find the rows at fault, once all together have raised; the last number is how many in all."""
+        if not is_of_rows(known):
+            raise known
         calls = 1
 
-        def run(first: int, end: int) -> dict[str, Column]:
+        def run(first: int, end: int) -> Answer:
             nonlocal calls
             calls += 1
             return self._timed_call({name: column[first:end] for name, column in columns.items()}, end - first)
 
         place = {"model": self.model.name, "version": self.located.version}
-        return *isolate(
+        segments, faults = isolate(
             run, rows, self._health, **place, too_big=self.size.too_big, known=known, others_succeed=others_succeed
-        ), calls
+        )
+        return [(np.arange(first, end), answer) for first, end, answer in segments], faults, calls
 
     def _any_succeeds(self, columns: dict[str, Array], rows: int) -> bool:
         return any_succeeds(lambda first, end: self._call({n: c[first:end] for n, c in columns.items()}, 1), rows)
 
-    def _timed_call(self, columns: dict[str, Array], rows: int, replica: str = "") -> dict[str, Column]:
+    def _timed_call(self, columns: dict[str, Array], rows: int, replica: str = "") -> Answer:
         """One call, from which the number of rows of the next ones is learned."""
         if self.size.settled or rows != self.size.rows:
             answer = self._call(columns, rows, replica)
@@ -331,7 +334,7 @@ class HostedModel:
         self._health.succeeded = True
         return answer
 
-    def _call(self, columns: dict[str, Array], rows: int, replica: str = "") -> dict[str, Column]:
+    def _call(self, columns: dict[str, Array], rows: int, replica: str = "") -> Answer:
         """One call of a replica."""
         fixed = self.signature.fixed_rows
         if fixed and rows < fixed:
@@ -341,7 +344,7 @@ class HostedModel:
             }
         direct = self.replicas.direct
         if direct is not None:
-            result = self._answer(direct(columns), fixed or rows)
+            answer = self._answer(direct(columns), fixed or rows)
         else:
-            result = self.replicas.call(columns, fixed or rows, replica)
-        return {name: column[:rows] for name, column in result.items()} if fixed and rows < fixed else result
+            answer = self.replicas.call(columns, fixed or rows, replica)
+        return first_rows(answer, rows) if fixed and rows < fixed else answer

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sysconfig
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from types import FrameType
 from typing import TypeVar
 
-from motet.errors import GraphError, MissingExtraError, ModelFailedError, ModelLoadError, MotetError, told_file
+from motet.errors import (
+    GraphError,
+    MissingExtraError,
+    ModelFailedError,
+    ModelLoadError,
+)
 from motet.graph.node import Fault
+from motet.tracebacks import describe, ends_program, said
 
-__all__ = ["Health", "describe", "isolate", "out_of_memory", "users_place"]
+__all__ = ["Health", "is_of_rows", "isolate", "out_of_memory"]
 
 T = TypeVar("T")
 
@@ -25,10 +26,12 @@ ALONE = 16
 """How many rows must have failed alone, and none succeeded, before a model is said to fail on everything."""
 SPREAD = 8
 """Rows from elsewhere that are tried before that."""
-MESSAGE_LENGTH = 1000
-_OWN = str(Path(__file__).parent.parent) + os.sep
-_INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _ENDING = (GraphError, ModelLoadError, ModelFailedError, MissingExtraError)
+
+
+def is_of_rows(error: BaseException) -> bool:
+    """Whether rows may be at fault for an error: for all that users' code can raise, but not for signals and bad graphs."""
+    return not isinstance(error, _ENDING) and not ends_program(error)
 
 
 @dataclass
@@ -40,7 +43,7 @@ class Health:
     failed_alone: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def failed(self, error: Exception, others_succeed: Callable[[], bool]) -> None:
+    def failed(self, error: BaseException, others_succeed: Callable[[], bool]) -> None:
         """Count a row that failed alone.
 
         Args:
@@ -71,7 +74,7 @@ def isolate(
     model: str = "",
     version: str = "",
     too_big: Callable[[int], None] | None = None,
-    known: Exception | None = None,
+    known: BaseException | None = None,
     others_succeed: Callable[[], bool] | None = None,
 ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
     """Run a function of the rows `first` to `end`; where it raises, halve them.
@@ -105,14 +108,14 @@ def isolate(
                 raise raised
             segments.append((first, end, run(first, end)))
             health.succeeded = True
-        except _ENDING:
-            raise
-        except Exception as error:  # noqa: BLE001 (models and users' functions may raise anything)
+        except BaseException as error:  # (models and users' functions may raise anything)
+            if not is_of_rows(error):
+                raise
             if out_of_memory(error):
                 too_many.append((first, end))
             if end - first == 1:
                 health.failed(error, others_succeed or partial(any_succeeds, run, rows))
-                faults.append(Fault(first, type(error).__name__, describe(error), model or health.name, version))
+                faults.append(Fault.of(first, error, model or health.name, version))
             else:
                 middle = (first + end) // 2
                 stack += [(middle, end), (first, middle)]
@@ -131,9 +134,9 @@ def any_succeeds(run: Callable[[int, int], object], rows: int) -> bool:
     for place in dict.fromkeys(round(step * (rows - 1) / (SPREAD - 1)) for step in range(SPREAD)):
         try:
             run(place, place + 1)
-        except _ENDING:
-            raise
-        except Exception:  # noqa: BLE001 (that it fails is the answer)
+        except BaseException as error:  # (that it fails is the answer)
+            if not is_of_rows(error):
+                raise
             continue
         return True
     return False
@@ -151,32 +154,5 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     return (
         isinstance(error, RuntimeError)
-        and re.search(r"out of memory|failed to allocate|bad_alloc", str(error), re.IGNORECASE) is not None
+        and re.search(r"out of memory|failed to allocate|bad_alloc", said(error), re.IGNORECASE) is not None
     )
-
-
-def describe(error: BaseException) -> str:
-    """What an error says, in one line, and where in the user's code it was raised."""
-    text = error.what if isinstance(error, MotetError) else str(error)
-    text = " ".join(text.split())[:MESSAGE_LENGTH]
-    place = users_place(error)
-    return f"{text} ({place})" if place else text
-
-
-def users_place(error: BaseException) -> str:
-    """The innermost line that is neither ours nor an installed package's, `file:line`, or empty.
-
-    An exception of another process says so itself, in an attribute `users_place`.
-    """
-    told = getattr(error, "users_place", None)
-    if isinstance(told, str):
-        return told
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if _is_users(frame):
-            return f"{told_file(frame.f_code.co_filename)}:{line}"
-    return ""
-
-
-def _is_users(frame: FrameType) -> bool:
-    name = frame.f_code.co_filename
-    return not name.startswith(("<", _OWN, *_INSTALLED))

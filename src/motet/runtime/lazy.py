@@ -16,7 +16,7 @@ from motet.graph.node import Answer, Fault
 from motet.graph.pool import MAX_SWAP_WAIT_MS, Places
 from motet.nodes.route import Route
 from motet.runtime.host import Host, HostedModel, LazyKey
-from motet.runtime.isolate import describe
+from motet.tracebacks import describe
 
 __all__ = ["LazyModels", "share_places"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from motet.batch import Column, Ragged, as_column, column_type, is_exactly
-from motet.errors import GraphError, ModelFailedError
-from motet.nodes.contract import typed
-from motet.types import ColumnType, Signature
+from motet.batch import Column, Ragged, column_type
+from motet.errors import AnswerError, GraphError
+from motet.graph.node import Answer
+from motet.nodes.contract import answer_of, is_number
+from motet.nodes.hold import hold
+from motet.types import Signature
 
 __all__ = ["Terms", "check_names"]
 
@@ -21,9 +21,11 @@ class Terms:
     Args:
         model: its name, for messages.
         signature: what it says of itself.
+        version: of the model, for failures.
     """
 
-    def __init__(self, model: str, signature: Signature) -> None:
+    def __init__(self, model: str, signature: Signature, version: str = "") -> None:
+        self._version = version
         self._model, self._inputs, self._outputs = model, signature.inputs, signature.outputs
         self._names = tuple(signature.inputs)
 
@@ -65,38 +67,27 @@ class Terms:
                     hint="cast or reshape the column in a map node",
                 )
 
-    def answer(self, given: Mapping[str, Any], rows: int) -> dict[str, Column]:
-        """What the model gave for so many rows, as its signature promises it.
+    def answer(self, given: Mapping[str, Any], rows: int) -> Answer:
+        """What the model gave for so many rows, as its signature promises it; rows that do not fit it fail.
 
         Raises:
-            ModelFailedError: when an output is missing, has another number of rows, or another type.
+            AnswerError: when an output is missing, has another number of rows, or none of the type.
         """
         found: dict[str, Column] = {}
         for name, kind in self._outputs.items():
             value: Any = given.get(name)
-            if is_exactly(value, kind, rows):
-                found[name] = value
-                continue
-            if name not in given:
-                raise ModelFailedError(
-                    f"model {self._model!r} gave {', '.join(given)}; its signature promises {name!r}"
-                )
-            column = as_column(value)
-            if getattr(column, "ndim", 1) == 0 or len(column) != rows:
-                got = "a single value" if getattr(column, "ndim", 1) == 0 else f"{len(column)} rows"
-                raise ModelFailedError(f"model {self._model!r} gave {got} of {name!r} for {rows} rows")
-            value = value if isinstance(value, (list, tuple)) else column
-            found[name] = _as_declared(value, column, kind, f"model {self._model!r}: output {name!r}")
-        return found
+            if not is_number(value, kind, rows):
+                return self._held(given, rows)
+            found[name] = value
+        return Answer(found)
 
-
-def _as_declared(value: Any, column: Column, kind: ColumnType, where: str) -> Column:
-    if isinstance(column, np.ndarray) and kind.shape == () and column.shape == (len(column), 1):
-        column = value = column.reshape(-1)
-    held = typed(value, kind)
-    if held is None:
-        raise ModelFailedError(f"the signature promises {kind}; the model gave {column_type(column)}", where=where)
-    return held
+    def _held(self, given: Mapping[str, Any], rows: int) -> Answer:
+        missing = next((name for name in self._outputs if name not in given), None)
+        if missing is not None:
+            raise AnswerError(f"model {self._model!r} gave {', '.join(given)}; its signature promises {missing!r}")
+        where = f"model {self._model!r}: output"
+        held = {name: hold(given[name], kind, rows, f"{where} {name!r}") for name, kind in self._outputs.items()}
+        return answer_of(held, rows, self._model, self._version)
 
 
 def check_names(model: str, columns: Mapping[str, Column], wanted: Sequence[str]) -> None:

@@ -36,6 +36,7 @@ from motet.serving.playing import Playing
 from motet.serving.request import Request
 from motet.serving.settler import Settler
 from motet.serving.timed import Timed
+from motet.tracebacks import ends_program, said
 
 __all__ = ["Lane"]
 
@@ -263,11 +264,13 @@ class Lane:
         """Play a batch; whether that was done in the loop. Whatever goes wrong, its requests are called back."""
         try:
             return self._play(requests)
-        except Exception as error:  # noqa: BLE001 (handed to those who asked)
+        except BaseException as error:  # (handed to those who asked)
+            if ends_program(error):
+                raise
             _LOG.exception("a batch of %s could not be played", self.name)
             for request in requests:
                 if not request.settled:
-                    self.settler.refuse(request, ModelError(f"{type(error).__name__}: {error}", where=self.name))
+                    self.settler.refuse(request, ModelError(f"{type(error).__name__}: {said(error)}", where=self.name))
             return False
 
     def _play(self, requests: list[Request]) -> bool:
@@ -289,7 +292,9 @@ class Lane:
         else:
             try:
                 played, seconds = self._timed.play(playing.batch(), trace, None)
-            except Exception as error:  # noqa: BLE001 (handed to those who asked)
+            except BaseException as error:  # (handed to those who asked)
+                if ends_program(error):
+                    raise
                 self._failed(requests, error)
             else:
                 self.settler.answer(playing, played, seconds)
@@ -318,7 +323,11 @@ class Lane:
             batch = playing.batch()
             played = await self._waiting_executor.play(batch, trace, None, playing.useful)
             done.set_result((played, time.perf_counter() - started))
-        except Exception as error:  # noqa: BLE001 (handed to those who asked)
+        except asyncio.CancelledError:
+            done.cancel()
+        except BaseException as error:  # (handed to those who asked)
+            if ends_program(error):
+                raise
             done.set_exception(error)
         self._done(playing, done)
 
@@ -341,7 +350,7 @@ class Lane:
                     self._begin([request])
             return
         if not isinstance(error, MotetError):
-            error = ModelError(f"{type(error).__name__}: {error}", where=self.name)
+            error = ModelError(f"{type(error).__name__}: {said(error)}", where=self.name)
         for request in requests:
             if not request.settled:
                 self.settler.refuse(request, error)

@@ -81,7 +81,7 @@ def _load(path: Path) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         sys.modules.pop(path.stem)
-        from motet.runtime.isolate import users_place
+        from motet.tracebacks import users_place
 
         where = users_place(error) or str(path)
         raise GraphError(f"cannot be imported: {type(error).__name__}: {error}", where=where) from error

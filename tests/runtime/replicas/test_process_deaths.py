@@ -109,7 +109,6 @@ def test_a_process_that_is_killed_between_calls_is_not_alive():
 @pytest.mark.parametrize(
     ("what", "text"),
     [
-        ("leave 3", "ended with exit code 3"),
         ("vanish 4", "ended with exit code 4"),
         ("die", "was killed by SIGKILL"),
         ("talk \x01\x00\x00\x00!", "said what is no message: "),
@@ -120,6 +119,14 @@ def test_a_model_that_ends_its_process_or_breaks_the_protocol_is_lost(what, text
     with started() as replica, pytest.raises(ReplicaLostError) as caught:
         do(replica, what, LARGE)
     assert text in str(caught.value)
+
+
+def test_a_model_that_raises_system_exit_has_raised():
+    with started() as replica:
+        with pytest.raises(Exception, match=r"^3$") as caught:
+            do(replica, "leave 3", LARGE)
+        assert type(caught.value).__name__ == "SystemExit"
+        assert replica.alive()
 
 
 def test_what_a_model_has_started_ends_with_it(tmp_path):

@@ -144,7 +144,7 @@ class Layout:
         arrays = [read.column(name) for name in self.kept]
         fields = [self.source.field(name) for name in self.kept]
         for name, kind in self.outputs.items():
-            array = from_column(played.outputs.columns[name], None if kind.dtype == "any" else kind)
+            array = from_column(played.outputs.columns[name], None if kind.dtype == "any" else kind, name=name)
             arrays.append(array)
             fields.append(pa.field(name, array.type))
         return pa.record_batch(arrays, schema=pa.schema(fields))

@@ -74,8 +74,8 @@ def _is_tensor(kind: ColumnType) -> bool:
 
 
 def _agrees(shown: ColumnType, kind: ColumnType, column: Column) -> bool:
-    if kind.is_object and shown.dtype == "any" and isinstance(column, np.ndarray):
-        shown = ColumnType(kind.dtype, tuple(column.shape[1:]))  # all None, or no rows: told by the declared type
+    if kind.is_object and shown.dtype == "any":  # all None, or no values: told by the declared type
+        shown = ColumnType(kind.dtype, shown.shape if isinstance(column, Ragged) else tuple(column.shape[1:]))
     if shown.dtype != kind.dtype or len(shown.shape) != len(kind.shape):
         return False
     shapes = column.shapes if isinstance(column, Ragged) else np.array([column.shape[1:]], np.int64)

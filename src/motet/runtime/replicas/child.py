@@ -23,7 +23,7 @@ from types import FrameType
 from motet.models.handler import LoadedModel
 from motet.runtime.replicas.arena import Block, open_block
 from motet.runtime.replicas.columns import Packed, pack, unpack
-from motet.runtime.replicas.raised import as_raised
+from motet.runtime.replicas.raised import as_raised, sendable
 from motet.runtime.replicas.wire import (
     Answered,
     Call,
@@ -115,7 +115,7 @@ class _Server:
     def close(self) -> None:
         """Close the model."""
         if self._model is not None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):
                 self._model.close()
 
     def _load(self, message: Load) -> Loaded | Failed:
@@ -125,7 +125,7 @@ class _Server:
             module, _, name = message.handler.partition(":")
             handler = getattr(importlib.import_module(module), name)()
             self._model = handler.load(pickle.loads(message.source))
-        except Exception as error:  # noqa: BLE001 (the parent raises it)
+        except BaseException as error:  # noqa: BLE001 (the parent raises it)
             return Failed(as_raised(error), False)
         return Loaded(getattr(self._model, "batch_invariant", None))
 
@@ -134,10 +134,11 @@ class _Server:
         memory = self._blocks[message.request].lend()
         try:
             assert self._model is not None
-            packed = pack(self._model(unpack(message.columns, memory)), memory)
+            answers = self._model(unpack(message.columns, memory))
+            packed = pack({name: sendable(value) for name, value in answers.items()}, memory)
             self._write(packed, message.answer)
             return Answered(packed.pieces, packed.num_bytes, False)
-        except Exception as error:  # noqa: BLE001 (the parent raises it)
+        except BaseException as error:  # noqa: BLE001 (the parent raises it)
             failed = Failed(as_raised(error), False)
             error.__traceback__ = None
             return failed

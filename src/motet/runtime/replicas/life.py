@@ -84,7 +84,7 @@ class Slot:
     turn: int = 0
     restarts: int = 0
     reason: str = ""
-    error: Exception | None = field(default=None, repr=False)
+    error: BaseException | None = field(default=None, repr=False)
     loading_s: float = 0.0
 
     @property

@@ -18,6 +18,7 @@ from motet.runtime.replicas.keeper import Keeper, Keeping
 from motet.runtime.replicas.life import UNBOUNDED, Life, ReplicaState, ReplicaStatus, Slot
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
+from motet.tracebacks import said
 
 __all__ = ["WAIT_S", "Lives", "Make"]
 
@@ -155,7 +156,7 @@ class Lives:
             replica.start()
             if self._warm_up is not None:
                 self._warm_up(replica)
-        except Exception as error:  # noqa: BLE001 (said in its state, and raised by `start`)
+        except BaseException as error:  # noqa: BLE001 (said in its state, and raised by `start`)
             if replica is not None:
                 replica.close()
             self._not_started(slot, error)
@@ -173,8 +174,8 @@ class Lives:
         if not wanted:
             replica.close()
 
-    def _not_started(self, slot: Slot, error: Exception) -> None:
-        reason = error.what if isinstance(error, MotetError) else f"{type(error).__name__}: {error}"
+    def _not_started(self, slot: Slot, error: BaseException) -> None:
+        reason = error.what if isinstance(error, MotetError) else f"{type(error).__name__}: {said(error)}"
         with self._condition:
             slot.starting, slot.error = None, error
             if slot.state is not ReplicaState.STARTING:

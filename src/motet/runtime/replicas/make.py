@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from motet.errors import MotetError
+from motet.errors import ModelLoadError, MotetError
 from motet.graph.model import Model
 from motet.models.handler import LoadedModel
 from motet.runtime.replicas.balancer import BALANCERS
@@ -16,6 +16,7 @@ from motet.runtime.replicas.replica import Replica
 from motet.runtime.replicas.set import ReplicaSet
 from motet.runtime.replicas.warm import LOADING_S, warm_up
 from motet.runtime.resolve import Located
+from motet.tracebacks import ends_program, said
 from motet.types import Signature
 
 __all__ = ["PROCESS_TIMEOUT_S", "replica_set"]
@@ -38,7 +39,7 @@ def replica_set(
         located: its handler and file.
         addresses: the servers that have it too, or alone.
         signature: what it takes and gives itself.
-        check: makes answers of what replicas give; raises `ModelFailedError` when that does not fit the signature.
+        check: makes answers of what replicas give; raises `AnswerError` when that does not fit the signature.
 
     Raises:
         GraphError: when its `warm_up` does not fit it.
@@ -64,6 +65,10 @@ def _load(name: str, located: Located) -> LoadedModel:
         return located.handler.load(located.source)
     except MotetError as error:
         raise error.located(f"model {name!r}") from error.__cause__
+    except BaseException as error:  # (loading it may run any code)
+        if isinstance(error, Exception) or ends_program(error):
+            raise
+        raise ModelLoadError(f"{type(error).__name__}: {said(error)}", where=f"model {name!r}") from error
 
 
 def _local(model: Model, located: Located) -> Replica:

@@ -17,11 +17,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from motet.batch import Array, column_type
-from motet.runtime.isolate import users_place
-from motet.runtime.replicas.wire import Raised
+import numpy as np
 
-__all__ = ["ProcessTraceback", "as_raised", "beyond_memory", "raised_again"]
+from motet.batch import Array, column_type
+from motet.runtime.replicas.wire import Raised
+from motet.tracebacks import said, users_place
+
+__all__ = ["ProcessTraceback", "as_raised", "beyond_memory", "raised_again", "sendable"]
 
 MAX_TEXT = 100_000
 MAX_TRACE = 20_000
@@ -36,7 +38,7 @@ class ProcessTraceback(Exception):
         return f"\n{self.args[0]}"
 
 
-def as_raised(error: Exception) -> Raised:
+def as_raised(error: BaseException) -> Raised:
     """An exception as a message."""
     kind = type(error)
     base = next(each for each in kind.__mro__ if each.__module__ == "builtins")
@@ -45,7 +47,7 @@ def as_raised(error: Exception) -> Raised:
         kind.__module__,
         kind.__qualname__,
         base.__name__,
-        _text(error)[:MAX_TEXT],
+        said(error)[:MAX_TEXT],
         _state(error),
         users_place(error),
         trace if len(trace) <= MAX_TRACE else f"...{trace[-MAX_TRACE:]}",
@@ -58,6 +60,25 @@ def raised_again(raised: Raised) -> Exception:
     error.__cause__ = ProcessTraceback(raised.trace)
     error.users_place = raised.place  # type: ignore[attr-defined]
     return error
+
+
+class Sent:
+    """Stands for an exception in what is pickled: where that is read, the exception is made again."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._raised = as_raised(error)
+
+    def __reduce__(self) -> Any:
+        return raised_again, (self._raised,)
+
+
+def sendable(value: Any) -> Any:
+    """What a model gave for each row, with something in the place of exceptions that can be sent."""
+    if not isinstance(value, (list, tuple)) and not (isinstance(value, np.ndarray) and value.dtype.kind == "O"):
+        return value
+    if not any(issubclass(kind, BaseException) for kind in {*map(type, value)}):
+        return value
+    return [Sent(each) if isinstance(each, BaseException) else each for each in value]
 
 
 def beyond_memory(error: MemoryError, columns: Mapping[str, Array], limit_bytes: int) -> MemoryError:
@@ -121,18 +142,16 @@ def _init(self: Any, text: str) -> None:
     self.args, self.text = (text,), text
 
 
-def _text(error: Exception) -> str:
+def _state(error: BaseException) -> bytes:
     try:
-        return str(error)
-    except Exception as broken:  # noqa: BLE001 (the exception is a model's own)
-        return f"its own text cannot be had: {type(broken).__name__}: {broken}"
-
-
-def _state(error: Exception) -> bytes:
-    reduced = error.__reduce__()
-    args = reduced[1] if isinstance(reduced, tuple) and reduced[0] is type(error) else error.args  # OSError has more
-    state = (args, {name: value for name, value in vars(error).items() if name != "__notes__"})
-    return pickle.dumps(state) if _is_plain(state) else b""
+        reduced = error.__reduce__()
+        args = (
+            reduced[1] if isinstance(reduced, tuple) and reduced[0] is type(error) else error.args
+        )  # OSError has more
+        state = (args, {name: value for name, value in vars(error).items() if name != "__notes__"})
+        return pickle.dumps(state) if _is_plain(state) else b""
+    except Exception:  # noqa: BLE001 (the exception is a model's own, and what it is made of with it)
+        return b""
 
 
 def _is_plain(value: Any, depth: int = 4) -> bool:

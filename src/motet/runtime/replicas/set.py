@@ -8,7 +8,14 @@ from functools import partial
 from typing import Any
 
 from motet.batch import Array
-from motet.errors import DeadlyRowsError, ModelFailedError, ModelUnavailableError, MotetError, ReplicaLostError
+from motet.errors import (
+    AnswerError,
+    DeadlyRowsError,
+    ModelFailedError,
+    ModelUnavailableError,
+    MotetError,
+    ReplicaLostError,
+)
 from motet.runtime.replicas.balancer import BALANCERS, Balancer
 from motet.runtime.replicas.clockwork import CLOCKWORK, Clockwork
 from motet.runtime.replicas.keeper import Keeping
@@ -39,7 +46,7 @@ class ReplicaSet(Lives):
         make: makes one more local replica, not started.
         count: how many local ones there are at first.
         addresses: what makes the remote ones, by their addresses; these are there in any case.
-        check: turns an answer for so many rows into what `call` returns, and raises `ModelFailedError` when it is wrong.
+        check: turns an answer for so many rows into what `call` returns, and raises `AnswerError` when it is wrong.
             None gives answers as they are.
         warm_up: is called with each replica when it is loaded; what it raises means that it is not ready. None does nothing.
         balancer: chooses; None is `least_loaded`.
@@ -94,7 +101,7 @@ class ReplicaSet(Lives):
         Raises:
             ModelUnavailableError: when no replica is ready in time, or none answers.
             DeadlyRowsError: when one replica after another dies of these rows, and others were answered.
-            ModelFailedError: when the answer is wrong, whoever gives it.
+            AnswerError, ModelFailedError: when the answer is wrong, whoever gives it.
             Exception: what the framework raises.
         """
         lost: list[ReplicaLostError] = []
@@ -116,7 +123,7 @@ class ReplicaSet(Lives):
                 self._unavailable(slot, life, error.what)
                 avoid.append(life)
                 first = first or error
-            except ModelFailedError as error:
+            except (AnswerError, ModelFailedError) as error:
                 self._give_back(slot, life)
                 if life.replica.kind == "thread":
                     raise

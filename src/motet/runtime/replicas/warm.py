@@ -12,6 +12,7 @@ from motet.errors import GraphError, ModelLoadError, ModelUnavailableError, Mote
 from motet.graph.model import Model
 from motet.reading import constant_column
 from motet.runtime.replicas.replica import Replica
+from motet.tracebacks import describe, ends_program
 from motet.types import Signature
 
 __all__ = ["LOADING_S", "warm_up"]
@@ -28,7 +29,7 @@ def warm_up(model: Model, signature: Signature, check: Check) -> Callable[[Repli
         model: whose `warm_up` says whether it answers rows, and which. Where it says nothing, replicas in processes answer
             zeros where every input has a fixed shape.
         signature: what the model itself takes and gives.
-        check: raises `ModelFailedError` when an answer for so many rows does not fit the signature.
+        check: raises `AnswerError` when an answer for so many rows does not fit the signature.
 
     Raises:
         GraphError: when the rows that are given do not fit the model, or none are given and none can be made up.
@@ -53,10 +54,12 @@ def warm_up(model: Model, signature: Signature, check: Check) -> Callable[[Repli
             answer = replica.call(columns, LOADING_S)
         except ModelUnavailableError:
             raise
-        except Exception as error:  # (whatever the framework raises)
+        except BaseException as error:  # (whatever the framework raises)
+            if ends_program(error):
+                raise
             if not given:
                 return  # it is there, and does not take zeros
-            what = error.what if isinstance(error, MotetError) else f"{type(error).__name__}: {error}"
+            what = error.what if isinstance(error, MotetError) else f"{type(error).__name__}: {describe(error)}"
             raise ModelLoadError(f"it does not answer the rows given: {what}", where=where) from error
         check(answer, rows)
 

@@ -1,0 +1,77 @@
+"""What can be said of an exception of code that is not ours: its text, its place, and whether it must end the program."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sysconfig
+import threading
+import traceback
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from motet.errors import MotetError, told_file
+
+__all__ = ["describe", "ends_program", "said", "users_place"]
+
+MESSAGE_LENGTH = 1000
+_OWN = str(Path(__file__).parent) + os.sep
+_INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def said(error: BaseException) -> str:
+    """What an error says, also where its own text cannot be had."""
+    try:
+        return str(error)
+    except BaseException as broken:  # noqa: BLE001 (the error is of code that is not ours)
+        return f"its own text cannot be had: {type(broken).__name__}"
+
+
+def ends_program(error: BaseException) -> bool:
+    """Whether an error came from outside, by a signal, and not from the code that was running: it must end what runs.
+
+    Signals raise in the main thread alone. Python's own handler of Ctrl-C cannot be told from code that raises
+    `KeyboardInterrupt` itself; a handler written in Python is found among the lines that the error came through.
+    """
+    if isinstance(error, Exception) or threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)]
+    if isinstance(error, KeyboardInterrupt) and handlers[0] is signal.default_int_handler:
+        return True
+    codes = {getattr(_function_of(handler), "__code__", None) for handler in handlers} - {None}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _function_of(handler: Any) -> Any:
+    while isinstance(handler, partial):
+        handler = handler.func
+    return getattr(handler, "__func__", handler)
+
+
+def describe(error: BaseException) -> str:
+    """What an error says, in one line, and where in the user's code it was raised."""
+    text = error.what if isinstance(error, MotetError) else said(error)
+    text = " ".join(text.split())[:MESSAGE_LENGTH]
+    place = users_place(error)
+    return f"{text} ({place})" if place else text
+
+
+def users_place(error: BaseException) -> str:
+    """The innermost line that is neither ours nor an installed package's, `file:line`, or empty.
+
+    An exception of another process says so itself, in an attribute `users_place`.
+    """
+    told = getattr(error, "users_place", None)
+    if isinstance(told, str):
+        return told
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if _is_users(frame):
+            return f"{told_file(frame.f_code.co_filename)}:{line}"
+    return ""
+
+
+def _is_users(frame: FrameType) -> bool:
+    name = frame.f_code.co_filename
+    return not name.startswith(("<", _OWN, *_INSTALLED))

@@ -1,0 +1,262 @@
+"""Functions that give what functions of this world give, and what each row should come to, by hand.
+
+`CASES` has for each its input rows, what it declares, and its rows: a value, `MISSING`, or the class of a failure.
+"""
+
+import asyncio
+
+import numpy as np
+
+NAMES = ["ann", "bob", "cy", "", "bob", "dee e"]
+MISSING = None
+
+
+class Fails(str):
+    """The class of the error that a row fails with."""
+
+
+class Panic(BaseException):
+    pass
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise Panic("no text")
+
+    __repr__ = __str__
+
+
+class NAType:
+    """What pandas' NA looks like, without pandas."""
+
+
+NAType.__module__ = "pandas._libs.missing"
+
+
+def replaced(name, value):
+    """The names, with another value in the place of bob's."""
+    made = np.empty(len(name), object)
+    made[:] = [value if each == "bob" else each for each in name]
+    return made
+
+
+def nan(name):
+    return replaced(name, float("nan"))
+
+
+def none(name):
+    return replaced(name, None).tolist()
+
+
+def na(name):
+    return replaced(name, NAType())
+
+
+def numbers(name):
+    return replaced(name, 7)
+
+
+def raw(name):
+    return replaced(name, b"x")
+
+
+def surrogate(name):
+    return replaced(name, "\ud800")
+
+
+def numpy_text(name):
+    return np.array(name.tolist())
+
+
+def reported(name):
+    return replaced(name, LookupError("429"))
+
+
+def of_whole(value):
+    """Something wrong with the whole answer of every batch in which bob is."""
+
+    def function(name):
+        if "bob" in name.tolist():
+            return value(name)
+        return name
+
+    return function
+
+
+def fewer(name):
+    return name[name != "bob"]
+
+
+def twice(name):
+    return np.concatenate([name, name]) if "bob" in name.tolist() else name
+
+
+def lone(name):
+    return "x" if "bob" in name.tolist() else name
+
+
+def nothing(name):
+    return None if "bob" in name.tolist() else name
+
+
+def columns(name):
+    return {"a": name} if "bob" in name.tolist() else name
+
+
+def raising(error):
+    def function(name):
+        if "bob" in name.tolist():
+            raise error()
+        return name
+
+    return function
+
+
+panics = raising(lambda: Panic("odd"))
+leaves = raising(lambda: SystemExit("odd"))
+cancels = raising(lambda: asyncio.CancelledError("odd"))
+generator = raising(lambda: GeneratorExit("odd"))
+stops = raising(lambda: StopIteration("odd"))
+mute = raising(Mute)
+recursion = raising(lambda: RecursionError("odd"))
+
+
+def squeezed(name):
+    return np.squeeze(np.array([[len(each)] for each in name.tolist()], dtype=np.float64))
+
+
+def whole_first(name):
+    return np.array([len(each) / 2 if len(each) % 2 else len(each) // 2 for each in name.tolist()])
+
+
+def narrow(name):
+    return np.array([len(each) for each in name.tolist()], np.float32)
+
+
+def whole(name):
+    return np.array([len(each) for each in name.tolist()], np.int16)
+
+
+def floats_as_whole(name):
+    return np.array([2.5 if each == "bob" else len(each) for each in name.tolist()])
+
+
+def too_big(name):
+    return np.array([2**53 + 1 if each == "bob" else len(each) for each in name.tolist()], np.int64)
+
+
+def some_missing(name):
+    return [None if each == "bob" else len(each) for each in name.tolist()]
+
+
+def as_text(name):
+    return [str(len(each)) if each == "bob" else len(each) for each in name.tolist()]
+
+
+def tags(name):
+    return [each.split() for each in name.tolist()]
+
+
+def tag_arrays(name):
+    return [np.array(each.split(), dtype=object) for each in name.tolist()]
+
+
+def tag_tuples(name):
+    return tuple(tuple(each.split()) for each in name.tolist())
+
+
+def tag_objects(name):
+    made = np.empty(len(name), object)
+    made[:] = tags(name)
+    return made
+
+
+def one_tags(name):
+    return str(name).split()
+
+
+def odd_tags(name):
+    return [[None, 1] if each == "bob" else each.split() for each in name.tolist()]
+
+
+def missing_tags(name):
+    return [[None, float("nan")] if each == "bob" else each.split() for each in name.tolist()]
+
+
+def pairs(name):
+    return [[[word, word] for word in each.split()] for each in name.tolist()]
+
+
+def lengths(name):
+    return [[len(word) for word in each.split()] for each in name.tolist()]
+
+
+def one_lengths(name):
+    return [len(word) for word in str(name).split()]
+
+
+def odd_lengths(name):
+    return [[0.5] if each == "bob" else [len(word) for word in each.split()] for each in name.tolist()]
+
+
+WORDS = [each.split() for each in NAMES]
+LENGTHS = [[len(word) for word in words] for words in WORDS]
+SIZES = [len(each) for each in NAMES]
+WRONG = Fails("AnswerError")
+
+
+def bobs(value, of=NAMES):
+    return [value if name == "bob" else each for name, each in zip(NAMES, of, strict=True)]
+
+
+CASES = {
+    "nan": ("string", bobs(MISSING)),
+    "none": ("string", bobs(MISSING)),
+    "na": ("string", bobs(MISSING)),
+    "numbers": ("string", bobs(WRONG)),
+    "raw": ("string", bobs(WRONG)),
+    "surrogate": ("string", bobs(WRONG)),
+    "numpy_text": ("string", NAMES),
+    "reported": ("string", bobs(Fails("LookupError"))),
+    "fewer": ("string", bobs(WRONG)),
+    "twice": ("string", bobs(WRONG)),
+    "lone": ("string", bobs(WRONG)),
+    "nothing": ("string", bobs(WRONG)),
+    "columns": ("string", bobs(WRONG)),
+    "panics": ("string", bobs(Fails("Panic"))),
+    "leaves": ("string", bobs(Fails("SystemExit"))),
+    "cancels": ("string", bobs(Fails("CancelledError"))),
+    "generator": ("string", bobs(Fails("GeneratorExit"))),
+    "stops": ("string", bobs(Fails("StopIteration"))),
+    "mute": ("string", bobs(Fails("Mute"))),
+    "recursion": ("string", bobs(Fails("RecursionError"))),
+    "squeezed": ("float64", SIZES),
+    "whole_first": ("float64", [size / 2 for size in SIZES]),
+    "narrow": ("float64", SIZES),
+    "whole": ("int64", SIZES),
+    "floats_as_whole": ("int64", bobs(WRONG, SIZES)),
+    "too_big": ("float64", bobs(WRONG, SIZES)),
+    "some_missing": ("int64", bobs(WRONG, SIZES)),
+    "as_text": ("int64", bobs(WRONG, SIZES)),
+    "tags": ("string[?]", WORDS),
+    "tag_arrays": ("string[?]", WORDS),
+    "tag_tuples": ("string[?]", WORDS),
+    "tag_objects": ("string[?]", WORDS),
+    "odd_tags": ("string[?]", bobs(WRONG, WORDS)),
+    "missing_tags": ("string[?]", bobs([None, None], WORDS)),
+    "pairs": ("string[?,?]", [[[word, word] for word in words] for words in WORDS]),
+    "lengths": ("int64[?]", LENGTHS),
+    "odd_lengths": ("int64[?]", bobs(WRONG, LENGTHS)),
+}
+"""By function: what it declares, and what each row of `NAMES` comes to."""
+
+EACH = {"one_tags": ("string[?]", WORDS), "one_lengths": ("int64[?]", LENGTHS)}
+"""The same for functions that are called row by row."""
+UNDECLARED = {
+    name: CASES[name][1]
+    for name in (
+        "nan", "none", "numpy_text", "surrogate", "fewer", "panics", "reported", "narrow", "whole",
+        "tags", "tag_arrays", "tag_tuples", "tag_objects", "lengths", "missing_tags",
+    )
+}  # fmt: skip
+"""Functions that declare nothing, with what their rows come to all the same."""
