@@ -202,8 +202,8 @@ def test_an_iterator_is_read_once() -> None:
 
 
 def test_an_iterable_must_keep_its_columns() -> None:
-    source = open_source([{"x": np.arange(2)}, {"x": np.arange(2.0)}])
-    with pytest.raises(InputError, match=r"a list: gives columns x: double after x: int64"):
+    source = open_source([{"x": np.arange(2)}, {"x": np.array(["a"], object)}])
+    with pytest.raises(InputError, match=r"a list: column 'x' is string here, and int64 in what came before"):
         list(source.batches(4))
     with pytest.raises(InputError, match="holds nothing, not even columns"):
         open_source([])
@@ -249,19 +249,6 @@ def test_a_folder_holds_one_format(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no files"):
         open_source(tmp_path / "empty")
-
-
-def test_parts_must_agree(tmp_path: Path) -> None:
-    write(tmp_path / "1.parquet")
-    write(tmp_path / "2.parquet", TABLE.set_column(0, "a", pa.array(np.arange(ROWS, dtype=np.int32))))
-    with pytest.raises(InputError) as caught:
-        open_source(tmp_path)
-    assert str(caught.value).startswith(
-        f"{tmp_path}/2.parquet: differs in its columns from {tmp_path}/1.parquet: column 'a' is int32 instead of int64"
-    )
-    write(tmp_path / "2.parquet", TABLE.drop_columns("b"))
-    with pytest.raises(InputError, match="it has a, c instead of a, b, c"):
-        open_source(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["this is text and nothing else", ""])

@@ -2,9 +2,10 @@
 
 source.py   `open_source`, and the `Source` protocol          sink.py   `open_writer`, and the `Writer` protocol
 stream.py   batches of an exact size out of any pieces        sizes.py  bytes a row, to bound what a writer holds
+fitted.py   batches in the types of a schema                  parts.py  parts that differ, as one
 files.py    paths, patterns, folders, URLs, fingerprints      faults.py rows that could not be read
 arrow/      between stored columns and the columns of a graph
-parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py parts.py groups.py      one kind of source a file
+parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py foreign.py groups.py    one kind of source a file
 """
 
 from motet.io.arrow import arrow_type, check_fits, from_column, is_image, to_column

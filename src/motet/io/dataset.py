@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from motet.errors import InputError
+from motet.io.fitted import decoded_schema
 from motet.io.stream import Stream, drop_rows, fixed_row_bytes, rows_to_read
 
 __all__ = ["DatasetSource"]
@@ -21,7 +22,7 @@ class DatasetSource(Stream):
     """
 
     def __init__(self, dataset: Any) -> None:
-        self._dataset, self.schema = dataset, dataset.schema
+        self._dataset, self.schema = dataset, decoded_schema(dataset.schema)
         self.description = f"a dataset of {len(self._files())} files" if self._files() else "a dataset"
 
     @property

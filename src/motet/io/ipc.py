@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.files import File, fingerprint_files
-from motet.io.stream import Stream, drop_rows, fixed_row_bytes
+from motet.io.fitted import decoded_schema
+from motet.io.stream import Stream, drop_rows, type_bytes
 
 __all__ = ["ArrowSource", "ipc_writer"]
 
@@ -22,7 +23,7 @@ class ArrowSource(Stream):
     def __init__(self, file: File) -> None:
         self._file, self.description = file, str(file)
         with _open(file) as reader:
-            self.schema = reader.schema
+            self.schema = decoded_schema(reader.schema)
             self._random = isinstance(reader, pa.RecordBatchFileReader)
         sizes = self._sizes() if self._random and file.is_local and len(self.schema) else []
         self._ends = np.cumsum([0, *sizes], dtype=np.int64)
@@ -46,7 +47,7 @@ class ArrowSource(Stream):
 
     def _sizes(self) -> list[int]:
         """Rows of each batch, by the narrowest column: where batches are compressed, it is the least to read."""
-        widths = [fixed_row_bytes(self.schema, [name]) for name in self.schema.names]
+        widths = [type_bytes(data_type) for data_type in self.schema.types]
         with _open(self._file, [widths.index(min(widths))]) as reader:
             return [len(reader.get_batch(index)) for index in range(reader.num_record_batches)]
 

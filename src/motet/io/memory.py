@@ -10,8 +10,10 @@ import pyarrow as pa
 
 from motet.batch import Batch, as_column
 from motet.errors import InputError
-from motet.io.arrow import from_column
-from motet.io.stream import Stream, drop_rows, rechunk
+from motet.io.arrow import arrow_type, from_column
+from motet.io.fitted import decoded_schema, fitted, may_fit
+from motet.io.stream import Stream, drop_rows
+from motet.types import ColumnType
 
 __all__ = ["IterableSource", "TableSource", "as_record_batch"]
 
@@ -22,7 +24,7 @@ class TableSource(Stream):
     """A table. Its fingerprint is a digest of its content."""
 
     def __init__(self, table: pa.Table, description: str = "a table") -> None:
-        self._table, self.schema, self.description = table, table.schema, description
+        self._table, self.schema, self.description = table, decoded_schema(table.schema), description
 
     @property
     def num_rows(self) -> int:
@@ -33,7 +35,7 @@ class TableSource(Stream):
         """A digest of the content, however the table is chunked."""
         digest = hashlib.sha256()
         with pa.ipc.new_stream(pa.PythonFile(_Hashing(digest.update), mode="w"), self.schema) as out:
-            for batch in rechunk(self._table.to_batches(), _HASH_ROWS):
+            for batch in self.batches(_HASH_ROWS):
                 out.write_batch(batch)
         return digest.hexdigest()
 
@@ -43,13 +45,24 @@ class TableSource(Stream):
 
 
 class IterableSource(Stream):
-    """An iterable of record batches, tables, dicts of arrays or `Batch`es, all of the same columns.
+    """An iterable of record batches, tables, dicts of arrays or `Batch`es.
 
-    The first is taken when the source is made, to learn the schema. An iterator can be read once; a list, or any
-    object whose `iter` starts anew, as often as one likes.
+    The first is taken when the source is made, to learn the columns; numbers, and columns of nothing but nulls, have their
+    declared type. Later ones may lack columns (nulls), and be of any type whose values are the same in the first one's. An
+    iterator can be read once; a list, or any object whose `iter` starts anew, as often as one likes.
+
+    Args:
+        items: the iterable.
+        description: what it is, for messages.
+        types: declared column types.
     """
 
-    def __init__(self, items: Iterable[Any], description: str = "an iterable") -> None:
+    def __init__(
+        self,
+        items: Iterable[Any],
+        description: str = "an iterable",
+        types: Mapping[str, ColumnType] | None = None,
+    ) -> None:
         self.description = description
         self._items = items
         self._iterator: Iterator[Any] | None = iter(items)
@@ -57,7 +70,9 @@ class IterableSource(Stream):
         self._first = next(self._iterator, None)
         if self._first is None:
             raise InputError("holds nothing, not even columns", where=description, hint="give at least one batch")
-        self.schema = as_record_batch(self._first, description).schema
+        first = decoded_schema(as_record_batch(self._first, description).schema)
+        self._types = types or {}
+        self.schema = pa.schema([_declared(field, self._types.get(field.name)) for field in first], first.metadata)
 
     @property
     def num_rows(self) -> None:
@@ -76,7 +91,7 @@ class IterableSource(Stream):
         """See `Stream.pieces`.
 
         Raises:
-            InputError: when an iterator is read again, or an item has other columns than the first.
+            InputError: when an iterator is read again, or an item has columns that the first has not.
         """
         yield from drop_rows((self._checked(item).select(list(columns)) for item in self._walk()), skip)
 
@@ -93,13 +108,14 @@ class IterableSource(Stream):
 
     def _checked(self, item: Any) -> pa.RecordBatch:
         batch = as_record_batch(item, self.description)
-        if batch.schema.equals(self.schema):
-            return batch
-        raise InputError(
-            f"gives columns {_named(batch.schema)} after {_named(self.schema)}",
-            where=self.description,
-            hint="every batch must have the same columns and types",
-        )
+        new = [name for name in batch.schema.names if name not in self.schema.names]
+        if new:
+            raise InputError(
+                f"gives the columns {', '.join(new)}, which its first batch has not",
+                where=self.description,
+                hint="give the first batch every column",
+            )
+        return fitted(batch, self.schema, self.description, self._types)
 
 
 def as_record_batch(item: Any, where: str = "") -> pa.RecordBatch:
@@ -125,8 +141,10 @@ def as_record_batch(item: Any, where: str = "") -> pa.RecordBatch:
     )
 
 
-def _named(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+def _declared(field: pa.Field, kind: ColumnType | None) -> pa.Field:
+    """The field, of its declared type where it shows none, or numbers: what comes later may have others."""
+    found = arrow_type(kind) if kind is not None and not kind.shape else None
+    return field.with_type(found) if found is not None and may_fit(field.type, found) else field
 
 
 class _Hashing:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.files import File, fingerprint_files
+from motet.io.fitted import decoded_schema
 from motet.io.stream import Stream, drop_rows, rows_to_read
 from motet.io.take import take_batch
 
@@ -31,7 +32,7 @@ class ParquetSource(Stream):
         self._file = file
         self.description = str(file)
         with _open(file) as parquet:
-            self.schema = parquet.schema_arrow
+            self.schema = decoded_schema(parquet.schema_arrow)
             metadata = parquet.metadata
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         self._ends = np.cumsum([0, *(group.num_rows for group in groups)], dtype=np.int64)

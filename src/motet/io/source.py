@@ -18,6 +18,8 @@ import pyarrow as pa
 from motet.batch import Batch
 from motet.errors import InputError, UnknownNameError
 from motet.io.files import TABLE_SUFFIXES, File, Found, look_for, shown_path, suffix_of
+from motet.io.fitted import decoded_schema
+from motet.io.foreign import ForeignSource
 from motet.io.images import IMAGE_SUFFIXES, ImagesSource
 from motet.io.memory import IterableSource, TableSource, as_record_batch
 from motet.io.parts import PartsSource
@@ -105,6 +107,8 @@ def open_source(
         MissingExtraError: when the URL's file system is not installed.
     """
     source = _open(what, format, types or {})
+    if not isinstance(source, Stream) and source.schema != decoded_schema(source.schema):
+        source = ForeignSource(source)
     if group_by is None:
         return source
     from motet.io.groups import GroupedSource
@@ -129,7 +133,7 @@ def _open(what: Any, format: str | None, types: Mapping[str, ColumnType]) -> Sou
     if isinstance(what, Source):
         return what
     if isinstance(what, Iterable):
-        return IterableSource(what, f"a {type(what).__name__}")
+        return IterableSource(what, f"a {type(what).__name__}", types)
     raise InputError(
         f"{type(what).__name__} is nothing to read rows from",
         hint="give a path, a URL, a table, a dict of arrays, or an iterable of batches",
@@ -156,8 +160,16 @@ def _open_paths(paths: Sequence[str], format: str | None, types: Mapping[str, Co
 def _of_files(files: Sequence[File], format: str, types: Mapping[str, ColumnType], description: str) -> Stream:
     if format == "images":
         return ImagesSource(files, description)
+    if len(files) > 1 and format in ("csv", "jsonl"):
+        files = [file for file in files if not _is_empty(file)] or files[:1]
     parts = [_open_file(file, format, types) for file in files]
-    return parts[0] if len(parts) == 1 else PartsSource(parts, description)
+    return parts[0] if len(parts) == 1 else PartsSource(parts, description, types)
+
+
+def _is_empty(file: File) -> bool:
+    """Whether a file of text has nothing in it, not even a header: it counts for nothing among others."""
+    with file.stream() as raw:
+        return not raw.read(1)
 
 
 def _sorted_out(found: Sequence[Found], format: str, *, any_suffix: bool) -> tuple[list[File], str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.errors import InputError, UnknownNameError
-from motet.io.faults import drop_empty_errors
+from motet.io.faults import drop_empty_errors, with_errors
+from motet.io.fitted import check_readable, fitted
 from motet.io.take import take_batch
 
 __all__ = ["Stream", "drop_rows", "rechunk", "rows_to_read"]
@@ -22,8 +24,11 @@ _READ_BYTES = 2 << 20
 class Stream(ABC):
     """A source that gives pieces of any size; this class cuts them to batches.
 
+    Pieces may be of other types than `schema` as long as these hold the same values (see `fitted`): what is told batch by
+    batch, as the values of a dictionary, never leaves a source.
+
     Attributes:
-        schema: names and types of the columns.
+        schema: names and types of the columns, without dictionaries, run-ends and views (`decoded_schema`).
         description: what it reads, for messages.
         reads_again: whether it can be read more than once.
         left_out: what of the place that it reads it does not: `2 files left out: .db, .heic`; empty for nothing.
@@ -58,7 +63,7 @@ class Stream(ABC):
         names = self._names(columns)
         if rows < 1 or skip < 0:
             raise InputError(f"rows is {rows} and skip is {skip}; rows must be 1 or more, skip 0 or more")
-        return self._cut(self.pieces(names, skip, rows), rows)
+        return self._cut(self.pieces(names, skip, rows), names, rows)
 
     def batches_at(
         self, positions: npt.ArrayLike, rows: int, columns: Sequence[str] | None = None
@@ -70,11 +75,12 @@ class Stream(ABC):
         chosen = np.unique(np.asarray(positions, dtype=np.int64))
         if len(chosen) and chosen[0] < 0:
             raise InputError(f"row {chosen[0]} is before the first", where=self.description)
-        return self._cut(self.pieces_at(chosen, names, rows), rows)
+        return self._cut(self.pieces_at(chosen, names, rows), names, rows)
 
-    def _cut(self, pieces: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    def _cut(self, pieces: Iterator[pa.RecordBatch], names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        schema = pa.schema([self.schema.field(name) for name in names])
         try:
-            for batch in rechunk(pieces, rows):
+            for batch in rechunk(pieces, rows, partial(fitted, schema=schema, where=self.description)):
                 yield drop_empty_errors(batch)
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"cannot be read any further: {error}", where=self.description) from error
@@ -104,21 +110,28 @@ class Stream(ABC):
                 raise UnknownNameError("column", name, self.schema.names, where=self.description)
         if columns is not None and not names:
             raise InputError("no columns were named", where=self.description, hint="name at least one to read")
+        for name in names:
+            check_readable(self.schema, name, self.description)
         return names
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.description})"
 
 
-def rechunk(pieces: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Cut pieces of any size into batches of exactly `rows` rows, the last one of fewer, holding one batch's worth."""
+def rechunk(
+    pieces: Iterable[pa.RecordBatch], rows: int, fit: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Cut pieces of any size into batches of exactly `rows` rows, the last one of fewer, holding one batch's worth.
+
+    What is cut goes through `fit` before it is joined.
+    """
     held: list[pa.RecordBatch] = []
     count = 0
     for piece in pieces:
         start = 0
         while start < len(piece):
             part = piece.slice(start, rows - count)
-            held.append(part)
+            held.append(part if fit is None else fit(part))
             start, count = start + len(part), count + len(part)
             if count == rows:
                 yield join(held)
@@ -128,13 +141,15 @@ def rechunk(pieces: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBa
 
 
 def join(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """One batch of several.
+    """One batch of several, with an error column where one of them has it.
 
     Raises:
         InputError: when it would be larger than Arrow's 2 GiB a column.
     """
     if len(parts) == 1:
         return parts[0]
+    if len({part.num_columns for part in parts}) > 1:
+        parts = [with_errors(part) for part in parts]
     batches = pa.Table.from_batches(parts).combine_chunks().to_batches()
     if len(batches) != 1:
         raise InputError("a batch holds more than 2 GiB in a column", hint="ask for fewer rows a batch")
@@ -156,14 +171,15 @@ def rows_to_read(rows: int, row_bytes: float) -> int:
 
 def fixed_row_bytes(schema: pa.Schema, names: Iterable[str], unknown: int = 256) -> float:
     """Bytes a row by the types alone; `unknown` for each column whose rows differ."""
-    return sum(_type_bytes(schema.field(name).type, unknown) for name in names)
+    return sum(type_bytes(schema.field(name).type, unknown) for name in names)
 
 
-def _type_bytes(data_type: Any, unknown: int) -> float:
+def type_bytes(data_type: Any, unknown: int = 256) -> float:
+    """Bytes of a value by its type alone; `unknown` where values differ."""
     if isinstance(data_type, pa.BaseExtensionType):
-        return _type_bytes(data_type.storage_type, unknown)
+        return type_bytes(data_type.storage_type, unknown)
     if pa.types.is_fixed_size_list(data_type):
-        return float(data_type.list_size) * _type_bytes(data_type.value_type, unknown)
+        return float(data_type.list_size) * type_bytes(data_type.value_type, unknown)
     try:
         return float(data_type.bit_width) / 8
     except ValueError:

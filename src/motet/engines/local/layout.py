@@ -15,6 +15,7 @@ from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
 from motet.io import arrow_type, check_fits, from_column, is_image, split_faults, to_column
+from motet.io.fitted import DIFFERS, check_readable
 from motet.io.take import take_batch
 from motet.reading import constant_column
 from motet.runtime.executor import Played
@@ -84,13 +85,13 @@ class Layout:
                     hint=f"graph {checked.graph.name!r} takes {name}: {each.type}",
                 )
             if name in source.names:
+                check_readable(source, name, where)
                 check_fits(source.field(name).type, each.type, name, image=is_image(source.field(name)))
         kept = _kept(checked, source, keep, drop, where)
         read = tuple(name for name in source.names if name in taken or name in kept)
         for name in read:
-            if read.count(name) > 1:
-                raise InputError(f"there are {read.count(name)} columns {name!r}", where=where, hint="rename them")
-        read = read or tuple(source.names[:1])  # the rows must be counted
+            check_readable(source, name, where)
+        read = read or _any_column(source, where)  # the rows must be counted
         return cls(inputs, dict(checked.signature.outputs), taken, kept, read, source)
 
     def schema(self) -> pa.Schema | None:
@@ -148,6 +149,14 @@ class Layout:
             arrays.append(array)
             fields.append(pa.field(name, array.type))
         return pa.record_batch(arrays, schema=pa.schema(fields))
+
+
+def _any_column(source: pa.Schema, where: str) -> tuple[str, ...]:
+    """One column that can be read."""
+    readable = [field.name for field in source if DIFFERS not in (field.metadata or {})]
+    if not readable:
+        check_readable(source, source.names[0], where)
+    return tuple(readable[:1])
 
 
 def _null_policy(each: Input) -> dict[str, Any]:

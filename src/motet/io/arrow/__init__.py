@@ -2,6 +2,8 @@
 
 layout.py   which Arrow types can hold which column types, told from the types alone
 buffers.py  numbers and texts, without what pyarrow's own conversions import
+unify.py    which type holds the values of others; types without dictionaries, run-ends and views
+fit.py      ... and arrays in it
 read.py     `to_column`: the rows that fit, and why the others do not
 dense.py    ... rows of one shape, without a copy
 nested.py   ... rows measured one by one
