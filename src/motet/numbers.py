@@ -209,7 +209,7 @@ def is_missing(value: Any) -> bool:
 def refusal(value: Any, kind: ColumnType) -> str:
     """Why a value is refused: `is int64; got 3.5, which is not whole`, to be said after the name of the input."""
     shown = value.item() if isinstance(value, np.generic) else value
-    text = repr(shown)
+    text = str(shown) if isinstance(shown, Decimal) else repr(shown)
     got = text if len(text) <= 80 else f"{text[:77]}..."
     return f"is {kind}; got {got}{_why(shown, kind)}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -154,10 +156,13 @@ def test_values_under_a_null_list_are_not_counted() -> None:
         (pa.int32(), "float64", True),
         (pa.float32(), "float64", True),
         (pa.bool_(), "int8", True),
-        (pa.int64(), "float64", False),
-        (pa.int32(), "float32", False),
+        (pa.int64(), "float64", True),
+        (pa.float64(), "int8", True),
         (pa.float64(), "float32", False),
-        (pa.int32(), "uint32", False),
+        (pa.int32(), "uint32", True),
+        (pa.decimal128(9, 2), "float64", True),
+        (pa.decimal128(9, 2), "bool", False),
+        (pa.int8(), "bool", False),
         (pa.string(), "float32", False),
         (pa.string(), "bytes", False),
         (pa.binary(), "string", False),
@@ -218,6 +223,66 @@ def test_a_group_of_binary_rows_is_one_row_of_many_arrays() -> None:
     assert bad == {2: "has 3 bytes, uint8[?,2,2] needs 4"}
     assert column.shapes.tolist() == [[2, 2, 2], [1, 2, 2], [0, 2, 2]]
     assert bytes(column[0].reshape(-1)) == b"abcdefgh"
+
+
+@pytest.mark.parametrize(
+    ("array", "wanted", "column", "bad"),
+    [
+        (pa.array([1, 2**53 + 1, None, 2**53]), "float64", [1, 2**53], {1: "is float64; got 9007199254740993, which it cannot hold exactly", 2: "is null"}),
+        (pa.array([1.0, 2.5, None, 4.0, float("nan")]), "int64", [1, 4], {1: "is int64; got 2.5, which is not whole", 2: "is null", 4: "is null"}),
+        (pa.array([1, 300, 3], pa.int16()), "uint8", [1, 3], {1: "is uint8; got 300, which is out of its range"}),
+        (pa.array([Decimal("1.00"), Decimal("1.10"), None]), "int64", [1], {1: "is int64; got 1.10, which is not whole", 2: "is null"}),
+        (pa.array([Decimal("1.10"), None]), "float64", [1.1], {1: "is null"}),
+        (pa.array([[1.0, 2.0], None, [1.5, 2.0], [float("nan"), 1.0], [3.0, 4.0]]), "int64[2]", [[1, 2], [3, 4]], {1: "is null", 2: "is int64[2]; got 1.5, which is not whole", 3: "holds a null"}),
+        (pa.array([[1, 2**60], [2**53 + 1, 1], []]), "float64[?]", [[1, 2**60], []], {1: "is float64[?]; got 9007199254740993, which it cannot hold exactly"}),
+        (pa.array([1, 300, 3]).dictionary_encode(), "uint8", [1, 3], {1: "is uint8; got 300, which is out of its range"}),
+    ],
+)  # fmt: skip
+def test_numbers_are_taken_row_by_row_where_nothing_is_lost(array, wanted, column, bad) -> None:
+    check_fits(array.type, kind(wanted), "x")
+    found, reasons = to_column(array, kind(wanted))
+    assert found.dtype == kind(wanted).numpy_dtype
+    assert [np.asarray(row).tolist() for row in found] == column
+    assert reasons == bad
+    shifted, reasons = to_column(pa.concat_arrays([array[:1], array])[1:], kind(wanted))
+    assert [np.asarray(row).tolist() for row in shifted] == column
+    assert reasons == bad
+
+
+def test_nan_among_whole_numbers_takes_the_default() -> None:
+    column, bad = to_column(pa.array([1.0, float("nan"), None, 2.5]), kind("int64"), default=7)
+    assert (column.tolist(), bad) == ([1, 7, 7], {3: "is int64; got 2.5, which is not whole"})
+
+
+@pytest.mark.parametrize("default", [None, "x", {"a": 1}])
+def test_anything_may_be_null_where_there_is_a_default(default) -> None:
+    for array in (pa.array([1, None]), pa.array([1.5, None]), pa.array(["a", None]), pa.array([True, None])):
+        column, bad = to_column(array, kind("any"), default=default, nullable=True)
+        assert (column.tolist(), column.dtype, bad) == ([array[0].as_py(), default], object, {})
+    column, bad = to_column(pa.array([[1, 2], None, [3]]), kind("any"), default=default, nullable=True)
+    assert ([row if row is default else row.tolist() for row in column], bad) == ([[1, 2], default, [3]], {})
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "hint"),
+    [
+        (
+            pa.float64(),
+            "float32",
+            "declare float64, and convert it in the graph, for example with motet.ops.columns.cast",
+        ),
+        (pa.int64(), "string", "declare int64, and convert"),
+        (pa.string(), "int64", "declare string, and convert"),
+        (pa.date32(), "string", "declare any, which takes it as it is, and convert"),
+        (pa.timestamp("us", "UTC"), "float64", "declare any, which takes it as it is, and convert"),
+        (pa.decimal128(9, 2), "string", "declare any, which takes it as it is, and convert"),
+        (pa.float64(), "float32[3]", "a stored column fits dtype"),
+    ],
+)
+def test_a_type_that_is_refused_says_which_would_do(stored, wanted, hint) -> None:
+    with pytest.raises(TypeMismatchError) as caught:
+        check_fits(stored, kind(wanted), "x")
+    assert caught.value.hint.startswith(hint)
 
 
 def test_nulls_take_the_default() -> None:

@@ -17,7 +17,7 @@ from motet.graph.graph import Input
 from motet.io import arrow_type, check_fits, from_column, is_image, split_faults, to_column
 from motet.io.fitted import DIFFERS, check_readable
 from motet.io.take import take_batch
-from motet.reading import constant_column
+from motet.runtime.bind import fill_defaults
 from motet.runtime.executor import Played
 from motet.types import ColumnType
 
@@ -133,8 +133,7 @@ class Layout:
                 )
                 for row, message in wrong.items():
                     bad.setdefault(row, f"column {name!r} {message}")
-            else:
-                columns[name] = constant_column(each.default, each.type, read.num_rows)
+        fill_defaults(columns, [name for name in self.inputs if name not in self.taken], self.inputs, read.num_rows)
         return columns, bad
 
     def unbind(self, played: Played, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> pa.RecordBatch:

@@ -11,8 +11,8 @@ image.py    ... encoded images into pixels
 write.py    `from_column`, and the type that it gives
 """
 
-from motet.io.arrow.layout import IMAGE_METADATA, check_fits, is_image
-from motet.io.arrow.read import natural_kind, to_column
+from motet.io.arrow.layout import IMAGE_METADATA, check_fits, is_image, natural_kind
+from motet.io.arrow.read import to_column
 from motet.io.arrow.write import arrow_type, from_column
 
 __all__ = ["IMAGE_METADATA", "arrow_type", "check_fits", "from_column", "is_image", "natural_kind", "to_column"]

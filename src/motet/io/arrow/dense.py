@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import objects
 from motet.io.arrow.buffers import numbers
-from motet.io.arrow.layout import is_binary, is_list, is_tensor, is_view, number_name, widens
+from motet.io.arrow.layout import is_binary, is_list, is_tensor, is_view, number_name
+from motet.numbers import Converted, convert, from_objects, may_convert
 from motet.types import ColumnType
 
-__all__ = ["dense", "list_parts", "raw_parts"]
+__all__ = ["converted", "dense", "list_parts", "raw_parts"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
@@ -73,9 +75,17 @@ def _uniform(offsets: Array) -> bool:
 
 def _widened(array: pa.Array, kind: ColumnType) -> Array | None:
     stored = number_name(array.type)
-    if stored is None or not widens(stored, kind.dtype):
+    if stored is None or not may_convert(stored, kind.dtype):
         return None
-    return numbers(array).astype(kind.numpy_dtype, copy=False)
+    found = convert(numbers(array), kind.numpy_dtype)
+    return found.values if found.lost is None and found.missing is None else None
+
+
+def converted(array: pa.Array, kind: ColumnType) -> Converted:
+    """Stored numbers without nulls as those of a type; decimals are numbers that were written."""
+    if pa.types.is_decimal(array.type):
+        return from_objects(objects(array.to_pylist()), kind.numpy_dtype)
+    return convert(numbers(array), kind.numpy_dtype)
 
 
 def raw_parts(array: pa.Array) -> tuple[Array, Array]:

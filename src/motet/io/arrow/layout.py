@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from motet.errors import TypeMismatchError
+from motet.numbers import may_convert
 from motet.pictures import is_picture
 from motet.types import ColumnType
 
@@ -24,10 +24,10 @@ __all__ = [
     "is_tensor",
     "is_view",
     "may_be_files",
+    "natural_kind",
     "number_name",
     "plain_type",
     "tensor_shape",
-    "widens",
 ]
 
 IMAGE_METADATA = {b"motet.encoding": b"image"}
@@ -48,7 +48,7 @@ _NUMBERS: dict[pa.DataType, str] = {
     pa.float64(): "float64",
 }
 _HINT = (
-    "a stored column fits dtype[shape] as numbers of that dtype or one that widens to it, a fixed-shape tensor, "
+    "a stored column fits dtype[shape] as numbers that dtype can hold, a fixed-shape tensor, "
     "a (nested) list of that many values, or binary of that many bytes in C order"
 )
 
@@ -71,8 +71,16 @@ def check_fits(field_type: pa.DataType, kind: ColumnType, name: str, *, image: b
         return
     elif not _fits(field_type, kind.dtype, kind.shape):
         raise TypeMismatchError(
-            f"is stored as {field_type}, the graph wants {kind}", where=f"column {name!r}", hint=_HINT
+            f"is stored as {field_type}, the graph wants {kind}", where=f"column {name!r}", hint=_hint(field_type, kind)
         )
+
+
+def _hint(data_type: pa.DataType, kind: ColumnType) -> str:
+    natural = natural_kind(data_type)
+    if natural.shape or kind.shape or is_tensor(plain_type(data_type)):
+        return _HINT
+    takes = f"declare {natural}" + (", which takes it as it is" if natural.dtype == "any" else "")
+    return f"{takes}, and convert it in the graph, for example with motet.ops.columns.cast"
 
 
 def _check_image(kind: ColumnType, name: str) -> None:
@@ -168,18 +176,23 @@ def plain_type(data_type: pa.DataType) -> pa.DataType:
     return data_type
 
 
+def natural_kind(data_type: pa.DataType) -> ColumnType:
+    """The column type that a stored type is by itself; `any` for what has none (structs, dates, decimals)."""
+    data_type = plain_type(data_type)
+    if is_tensor(data_type):
+        return ColumnType(number_name(data_type.value_type) or "any", tensor_shape(data_type))
+    if is_list(data_type):
+        child = natural_kind(data_type.value_type)
+        return ColumnType(child.dtype, (None, *child.shape)) if child.dtype != "any" else child
+    if is_string(data_type):
+        return ColumnType("string")
+    return ColumnType("bytes" if is_binary(data_type) else number_name(data_type) or "any")
+
+
 def tensor_shape(data_type: Any) -> tuple[int, ...]:
     """The shape that a tensor type shows: its stored axes in the order of its permutation."""
     stored, order = data_type.shape, data_type.permutation
     return tuple(stored[axis] for axis in order) if order is not None else tuple(stored)
-
-
-@cache
-def widens(stored: str, wanted: str) -> bool:
-    """Whether every number of one dtype is exactly one of another; 64-bit integers are not all float64."""
-    if stored in ("int64", "uint64") and wanted == "float64":
-        return False
-    return bool(np.can_cast(stored, wanted, "safe"))
 
 
 def _fits(data_type: pa.DataType, dtype: str, axes: tuple[int | None, ...]) -> bool:
@@ -208,7 +221,9 @@ def _scalar_fits(data_type: pa.DataType, dtype: str) -> bool:
     if dtype == "bytes":
         return is_binary(data_type)
     stored = number_name(data_type)
-    return stored is not None and widens(stored, dtype)
+    if pa.types.is_decimal(data_type):
+        return dtype not in ("bool", "any")
+    return stored is not None and may_convert(stored, dtype)
 
 
 def _same(shape: tuple[int, ...], axes: tuple[int | None, ...]) -> bool:

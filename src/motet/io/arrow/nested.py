@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from motet.batch import Column, Ragged
 from motet.io.arrow.buffers import numbers
-from motet.io.arrow.dense import list_parts, raw_parts
+from motet.io.arrow.dense import converted, list_parts, raw_parts
 from motet.io.arrow.layout import is_binary, is_list, is_tensor, plain_type, tensor_shape
+from motet.numbers import refusal
 from motet.types import ColumnType
 
 __all__ = ["nested", "plain"]
@@ -125,12 +126,17 @@ def _nulls(array: pa.Array) -> list[int]:
 
 
 def _scalars(array: pa.Array, kind: ColumnType) -> _Rows:
-    rows = len(array)
-    if kind.is_object or not array.null_count:
-        values = numbers(array)
-    else:
-        values = numbers(array.fill_null(False if pa.types.is_boolean(array.type) else 0))
-    return _Rows(values, _NO_OFFSETS, np.empty((rows, 0), np.int64))
+    shapes = np.empty((len(array), 0), np.int64)
+    if kind.is_object:
+        return _Rows(numbers(array), _NO_OFFSETS, shapes)
+    found = converted(
+        array.fill_null(False if pa.types.is_boolean(array.type) else 0) if array.null_count else array, kind
+    )
+    faults = {}
+    for mask, why in ((found.lost, None), (found.missing, "holds a null")):
+        for place in () if mask is None else np.flatnonzero(mask).tolist():
+            faults[place] = why or refusal(array[place].as_py(), kind)
+    return _Rows(found.values, _NO_OFFSETS, shapes, faults)
 
 
 def _tensors(array: pa.Array, kind: ColumnType) -> _Rows:

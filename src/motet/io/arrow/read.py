@@ -8,28 +8,25 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Column, Ragged, objects
+from motet.batch import Column, column_type, concat_columns, empty_column, objects, take_rows
 from motet.errors import InputError
 from motet.io.arrow.buffers import numbers
-from motet.io.arrow.dense import dense
+from motet.io.arrow.dense import converted, dense
 from motet.io.arrow.image import decode_among, decode_images, holds_pictures
 from motet.io.arrow.layout import (
     check_fits,
     is_binary,
     is_file_struct,
-    is_list,
-    is_string,
-    is_tensor,
     is_view,
     may_be_files,
-    number_name,
-    plain_type,
-    tensor_shape,
+    natural_kind,
 )
 from motet.io.arrow.nested import nested, plain
-from motet.types import ColumnType
+from motet.numbers import refusal
+from motet.reading import constant_column
+from motet.types import ANY, ColumnType
 
-__all__ = ["natural_kind", "to_column"]
+__all__ = ["to_column"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -68,7 +65,8 @@ def to_column(
         if quick is not None:
             return quick, {}
     check_fits(whole.type, kind, name, image=image)
-    if kind.dtype == "any":
+    anything = kind.dtype == "any"
+    if anything:
         kind = natural_kind(whole.type)
     whole = plain(whole)
     elsewhere: dict[int, str] = {}
@@ -77,28 +75,17 @@ def to_column(
         image = True
     nulls = np.flatnonzero(numbers(whole.is_null())) if whole.null_count else np.empty(0, np.int64)
     nulls = np.setdiff1d(nulls, list(elsewhere)) if elsewhere else nulls
-    column, bad = _read(whole, kind, image)
+    column, bad, nulls = _read(whole, kind, image, nulls)
     bad |= elsewhere
-    bad.update(dict.fromkeys(nulls.tolist(), "is null"))
-    fill = _fill(kind, default, nullable, name) if len(nulls) else None
-    if fill is not None:
-        bad = {row: reason for row, reason in bad.items() if reason != "is null"}
-        good = np.setdiff1d(np.arange(len(whole)), np.concatenate([nulls, np.array(list(bad), np.int64)]))
-        column = _filled(column, good, nulls, fill[0])
-    return column, dict(sorted(bad.items()))
-
-
-def natural_kind(data_type: pa.DataType) -> ColumnType:
-    """The column type that a stored type is by itself; `any` for what has none (structs, dates, decimals)."""
-    data_type = plain_type(data_type)
-    if is_tensor(data_type):
-        return ColumnType(number_name(data_type.value_type) or "any", tensor_shape(data_type))
-    if is_list(data_type):
-        child = natural_kind(data_type.value_type)
-        return ColumnType(child.dtype, (None, *child.shape)) if child.dtype != "any" else child
-    if is_string(data_type):
-        return ColumnType("string")
-    return ColumnType("bytes" if is_binary(data_type) else number_name(data_type) or "any")
+    wanted = ANY if anything and len(nulls) else kind
+    if not len(nulls) or not (default is not None or (nullable and _holds_nulls(wanted))):
+        return column, dict(sorted((bad | dict.fromkeys(nulls.tolist(), "is null")).items()))
+    if wanted != kind:
+        column = objects(column.tolist() if isinstance(column, np.ndarray) and column.ndim == 1 else list(column))
+    good = np.setdiff1d(np.arange(len(whole)), np.concatenate([nulls, np.array(list(bad), np.int64)]))
+    order = np.argsort(np.concatenate([good, nulls]), kind="stable")
+    filled = concat_columns([column, _constant(default, wanted, len(nulls), name)])
+    return take_rows(filled, order), dict(sorted(bad.items()))
 
 
 def _one_chunk(array: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -114,23 +101,34 @@ def _one_chunk(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return whole.chunk(0) if whole.num_chunks else pa.array([], array.type)
 
 
-def _read(array: pa.Array, kind: ColumnType, image: bool) -> tuple[Column, dict[int, str]]:
-    """The rows of a type that can fit, and why some do not; whether nulls are among these is left open."""
+def _read(array: pa.Array, kind: ColumnType, image: bool, nulls: Indices) -> tuple[Column, dict[int, str], Indices]:
+    """The rows of a type that can fit, why some do not, and which are missing: the nulls, and NaN among whole numbers."""
     if pa.types.is_null(array.type):
-        return _no_rows(kind), {}
-    if image and kind.shape and not kind.is_object:
+        return empty_column(kind), {}, nulls
+    if kind.shape:
+        column, bad = _arrays(array, kind, image)
+        return column, {row: why for row, why in bad.items() if row not in set(nulls.tolist())}, nulls
+    present = array.drop_null() if array.null_count else array  # drop_null imports pyarrow.compute: 50 ms
+    if kind.is_object:
+        return objects(present.to_pylist()), {}, nulls
+    found = converted(present, kind)
+    if found.lost is None and found.missing is None:
+        return found.values, {}, nulls
+    places = np.setdiff1d(np.arange(len(array)), nulls)
+    lost, missing = (np.zeros(len(places), bool) if each is None else each for each in (found.lost, found.missing))
+    bad = {row: refusal(array[row].as_py(), kind) for row in places[lost].tolist()}
+    return found.values[~(lost | missing)], bad, np.concatenate([nulls, places[missing]])
+
+
+def _arrays(array: pa.Array, kind: ColumnType, image: bool) -> tuple[Column, dict[int, str]]:
+    if image and not kind.is_object:
         return decode_images(array.to_pylist(), kind)
     if may_be_files(array.type, kind):
         if kind.shape.count(None) > 1:  # bytes alone do not tell such a shape
             return decode_images(array.to_pylist(), kind)
         if holds_pictures(array):
             return decode_among(array, kind)
-    if kind.shape:
-        return nested(array, kind)
-    present = array.drop_null() if array.null_count else array  # drop_null imports pyarrow.compute: 50 ms
-    if kind.is_object:
-        return objects(present.to_pylist()), {}
-    return numbers(present).astype(kind.numpy_dtype, copy=False), {}
+    return nested(array, kind)
 
 
 def _files(array: pa.StructArray) -> tuple[pa.Array, dict[int, str]]:
@@ -149,48 +147,20 @@ def _has_files(array: pa.Array) -> bool:
     return not is_binary(array.type) or is_view(array.type) or holds_pictures(array)
 
 
-def _no_rows(kind: ColumnType) -> Column:
-    if kind.varies:
-        return Ragged.from_rows([], kind.numpy_dtype, len(kind.shape))
-    return np.empty((0, *(axis or 0 for axis in kind.shape)), kind.numpy_dtype)
+def _holds_nulls(kind: ColumnType) -> bool:
+    return not kind.shape if kind.is_object else kind.dtype.startswith("float") and not kind.varies
 
 
-def _fill(kind: ColumnType, default: Any, nullable: bool, name: str) -> tuple[Any] | None:
-    """What a null row becomes, in a tuple since it may be None; None where it stays bad."""
-    if default is not None:
-        return (_default(kind, default, name),)
-    if not nullable:
-        return None
-    if kind.is_object and not kind.shape:
-        return (None,)
-    if kind.dtype.startswith("float") and not kind.varies:
-        return (np.full(tuple(axis or 0 for axis in kind.shape), np.nan, kind.numpy_dtype),)
-    return None
+def _constant(value: Any, kind: ColumnType, rows: int, name: str) -> Column:
+    """Rows of a default, which must be of the type.
 
-
-def _default(kind: ColumnType, default: Any, name: str) -> Any:
-    if kind.is_object and not kind.shape:
-        return default
-    shape = tuple(axis or 0 for axis in kind.shape)
+    Raises:
+        InputError: when it is not.
+    """
     try:
-        value = np.asarray(default, dtype=kind.numpy_dtype)
+        column = constant_column(value, kind, rows)
+        if kind.accepts(column_type(column)) or kind.is_object:
+            return column
     except (TypeError, ValueError, OverflowError):
-        value = None
-    if value is not None and not value.ndim and not kind.varies:
-        return np.full(shape, value)
-    if value is None or not kind.accepts(ColumnType(kind.dtype, value.shape)):
-        raise InputError(
-            f"the default {default!r} is no {kind}", where=f"column {name!r}", hint="give one of that type"
-        )
-    return value
-
-
-def _filled(column: Column, good: Indices, nulls: Indices, fill: Any) -> Column:
-    """The column with `fill` put in at the nulls; `good` and `nulls` are positions in the source."""
-    order = np.argsort(np.concatenate([good, nulls]), kind="stable")
-    if isinstance(column, Ragged):
-        rows = [*column.rows(), *([fill] * len(nulls))]
-        return Ragged.from_rows([rows[position] for position in order], column.dtype, column.shapes.shape[1])
-    added = np.empty((len(nulls), *column.shape[1:]), column.dtype)
-    added[...] = fill
-    return np.concatenate([column, added])[order]
+        pass
+    raise InputError(f"the default {value!r} is no {kind}", where=f"column {name!r}", hint="give one of that type")
