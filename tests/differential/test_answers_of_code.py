@@ -5,6 +5,7 @@ import json
 from contextlib import closing
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import motet as mt
@@ -44,13 +45,11 @@ def of_call(graph, names=NAMES):
 def of_bulk(graph, folder, rows, suffix):
     output = folder / f"o{rows}{suffix}"
     report = graph.run({"name": NAMES}, str(output), batch_rows=rows, failed=str(folder / "f.parquet"), overwrite=True)
-    import pyarrow.parquet
-
-    failed = {each["row"]: each for each in pyarrow.parquet.read_table(folder / "f.parquet").to_pylist()}
+    failed = {each["row"]: each for each in pq.read_table(folder / "f.parquet").to_pylist()}
     assert {each["node"] for each in failed.values()} <= {"y"}
     assert report.failed == len(failed)
     if suffix == ".parquet":
-        answers = pyarrow.parquet.read_table(output)["y"].to_pylist()
+        answers = pq.read_table(output)["y"].to_pylist()
     else:
         answers = [json.loads(line)["y"] for line in output.read_text().splitlines()]
     values = iter(answers)
@@ -158,3 +157,59 @@ def test_undeclared_answers_are_the_same_called(name):
     graph = graph_of(name)
     assert of_call(graph) == wanted
     assert [row for alone in NAMES for row in of_call(graph, [alone])] == wanted
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 10])
+@pytest.mark.parametrize("name", UNDECLARED)
+def test_undeclared_answers_are_the_same_in_bulk(name, rows, tmp_path):
+    assert of_bulk(graph_of(name), tmp_path, rows, ".parquet") == [shown(row) for row in UNDECLARED[name]]
+
+
+def types_of(function, tmp_path, rows=2, values=(1.0, 2.0, 3.0, 4.0), **options):
+    """A run of batches of two rows: the output's type, its values, and the rows that failed."""
+    output = tmp_path / "o.parquet"
+    graph = mt.Graph("g", {"y": mt.map(function, mt.input("x", "float64"), name="f")})
+    graph.run({"x": list(values)}, str(output), batch_rows=rows, failed=str(tmp_path / "f.parquet"), **options)
+    table, failed = pq.read_table(output), pq.read_table(tmp_path / "f.parquet").to_pylist()
+    assert {each["node"] for each in failed} <= {"f"}
+    assert all("declare outputs:" in each["message"] for each in failed)
+    return str(table.schema.field("y").type), table["y"].to_pylist(), [each["row"] for each in failed]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "kind", "values"),
+    [
+        (np.array([1, 2]), np.array([1.0, 2.0]), "int64", [1, 2, 1, 2]),
+        (np.array([1, 2]), np.array([1.5, 2.0]), "int64", [1, 2, 2]),
+        (np.array([1.0, 2.0]), np.array([1, 2**53 + 1]), "double", [1, 2, 1]),
+        (np.float32([1, 2]), np.array([1e300, 1.0]), "float", [1, 2]),
+        (np.float32([1, 2]), np.array([1, 2], np.int16), "float", [1, 2, 1, 2]),
+        (np.zeros(2), np.array(["007", "8"]), "double", [0, 0]),
+        (np.array(["a", "b"]), np.array([1, 2]), "string", ["a", "b"]),
+        (np.array(["a", "b"]), ["c", 7], "string", ["a", "b", "c"]),
+        (np.array(["a", "b"]), [b"c", None], "string", ["a", "b", None]),
+        ([None, None], ["a", None], "string", [None, None, "a", None]),
+        ([None, None], [1, None], "int64", [None, None, 1, None]),
+        ([None, 2.5], [1, None], "double", [None, 2.5, 1, None]),
+        ([None, None], [None, None], "null", [None] * 4),
+        (np.array([True, False]), np.array([1, 0]), "bool", [True, False]),
+        (np.array([1, 0]), np.array([True, False]), "int64", [1, 0]),
+        ([[], []], [[1], []], "list<element: int64>", [[], [], [1], []]),
+        ([[1, 2], [3, 4]], [[1], []], "list<element: int64>", [[1, 2], [3, 4], [1], []]),
+        ([["a"], []], [["b", "c"], [1]], "list<element: string>", [["a"], [], ["b", "c"]]),
+        (np.array(["2024-01-01", "2024-01-02"], "M8[ms]"), ["x", None], "timestamp[ms]", None),
+        ([{"a": 1}, {"a": 2}], [{"a": 3}, 5], "struct<a: int64>", [{"a": 1}, {"a": 2}, {"a": 3}]),
+    ],
+)  # fmt: skip
+def test_the_first_rows_with_a_value_decide_the_type_of_a_run(first, later, kind, values, tmp_path):
+    found = types_of(lambda x: first if x[0] == 1 else later, tmp_path)
+    assert found[0].replace("item", "element") == kind
+    if values is not None:
+        assert found[1] == values
+        assert len(found[1]) + len(found[2]) == 4
+
+
+def test_rows_of_one_shape_that_come_first_decide_it(tmp_path):
+    kind, values, failed = types_of(lambda x: np.ones((2, 3)) if x[0] == 1 else [[1, 2, 3], [4]], tmp_path)
+    assert kind.startswith("extension<arrow.fixed_shape_tensor[value_type=double, shape=[3]")
+    assert (len(values), failed) == (3, [3])

@@ -346,7 +346,7 @@ def test_answers_that_are_not_what_was_promised_end_it(server):
     with pytest.raises(ModelFailedError, match="the answer is no JSON"):
         model({"x": X})
     declared = graph_of(uri_of(server, "sum"), inputs={"x": "float32[2]"}, outputs={"total": "string"})
-    with pytest.raises(RowErrors, match="output 'total' gave float32; declared is string"):
+    with pytest.raises(RowErrors, match="output 'total' gave float32; it must be string"):
         declared({"x": X})
 
 

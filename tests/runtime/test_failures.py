@@ -244,7 +244,7 @@ def test_a_row_that_alone_is_too_big_fails_and_leaves_the_limit():
     [
         (functions.too_few, "helpers.functions.too_few gave another number of rows: 1 row in, 0 out"),
         (functions.single, "helpers.functions.single gave a single value for 1 row"),
-        (functions.says_two, "helpers.functions.says_two gave float32; declared is float32[2]"),
+        (functions.says_two, "helpers.functions.says_two gave float32; it must be float32[2]"),
     ],
 )
 def test_a_function_that_breaks_its_contract_is_named(function, message):
@@ -255,17 +255,17 @@ def test_a_function_that_breaks_its_contract_is_named(function, message):
 @pytest.mark.parametrize(
     ("outputs", "result", "message"),
     [
-        ("float32", lambda x: x.astype(np.float64), " gave float64; declared is float32"),
-        ("int64", lambda x: [1.5] * len(x), " gave 1.5 (float); declared is int64"),
-        ("string", lambda x: [1] * len(x), " gave 1 (int); declared is string"),
-        ("string", lambda x: [b"a"] * len(x), " gave b'a' (bytes); declared is string"),
+        ("float32", lambda x: x.astype(np.float64), " gave float64; it must be float32"),
+        ("int64", lambda x: [1.5] * len(x), " gave 1.5 (float); it must be int64"),
+        ("string", lambda x: [1] * len(x), " gave 1 (int); it must be string"),
+        ("string", lambda x: [b"a"] * len(x), " gave b'a' (bytes); it must be string"),
         ("float32", lambda x: {"a": x}, "declares one array and returned 'a'"),
         ({"a": "float32", "b": "float32"}, lambda x: {"a": x}, "declares 'a', 'b' and returned 'a'"),
         ({"a": "float32"}, lambda x: {"a": x[:-1]}, ": a gave another number of rows: 1 row in, 0 out"),
-        ({"a": "bool"}, lambda x: {"a": x}, ": a gave float32; declared is bool"),
+        ({"a": "bool"}, lambda x: {"a": x}, ": a gave float32; it must be bool"),
         ({"a": "float32"}, lambda x: x, "declares 'a' and returned one array"),
-        ("float32[?]", lambda x: [np.zeros((1, 2), np.float32)] * len(x), " gave [[0.0, 0.0]] (ndarray); declared is float32[?]"),
-        ("float32[?,2]", lambda x: [np.zeros((1, 3), np.float32)] * len(x), " gave [[0.0, 0.0, 0.0]] (ndarray); declared is float32[?,2]"),
+        ("float32[?]", lambda x: [np.zeros((1, 2), np.float32)] * len(x), " gave [[0.0, 0.0]] (ndarray); it must be float32[?]"),
+        ("float32[?,2]", lambda x: [np.zeros((1, 3), np.float32)] * len(x), " gave [[0.0, 0.0, 0.0]] (ndarray); it must be float32[?,2]"),
         ("float32", lambda x: None, "gave a single value for 1 row"),
     ],
 )  # fmt: skip
@@ -297,7 +297,7 @@ def test_lists_of_python_values_are_held_as_declared(outputs, result, wanted):
     ("cls", "message"),
     [
         ("OneRowLess", "model 'liar': output 'y' gave another number of rows: 1 row in, 0 out"),
-        ("OtherType", "model 'liar': output 'y' gave float64; declared is float32"),
+        ("OtherType", "model 'liar': output 'y' gave float64; it must be float32"),
     ],
 )
 def test_a_model_that_breaks_its_promise_is_named(cls, message):

@@ -114,8 +114,10 @@ def _numbers(array: Array, kind: ColumnType, where: str) -> Held:
     shape = array.shape[1:]
     if not len(array):
         return Held(empty_column(kind), {})
+    if kind.is_object and _is_of(shape, kind) and array.dtype.kind == "f" and np.isnan(array).any():
+        return _by_row(array.tolist(), kind, where)  # nothing but what is missing, as pandas has it
     if kind.is_object or not _is_of(shape, kind) or not may_convert(array.dtype, kind.numpy_dtype):
-        raise AnswerError(f"{where} gave {column_type(array)}; declared is {kind}", hint=_hint(array.dtype, kind))
+        raise AnswerError(f"{where} gave {column_type(array)}; it must be {kind}", hint=_hint(array.dtype, kind))
     return _taken(convert(array, kind.numpy_dtype), kind, list(array), where)
 
 
@@ -149,7 +151,7 @@ def _shaped(values: Array, kind: ColumnType) -> Column:
 def _refused(value: Any, kind: ColumnType, where: str) -> AnswerError:
     text = repr(value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value)
     shown = text if len(text) <= 80 else f"{text[:77]}..."
-    return AnswerError(f"{where} gave {shown} ({type(value).__name__}); declared is {kind}")
+    return AnswerError(f"{where} gave {shown} ({type(value).__name__}); it must be {kind}")
 
 
 def _by_row(values: Sequence[Any] | Array, kind: ColumnType | None, where: str) -> Held:

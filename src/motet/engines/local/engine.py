@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
 from motet.engines.local.sizing import Sizing, bounded_by_time
 from motet.engines.local.turns import Turns
+from motet.engines.local.undeclared import Answers, Undeclared
 from motet.errors import Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
@@ -86,7 +87,7 @@ class _Result:
 
     index: int
     rows: int
-    answers: pa.RecordBatch | None
+    answers: Answers | None
     failures: list[Failure]
 
 
@@ -105,6 +106,8 @@ class _Run:
         self.sizing = Sizing(checked, self.host, self.remembered, self.executor.lazy_keys)
         self.workers = options.workers or self.sizing.workers(options.num_workers)
         self.turns = Turns(options.pool)
+        places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
+        self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
         self.rows = self.failed = self.resumed_rows = 0
         self.seconds_writing = 0.0
 
@@ -274,6 +277,7 @@ class _Run:
     def _replay(self, journal: Journal, piece: Piece, writer: Output, failures: FailureFile) -> None:
         """Write again what an earlier part of this run had done."""
         for batch in journal.answers(piece):
+            self.undeclared.take(batch.schema)
             writer.write(batch)
         failures.write(journal.failures(piece))
         self.rows += piece.rows
@@ -284,11 +288,14 @@ class _Run:
         self, pipeline: Pipeline[_Item, _Result], journal: Journal, writer: Output, failures: FailureFile, first: int
     ) -> None:
         pending = _Pending(first)
-        for result in pipeline:
+        for result in self._of_known_types(pipeline):
             started = time.perf_counter()
+            answers: pa.RecordBatch | None = None
             if result.answers is not None:
-                result.answers = writer.write(result.answers)
-            pending.add(result)
+                answers, unfit = self.undeclared.complete(result.answers)
+                result.failures = sorted([*result.failures, *unfit], key=lambda failure: failure.row)
+                writer.write(answers)
+            pending.add(result, answers)
             failures.write(result.failures)
             self.rows += result.rows
             self.failed += len(result.failures)
@@ -299,6 +306,18 @@ class _Run:
             if self.options.progress:
                 self.options.progress(self.rows, self.total, self.failed)
         self._check_failures(pending, journal, finished=True)
+
+    def _of_known_types(self, results: Iterable[_Result]) -> Iterator[_Result]:
+        """The same results; the first ones wait until the types of outputs that nobody declared are known."""
+        waiting: list[_Result] = []
+        known = not self.layout.undeclared
+        for result in results:
+            known = known or (result.answers is not None and self.undeclared.learn(result.answers))
+            waiting.append(result)
+            if known:
+                yield from waiting
+                waiting.clear()
+        yield from waiting
 
     def _check_failures(self, pending: _Pending, journal: Journal, *, finished: bool) -> None:
         allowed = self.options.allowed
@@ -350,10 +369,10 @@ class _Pending:
         self._rows = self._bytes = 0
         self._since = time.monotonic()
 
-    def add(self, result: _Result) -> None:
-        if result.answers is not None:
-            self._answers.append(result.answers)
-            self._bytes += result.answers.nbytes
+    def add(self, result: _Result, answers: pa.RecordBatch | None) -> None:
+        if answers is not None:
+            self._answers.append(answers)
+            self._bytes += answers.nbytes
         self._failures += result.failures
         self._rows += result.rows
         self._end = result.index + 1

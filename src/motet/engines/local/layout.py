@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.batch import Batch, Column
+from motet.engines.local.undeclared import Answers
 from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
@@ -136,7 +137,12 @@ class Layout:
         fill_defaults(columns, [name for name in self.inputs if name not in self.taken], self.inputs, read.num_rows)
         return columns, bad
 
-    def unbind(self, played: Played, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> pa.RecordBatch:
+    @property
+    def undeclared(self) -> tuple[str, ...]:
+        """The outputs whose types nobody declared."""
+        return tuple(name for name, kind in self.outputs.items() if kind.dtype == "any")
+
+    def unbind(self, played: Played, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> Answers:
         """What is written for a batch: the source's columns of the rows that were answered, and the answers."""
         if len(played.outputs) != read.num_rows:
             places = np.searchsorted(ids, played.outputs.ids)
@@ -144,10 +150,12 @@ class Layout:
         arrays = [read.column(name) for name in self.kept]
         fields = [self.source.field(name) for name in self.kept]
         for name, kind in self.outputs.items():
-            array = from_column(played.outputs.columns[name], None if kind.dtype == "any" else kind, name=name)
+            column = played.outputs.columns[name]
+            array = pa.nulls(len(column)) if kind.dtype == "any" else from_column(column, kind, name=name)
             arrays.append(array)
             fields.append(pa.field(name, array.type))
-        return pa.record_batch(arrays, schema=pa.schema(fields))
+        loose = {name: played.outputs.columns[name] for name in self.undeclared}
+        return Answers(pa.record_batch(arrays, schema=pa.schema(fields)), loose, played.outputs.ids)
 
 
 def _any_column(source: pa.Schema, where: str) -> tuple[str, ...]:

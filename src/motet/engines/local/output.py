@@ -131,19 +131,11 @@ class Output:
         if suffix_of(name) not in TABLE_SUFFIXES and find_plugin("motet.sinks", name, None) is None:
             open_writer(name, FAILURES)
 
-    def write(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Write rows; an output whose types nobody declared takes those of the first rows.
-
-        Returns:
-            the rows as they are written.
-        """
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Write rows; an output that was not opened has the types of the first ones."""
         if self._schema is None:
             self.open(batch.schema)
-        assert self._schema is not None
-        if batch.schema != self._schema:
-            batch = _cast(batch, self._schema)
         self._write_parts(batch)
-        return batch
 
     def _write_parts(self, batch: pa.RecordBatch) -> None:
         while self._folder and self._rows + batch.num_rows > PART_ROWS:
@@ -197,18 +189,6 @@ class Output:
         """Leave nothing half-written."""
         if self._writer is not None:
             self._writer.abort()
-
-
-def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    try:
-        return pa.record_batch(
-            [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise InputError(
-            f"an output of type any changed its type: {error}",
-            hint="declare what the function gives, with motet.returns or outputs:",
-        ) from None
 
 
 def _open(path: str, schema: pa.Schema, scratch: Path) -> Writer:

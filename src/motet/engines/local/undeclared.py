@@ -1,0 +1,229 @@
+"""Outputs whose types nobody declared: the first rows that have a value decide, once for the run.
+
+What comes later is held to it as to a declaration: numbers are taken where nothing is lost, and a row that does not fit
+fails; text is never read as numbers, nor numbers printed. Rows that come before any value wait, within a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from motet.batch import Column, Ragged, column_bytes, column_type, take_rows
+from motet.errors import AnswerError, Failure
+from motet.io import arrow_type, from_column
+from motet.io.take import take_batch
+from motet.nodes.hold import Held, hold
+from motet.numbers import is_missing
+from motet.tracebacks import describe, said
+from motet.types import DTYPES, ColumnType
+
+__all__ = ["Answers", "Undeclared"]
+
+HELD_BYTES = 64 << 20
+"""What may wait for a value; beyond it an output that had none so far is null to its end."""
+Kind = Any
+"""A `ColumnType`; a type of Arrow's for what we have none for, such as times."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of a batch.
+
+    Attributes:
+        table: what is written; outputs that nobody declared are nulls in it.
+        loose: those outputs by name, as they were given.
+        ids: the ids of the rows.
+    """
+
+    table: pa.RecordBatch
+    loose: Mapping[str, Column]
+    ids: npt.NDArray[np.int64]
+
+
+class Undeclared:
+    """The types of the outputs that nobody declared.
+
+    Args:
+        nodes: by output the node that gives it.
+    """
+
+    def __init__(self, nodes: Mapping[str, str]) -> None:
+        self._nodes = dict(nodes)
+        self._kinds: dict[str, Kind] = dict.fromkeys(nodes)
+        self._bytes = 0
+
+    def learn(self, answers: Answers) -> bool:
+        """Look at the next answers; whether every type is known now, or is not waited for any more."""
+        for name, kind in self._kinds.items():
+            if kind is None:
+                self._kinds[name] = _kind_of(answers.loose[name])
+        self._bytes += answers.table.nbytes + sum(column_bytes(column) for column in answers.loose.values())
+        return None not in self._kinds.values() or self._bytes > HELD_BYTES
+
+    def give_up(self) -> None:
+        """There is no more to come: what had no value is null."""
+        self._kinds = {name: pa.null() if kind is None else kind for name, kind in self._kinds.items()}
+
+    def take(self, schema: pa.Schema) -> None:
+        """Take the types of what an earlier part of the run has written."""
+        self._kinds = {name: _kind_of_arrow(schema.field(name).type) for name in self._kinds}
+
+    def complete(self, answers: Answers) -> tuple[pa.RecordBatch, list[Failure]]:
+        """The answers as they are written, and the rows that do not fit."""
+        self.give_up()
+        table, errors, failures = answers.table, self._errors(answers.loose), list[Failure]()
+        loose = answers.loose
+        if errors:
+            failures = [
+                Failure(int(answers.ids[row]), node, "", "", type(error).__name__, describe(error))
+                for row, (node, error) in sorted(errors.items())
+            ]
+            kept = np.setdiff1d(np.arange(table.num_rows), list(errors))
+            table, loose = take_batch(table, kept), {name: take_rows(column, kept) for name, column in loose.items()}
+        for name, column in loose.items():
+            array, _ = self._held(name, column)
+            table = table.set_column(table.schema.get_field_index(name), pa.field(name, array.type), array)
+        return table, failures
+
+    def _errors(self, loose: Mapping[str, Column]) -> dict[int, tuple[str, BaseException]]:
+        """By row the node whose output does not fit, and why."""
+        errors: dict[int, tuple[str, BaseException]] = {}
+        for name, column in loose.items():
+            for row, error in self._held(name, column)[1].items():
+                errors.setdefault(row, (self._nodes[name], error))
+        return errors
+
+    def _held(self, name: str, column: Column) -> tuple[pa.Array, Mapping[int, BaseException]]:
+        """The rows of a column that are of its type, and why the others are not."""
+        kind = self._kinds[name]
+        where = f"output {name!r}"
+        if not isinstance(kind, ColumnType):
+            return _of_arrow(column, kind, where)
+        if isinstance(column, np.ndarray) and column.dtype.kind == "O" and column.ndim == 1:
+            return _with_nulls(column, kind, where)
+        held = _hold(column, kind, where)
+        return from_column(held.column, kind, name=name), held.errors
+
+
+def _hold(column: Column, kind: ColumnType, where: str) -> Held:
+    """Hold a column as the type of the first rows."""
+    try:
+        if isinstance(column, np.ndarray) and column.dtype.kind == "b" and kind.dtype != "bool":
+            raise AnswerError(f"{where} gave {column_type(column)}; it must be {kind}")
+        held = hold(column, kind, len(column), where)
+    except AnswerError as error:
+        held = Held(hold([], kind, 0, where).column, dict.fromkeys(range(len(column)), error))
+    return Held(held.column, {row: _undeclared(error) for row, error in held.errors.items()})
+
+
+def _undeclared(error: BaseException) -> AnswerError:
+    return AnswerError(
+        f"{said(error).partition(chr(10))[0]}, as its first rows were: declare outputs: to say what it gives"
+    )
+
+
+def _with_nulls(column: npt.NDArray[Any], kind: ColumnType, where: str) -> tuple[pa.Array, Mapping[int, BaseException]]:
+    """Single values, among which None is null, whatever the type."""
+    missing = np.array([is_missing(value) for value in column.tolist()], bool)
+    there = np.flatnonzero(~missing)
+    held = _hold(column[there], kind, where)
+    errors = {int(there[row]): error for row, error in held.errors.items()}
+    array = from_column(held.column, kind)
+    good = np.setdiff1d(there, list(errors))
+    rows = np.setdiff1d(np.arange(len(column)), list(errors))
+    places = np.searchsorted(good, rows)
+    return array.take(pa.array(places, mask=missing[rows])), errors
+
+
+def _of_arrow(column: Column, kind: Any, where: str) -> tuple[pa.Array, Mapping[int, BaseException]]:
+    """Values of a type that only Arrow knows, such as times, one by one where not all fit."""
+    values = (
+        list(column) if isinstance(column, Ragged) or column.ndim > 1 or column.dtype.kind == "M" else column.tolist()
+    )
+    values = [
+        None if not isinstance(value, (Ragged, np.ndarray, list)) and is_missing(value) else value for value in values
+    ]
+    try:
+        return pa.array(values, kind), {}
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        errors: dict[int, BaseException] = {}
+        good: list[Any] = []
+        for row, value in enumerate(values):
+            try:
+                pa.array([value], kind)
+                good.append(value)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+                text = repr(value)[:80]
+                errors[row] = AnswerError(
+                    f"{where} gave {text} ({type(value).__name__}), which is not stored as {kind}: declare outputs: to say what it gives"
+                )
+        return pa.array(good, kind), errors
+
+
+def _kind_of(column: Column) -> Kind:
+    """The type that a column shows; None where it has no value."""
+    shown = column_type(column)
+    if isinstance(column, Ragged):
+        if not column.values.size:
+            return None
+        leaf = _kind_of(column.values)
+        return ColumnType(leaf.dtype, shown.shape) if isinstance(leaf, ColumnType) else _lists(leaf, shown)
+    if column.dtype.kind != "O":
+        return (shown if shown.dtype in DTYPES else pa.array(column[:1]).type) if len(column) else None
+    if column.ndim > 1:
+        leaf = _kind_of(column.reshape(-1))
+        return ColumnType(leaf.dtype, tuple(column.shape[1:])) if isinstance(leaf, ColumnType) else None
+    return _kind_of_values([value for value in column.tolist() if not is_missing(value)])
+
+
+def _lists(leaf: Any, shown: ColumnType) -> Any:
+    if leaf is None:
+        return None
+    for _ in shown.shape:
+        leaf = pa.list_(leaf)
+    return leaf
+
+
+def _kind_of_values(values: Sequence[Any]) -> Kind:
+    """The type of the first of some values, of numbers the widest."""
+    if not values:
+        return None
+    first = values[0]
+    if isinstance(first, str):
+        return ColumnType("string")
+    if isinstance(first, (bytes, bytearray, memoryview)):
+        return ColumnType("bytes")
+    if isinstance(first, (bool, np.bool_)):
+        return ColumnType("bool")
+    if isinstance(first, (int, float, np.integer, np.floating)):
+        numbers = [
+            each
+            for each in values
+            if isinstance(each, (int, float, np.integer, np.floating)) and not isinstance(each, bool)
+        ]
+        name = np.array(numbers).dtype.name
+        return ColumnType(name if name in DTYPES and name != "any" else "float64")
+    try:
+        return pa.array([first]).type
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return pa.null()
+
+
+def _kind_of_arrow(data_type: pa.DataType) -> Kind:
+    """The inverse of `arrow_type`, as far as there is one."""
+    shape: list[int | None] = []
+    leaf = data_type
+    if isinstance(leaf, pa.FixedShapeTensorType):
+        shape, leaf = list(leaf.shape), leaf.value_type
+    while pa.types.is_list(leaf):
+        shape, leaf = [*shape, None], leaf.value_type
+    names = {"double": "float64", "float": "float32", "halffloat": "float16", "binary": "bytes"}
+    name = names.get(str(leaf), str(leaf))
+    kind = ColumnType(name, tuple(shape)) if name in DTYPES else None
+    return kind if kind is not None and arrow_type(kind) == data_type else data_type
