@@ -72,7 +72,7 @@ NODE_MISTAKES = [
     # numbers of inputs
     (dict(map="helpers.functions.add", inputs=["x"]), "g.yaml: graph 'g': node 'a': helpers.functions.add(x, y) cannot be called with 1 column: missing a required argument: 'y'"),
     (dict(map="helpers.functions.add", inputs=["x", "x", "n"]), "g.yaml: graph 'g': node 'a': helpers.functions.add(x, y) cannot be called with 3 columns: too many positional arguments"),
-    (dict(model="one"), "g.yaml: graph 'g': node 'a': 'one' takes 1 inputs (x: float32); got 0 (none)"),
+    (dict(model="pair"), "g.yaml: graph 'g': node 'a': unknown column 'a'; known: x, key, wide, n\n  hint: the node names no inputs, so 'pair' takes the columns that are called as its own; name them: inputs: [...]"),
     (dict(model="pair", inputs=["x"]), "g.yaml: graph 'g': node 'a': 'pair' takes 2 inputs (a: float32, b: float32); got 1 (x)"),
     (dict(model="pair", inputs={"a": "x", "c": "x"}), "g.yaml: graph 'g': node 'a': unknown input of 'pair' 'c'; known: a, b"),
     (dict(model="pair", inputs={"a": "x"}), "g.yaml: graph 'g': node 'a': 'pair' takes 2 inputs (a: float32, b: float32); got 1 (a)"),

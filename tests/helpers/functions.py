@@ -4,6 +4,7 @@ from collections import namedtuple
 
 import numpy as np
 
+from motet.batch import objects
 from motet.types import returns
 
 Top = namedtuple("Top", "index score")
@@ -167,3 +168,23 @@ def refuse_two(x):
     if (x == 2).any():
         raise ValueError("two")
     return x
+
+
+def minus(first, second):
+    return first - second
+
+
+def double(x):
+    return x * 2
+
+
+def hundreds(a, b, c):
+    return a + 10 * b + 100 * c
+
+
+def share(a, b):
+    return np.stack([a, b], axis=1) / (a + b)[:, None]
+
+
+def tell(x, value):
+    return objects([str(value)] * len(x))

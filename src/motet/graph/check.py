@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from motet.errors import CycleError, GraphError, MotetError, NotPublishedError, TypeMismatchError, UnknownNameError
+from motet.graph.bind import bound
 from motet.graph.function import chain_outputs
 from motet.graph.graph import Graph
 from motet.graph.model import Model
@@ -170,11 +172,15 @@ def check(graph: Graph, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
 
 def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     declared, graph = graph, _current(graph, resolver)
-    order = _order(graph)
+    _order(graph)
     _check_uses(graph)
     check_places(graph.models, graph.nodes, graph.pool)
     graph, graphs = _inside(graph, resolver, depth)
     signatures = {name: _signature(model, graph.folder, resolver) for name, model in graph.models.items()}
+    graph = bound(
+        graph, partial(_takes, graph, signatures), lambda uses: uses in graph.models and bool(graph.models[uses].before)
+    )
+    order = _order(graph)
     scope = _Scope("", graph, signatures, graphs)
     columns: dict[str, ColumnType] = {name: each.type for name, each in graph.inputs.items()}
     table = _Columns(columns, {name: name for name in columns}, set())
@@ -221,6 +227,14 @@ def _inside(graph: Graph, resolver: Resolver, depth: int) -> tuple[Graph, dict[s
     now = copy(graph)
     now.graphs = {name: each.graph for name, each in found.items()}
     return now, found
+
+
+def _takes(graph: Graph, signatures: Mapping[str, Signature], uses: str) -> Sequence[str]:
+    """The names of what a model or graph is given: of a model with functions before it what the first of them takes."""
+    if uses in graph.graphs:
+        return list(graph.graphs[uses].inputs)
+    before = graph.models[uses].before
+    return before[0].parameters() if before else list(signatures[uses].inputs)
 
 
 def _signature(model: Model, folder: str, resolver: Resolver) -> Signature:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from motet.errors import GraphError, UnknownNameError, known_names, told_file
 from motet.graph.fields import Fields, plain, read_type, show
+from motet.graph.identity import identity
 from motet.tracebacks import ends_program, said
 from motet.types import ANY, ColumnType, Outputs, declared_outputs, fixed_outputs
 
@@ -39,12 +40,14 @@ class Function:
 
     def __eq__(self, other: object) -> bool:
         """Two are the same when they have the same path, or are the same object, and what they are called with is equal."""
-        if not isinstance(other, Function):
-            return NotImplemented
-        same = self.path == other.path if self.path or other.path else self.target is other.target
-        return same and self.outputs == other.outputs and repr(self.keywords) == repr(other.keywords)
+        return self._identity == other._identity if isinstance(other, Function) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> Hashable:
+        return self.path or id(self.target), identity(self.keywords), identity(self.outputs)
 
     @classmethod
     def of(

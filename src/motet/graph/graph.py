@@ -26,14 +26,18 @@ class Input:
         type: the column's type.
         default: what stands in for a null, or for a column that is not there; None lets nulls through (strings and
             bytes as None, floats as NaN); without a default a null fails its row.
+        column: what the column is called where it is stored; empty where it is called as the input is.
     """
 
     type: ColumnType
     default: Any = NO_DEFAULT
+    column: str = ""
 
     def __eq__(self, other: object) -> bool:
         """Whether both mean the same; a default of NaN is equal to itself."""
-        return isinstance(other, Input) and (self.type, self.default) == (other.type, other.default)
+        if not isinstance(other, Input):
+            return NotImplemented
+        return (self.type, self.default, self.column) == (other.type, other.default, other.column)
 
     @property
     def has_default(self) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from motet.errors import GraphError
 from motet.graph.fields import NAME, Fields, of_kind, plain, read_type, text_of
 from motet.graph.function import Function, as_functions, read_functions, write_functions
+from motet.graph.identity import identity
 from motet.graph.replicas import Replicas, as_replicas, as_warm_up, check_placing, read_replicas, write_replicas
 from motet.types import ColumnType
 
@@ -81,9 +84,11 @@ class Resources:
         _as_floats(self, "cpu", "accelerator")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A model: something loaded once and called on batches.
+
+    Two are equal that differ in nothing, the order of their inputs and outputs included.
 
     Args:
         uri: where it is: a path (relative ones are relative to the graph's file), `SCHEME:path`, an fsspec URL, or
@@ -178,6 +183,20 @@ class Model:
         check_placing(values, where)
         for key, value in values.items():
             object.__setattr__(self, key, value)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Model) and self._identity == other._identity)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _identity(self) -> Hashable:
+        return tuple(identity(getattr(self, each.name)) for each in dataclasses.fields(self))
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._identity)
 
     def before_values(self, columns: Sequence[T] | Mapping[str, T]) -> list[T]:
         """What the first function before the model is given, in order, of columns by position or by its parameters."""

@@ -274,6 +274,10 @@ class Node(ABC):
         """Columns it needs besides its inputs and its members' inputs."""
         return ()
 
+    def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Node:
+        """The node whose members say what they are given, as `bind` says for each of them and what it is given now."""
+        return self
+
     def without(self, uses: Container[str]) -> Node:
         """The node without the members that use these, where it may do without; else as it is."""
         return self

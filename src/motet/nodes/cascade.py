@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind
 from motet.graph.members import read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
-from motet.nodes.members import STRING, agreed, counted, member_outputs, taken
+from motet.nodes.members import STRING, agreed, bound_members, counted, member_outputs, taken
 from motet.nodes.merge import faults_at, merge
 from motet.types import ColumnType
 
@@ -48,6 +48,11 @@ class Cascade(Node):
     def members(self) -> tuple[Member, ...]:
         """The members, in order."""
         return self.steps
+
+    def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Cascade:
+        """The node, its members' columns by name where they go by name."""
+        steps = bound_members(self.steps, self.inputs, bind)
+        return self if steps is self.steps else replace(self, steps=steps)
 
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The members' common outputs, `node.member` and `node.confidence`."""

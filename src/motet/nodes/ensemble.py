@@ -28,7 +28,7 @@ from motet.graph.node import (
     kind,
 )
 from motet.nodes.combine import COMBINERS, Combiner, Custom, Part, Stack
-from motet.nodes.members import STRING, counted, member_outputs
+from motet.nodes.members import STRING, bound_members, counted, member_outputs
 from motet.nodes.merge import merge
 from motet.nodes.partial import first_fault, joined, spread
 from motet.nodes.quick import Quick
@@ -67,6 +67,11 @@ class Ensemble(Node):
     def members(self) -> tuple[Member, ...]:
         """The members, in order."""
         return self.players
+
+    def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Ensemble:
+        """The node, its members' columns by name where they go by name."""
+        players = bound_members(self.players, self.inputs, bind)
+        return self if players is self.players else replace(self, players=players)
 
     def without(self, uses: Container[str]) -> Ensemble:
         """The ensemble of the other members, where it begins with those that are available; one has to count."""

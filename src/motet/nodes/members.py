@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from motet.batch import Column, Indices, take_columns
 from motet.errors import GraphError, TypeMismatchError, UnknownNameError
 from motet.graph.node import Answer, Inputs, Member, Scope
 from motet.types import ColumnType
 
-__all__ = ["agreed", "counted", "member_outputs", "picks", "taken"]
+__all__ = ["agreed", "bound_members", "counted", "member_outputs", "picks", "taken"]
 
 STRING = ColumnType("string")
+
+
+def bound_members(
+    members: tuple[Member, ...], inputs: Inputs, bind: Callable[[Member, Inputs], Inputs]
+) -> tuple[Member, ...]:
+    """The members, those with inputs of their own that take their node's columns by name; the same where none does."""
+    found: list[Member] = []
+    for member in members:
+        given = member.inputs or inputs
+        taken = bind(member, given)
+        found.append(member if taken is given else replace(member, inputs=taken))
+    return members if all(new is old for new, old in zip(found, members, strict=True)) else tuple(found)
 
 
 def picks(member: Member, outputs: Sequence[str], output: str | None, where: str) -> dict[str, str]:

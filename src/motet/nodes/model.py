@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from motet.batch import Column
@@ -34,6 +34,11 @@ class ModelNode(Node):
     def members(self) -> tuple[Member, ...]:
         """The one model."""
         return (Member(self.uses, self.uses),)
+
+    def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> ModelNode:
+        """The node, its columns by name where they go by name."""
+        inputs = bind(self.members[0], self.inputs)
+        return self if inputs is self.inputs else replace(self, inputs=inputs)
 
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The model's outputs, as `node.output`."""
@@ -69,9 +74,10 @@ def model(uses: Uses, *inputs: Ref, name: str | None = None, **named: Ref) -> Ha
 
     Args:
         uses: the model or graph.
-        inputs: the columns it takes, by position.
+        inputs: the columns it takes: by name where all are called as its inputs, else by position. None takes the columns
+            of the graph that are called as its inputs.
         name: the node's name; `model` and a number when not given.
-        named: the columns it takes, by the names of its inputs, instead of by position.
+        named: the columns it takes, by the names of its inputs, whatever they are called.
 
     Returns:
         The node; its columns are its attributes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import NoneType
@@ -18,7 +18,7 @@ from motet.graph.fields import Fields, show
 from motet.graph.members import check_member, read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.graph.pool import read_max_loaded, read_swap_wait
-from motet.nodes.members import STRING, agreed, counted, member_outputs, taken
+from motet.nodes.members import STRING, agreed, bound_members, counted, member_outputs, taken
 from motet.nodes.merge import merge
 from motet.nodes.route_checks import check_patterns, conditions_of, key_text, patterns, split_of
 from motet.nodes.split import choose_arms, is_missing
@@ -67,6 +67,11 @@ class Route(Node):
     def members(self) -> tuple[Member, ...]:
         """The arms."""
         return self.arms
+
+    def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Route:
+        """The node, its members' columns by name where they go by name."""
+        arms = bound_members(self.arms, self.inputs, bind)
+        return self if arms is self.arms else replace(self, arms=arms)
 
     def more_references(self) -> Iterable[str]:
         """The columns that choose."""

@@ -19,11 +19,16 @@ __all__ = ["Host", "HostedModel", "LazyKey", "ModelStats", "model_key"]
 
 
 class LazyKey(NamedTuple):
-    """What a model that shares places with others is known by: its name, its graph's folder, and its version."""
+    """What a model that shares places with others is known by: what its graph says of it, its folder, and its version."""
 
-    name: str
+    model: Model
     folder: str
     version: str
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model.name
 
 
 class Host:
@@ -50,14 +55,14 @@ class Host:
         self.places = places
         self.swaps: Swaps[HostedModel] = Swaps(self._load_lazy, self._let_go, memory=_memory)
         self.dropped: list[Callable[[HostedModel], None]] = []
-        self._lazy: dict[LazyKey, Model] = {}
+        self._lazy: set[LazyKey] = set()
         self._known: dict[LazyKey, HostedModel] = {}
         self._groups: dict[str, Group] = {}
         self.resolver = resolver or ModelResolver()
         self._sizes = dict(sizes or {})
         self._lock = threading.Lock()
-        self._models: dict[tuple[str, str], list[HostedModel]] = {}
-        self._loading: dict[tuple[str, str], threading.Lock] = {}
+        self._models: dict[tuple[Model, str], list[HostedModel]] = {}
+        self._loading: dict[tuple[Model, str], threading.Lock] = {}
 
     def model(self, model: Model, folder: str) -> HostedModel:
         """A loaded model; one whose file has changed is loaded beside what was loaded before.
@@ -65,16 +70,16 @@ class Host:
         Raises:
             ModelLoadError: when it cannot be loaded.
         """
-        key = (model.name, folder)
+        key = (model, folder)
         located = self.resolver.locate(model, folder)
         with self._lock:
             for known in self._models.get(key, []):
-                if known.model == model and known.located.version == located.version:
+                if known.located.version == located.version:
                     return known
             loading = self._loading.setdefault(key, threading.Lock())
         with loading:  # of this model alone, so that several load at the same time
             for known in self._models.get(key, []):
-                if known.model == model and known.located.version == located.version:
+                if known.located.version == located.version:
                     return known
             signature = self.resolver.signature(model, folder)
             found = HostedModel(model, located, signature, None, self.resolver.addresses(model, folder))
@@ -82,6 +87,7 @@ class Host:
                 found.size = BatchSize(self._sizes[found.key], found.size.limit)
             with self._lock:
                 self._models.setdefault(key, []).append(found)
+                self._loading.pop(key, None)
             return found
 
     def share(self, models: Iterable[tuple[Model, str]], places: Places, name: str) -> None:
@@ -101,7 +107,7 @@ class Host:
         group.max_wait_s = places.max_swap_wait_ms / 1000
         for model, folder in here:
             key = self._lazy_key(model, folder)
-            self._lazy[key] = model
+            self._lazy.add(key)
             size = file_bytes(self.resolver.locate(model, folder).source.location)
             self.swaps.add(key, group, resident=model.resident, memory_bytes=size)
 
@@ -110,13 +116,13 @@ class Host:
         if not self._lazy:
             return None
         key = self._lazy_key(model, folder)
-        return key if self._lazy.get(key) == model else None
+        return key if key in self._lazy else None
 
     def _lazy_key(self, model: Model, folder: str) -> LazyKey:
-        return LazyKey(model.name, folder, model_key(model, self.resolver.locate(model, folder)))
+        return LazyKey(model, folder, model_key(model, self.resolver.locate(model, folder)))
 
     def _load_lazy(self, key: LazyKey) -> HostedModel:
-        found = self.model(self._lazy[key], key.folder)
+        found = self.model(key.model, key.folder)
         known = self._known.get(key)
         if known is not None and known is not found:
             known.stats.loads += 1
@@ -134,7 +140,7 @@ class Host:
         kept = set(keys)
         self.swaps.retain(kept)
         for key in [key for key in self._lazy if key not in kept]:
-            del self._lazy[key]
+            self._lazy.discard(key)
             self._known.pop(key, None)
 
     @property
@@ -156,9 +162,11 @@ class Host:
     def drop(self, hosted: HostedModel) -> None:
         """Give one model's memory back; it is loaded again when it is asked for again."""
         with self._lock:
-            for models in self._models.values():
+            for key, models in list(self._models.items()):
                 if hosted in models:
                     models.remove(hosted)
+                    if not models:
+                        del self._models[key]
         hosted.close()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -40,12 +41,15 @@ __all__ = ["HostedModel", "ModelStats", "model_key"]
 
 
 def model_key(model: Model, located: Located) -> str:
-    """What a model is remembered under: its file's digest and the threads of a call, or its URI."""
-    return (
-        f"{located.version}:{located.source.threads}"
-        if located.handler.has_file
-        else f"{model.uri} {sorted(model.options.items())}"
-    )
+    """What a model is remembered under: its file's digest, the threads of a call, and what is declared; or its URI."""
+    source = located.source
+    said = [f"{name}: {kind}" for kinds in (model.inputs, model.outputs) for name, kind in kinds.items()]
+    if not located.handler.has_file:
+        return " ".join([model.uri, str(sorted(model.options.items())), *said])
+    said += [f"{name}={value!r}" for name, value in source.options.items()]
+    said += [source.device] if source.device != "cpu" else []
+    declared = f":{hashlib.sha256(', '.join(said).encode()).hexdigest()[:12]}" if said else ""
+    return f"{located.version}:{source.threads}{declared}"
 
 
 class HostedModel:

@@ -56,8 +56,8 @@ class ModelResolver:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._located: dict[tuple[str, str], tuple[Model, Located]] = {}
-        self._signatures: dict[tuple[str, str], tuple[Model, Signature, Located]] = {}
+        self._located: dict[tuple[Model, str], Located] = {}
+        self._signatures: dict[tuple[Model, str], tuple[Signature, Located]] = {}
 
     @cached_property
     def _stored(self) -> StoredModels:
@@ -81,11 +81,11 @@ class ModelResolver:
             MotetError: when the URI names no known handler, or the file is not there.
         """
         model = self.current(model, folder)
-        key = (model.name, folder)
+        key = (model, folder)
         with self._lock:
             known = self._located.get(key)
-        if known and known[0] == model and known[1].state == _state(known[1].source.location):
-            return known[1]
+        if known and known.state == _state(known.source.location):
+            return known
         label = ""
         if model.uri.startswith(PINNED):
             uri, label, here = self._stored.file(model.uri)
@@ -110,14 +110,14 @@ class ModelResolver:
         )
         located = Located(handler, source, version, _state(location))
         _check_placing(model, located)
-        self._remember(self._located, key, (model, located))
+        self._remember(self._located, key, located)
         return located
 
     def forget(self, models: Iterable[Model]) -> None:
         """Look for these models anew when they are asked for: their files may have changed."""
         names = {model.name for model in models}
         with self._lock:
-            for key in [key for key in self._located if key[0] in names]:
+            for key in [key for key in self._located if key[0].name in names]:
                 del self._located[key]
 
     def addresses(self, model: Model, folder: str) -> dict[str, Located]:
@@ -145,13 +145,13 @@ class ModelResolver:
             MotetError: when there is no such model, or its signature cannot be known.
         """
         model = self.current(model, folder)
-        key = (model.name, folder)
+        key = (model, folder)
         located = self.locate(model, folder)
         with self._lock:
             known = self._signatures.get(key)
-        if known and known[0] == model and known[2] is located:
-            return known[1]
-        signature = self._signature(model, folder, located)
+        if known and known[1] is located:
+            return known[0]
+        signature = _as_declared(self._signature(model, folder, located), model)
         if model.balance_by and model.balance_by not in signature.inputs:
             raise GraphError(
                 f"balance_by is {model.balance_by!r}; the model takes {', '.join(signature.inputs)}",
@@ -159,7 +159,7 @@ class ModelResolver:
             )
         if model.batch.max_rows and signature.fixed_rows and signature.fixed_rows > model.batch.max_rows:
             raise ModelLoadError(f"every call has {signature.fixed_rows} rows, max_rows allows {model.batch.max_rows}")
-        self._remember(self._signatures, key, (model, signature, located))
+        self._remember(self._signatures, key, (signature, located))
         return signature
 
     def _signature(self, model: Model, folder: str, located: Located) -> Signature:
@@ -172,11 +172,18 @@ class ModelResolver:
                     return each.handler.signature(each.source)
             raise
 
-    def _remember(self, table: dict[tuple[str, str], T], key: tuple[str, str], value: T) -> None:
+    def _remember(self, table: dict[tuple[Model, str], T], key: tuple[Model, str], value: T) -> None:
         with self._lock:
             table[key] = value
             while len(table) > self.LIMIT:
                 table.pop(next(iter(table)))
+
+
+def _as_declared(signature: Signature, model: Model) -> Signature:
+    """The signature with its inputs in the order in which they are declared, whatever the handler's own order is."""
+    if list(signature.inputs) == list(model.inputs) or set(signature.inputs) != set(model.inputs):
+        return signature
+    return replace(signature, inputs={name: signature.inputs[name] for name in model.inputs})
 
 
 def _options(model: Model, *, remote: bool) -> Mapping[str, Any]:

@@ -39,8 +39,9 @@ class Terms:
         if type(columns) is list and len(columns) == len(wanted):
             return dict(zip(wanted, columns, strict=True))
         if isinstance(columns, Mapping):
-            check_names(self._model, columns, wanted)
-            return dict(columns)
+            if columns.keys() != self._inputs.keys():
+                check_names(self._model, columns, wanted)
+            return {name: columns[name] for name in wanted}
         if len(columns) != len(wanted):
             raise GraphError(
                 f"model {self._model!r} takes {len(wanted)} columns ({', '.join(wanted)}); it was given {len(columns)}"

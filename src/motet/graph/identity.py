@@ -1,0 +1,30 @@
+"""What is the same in everything: what caches that are keyed by what a graph says compare."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["identity"]
+
+
+def identity(value: Any) -> Hashable:
+    """What stands for a value: equal for two that differ in nothing, the types of numbers and the order of mappings included.
+
+    A value that cannot be hashed is only the same as itself, as long as it is there.
+    """
+    if isinstance(value, Mapping):
+        return "mapping", tuple((identity(key), identity(each)) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return "list", tuple(map(identity, value))
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return "array", value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, float):
+        return "float", repr(value)  # NaN is itself, and -0.0 is not 0.0
+    try:
+        hash(value)
+    except TypeError:
+        return "object", id(value)
+    return type(value), value
