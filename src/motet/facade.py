@@ -6,10 +6,10 @@ import os
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
-from motet.errors import InputError
+from motet.errors import Failure, InputError
 from motet.graph import graph as data
 from motet.graph.build import Handle, PendingMember, Ref, Uses
 from motet.graph.check import CheckedGraph, check
@@ -18,6 +18,7 @@ from motet.graph.graph import NO_DEFAULT, Input
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
+    from motet.batch import Batch
     from motet.engines.local.report import RunReport
     from motet.runtime.call import Explanation
     from motet.runtime.executor import Executor
@@ -66,11 +67,12 @@ class Graph(data.Graph):
             self._executor = Executor(self.checked, Host(_shared_resolver()))
         return self._executor
 
-    def __call__(self, columns: Mapping[str, Any], *, failures: Literal["raise", "return"] = "raise") -> Any:
+    def __call__(self, columns: Any, *, failures: Literal["raise", "return"] = "raise") -> Any:
         """Play columns here and now.
 
         Args:
-            columns: by the names of the inputs, arrays (or lists) whose first axis is the row.
+            columns: by the names of the inputs, arrays (or lists) whose first axis is the row; or a frame of pandas,
+                polars, DuckDB or Arrow, of which columns that are no inputs are left alone.
             failures: `raise`, or `return` to get `(answers, failures)`.
 
         Returns:
@@ -80,29 +82,58 @@ class Graph(data.Graph):
             RowErrors: when rows failed; carries the answers of the others.
             InputError: when the columns are not those of the graph.
         """
-        from motet.runtime.call import call
+        from motet.runtime.call import answer, check_failures
 
-        return call(self.executor, columns, failures)
+        check_failures(failures)
+        return answer(self.executor, *self._bound(columns), failures)
 
-    def run(self, source: Any, output: str | Path, **options: Any) -> RunReport:
+    def _bound(self, columns: Any) -> tuple[Batch, list[Failure]]:
+        """The batch of what is given, and the rows that do not fit."""
+        from motet.runtime.bind import bind_columns
+
+        if hasattr(columns, "__arrow_c_stream__"):
+            from motet.engines.local.layout import bind_frame
+
+            return bind_frame(columns, self.checked)
+        return bind_columns(columns, self.checked)
+
+    @overload
+    def run(self, source: Any, output: None = None, **options: Any) -> Any: ...
+
+    @overload
+    def run(self, source: Any, output: str | Path, **options: Any) -> RunReport: ...
+
+    def run(self, source: Any, output: str | Path | None = None, **options: Any) -> Any:
         """Play a whole data set, on this machine.
 
         Args:
-            source: a file (Parquet, Arrow, CSV, JSON Lines), a folder, a list of files, a pyarrow data set or table, or
-                an iterable of batches.
-            output: the file to write; its suffix says the format. A folder (a path ending in `/`) keeps the parts.
+            source: a frame (pandas, polars, DuckDB), a file (Parquet, Arrow, CSV, JSON Lines), a folder, a list of files, a
+                pyarrow data set or table, or an iterable of batches or frames.
+            output: the file to write; its suffix says the format. A folder (a path ending in `/`) keeps the parts. None
+                gives the answers back.
             options: as those of `motet run`: `failed`, `batch_rows`, `limit`, `workers`, `resume`, `overwrite`, `keep`,
                 `drop`, `only_failed`, `max_failures`, `group_by`, `engine`; and `progress`, called with the rows done.
+                Without an output: `failures`, `raise` or `return`, as in a call.
 
         Returns:
-            The report of the run.
+            The report of the run; without an output the answers beside the columns that are kept, an Arrow table
+            (`.to_pandas()` makes a frame, with the index that a pandas frame had).
 
         Raises:
             RunError: when the run could not go on.
+            RowErrors: without an output, when rows failed; its `columns` is the table of the others.
         """
         from motet.engines.engine import find_engine
 
-        return find_engine(options.pop("engine", "local")).run(self.checked, source, str(output), **options)
+        engine = find_engine(options.pop("engine", "local"))
+        if output is not None:
+            return engine.run(self.checked, source, str(output), **options)
+        from motet.engines.collect import collect
+        from motet.runtime.call import check_failures
+
+        failures = options.pop("failures", "raise")
+        check_failures(failures)
+        return collect(engine, self.checked, source, failures, options)
 
     def serve(self, **options: Any) -> None:
         """Put the graph on line, as `motet serve` does, until a signal ends it.
@@ -119,17 +150,16 @@ class Graph(data.Graph):
 
         importlib.import_module("motet.serving.here").serve_here(self, options)
 
-    def explain(self, columns: Mapping[str, Any], row: int = 0) -> Explanation:
+    def explain(self, columns: Any, row: int = 0) -> Explanation:
         """Say how the answer of one row came about: which members ran, their versions, their scores, and their times.
 
         Args:
             columns: as in a call.
             row: which of their rows.
         """
-        from motet.runtime.bind import bind_columns
         from motet.runtime.call import explain
 
-        batch, bad = bind_columns(columns, self.checked)
+        batch, bad = self._bound(columns)
         for failure in bad:
             if failure.row == row:
                 raise InputError(str(failure))

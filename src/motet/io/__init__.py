@@ -5,11 +5,12 @@ stream.py   batches of an exact size out of any pieces        sizes.py  bytes a 
 fitted.py   batches in the types of a schema                  parts.py  parts that differ, as one
 files.py    paths, patterns, folders, URLs, fingerprints      faults.py rows that could not be read
 arrow/      between stored columns and the columns of a graph
-parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py foreign.py groups.py    one kind of source a file
+parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py frames.py foreign.py groups.py    one kind of source a file
 """
 
 from motet.io.arrow import arrow_type, check_fits, from_column, is_image, to_column
 from motet.io.faults import ERROR_COLUMN, split_faults
+from motet.io.frames import as_table, describe, is_frame, with_index
 from motet.io.sink import Writer, open_writer
 from motet.io.source import Source, open_source
 
@@ -18,11 +19,15 @@ __all__ = [
     "Source",
     "Writer",
     "arrow_type",
+    "as_table",
     "check_fits",
+    "describe",
     "from_column",
+    "is_frame",
     "is_image",
     "open_source",
     "open_writer",
     "split_faults",
     "to_column",
+    "with_index",
 ]

@@ -12,6 +12,7 @@ from motet.batch import Batch, as_column
 from motet.errors import InputError
 from motet.io.arrow import arrow_type, from_column
 from motet.io.fitted import decoded_schema, fitted, may_fit
+from motet.io.frames import as_table, is_frame
 from motet.io.stream import Stream, drop_rows
 from motet.types import ColumnType
 
@@ -119,13 +120,15 @@ class IterableSource(Stream):
 
 
 def as_record_batch(item: Any, where: str = "") -> pa.RecordBatch:
-    """A record batch of a table, a dict of arrays or a `Batch`.
+    """A record batch of a table, a frame, a dict of arrays or a `Batch`.
 
     Raises:
         InputError: when it is none of these, or its columns differ in length.
     """
     if isinstance(item, pa.RecordBatch):
         return item
+    if is_frame(item) and not isinstance(item, pa.Table):
+        item = as_table(item)
     if isinstance(item, pa.Table):
         whole = item.combine_chunks().to_batches()
         return whole[0] if whole else pa.RecordBatch.from_pylist([], schema=item.schema)
@@ -137,7 +140,7 @@ def as_record_batch(item: Any, where: str = "") -> pa.RecordBatch:
     raise InputError(
         f"gives {type(item).__name__}, which holds no rows",
         where=where,
-        hint="give record batches, tables, dicts of arrays, or motet batches",
+        hint="give record batches, tables, frames, dicts of arrays, or motet batches",
     )
 
 

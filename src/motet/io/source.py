@@ -2,7 +2,7 @@
 
 open_source ── path, URL, pattern, folder ── files.py ── parquet, ipc, csv, jsonl, images ─┐
             ├─ dataset ── dataset.py                                                       ├─ Stream ── batches
-            └─ table, dict, batches ── memory.py ──────────────────────────────────────────┘
+            └─ frame, table, dict, batches ── memory.py ──────────────────────────────────────────┘
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from motet.errors import InputError, UnknownNameError
 from motet.io.files import TABLE_SUFFIXES, File, Found, look_for, shown_path, suffix_of
 from motet.io.fitted import decoded_schema
 from motet.io.foreign import ForeignSource
+from motet.io.frames import as_table, describe, is_frame
 from motet.io.images import IMAGE_SUFFIXES, ImagesSource
 from motet.io.memory import IterableSource, TableSource, as_record_batch
 from motet.io.parts import PartsSource
@@ -94,9 +95,10 @@ def open_source(
     """Open what rows are to be read from.
 
     Args:
-        what: a path, an fsspec URL, a pattern (`parts/*.parquet`), a folder, or a list of them; a PyArrow dataset,
-            table or record batch reader; a dict of arrays or a `Batch`; or an iterable of batches of any of these
-            kinds; or a source, as it is. In a folder, names that begin with `_` or `.`, and files of unknown suffixes, are left out.
+        what: a path, an fsspec URL, a pattern (`parts/*.parquet`), a folder, or a list of them; a data
+            frame (pandas, polars, DuckDB); a PyArrow dataset, table or record batch reader; a dict of arrays or a `Batch`;
+            or an iterable of batches of any of these kinds; or a source, as it is. In a folder, names that begin with `_`
+            or `.`, and files of unknown suffixes, are left out.
         format: `parquet`, `arrow`, `csv`, `jsonl` or `images`, or what an installed package adds; None goes by suffix.
         group_by: keys, so that a row is a group: see `GroupedSource`.
         types: declared column types. Text formats are read as these; other formats know their types.
@@ -132,11 +134,13 @@ def _open(what: Any, format: str | None, types: Mapping[str, ColumnType]) -> Sou
         return DatasetSource(what)
     if isinstance(what, Source):
         return what
+    if is_frame(what) and not isinstance(what, pa.RecordBatchReader):
+        return TableSource(as_table(what), describe(what))
     if isinstance(what, Iterable):
         return IterableSource(what, f"a {type(what).__name__}", types)
     raise InputError(
         f"{type(what).__name__} is nothing to read rows from",
-        hint="give a path, a URL, a table, a dict of arrays, or an iterable of batches",
+        hint="give a path, a URL, a frame (what is lazy after .collect()), a dict of arrays, or an iterable of batches",
     )
 
 

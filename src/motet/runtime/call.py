@@ -12,23 +12,21 @@ import numpy as np
 
 from motet.batch import Batch, Column, Ragged, concat_columns, take_rows
 from motet.errors import Failure, InputError, RowErrors
-from motet.runtime.bind import bind_columns
 from motet.runtime.executor import Call, Executor, Played, drive
 
-__all__ = ["Explanation", "call", "explain"]
+__all__ = ["Explanation", "answer", "check_failures", "explain"]
 
 BATCH_ROWS = 2048
 """Rows that are played together."""
 
-Columns = Mapping[str, Any]
 
-
-def call(executor: Executor, columns: Columns, failures: str = "raise") -> Any:
-    """Play columns through a graph.
+def answer(executor: Executor, batch: Batch, bad: Sequence[Failure], failures: str = "raise") -> Any:
+    """Play a batch through a graph.
 
     Args:
         executor: plays the graph.
-        columns: by the names of the inputs, arrays (or lists) whose first axis is the row.
+        batch: the rows that fit.
+        bad: why the others do not.
         failures: `raise`, or `return` to get the failures beside the answers.
 
     Returns:
@@ -37,11 +35,8 @@ def call(executor: Executor, columns: Columns, failures: str = "raise") -> Any:
 
     Raises:
         RowErrors: when rows failed; carries the answers of the others.
-        InputError: when the columns are not those of the graph.
     """
-    if failures not in ("raise", "return"):
-        raise InputError(f"failures must be 'raise' or 'return'; got {failures!r}")
-    batch, bad = bind_columns(columns, executor.checked)
+    check_failures(failures)
     played = _play(executor, batch)
     every = sorted([*bad, *played.failures], key=lambda failure: failure.row)
     answers = {name: plain(column) for name, column in played.outputs.columns.items()}
@@ -50,6 +45,16 @@ def call(executor: Executor, columns: Columns, failures: str = "raise") -> Any:
     if every:
         raise RowErrors(every, answers, played.outputs.ids.tolist())
     return answers
+
+
+def check_failures(failures: str) -> None:
+    """See that what is to become of failures is a known word.
+
+    Raises:
+        InputError: when it is not.
+    """
+    if failures not in ("raise", "return"):
+        raise InputError(f"failures must be 'raise' or 'return'; got {failures!r}")
 
 
 def _play(executor: Executor, batch: Batch) -> Played:

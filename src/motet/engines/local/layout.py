@@ -15,14 +15,15 @@ from motet.engines.local.undeclared import Answers
 from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
-from motet.io import arrow_type, check_fits, from_column, is_image, split_faults, to_column
+from motet.io import arrow_type, check_fits, from_column, is_image, open_source, split_faults, to_column
 from motet.io.fitted import DIFFERS, check_readable
+from motet.io.memory import as_record_batch
 from motet.io.take import take_batch
 from motet.runtime.bind import fill_defaults
 from motet.runtime.executor import Played
 from motet.types import ColumnType
 
-__all__ = ["FAILURES", "Layout", "choose_batch_rows", "failures_table"]
+__all__ = ["FAILURES", "Layout", "bind_frame", "choose_batch_rows", "failures_table"]
 
 FAILURES = pa.schema(
     [
@@ -164,6 +165,22 @@ def _any_column(source: pa.Schema, where: str) -> tuple[str, ...]:
     if not readable:
         check_readable(source, source.names[0], where)
     return tuple(readable[:1])
+
+
+def bind_frame(frame: Any, checked: CheckedGraph) -> tuple[Batch, list[Failure]]:
+    """The batch of a frame's rows that a graph is given, and the rows that do not fit.
+
+    Raises:
+        InputError: when a column is missing.
+        TypeMismatchError: when one cannot be what the graph takes.
+    """
+    source = open_source(frame)
+    layout = Layout.of(checked, source.schema, (), (), source.description)
+    rows = source.num_rows or 0
+    none = source.schema.empty_table().select(list(layout.read))
+    read = next(source.batches(rows, layout.read)) if rows else as_record_batch(none)
+    batch, failures, _ = layout.bind(read, np.arange(rows))
+    return batch, failures
 
 
 def _null_policy(each: Input) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Runs whose answers are a table in memory instead of a file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from motet.engines.engine import Engine
+from motet.errors import Failure, InputError, RowErrors
+from motet.graph.check import CheckedGraph
+from motet.io import as_table, is_frame, with_index
+
+__all__ = ["collect"]
+
+_OF_FILES = ("failed", "resume", "overwrite", "only_failed")
+
+
+def collect(engine: Engine, checked: CheckedGraph, source: Any, failures: str, options: Mapping[str, Any]) -> Any:
+    """Play every row of a source; the answers as an Arrow table, beside the columns that are kept.
+
+    Args:
+        engine: what runs the graph. It writes to a temporary file, so a run needs no more memory than its answers.
+        checked: the graph.
+        source: what `motet.io.open_source` takes. Of a pandas frame the table keeps the index, for `to_pandas`.
+        failures: `raise`, or `return` to get `(table, failures)`.
+        options: those of the engine, but for what is about files.
+
+    Raises:
+        RowErrors: when rows failed; `columns` is the table of the others.
+        InputError: when an option needs an output.
+    """
+    for name in _OF_FILES:
+        if options.get(name):
+            raise InputError(f"{name} is for runs that write a file", hint="name an output, such as answers.parquet")
+    given = as_table(source) if is_frame(source) and not isinstance(source, pa.RecordBatchReader) else source
+    with tempfile.TemporaryDirectory(prefix="motet-") as folder:
+        path = f"{folder}/answers.arrow"
+        report = engine.run(checked, given, path, **options)
+        with pa.memory_map(path) as file:
+            table = pa.ipc.open_file(file).read_all()
+        failed = _failures(report.failed_output)
+    if isinstance(given, pa.Table):
+        table = with_index(table, given.schema)
+    if failures == "return":
+        return table, failed
+    if failed:
+        ids = np.setdiff1d(np.arange(report.rows), [failure.row for failure in failed])
+        raise RowErrors(failed, table, ids.tolist())
+    return table
+
+
+def _failures(path: str) -> list[Failure]:
+    if not path or not Path(path).exists():
+        return []
+    return [Failure(**row) for row in pq.read_table(path).to_pylist()]

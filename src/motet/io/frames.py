@@ -1,0 +1,59 @@
+"""Data frames as Arrow tables: of pandas, polars, DuckDB and whatever else hands over its columns as an Arrow stream.
+
+The protocol is Arrow's PyCapsule interface (https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html);
+no package of frames is imported.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from motet.errors import InputError
+
+__all__ = ["as_table", "is_frame", "with_index"]
+
+_PANDAS = b"pandas"
+
+
+def is_frame(what: Any) -> bool:
+    """Whether it is a frame, or a table, that hands over its columns."""
+    return hasattr(what, "__arrow_c_stream__")
+
+
+def as_table(frame: Any) -> pa.Table:
+    """The columns of a frame; what pandas has for missing values (NaN, NaT, NA, None) are nulls.
+
+    Raises:
+        InputError: when it is one column alone, or a column holds objects that Arrow has no type for.
+    """
+    try:
+        return pa.table(frame)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
+        hint = "give a frame, with a column for each input; values of one column must be of one kind"
+        raise InputError(f"cannot be read as columns: {error}", where=describe(frame), hint=hint) from error
+
+
+def describe(frame: Any) -> str:
+    """What a frame is, for messages: `a pandas DataFrame`."""
+    package = type(frame).__module__.partition(".")[0].lstrip("_")
+    return f"a {package} {type(frame).__name__}"
+
+
+def with_index(table: pa.Table, frame: pa.Schema) -> pa.Table:
+    """A table whose `to_pandas` has the index of the pandas frame that its rows come from, where it has these columns.
+
+    Args:
+        table: some columns of the frame, and others.
+        frame: the schema of the frame as a table.
+    """
+    said = (frame.metadata or {}).get(_PANDAS)
+    if said is None:
+        return table
+    known = json.loads(said)
+    index = [each for each in known["index_columns"] if isinstance(each, dict) or each in table.schema.names]
+    columns = [each for each in known["columns"] if each["field_name"] in index]
+    kept = {"index_columns": index, "columns": columns, "column_indexes": known["column_indexes"]}
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _PANDAS: json.dumps(kept).encode()})

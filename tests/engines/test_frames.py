@@ -1,0 +1,144 @@
+"""Data frames in and out: of pandas, polars, DuckDB and Arrow, called and run. What pandas computes is what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import motet as mt
+from motet.errors import InputError, RowErrors, UnknownNameError
+
+FRAMES: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "pandas": lambda frame: frame,
+    "polars": pl.from_pandas,
+    "duckdb": lambda frame: duckdb.from_df(frame),
+    "arrow": lambda frame: pa.Table.from_pandas(frame, preserve_index=False),
+    "batch": lambda frame: pa.RecordBatch.from_pandas(frame, preserve_index=False),
+    "reader": lambda frame: pa.Table.from_pandas(frame, preserve_index=False).to_reader(2),
+}
+
+
+@pytest.fixture(params=[kind for kind in FRAMES if kind != "reader"])
+def make(request: pytest.FixtureRequest) -> Callable[[pd.DataFrame], Any]:
+    return FRAMES[request.param]
+
+
+@pytest.fixture
+def graph() -> mt.Graph:
+    x = mt.input("x", "float64", default=None)
+    color = mt.input("color", "string", default="none")
+    name = mt.map(lambda x, color: [f"{c}{v}" for c, v in zip(color, x, strict=True)], x, color, outputs="string")
+    doubled = mt.map(lambda x: x * 2, x, outputs="float64")
+    pair = mt.map(lambda x: np.stack([x, -x], axis=1), x, outputs="float64[2]")
+    return mt.Graph("g", outputs={"name": name, "doubled": doubled, "pair": pair})
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "zip": ["00123", None, "00456", "7"],
+            "x": [1.0, np.nan, 3.5, -2.0],
+            "color": pd.Categorical(["red", "blue", None, "red"]),
+            "count": pd.array([1, None, 3, 4], dtype="Int64"),
+        }
+    )
+
+
+def expected(frame: pd.DataFrame) -> dict[str, Any]:
+    color = frame["color"].astype(object).where(frame["color"].notna(), "none")
+    return {
+        "name": [f"{c}{x}" for c, x in zip(color, frame["x"], strict=True)],
+        "doubled": (frame["x"] * 2).to_numpy(),
+        "pair": np.stack([frame["x"], -frame["x"]], axis=1),
+    }
+
+
+def test_a_call_takes_a_frame_and_leaves_other_columns_alone(make: Any, graph: mt.Graph, frame: pd.DataFrame) -> None:
+    answers = graph(make(frame))
+    want = expected(frame)
+    assert answers["name"].tolist() == want["name"]
+    np.testing.assert_array_equal(answers["doubled"], want["doubled"])
+    np.testing.assert_array_equal(answers["pair"], want["pair"])
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("batch_rows", [1, 3, None])
+def test_a_run_gives_a_table_back(kind: str, batch_rows: int | None, graph: mt.Graph, frame: pd.DataFrame) -> None:
+    table = graph.run(FRAMES[kind](frame), batch_rows=batch_rows)
+    assert table.schema.names == ["zip", "x", "color", "count", "name", "doubled", "pair"]
+    want = expected(frame)
+    assert table["name"].to_pylist() == want["name"]
+    back = table.to_pandas()
+    np.testing.assert_array_equal(back["doubled"], want["doubled"])
+    np.testing.assert_array_equal(np.stack(back["pair"]), want["pair"])
+    assert table["zip"].to_pylist() == ["00123", None, "00456", "7"]
+    assert table["count"].to_pylist() == [1, None, 3, 4]
+
+
+def test_the_index_of_a_pandas_frame_comes_back(graph: mt.Graph, frame: pd.DataFrame) -> None:
+    for index in (pd.Index([7, 3, 9, 1]), pd.Index(list("abcd"), name="key"), pd.RangeIndex(4)):
+        given = frame.set_index(index)
+        back = graph.run(given).to_pandas()
+        pd.testing.assert_index_equal(back.index, given.index)
+        np.testing.assert_array_equal((given["x"] * 2).to_numpy(), back["doubled"].reindex(given.index).to_numpy())
+
+
+def test_a_frame_and_the_file_that_pandas_makes_of_it_are_answered_alike(
+    graph: mt.Graph, frame: pd.DataFrame, tmp_path: Any
+) -> None:
+    frame.to_parquet(tmp_path / "in.parquet")
+    graph.run(tmp_path / "in.parquet", tmp_path / "out.parquet", batch_rows=2)
+    read = pq.read_table(tmp_path / "out.parquet").to_pandas()
+    pd.testing.assert_frame_equal(read, graph.run(frame).to_pandas(), check_dtype=False, check_categorical=False)
+
+
+def test_chunks_of_frames_are_a_source(graph: mt.Graph, frame: pd.DataFrame) -> None:
+    table = graph.run(iter([frame[:2], frame[2:]]))
+    assert table["name"].to_pylist() == expected(frame)["name"]
+
+
+def test_rows_that_fail_are_told_and_the_others_are_there(frame: pd.DataFrame) -> None:
+    graph = mt.Graph("g", outputs={"y": mt.map(lambda x: x + 1, mt.input("x", "float64"), outputs="float64")})
+    with pytest.raises(
+        RowErrors, match=r"1 of 4 rows failed\n  row 1: node input: InputError: column 'x' is null"
+    ) as e:
+        graph.run(frame, batch_rows=1)
+    assert e.value.columns["y"].to_pylist() == [2.0, 4.5, -1.0]
+    assert e.value.ids == [0, 2, 3]
+    table, failures = graph.run(frame, failures="return")
+    assert [failure.row for failure in failures] == [1]
+    assert table["zip"].to_pylist() == ["00123", "00456", "7"]
+    answers, failures = graph(frame, failures="return")
+    assert answers["y"].tolist() == [2.0, 4.5, -1.0]
+    assert [failure.row for failure in failures] == [1]
+    with pytest.raises(RowErrors, match="column 'x' is null"):
+        graph(frame)
+
+
+def test_no_rows_are_an_answer_too(make: Any, graph: mt.Graph, frame: pd.DataFrame) -> None:
+    assert graph.run(make(frame[:0])).num_rows == 0
+    assert len(graph(make(frame[:0]))["name"]) == 0
+
+
+def test_what_is_no_frame_says_so(graph: mt.Graph, frame: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match=r"a pandas Series: cannot be read as columns[\s\S]*hint: give a frame"):
+        graph(frame["x"])
+    with pytest.raises(InputError, match=r"Conversion failed for column x with type object"):
+        graph(pd.DataFrame({"x": [1, "a"]}))
+    with pytest.raises(UnknownNameError, match="a pandas DataFrame: unknown column 'x'; .*known: y"):
+        mt.Graph("h", outputs={"x": mt.input("x", "float64")})(pd.DataFrame({"y": [1.0]}))
+    with pytest.raises(InputError, match=r"LazyFrame is nothing to read rows from\n  hint: .*\.collect\(\)"):
+        graph.run(pl.DataFrame({"x": [1.0]}).lazy())
+    with pytest.raises(InputError, match="resume is for runs that write a file"):
+        graph.run(frame, resume=True)
+    with pytest.raises(InputError, match="failures must be 'raise' or 'return'; got 'skip'"):
+        graph.run(frame, failures="skip")
