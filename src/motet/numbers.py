@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from motet.types import ColumnType
 
-__all__ = ["Converted", "convert", "from_objects", "is_missing", "may_convert", "refusal", "widens"]
+__all__ = ["Converted", "convert", "from_objects", "is_missing", "may_be_given", "may_convert", "refusal", "widens"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -58,6 +58,21 @@ def may_convert(stored: DType, wanted: DType) -> bool:
         return True
     kinds = np.dtype(stored).kind + np.dtype(wanted).kind
     return kinds in ("ii", "iu", "ui", "uu", "if", "uf", "fi", "fu")
+
+
+def may_be_given(stored: ColumnType, wanted: ColumnType) -> bool:
+    """Whether a column of one type may be given where the other is wanted: as it is, or as wider numbers, of whole ones float64."""
+    if wanted.accepts(stored):
+        return True
+    if (
+        stored.is_object
+        or wanted.is_object
+        or stored.varies
+        or wanted.varies
+        or not wanted.accepts(stored.with_dtype(wanted.dtype))
+    ):
+        return False
+    return widens(stored.dtype, wanted.dtype) or (stored.dtype in ("int64", "uint64") and wanted.dtype == "float64")
 
 
 def convert(array: Array, wanted: DType, *, nearest: bool = False) -> Converted:

@@ -9,7 +9,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.cluster import KMeans
+from sklearn.cluster import DBSCAN, KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.exceptions import InconsistentVersionWarning
@@ -83,11 +83,16 @@ def test_each_kind_of_estimator_says_what_it_gives(
 def test_declared_outputs_choose_and_convert(save: Any, source: Any) -> None:
     path = save(LogisticRegression().fit(X, [0, 0, 1, 1]))
     given = source(path, outputs={"probabilities": "float32[2]", "scores": "float64"})
+    with pytest.raises(
+        TypeMismatchError, match=r"'probabilities' is declared as float32\[3\], the estimator gives float64\[2\]"
+    ):
+        handler.signature(source(path, outputs={"probabilities": "float32[3]"}))
     answers = handler.load(given)({"features": X})
     assert list(answers) == ["probabilities", "scores"]
     assert answers["probabilities"].dtype == np.float32
     with pytest.raises(
-        UnknownNameError, match=r"unknown output of the estimator 'proba'; .*known: probabilities, label, value, scores"
+        UnknownNameError,
+        match=r"unknown output of the estimator 'proba'; .*known: probabilities, label_probabilities, ",
     ):
         handler.signature(source(path, outputs={"proba": "float64[2]"}))
 
@@ -101,11 +106,8 @@ def test_columns_are_put_side_by_side(save: Any, source: Any) -> None:
         TypeMismatchError, match=r"declared inputs \(a: float32\[3\]\) are 3 features, the estimator was fitted with 2"
     ):
         handler.signature(source(path, inputs={"a": "float32[3]"}))
-    with pytest.raises(
-        ModelLoadError,
-        match=r"string inputs cannot be put side by side with numbers: a\n  hint: say `with: \{frame: true\}`",
-    ):
-        handler.load(source(path, inputs={"a": "string", "b": "float32"}))
+    with pytest.raises(TypeMismatchError, match="input 'a' is declared as string, the estimator takes numbers there"):
+        handler.signature(source(path, inputs={"a": "string", "b": "float32"}))
 
 
 def test_columns_come_in_the_order_of_the_features_names(save: Any, source: Any) -> None:
@@ -113,8 +115,11 @@ def test_columns_come_in_the_order_of_the_features_names(save: Any, source: Any)
     path = save(LinearRegression().fit(frame, X @ [10.0, 1.0]))
     model = handler.load(source(path, inputs={"b": "float64", "a": "float64"}))
     assert model({"a": np.array([2.0]), "b": np.array([4.0])})["value"].round(6).tolist() == [24]
-    model = handler.load(source(path))
-    assert model({"features": np.array([[2.0, 4.0]])})["value"].round(6).tolist() == [24]
+    assert types(handler.signature(source(path))) == "(a: float64, b: float64) -> (value: float64)"
+    model = handler.load(source(path, inputs={"both": "float64[2]"}))
+    assert model({"both": np.array([[2.0, 4.0]])})["value"].round(6).tolist() == [24]
+    with pytest.raises(TypeMismatchError, match="a are features of the estimator by name, but not all: c"):
+        handler.signature(source(path, inputs={"a": "float64", "c": "float64"}))
 
 
 def test_texts_go_through_a_text_pipeline(save: Any, source: Any) -> None:
@@ -133,9 +138,7 @@ def test_a_frame_goes_through_a_pipeline_of_named_columns(save: Any, source: Any
     given = source(path, options={"frame": True}, inputs={"size": "float64", "city": "string"})
     answers = handler.load(given)({"city": objects(["a", "b"]), "size": np.array([5.0, 5.0])})
     assert answers["value"].round(6).tolist() == [15, 5]
-    assert (
-        types(handler.signature(source(path, options={"frame": True}))) == "(city: any, size: any) -> (value: float64)"
-    )
+    assert types(handler.signature(source(path))) == "(city: string, size: any) -> (value: float64)"
     plain = save(LinearRegression().fit(X, X[:, 0]), "plain.joblib")
     with pytest.raises(
         ModelLoadError, match="it was fitted without names of features\n  hint: declare the model's inputs by name"
@@ -143,14 +146,16 @@ def test_a_frame_goes_through_a_pipeline_of_named_columns(save: Any, source: Any
         handler.signature(source(plain, options={"frame": True}))
 
 
-def test_several_questions_at_once_have_to_be_declared(save: Any, source: Any) -> None:
-    path = save(MultiOutputClassifier(DecisionTreeClassifier()).fit(X, X.astype(int)))
-    with pytest.raises(
-        ModelLoadError, match=r"it answers 2 questions at once, .*\n  hint: declare one output: \{label: int64\[2\]\}"
-    ):
-        handler.signature(source(path))
-    answers = handler.load(source(path, outputs={"label": "int64[2]"}))({"features": X})
-    assert answers["label"].tolist() == X.astype(int).tolist()
+@pytest.mark.parametrize("texts", [False, True])
+def test_several_questions_are_answered_side_by_side(save: Any, source: Any, texts: bool) -> None:
+    targets = np.where(X > 0, "yes", "no").astype(object) if texts else X.astype(int)
+    estimator = MultiOutputClassifier(DecisionTreeClassifier()).fit(X, targets)
+    given, dtype = source(save(estimator)), "string" if texts else "int64"
+    wanted = f"(features: float64[2]) -> (label_probabilities: float64[2,2], label: {dtype}[2])"
+    assert types(handler.signature(given)) == wanted
+    answers = handler.load(given)({"features": X})
+    assert answers["label"].tolist() == targets.tolist()
+    assert np.array_equal(answers["label_probabilities"], np.stack(estimator.predict_proba(X), axis=1))
 
 
 class Opaque:
@@ -170,9 +175,15 @@ def test_an_estimator_that_says_nothing_has_to_be_declared(save: Any, source: An
 
 def test_what_is_no_estimator_is_refused(save: Any, source: Any, tmp_path: Path) -> None:
     with pytest.raises(
-        ModelLoadError, match="a dict has neither predict nor transform\n  hint: the file must hold a fitted estimator"
+        ModelLoadError, match="it holds a dict of model, scaler, no estimator\n  hint: dump the estimator alone"
     ):
-        handler.signature(source(save({"model": 1}), inputs={"x": "float32[1]"}))
+        handler.signature(source(save({"model": 1, "scaler": 2}), inputs={"x": "float32[1]"}))
+    with pytest.raises(
+        ModelLoadError, match="the LogisticRegression is not fitted\n  hint: fit it before it is dumped"
+    ):
+        handler.signature(source(save(LogisticRegression()), inputs={"x": "float32[1]"}))
+    with pytest.raises(ModelLoadError, match="a DBSCAN answers only the rows that it is fitted on, by fit_predict"):
+        handler.signature(source(save(DBSCAN().fit(X))))
     (tmp_path / "garbage.joblib").write_bytes(b"garbage")
     with pytest.raises(
         ModelLoadError,

@@ -18,6 +18,7 @@ from motet.graph.graph import Graph
 from motet.graph.model import Model
 from motet.graph.node import Inputs, Node, NodeOutputs
 from motet.graph.pool import check_places
+from motet.numbers import may_be_given
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["CheckedGraph", "Resolver", "check"]
@@ -132,15 +133,23 @@ class _Scope:
         if len(inputs.columns) != len(wanted) or (inputs.names and set(inputs.names) != set(wanted)):
             given = ", ".join(inputs.names or inputs.columns) or "none"
             raise GraphError(
-                f"{uses!r} takes {len(wanted)} inputs ({takes}); got {len(inputs.columns)} ({given})", where=where
+                f"{uses!r} takes {len(wanted)} inputs ({takes}); got {len(inputs.columns)} ({given})",
+                where=where,
+                hint=_as_one(len(wanted), [types[column] for column in inputs.columns]),
             )
         for name, column in zip(names, inputs.columns, strict=True):
-            if not wanted[name].accepts(types[column]):
+            if not may_be_given(types[column], wanted[name]):
                 raise TypeMismatchError(
                     f"{uses!r} takes {name}: {wanted[name]}; column {column!r} is {types[column]}",
                     where=where,
                     hint=_mend(wanted[name], types[column]),
                 )
+
+
+def _as_one(wanted: int, given: Sequence[ColumnType]) -> str:
+    if len(given) == 1 and given[0].shape == (wanted,):
+        return f"to give all in one column, in the model's order, declare the model's inputs: {{features: {given[0]}}}"
+    return ""
 
 
 def _mend(wanted: ColumnType, got: ColumnType) -> str:

@@ -2,24 +2,35 @@
 
 What an estimator gives by itself:
 
-    classifier        probabilities: float64[classes] (where it has predict_proba) and label: string, int64, ...
-    regressor         value: float64, or float64[targets]
-    cluster, outlier  label: int64
-    transformer       features: float64[features]
+    classifier         probabilities: float64[classes] (where it has predict_proba) and label: string, int64, ...
+    several questions  label_probabilities: float64[labels], or [questions, classes], and label: int64[questions], ...
+    regressor          value: float64, or float64[targets]
+    cluster, outlier   label: int64
+    mixture            probabilities: float64[components] and label: int64
+    transformer        features: float64[features]
 
-Each output costs a call of the estimator (probabilities: predict_proba; label, value: predict; features: transform;
-scores: decision_function): declare only those that are needed. It takes `features: float64[n]`, or the declared
-inputs: one column `[n]`; several columns put side by side (in the order of the estimator's feature names where the
-names are the same); or one string column for text. Options:
+It is called with two rows made up, so that these types are what it gives. Each output costs a call of the estimator
+(probabilities: predict_proba; label, value: predict; features: transform; scores: decision_function): declare only
+those that are needed. It takes
 
-    frame   true gives the estimator a pandas DataFrame of the inputs by name
+    one input a feature     where it was fitted with names: by name, as a pandas DataFrame; string where its encoders
+                            have texts for categories, else float64, or any where it does not say
+    features: float64[n]    where it was not
+    text: string            where its first step is a text vectorizer
+    the declared inputs     by name where they are its features' names, whatever their order; else side by side in the
+                            order in which they are declared: one column `[n]`, or several
+
+Options:
+
+    frame   true gives the estimator a DataFrame of the inputs by name, false never does; by default where the inputs
+            are the features that it was fitted with
 
 `threads` sets `n_jobs`. OpenMP and BLAS threads are process-wide and scikit-learn's own: OMP_NUM_THREADS sets them.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,15 +39,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from motet.batch import Array
-from motet.models.common import check_cpu, check_options, features_of, framework, load_error, place
+from motet.models.common import check_cpu, check_options, framework, load_error, place
 from motet.models.handler import ModelSource
 from motet.models.keep import Kept
-from motet.models.sklearn_signature import METHODS, estimator_signature
+from motet.models.sklearn_inputs import taken
+from motet.models.sklearn_signature import METHODS, TRIED_ROWS, dense, estimator_outputs
 from motet.types import ColumnType, Signature
 
 __all__ = ["SklearnHandler", "SklearnModel"]
 
 Maker = Callable[[Mapping[str, Array]], Any]
+_PACKAGES = ("sklearn", "xgboost", "lightgbm")
 
 
 class SklearnHandler:
@@ -58,38 +71,78 @@ class SklearnHandler:
             ModelLoadError: when the file is no estimator, or it does not say what it takes and nothing is declared.
         """
         check_options(source, ("frame",))
-        return estimator_signature(self._kept.look(source), source)
+        return _looked(self._kept.look(source), source)[0]
 
     def load(self, source: ModelSource) -> SklearnModel:
         """Load it for use; see `Handler.load`."""
         check_options(source, ("frame",))
         check_cpu(source, "scikit-learn")
         estimator = self._kept.take(source)
-        signature = estimator_signature(estimator, source)
+        signature, make = _looked(estimator, source)
         _set_jobs(estimator, source.threads)
-        return SklearnModel(estimator, signature, _maker(estimator, signature, source), place(source))
+        return SklearnModel(estimator, signature, make)
 
 
 class SklearnModel:
-    """An estimator; its methods do not change it, so several threads may call it."""
+    """An estimator; its methods do not change it, so several threads may call it.
 
-    def __init__(self, estimator: Any, signature: Signature, maker: Maker, where: str) -> None:
-        self._where, self._make = where, maker
+    Args:
+        estimator: the estimator.
+        signature: what it takes and gives.
+        make: from the columns of a batch to what its methods take.
+    """
+
+    def __init__(self, estimator: Any, signature: Signature, make: Maker) -> None:
+        self._make = make
         self._calls = [(name, getattr(estimator, METHODS[name]), kind) for name, kind in signature.outputs.items()]
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
-        """Answer a batch; see `LoadedModel`."""
+        """Answer a batch; see `LoadedModel`. Each method is given features of its own, which some estimators change."""
+        return {name: _answer(self._called(method, columns), kind) for name, method, kind in self._calls}
+
+    def _called(self, method: Callable[[Any], Any], columns: Mapping[str, Array]) -> Any:
         given = self._make(columns)
-        return {name: _answer(method(given), kind) for name, method, kind in self._calls}
+        try:
+            return method(given)
+        except ValueError as error:
+            if "read-only" not in str(error) or not isinstance(given, np.ndarray):
+                raise
+            return method(given.copy())
 
     def close(self) -> None:
         """Let go of the estimator."""
         self._calls = []
 
 
+def _looked(estimator: Any, source: ModelSource) -> tuple[Signature, Maker]:
+    """What an estimator takes and gives, and how a batch becomes what it takes.
+
+    Raises:
+        ModelLoadError: when it is no fitted estimator, or does not say what it takes and nothing is declared.
+    """
+    _check_estimator(estimator, source)
+    given = taken(estimator, source)
+    found = estimator_outputs(estimator, lambda number: given.make(given.rows(TRIED_ROWS, number)), source)
+    return Signature(given.inputs, found.types, labels=found.labels), given.make
+
+
+def _check_estimator(estimator: Any, source: ModelSource) -> None:
+    if isinstance(estimator, (dict, list, tuple)):
+        keys = f" of {', '.join(map(str, estimator))}" if isinstance(estimator, dict) and len(estimator) < 20 else ""
+        hint = "dump the estimator alone: joblib.dump(estimator, path)"
+        raise load_error(source, f"it holds a {type(estimator).__name__}{keys}, no estimator", hint)
+    if type(estimator).__module__.split(".")[0] in _PACKAGES and hasattr(estimator, "fit"):
+        try:
+            importlib.import_module("sklearn.utils.validation").check_is_fitted(estimator)
+        except ValueError as error:  # NotFittedError is one
+            hint = "fit it before it is dumped"
+            raise load_error(source, f"the {type(estimator).__name__} is not fitted", hint) from error
+
+
 def _unpickle(source: ModelSource) -> Any:
     """Load the file, with one warning that names the model where another version of scikit-learn wrote it."""
     framework("sklearn", "scikit-learn", "sklearn", source)
+    _quiet()
     joblib = framework("joblib", "joblib", "sklearn", source)
     from sklearn.exceptions import InconsistentVersionWarning
 
@@ -122,49 +175,35 @@ def _tell(source: ModelSource, caught: list[warnings.WarningMessage], version_wa
             warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
 
 
+def _quiet() -> None:
+    """Keep what scikit-learn says of each call, and is no news to the user, off the console.
+
+    Estimators inside others that were fitted with names are given arrays. And each task of `Parallel` sets the process's
+    warning filters and puts them back, which threads that do so at the same time leave empty: then each task warns.
+    Its tasks in this process leave them alone.
+    """
+    warnings.filterwarnings("ignore", "X (does not have valid|has) feature names", UserWarning)
+    tasks = importlib.import_module("sklearn.utils.parallel")._FuncWrapper
+    if tasks.__call__ is not _task:
+        tasks.__call__ = _task
+
+
+def _task(self: Any, *args: Any, **kwargs: Any) -> Any:
+    with importlib.import_module("sklearn").config_context(**getattr(self, "config", {})):
+        return self.function(*args, **kwargs)
+
+
 def _set_jobs(estimator: Any, threads: int) -> None:
     if hasattr(estimator, "get_params") and hasattr(estimator, "set_params"):
         jobs = [name for name in estimator.get_params() if name == "n_jobs" or name.endswith("__n_jobs")]
         estimator.set_params(**dict.fromkeys(jobs, threads))
 
 
-def _maker(estimator: Any, signature: Signature, source: ModelSource) -> Maker:
-    """How a batch's columns become what the estimator takes."""
-    inputs = signature.inputs
-    known = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
-    names = known if set(known) == set(inputs) else list(inputs)
-    if source.options.get("frame"):
-        frame = framework("pandas", "pandas", "sklearn", source).DataFrame
-        return lambda columns: frame({name: columns[name] for name in names}, columns=names)
-    if len(names) == 1 and not inputs[names[0]].shape and inputs[names[0]].is_object:
-        return lambda columns: columns[names[0]]
-    _refuse_objects(inputs, source)
-    stack = features_of({name: inputs[name] for name in names}, _common_dtype(inputs))
-    return _named(stack, known) if known else stack
-
-
-def _named(stack: Maker, names: list[str]) -> Maker:
-    """An estimator that was fitted on a DataFrame warns at each call without the names: give it them where we can."""
-    if importlib.util.find_spec("pandas") is None:
-        return stack
-    frame = importlib.import_module("pandas").DataFrame
-    return lambda columns: frame(stack(columns), columns=names)
-
-
-def _refuse_objects(inputs: Mapping[str, ColumnType], source: ModelSource) -> None:
-    words = [name for name, kind in inputs.items() if kind.dtype in ("string", "bytes")]
-    if words:
-        hint = "say `with: {frame: true}` to give the estimator a DataFrame of the inputs by name"
-        raise load_error(source, f"string inputs cannot be put side by side with numbers: {', '.join(words)}", hint)
-
-
-def _common_dtype(inputs: Mapping[str, ColumnType]) -> str:
-    kinds = [kind.numpy_dtype for kind in inputs.values() if kind.dtype != "any"]
-    return str(np.result_type(*kinds)) if kinds else "float64"
-
-
 def _answer(result: Any, kind: ColumnType) -> Any:
-    array = np.asarray(result.toarray() if hasattr(result, "toarray") else result)
+    array = dense(result)
     if kind.shape == () and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    return array if kind.dtype == "any" else array.astype(kind.numpy_dtype, copy=False)
+    wanted = kind.numpy_dtype
+    if kind.dtype == "any" or not np.can_cast(array.dtype, wanted, "same_kind"):
+        return array
+    return array.astype(wanted, copy=False)

@@ -18,13 +18,14 @@ from motet.batch import (
     column_type,
     empty_column,
     is_exactly,
+    take_rows,
 )
 from motet.errors import GraphError, InputError
 from motet.graph.check import outer_outputs
 from motet.graph.function import chain_each
 from motet.graph.model import Model, Replicas
 from motet.graph.node import Answer, Fault
-from motet.nodes.merge import faults_at, first_rows, merge
+from motet.nodes.merge import faults_at, first_rows, kept_rows, merge
 from motet.runtime.equal import groups, padded
 from motet.runtime.functions import FunctionRunner, chain
 from motet.runtime.isolate import Health, any_succeeds, is_of_rows, isolate
@@ -35,6 +36,7 @@ from motet.runtime.side_by_side import side_by_side
 from motet.runtime.sizes import BatchSize, CallTime
 from motet.runtime.stats import ModelStats
 from motet.runtime.terms import Terms, check_names
+from motet.runtime.widen import widened
 from motet.types import Signature
 
 __all__ = ["HostedModel", "ModelStats", "model_key"]
@@ -212,7 +214,16 @@ class HostedModel:
         return {name: empty_column(kind) for name, kind in self.outputs.items()}
 
     def _model(self, columns: dict[str, Column], rows: int, replica: str) -> Answer:
-        """The model itself: rows of equal shape together."""
+        """The model itself: rows of equal shape together, narrower numbers as those that it takes."""
+        columns, lost = widened(columns, self.signature.inputs)
+        if lost:
+            place = (self.model.name, self.located.version)
+            faults = [Fault(each.row, "TypeMismatchError", each.message, *place) for each in lost]
+            kept = kept_rows(faults, rows)
+            if not len(kept):
+                return Answer(self._nothing(), tuple(faults), kept)
+            good = {name: take_rows(column, kept) for name, column in columns.items()}
+            return merge([(kept, self._model(good, len(kept), replica))], rows, faults)
         self._check(columns)
         ragged = [name for name, column in columns.items() if isinstance(column, Ragged)]
         if not ragged:

@@ -1,0 +1,245 @@
+"""What a scikit-learn estimator is given: its columns by name and type, and how a batch becomes what it takes."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Array, objects
+from motet.errors import TypeMismatchError
+from motet.models.common import features_of, framework, load_error, place
+from motet.models.handler import ModelSource
+from motet.types import ANY, ColumnType
+
+__all__ = ["Taken", "taken"]
+
+_FLOAT, _STRING = ColumnType("float64"), ColumnType("string")
+_INSIDE = (
+    "best_estimator_", "regressor_", "_preprocessor", "estimators_", "calibrated_classifiers_", "estimator_", "estimator",
+)  # fmt: skip
+"""Where estimators keep those that get the features as they are, the fitted ones first."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What is known of one feature: its type, and a value that it takes."""
+
+    type: ColumnType
+    example: Any = 0.0
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What an estimator takes.
+
+    Attributes:
+        inputs: the types of the columns by name.
+        make: from the columns of a batch to what its methods take; made anew for each call of a method, which may
+            change it.
+        rows: columns made up to try it with: so many rows, of examples where they are known, else of a number.
+    """
+
+    inputs: Mapping[str, ColumnType]
+    make: Callable[[Mapping[str, Array]], Any]
+    rows: Callable[[int, float], dict[str, Array]]
+
+
+def taken(estimator: Any, source: ModelSource) -> Taken:
+    """What an estimator takes; declared types win over its own.
+
+    Raises:
+        ModelLoadError: when it does not say what it takes and nothing is declared.
+        TypeMismatchError: when the declared inputs are not the features that it was fitted with.
+    """
+    names, width = _names(estimator), getattr(estimator, "n_features_in_", None)
+    firsts = list(_first(estimator))
+    features = [_feature(firsts, at) for at in range(width or 0)]
+    inputs = dict(source.inputs) or _own_inputs(firsts, names, features, source)
+    by_name = set(inputs) == set(names) and bool(names)
+    if source.inputs and not by_name:
+        _check_declared(inputs, names, width, source)
+    order = names if by_name else list(inputs)
+    known = dict(zip(order, features, strict=True)) if by_name or len(inputs) == len(features) else {}
+    _check_texts(inputs, known, source)
+    return Taken(inputs, _maker(inputs, order, by_name, names, width, source), _made_up(inputs, known))
+
+
+def _names(estimator: Any) -> list[str]:
+    """The names of the features that it was fitted with, empty where it has none."""
+    found = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
+    return [] if found == [f"Column_{at}" for at in range(len(found))] else found  # LightGBM's, of features without
+
+
+def _own_inputs(
+    firsts: Sequence[Any], names: list[str], features: list[Feature], source: ModelSource
+) -> dict[str, ColumnType]:
+    if names:
+        return dict(zip(names, (feature.type for feature in features), strict=True))
+    if source.options.get("frame"):
+        raise load_error(source, "it was fitted without names of features", "declare the model's inputs by name")
+    if features and all(feature.type == _FLOAT for feature in features):
+        return {"features": ColumnType("float64", (len(features),))}
+    if features:
+        return {f"x{at}": feature.type for at, feature in enumerate(features)}
+    if any(hasattr(inner, "build_analyzer") for inner in firsts):
+        return {"text": _STRING}
+    raise load_error(source, "the estimator does not say what it takes", "declare the model's inputs, name: type")
+
+
+def _check_declared(inputs: Mapping[str, ColumnType], names: list[str], width: int | None, source: ModelSource) -> None:
+    some = [name for name in inputs if name in names]
+    if some and all(not kind.shape for kind in inputs.values()):
+        other = [name for name in inputs if name not in names] or [name for name in names if name not in inputs]
+        raise TypeMismatchError(
+            f"{', '.join(some)} are features of the estimator by name, but not all: {', '.join(other)}",
+            where=place(source),
+            hint=f"declare all of them, {', '.join(names)}, or leave the inputs out",
+        )
+    kinds = inputs.values()
+    if width is None or any(kind.varies or (kind.dtype == "any" and len(inputs) == 1) for kind in kinds):
+        return
+    given = sum(int(np.prod([axis or 0 for axis in kind.shape], dtype=np.int64)) for kind in kinds)
+    if given != width:
+        declared = ", ".join(f"{name}: {kind}" for name, kind in inputs.items())
+        raise TypeMismatchError(
+            f"the declared inputs ({declared}) are {given} features, the estimator was fitted with {width}",
+            where=place(source),
+        )
+
+
+def _first(estimator: Any) -> Iterator[Any]:
+    """The estimators inside that get the features as they are: first steps, the best of a search, members; else itself."""
+    inner = _steps(estimator) or _members(estimator)
+    if not inner:
+        yield estimator
+    for each in inner:
+        yield from _first(each)
+
+
+def _steps(estimator: Any) -> list[Any]:
+    steps = [step for _, step in getattr(estimator, "steps", ()) if step is not None and step != "passthrough"]
+    return steps[:1] or [step for _, step in getattr(estimator, "transformer_list", ()) if not isinstance(step, str)]
+
+
+def _members(estimator: Any) -> list[Any]:
+    """Those of an ensemble, one of each class."""
+    for name in _INSIDE:
+        found = getattr(estimator, name, None)
+        members = found.ravel().tolist() if isinstance(found, np.ndarray) else found
+        members = members if isinstance(members, list) else [members]
+        kinds = {type(each): each for each in members if hasattr(each, "get_params") or hasattr(each, "estimator")}
+        if kinds:
+            return list(kinds.values())
+    return []
+
+
+def _feature(firsts: Sequence[Any], at: int) -> Feature:
+    """What the estimators that get a feature as it is say of it; `any` where they differ or do not say."""
+    found: list[Feature] = []
+    for inner in firsts:
+        parts = getattr(inner, "_transformer_to_input_indices", None)
+        if parts is None:
+            found.append(_said(inner, at))
+            continue
+        for name, step, _ in inner.transformers_:
+            if step != "drop" and at in parts.get(name, ()):
+                place = list(parts[name]).index(at)
+                found.append(Feature(ANY) if isinstance(step, str) else _feature(list(_first(step)), place))
+    known = [feature for feature in found if feature.type != ANY]
+    if not known or len({feature.type for feature in known}) > 1 or len(known) < len(found):
+        return Feature(ANY, known[0].example if known else 0.0)
+    return known[0]
+
+
+def _said(estimator: Any, at: int) -> Feature:
+    categories = getattr(estimator, "categories_", None)
+    if categories is not None and at < len(categories):
+        return _of_values(np.asarray(categories[at]))
+    statistics = getattr(estimator, "statistics_", None)
+    if statistics is not None and at < len(statistics):
+        return _of_values(np.asarray(statistics)[at : at + 1])
+    if hasattr(estimator, "build_analyzer"):
+        return Feature(_STRING, "a")
+    own = type(estimator).__module__.split(".")[0] == "sklearn" and not hasattr(estimator, "func")
+    return Feature(_FLOAT if own else ANY)
+
+
+def _of_values(values: Array) -> Feature:
+    """The type of a feature that has these values, missing ones (None, NaN) left out."""
+    if values.dtype.kind in "biuf":
+        return Feature(_FLOAT, float(values[0]) if len(values) and values[0] == values[0] else 0.0)
+    known = [value for value in values.tolist() if value is not None and value == value]
+    if known and all(isinstance(value, str) for value in known):
+        return Feature(_STRING, known[0])
+    return Feature(ANY, known[0] if known else 0.0)
+
+
+def _check_texts(inputs: Mapping[str, ColumnType], known: Mapping[str, Feature], source: ModelSource) -> None:
+    for name, kind in inputs.items():
+        if kind.dtype in ("string", "bytes") and name in known and known[name].type == _FLOAT:
+            raise TypeMismatchError(
+                f"input {name!r} is declared as {kind}, the estimator takes numbers there", where=place(source)
+            )
+
+
+def _made_up(
+    inputs: Mapping[str, ColumnType], examples: Mapping[str, Feature]
+) -> Callable[[int, float], dict[str, Array]]:
+    def rows(count: int, number: float) -> dict[str, Array]:
+        return {name: _column(kind, examples.get(name), count, number) for name, kind in inputs.items()}
+
+    return rows
+
+
+def _column(kind: ColumnType, known: Feature | None, count: int, number: float) -> Array:
+    shape = tuple(1 if axis is None else axis for axis in kind.shape)
+    example = number if known is None or known.example == 0.0 else known.example
+    if kind.dtype in ("string", "bytes"):
+        text = example if isinstance(example, str) else "a"
+        return np.full((count, *shape), text if kind.dtype == "string" else text.encode(), object)
+    if kind.dtype == "any":
+        return objects([example] * count) if isinstance(example, str) else np.full(count, example)
+    return np.full((count, *shape), 0 if isinstance(example, str) else example).astype(kind.numpy_dtype)
+
+
+def _maker(
+    inputs: Mapping[str, ColumnType],
+    order: list[str],
+    by_name: bool,
+    names: list[str],
+    width: int | None,
+    source: ModelSource,
+) -> Callable[[Mapping[str, Array]], Any]:
+    """How a batch's columns become what the estimator takes."""
+    framed = source.options.get("frame", by_name and importlib.util.find_spec("pandas") is not None)
+    if framed:
+        if shaped := [f"{name}: {kind}" for name, kind in inputs.items() if kind.shape]:
+            raise load_error(
+                source, f"a frame has one value a column: {', '.join(shaped)}", "declare one input for each"
+            )
+        frame = framework("pandas", "pandas", "sklearn", source).DataFrame
+        return lambda columns: frame({name: columns[name] for name in order}, columns=order)
+    kinds = {name: inputs[name] for name in order}
+    words = [name for name, kind in kinds.items() if kind.dtype in ("string", "bytes")]
+    if len(kinds) == 1 and words and not kinds[words[0]].shape and width is None:
+        return lambda columns: columns[words[0]]
+    if any(kind.is_object for kind in kinds.values()):
+        if width is None and len(kinds) == 1:
+            return lambda columns: columns[order[0]]
+        return features_of(kinds, "object")
+    stack = features_of(kinds, str(np.result_type(*(kind.numpy_dtype for kind in kinds.values()))))
+    if not names or importlib.util.find_spec("pandas") is None:
+        return lambda columns: _read_only(stack(columns))
+    named = importlib.import_module("pandas").DataFrame
+    return lambda columns: named(_read_only(stack(columns)), columns=names)
+
+
+def _read_only(features: Array) -> Array:
+    """A view of features that cannot be written to: they may be the batch's own column."""
+    view = features.view()
+    view.flags.writeable = False
+    return view
