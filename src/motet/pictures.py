@@ -109,8 +109,9 @@ def read_pixels(data: Any, mode: str, max_pixels: int = MAX_PIXELS) -> Array:
     except InputError:
         raise
     except library.UnidentifiedImageError:
+        what = "a damaged image" if begins_as_picture(data) else "no image that can be read"
         raise InputError(
-            f"is no image that can be read: {len(data)} bytes that begin with {bytes(data[:8])!r}",
+            f"is {what}: {len(data)} bytes that begin with {bytes(data[:8])!r}",
             hint=f"{', '.join(FORMATS)} are read",
         ) from None
     except (library.DecompressionBombError, library.DecompressionBombWarning) as error:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from motet.batch import Batch, Column, Ragged, concat_columns
-from motet.errors import MotetError
+from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call, Executor, Played, Trace, drive
 from motet.serving.request import Reply, Request
 
@@ -28,6 +28,10 @@ class Listener(Protocol):
 
     def refused(self, request: Request, error: MotetError) -> None:
         """A request is not answered: refused, late, abandoned, or its batch failed as a whole."""
+        ...
+
+    def unread(self, failures: Sequence[Failure], id: str) -> None:
+        """Rows of a request could not be read, so that they are not played."""
         ...
 
     def trace(self, requests: Sequence[Request]) -> Trace | None:

@@ -117,3 +117,48 @@ def test_one_file_for_two_inputs_is_refused(said, png, picture):
     assert answer.status_code == 415
     answer = said("two", files={"left": png(picture), "right": png(picture)})
     assert answer.json() == {"said": "uint8[28, 28]|uint8[28, 28]"}
+
+
+def test_a_file_that_cannot_be_read_fails_its_row_alone(said, png, picture):
+    files = [("image", each) for each in (png(picture), b"no picture", png(picture)[:40], png(picture))]
+    answer = said("mixed", files=files, data={"user": ["ann", "bob", "cid", "dan"], "age": ["1", "2", "3", "old"]})
+    first, second, third, fourth = answer.json()["rows"]
+    assert first == {"said": "uint8[28, 28]|'ann'|np.int32(1)"}
+    assert second == {"error": "input 'image': is no image that can be read: 10 bytes that begin with b'no pictu'"}
+    assert third["error"].startswith("input 'image': is a damaged image: ")
+    assert fourth["error"].startswith("input 'age': is int32, to be given as JSON; ")
+    assert answer.status_code == 200
+
+
+def test_rows_that_cannot_be_read_are_among_the_errors(fashion, png, picture):
+    before = len(fashion.get("/status.json").json()["errors"])
+    fashion.post("/predict/fashion", files={"image": b"no picture"}, headers={"x-request-id": "unread"})
+    kept = [each for each in fashion.get("/status.json").json()["errors"] if each["id"] == "unread"]
+    assert [(each["graph"], each["node"], each["error"]) for each in kept] == [("fashion", "input", "InputError")]
+    assert "is no image that can be read" in kept[0]["message"]
+    assert before < 100
+
+
+def test_a_picture_that_curl_calls_a_form_is_read(said, png):
+    file = png(np.full((4, 3, 3), 9, np.uint8))
+    for headers in ({"content-type": "application/x-www-form-urlencoded"}, {}):
+        assert said("colours", content=file, headers=headers).json() == {"said": "uint8[4, 3, 3]"}
+    answer = said("mixed", content=b"\x00\x01\xfe" * 200, headers={"content-type": "application/x-www-form-urlencoded"})
+    assert answer.status_code == 400
+    assert len(answer.json()["error"]) < 250
+    assert answer.json()["error"].endswith("a file that is the whole body needs a header Content-Type: image/png")
+
+
+def test_base64_of_a_picture_is_the_picture(said, png):
+    file = base64.b64encode(png(np.full((20, 30, 3), 77, np.uint8))).decode()
+    for graph, got in (("grey", "uint8[28, 28]"), ("colours", "uint8[20, 30, 3]"), ("tall", "uint8[10, 30]")):
+        assert said(graph, json={"image": file}).json() == {"said": got}
+    raw = base64.b64encode(b"\xff\xd8\xff" + bytes(781)).decode()
+    assert said("grey", json={"image": raw}).json() == {"said": "uint8[28, 28]"}  # which begins as a JPEG, and is none
+
+
+@pytest.mark.parametrize("text", ["https://example.org/cat.png", "cat.png", base64.b64encode(b"abc").decode()])
+def test_a_text_that_is_no_picture_says_how_one_is_written(said, text):
+    answer = said("colours", json={"image": text})
+    assert answer.status_code == 400
+    assert answer.json()["error"].endswith("the file of a picture is written data:image/png;base64,...")

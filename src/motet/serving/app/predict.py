@@ -10,7 +10,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from motet.errors import CancelledError, InputError, MotetError, known_names
+from motet.errors import CancelledError, Failure, InputError, MotetError, known_names
+from motet.pictures import begins_as_picture
 from motet.serving.app.answers import answer_of, errors_of
 from motet.serving.app.desk import Desk, Visit
 from motet.serving.app.playing import Awaited, asked_of, unless_gone
@@ -33,6 +34,8 @@ IN_THREAD_BYTES = 1 << 15
 _OPTIONS = ("parameters", "stream", "explain")
 _BESIDE_ROWS = ("rows", *_OPTIONS, "id")
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_UNSAID = ("", _FORMS[1])
+"""What curl and others say of a body where they are not told what it is."""
 _FLAGS = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -102,6 +105,8 @@ class Predict:
         )
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         looks_json = body.lstrip()[:1] in (b"{", b"[")
+        if kind in _UNSAID and begins_as_picture(body):
+            kind = "image/"
         if kind in _FORMS and not (kind == _FORMS[1] and looks_json):
             form = request if encoding is None else _with_body(request, body)
             given.rows = await form_rows(form, inputs, limits.rows, limits.body_bytes)
@@ -125,9 +130,18 @@ class Predict:
             rows = read_rows(given.rows, checked, max_rows)
         else:
             rows = await asyncio.to_thread(read_rows, given.rows, checked, max_rows)
+        if rows.bad:
+            self._unread(rows.bad, given, served)
         if given.single and rows.bad:
             raise InputError(rows.bad[0])
         return rows
+
+    def _unread(self, bad: Mapping[int, str], given: _Given, served: Served) -> None:
+        """Rows could not be read: they count as failed, though they are never played."""
+        failures = [Failure(row, "input", "", "", "InputError", message) for row, message in bad.items()]
+        self._errors.failed(served.name, given.id, failures)
+        if served.lane is not None and served.lane.settler.listener is not None:
+            served.lane.settler.listener.unread(failures, given.id)
 
     def _prepare(self, played: Awaited, given: _Given, rows: Rows, request: Request, arrived: float) -> None:
         header = request.headers.get("x-request-timeout-ms")

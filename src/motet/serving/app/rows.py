@@ -21,13 +21,15 @@ from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
 from motet.graph.graph import Input
-from motet.pictures import is_picture, read_picture
+from motet.pictures import begins_as_picture, is_picture, read_picture
 from motet.reading import from_base64
 from motet.runtime.bind import bind_columns, takes
 from motet.serving.app.data_urls import from_data_url, is_data_url
 from motet.types import ColumnType
 
-__all__ = ["Rows", "plain_value", "read_rows", "rows_of"]
+__all__ = ["Rows", "Unread", "plain_value", "read_rows", "rows_of"]
+
+_PICTURES = "the file of a picture is written data:image/png;base64,..."
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,17 @@ class Rows:
     places: Sequence[int]
     total: int
     bad: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Stands in a row for a value that could not be read, such as a file that is no picture.
+
+    Attributes:
+        why: what is wrong with it.
+    """
+
+    why: str
 
 
 def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Rows:
@@ -85,6 +98,9 @@ def _wrong_keys(row: Any, inputs: Mapping[str, Input]) -> str:
     """
     if not isinstance(row, dict):
         return f"a row must be an object whose keys are the inputs ({', '.join(inputs)}); got {show(row)}"
+    for name, value in row.items():
+        if isinstance(value, Unread):
+            return f"input {name!r}: {value.why}"
     absent = [name for name in inputs if name not in row]
     for name in row if absent else ():
         if name not in inputs and difflib.get_close_matches(name, absent, n=1):
@@ -104,9 +120,25 @@ def _bytes_of(text: str, kind: ColumnType) -> Any:
         return data if kind.dtype == "bytes" else read_picture(data, kind)
     if kind.dtype == "bytes":
         return from_base64(text) if not kind.shape else text
-    if not kind.shape or kind.row_bytes is None:
+    if not is_picture(kind) and (not kind.shape or kind.row_bytes is None):
         return text
-    data = from_base64(text)
+    return _array_of(text, kind)
+
+
+def _array_of(text: str, kind: ColumnType) -> Any:
+    """An array of the base64 of its bytes, or of those of a picture's file."""
+    try:
+        data = from_base64(text)
+    except InputError as error:
+        raise InputError(f"{error.what}; {_PICTURES}" if is_picture(kind) else error.what) from None
+    if is_picture(kind) and begins_as_picture(data):
+        try:
+            return read_picture(data, kind)
+        except InputError:
+            if len(data) != kind.row_bytes:
+                raise
+    if kind.row_bytes is None:
+        raise InputError(f"is {kind}; got the text {show(text)}; {_PICTURES}")
     if len(data) != kind.row_bytes:
         raise InputError(f"is {kind}, which takes {kind.row_bytes} bytes; got {len(data)}")
     return np.frombuffer(data, kind.numpy_dtype.newbyteorder("<")).reshape([axis or 0 for axis in kind.shape])

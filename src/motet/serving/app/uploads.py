@@ -16,9 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from motet.errors import InputError, known_names
+from motet.graph.fields import show
 from motet.graph.graph import Input
 from motet.pictures import is_picture, read_picture
 from motet.serving.app.respond import MediaTypeError
+from motet.serving.app.rows import Unread
 from motet.types import ColumnType
 
 __all__ = ["form_rows", "raw_row", "takes_files"]
@@ -57,7 +59,7 @@ async def form_rows(request: Request, inputs: Inputs, max_rows: int, max_bytes: 
 
 
 def _rows(parts: Mapping[str, Sequence[Part]], inputs: Inputs, rows: int) -> list[dict[str, Any]]:
-    values = {name: [_value(part, inputs[name].type, name) for part in each] for name, each in parts.items()}
+    values = {name: [_value(part, inputs[name].type) for part in each] for name, each in parts.items()}
     return [{name: each[row if len(each) > 1 else 0] for name, each in values.items()} for row in range(rows)]
 
 
@@ -66,14 +68,13 @@ async def raw_row(body: bytes, inputs: Inputs, others: Mapping[str, str]) -> dic
 
     Raises:
         MediaTypeError: when no input can be a file, or several can.
-        InputError: when it is no such file.
     """
     name = _only(inputs)
     if name is None:
         takes = ", ".join(f"{each}: {given.type}" for each, given in inputs.items())
         raise MediaTypeError(f"one file does not say which input it is; the graph takes {takes}", hint="send a form")
-    texts = {each: _value(text, inputs[each].type, each) for each, text in others.items() if each in inputs}
-    return {**texts, name: await asyncio.to_thread(_value, body, inputs[name].type, name)}
+    texts = {each: _value(text, inputs[each].type) for each, text in others.items() if each in inputs}
+    return {**texts, name: await asyncio.to_thread(_value, body, inputs[name].type)}
 
 
 def _only(inputs: Inputs) -> str | None:
@@ -86,25 +87,25 @@ def _input_of(name: str, is_file: bool, inputs: Inputs) -> str:
         return name
     only = _only(inputs) if is_file else None
     if only is None:
-        raise InputError(f"unknown input {name!r}; {known_names(name, list(inputs))}", where="the form")
+        hint = "" if name.isprintable() else "a file that is the whole body needs a header Content-Type: image/png"
+        raise InputError(f"unknown input {show(name)}; {known_names(name, list(inputs))}", where="the form", hint=hint)
     return only
 
 
-def _value(part: Part, kind: ColumnType, name: str) -> Any:
-    """What a field holds: a file's pixels or bytes, a text, or JSON."""
-    where = f"input {name!r}"
+def _value(part: Part, kind: ColumnType) -> Any:
+    """What a field holds: a file's pixels or bytes, a text, or JSON; or why it cannot be read, which fails its row alone."""
     if is_picture(kind) and isinstance(part, bytes):
         try:
             return read_picture(part, kind)
         except InputError as error:
-            raise error.located(where) from None
+            return Unread(error.what)
     if kind.dtype == "bytes":
         return part if isinstance(part, bytes) else part.encode()
     if isinstance(part, bytes):
         try:
             part = part.decode()
         except UnicodeDecodeError as error:
-            raise InputError(f"is {kind}; got a file that is no text: {error.reason}", where=where) from None
+            return Unread(f"is {kind}; got a file that is no text: {error.reason}")
     if kind.dtype in ("string", "any") and not kind.shape:
         return part
     if is_picture(kind) and part[:1] not in ("[", ""):
@@ -112,4 +113,4 @@ def _value(part: Part, kind: ColumnType, name: str) -> Any:
     try:
         return msgspec.json.decode(part)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"is {kind}, to be given as JSON; {error}", where=where) from None
+        return Unread(f"is {kind}, to be given as JSON; {error}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from motet.errors import DeadlineError, MotetError, RequestError
+from motet.errors import DeadlineError, Failure, MotetError, RequestError
 from motet.runtime.executor import Played, Trace
 from motet.serving.request import Request
 from motet.serving.seen.cells import Cells
@@ -258,6 +258,12 @@ class GraphListener:
         self.metrics.refused(error, request.rows, self._time() - arrived if arrived else 0.0)
         if not isinstance(error, RequestError) or isinstance(error, DeadlineError):
             self._errors.add(self._name, "", type(error).__name__, str(error), request.id, request.rows)
+
+    def unread(self, failures: Sequence[Failure], id: str) -> None:
+        """Rows of a request could not be read, so that they are not played."""
+        self.metrics.failed(failures, 0)
+        one = failures[0]
+        self._errors.add(self._name, one.node, one.error, one.message, id, len(failures))
 
     def _failed(self, requests: Sequence[Request], played: Played, metrics: GraphMetrics) -> None:
         """Some rows failed: count them, and show one of each request."""
