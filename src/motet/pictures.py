@@ -109,7 +109,7 @@ def read_pixels(data: Any, mode: str, max_pixels: int = MAX_PIXELS) -> Array:
     except InputError:
         raise
     except library.UnidentifiedImageError:
-        what = "a damaged image" if begins_as_picture(data) else "no image that can be read"
+        what = "a damaged image" if begins_as_picture(bytes(data)) else "no image that can be read"
         raise InputError(
             f"is {what}: {len(data)} bytes that begin with {bytes(data[:8])!r}",
             hint=f"{', '.join(FORMATS)} are read",
