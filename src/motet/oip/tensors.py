@@ -16,19 +16,24 @@ import numpy.typing as npt
 
 from motet.batch import Array, Column, Ragged, empty_column, objects
 from motet.errors import InputError, known_names
+from motet.numbers import may_convert
+from motet.reading import NO_DEFAULT, read_column
 from motet.types import ColumnType
 
 __all__ = [
     "DATATYPES",
+    "checked_datatype",
     "datatype_of",
     "decode_bytes",
     "encode_bytes",
     "from_elements",
     "from_raw",
     "num_elements",
+    "read_rows",
     "tensor_of",
     "tensor_shape",
     "to_raw",
+    "with_texts",
 ]
 
 DATATYPES: Mapping[str, str] = {
@@ -40,6 +45,8 @@ DATATYPES: Mapping[str, str] = {
 _OF_DTYPE = {**{dtype: name for name, dtype in DATATYPES.items()}, "string": "BYTES", "any": "BYTES"}
 _LITTLE = {name: np.dtype(dtype).newbyteorder("<") for name, dtype in DATATYPES.items() if name != "BYTES"}
 _OF_NUMPY = {**{dtype: name for name, dtype in _LITTLE.items()}, np.dtype(object): "BYTES"}
+SHOWN_ROWS = 5
+"""Rows that do not fit that an error names."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -66,8 +73,16 @@ def num_elements(shape: Sequence[int], where: str) -> int:
     return math.prod(shape)
 
 
-def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int], kind: ColumnType, where: str) -> Column:
-    """The column of a tensor that came as bytes. Numbers are a view of `raw`, so it must not change.
+def from_raw(
+    raw: bytes | memoryview,
+    datatype: str,
+    shape: Sequence[int],
+    kind: ColumnType,
+    where: str,
+    default: Any = NO_DEFAULT,
+) -> Column:
+    """The column of a tensor that came as bytes. Numbers of the type's own datatype are a view of `raw`, so it must not
+    change; those of others are taken where nothing is lost.
 
     Args:
         raw: the elements.
@@ -75,14 +90,15 @@ def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int], kind:
         shape: of the tensor, the row axis first.
         kind: the type that is wanted.
         where: which tensor, for messages, for example `input 'image'`.
+        default: what stands in for NaN where whole numbers are wanted.
 
     Raises:
-        InputError: when the bytes are not those of such a tensor, or it is not of the type that is wanted.
+        InputError: when the bytes are not those of such a tensor, or it is not of the type that is wanted; names rows.
     """
-    dtype = _checked_datatype(datatype, kind, where)
+    dtype = checked_datatype(datatype, kind, where)
     wanted = num_elements(shape, where)
     if dtype is None:
-        return _of_kind(_texts(decode_bytes(raw, wanted, where), kind, where), shape, kind, where)
+        return _of_kind(_texts(decode_bytes(raw, wanted, where), kind, where), shape, kind, where, default)
     if len(raw) != wanted * dtype.itemsize:
         raise InputError(
             f"{datatype} of shape {list(shape)} takes {wanted * dtype.itemsize} bytes; got {len(raw)}", where=where
@@ -90,23 +106,30 @@ def from_raw(raw: bytes | memoryview, datatype: str, shape: Sequence[int], kind:
     array = np.frombuffer(raw, dtype)
     if datatype == "BOOL" and wanted and array.view(np.uint8).max() > 1:
         raise InputError("a BOOL must be 0 or 1", where=where)
-    return _of_kind(array, shape, kind, where)
+    return _of_kind(array, shape, kind, where, default)
 
 
-def from_elements(elements: Sequence[Any], datatype: str, shape: Sequence[int], kind: ColumnType, where: str) -> Column:
-    """The column of a tensor that came as single elements: numbers, or bytes for BYTES.
+def from_elements(
+    elements: Sequence[Any],
+    datatype: str,
+    shape: Sequence[int],
+    kind: ColumnType,
+    where: str,
+    default: Any = NO_DEFAULT,
+) -> Column:
+    """The column of a tensor that came as single elements: numbers, or bytes for BYTES; see `from_raw`.
 
     Raises:
         InputError: when there are too many or too few, one is out of the datatype's range, or the tensor is not of the
             type that is wanted.
     """
-    dtype = _checked_datatype(datatype, kind, where)
+    dtype = checked_datatype(datatype, kind, where)
     wanted = num_elements(shape, where)
     if len(elements) != wanted:
         raise InputError(f"{datatype} of shape {list(shape)} has {wanted} elements; got {len(elements)}", where=where)
     if dtype is None:
-        return _of_kind(_texts(list(elements), kind, where), shape, kind, where)
-    return _of_kind(_numbers(elements, dtype, datatype, where), shape, kind, where)
+        return _of_kind(_texts(list(elements), kind, where), shape, kind, where, default)
+    return _of_kind(_numbers(elements, dtype, datatype, where), shape, kind, where, default)
 
 
 def to_raw(array: Array) -> bytes:
@@ -144,6 +167,20 @@ def tensor_of(column: Column, kind: ColumnType, where: str) -> tuple[str, Array]
     return datatype, column
 
 
+def with_texts(column: Column) -> Column:
+    """A column for `any`: what came as BYTES is text where it is UTF-8, since the protocol does not tell texts from bytes."""
+    if isinstance(column, Ragged) or column.dtype != object:
+        return column
+    return objects([_text_or_bytes(value) for value in column.reshape(-1)]).reshape(column.shape)
+
+
+def _text_or_bytes(value: Any) -> Any:
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
+
+
 def encode_bytes(values: Iterable[Any]) -> bytes:
     """Texts (as UTF-8) and bytes, each after its length: the elements of BYTES."""
     parts: list[bytes] = []
@@ -178,29 +215,50 @@ def decode_bytes(raw: bytes | memoryview, count: int, where: str) -> list[bytes]
     return values
 
 
-def _checked_datatype(datatype: str, kind: ColumnType, where: str) -> np.dtype[Any] | None:
-    """The dtype of a datatype's elements, None for BYTES; it must be the one that is wanted."""
+def checked_datatype(datatype: str, kind: ColumnType, where: str) -> np.dtype[Any] | None:
+    """The dtype of a datatype's elements, None for BYTES.
+
+    Raises:
+        InputError: when no element of such a tensor can be of the type that is wanted.
+    """
     if datatype not in DATATYPES:
         hint = "convert it to FP32" if datatype == "BF16" else ""
         raise InputError(
             f"unknown datatype {datatype!r}; {known_names(datatype, list(DATATYPES), 20)}", where=where, hint=hint
         )
-    if kind.dtype != "any" and datatype_of(kind) != datatype:
+    same = kind.dtype == "any" or datatype_of(kind) == datatype
+    if not (same or (not kind.is_object and datatype != "BYTES" and may_convert(DATATYPES[datatype], kind.dtype))):
         raise InputError(f"is {kind}, so its datatype is {datatype_of(kind)}; got {datatype}", where=where)
     return _LITTLE.get(datatype)
 
 
-def _of_kind(array: Array, shape: Sequence[int], kind: ColumnType, where: str) -> Column:
-    """The array, whose dtype is the type's, in its shape, held as the type wants it."""
+def _of_kind(array: Array, shape: Sequence[int], kind: ColumnType, where: str, default: Any) -> Column:
+    """The array in its shape, of the type that is wanted, and held as it wants it."""
     if not _fits(shape, kind):
         raise InputError(f"is {kind}, so its shape is {tensor_shape(kind)}; got {list(shape)}", where=where)
     try:
         shaped = array.reshape(shape)
     except ValueError:  # numpy bounds the product of the axes also where one of them is 0
         raise InputError(f"shape {list(shape)} is too big", where=where) from None
+    if array.dtype != kind.numpy_dtype and kind.dtype != "any":
+        return read_rows(shaped, kind, where, default)
     if not kind.varies or array.dtype == object:
         return shaped
     return Ragged.from_dense(shaped) if len(shaped) else empty_column(kind)
+
+
+def read_rows(column: Array, kind: ColumnType, where: str, default: Any) -> Column:
+    """A column as the type that is wanted, by the rule that all values are read by.
+
+    Raises:
+        InputError: when a row is none of that type; names some of the rows.
+    """
+    read, bad = read_column(column, kind, where, default)
+    if bad:
+        shown = "; ".join(f"row {row}: {why}" for row, why in list(bad.items())[:SHOWN_ROWS])
+        more = f"; and {len(bad) - SHOWN_ROWS} more" if len(bad) > SHOWN_ROWS else ""
+        raise InputError(f"{len(bad)} of {len(column)} rows failed: {shown}{more}")
+    return read
 
 
 def _fits(shape: Sequence[int], kind: ColumnType) -> bool:

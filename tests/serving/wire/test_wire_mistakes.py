@@ -8,6 +8,7 @@ import pytest
 
 from motet.batch import Ragged, objects
 from motet.errors import InputError, TooLargeError
+from motet.types import ColumnType
 from serving.wire.wire_bodies import codec, framed, request, tensor
 
 X = {"x": "float32[2]"}
@@ -105,7 +106,7 @@ def refused(reads, body, length=None):
         (request(tensor("x", [1, 2], "FP32", [[1], 2])), "input 'x': data is nested unevenly"),
         (request(tensor("x", [1, 2], "FP32", json.loads("[" * 40 + "]" * 40))), "input 'x': data is nested deeper than 32 lists"),
         (request(tensor("x", [1, 2], "FP32", [1, "2"])), "input 'x': element 1 of FP32 must be a number; got '2'"),
-        (request(tensor("x", [1, 2], "FP32", [None, 2])), "input 'x': element 0 of FP32 must be a number; got None"),
+        (request(tensor("x", [1, 2], "FP32", [None, 2])), "1 of 1 rows failed: row 0: input 'x' holds a null"),
         (request(tensor("x", [1, 2], "FP32", [1, {}])), "input 'x': element 1 of FP32 must be a number; got {}"),
         (request(tensor("x", [1, 2], "FP32", [1, [2]])), "input 'x': element 1 of FP32 must be a number; got [2]"),
         (request(tensor("x", [1, 2], "FP32", [1, 1e39])), "input 'x': element 1 is 1e+39, out of range of FP32"),
@@ -121,15 +122,16 @@ def test_what_is_wrong_with_json_is_said(body, message):
     [
         ("uint8", "UINT8", [256], "element 0 is 256, out of range of UINT8"),
         ("uint8", "UINT8", [-1], "element 0 is -1, out of range of UINT8"),
-        ("uint8", "UINT8", [1.0], "element 0 of UINT8 must be a whole number; got 1.0"),
+        ("uint8", "UINT8", [1.5], "element 0 of UINT8 must be a whole number; got 1.5"),
         ("uint8", "UINT8", ["1"], "element 0 of UINT8 must be a whole number; got '1'"),
         ("int8", "INT8", [128], "element 0 is 128, out of range of INT8"),
-        ("int8", "INT16", [1], "is int8, so its datatype is INT8; got INT16"),
+        ("bool", "INT8", [1], "is bool, so its datatype is BOOL; got INT8"),
+        ("int64", "INT64", [float("inf")], "element 0 of INT64 must be a whole number; got inf"),
         ("uint16", "UINT16", [-1], "element 0 is -1, out of range of UINT16"),
         ("int32", "INT32", [2**31], "element 0 is 2147483648, out of range of INT32"),
         ("uint64", "UINT64", [-1], "element 0 is -1, out of range of UINT64"),
         ("int64", "INT64", [2**63], "element 0 is 9223372036854775808, out of range of INT64"),
-        ("int64", "INT64", [10**30], "element 0 of INT64 must be a whole number; got 1e+30"),
+        ("int64", "INT64", [10**30], "element 0 is 1e+30, out of range of INT64"),
         ("float16", "FP16", [70000], "element 0 is 70000, out of range of FP16"),
         ("bool", "BOOL", [2], "element 0 is 2, not 0 or 1"),
         ("bool", "BOOL", ["true"], "element 0 of BOOL must be true or false; got 'true'"),
@@ -146,13 +148,64 @@ def test_wrong_elements_are_named(kind, datatype, data, message):
 
 
 @pytest.mark.parametrize(
+    ("kind", "datatype", "data", "message"),
+    [
+        ("int8", "INT16", [1, 128], "input 'x' is int8; got 128, which is out of its range"),
+        ("int8", "FP64", [1, 1.5], "input 'x' is int8; got 1.5, which is not whole"),
+        ("int8", "INT8", [1, None], "input 'x' is null"),
+        ("string", "BYTES", ["a", None], "input 'x' is null"),
+        ("bool", "BOOL", [1, None], "input 'x' is null"),
+        (
+            "float64",
+            "INT64",
+            [1, 2**53 + 1],
+            "input 'x' is float64; got 9007199254740993, which it cannot hold exactly",
+        ),
+        ("int64", "INT64", [1, float("nan")], "input 'x' is null"),
+    ],
+)
+def test_rows_that_are_none_of_the_type_are_named(kind, datatype, data, message):
+    said = refused(codec({"x": kind}).read, request(tensor("x", [2], datatype, data)))
+    assert said == f"1 of 2 rows failed: row 1: {message}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "datatype", "data", "default", "wanted"),
+    [
+        ("int64", "INT64", [3.0, 2**62 + 1], None, [3, 2**62 + 1]),
+        ("int64", "FP64", [3.0, -1], None, [3, -1]),
+        ("float64", "INT64", [3, 2**53], None, [3.0, 2.0**53]),
+        ("float64", "FP32", [0.5, 1], None, [0.5, 1.0]),
+        ("uint8", "BOOL", [True, False], None, [1, 0]),
+        ("int8", "INT64", [-128, 127], None, [-128, 127]),
+        ("int64", "INT64", [1, None], 7, [1, 7]),
+        ("int64", "FP64", [1, float("nan")], 7, [1, 7]),
+        ("string", "BYTES", ["a", None], "z", ["a", "z"]),
+        ("bytes", "BYTES", ["a", None], b"z", [b"a", b"z"]),
+        ("any", "BYTES", ["a", None], "z", ["a", "z"]),
+        ("bool", "BOOL", [1, None], False, [True, False]),
+    ],
+)
+def test_values_of_other_datatypes_are_taken_where_nothing_is_lost(kind, datatype, data, default, wanted):
+    reads = codec({"x": kind}, **({} if default is None else {"x": default})).read
+    for _ in range(3):
+        got = reads(request(tensor("x", [2], datatype, data))).columns["x"]
+        assert (got.tolist(), got.dtype) == (wanted, ColumnType.parse(kind).numpy_dtype)
+
+
+@pytest.mark.parametrize(
     ("raw", "given", "message"),
     [
         (bytes(7), {"size": 8}, "the inputs have 8 bytes together; got 7"),
         (bytes(9), {"size": 8}, "the inputs have 8 bytes together; 1 bytes are left over"),
         (bytes(7), {"size": 7}, "input 'x': FP32 of shape [1, 2] takes 8 bytes; got 7"),
         (b"", {"size": 2**70}, "the inputs have 1.180591"),
-        (bytes(8), {"size": 8, "datatype": "INT32"}, "input 'x': is float32[2], so its datatype is FP32; got INT32"),
+        (bytes(8), {"size": 8, "datatype": "BYTES"}, "input 'x': is float32[2], so its datatype is FP32; got BYTES"),
+        (
+            np.array([1, 2**24 + 1], "<i4").tobytes(),
+            {"size": 8, "datatype": "INT32"},
+            "1 of 1 rows failed: row 0: input 'x' is float32[2]; got 16777217, which it cannot hold exactly",
+        ),
         (bytes(8), {"size": 8, "shape": [2, 1]}, "input 'x': is float32[2], so its shape is [-1, 2]; got [2, 1]"),
         (bytes(8), {"data": [1, 2]}, "the inputs have 0 bytes together; 8 bytes are left over"),
     ],

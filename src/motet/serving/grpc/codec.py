@@ -12,8 +12,8 @@ from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.graph import Input
 from motet.oip.classes import best_classes
 from motet.oip.messages import ModelInferResponse
-from motet.oip.tensors import from_elements, from_raw, tensor_of, to_raw
-from motet.reading import constant_column
+from motet.oip.tensors import from_elements, from_raw, tensor_of, to_raw, with_texts
+from motet.runtime.bind import absent_inputs, fill_defaults
 from motet.types import ColumnType, Signature
 
 __all__ = ["parameter", "read_columns", "wanted_outputs", "write_answer"]
@@ -68,23 +68,25 @@ def read_columns(message: Any, inputs: Mapping[str, Input], max_rows: int) -> tu
         shape = tuple(tensor.shape)
         if shape and shape[0] > max_rows:
             raise TooLargeError(f"{shape[0]} rows; a request may have {max_rows}", where=f"input {name!r}")
-        columns[name] = _column(tensor, raw[place] if raw else None, shape, declared.type)
+        columns[name] = _column(tensor, raw[place] if raw else None, shape, declared)
         if rows not in (-1, shape[0]):
             raise InputError(f"inputs differ in their number of rows: {name!r} has {shape[0]}, those before it {rows}")
         rows = shape[0]
-    if len(columns) < len(inputs):
-        rows = _fill(columns, inputs, rows)
+    absent = absent_inputs(columns, inputs, "the model")
+    if rows < 0:
+        raise InputError("no input is given, so there is no number of rows", hint="give at least one input")
+    fill_defaults(columns, absent, inputs, rows)
     return columns, rows
 
 
-def _column(tensor: Any, raw: bytes | None, shape: tuple[int, ...], kind: ColumnType) -> Column:
-    where = f"input {tensor.name!r}"
+def _column(tensor: Any, raw: bytes | None, shape: tuple[int, ...], declared: Input) -> Column:
+    where, kind, default = f"input {tensor.name!r}", declared.type, declared.default
     if tensor.parameters and _SHARED_MEMORY in tensor.parameters:
         raise InputError("shared memory is not offered", where=where, hint="send the elements")
     if raw is not None:
         if tensor.HasField("contents"):
             raise InputError("has contents, and raw_input_contents is given too", where=where)
-        return from_raw(raw, tensor.datatype, shape, kind, where)
+        return _of_any(from_raw(raw, tensor.datatype, shape, kind, where, default), kind)
     filled = [(field.name, values) for field, values in tensor.contents.ListFields()]
     field = _FIELDS.get(tensor.datatype)
     if field is None and tensor.datatype == "FP16":
@@ -92,21 +94,12 @@ def _column(tensor: Any, raw: bytes | None, shape: tuple[int, ...], kind: Column
     for name, _ in filled:
         if field is not None and name != field:
             raise InputError(f"elements of {tensor.datatype} are expected in {field}; got {name}", where=where)
-    return from_elements(filled[0][1] if filled else (), tensor.datatype, shape, kind, where)
+    elements = filled[0][1] if filled else ()
+    return _of_any(from_elements(elements, tensor.datatype, shape, kind, where, default), kind)
 
 
-def _fill(columns: dict[str, Column], inputs: Mapping[str, Input], rows: int) -> int:
-    """Put the defaults of inputs that are not given."""
-    missing = {name: each for name, each in inputs.items() if name not in columns}
-    for name, each in missing.items():
-        if not each.has_default:
-            takes = ", ".join(f"{known}: {kind.type}" for known, kind in inputs.items())
-            raise InputError(f"input {name!r} is missing; the model takes {takes}")
-    if rows < 0:
-        raise InputError("no input is given, so there is no number of rows", hint="give at least one input")
-    for name, each in missing.items():
-        columns[name] = constant_column(each.default, each.type, rows)
-    return rows
+def _of_any(column: Column, kind: ColumnType) -> Column:
+    return with_texts(column) if kind.dtype == "any" else column
 
 
 def wanted_outputs(message: Any, signature: Signature) -> list[tuple[str, int]]:

@@ -18,8 +18,8 @@ import orjson
 from motet.batch import Column
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.graph import Input
-from motet.oip.tensors import datatype_of, from_raw, num_elements
-from motet.reading import constant_column
+from motet.oip.tensors import datatype_of, from_raw, num_elements, with_texts
+from motet.runtime.bind import absent_inputs, fill_defaults
 from motet.serving.wire.answer import Answers, Form
 from motet.serving.wire.envelope import Tensor, Wanted, read_envelope
 from motet.serving.wire.mould import MAX_MOULD_BYTES, Mould
@@ -118,7 +118,7 @@ class InferCodec:
             raw = memoryview(body)[header_length + start : header_length + end]
             columns[tensor.name] = self._column(tensor, raw)
         if missing:
-            self._fill(columns, missing, rows)
+            fill_defaults(columns, missing, self._inputs, rows)
         return InferRequest(columns, rows, identity, parameters, answers)
 
     def write(
@@ -175,11 +175,12 @@ class InferCodec:
         if identity is None:
             return self._read_any_json(body)
         name, datatype, shape, _, _ = tensor
-        columns: dict[str, Column] = {
-            name: np.ndarray(shape, dtype, packed(elements, datatype, shape, f"input {name!r}"))
-        }
+        raw = packed(elements, datatype, shape, f"input {name!r}")
+        if raw is None:
+            return self._read_any_json(body)
+        columns: dict[str, Column] = {name: np.ndarray(shape, dtype, raw)}
         if missing:
-            self._fill(columns, missing, rows)
+            fill_defaults(columns, missing, self._inputs, rows)
         return InferRequest(columns, rows, identity, parameters, answers)
 
     def _framed(self, around: bytes, start: int) -> None:
@@ -218,7 +219,7 @@ class InferCodec:
         rows, missing = self._checked(envelope.tensors)
         columns = {tensor.name: self._column(tensor, None) for tensor in envelope.tensors}
         if missing:
-            self._fill(columns, missing, rows)
+            fill_defaults(columns, missing, self._inputs, rows)
         return InferRequest(columns, rows, envelope.id, envelope.parameters, self._answers_of(envelope.outputs))
 
     def _read_raw(self, body: bytes) -> InferRequest:
@@ -236,7 +237,7 @@ class InferCodec:
         raw = len(body).to_bytes(4, "little") + body if kind.dtype in _TEXTS else body
         shape = (rows, *(axis or 0 for axis in kind.shape))
         columns = {needed[0]: from_raw(raw, datatype_of(kind), shape, kind, where)}
-        self._fill(columns, [name for name in self._inputs if name != needed[0]], rows)
+        fill_defaults(columns, absent_inputs(columns, self._inputs, repr(self._name)), self._inputs, rows)
         return InferRequest(columns, rows, "", {}, self._answers_of(self._all_binary))
 
     def _plan_of(self, head: bytes) -> tuple[Plan, str]:
@@ -298,11 +299,7 @@ class InferCodec:
                     f"inputs differ in their number of rows: {where} has {shape[0]}, those before it {rows}"
                 )
             rows = shape[0]
-        missing = [name for name in self._inputs if name not in given]
-        for name in missing:
-            if not self._inputs[name].has_default:
-                takes = ", ".join(f"{known}: {each.type}" for known, each in self._inputs.items())
-                raise InputError(f"input {name!r} is missing; {self._name!r} takes {takes}")
+        missing = absent_inputs(given, self._inputs, repr(self._name))
         if rows < 0:
             raise InputError("no input is given, so there is no number of rows", hint="give at least one input")
         return rows, missing
@@ -310,18 +307,15 @@ class InferCodec:
     def _column(self, tensor: Tensor, raw: memoryview | None) -> Column:
         """The column of a tensor; `raw` is for tensors that came as bytes."""
         name, datatype, shape, data, size = tensor
-        kind, where = self._inputs[name].type, f"input {name!r}"
+        kind, default, where = self._inputs[name].type, self._inputs[name].default, f"input {name!r}"
         if size is not None and raw is not None:
-            return from_raw(raw, datatype, shape, kind, where)
+            column = from_raw(raw, datatype, shape, kind, where, default)
+            return with_texts(column) if kind.dtype == "any" else column
         dtype = self._dtypes[name]
-        if dtype is None or not self._is_plain(tensor):
-            return from_json(data, datatype, shape, kind, where)
-        return np.ndarray(shape, dtype, packed(data, datatype, shape, where))
-
-    def _fill(self, columns: dict[str, Column], missing: list[str], rows: int) -> None:
-        for name in missing:
-            declared = self._inputs[name]
-            columns[name] = constant_column(declared.default, declared.type, rows)
+        plain = packed(data, datatype, shape, where) if dtype is not None and self._is_plain(tensor) else None
+        if plain is None:
+            return from_json(data, datatype, shape, kind, where, default)
+        return np.ndarray(shape, dtype, plain)
 
     def _answers_of(self, outputs: tuple[Wanted, ...]) -> Answers:
         answers = self._answers.get(outputs)

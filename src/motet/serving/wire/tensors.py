@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from motet.batch import Array, Column
+from motet.batch import Array, Column, objects
 from motet.errors import InputError
 from motet.graph.fields import show
-from motet.oip.tensors import DATATYPES, datatype_of, from_elements, from_raw, num_elements, tensor_shape
+from motet.numbers import from_objects
+from motet.oip.tensors import DATATYPES, checked_datatype, from_raw, num_elements, read_rows, tensor_shape
+from motet.reading import NO_DEFAULT
 from motet.types import ColumnType
 
 __all__ = ["MAX_AXES", "from_json", "packed", "to_json"]
@@ -30,53 +32,67 @@ MAX_AXES = 32
 """Axes that a tensor may have, the row among them; also how deep lists may be nested."""
 
 
-def from_json(data: object, datatype: str, shape: Sequence[int], kind: ColumnType, where: str) -> Column:
+def from_json(
+    data: object, datatype: str, shape: Sequence[int], kind: ColumnType, where: str, default: Any = NO_DEFAULT
+) -> Column:
     """The column of a tensor whose elements came as JSON.
 
     Args:
         data: a list of the elements in C order, or lists of lists; only their order counts, as in Triton.
-        datatype: of the tensor. Whole numbers are taken for floats, true and false for 1 and 0.
+        datatype: of the tensor. Whole numbers are taken for floats, true and false for 1 and 0, 3.0 for 3.
         shape: of the tensor, the row axis first.
         kind: the type that is wanted.
         where: which tensor, for messages.
+        default: what stands in for null; without it a row with null is refused.
 
     Raises:
         InputError: when an element is of another datatype or out of its range, there are too many or too few, or the
             tensor is not of the type that is wanted.
     """
-    _check_type(datatype, shape, kind, where)
-    if datatype not in _PACK:
-        elements = _flat(data, where)
-        return from_elements(
-            _encoded(elements, where) if datatype == "BYTES" else elements, datatype, shape, kind, where
-        )
-    return from_raw(packed(data, datatype, shape, where), datatype, shape, kind, where)
-
-
-def _check_type(datatype: str, shape: Sequence[int], kind: ColumnType, where: str) -> None:
-    """A wrong type is said before anything about elements, which would be wrong for the same reason."""
-    if kind.dtype == "any" or datatype not in DATATYPES:
-        return
-    if datatype != datatype_of(kind):
-        raise InputError(f"is {kind}, so its datatype is {datatype_of(kind)}; got {datatype}", where=where)
-    if not kind.accepts(ColumnType(kind.dtype, tuple(shape[1:]))):
+    checked_datatype(datatype, kind, where)
+    if kind.dtype != "any" and not kind.accepts(ColumnType(kind.dtype, tuple(shape[1:]))):
         raise InputError(f"is {kind}, so its shape is {tensor_shape(kind)}; got {list(shape)}", where=where)
+    raw = packed(data, datatype, shape, where)
+    if raw is not None:
+        return from_raw(raw, datatype, shape, kind, where, default)
+    return _from_elements(_flat(data, where), datatype, shape, kind, where, default)
 
 
-def packed(data: object, datatype: str, shape: Sequence[int], where: str) -> memoryview:
-    """The elements of any datatype but BYTES as bytes, little-endian; arguments are those of `from_json`.
+def _from_elements(
+    elements: list[Any], datatype: str, shape: Sequence[int], kind: ColumnType, where: str, default: Any
+) -> Column:
+    """The column of elements that are not all plainly those of the datatype: texts, nulls, whole numbers with a point."""
+    if datatype == "BYTES":
+        array = objects(_texts(elements, kind, where))
+    else:
+        if datatype == "BOOL":
+            elements = [each == 1 if type(each) is int and each in (0, 1) else each for each in elements]
+        found = from_objects(objects(elements), DATATYPES[datatype])
+        if found.lost is not None:
+            place = int(np.argmax(found.lost))
+            raise _mistake(elements[place], place, datatype, where)
+        array = found.values
+        if found.missing is not None:
+            array = array.astype(object)
+            array[found.missing] = None
+    return read_rows(array.reshape(shape), kind, where, default)
+
+
+def packed(data: object, datatype: str, shape: Sequence[int], where: str) -> memoryview | None:
+    """The elements as bytes, little-endian; None for BYTES, and where they need a closer look. See `from_json`.
 
     Raises:
-        InputError: when one is no such number, or there are not as many as the shape has.
+        InputError: when there are not as many as the shape has.
     """
     elements = _flat(data, where)
     wanted = num_elements(shape, where)
     if len(elements) != wanted:
         raise InputError(f"{datatype} of shape {list(shape)} has {wanted} elements; got {len(elements)}", where=where)
+    pack = _PACK.get(datatype)
     try:
-        return memoryview(_PACK[datatype](elements)).cast("B")
+        return None if pack is None else memoryview(pack(elements)).cast("B")
     except (TypeError, ValueError, OverflowError):
-        raise _mistake(elements, datatype, where) from None
+        return None
 
 
 def _flat(data: object, where: str) -> list[Any]:
@@ -126,11 +142,11 @@ def _text(value: Any, place: int, where: str) -> str:
     return text
 
 
-def _encoded(elements: list[Any], where: str) -> list[bytes]:
+def _texts(elements: list[Any], kind: ColumnType, where: str) -> list[Any]:
     for place, value in enumerate(elements):
-        if type(value) is not str:
+        if value is not None and type(value) is not str:
             raise InputError(f"element {place} of BYTES must be a text; got {show(value)}", where=where)
-    return [value.encode() for value in elements]
+    return [value.encode() if value is not None and kind.dtype == "bytes" else value for value in elements]
 
 
 def _booleans(elements: list[Any]) -> bytes:
@@ -167,20 +183,18 @@ _PACK: Mapping[str, Callable[[list[Any]], Any]] = {
 }  # fmt: skip
 
 
-def _mistake(elements: list[Any], datatype: str, where: str) -> InputError:
-    """Which element cannot be held, and why."""
-    wanted = "true or false" if datatype == "BOOL" else "a number" if datatype[:2] == "FP" else "a whole number"
-    for place, value in enumerate(elements):
-        try:
-            _PACK[datatype]([value])
-        except OverflowError:
-            return InputError(f"element {place} is {show(value)}, out of range of {datatype}", where=where)
-        except ValueError:
-            return InputError(
-                f"element {place} is {show(value)}, "
-                + ("not 0 or 1" if datatype == "BOOL" else f"out of range of {datatype}"),
-                where=where,
-            )
-        except TypeError:
-            return InputError(f"element {place} of {datatype} must be {wanted}; got {show(value)}", where=where)
-    raise AssertionError
+def _mistake(value: Any, place: int, datatype: str, where: str) -> InputError:
+    """Why an element is none of the datatype."""
+    is_number = type(value) in (int, float)
+    if datatype == "BOOL":
+        what = (
+            f"element {place} is {show(value)}, not 0 or 1"
+            if is_number
+            else f"element {place} of BOOL must be true or false; got {show(value)}"
+        )
+    elif is_number and (datatype[:2] == "FP" or value == value // 1):
+        what = f"element {place} is {show(value)}, out of range of {datatype}"
+    else:
+        wanted = "a number" if datatype[:2] == "FP" else "a whole number"
+        what = f"element {place} of {datatype} must be {wanted}; got {show(value)}"
+    return InputError(what, where=where)
