@@ -110,6 +110,8 @@ class Model:
         resident: whether it stays loaded once it is, where models share places (`max_loaded`, `pool`).
         timeout_s: how long a call may take before its replica is taken for stuck, in seconds; None is 60 for processes,
             and what the handler says for addresses. A call in this process cannot be stopped.
+        concurrent: how many calls may run at the same time in a process; None for as many as there are. 1 for code that
+            cannot bear more.
         resources: what one replica needs.
         labels: what the places of its answer stand for, in order; needed by the combiner `union`.
         options: keywords for the handler, or for a Python class or function.
@@ -139,6 +141,7 @@ class Model:
     warm_up: bool | Mapping[str, Any] | None = None
     timeout_s: float | None = None
     resident: bool = False
+    concurrent: int | None = None
 
     def __init__(
         self,
@@ -164,6 +167,7 @@ class Model:
         warm_up: bool | Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
         resident: bool = False,
+        concurrent: int | None = None,
     ) -> None:
         where = f"model {name or uri!r}"
         if not isinstance(uri, str) or not uri:
@@ -178,7 +182,7 @@ class Model:
             "placement": placement, "resources": resources or Resources(), "labels": labels, "options": plain(dict(options or {})),
             "unpickle": unpickle, "version": version, "device": device, "uris": tuple(uris), "balance": balance,
             "balance_by": balance_by, "warm_up": as_warm_up(warm_up, where),
-            "timeout_s": float(timeout_s) if type(timeout_s) is int else timeout_s, "resident": resident,
+            "timeout_s": float(timeout_s) if type(timeout_s) is int else timeout_s, "resident": resident, "concurrent": concurrent,
         }  # fmt: skip
         check_placing(values, where)
         for key, value in values.items():
@@ -236,7 +240,7 @@ def _types(types: Mapping[str, str | ColumnType] | None, where: str) -> dict[str
 
 _KEYS = (
     "uri", "inputs", "outputs", "before", "after", "batch", "replicas", "placement", "resources", "labels", "with",
-    "unpickle", "version", "device", "uris", "balance", "balance_by", "warm_up", "timeout_s", "resident",
+    "unpickle", "version", "device", "uris", "balance", "balance_by", "warm_up", "timeout_s", "resident", "concurrent",
 )  # fmt: skip
 
 
@@ -275,6 +279,7 @@ def read_model(name: str, value: object, where: str) -> Model:
         version=str(fields.take("version", (str, int, float), "")),
         device=fields.take("device", str, "cpu"),
         resident=fields.take("resident", bool, False),
+        concurrent=fields.take("concurrent", int, None),
     )
 
 
@@ -338,7 +343,7 @@ def write_model(model: Model) -> dict[str, Any]:
         written["resources"] = resources
     plain = {
         "placement": None, "version": "", "device": "cpu", "balance": "least_loaded", "balance_by": "", "timeout_s": None,
-        "warm_up": None, "resident": False,
+        "warm_up": None, "resident": False, "concurrent": None,
     }  # fmt: skip
     written |= {key: getattr(model, key) for key, default in plain.items() if getattr(model, key) != default}
     if model.replicas != 1:

@@ -100,7 +100,7 @@ def check_placing(values: Mapping[str, Any], where: str) -> None:
     """See that what a model says of its copies goes together.
 
     Args:
-        values: `placement`, `balance`, `balance_by`, `timeout_s` and `uris` of a model.
+        values: `placement`, `balance`, `balance_by`, `timeout_s`, `concurrent` and `uris` of a model.
         where: the model.
 
     Raises:
@@ -121,6 +121,9 @@ def check_placing(values: Mapping[str, Any], where: str) -> None:
         raise GraphError(
             f"timeout_s must be more than 0 and at most {LONGEST_TIMEOUT_S:g} seconds; got {timeout_s!r}", where=where
         )
+    concurrent = values["concurrent"]
+    if concurrent is not None and (type(concurrent) is not int or concurrent < 1):
+        raise GraphError(f"concurrent must be a whole number of at least 1; got {concurrent!r}", where=where)
     if twice := [uri for uri in values["uris"] if [values["uri"], *values["uris"]].count(uri) > 1]:
         raise GraphError(f"the address {twice[0]!r} is there twice", where=where)
     if values["uris"] and placement == "inline":

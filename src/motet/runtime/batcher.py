@@ -62,7 +62,8 @@ class Batcher:
 
     def __init__(self, model: HostedModel, loop: asyncio.AbstractEventLoop, threads: Threads, at_once: int) -> None:
         self.model = model
-        self._loop, self._threads, self._at_once = loop, threads, at_once
+        self._loop, self._threads = loop, threads
+        self._at_once = min(at_once, model.model.concurrent or at_once)
         self._costs = Costs()
         self._waiting: deque[_Waiting] = deque()
         self._rows = self._playing = 0
@@ -71,7 +72,7 @@ class Batcher:
         self._max_rows = min(model.model.batch.max_rows or MAX_ROWS, MAX_ROWS)
         self._max_wait_s = (model.model.batch.max_wait_ms or 0) / 1000
         self._may_sleep = not model.model.num_replicas
-        self._always, self._elsewhere = model.model.placement, model.elsewhere
+        self._always, self._elsewhere = model.placement, model.elsewhere
 
     @property
     def idle(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,10 +15,22 @@ from motet.graph.function import Function
 from motet.graph.node import Answer, Fault
 from motet.nodes.contract import as_given, conform
 from motet.nodes.merge import merge
+from motet.runtime.gate import Gate
 from motet.runtime.isolate import Health, is_of_rows, isolate
 from motet.types import Outputs
 
 __all__ = ["FunctionRunner", "chain"]
+
+
+_GATES: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
+"""One for each function, which several nodes may call."""
+
+
+def _gate_of(function: Callable[..., Any]) -> Gate:
+    try:
+        return _GATES.setdefault(function, Gate())
+    except TypeError:  # there are no weak references to it, or it is not hashable
+        return Gate()
 
 
 class FunctionRunner:
@@ -32,6 +46,7 @@ class FunctionRunner:
         self._call: Callable[..., Any] = function.resolve()
         self._keywords = dict(function.keywords)
         self._each, self._outputs = each, outputs
+        self._gate = _gate_of(self._call)
         self.name = str(function)
         self.health = Health(self.name)
 
@@ -65,7 +80,8 @@ class FunctionRunner:
         return merge([(np.arange(first, end), found) for first, end, found in segments], rows, faults)
 
     def _run(self, columns: Sequence[Any], rows: int) -> Answer:
-        result = self._by_row(columns, rows) if self._each else self._call(*columns, **self._keywords)
+        made = partial(self._by_row, columns, rows) if self._each else partial(self._call, *columns, **self._keywords)
+        result = self._gate(made, lone=rows == 1)
         return conform(result, rows, self._outputs, self.name)
 
     def _by_row(self, columns: Sequence[Any], rows: int) -> Any:

@@ -106,6 +106,11 @@ class HostedModel:
         return bool(loaded) and self.model.device == "cpu" and self.model.batch.pad is None and not self.model.uris
 
     @property
+    def placement(self) -> str | None:
+        """Where it is called, as the graph says; a call that may have to wait for another one never is in the loop."""
+        return self.model.placement or (None if self.model.concurrent is None else "thread")
+
+    @property
     def elsewhere(self) -> bool:
         """Whether its calls wait for another process or another machine."""
         return self.model.placement == "process" or bool(self.model.uris) or is_remote(self.located)

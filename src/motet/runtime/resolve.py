@@ -210,6 +210,9 @@ def _check_placing(model: Model, located: Located) -> None:
         if model.placement in ("inline", "process"):
             hint = "leave placement out; calls of a remote model never hold up others"
             raise GraphError(f"{model.uri} is an address; it cannot be {model.placement}", where=where, hint=hint)
+        if model.concurrent is not None:
+            hint = "leave concurrent out; how many calls a server gets at once is measured"
+            raise GraphError(f"{model.uri} is an address, whose calls run elsewhere", where=where, hint=hint)
         if model.replicas != 1:
             hint = "write uris: [...] with an address for each of its replicas"
             raise GraphError(f"{model.uri} is an address, whose replicas are not ours to count", where=where, hint=hint)

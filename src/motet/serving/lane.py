@@ -115,7 +115,7 @@ class Lane:
             model.elsewhere or model.model.batch.max_wait_ms or not model.model.num_replicas for model in self._models
         )
         self._waits = self._apart is not None or any(waits)
-        placements = {model.model.placement for model in self._models}
+        placements = {model.placement for model in self._models}
         self._inline, self._threaded = placements == {"inline"}, "thread" in placements
         if not self._waits:
             self._timed.warm_up()

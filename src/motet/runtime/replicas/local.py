@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
+
+import numpy as np
 
 from motet.batch import Array
 from motet.errors import ReplicaLostError
 from motet.models.handler import LoadedModel
+from motet.runtime.gate import Gate
+from motet.tracebacks import said
 
 __all__ = ["LocalReplica"]
 
@@ -17,19 +22,20 @@ class LocalReplica:
 
     Args:
         load: loads the model.
+        gate: lets calls of the model through.
     """
 
     kind: ClassVar[str] = "thread"
     memory_bytes: ClassVar[int] = 0
     pid: ClassVar[int | None] = None
 
-    def __init__(self, load: Callable[[], LoadedModel]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], LoadedModel], gate: Gate | None = None) -> None:
+        self._load, self._gate = load, gate or Gate()
         self.loaded: LoadedModel | None = None
 
     def start(self) -> None:
         """Load the model."""
-        self.loaded = self._load()
+        self.loaded = _Lent(self._load(), self._gate)
 
     def call(self, columns: Mapping[str, Array], timeout_s: float | None = None) -> Mapping[str, Any]:
         """Answer a batch; `timeout_s` has no meaning here."""
@@ -47,3 +53,41 @@ class LocalReplica:
         loaded, self.loaded = self.loaded, None
         if loaded is not None:
             loaded.close()
+
+
+class _Lent:
+    """A model that is lent its columns: others read them too, so it cannot change them.
+
+    One that writes to what it is given, which raises, is given copies of its own from then on.
+    """
+
+    def __init__(self, model: LoadedModel, gate: Gate) -> None:
+        self._model, self._gate, self._writes = model, gate, False
+        self.batch_invariant = getattr(model, "batch_invariant", None)
+
+    def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
+        """Answer a batch; see `LoadedModel`."""
+        lone = len(next(iter(columns.values()), ())) == 1
+        if not self._writes:
+            try:
+                return self._gate(
+                    partial(self._model, {name: _lent(each) for name, each in columns.items()}), lone=lone
+                )
+            except ValueError as error:
+                if not any(sign in said(error) for sign in ("read-only", "readonly")):
+                    raise
+            self._writes = True
+        return self._gate(partial(self._model, {name: np.array(each) for name, each in columns.items()}), lone=lone)
+
+    def close(self) -> None:
+        """Close the model."""
+        self._model.close()
+
+
+def _lent(column: Array) -> Array:
+    """A view that cannot be written to."""
+    if not column.flags.writeable:
+        return column
+    view = column.view()
+    view.flags.writeable = False
+    return view

@@ -9,6 +9,7 @@ from typing import Any
 from motet.errors import ModelLoadError, MotetError
 from motet.graph.model import Model
 from motet.models.handler import LoadedModel
+from motet.runtime.gate import Gate
 from motet.runtime.replicas.balancer import BALANCERS
 from motet.runtime.replicas.local import LocalReplica
 from motet.runtime.replicas.remote import RemoteReplica
@@ -47,7 +48,8 @@ def replica_set(
     remote = {uri: partial(_remote, model.name, each) for uri, each in addresses.items()}
     count = 0 if model.uri in addresses else model.num_replicas
     in_process = model.placement == "process" and model.uri not in addresses
-    make: Callable[[], Replica] = partial(_process, model, located) if in_process else partial(_local, model, located)
+    local = partial(_local, model, located, Gate(model.concurrent))
+    make: Callable[[], Replica] = partial(_process, model, located) if in_process else local
     return ReplicaSet(
         model.name,
         make,
@@ -71,8 +73,8 @@ def _load(name: str, located: Located) -> LoadedModel:
         raise ModelLoadError(f"{type(error).__name__}: {said(error)}", where=f"model {name!r}") from error
 
 
-def _local(model: Model, located: Located) -> Replica:
-    return LocalReplica(partial(_load, model.name, located))
+def _local(model: Model, located: Located, gate: Gate) -> Replica:
+    return LocalReplica(partial(_load, model.name, located), gate)
 
 
 def _remote(name: str, located: Located) -> Replica:
