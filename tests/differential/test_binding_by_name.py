@@ -21,7 +21,8 @@ from sklearn.linear_model import LinearRegression
 import motet as mt
 from helpers.live_server import Live
 from motet.errors import GraphError, UnknownNameError
-from motet.runtime.call import call
+from motet.runtime.bind import bind_columns
+from motet.runtime.call import answer
 from motet.runtime.executor import Executor
 from motet.runtime.host import Host
 
@@ -272,5 +273,8 @@ def test_graphs_of_one_host_whose_models_share_places_and_differ_in_their_option
         )
         graphs.append(Executor(mt.load(tmp_path / f"{name}.yaml").checked, host))
     for _ in range(2):
-        told = [call(each, {"x": [1.0, 2.0], "k": ["a", "b"]}, "raise")["y"].tolist() for each in graphs]
+        told = [
+            answer(each, *bind_columns({"x": [1.0, 2.0], "k": ["a", "b"]}, each.checked))["y"].tolist()
+            for each in graphs
+        ]
         assert told == [["1", "0"], ["True", "0"], ["0.5", "0"]]

@@ -145,3 +145,9 @@ def test_devices_that_are_not_there(write):
         loaded(path, device="cuda:9")
     with pytest.raises(ModelLoadError, match="there is no cpu:7"):
         loaded(path, device="cpu:7")
+
+
+def test_rows_that_would_meet_in_a_call_do_not(write, caplog):
+    model = loaded(write(lambda x: jnp.cumsum(x, axis=0) + jax.nn.softmax(x, axis=0), rows("4")))
+    np.testing.assert_allclose(model({"input": X})["output"], X + 1, rtol=1e-6)
+    assert "each row is a call of its own" in caplog.text

@@ -371,3 +371,33 @@ def test_several_threads_may_call_it(weights: Any, source: Any) -> None:
 
 def network() -> nn.Module:
     return nn.Sequential(OrderedDict(a=nn.Linear(3, 8), b=nn.ReLU(inplace=True), c=nn.Linear(8, 2)))
+
+
+class Centred(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean(0)
+
+
+class OneRow(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(1, 3) * 2
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["centred", "one row", "quantized"])
+def test_each_row_is_answered_as_it_is_alone(script: Any, source: Any, kind: str, caplog: Any) -> None:
+    torch.manual_seed(0)
+    modules: dict[str, Any] = {
+        "centred": Centred(),
+        "one row": OneRow(),
+        "quantized": torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 2)), {nn.Linear}, torch.qint8),
+    }
+    module = modules[kind].eval()
+    path = script(module)
+    x = np.array([[1, 2, 3], [-1, 0.5, 0.25], [500, 2, -90], [0.1, 0.2, 0.3]], np.float32)
+    model = handler.load(
+        source(path, {"x": "float32[3]"}, {"y": "float32[3]" if kind != "quantized" else "float32[2]"})
+    )
+    alone = [module(torch.from_numpy(x[row : row + 1])).detach().numpy() for row in range(len(x))]
+    np.testing.assert_allclose(model({"x": x})["y"], np.concatenate(alone), rtol=1e-6)
+    assert "each row is a call of its own" in caplog.text

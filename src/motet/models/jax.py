@@ -26,8 +26,9 @@ import numpy as np
 from motet.batch import Array
 from motet.errors import GraphError, UnknownNameError
 from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
-from motet.models.handler import ModelSource
+from motet.models.handler import LoadedModel, ModelSource
 from motet.models.keep import Kept
+from motet.models.trial import one_row_a_call_if_needed
 from motet.types import ColumnType, Signature
 
 __all__ = ["JaxHandler", "JaxModel"]
@@ -57,8 +58,8 @@ class JaxHandler:
         check_options(source, ())
         return _Shape(self._kept.look(source), source).signature
 
-    def load(self, source: ModelSource) -> JaxModel:
-        """Load it for use on its device; see `Handler.load`."""
+    def load(self, source: ModelSource) -> LoadedModel:
+        """Load it for use on its device, and see whether rows that share a call answer as alone; see `Handler.load`."""
         check_options(source, ())
         jax = framework("jax", "jax", "jax", source)
         device = _device(jax, source)
@@ -68,7 +69,7 @@ class JaxHandler:
             platforms = ", ".join(shape.exported.platforms)
             hint = f"export it with platforms=[{platforms!r}, {kind!r}]"
             raise load_error(source, f"it was exported for {platforms}, not for {kind}", hint)
-        return JaxModel(jax, shape, device)
+        return one_row_a_call_if_needed(JaxModel(jax, shape, device), shape.signature, place(source))
 
 
 class JaxModel:

@@ -11,7 +11,6 @@ first axis of each tensor is the row. Options (`with:` of the model):
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -19,10 +18,10 @@ from typing import Any, ClassVar
 from motet.batch import Array
 from motet.errors import UnknownNameError
 from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
-from motet.models.handler import ModelSource
+from motet.models.handler import LoadedModel, ModelSource
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, Tensor, read_onnx
 from motet.models.onnx_rows import Rows, reached_by_inputs, rows_of, same_bits
-from motet.models.onnx_trial import Finding, one_by_one, try_rows
+from motet.models.trial import RowByRow, one_row_a_call_if_needed
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["OnnxHandler", "OnnxModel"]
@@ -39,7 +38,6 @@ _OUT_OF_MEMORY = (
     "bad allocation", "bad_alloc", "Failed to allocate memory", "out of memory", "ALLOC_FAILED", "AllocateRawInternal",
 )  # fmt: skip
 _FATAL_ONLY = 4  # what fails is raised, and said once
-_LOG = logging.getLogger("motet.models")
 _ON_CUDA = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
 
 
@@ -86,7 +84,7 @@ class OnnxHandler:
         """
         return list(_read(ModelSource(path, path))[0].external_files)
 
-    def load(self, source: ModelSource) -> OnnxModel:
+    def load(self, source: ModelSource) -> LoadedModel:
         """Load it into a session of `source.threads` threads.
 
         Raises:
@@ -109,23 +107,13 @@ class OnnxHandler:
 
 
 class OnnxModel:
-    """A session; ONNX Runtime lets several threads call it at once, without the interpreter's lock.
+    """A session; ONNX Runtime lets several threads call it at once, without the interpreter's lock."""
 
-    Args:
-        session: the session.
-        signature: what it takes and gives.
-        batch_invariant: whether its answers have the same bits whatever shares the call.
-        alone: whether every row is to be a call of its own, filled up to `signature.fixed_rows` with copies of it.
-    """
-
-    def __init__(
-        self, session: Any, signature: Signature, batch_invariant: bool = True, *, alone: bool = False
-    ) -> None:
+    def __init__(self, session: Any, signature: Signature, batch_invariant: bool = True) -> None:
         self.batch_invariant = batch_invariant
         self._session: Any = session
         self._run: Any = _run_of(session)
         self._inputs, self._outputs = tuple(signature.inputs), list(signature.outputs)
-        self._alone, self._rows = alone, signature.fixed_rows or 1
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`.
@@ -133,9 +121,8 @@ class OnnxModel:
         Raises:
             MemoryError: when the batch is too large for the memory.
         """
-        given = {name: columns[name] for name in self._inputs}
         try:
-            answers = one_by_one(self._answers, given, self._rows) if self._alone else self._answers(given)
+            answers = self._run(self._outputs, {name: columns[name] for name in self._inputs}, None)
         except Exception as error:
             memory = as_memory_error(error, _OUT_OF_MEMORY)
             if memory is None:
@@ -143,37 +130,21 @@ class OnnxModel:
             raise memory from error
         return dict(zip(self._outputs, answers, strict=True))
 
-    def _answers(self, given: dict[str, Array]) -> list[Any]:
-        answers: list[Any] = self._run(self._outputs, given, None)
-        return answers
-
     def close(self) -> None:
         """Give the session's memory back."""
         self._session = self._run = None
 
 
-def _model(session: Any, signature: Signature, source: ModelSource) -> OnnxModel:
+def _model(session: Any, signature: Signature, source: ModelSource) -> LoadedModel:
     """The model of a session; where the graph does not tell whether rows meet in a call, a few made-up rows do."""
     file, rows = _read(source)
     if rows is Rows.APART:
         return OnnxModel(session, signature, same_bits(file))
-    if rows is Rows.TOGETHER:
-        return OnnxModel(session, signature, alone=(signature.fixed_rows or 1) > 1)
-    run, names = _run_of(session), list(signature.outputs)
-    finding = try_rows(lambda columns: run(names, columns, None), signature)
-    if finding is Finding.APART:
-        return OnnxModel(session, signature, batch_invariant=False)
-    _LOG.warning("%s: %s; each row is a call of its own. %s", place(source), *_WHY[finding])
-    return OnnxModel(session, signature, alone=True)
-
-
-_WHY = {
-    Finding.TOGETHER: ("rows that share a call change each other's answers", "Export the model so that they do not."),
-    Finding.ALONE: (
-        "it answers one row a call only: the number of rows is fixed inside",
-        "Export the model with a first axis of any length, or with one of 1.",
-    ),
-}
+    if rows is Rows.UNKNOWN:
+        return one_row_a_call_if_needed(OnnxModel(session, signature, False), signature, place(source))
+    fixed = signature.fixed_rows or 1
+    model = OnnxModel(session, signature)
+    return model if fixed == 1 else RowByRow(model, fixed)
 
 
 def _run_of(session: Any) -> Callable[..., Any]:

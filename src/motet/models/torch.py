@@ -31,11 +31,12 @@ import numpy as np
 from motet.batch import Array
 from motet.errors import ModelFailedError, UnknownNameError
 from motet.models.common import as_memory_error, check_options, framework, load_error, place
-from motet.models.handler import ModelSource
+from motet.models.handler import LoadedModel, ModelSource
 from motet.models.keep import Kept
 from motet.models.results import by_name
 from motet.models.torch_load import Loaded, load_file
 from motet.models.torch_signature import loaded_signature
+from motet.models.trial import one_row_a_call_if_needed
 from motet.types import Signature
 
 __all__ = ["TorchHandler", "TorchModel"]
@@ -70,15 +71,16 @@ class TorchHandler:
         framework("torch", "torch", "torch", source)
         return loaded_signature(self._kept.look(source), source)
 
-    def load(self, source: ModelSource) -> TorchModel:
-        """Load it for use; see `Handler.load`."""
+    def load(self, source: ModelSource) -> LoadedModel:
+        """Load it for use, and see whether rows that share a call answer as they do alone; see `Handler.load`."""
         check_options(source, _OPTIONS)
         torch = framework("torch", "torch", "torch", source)
         device = _device(torch, source)
         loaded = self._kept.take(source)
         signature = loaded_signature(loaded, source)
         _allow_threads(torch, source.threads)
-        return TorchModel(torch, loaded.callable_on(device), signature, source, device)
+        model = TorchModel(torch, loaded.callable_on(device), signature, source, device)
+        return one_row_a_call_if_needed(model, signature, place(source))
 
 
 class TorchModel:

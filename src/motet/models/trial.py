@@ -1,0 +1,146 @@
+"""A few made-up rows, alone and together: whether rows that share a call change each other's answers."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Array
+from motet.models.handler import LoadedModel
+from motet.types import ColumnType, Signature
+
+__all__ = ["RowByRow", "one_row_a_call_if_needed"]
+
+_LOG = logging.getLogger("motet.models")
+_ROWS = 4
+_LARGE = 100.0
+"""The last row's numbers are this much larger than the others', as those of an outlier are."""
+_VARYING = 3
+"""How long an axis is made that varies from row to row."""
+_MOST_BYTES = 64 << 20
+_DIFFERENT = 1e-3
+"""Of the largest answer. What adds in another order is off by far less, and a scale taken from an outlier by far more."""
+
+
+class Finding(Enum):
+    """What a trial found."""
+
+    APART = "apart"
+    """Rows answer alike alone and together, or no rows could be made up that are answered."""
+    TOGETHER = "together"
+    """Rows answer otherwise together than alone."""
+    ALONE = "alone"
+    """Rows are answered alone, and not together."""
+
+
+_WHY = {
+    Finding.TOGETHER: ("rows that share a call change each other's answers", "Export the model so that they do not."),
+    Finding.ALONE: (
+        "it answers one row a call only: the number of rows is fixed inside",
+        "Export the model with a first axis of any length, or with one of 1.",
+    ),
+}
+
+
+def one_row_a_call_if_needed(model: LoadedModel, signature: Signature, where: str) -> LoadedModel:
+    """The model, or one that makes each row a call of its own, where rows that share a call would answer otherwise.
+
+    Args:
+        model: the model.
+        signature: what it takes and gives.
+        where: names it in a warning.
+    """
+    finding = try_rows(model, signature)
+    if finding is Finding.APART:
+        return model
+    _LOG.warning("%s: %s; each row is a call of its own. %s", where, *_WHY[finding])
+    return RowByRow(model, signature.fixed_rows or 1)
+
+
+class RowByRow:
+    """A model whose every row is a call of its own.
+
+    Args:
+        model: the model.
+        rows: how many rows its calls have: each is filled up with copies of its row.
+    """
+
+    batch_invariant = True
+
+    def __init__(self, model: LoadedModel, rows: int = 1) -> None:
+        self._model, self._rows = model, rows
+
+    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
+        """Answer a batch; see `LoadedModel`."""
+        count = len(next(iter(columns.values())))
+        calls = (
+            {name: np.repeat(column[row : row + 1], self._rows, axis=0) for name, column in columns.items()}
+            for row in range(count)
+        )
+        answers = [{name: answer[:1] for name, answer in self._model(call).items()} for call in calls]
+        return {name: _joined([answer[name] for answer in answers]) for name in answers[0]}
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        self._model.close()
+
+
+def _joined(parts: list[Any]) -> Any:
+    """The rows of several answers: an array, or a list where they differ in shape."""
+    alike = all(isinstance(part, np.ndarray) and part.shape == parts[0].shape for part in parts)
+    return np.concatenate(parts) if alike else [row for part in parts for row in part]
+
+
+def try_rows(model: LoadedModel, signature: Signature) -> Finding:
+    """Ask for a few made-up rows alone and together."""
+    fixed = signature.fixed_rows
+    columns = {name: _column(kind, fixed or _ROWS) for name, kind in signature.inputs.items()}
+    if fixed == 1 or any(column is None for column in columns.values()):
+        return Finding.APART
+    given = {name: column for name, column in columns.items() if column is not None}
+    alone = _tried(RowByRow(model, fixed or 1), given)
+    if alone is None:
+        return Finding.APART
+    together = _tried(model, given)
+    if together is None:
+        return Finding.ALONE
+    alike = all(_alike(alone[name], together[name]) for name in alone)
+    return Finding.APART if alike else Finding.TOGETHER
+
+
+def _tried(
+    model: Callable[[dict[str, Array]], Mapping[str, Any]], columns: dict[str, Array]
+) -> Mapping[str, Any] | None:
+    try:
+        return {name: np.asarray(answer) for name, answer in model(columns).items()}
+    except Exception:  # noqa: BLE001 (that it fails is the finding)
+        return None
+
+
+def _alike(alone: Array, together: Array) -> bool:
+    if alone.shape != together.shape:
+        return False
+    if alone.dtype.kind != "f":
+        return bool(np.array_equal(alone, together))
+    finite = np.abs(alone[np.isfinite(alone)])
+    return np.allclose(alone, together, rtol=_DIFFERENT, atol=_DIFFERENT * finite.max(initial=0.0), equal_nan=True)
+
+
+def _column(kind: ColumnType, rows: int) -> Array | None:
+    """Rows of a type; None where none can be made up."""
+    shape = (rows, *(axis or _VARYING for axis in kind.shape))
+    if kind.dtype in ("any", "bytes") or math.prod(shape) * kind.numpy_dtype.itemsize > _MOST_BYTES:
+        return None
+    random = np.random.default_rng(0)
+    if kind.dtype == "string":
+        return random.choice(np.array(["a", "b c", "d"], object), shape)
+    if kind.numpy_dtype.kind == "f":
+        values = random.normal(size=shape)
+        values[-1] *= _LARGE
+        return values.astype(kind.numpy_dtype)
+    return random.integers(0, 2, shape).astype(kind.numpy_dtype)
