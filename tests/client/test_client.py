@@ -156,14 +156,15 @@ def shared():
         ("images", {"imag": []}, "unknown input 'imag'; did you mean 'image'? known: image"),
         ("images", {"image": np.zeros((2, 28, 27), np.uint8)}, "input 'image': is uint8[28,28] a row; got uint8[28,27] a row"),
         ("images", {"image": np.zeros((28, 28), np.uint8)}, "write array[None] for one row"),
-        ("images", {"image": np.zeros((1, 28, 28), np.float32)}, "got float32[28,28] a row\n  hint: convert it: array.astype('uint8')"),
+        ("images", {"image": np.zeros((1, 28, 28), "M8[s]")}, "got datetime64[s][28,28] a row\n  hint: convert it: array.astype('uint8')"),
+        ("images", {"image": np.full((1, 28, 28), 0.5)}, "row 0: input 'image' is uint8[28,28]; got 0.5, which is not whole"),
         ("images", {"image": np.uint8(1)}, "must have the row as its first axis; got a single value"),
         ("images", {"image": [[1, 2], [3]]}, "input 'image'"),
-        ("fp32", {"x": [1, None]}, "input 'x': is float32 a row; got any a row"),
-        ("fp32", {"x": ["a"]}, "is float32 a row; got string a row"),
-        ("int8", {"x": [300]}, "is int8 a row; got int64 a row"),
-        ("texts", {"x": [1]}, "is string a row; got int64 a row"),
-        ("texts", {"x": ["a", None]}, "row 1 of string is null, and BYTES has texts and bytes only"),
+        ("fp32", {"x": [1, None]}, "model 'fp32': 1 of 2 rows failed: row 1: input 'x' is null"),
+        ("fp32", {"x": ["a"]}, "row 0: input 'x' is float32; got 'a'"),
+        ("int8", {"x": [300]}, "row 0: input 'x' is int8; got 300, which is out of its range"),
+        ("texts", {"x": [1]}, "row 0: input 'x' is string; got 1"),
+        ("texts", {"x": ["a", None]}, "row 1: input 'x' is null"),
         ("two", {"a": np.zeros((3, 2), np.float32), "b": [1]}, "inputs differ in their number of rows: a has 3, b has 1"),
         ("images", [1], "expected inputs by name; got list"),
     ],
@@ -204,6 +205,8 @@ def test_an_address_must_be_one(make_client, url, message):
 def test_integers_widen_where_nothing_is_lost(client):
     assert client.infer("int64", {"x": np.array([1, 2], np.int8)})["x"].dtype == np.int64
     assert client.infer("uint8", {"x": [1, 255]})["x"].tolist() == [1, 255]
+    assert client.infer("uint8", {"x": np.array([1.0, 255.0])})["x"].tolist() == [1, 255]
+    assert client.infer("fp32", {"x": np.array([1, 2**24])})["x"].dtype == np.float32
 
 
 def test_metadata_are_asked_for_once(client, server):
@@ -217,7 +220,8 @@ def test_a_model_that_changed_is_asked_for_again_before_a_mistake_is_believed(se
     monkeypatch.setattr("motet.client.flows.FRESH_S", -1.0)
     client.infer("fp32", {"x": np.zeros(1, np.float32)})
     server.models["fp32"].inputs = server.models["fp32"].outputs = [("x", "INT32", [-1])]
-    assert client.infer("fp32", {"x": np.zeros(1, np.int32)})["x"].dtype == np.int32
+    large = np.array([2**24 + 1], np.int32)  # which FP32 cannot hold
+    assert client.infer("fp32", {"x": large})["x"].tolist() == [2**24 + 1]
     assert len(server.paths("/fp32")) == 2
 
 
@@ -410,6 +414,8 @@ def test_rows_must_be_mappings_and_answers_as_many(client, server):
         (b'{"outputs":[{"name":"x","datatype":"FP32","shape":[1],"parameters":{"binary_data_size":4}}]}', {}, "binary_data_size is 4; 0 bytes are left"),
         (b'{"outputs":[{"name":"x","datatype":"FP32","shape":[2],"data":[1]}]}', {}, "FP32 of shape [2] has 2 elements; got 1"),
         (b'{"outputs":[{"name":"x","datatype":"FP32","shape":[1],"data":["a"]}]}', {}, "FP32 cannot hold what came"),
+        (b'{"outputs":[{"name":"x","datatype":"INT64","shape":[1],"data":[1.5]}]}', {}, "INT64 cannot hold what came: int64 is said, and 1.5 is there"),
+        (b'{"outputs":[{"name":"x","datatype":"UINT8","shape":[1],"data":[300]}]}', {}, "UINT8 cannot hold what came"),
         (b'{"outputs":[{"name":"x","datatype":"BF16","shape":[1],"data":[1]}]}', {}, "unknown datatype 'BF16'"),
         (b'{"outputs":[{"name":"x","datatype":"FP32","shape":[-1],"data":[1]}]}', {}, "has a negative axis"),
     ],

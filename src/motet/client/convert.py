@@ -12,18 +12,16 @@ from motet.batch import (
     Column,
     Indices,
     Ragged,
-    as_column,
     column_type,
     concat_columns,
     empty_column,
     equal_shapes,
-    hold_as,
-    literal_fits,
     take_rows,
 )
-from motet.errors import InputError, known_names
+from motet.errors import InputError, TypeMismatchError, known_names
 from motet.oip.info import TensorInfo
-from motet.oip.tensors import tensor_of
+from motet.oip.tensors import read_rows, tensor_of
+from motet.reading import as_given
 from motet.types import ANY
 
 __all__ = ["Group", "as_columns", "groups", "joined"]
@@ -50,7 +48,7 @@ def as_columns(inputs: Any, known: Mapping[str, TensorInfo], where: str) -> dict
     for name, values in inputs.items():
         if known and name not in known:
             raise InputError(f"unknown input {name!r}; {known_names(str(name), list(known))}", where=where)
-        columns[name] = _column(values, known.get(name), f"{where}: input {name!r}")
+        columns[name] = _column(values, known.get(name), f"input {name!r}", where)
     counts = {name: len(column) for name, column in columns.items()}
     if len(set(counts.values())) > 1:
         each = ", ".join(f"{name} has {rows}" for name, rows in counts.items())
@@ -58,41 +56,25 @@ def as_columns(inputs: Any, known: Mapping[str, TensorInfo], where: str) -> dict
     return columns
 
 
-def _column(values: Any, tensor: TensorInfo | None, where: str) -> Column:
-    try:
-        column = as_column(values)
-    except InputError as error:
-        raise error.located(where) from None
+def _column(values: Any, tensor: TensorInfo | None, what: str, where: str) -> Column:
     kind = ANY if tensor is None else tensor.type
+    column = as_given(values, kind)
     if getattr(column, "ndim", 1) == 0:
-        raise InputError(
-            "must have the row as its first axis; got a single value", where=where, hint="write [value] for one row"
-        )
+        said, hint = "must have the row as its first axis; got a single value", "write [value] for one row"
+        raise InputError(said, where=f"{where}: {what}", hint=hint)
     if not len(column) and kind.dtype != "any":
         return empty_column(kind) if not kind.varies else np.empty((0, *(a or 0 for a in kind.shape)), kind.numpy_dtype)
-    if kind.dtype == "any":
-        return column
-    column = _widened(column, kind.numpy_dtype, literal=isinstance(values, (list, tuple)))
-    got = column_type(column)
-    held = column if kind.accepts(got) and got.dtype != "any" else hold_as(column, kind)
-    if held is None:
-        hint = f"convert it: array.astype({kind.dtype!r}), or reshape it" if not kind.is_object else ""
+    try:
+        read = read_rows(column, kind, what, written=isinstance(values, (list, tuple)))
+        even = isinstance(column, np.ndarray) and column.dtype != object
+        return read.dense() if even and isinstance(read, Ragged) else read
+    except TypeMismatchError as error:
+        got, hint = column_type(column), error.hint
         if not kind.is_object and got.dtype == kind.dtype and len(got.shape) == len(kind.shape) - 1:
             hint = "the first axis is the row: write array[None] for one row"
-        raise InputError(f"is {kind} a row; got {got} a row", where=where, hint=hint)
-    return held
-
-
-def _widened(column: Column, wanted: np.dtype[Any], *, literal: bool) -> Column:
-    """The same numbers in the dtype that is wanted, where none of them can change; as they are otherwise."""
-    values = column.values if isinstance(column, Ragged) else column
-    if values.dtype == wanted or object in (values.dtype, wanted):
-        return column
-    if not np.can_cast(values.dtype, wanted, "safe") and not (literal and literal_fits(values, wanted)):
-        return column
-    if isinstance(column, Ragged):
-        return Ragged(values.astype(wanted), column.offsets, column.shapes)
-    return values.astype(wanted)
+        raise InputError(f"is {kind} a row; got {got} a row", where=f"{where}: {what}", hint=hint) from None
+    except InputError as error:
+        raise error.located(where) from None
 
 
 def groups(columns: Mapping[str, Column], known: Mapping[str, TensorInfo], where: str) -> Iterator[Group]:

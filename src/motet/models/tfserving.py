@@ -29,7 +29,7 @@ from motet.models.calling import Caller, Line, Remote, http_line, name_of
 from motet.models.common import place
 from motet.models.handler import ModelSource
 from motet.oip.asking import Call
-from motet.oip.rest import decode_json
+from motet.oip.rest import answered_numbers, decode_json
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["TfServingHandler", "TfServingHttpsHandler", "TfServingModel", "signature_name", "signature_of"]
@@ -179,7 +179,7 @@ def _read(value: Any, kind: ColumnType) -> Any:
     if not isinstance(value, list):
         raise InputError(f"a list of rows is expected; got {str(value)[:80]}")
     if kind.dtype not in ("string", "bytes", "any"):
-        return np.array(value, kind.numpy_dtype)
+        return answered_numbers(np.asarray(value, object), kind.dtype)
     flat, shape = _flattened(value)
     if not any(isinstance(each, (str, dict)) for each in flat):
         return np.array(value)

@@ -15,10 +15,11 @@ import numpy as np
 
 from motet.batch import Array, Column, objects
 from motet.errors import InputError
+from motet.numbers import from_objects
 from motet.oip.tensors import DATATYPES, from_raw, num_elements, to_raw
 from motet.types import ANY, ColumnType
 
-__all__ = ["LENGTH_HEADER", "as_sent", "decode_json", "read_answer", "write_request"]
+__all__ = ["LENGTH_HEADER", "answered_numbers", "as_sent", "decode_json", "read_answer", "write_request"]
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 Tensor = tuple[str, Array]
@@ -171,12 +172,33 @@ def _from_json(data: Any, datatype: str, shape: Sequence[int], kind: ColumnType,
                 raise TypeError("not all elements of BYTES are texts")
             made = objects(flat if kind.dtype == "string" else [value.encode() for value in flat])
             return made.reshape(shape)
-        if dtype.startswith("float"):
-            flat = [np.nan if value is None else value for value in flat]
-        made = np.array(flat, np.dtype(dtype or "object"))
-    except (TypeError, ValueError, OverflowError) as error:
+        made = answered_numbers(objects(flat), dtype) if dtype else objects(flat)
+    except (TypeError, ValueError) as error:
         raise InputError(f"{datatype} cannot hold what came: {error}", where=where) from error
     return from_raw(to_raw(made), datatype, shape, kind, where)
+
+
+def answered_numbers(values: Array, dtype: str) -> Array:
+    """Numbers of a JSON answer in their dtype; null among floats is NaN.
+
+    Args:
+        values: objects, of any shape.
+        dtype: that they were said to be of.
+
+    Raises:
+        ValueError: when one is none of it.
+    """
+    if dtype == "bool":
+        flat = [value == 1 if type(value) is int and value in (0, 1) else value for value in values.reshape(-1)]
+        values = objects(flat).reshape(values.shape)
+    found = from_objects(values, dtype)
+    if found.missing is not None and dtype.startswith("float"):
+        found.values[found.missing] = np.nan
+        found = found._replace(missing=None)
+    for wrong in (found.lost, found.missing):
+        if wrong is not None:
+            raise ValueError(f"{dtype} is said, and {values[wrong][0]!r} is there")
+    return found.values
 
 
 def _flat(data: Any) -> Iterator[Any]:

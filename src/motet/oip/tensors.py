@@ -247,13 +247,15 @@ def _of_kind(array: Array, shape: Sequence[int], kind: ColumnType, where: str, d
     return Ragged.from_dense(shaped) if len(shaped) else empty_column(kind)
 
 
-def read_rows(column: Array, kind: ColumnType, where: str, default: Any) -> Column:
+def read_rows(
+    column: Column, kind: ColumnType, where: str, default: Any = NO_DEFAULT, *, written: bool = False
+) -> Column:
     """A column as the type that is wanted, by the rule that all values are read by.
 
     Raises:
         InputError: when a row is none of that type; names some of the rows.
     """
-    read, bad = read_column(column, kind, where, default)
+    read, bad = read_column(column, kind, where, default, written=written)
     if bad:
         shown = "; ".join(f"row {row}: {why}" for row, why in list(bad.items())[:SHOWN_ROWS])
         more = f"; and {len(bad) - SHOWN_ROWS} more" if len(bad) > SHOWN_ROWS else ""
