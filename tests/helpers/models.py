@@ -57,3 +57,35 @@ class Strict:
 
 def pair(x):
     return {"p": x, "q": x * 2}
+
+
+def sums_of_two(a, b):
+    return np.stack([a.sum(axis=1), b.sum(axis=1)], axis=1).astype(np.float32)
+
+
+def doubled(x):
+    return x * 2
+
+
+def pairwise(x):
+    return x[:, :, None] * x[:, None, :]
+
+
+def with_ends(x):
+    return np.pad(x, ((0, 0), (1, 1)))
+
+
+def halved(x):
+    return x[:, ::2]
+
+
+def constant(x):
+    return np.repeat(x.sum(axis=1, keepdims=True), 4, axis=1)
+
+
+def of_both(x):
+    return x[:, : x.shape[1]] + 1
+
+
+def summed(x):
+    return x.sum(axis=1)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import motet as mt
-from helpers import functions
+from helpers import functions, models
 from helpers.rows import play, play_alone, same
 from motet.batch import Ragged, as_column, concat_columns, equal_shapes, take_rows
 from motet.testing.fakes import Counting, Failing, calls, fake
@@ -105,9 +105,46 @@ def test_a_model_is_given_padded_rows_where_it_says_so():
 def test_padding_stands_behind_the_values():
     model = fake(Counting, "m", "float32[?,?]", log="m", settings={"batch": mt.Batching(pad=-1)})
     graph = mt.Graph("g", {"y": mt.model(model, mt.input("x", "float32[?,?]"))})
-    found = graph({"x": [np.ones((1, 2), np.float32), np.full((2, 1), 2, np.float32)]})["y"]
-    assert [row.tolist() for row in found] == [[[1, 1], [-1, -1]], [[2, -1], [2, -1]]]
-    assert calls["m"] == [2]
+    rows = [np.ones((1, 2), np.float32), np.full((2, 1), 2, np.float32)]
+    for _ in range(2):
+        assert [row.tolist() for row in graph({"x": rows})["y"]] == [[[1, 1]], [[2], [2]]]
+    assert calls["m"] == [1, 1, 2]  # what an axis follows is seen from rows without padding
+
+
+def test_padding_has_a_value_for_each_input(tmp_path):
+    kinds = {"inputs": {"a": "float32[?]", "b": "float32[?]"}, "outputs": {"sums": "float32[2]"}}
+    by_input = {"a": 100, "b": -100}
+    model = mt.Model("python:helpers.models:sums_of_two", "m", batch=mt.Batching(pad=by_input), **kinds)
+    graph = mt.Graph("g", {"y": mt.model(model, mt.input("a", "float32[?]"), mt.input("b", "float32[?]"))})
+    columns = {"a": [np.float32([1]), np.float32([1, 2, 3])], "b": [np.float32([1, 2]), np.float32([1])]}
+    graph.save(str(tmp_path / "g.yaml"))
+    for each in (graph, mt.load(str(tmp_path / "g.yaml"))):
+        assert each(columns)["y"].tolist() == [[201, 3], [6, -99]]
+    wrong = mt.Model("python:helpers.models:sums_of_two", "m", batch=mt.Batching(pad={"a": 0}), **kinds)
+    with pytest.raises(mt.GraphError, match=r"pad has a\n  hint: give a value for each input that varies: a, b"):
+        mt.Graph("g", {"y": mt.model(wrong, mt.input("a", "float32[?]"), mt.input("b", "float32[?]"))})(columns)
+
+
+LENGTHS = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=6), min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("name", ["doubled", "pairwise", "with_ends", "halved", "constant", "of_both", "summed"])
+@given(batches=LENGTHS)
+def test_a_padded_row_is_answered_as_if_it_were_alone(name, batches):
+    own = getattr(models, name)
+    kind = {"pairwise": "float32[?,?]", "summed": "float32"}.get(name, "float32[?]")
+    model = mt.Model(
+        f"python:helpers.models:{name}",
+        "m",
+        inputs={"x": "float32[?]"},
+        outputs={"y": kind},
+        batch=mt.Batching(pad=0, max_rows=3),
+    )
+    graph = mt.Graph("g", {"y": mt.model(model, mt.input("x", "float32[?]"))})
+    for lengths in batches:
+        rows = [np.arange(1, length + 1, dtype=np.float32) for length in lengths]
+        found = graph({"x": rows})["y"]
+        assert [np.asarray(each).tolist() for each in found] == [own(row[None])[0].tolist() for row in rows]
 
 
 @given(st.lists(st.integers(0, 5), max_size=15))

@@ -39,6 +39,13 @@ def _as_floats(made: object, *names: str) -> None:
             object.__setattr__(made, name, float(getattr(made, name)))
 
 
+def _as_pad(pad: Any) -> float | Mapping[str, float]:
+    for value in pad.values() if isinstance(pad, Mapping) else (pad,):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise GraphError(f"pad must be a number, or one by input; got {pad!r}", where="batch")
+    return {str(name): float(value) for name, value in pad.items()} if isinstance(pad, Mapping) else float(pad)
+
+
 @dataclass(frozen=True)
 class Batching:
     """How rows are put together for one call.
@@ -46,19 +53,22 @@ class Batching:
     Attributes:
         max_rows: the most rows a call may have; None lets the runtime find the best number.
         max_wait_ms: how long a live server may hold rows back to fill a call; has no meaning in bulk.
-        pad: what rows that differ in shape are padded with to be called together; None calls rows of equal shape together.
+        pad: what rows that differ in shape are padded with to be called together, or that by input; None calls rows of equal
+            shape together. What comes back for padding is cut off.
     """
 
     max_rows: int | None = None
     max_wait_ms: float = 0.0
-    pad: float | None = None
+    pad: float | Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if self.max_rows is not None and (not isinstance(self.max_rows, int) or self.max_rows < 1):
             raise GraphError(f"max_rows must be at least 1; got {self.max_rows}", where="batch")
         if not self.max_wait_ms >= 0:
             raise GraphError(f"max_wait_ms must not be negative; got {self.max_wait_ms}", where="batch")
-        _as_floats(self, "max_wait_ms", "pad")
+        _as_floats(self, "max_wait_ms")
+        if self.pad is not None:
+            object.__setattr__(self, "pad", _as_pad(self.pad))
 
 
 @dataclass(frozen=True)
@@ -286,7 +296,7 @@ def read_model(name: str, value: object, where: str) -> Model:
 def _read_batching(value: dict[str, Any], where: str) -> Batching:
     fields = Fields(value, where, ("max_rows", "max_wait_ms", "pad"))
     max_rows = fields.take("max_rows", int, None)
-    wait, pad = float(fields.take("max_wait_ms", float, 0.0)), fields.take("pad", float, None)
+    wait, pad = float(fields.take("max_wait_ms", float, 0.0)), fields.take("pad", (float, dict), None)
     return _placed(where, lambda: Batching(max_rows, wait, pad))
 
 

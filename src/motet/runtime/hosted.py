@@ -26,9 +26,10 @@ from motet.graph.function import chain_each
 from motet.graph.model import Model, Replicas
 from motet.graph.node import Answer, Fault
 from motet.nodes.merge import faults_at, first_rows, kept_rows, merge
-from motet.runtime.equal import groups, padded
+from motet.runtime.equal import groups
 from motet.runtime.functions import FunctionRunner, chain
 from motet.runtime.isolate import Health, any_succeeds, is_of_rows, isolate
+from motet.runtime.padding import Padding
 from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
 from motet.runtime.resolve import Located, is_remote
@@ -90,6 +91,8 @@ class HostedModel:
         terms = Terms(model.name, signature, located.version)
         self._named, self._check, self._answer = terms.named, terms.check, terms.answer
         self._plain = not self._by and not signature.fixed_rows
+        pad = model.batch.pad
+        self._padding = None if pad is None else Padding(pad, signature, model.name)
         self.replicas = replica_set(model, located, addresses or {}, signature, self._answer)
         self.replicas.start()
 
@@ -233,12 +236,8 @@ class HostedModel:
         ragged = [name for name, column in columns.items() if isinstance(column, Ragged)]
         if not ragged:
             return self._dense(columns, rows, replica)  # type: ignore[arg-type]
-        if self.model.batch.pad is not None:
-            pad = self.model.batch.pad
-            filled = {
-                name: padded(column, pad) if isinstance(column, Ragged) else column for name, column in columns.items()
-            }
-            return self._fitting(filled, rows, replica)
+        if self._padding is not None:
+            return self._padding.play(columns, rows, lambda group, count: self._fitting(group, count, replica))
         found = [(chosen, self._fitting(group, len(chosen), replica)) for chosen, group in groups(columns, ragged)]
         return merge(found, rows)
 

@@ -1,0 +1,151 @@
+"""Rows that differ in shape put into one call by padding, and the padding cut off what comes back.
+
+Which axis of an answer follows which axis of an input is seen from rows that were called without padding: of two shapes
+or more, the axis was as long as the input's each time. Until that is known, and where it is not so, rows of equal shape
+are called together instead, so that no answer depends on what shares a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from motet.batch import Array, Column, Indices, Ragged
+from motet.errors import GraphError
+from motet.graph.node import Answer
+from motet.nodes.merge import merge
+from motet.runtime.equal import groups, padded
+from motet.types import Signature
+
+__all__ = ["Padding"]
+
+Axis: TypeAlias = tuple[str, int]
+"""An axis of the rows of a column."""
+Call: TypeAlias = Callable[[dict[str, Array], int], Answer]
+
+
+class Padding:
+    """How the rows of a model are padded.
+
+    Args:
+        pad: the value, or one for each input that varies.
+        signature: of the model.
+        model: its name, for messages.
+
+    Raises:
+        GraphError: when an input that varies has no value, or another one has.
+    """
+
+    def __init__(self, pad: float | Mapping[str, float], signature: Signature, model: str) -> None:
+        varying = [name for name, kind in signature.inputs.items() if kind.varies or kind.dtype == "any"]
+        self._pad = dict(pad) if isinstance(pad, Mapping) else dict.fromkeys(signature.inputs, pad)
+        if isinstance(pad, Mapping) and not set(varying) <= set(pad) <= set(signature.inputs):
+            hint = f"give a value for each input that varies: {', '.join(varying)}"
+            raise GraphError(f"pad has {', '.join(pad)}", where=f"model {model!r}: batch", hint=hint)
+        self._ties = {
+            (name, axis): _Tie()
+            for name, kind in signature.outputs.items()
+            for axis, length in enumerate(kind.shape)
+            if length is None
+        }
+
+    def play(self, columns: Mapping[str, Column], rows: int, call: Call) -> Answer:
+        """Answer rows, some of whose columns are `Ragged`.
+
+        Args:
+            columns: by the names of the model's inputs.
+            rows: how many.
+            call: answers rows of one shape.
+        """
+        ragged = [name for name, column in columns.items() if isinstance(column, Ragged)]
+        if all(tie.known for tie in self._ties.values()):
+            filled = {
+                name: padded(column, self._pad[name]) if isinstance(column, Ragged) else column
+                for name, column in columns.items()
+            }
+            answer = self._cut(call(filled, rows), columns, filled)
+            if answer is not None:
+                return answer
+        return merge(
+            [(chosen, self._seen(group, call(group, len(chosen)))) for chosen, group in groups(columns, ragged)], rows
+        )
+
+    def _seen(self, columns: Mapping[str, Array], answer: Answer) -> Answer:
+        """Learn from the answer of rows that were not padded."""
+        given = {
+            (name, axis): length for name, column in columns.items() for axis, length in enumerate(column.shape[1:])
+        }
+        for (name, axis), tie in self._ties.items():
+            column = answer.columns.get(name)
+            for length in set() if column is None or not len(column) else set(_lengths(column, axis).tolist()):
+                tie.saw(length, given)
+        return answer
+
+    def _cut(self, answer: Answer, given: Mapping[str, Column], filled: Mapping[str, Array]) -> Answer | None:
+        """An answer without what stands in it for padding; None where it cannot be told apart."""
+        if answer.kept is not None and not len(answer.kept):
+            return answer
+        kept = slice(None) if answer.kept is None else answer.kept
+        ends: dict[str, dict[int, Indices]] = {}
+        for (name, axis), tie in self._ties.items():
+            lengths = _lengths(answer.columns[name], axis)
+            if tie.constant is not None:
+                if (lengths != tie.constant).any():
+                    return None
+                continue
+            own = [_lengths(given[column], at)[kept] for column, at in tie.follows]
+            full = [filled[column].shape[1 + at] for column, at in tie.follows]
+            if any((lengths != each).any() for each in full) or any((each != own[0]).any() for each in own):
+                return None
+            ends.setdefault(name, {})[axis] = own[0]
+        for name, axes in ends.items():
+            answer.columns[name] = _shortened(answer.columns[name], axes)
+        return answer
+
+
+class _Tie:
+    """What an axis of an answer follows, as far as it was seen: axes of inputs, or nothing, so that it is constant."""
+
+    def __init__(self) -> None:
+        self.follows: set[Axis] = set()
+        self.constant: int | None = None
+        self._first: int | None = None
+        self._given: Mapping[Axis, int] = {}
+        self._varied = self._hopeless = False
+
+    @property
+    def known(self) -> bool:
+        """Whether it follows axes that were seen to vary with it, or none of those that varied."""
+        return not self._hopeless and (bool(self.follows) if self._varied else self.constant is not None)
+
+    def saw(self, length: int, given: Mapping[Axis, int]) -> None:
+        """Learn from rows of one shape that were not padded."""
+        same = {axis for axis, other in given.items() if other == length}
+        if self._first is None:
+            self._first, self.follows, self._given = length, same, given
+            return
+        self.follows &= same
+        self._varied = self._varied or length != self._first
+        if self._varied:
+            self.constant, self._hopeless = None, not self.follows
+        elif not self.follows and given != self._given:
+            self.constant = length
+
+
+def _lengths(column: Column, axis: int) -> npt.NDArray[np.int64]:
+    if isinstance(column, Ragged):
+        return column.shapes[:, axis]
+    return np.full(len(column), column.shape[1 + axis])
+
+
+def _shortened(column: Column, ends: Mapping[int, Indices]) -> Column:
+    """Rows cut behind, on these axes, each to its own length."""
+    axes = column.shapes.shape[1] if isinstance(column, Ragged) else column.ndim - 1
+    cut = [
+        row[tuple(slice(None if axis not in ends else int(ends[axis][place])) for axis in range(axes))]
+        for place, row in enumerate(column)
+    ]
+    return Ragged.from_rows(cut, column.dtype, axes)
