@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import duckdb
@@ -104,6 +106,20 @@ def test_a_frame_and_the_file_that_pandas_makes_of_it_are_answered_alike(
 def test_chunks_of_frames_are_a_source(graph: mt.Graph, frame: pd.DataFrame) -> None:
     table = graph.run(iter([frame[:2], frame[2:]]))
     assert table["name"].to_pylist() == expected(frame)["name"]
+
+
+def test_chunks_of_a_database_are_a_source(graph: mt.Graph, frame: pd.DataFrame, tmp_path: Any) -> None:
+    for threads in (True, False):
+        with closing(sqlite3.connect(tmp_path / f"{threads}.db", check_same_thread=threads)) as connection:
+            frame.astype({"color": str}).to_sql("t", connection, if_exists="replace")
+            chunks = pd.read_sql("select x from t", connection, chunksize=3)
+            if threads:
+                with pytest.raises(InputError, match="raised ProgrammingError: .*\n  hint: .* check_same_thread=False"):
+                    graph.run(chunks)
+            else:
+                np.testing.assert_array_equal(graph.run(chunks).to_pandas()["doubled"], expected(frame)["doubled"])
+    with pytest.raises(InputError, match=r"sqlite[\s\S]*hint: .*pandas\.read_sql"):
+        graph.run("sqlite:///t.db")
 
 
 def test_rows_that_fail_are_told_and_the_others_are_there(frame: pd.DataFrame) -> None:

@@ -252,7 +252,8 @@ def file_system(text: str) -> tuple[Any, str]:
             raise MissingExtraError(*_EXTRAS[scheme], needed_for=f"opening {scheme}:// addresses") from None
         raise InputError(f"cannot open {text!r}: {error}") from None
     except ValueError as error:
-        raise InputError(f"cannot open {text!r}: {error}", hint="use a path or a URL that fsspec knows") from None
+        hint = "use a path or a URL that fsspec knows; rows of a database come as frames: pandas.read_sql(query, connection)"
+        raise InputError(f"cannot open {text!r}: {error}", hint=hint) from None
     return fs, str(path)
 
 

@@ -92,20 +92,35 @@ class IterableSource(Stream):
         """See `Stream.pieces`.
 
         Raises:
-            InputError: when an iterator is read again, or an item has columns that the first has not.
+            InputError: when an iterator is read again, it raises, or an item has columns that the first has not.
         """
         yield from drop_rows((self._checked(item).select(list(columns)) for item in self._walk()), skip)
 
     def _walk(self) -> Iterator[Any]:
         if self.reads_again:
-            yield from self._items
+            yield from self._told(iter(self._items))
             return
         iterator, self._iterator = self._iterator, None
         if iterator is None:
             raise InputError("was read already, and an iterator can be read once", where=self.description)
         yield self._first
         self._first = None
-        yield from iterator
+        yield from self._told(iterator)
+
+    def _told(self, items: Iterator[Any]) -> Iterator[Any]:
+        """The items; what the iterator raises ends the run, and is told as what it is."""
+        while True:
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            except Exception as error:
+                raise InputError(
+                    f"raised {type(error).__name__}: {error}",
+                    where=self.description,
+                    hint="it is read in a thread of its own; a connection of sqlite3 needs check_same_thread=False",
+                ) from error
+            yield item
 
     def _checked(self, item: Any) -> pa.RecordBatch:
         batch = as_record_batch(item, self.description)
