@@ -161,3 +161,13 @@ def test_graphs_are_equal_when_their_parts_are():
     assert make() == make()
     assert make() != make(3.0)
     assert make() != "g"
+
+
+def test_batching_and_resources_may_be_mappings_as_in_files():
+    as_file = mt.Model("m.onnx", batch={"rows": 64, "pad": 0}, resources={"cpu": 2, "memory": "1GiB"})
+    written = mt.Model("m.onnx", batch=mt.Batching(rows=64, pad=0), resources=mt.Resources(cpu=2, memory_bytes=2**30))
+    assert as_file == written
+    with pytest.raises(mt.GraphError, match=r"model 'm.onnx': batch: unknown key 'row'; did you mean 'rows'"):
+        mt.Model("m.onnx", batch={"row": 64})
+    with pytest.raises(mt.GraphError, match=r"model 'm.onnx': resources: expected a mapping with some of cpu, memory"):
+        mt.Model("m.onnx", resources=2)

@@ -219,6 +219,8 @@ MODEL_MISTAKES = [
     ({"uri": "python:helpers.models:echo", "placement": "threads"}, "g.yaml: model 'm': unknown placement 'threads'; known: inline, thread, process"),
     ({"uri": "python:helpers.models:echo", "batch": {"max_row": 3}}, "g.yaml: models.m.batch: unknown key 'max_row'; did you mean 'max_rows'? known: max_rows, max_wait_ms, pad"),
     ({"uri": "python:helpers.models:echo", "batch": {"max_rows": 0}}, "g.yaml: models.m.batch: max_rows must be at least 1; got 0"),
+    ({"uri": "python:helpers.models:echo", "batch": {"rows": 0}}, "g.yaml: models.m.batch: rows must be at least 1; got 0"),
+    ({"uri": "python:helpers.models:echo", "batch": {"rows": 64, "max_rows": 8}}, "g.yaml: models.m.batch: rows is 64, more than max_rows, which is 8"),
     ({"uri": "python:helpers.models:echo", "batch": {"max_wait_ms": -1}}, "g.yaml: models.m.batch: max_wait_ms must not be negative; got -1.0"),
     ({"uri": "python:helpers.models:echo", "resources": {"cpu": 0}}, "g.yaml: models.m.resources: cpu must be more than 0; got 0.0"),
     ({"uri": "python:helpers.models:echo", "resources": {"memory": "5 apples"}}, "g.yaml: models.m.resources.memory: '5 apples' is no amount of memory\n  hint: write a number and a unit: B, KiB, "),

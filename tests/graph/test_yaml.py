@@ -44,7 +44,7 @@ def model_with_everything():
         outputs={"output": "float32"},
         before=[functools.partial(functions.scale, by=2.0), "helpers.functions.refuse_negative"],
         after=functions.scale,
-        batch=mt.Batching(max_rows=16, max_wait_ms=2.5, pad=0.5),
+        batch=mt.Batching(max_rows=16, max_wait_ms=2.5, pad=0.5, rows=8),
         replicas={"min": 1, "max": 4, "idle_s": 30},
         placement="process",
         uris=["oip+http://other:8000/v2/models/full"],

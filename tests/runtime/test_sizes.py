@@ -1,73 +1,135 @@
-"""How many rows a call has: found with injected times, remembered for each machine."""
+"""How many rows a call has: found with simulated times, remembered for each machine."""
 
 import json
 import math
 import threading
+import types
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motet.runtime import sizes
-from motet.runtime.sizes import CANDIDATES, BatchSize, RememberedSizes
+from motet.runtime import sizes, trial
+from motet.runtime.sizes import MOST, START, STEPS, BatchSize, RememberedSizes, next_to_try
+from motet.runtime.trial import try_sizes
 
 
-def settle(size, cost, *, most=1000):
+class Spent:
+    """Calls whose cost is simulated: what was called, and the seconds that took."""
+
+    def __init__(self, cost):
+        self.cost, self.calls, self.seconds = cost, [], 0.0
+
+    def __call__(self, rows):
+        seconds = self.cost(rows)
+        self.calls.append(rows)
+        self.seconds += seconds
+        return seconds
+
+
+def settle(size, cost):
     """Play calls until the number is found; `cost` says how long a call with so many rows takes."""
-    tried = []
-    for _ in range(most):
+    spent = Spent(cost)
+    for _ in range(1000):
         if size.settled:
-            return tried
-        tried.append(size.rows)
-        size.took(size.rows, cost(size.rows))
-    raise AssertionError(f"not settled after {most} calls")
+            return spent
+        size.took(size.rows, spent(size.rows))
+    raise AssertionError("not settled after 1000 calls")
 
 
-def per_row(**seconds):
-    """The cost of a call where a row takes so many seconds at each number of rows."""
-    table = {int(rows.strip("_")): each for rows, each in seconds.items()}
-    return lambda rows: rows * table[rows]
+def find(size, cost):
+    """Find the number by calls that do not count."""
+    spent = Spent(cost)
+    size.find(spent)
+    return spent
 
 
-def curve(best):
-    """A cost whose least seconds a row are at one number of rows."""
-    return lambda rows: rows * (1 + abs(math.log2(rows / best)))
+def linear(overhead, row):
+    """A cost of an overhead and so much a row."""
+    return lambda rows: overhead + rows * row
 
 
-@pytest.mark.parametrize("best", [*CANDIDATES, 12, 24, 48, 96, 768, 1536])
-def test_the_fastest_number_of_rows_is_found(best):
+def curve(best, row=1e-5):
+    """A cost whose least seconds a row are at one number of rows, as of what fits into a cache."""
+    return lambda rows: rows * row * (1 + 0.3 * abs(math.log2(rows / best)))
+
+
+@pytest.mark.parametrize(
+    ("overhead", "row", "most_calls", "most_seconds"),
+    [
+        (0.0126, 12.5e-6, 8, 0.25),  # a forest of 300 trees
+        (0.1, 80e-6, 8, 1.6),  # one of 2,000
+        (0.0021, 7e-6, 16, 0.2),  # boosting
+        (0.0041, 0.5e-6, 16, 0.1),  # a pipeline over a frame
+        (20e-6, 0.6e-6, 28, 0.05),  # a linear model
+        (5.0, 1e-5, 7, 32.0),  # a program that is started for each call
+    ],
+)
+def test_a_model_whose_calls_are_mostly_overhead_gets_large_calls(overhead, row, most_calls, most_seconds):
+    learned = BatchSize()
+    settle(learned, linear(overhead, row))
+    assert learned.best == MOST
     size = BatchSize()
-    tried = settle(size, curve(best))
+    spent = find(size, linear(overhead, row))
+    assert size.best == size.rows == MOST
+    assert len(spent.calls) <= most_calls
+    assert spent.seconds <= most_seconds
+
+
+@pytest.mark.parametrize(("row", "most_rows"), [(0.01, 34), (1.0, 5), (100.0, 5)])
+def test_a_slow_model_without_overhead_is_not_tried_with_large_calls(row, most_rows):
+    size = BatchSize()
+    spent = find(size, linear(0.0, row))
+    assert sum(spent.calls) <= most_rows
+    assert size.best in spent.calls
+    assert size.best > 1
+
+
+def test_a_first_call_that_warms_up_is_not_taken_for_overhead_that_stays():
+    warm = [0.5]
+    size = BatchSize()
+    spent = find(size, lambda rows: 0.002 * rows + (warm.pop() if warm else 0.0))
+    assert spent.seconds < 1.0
+    assert size.best >= 4
+
+
+@pytest.mark.parametrize("best", [8, 12, 24, 32, 48, 64, 96, 128, 256])
+def test_the_fastest_number_of_rows_is_found_where_it_is_in_the_middle(best):
+    size = BatchSize()
+    spent = settle(size, curve(best))
     assert size.best == size.rows == best
-    assert max(tried) <= max(64, 6 * best)
+    assert max(spent.calls) <= 32 * max(best, START)
 
 
 def test_one_slow_number_of_rows_is_no_reason_to_stop():
-    costs = dict(zip(CANDIDATES, [8, 7, 6, 5, 9, 4, 3, 2, 1], strict=True))
     size = BatchSize()
-    settle(size, lambda rows: rows * costs.get(rows, 10))
-    assert size.best == 2048
-
-
-def test_the_smallest_are_tried_first_and_each_the_same_number_of_times():
-    tried = settle(BatchSize(), lambda rows: rows / (rows + 1.0) ** 2 * rows)
-    assert tried[-1] == 1536  # last what is beside the best
-    assert tried[: -sizes.SAMPLES] == sorted(tried[: -sizes.SAMPLES])
-    assert set(tried) == {*CANDIDATES, 1536}
-    assert len(tried) <= (sizes.SAMPLES + 2) * (len(CANDIDATES) + 1)
+    settle(size, lambda rows: 1e-3 + 1e-6 * rows + (0.01 if rows == 128 else 0.0))
+    assert size.best == MOST
 
 
 def test_one_slow_call_does_not_count():
     size, slow = BatchSize(), [1]
-
-    def cost(rows):
-        if rows == 32 and slow:
-            slow.pop()
-            return 1e9
-        return curve(32)(rows)
-
-    settle(size, cost)
+    settle(size, lambda rows: 0.004 if rows == 32 and slow and slow.pop() else curve(32)(rows))
     assert size.best == 32
+
+
+@given(
+    st.floats(0, 10), st.floats(1e-9, 1), st.floats(0, 1), st.integers(1, 10_000), st.one_of(st.none(), st.integers(1, 10_000))
+)  # fmt: skip
+def test_no_number_is_settled_on_that_was_not_tried(overhead, row, bend, best, limit):
+    size = BatchSize(limit=limit)
+    spent = settle(size, lambda rows: overhead + rows * row * (1 + bend * abs(math.log2(rows / best))))
+    assert size.best == size.rows <= (limit or MOST)
+    assert size.best in spent.calls or limit <= START
+    assert len(set(spent.calls)) <= 24
+
+
+@given(st.dictionaries(st.sampled_from(STEPS), st.floats(1e-6, 10), min_size=1), st.integers(1, MOST))
+def test_what_is_tried_next_was_not_tried(seconds, most):
+    seconds = {1: 0.1} | {rows: each for rows, each in seconds.items() if rows <= most}
+    following = next_to_try(seconds, most)
+    assert following is None or (following not in seconds and 1 <= following <= most)
 
 
 def test_a_number_found_earlier_stays():
@@ -76,48 +138,49 @@ def test_a_number_found_earlier_stays():
     assert (size.settled, size.rows, size.best) == (True, 256, 256)
 
 
-@pytest.mark.parametrize(("limit", "rows"), [(1, 1), (5, 5), (7, 7)])
-def test_a_limit_below_all_candidates_is_the_number(limit, rows):
+@pytest.mark.parametrize("limit", [1, 5, 7, 32, 100, 8192])
+def test_a_limit_is_reached_where_calls_are_overhead(limit):
     size = BatchSize(limit=limit)
-    assert (size.settled, size.rows, size.best) == (True, rows, rows)
+    settle(size, linear(0.01, 1e-6))
+    assert size.best == limit
 
 
-@given(st.integers(1, 4096), st.one_of(st.none(), st.integers(1, 4096)))
-def test_a_limit_is_kept(limit, fixed):
-    size = BatchSize(fixed, limit)
-    assert size.best <= limit
-    for rows in settle(size, lambda rows: rows**0.5):
-        assert rows <= limit
-    assert size.rows <= limit
-    assert size.best <= limit
+@pytest.mark.parametrize("waiting", [1, 5, 31, 32])
+def test_few_rows_are_one_call_from_the_first(waiting):
+    assert BatchSize().rows_of(waiting) == START  # the caller cuts it to what there is
 
 
-def test_few_rows_are_called_with_the_best_number_so_far():
+def test_few_rows_are_called_together_while_larger_calls_are_better():
     size = BatchSize()
-    assert size.rows_of(3) == sizes.START  # the caller cuts it to what there is
-    while size.rows < 256:
-        size.took(size.rows, curve(32)(size.rows) if size.rows < 64 else size.rows * 1.0)
-    assert size.rows_of(100) == size.best
-    assert size.rows_of(100) != 256
-    assert size.rows_of(256) == 256
+    while size.rows < 500:
+        size.took(size.rows, linear(0.01, 1e-6)(size.rows))
+    assert size.rows_of(300) == 300
+    assert size.rows_of(100) == size.best  # the caller cuts it to what there is
+    assert size.rows_of(10_000) == size.rows
+
+
+def test_few_rows_are_called_with_the_best_number_where_larger_calls_are_worse():
+    size = BatchSize()
+    while size.rows <= 128:
+        size.took(size.rows, curve(32)(size.rows))
+    assert size.rows_of(100) == size.best == 32
 
 
 def test_calls_of_other_numbers_teach_nothing():
     size = BatchSize()
     for _ in range(100):
         size.took(3, 0.0)
-    assert (size.settled, size.rows) == (False, CANDIDATES[0])
+    assert (size.settled, size.rows) == (False, START)
 
 
 def test_what_is_too_big_is_never_asked_again():
     size = BatchSize()
-    while size.rows < 256:
-        size.took(size.rows, 1 / size.rows)
-    size.took(256, 1e-9)  # worked once, and fast, before memory ran out
-    size.too_big(256)
-    assert size.limit == 128
-    tried = settle(size, lambda rows: 1 / rows)
-    assert max([*tried, size.best, size.rows]) <= 128
+    while size.rows < 512:
+        size.took(size.rows, linear(0.01, 1e-6)(size.rows))
+    size.too_big(512)
+    assert size.limit == 256
+    spent = settle(size, linear(0.01, 1e-6))
+    assert max([*spent.calls, size.best, size.rows]) == 256
     size.too_big(128)
     assert (size.rows, size.best, size.limit) == (64, 64, 64)
 
@@ -131,8 +194,8 @@ def test_limits_only_go_down_and_end_at_one_row(refused):
         assert size.best <= size.limit
         last = size.limit
     for _ in range(14):
-        size.too_big(size.rows)
-    assert (size.rows, size.best, size.limit, size.settled) == (1, 1, 1, True)
+        size.too_big(size.limit)
+    assert (size.rows, size.best, size.limit) == (1, 1, 1)
 
 
 def test_several_threads_may_learn_at_once():
@@ -144,7 +207,7 @@ def test_several_threads_may_learn_at_once():
                 rows = size.rows_of(4096)
                 if seed == 0 and rows > 64:
                     size.too_big(rows)
-                size.took(rows, curve(64)(rows) if rows in CANDIDATES else rows)
+                size.took(rows, curve(64)(rows))
         except Exception as error:  # noqa: BLE001
             errors.append(error)
 
@@ -154,7 +217,63 @@ def test_several_threads_may_learn_at_once():
     for thread in threads:
         thread.join()
     assert errors == []
-    assert 1 <= size.rows <= 64
+    assert 1 <= size.rows <= 256
+
+
+# tried before the first call that counts
+
+
+class Tried:
+    """A model whose calls take simulated time; rows in `bad` make a call raise."""
+
+    def __init__(self, monkeypatch, cost, bad=(), most=math.inf):
+        self.cost, self.bad, self.most, self.now, self.calls = cost, set(bad), most, 0.0, []
+        clock = types.SimpleNamespace(perf_counter=lambda: self.now, thread_time=lambda: self.now)
+        monkeypatch.setattr(sizes, "time", clock)
+
+    def __call__(self, columns, rows):
+        assert len(columns["x"]) == rows
+        self.calls.append(rows)
+        self.now += self.cost(rows)
+        if self.bad & set(columns["x"].tolist()):
+            raise ValueError("a bad row")
+        if rows > self.most:
+            raise MemoryError
+
+
+@pytest.mark.parametrize("rows", [1, 3, 700, 5000])
+def test_large_calls_are_tried_with_few_rows_too(monkeypatch, rows):
+    size, model = BatchSize(), Tried(monkeypatch, linear(0.01, 1e-6))
+    assert try_sizes(size, model, {"x": np.arange(rows)})
+    assert (size.settled, size.best) == (True, MOST)
+    assert size.best in model.calls
+
+
+def test_a_row_at_fault_does_not_end_it(monkeypatch):
+    size, model = BatchSize(), Tried(monkeypatch, linear(0.01, 1e-6), bad=[30])
+    assert try_sizes(size, model, {"x": np.arange(5000)})
+    assert size.best == MOST
+
+
+def test_nothing_is_found_where_every_row_fails(monkeypatch):
+    size, model = BatchSize(), Tried(monkeypatch, linear(0.01, 1e-6), bad=range(5000))
+    assert not try_sizes(size, model, {"x": np.arange(5000)})
+    assert not size.settled
+    assert len(model.calls) <= 8
+
+
+def test_calls_that_do_not_fit_into_memory_bound_it(monkeypatch):
+    size, model = BatchSize(), Tried(monkeypatch, linear(0.01, 1e-6), most=300)
+    assert try_sizes(size, model, {"x": np.arange(5000)})
+    assert size.best <= 300
+    assert size.best in model.calls
+
+
+def test_rows_of_many_bytes_are_not_tried_in_large_calls(monkeypatch):
+    monkeypatch.setattr(trial, "BYTES", 1000 * 80)
+    size, model = BatchSize(), Tried(monkeypatch, linear(0.01, 1e-6))
+    assert try_sizes(size, model, {"x": np.arange(10), "image": np.zeros((10, 9))})
+    assert size.best == max(model.calls) == 1000
 
 
 # remembered
@@ -208,8 +327,9 @@ def test_a_file_that_is_broken_is_as_good_as_none(file, text):
 def test_numbers_that_cannot_be_are_not_believed(file, size):
     known = RememberedSizes(file)
     known.put({"a": 8})
-    (key,) = json.loads(file.read_text())
-    file.write_text(json.dumps({key: size}))
+    kept = json.loads(file.read_text())
+    kept["found"] = dict.fromkeys(kept["found"], size)
+    file.write_text(json.dumps(kept))
     assert known.get("a") is None
 
 
@@ -246,11 +366,10 @@ def test_the_file_is_in_the_cache_folder(tmp_path, monkeypatch):
     assert RememberedSizes().path == tmp_path / "home" / ".cache" / "motet" / "batch-sizes.json"
 
 
-def test_the_first_calls_warm_up_and_do_not_count():
-    size, cost = BatchSize(), iter([1e9, 1e9, *[8.0] * sizes.SAMPLES])
-    asked = 0
-    while size.rows == CANDIDATES[0]:
-        size.took(size.rows, next(cost))
-        asked += 1
-    assert asked == 2 + sizes.SAMPLES
-    assert next(cost, None) is None
+def test_what_an_older_version_found_does_not_count(file):
+    file.parent.mkdir()
+    file.write_text(json.dumps({f"a on {sizes.machine()}": 32}))
+    known = RememberedSizes(file)
+    assert known.get("a") is None
+    known.put({"b": 64})
+    assert (known.get("a"), known.get("b")) == (None, 64)

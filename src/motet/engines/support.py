@@ -40,6 +40,7 @@ _ONE_PROCESS = "not yet: it has one process, and does not count them"
 
 FEATURES: tuple[Feature, ...] = (
     *(Feature(f"{kind} nodes", "", {}, asked_by_node=lambda node, kind=kind: node.kind == kind) for kind in KINDS),  # type: ignore[misc]
+    Feature("batch.rows", "how many rows a call has", {}, lambda model: model.batch.rows is not None),
     Feature("batch.max_rows", "the most rows a call may have", {}, lambda model: model.batch.max_rows is not None),
     Feature("batch.pad", "rows of different shapes in one call", {}, lambda model: model.batch.pad is not None),
     Feature(

@@ -51,19 +51,25 @@ class Batching:
     """How rows are put together for one call.
 
     Attributes:
-        max_rows: the most rows a call may have; None lets the runtime find the best number.
+        max_rows: the most rows a call may have; None sets no bound.
         max_wait_ms: how long a live server may hold rows back to fill a call; has no meaning in bulk.
         pad: what rows that differ in shape are padded with to be called together, or that by input; None calls rows of equal
             shape together. What comes back for padding is cut off.
+        rows: how many rows a call has, where there are as many; None lets the runtime find the best number.
     """
 
     max_rows: int | None = None
     max_wait_ms: float = 0.0
     pad: float | Mapping[str, float] | None = None
+    rows: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_rows is not None and (not isinstance(self.max_rows, int) or self.max_rows < 1):
-            raise GraphError(f"max_rows must be at least 1; got {self.max_rows}", where="batch")
+        for name in ("rows", "max_rows"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise GraphError(f"{name} must be at least 1; got {value}", where="batch")
+        if self.rows and self.max_rows and self.rows > self.max_rows:
+            raise GraphError(f"rows is {self.rows}, more than max_rows, which is {self.max_rows}", where="batch")
         if not self.max_wait_ms >= 0:
             raise GraphError(f"max_wait_ms must not be negative; got {self.max_wait_ms}", where="batch")
         _as_floats(self, "max_wait_ms")
@@ -106,7 +112,7 @@ class Model:
         name: its name in the graph; the file's name without its suffix when not given.
         inputs, outputs: declared column types by name, in order; needed where the model has no signature of its own.
         before, after: a function, or several in a row, around it: columns to columns, as map nodes.
-        batch: how rows are put together for a call.
+        batch: how rows are put together for a call: a `Batching`, or a mapping as in files (`{"rows": 4096}`).
         uris: addresses of more servers that have the model; each is a replica.
         replicas: how many copies are loaded, or `Replicas(min, max)` (in files `{min: ..., max: ...}`) between which it
             may be scaled.
@@ -122,7 +128,7 @@ class Model:
             and what the handler says for addresses. A call in this process cannot be stopped.
         concurrent: how many calls may run at the same time in a process; None for as many as there are. 1 for code that
             cannot bear more.
-        resources: what one replica needs.
+        resources: what one replica needs: a `Resources`, or a mapping as in files (`{"cpu": 2, "memory": "1GiB"}`).
         labels: what the places of its answer stand for, in order; needed by the combiner `union`.
         options: keywords for the handler, or for a Python class or function.
         unpickle: allow a file that runs code when loaded to come from a remote URI.
@@ -162,10 +168,10 @@ class Model:
         outputs: Mapping[str, str | ColumnType] | None = None,
         before: Callable[..., Any] | str | Sequence[Any] | None = None,
         after: Callable[..., Any] | str | Sequence[Any] | None = None,
-        batch: Batching | None = None,
+        batch: Batching | Mapping[str, Any] | None = None,
         replicas: int | Mapping[str, float] | Replicas = 1,
         placement: str | None = None,
-        resources: Resources | None = None,
+        resources: Resources | Mapping[str, Any] | None = None,
         labels: Sequence[str] = (),
         options: Mapping[str, Any] | None = None,
         unpickle: bool = False,
@@ -185,11 +191,15 @@ class Model:
         labels = tuple(text_of(label) for label in labels)
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise GraphError(f"the label {twice[0]!r} is there twice", where=where)
+        batching = batch if isinstance(batch, Batching) else _read_batching(batch or {}, f"{where}: batch")
+        needs = (
+            resources if isinstance(resources, Resources) else _read_resources(resources or {}, f"{where}: resources")
+        )
         values: dict[str, Any] = {
             "uri": uri, "name": name, "inputs": _types(inputs, f"{where}: inputs"), "outputs": _types(outputs, f"{where}: outputs"),
-            "before": as_functions(before), "after": as_functions(after), "batch": batch or Batching(),
+            "before": as_functions(before), "after": as_functions(after), "batch": batching,
             "replicas": as_replicas(replicas, where),
-            "placement": placement, "resources": resources or Resources(), "labels": labels, "options": plain(dict(options or {})),
+            "placement": placement, "resources": needs, "labels": labels, "options": plain(dict(options or {})),
             "unpickle": unpickle, "version": version, "device": device, "uris": tuple(uris), "balance": balance,
             "balance_by": balance_by, "warm_up": as_warm_up(warm_up, where),
             "timeout_s": float(timeout_s) if type(timeout_s) is int else timeout_s, "resident": resident, "concurrent": concurrent,
@@ -293,14 +303,14 @@ def read_model(name: str, value: object, where: str) -> Model:
     )
 
 
-def _read_batching(value: dict[str, Any], where: str) -> Batching:
-    fields = Fields(value, where, ("max_rows", "max_wait_ms", "pad"))
-    max_rows = fields.take("max_rows", int, None)
+def _read_batching(value: object, where: str) -> Batching:
+    fields = Fields(value, where, ("max_rows", "max_wait_ms", "pad", "rows"))
+    rows, max_rows = fields.take("rows", int, None), fields.take("max_rows", int, None)
     wait, pad = float(fields.take("max_wait_ms", float, 0.0)), fields.take("pad", (float, dict), None)
-    return _placed(where, lambda: Batching(max_rows, wait, pad))
+    return _placed(where, lambda: Batching(max_rows, wait, pad, rows))
 
 
-def _read_resources(value: dict[str, Any], where: str) -> Resources:
+def _read_resources(value: object, where: str) -> Resources:
     fields = Fields(value, where, ("cpu", "memory", "accelerator"))
     cpu, accelerator = float(fields.take("cpu", float, 1.0)), float(fields.take("accelerator", float, 0.0))
     memory_bytes = read_bytes(fields.raw("memory", 0), fields.place("memory"))

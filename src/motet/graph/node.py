@@ -6,7 +6,7 @@ The kinds themselves are in `motet.nodes`, one a file; each registers itself her
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -277,6 +277,15 @@ class Node(ABC):
     def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Node:
         """The node whose members say what they are given, as `bind` says for each of them and what it is given now."""
         return self
+
+    def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
+        """The outputs of its models that must be computed; all of them, where a kind of node does not say otherwise.
+
+        Args:
+            outputs: what each model that it calls gives, by its name in the graph.
+            gives: the columns of the node that somebody needs, by full name.
+        """
+        return outputs
 
     def without(self, uses: Container[str]) -> Node:
         """The node without the members that use these, where it may do without; else as it is."""

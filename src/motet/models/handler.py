@@ -38,7 +38,8 @@ class ModelSource:
 class LoadedModel(Protocol):
     """A model in memory. It may be called from several threads at once.
 
-    An attribute `batch_invariant`, where it has one, wins over its handler's.
+    An attribute `batch_invariant`, where it has one, wins over its handler's. Where it has a method `need(outputs)`, it is told
+    the names of the outputs that somebody needs, again when they become more; it may leave out the others.
     """
 
     def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:

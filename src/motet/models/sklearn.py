@@ -33,7 +33,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -94,7 +94,12 @@ class SklearnModel:
 
     def __init__(self, estimator: Any, signature: Signature, make: Maker) -> None:
         self._make = make
-        self._calls = [(name, getattr(estimator, METHODS[name]), kind) for name, kind in signature.outputs.items()]
+        self._every = [(name, getattr(estimator, METHODS[name]), kind) for name, kind in signature.outputs.items()]
+        self._calls = self._every
+
+    def need(self, outputs: Container[str]) -> None:
+        """Compute only these from now on."""
+        self._calls = [call for call in self._every if call[0] in outputs]
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`. Each method is given features of its own, which some estimators change."""
@@ -111,7 +116,7 @@ class SklearnModel:
 
     def close(self) -> None:
         """Let go of the estimator."""
-        self._calls = []
+        self._calls = self._every = []
 
 
 def _looked(estimator: Any, source: ModelSource) -> tuple[Signature, Maker]:

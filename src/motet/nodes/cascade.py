@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind
 from motet.graph.members import read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
-from motet.nodes.members import STRING, agreed, bound_members, counted, member_outputs, taken
+from motet.nodes.members import STRING, agreed, bound_members, counted, member_outputs, needed, taken
 from motet.nodes.merge import faults_at, merge
 from motet.types import ColumnType
 
@@ -77,6 +77,10 @@ class Cascade(Node):
                 hint="write of: OUTPUT",
             )
         return next(iter(outputs))
+
+    def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
+        """Those that somebody needs, or that the confidence is taken of."""
+        return needed(self, outputs, gives, self.output, self.of)
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call each member on the rows that no member before it was sure of."""

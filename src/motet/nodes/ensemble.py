@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from motet.graph.node import (
     kind,
 )
 from motet.nodes.combine import COMBINERS, Combiner, Custom, Part, Stack
-from motet.nodes.members import STRING, bound_members, counted, member_outputs
+from motet.nodes.members import STRING, bound_members, counted, member_outputs, needed
 from motet.nodes.merge import merge
 from motet.nodes.partial import first_fault, joined, spread
 from motet.nodes.quick import Quick
@@ -105,6 +105,10 @@ class Ensemble(Node):
         for member, outputs in found.items():
             extra |= {f"{self.name}.{member}.{output}": kind for output, kind in outputs.items()}
         return NodeOutputs(columns, extra)
+
+    def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
+        """Those that somebody needs."""
+        return needed(self, outputs, gives, self.output)
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 
 from motet.batch import Column, Indices, take_columns
 from motet.errors import GraphError, TypeMismatchError, UnknownNameError
-from motet.graph.node import Answer, Inputs, Member, Scope
+from motet.graph.node import Answer, Inputs, Member, Node, Scope
 from motet.types import ColumnType
 
-__all__ = ["agreed", "bound_members", "counted", "member_outputs", "picks", "taken"]
+__all__ = ["agreed", "bound_members", "counted", "member_outputs", "needed", "picks", "taken"]
 
 STRING = ColumnType("string")
 
@@ -53,6 +53,38 @@ def picks(member: Member, outputs: Sequence[str], output: str | None, where: str
         where=where,
         hint="say which one counts: {uses: NAME, output: OUTPUT}",
     )
+
+
+def needed(
+    node: Node,
+    outputs: Mapping[str, Sequence[str]],
+    gives: Container[str],
+    output: str | None = None,
+    more: str | None = None,
+) -> dict[str, set[str]]:
+    """The outputs of a node's models that must be computed, for `Node.needs`: the same of all members, and one at least.
+
+    Args:
+        node: the node.
+        outputs: what each model gives.
+        gives: the columns of the node that somebody needs, by full name.
+        output: the node's `output`; see `picks`.
+        more: a column that the node itself looks at, without the node's name.
+    """
+    chosen = [
+        (member, picks(member, outputs[member.uses], output, node.where))
+        for member in node.members
+        if member.uses in outputs
+    ]
+    found: dict[str, set[str]] = {member.uses: set() for member, _ in chosen}
+    for name in dict.fromkeys(name for _, picked in chosen for name in picked):
+        own = (f"{node.name}.{member.name}.{name}" for member in node.members)
+        if name == more or f"{node.name}.{name}" in gives or any(column in gives for column in own):
+            for member, picked in chosen:
+                found[member.uses] |= {picked[name]} if name in picked else set()
+    for member, picked in chosen:
+        found[member.uses] = found[member.uses] or {next(iter(picked.values()))}
+    return found
 
 
 def taken(

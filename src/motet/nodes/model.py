@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from motet.errors import GraphError
 from motet.graph.build import Handle, Names, Ref, Uses, inputs_of
 from motet.graph.fields import Fields, of_kind
 from motet.graph.node import Answer, AtOnce, Inputs, Member, Node, NodeOutputs, Player, Scope, StraightPlayer, kind
+from motet.nodes.members import needed
 from motet.types import ColumnType
 
 __all__ = ["ModelNode", "model"]
@@ -44,6 +45,10 @@ class ModelNode(Node):
         """The model's outputs, as `node.output`."""
         outputs = scope.call(self.uses, self.inputs, types, self.where)
         return NodeOutputs({f"{self.name}.{name}": kind for name, kind in outputs.items()})
+
+    def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
+        """Those that somebody needs."""
+        return needed(self, outputs, gives)
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call the model."""

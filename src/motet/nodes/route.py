@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import NoneType
@@ -18,7 +18,7 @@ from motet.graph.fields import Fields, show
 from motet.graph.members import check_member, read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.graph.pool import read_max_loaded, read_swap_wait
-from motet.nodes.members import STRING, agreed, bound_members, counted, member_outputs, taken
+from motet.nodes.members import STRING, agreed, bound_members, counted, member_outputs, needed, taken
 from motet.nodes.merge import merge
 from motet.nodes.route_checks import check_patterns, conditions_of, key_text, patterns, split_of
 from motet.nodes.split import choose_arms, is_missing
@@ -89,6 +89,10 @@ class Route(Node):
         return NodeOutputs(
             {f"{self.name}.{name}": kind for name, kind in outputs.items()}, {f"{self.name}.member": STRING}
         )
+
+    def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
+        """Those that somebody needs."""
+        return needed(self, outputs, gives, self.output)
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call each model once, on the rows of all arms that stand for it."""
@@ -203,7 +207,7 @@ class Route(Node):
         names = [arm.name for arm in self.arms]
 
         def choose(first: int, end: int) -> Indices:
-            part = {name: take_rows(columns[name], slice(first, end)) for name in needed}
+            part = {name: take_rows(columns[name], slice(first, end)) for name in wanted}
             chosen = np.full(end - first, names.index(self.otherwise or names[-1]), dtype=np.int64)
             left = np.ones(end - first, dtype=bool)
             for arm, condition in self.when.items():
@@ -212,7 +216,7 @@ class Route(Node):
                 left &= ~holds
             return chosen
 
-        needed = list(dict.fromkeys(name for condition in self.when.values() for name in condition.columns))
+        wanted = list(dict.fromkeys(name for condition in self.when.values() for name in condition.columns))
         segments, faults = player.isolate(choose, rows, "when")
         chosen = np.full(rows, -1, dtype=np.int64)
         for first, end, found in segments:

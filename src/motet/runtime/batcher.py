@@ -69,7 +69,7 @@ class Batcher:
         self._rows = self._playing = 0
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._max_rows = min(model.model.batch.max_rows or MAX_ROWS, MAX_ROWS)
+        self._max_rows = min(model.model.batch.rows or model.model.batch.max_rows or MAX_ROWS, MAX_ROWS)
         self._max_wait_s = (model.model.batch.max_wait_ms or 0) / 1000
         self._may_sleep = not model.model.num_replicas
         self._always, self._elsewhere = model.placement, model.elsewhere

@@ -8,11 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from motet.batch import Batch, Column, Ragged, concat_columns, take_rows
+from motet.batch import Batch, Column, Ragged, take_rows
 from motet.errors import Failure, InputError, RowErrors
-from motet.runtime.executor import Call, Executor, Played, drive
+from motet.runtime.executor import Call, Executor, Played, drive, joined
 
 __all__ = ["Explanation", "answer", "check_failures", "explain"]
 
@@ -70,11 +68,7 @@ def _play(executor: Executor, batch: Batch) -> Played:
     )
     with ThreadPoolExecutor(max_workers=min(len(starts), os.cpu_count() or 1)) as pool:
         played = list(pool.map(lambda part: drive(executor.play(part)), parts))
-    filled = [part for part in played if len(part.outputs)] or played[:1]
-    names = filled[0].outputs.columns
-    columns = {name: concat_columns([part.outputs.columns[name] for part in filled]) for name in names}
-    ids = np.concatenate([part.outputs.ids for part in filled])
-    return Played(Batch(columns, ids), [failure for part in played for failure in part.failures])
+    return joined(played)
 
 
 def plain(column: Column) -> Any:

@@ -16,10 +16,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from motet.batch import Batch, Column, Indices, empty_column, take_rows
+from motet.batch import Batch, Column, Indices, concat_columns, empty_column, take_rows
 from motet.errors import Failure, GraphError, ModelFailedError, MotetError, UnknownNameError
-from motet.graph.check import CheckedGraph
-from motet.graph.node import Answer, AtOnce, Fault
+from motet.graph.check import CheckedGraph, outer_outputs
+from motet.graph.node import Answer, AtOnce, Fault, Node
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, HostedModel, LazyKey
 from motet.runtime.isolate import Health
@@ -27,7 +27,7 @@ from motet.runtime.lazy import LazyModels, share_places
 from motet.runtime.player import Call, Player, Step, Straight, Trace
 from motet.runtime.stats import NodeStats
 
-__all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive"]
+__all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive", "joined"]
 
 T = TypeVar("T")
 
@@ -61,6 +61,17 @@ class Played:
 
     outputs: Batch
     failures: list[Failure]
+
+
+def joined(parts: Sequence[Played]) -> Played:
+    """What was played one after another, as one batch; at least one part."""
+    filled = [part for part in parts if len(part.outputs)] or parts[:1]
+    failures = sorted((failure for part in parts for failure in part.failures), key=lambda failure: failure.row)
+    if len(filled) == 1:
+        return Played(filled[0].outputs, failures)
+    names = filled[0].outputs.columns
+    columns = {name: concat_columns([part.outputs.columns[name] for part in filled]) for name in names}
+    return Played(Batch(columns, np.concatenate([part.outputs.ids for part in filled])), failures)
 
 
 @dataclass
@@ -175,12 +186,35 @@ class Executor:
             drops = tuple({column for _, column in columns} - needed)
             gives = tuple(column for column in needed if column.split(".")[0] == name)
             needed |= {column for _, column in columns}
-            steps.append(Step(name, node, columns, drops, f"{path}{name}", gives))
+            steps.append(Step(name, node, columns, drops, f"{path}{name}", gives, self._needs(node, gives)))
             self._shared.stats.setdefault(f"{path}{name}", NodeStats())
         steps.reverse()
         for step in steps:
             self._shared.stats[step.path] = self._shared.stats.pop(step.path)
         return steps
+
+    def _needs(self, node: Node, gives: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The outputs of its models that a node needs, where it does not need all, of which the host is told."""
+        checked = self.checked
+        models = {member.uses: checked.graph.models.get(member.uses) for member in node.members}
+        outputs = {
+            uses: tuple(outer_outputs(model, checked.signatures[uses]))
+            for uses, model in models.items()
+            if model is not None
+        }
+        if self._keep_all:
+            return {}
+        needs = node.needs(outputs, frozenset(gives))
+        found: dict[str, tuple[str, ...]] = {}
+        for uses, every in outputs.items():
+            some = tuple(output for output in every if output in needs[uses])
+            model = checked.graph.models[uses]
+            if model.after or len(some) == len(every):
+                self.host.need(model, checked.graph.folder, None)
+            else:
+                self.host.need(model, checked.graph.folder, some)
+                found[uses] = some
+        return found
 
     def model(self, name: str) -> HostedModel:
         """A model, loaded."""

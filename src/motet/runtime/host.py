@@ -14,6 +14,7 @@ from motet.runtime.pool.shelf import Group
 from motet.runtime.pool.swaps import Swaps
 from motet.runtime.resolve import ModelResolver, is_remote
 from motet.runtime.sizes import BatchSize
+from motet.runtime.trial import Trials
 
 __all__ = ["Host", "HostedModel", "LazyKey", "ModelStats", "model_key"]
 
@@ -41,6 +42,7 @@ class Host:
         resolver: finds models; None makes one.
         sizes: how many rows the calls of models have, by `HostedModel.key`, where that is known.
         places: what all models share that are here, and stay not for good; None lets each stay that no graph says it of.
+        trials: what its models may try before they answer rows; see `HostedModel`.
 
     Attributes:
         dropped: called with each lazy model that was let go, in any thread.
@@ -51,8 +53,9 @@ class Host:
         resolver: ModelResolver | None = None,
         sizes: Mapping[str, int] | None = None,
         places: Places | None = None,
+        trials: Trials | None = None,
     ) -> None:
-        self.places = places
+        self.places, self._trials = places, trials
         self.swaps: Swaps[HostedModel] = Swaps(self._load_lazy, self._let_go, memory=_memory)
         self.dropped: list[Callable[[HostedModel], None]] = []
         self._lazy: set[LazyKey] = set()
@@ -63,6 +66,7 @@ class Host:
         self._lock = threading.Lock()
         self._models: dict[tuple[Model, str], list[HostedModel]] = {}
         self._loading: dict[tuple[Model, str], threading.Lock] = {}
+        self._needs: dict[tuple[Model, str], frozenset[str] | None] = {}
 
     def model(self, model: Model, folder: str) -> HostedModel:
         """A loaded model; one whose file has changed is loaded beside what was loaded before.
@@ -83,12 +87,24 @@ class Host:
                     return known
             signature = self.resolver.signature(model, folder)
             found = HostedModel(model, located, signature, None, self.resolver.addresses(model, folder))
-            if found.key in self._sizes and not signature.fixed_rows:
+            found.trials = self._trials
+            if found.key in self._sizes and not found.size.settled:
                 found.size = BatchSize(self._sizes[found.key], found.size.limit)
             with self._lock:
                 self._models.setdefault(key, []).append(found)
                 self._loading.pop(key, None)
+                found.need(self._needs.get(key))
             return found
+
+    def need(self, model: Model, folder: str, outputs: Iterable[str] | None) -> None:
+        """Have outputs of a model computed, beside those that others need; None is all of them. Others may be left out."""
+        key = (model, folder)
+        with self._lock:
+            before = self._needs.get(key, frozenset())
+            now = None if outputs is None or before is None else before | frozenset(outputs)
+            self._needs[key] = now
+            for known in self._models.get(key, []) if now != before else ():
+                known.need(now)
 
     def share(self, models: Iterable[tuple[Model, str]], places: Places, name: str) -> None:
         """Have models share places, from now on loaded when rows come for them. Where all have a place they stay as they are.

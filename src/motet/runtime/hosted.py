@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -37,10 +38,14 @@ from motet.runtime.side_by_side import side_by_side
 from motet.runtime.sizes import BatchSize, CallTime
 from motet.runtime.stats import ModelStats
 from motet.runtime.terms import Terms, check_names
+from motet.runtime.trial import Trials, try_sizes
 from motet.runtime.widen import widened
 from motet.types import Signature
 
 __all__ = ["HostedModel", "ModelStats", "model_key"]
+
+FEW_ROWS = 512
+"""So few rows are called together before it is known how many rows a call should have; with more it is looked for."""
 
 
 def model_key(model: Model, located: Located) -> str:
@@ -65,6 +70,11 @@ class HostedModel:
         size: how many rows a call has, where that is known.
         addresses: the servers that have it too, or alone, by URI.
 
+    Attributes:
+        size: how many rows a call has.
+        trials: what may be tried to find that before rows are answered, where the answers depend on it, as in a run that may
+            be resumed; None learns it from the calls that are made. May be set.
+
     Raises:
         ModelLoadError: when it cannot be loaded.
     """
@@ -79,8 +89,10 @@ class HostedModel:
     ) -> None:
         self.model, self.located, self.signature = model, located, signature
         self.stats = ModelStats()
-        limit = signature.fixed_rows or model.batch.max_rows
-        self.size = BatchSize(signature.fixed_rows or size, limit)
+        said = signature.fixed_rows or model.batch.rows
+        self.size = BatchSize(said or size, said or model.batch.max_rows)
+        self.trials: Trials | None = None
+        self._settling = threading.Lock()
         self._health = Health(f"model {model.name!r}")
         self.outputs = outer_outputs(model, signature)
         self._before = [FunctionRunner(function, function.declared) for function in model.before]
@@ -88,7 +100,7 @@ class HostedModel:
         self._after = [FunctionRunner(function, kinds) for function, kinds in zip(model.after, after, strict=True)]
         self._by = model.balance_by
         self._inputs = list(signature.inputs.items())
-        terms = Terms(model.name, signature, located.version)
+        self._terms = terms = Terms(model.name, signature, located.version)
         self._named, self._check, self._answer = terms.named, terms.check, terms.answer
         self._plain = not self._by and not signature.fixed_rows
         pad = model.batch.pad
@@ -114,6 +126,13 @@ class HostedModel:
         return self.model.placement or (None if self.model.concurrent is None else "thread")
 
     @property
+    def _settles_first(self) -> bool:
+        """Whether calls are tried before those that count. Those that may cost money, or be noticed, are not."""
+        if self.trials is None or self.size.settled:
+            return False
+        return self.located.handler.has_file and not self.elsewhere and not self.batch_invariant
+
+    @property
     def elsewhere(self) -> bool:
         """Whether its calls wait for another process or another machine."""
         return self.model.placement == "process" or bool(self.model.uris) or is_remote(self.located)
@@ -131,6 +150,19 @@ class HostedModel:
             hint = "change replicas: {max: ...} in the graph's file"
             raise InputError(f"it may have {self.model.max_replicas} replicas; got {count}", where=where, hint=hint)
         self.replicas.scale(count)
+
+    def need(self, outputs: frozenset[str] | None) -> None:
+        """Give only these outputs from now on, None for all; a model that can leaves the others out."""
+        wanted = frozenset(self.signature.outputs) if outputs is None or self.model.after else outputs
+        self._terms.need(wanted)
+        self.outputs = {
+            name: kind
+            for name, kind in outer_outputs(self.model, self.signature).items()
+            if self.model.after or name in wanted
+        }
+        tell = getattr(self.replicas.direct, "need", None)
+        if tell is not None:
+            tell(wanted)
 
     def forget(self) -> None:
         """Forget what was counted, and which rows failed, as after a trial."""
@@ -270,8 +302,10 @@ class HostedModel:
 
     def _calls(self, columns: dict[str, Array], rows: int, replica: str = "") -> Answer:
         """Calls of the best number of rows."""
+        trials = self.trials
+        together = trials is not None and self._settles_first and not self._settle(columns, rows, trials)
         started, first = time.perf_counter(), 0
-        if rows <= self.size.rows_of(rows):
+        if rows <= (self.size.limit or rows if together else self.size.rows_of(rows)):
             try:
                 answer = self._timed_call(columns, rows, replica)
             except BaseException as error:  # noqa: BLE001 (isolate sorts the errors)
@@ -293,6 +327,18 @@ class HostedModel:
         )
         self.stats.add(rows, sum(made for _, _, made in parts), time.perf_counter() - started, len(answer.faults))
         return self._filled(answer)
+
+    def _settle(self, columns: dict[str, Array], rows: int, trials: Trials) -> bool:
+        """Find the number of rows of a call, where there are enough rows for it to matter; whether it is known then."""
+        if (rows <= FEW_ROWS or trials.seconds <= 0) and self.stats.seconds < Trials.WORTH_S:
+            return False
+        with self._settling:
+            if not self.size.settled:
+                started = time.perf_counter()
+                if not try_sizes(self.size, self._call, columns):
+                    self.trials = None  # then it is learned from the calls that count
+                trials.seconds -= time.perf_counter() - started
+        return self.size.settled
 
     def _part(
         self, columns: dict[str, Array], rows: int, replica: str, span: tuple[int, int]
@@ -317,7 +363,7 @@ class HostedModel:
     def _filled(self, answer: Answer) -> Answer:
         """An answer of no rows has the model's columns all the same."""
         if not answer.columns:
-            answer.columns = {name: empty_column(kind) for name, kind in self.signature.outputs.items()}
+            answer.columns = {name: empty_column(kind) for name, kind in self._terms.outputs.items()}
         return answer
 
     def _isolate(

@@ -7,7 +7,7 @@ be looked up is looked up before the first one.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -71,7 +71,11 @@ class Trace(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """A node's turn: which columns it is given, by reference, which nobody needs after it, and which of its own are needed."""
+    """A node's turn: which columns it is given, by reference, which nobody needs after it, and which of its own are needed.
+
+    Attributes:
+        needs: the outputs of its models that it needs, where it does not need all.
+    """
 
     name: str
     node: Node
@@ -79,6 +83,7 @@ class Step:
     drops: tuple[str, ...]
     path: str
     gives: tuple[str, ...]
+    needs: Mapping[str, Collection[str]]
 
 
 class _Turn:
@@ -126,7 +131,16 @@ class Straight(_Turn):
         executor = self._executor
         if name in executor.graphs or name in executor.lazy.keys:
             return None
-        return executor.model(name).play
+        play, needs = executor.model(name).play, self._step.needs.get(name)
+        if needs is None:
+            return play
+
+        def play_some(columns: Sequence[Column] | Mapping[str, Column], rows: int) -> Answer:
+            answer = play(columns, rows)
+            answer.columns = {output: answer.columns[output] for output in needs}
+            return answer
+
+        return play_some
 
     def function(self, function: Function, *, each: bool = False) -> FunctionRunner:
         """What plays rows through a function."""
@@ -183,6 +197,8 @@ class Player(_Turn):
         else:
             within = None if trace is None else _Within(trace, self._chosen(chosen))
             answer = await self._graph(inner, columns, rows, within)
+        if name in self._step.needs:
+            answer.columns = {output: answer.columns[output] for output in self._step.needs[name]}
         if trace is not None:
             seconds = time.perf_counter() - started
             ids, outputs = self._chosen(chosen), dict(answer.columns)

@@ -159,6 +159,8 @@ class ModelResolver:
             )
         if model.batch.max_rows and signature.fixed_rows and signature.fixed_rows > model.batch.max_rows:
             raise ModelLoadError(f"every call has {signature.fixed_rows} rows, max_rows allows {model.batch.max_rows}")
+        if model.batch.rows and signature.fixed_rows and signature.fixed_rows != model.batch.rows:
+            raise ModelLoadError(f"every call has {signature.fixed_rows} rows, batch.rows wants {model.batch.rows}")
         self._remember(self._signatures, key, (signature, located))
         return signature
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from motet.batch import Column, Ragged, column_type
@@ -10,7 +10,7 @@ from motet.errors import AnswerError, GraphError
 from motet.graph.node import Answer
 from motet.nodes.contract import answer_of, is_number
 from motet.nodes.hold import hold
-from motet.types import Signature
+from motet.types import ColumnType, Signature
 
 __all__ = ["Terms", "check_names"]
 
@@ -22,12 +22,20 @@ class Terms:
         model: its name, for messages.
         signature: what it says of itself.
         version: of the model, for failures.
+
+    Attributes:
+        outputs: the types of the outputs that are taken, by name.
     """
 
     def __init__(self, model: str, signature: Signature, version: str = "") -> None:
         self._version = version
-        self._model, self._inputs, self._outputs = model, signature.inputs, signature.outputs
+        self._model, self._inputs, self._every = model, signature.inputs, signature.outputs
+        self.outputs: Mapping[str, ColumnType] = signature.outputs
         self._names = tuple(signature.inputs)
+
+    def need(self, outputs: Container[str]) -> None:
+        """From now on, take only these outputs of what it gives."""
+        self.outputs = {name: kind for name, kind in self._every.items() if name in outputs}
 
     def named(self, columns: Sequence[Column] | Mapping[str, Column]) -> dict[str, Column]:
         """Columns, in order or by name, by the names of the model's inputs.
@@ -75,7 +83,7 @@ class Terms:
             AnswerError: when an output is missing, has another number of rows, or none of the type.
         """
         found: dict[str, Column] = {}
-        for name, kind in self._outputs.items():
+        for name, kind in self.outputs.items():
             value: Any = given.get(name)
             if not is_number(value, kind, rows):
                 return self._held(given, rows)
@@ -83,11 +91,11 @@ class Terms:
         return Answer(found)
 
     def _held(self, given: Mapping[str, Any], rows: int) -> Answer:
-        missing = next((name for name in self._outputs if name not in given), None)
+        missing = next((name for name in self.outputs if name not in given), None)
         if missing is not None:
             raise AnswerError(f"model {self._model!r} gave {', '.join(given)}; its signature promises {missing!r}")
         where = f"model {self._model!r}: output"
-        held = {name: hold(given[name], kind, rows, f"{where} {name!r}") for name, kind in self._outputs.items()}
+        held = {name: hold(given[name], kind, rows, f"{where} {name!r}") for name, kind in self.outputs.items()}
         return answer_of(held, rows, self._model, self._version)
 
 

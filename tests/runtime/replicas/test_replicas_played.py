@@ -71,7 +71,7 @@ def test_twenty_kills_during_a_bulk_run_change_no_bit_of_its_output(tmp_path):
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        report = run("killed.parquet", 0.012, placement="process", replicas=3)
+        report = run("killed.parquet", 0.03, placement="process", replicas=3)
     finally:
         over.set()
         begun.set()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import Batch
+from motet.engines.local.head import Head
 from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.layout import Layout, choose_batch_rows
 from motet.engines.local.manifest import Manifest, graph_digest
@@ -21,7 +24,7 @@ from motet.engines.local.options import Options
 from motet.engines.local.output import FailureFile, Output, check_paths, is_folder, work_folder
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
-from motet.engines.local.sizing import Sizing, bounded_by_time
+from motet.engines.local.sizing import Sizing
 from motet.engines.local.turns import Turns
 from motet.engines.local.undeclared import Answers, Undeclared
 from motet.errors import Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
@@ -29,9 +32,10 @@ from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
 from motet.io.files import file_system
 from motet.io.remote import asking
-from motet.runtime.executor import Executor, drive
+from motet.runtime.executor import Executor, Played, drive
 from motet.runtime.host import Host
-from motet.runtime.sizes import RememberedSizes
+from motet.runtime.sizes import CallTime, RememberedSizes
+from motet.runtime.trial import Trials
 
 __all__ = ["LocalEngine"]
 
@@ -101,13 +105,15 @@ class _Run:
         self.positions = _failed_rows(options.only_failed, source.num_rows) if options.only_failed else None
         self.total = self._total()
         self.remembered = RememberedSizes()
-        self.host = Host()
+        self.host = Host(trials=Trials())
         self.executor = Executor(checked, self.host)
-        self.sizing = Sizing(checked, self.host, self.remembered, self.executor.lazy_keys)
+        self.versions = self._versions(self.executor, "")
+        self.sizing = Sizing(checked, self.host, self.remembered, self.versions)
         self.workers = options.workers or self.sizing.workers(options.num_workers)
         self.turns = Turns(options.pool)
         places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
         self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
+        self.head = Head(self._play_rows)
         self.rows = self.failed = self.resumed_rows = 0
         self.seconds_writing = 0.0
 
@@ -194,35 +200,37 @@ class _Run:
         """Rows of a batch, by their size and by the time that they take."""
         kinds = [each.type for each in self.checked.graph.inputs.values()]
         rows = self.options.batch_rows or choose_batch_rows(
-            kinds, self.total, models=bool(self._versions(self.executor, "")), swaps=bool(self.executor.lazy_keys)
+            kinds, self.total, models=bool(self.versions), swaps=bool(self.executor.lazy_keys)
         )
-        if self.executor.lazy_keys:  # trying them all out would load them all
+        if self.options.batch_rows or self.executor.lazy_keys or not self.versions:
             return rows
         cost = self.sizing.known_cost()
         if cost is None and self.source.reads_again and (item := next(self._items(0, rows), None)):
             self.executor.load()
-            batch, _, _ = self.layout.bind(item.read, item.ids)
-            cost = self.sizing.try_out(batch) if len(batch) else None
-        return rows if self.options.batch_rows or cost is None else bounded_by_time(rows, cost)
+            self.sizing.take_remembered(())
+            cost = self.head.play(item.read, item.ids, rows)
+        return rows if cost is None else cost.bound(rows, at_least=self.head.rows)
 
     def _begin(self, journal: Journal, batch_rows: int) -> None:
         """Say what this run is, or see that it is what the one that stopped was."""
         if self._goes_on(journal):
             earlier = journal.manifest()
             self.sizing.freeze(earlier.sizes)
-            self._manifest(batch_rows, earlier.sizes).check_same(earlier, self.output)
+            self._manifest(batch_rows).check_same(earlier, self.output)
+            journal.keep(lambda: self._manifest(batch_rows))
         else:
-            journal.begin(self._manifest(batch_rows, self.sizing.settle()))
+            self.sizing.take_remembered(self.executor.lazy_keys)
+            journal.begin(lambda: self._manifest(batch_rows))
 
-    def _manifest(self, batch_rows: int, sizes: Mapping[str, int]) -> Manifest:
+    def _manifest(self, batch_rows: int) -> Manifest:
         replayed = "" if self.positions is None else hashlib.sha256(self.positions.tobytes()).hexdigest()[:32]
         kind = "folder" if is_folder(self.output) else Path(self.output).suffix
-        fingerprint = self._fingerprint()
         return Manifest(
-            graph_digest(self.checked), self._versions(self.executor, ""), fingerprint, batch_rows, self.options.limit,
-            self.layout.kept, kind, replayed, dict(sizes),
+            graph_digest(self.checked), self.versions, self._fingerprint, batch_rows, self.options.limit,
+            self.layout.kept, kind, replayed, self.sizing.fixed(),
         )  # fmt: skip
 
+    @cached_property
     def _fingerprint(self) -> str:
         """What tells inputs apart; a source without identity can run, but not go on."""
         try:
@@ -269,10 +277,21 @@ class _Run:
         if not len(batch):
             return _Result(item.index, item.read.num_rows, None, failures)
         with self.turns.take():
-            played = drive(self.executor.play(batch))
+            played = self.head.join(batch, self._play_bound) if item.index == 0 else self._play_bound(batch)
         failures = sorted([*failures, *played.failures], key=lambda failure: failure.row)
         answers = self.layout.unbind(played, item.read, item.ids) if len(played.outputs) else None
         return _Result(item.index, item.read.num_rows, answers, failures)
+
+    def _play_rows(self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> Played:
+        batch, _, _ = self.layout.bind(read, ids)
+        with self.turns.take():
+            return self._play_bound(batch)
+
+    def _play_bound(self, batch: Batch) -> Played:
+        begun = CallTime()
+        played = drive(self.executor.play(batch)) if len(batch) else self.executor.nothing([])
+        self.sizing.took(len(batch), begun.seconds())
+        return played
 
     def _replay(self, journal: Journal, piece: Piece, writer: Output, failures: FailureFile) -> None:
         """Write again what an earlier part of this run had done."""

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,8 @@ class Journal:
             raise RunError(
                 "another run is writing this output", where=str(folder), hint="wait for it, or write elsewhere"
             ) from None
-        self._manifest: Manifest | None = None
+        self._manifest: Callable[[], Manifest] | None = None
+        self._written = ""
         self.scratch = folder / "unfinished"
         shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -71,11 +72,15 @@ class Journal:
         """Whether a run stopped here."""
         return (folder / "manifest.json").exists()
 
-    def begin(self, manifest: Manifest) -> None:
-        """Begin anew: nothing of an earlier run counts from here on. The manifest is written with the first piece."""
+    def begin(self, manifest: Callable[[], Manifest]) -> None:
+        """Begin anew: nothing of an earlier run counts from here on."""
         (self.folder / "manifest.json").unlink(missing_ok=True)
         for path in sorted(self.folder.glob("piece-*.json")) + sorted(self.folder.glob("piece-*")):
             path.unlink(missing_ok=True)
+        self.keep(manifest)
+
+    def keep(self, manifest: Callable[[], Manifest]) -> None:
+        """Write the manifest with the first piece, and again with a later one when it has changed: sizes are found on the way."""
         self._manifest = manifest
 
     def manifest(self) -> Manifest:
@@ -103,9 +108,9 @@ class Journal:
 
     def commit(self, piece: Piece, answers: Sequence[pa.RecordBatch], failures: Sequence[Failure]) -> None:
         """Make a piece count."""
-        if self._manifest is not None:
-            self._write("manifest.json", self._manifest.to_json())
-            self._manifest = None
+        if self._manifest is not None and (text := self._manifest().to_json()) != self._written:
+            self._write("manifest.json", text)
+            self._written = text
         name = f"piece-{piece.first:09d}"
         if answers:
             self._write_arrow(f"{name}.answers.arrow", answers)

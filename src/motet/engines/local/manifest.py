@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from types import CodeType
 from typing import Any
 
@@ -106,7 +106,7 @@ def _parts(graph: Graph) -> Iterator[Any]:
     yield sorted(graph.outputs.items())
     for name in sorted(graph.models):
         model = graph.models[name]
-        yield name, [str(value) for value in vars(model).values()]
+        yield name, [str(getattr(model, each.name)) for each in fields(model)]
         for function in (*model.before, *model.after):
             yield _source(function)
     for name in sorted(graph.nodes):
@@ -117,8 +117,9 @@ def _parts(graph: Graph) -> Iterator[Any]:
 
 
 def _node_parts(node: Node) -> Iterator[Any]:
-    yield type(node).__name__, [str(value) for value in vars(node).values()]
-    for value in vars(node).values():
+    values = [getattr(node, each.name) for each in fields(node)]  # and nothing that was found out about it since
+    yield type(node).__name__, [str(value) for value in values]
+    for value in values:
         if isinstance(value, Function):
             yield _source(value)
 

@@ -1,35 +1,28 @@
-"""How big things are: rows of a batch, rows of a model's call. Found earlier on this machine, or tried out first.
+"""How big things are: rows of a batch, rows of a model's call. Found earlier on this machine, or by the first rows of a run.
 
-Both change what the last bits of some models' answers are, so a run settles them before it begins, and keeps to them.
-Models whose answers do not depend on what shares a call go on looking for their best number while the run goes on.
+Both change what the last bits of some models' answers are, so a run keeps to them, and its resumption too. Models whose answers
+do not depend on what shares a call go on looking for their best number while the run goes on.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import threading
+from collections.abc import Iterable, Mapping
 
-from motet.batch import Batch
+from motet.engines.local.head import Cost
 from motet.engines.local.layout import MIN_ROWS
-from motet.errors import ModelFailedError
+from motet.engines.local.manifest import graph_digest
 from motet.graph.check import CheckedGraph
-from motet.runtime.executor import Executor, drive
-from motet.runtime.host import Host, HostedModel, LazyKey, model_key
+from motet.runtime.host import Host, HostedModel, LazyKey
 from motet.runtime.sizes import BatchSize, RememberedSizes
 
 __all__ = ["Sizing"]
 
-TRIAL_SECONDS = 0.5
-"""Trying out ends when it has taken this long; the rows tried are played again by the run."""
-TRIAL_ROWS = (1, 8, 64, 512, 2048)
-BATCH_SECONDS = 2.0
-"""A batch should not take longer, so that progress is seen, and little is lost when a run is killed."""
 MOST_WORKERS = 16
 """Each worker has two batches in memory."""
 CALLS_A_SERVER = 4
 """Calls of one server that are under way where it has cores that nobody else uses."""
-LAZY_ROWS = 256
-"""Rows of a call of a model that comes and goes, where none were found earlier: there is no time to try numbers."""
 _COST = " us a row"
 
 
@@ -40,19 +33,28 @@ class Sizing:
         checked: the graph.
         host: holds its models.
         remembered: what was found earlier.
-        lazy: the models that come and go while it runs.
+        versions: of its models, by name.
     """
 
     def __init__(
-        self, checked: CheckedGraph, host: Host, remembered: RememberedSizes, lazy: Sequence[LazyKey] = ()
+        self, checked: CheckedGraph, host: Host, remembered: RememberedSizes, versions: Mapping[str, str]
     ) -> None:
-        self._checked, self._host, self._remembered, self._lazy = checked, host, remembered, lazy
+        self._checked, self._host, self._remembered = checked, host, remembered
+        what = hashlib.sha256(repr((graph_digest(checked), sorted(versions.items()))).encode()).hexdigest()[:32]
+        self._cost_key = f"graph {what}{_COST}"
+        self._lock = threading.Lock()
+        self._rows, self._seconds = 0, 0.0
 
-    def known_cost(self) -> float | None:
-        """Seconds that a row takes through every model, None where some model was never timed here."""
-        costs = [self._remembered.get(key + _COST) for key in self._keys(self._checked)]
-        known = [cost for cost in costs if cost is not None]
-        return sum(known) / 1e6 if len(known) == len(costs) else None
+    def known_cost(self) -> Cost | None:
+        """What a row of this graph costs, None where it was never timed here."""
+        found = self._remembered.get(self._cost_key)
+        return None if found is None else Cost(0.0, found / 1e6)
+
+    def took(self, rows: int, seconds: float) -> None:
+        """Learn how long a batch took; in any thread."""
+        with self._lock:
+            self._rows += rows
+            self._seconds += seconds
 
     def workers(self, cores: int) -> int:
         """Threads that play batches: one a core, and where calls wait elsewhere enough to keep every replica busy.
@@ -71,56 +73,23 @@ class Sizing:
             found += model.max_replicas if model.placement == "process" else 0
         return found + sum(map(self._waiting, checked.graphs.values()))
 
-    def _keys(self, checked: CheckedGraph) -> Iterator[str]:
-        for model in checked.graph.models.values():
-            yield model_key(model, self._host.resolver.locate(model, checked.graph.folder))
-        for inner in checked.graphs.values():
-            yield from self._keys(inner)
+    def take_remembered(self, lazy: Iterable[LazyKey]) -> None:
+        """Take the sizes found earlier.
 
-    def try_out(self, batch: Batch) -> float:
-        """Play the first rows of a batch, more and more of them, to time calls; the answers are forgotten.
-
-        Returns:
-            seconds that a row takes.
+        Args:
+            lazy: the models that come and go while it runs.
         """
-        self._take_remembered()
-        began, cost = time.perf_counter(), 0.0
-        for rows in TRIAL_ROWS:
-            self._forget()  # rows that fail again and again are not more rows
-            trial = Executor(self._checked, self._host)
-            chosen = batch.take(range(min(rows, len(batch))))
-            started = time.perf_counter()
-            try:
-                drive(trial.play(chosen))
-            except ModelFailedError:
-                break  # the first rows may be bad and others good: the run itself finds out
-            cost = (time.perf_counter() - started) / len(chosen)
-            if time.perf_counter() - began > TRIAL_SECONDS or rows >= len(batch):
-                break
-        self._remembered.put(
-            {model.key + _COST: _microseconds(model) for model in self._host.models if model.stats.rows}
-        )
-        self._forget()
-        return cost
-
-    def _forget(self) -> None:
+        found = {key.version: self._remembered.get(key.version) for key in lazy}
+        self._host.expect({version: rows for version, rows in found.items() if rows})
         for model in self._host.models:
-            model.forget()
+            rows = self._remembered.get(model.key)
+            if rows and not model.size.settled:
+                model.size = BatchSize(rows, model.size.limit)
 
-    def settle(self) -> dict[str, int]:
-        """Take the sizes found earlier; give, by model, those that must not change any more."""
-        self._take_remembered()
-        fixed = {model.key: model.size.best for model in self._host.models if not model.batch_invariant}
-        self._remember([model for model in self._host.models if not model.batch_invariant])
-        fixed |= {key.version: self._remembered.get(key.version) or LAZY_ROWS for key in self._lazy}
-        self.freeze(fixed)
-        return fixed
-
-    def _take_remembered(self) -> None:
-        for model in self._host.models:
-            found = self._remembered.get(model.key)
-            if found and not model.size.settled:
-                model.size = BatchSize(found, model.size.limit)
+    def fixed(self) -> dict[str, int]:
+        """By model, the sizes that must not change any more: those found so far of models whose answers depend on them."""
+        models = [model for model in self._host.known if model.size.settled and not model.batch_invariant]
+        return {model.key: model.size.best for model in models}
 
     def freeze(self, sizes: Mapping[str, int]) -> None:
         """Keep to these sizes, also for models that are loaded later."""
@@ -131,18 +100,17 @@ class Sizing:
 
     def remember(self) -> None:
         """Keep what was found for the next run."""
-        self._remember([model for model in self._host.models if model.size.settled and model.stats.rows])
-
-    def _remember(self, models: list[HostedModel]) -> None:
-        free = [model for model in models if model.model.batch.max_rows is None and not model.signature.fixed_rows]
-        found = {model.key: model.size.best for model in free}
-        found |= {model.key + _COST: _microseconds(model) for model in models if model.stats.rows >= MIN_ROWS}
+        found = {model.key: model.size.best for model in self._host.known if _found_here(model)}
+        if self._rows >= MIN_ROWS:
+            found[self._cost_key] = max(1, round(self._seconds / self._rows * 1e6))
         if any(_differs(self._remembered.get(key), size, key) for key, size in found.items()):
             self._remembered.put(found)
 
 
-def _microseconds(model: HostedModel) -> int:
-    return max(1, round(model.stats.seconds / model.stats.rows * 1e6))
+def _found_here(model: HostedModel) -> bool:
+    """Whether the size of a model was tried out, or learned, and is not what the graph or the model says."""
+    said = model.model.batch.rows or model.model.batch.max_rows or model.signature.fixed_rows
+    return bool(model.size.settled and model.stats.rows and not said)
 
 
 def _differs(known: int | None, found: int, key: str) -> bool:
@@ -150,11 +118,3 @@ def _differs(known: int | None, found: int, key: str) -> bool:
     if known is None or not key.endswith(_COST):
         return known != found
     return not 0.5 <= known / found <= 2
-
-
-def bounded_by_time(batch_rows: int, cost: float) -> int:
-    """Rows of a batch that take `BATCH_SECONDS` at most, a power of two so that calls are cut alike."""
-    if cost * batch_rows <= BATCH_SECONDS:
-        return batch_rows
-    rows = int(BATCH_SECONDS / cost)
-    return max(1, min(batch_rows, 1 << max(0, rows.bit_length() - 1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -64,6 +64,12 @@ class _Lent:
     def __init__(self, model: LoadedModel, gate: Gate) -> None:
         self._model, self._gate, self._writes = model, gate, False
         self.batch_invariant = getattr(model, "batch_invariant", None)
+
+    def need(self, outputs: Container[str]) -> None:
+        """Compute only these outputs from now on, where the model can."""
+        tell = getattr(self._model, "need", None)
+        if tell is not None:
+            tell(outputs)
 
     def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
         """Answer a batch; see `LoadedModel`."""

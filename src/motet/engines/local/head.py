@@ -1,0 +1,113 @@
+"""The first rows of a run, played before it is known how many rows a batch should have, to see what rows cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from motet.batch import Batch
+from motet.engines.local.layout import MIN_ROWS
+from motet.errors import ModelFailedError
+from motet.runtime.executor import Played, joined
+from motet.runtime.sizes import CallTime
+
+__all__ = ["BATCH_SECONDS", "Cost", "Head"]
+
+BATCH_SECONDS = 2.0
+"""A batch should not take longer, so that progress is seen, and little is lost when a run is killed."""
+ENDS = (4, 16, 64, 512)
+"""Where the parts of the head end. Two tell the overhead from what a row takes; more are played where they do not take long."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a batch takes.
+
+    Attributes:
+        overhead: seconds that do not depend on its rows.
+        row: seconds of a row.
+    """
+
+    overhead: float
+    row: float
+
+    def of(self, rows: int) -> float:
+        """Seconds that a batch of so many rows takes."""
+        return self.overhead + self.row * rows
+
+    def bound(self, rows: int, *, at_least: int = 0) -> int:
+        """At most so many rows, which take `BATCH_SECONDS` at most; a power of two where they are fewer.
+
+        Args:
+            rows: the most.
+            at_least: the fewest.
+        """
+        if self.of(rows) <= BATCH_SECONDS:
+            return rows
+        most = max(MIN_ROWS, int(max(0.0, BATCH_SECONDS - self.overhead) / self.row))
+        return min(rows, max(at_least, 1 << (most.bit_length() - 1)))
+
+
+class Head:
+    """The first rows of a run. What was played is a part of the first batch, and is not played again.
+
+    Args:
+        play: plays rows as they were read, with their ids.
+    """
+
+    def __init__(self, play: Callable[[pa.RecordBatch, npt.NDArray[np.int64]], Played]) -> None:
+        self._play = play
+        self._parts: list[Played] = []
+        self._last_id = -1
+        self.rows = 0
+
+    def play(self, read: pa.RecordBatch, ids: npt.NDArray[np.int64], batch_rows: int) -> Cost | None:
+        """Play the first rows, until it is known what so many rows cost.
+
+        Args:
+            read: the rows.
+            ids: their ids.
+            batch_rows: rows of a batch whose cost is to be known.
+
+        Returns:
+            what rows cost; None where they cannot be played, which the run finds out for itself.
+        """
+        found: list[tuple[int, float]] = []
+        for end in ENDS:
+            count = min(end, read.num_rows) - self.rows
+            if count <= 0 or (len(found) > 1 and _cost(found).of(count) > BATCH_SECONDS):
+                break
+            begun = CallTime()
+            try:
+                self._parts.append(self._play(read.slice(self.rows, count), ids[self.rows : self.rows + count]))
+            except ModelFailedError:  # the first rows may be bad and others good
+                self._parts, self._last_id, self.rows = [], -1, 0
+                return None
+            found.append((count, begun.seconds()))
+            self.rows += count
+            self._last_id = int(ids[self.rows - 1])
+            if found[-1][1] / count * batch_rows <= BATCH_SECONDS:
+                break
+        return _cost(found) if found else None
+
+    def join(self, batch: Batch, play: Callable[[Batch], Played]) -> Played:
+        """Play the first batch but for what was played of it already."""
+        if not self._parts:
+            return play(batch)
+        left = np.flatnonzero(batch.ids > self._last_id)
+        parts, self._parts = self._parts, []
+        return joined([*parts, play(batch.take(left))] if len(left) else parts)
+
+
+def _cost(found: list[tuple[int, float]]) -> Cost:
+    """What rows cost, from the last two parts; of one alone, all of it is the rows'."""
+    (large, took), *before = reversed(found)
+    if not before or before[0][0] == large:
+        return Cost(0.0, took / large)
+    small, took_small = before[0]
+    row = max((took - took_small) / (large - small), 1e-9) if large > small else took / large
+    return Cost(max(0.0, took - row * large), row)
