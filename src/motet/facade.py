@@ -112,8 +112,9 @@ class Graph(data.Graph):
             output: the file to write; its suffix says the format. A folder (a path ending in `/`) keeps the parts. None
                 gives the answers back.
             options: as those of `motet run`: `failed`, `batch_rows`, `limit`, `workers`, `resume`, `overwrite`, `keep`,
-                `drop`, `only_failed`, `max_failures`, `group_by`, `engine`; and `progress`, called with the rows done.
-                Without an output: `failures`, `raise` or `return`, as in a call.
+                `drop`, `only_failed`, `max_failures`, `group_by`, `format`, `encoding`, `delimiter`, `types`, `empty`,
+                `engine`; and `progress`, called with the rows done. Without an output: `failures`, `raise` or `return`, as
+                in a call.
 
         Returns:
             The report of the run; without an output the answers beside the columns that are kept, an Arrow table

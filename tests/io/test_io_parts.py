@@ -205,11 +205,11 @@ def test_what_does_not_unify_is_refused_where_it_is_read_alone(
 
 def test_numbers_of_a_declared_column_are_looked_at_row_by_row(tmp_path: Path) -> None:
     write_parts(tmp_path, one_column(pa.int64(), [2**53 + 1, 7]), one_column(pa.float64(), [3.0, 3.5, float("nan")]))
-    (batch,) = open_source(tmp_path, types=INT64).batches(9)
+    (batch,) = open_source(tmp_path, wanted=INT64).batches(9)
     rows, faults = split_faults(batch)
     assert rows["x"].to_pylist() == [2**53 + 1, 7, 3, None, None]  # NaN is a missing whole number
     assert faults == {3: "column 'x' is int64; got 3.5, which is not whole"}
-    (batch,) = open_source(tmp_path, types=FLOAT64).batches(9)
+    (batch,) = open_source(tmp_path, wanted=FLOAT64).batches(9)
     rows, faults = split_faults(batch)
     assert rows["x"].to_pylist()[1:4] == [7.0, 3.0, 3.5]
     assert list(faults) == [0]
@@ -238,12 +238,12 @@ def test_a_part_without_rows_counts_for_nothing(tmp_path: Path) -> None:
     texts.mkdir()
     for name, text in (("0", ""), ("1", "x,code\n"), ("2", "code,x\nA7,1\n"), ("3", "x\n2\n")):
         (texts / f"{name}.csv").write_text(text)
-    assert read(open_source(texts, types=FLOAT64)) == {"x": [1.0, 2.0], "code": ["A7", None]}
+    assert read(open_source(texts, wanted=FLOAT64)) == {"x": [1.0, 2.0], "code": ["A7", None]}
     lines = tmp_path / "lines"
     lines.mkdir()
     for name, text in (("0", ""), ("1", '{"x": 1}\n'), ("2", '{"x": 2, "note": "late"}\n'), ("3", "\n")):
         (lines / f"{name}.jsonl").write_text(text)
-    found = read(open_source(lines, types=FLOAT64), columns=["x", "note"])
+    found = read(open_source(lines, wanted=FLOAT64), columns=["x", "note"])
     assert found["x"] == [1.0, 2.0]
     assert len(found["note"]) == 2
 
@@ -262,9 +262,9 @@ def test_two_columns_of_one_name_are_refused_where_they_are_read(tmp_path: Path)
 
 def test_later_batches_of_an_iterable_are_what_the_first_was() -> None:
     first = {"x": np.arange(2), "t": np.array([None, None], object)}
-    whole = open_source([first, {"x": np.array([2.0, np.nan])}], types={"t": ColumnType("string")})
+    whole = open_source([first, {"x": np.array([2.0, np.nan])}], wanted={"t": ColumnType("string")})
     assert read(whole) == {"x": [0, 1, 2, None], "t": [None] * 4}
-    typed = open_source([first, {"x": np.array([0.5]), "t": np.array(["a"], object)}], types={**FLOAT64, "t": ColumnType("string")})  # fmt: skip
+    typed = open_source([first, {"x": np.array([0.5]), "t": np.array(["a"], object)}], wanted={**FLOAT64, "t": ColumnType("string")})  # fmt: skip
     assert read(typed) == {"x": [0.0, 1.0, 0.5], "t": [None, None, "a"]}
     for later, reason in (
         ({"x": np.array([0.5])}, "column 'x' is int64; got 0.5, which is not whole"),

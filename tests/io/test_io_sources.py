@@ -18,6 +18,7 @@ import pytest
 from motet.batch import Batch, Ragged
 from motet.errors import InputError, MissingExtraError, UnknownNameError
 from motet.io import Source, open_source, open_writer
+from motet.types import ColumnType
 
 ROWS = 1000
 TABLE = pa.table(
@@ -97,7 +98,7 @@ OPENERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.fixture(params=sorted(OPENERS))
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
-    return open_source(OPENERS[request.param](tmp_path))
+    return open_source(OPENERS[request.param](tmp_path), wanted={"a": ColumnType("int64"), "c": ColumnType("float64")})
 
 
 def test_every_source_follows_the_protocol(source: Source) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motet.cli.exits import EXITS, FAILED, OK, ROWS_FAILED, WRONG, Command, load_graph
+from motet.cli.run import source_options
 
 if TYPE_CHECKING:
     from motet.batch import Batch
@@ -41,10 +42,13 @@ LONG = 10_000
 )
 @click.argument("graph", metavar="GRAPH.yaml")
 @click.option("--input", "input_", metavar="PATH", multiple=True, required=True, help="As for motet run.")
+@source_options
 @click.option("--row", type=click.IntRange(0), metavar="N", required=True, help="The row, from 0.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
-def command(ctx: click.Context, /, graph: str, input_: tuple[str, ...], row: int, as_json: bool) -> None:
+def command(
+    ctx: click.Context, /, graph: str, input_: tuple[str, ...], row: int, as_json: bool, **reading: Any
+) -> None:
     """Say how the answer of one row came about: which members ran, their versions, scores and times.
 
     Of many scores the largest are shown, with their places. Where a row is taken apart, the first piece is shown.
@@ -52,7 +56,7 @@ def command(ctx: click.Context, /, graph: str, input_: tuple[str, ...], row: int
     from motet.runtime.call import explain
 
     found = load_graph(graph)
-    batch, failures = _read(found.checked, input_[0] if len(input_) == 1 else list(input_), row)
+    batch, failures = _read(found.checked, input_[0] if len(input_) == 1 else list(input_), row, reading)
     told = explain(found.executor, batch) if len(batch) else None
     failures = [*failures, *(told.failures if told else ())]
     if as_json:
@@ -63,7 +67,7 @@ def command(ctx: click.Context, /, graph: str, input_: tuple[str, ...], row: int
         ctx.exit(ROWS_FAILED)
 
 
-def _read(checked: CheckedGraph, source: Any, row: int) -> tuple[Batch, list[Failure]]:
+def _read(checked: CheckedGraph, source: Any, row: int, reading: dict[str, Any]) -> tuple[Batch, list[Failure]]:
     """The row as the graph is given it, or why it cannot be."""
     import numpy as np
 
@@ -72,7 +76,7 @@ def _read(checked: CheckedGraph, source: Any, row: int) -> tuple[Batch, list[Fai
     from motet.io import open_source
 
     types = {name: each.type for name, each in checked.graph.inputs.items()}
-    opened = open_source(source, types=types)
+    opened = open_source(source, wanted=types, **reading)
     if opened.num_rows is not None and row >= opened.num_rows:
         raise InputError(f"there is no row {row}; {opened.description} has {opened.num_rows} rows", where="--row")
     layout = Layout.of(checked, opened.schema, (), (), opened.description)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, ROWS_FAILED, WRONG, 
 if TYPE_CHECKING:
     from motet.engines.local.report import RunReport
 
-__all__ = ["command"]
+__all__ = ["command", "source_options"]
 
 SHOWN_FAILURES = 3
 
@@ -23,6 +24,34 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
     """Names separated by commas; None where the option is not given."""
     return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
+
+def _types(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, str] | None:
+    """`name=type` separated by commas; None where the option is not given."""
+    if value is None:
+        return None
+    pairs = [each.rpartition("=") for each in re.split(r",(?![^\[]*\])", value) if each.strip()]
+    for name, _, kind in pairs:
+        if not name.strip() or not kind.strip():
+            raise click.BadParameter(f"{value!r} is not of the form name=type,name=type")
+    return {name.strip(): kind.strip() for name, _, kind in pairs}
+
+
+def source_options(command: Any) -> Any:
+    """The options that say how an input is read."""
+    for option in reversed(_SOURCE_OPTIONS):
+        command = option(command)
+    return command
+
+
+_SOURCE_OPTIONS = (
+    click.option("--format", metavar="NAME", help="Format of the input: parquet, arrow, csv, jsonl, images.  [default: by suffix]"),
+    click.option("--encoding", metavar="NAME", help="Encoding of CSV and JSON Lines, such as cp1252.  [default: UTF-8, or as marked]"),
+    click.option("--delimiter", metavar="C", help="What stands between fields of CSV: ';', tab, ...  [default: a comma]"),
+    click.option("--types", callback=_types, metavar="a=TYPE,...", help="Types of columns of text that the graph does not take."),
+    click.option(
+        "--empty", type=click.Choice(["missing", "text"]), help="What an empty field of CSV is where text is wanted.  [default: missing]"
+    ),
+)  # fmt: skip
 
 _EPILOG = """
 The best number of rows of a model's calls is found while running and remembered for the model and the machine in
@@ -53,6 +82,7 @@ _EXITS = {
     required=True,
     help="File to write (.parquet, .arrow, .csv, .jsonl); PATH/ is a folder of parts.",
 )
+@source_options
 @click.option("--failed", metavar="PATH", help="Where failures go.  [default: OUTPUT.failed.parquet]")
 @click.option("--engine", default="local", show_default=True, help="What runs the graph.")
 @click.option("--batch-rows", type=click.IntRange(1), metavar="N", help="Rows of a batch.  [default: by size and cost]")

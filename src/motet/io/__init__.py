@@ -4,6 +4,9 @@ source.py   `open_source`, and the `Source` protocol          sink.py   `open_wr
 stream.py   batches of an exact size out of any pieces        sizes.py  bytes a row, to bound what a writer holds
 fitted.py   batches in the types of a schema                  parts.py  parts that differ, as one
 files.py    paths, patterns, folders, URLs, fingerprints      faults.py rows that could not be read
+reading.py  how text is read, as UTF-8                 records.py    where records of CSV end
+cells.py    texts as values of a type                  keys.py       what the keys of JSON Lines are
+jsontext.py JSON that is kept as it was written
 arrow/      between stored columns and the columns of a graph
 parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py frames.py foreign.py groups.py    one kind of source a file
 """

@@ -1,34 +1,35 @@
-"""CSV: read by Arrow, and row by row from the first damaged row on.
+"""CSV: whole records at a time, read by Arrow, and value by value where that finds something damaged.
 
-The first line names the columns. Types are inferred from the first block (1 MiB) or declared. A row that has another
-number of fields, or a value that is not of its column's type, becomes a row of nulls with the reason; from there on
-the file is read with Python's reader, which is slower and takes fields of at most 131,072 characters.
+    text as UTF-8 ── reading.py ── blocks of whole records ── records.py ─┬─ Arrow ────────────────── columns
+                                                                          └─ fields ── cells.py ────┘
+
+The first line names the columns. Declared ones are read as their type, all others as text, so that they stay what they
+are. A row of another number of fields, or with a value that is none of its column's type, becomes a row of nulls with
+the reason.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from motet.errors import InputError
+from motet.io.arrow import arrow_type
 from motet.io.arrow.layout import is_binary, is_list, is_tensor
-from motet.io.faults import salvage, with_errors
+from motet.io.cells import FALSE, MISSING, TRUE, Reasons, read_cells, without_empty
+from motet.io.faults import with_errors
 from motet.io.files import File
+from motet.io.reading import Reading, utf8_pieces
+from motet.io.records import Block, Fault, Record, blocks, records
 from motet.io.stream import drop_rows
-from motet.io.text import TextSource, compressed_output, encoded, final_schema, finish, wire_schema
+from motet.io.text import TextSource, compressed_output, encoded, finish, has_infinite, wire_schema, with_reasons
 from motet.types import ColumnType
 
 __all__ = ["CsvSource", "csv_writer"]
 
-_BLOCK_BYTES = (1 << 20, 1 << 24, 1 << 28)
-_SLOW_ROWS = 4096
-_PLACE = re.compile(r"In CSV column #(\d+): (?:Row #\d+: )?")
-_Row = tuple[int, list[str] | str]
+_HEADER_BYTES = 16 << 20
 
 
 class CsvSource(TextSource):
@@ -36,119 +37,170 @@ class CsvSource(TextSource):
 
     Args:
         file: the file.
-        types: declared column types; numbers, `bool`, `string` and `bytes` (as base64) are forced.
+        types: declared column types; numbers, `bool`, `string` and `bytes` (as base64) are read as such.
+        reading: encoding, delimiter, and what an empty field is.
+
+    Raises:
+        InputError: when there is no first line that names the columns.
     """
 
-    def __init__(self, file: File, types: Mapping[str, ColumnType] | None = None) -> None:
-        super().__init__(file)
-        self._types = dict(types or {})
-        inferred = _infer(file)
-        if len(set(inferred.names)) < len(inferred.names):
-            twice = next(name for name in inferred.names if inferred.names.count(name) > 1)
-            raise InputError(f"has two columns named {twice!r}", where=str(file), hint="rename one")
-        self._header = inferred.names
-        scalars = {name: kind for name, kind in self._types.items() if not kind.shape}
-        self.schema = final_schema(inferred, scalars)
+    def __init__(
+        self, file: File, types: Mapping[str, ColumnType] | None = None, reading: Reading | None = None
+    ) -> None:
+        super().__init__(file, reading or Reading())
+        self._delimiter = (self._reading.delimiter or ",").encode()
+        names = self._names_of(self._first())
+        _check_names(names, types or {}, self._reading.delimiter, str(file))
+        self.schema = pa.schema([pa.field(name, _type_of((types or {}).get(name))) for name in names])
+
+    def _first(self) -> tuple[Record, bytes, int, Iterator[bytes]]:
+        """The record that names the columns; and what comes behind it, the line it begins on, and more of it."""
+        pieces, data = utf8_pieces(self._file, self._reading.encoding), b""
+        while len(data) < _HEADER_BYTES:
+            piece = next(pieces, b"")
+            data += piece
+            text = data if piece or data.endswith(b"\n") else data + b"\n"
+            for found in records(text, 1, self._delimiter, None, last=not piece):
+                if found.fields:
+                    behind = text[found.end :]
+                    return found, behind, 1 + len(text[: found.end].splitlines()), pieces
+            if not piece:
+                raise InputError("is no CSV file that can be read: it is empty", where=str(self._file))
+        raise InputError(f"names its columns on a line of more than {_HEADER_BYTES >> 20} MiB", where=str(self._file))
+
+    def _names_of(self, first: tuple[Record, bytes, int, Iterator[bytes]]) -> list[str]:
+        found, where = first[0], f"{self._file}: line {first[0].line}"
+        if isinstance(found.fields, Fault):
+            raise InputError(found.fields, where=where, hint="the first line names the columns")
+        encoding = self._reading.encoding or "UTF-8"
+        hint = "say which encoding it is, such as --encoding cp1252, latin-1 or utf-16 (encoding=)"
+        try:
+            names = [name.decode() for name in found.fields]
+        except UnicodeDecodeError as error:
+            got = f"{error.object!r}, which is no text in {encoding}"
+            raise InputError(f"names a column {got}", where=where, hint=hint) from None
+        if any("\0" in name for name in names):
+            raise InputError(f"names columns with zero bytes in {encoding}", where=where, hint=hint)
+        return names
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
-        """See `Stream.pieces`."""
+        """See `Stream.pieces`; rows that are skipped are counted, and not read."""
         schema = pa.schema([self.schema.field(name) for name in columns])
-        seen, damaged = 0, False
+        _, behind, line, pieces = self._first()
         try:
-            for piece in self._fast(schema):
-                seen += len(piece)
-                yield from drop_rows([piece], max(0, skip - (seen - len(piece))))
-        except (pa.ArrowInvalid, ValueError):
-            damaged = True  # what follows is read again, row by row, and says which row and why
-        if damaged:
-            yield from drop_rows(self._slow(schema, seen), max(0, skip - seen))
-
-    def _fast(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        from pyarrow import csv as arrow_csv
-
-        with self._file.stream() as raw:
-            parse = arrow_csv.ParseOptions(newlines_in_values=True)
-            with arrow_csv.open_csv(raw, parse_options=parse, convert_options=_convert(schema)) as reader:
-                for piece in reader:
-                    yield with_errors(finish(piece, schema))
-
-    def _slow(self, schema: pa.Schema, skip: int) -> Iterator[pa.RecordBatch]:
-        block: list[_Row] = []
-        for row in self._rows(skip):
-            block.append(row)
-            if len(block) == _SLOW_ROWS:
-                yield from salvage(block, lambda rows: self._parse(rows, schema), schema, _label)
-                block = []
-        if block:
-            yield from salvage(block, lambda rows: self._parse(rows, schema), schema, _label)
-
-    def _rows(self, skip: int) -> Iterator[_Row]:
-        """Rows after the header and `skip` more: the line each ends on, and its fields, or why it has none."""
-        with (
-            self._file.stream() as raw,
-            io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
-        ):
-            reader = csv.reader(text)
-            index = -2
-            while True:
-                try:
-                    fields: list[str] | str = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    fields = str(error)
-                if not fields:
+            for block in blocks(pieces, behind, line, self._delimiter, len(self.schema)):
+                if skip and skip >= block.num_rows:
+                    skip -= block.num_rows
                     continue
-                index += 1
-                if index >= skip:
-                    yield reader.line_num, fields
+                yield from drop_rows([self._read(block, schema)], skip)
+                skip = 0
+        except ValueError as error:
+            raise InputError(str(error), where=str(self._file)) from None
 
-    def _parse(self, rows: Sequence[_Row], schema: pa.Schema) -> pa.RecordBatch:
+    def _read(self, block: Block, schema: pa.Schema) -> pa.RecordBatch:
+        if block.found is None and (batch := self._quick(block, schema)) is not None:
+            return batch
+        reasons: Reasons = {}
+        columns = []
+        for name, fields in self._fields(block, schema.names, reasons).items():
+            column, more = read_cells(fields, schema.field(name).type, name, keep_empty=self._reading.keeps_empty)
+            columns.append(column)
+            reasons = {**more, **reasons}
+        reasons = {row: f"line {block.lines[row]}: {reason}" for row, reason in reasons.items()}
+        return with_reasons(columns, schema, reasons)
+
+    def _quick(self, block: Block, schema: pa.Schema) -> pa.RecordBatch | None:
+        """The rows as Arrow reads them; None where it does not, or finds other rows."""
+        wire = wire_schema(schema)
+        try:
+            table = self._parse(block, {field.name: field.type for field in wire})
+            batch = finish(self._with_missing(table), schema)
+            return with_errors(batch) if _is_whole(batch, block) else None
+        except (pa.ArrowInvalid, ValueError):
+            return None
+
+    def _parse(self, block: Block, types: Mapping[str, pa.DataType]) -> pa.Table:
         from pyarrow import csv as arrow_csv
 
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        for _, fields in rows:
-            if isinstance(fields, str):
-                raise ValueError(fields)
-            if len(fields) != len(self._header):
-                raise ValueError(f"has {len(fields)} fields, the first line names {len(self._header)}")
-            writer.writerow(fields)
-        data = text.getvalue().encode(errors="surrogateescape")
-        read = arrow_csv.ReadOptions(column_names=self._header, block_size=len(data) + 1, use_threads=False)
-        parse = arrow_csv.ParseOptions(newlines_in_values=True)
-        try:
-            return finish(arrow_csv.read_csv(io.BytesIO(data), read, parse, _convert(schema)), schema)
-        except pa.ArrowInvalid as error:
-            raise ValueError(_PLACE.sub(self._named, str(error))) from None
+        read = arrow_csv.ReadOptions(column_names=self.schema.names, block_size=len(block.data) + 1, use_threads=False)
+        quoted = b'"' in block.data
+        parse = arrow_csv.ParseOptions(
+            delimiter=self._delimiter.decode(), quote_char='"' if quoted else False, newlines_in_values=quoted
+        )
+        convert = arrow_csv.ConvertOptions(
+            column_types=types,
+            include_columns=list(types),
+            null_values=MISSING,
+            true_values=TRUE,
+            false_values=FALSE,
+        )
+        return arrow_csv.read_csv(pa.BufferReader(block.data), read, parse, convert)
 
-    def _named(self, match: re.Match[str]) -> str:
-        return f"column {self._header[int(match[1])]!r}: "
+    def _with_missing(self, table: pa.Table) -> pa.Table:
+        """Texts that are empty as null, in place of Arrow's own rule, which has one for all types."""
+        if self._reading.keeps_empty:
+            return table
+        for index, field in enumerate(table.schema):
+            if pa.types.is_string(field.type):
+                table = table.set_column(
+                    index, field, pa.chunked_array([without_empty(c) for c in table[index].chunks], field.type)
+                )
+        return table
+
+    def _fields(self, block: Block, names: Sequence[str], reasons: Reasons) -> dict[str, pa.Array]:
+        """The fields of some columns, as bytes; of a record that is damaged none, with the reason."""
+        found = block.found
+        if found is None:
+            try:
+                table = self._parse(block, dict.fromkeys(names, pa.binary()))
+                if len(table) == block.num_rows:
+                    return {name: _one(table[name]) for name in names}
+            except pa.ArrowInvalid:
+                pass  # some record has another number of fields; which one is found below
+            found = [
+                each
+                for each in records(block.data, block.line, self._delimiter, len(self.schema), last=True)
+                if each.fields
+            ]
+        for row, record in enumerate(found):
+            if isinstance(record.fields, Fault):
+                reasons[row] = record.fields
+        places = [self.schema.names.index(name) for name in names]
+        fields = [None if isinstance(record.fields, Fault) else record.fields for record in found]
+        return {
+            name: pa.array([None if each is None else each[place] for each in fields], pa.binary())
+            for name, place in zip(names, places, strict=True)
+        }
 
 
-def _label(row: _Row) -> str:
-    return f"line {row[0]}"
+def _check_names(names: Sequence[str], types: Mapping[str, ColumnType], delimiter: str | None, where: str) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"has two columns named {twice!r}", where=where, hint="rename one")
+    for other in ";\t|":
+        if delimiter is None and len(names) == 1 and other in names[0] and set(names[0].split(other)) & set(types):
+            raise InputError(
+                f"is separated by {other!r}, not by commas",
+                where=where,
+                hint=f"--delimiter {other!r} (delimiter=) reads it",
+            )
 
 
-def _convert(schema: pa.Schema) -> Any:
-    from pyarrow import csv as arrow_csv
+def _type_of(kind: ColumnType | None) -> pa.DataType:
+    """The type that fields are read as: text, where none is declared that a field can be."""
+    declared = arrow_type(kind) if kind is not None and not kind.shape else None
+    return pa.string() if declared is None else declared
 
-    wire = wire_schema(schema)
-    return arrow_csv.ConvertOptions(column_types=wire, include_columns=wire.names)
+
+def _is_whole(batch: pa.RecordBatch, block: Block) -> bool:
+    """Whether Arrow found the rows that are there, and no number that is too large for its type."""
+    if len(batch) != block.num_lines and len(batch) != block.num_rows:
+        return False
+    return not has_infinite(batch)
 
 
-def _infer(file: File) -> pa.Schema:
-    """Names and types by the first block, which grows until a row fits into it."""
-    from pyarrow import csv as arrow_csv
-
-    parse = arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: "skip")
-    for size in _BLOCK_BYTES:
-        try:
-            with file.stream() as raw, arrow_csv.open_csv(raw, arrow_csv.ReadOptions(block_size=size), parse) as reader:
-                return reader.schema
-        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            reason = str(error)
-    raise InputError(f"is no CSV file that can be read: {reason}", where=str(file))
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 class _CsvWriter:

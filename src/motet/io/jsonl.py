@@ -1,125 +1,301 @@
 """JSON Lines: one object a line. A damaged line becomes a row of nulls with the reason, and costs no neighbour.
 
-Types are inferred from the first block (4 MiB) or declared. Bytes are base64, in both directions.
+All lines are looked at when the source is made, since a key may begin, or change its kind, at any of them (`keys.py`).
+Then blocks of lines are read by Arrow, and value by value where that finds something damaged. Bytes are base64, in both
+directions.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.arrow import arrow_type
-from motet.io.faults import salvage
+from motet.io.arrow.layout import is_list, number_name
+from motet.io.cells import Cells, Reasons, cut, read_base64, read_numbers, shown
+from motet.io.faults import with_errors
 from motet.io.files import File
-from motet.io.text import TextSource, compressed_output, final_schema, finish, python_values, wire_schema
+from motet.io.jsontext import JSON_NUMBER, is_json, raw_values
+from motet.io.keys import Keys, Row
+from motet.io.reading import Reading, utf8_pieces
+from motet.io.stream import drop_rows
+from motet.io.text import TextSource, compressed_output, finish, has_infinite, python_values, wire_schema, with_reasons
 from motet.types import ColumnType
 
-__all__ = ["JsonLinesSource", "jsonl_writer"]
+__all__ = ["JsonLinesSource", "agree", "jsonl_writer"]
 
 _BLOCK_BYTES = 4 << 20
 _LINE_BYTES = 256 << 20
-_Line = tuple[int, bytes]
+_BETWEEN: Any = re.compile(r"[\s,:]*")
+_row = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class JsonLinesSource(TextSource):
-    """One file of JSON Lines, compressed or not.
+    """One file of JSON Lines, compressed or not. It is read once when the source is made, to know its keys.
 
     Args:
         file: the file.
-        types: declared column types; a list may be flat or nested, as the first block shows it.
+        types: declared column types; a list may be flat or nested, as the first one is.
+        reading: its encoding.
+
+    Raises:
+        InputError: when it is no JSON Lines.
     """
 
-    def __init__(self, file: File, types: Mapping[str, ColumnType] | None = None) -> None:
-        super().__init__(file)
-        types = dict(types or {})
-        first = next(_blocks(file), [])
-        if first and first[0][1].lstrip().startswith(b"["):
-            raise InputError(
-                "is one JSON array, not JSON Lines", where=str(file), hint="write one object a line: jq -c '.[]'"
-            )
-        inferred = _infer(first)
-        if inferred is None and first:
+    def __init__(
+        self, file: File, types: Mapping[str, ColumnType] | None = None, reading: Reading | None = None
+    ) -> None:
+        super().__init__(file, reading or Reading())
+        self._anything = {name for name, kind in (types or {}).items() if kind.dtype == "any"}
+        self._types = {
+            name: kind for name, kind in (types or {}).items() if arrow_type(ColumnType(kind.dtype)) is not None
+        }
+        self.keys = Keys({name: len(kind.shape) for name, kind in self._types.items()})
+        lines = found = 0
+        for block in self._blocks():
+            if not lines and block.lines[0].startswith(b"["):
+                hint = "write one object a line: jq -c '.[]'"
+                raise InputError("is one JSON array, not JSON Lines", where=str(file), hint=hint)
+            rows = [row for row in block.rows if not isinstance(row, str)]
+            self.keys.add(rows, str(file))
+            lines, found = lines + len(block.lines), found + len(rows)
+        if lines and not found:
             raise InputError("holds no line that is a JSON object", where=str(file))
-        schema = inferred or pa.schema([])
-        for name in types:
-            if name not in schema.names and not first:
-                schema = schema.append(pa.field(name, arrow_type(types[name]) or pa.null()))
-        self.schema = final_schema(schema, types)
+        self.set_keys(self.keys)
+
+    def set_keys(self, keys: Keys) -> None:
+        """Have the columns that several files have together; what this one lacks is null."""
+        fields = {field.name: field for field in keys.fields()}
+        for name in self._anything & fields.keys():
+            if fields[name].metadata == JSON_NUMBER:
+                fields[name] = pa.field(name, pa.float64())
+        for name, kind in self._types.items():
+            fields[name] = pa.field(name, _type_of(kind, keys.depth(name)))
+        self.schema = pa.schema(list(fields.values()))
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; lines that are skipped are not parsed."""
         schema = pa.schema([self.schema.field(name) for name in columns])
-        for block in _blocks(self._file):
-            lines = block[skip:]
-            skip = max(0, skip - len(block))
-            if lines:
-                yield from salvage(lines, partial(_parse, schema=schema), schema, _label)
+        for block in self._blocks():
+            if skip < len(block.lines):
+                yield from drop_rows([_read(block, schema)], skip)
+            skip = max(0, skip - len(block.lines))
 
-
-def _blocks(file: File) -> Iterator[list[_Line]]:
-    """Lines that are not blank, with their numbers from 1, some 4 MiB at a time."""
-    number, rest = 1, b""
-    with file.stream() as raw:
-        while True:
-            data = raw.read(_BLOCK_BYTES)
-            whole, newline, tail = (rest + data).rpartition(b"\n") if data else (rest, b"", b"")
+    def _blocks(self) -> Iterator[_Block]:
+        number, rest = 1, b""
+        for piece in utf8_pieces(self._file, self._reading.encoding):
+            rest += piece
+            if len(rest) < _BLOCK_BYTES and len(rest) < _LINE_BYTES:
+                continue
+            whole, newline, tail = rest.rpartition(b"\n")
             if len(tail) > _LINE_BYTES:
-                raise InputError(f"line {number} is longer than {_LINE_BYTES >> 20} MiB", where=str(file))
-            lines = whole.split(b"\n") if newline or not data else []
-            if found := [(number + index, line) for index, line in enumerate(lines) if line.strip()]:
-                yield found
-            if not data:
-                return
-            number, rest = number + len(lines), tail
+                raise InputError(f"line {number} is longer than {_LINE_BYTES >> 20} MiB", where=str(self._file))
+            if newline:
+                yield from _block(whole, number)
+                number, rest = number + whole.count(b"\n") + 1, tail
+        yield from _block(rest, number)
 
 
-def _label(line: _Line) -> str:
-    return f"line {line[0]}"
+def agree(sources: Sequence[JsonLinesSource]) -> None:
+    """Give several files the columns that they have together, each of one kind."""
+    keys = sources[0].keys
+    for source in sources[1:]:
+        keys.join(source.keys)
+    for source in sources:
+        source.set_keys(keys)
 
 
-def _parse(lines: Sequence[_Line], schema: pa.Schema) -> pa.RecordBatch:
+def _type_of(kind: ColumnType, depth: int) -> pa.DataType:
+    """The Arrow type that is read; lists keep the depth that the text shows."""
+    found = arrow_type(ColumnType(kind.dtype))
+    for _ in range(depth):
+        found = pa.list_(found)
+    return found
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Lines that are not blank, with the number of each."""
+
+    numbers: list[int]
+    lines: list[bytes]
+
+    @cached_property
+    def data(self) -> bytes:
+        return b"\n".join(self.lines)
+
+    @cached_property
+    def is_sound(self) -> bool:
+        """Whether an object begins and ends on each line, which those who read many at once do not ask for, and all is UTF-8."""
+        data = self.data
+        apart = data.startswith(b"{") and data.endswith(b"}") and data.count(b"}\n{") == len(self.lines) - 1
+        return apart and _is_utf8(data)
+
+    @cached_property
+    def rows(self) -> list[Row | str]:
+        """The values of each line, or why it has none."""
+        try:
+            found: list[Row | str] = [*_row.decode_lines(self.data)] if self.is_sound else []
+        except msgspec.DecodeError:
+            found = []
+        return found if len(found) == len(self.lines) else [_values_of(line) for line in self.lines]
+
+
+def _block(text: bytes, number: int) -> Iterator[_Block]:
+    lines = [line.strip(b" \t\r") for line in text.split(b"\n")]
+    if all(lines):
+        yield _Block(list(range(number, number + len(lines))), lines)
+    elif found := [(number + index, line) for index, line in enumerate(lines) if line]:
+        yield _Block([each for each, _ in found], [line for _, line in found])
+
+
+def _is_utf8(data: bytes) -> bool:
     try:
-        return finish(_read(lines, wire_schema(schema)), schema)
-    except pa.ArrowInvalid as error:
-        raise ValueError(str(error).removeprefix("JSON parse error: ").removesuffix(" in row 0")) from None
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False
 
 
-def _read(lines: Sequence[_Line], schema: pa.Schema | None) -> pa.Table:
+def _values_of(line: bytes) -> Row | str:
+    try:
+        text = line.decode()
+        return _row.decode(line)
+    except UnicodeDecodeError as error:
+        return f"is no text of the encoding: {shown(line[max(0, error.start - 8) : error.end + 8])}, at byte {error.start + 1}"
+    except msgspec.DecodeError as error:
+        return _with_constants(text) or f"is no JSON object: {error}"
+
+
+def _with_constants(text: str) -> Row | None:
+    """The values of a line in which a number is NaN or infinite, as Python's json writes them; None where it has none."""
+    import json
+
+    if "NaN" not in text and "Infinity" not in text:
+        return None
+    decoder, found = json.JSONDecoder(), {}
+    try:
+        if not isinstance(decoder.decode(text), dict):
+            return None
+    except ValueError:
+        return None
+    at = _BETWEEN.match(text, 1).end()
+    while text[at] != "}":
+        name, at = decoder.raw_decode(text, at)
+        at = _BETWEEN.match(text, at).end()
+        _, end = decoder.raw_decode(text, at)
+        found[name], at = text[at:end].encode(), _BETWEEN.match(text, end).end()
+    return found
+
+
+def _read(block: _Block, schema: pa.Schema) -> pa.RecordBatch:
+    plain = [field for field in schema if not is_json(field)]
+    if len(plain) == len(schema) and (batch := _quick(block, schema)) is not None:
+        return batch
+    reasons: Reasons = {row: each for row, each in enumerate(block.rows) if isinstance(each, str)}
+    read = _quick(block, pa.schema(plain)) if not reasons and plain else None
+    columns = []
+    for field in schema:
+        if read is not None and not is_json(field):
+            columns.append(read.column(field.name))
+            continue
+        column, more = _values([None if isinstance(row, str) else row.get(field.name) for row in block.rows], field)
+        columns.append(column)
+        reasons = {**more, **reasons}
+    reasons = {row: f"line {block.numbers[row]}: {reason}" for row, reason in reasons.items()}
+    return with_reasons(columns, schema, reasons)
+
+
+def _quick(block: _Block, schema: pa.Schema) -> pa.RecordBatch | None:
+    """The rows as Arrow reads them; None where it does not, or finds other rows."""
+    if not block.is_sound:
+        return None
+    try:
+        batch = finish(_parsed(block.data, wire_schema(schema)), schema)
+    except (pa.ArrowInvalid, ValueError):
+        return None
+    return with_errors(batch) if len(batch) == len(block.lines) and not has_infinite(batch) else None
+
+
+def _parsed(data: bytes, schema: pa.Schema) -> pa.Table:
     from pyarrow import json
 
-    data = b"\n".join(line for _, line in lines) + b"\n"
-    extra = "infer" if schema is None else "ignore"
     return json.read_json(
         pa.BufferReader(data),
         json.ReadOptions(use_threads=False, block_size=len(data) + 1),
-        json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=extra),
+        json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
     )
 
 
-def _infer(lines: Sequence[_Line]) -> pa.Schema | None:
-    """Types by these lines; where some are damaged or disagree, by the first half that is not and does not."""
-    if not lines:
-        return None
+def _values(raws: Sequence[Any], field: pa.Field) -> Cells:
+    """The values of a column, as they are written or None, as its type; and why rows have none."""
+    texts = [_written(raw) for raw in raws]
+    if is_json(field):
+        return pa.array(texts, pa.string()), {}
+    if is_list(field.type):
+        return _lists(texts, field)
+    reasons: Reasons = {}
+    text_wanted = pa.types.is_string(field.type) or pa.types.is_binary(field.type)
+    known = '"' if text_wanted else "tf" if pa.types.is_boolean(field.type) else "-0123456789NI"
+    held: list[str | None] = []
+    text: str | None
+    for row, text in enumerate(texts):
+        try:
+            if text is not None and text[0] not in known:
+                raise ValueError(text)
+            held.append(text if text is None or not text_wanted else msgspec.json.decode(text))
+        except (ValueError, msgspec.DecodeError):
+            held.append(None)
+            reasons[row] = f"column {field.name!r} is {number_name(field.type) or field.type}; got {cut(str(text))}"
+    found = pa.array(held, pa.string())
+    if pa.types.is_string(field.type):
+        return found, reasons
+    read = (
+        read_base64(found, field.name)
+        if text_wanted
+        else read_numbers(found, number_name(field.type) or "", field.name, (), cut)
+    )
+    return read[0], {**read[1], **reasons}
+
+
+def _written(raw: Any) -> str | None:
+    """A value as it is written, None where it is null or not there."""
+    text = "null" if raw is None else bytes(raw).decode()
+    return None if text == "null" else text
+
+
+def _lists(texts: Sequence[str | None], field: pa.Field) -> Cells:
+    """Lists by Arrow; halved until those that are none stand alone."""
+    data = "\n".join(f'{{"":{"null" if text is None else text}}}' for text in texts).encode()
+    alone = pa.schema([pa.field("", field.type)])
     try:
-        return _read(lines, None).schema
-    except pa.ArrowInvalid:
-        middle = len(lines) // 2
-        return (_infer(lines[:middle]) or _infer(lines[middle:])) if middle else None
+        return finish(_parsed(data, wire_schema(alone)), alone).column(0), {}
+    except (pa.ArrowInvalid, ValueError) as error:
+        if len(texts) == 1:
+            reason = str(error).removeprefix("JSON parse error: ").removesuffix(" in row 0").removeprefix("Column() ")
+            return pa.nulls(1, field.type), {0: f"column {field.name!r} is {field.type}: {reason}"}
+    middle = len(texts) // 2
+    (one, before), (other, behind) = _lists(texts[:middle], field), _lists(texts[middle:], field)
+    return pa.concat_arrays([one, other]), before | {middle + row: reason for row, reason in behind.items()}
 
 
 class _JsonLinesWriter:
     def __init__(self, path: str, schema: pa.Schema, codec: str | None) -> None:
-        import msgspec
-
         self._out, self._names = compressed_output(path, codec), schema.names
+        self._raw = [is_json(field) for field in schema]
         self._encoder = msgspec.json.Encoder()
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        columns = [python_values(column) for column in batch.columns]
+        columns = [
+            raw_values(column) if raw else python_values(column)
+            for column, raw in zip(batch.columns, self._raw, strict=True)
+        ]
         rows = [dict(zip(self._names, row, strict=True)) for row in zip(*columns, strict=True)]
         self._out.write(self._encoder.encode_lines(rows))
 

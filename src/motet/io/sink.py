@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from motet.errors import InputError, UnknownNameError
 from motet.io.files import COMPRESSIONS, TABLE_SUFFIXES, file_system, suffix_of
+from motet.io.jsontext import plain_batch, plain_schema
 from motet.io.plugins import find_plugin
 from motet.io.remote import asking, check_bucket
 from motet.io.sizes import fixed_width, row_sizes
@@ -92,12 +93,13 @@ class FileWriter:
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
         make = _maker(format)
+        self._written = schema if format == "jsonl" else plain_schema(schema)
         self._fs, self._target = file_system(path)
         if self._fs is not None:
             check_bucket(path, self._fs, self._target)
         self._part = _partial(self._target if self._fs is None else None)
         try:
-            self._out: Any = make(self._part, schema, _codec(path, format))
+            self._out: Any = make(self._part, self._written, _codec(path, format))
         except BaseException:
             os.unlink(self._part)
             raise
@@ -136,7 +138,7 @@ class FileWriter:
 
     def _flush(self) -> None:
         if self._held:
-            self._out.write_batch(join(self._held))
+            self._out.write_batch(plain_batch(join(self._held), self._written))
         self._held, self._rows, self._bytes = [], 0, 0
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy.typing as npt
 import pyarrow as pa
@@ -25,8 +25,12 @@ from motet.io.images import IMAGE_SUFFIXES, ImagesSource
 from motet.io.memory import IterableSource, TableSource, as_record_batch
 from motet.io.parts import PartsSource
 from motet.io.plugins import find_plugin
+from motet.io.reading import Reading
 from motet.io.stream import Stream
 from motet.types import ColumnType
+
+if TYPE_CHECKING:
+    from motet.io.jsonl import JsonLinesSource
 
 __all__ = ["SOURCE_SUFFIXES", "Source", "open_source"]
 
@@ -90,7 +94,11 @@ def open_source(
     *,
     format: str | None = None,
     group_by: str | Sequence[str] | None = None,
-    types: Mapping[str, ColumnType] | None = None,
+    types: Mapping[str, str | ColumnType] | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    empty: str | None = None,
+    wanted: Mapping[str, ColumnType] | None = None,
 ) -> Source:
     """Open what rows are to be read from.
 
@@ -101,29 +109,49 @@ def open_source(
             or `.`, and files of unknown suffixes, are left out.
         format: `parquet`, `arrow`, `csv`, `jsonl` or `images`, or what an installed package adds; None goes by suffix.
         group_by: keys, so that a row is a group: see `GroupedSource`.
-        types: declared column types. Text formats are read as these; other formats know their types.
+        types: types of columns of CSV and JSON Lines; columns without are kept as the text they are.
+        encoding: of CSV and JSON Lines, a codec of Python; None is UTF-8, or what a byte order mark says.
+        delimiter: what stands between fields of CSV, or its name, such as `tab`; None is a comma.
+        empty: what an empty field of CSV is where text is wanted: `missing` (the same as None) or `text`.
+        wanted: types of the columns that somebody takes, by which text is read; other formats know their own, and it is
+            no matter whether there are such columns.
 
     Raises:
         InputError: when there is nothing to read, or no telling how.
-        UnknownNameError: when `format` or a key of `group_by` has a name that nothing has.
+        UnknownNameError: when `format`, a column of `types` or a key of `group_by` has a name that nothing has.
         MissingExtraError: when the URL's file system is not installed.
     """
-    source = _open(what, format, types or {})
+    declared = {name: ColumnType.parse(kind, f"types: {name}") for name, kind in (types or {}).items()}
+    reading = Reading(encoding, delimiter, declared, empty)
+    keys = [group_by] if isinstance(group_by, str) else list(group_by or ())
+    kinds = dict(wanted or {})
+    if group_by is not None:
+        kinds = {name: kind if name in keys else _of_one(kind) for name, kind in kinds.items()}
+    source = _open(what, format, reading, reading.with_wanted(kinds))
     if not isinstance(source, Stream) and source.schema != decoded_schema(source.schema):
         source = ForeignSource(source)
     if group_by is None:
         return source
     from motet.io.groups import GroupedSource
 
-    keys = [group_by] if isinstance(group_by, str) else list(group_by)
     return GroupedSource(source, keys)
 
 
-def _open(what: Any, format: str | None, types: Mapping[str, ColumnType]) -> Source:
+def _of_one(kind: ColumnType) -> ColumnType:
+    """The type of one row of what is wanted of a group."""
+    return ColumnType(kind.dtype, kind.shape[1:])
+
+
+def _open(what: Any, format: str | None, reading: Reading, types: Mapping[str, ColumnType]) -> Source:
     if isinstance(what, (str, os.PathLike)):
-        return _open_paths([os.fspath(what)], format, types)
+        return _open_paths([os.fspath(what)], format, reading, types)
     if isinstance(what, (list, tuple)) and what and all(isinstance(part, (str, os.PathLike)) for part in what):
-        return _open_paths([os.fspath(part) for part in what], format, types)
+        return _open_paths([os.fspath(part) for part in what], format, reading, types)
+    reading.check_known_by("in memory", f"a {type(what).__name__}")
+    return _open_values(what, types)
+
+
+def _open_values(what: Any, types: Mapping[str, ColumnType]) -> Source:
     if isinstance(what, pa.Table):
         return TableSource(what)
     if isinstance(what, (pa.RecordBatch, Mapping, Batch)):
@@ -144,29 +172,41 @@ def _open(what: Any, format: str | None, types: Mapping[str, ColumnType]) -> Sou
     )
 
 
-def _open_paths(paths: Sequence[str], format: str | None, types: Mapping[str, ColumnType]) -> Source:
+def _open_paths(paths: Sequence[str], format: str | None, reading: Reading, types: Mapping[str, ColumnType]) -> Source:
     first = shown_path(paths[0])
     description = first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
     if not _built_in(paths[0], format):
         plugin = find_plugin("motet.sources", paths[0], format)
         if plugin is not None:
-            return cast("Source", plugin(paths[0] if len(paths) == 1 else list(paths), types=types))
+            reading.check_known_by("a plugin", description)
+            what = paths[0] if len(paths) == 1 else list(paths)
+            return cast("Source", plugin(what, types=types))
         if format is not None:
             raise UnknownNameError("source format", format, _FORMATS)
     found = [look_for(path) for path in paths]
     chosen = format or _one_format([file for each in found for file in each.files], description)
     files, left_out = _sorted_out(found, chosen, any_suffix=format is not None)
-    source = _of_files(files, chosen, types, description)
+    source = _of_files(files, chosen, reading, types, description)
     source.left_out = left_out
     return source
 
 
-def _of_files(files: Sequence[File], format: str, types: Mapping[str, ColumnType], description: str) -> Stream:
+def _of_files(
+    files: Sequence[File], format: str, reading: Reading, types: Mapping[str, ColumnType], description: str
+) -> Stream:
+    reading.check_known_by(format, description)
     if format == "images":
         return ImagesSource(files, description)
     if len(files) > 1 and format in ("csv", "jsonl"):
         files = [file for file in files if not _is_empty(file)] or files[:1]
-    parts = [_open_file(file, format, types) for file in files]
+    parts = [_open_file(file, format, reading, types) for file in files]
+    if format == "jsonl":
+        from motet.io.jsonl import agree
+
+        agree(cast("list[JsonLinesSource]", parts))
+    for name in reading.types:
+        if not any(name in part.schema.names for part in parts):
+            raise UnknownNameError("column", name, parts[0].schema.names, where=f"{description}: types")
     return parts[0] if len(parts) == 1 else PartsSource(parts, description, types)
 
 
@@ -237,7 +277,7 @@ def _no_format(file: File, where: str) -> InputError:
     )
 
 
-def _open_file(file: File, format: str, types: Mapping[str, ColumnType]) -> Stream:
+def _open_file(file: File, format: str, reading: Reading, types: Mapping[str, ColumnType]) -> Stream:
     if format == "parquet":
         from motet.io.parquet import ParquetSource
 
@@ -249,7 +289,7 @@ def _open_file(file: File, format: str, types: Mapping[str, ColumnType]) -> Stre
     if format == "csv":
         from motet.io.csv import CsvSource
 
-        return CsvSource(file, types)
+        return CsvSource(file, types, reading)
     from motet.io.jsonl import JsonLinesSource
 
-    return JsonLinesSource(file, types)
+    return JsonLinesSource(file, types, reading)

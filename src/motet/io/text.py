@@ -10,30 +10,40 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from motet.io.arrow import arrow_type
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_binary, is_list, is_tensor, number_name
+from motet.io.faults import with_errors
 from motet.io.files import File, fingerprint_files
+from motet.io.reading import Reading
 from motet.io.stream import Stream
-from motet.types import ColumnType
 
-__all__ = ["TextSource", "compressed_output", "encoded", "final_schema", "finish", "python_values", "wire_schema"]
+__all__ = [
+    "TextSource",
+    "compressed_output",
+    "encoded",
+    "finish",
+    "has_infinite",
+    "python_values",
+    "wire_schema",
+    "with_reasons",
+]
 
-Types = Mapping[str, ColumnType]
 _WIRE = {pa.binary(): pa.string(), pa.large_binary(): pa.string(), pa.float16(): pa.float32()}
 
 
 class TextSource(Stream):
-    """One file of text, compressed or not; its schema is declared or inferred from its beginning.
+    """One file of text, compressed or not.
 
     Args:
         file: the file.
+        reading: how it is read.
     """
 
-    def __init__(self, file: File) -> None:
-        self._file, self.description = file, str(file)
+    def __init__(self, file: File, reading: Reading) -> None:
+        self._file, self.description, self._reading = file, str(file), reading
 
     @property
     def num_rows(self) -> None:
@@ -41,27 +51,8 @@ class TextSource(Stream):
         return None
 
     def fingerprint(self) -> str:
-        """See `fingerprint_files`; declared types count."""
-        return fingerprint_files([self._file], [str(self.schema)])
-
-
-def final_schema(inferred: pa.Schema, types: Types) -> pa.Schema:
-    """The inferred schema with declared types in place; lists keep the depth that the text shows."""
-    fields = [pa.field(field.name, _final(field.type, types.get(field.name))) for field in inferred]
-    return pa.schema(fields)
-
-
-def _final(inferred: pa.DataType, kind: ColumnType | None) -> pa.DataType:
-    declared = arrow_type(ColumnType(kind.dtype)) if kind is not None else None
-    if kind is None or declared is None:
-        return inferred
-    for _ in range(_depth(inferred) or len(kind.shape)):
-        declared = pa.list_(declared)
-    return declared
-
-
-def _depth(data_type: Any) -> int:
-    return 1 + _depth(data_type.value_type) if is_list(data_type) else 0
+        """See `fingerprint_files`; declared types and how text is read count."""
+        return fingerprint_files([self._file], [str(self.schema), self._reading.digest()])
 
 
 def wire_schema(schema: pa.Schema) -> pa.Schema:
@@ -100,6 +91,30 @@ def _decoded(texts: Sequence[str | None], name: str) -> list[bytes | None]:
         return [None if text is None else base64.b64decode(text, validate=True) for text in texts]
     except ValueError as error:
         raise ValueError(f"column {name!r} is no base64: {error}") from None
+
+
+def with_reasons(columns: Sequence[pa.Array], schema: pa.Schema, reasons: Mapping[int, str]) -> pa.RecordBatch:
+    """A batch in which rows that have a reason are null, with the reasons beside them (see `motet.io.faults`)."""
+    batch = pa.RecordBatch.from_arrays(list(columns), schema=schema)
+    if not reasons:
+        return with_errors(batch)
+    good = np.ones(len(batch), bool)
+    good[list(reasons)] = False
+    blanked = [null_where(column, ~good) for column in batch.columns]
+    texts = pa.array([reasons.get(row) for row in range(len(batch))], pa.string())
+    return with_errors(pa.RecordBatch.from_arrays(blanked, schema=schema), texts)
+
+
+def null_where(column: pa.Array, bad: npt.NDArray[np.bool_]) -> pa.Array:
+    """The column with nulls in some rows."""
+    places = np.where(bad, -1, np.arange(len(column)))
+    return column.take(pa.array(places, mask=bad))
+
+
+def has_infinite(batch: pa.RecordBatch) -> bool:
+    """Whether a number is infinite, as those become that are too large for their type."""
+    floats = (column for column in batch.columns if pa.types.is_floating(column.type))
+    return any(np.isinf(numbers(column)).any() for column in floats)
 
 
 def compressed_output(path: str, codec: str | None) -> Any:

@@ -69,7 +69,7 @@ class LocalEngine:
             ) from None
         check_paths(source, output, chosen.failed)
         types = {name: each.type for name, each in checked.graph.inputs.items()}
-        run = _Run(checked, open_source(source, types=types, group_by=chosen.group_by), output, chosen)
+        run = _Run(checked, open_source(source, wanted=types, **chosen.source), output, chosen)
         try:
             return run.run()
         finally:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from motet.errors import InputError
+from motet.types import ColumnType
 
 __all__ = ["MaxFailures", "Options", "Progress"]
 
@@ -73,6 +75,8 @@ class Options:
         only_failed: a file of failures: play only its rows.
         max_failures: ends a run in which more rows fail.
         group_by: a column of the source, or several: makes one row of all rows with the same values, with list columns.
+        format: the format of the source; None goes by its suffix.
+        encoding, delimiter, types, empty: how text is read, see `motet.io.open_source`.
         pool: a folder that the work of this machine shares: batches take turns with what else borrows there, and live work goes
             first. None is `$MOTET_POOL`; empty shares with nobody.
         progress: called now and then.
@@ -89,6 +93,11 @@ class Options:
     only_failed: str | None = None
     max_failures: MaxFailures | str | int | None = None
     group_by: str | Sequence[str] | None = None
+    format: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    types: Mapping[str, str | ColumnType] | None = None
+    empty: str | None = None
     pool: str | None = None
     progress: Progress | None = None
 
@@ -111,6 +120,11 @@ class Options:
         return self.workers or (
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What `open_source` is given."""
+        return {name: getattr(self, name) for name in ("format", "group_by", "types", "encoding", "delimiter", "empty")}
 
     @property
     def allowed(self) -> MaxFailures | None:

@@ -48,7 +48,7 @@ class SourceReader:
                     f"rows of column {name!r} may differ in shape: {kind}",
                     hint="give every axis a length; resize or pad the rows before they are stored",
                 )
-        self._source = open_source(what, types=self._types)
+        self._source = open_source(what, wanted=self._types)
         self.description = self._source.description
         self._source.batches(1, list(self._types))  # names that do not exist are found here
 
