@@ -260,3 +260,31 @@ UNDECLARED = {
     )
 }  # fmt: skip
 """Functions that declare nothing, with what their rows come to all the same."""
+
+
+def as_pieces(name):
+    return name, np.ones(len(name), np.int64)
+
+
+def as_rows(pieces, counts):
+    return pieces
+
+
+def _in_other_places(function):
+    def apart(name):
+        return as_pieces(function(name))
+
+    def together(pieces, counts):
+        return function(pieces)
+
+    def combined(first, second):
+        return function(first)
+
+    return apart, together, combined
+
+
+apart_panics, together_panics, combined_panics = _in_other_places(panics)
+apart_leaves, together_leaves, combined_leaves = _in_other_places(leaves)
+apart_cancels, together_cancels, combined_cancels = _in_other_places(cancels)
+apart_generator, together_generator, combined_generator = _in_other_places(generator)
+apart_mute, together_mute, combined_mute = _in_other_places(mute)

@@ -113,7 +113,7 @@ def _same(raised: Raised) -> Exception | None:
         with suppress(Exception):
             made = make(found, args)
             made.__dict__.update(attributes)
-            if type(made) is found and str(made) == raised.text:
+            if type(made) is found and said(made) == raised.text:
                 return made
     return None
 
