@@ -28,7 +28,6 @@ __all__ = [
     "fits",
     "hold_as",
     "is_exactly",
-    "literal_fits",
     "objects",
     "take_columns",
     "take_rows",
@@ -279,13 +278,6 @@ def hold_as(column: Column, kind: ColumnType) -> Column | None:
     if not len(column):
         return column if kind.dtype == "any" else empty_column(kind)
     return column if fits(column, kind) else None
-
-
-def literal_fits(column: Array, dtype: np.dtype[Any]) -> bool:
-    """Whether Python numbers, which have no width of their own, can be held as `dtype`: no fraction or digit is lost."""
-    if column.dtype.kind == "f":
-        return dtype.kind == "f"
-    return column.dtype.kind in "iu" and dtype.kind in "iuf" and bool((column.astype(dtype) == column).all())
 
 
 def column_type(column: Column) -> ColumnType:

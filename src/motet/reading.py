@@ -78,7 +78,13 @@ def _is_promoted(values: Any, column: Column, kind: ColumnType) -> bool:
 
 
 def read_column(
-    column: Column, kind: ColumnType, what: str, default: Any = NO_DEFAULT, *, written: bool = False
+    column: Column,
+    kind: ColumnType,
+    what: str,
+    default: Any = NO_DEFAULT,
+    *,
+    written: bool = False,
+    missing: Array | None = None,
 ) -> tuple[Column, dict[int, str]]:
     """A column of the type that is wanted, and by row why some do not fit; stand-ins are in their places.
 
@@ -89,17 +95,24 @@ def read_column(
         default: what stands in for nulls; None lets them through, as None, or NaN among floats. Without it their rows do
             not fit.
         written: whether its numbers are those of a list, which have no width of their own. Objects never have one.
+        missing: a mask of numbers that are known to be missing, zeros standing in; of the column's shape.
 
     Raises:
         TypeMismatchError: when no row can fit, because of the column's dtype or shape.
     """
     if not len(column):
         return empty_column(kind), {}
+    if missing is not None and kind.dtype == "any" and isinstance(column, np.ndarray):
+        column = column.astype(object)
+        column[missing] = None
     reader = _Reader(kind, default)
     read = reader.column(column, written)
     if read is None:
         hint = f"convert it: array.astype({kind.dtype!r}), or reshape it" if not kind.is_object else ""
         raise TypeMismatchError(f"{what} is {kind}; got {column_type(column)}", hint=hint)
+    if missing is not None and kind.dtype != "any":
+        values = read.values if isinstance(read, Ragged) else read
+        reader._note(Converted(values, None, missing), values, reader._rows_of(read))
     return read, {row: f"{what} {why}" for row, why in sorted(reader.bad.items())}
 
 

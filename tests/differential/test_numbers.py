@@ -2,36 +2,18 @@
 
 import math
 from decimal import Decimal
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from differential.value_cases import FLOATS, NUMBERS, WHOLE, exact, holds
 from motet.numbers import convert, from_objects, is_missing, may_convert, refusal, widens
 from motet.types import ColumnType
 
-WHOLE = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
-FLOATS = ["float16", "float32", "float64"]
-NUMBERS = ["bool", *WHOLE, *FLOATS]
 EDGES = sorted({sign * (2**power + off) for power in (7, 8, 11, 15, 16, 24, 31, 32, 53, 62, 63, 64) for off in (-1, 0, 1) for sign in (1, -1)})  # fmt: skip
 SPECIAL = [0.5, -0.5, -0.0, 1e300, -1e300, 65504.0, 65520.0, 3.5, math.nan, math.inf, -math.inf]
-
-
-def holds(dtype, number):
-    """Whether a finite exact number is one of this dtype."""
-    if dtype == "bool":
-        return number in (0, 1)
-    if dtype in WHOLE:
-        return number.denominator == 1 and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
-    bits, whole = {"float16": 11, "float32": 24, "float64": 53}[dtype], abs(number.numerator)
-    odd = whole >> ((whole & -whole).bit_length() - 1) if whole else 0
-    return abs(number) <= int(np.finfo(dtype).max) and odd < 1 << bits
-
-
-def exact(value):
-    return Fraction(int(value)) if isinstance(value, (int, np.integer, bool, np.bool_)) else Fraction(float(value))
 
 
 def values_of(dtype):

@@ -248,14 +248,20 @@ def _of_kind(array: Array, shape: Sequence[int], kind: ColumnType, where: str, d
 
 
 def read_rows(
-    column: Column, kind: ColumnType, where: str, default: Any = NO_DEFAULT, *, written: bool = False
+    column: Column,
+    kind: ColumnType,
+    where: str,
+    default: Any = NO_DEFAULT,
+    *,
+    written: bool = False,
+    missing: Array | None = None,
 ) -> Column:
-    """A column as the type that is wanted, by the rule that all values are read by.
+    """A column as the type that is wanted, by the rule that all values are read by; see `read_column`.
 
     Raises:
         InputError: when a row is none of that type; names some of the rows.
     """
-    read, bad = read_column(column, kind, where, default, written=written)
+    read, bad = read_column(column, kind, where, default, written=written, missing=missing)
     if bad:
         shown = "; ".join(f"row {row}: {why}" for row, why in list(bad.items())[:SHOWN_ROWS])
         more = f"; and {len(bad) - SHOWN_ROWS} more" if len(bad) > SHOWN_ROWS else ""

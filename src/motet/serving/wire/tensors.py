@@ -63,19 +63,15 @@ def _from_elements(
 ) -> Column:
     """The column of elements that are not all plainly those of the datatype: texts, nulls, whole numbers with a point."""
     if datatype == "BYTES":
-        array = objects(_texts(elements, kind, where))
-    else:
-        if datatype == "BOOL":
-            elements = [each == 1 if type(each) is int and each in (0, 1) else each for each in elements]
-        found = from_objects(objects(elements), DATATYPES[datatype])
-        if found.lost is not None:
-            place = int(np.argmax(found.lost))
-            raise _mistake(elements[place], place, datatype, where)
-        array = found.values
-        if found.missing is not None:
-            array = array.astype(object)
-            array[found.missing] = None
-    return read_rows(array.reshape(shape), kind, where, default)
+        return read_rows(objects(_texts(elements, kind, where)).reshape(shape), kind, where, default)
+    if datatype == "BOOL":
+        elements = [each == 1 if type(each) is int and each in (0, 1) else each for each in elements]
+    found = from_objects(objects(elements), DATATYPES[datatype])
+    if found.lost is not None:
+        place = int(np.argmax(found.lost))
+        raise _mistake(elements[place], place, datatype, where)
+    missing = None if found.missing is None else found.missing.reshape(shape)
+    return read_rows(found.values.reshape(shape), kind, where, default, missing=missing)
 
 
 def packed(data: object, datatype: str, shape: Sequence[int], where: str) -> memoryview | None:
