@@ -103,7 +103,7 @@ def test_columns_are_put_side_by_side(save: Any, source: Any) -> None:
     answers = handler.load(given)({"a": np.array([2, 3], np.float32), "b": np.array([4, 5])})
     assert answers["value"].round(6).tolist() == [24, 35]
     with pytest.raises(
-        TypeMismatchError, match=r"declared inputs \(a: float32\[3\]\) are 3 features, the estimator was fitted with 2"
+        TypeMismatchError, match=r"declared inputs \(a: float32\[3\]\) are 3 features, the model takes 2"
     ):
         handler.signature(source(path, inputs={"a": "float32[3]"}))
     with pytest.raises(TypeMismatchError, match="input 'a' is declared as string, the estimator takes numbers there"):
@@ -118,7 +118,7 @@ def test_columns_come_in_the_order_of_the_features_names(save: Any, source: Any)
     assert types(handler.signature(source(path))) == "(a: float64, b: float64) -> (value: float64)"
     model = handler.load(source(path, inputs={"both": "float64[2]"}))
     assert model({"both": np.array([[2.0, 4.0]])})["value"].round(6).tolist() == [24]
-    with pytest.raises(TypeMismatchError, match="a are features of the estimator by name, but not all: c"):
+    with pytest.raises(TypeMismatchError, match="a: features of the model by name, but not all: c"):
         handler.signature(source(path, inputs={"a": "float64", "c": "float64"}))
 
 

@@ -52,7 +52,7 @@ def train(tmp_path: Path) -> Any:
 @FRAMEWORKS
 @pytest.mark.parametrize(
     ("target", "outputs"),
-    [("two", "probabilities: float32[2]"), ("three", "probabilities: float32[3]"), ("number", "value: float32")],
+    [("two", "probabilities: float64[2]"), ("three", "probabilities: float64[3]"), ("number", "value: float64")],
 )
 def test_the_objective_decides_what_it_gives(
     train: Any, source: Any, framework: str, target: str, outputs: str
@@ -60,10 +60,10 @@ def test_the_objective_decides_what_it_gives(
     path, expected = train(framework, target)
     handler = handler_by_name(framework)
     signature = handler.signature(source(path))
-    assert str(signature) == f"(features: float32[5]) -> ({outputs})"
+    assert str(signature) == f"(features: float64[5]) -> ({outputs})"
     ((name, kind),) = signature.outputs.items()
     answer = handler.load(source(path))({"features": X})[name]
-    assert (answer.dtype, answer.shape) == (np.float32, (400, *kind.shape))
+    assert (answer.dtype, answer.shape) == (np.float64, (400, *kind.shape))
     own = np.stack([1 - expected, expected], axis=1) if target == "two" else expected
     np.testing.assert_allclose(answer, own, rtol=1e-6)
 
@@ -114,18 +114,18 @@ def test_columns_are_put_side_by_side_in_the_models_order(train: Any, source: An
 def test_declared_types_win_where_the_shape_is_right(train: Any, source: Any, framework: str) -> None:
     path, _ = train(framework, "two")
     handler = handler_by_name(framework)
-    given = source(path, inputs={"x": "float64[5]"}, outputs={"probabilities": "float64[2]"})
-    assert handler.load(given)({"x": X.astype(float)})["probabilities"].dtype == np.float64
+    given = source(path, inputs={"x": "float32[5]"}, outputs={"probabilities": "float32[2]"})
+    assert handler.load(given)({"x": X})["probabilities"].dtype == np.float32
     with pytest.raises(
         TypeMismatchError, match=r"declared inputs \(x: float32\[4\]\) are 4 features, the model takes 5"
     ):
         handler.signature(source(path, inputs={"x": "float32[4]"}))
-    with pytest.raises(TypeMismatchError, match=r"input 'x' is declared as string, the model takes float32\[5\]"):
-        handler.signature(source(path, inputs={"x": "string"}))
+    with pytest.raises(TypeMismatchError, match="input 'd' is declared as string, the model takes float64"):
+        handler.signature(source(path, inputs={**dict.fromkeys("abce", "float32"), "d": "string"}))
     with pytest.raises(UnknownNameError, match="unknown output of the model 'value'; known: probabilities"):
         handler.signature(source(path, outputs={"value": "float32"}))
     with pytest.raises(
-        TypeMismatchError, match=r"'probabilities' is declared as float32\[3\], the model gives float32\[2\]"
+        TypeMismatchError, match=r"'probabilities' is declared as float32\[3\], the model gives float64\[2\]"
     ):
         handler.signature(source(path, outputs={"probabilities": "float32[3]"}))
 
@@ -168,7 +168,7 @@ def test_a_linear_booster_and_several_targets(train: Any, source: Any, tmp_path:
     both = xgboost.DMatrix(X, np.stack([Y["number"], -Y["number"]], axis=1))
     booster = xgboost.train({"nthread": 1}, both, 2)
     booster.save_model(tmp_path / "two.json")
-    assert str(handler_by_name("xgboost").signature(source(tmp_path / "two.json")).outputs["value"]) == "float32[2]"
+    assert str(handler_by_name("xgboost").signature(source(tmp_path / "two.json")).outputs["value"]) == "float64[2]"
     answer = handler_by_name("xgboost").load(source(tmp_path / "two.json"))({"features": X})["value"]
     np.testing.assert_allclose(answer, booster.predict(both), rtol=1e-6)
 

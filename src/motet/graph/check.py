@@ -250,7 +250,8 @@ def _signature(model: Model, folder: str, resolver: Resolver) -> Signature:
     try:
         return resolver.signature(model, folder)
     except MotetError as error:
-        raise error.located(f"model {model.name!r}") from error.__cause__
+        place = f"model {model.name!r}"
+        raise (error if error.where.startswith(place) else error.located(place)) from error.__cause__
 
 
 @dataclass

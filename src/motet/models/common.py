@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "ADDRESS_OPTIONS",
     "as_memory_error",
     "check_cpu",
+    "check_features",
     "check_options",
     "declared_over",
     "features_of",
@@ -107,6 +109,38 @@ def _declared(
                 hint=f"declare {own[name]}, or leave the declaration out",
             )
     return dict(declared)
+
+
+def check_features(inputs: Mapping[str, ColumnType], names: Sequence[str], features: int, source: ModelSource) -> None:
+    """Check declared inputs against the features of a model: all of them by name, or as many by place.
+
+    Args:
+        inputs: the declared types.
+        names: the names of the model's features, empty where they have none.
+        features: how many it takes.
+        source: the model, for messages.
+
+    Raises:
+        TypeMismatchError: when only some are features by name, or they are more or fewer.
+    """
+    if set(inputs) == set(names):
+        return
+    some = [name for name in inputs if name in names]
+    if some and all(not kind.shape for kind in inputs.values()):
+        others = [name for name in inputs if name not in names] or [name for name in names if name not in inputs]
+        raise TypeMismatchError(
+            f"{', '.join(some)}: features of the model by name, but not all: {', '.join(others)}",
+            where=place(source),
+            hint=f"declare all of them ({', '.join(names)}), or leave the inputs out",
+        )
+    if any(kind.varies or (kind.dtype == "any" and len(inputs) == 1) for kind in inputs.values()):
+        return
+    given = sum(math.prod(axis or 0 for axis in kind.shape) for kind in inputs.values())
+    if given != features:
+        declared = ", ".join(f"{name}: {kind}" for name, kind in inputs.items())
+        raise TypeMismatchError(
+            f"the declared inputs ({declared}) are {given} features, the model takes {features}", where=place(source)
+        )
 
 
 def fixed_rows(source: ModelSource, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> int | None:

@@ -1,21 +1,29 @@
-"""LightGBM models, from .lgb files, and other text files with the scheme `lightgbm:`. Types: see `trees.py`.
+"""LightGBM models, from .lgb files, and other text files with the scheme `lightgbm:`. Types: see docs/models.md.
 
-The signature is read from the head of the file, without LightGBM. Options:
+The signature is read from the file, without LightGBM. Options:
 
-    iterations   how many boosting rounds to use; by default the best after early stopping, else all
+    iterations   how many boosting rounds to use; by default all that the file has, which after early stopping are the best
+    categories   codes, where the columns hold the places of the categories already (0, 1, ...), not their values; or
+                 {feature: [category, ...]} in the order of training, where the file does not say which feature has which
+
+A value that is none of the categories is missing, as for LightGBM.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from motet.models.categories import chosen_categories
 from motet.models.common import check_cpu, check_options, framework, load_error
 from motet.models.handler import ModelSource
 from motet.models.trees import TreeModel, TreeShape, iterations, tree_signature
 from motet.types import Signature
 
-__all__ = ["LightGBMHandler"]
+__all__ = ["LightGBMHandler", "kept_categories"]
 
+_OPTIONS = ("iterations", "categories")
 _HEAD_BYTES = 64 << 20
 _BINARY = ("binary",)
 _SEVERAL = ("multiclass", "multiclassova")
@@ -36,12 +44,14 @@ class LightGBMHandler:
         Raises:
             ModelLoadError: when the file is no LightGBM model.
         """
-        check_options(source, ("iterations",))
+        check_options(source, _OPTIONS)
         return tree_signature(_shape(source), source)
 
     def load(self, source: ModelSource) -> TreeModel:
         """Load it for use; see `Handler.load`."""
-        signature = self.signature(source)
+        check_options(source, _OPTIONS)
+        shape = _shape(source)
+        signature = tree_signature(shape, source)
         check_cpu(source, "LightGBM")
         lightgbm = framework("lightgbm", "lightgbm", "lightgbm", source)
         try:
@@ -53,25 +63,63 @@ class LightGBMHandler:
         def predict(features: Any) -> Any:
             return booster.predict(features, num_iteration=rounds, num_threads=threads)
 
-        return TreeModel(predict, signature, ("float32", "float64"))
+        return TreeModel(predict, shape, signature, ("float64", "float32"))
 
 
 _HINT = "write it with Booster.save_model('x.lgb'); a pickled estimator is loaded by sklearn:"
 
 
 def _shape(source: ModelSource) -> TreeShape:
-    head = _head(source)
+    said = _read(source)
     try:
-        features, trees = int(head["max_feature_idx"]) + 1, int(head["num_tree_per_iteration"])
-        objective = head.get("objective", "").split(" ")[0]
-        classes = 2 if objective in _BINARY else int(head["num_class"]) if objective in _SEVERAL else 0
+        features, trees = int(said["max_feature_idx"]) + 1, int(said["num_tree_per_iteration"])
+        objective = said.get("objective", "").split(" ")[0]
+        classes = 2 if objective in _BINARY else int(said["num_class"]) if objective in _SEVERAL else 0
+        names = said.get("feature_names", "").split(" ")
+        unnamed = names == [f"Column_{place}" for place in range(features)]
+        categories = chosen_categories(_categories(said, source), names, source)
     except (KeyError, ValueError) as error:
         raise load_error(source, f"the head of the file is broken: {error}", _HINT) from error
-    return TreeShape(features, head.get("feature_names", "").split(" "), classes, trees)
+    answer = (classes,) if classes else () if trees == 1 else (trees,)
+    return TreeShape(features, () if unnamed else names, "probabilities" if classes else "value", answer, categories)
 
 
-def _head(source: ModelSource) -> dict[str, str]:
-    """The lines `key=value` before the first tree."""
+def kept_categories(lines: Iterable[str], source: ModelSource) -> dict[int, Sequence[Any] | None]:
+    """The categories that a data frame had, by the place of the feature; features of whole numbers have none.
+
+    Args:
+        lines: of the model as text.
+        source: the model, for messages; where its option `categories` says them they are not looked for.
+
+    Raises:
+        ModelLoadError: when the text does not say which feature has which.
+    """
+    return _categories(_said_of_categories(lines), source)
+
+
+def _said_of_categories(lines: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(("pandas_categorical:", "[categorical_feature:")):
+            key, _, value = line.strip().partition(":")
+            found[key.strip("[")] = value.strip(" ]") if line.startswith("[") else value
+    return found
+
+
+def _categories(said: Mapping[str, str], source: ModelSource) -> dict[int, Sequence[Any] | None]:
+    kept = json.loads(said.get("pandas_categorical") or "null")
+    if not kept or source.options.get("categories"):
+        return {}
+    places = [int(place) for place in said.get("categorical_feature", "").split(",") if place]
+    if len(places) == len(kept):
+        return dict(zip(sorted(places), kept, strict=True))
+    hint = "say `with: {categories: {feature: [category, ...]}}` for each, in the order of training"
+    what = f"it was trained with {len(kept)} categorical columns, of which {len(places)} are categorical features"
+    raise load_error(source, f"{what}: the file does not say which", hint)
+
+
+def _read(source: ModelSource) -> dict[str, str]:
+    """The lines `key=value` before the first tree, and what the file says of categories behind the last."""
     found: dict[str, str] = {}
     try:
         with open(source.location, encoding="utf-8") as file:
@@ -80,6 +128,7 @@ def _head(source: ModelSource) -> dict[str, str]:
             while (line := file.readline(_HEAD_BYTES)) and not line.startswith("Tree="):
                 key, _, value = line.strip().partition("=")
                 found[key] = value
+            found |= _said_of_categories(file)
     except UnicodeDecodeError as error:
         raise load_error(source, "not a LightGBM text model: it is no text", _HINT) from error
     except OSError as error:

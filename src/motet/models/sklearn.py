@@ -22,8 +22,10 @@ those that are needed. It takes
 
 Options:
 
-    frame   true gives the estimator a DataFrame of the inputs by name, false never does; by default where the inputs
-            are the features that it was fitted with
+    frame        true gives the estimator a DataFrame of the inputs by name, false never does; by default where the inputs
+                 are the features that it was fitted with
+    categories   {feature: [category, ...]} for columns that are to be pandas' categories; those that estimators of
+                 XGBoost and LightGBM were fitted with are known
 
 `threads` sets `n_jobs`. OpenMP and BLAS threads are process-wide and scikit-learn's own: OMP_NUM_THREADS sets them.
 """
@@ -70,12 +72,12 @@ class SklearnHandler:
         Raises:
             ModelLoadError: when the file is no estimator, or it does not say what it takes and nothing is declared.
         """
-        check_options(source, ("frame",))
+        check_options(source, ("frame", "categories"))
         return _looked(self._kept.look(source), source)[0]
 
     def load(self, source: ModelSource) -> SklearnModel:
         """Load it for use; see `Handler.load`."""
-        check_options(source, ("frame",))
+        check_options(source, ("frame", "categories"))
         check_cpu(source, "scikit-learn")
         estimator = self._kept.take(source)
         signature, make = _looked(estimator, source)

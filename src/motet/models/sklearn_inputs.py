@@ -11,7 +11,8 @@ import numpy as np
 
 from motet.batch import Array, objects
 from motet.errors import TypeMismatchError
-from motet.models.common import features_of, framework, load_error, place
+from motet.models.categories import as_category, category_type, chosen_categories
+from motet.models.common import check_features, features_of, framework, load_error, place
 from motet.models.handler import ModelSource
 from motet.types import ANY, ColumnType
 
@@ -26,10 +27,11 @@ _INSIDE = (
 
 @dataclass(frozen=True)
 class Feature:
-    """What is known of one feature: its type, and a value that it takes."""
+    """What is known of one feature: its type, a value that it takes, and its native categories."""
 
     type: ColumnType
     example: Any = 0.0
+    categories: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,22 @@ def taken(estimator: Any, source: ModelSource) -> Taken:
     names, width = _names(estimator), getattr(estimator, "n_features_in_", None)
     firsts = list(_first(estimator))
     features = [_feature(firsts, at) for at in range(width or 0)]
+    native = _native(firsts, names, source)
+    for at, categories in native.items():
+        features[at] = Feature(category_type(categories), categories[0], tuple(categories))
+    strict = any(_package(inner) == "xgboost" for inner in firsts)
     inputs = dict(source.inputs) or _own_inputs(firsts, names, features, source)
     by_name = set(inputs) == set(names) and bool(names)
-    if source.inputs and not by_name:
-        _check_declared(inputs, names, width, source)
+    if source.inputs and width is not None:
+        check_features(inputs, names, width, source)
     order = names if by_name else list(inputs)
     known = dict(zip(order, features, strict=True)) if by_name or len(inputs) == len(features) else {}
     _check_texts(inputs, known, source)
-    return Taken(inputs, _maker(inputs, order, by_name, names, width, source), _made_up(inputs, known))
+    return Taken(
+        inputs,
+        _maker(inputs, order, by_name, names, width, source, _categorical(known, strict=strict)),
+        _made_up(inputs, known),
+    )
 
 
 def _names(estimator: Any) -> list[str]:
@@ -81,34 +91,13 @@ def _own_inputs(
         return dict(zip(names, (feature.type for feature in features), strict=True))
     if source.options.get("frame"):
         raise load_error(source, "it was fitted without names of features", "declare the model's inputs by name")
-    if features and all(feature.type == _FLOAT for feature in features):
+    if features and not any(feature.type == _STRING for feature in features):
         return {"features": ColumnType("float64", (len(features),))}
     if features:
         return {f"x{at}": feature.type for at, feature in enumerate(features)}
     if any(hasattr(inner, "build_analyzer") for inner in firsts):
         return {"text": _STRING}
     raise load_error(source, "the estimator does not say what it takes", "declare the model's inputs, name: type")
-
-
-def _check_declared(inputs: Mapping[str, ColumnType], names: list[str], width: int | None, source: ModelSource) -> None:
-    some = [name for name in inputs if name in names]
-    if some and all(not kind.shape for kind in inputs.values()):
-        other = [name for name in inputs if name not in names] or [name for name in names if name not in inputs]
-        raise TypeMismatchError(
-            f"{', '.join(some)} are features of the estimator by name, but not all: {', '.join(other)}",
-            where=place(source),
-            hint=f"declare all of them, {', '.join(names)}, or leave the inputs out",
-        )
-    kinds = inputs.values()
-    if width is None or any(kind.varies or (kind.dtype == "any" and len(inputs) == 1) for kind in kinds):
-        return
-    given = sum(int(np.prod([axis or 0 for axis in kind.shape], dtype=np.int64)) for kind in kinds)
-    if given != width:
-        declared = ", ".join(f"{name}: {kind}" for name, kind in inputs.items())
-        raise TypeMismatchError(
-            f"the declared inputs ({declared}) are {given} features, the estimator was fitted with {width}",
-            where=place(source),
-        )
 
 
 def _first(estimator: Any) -> Iterator[Any]:
@@ -155,6 +144,33 @@ def _feature(firsts: Sequence[Any], at: int) -> Feature:
     return known[0]
 
 
+def _package(estimator: Any) -> str:
+    return type(estimator).__module__.split(".")[0]
+
+
+def _native(firsts: Sequence[Any], names: list[str], source: ModelSource) -> dict[int, Sequence[Any]]:
+    """The native categories of features, by place: those that XGBoost and LightGBM keep, and those of the option."""
+    option, known = source.options.get("categories"), dict[int, Sequence[Any] | None]()
+    if option is not None and not isinstance(option, Mapping):
+        hint = "write {feature: [category, ...]} in the order of training"
+        raise load_error(source, f"the option categories is {option!r}", hint)
+    for inner in firsts:
+        if _package(inner) == "xgboost":
+            known |= importlib.import_module("motet.models.xgboost").kept_categories(inner.get_booster())
+        elif _package(inner) == "lightgbm":
+            lines = inner.booster_.model_to_string().splitlines()
+            known |= importlib.import_module("motet.models.lightgbm").kept_categories(lines, source)
+    return chosen_categories(known, names, source)
+
+
+def _categorical(known: Mapping[str, Feature], *, strict: bool) -> dict[str, Callable[[Array], Any]]:
+    return {
+        name: as_category(name, feature.categories, strict=strict)
+        for name, feature in known.items()
+        if feature.categories
+    }
+
+
 def _said(estimator: Any, at: int) -> Feature:
     categories = getattr(estimator, "categories_", None)
     if categories is not None and at < len(categories):
@@ -164,7 +180,7 @@ def _said(estimator: Any, at: int) -> Feature:
         return _of_values(np.asarray(statistics)[at : at + 1])
     if hasattr(estimator, "build_analyzer"):
         return Feature(_STRING, "a")
-    own = type(estimator).__module__.split(".")[0] == "sklearn" and not hasattr(estimator, "func")
+    own = _package(estimator) in ("sklearn", "xgboost", "lightgbm") and not hasattr(estimator, "func")
     return Feature(_FLOAT if own else ANY)
 
 
@@ -213,15 +229,23 @@ def _maker(
     names: list[str],
     width: int | None,
     source: ModelSource,
+    categorical: Mapping[str, Callable[[Array], Any]],
 ) -> Callable[[Mapping[str, Array]], Any]:
     """How a batch's columns become what the estimator takes."""
     framed = source.options.get("frame", by_name and importlib.util.find_spec("pandas") is not None)
+    if categorical and not framed:
+        what = f"features have categories ({', '.join(categorical)}), which only a frame holds"
+        raise load_error(source, what, "declare one input a feature by its name, or leave the inputs and frame out")
     if framed:
         if shaped := [f"{name}: {kind}" for name, kind in inputs.items() if kind.shape]:
             raise load_error(
                 source, f"a frame has one value a column: {', '.join(shaped)}", "declare one input for each"
             )
         frame = framework("pandas", "pandas", "sklearn", source).DataFrame
+        if categorical:
+            return lambda columns: frame(
+                {name: categorical.get(name, _as_it_is)(columns[name]) for name in order}, columns=order
+            )
         return lambda columns: frame({name: columns[name] for name in order}, columns=order)
     kinds = {name: inputs[name] for name in order}
     words = [name for name, kind in kinds.items() if kind.dtype in ("string", "bytes")]
@@ -236,6 +260,10 @@ def _maker(
         return lambda columns: _read_only(stack(columns))
     named = importlib.import_module("pandas").DataFrame
     return lambda columns: named(_read_only(stack(columns)), columns=names)
+
+
+def _as_it_is(column: Array) -> Array:
+    return column
 
 
 def _read_only(features: Array) -> Array:

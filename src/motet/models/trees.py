@@ -1,19 +1,27 @@
 """What XGBoost and LightGBM models have in common: features in, probabilities or a value out.
 
-Input: `features: float32[n]`; NaN is a missing value. Output, by the objective:
+Input: one column a feature, by name, of a model that was trained with names; `features: float64[n]` of one without. NaN
+is a missing value. A feature with native categories takes their values, strings or numbers. Output, by the objective:
 
-    two classes       probabilities: float32[2], of the negative and the positive class
-    several classes   probabilities: float32[classes]
-    anything else     value: float32, or float32[targets]
+    two classes       probabilities: float64[2], of the negative and the positive class
+    several classes   probabilities: float64[classes]
+    several labels    label_probabilities: float64[labels], each by itself
+    anything else     value: float64, or float64[targets]
 
 Two classes have two probabilities (not one number) so that confidence, ensembles and cascades work as with any other
-classifier. Both types may be declared in another numeric dtype: features of more than 7 digits as float64 where the
-framework keeps them, outputs as float64. Several declared inputs are put side by side, in the order of the model's
-feature names where the names are the same.
+classifier. Both types may be declared in another numeric dtype. Declared inputs that have the names of the model's
+features are those features, whatever their order; others are put side by side in the order in which they are declared.
+Options:
+
+    iterations   how many boosting rounds to use; by default as many as the framework's own estimator uses, which after
+                 early stopping are the best
+    categories   {feature: [category, ...]} in the order of training, where the file does not keep them; or codes, where
+                 the columns hold the places of the categories already (0, 1, ...)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +30,8 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import TypeMismatchError, UnknownNameError
-from motet.models.common import as_memory_error, features_of, load_error, place
+from motet.models.categories import category_type, encoder
+from motet.models.common import as_memory_error, check_features, features_of, load_error, place
 from motet.models.handler import ModelSource
 from motet.types import ColumnType, Signature
 
@@ -38,14 +47,18 @@ class TreeShape:
     Attributes:
         features: how many features it takes.
         names: their names, empty where it has none.
-        classes: how many classes it has probabilities of; 0 for anything but classification.
-        targets: how many values it gives a row.
+        output: the name of what it gives: `probabilities`, `label_probabilities` or `value`.
+        answer: the shape of what it gives for a row, `(2,)` for two classes.
+        categories: by the place of each feature with native categories these, in the order of training.
+        strict: whether a value that is none of the categories is an error; else it is missing.
     """
 
     features: int
     names: Sequence[str]
-    classes: int
-    targets: int
+    output: str
+    answer: tuple[int, ...]
+    categories: Mapping[int, Sequence[Any]]
+    strict: bool = False
 
 
 def tree_signature(shape: TreeShape, source: ModelSource) -> Signature:
@@ -58,31 +71,54 @@ def tree_signature(shape: TreeShape, source: ModelSource) -> Signature:
     return Signature(_inputs(shape, source), _outputs(shape, source))
 
 
+def _own_inputs(shape: TreeShape) -> dict[str, ColumnType]:
+    kinds = [_of_feature(shape, place) for place in range(shape.features)]
+    if shape.names:
+        return dict(zip(shape.names, kinds, strict=True))
+    return {"features": ColumnType("float64", (shape.features,))}
+
+
+def _of_feature(shape: TreeShape, place: int) -> ColumnType:
+    return category_type(shape.categories[place]) if place in shape.categories else ColumnType("float64")
+
+
 def _inputs(shape: TreeShape, source: ModelSource) -> Mapping[str, ColumnType]:
-    own = ColumnType("float32", (shape.features,))
     if not source.inputs:
-        return {"features": own}
-    for name, kind in source.inputs.items():
-        if kind.dtype in ("string", "bytes") or kind.varies:
-            raise TypeMismatchError(f"input {name!r} is declared as {kind}, the model takes {own}", where=place(source))
-    if any(kind.dtype == "any" for kind in source.inputs.values()):
-        return dict(source.inputs)
-    given = sum(int(np.prod([axis or 0 for axis in kind.shape], dtype=np.int64)) for kind in source.inputs.values())
-    if given != shape.features:
-        declared = ", ".join(f"{name}: {kind}" for name, kind in source.inputs.items())
+        return _own_inputs(shape)
+    check_features(source.inputs, shape.names, shape.features, source)
+    kinds = list(source.inputs.values())
+    if shape.categories and any(kind.shape for kind in kinds):
+        named = ", ".join(f"{name}: {kind}" for name, kind in _own_inputs(shape).items())
+        hint = f"declare one input a feature ({named}), or say `with: {{categories: codes}}` where they hold the places"
+        places = ", ".join(str(shape.names[place] if shape.names else place) for place in shape.categories)
         raise TypeMismatchError(
-            f"the declared inputs ({declared}) are {given} features, the model takes {shape.features}",
-            where=place(source),
+            f"features have categories ({places}), which one column cannot hold", where=place(source), hint=hint
         )
-    named = set(shape.names) == set(source.inputs)
-    return {name: source.inputs[name] for name in (shape.names if named else source.inputs)}
+    for name, at in _places(shape, source.inputs).items():
+        own, kind = _of_feature(shape, at), source.inputs[name]
+        if kind.varies or (kind.dtype in ("string", "bytes") and own.dtype not in (kind.dtype, "any")):
+            hint = "" if kind.varies else "where it has categories, say `with: {categories: {feature: [...]}}`"
+            raise TypeMismatchError(
+                f"input {name!r} is declared as {kind}, the model takes {own}", where=place(source), hint=hint
+            )
+        if own.dtype == "string" and not kind.is_object:
+            raise TypeMismatchError(f"input {name!r} is declared as {kind}, the model takes {own}", where=place(source))
+    return dict(source.inputs)
+
+
+def _places(shape: TreeShape, inputs: Mapping[str, ColumnType]) -> dict[str, int]:
+    """The place of the first feature of each input."""
+    if set(shape.names) == set(inputs):
+        return {name: place for place, name in enumerate(shape.names)}
+    places, at = {}, 0
+    for name, kind in inputs.items():
+        places[name] = at
+        at += math.prod(axis or 0 for axis in kind.shape)
+    return places
 
 
 def _outputs(shape: TreeShape, source: ModelSource) -> Mapping[str, ColumnType]:
-    if shape.classes:
-        own = {"probabilities": ColumnType("float32", (shape.classes,))}
-    else:
-        own = {"value": ColumnType("float32", () if shape.targets == 1 else (shape.targets,))}
+    own = {shape.output: ColumnType("float64", shape.answer)}
     for name, kind in source.outputs.items():
         if name not in own:
             raise UnknownNameError("output of the model", name, tuple(own), where=place(source))
@@ -98,15 +134,26 @@ class TreeModel:
 
     Args:
         predict: from features `[rows, n]` to `[rows]` or `[rows, k]`.
+        shape: what the file says of itself.
         signature: what `tree_signature` found.
         dtypes: the dtypes of features that the framework takes as they are; others become the first of them.
     """
 
-    def __init__(self, predict: Callable[[Array], Any], signature: Signature, dtypes: Sequence[str]) -> None:
-        declared = {kind.dtype for kind in signature.inputs.values()}
-        dtype = next((name for name in dtypes if declared == {name}), "float64" if "float64" in declared else dtypes[0])
+    def __init__(
+        self, predict: Callable[[Array], Any], shape: TreeShape, signature: Signature, dtypes: Sequence[str]
+    ) -> None:
         self._predict: Callable[[Array], Any] | None = predict
-        self._features = features_of(signature.inputs, dtype if dtype in dtypes else dtypes[0])
+        places = _places(shape, signature.inputs)
+        order = sorted(signature.inputs, key=places.__getitem__)
+        names = {at: name for name, at in places.items()}
+        self._encoders = {
+            names[at]: encoder(names[at], categories, strict=shape.strict)
+            for at, categories in shape.categories.items()
+        }
+        kinds = {name: ColumnType("float64") if name in self._encoders else signature.inputs[name] for name in order}
+        declared = {kind.dtype for kind in kinds.values()}
+        dtype = next((name for name in dtypes if declared == {name}), dtypes[0])
+        self._features = features_of(kinds, dtype)
         ((self._output, self._kind),) = signature.outputs.items()
         self._binary = self._output == "probabilities" and self._kind.shape == (2,)
 
@@ -118,7 +165,8 @@ class TreeModel:
         """
         assert self._predict is not None, "called after close"
         try:
-            answer = np.asarray(self._predict(self._features(columns)))
+            held = {name: self._encoders.get(name, _as_it_is)(column) for name, column in columns.items()}
+            answer = np.asarray(self._predict(self._features(held)))
         except Exception as error:
             memory = as_memory_error(error, _OUT_OF_MEMORY)
             if memory is None:
@@ -136,6 +184,10 @@ class TreeModel:
     def close(self) -> None:
         """Let go of the booster."""
         self._predict = None
+
+
+def _as_it_is(column: Array) -> Array:
+    return column
 
 
 def iterations(source: ModelSource) -> int | None:

@@ -1,27 +1,37 @@
-"""XGBoost models, from .ubj files, and .json files with the scheme `xgboost:`. Types: see `trees.py`.
+"""XGBoost models, from .ubj files, and .json files with the scheme `xgboost:`. Types: see docs/models.md.
 
 Options:
 
-    iterations   how many boosting rounds to use; all of them by default, also after early stopping
+    iterations   how many boosting rounds to use; by default those that the estimator whose file it is uses: the best
+                 after early stopping. `Booster.predict` of a file that a Booster saved uses all
+    missing      the number that stands for a missing value, as NaN does by default; the file does not keep it
+    categories   {feature: [category, ...]} in the order of training, for files of versions before 3.1, which do not
+                 keep them; or codes, where the columns hold the places of the categories already (0, 1, ...)
 
 XGBoost keeps features as float32, whatever they are declared as. A model of `multi:softmax` gives probabilities, as
-one of `multi:softprob` does.
+one of `multi:softprob` does. A value that is none of the categories fails its row, as it is an error for XGBoost.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from motet.batch import Array
+from motet.models.categories import chosen_categories
 from motet.models.common import check_cpu, check_options, framework, load_error
 from motet.models.handler import ModelSource
 from motet.models.keep import Kept
 from motet.models.trees import TreeModel, TreeShape, iterations, tree_signature
 from motet.types import Signature
 
-__all__ = ["XGBoostHandler"]
+__all__ = ["XGBoostHandler", "kept_categories"]
+
+_OPTIONS = ("iterations", "missing", "categories")
 
 
 class XGBoostHandler:
@@ -42,17 +52,18 @@ class XGBoostHandler:
         Raises:
             ModelLoadError: when the file is no XGBoost model.
         """
-        check_options(source, ("iterations",))
-        return tree_signature(_shape(self._kept.look(source)), source)
+        check_options(source, _OPTIONS)
+        return tree_signature(_shape(self._kept.look(source), source), source)
 
     def load(self, source: ModelSource) -> TreeModel:
         """Load it for use; see `Handler.load`."""
-        check_options(source, ("iterations",))
+        check_options(source, _OPTIONS)
         check_cpu(source, "XGBoost")
         booster = self._kept.take(source)
-        signature = tree_signature(_shape(booster), source)
+        shape = _shape(booster, source)
+        signature = tree_signature(shape, source)
         booster.set_param({"nthread": source.threads})
-        return TreeModel(_predictor(booster, iterations(source), source), signature, ("float32",))
+        return TreeModel(_predictor(booster, source), shape, signature, ("float32",))
 
 
 def _read(source: ModelSource) -> Any:
@@ -75,22 +86,61 @@ def _config(booster: Any) -> dict[str, Any]:
     return learner
 
 
-def _shape(booster: Any) -> TreeShape:
-    config = _config(booster)
-    objective, numbers = config["learner_train_param"]["objective"], config["learner_model_param"]
-    several = int(numbers["num_class"])
-    classes = several if objective.startswith("multi:") else 2 if objective == "binary:logistic" else 0
-    return TreeShape(booster.num_features(), booster.feature_names or (), classes, int(numbers.get("num_target", 1)))
+def _shape(booster: Any, source: ModelSource) -> TreeShape:
+    """What the booster takes, and what it gives for a row of zeros."""
+    objective, width = _config(booster)["learner_train_param"]["objective"], booster.num_features()
+    given = np.asarray(_predictor(booster, source)(np.zeros((2, width), np.float32)))
+    answer = tuple(int(axis) for axis in given.shape[1:])
+    output = "value"
+    if objective == "binary:logistic":
+        output, answer = ("label_probabilities", answer) if answer else ("probabilities", (2,))
+    elif objective.startswith("multi:"):
+        output = "probabilities"
+    names = booster.feature_names or ()
+    categories = chosen_categories(kept_categories(booster), names or tuple(map(str, range(width))), source)
+    return TreeShape(width, names, output, answer, categories, strict=True)
 
 
-def _predictor(booster: Any, rounds: int | None, source: ModelSource) -> Any:
-    used = (0, rounds or 0)
-    if _config(booster)["gradient_booster"]["name"] != "gblinear":
-        return lambda features: booster.inplace_predict(features, iteration_range=used, validate_features=False)
+def kept_categories(booster: Any) -> dict[int, Sequence[Any] | None]:
+    """The categories that the file keeps, by the place of the feature; None for features whose it does not."""
+    kinds = booster.feature_types or ()
+    places = [place for place, kind in enumerate(kinds) if kind == "c"]
+    if not places or not hasattr(booster, "get_categories"):
+        return dict.fromkeys(places)
+    kept = booster.get_categories(export_to_arrow=True).to_arrow()
+    return {place: None if kept[place][1] is None else kept[place][1].to_pylist() for place in places}
+
+
+def _rounds(booster: Any, source: ModelSource) -> int:
+    """How many boosting rounds are used; 0 for all."""
+    chosen = iterations(source)
+    if chosen is not None:
+        return chosen
+    attributes = booster.attributes()
+    best = attributes.get("best_iteration") if "scikit_learn" in attributes else None
+    return 0 if best is None else int(best) + 1
+
+
+def _predictor(booster: Any, source: ModelSource) -> Callable[[Array], Any]:
+    """As `Booster.predict` does, or the estimator whose file it is: they differ in the last digit for dart."""
+    used, missing, kind = (0, _rounds(booster, source)), _missing(source), _config(booster)["gradient_booster"]["name"]
+    if kind == "gbtree" or (kind == "dart" and "scikit_learn" in booster.attributes()):
+        return lambda features: booster.inplace_predict(
+            features, iteration_range=used, missing=missing, validate_features=False
+        )
     matrix = framework("xgboost", "xgboost", "xgboost", source).DMatrix
 
     def predict(features: Array) -> Any:
-        given = matrix(features, nthread=source.threads)
-        return booster.predict(given, validate_features=False)
+        given = matrix(features, missing=missing, nthread=source.threads)
+        return booster.predict(given, iteration_range=(0, 0) if kind == "gblinear" else used, validate_features=False)
 
     return predict
+
+
+def _missing(source: ModelSource) -> float:
+    missing = source.options.get("missing", np.nan)
+    if isinstance(missing, bool) or not isinstance(missing, (int, float)):
+        raise load_error(
+            source, f"the option missing is {missing!r}", "give the number that stands for a missing value"
+        )
+    return float(missing)
