@@ -168,13 +168,13 @@ def test_json_lines_are_what_people_expect(tmp_path: Path) -> None:
     assert [json.loads(line)["i"] for line in lines] == [held["image"][0].tolist(), None]
 
 
-@pytest.mark.parametrize("name", ["image", "series"])
+@pytest.mark.parametrize("name", ["series", "frames"])
 def test_csv_refuses_what_it_cannot_hold(tmp_path: Path, name: str) -> None:
     batch = batch_of(["number", name])
     with pytest.raises(InputError) as caught:
         open_writer(tmp_path / "x.csv", batch.schema)
     assert f"CSV cannot hold column '{name}', which is " in str(caught.value)
-    assert "hint: write .parquet, .arrow or .jsonl, or leave the column out of the outputs" in str(caught.value)
+    assert "hint: write .parquet, .arrow or .jsonl, or leave it out: --drop" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ reading.py  how text is read, as UTF-8                 records.py    where recor
 cells.py    texts as values of a type                  keys.py       what the keys of JSON Lines are
 jsontext.py JSON that is kept as it was written
 arrow/      between stored columns and the columns of a graph
+as_text.py  what CSV and JSON Lines write for a value         write_csv.py write_jsonl.py
 parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py frames.py foreign.py groups.py    one kind of source a file
 """
 

@@ -11,23 +11,21 @@ the reason.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.arrow import arrow_type
-from motet.io.arrow.layout import is_binary, is_list, is_tensor
 from motet.io.cells import FALSE, MISSING, TRUE, Reasons, read_cells, without_empty
 from motet.io.faults import with_errors
 from motet.io.files import File
 from motet.io.reading import Reading, utf8_pieces
 from motet.io.records import Block, Fault, Record, blocks, records
 from motet.io.stream import drop_rows
-from motet.io.text import TextSource, compressed_output, encoded, finish, has_infinite, wire_schema, with_reasons
+from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
 from motet.types import ColumnType
 
-__all__ = ["CsvSource", "csv_writer"]
+__all__ = ["CsvSource"]
 
 _HEADER_BYTES = 16 << 20
 
@@ -201,41 +199,3 @@ def _is_whole(batch: pa.RecordBatch, block: Block) -> bool:
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-class _CsvWriter:
-    def __init__(self, path: str, schema: pa.Schema, codec: str | None) -> None:
-        from pyarrow import csv as arrow_csv
-
-        self._out = compressed_output(path, codec)
-        self._schema = wire_schema(schema)
-        self._writer = arrow_csv.CSVWriter(self._out, self._schema)
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(encoded(batch, self._schema))
-
-    def close(self) -> None:
-        self._writer.close()
-        self._out.close()
-
-
-def csv_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
-    """Arrow's own writer; bytes are written as base64.
-
-    Raises:
-        InputError: when a column holds more than one value a row.
-    """
-    for field in schema:
-        if (
-            is_list(field.type)
-            or is_tensor(field.type)
-            or pa.types.is_struct(field.type)
-            or pa.types.is_map(field.type)
-        ):
-            raise InputError(
-                f"CSV cannot hold column {field.name!r}, which is {field.type}",
-                where=path,
-                hint="write .parquet, .arrow or .jsonl, or leave the column out of the outputs",
-            )
-    assert not any(is_binary(field.type) for field in wire_schema(schema))
-    return _CsvWriter(path, schema, codec)

@@ -14,7 +14,7 @@ from motet.io.files import File, fingerprint_files
 from motet.io.fitted import decoded_schema
 from motet.io.stream import Stream, drop_rows, type_bytes
 
-__all__ = ["ArrowSource", "ipc_writer"]
+__all__ = ["ArrowSource", "holds", "open_writer"]
 
 
 class ArrowSource(Stream):
@@ -93,6 +93,11 @@ class _ArrowWriter:
         self._out.close()
 
 
-def ipc_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
+def holds(field: pa.Field) -> bool:
+    """Arrow holds all that is Arrow's."""
+    return True
+
+
+def open_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
     """Arrow's own writer of the file format, uncompressed, so that it can be mapped into memory."""
     return _ArrowWriter(path, schema)

@@ -22,14 +22,14 @@ from motet.io.arrow.layout import is_list, number_name
 from motet.io.cells import Cells, Reasons, cut, read_base64, read_numbers, shown
 from motet.io.faults import with_errors
 from motet.io.files import File
-from motet.io.jsontext import JSON_NUMBER, is_json, raw_values
+from motet.io.jsontext import JSON_NUMBER, is_json
 from motet.io.keys import Keys, Row
 from motet.io.reading import Reading, utf8_pieces
 from motet.io.stream import drop_rows
-from motet.io.text import TextSource, compressed_output, finish, has_infinite, python_values, wire_schema, with_reasons
+from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
 from motet.types import ColumnType
 
-__all__ = ["JsonLinesSource", "agree", "jsonl_writer"]
+__all__ = ["JsonLinesSource", "agree"]
 
 _BLOCK_BYTES = 4 << 20
 _LINE_BYTES = 256 << 20
@@ -283,26 +283,3 @@ def _lists(texts: Sequence[str | None], field: pa.Field) -> Cells:
     middle = len(texts) // 2
     (one, before), (other, behind) = _lists(texts[:middle], field), _lists(texts[middle:], field)
     return pa.concat_arrays([one, other]), before | {middle + row: reason for row, reason in behind.items()}
-
-
-class _JsonLinesWriter:
-    def __init__(self, path: str, schema: pa.Schema, codec: str | None) -> None:
-        self._out, self._names = compressed_output(path, codec), schema.names
-        self._raw = [is_json(field) for field in schema]
-        self._encoder = msgspec.json.Encoder()
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        columns = [
-            raw_values(column) if raw else python_values(column)
-            for column, raw in zip(batch.columns, self._raw, strict=True)
-        ]
-        rows = [dict(zip(self._names, row, strict=True)) for row in zip(*columns, strict=True)]
-        self._out.write(self._encoder.encode_lines(rows))
-
-    def close(self) -> None:
-        self._out.close()
-
-
-def jsonl_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
-    """One object a line: numbers, strings, nested lists; bytes as base64; NaN and infinities as null."""
-    return _JsonLinesWriter(path, schema, codec)

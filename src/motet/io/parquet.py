@@ -11,12 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.errors import InputError
+from motet.io.arrow.layout import is_tensor
 from motet.io.files import File, fingerprint_files
 from motet.io.fitted import decoded_schema
 from motet.io.stream import Stream, drop_rows, rows_to_read
 from motet.io.take import take_batch
 
-__all__ = ["ParquetSource", "parquet_writer"]
+__all__ = ["ParquetSource", "holds", "open_writer"]
 
 _RUN_BYTES = 32 << 20
 
@@ -101,7 +102,20 @@ def _open(file: File) -> Iterator[Any]:
         parquet.close(force=True)
 
 
-def parquet_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
+def holds(field: pa.Field) -> bool:
+    """Whether a file can hold a column, which Arrow's writer tells."""
+    import pyarrow.parquet as pq
+
+    if (pa.types.is_primitive(field.type) and not pa.types.is_interval(field.type)) or is_tensor(field.type):
+        return True
+    try:
+        pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+    except (pa.ArrowException, OSError):  # OSError for a scale of decimals below 0
+        return False
+    return True
+
+
+def open_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
     """Arrow's own writer: zstd; dictionaries for strings and bytes, numbers being smaller and faster without."""
     import pyarrow.parquet as pq
 

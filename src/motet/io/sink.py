@@ -11,7 +11,9 @@ import importlib
 import os
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -25,7 +27,7 @@ from motet.io.remote import asking, check_bucket
 from motet.io.sizes import fixed_width, row_sizes
 from motet.io.stream import join
 
-__all__ = ["GROUP_BYTES", "FileWriter", "Writer", "open_writer"]
+__all__ = ["GROUP_BYTES", "FileWriter", "Writer", "can_hold", "check_held", "open_writer"]
 
 GROUP_BYTES = 256 << 20
 """The most bytes of rows that a writer holds before it writes them."""
@@ -49,7 +51,12 @@ class Writer(Protocol):
 
 
 def open_writer(
-    path: str | os.PathLike[str], schema: pa.Schema, *, format: str | None = None, row_group_rows: int = 65_536
+    path: str | os.PathLike[str],
+    schema: pa.Schema,
+    *,
+    format: str | None = None,
+    row_group_rows: int = 65_536,
+    where: str | None = None,
 ) -> Writer:
     """Open a file to write rows to.
 
@@ -58,6 +65,7 @@ def open_writer(
         schema: names and types of the columns; every batch must have it.
         format: `parquet`, `arrow`, `csv` or `jsonl`, or what an installed package adds; None goes by the suffix.
         row_group_rows: rows a group, 1 or more.
+        where: what errors call the file; None is its path.
 
     Raises:
         InputError: when the format is unknown, or cannot hold a column of the schema.
@@ -66,14 +74,14 @@ def open_writer(
     if row_group_rows < 1:
         raise InputError(f"row_group_rows is {row_group_rows}; it must be 1 or more")
     name = format or TABLE_SUFFIXES.get(suffix_of(text)) or ""
-    if name in _MAKERS:
-        return FileWriter(text, schema, name, row_group_rows)
+    if name in _FORMATS:
+        return FileWriter(text, schema, name, row_group_rows, where)
     plugin = find_plugin("motet.sinks", text, format)
     if plugin is not None:
         writer: Writer = plugin(text, schema)
         return writer
     if format is not None:
-        raise UnknownNameError("sink format", format, sorted(_MAKERS))
+        raise UnknownNameError("sink format", format, sorted(_FORMATS))
     known = ", ".join(TABLE_SUFFIXES)
     raise InputError(f"cannot tell the format of {text!r} by its suffix; known: {known}", hint="name one with format=")
 
@@ -86,20 +94,24 @@ class FileWriter:
         schema: what every batch must have.
         format: one of the built-in formats.
         row_group_rows: rows a group.
+        where: what errors call the file; None is its path.
     """
 
-    def __init__(self, path: str, schema: pa.Schema, format: str, row_group_rows: int) -> None:
-        self.path, self._schema, self._group_rows = path, schema, row_group_rows
+    def __init__(
+        self, path: str, schema: pa.Schema, format: str, row_group_rows: int, where: str | None = None
+    ) -> None:
+        self.path, self._schema, self._group_rows, self._where = path, schema, row_group_rows, where or path
+        self._format = format
+        check_held(path, schema, self._where, format=format)
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
-        make = _maker(format)
         self._written = schema if format == "jsonl" else plain_schema(schema)
         self._fs, self._target = file_system(path)
         if self._fs is not None:
             check_bucket(path, self._fs, self._target)
         self._part = _partial(self._target if self._fs is None else None)
         try:
-            self._out: Any = make(self._part, self._written, _codec(path, format))
+            self._out: Any = _module(format).open_writer(self._part, self._written, _codec(path, format))
         except BaseException:
             os.unlink(self._part)
             raise
@@ -111,9 +123,9 @@ class FileWriter:
             InputError: when the batch has another schema, or the writer is closed.
         """
         if self._out is None:
-            raise InputError("has been closed", where=self.path)
+            raise InputError("has been closed", where=self._where)
         if not batch.schema.equals(self._schema):
-            raise InputError(_difference(batch.schema, self._schema), where=self.path)
+            raise InputError(_difference(batch.schema, self._schema), where=self._where)
         if (width := fixed_width(batch)) is not None and self._fits(batch, width):
             self._hold(batch, len(batch) * width)
             return
@@ -137,9 +149,32 @@ class FileWriter:
             self._flush()
 
     def _flush(self) -> None:
-        if self._held:
-            self._out.write_batch(plain_batch(join(self._held), self._written))
-        self._held, self._rows, self._bytes = [], 0, 0
+        held, self._held, self._rows, self._bytes = self._held, [], 0, 0
+        if held:
+            batch = plain_batch(join(held), self._written)
+            with self._told(batch):
+                self._out.write_batch(batch)
+
+    @contextmanager
+    def _told(self, batch: pa.RecordBatch | None) -> Iterator[None]:
+        """Tell what Arrow refuses to write as an error of the column that it cannot be written of."""
+        try:
+            yield
+        except pa.ArrowException as error:
+            culprit = "it" if batch is None else self._culprit(batch)
+            raise InputError(f"{culprit} cannot be written: {error}", where=self._where) from None
+
+    def _culprit(self, batch: pa.RecordBatch) -> str:
+        """The column that cannot be written, found by writing each alone."""
+        for field in self._written:
+            with tempfile.NamedTemporaryFile(suffix=".part") as file:
+                try:
+                    out = _module(self._format).open_writer(file.name, pa.schema([field]), None)
+                    out.write_batch(batch.select([field.name]))
+                    out.close()
+                except pa.ArrowException:
+                    return f"column {field.name!r} ({field.type})"
+        return "a batch of rows"
 
     def close(self) -> None:
         """See `Writer`."""
@@ -147,7 +182,8 @@ class FileWriter:
             return
         try:
             self._flush()
-            self._out.close()
+            with self._told(None):
+                self._out.close()
             self._publish()
         except BaseException:
             self.abort()
@@ -176,19 +212,62 @@ class FileWriter:
                 os.unlink(self._part)
 
 
-_MAKERS = {
-    "parquet": "motet.io.parquet:parquet_writer",
-    "arrow": "motet.io.ipc:ipc_writer",
-    "csv": "motet.io.csv:csv_writer",
-    "jsonl": "motet.io.jsonl:jsonl_writer",
+_FORMATS = {
+    "parquet": "motet.io.parquet",
+    "arrow": "motet.io.ipc",
+    "csv": "motet.io.write_csv",
+    "jsonl": "motet.io.write_jsonl",
 }
+"""The module of each format, with `open_writer` and `holds`."""
 
 
-def _maker(format: str) -> Callable[[str, pa.Schema, str | None], Any]:
-    """What makes a format's writer; only that format's module is imported."""
-    module, _, name = _MAKERS[format].partition(":")
-    made: Callable[[str, pa.Schema, str | None], Any] = getattr(importlib.import_module(module), name)
-    return made
+def _module(format: str) -> Any:
+    """A format's module; only that one is imported."""
+    return importlib.import_module(_FORMATS[format])
+
+
+def can_hold(path: str, field: pa.Field) -> bool:
+    """Whether the format of a path can hold a column; formats of other packages are trusted to."""
+    format = TABLE_SUFFIXES.get(suffix_of(path))
+    return format is None or bool(_module(format).holds(field))
+
+
+def check_held(path: str, schema: pa.Schema, where: str, *, format: str | None = None) -> None:
+    """See that a format can hold every column.
+
+    Args:
+        path: says the format, by its suffix.
+        schema: the columns.
+        where: what errors call the file.
+        format: one of the built-in formats; None goes by the suffix, and trusts those of other packages.
+
+    Raises:
+        InputError: naming a column that it cannot hold, its type, and the formats that can; or a name that would be there
+            twice, where CSV writes places of vectors beside a column of the same name.
+    """
+    format = format or TABLE_SUFFIXES.get(suffix_of(path))
+    if format is None:
+        return
+    for field in schema:
+        if not _module(format).holds(field):
+            *others, last = (f".{other}" for other in _FORMATS if other != format and _module(other).holds(field))
+            raise InputError(
+                f"{_NAMES[format]} cannot hold column {field.name!r}, which is {field.type}",
+                where=where,
+                hint=f"write {', '.join(others)}{' or ' if others else ''}{last}, or leave it out: "
+                f"--drop {field.name} where it is the source's",
+            )
+    if format == "csv":
+        from motet.io.write_csv import written_names
+
+        counts = Counter(name for field in schema for name in written_names(field))
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise InputError(
+                f"there would be two columns {twice[0]!r}", where=where, hint="rename one, or leave one out with --drop"
+            )
+
+
+_NAMES = {"parquet": "Parquet", "arrow": "Arrow", "csv": "CSV", "jsonl": "JSON Lines"}
 
 
 def _codec(path: str, format: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What CSV and JSON Lines share: what a source of text is, how declared types are read from it, and written as it.
+"""What CSV and JSON Lines share: what a source of text is, and how declared types are read from it.
 
 Text has no bytes and no half floats: bytes are base64, half floats are read as single ones and narrowed.
 """
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.io.arrow.buffers import numbers
-from motet.io.arrow.layout import is_binary, is_list, is_tensor, number_name
+from motet.io.arrow.layout import is_list
 from motet.io.faults import with_errors
 from motet.io.files import File, fingerprint_files
 from motet.io.reading import Reading
@@ -22,11 +22,8 @@ from motet.io.stream import Stream
 
 __all__ = [
     "TextSource",
-    "compressed_output",
-    "encoded",
     "finish",
     "has_infinite",
-    "python_values",
     "wire_schema",
     "with_reasons",
 ]
@@ -115,39 +112,3 @@ def has_infinite(batch: pa.RecordBatch) -> bool:
     """Whether a number is infinite, as those become that are too large for their type."""
     floats = (column for column in batch.columns if pa.types.is_floating(column.type))
     return any(np.isinf(numbers(column)).any() for column in floats)
-
-
-def compressed_output(path: str, codec: str | None) -> Any:
-    """A file to write text to, compressed or not."""
-    raw = pa.OSFile(path, "wb")
-    return pa.CompressedOutputStream(raw, codec) if codec else raw
-
-
-def encoded(batch: pa.RecordBatch, wire: pa.Schema) -> pa.RecordBatch:
-    """The batch in the types that text can hold."""
-    columns = [_encoded(column, field.type) for column, field in zip(batch.columns, wire, strict=True)]
-    return pa.RecordBatch.from_arrays(columns, schema=wire)
-
-
-def _encoded(column: pa.Array, wire: pa.DataType) -> pa.Array:
-    if column.type == wire:
-        return column
-    if is_binary(column.type):
-        return pa.array([None if value is None else base64.b64encode(value).decode() for value in column.to_pylist()])
-    return column.cast(wire)
-
-
-def python_values(array: pa.Array) -> list[Any]:
-    """A column as Python values, nested lists where it has axes; fast for numbers."""
-    values: list[Any]
-    if not array.null_count and is_tensor(array.type):
-        values = array.to_numpy_ndarray().tolist()
-        return values
-    if is_tensor(array.type):
-        shape = array.type.shape
-        return [None if value is None else np.asarray(value).reshape(shape).tolist() for value in array.to_pylist()]
-    if not array.null_count and number_name(array.type):
-        values = numbers(array).tolist()
-        return values
-    values = array.to_pylist()
-    return values

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.layout import Layout, choose_batch_rows
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.options import Options
-from motet.engines.local.output import FailureFile, Output, check_paths, is_folder, work_folder
+from motet.engines.local.output import FailureFile, Output, check_paths, holds, is_folder, work_folder
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
 from motet.engines.local.sizing import Sizing
@@ -101,7 +101,9 @@ class _Run:
     def __init__(self, checked: CheckedGraph, source: Source, output: str, options: Options) -> None:
         self.checked, self.source, self.output, self.options = checked, source, output, options
         self.started = time.perf_counter()
-        self.layout = Layout.of(checked, source.schema, options.keep, options.drop, source.description)
+        self.layout = Layout.of(
+            checked, source.schema, options.keep, options.drop, source.description, partial(holds, output)
+        )
         self.positions = _failed_rows(options.only_failed, source.num_rows) if options.only_failed else None
         self.total = self._total()
         self.remembered = RememberedSizes()
@@ -132,7 +134,7 @@ class _Run:
         pipeline: Pipeline[_Item, _Result] | None = None
         try:
             schema = self.layout.schema()
-            writer.check()
+            writer.check(self.layout.known())
             if schema is not None:
                 writer.open(schema)
             failures = self._failure_file(journal)
@@ -371,6 +373,7 @@ class _Run:
             nodes=node_reports(self.executor),
             models=model_reports(self.host.known),
             left_out=self.checked.left_out,
+            columns_left_out=self.layout.left_out,
             files_left_out=getattr(self.source, "left_out", ""),
         )
 

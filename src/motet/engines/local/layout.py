@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
 from motet.io import arrow_type, check_fits, from_column, is_image, open_source, split_faults, to_column
+from motet.io.arrow.layout import LABELS
 from motet.io.fitted import DIFFERS, check_readable
 from motet.io.jsontext import is_json, json_values
 from motet.io.memory import as_record_batch
@@ -57,6 +59,7 @@ class Layout:
         kept: the source's columns that are written, in the source's order.
         read: every column that is read.
         source: the source's schema.
+        left_out: the source's columns that are not written though nobody asked for that.
     """
 
     inputs: dict[str, Input]
@@ -65,12 +68,28 @@ class Layout:
     kept: tuple[str, ...]
     read: tuple[str, ...]
     source: pa.Schema
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, checked: CheckedGraph, source: pa.Schema, keep: Sequence[str] | None, drop: Sequence[str], where: str
+        cls,
+        checked: CheckedGraph,
+        source: pa.Schema,
+        keep: Sequence[str] | None,
+        drop: Sequence[str],
+        where: str,
+        holds: Callable[[pa.Field], bool] = lambda field: True,
     ) -> Layout:
         """Choose the columns.
+
+        Args:
+            checked: the graph.
+            source: the source's schema.
+            keep: the columns to write beside the outputs; None is all but arrays and bytes that the graph takes, and lists,
+                structs and maps that the output does not hold.
+            drop: columns not to write.
+            where: the source, for messages.
+            holds: whether the output holds a column.
 
         Raises:
             InputError: when the source lacks a column, or an output has the name of a column that is kept.
@@ -90,22 +109,24 @@ class Layout:
             if name in source.names:
                 check_readable(source, name, where)
                 check_fits(source.field(name).type, each.type, name, image=is_image(source.field(name)))
-        kept = _kept(checked, source, keep, drop, where)
+        kept = _kept(checked, source, keep, drop, where, holds)
         read = tuple(name for name in source.names if name in taken or name in kept)
         for name in read:
             check_readable(source, name, where)
         read = read or _any_column(source, where)  # the rows must be counted
-        return cls(inputs, dict(checked.signature.outputs), taken, kept, read, source)
+        left_out = () if keep is not None else tuple(name for name in source.names if name not in {*kept, *drop})
+        return cls(inputs, dict(checked.signature.outputs), taken, kept, read, source, left_out)
+
+    def known(self) -> pa.Schema:
+        """What is written, without outputs whose types are only known when rows flow."""
+        found = ((name, kind, arrow_type(kind)) for name, kind in self.outputs.items())
+        outputs = [pa.field(name, made, metadata=_labels(kind)) for name, kind, made in found if made is not None]
+        return pa.schema([*(self.source.field(name) for name in self.kept), *outputs])
 
     def schema(self) -> pa.Schema | None:
         """What is written, None where an output's type is only known when rows flow."""
-        fields = [self.source.field(name) for name in self.kept]
-        for name, kind in self.outputs.items():
-            found = arrow_type(kind)
-            if found is None:
-                return None
-            fields.append(pa.field(name, found))
-        return pa.schema(fields)
+        known = self.known()
+        return known if len(known) == len(self.kept) + len(self.outputs) else None
 
     def bind(
         self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]
@@ -157,6 +178,10 @@ class Layout:
         return Answers(pa.record_batch(arrays, schema=pa.schema(fields)), loose, played.outputs.ids)
 
 
+def _labels(kind: ColumnType) -> dict[bytes, bytes] | None:
+    return {LABELS: json.dumps(kind.labels).encode()} if kind.labels else None
+
+
 def _any_column(source: pa.Schema, where: str) -> tuple[str, ...]:
     """One column that can be read."""
     readable = [field.name for field in source if DIFFERS not in (field.metadata or {})]
@@ -199,7 +224,12 @@ def _null_policy(each: Input) -> dict[str, Any]:
 
 
 def _kept(
-    checked: CheckedGraph, source: pa.Schema, keep: Sequence[str] | None, drop: Sequence[str], where: str
+    checked: CheckedGraph,
+    source: pa.Schema,
+    keep: Sequence[str] | None,
+    drop: Sequence[str],
+    where: str,
+    holds: Callable[[pa.Field], bool],
 ) -> tuple[str, ...]:
     for option, names in (("keep", keep or ()), ("drop", drop)):
         for name in names:
@@ -210,7 +240,8 @@ def _kept(
         chosen = [
             field.name
             for field in source
-            if _is_scalar(field.type) and not (field.name in inputs and _is_bulky(inputs[field.name].type))
+            if not (field.name in inputs and _is_bulky(inputs[field.name].type))
+            and (not _is_nested(field.type) or holds(field))
         ]
     else:
         chosen = [name for name in source.names if name in keep]
@@ -225,8 +256,8 @@ def _kept(
     return tuple(chosen)
 
 
-def _is_scalar(kind: pa.DataType) -> bool:
-    return not pa.types.is_nested(kind) and not isinstance(kind, pa.BaseExtensionType)
+def _is_nested(kind: Any) -> bool:
+    return bool(pa.types.is_nested(kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind))
 
 
 def _is_bulky(kind: ColumnType) -> bool:

@@ -70,7 +70,8 @@ class Options:
         workers: threads that play batches; None is one a core.
         resume: go on where an earlier run of the same command stopped.
         overwrite: write over an output, or an unfinished run, that is there.
-        keep: the source's columns to write beside the outputs; None is those that hold one plain value a row.
+        keep: the source's columns to write beside the outputs; None is all but arrays and bytes that the graph takes, and
+            lists, structs and maps that the output does not hold.
         drop: columns of the source to leave out.
         only_failed: a file of failures: play only its rows.
         max_failures: ends a run in which more rows fail.

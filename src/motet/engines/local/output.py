@@ -17,8 +17,9 @@ from motet.io import Writer, open_writer
 from motet.io.files import TABLE_SUFFIXES, file_system, suffix_of
 from motet.io.plugins import find_plugin
 from motet.io.remote import asking, check_bucket
+from motet.io.sink import can_hold, check_held
 
-__all__ = ["FailureFile", "Output", "check_paths", "is_folder", "work_folder"]
+__all__ = ["FailureFile", "Output", "check_paths", "holds", "is_folder", "work_folder"]
 
 PART_ROWS = 1_000_000
 """Rows of a part of a folder."""
@@ -31,6 +32,11 @@ FINISHED = "_finished.json"
 def is_folder(output: str) -> bool:
     """Whether an output is a folder of parts: its path ends in `/`, or a folder is there."""
     return output.endswith("/") or ("://" not in output and Path(output).is_dir())
+
+
+def holds(output: str, field: pa.Field) -> bool:
+    """Whether an output can hold a column; the parts of a folder are Parquet."""
+    return can_hold("part.parquet" if is_folder(output) else output, field)
 
 
 def work_folder(output: str) -> Path:
@@ -121,15 +127,16 @@ class Output:
         """Whether the schema is known."""
         return self._schema is not None
 
-    def check(self) -> None:
-        """See that the format is known, before rows are played.
+    def check(self, schema: pa.Schema) -> None:
+        """See that the format is known, and holds the columns of which the types are known, before rows are played.
 
         Raises:
-            InputError: when it is not.
+            InputError: when it is or does not.
         """
         name = self._name()
         if suffix_of(name) not in TABLE_SUFFIXES and find_plugin("motet.sinks", name, None) is None:
             open_writer(name, FAILURES)
+        check_held(name, schema, self.path)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write rows; an output that was not opened has the types of the first ones."""
@@ -196,7 +203,7 @@ def _open(path: str, schema: pa.Schema, scratch: Path) -> Writer:
     if _is_elsewhere(path, scratch):
         return open_writer(path, schema)
     scratch.mkdir(parents=True, exist_ok=True)
-    return open_writer(scratch / Path(path).name, schema)
+    return open_writer(scratch / Path(path).name, schema, where=path)
 
 
 def _move(path: str, scratch: Path) -> None:

@@ -87,6 +87,8 @@ class RunReport:
         nodes: what each node did.
         models: what each model did.
         left_out: models that no store had when the graph was built, whose members took no part.
+        columns_left_out: columns of the source that are not written though nobody asked for that: arrays and bytes that
+            the graph takes, and what the format cannot hold.
         files_left_out: what the source did not read of its folder: `2 files left out: 1 .db, 1 .heic`; empty for nothing.
     """
 
@@ -111,6 +113,7 @@ class RunReport:
     models: Sequence[ModelReport] = field(default_factory=tuple)
     left_out: Sequence[str] = field(default_factory=tuple)
     files_left_out: str = ""
+    columns_left_out: Sequence[str] = field(default_factory=tuple)
 
     def to_json(self) -> str:
         """The report as JSON."""
@@ -135,6 +138,8 @@ class RunReport:
             lines.append(self.files_left_out)
         if self.resumed_rows:
             lines.append(f"{self.resumed_rows:,} rows were done by an earlier part of this run")
+        if self.columns_left_out:
+            lines.append(f"columns left out: {', '.join(self.columns_left_out)} (--keep names those to write)")
         if self.left_out:
             lines.append(f"left out, for no store had them: {', '.join(self.left_out)}")
         lines += _table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,21 @@ from motet.io.arrow.layout import is_list, is_view
 __all__ = ["fit"]
 
 
-def fit(array: pa.Array, data_type: pa.DataType) -> pa.Array:
+Leaf = Callable[[pa.Array, pa.DataType], pa.Array]
+
+
+def _cast(array: pa.Array, data_type: pa.DataType) -> pa.Array:
+    """Values that hold no others, in another type."""
+    return fit(array.storage, data_type) if isinstance(array, pa.ExtensionArray) else array.cast(data_type)
+
+
+def fit(array: pa.Array, data_type: pa.DataType, leaf: Leaf = _cast) -> pa.Array:
     """The same values in a type that `decoded_type` or `unified_type` gave for the array's own.
+
+    Args:
+        array: the values.
+        data_type: that type.
+        leaf: what converts values that hold no others, and extensions.
 
     Raises:
         ArrowInvalid: when a value is none of that type, as a time that is out of the range of a finer unit.
@@ -28,27 +42,25 @@ def fit(array: pa.Array, data_type: pa.DataType) -> pa.Array:
     if kinds.is_null(stored):
         return pa.nulls(len(array), data_type)
     if kinds.is_dictionary(stored):
-        return fit(array.dictionary, data_type).take(array.indices)
+        return fit(array.dictionary, data_type, leaf).take(array.indices)
     if kinds.is_run_end_encoded(stored):
         import pyarrow.compute as pc
 
-        return fit(pc.run_end_decode(array), data_type)
-    if isinstance(array, pa.ExtensionArray):
-        return fit(array.storage, data_type)
+        return fit(pc.run_end_decode(array), data_type, leaf)
     if is_list(stored):
-        return _list(array, data_type)
+        return _list(array, data_type, leaf)
     if kinds.is_map(stored):
-        return _map(array, data_type)
-    return _struct(array, data_type) if kinds.is_struct(stored) else array.cast(data_type)
+        return _map(array, data_type, leaf)
+    return _struct(array, data_type, leaf) if kinds.is_struct(stored) else leaf(array, data_type)
 
 
 def _mask(array: pa.Array) -> pa.Array | None:
     return array.is_null() if array.null_count else None
 
 
-def _list(array: pa.Array, data_type: Any) -> pa.Array:
+def _list(array: pa.Array, data_type: Any, leaf: Leaf) -> pa.Array:
     offsets, values = _view_parts(array) if is_view(array.type) else list_parts(array)
-    child = fit(values, data_type.value_type)
+    child = fit(values, data_type.value_type, leaf)
     if pa.types.is_fixed_size_list(data_type):
         return pa.FixedSizeListArray.from_arrays(child, type=data_type, mask=_mask(array))
     large = pa.types.is_large_list(data_type)
@@ -63,20 +75,21 @@ def _view_parts(array: pa.Array) -> tuple[npt.NDArray[np.int64], pa.Array]:
     return np.append(0, np.cumsum(lengths, dtype=np.int64)), array.flatten()
 
 
-def _map(array: pa.Array, data_type: Any) -> pa.Array:
+def _map(array: pa.Array, data_type: Any, leaf: Leaf) -> pa.Array:
     offsets, entries = list_parts(array)
-    keys, items = fit(entries.field(0), data_type.key_type), fit(entries.field(1), data_type.item_type)
+    keys = fit(entries.field(0), data_type.key_type, leaf)
+    items = fit(entries.field(1), data_type.item_type, leaf)
     return pa.MapArray.from_arrays(of_numbers(offsets.astype(np.int32)), keys, items, data_type, mask=_mask(array))
 
 
-def _struct(array: pa.Array, data_type: Any) -> pa.Array:
+def _struct(array: pa.Array, data_type: Any, leaf: Leaf) -> pa.Array:
     """Fields by name, nulls for those that are not there; by place where all are, since a struct may have a name twice."""
     fields, stored = list(data_type), [field.name for field in array.type]
     places = range(len(stored)) if stored == [field.name for field in fields] else [
         array.type.get_field_index(field.name) for field in fields
     ]  # fmt: skip
     children = [
-        fit(array.field(place), field.type) if place >= 0 else pa.nulls(len(array), field.type)
+        fit(array.field(place), field.type, leaf) if place >= 0 else pa.nulls(len(array), field.type)
         for place, field in zip(places, fields, strict=True)
     ]
     return pa.StructArray.from_arrays(children, fields=fields, mask=_mask(array))

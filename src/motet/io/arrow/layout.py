@@ -15,6 +15,7 @@ from motet.types import ColumnType
 
 __all__ = [
     "IMAGE_METADATA",
+    "LABELS",
     "check_fits",
     "is_binary",
     "is_file_struct",
@@ -29,6 +30,9 @@ __all__ = [
     "plain_type",
     "tensor_shape",
 ]
+
+LABELS = b"motet.labels"
+"""What a field of vectors carries whose last axis has names: a JSON list of them."""
 
 IMAGE_METADATA = {b"motet.encoding": b"image"}
 """What a field of encoded images (PNG, JPEG, ...) carries, so that they are decoded where a graph wants pixels."""

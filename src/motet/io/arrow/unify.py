@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 from motet.io.arrow.layout import is_binary, is_list, is_string, number_name
 from motet.numbers import widens
 
-__all__ = ["decoded_type", "unified_fields", "unified_type"]
+__all__ = ["decoded_type", "unified_fields", "unified_type", "with_children"]
 
 _UNITS = ("s", "ms", "us", "ns")
 
@@ -30,18 +30,24 @@ def decoded_type(data_type: Any) -> pa.DataType:
     if isinstance(data_type, pa.BaseExtensionType):
         storage = decoded_type(data_type.storage_type)
         return data_type if storage == data_type.storage_type else storage
+    return with_children(data_type, decoded_type)
+
+
+def with_children(data_type: Any, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """The type with the types that it holds (of a list's values, a struct's fields, a map's keys and items) changed."""
+
+    def changed(field: pa.Field) -> pa.Field:
+        return field.with_type(change(field.type))
+
+    kinds = pa.types
     if kinds.is_map(data_type):
-        return pa.map_(_decoded(data_type.key_field), _decoded(data_type.item_field), data_type.keys_sorted)
+        return pa.map_(changed(data_type.key_field), changed(data_type.item_field), data_type.keys_sorted)
     if kinds.is_struct(data_type):
-        return pa.struct([_decoded(field) for field in data_type])
+        return pa.struct([changed(field) for field in data_type])
     if is_list(data_type):
         large = kinds.is_large_list(data_type) or kinds.is_large_list_view(data_type)
-        return _list(_decoded(data_type.value_field), large, _length(data_type))
+        return _list(changed(data_type.value_field), large, _length(data_type))
     return data_type
-
-
-def _decoded(field: pa.Field) -> pa.Field:
-    return field.with_type(decoded_type(field.type))
 
 
 def _list(child: pa.Field, large: bool, length: int | None) -> pa.DataType:

@@ -1,0 +1,43 @@
+"""JSON Lines, written: one object a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from motet.io.arrow.layout import is_tensor
+from motet.io.as_text import compressed_output, python_values, text_type
+from motet.io.jsontext import is_json, raw_values
+
+__all__ = ["holds", "open_writer"]
+
+
+class _JsonLinesWriter:
+    def __init__(self, path: str, schema: pa.Schema, codec: str | None) -> None:
+        import msgspec
+
+        self._out, self._names = compressed_output(path, codec), schema.names
+        self._raw = [is_json(field) for field in schema]
+        self._encoder = msgspec.json.Encoder()
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        columns = [
+            raw_values(column) if raw else python_values(column)
+            for column, raw in zip(batch.columns, self._raw, strict=True)
+        ]
+        rows = [dict(zip(self._names, row, strict=True)) for row in zip(*columns, strict=True)]
+        self._out.write(self._encoder.encode_lines(rows))
+
+    def close(self) -> None:
+        self._out.close()
+
+
+def holds(field: pa.Field) -> bool:
+    """Whether a line can hold a column: tensors, and what has a `text_type`."""
+    return is_tensor(field.type) or text_type(field.type) is not None
+
+
+def open_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
+    """Numbers, strings, lists and objects; what `as_text` says of everything else; NaN and infinities as null."""
+    return _JsonLinesWriter(path, schema, codec)
