@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Ragged, is_exactly
+from motet.batch import Column, Ragged
 from motet.errors import AnswerError
 from motet.graph.node import Answer, Fault
-from motet.nodes.hold import Held, hold, only
+from motet.nodes.hold import Held, as_declared, hold, only
 from motet.nodes.merge import kept_rows
 from motet.types import ColumnType, Outputs
 
-__all__ = ["answer_of", "as_given", "conform", "is_number", "whole"]
+__all__ = ["answer_of", "as_given", "conform", "whole"]
 
 
 def as_given(column: Column) -> Any:
@@ -40,11 +40,11 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> Answe
     Raises:
         AnswerError: when there are not as many rows, or columns, or no row can be of the type declared.
     """
-    if isinstance(outputs, ColumnType) and is_number(result, outputs, rows):
+    if isinstance(outputs, ColumnType) and as_declared(result, outputs, rows):
         return Answer({"": result})
     if type(outputs) is dict and getattr(result, "_fields", None) == tuple(outputs):
         for column, kind in zip(result, outputs.values(), strict=True):
-            if not is_number(column, kind, rows):
+            if not as_declared(column, kind, rows):
                 break
         else:
             return Answer(dict(zip(outputs, result, strict=True)))
@@ -57,11 +57,6 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> Answe
     kinds: Mapping[str, ColumnType | None] = dict.fromkeys(values) if declared is None else declared
     held = {key: hold(values[key], kind, rows, f"{name}: {key}" if key else name) for key, kind in kinds.items()}
     return answer_of(held, rows, name)
-
-
-def is_number(value: Any, kind: ColumnType, rows: int) -> bool:
-    """Whether something is an array of numbers of this type as it is; most are, and need no closer look."""
-    return not kind.is_object and is_exactly(value, kind, rows)
 
 
 def answer_of(held: Mapping[str, Held], rows: int, model: str, version: str = "") -> Answer:

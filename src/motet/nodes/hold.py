@@ -22,7 +22,7 @@ from motet.errors import AnswerError
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert
 from motet.types import ColumnType
 
-__all__ = ["Held", "hold"]
+__all__ = ["Held", "as_declared", "hold"]
 
 Errors = Mapping[int, BaseException]
 _BYTES = (bytes, bytearray, memoryview)
@@ -39,6 +39,19 @@ class Held(NamedTuple):
 
     column: Column
     errors: Errors
+
+
+def as_declared(value: Any, kind: ColumnType, rows: int) -> bool:
+    """Whether something is an array of numbers, or of text, of this type as it is; most are, and need no closer look."""
+    if type(value) is not np.ndarray:
+        return False
+    dtype = value.dtype
+    if dtype.kind != "O":
+        return bool(dtype == kind.numpy_dtype) and value.shape == (rows, *kind.shape)
+    if kind.dtype != "string" or kind.shape or value.shape != (rows,):
+        return False
+    texts = value.tolist()
+    return {*map(type, texts)} == {str} and _can_be_written("".join(texts))
 
 
 def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
@@ -151,7 +164,8 @@ def _shaped(values: Array, kind: ColumnType) -> Column:
 def _refused(value: Any, kind: ColumnType, where: str) -> AnswerError:
     text = repr(value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value)
     shown = text if len(text) <= 80 else f"{text[:77]}..."
-    return AnswerError(f"{where} gave {shown} ({type(value).__name__}); it must be {kind}")
+    why = ", which has a lone surrogate" if isinstance(value, str) and kind.dtype == "string" else ""
+    return AnswerError(f"{where} gave {shown} ({type(value).__name__}){why}; it must be {kind}")
 
 
 def _by_row(values: Sequence[Any] | Array, kind: ColumnType | None, where: str) -> Held:

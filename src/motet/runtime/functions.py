@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -80,8 +79,10 @@ class FunctionRunner:
         return merge([(np.arange(first, end), found) for first, end, found in segments], rows, faults)
 
     def _run(self, columns: Sequence[Any], rows: int) -> Answer:
-        made = partial(self._by_row, columns, rows) if self._each else partial(self._call, *columns, **self._keywords)
-        result = self._gate(made, lone=rows == 1)
+        if self._each:
+            result = self._gate(self._by_row, (columns, rows), {}, lone=rows == 1)
+        else:
+            result = self._gate(self._call, columns, self._keywords, lone=rows == 1)
         return conform(result, rows, self._outputs, self.name)
 
     def _by_row(self, columns: Sequence[Any], rows: int) -> Any:

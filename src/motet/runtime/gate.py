@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from motet.tracebacks import ends_program
 
@@ -26,59 +26,64 @@ class Gate:
         most: how many calls may run at the same time; None for any number.
     """
 
-    __slots__ = ("_alone", "_begun", "_changed", "_most", "_running")
+    __slots__ = ("_alone", "_begun", "_changed", "_lock", "_most", "_running", "_waiting")
 
     def __init__(self, most: int | None = None) -> None:
-        self._most = most
-        self._changed = threading.Condition(threading.Lock())
-        self._running = self._begun = self._alone = 0
+        self._most, self._lock = most, threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._running = self._begun = self._alone = self._waiting = 0
 
-    def __call__(self, call: Callable[[], T], *, lone: bool) -> T:
+    def __call__(self, call: Callable[..., T], given: Sequence[Any], options: Mapping[str, Any], *, lone: bool) -> T:
         """Make a call.
 
         Args:
             call: what is called.
+            given: with these arguments.
+            options: and these keywords.
             lone: whether it is of one row, which is at fault if it raises.
 
         Raises:
             BaseException: what the call raises, of a lone row what it raised alone.
         """
-        begun = self._begin()
+        with self._lock:
+            if self._alone or (self._most is not None and self._running >= self._most):
+                self._wait()
+            self._running += 1
+            self._begun = begun = self._begun + 1
+            shared = self._running > 1
         try:
-            return call()
+            return call(*given, **options)
         except BaseException as error:
-            if not lone or self._begun == begun or ends_program(error):
+            if not lone or not (shared or self._begun != begun) or ends_program(error):
                 raise
         finally:
-            self._end()
-        return self._by_itself(call)
+            with self._lock:
+                self._running -= 1
+                if self._waiting:
+                    self._changed.notify_all()
+        return self._by_itself(call, given, options)
 
-    def _begin(self) -> int:
-        """A call begins; how many have begun then, 0 where it is not the only one."""
-        with self._changed:
-            if self._alone:
-                self._changed.wait_for(lambda: not self._alone, ALONE_S)
-            while self._most is not None and self._running >= self._most:
-                self._changed.wait()
-            self._running += 1
-            self._begun += 1
-            return self._begun if self._running == 1 else 0
+    def _wait(self) -> None:
+        """Wait for a place, and, within a bound, for a call that is to be made alone."""
+        self._waiting += 1
+        self._changed.wait_for(lambda: not self._alone, ALONE_S)
+        while self._most is not None and self._running >= self._most:
+            self._changed.wait()
+        self._waiting -= 1
 
-    def _end(self) -> None:
-        with self._changed:
-            self._running -= 1
-            self._changed.notify_all()
-
-    def _by_itself(self, call: Callable[[], T]) -> T:
+    def _by_itself(self, call: Callable[..., T], given: Sequence[Any], options: Mapping[str, Any]) -> T:
         """Make a call when no other runs; those that come now wait for its end."""
-        with self._changed:
+        with self._lock:
             self._alone += 1
+            self._waiting += 1
             self._changed.wait_for(lambda: not self._running, ALONE_S)
             self._running += 1
             self._begun += 1
         try:
-            return call()
+            return call(*given, **options)
         finally:
-            with self._changed:
+            with self._lock:
                 self._alone -= 1
-            self._end()
+                self._waiting -= 1
+                self._running -= 1
+                self._changed.notify_all()

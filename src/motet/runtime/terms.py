@@ -8,8 +8,8 @@ from typing import Any
 from motet.batch import Column, Ragged, column_type
 from motet.errors import AnswerError, GraphError
 from motet.graph.node import Answer
-from motet.nodes.contract import answer_of, is_number
-from motet.nodes.hold import hold
+from motet.nodes.contract import answer_of
+from motet.nodes.hold import as_declared, hold
 from motet.types import ColumnType, Signature
 
 __all__ = ["Terms", "check_names"]
@@ -85,7 +85,7 @@ class Terms:
         found: dict[str, Column] = {}
         for name, kind in self.outputs.items():
             value: Any = given.get(name)
-            if not is_number(value, kind, rows):
+            if not as_declared(value, kind, rows):
                 return self._held(given, rows)
             found[name] = value
         return Answer(found)

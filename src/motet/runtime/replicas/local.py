@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,7 @@ class LocalReplica:
 
     Args:
         load: loads the model.
-        gate: lets calls of the model through.
+        gate: lets calls of the model through, where they may disturb each other; None lets all.
     """
 
     kind: ClassVar[str] = "thread"
@@ -30,7 +29,7 @@ class LocalReplica:
     pid: ClassVar[int | None] = None
 
     def __init__(self, load: Callable[[], LoadedModel], gate: Gate | None = None) -> None:
-        self._load, self._gate = load, gate or Gate()
+        self._load, self._gate = load, gate
         self.loaded: LoadedModel | None = None
 
     def start(self) -> None:
@@ -61,7 +60,7 @@ class _Lent:
     One that writes to what it is given, which raises, is given copies of its own from then on.
     """
 
-    def __init__(self, model: LoadedModel, gate: Gate) -> None:
+    def __init__(self, model: LoadedModel, gate: Gate | None) -> None:
         self._model, self._gate, self._writes = model, gate, False
         self.batch_invariant = getattr(model, "batch_invariant", None)
 
@@ -73,17 +72,19 @@ class _Lent:
 
     def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
         """Answer a batch; see `LoadedModel`."""
-        lone = len(next(iter(columns.values()), ())) == 1
         if not self._writes:
+            lent = {name: _lent(each) if each.flags.writeable else each for name, each in columns.items()}
             try:
-                return self._gate(
-                    partial(self._model, {name: _lent(each) for name, each in columns.items()}), lone=lone
-                )
+                return self._model(lent) if self._gate is None else self._through(self._gate, lent)
             except ValueError as error:
                 if not any(sign in said(error) for sign in ("read-only", "readonly")):
                     raise
             self._writes = True
-        return self._gate(partial(self._model, {name: np.array(each) for name, each in columns.items()}), lone=lone)
+        own = {name: np.array(each) for name, each in columns.items()}
+        return self._model(own) if self._gate is None else self._through(self._gate, own)
+
+    def _through(self, gate: Gate, columns: Mapping[str, Array]) -> Mapping[str, Any]:
+        return gate(self._model, (columns,), {}, lone=len(next(iter(columns.values()), ())) == 1)
 
     def close(self) -> None:
         """Close the model."""
@@ -92,8 +93,6 @@ class _Lent:
 
 def _lent(column: Array) -> Array:
     """A view that cannot be written to."""
-    if not column.flags.writeable:
-        return column
     view = column.view()
     view.flags.writeable = False
     return view

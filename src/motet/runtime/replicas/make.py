@@ -48,7 +48,9 @@ def replica_set(
     remote = {uri: partial(_remote, model.name, each) for uri, each in addresses.items()}
     count = 0 if model.uri in addresses else model.num_replicas
     in_process = model.placement == "process" and model.uri not in addresses
-    local = partial(_local, model, located, Gate(model.concurrent))
+    handler = located.handler
+    users = handler.runs_code or not handler.has_file  # whose code may not bear what those of frameworks must
+    local = partial(_local, model, located, Gate(model.concurrent) if users or model.concurrent else None)
     make: Callable[[], Replica] = partial(_process, model, located) if in_process else local
     return ReplicaSet(
         model.name,
@@ -73,7 +75,7 @@ def _load(name: str, located: Located) -> LoadedModel:
         raise ModelLoadError(f"{type(error).__name__}: {said(error)}", where=f"model {name!r}") from error
 
 
-def _local(model: Model, located: Located, gate: Gate) -> Replica:
+def _local(model: Model, located: Located, gate: Gate | None) -> Replica:
     return LocalReplica(partial(_load, model.name, located), gate)
 
 
