@@ -143,8 +143,7 @@ class _Run:
             pipeline.start()
             self.executor.load()
             self._begin(journal, batch_rows)
-            for piece in journal.pieces() if first else []:
-                self._replay(journal, piece, writer, failures)
+            self._replay(journal, journal.pieces() if first else [], writer, failures)
             self._play(pipeline, journal, writer, failures, first)
             if not writer.is_open:
                 raise RunError("no row was answered, so the types of the outputs are not known", where=self.output)
@@ -295,15 +294,23 @@ class _Run:
         self.sizing.took(len(batch), begun.seconds())
         return played
 
-    def _replay(self, journal: Journal, piece: Piece, writer: Output, failures: FailureFile) -> None:
+    def _replay(self, journal: Journal, pieces: Sequence[Piece], writer: Output, failures: FailureFile) -> None:
         """Write again what an earlier part of this run had done."""
-        for batch in journal.answers(piece):
-            self.undeclared.take(batch.schema)
-            writer.write(batch)
-        failures.write(journal.failures(piece))
-        self.rows += piece.rows
-        self.failed += piece.failed
-        self.resumed_rows += piece.rows
+        for piece in pieces:
+            for batch in journal.answers(piece):
+                self.undeclared.take(batch)
+        self._write_again(journal, pieces, writer)
+        for piece in pieces:
+            failures.write(journal.failures(piece))
+            self.rows += piece.rows
+            self.failed += piece.failed
+            self.resumed_rows += piece.rows
+
+    def _write_again(self, journal: Journal, pieces: Sequence[Piece], writer: Output) -> None:
+        """Write the answers of pieces in the types that are known now."""
+        for piece in pieces:
+            for batch in journal.answers(piece):
+                writer.write(self.undeclared.widened(batch))
 
     def _play(
         self, pipeline: Pipeline[_Item, _Result], journal: Journal, writer: Output, failures: FailureFile, first: int
@@ -313,6 +320,10 @@ class _Run:
             started = time.perf_counter()
             answers: pa.RecordBatch | None = None
             if result.answers is not None:
+                if writer.is_open and self.layout.undeclared and self.undeclared.widen(result.answers):
+                    pending.commit(journal)
+                    writer.start_over()
+                    self._write_again(journal, journal.pieces(), writer)
                 answers, unfit = self.undeclared.complete(result.answers)
                 result.failures = sorted([*result.failures, *unfit], key=lambda failure: failure.row)
                 writer.write(answers)

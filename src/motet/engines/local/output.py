@@ -164,6 +164,12 @@ class Output:
         self._part, self._rows = self._part + 1, 0
         self._writer = _open(self._name(), self._schema, self._scratch)
 
+    def start_over(self) -> None:
+        """Forget what was written, and its types."""
+        self.abort()
+        self._writer = self._schema = None
+        self._part = self._rows = 0
+
     def close(self) -> None:
         """Put the file, or the last part, where it belongs."""
         if self._writer is not None:

@@ -1,7 +1,8 @@
 """Outputs whose types nobody declared: the first rows that have a value decide, once for the run.
 
 What comes later is held to it as to a declaration: numbers are taken where nothing is lost, and a row that does not fit
-fails; text is never read as numbers, nor numbers printed. Rows that come before any value wait, within a bound.
+fails; text is never read as numbers, nor numbers printed. Rows that come before any value wait, within a bound. Numbers
+that need a wider type (fractions after whole numbers) widen it for the whole run, where those before stay the same.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import pyarrow as pa
 from motet.batch import Column, Ragged, column_bytes, column_type, take_rows
 from motet.errors import AnswerError, Failure
 from motet.io import arrow_type, from_column
+from motet.io.arrow.buffers import numbers
 from motet.io.take import take_batch
 from motet.nodes.hold import Held, hold
-from motet.numbers import is_missing
+from motet.numbers import is_missing, widens
 from motet.tracebacks import describe, said
 from motet.types import DTYPES, ColumnType
 
 __all__ = ["Answers", "Undeclared"]
 
+EXACT = 1 << 53
+"""Whole numbers up to this are all float64."""
 HELD_BYTES = 64 << 20
 """What may wait for a value; beyond it an output that had none so far is null to its end."""
 Kind = Any
@@ -56,6 +60,7 @@ class Undeclared:
     def __init__(self, nodes: Mapping[str, str]) -> None:
         self._nodes = dict(nodes)
         self._kinds: dict[str, Kind] = dict.fromkeys(nodes)
+        self._largest: dict[str, int] = dict.fromkeys(nodes, 0)
         self._bytes = 0
 
     def learn(self, answers: Answers) -> bool:
@@ -70,9 +75,44 @@ class Undeclared:
         """There is no more to come: what had no value is null."""
         self._kinds = {name: pa.null() if kind is None else kind for name, kind in self._kinds.items()}
 
-    def take(self, schema: pa.Schema) -> None:
-        """Take the types of what an earlier part of the run has written."""
-        self._kinds = {name: _kind_of_arrow(schema.field(name).type) for name in self._kinds}
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Take the types of what an earlier part of the run has written, of numbers the widest."""
+        for name, known in self._kinds.items():
+            array = batch.column(name)
+            kind = _kind_of_arrow(array.type)
+            wider = _wider(known, kind)
+            self._kinds[name] = kind if wider is None else wider
+            self._see(name, array)
+
+    def widen(self, answers: Answers) -> bool:
+        """Whether numbers among the next answers need a wider type, in which those so far are the same; takes it then."""
+        found = False
+        for name, column in answers.loose.items():
+            kind = self._kinds[name]
+            wider = _wider(kind, _kind_of(column))
+            if wider is None or wider == kind or not self._held(name, column)[1]:
+                continue
+            if widens(kind.dtype, wider.dtype) or self._largest[name] <= EXACT:
+                self._kinds[name] = wider
+                found = True
+        return found
+
+    def widened(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """What was written before a type became wider, in the types of now."""
+        for name, kind in self._kinds.items():
+            place = batch.schema.get_field_index(name)
+            wanted = arrow_type(kind) if isinstance(kind, ColumnType) else kind
+            if wanted is not None and batch.column(place).type != wanted:
+                batch = batch.set_column(place, pa.field(name, wanted), _cast(batch.column(place), wanted))
+        return batch
+
+    def _see(self, name: str, array: pa.Array) -> None:
+        """Learn how large the whole numbers of an output are."""
+        kind = self._kinds[name]
+        if isinstance(kind, ColumnType) and kind.dtype in ("int64", "uint64"):
+            values = numbers(_flat(array))
+            if len(values):
+                self._largest[name] = max(self._largest[name], abs(int(values.min())), abs(int(values.max())))
 
     def complete(self, answers: Answers) -> tuple[pa.RecordBatch, list[Failure]]:
         """The answers as they are written, and the rows that do not fit."""
@@ -88,6 +128,7 @@ class Undeclared:
             table, loose = take_batch(table, kept), {name: take_rows(column, kept) for name, column in loose.items()}
         for name, column in loose.items():
             array, _ = self._held(name, column)
+            self._see(name, array)
             table = table.set_column(table.schema.get_field_index(name), pa.field(name, array.type), array)
         return table, failures
 
@@ -109,6 +150,29 @@ class Undeclared:
             return _with_nulls(column, kind, where)
         held = _hold(column, kind, where)
         return from_column(held.column, kind, name=name), held.errors
+
+
+def _wider(known: Kind, kind: Kind) -> ColumnType | None:
+    """The type of numbers that holds those of both; None where either is something else."""
+    if not isinstance(known, ColumnType) or not isinstance(kind, ColumnType) or len(known.shape) != len(kind.shape):
+        return None
+    if known.numpy_dtype.kind not in "iuf" or kind.numpy_dtype.kind not in "iuf":
+        return None
+    return known.with_dtype(np.promote_types(known.numpy_dtype, kind.numpy_dtype).name)
+
+
+def _flat(array: pa.Array) -> pa.Array:
+    """The values of all rows, one after another."""
+    while isinstance(array, pa.ExtensionArray) or pa.types.is_nested(array.type):
+        array = array.storage if isinstance(array, pa.ExtensionArray) else array.flatten()
+    return array.fill_null(0) if array.null_count else array
+
+
+def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Numbers in a wider type; Arrow sees to it that none changes."""
+    if isinstance(array, pa.ExtensionArray):
+        return pa.ExtensionArray.from_storage(wanted, array.storage.cast(wanted.storage_type))
+    return array.cast(wanted)
 
 
 def _hold(column: Column, kind: ColumnType, where: str) -> Held:
