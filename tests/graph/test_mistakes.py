@@ -203,7 +203,7 @@ MODEL_MISTAKES = [
     ({}, "g.yaml: models.m: 'uri' is missing"),
     ({"uri": "model.tf"}, "g.yaml: graph 'g': model 'm': model.tf: unknown model suffix '.tf'; "),
     ({"uri": "sklern:m.bin"}, "g.yaml: graph 'g': model 'm': sklern:m.bin: unknown model scheme 'sklern'; did you mean 'sklearn'? "),
-    ({"uri": "python:helpers.models:eco"}, "g.yaml: graph 'g': model 'm': model 'm' (helpers.models:eco): unknown name in helpers.models"),
+    ({"uri": "python:helpers.models:eco"}, "g.yaml: graph 'g': model 'm' (helpers.models:eco): unknown name in helpers.models"),
     ({"uri": "python:helpers.models:echo", "replicas": 0}, "g.yaml: model 'm': replicas must be a whole number from 1 to 256; got 0"),
     ({"uri": "python:helpers.models:echo", "replicas": {"min": 3, "max": 2}}, "g.yaml: model 'm': replicas: min must be at least 0, max at least min and from 1 to 256; got 3 and 2"),
     ({"uri": "python:helpers.models:echo", "replicas": {"max": "8"}}, "g.yaml: model 'm': replicas.max: expected a whole number; got '8'"),

@@ -49,7 +49,8 @@ def xgboost(folder, seed):
     settings = {"objective": "multi:softprob", "num_class": 3, "nthread": 1, "max_depth": 2, "eta": 0.3 / (seed + 1)}
     booster = framework.train(settings, framework.DMatrix(X, Y), 4)
     booster.save_model(folder / f"xgboost{seed}.ubj")
-    return {"uri": f"xgboost{seed}.ubj", "inputs": {"x": "float32[4]"}}, lambda x: booster.predict(framework.DMatrix(x))
+    types = {"inputs": {"x": "float32[4]"}, "outputs": {"probabilities": "float32[3]"}}
+    return {"uri": f"xgboost{seed}.ubj", **types}, lambda x: booster.predict(framework.DMatrix(x))
 
 
 def lightgbm(folder, seed):
@@ -64,7 +65,8 @@ def lightgbm(folder, seed):
     }
     booster = framework.train(settings, framework.Dataset(X, Y), 4)
     booster.save_model(folder / f"lightgbm{seed}.lgb")
-    return {"uri": f"lightgbm{seed}.lgb", "inputs": {"x": "float32[4]"}}, booster.predict
+    types = {"inputs": {"x": "float32[4]"}, "outputs": {"probabilities": "float32[3]"}}
+    return {"uri": f"lightgbm{seed}.lgb", **types}, booster.predict
 
 
 def python(folder, seed):
