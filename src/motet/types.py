@@ -24,6 +24,7 @@ __all__ = [
     "Signature",
     "declared_outputs",
     "fixed_outputs",
+    "is_keeping_labels",
     "keeps_labels",
     "label_text",
     "returns",
@@ -200,6 +201,11 @@ def keeps_labels(function: _F) -> _F:
     return function
 
 
+def is_keeping_labels(function: Callable[..., Any]) -> bool:
+    """Whether a function says that it keeps labels; see `keeps_labels`."""
+    return bool(getattr(function, _LABELS, False))
+
+
 def declared_outputs(
     function: Callable[..., Any], inputs: tuple[ColumnType, ...], keywords: Mapping[str, Any]
 ) -> Outputs | None:
@@ -212,7 +218,7 @@ def declared_outputs(
     if outputs is None:
         return None
     found = _parsed(outputs(*inputs, **keywords) if callable(outputs) else outputs)
-    labels = inputs[0].labels if inputs and getattr(function, _LABELS, False) else ()
+    labels = inputs[0].labels if inputs and is_keeping_labels(function) else ()
     if isinstance(found, ColumnType):
         return found.with_labels(labels)
     return {name: kind.with_labels(labels) for name, kind in found.items()}

@@ -126,6 +126,17 @@ class Executor:
         """What each node has done, by path, in the order of play."""
         return self._shared.stats
 
+    def count_of(self, other: Executor) -> None:
+        """Count what another executor of the same graph has played as if this one had."""
+        for path, stats in other.stats.items():
+            self._count(path, stats.rows, stats.seconds, stats.failed, stats.batches)
+
+    def count_anew(self) -> None:
+        """Forget what nodes have done: it was nobody's, but to warm up."""
+        with self._shared.lock:
+            for stats in self._shared.stats.values():
+                stats.rows, stats.batches, stats.seconds, stats.failed = 0, 0, 0.0, 0
+
     @property
     def shared(self) -> Any:
         """What another executor of the same graph is given, so that both count together."""
@@ -297,11 +308,11 @@ class Executor:
         failures.sort(key=lambda failure: failure.row)
         return Played(Batch(outputs, np.empty(0, dtype=np.int64)), failures)
 
-    def _count(self, path: str, rows: int, seconds: float, failed: int) -> None:
+    def _count(self, path: str, rows: int, seconds: float, failed: int, batches: int = 1) -> None:
         with self._shared.lock:
             stats = self._shared.stats[path]
             stats.rows += rows
-            stats.batches += 1
+            stats.batches += batches
             stats.seconds += seconds
             stats.failed += failed
 

@@ -109,6 +109,7 @@ def explained(executor: Executor, batch: Batch) -> tuple[Played, float, list[lis
     tracing = Executor(executor.checked, executor.host, keep_all=True)
     traces: list[list[Call]] = [[] for _ in range(len(batch))]
     parts = [drive(tracing.play(batch.take([row]), traces[row])) for row in range(len(batch))]
+    executor.count_of(tracing)
     filled = [part for part in parts if len(part.outputs)] or parts[:1]
     names = filled[0].outputs.columns
     columns = {name: concat_columns([part.outputs.columns[name] for part in filled]) for name in names}

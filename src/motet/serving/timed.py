@@ -37,6 +37,12 @@ class Timed:
         if any(kind.row_bytes is None for kind in kinds.values()):
             return
         batch = Batch({name: constant_column(0, kind, 1) for name, kind in kinds.items()})
+        try:
+            self._time(batch)
+        finally:
+            self._executor.count_anew()
+
+    def _time(self, batch: Batch) -> None:
         for _ in range(3):
             started = time.perf_counter()
             try:

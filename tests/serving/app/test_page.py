@@ -1,6 +1,10 @@
 """The page, in a real browser, before a real server."""
 
 import gzip
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -33,13 +37,58 @@ def whole():
     return mt.Graph("whole", outputs={"said": mt.map(said, one, outputs="string"), **same})
 
 
+def ranked():
+    """The three best of three scores, with their names; and the positions alone."""
+    best = mt.map(mt.ops.scores.topk, mt.input("x", "float32[3]"), k=3)
+    named = mt.map(mt.ops.scores.label, best.indices, labels=["cat", "dog", "cow"])
+    return mt.Graph("ranked", outputs={"index": best.indices, "label": named, "score": best.scores})
+
+
+def unnamed():
+    """As many scores as there are labels of something else."""
+    best = mt.map(mt.ops.scores.top1, mt.input("x", "float32[3]"))
+    named = mt.map(mt.ops.scores.label, best.index, labels=["cat", "dog", "cow"])
+    other = mt.map(mt.ops.scores.softmax, mt.input("y", "float32[3]"))
+    return mt.Graph("unnamed", outputs={"name": named, "place": best.index, "other": other})
+
+
+@mt.returns({"boxes": "float32[?,4]", "label": "string[?]", "score": "float32[?]"})
+def found_in(images):
+    """Two boxes a picture: its left upper quarter, surely, and its middle, less so... the other way round."""
+    sides = [image.shape[1::-1] for image in images]
+    boxes = [np.float32([[w / 4, h / 4, 3 * w / 4, 3 * h / 4], [0, 0, w / 2, h / 2]]) for w, h in sides]
+    return {
+        "boxes": boxes,
+        "label": [np.array(["middle", "corner"], object) for _ in sides],
+        "score": [np.float32([0.25, 0.75]) for _ in sides],
+    }
+
+
+def detector():
+    """Boxes on a photograph, and the photograph given back in three ways."""
+    photo = mt.input("photo", "uint8[?,?,3]")
+    found = mt.map(found_in, photo)
+    small = mt.map(mt.ops.image.resize, photo, size=[40, 60])
+    shown = {"file": mt.map(mt.ops.image.encode, small), "pixels": small, "grey": mt.map(mt.ops.image.to_grey, small)}
+    outputs = {"boxes": found.boxes, "label": found.label, "score": found.score, **shown}
+    return mt.Graph("detector", outputs=outputs)
+
+
+def noted():
+    """A photograph, a text and a number."""
+    photo, note, count = mt.input("photo", "uint8[?,?,3]"), mt.input("note", "string"), mt.input("count", "int64")
+    return mt.Graph("noted", outputs={"said": mt.map(said, photo, note, count, outputs="string")})
+
+
 @pytest.fixture(scope="module")
 def server(live):
     """Everything, as `motet serve` sets it up."""
 
     async def started():
         graphs = [str(EXAMPLES / "fashion" / f"{name}.yaml") for name in ("fashion", "ab")]
-        made = Server([*graphs, tens("unlucky"), whole()], ServeConfig(port=0))
+        made = Server(
+            [*graphs, tens("unlucky"), whole(), ranked(), unnamed(), detector(), noted()], ServeConfig(port=0)
+        )
         await made.start()
         await made.load()
         return made
@@ -227,6 +276,145 @@ def test_parameters_of_the_api_can_be_read_in_a_narrow_window(browser, url):
     assert browser.run(
         "[...document.querySelectorAll('.operation[open] .scroll')].every((each) => each.scrollWidth <= each.clientWidth)"
     )
+
+
+def choose(page, name):
+    page.run(f"location.hash = '{name}'")
+    page.until(f"document.querySelector('#title').textContent === '{name}'")
+    page.run("document.querySelector('#tab-form').click()")
+
+
+def ask(page):
+    page.run("document.querySelector('#answer').replaceChildren()")
+    page.run("document.querySelector('#try button.main').click()")
+    page.until("document.querySelector('#answer .answer')")
+
+
+def listed(page, output):
+    """The names and values of a ranked list, in order."""
+    return page.run(
+        f"""[...document.querySelectorAll('#answer [data-output={output}] .bars li')].map((each) =>
+          [each.children[0].firstChild.textContent, each.querySelector('.value').textContent])"""
+    )
+
+
+def test_names_stand_beside_their_own_scores(page):
+    choose(page, "ranked")
+    page.run("document.querySelector('#input-x').value = '[0.1, 0.2, 0.7]'")
+    ask(page)
+    assert listed(page, "score") == [["cow", "0.700"], ["dog", "0.200"], ["cat", "0.100"]]
+    assert (
+        page.run("document.querySelectorAll('#answer .answer > .outputs .bars').length") == 1
+    )  # positions are no bars
+    choose(page, "unnamed")
+    page.run("document.querySelector('#input-x').value = '[0.1, 0.2, 0.7]'")
+    page.run("document.querySelector('#input-y').value = '[0, 0, 1]'")
+    ask(page)
+    assert shown(page, "place") == "2 (cow)"
+    assert {name for name, _ in listed(page, "other")} == {"0", "1", "2"}
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """60 x 40 pixels, red but for a green quarter, in a file with an odd name."""
+    pixels = np.full((40, 60, 3), (200, 0, 0), np.uint8)
+    pixels[:20, :30] = (0, 200, 0)
+    path = tmp_path_factory.mktemp("photo") / "it's a photo.png"
+    Image.fromarray(pixels).save(path)
+    return path, pixels
+
+
+def test_boxes_and_pictures_are_drawn(page, photo):
+    path, _ = photo
+    choose(page, "detector")
+    assert page.run("document.querySelector('.zone b').textContent") == "Drop a photograph here"
+    page.upload("#file-photo", path)
+    page.until("document.querySelector('.picture .note').textContent.includes('60 × 40')")
+    ask(page)
+    assert page.until("document.querySelector('canvas.boxed').dataset.boxes") == "2"
+    canvas = "document.querySelector('canvas.boxed')"
+    at = f"((x, y) => [...{canvas}.getContext('2d').getImageData(x * {canvas}.width, y * {canvas}.height, 1, 1).data])"
+    assert page.run(f"{at}(0.1, 0.4)") == [0, 200, 0, 255]
+    assert page.run(f"{at}(0.5, 0.9)") == [200, 0, 0, 255]
+    assert page.run(f"{at}(0.75, 0.6)") == [255, 93, 93, 255]  # the right side of the first box
+    assert "middle at 15, 10, 45, 30; corner at 0, 0, 30, 20" in page.run(f"{canvas}.title")
+    assert listed(page, "score") == [["middle", "0.250"], ["corner", "0.750"]]  # in the order of the boxes
+    assert page.until("document.querySelector('[data-output=file] img').naturalWidth") == 60
+    for output, wanted in (("pixels", [0, 200, 0, 255]), ("grey", [117, 117, 117, 255])):
+        drawn = f"document.querySelector('[data-output={output}] canvas')"
+        assert page.run(f"[{drawn}.width, {drawn}.height]") == [60, 40]
+        assert page.run(f"[...{drawn}.getContext('2d').getImageData(5, 5, 1, 1).data]") == wanted
+
+
+@pytest.mark.parametrize("how", ["curl", "python"])
+@pytest.mark.parametrize("kind", ["file", "json", "drawing"])
+def test_what_is_asked_can_be_copied_as_a_command_that_works(page, photo, boot, how, kind):
+    path, pixels = photo
+    if kind == "drawing":
+        choose(page, "fashion")
+        page.run("document.querySelector('#answer').replaceChildren()")
+        box = page.run(
+            "(({x, y, width}) => ({x, y, width}))(document.querySelector('.picture canvas').getBoundingClientRect())"
+        )
+        page.drag([(box["x"] + box["width"] * each, box["y"] + 80) for each in (0.3, 0.7)])
+    else:
+        choose(page, "noted")
+        page.upload("#file-photo", path)
+        page.run("""document.querySelector('#input-note').value = `it's "grün" 😀 $HOME`""")
+        page.run("document.querySelector('#input-count').value = '9007199254740993'")
+    if kind == "json":
+        page.run("document.querySelector('#tab-json').click()")
+        row = {"photo": pixels.tolist(), "note": 'it\'s "grün" 😀 $HOME', "count": 9007199254740993}
+        page.run(f"document.querySelector('#json').value = {json.dumps(json.dumps({'rows': [row]}))}")
+    page.run(f"document.querySelector('#copy-{how}').click()")
+    command = page.until("!document.querySelector('#command').hidden && document.querySelector('#command').textContent")
+    if how == "python":
+        ran = subprocess.run(
+            [sys.executable, "-c", command], capture_output=True, text=True, cwd=path.parent, timeout=60
+        )
+    elif shutil.which("curl") is None:
+        pytest.skip("no curl is installed")
+    else:
+        ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=path.parent, timeout=60)
+    assert ran.returncode == 0, ran.stderr + command
+    answer = ran.stdout if how == "python" else json.loads(ran.stdout)
+    if kind == "drawing":
+        assert "'score': " in str(answer)
+    else:
+        wanted = said(pixels[None], ['it\'s "grün" 😀 $HOME'], [9007199254740993])[0].replace("'", "")
+        assert wanted.partition("|")[0] in str(answer)
+        assert "grün" in str(answer)
+        assert "9007199254740993" in str(answer)
+
+
+def test_the_whole_graph_is_seen_on_a_phone(page):
+    page.look_like(390, 800)
+    box = "document.querySelector('#drawing')"
+    page.until(f"{box}.shadowRoot.querySelector('svg')")
+    assert page.run(f"{box}.scrollWidth <= {box}.clientWidth")
+    page.run("document.querySelector('#larger').click()")
+    assert page.run(f"{box}.scrollWidth > {box}.clientWidth")
+    page.run("document.querySelector('#larger').click()")
+
+
+def test_latencies_are_called_what_everybody_calls_them(page):
+    names = page.until(
+        "(() => { const all = [...document.querySelectorAll('#tiles dt')].map((each) => each.textContent); return all.length && all; })()"
+    )
+    assert {"p50", "p99"} <= set(names)
+
+
+def test_nodes_say_the_rate_that_the_graph_has_explained_or_not(page, url):
+    status = httpx.get(f"{url}/status.json", timeout=20).json()["graphs"]["unnamed"]
+    row = {"x": [0.1, 0.2, 0.7], "y": [0, 0, 1]}
+    for query in ("?explain=1", ""):
+        assert httpx.post(f"{url}/predict/unnamed{query}", json=row, timeout=20).status_code == 200
+    now = httpx.get(f"{url}/status.json", timeout=20).json()["graphs"]["unnamed"]
+    assert now["rows"] - status["rows"] == 2
+    assert {name: node["rows"] - status["nodes"][name]["rows"] for name, node in now["nodes"].items()} == dict.fromkeys(
+        now["nodes"], 2
+    )
+    assert {node["rows_per_s"] for node in now["nodes"].values()} == {now["rows_per_s"]}
 
 
 @pytest.fixture(scope="module")

@@ -51,13 +51,24 @@ def test_what_the_page_is_told_of_graphs(live):
     assert {each["name"]: each["widget"] for each in told["inputs"]} == {
         "image": "picture", "text": "text", "flag": "flag", "many": "json", "raw": "file", "n": "number",
     }  # fmt: skip
-    assert told["outputs"] == [{"name": "said", "type": "string"}]
+    (output,) = told["outputs"]
+    assert (output["name"], output["type"], output["picture"]) == ("said", "string", False)
 
 
 def test_names_of_classes_are_found(fashion):
     told = {each["name"]: each for each in fashion.get("/graphs.json").json()["served"]}
-    assert told["fashion"]["labels"][9] == "Ankle boot"
-    assert told["fashion.cnn"]["labels"][9] == "Ankle boot"
+    (labels,) = told["fashion"]["labels"]
+    assert labels[9] == "Ankle boot"
+    assert told["fashion"]["classes"] == dict.fromkeys(
+        ["vote.probabilities", *(f"vote.{member}.probabilities" for member in ("linear", "mlp", "cnn"))], 0
+    )
+    assert [(each["classes"], each["positions"]) for each in told["fashion"]["outputs"]] == [
+        (None, 0),  # the position that top1 found among them
+        (None, None),
+        (None, None),
+    ]
+    assert told["fashion.cnn"]["labels"] == [labels]
+    assert told["fashion.cnn"]["outputs"][0]["classes"] == 0
     assert told["cascade"]["labels"] == []
 
 

@@ -14,7 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from motet.errors import NotFoundError
+from motet.graph.graph import Graph
 from motet.pictures import is_picture
+from motet.serving.app.classes import Classes, classes_of
 from motet.serving.app.parts import AppParts
 from motet.serving.app.respond import json_response
 from motet.serving.app.status import ErrorLog, lane_status
@@ -166,9 +168,43 @@ def _about(served: Served, names: dict[str, list[str]]) -> dict[str, Any]:
             }
             for name, each in served.inputs.items()
         ],
-        "outputs": [{"name": name, "type": str(kind)} for name, kind in served.signature.outputs.items()],
-        "labels": _labels(served),
+        **_given(served),
     }
+
+
+def _given(served: Served) -> dict[str, Any]:
+    """What it gives: outputs, with the names of classes that are known to be theirs, as places in `labels`, where each
+    list of names stands once; and in `classes` those of the columns of its calls."""
+    graph = served.graph if served.parent is None else served.parent.graph
+    found, lists = classes_of(graph.checked), list[list[str]]()
+
+    def place(labels: tuple[str, ...] | None) -> int | None:
+        if not labels:
+            return None
+        if list(labels) not in lists:
+            lists.append(list(labels))
+        return lists.index(list(labels))
+
+    outputs = []
+    for name, kind in served.signature.outputs.items():
+        column = graph.checked.canonical[graph.outputs[name]] if served.parent is None else ""
+        about = {"name": name, "type": str(kind), "dtype": kind.dtype, "shape": kind.shape, "picture": is_picture(kind)}
+        places = kind.labels or found.places.get(column) or _of_model(served, name, graph, found)
+        outputs.append(about | {"classes": place(places), "positions": place(found.positions.get(column))})
+    classes = {column: place(labels) for column, labels in found.places.items() if served.parent is None}
+    return {"outputs": outputs, "classes": classes, "labels": lists}
+
+
+def _of_model(served: Served, output: str, graph: Graph, found: Classes) -> tuple[str, ...] | None:
+    """The names that the graph which a model is in has for what it gives."""
+    uses = served.name.rpartition(".")[2]
+    keys = (
+        f"{node.name}.{member.name}.{output}"
+        for node in (graph.nodes.values() if served.parent else ())
+        for member in node.members
+        if member.uses == uses
+    )
+    return next((found.places[key] for key in keys if key in found.places), None)
 
 
 def _widget(kind: ColumnType) -> str:
@@ -180,16 +216,3 @@ def _widget(kind: ColumnType) -> str:
     if kind.shape:
         return "json"
     return {"string": "text", "bool": "flag", "any": "json"}.get(kind.dtype, "number")
-
-
-def _labels(served: Served) -> list[str]:
-    """The names of classes, where the graph says them: of a model, or of a function that is given `labels`."""
-    graph = served.graph if served.parent is None else served.parent.graph
-    for model in graph.models.values():
-        if model.labels:
-            return list(model.labels)
-    for node in graph.nodes.values():
-        labels = getattr(getattr(node, "function", None), "keywords", {}).get("labels")
-        if isinstance(labels, (list, tuple)) and all(isinstance(each, str) for each in labels):
-            return list(labels)
-    return []

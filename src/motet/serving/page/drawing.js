@@ -5,7 +5,8 @@ import { duration, short } from "./dom.js";
 
 const STYLE = `
   :host { display: block; }
-  svg { display: block; width: 100%; height: auto; }
+  svg { display: block; width: 100%; height: auto; min-width: var(--smallest); }
+  @media (max-width: 60rem) { :host(:not(.large)) svg { min-width: 0; } }
   .live { font-size: 10.5px; fill: #5c6675; text-anchor: middle; }
   .live.on { fill: #5b4bc4; font-weight: 600; }
   .live.bad { fill: #b3261e; }
@@ -29,7 +30,7 @@ export class Drawing {
     const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
     const width = Number(svg.getAttribute("width"));
     svg.style.maxWidth = `${width}px`;
-    svg.style.minWidth = `${SMALLEST * width}px`;
+    svg.style.setProperty("--smallest", `${SMALLEST * width}px`);
     svg.removeAttribute("width");
     svg.removeAttribute("height");
     const style = document.createElement("style");
@@ -61,8 +62,8 @@ export class Drawing {
 
   #input(text, graph) {
     const waiting = graph.queued_rows ?? 0;
-    const rate = graph.requests_per_s;
-    const parts = [rate === undefined ? "" : `${short(rate)} req/s`, waiting ? `${short(waiting)} waiting` : ""];
+    const rate = graph.rows_per_s; // as the nodes say it
+    const parts = [rate === undefined ? "" : `${short(rate)} rows/s`, waiting ? `${short(waiting)} waiting` : ""];
     text.textContent = parts.filter((each) => each).join(" · ");
     text.setAttribute("class", `live${rate > 0 || waiting ? " on" : ""}`);
   }

@@ -16,6 +16,9 @@ const drawing = new Drawing(find("drawing"));
 const form = new TryForm(find("try"), find("answer"));
 
 async function begin() {
+  find("larger").addEventListener("click", ({ currentTarget: button }) => {
+    button.setAttribute("aria-pressed", String(find("drawing").classList.toggle("large")));
+  });
   await list();
   addEventListener("hashchange", choose);
   choose();
@@ -134,8 +137,8 @@ function tiles(graph, nodes) {
   const shown = [
     rate === null ? null : ["requests/s", short(rate)],
     ["rows/s", short(rows)],
-    graph.p50_s === undefined ? null : ["half within", duration(graph.p50_s)],
-    graph.p99_s === undefined ? null : ["99 % within", duration(graph.p99_s)],
+    graph.p50_s === undefined ? null : ["p50", duration(graph.p50_s)],
+    graph.p99_s === undefined ? null : ["p99", duration(graph.p99_s)],
     ["rows waiting", short(graph.queued_rows ?? 0)],
     graph.batch_rows === undefined ? null : ["rows a batch", short(graph.batch_rows)],
     ["rows failed", short(failed)],

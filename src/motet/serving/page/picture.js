@@ -3,22 +3,31 @@
 import { element, getJson } from "./dom.js";
 
 const SIDE = 280;
+const DRAWN = 64; // pixels of a side up to which a picture can be drawn by hand
 let names = null;
+
+// Whether it makes sense to draw an input: small, of a known size, and grey.
+function isSmall({ shape: [height, width, channels = 1] }) {
+  return height !== null && width !== null && channels === 1 && Math.max(height, width) <= DRAWN;
+}
 
 export class PictureField {
   constructor(input) {
-    this.file = null;
-    this.drawn = false;
-    this.canvas = element("canvas", { width: SIDE, height: SIDE, role: "img", "aria-label": `Draw ${input.name} here with the pointer` });
-    this.note = element("span", { class: "note", "aria-live": "polite" }, "Draw, drop a file here, or choose one.");
+    this.pad = isSmall(input);
+    Object.assign(this, { file: null, drawn: false, says: this.pad ? "Draw, drop a file here, or choose one." : "PNG, JPEG, WebP, GIF, BMP, TIFF" });
+    this.canvas = element("canvas", { width: SIDE, height: SIDE, role: "img", "aria-label": this.pad ? `Draw ${input.name} here with the pointer` : `${input.name}, the picture that is sent` });
+    this.note = element("span", { class: "note", "aria-live": "polite" }, this.says);
     this.samples = element("div", { class: "samples", role: "group", "aria-label": "Pictures to try" });
     const id = `file-${input.name}`;
-    const chooser = element("input", { type: "file", id, accept: "image/*", onchange: () => this.take(chooser.files[0]) });
-    this.chooser = chooser;
-    this.node = element("div", { class: "picture" }, this.canvas,
-      element("div", { class: "beside" }, chooser, element("label", { class: "button", for: id }, "Choose a file"),
-        element("button", { type: "button", onclick: () => this.clear() }, "Clear"), this.note), this.samples);
-    this.#listen();
+    this.chooser = element("input", { type: "file", id, accept: "image/*", onchange: () => this.take(this.chooser.files[0]) });
+    const choose = element("label", { class: "button", for: id }, "Choose a file");
+    const clear = element("button", { type: "button", onclick: () => this.clear() }, "Clear");
+    this.node = this.pad
+      ? element("div", { class: "picture" }, this.canvas, element("div", { class: "beside" }, this.chooser, choose, clear, this.note), this.samples)
+      : element("div", { class: "picture" }, element("div", { class: "zone" }, element("b", {}, "Drop a photograph here"), this.canvas,
+        element("div", { class: "beside" }, this.chooser, choose, clear, this.note)), this.samples);
+    if (this.pad) this.#draw();
+    this.#takeDrops(this.pad ? this.canvas : this.node.querySelector(".zone"));
     this.#blank();
     this.#offer();
   }
@@ -33,7 +42,7 @@ export class PictureField {
   clear() {
     Object.assign(this, { file: null, drawn: false });
     this.chooser.value = "";
-    this.note.textContent = "Draw, drop a file here, or choose one.";
+    this.note.textContent = this.says;
     this.#blank();
   }
 
@@ -42,14 +51,17 @@ export class PictureField {
     Object.assign(this, { file, drawn: false });
     this.note.textContent = `${file.name}, ${file.size.toLocaleString()} bytes`;
     this.#blank();
+    this.node.classList.add("filled");
     try {
       const image = await createImageBitmap(file);
-      const scale = Math.min(SIDE / image.width, SIDE / image.height);
-      const [width, height] = [image.width * scale, image.height * scale];
+      const scale = Math.min((this.pad ? SIDE : 2 * SIDE) / image.width, SIDE / image.height);
+      const [width, height] = [Math.max(1, image.width * scale), Math.max(1, image.height * scale)];
+      if (!this.pad) Object.assign(this.canvas, { width, height });
       this.pen.imageSmoothingEnabled = scale < 1;
-      this.pen.drawImage(image, (SIDE - width) / 2, (SIDE - height) / 2, width, height);
+      this.pen.drawImage(image, (this.canvas.width - width) / 2, (this.canvas.height - height) / 2, width, height);
       this.note.textContent += `, ${image.width} × ${image.height}`;
     } catch {
+      this.node.classList.remove("filled");
       this.note.textContent += " (this browser cannot show it)";
     }
   }
@@ -66,12 +78,13 @@ export class PictureField {
   }
 
   #blank() {
+    this.node.classList.remove("filled");
     this.pen = this.canvas.getContext("2d");
     this.pen.fillStyle = "#000";
-    this.pen.fillRect(0, 0, SIDE, SIDE);
+    this.pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
-  #listen() {
+  #draw() {
     const canvas = this.canvas;
     const at = (event) => {
       const box = canvas.getBoundingClientRect();
@@ -96,14 +109,17 @@ export class PictureField {
     });
     canvas.addEventListener("pointermove", (event) => last && draw(event));
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (last = null));
-    canvas.addEventListener("dragover", (event) => {
+  }
+
+  #takeDrops(zone) {
+    zone.addEventListener("dragover", (event) => {
       event.preventDefault();
-      canvas.classList.add("over");
+      zone.classList.add("over");
     });
-    canvas.addEventListener("dragleave", () => canvas.classList.remove("over"));
-    canvas.addEventListener("drop", (event) => {
+    zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+    zone.addEventListener("drop", (event) => {
       event.preventDefault();
-      canvas.classList.remove("over");
+      zone.classList.remove("over");
       this.take(event.dataTransfer.files[0]);
     });
   }

@@ -1,6 +1,7 @@
 // The form to try a graph: a field an input, or rows as JSON.
 
 import { showAnswer, showFailure } from "./answer.js";
+import { curlCommand, pythonCommand } from "./command.js";
 import { element, parseExactly } from "./dom.js";
 import { PictureField } from "./picture.js";
 
@@ -22,6 +23,9 @@ export class TryForm {
     this.json.value = exampleText(served);
     this.send = element("button", { class: "main" }, "Ask");
     this.explain = element("input", { type: "checkbox", id: "explain", checked: true });
+    this.command = element("pre", { class: "command", id: "command", tabindex: "0", hidden: true });
+    const copies = [["curl", curlCommand], ["Python", pythonCommand]].map(([name, written]) =>
+      element("button", { type: "button", id: `copy-${name.toLowerCase()}`, onclick: (event) => this.#copy(written, event.currentTarget) }, `Copy as ${name}`));
     this.key = element("input", { type: "password", id: "key", autocomplete: "off" });
     this.key.value = sessionStorage.getItem(KEY) ?? "";
     this.panels = {
@@ -33,7 +37,8 @@ export class TryForm {
     this.form.replaceChildren(
       element("div", { class: "tabs", role: "tablist", "aria-label": "How to ask" }, ...Object.values(this.tabs)),
       this.panels.form, this.panels.json,
-      element("div", { class: "row" }, this.send, element("label", {}, this.explain, " explain")),
+      element("div", { class: "row" }, this.send, element("label", {}, this.explain, " explain"), element("span", { class: "row copies" }, ...copies)),
+      this.command,
       element("details", {}, element("summary", {}, "API key"), element("div", { class: "field" },
         element("label", { for: "key" }, "Sent as X-API-Key, kept until this tab is closed"), this.key)));
     this.#choose(this.tab);
@@ -62,7 +67,7 @@ export class TryForm {
     this.send.disabled = true;
     try {
       const headers = this.key.value ? { "x-api-key": this.key.value } : {};
-      const { body, kind } = this.tab === "json" ? { body: this.json.value, kind: "application/json" } : await this.#body();
+      const { body, kind, picture } = this.tab === "json" ? { body: this.json.value, kind: "application/json" } : await this.#body();
       if (kind) headers["content-type"] = kind;
       const query = this.explain.checked ? "?explain=1" : "";
       const began = performance.now();
@@ -70,7 +75,7 @@ export class TryForm {
       const said = parseExactly(await answer.text());
       const seconds = (performance.now() - began) / 1e3;
       if (served !== this.served) return;
-      if (answer.ok) showAnswer(this.answer, said, served.labels, seconds);
+      if (answer.ok) showAnswer(this.answer, said, served, seconds, picture);
       else showFailure(this.answer, `${answer.status}: ${said.error}`);
     } catch (error) {
       showFailure(this.answer, String(error.message ?? error));
@@ -79,22 +84,66 @@ export class TryForm {
     }
   }
 
-  // A form where there is a file, else one row's object.
-  async #body() {
+  // What the fields hold: files, and texts, which are JSON where the field is not for text.
+  async #given() {
     const values = [];
     for (const each of this.fields) values.push([each.input, await each.value()]);
     const given = values.filter(([, value]) => value !== undefined);
-    if (!given.some(([, value]) => value instanceof Blob)) {
-      const members = given.map(([input, value]) => `${JSON.stringify(input.name)}:${input.widget === "text" ? JSON.stringify(value) : value}`);
-      return { body: `{${members.join(",")}}`, kind: "application/json" };
-    }
-    const body = new FormData();
-    for (const [input, value] of given) {
-      if (value instanceof Blob) body.append(input.name, value, value.name ?? "drawing.png");
-      else body.append(input.name, value);
-    }
-    return { body, kind: null };
+    const files = given.filter(([, value]) => value instanceof Blob);
+    const texts = given.filter(([, value]) => !(value instanceof Blob));
+    return { files, texts };
   }
+
+  // A form where there is a file, else one row's object; and the picture, where there is one.
+  async #body() {
+    const { files, texts } = await this.#given();
+    const pictures = files.filter(([input]) => input.widget === "picture").map(([input, file]) => ({ input, file }));
+    const picture = pictures.length === 1 ? pictures[0] : null;
+    if (!files.length) return { body: rowText(texts), kind: "application/json", picture };
+    const body = new FormData();
+    for (const [input, value] of texts) body.append(input.name, value);
+    for (const [input, value] of files) body.append(input.name, value, value.name ?? "drawing.png");
+    return { body, kind: null, picture };
+  }
+
+  // Show what is asked as a command, and copy it, where the browser lets the page.
+  async #copy(written, button) {
+    try {
+      this.command.textContent = written(await this.#asked());
+    } catch (error) {
+      this.command.textContent = String(error.message ?? error);
+    }
+    this.command.hidden = false;
+    const label = button.textContent;
+    await navigator.clipboard?.writeText(this.command.textContent).then(() => {
+      button.textContent = "Copied";
+      setTimeout(() => (button.textContent = label), 1500);
+    }, () => undefined);
+  }
+
+  async #asked() {
+    const query = this.explain.checked ? "?explain=1" : "";
+    const asked = { url: `${location.origin}/predict/${encodeURIComponent(this.served.name)}${query}`, keyed: this.key.value !== "" };
+    if (this.tab === "json") {
+      JSON.parse(this.json.value);
+      return { ...asked, json: this.json.value.trim(), texts: [], files: [] };
+    }
+    const { files, texts } = await this.#given();
+    for (const [input, file] of files.filter(([, each]) => !each.name)) texts.push([{ ...input, widget: "text" }, await address(file)]);
+    const named = files.filter(([, file]) => file.name).map(([input, file]) => ({ name: input.name, path: file.name, isPicture: input.widget === "picture" }));
+    return { ...asked, json: rowText(texts), texts: texts.map(([input, value]) => [input.name, value]), files: named };
+  }
+}
+
+// A row's object: numbers stay as they were written.
+const rowText = (texts) => `{${texts.map(([input, value]) => `${JSON.stringify(input.name)}:${input.widget === "text" ? JSON.stringify(value) : value}`).join(",")}}`;
+
+// A drawing as the text that stands for it, since it is no file on anyone's disk.
+function address(file) {
+  return new Promise((resolve, reject) => {
+    const reader = Object.assign(new FileReader(), { onload: () => resolve(reader.result), onerror: () => reject(reader.error) });
+    reader.readAsDataURL(file);
+  });
 }
 
 // A field of the form: its node, and its value: a file, a text, or JSON as it was written, since JavaScript's numbers
@@ -106,7 +155,7 @@ function field(input) {
     const picture = new PictureField(input);
     const value = async () => {
       const file = await picture.value();
-      if (!file && !input.optional) throw new Error(`${input.name}: draw something, or choose a file`);
+      if (!file && !input.optional) throw new Error(`${input.name}: ${picture.pad ? "draw something, or choose a file" : "choose a picture"}`);
       return file ?? undefined;
     };
     return { input, value, node: element("div", { class: "field" }, element("span", { class: "label" }, input.name, type), picture.node) };
