@@ -113,6 +113,8 @@ def _node(checked: CheckedGraph, name: str) -> str:
 def _warnings(checked: CheckedGraph, path: str) -> Iterator[str]:
     from motet.graph.check import unused
 
+    for warning in checked.warnings:
+        yield f"warning: {path}{warning}" if path else f"warning: {warning}"
     for what, names in unused(checked).items():
         yield f"warning: no output needs the {what} {', '.join(path + name for name in names)}"
     for name, inner in checked.graphs.items():

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from motet.batch import Indices
 from motet.errors import CycleError, GraphError, MotetError, NotPublishedError, TypeMismatchError, UnknownNameError
 from motet.graph.bind import bound
 from motet.graph.function import chain_outputs
 from motet.graph.graph import Graph
+from motet.graph.labels import labelled
 from motet.graph.model import Model
 from motet.graph.node import Inputs, Node, NodeOutputs
 from motet.graph.pool import check_places
@@ -60,6 +62,8 @@ class CheckedGraph:
         graphs: its member graphs, checked.
         signature: what the graph takes and gives.
         left_out: models that no store has yet, whose members are left out; those of graphs inside as `GRAPH/MODEL`.
+        places: for nodes how they place the answers of their members; see `NodeOutputs`.
+        warnings: what may be wrong with nodes.
     """
 
     graph: Graph
@@ -70,6 +74,13 @@ class CheckedGraph:
     graphs: Mapping[str, CheckedGraph]
     signature: Signature
     left_out: tuple[str, ...] = ()
+    places: Mapping[str, Mapping[str, Mapping[str, Indices]]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> Mapping[str, tuple[str, ...]]:
+        """What the places of its outputs stand for, of those where that is known: classes, in the order of the last axis."""
+        return {name: kind.labels for name, kind in self.signature.outputs.items() if kind.labels}
 
 
 @dataclass
@@ -116,10 +127,6 @@ class _Scope:
 
     def is_graph(self, uses: str) -> bool:
         return uses in self.graphs
-
-    def labels(self, uses: str) -> tuple[str, ...]:
-        model = self.graph.models.get(uses)
-        return model.labels if model else ()
 
     def _bind(
         self, uses: str, wanted: Mapping[str, ColumnType], inputs: Inputs, types: Mapping[str, ColumnType], where: str
@@ -193,18 +200,23 @@ def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     scope = _Scope("", graph, signatures, graphs)
     columns: dict[str, ColumnType] = {name: each.type for name, each in graph.inputs.items()}
     table = _Columns(columns, {name: name for name in columns}, set())
+    given: dict[str, NodeOutputs] = {}
     for name in order:
         node = graph.nodes[name]
         types = {reference: table.type(reference, node.where) for reference in node.references()}
-        table.add(name, node.infer(types, scope))
+        given[name] = node.infer(types, scope)
+        table.add(name, given[name])
     outputs = {name: table.type(reference, f"output {name!r}") for name, reference in graph.outputs.items()}
     signature = Signature({name: each.type for name, each in graph.inputs.items()}, outputs)
     needed = _needed(graph, order)
     left_out = [name for name in declared.models if name not in graph.models]
     left_out += [f"{inner}/{name}" for inner, each in graphs.items() for name in each.left_out]
+    places = {name: outputs.places for name, outputs in given.items() if outputs.places}
+    warnings = tuple(warning for outputs in given.values() for warning in outputs.warnings)
     return CheckedGraph(
-        graph, needed, dict(table.types), dict(table.names), signatures, graphs, signature, tuple(left_out)
-    )
+        graph, needed, dict(table.types), dict(table.names), signatures, graphs, signature, tuple(left_out), places,
+        warnings,
+    )  # fmt: skip
 
 
 def _current(graph: Graph, resolver: Resolver) -> Graph:
@@ -352,8 +364,8 @@ def outer_outputs(model: Model, signature: Signature, where: str = "") -> Mappin
     """What a model gives to the outside: its own outputs, or those of the last function behind it."""
     outputs = chain_outputs(model.after, list(signature.outputs.values()), where)
     if outputs is None:
-        return signature.outputs
-    return {"output": outputs} if isinstance(outputs, ColumnType) else outputs
+        outputs = signature.outputs
+    return labelled(model, {"output": outputs} if isinstance(outputs, ColumnType) else outputs)
 
 
 def _shared(graph: Graph, inner: Graph) -> set[str]:

@@ -73,11 +73,15 @@ class NodeOutputs:
         columns: types by full column name, the main ones.
         extra: further columns, which the node's own name never stands for: `node.member` and the members' answers.
         open: whether there may be more, because a function does not say what it gives.
+        places: by member and output for each place of the answer the one in what the member gives, where they differ.
+        warnings: what may be wrong with it.
     """
 
     columns: Mapping[str, ColumnType]
     extra: Mapping[str, ColumnType] = field(default_factory=dict)
     open: bool = False
+    places: Mapping[str, Mapping[str, Indices]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +155,9 @@ class StraightPlayer(Protocol):
         """Find the rows at fault; see `Player.isolate`."""
         ...
 
-    def labels(self, name: str) -> tuple[str, ...]:
-        """The labels of a model's answers."""
+    @property
+    def places(self) -> Mapping[str, Mapping[str, Indices]]:
+        """How the node places its members' answers; see `NodeOutputs`."""
         ...
 
 
@@ -212,8 +217,9 @@ class Player(Protocol):
         """
         ...
 
-    def labels(self, name: str) -> tuple[str, ...]:
-        """The labels of a model's answers."""
+    @property
+    def places(self) -> Mapping[str, Mapping[str, Indices]]:
+        """How the node places its members' answers; see `NodeOutputs`."""
         ...
 
 
@@ -234,10 +240,6 @@ class Scope(Protocol):
 
     def is_graph(self, uses: str) -> bool:
         """Whether that is a graph, and no model."""
-        ...
-
-    def labels(self, uses: str) -> tuple[str, ...]:
-        """The declared labels of a model; empty for none."""
         ...
 
 

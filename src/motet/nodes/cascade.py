@@ -14,7 +14,17 @@ from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind
 from motet.graph.members import read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
-from motet.nodes.members import STRING, agreed, bound_members, counted, member_outputs, needed, taken
+from motet.nodes.members import (
+    STRING,
+    agreed,
+    bound_members,
+    checked_combine,
+    counted,
+    member_outputs,
+    needed,
+    read_combine,
+    taken,
+)
 from motet.nodes.merge import faults_at, merge
 from motet.types import ColumnType
 
@@ -34,15 +44,17 @@ class Cascade(Node):
         confidence: for each member but the last, how confident it must be for its answer to count, 0 to 1.
         of: the output whose largest value is the confidence; None where members give one output.
         output: the one output that counts, under this name.
+        combine: `union` where the classes of members differ; see `Route`.
     """
 
     steps: tuple[Member, ...]
     confidence: tuple[float, ...]
     of: str | None = None
     output: str | None = None
+    combine: str | None = None
 
     kind = "cascade"
-    keys = ("until", "of", "output")
+    keys = ("until", "of", "output", "combine")
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -56,14 +68,16 @@ class Cascade(Node):
 
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The members' common outputs, `node.member` and `node.confidence`."""
-        outputs = agreed(member_outputs(self.steps, self.inputs, self.output, types, scope, self.where), self.where)
+        found = member_outputs(self.steps, self.inputs, self.output, types, scope, self.where)
+        outputs, classes = agreed(found, self.combine, self.where)
         of = self._of(outputs)
         if outputs[of].dtype not in ("float16", "float32", "float64", "any"):
             raise TypeMismatchError(
                 f"the confidence is taken of {of!r}, which is {outputs[of]}, not probabilities", where=self.where
             )
         extra = {f"{self.name}.member": STRING, f"{self.name}.confidence": ColumnType("float64")}
-        return NodeOutputs({f"{self.name}.{name}": kind for name, kind in outputs.items()}, extra)
+        named = {f"{self.name}.{name}": kind for name, kind in outputs.items()}
+        return NodeOutputs(named, extra, places=classes.places, warnings=classes.warnings)
 
     def _of(self, outputs: Mapping[str, Any]) -> str:
         if self.of is not None:
@@ -92,7 +106,7 @@ class Cascade(Node):
             answer = await player.call(member.uses, inputs, len(active), active, member.name)
             faults += faults_at(answer, active)
             held = active if answer.kept is None else active[answer.kept]
-            found = counted(member, answer, self.output, self.where)
+            found = counted(member, answer, self.output, self.where, player.places)
             confidence = _confidence(found[self._of(found)], len(held))
             wrong = np.flatnonzero((confidence < -SLACK) | (confidence > 1 + SLACK))
             faults += [_not_probabilities(int(held[place]), float(confidence[place]), member) for place in wrong]
@@ -125,7 +139,8 @@ class Cascade(Node):
         confidence = _thresholds(
             until.raw("confidence"), [member.name for member in members], until.place("confidence")
         )
-        return cls(name, inputs, members, confidence, fields.take("of", str, None), fields.take("output", str, None))
+        of, output = fields.take("of", str, None), fields.take("output", str, None)
+        return cls(name, inputs, members, confidence, of, output, read_combine(fields))
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
@@ -134,7 +149,8 @@ class Cascade(Node):
             self.confidence[0] if same else dict(zip((m.name for m in self.steps), self.confidence, strict=False))
         )
         written: dict[str, Any] = {"cascade": write_members(self.steps), "until": {"confidence": confidence}}
-        return written | {key: value for key, value in (("of", self.of), ("output", self.output)) if value is not None}
+        more = {"of": self.of, "output": self.output, "combine": self.combine}
+        return written | {key: value for key, value in more.items() if value is not None}
 
 
 def _confidence(column: Column, rows: int) -> Array:
@@ -191,6 +207,7 @@ def cascade(
     confidence: float | Mapping[str, float],
     of: str | None = None,
     output: str | None = None,
+    combine: str | None = None,
     name: str | None = None,
 ) -> Handle:
     """Send rows through one member after another until one is confident.
@@ -201,6 +218,8 @@ def cascade(
         confidence: how confident a member must be, 0 to 1; one number, or one for each member but the last, by name.
         of: the output whose largest value is the confidence; needed where members give several. Must be probabilities.
         output: the one output that counts, under this name.
+        combine: `union` for members whose classes differ: a score for each class that any of them knows, 0 where one does
+            not. Without it they must be the same, in whatever order.
         name: the node's name; `cascade` and a number when not given.
 
     Returns:
@@ -211,8 +230,8 @@ def cascade(
     def make(name: str, names: Names) -> Cascade:
         steps = names.members(chosen, f"node {name!r}")
         where = f"node {name!r}: confidence"
-        return Cascade(
-            name, names.inputs(inputs), steps, _thresholds(confidence, [m.name for m in steps], where), of, output
-        )
+        sure = _thresholds(confidence, [m.name for m in steps], where)
+        union = checked_combine(combine, f"node {name!r}: combine")
+        return Cascade(name, names.inputs(inputs), steps, sure, of, output, union)
 
     return Handle("cascade", name, make, [*inputs_of(inputs, "cascade()"), *needs])

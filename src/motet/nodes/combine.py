@@ -12,33 +12,46 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from motet.batch import Array, objects
+from motet.batch import Array, Indices, objects
 from motet.errors import AnswerError, GraphError, TypeMismatchError
 from motet.graph.function import Function
+from motet.nodes.classes import Rule, placed
 from motet.nodes.contract import as_given, conform, whole
 from motet.types import ANY, ColumnType
 
-__all__ = ["COMBINERS", "Combiner", "Custom", "Part"]
+__all__ = ["COMBINERS", "Combiner", "Custom", "Part", "part_of"]
 
 
 class Part(NamedTuple):
     """A member's share in an answer.
 
     Attributes:
-        column: its answers, shape `[rows, ...]`.
+        column: its answers, shape `[rows, ...]`, the classes in the order of the combined answer.
         weight: how much it counts, more than 0.
-        labels: what the places of its answers stand for; empty where that was not declared.
+        known: which of the classes it knows; None for all.
     """
 
     column: Any
     weight: float
-    labels: tuple[str, ...] = ()
+    known: Array | None = None
+
+
+def part_of(column: Any, weight: float, index: Indices | None) -> Part:
+    """A member's share, of what it gave; `index` says where each place of the answer is in it, None as they are."""
+    if index is None:
+        return Part(column, weight)
+    return Part(placed(column, index), weight, None if (index >= 0).all() else index >= 0)
 
 
 class Combiner(Protocol):
     """How an ensemble makes one answer of several."""
 
-    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+    @property
+    def classes(self) -> Rule:
+        """Which classes members may have; what they give is placed accordingly before it is combined."""
+        ...
+
+    def infer(self, kinds: Sequence[ColumnType], where: str) -> ColumnType:
         """The type of the answer for members' outputs of these types.
 
         Raises:
@@ -46,21 +59,21 @@ class Combiner(Protocol):
         """
         ...
 
-    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
-        """The answers, shape `[rows, ...]`; `all_labels` are those of every member, also of absent ones."""
+    def combine(self, parts: Sequence[Part]) -> Any:
+        """The answers, shape `[rows, ...]`."""
         ...
 
 
 def _same(kinds: Sequence[ColumnType], what: str, where: str, *, numeric: bool = True) -> ColumnType:
     known = [kind for kind in kinds if kind != ANY]
     if not known:
-        return ANY
+        return kinds[0]
     for kind in known:
         if kind != known[0]:
             raise TypeMismatchError(
                 f"{what} needs members of one type; got {', '.join(map(str, kinds))}",
                 where=where,
-                hint="cast or reshape one of them with the model's after:, or, for label sets that differ, use combine: union with labels",
+                hint="cast or reshape one of them with the model's after:, or, for classes that differ, say combine: union",
             )
         if kind.varies:
             raise TypeMismatchError(f"{what} needs rows of one shape; got {kind}", where=where)
@@ -86,11 +99,13 @@ def _as_float(column: Array) -> Array:
 class WeightedAverage:
     """The average, weighted; float32 stays float32, whole numbers become float64."""
 
-    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+    classes: Rule = "same"
+
+    def infer(self, kinds: Sequence[ColumnType], where: str) -> ColumnType:
         """The members' type, as a floating-point one."""
         return _float(_same(kinds, "weighted_average", where))
 
-    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+    def combine(self, parts: Sequence[Part]) -> Any:
         """Sum of weight times answer, over the sum of weights."""
         total = sum([part.weight for part in parts])
         first = _as_float(parts[0].column)
@@ -103,15 +118,17 @@ class WeightedAverage:
 class _Elementwise:
     """A statistic over the members, place by place; weights other than 0 and 1 have no meaning."""
 
+    classes: Rule = "same"
+
     def __init__(self, name: str, reduce: Callable[[Array], Array], *, floats: bool) -> None:
         self._name, self._reduce, self._floats = name, reduce, floats
 
-    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+    def infer(self, kinds: Sequence[ColumnType], where: str) -> ColumnType:
         """The members' type."""
         kind = _same(kinds, self._name, where)
         return _float(kind) if self._floats else kind
 
-    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+    def combine(self, parts: Sequence[Part]) -> Any:
         """The statistic of each place."""
         return self._reduce(np.stack([_as_float(part.column) if self._floats else part.column for part in parts]))
 
@@ -123,14 +140,16 @@ class MajorityVote:
     single value (a label: text, whole number, true or false) the answer is the value with the most votes.
     """
 
-    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+    classes: Rule = "same"
+
+    def infer(self, kinds: Sequence[ColumnType], where: str) -> ColumnType:
         """float32 shares for scores, the members' type for single values."""
         kind = _same(kinds, "majority_vote", where, numeric=False)
         if len(kind.shape) > 1:
             raise TypeMismatchError(f"majority_vote needs one value or one row of scores; got {kind}", where=where)
         return kind.with_dtype("float32") if kind.shape else kind
 
-    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+    def combine(self, parts: Sequence[Part]) -> Any:
         """Shares of votes, or the winning values."""
         total = sum([part.weight for part in parts])
         if parts[0].column.ndim == 1:
@@ -154,47 +173,47 @@ class Union:
     """Members with different label sets: one score for each label that any of them knows.
 
     The score of a label is the weighted average over the members that know it. Labels are in the order in which the
-    members declare them; a label that none of the members present knows scores 0.
+    members say them; a label that none of the members present knows scores 0.
     """
 
-    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+    classes: Rule = "union"
+
+    def infer(self, kinds: Sequence[ColumnType], where: str) -> ColumnType:
         """float32 scores, one a label."""
-        for kind, names in zip(kinds, labels, strict=True):
-            if not names:
-                raise GraphError(
-                    "union needs the labels of every member", where=where, hint="declare labels: [...] for each model"
-                )
-            if kind != ANY and (len(kind.shape) != 1 or kind.is_object or kind.shape[0] not in (None, len(names))):
+        for kind in kinds:
+            if not kind.labels:
+                hint = "declare labels: [...] for each model, or choose the output that has them: output: NAME"
+                raise GraphError("union needs the labels of every member", where=where, hint=hint)
+            if kind != ANY and (
+                len(kind.shape) != 1 or kind.is_object or kind.shape[0] not in (None, len(kind.labels))
+            ):
                 raise TypeMismatchError(
-                    f"union needs one score for each of the {len(names)} labels; got {kind}", where=where
+                    f"union needs one score for each of the {len(kind.labels)} labels; got {kind}", where=where
                 )
-        return ColumnType("float32", (len(_all(labels)),))
+        return ColumnType("float32", (len(kinds[0].labels),), kinds[0].labels)
 
-    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+    def combine(self, parts: Sequence[Part]) -> Any:
         """Scores `[rows, labels]`."""
-        places = {label: place for place, label in enumerate(_all(all_labels))}
-        sums = np.zeros((len(parts[0].column), len(places)), dtype=np.float32)
-        weights = np.zeros(len(places), dtype=np.float64)
+        sums = np.zeros(parts[0].column.shape, dtype=np.float32)
+        weights = np.zeros(sums.shape[1], dtype=np.float64)
         for part in parts:
-            chosen = [places[label] for label in part.labels]
-            sums[:, chosen] += part.column.astype(np.float32) * np.float32(part.weight)
-            weights[chosen] += part.weight
+            known = slice(None) if part.known is None else part.known
+            sums[:, known] += part.column[:, known].astype(np.float32) * np.float32(part.weight)
+            weights[known] += part.weight
         return sums / np.where(weights > 0, weights, 1).astype(np.float32)
-
-
-def _all(labels: Sequence[tuple[str, ...]]) -> list[str]:
-    return list(dict.fromkeys(label for names in labels for label in names))
 
 
 class Stack:
     """All members side by side: the first axis of a row is the member, in the order of the graph."""
 
-    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+    classes: Rule = "own"
+
+    def infer(self, kinds: Sequence[ColumnType], where: str) -> ColumnType:
         """The members' type with the members as a first axis."""
         kind = _same(kinds, "stack", where, numeric=False)
-        return kind if kind == ANY else ColumnType(kind.dtype, (len(kinds), *kind.shape))
+        return kind if kind == ANY else ColumnType(kind.dtype, (len(kinds), *kind.shape), kinds[0].labels)
 
-    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+    def combine(self, parts: Sequence[Part]) -> Any:
         """Answers `[rows, members, ...]`."""
         return np.stack([part.column for part in parts], axis=1)
 
@@ -207,8 +226,9 @@ class Custom:
     """
 
     function: Function
+    classes: Rule = "own"
 
-    def infer(self, kinds: Sequence[ColumnType], labels: Sequence[tuple[str, ...]], where: str) -> ColumnType:
+    def infer(self, kinds: Sequence[ColumnType], where: str) -> ColumnType:
         """What the function declares."""
         outputs = self.function.infer(kinds, where)
         if not isinstance(outputs, ColumnType):
@@ -217,7 +237,7 @@ class Custom:
             )
         return outputs
 
-    def combine(self, parts: Sequence[Part], all_labels: Sequence[tuple[str, ...]]) -> Any:
+    def combine(self, parts: Sequence[Part]) -> Any:
         """What the function returns."""
         columns = [as_given(part.column) for part in parts]
         combined = self.function.resolve()(*columns, **self.function.keywords)

@@ -27,7 +27,8 @@ from motet.graph.node import (
     StraightPlayer,
     kind,
 )
-from motet.nodes.combine import COMBINERS, Combiner, Custom, Part, Stack
+from motet.nodes.classes import aligned
+from motet.nodes.combine import COMBINERS, Combiner, Custom, Stack, part_of
 from motet.nodes.members import STRING, bound_members, counted, member_outputs, needed
 from motet.nodes.merge import merge
 from motet.nodes.partial import first_fault, joined, spread
@@ -93,18 +94,16 @@ class Ensemble(Node):
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The combined outputs, `node.member`, and `node.MEMBER.output` for every member."""
         found = member_outputs(self.players, self.inputs, self.output, types, scope, self.where)
-        counting = [self.players[place] for place in self._counting()]
-        labels = [scope.labels(member.uses) for member in counting]
+        counting = [self.players[place].name for place in self._counting()]
+        classes = aligned({name: found[name] for name in counting}, self.combiner.classes, self.where)
         columns = {
-            f"{self.name}.{output}": self.combiner.infer(
-                [found[member.name][output] for member in counting], labels, self.where
-            )
+            f"{self.name}.{output}": self.combiner.infer([classes.kinds[name][output] for name in counting], self.where)
             for output in found[self.players[0].name]
         }
         extra = {f"{self.name}.member": STRING}
         for member, outputs in found.items():
             extra |= {f"{self.name}.{member}.{output}": kind for output, kind in outputs.items()}
-        return NodeOutputs(columns, extra)
+        return NodeOutputs(columns, extra, places=classes.places, warnings=classes.warnings)
 
     def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
         """Those that somebody needs."""
@@ -113,8 +112,7 @@ class Ensemble(Node):
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
         calls = [self._call(member, columns, rows, player) for member in self.players]
-        labels = [player.labels(member.uses) for member in self.players]
-        return self._answered(await player.gather(calls), labels, rows, player)
+        return self._answered(await player.gather(calls), rows, player)
 
     def straight(self, player: StraightPlayer) -> AtOnce | None:
         """Call every member on every row, and combine what came back."""
@@ -123,8 +121,7 @@ class Ensemble(Node):
         if len(calls) < len(models):
             return None
         picked = [(call, (member.inputs or self.inputs).pick) for call, member in zip(calls, self.players, strict=True)]
-        labels = [player.labels(member.uses) for member in self.players]
-        quick = Quick(self, labels, player.gives)
+        quick = Quick(self, player.places, player.gives)
 
         def play(columns: Mapping[str, Column], rows: int) -> Answer:
             answers: list[Answer] = []
@@ -133,22 +130,16 @@ class Ensemble(Node):
                     answers.append(call(pick(columns), rows))
                 except ModelUnavailableError as error:
                     answers.append(self._unreachable(self.players[len(answers)], error, rows))
-            return quick(answers) or self._answered(answers, labels, rows, player)
+            return quick(answers) or self._answered(answers, rows, player)
 
         return play
 
-    def _answered(
-        self,
-        answers: Sequence[Answer],
-        labels: Sequence[tuple[str, ...]],
-        rows: int,
-        player: Player | StraightPlayer,
-    ) -> Answer:
+    def _answered(self, answers: Sequence[Answer], rows: int, player: Player | StraightPlayer) -> Answer:
         """Combine what the members gave."""
         answers = _with_columns(answers)
         if all(answer.kept is None for answer in answers):
-            return self._combined(self._found(answers), labels, rows, player)
-        return self._partial(answers, labels, rows, player)
+            return self._combined(self._found(answers), rows, player)
+        return self._partial(answers, rows, player)
 
     async def _call(self, member: Member, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call a member; one that cannot be reached fails on every row, where the others may be enough."""
@@ -175,7 +166,6 @@ class Ensemble(Node):
     def _combined(
         self,
         found: Sequence[Mapping[str, Column]],
-        labels: Sequence[tuple[str, ...]],
         rows: int,
         player: Player | StraightPlayer,
         present: Sequence[bool] = (),
@@ -184,17 +174,16 @@ class Ensemble(Node):
         counting = self._counting()
         took = [place for place in counting if not present or present[place]]
         used = counting if isinstance(self.combiner, Stack) else took
-        all_labels = [labels[place] for place in counting]
+        places = [player.places.get(member.name, {}) for member in self.players]
 
         def combine(first: int, end: int) -> dict[str, Column]:
             chosen = slice(first, end)
             return {
                 output: self.combiner.combine(
                     [
-                        Part(take_rows(found[place][output], chosen), self.weights[place], labels[place])
+                        part_of(take_rows(found[place][output], chosen), self.weights[place], places[place].get(output))
                         for place in used
-                    ],
-                    all_labels,
+                    ]
                 )
                 for output in found[0]
             }
@@ -214,9 +203,7 @@ class Ensemble(Node):
     def _combiner_name(self) -> str:
         return str(self.combine)
 
-    def _partial(
-        self, answers: Sequence[Answer], labels: Sequence[tuple[str, ...]], rows: int, player: Player | StraightPlayer
-    ) -> Answer:
+    def _partial(self, answers: Sequence[Answer], rows: int, player: Player | StraightPlayer) -> Answer:
         """Some members failed on some rows: those with enough answers left are combined from what there is."""
         present = np.ones((rows, len(answers)), dtype=bool)
         for place, answer in enumerate(answers):
@@ -231,7 +218,7 @@ class Ensemble(Node):
         for pattern in range(len(patterns)):
             positions = kept[which.reshape(-1) == pattern]
             some = [{output: take_rows(column, positions) for output, column in outputs.items()} for outputs in found]
-            parts.append((positions, self._combined(some, labels, len(positions), player, patterns[pattern].tolist())))
+            parts.append((positions, self._combined(some, len(positions), player, patterns[pattern].tolist())))
         return merge(parts, rows, faults)
 
     @classmethod

@@ -7,10 +7,22 @@ from dataclasses import replace
 
 from motet.batch import Column, Indices, take_columns
 from motet.errors import GraphError, TypeMismatchError, UnknownNameError
+from motet.graph.fields import Fields
 from motet.graph.node import Answer, Inputs, Member, Node, Scope
+from motet.nodes.classes import Aligned, Places, aligned, placed
 from motet.types import ColumnType
 
-__all__ = ["agreed", "bound_members", "counted", "member_outputs", "needed", "picks", "taken"]
+__all__ = [
+    "agreed",
+    "bound_members",
+    "checked_combine",
+    "counted",
+    "member_outputs",
+    "needed",
+    "picks",
+    "read_combine",
+    "taken",
+]
 
 STRING = ColumnType("string")
 
@@ -103,10 +115,14 @@ def taken(
     return given if len(chosen) == rows else take_columns(given, chosen)
 
 
-def counted(member: Member, answer: Answer, output: str | None, where: str) -> dict[str, Column]:
-    """A member's outputs that count, under the node's names; see `picks`."""
+def counted(
+    member: Member, answer: Answer, output: str | None, where: str, places: Places | None = None
+) -> dict[str, Column]:
+    """A member's outputs that count, under the node's names (see `picks`), placed as the node's answer is."""
     chosen = picks(member, list(answer.columns), output, where)
-    return {name: answer.columns[inner] for name, inner in chosen.items()}
+    found = {name: answer.columns[inner] for name, inner in chosen.items()}
+    index = places.get(member.name) if places else None
+    return {name: placed(column, index.get(name)) for name, column in found.items()} if index else found
 
 
 def member_outputs(
@@ -139,7 +155,33 @@ def _same_names(found: Mapping[str, Mapping[str, ColumnType]], where: str) -> No
             )
 
 
-def agreed(found: Mapping[str, Mapping[str, ColumnType]], where: str) -> dict[str, ColumnType]:
+def read_combine(fields: Fields) -> str | None:
+    """`combine` of nodes through one of several members: `union` for members whose classes differ, None where it is not said."""
+    return checked_combine(fields.take("combine", str, None), fields.place("combine"))
+
+
+def checked_combine(value: str | None, where: str) -> str | None:
+    """What is said of members whose classes differ, which can only be `union`."""
+    if value not in (None, "union"):
+        raise GraphError(f"one member answers a row, so the only combine is 'union'; got {value!r}", where=where)
+    return value
+
+
+def agreed(
+    found: Mapping[str, Mapping[str, ColumnType]], combine: str | None, where: str
+) -> tuple[dict[str, ColumnType], Aligned]:
+    """The types that all members give, and how their classes are aligned.
+
+    Args:
+        found: by member and output the types of what it gives.
+        combine: `union` for an answer with all classes; None for members that have the same.
+        where: the node, for messages.
+    """
+    classes = aligned(found, "union" if combine else "same", where)
+    return _joint(classes.kinds, where), classes
+
+
+def _joint(found: Mapping[str, Mapping[str, ColumnType]], where: str) -> dict[str, ColumnType]:
     """The types that all members give; an axis on which they differ only by `?` is `?`."""
     (first, expected), *others = found.items()
     merged = dict(expected)
@@ -159,6 +201,7 @@ def _join(one: ColumnType, other: ColumnType, what: str, where: str) -> ColumnTy
         raise TypeMismatchError(
             f"{what} do not fit: {one} and {other}",
             where=where,
-            hint="cast or reshape one of them with the model's after:, or, for label sets that differ, use combine: union with labels",
+            hint="cast or reshape one of them with the model's after:, or, for classes that differ, say combine: union",
         )
-    return ColumnType(one.dtype, tuple(a if a == b else None for a, b in zip(one.shape, other.shape, strict=True)))
+    shape = tuple(a if a == b else None for a, b in zip(one.shape, other.shape, strict=True))
+    return ColumnType(one.dtype, shape, one.labels)

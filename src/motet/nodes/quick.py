@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
-from motet.batch import Column, objects
+from motet.batch import Column, Indices, objects
 from motet.graph.node import Answer
-from motet.nodes.combine import Part
+from motet.nodes.classes import Places
+from motet.nodes.combine import part_of
 from motet.nodes.members import picks
 from motet.tracebacks import ends_program
 
@@ -22,18 +23,17 @@ class Quick:
 
     Args:
         node: the ensemble.
-        labels: of each member's answers.
+        places: how the members' answers are placed.
         gives: the columns of the node that somebody needs.
     """
 
-    def __init__(self, node: Ensemble, labels: Sequence[tuple[str, ...]], gives: Container[str]) -> None:
-        self._node, self._gives, self._combine = node, gives, node.combiner.combine
+    def __init__(self, node: Ensemble, places: Places, gives: Container[str]) -> None:
+        self._node, self._places, self._gives, self._combine = node, places, gives, node.combiner.combine
         self._counting = [place for place, weight in enumerate(node.weights) if weight > 0]
-        self._weights = [(node.weights[place], labels[place]) for place in self._counting]
-        self._labels = [labels[place] for place in self._counting]
+        self._weights = [node.weights[place] for place in self._counting]
         self._member = objects([",".join(member.name for member in node.players)])
         self._wants_member = f"{node.name}.member" in gives
-        self._combined: list[tuple[str, list[str]]] | None = None
+        self._combined: list[tuple[str, list[str], list[Indices | None]]] | None = None
         self._own: list[tuple[str, int, str]] = []
 
     def __call__(self, answers: Sequence[Answer]) -> Answer | None:
@@ -46,12 +46,12 @@ class Quick:
         counting = [answers[place].columns for place in self._counting]
         columns: dict[str, Column] = {}
         try:
-            for full, names in self._combined or ():
+            for full, names, places in self._combined or ():
                 parts = [
-                    Part(outputs[name], weight, labels)
-                    for outputs, name, (weight, labels) in zip(counting, names, self._weights, strict=True)
+                    part_of(outputs[name], weight, index)
+                    for outputs, name, weight, index in zip(counting, names, self._weights, places, strict=True)
                 ]
-                columns[full] = self._combine(parts, self._labels)
+                columns[full] = self._combine(parts)
         except BaseException as error:  # (the rows at fault are found by combining them in parts)
             if ends_program(error):
                 raise
@@ -75,6 +75,12 @@ class Quick:
             for output, inner in names.items()
             if (full := f"{node.name}.{member.name}.{output}") in self._gives
         ]
+        counting = [node.players[place].name for place in self._counting]
         self._combined = [
-            (f"{node.name}.{output}", [named[place][output] for place in self._counting]) for output in named[0]
+            (
+                f"{node.name}.{output}",
+                [named[place][output] for place in self._counting],
+                [self._places.get(name, {}).get(output) for name in counting],
+            )
+            for output in named[0]
         ]

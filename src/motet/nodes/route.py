@@ -18,7 +18,17 @@ from motet.graph.fields import Fields, show
 from motet.graph.members import check_member, read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.graph.pool import read_max_loaded, read_swap_wait
-from motet.nodes.members import STRING, agreed, bound_members, counted, member_outputs, needed, taken
+from motet.nodes.members import (
+    STRING,
+    agreed,
+    bound_members,
+    checked_combine,
+    counted,
+    member_outputs,
+    needed,
+    read_combine,
+    taken,
+)
 from motet.nodes.merge import merge
 from motet.nodes.route_checks import check_patterns, conditions_of, key_text, patterns, split_of
 from motet.nodes.split import choose_arms, is_missing
@@ -44,6 +54,8 @@ class Route(Node):
         output: the one output that counts, under this name.
         max_loaded: how many of its models may be loaded at the same time; None loads all, and they stay.
         max_swap_wait_ms: how long rows whose model is not loaded may be passed over by rows of models that are.
+        combine: `union` where the classes of members differ: a score for each class that any of them knows, 0 where one
+            does not; None for members that have the same.
     """
 
     arms: tuple[Member, ...]
@@ -57,10 +69,11 @@ class Route(Node):
     output: str | None = None
     max_loaded: int | None = None
     max_swap_wait_ms: float | None = None
+    combine: str | None = None
 
     kind = "route"
     keys = (
-        "key", "split", "by", "salt", "when", "otherwise", "missing", "output", "max_loaded", "max_swap_wait_ms",
+        "key", "split", "by", "salt", "when", "otherwise", "missing", "output", "max_loaded", "max_swap_wait_ms", "combine",
     )  # fmt: skip
 
     @property
@@ -85,9 +98,13 @@ class Route(Node):
                 raise TypeMismatchError(f"a key is one value a row; {column!r} is {types[column]}", where=self.where)
         for arm, condition in self.when.items():
             condition.check(types, f"{self.where}: when.{arm}")
-        outputs = agreed(member_outputs(self.arms, self.inputs, self.output, types, scope, self.where), self.where)
+        found = member_outputs(self.arms, self.inputs, self.output, types, scope, self.where)
+        outputs, classes = agreed(found, self.combine, self.where)
         return NodeOutputs(
-            {f"{self.name}.{name}": kind for name, kind in outputs.items()}, {f"{self.name}.member": STRING}
+            {f"{self.name}.{name}": kind for name, kind in outputs.items()},
+            {f"{self.name}.member": STRING},
+            places=classes.places,
+            warnings=classes.warnings,
         )
 
     def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
@@ -102,7 +119,7 @@ class Route(Node):
         uses = [(self.arms[place].uses, len(share)) for place, share in shares]
         answers = await player.gather(calls, uses)
         parts = [
-            (share, self._answer(place, answer, chosen[share]))
+            (share, self._answer(place, answer, chosen[share], player))
             for (place, share), answer in zip(shares, answers, strict=True)
         ]
         return merge(parts, rows, faults)
@@ -136,9 +153,9 @@ class Route(Node):
         inputs = taken(self.arms[place], self.inputs, columns, share, len(chosen))
         return await player.call(uses, inputs, len(share), share, "|".join(names) or self.arms[place].name)
 
-    def _answer(self, place: int, answer: Answer, chosen: Indices) -> Answer:
+    def _answer(self, place: int, answer: Answer, chosen: Indices, player: Player) -> Answer:
         """A call's answer under the node's names; `chosen` is the arm of each of its rows."""
-        found = counted(self.arms[place], answer, self.output, self.where)
+        found = counted(self.arms[place], answer, self.output, self.where, player.places)
         columns: dict[str, Column] = {f"{self.name}.{name}": column for name, column in found.items()}
         answered = chosen if answer.kept is None else chosen[answer.kept]
         columns[f"{self.name}.member"] = self._names[answered]
@@ -241,6 +258,7 @@ class Route(Node):
             output=fields.take("output", str, None),
             max_loaded=read_max_loaded(fields),
             max_swap_wait_ms=read_swap_wait(fields),
+            combine=read_combine(fields),
             where=fields.where,
         )
 
@@ -252,7 +270,7 @@ class Route(Node):
             written |= {"salt": self.salt} if self.salt else {}
         if self.when:
             written["when"] = {arm: condition.text for arm, condition in self.when.items()}
-        for key in ("key", "otherwise", "missing", "output", "max_loaded", "max_swap_wait_ms"):
+        for key in ("key", "otherwise", "missing", "output", "max_loaded", "max_swap_wait_ms", "combine"):
             if getattr(self, key) is not None:
                 written[key] = getattr(self, key)
         return written
@@ -274,6 +292,7 @@ def _checked(
     output: str | None,
     max_loaded: int | None,
     max_swap_wait_ms: float | None,
+    combine: str | None,
     where: str,
 ) -> Route:
     ways = [way for way, given in (("key", key), ("split", split), ("when", when)) if given]
@@ -313,6 +332,7 @@ def _checked(
         output,
         max_loaded,
         max_swap_wait_ms,
+        combine,
     )
 
 
@@ -330,6 +350,7 @@ def route(
     output: str | None = None,
     max_loaded: int | None = None,
     max_swap_wait_ms: float | None = None,
+    combine: str | None = None,
     name: str | None = None,
 ) -> Handle:
     """Send each row through one member.
@@ -351,6 +372,8 @@ def route(
             for them, in the place of those that fewest rows come for. None loads all, and they stay.
         max_swap_wait_ms: how long rows whose model is not loaded may be passed over by rows of models that are; 1000 when
             not given.
+        combine: `union` for members whose classes differ: a score for each class that any of them knows, 0 where one does
+            not. Without it they must be the same, in whatever order.
         name: the node's name; `route` and a number when not given.
 
     Returns:
@@ -368,7 +391,7 @@ def route(
             Route, name, names.inputs(inputs), names.members(chosen, where, plain=key is None),
             key=None if key is None else names.ref(key), split=split or {}, by=None if by is None else names.ref(by), salt=salt,
             when=when or {}, otherwise=otherwise, missing=missing, output=output, where=where,
-            max_loaded=max_loaded, max_swap_wait_ms=max_swap_wait_ms,
+            max_loaded=max_loaded, max_swap_wait_ms=max_swap_wait_ms, combine=checked_combine(combine, f"{where}: combine"),
         )  # fmt: skip
 
     return Handle("route", name, make, [*inputs_of(inputs, "route()"), *columns, *needs])

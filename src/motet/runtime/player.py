@@ -115,10 +115,10 @@ class _Turn:
         health = self._executor.healths.setdefault(f"{self._step.path}:{name}", Health(name))
         return isolate(function, rows, health)
 
-    def labels(self, name: str) -> tuple[str, ...]:
-        """The labels of a model's answers."""
-        model = self._executor.checked.graph.models.get(name)
-        return model.labels if model else ()
+    @property
+    def places(self) -> Mapping[str, Mapping[str, Indices]]:
+        """How the node places its members' answers."""
+        return self._executor.checked.places.get(self._step.name, {})
 
 
 class Straight(_Turn):
