@@ -13,6 +13,7 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from motet.errors import InputError, TypeMismatchError
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert, refusal
 from motet.types import ColumnType
 
-__all__ = ["NO_DEFAULT", "as_given", "constant_column", "from_base64", "read_column"]
+__all__ = ["NO_DEFAULT", "as_given", "constant_column", "from_base64", "holds_truth", "read_column"]
 
 NO_DEFAULT: Any = type("_NoDefault", (), {"__repr__": lambda self: "NO_DEFAULT"})()
 _OBJECTS: dict[str, tuple[type, ...]] = {"string": (str,), "bytes": (bytes, bytearray, memoryview)}
@@ -283,6 +284,16 @@ def constant_column(value: Any, kind: ColumnType, rows: int) -> Column:
         row = np.full(_filler_shape(kind), row)
     dense = np.broadcast_to(row, (rows, *row.shape)).copy()
     return Ragged.from_dense(dense) if kind.varies else dense
+
+
+def holds_truth(value: Any) -> bool:
+    """Whether true or false stand in a value of JSON, where they are no numbers."""
+    flat = value if isinstance(value, list) else [value]
+    kinds = set(map(type, flat))
+    while list in kinds:
+        flat = list(chain.from_iterable(each if type(each) is list else [each] for each in flat))
+        kinds = set(map(type, flat))
+    return bool in kinds
 
 
 def from_base64(text: str) -> bytes:

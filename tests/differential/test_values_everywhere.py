@@ -5,6 +5,7 @@ What is right is told by exact arithmetic (`value_cases.outcome`). Rows of all k
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 
@@ -18,7 +19,18 @@ import pyarrow.parquet as pq
 import pytest
 
 import motet as mt
-from differential.value_cases import BY_TYPE, DEFAULTS, KINDS, MISSING, STORED, TAKEN, WRITTEN, outcome
+from differential.value_cases import (
+    BY_TYPE,
+    DEFAULTS,
+    KINDS,
+    MISSING,
+    NUMBERS,
+    REFUSED,
+    STORED,
+    TAKEN,
+    WRITTEN,
+    outcome,
+)
 from helpers.live_server import Live
 from helpers.told import told
 from motet.client import Client
@@ -70,17 +82,19 @@ def channel(live):
         yield channel
 
 
-def wanted(values, stored, kind, default):
+def wanted(values, stored, kind, default, show=repr, *, json=False):
     """What each row is to say; a refusal as the beginning of its text; None where the type alone is refused."""
     found = []
     for value in values:
         what, number = outcome(value, stored, kind)
+        if json and isinstance(value, bool) and kind in NUMBERS and kind != "bool":
+            what = REFUSED  # true and false of JSON are no numbers
         if what == BY_TYPE:
             return None
         if what == MISSING:
             found.append(repr(DEFAULTS[kind]) if default else ("is null",))
         else:
-            found.append(repr(number) if what == TAKEN else (f"is {kind}; got {value!r}",))
+            found.append(repr(number) if what == TAKEN else (f"is {kind}; got {show(value)}",))
     return found
 
 
@@ -199,6 +213,40 @@ def test_what_is_written_in_python(way, kind, default):
         check(called(graph, [value] if way == "list" else np.fromiter([value], object, 1)), [want], [value])
 
 
+def in_text(value):
+    """A value as CSV has it."""
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@pytest.mark.parametrize("default", [False, True], ids=["", "default"])
+@pytest.mark.parametrize("kind", [each for each in KINDS if each not in ("bytes", "any")])
+def test_what_is_written_in_csv(kind, default, tmp_path):
+    """A field has no quotes that tell a text from a number: `7` is both."""
+    numbers = [each for each in WRITTEN if isinstance(each, (int, float)) and not isinstance(each, bool)]
+    numbers = [each for each in numbers if each != 2.0**63 or type(each) is int]  # whose text is another number
+    values = {"bool": [True, False, "a"], "string": [each for each in WRITTEN if isinstance(each, str) and each]}
+    values = [*values.get(kind, [*numbers, math.inf, "a"]), None]
+    with (tmp_path / "x.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["x", "n"], *([in_text(each), "1"] for each in values)])
+    right = wanted(values, None, kind, default, lambda value: repr(in_text(value)))
+    check(ran(GRAPHS[kind, default], str(tmp_path / "x.csv")), right, values)
+
+
+def in_json(value):
+    return json.dumps(value, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("default", [False, True], ids=["", "default"])
+@pytest.mark.parametrize("kind", [each for each in KINDS if each not in ("bytes", "any")])
+def test_what_is_written_in_json_lines(kind, default, tmp_path):
+    values = [*(each for each in WRITTEN if each != 2.0**63 or type(each) is int), None]  # whose text is another number
+    (tmp_path / "x.jsonl").write_text(
+        "".join(json.dumps({"x": value}, ensure_ascii=False) + "\n" for value in values), "utf-8"
+    )
+    right = wanted(values, None, kind, default, in_json, json=True)
+    check(ran(GRAPHS[kind, default], str(tmp_path / "x.jsonl")), right, values)
+
+
 # Live
 
 
@@ -220,7 +268,7 @@ def infer(http, name, body, headers=None):
 def test_what_is_written_as_json_rows(http, kind, default):
     name = GRAPHS[kind, default].name
     values = [*WRITTEN, math.nan, math.inf, None]
-    right = wanted(values, None, kind, default)
+    right = wanted(values, None, kind, default, json=True)
     if kind in ("string", "bytes"):
         right[values.index(None) - 2] = repr(DEFAULTS[kind]) if default else ("is null",)
     if kind == "bytes":  # a text is base64 there

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from motet.batch import objects
 from motet.errors import InputError
 from motet.io.arrow import arrow_type
 from motet.io.arrow.layout import is_list, number_name
@@ -27,6 +28,7 @@ from motet.io.keys import Keys, Row
 from motet.io.reading import Reading, utf8_pieces
 from motet.io.stream import drop_rows
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
+from motet.reading import as_given, holds_truth, read_column
 from motet.types import ColumnType
 
 __all__ = ["JsonLinesSource", "agree"]
@@ -279,7 +281,21 @@ def _lists(texts: Sequence[str | None], field: pa.Field) -> Cells:
     except (pa.ArrowInvalid, ValueError) as error:
         if len(texts) == 1:
             reason = str(error).removeprefix("JSON parse error: ").removesuffix(" in row 0").removeprefix("Column() ")
-            return pa.nulls(1, field.type), {0: f"column {field.name!r} is {field.type}: {reason}"}
+            return _list(texts[0], field, f"column {field.name!r} is {field.type}: {reason}")
     middle = len(texts) // 2
     (one, before), (other, behind) = _lists(texts[:middle], field), _lists(texts[middle:], field)
     return pa.concat_arrays([one, other]), before | {middle + row: reason for row, reason in behind.items()}
+
+
+def _list(text: str | None, field: pa.Field, reason: str) -> Cells:
+    """One list that Arrow does not take: numbers among it may be right all the same, as 3.0 among whole ones."""
+    depth, child = 0, field.type
+    while is_list(child):
+        depth, child = depth + 1, child.value_type
+    name = number_name(child)
+    value = None if text is None else msgspec.json.decode(text)
+    if value is None or name is None or holds_truth(value) != (name == "bool"):
+        return pa.nulls(1, field.type), {0: reason}
+    kind = ColumnType(name, (None,) * depth)
+    column, bad = read_column(as_given(objects([value]), kind), kind, f"column {field.name!r}")
+    return (pa.nulls(1, field.type), bad) if bad else (pa.array([column[0].tolist()], field.type), {})

@@ -254,4 +254,10 @@ def test_the_tokens_that_python_writes_are_numbers(live):
     served = live.serve(mt.Graph("tokens", outputs={"y": mt.map(mt.ops.columns.cast, mt.input("x", "float32"), dtype="string")}))  # fmt: skip
     body = '{"rows": [{"x": NaN}, {"x": Infinity}, {"x": -Infinity}, {"x": 1}, {"x": true}]}'
     answer = served.post("/predict/tokens", content=body).json()["rows"]
-    assert answer == [{"y": "nan"}, {"y": "inf"}, {"y": "-inf"}, {"y": "1.0"}, {"y": "1.0"}]
+    assert answer == [
+        {"y": "nan"},
+        {"y": "inf"},
+        {"y": "-inf"},
+        {"y": "1.0"},
+        {"error": "input 'x' is float32; got True"},
+    ]

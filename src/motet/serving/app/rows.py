@@ -21,8 +21,9 @@ from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
 from motet.graph.graph import Input
+from motet.numbers import refusal
 from motet.pictures import begins_as_picture, is_picture, read_picture
-from motet.reading import from_base64
+from motet.reading import from_base64, holds_truth
 from motet.runtime.bind import bind_columns, takes
 from motet.serving.app.data_urls import from_data_url, is_data_url
 from motet.types import ColumnType
@@ -80,6 +81,9 @@ def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Rows
         for name, each in inputs.items():
             value = row.get(name)
             try:
+                if each.type.numpy_dtype.kind in "iuf" and isinstance(value, (bool, list)) and holds_truth(value):
+                    bad.setdefault(place, f"input {name!r} {refusal(value, each.type)}")
+                    value = None
                 values[name].append(_bytes_of(value, each.type) if isinstance(value, str) else value)
             except InputError as error:
                 bad.setdefault(place, f"input {name!r}: {error.what}")
