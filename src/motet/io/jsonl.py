@@ -35,6 +35,7 @@ __all__ = ["JsonLinesSource", "agree"]
 
 _BLOCK_BYTES = 4 << 20
 _LINE_BYTES = 256 << 20
+_CONSTANT = re.compile(rb"(?:NaN|Inf(?:inity)?)\s*[,}\]]")
 _BETWEEN: Any = re.compile(r"[\s,:]*")
 _row = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -135,17 +136,21 @@ class _Block:
 
     @cached_property
     def is_sound(self) -> bool:
-        """Whether an object begins and ends on each line, which those who read many at once do not ask for, and all is UTF-8."""
+        """Whether what reads many lines at once reads the same as what reads one.
+
+        An object begins and ends on each line, all is UTF-8, and no number is NaN or infinite, of which each has its own idea.
+        """
         data = self.data
         apart = data.startswith(b"{") and data.endswith(b"}") and data.count(b"}\n{") == len(self.lines) - 1
-        return apart and _is_utf8(data)
+        constants = (b"NaN" in data or b"Inf" in data) and _CONSTANT.search(data)
+        return apart and not constants and _is_utf8(data)
 
     @cached_property
     def rows(self) -> list[Row | str]:
         """The values of each line, or why it has none."""
         try:
             found: list[Row | str] = [*_row.decode_lines(self.data)] if self.is_sound else []
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             found = []
         return found if len(found) == len(self.lines) else [_values_of(line) for line in self.lines]
 
@@ -171,6 +176,8 @@ def _values_of(line: bytes) -> Row | str:
         return _row.decode(line)
     except UnicodeDecodeError as error:
         return f"is no text of the encoding: {shown(line[max(0, error.start - 8) : error.end + 8])}, at byte {error.start + 1}"
+    except RecursionError:
+        return "is nested too deeply"
     except msgspec.DecodeError as error:
         return _with_constants(text) or f"is no JSON object: {error}"
 
@@ -185,7 +192,7 @@ def _with_constants(text: str) -> Row | None:
     try:
         if not isinstance(decoder.decode(text), dict):
             return None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     at = _BETWEEN.match(text, 1).end()
     while text[at] != "}":

@@ -134,7 +134,7 @@ def utf8_pieces(file: File, encoding: str | None) -> Iterator[bytes]:
     """
     try:
         with file.stream() as raw:
-            piece = raw.read(_PIECE_BYTES)
+            piece = raw.read(max(_PIECE_BYTES, len(codecs.BOM_UTF32)))
             decode = _decoder(piece, encoding)
             while True:
                 if text := decode(piece):

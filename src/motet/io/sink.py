@@ -83,7 +83,7 @@ def open_writer(
     if format is not None:
         raise UnknownNameError("sink format", format, sorted(_FORMATS))
     known = ", ".join(TABLE_SUFFIXES)
-    raise InputError(f"cannot tell the format of {text!r} by its suffix; known: {known}", hint="name one with format=")
+    raise InputError(f"cannot tell the format of {text!r} by its suffix; known: {known}", hint="give it one of these")
 
 
 class FileWriter:

@@ -264,7 +264,9 @@ def _one_format(files: Sequence[File], description: str) -> str:
     if found:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
         raise InputError(
-            f"holds files of several formats: {counts}", where=description, hint="name one with format=, or a pattern"
+            f"holds files of several formats: {counts}",
+            where=description,
+            hint="name one with --format (format=), or a pattern",
         )
     raise _no_format(files[0], description)
 
@@ -273,7 +275,7 @@ def _no_format(file: File, where: str) -> InputError:
     return InputError(
         f"cannot tell the format of {file.name!r} by its suffix; known: {', '.join(SOURCE_SUFFIXES)}",
         where=where,
-        hint="name one with format=",
+        hint="name one with --format (format=)",
     )
 
 
