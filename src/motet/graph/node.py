@@ -145,6 +145,11 @@ class StraightPlayer(Protocol):
         """What plays rows through a model; None where that may wait, or is a graph."""
         ...
 
+    @property
+    def gather(self) -> Callable[[Sequence[Callable[[], T]]], list[T]]:
+        """Makes several calls, at the same time where they wait; what each gave, in their order."""
+        ...
+
     def function(self, function: Function, *, each: bool = False) -> AtOnce:
         """What plays rows through a function; a single array it returns is the column `""`."""
         ...

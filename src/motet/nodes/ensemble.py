@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,13 +124,15 @@ class Ensemble(Node):
         picked = [(call, (member.inputs or self.inputs).pick) for call, member in zip(calls, self.players, strict=True)]
         quick = Quick(self, player.places, player.gives)
 
+        def one(place: int, columns: Mapping[str, Column], rows: int) -> Answer:
+            call, pick = picked[place]
+            try:
+                return call(pick(columns), rows)
+            except ModelUnavailableError as error:
+                return self._unreachable(self.players[place], error, rows)
+
         def play(columns: Mapping[str, Column], rows: int) -> Answer:
-            answers: list[Answer] = []
-            for call, pick in picked:
-                try:
-                    answers.append(call(pick(columns), rows))
-                except ModelUnavailableError as error:
-                    answers.append(self._unreachable(self.players[len(answers)], error, rows))
+            answers = player.gather([partial(one, place, columns, rows) for place in range(len(picked))])
             return quick(answers) or self._answered(answers, rows, player)
 
         return play

@@ -22,7 +22,7 @@ from motet.nodes.merge import merge
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import HostedModel
 from motet.runtime.isolate import Health, isolate
-from motet.runtime.side_by_side import side_by_side
+from motet.runtime.side_by_side import Members, side_by_side
 
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
@@ -124,7 +124,11 @@ class _Turn:
 class Straight(_Turn):
     """What a node may ask that plays as a plain function; made once for each node, where no call waits."""
 
-    __slots__ = ()
+    __slots__ = ("gather",)
+
+    def __init__(self, executor: Executor, step: Step) -> None:
+        super().__init__(executor, step)
+        self.gather = Members()
 
     def model(self, name: str) -> AtOnce | None:
         """What plays rows through a model; None for a graph, and for a model that comes and goes."""
