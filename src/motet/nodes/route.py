@@ -210,6 +210,13 @@ class Route(Node):
         return {key: place for place, arm in enumerate(self.arms) for key in patterns(arm.name)}
 
     def _by_key(self, keys: Array) -> Indices:
+        if keys.dtype != object:  # texts are made of each number once
+            numbers, which = np.unique(keys, return_inverse=True)
+            return self._places(numbers)[which.reshape(-1)]
+        return self._places(keys)
+
+    def _places(self, keys: Array) -> Indices:
+        """The place of each key's arm: -1 where it is missing, -2 where no arm takes it."""
         table = self._table
         other = table.get("*", -2)
         listed = keys.tolist()

@@ -20,6 +20,7 @@ from motet.batch import Batch, Column, Indices, concat_columns, empty_column, ta
 from motet.errors import Failure, GraphError, ModelFailedError, MotetError, UnknownNameError
 from motet.graph.check import CheckedGraph, outer_outputs
 from motet.graph.node import Answer, AtOnce, Fault, Node
+from motet.nodes.route import Route
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, HostedModel, LazyKey
 from motet.runtime.isolate import Health
@@ -169,6 +170,17 @@ class Executor:
     def lazy_keys(self) -> list[LazyKey]:
         """The models that share places, here and in the graphs inside."""
         return [key for executor in self._all() for key in executor.lazy.keys.values()]
+
+    @property
+    def num_keyed(self) -> int:
+        """The most models that a node chooses from by a key, here and in the graphs inside."""
+        found = [
+            len({member.uses for member in step.node.members})
+            for executor in self._all()
+            for step in executor._steps
+            if isinstance(step.node, Route) and step.node.key is not None
+        ]
+        return max(found, default=0)
 
     def _all(self) -> Iterator[Executor]:
         yield self

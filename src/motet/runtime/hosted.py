@@ -44,8 +44,9 @@ from motet.types import Signature
 
 __all__ = ["HostedModel", "ModelStats", "model_key"]
 
-FEW_ROWS = 512
-"""So few rows are called together before it is known how many rows a call should have; with more it is looked for."""
+FEW_ROWS, WORTH_S = 1024, 1.0
+"""Before it is known how many rows a call should have, so few rows are called together until calls have taken so many seconds;
+with more it is looked for."""
 
 
 def model_key(model: Model, located: Located) -> str:
@@ -124,13 +125,6 @@ class HostedModel:
     def placement(self) -> str | None:
         """Where it is called, as the graph says; a call that may have to wait for another one never is in the loop."""
         return self.model.placement or (None if self.model.concurrent is None else "thread")
-
-    @property
-    def _settles_first(self) -> bool:
-        """Whether calls are tried before those that count. Those that may cost money, or be noticed, are not."""
-        if self.trials is None or self.size.settled:
-            return False
-        return self.located.handler.has_file and not self.elsewhere and not self.batch_invariant
 
     @property
     def elsewhere(self) -> bool:
@@ -302,8 +296,7 @@ class HostedModel:
 
     def _calls(self, columns: dict[str, Array], rows: int, replica: str = "") -> Answer:
         """Calls of the best number of rows."""
-        trials = self.trials
-        together = trials is not None and self._settles_first and not self._settle(columns, rows, trials)
+        together = not self.size.settled and not self._finds_size(columns, rows)
         started, first = time.perf_counter(), 0
         if rows <= (self.size.limit or rows if together else self.size.rows_of(rows)):
             try:
@@ -328,17 +321,26 @@ class HostedModel:
         self.stats.add(rows, sum(made for _, _, made in parts), time.perf_counter() - started, len(answer.faults))
         return self._filled(answer)
 
-    def _settle(self, columns: dict[str, Array], rows: int, trials: Trials) -> bool:
-        """Find the number of rows of a call, where there are enough rows for it to matter; whether it is known then."""
-        if (rows <= FEW_ROWS or trials.seconds <= 0) and self.stats.seconds < Trials.WORTH_S:
+    def _finds_size(self, columns: dict[str, Array], rows: int) -> bool:
+        """Whether the number of rows of a call is known, or learned from the calls that are made now.
+
+        Few rows are called together until it is worth to look for it. Where answers depend on it, calls are tried before
+        those that count, but none that may cost money, or be noticed.
+        """
+        if rows <= FEW_ROWS and self.stats.seconds < WORTH_S:
+            return False
+        trials = self.trials
+        if trials is None or self.elsewhere or self.batch_invariant or not self.located.handler.has_file:
+            return True
+        if trials.seconds <= 0 and self.stats.seconds < WORTH_S:
             return False
         with self._settling:
             if not self.size.settled:
                 started = time.perf_counter()
                 if not try_sizes(self.size, self._call, columns):
-                    self.trials = None  # then it is learned from the calls that count
+                    self.trials = None  # then it is learned
                 trials.seconds -= time.perf_counter() - started
-        return self.size.settled
+        return True
 
     def _part(
         self, columns: dict[str, Array], rows: int, replica: str, span: tuple[int, int]

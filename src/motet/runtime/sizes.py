@@ -217,7 +217,8 @@ class CallTime:
     MOSTLY = 0.25
 
     def __init__(self) -> None:
-        self._wall, self._processor, self._queued = time.perf_counter(), time.thread_time(), _queued()
+        self._queued = _queued()
+        self._wall, self._processor = time.perf_counter(), time.thread_time()
 
     def seconds(self) -> float:
         """Seconds since it was made."""

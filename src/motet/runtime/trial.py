@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +25,10 @@ class Trials:
     """What may be tried before rows are answered, by all models of a host.
 
     Attributes:
-        seconds: what is left for models that have answered little. The others may be tried when their calls have taken
-            `WORTH_S` together.
+        seconds: what is left for models that have answered little.
     """
 
     seconds: float = 0.5
-
-    WORTH_S: ClassVar[float] = 1.0
 
 
 def try_sizes(size: BatchSize, call: Callable[[dict[str, Array], int], Any], columns: Mapping[str, Array]) -> bool:

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Batch
+from motet.batch import Batch, take_rows
 from motet.engines.local.head import Head
 from motet.engines.local.journal import Journal, Piece
-from motet.engines.local.layout import Layout, choose_batch_rows
+from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.options import Options
 from motet.engines.local.output import FailureFile, Output, check_paths, holds, is_folder, work_folder
@@ -42,6 +42,8 @@ __all__ = ["LocalEngine"]
 COMMIT_SECONDS = 2.0
 COMMIT_BYTES = 64 << 20
 """A piece is committed when it is this old or this big."""
+FEW_KEYED = 8
+"""Among more models that keys choose from, rows of several batches are played together."""
 
 
 class LocalEngine:
@@ -78,7 +80,7 @@ class LocalEngine:
 
 @dataclass
 class _Item:
-    """A batch as it was read."""
+    """What was read together: a batch, or several; `index` is the first one's."""
 
     index: int
     ids: npt.NDArray[np.int64]
@@ -87,12 +89,13 @@ class _Item:
 
 @dataclass
 class _Result:
-    """A batch as it was answered."""
+    """A batch as it was answered; whether it is the last of those that were played together."""
 
     index: int
     rows: int
     answers: Answers | None
     failures: list[Failure]
+    last: bool
 
 
 class _Run:
@@ -109,6 +112,7 @@ class _Run:
         self.remembered = RememberedSizes()
         self.host = Host(trials=Trials())
         self.executor = Executor(checked, self.host)
+        self.kinds = [each.type for each in checked.graph.inputs.values()]
         self.versions = self._versions(self.executor, "")
         self.sizing = Sizing(checked, self.host, self.remembered, self.versions)
         self.workers = options.workers or self.sizing.workers(options.num_workers)
@@ -131,7 +135,7 @@ class _Run:
         journal = Journal(folder)
         writer = Output(self.output, journal.scratch)
         failures: FailureFile | None = None
-        pipeline: Pipeline[_Item, _Result] | None = None
+        pipeline: Pipeline[_Item, list[_Result]] | None = None
         try:
             schema = self.layout.schema()
             writer.check(self.layout.known())
@@ -139,7 +143,10 @@ class _Run:
                 writer.open(schema)
             failures = self._failure_file(journal)
             first, batch_rows = self._where_to_begin(journal)
-            pipeline = Pipeline(self._items(first, batch_rows), self._play_batch, self.workers)
+            together = self._together(batch_rows)
+            pipeline = Pipeline(
+                self._items(first, batch_rows, together), partial(self._play_batches, batch_rows), self.workers
+            )
             pipeline.start()
             self.executor.load()
             self._begin(journal, batch_rows)
@@ -199,18 +206,31 @@ class _Run:
 
     def _choose_batch_rows(self) -> int:
         """Rows of a batch, by their size and by the time that they take."""
-        kinds = [each.type for each in self.checked.graph.inputs.values()]
-        rows = self.options.batch_rows or choose_batch_rows(
-            kinds, self.total, models=bool(self.versions), swaps=bool(self.executor.lazy_keys)
+        if self.options.batch_rows:
+            return self.options.batch_rows
+        rows = self._window_rows() or choose_batch_rows(
+            self.kinds, self.total, self.workers, models=bool(self.versions)
         )
-        if self.options.batch_rows or self.executor.lazy_keys or not self.versions:
+        if self.executor.lazy_keys or not self.versions:
             return rows
         cost = self.sizing.known_cost()
-        if cost is None and self.source.reads_again and (item := next(self._items(0, rows), None)):
+        if cost is None and self.source.reads_again and (item := next(self._items(0, rows, 1), None)):
             self.executor.load()
             self.sizing.take_remembered(())
             cost = self.head.play(item.read, item.ids, rows)
         return rows if cost is None else cost.bound(rows, at_least=self.head.rows)
+
+    def _window_rows(self) -> int:
+        """Rows that are played together where keys choose among many models; 0 where they do not."""
+        if self.executor.lazy_keys:
+            return choose_window_rows(self.kinds, self.total, min(2, self.workers))
+        if self.executor.num_keyed > FEW_KEYED:
+            return choose_window_rows(self.kinds, self.total, self.workers)
+        return 0
+
+    def _together(self, batch_rows: int) -> int:
+        """Batches that are played together."""
+        return max(1, self._window_rows() // batch_rows)
 
     def _begin(self, journal: Journal, batch_rows: int) -> None:
         """Say what this run is, or see that it is what the one that stopped was."""
@@ -249,9 +269,10 @@ class _Run:
             versions |= self._versions(inner, f"{path}{name}/")
         return versions
 
-    def _items(self, first: int, batch_rows: int) -> Iterator[_Item]:
-        """What is read, from a batch on."""
+    def _items(self, first: int, batch_rows: int, together: int) -> Iterator[_Item]:
+        """What is read, from a batch on: so many batches in one."""
         skip = first * batch_rows
+        batch_rows *= together
         limit = self.options.limit
         if self.positions is not None:
             positions = self.positions[skip:limit]
@@ -268,20 +289,42 @@ class _Run:
                 if positions is None
                 else positions[done : done + read.num_rows]
             )
-            yield _Item(first + place, ids, read)
+            yield _Item(first + place * together, ids, read)
             done += read.num_rows
             if limit is not None and skip + done >= limit:
                 return
 
-    def _play_batch(self, item: _Item) -> _Result:
+    def _play_batches(self, batch_rows: int, item: _Item) -> list[_Result]:
+        """Play what was read, one batch or several together, and give the answers batch by batch."""
         batch, failures, _ = self.layout.bind(item.read, item.ids)
-        if not len(batch):
-            return _Result(item.index, item.read.num_rows, None, failures)
-        with self.turns.take():
-            played = self.head.join(batch, self._play_bound) if item.index == 0 else self._play_bound(batch)
+        if len(batch):
+            with self.turns.take():
+                played = self.head.join(batch, self._play_bound) if item.index == 0 else self._play_bound(batch)
+        else:
+            played = self.executor.nothing([])
         failures = sorted([*failures, *played.failures], key=lambda failure: failure.row)
-        answers = self.layout.unbind(played, item.read, item.ids) if len(played.outputs) else None
-        return _Result(item.index, item.read.num_rows, answers, failures)
+        starts = range(0, len(item.ids), batch_rows)
+        return [
+            self._result(
+                item.index + place, item, slice(start, min(len(item.ids), start + batch_rows)), played, failures
+            )
+            for place, start in enumerate(starts)
+        ]
+
+    def _result(self, index: int, item: _Item, rows: slice, played: Played, failures: list[Failure]) -> _Result:
+        """The part of what was played that is of one batch."""
+        ids = item.ids[rows]
+        last = rows.stop == len(item.ids)
+        outputs = played.outputs
+        if len(ids) < len(item.ids):
+            chosen = slice(*np.searchsorted(outputs.ids, [ids[0], ids[-1] + 1]))
+            outputs = Batch(
+                {name: take_rows(column, chosen) for name, column in outputs.columns.items()}, outputs.ids[chosen]
+            )
+            failures = [failure for failure in failures if ids[0] <= failure.row <= ids[-1]]
+        read = item.read.slice(rows.start, len(ids))
+        answers = self.layout.unbind(Played(outputs, []), read, ids) if len(outputs) else None
+        return _Result(index, len(ids), answers, failures, last)
 
     def _play_rows(self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> Played:
         batch, _, _ = self.layout.bind(read, ids)
@@ -313,10 +356,15 @@ class _Run:
                 writer.write(self.undeclared.widened(batch))
 
     def _play(
-        self, pipeline: Pipeline[_Item, _Result], journal: Journal, writer: Output, failures: FailureFile, first: int
+        self,
+        pipeline: Pipeline[_Item, list[_Result]],
+        journal: Journal,
+        writer: Output,
+        failures: FailureFile,
+        first: int,
     ) -> None:
         pending = _Pending(first)
-        for result in self._of_known_types(pipeline):
+        for result in self._of_known_types(result for results in pipeline for result in results):
             started = time.perf_counter()
             answers: pa.RecordBatch | None = None
             if result.answers is not None:
@@ -331,7 +379,7 @@ class _Run:
             failures.write(result.failures)
             self.rows += result.rows
             self.failed += len(result.failures)
-            if pending.due():
+            if result.last and pending.due():
                 pending.commit(journal)
             self.seconds_writing += time.perf_counter() - started
             self._check_failures(pending, journal, finished=False)
@@ -361,7 +409,7 @@ class _Run:
                 hint="the failures so far are in the unfinished run; look at one with motet explain, or allow more with --max-failures",
             )
 
-    def _report(self, pipeline: Pipeline[_Item, _Result], batch_rows: int, failed_path: str) -> RunReport:
+    def _report(self, pipeline: Pipeline[_Item, list[_Result]], batch_rows: int, failed_path: str) -> RunReport:
         seconds = time.perf_counter() - self.started
         return RunReport(
             graph=self.checked.graph.name,

@@ -19,7 +19,7 @@ __all__ = ["BATCH_SECONDS", "Cost", "Head"]
 
 BATCH_SECONDS = 2.0
 """A batch should not take longer, so that progress is seen, and little is lost when a run is killed."""
-ENDS = (4, 16, 64, 512)
+ENDS = (4, 16, 64, 512, 4096)
 """Where the parts of the head end. Two tell the overhead from what a row takes; more are played where they do not take long."""
 
 
@@ -77,10 +77,8 @@ class Head:
             what rows cost; None where they cannot be played, which the run finds out for itself.
         """
         found: list[tuple[int, float]] = []
-        for end in ENDS:
-            count = min(end, read.num_rows) - self.rows
-            if count <= 0 or (len(found) > 1 and _cost(found).of(count) > BATCH_SECONDS):
-                break
+        while (end := self._end(found, read.num_rows)) > self.rows:
+            count = end - self.rows
             begun = CallTime()
             try:
                 self._parts.append(self._play(read.slice(self.rows, count), ids[self.rows : self.rows + count]))
@@ -92,7 +90,18 @@ class Head:
             self._last_id = int(ids[self.rows - 1])
             if found[-1][1] / count * batch_rows <= BATCH_SECONDS:
                 break
+            if len(found) > 1 and _cost(found).of(batch_rows) <= BATCH_SECONDS:
+                break
         return _cost(found) if found else None
+
+    def _end(self, found: list[tuple[int, float]], num_rows: int) -> int:
+        """Where the next part ends: as far as it may go in `BATCH_SECONDS`, and after the first part a little further at least."""
+        ends = [min(end, num_rows) for end in ENDS if end > self.rows]
+        if not found or not ends:
+            return ends[0] if ends else self.rows
+        cost = _cost(found)
+        near = [end for end in ends if cost.of(end - self.rows) <= BATCH_SECONDS]
+        return max(near, default=self.rows if len(found) > 1 else ends[0])
 
     def join(self, batch: Batch, play: Callable[[Batch], Played]) -> Played:
         """Play the first batch but for what was played of it already."""

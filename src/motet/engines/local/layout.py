@@ -26,7 +26,7 @@ from motet.runtime.bind import fill_defaults
 from motet.runtime.executor import Played
 from motet.types import ColumnType
 
-__all__ = ["FAILURES", "Layout", "bind_frame", "choose_batch_rows", "failures_table"]
+__all__ = ["FAILURES", "Layout", "bind_frame", "choose_batch_rows", "choose_window_rows", "failures_table"]
 
 FAILURES = pa.schema(
     [
@@ -43,9 +43,9 @@ FAILURES = pa.schema(
 BATCH_BYTES = 2 << 20
 MIN_ROWS, MAX_ROWS, MAX_ROWS_OF_MODELS = 16, 65_536, 8_192
 SMALL_RUN_BATCHES = 8
-"""A small source is played in this many batches, so that all workers have something to do."""
-WINDOW_BYTES, MAX_ROWS_OF_A_WINDOW, SMALL_RUN_WINDOWS = 16 << 20, 131_072, 2
-"""The same where models come and go: each may be loaded once a batch, so batches are larger."""
+"""A small source is played in no more batches; each costs the overhead of calls."""
+WINDOW_BYTES, MAX_ROWS_OF_A_WINDOW = 16 << 20, 131_072
+"""What is played together where keys choose among many models: each may be loaded, and is called, once a time."""
 
 
 @dataclass(frozen=True)
@@ -270,18 +270,25 @@ def failures_table(failures: Sequence[Failure]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(columns[field.name], field.type) for field in FAILURES], schema=FAILURES)
 
 
-def choose_batch_rows(inputs: Sequence[ColumnType], num_rows: int | None, *, models: bool, swaps: bool = False) -> int:
-    """Rows of a batch: about 2 MiB of input, fewer for a small source, and no great number where models play.
-
-    Where models come and go (`swaps`) about 16 MiB: rows of one model are played together within a batch.
-    """
-    row_bytes = sum(_row_bytes(kind) for kind in inputs) or 8
-    if swaps:
-        rows = min(MAX_ROWS_OF_A_WINDOW, max(MIN_ROWS, WINDOW_BYTES // row_bytes))
-        return rows if num_rows is None else min(rows, max(64, -(-num_rows // SMALL_RUN_WINDOWS)))
-    rows = 1 << max(0, (BATCH_BYTES // row_bytes).bit_length() - 1)
+def choose_batch_rows(inputs: Sequence[ColumnType], num_rows: int | None, workers: int, *, models: bool) -> int:
+    """Rows of a batch: about 2 MiB of input, no great number where models play, and of a small source two for each worker."""
+    rows = 1 << max(0, (BATCH_BYTES // _bytes_of(inputs)).bit_length() - 1)
     rows = min(MAX_ROWS_OF_MODELS if models else MAX_ROWS, max(MIN_ROWS, rows))
-    return rows if num_rows is None else min(rows, max(64, -(-num_rows // SMALL_RUN_BATCHES)))
+    return rows if num_rows is None else min(rows, max(64, -(-num_rows // min(SMALL_RUN_BATCHES, 2 * workers))))
+
+
+def choose_window_rows(inputs: Sequence[ColumnType], num_rows: int | None, workers: int) -> int:
+    """Rows that are played together where keys choose among many models: about 16 MiB of input, in as many equal parts as
+    keep all workers busy. The more rows are played together, the more have the same model."""
+    most = min(MAX_ROWS_OF_A_WINDOW, max(MIN_ROWS, WINDOW_BYTES // _bytes_of(inputs)))
+    if num_rows is None:
+        return most
+    rounds = max(1, -(-num_rows // (most * workers)))
+    return min(most, max(64, -(-num_rows // (rounds * workers))))
+
+
+def _bytes_of(inputs: Sequence[ColumnType]) -> int:
+    return sum(_row_bytes(kind) for kind in inputs) or 8
 
 
 def _row_bytes(kind: ColumnType) -> int:
