@@ -33,9 +33,12 @@ class ParquetSource(Stream):
         self._file = file
         self.description = str(file)
         with _open(file) as parquet:
-            self.schema = decoded_schema(parquet.schema_arrow)
+            stored = parquet.schema_arrow
             metadata = parquet.metadata
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        self.schema = decoded_schema(stored)
+        pairs = zip(stored, self.schema, strict=True)
+        self._alone = {one.name for one, plain in pairs if pa.types.is_nested(one.type) and one.type != plain.type}
         self._ends = np.cumsum([0, *(group.num_rows for group in groups)], dtype=np.int64)
         self._bytes = [int(group.total_byte_size) for group in groups]
 
@@ -75,9 +78,10 @@ class ParquetSource(Stream):
                     start += len(piece)
 
     def _read(self, parquet: Any, first: int, stop: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        alone = not self._alone.isdisjoint(columns)  # pyarrow reads no dictionaries in lists across groups
         while first < stop:
             last = first + 1
-            while last < stop and sum(self._bytes[first : last + 1]) <= _RUN_BYTES:
+            while not alone and last < stop and sum(self._bytes[first : last + 1]) <= _RUN_BYTES:
                 last += 1
             count = int(self._ends[last] - self._ends[first])
             size = rows_to_read(rows, sum(self._bytes[first:last]) / max(count, 1))
