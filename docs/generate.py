@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -52,6 +53,7 @@ def pages() -> dict[str, str]:
         "reference/engines.md": _engines(),
         "reference/serving.md": _serving(),
         "reference/training.md": _training(),
+        "values.md": _values(),
     }
     index = "\n".join(
         f"- [{path.removeprefix('reference/')}]({path.removeprefix('reference/')}): {what}"
@@ -297,6 +299,59 @@ def _engines() -> str:
     return _page("Engines", lead, ["\n".join(rows)])
 
 
+def _values() -> str:
+    """The page of values with its tables, which are those that tests/differential checks, put in anew."""
+    cases = _value_cases()
+    text = (DOCS / "values.md").read_text(encoding="utf-8")
+    for name, rows in (("stored", _stored(cases)), ("written", _written(cases)), ("forms", _forms(cases))):
+        begin, end = f"<!-- {name}: written by docs/generate.py -->\n", "<!-- end -->"
+        before, _, rest = text.partition(begin)
+        text = before + begin + "\n".join(rows) + "\n" + end + rest.partition(end)[2]
+    return text
+
+
+def _value_cases() -> ModuleType:
+    path = DOCS.parent / "tests" / "differential" / "value_cases.py"
+    spec = importlib.util.spec_from_file_location("value_cases", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _stored(cases: Any) -> Iterable[str]:
+    """What becomes of all values of a stored type, by the declared one."""
+    yield "| stored as | " + " | ".join(f"`{kind}`" for kind in cases.KINDS) + " |"
+    yield "|---|" + "---|" * len(cases.KINDS)
+    for stored, values in cases.STORED.items():
+        cells = []
+        for kind in cases.KINDS:
+            found = {cases.outcome(value, stored, kind)[0] for value in values}
+            cells.append("no" if cases.BY_TYPE in found else "yes" if found == {cases.TAKEN} else "if the same")
+        yield f"| `{stored}` | {' | '.join(cells)} |"
+
+
+def _written(cases: Any) -> Iterable[str]:
+    """What becomes of single values that are written."""
+    yield "| written | " + " | ".join(f"`{kind}`" for kind in cases.KINDS if kind not in ("bytes", "any")) + " |"
+    yield "|---|" + "---|" * (len(cases.KINDS) - 2)
+    for value in cases.SHOWN:
+        found = [cases.outcome(value, None, kind) for kind in cases.KINDS if kind not in ("bytes", "any")]
+        cells = [f"`{told!r}`" if what == cases.TAKEN else what for what, told in found]
+        yield f"| `{'null' if value is None else value if isinstance(value, float) else repr(value)}` | {' | '.join(cells)} |"
+
+
+def _forms(cases: Any) -> Iterable[str]:
+    """How values of each type are written."""
+    yield "| type | in Python | Parquet, Arrow | CSV | JSON Lines, `/predict` | `/v2` as JSON | `/v2` as bytes, gRPC |"
+    yield "|---|---|---|---|---|---|---|"
+    for kind, value, *texts in cases.FORMS:
+        csv, rows, tensor = (f"`{text}`" if text is not None else "none" for text in texts)
+        arrow, raw = cases.ARROW_FORMS[kind], cases.TENSOR_FORMS[kind]
+        yield f"| `{kind}` | `{value!r}` | {arrow} | {csv} | {rows} | {tensor} | {raw} |"
+
+
 def _serving() -> str:
     lead = (
         "What `serve.yaml`, or the key `serve:` of a graph's file, may say; options of `motet serve` go over it. Every key is "
@@ -350,7 +405,7 @@ def _of_sinks() -> dict[str, str]:
     }  # fmt: skip
 
 
-_WRITTEN = {"rates": "rate", "klass": "class"}
+_KEYS_WRITTEN = {"rates": "rate", "klass": "class"}
 """Keys whose attribute has another name."""
 _NOT_WRITTEN = {("", "folder")}
 
@@ -360,7 +415,7 @@ def _keys(place: str, said: str, cls: Any, defaults: Mapping[str, str]) -> str:
     rows = []
     told = _attributes(cls)
     for each in dataclasses.fields(cls):
-        key = _WRITTEN.get(each.name, each.name)
+        key = _KEYS_WRITTEN.get(each.name, each.name)
         if (place, key) not in _NOT_WRITTEN:
             default = defaults.get(key) or _default(each)
             rows.append(f"| `{key}` | {default} | {told.get(each.name, '').replace('|', chr(92) + '|')} |")

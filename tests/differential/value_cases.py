@@ -75,6 +75,8 @@ def outcome(value: object, stored: str | None, kind: str) -> tuple[str, object]:
     if kind == "any":
         return TAKEN, value
     if kind in ("string", "bytes"):
+        if value != value:
+            return MISSING, None
         return (TAKEN, value) if isinstance(value, str if kind == "string" else bytes) else (REFUSED, None)
     return _number(value, stored, kind)
 
@@ -103,3 +105,29 @@ def _number(value: object, stored: str | None, kind: str) -> tuple[str, object]:
     if not holds(kind, exact(value)):
         return REFUSED, None
     return TAKEN, float(value) if kind in FLOATS else value if kind == "bool" else int(value)
+
+
+FORMS = [
+    ("bool", True, "true", "true", "true"),
+    ("int64", 7, "7", "7", "7"),
+    ("float64", 0.5, "0.5", "0.5", "0.5"),
+    ("string", "é", "é", '"é"', '"é"'),
+    ("bytes", b"a", "YQ==", '"YQ=="', '"a"'),
+    ("bytes", b"\xff", "/w==", '"/w=="', None),
+    ("float32[2]", [0.5, 1.5], None, "[0.5,1.5]", "[0.5,1.5]"),
+    ("uint8[?]", [1, 2, 3], None, "[1,2,3]", "[1,2,3]"),
+]
+"""Values of each type as texts have them, read and written alike: in CSV; in JSON Lines and over `/predict`; in JSON over
+`/v2`. None where there is no such form."""
+ARROW_FORMS = {
+    "bool": "`bool`", "int64": "any integer, float or decimal", "float64": "any integer, float or decimal",
+    "string": "any string, dictionaries of them", "bytes": "any binary; `struct<bytes, path>`",
+    "float32[2]": "a fixed-shape tensor, lists, or binary of 8 bytes", "uint8[?]": "lists, or binary",
+}  # fmt: skip
+TENSOR_FORMS = {
+    "bool": "BOOL", "int64": "INT64, or another that is the same", "float64": "FP64, or another that is the same",
+    "string": "BYTES, UTF-8", "bytes": "BYTES", "float32[2]": "FP32 of shape `[rows, 2]`",
+    "uint8[?]": "UINT8; rows of one shape a request",
+}  # fmt: skip
+SHOWN = [1, 3.0, 3.5, -1, 300, 2**24 + 1, 2**53 + 1, 0.1, 1e300, math.nan, None, "7", ""]
+"""Written values that the page shows."""
