@@ -143,6 +143,15 @@ def test_a_changed_graph_replaces_the_pods(project, tmp_path):
     assert digest(first) == digest(again) != digest(changed)
 
 
+def test_files_of_labels_go_with_the_graph(project, tmp_path):
+    (project / "labels.txt").write_text("cat: small\n[dog\n", encoding="utf-8")
+    (project / "two.yaml").write_text(
+        GRAPH.replace("{uri: ../models/one.onnx,", "{uri: ../models/one.onnx, labels: labels.txt,")
+    )
+    (config,) = of_kind(every(exported(project, tmp_path / "out")), "ConfigMap")
+    assert {name.rpartition(".")[2]: text for name, text in config["data"].items()}["txt"] == "cat: small\n[dog\n"
+
+
 def test_models_of_a_store_need_it_and_a_cache(project, tmp_path):
     (project / "two.yaml").write_text(GRAPH.replace("../models/one.onnx", '"store:one@champion"'))
     out = exported(project, tmp_path / "volume")

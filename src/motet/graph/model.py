@@ -188,6 +188,12 @@ class Model:
         where = f"model {name or uri!r}"
         if not isinstance(uri, str) or not uri:
             raise GraphError(f"a model needs a URI; got {uri!r}", where=where)
+        if isinstance(labels, str):
+            raise GraphError(
+                f"labels is a list; got {labels!r}",
+                where=f"model {name!r}",
+                hint="a graph file may name a file of labels; in Python read it: Path(...).read_text().splitlines()",
+            )
         labels = tuple(text_of(label) for label in labels)
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise GraphError(f"the label {twice[0]!r} is there twice", where=where)

@@ -17,6 +17,7 @@ from motet.errors import GraphError, MotetError, UnknownNameError
 from motet.graph.defaults import checked_default
 from motet.graph.fields import Fields, read_type, show
 from motet.graph.graph import NO_DEFAULT, Graph, Input
+from motet.graph.label_files import with_labels
 from motet.graph.members import read_inputs, write_inputs
 from motet.graph.model import read_model, write_model
 from motet.graph.node import KINDS, Inputs, Node
@@ -98,8 +99,9 @@ def load_graph(
     if files[-1] in inside:
         loop = " -> ".join(files[inside.index(files[-1]) :])
         raise GraphError(f"files contain each other in a cycle: {loop}", hint="a graph cannot contain itself")
+    read = read_text or _read
     try:
-        text = read_text(name) if read_text else Path(path).read_text(encoding="utf-8")
+        text = read(name)
     except FileNotFoundError:
         near = sorted(each.name for each in Path(path).parent.glob("*.y*ml")) if Path(path).parent.is_dir() else []
         raise GraphError(
@@ -109,11 +111,19 @@ def load_graph(
         raise GraphError(f"{name!r} cannot be read: {error}") from error
     folder = name.rpartition("/")[0]
     try:
-        return read_graph(
-            parse(text), make, folder=folder, default_name=Path(name).stem, read_text=read_text, inside=files
-        )
+        value = with_labels(parse(text), lambda file: read(_beside(file, folder)))
+        return read_graph(value, make, folder=folder, default_name=Path(name).stem, read_text=read_text, inside=files)
     except MotetError as error:
         raise error.located(name) from error.__cause__
+
+
+def _read(name: str) -> str:
+    return Path(name).read_text(encoding="utf-8")
+
+
+def _beside(file: str, folder: str) -> str:
+    """A file that a graph file names: relative to its folder."""
+    return file if "://" in file or file.startswith("/") or not folder else f"{folder}/{file}"
 
 
 def parse(text: str) -> Any:
@@ -209,8 +219,7 @@ def _read_inner(
 ) -> G:
     if isinstance(value, Mapping) and "file" in value:
         file = Fields(value, where, ("file",)).take("file", str)
-        path = file if "://" in file or file.startswith("/") or not folder else f"{folder}/{file}"
-        return load_graph(path, make, read_text=read_text, inside=inside)
+        return load_graph(_beside(file, folder), make, read_text=read_text, inside=inside)
     return read_graph(
         value, make, folder=folder, default_name=name, inner=where, shared=shared, read_text=read_text, inside=inside
     )

@@ -222,7 +222,8 @@ def read_server(path: str | Path) -> GraphServer:
         if not Path(found).exists():
             raise GraphError(f"there is no such model file: {found}", where=where)
         models.append(Path(found))
-    modules = {found for text in texts.values() for found in modules_named(parse(text), Path(whole).parent)}
+    graphs = [text for name, text in texts.items() if Path(name).suffix in (".yaml", ".yml") or name == whole]
+    modules = {found for text in graphs for found in modules_named(parse(text), Path(whole).parent)}
     config = ServeConfig.read(dict(graph.serving), f"{path}: serve", str(Path(whole).parent))
     return GraphServer(Path(whole), graph, texts, config, tuple(models), tuple(sorted(modules)))
 
