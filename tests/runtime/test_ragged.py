@@ -1,5 +1,7 @@
 """Rows that differ in shape: functions get them as lists of arrays, models get those of equal shape together, or padded."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -215,3 +217,32 @@ def test_members_that_give_rows_that_differ_in_shape_are_put_together_in_order()
     assert [each["y"].tolist() if isinstance(each, dict) else each.message for each in found] == [
         [1], [20, 20], "cannot take 9", [50, 50],
     ]  # fmt: skip
+
+
+def test_rows_are_padded_with_those_of_about_their_length(tmp_path):
+    lengths = np.random.default_rng(0).geometric(1 / 18, 2_000)
+    rows = [np.full(length, place, np.float32) for place, length in enumerate(lengths)]
+    model = fake(Cells, "m", "float32[?]", "float32", settings={"batch": mt.Batching(pad=-1)})
+    graph = mt.Graph("g", {"y": mt.model(model, mt.input("x", "float32[?]")).output})
+    Cells.seen.clear()
+    assert graph({"x": rows})["y"].tolist() == list(range(2_000))
+    assert sum(count * width for count, width in Cells.seen) <= 1.3 * lengths.sum()
+    assert len(Cells.seen) <= 2_000 / 20
+
+
+def test_rows_of_several_axes_are_padded_with_those_of_about_their_size():
+    random = np.random.default_rng(0)
+    rows = [np.full(random.integers(1, 20, 2), place, np.float32) for place in range(600)]
+    model = fake(Cells, "m", "float32[?,?]", "float32", settings={"batch": mt.Batching(pad=-1)})
+    graph = mt.Graph("g", {"y": mt.model(model, mt.input("x", "float32[?,?]")).output})
+    assert graph({"x": rows})["y"].tolist() == list(range(600))
+
+
+class Cells:
+    """The largest value of each row; `seen` keeps how many rows and cells a row each call had."""
+
+    seen: ClassVar[list[tuple[int, int]]] = []
+
+    def __call__(self, x):
+        self.seen.append((len(x), int(np.prod(x.shape[1:]))))
+        return x.reshape(len(x), -1).max(axis=1)

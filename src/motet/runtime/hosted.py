@@ -263,7 +263,8 @@ class HostedModel:
         if not ragged:
             return self._dense(columns, rows, replica)  # type: ignore[arg-type]
         if self._padding is not None:
-            return self._padding.play(columns, rows, lambda group, count: self._fitting(group, count, replica))
+            call = partial(self._fitting, replica=replica)
+            return self._padding.play(columns, rows, call, self._terms.outputs)
         found = [(chosen, self._fitting(group, len(chosen), replica)) for chosen, group in groups(columns, ragged)]
         return merge(found, rows)
 

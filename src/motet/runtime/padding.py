@@ -3,17 +3,19 @@
 Which axis of an answer follows which axis of an input is seen from rows that were called without padding: of two shapes
 or more, the axis was as long as the input's each time. Until that is known, and where it is not so, rows of equal shape
 are called together instead, so that no answer depends on what shares a call.
+
+Rows are padded with those that are about as large: sorted by size, and put into parts of which little is padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from motet.batch import Array, Column, Indices, Ragged
+from motet.batch import Array, Column, Indices, Ragged, take_rows
 from motet.errors import GraphError
 from motet.graph.node import Answer
 from motet.nodes.merge import merge
@@ -24,6 +26,8 @@ __all__ = ["Padding"]
 
 Axis: TypeAlias = tuple[str, int]
 """An axis of the rows of a column."""
+MIN_ROWS, MOST_CELLS = 32, 1.2
+"""Rows that are padded together, and of more rows than these how many cells there may be for one that is no padding."""
 Call: TypeAlias = Callable[[dict[str, Array], int], Answer]
 
 
@@ -52,26 +56,37 @@ class Padding:
             if length is None
         }
 
-    def play(self, columns: Mapping[str, Column], rows: int, call: Call) -> Answer:
+    def play(self, columns: Mapping[str, Column], rows: int, call: Call, outputs: Container[str]) -> Answer:
         """Answer rows, some of whose columns are `Ragged`.
 
         Args:
             columns: by the names of the model's inputs.
             rows: how many.
             call: answers rows of one shape.
+            outputs: what it gives; the model's other outputs are left out.
         """
+        if not all(tie.known for (name, _), tie in self._ties.items() if name in outputs):
+            return self._apart(columns, rows, call)
+        shapes = [column.shapes for column in columns.values() if isinstance(column, Ragged)]
+        found = [
+            (part, self._padded({name: take_rows(column, part) for name, column in columns.items()}, len(part), call))
+            for part in _of_like_size(shapes)
+        ]
+        return merge(found, rows)
+
+    def _apart(self, columns: Mapping[str, Column], rows: int, call: Call) -> Answer:
+        """The answer of calls of rows of equal shape, from which it is learned."""
         ragged = [name for name, column in columns.items() if isinstance(column, Ragged)]
-        if all(tie.known for tie in self._ties.values()):
-            filled = {
-                name: padded(column, self._pad[name]) if isinstance(column, Ragged) else column
-                for name, column in columns.items()
-            }
-            answer = self._cut(call(filled, rows), columns, filled)
-            if answer is not None:
-                return answer
-        return merge(
-            [(chosen, self._seen(group, call(group, len(chosen)))) for chosen, group in groups(columns, ragged)], rows
-        )
+        found = [(chosen, self._seen(group, call(group, len(chosen)))) for chosen, group in groups(columns, ragged)]
+        return merge(found, rows)
+
+    def _padded(self, columns: Mapping[str, Column], rows: int, call: Call) -> Answer:
+        """The answer of calls of padded rows."""
+        filled = {
+            name: padded(column, self._pad[name]) if isinstance(column, Ragged) else column
+            for name, column in columns.items()
+        }
+        return self._cut(call(filled, rows), columns, filled) or self._apart(columns, rows, call)
 
     def _seen(self, columns: Mapping[str, Array], answer: Answer) -> Answer:
         """Learn from the answer of rows that were not padded."""
@@ -91,6 +106,8 @@ class Padding:
         kept = slice(None) if answer.kept is None else answer.kept
         ends: dict[str, dict[int, Indices]] = {}
         for (name, axis), tie in self._ties.items():
+            if name not in answer.columns:
+                continue
             lengths = _lengths(answer.columns[name], axis)
             if tie.constant is not None:
                 if (lengths != tie.constant).any():
@@ -133,6 +150,32 @@ class _Tie:
             self.constant, self._hopeless = None, not self.follows
         elif not self.follows and given != self._given:
             self.constant = length
+
+
+def _of_like_size(shapes: Sequence[npt.NDArray[np.int64]]) -> list[Indices]:
+    """The places of rows, each in order, in parts of about equal size: few of the cells of a part are padding, or it has few rows.
+
+    Args:
+        shapes: for each column that varies the shapes of its rows, `[rows, axes]`.
+    """
+    cells = sum(np.prod(each, axis=1) for each in shapes)
+    order = np.lexsort((*np.concatenate(shapes, axis=1).T, cells))
+    parts: list[Indices] = []
+    first, real = 0, 0
+    largest = [each[order[0]] for each in shapes]
+    for place, row in enumerate(order):
+        larger = [np.maximum(most, each[row]) for most, each in zip(largest, shapes, strict=True)]
+        count = place - first
+        if count >= MIN_ROWS and (count + 1) * _cells(larger) > MOST_CELLS * (real + cells[row]):
+            parts.append(np.sort(order[first:place]))
+            first, real, larger = place, 0, [each[row] for each in shapes]
+        real += cells[row]
+        largest = larger
+    return [*parts, np.sort(order[first:])]
+
+
+def _cells(shapes: Sequence[npt.NDArray[np.int64]]) -> int:
+    return sum(int(np.prod(shape)) for shape in shapes)
 
 
 def _lengths(column: Column, axis: int) -> npt.NDArray[np.int64]:
