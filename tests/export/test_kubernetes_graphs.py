@@ -148,7 +148,7 @@ def test_files_of_labels_go_with_the_graph(project, tmp_path):
     (project / "two.yaml").write_text(
         GRAPH.replace("{uri: ../models/one.onnx,", "{uri: ../models/one.onnx, labels: labels.txt,")
     )
-    (config,) = of_kind(every(exported(project, tmp_path / "out")), "ConfigMap")
+    config = of_kind(exported(project, tmp_path / "out") / "deployment" / "two-models.yaml", "ConfigMap")
     assert {name.rpartition(".")[2]: text for name, text in config["data"].items()}["txt"] == "cat: small\n[dog\n"
 
 
