@@ -55,6 +55,8 @@ def as_given(values: Any, kind: ColumnType) -> Column:
         listed = next((getattr(values, name) for name in ("to_pylist", "to_list") if hasattr(values, name)), None)
         if listed is not None and np.isnan(column).any():
             return objects(listed())  # whole numbers with nulls, which numpy makes floats of
+    if isinstance(column, np.ndarray) and column.dtype == object and hasattr(values, "isna"):  # a column of pandas
+        return objects([None if gone else value for value, gone in zip(column, np.asarray(values.isna()), strict=True)])
     return column
 
 

@@ -6,7 +6,6 @@ Arrow reads them; a whole number may also have a sign, a fraction of zeros, or a
 
 from __future__ import annotations
 
-import base64
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -18,9 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.batch import objects
+from motet.errors import InputError
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import number_name
 from motet.numbers import convert, from_objects
+from motet.reading import from_base64
 
 __all__ = [
     "FALSE",
@@ -129,10 +130,10 @@ def read_base64(texts: pa.Array, name: str) -> Cells:
     found: list[bytes | None] = []
     for row, text in enumerate(texts.to_pylist()):
         try:
-            found.append(base64.b64decode(text, validate=True) if text is not None else None)
-        except ValueError as error:
+            found.append(from_base64(text) if text is not None else None)
+        except InputError as error:
             found.append(None)
-            reasons[row] = f"column {name!r} is no base64: {error}; got {shown(text)}"
+            reasons[row] = f"column {name!r} {error.what}; got {shown(text)}"
     return pa.array(found, pa.binary()), reasons
 
 
