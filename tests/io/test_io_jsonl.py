@@ -14,7 +14,7 @@ import pytest
 
 import motet as mt
 from motet.errors import InputError
-from motet.io import open_source, split_faults
+from motet.io import open_source, open_writer, split_faults
 from motet.types import ColumnType
 
 
@@ -225,3 +225,21 @@ def test_keys_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("motet.io.keys.MAX_KEYS", 10)
     with pytest.raises(InputError, match=r"x\.jsonl: has lines of more than 10 different keys together"):
         open_source(write(tmp_path / "x.jsonl", *(f'{{"k{row}":1}}' for row in range(11))))
+
+
+def test_writers_of_other_packages_get_plain_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[pa.RecordBatch] = []
+
+    class Made:
+        def __init__(self, path: str, schema: pa.Schema) -> None:
+            self.write, self.schema = got.append, schema
+
+        def close(self) -> None: ...
+        def abort(self) -> None: ...
+
+    monkeypatch.setattr("motet.io.sink.find_plugin", lambda group, what, format: Made)
+    source = open_source(write(tmp_path / "x.jsonl", '{"v":"s","n":1}', '{"v":1.10,"n":1.50}'))
+    writer = open_writer(tmp_path / "x.made", source.schema)
+    writer.write(next(source.batches(9)))
+    writer.close()
+    assert got[0].to_pydict() == {"v": ["s", "1.10"], "n": [1.0, 1.5]}

@@ -92,6 +92,19 @@ def test_base64_that_is_none_is_one_bad_row(tmp_path: Path) -> None:
     assert faults[1].startswith("line 3: column 'a' is no base64: ")
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_bytes_may_be_the_address_of_a_picture(tmp_path: Path, suffix: str, damaged: bool) -> None:
+    texts = ["data:image/png;base64,aGk=", "aG8=", *(["!!"] if damaged else [])]
+    path = tmp_path / f"x{suffix}"
+    path.write_text(
+        'a\n"' + '"\n"'.join(texts) + '"\n' if suffix == ".csv" else "".join(f'{{"a":"{t}"}}\n' for t in texts)
+    )
+    rows, faults = read(path, wanted=types(a="bytes"))
+    assert [row["a"] for row in rows][:2] == [b"hi", b"ho"]
+    assert list(faults) == ([2] if damaged else [])
+
+
 def test_a_csv_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("")
     with pytest.raises(InputError, match=r"x\.csv: is no CSV file that can be read: it is empty"):

@@ -78,12 +78,25 @@ def open_writer(
         return FileWriter(text, schema, name, row_group_rows, where)
     plugin = find_plugin("motet.sinks", text, format)
     if plugin is not None:
-        writer: Writer = plugin(text, schema)
-        return writer
+        plain = plain_schema(schema)
+        writer: Writer = plugin(text, plain)
+        return writer if plain.equals(schema, check_metadata=True) else _Plain(writer, plain)
     if format is not None:
         raise UnknownNameError("sink format", format, sorted(_FORMATS))
     known = ", ".join(TABLE_SUFFIXES)
     raise InputError(f"cannot tell the format of {text!r} by its suffix; known: {known}", hint="give it one of these")
+
+
+class _Plain:
+    """Hands batches to another package's writer, in types that it knows."""
+
+    def __init__(self, writer: Writer, schema: pa.Schema) -> None:
+        self._writer, self._schema = writer, schema
+        self.close, self.abort = writer.close, writer.abort
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """See `Writer`."""
+        self._writer.write(plain_batch(batch, self._schema))
 
 
 class FileWriter:

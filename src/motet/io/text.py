@@ -5,7 +5,6 @@ Text has no bytes and no half floats: bytes are base64, half floats are read as 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from motet.data_urls import bytes_written
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_list
 from motet.io.faults import with_errors
@@ -65,7 +65,8 @@ def finish(table: pa.Table | pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatc
     """One batch of the final types.
 
     Raises:
-        ValueError: when bytes are no base64 (`binascii.Error`), or a cast fails (`pa.ArrowInvalid`).
+        InputError: when bytes are not written as such.
+        ArrowInvalid: when a cast fails.
     """
     columns = [_finished(table.column(field.name), field) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -79,15 +80,8 @@ def _finished(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array:
     if column.type == field.type:
         return column
     if pa.types.is_binary(field.type):
-        return pa.array(_decoded(column.to_pylist(), field.name), pa.binary())
+        return pa.array([None if text is None else bytes_written(text) for text in column.to_pylist()], pa.binary())
     return column.cast(field.type, safe=False)
-
-
-def _decoded(texts: Sequence[str | None], name: str) -> list[bytes | None]:
-    try:
-        return [None if text is None else base64.b64decode(text, validate=True) for text in texts]
-    except ValueError as error:
-        raise ValueError(f"column {name!r} is no base64: {error}") from None
 
 
 def with_reasons(columns: Sequence[pa.Array], schema: pa.Schema, reasons: Mapping[int, str]) -> pa.RecordBatch:

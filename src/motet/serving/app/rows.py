@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Column, Ragged, objects, take_rows
+from motet.data_urls import bytes_written, from_data_url, is_data_url
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
@@ -25,7 +26,6 @@ from motet.numbers import refusal
 from motet.pictures import begins_as_picture, is_picture, read_picture
 from motet.reading import from_base64, holds_truth
 from motet.runtime.bind import bind_columns, takes
-from motet.serving.app.data_urls import from_data_url, is_data_url
 from motet.types import ColumnType
 
 __all__ = ["Rows", "Unread", "plain_value", "read_rows", "rows_of"]
@@ -119,11 +119,10 @@ def _bytes_of(text: str, kind: ColumnType) -> Any:
     """What a text stands for: bytes as base64, an array as the base64 of its bytes, a picture as the address of its file."""
     if kind.dtype in ("string", "any"):
         return text
-    if is_data_url(text) and (is_picture(kind) or kind.dtype == "bytes"):
-        data = from_data_url(text)
-        return data if kind.dtype == "bytes" else read_picture(data, kind)
     if kind.dtype == "bytes":
-        return from_base64(text) if not kind.shape else text
+        return bytes_written(text) if not kind.shape else text
+    if is_data_url(text) and is_picture(kind):
+        return read_picture(from_data_url(text), kind)
     if not is_picture(kind) and (not kind.shape or kind.row_bytes is None):
         return text
     return _array_of(text, kind)
