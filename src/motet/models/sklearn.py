@@ -27,7 +27,7 @@ Options:
     categories   {feature: [category, ...]} for columns that are to be pandas' categories; those that estimators of
                  XGBoost and LightGBM were fitted with are known
 
-`threads` sets `n_jobs`. OpenMP and BLAS threads are process-wide and scikit-learn's own: OMP_NUM_THREADS sets them.
+`threads` sets `n_jobs` and OpenMP's threads. BLAS threads are process-wide: OPENBLAS_NUM_THREADS and its like set them.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from motet.batch import Array
 from motet.models.common import check_cpu, check_options, framework, load_error, place
 from motet.models.handler import ModelSource
 from motet.models.keep import Kept
+from motet.models.openmp import OpenMP
 from motet.models.sklearn_inputs import taken
 from motet.models.sklearn_signature import METHODS, TRIED_ROWS, dense, estimator_outputs
 from motet.types import ColumnType, Signature
@@ -52,6 +53,10 @@ __all__ = ["SklearnHandler", "SklearnModel"]
 
 Maker = Callable[[Mapping[str, Array]], Any]
 _PACKAGES = ("sklearn", "xgboost", "lightgbm")
+
+
+_MOST_PROBABLE = frozenset({"ForestClassifier.predict", "BaggingClassifier.predict", "CalibratedClassifierCV.predict"})
+"""Methods that answer the class of the largest of `predict_proba`, so that both need not be called."""
 
 
 class SklearnHandler:
@@ -82,7 +87,7 @@ class SklearnHandler:
         estimator = self._kept.take(source)
         signature, make = _looked(estimator, source)
         _set_jobs(estimator, source.threads)
-        return SklearnModel(estimator, signature, make)
+        return SklearnModel(estimator, signature, make, source.threads)
 
 
 class SklearnModel:
@@ -92,10 +97,12 @@ class SklearnModel:
         estimator: the estimator.
         signature: what it takes and gives.
         make: from the columns of a batch to what its methods take.
+        threads: how many OpenMP threads a call uses.
     """
 
-    def __init__(self, estimator: Any, signature: Signature, make: Maker) -> None:
-        self._make = make
+    def __init__(self, estimator: Any, signature: Signature, make: Maker, threads: int = 1) -> None:
+        self._make, self._openmp = make, OpenMP(threads)
+        self._classes = _classes_of_most_probable(estimator)
         self._every = [(name, getattr(estimator, METHODS[name]), kind) for name, kind in signature.outputs.items()]
         self._calls = self._every
 
@@ -105,7 +112,15 @@ class SklearnModel:
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`. Each method is given features of its own, which some estimators change."""
-        return {name: _answer(self._called(method, columns), kind) for name, method, kind in self._calls}
+        found: dict[str, Any] = {}
+        with self._openmp.limited():
+            for name, method, kind in self._calls:
+                if name == "label" and self._classes is not None and "probabilities" in found:
+                    answer = self._classes.take(np.argmax(found["probabilities"], axis=1))
+                else:
+                    answer = self._called(method, columns)
+                found[name] = _answer(answer, kind)
+        return found
 
     def _called(self, method: Callable[[Any], Any], columns: Mapping[str, Array]) -> Any:
         given = self._make(columns)
@@ -119,6 +134,18 @@ class SklearnModel:
     def close(self) -> None:
         """Let go of the estimator."""
         self._calls = self._every = []
+
+
+def _classes_of_most_probable(estimator: Any) -> Array | None:
+    """The classes of an estimator whose labels scikit-learn itself makes of its probabilities; None where it does not."""
+    steps = getattr(estimator, "steps", None)
+    predict = getattr(type(steps[-1][1] if steps else estimator), "predict", None)
+    classes = getattr(estimator, "classes_", None)
+    own = (
+        getattr(predict, "__module__", "").startswith("sklearn.")
+        and getattr(predict, "__qualname__", "") in _MOST_PROBABLE
+    )
+    return classes if own and isinstance(classes, np.ndarray) else None
 
 
 def _looked(estimator: Any, source: ModelSource) -> tuple[Signature, Maker]:
