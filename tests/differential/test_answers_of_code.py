@@ -83,6 +83,7 @@ def live(tmp_path_factory):
         files.append(folder / f"{name}.yaml")
         files[-1].write_text(json.dumps(graph))
     server = Live(folder, *files)
+    server.until_ready()
     yield server
     server.close()
 
@@ -180,9 +181,9 @@ def types_of(function, tmp_path, rows=2, values=(1.0, 2.0, 3.0, 4.0), **options)
     ("first", "later", "kind", "values"),
     [
         (np.array([1, 2]), np.array([1.0, 2.0]), "int64", [1, 2, 1, 2]),
-        (np.array([1, 2]), np.array([1.5, 2.0]), "int64", [1, 2, 2]),
+        (np.array([1, 2]), np.array([1.5, 2.0]), "double", [1, 2, 1.5, 2]),
         (np.array([1.0, 2.0]), np.array([1, 2**53 + 1]), "double", [1, 2, 1]),
-        (np.float32([1, 2]), np.array([1e300, 1.0]), "float", [1, 2]),
+        (np.float32([1, 2]), np.array([1e300, 1.0]), "double", [1, 2, 1e300, 1]),
         (np.float32([1, 2]), np.array([1, 2], np.int16), "float", [1, 2, 1, 2]),
         (np.zeros(2), np.array(["007", "8"]), "double", [0, 0]),
         (np.array(["a", "b"]), np.array([1, 2]), "string", ["a", "b"]),

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import time
 from contextlib import closing
 
 import pytest
@@ -57,6 +56,21 @@ PLACES = {
     "together": lambda f, x: mt.shard(other(), x, apart=f"{FILE}.as_pieces", together=f"{FILE}.together_{f}"),
 }
 CASES = [(place, function) for place in PLACES for function in RAISE]
+SAYS = (
+    "function",
+    "inline",
+    "thread",
+    "process",
+    "concurrent",
+    "before",
+    "after",
+    "member",
+    "route",
+    "inner graph",
+    "piece",
+)
+CASES += [(place, "reported") for place in SAYS]
+RAISE["reported"] = "LookupError"  # as an exception in the place of the row's value
 
 
 def graph_of(place, function):
@@ -88,23 +102,16 @@ def live(tmp_path_factory):
         files.append(folder / f"{graph.name}.yaml")
         graph.save(str(files[-1]))
     server = Live(folder, *files)
-    end = time.monotonic() + 60
-    while asked(server, "GET", "/readyz")[0] != 200:
-        assert time.monotonic() < end, server.log.read_text()
+    server.until_ready()
     yield server
     server.close()
 
 
-def asked(server, method, path, body=None):
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-
-
 def posted(server, graph, body):
-    status, said = asked(server, "POST", f"/predict/{graph}", json.dumps(body))
-    return status, json.loads(said)
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
+        connection.request("POST", f"/predict/{graph}", json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
 
 
 @pytest.mark.parametrize(("place", "function"), CASES)

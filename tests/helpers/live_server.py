@@ -1,10 +1,12 @@
 """`motet serve` as a process, for tests of what talks to it."""
 
+import http.client
 import os
 import re
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
@@ -26,6 +28,17 @@ class Live:
             time.sleep(0.02)
         self.url, self.grpc_port = f"http://{said[1]}", int(said[2] or 0)
         self.port = int(self.url.rpartition(":")[2])
+
+    def until_ready(self):
+        """Wait until every graph is loaded."""
+        end = time.monotonic() + 120
+        while True:
+            assert time.monotonic() < end, self.log.read_text()
+            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+                connection.request("GET", "/readyz")
+                if connection.getresponse().status == 200:
+                    return
+            time.sleep(0.02)
 
     def close(self):
         self.process.terminate()

@@ -7,6 +7,8 @@ import asyncio
 
 import numpy as np
 
+from motet.errors import GraphError
+
 NAMES = ["ann", "bob", "cy", "", "bob", "dee e"]
 MISSING = None
 
@@ -118,6 +120,7 @@ cancels = raising(lambda: asyncio.CancelledError("odd"))
 generator = raising(lambda: GeneratorExit("odd"))
 stops = raising(lambda: StopIteration("odd"))
 mute = raising(Mute)
+of_graphs = raising(lambda: GraphError("odd"))
 recursion = raising(lambda: RecursionError("odd"))
 
 
@@ -169,6 +172,32 @@ def tag_objects(name):
     made = np.empty(len(name), object)
     made[:] = tags(name)
     return made
+
+
+def masked(name):
+    return np.ma.array([len(each) for each in name.tolist()], mask=[each == "bob" for each in name.tolist()])
+
+
+def masked_floats(name):
+    return masked(name) / 2
+
+
+def of_pandas(name):
+    import pandas
+
+    return pandas.Series([None if each == "bob" else len(each) for each in name.tolist()], dtype="Int64")
+
+
+def texts_of_pandas(name):
+    import pandas
+
+    return pandas.Series([None if each == "bob" else each for each in name.tolist()], dtype="string")
+
+
+def texts_of_arrow(name):
+    import pyarrow
+
+    return pyarrow.array([None if each == "bob" else each for each in name.tolist()])
 
 
 def one_tags(name):
@@ -229,6 +258,7 @@ CASES = {
     "generator": ("string", bobs(Fails("GeneratorExit"))),
     "stops": ("string", bobs(Fails("StopIteration"))),
     "mute": ("string", bobs(Fails("Mute"))),
+    "of_graphs": ("string", bobs(Fails("GraphError"))),
     "recursion": ("string", bobs(Fails("RecursionError"))),
     "squeezed": ("float64", SIZES),
     "whole_first": ("float64", [size / 2 for size in SIZES]),
@@ -238,6 +268,11 @@ CASES = {
     "too_big": ("float64", bobs(WRONG, SIZES)),
     "some_missing": ("int64", bobs(WRONG, SIZES)),
     "as_text": ("int64", bobs(WRONG, SIZES)),
+    "masked": ("int64", bobs(WRONG, SIZES)),
+    "masked_floats": ("float64", bobs(MISSING, [size / 2 for size in SIZES])),
+    "of_pandas": ("int64", bobs(WRONG, SIZES)),
+    "texts_of_pandas": ("string", bobs(MISSING)),
+    "texts_of_arrow": ("string", bobs(MISSING)),
     "tags": ("string[?]", WORDS),
     "tag_arrays": ("string[?]", WORDS),
     "tag_tuples": ("string[?]", WORDS),

@@ -68,6 +68,8 @@ def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
     """
     if kind is not None and kind.dtype == "any":
         kind = None
+    if isinstance(value, np.ma.MaskedArray):
+        value = _unmasked(value)
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
         value = _with_axes(value, kind, rows)
     elif not isinstance(value, (list, tuple, Ragged)):
@@ -83,6 +85,15 @@ def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
     if isinstance(value, np.ndarray) and value.ndim > 1 and kind is None:
         return Held(value.astype(object), {})
     return _by_row(value, kind, where)
+
+
+def _unmasked(array: Any) -> Array:
+    """A masked array as objects, with None where it is masked."""
+    values = np.asarray(array.data)
+    if np.ma.is_masked(array):
+        values = values.astype(object)
+        values[np.ma.getmaskarray(array)] = None
+    return values
 
 
 def _with_axes(array: Array, kind: ColumnType | None, rows: int) -> Array:

@@ -16,7 +16,7 @@ from motet.errors import (
     ModelLoadError,
 )
 from motet.graph.node import Fault
-from motet.tracebacks import describe, ends_program, said
+from motet.tracebacks import describe, ends_program, said, users_place
 
 __all__ = ["Health", "is_of_rows", "isolate", "out_of_memory"]
 
@@ -26,11 +26,13 @@ ALONE = 16
 """How many rows must have failed alone, and none succeeded, before a model is said to fail on everything."""
 SPREAD = 8
 """Rows from elsewhere that are tried before that."""
-_ENDING = (GraphError, ModelLoadError, ModelFailedError, MissingExtraError)
+_ENDING = (ModelLoadError, MissingExtraError)
 
 
 def is_of_rows(error: BaseException) -> bool:
     """Whether rows may be at fault for an error: for all that users' code can raise, but not for signals and bad graphs."""
+    if isinstance(error, (GraphError, ModelFailedError)):
+        return bool(users_place(error))  # raised by, or under, users' code, such as a graph that it called
     return not isinstance(error, _ENDING) and not ends_program(error)
 
 
