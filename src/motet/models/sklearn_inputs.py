@@ -14,6 +14,7 @@ from motet.errors import TypeMismatchError
 from motet.models.categories import as_category, category_type, chosen_categories
 from motet.models.common import check_features, features_of, framework, load_error, place
 from motet.models.handler import ModelSource
+from motet.numbers import is_missing
 from motet.types import ANY, ColumnType
 
 __all__ = ["Taken", "taken"]
@@ -241,12 +242,9 @@ def _maker(
             raise load_error(
                 source, f"a frame has one value a column: {', '.join(shaped)}", "declare one input for each"
             )
-        frame = framework("pandas", "pandas", "sklearn", source).DataFrame
-        if categorical:
-            return lambda columns: frame(
-                {name: categorical.get(name, _as_it_is)(columns[name]) for name in order}, columns=order
-            )
-        return lambda columns: frame({name: columns[name] for name in order}, columns=order)
+        pandas = framework("pandas", "pandas", "sklearn", source)
+        makers = {name: categorical.get(name) or _series(pandas, inputs[name]) for name in order}
+        return lambda columns: pandas.DataFrame({name: make(columns[name]) for name, make in makers.items()})
     kinds = {name: inputs[name] for name in order}
     words = [name for name, kind in kinds.items() if kind.dtype in ("string", "bytes")]
     if len(kinds) == 1 and words and not kinds[words[0]].shape and width is None:
@@ -262,8 +260,24 @@ def _maker(
     return lambda columns: named(_read_only(stack(columns)), columns=names)
 
 
-def _as_it_is(column: Array) -> Array:
-    return column
+def _series(pandas: Any, kind: ColumnType) -> Callable[[Array], Any]:
+    """How a column becomes one of a frame, whose type must not depend on the rows that share a call.
+
+    Texts have the type that pandas gives them by itself, also where all are missing; what is missing is NaN, as it is for
+    scikit-learn.
+    """
+    if kind.dtype == "string":
+        dtype = "str" if int(pandas.__version__.split(".")[0]) >= 3 else object
+        return lambda column: pandas.Series(_with_nan(column), dtype=dtype)
+    if kind.dtype == "any":
+        return lambda column: pandas.Series(_with_nan(column)).infer_objects() if column.dtype == object else column
+    return lambda column: column
+
+
+def _with_nan(column: Array) -> Array:
+    """Objects with NaN for what is missing."""
+    missing = [is_missing(value) for value in column.tolist()]
+    return np.where(missing, np.nan, column) if any(missing) else column
 
 
 def _read_only(features: Array) -> Array:
