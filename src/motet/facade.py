@@ -238,20 +238,21 @@ def _relative(uri: str, base: str, folder: str) -> str:
     return scheme + posixpath.relpath(posixpath.join(base, location), folder)
 
 
-def input(name: str, type: str | ColumnType, *, default: Any = NO_DEFAULT) -> Handle:
+def input(name: str, type: str | ColumnType, *, default: Any = NO_DEFAULT, column: str | None = None) -> Handle:
     """Declare an input of a graph.
 
     Args:
         name: the column's name.
         type: its type, for example `uint8[28,28]`.
         default: what stands in for a null or a missing column; None lets nulls through; without one a null fails its row.
+        column: what the column is called where it is stored, for example `"petal length (cm)"`; the name when not given.
 
     Returns:
         The column.
     """
     where = f"input {name!r}"
     kind = ColumnType.parse(type, where)
-    made = Input(kind, checked_default(default, kind, where))
+    made = Input(kind, checked_default(default, kind, where), column)
     return Handle("input", name, lambda _name, _names: made, ())
 
 

@@ -59,7 +59,8 @@ def _section(title: str, parts: Mapping[str, str]) -> list[str]:
 
 
 def _input(each: Input) -> str:
-    return f"{each.type}, by default {each.default!r}" if each.has_default else str(each.type)
+    text = f"{each.type}, by default {each.default!r}" if each.has_default else str(each.type)
+    return text if each.column is None else f"{text}, of the column {each.column!r}"
 
 
 def _models(checked: CheckedGraph, resolver: ModelResolver, path: str) -> Iterator[tuple[str, str]]:

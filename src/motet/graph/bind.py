@@ -83,7 +83,7 @@ def _mixed(
     return GraphError(f"{what}; it takes {', '.join(wanted)}", where=where, hint=hint)
 
 
-def _names(graph: Graph, column: str) -> tuple[str, ...]:
+def _names(graph: Graph, column: str) -> tuple[str | None, ...]:
     """What a column is called, first what is meant first."""
     if column in graph.inputs:
         return (column, graph.inputs[column].column)

@@ -26,12 +26,12 @@ class Input:
         type: the column's type.
         default: what stands in for a null, or for a column that is not there; None lets nulls through (strings and
             bytes as None, floats as NaN); without a default a null fails its row.
-        column: what the column is called where it is stored; empty where it is called as the input is.
+        column: what the column is called where it is stored; None where it is called as the input is.
     """
 
     type: ColumnType
     default: Any = NO_DEFAULT
-    column: str = ""
+    column: str | None = None
 
     def __eq__(self, other: object) -> bool:
         """Whether both mean the same; a default of NaN is equal to itself."""
@@ -93,6 +93,11 @@ class Graph:
         self.serving: Mapping[str, Any] = dict(serving or {})
         self._check_names()
 
+    @property
+    def stored(self) -> dict[str, str]:
+        """For each input what its column is called where it is stored."""
+        return {name: name if each.column is None else each.column for name, each in self.inputs.items()}
+
     def _check_names(self) -> None:
         where = f"graph {self.name!r}"
         for what, names in (
@@ -103,6 +108,11 @@ class Graph:
         ):
             for name in names:
                 check_name(name, what, where)
+        inputs: dict[str, str] = {}
+        for name, column in self.stored.items():
+            if inputs.setdefault(column, name) != name:
+                what = f"the inputs {inputs[column]!r} and {name!r} are both stored in the column {column!r}"
+                raise GraphError(what, where=where, hint="use one input twice")
         for name in self.outputs:
             if not NAME.fullmatch(name):
                 check_name(name, "an output", where)

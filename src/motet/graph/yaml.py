@@ -228,9 +228,10 @@ def _read_inner(
 def _read_input(value: object, where: str) -> Input:
     if isinstance(value, str):
         return Input(read_type(value, where))
-    fields = Fields(value, where, ("type", "default"))
+    fields = Fields(value, where, ("type", "default", "column"))
     kind = read_type(fields.take("type", (str,)), fields.place("type"))
-    return Input(kind, checked_default(fields.raw("default", NO_DEFAULT), kind, fields.place("default")))
+    default = checked_default(fields.raw("default", NO_DEFAULT), kind, fields.place("default"))
+    return Input(kind, default, fields.take("column", str, None))
 
 
 def _read_node(name: str, value: object, where: str) -> Node:
@@ -273,7 +274,10 @@ def graph_mapping(graph: Graph, *, inner: bool = False) -> dict[str, Any]:
 
 
 def _write_input(each: Input) -> Any:
-    return {"type": str(each.type), "default": each.default} if each.has_default else str(each.type)
+    written = {"type": str(each.type)}
+    written |= {"default": each.default} if each.has_default else {}
+    written |= {"column": each.column} if each.column is not None else {}
+    return written if len(written) > 1 else str(each.type)
 
 
 def _write_node(node: Node) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
 from motet.reading import as_given, constant_column, read_column
 
-__all__ = ["absent_inputs", "bind_columns", "fill_defaults", "takes"]
+__all__ = ["absent_inputs", "bind_columns", "by_input", "columns_of", "fill_defaults", "takes"]
 
 Inputs = Mapping[str, Input]
 
@@ -28,6 +28,7 @@ def bind_columns(columns: Mapping[str, Any], checked: CheckedGraph) -> tuple[Bat
     if not isinstance(columns, Mapping):
         raise InputError(f"expected columns by name; got {type(columns).__name__}", hint='write graph({"name": array})')
     inputs = checked.graph.inputs
+    columns = by_input(columns, columns_of(inputs))
     for name in columns:
         if name not in inputs:
             raise UnknownNameError("input", str(name), list(inputs), where=f"graph {checked.graph.name!r}")
@@ -45,6 +46,18 @@ def bind_columns(columns: Mapping[str, Any], checked: CheckedGraph) -> tuple[Bat
     if bad:
         batch = batch.take([row for row in range(rows) if row not in bad])
     return batch, [Failure(row, "input", "", "", "InputError", message) for row, message in sorted(bad.items())]
+
+
+def columns_of(inputs: Inputs) -> Mapping[str, str]:
+    """For columns that are called otherwise where they are stored the names of their inputs."""
+    return {each.column: name for name, each in inputs.items() if each.column is not None and each.column not in inputs}
+
+
+def by_input(given: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str, Any]:
+    """What is given by the names of inputs, or of the columns they are stored in (see `columns_of`), by those of inputs."""
+    if not columns:
+        return given
+    return {name if (name := columns.get(key, key)) == key or name not in given else key: given[key] for key in given}
 
 
 def _num_rows(given: Mapping[str, Column]) -> int:

@@ -70,7 +70,7 @@ class LocalEngine:
                 f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
             ) from None
         check_paths(source, output, chosen.failed)
-        types = {name: each.type for name, each in checked.graph.inputs.items()}
+        types = {stored: checked.graph.inputs[name].type for name, stored in checked.graph.stored.items()}
         run = _Run(checked, open_source(source, wanted=types, **chosen.source), output, chosen)
         try:
             return run.run()

@@ -54,6 +54,7 @@ class Layout:
 
     Attributes:
         inputs: the graph's inputs.
+        stored: for each of them what its column is called in the source.
         outputs: the types of its outputs.
         taken: the inputs that the source has; the others have defaults.
         kept: the source's columns that are written, in the source's order.
@@ -63,6 +64,7 @@ class Layout:
     """
 
     inputs: dict[str, Input]
+    stored: dict[str, str]
     outputs: dict[str, ColumnType]
     taken: tuple[str, ...]
     kept: tuple[str, ...]
@@ -95,27 +97,24 @@ class Layout:
             InputError: when the source lacks a column, or an output has the name of a column that is kept.
             TypeMismatchError: when a column cannot be what the graph takes.
         """
-        inputs = dict(checked.graph.inputs)
-        taken = tuple(name for name in inputs if name in source.names)
+        inputs, stored = dict(checked.graph.inputs), checked.graph.stored
+        taken = tuple(name for name in inputs if stored[name] in source.names)
         for name, each in inputs.items():
-            if name not in source.names and not each.has_default:
-                raise UnknownNameError(
-                    "column",
-                    name,
-                    source.names,
-                    where=where,
-                    hint=f"graph {checked.graph.name!r} takes {name}: {each.type}",
-                )
-            if name in source.names:
-                check_readable(source, name, where)
-                check_fits(source.field(name).type, each.type, name, image=is_image(source.field(name)))
+            column = stored[name]
+            if name not in taken and not each.has_default:
+                hint = f"graph {checked.graph.name!r} takes {name}: {each.type}"
+                raise UnknownNameError("column", column, source.names, where=where, hint=hint)
+            if name in taken:
+                check_readable(source, column, where)
+                check_fits(source.field(column).type, each.type, column, image=is_image(source.field(column)))
         kept = _kept(checked, source, keep, drop, where, holds)
-        read = tuple(name for name in source.names if name in taken or name in kept)
+        wanted = {*kept, *(stored[name] for name in taken)}
+        read = tuple(name for name in source.names if name in wanted)
         for name in read:
             check_readable(source, name, where)
         read = read or _any_column(source, where)  # the rows must be counted
         left_out = () if keep is not None else tuple(name for name in source.names if name not in {*kept, *drop})
-        return cls(inputs, dict(checked.signature.outputs), taken, kept, read, source, left_out)
+        return cls(inputs, stored, dict(checked.signature.outputs), taken, kept, read, source, left_out)
 
     def known(self) -> pa.Schema:
         """What is written, without outputs whose types are only known when rows flow."""
@@ -151,9 +150,10 @@ class Layout:
         bad: dict[int, str] = {}
         for name, each in self.inputs.items():
             if name in self.taken:
-                columns[name], wrong = _column(read.column(name), self.source.field(name), each)
+                stored = self.stored[name]
+                columns[name], wrong = _column(read.column(stored), self.source.field(stored), each)
                 for row, message in wrong.items():
-                    bad.setdefault(row, f"column {name!r} {message}")
+                    bad.setdefault(row, f"column {stored!r} {message}")
         fill_defaults(columns, [name for name in self.inputs if name not in self.taken], self.inputs, read.num_rows)
         return columns, bad
 
@@ -235,7 +235,7 @@ def _kept(
         for name in names:
             if name not in source.names:
                 raise UnknownNameError("column", name, source.names, where=f"{where}: {option}")
-    inputs = checked.graph.inputs
+    inputs = {stored: checked.graph.inputs[name] for name, stored in checked.graph.stored.items()}
     if keep is None:
         chosen = [
             field.name

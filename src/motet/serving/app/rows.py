@@ -25,7 +25,7 @@ from motet.graph.graph import Input
 from motet.numbers import refusal
 from motet.pictures import begins_as_picture, is_picture, read_picture
 from motet.reading import from_base64, holds_truth
-from motet.runtime.bind import bind_columns, takes
+from motet.runtime.bind import bind_columns, by_input, columns_of, takes
 from motet.types import ColumnType
 
 __all__ = ["Rows", "Unread", "plain_value", "read_rows", "rows_of"]
@@ -71,9 +71,11 @@ def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Rows
     if len(rows) > max_rows:
         raise TooLargeError(f"{len(rows)} rows; a request may have {max_rows}", hint="send several requests")
     inputs = checked.graph.inputs
+    stored = columns_of(inputs)
     bad: dict[int, str] = {}
     values: dict[str, list[Any]] = {name: [] for name in inputs}
     for place, row in enumerate(rows):
+        row = by_input(row, stored) if isinstance(row, dict) else row
         wrong = _wrong_keys(row, inputs)
         if wrong:
             bad[place] = wrong
