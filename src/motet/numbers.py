@@ -160,11 +160,26 @@ def from_objects(values: Array, wanted: DType) -> Converted:
         wanted: the dtype; numbers count as written, so a float is the nearest one.
     """
     dtype, flat = np.dtype(wanted), values.reshape(-1).tolist()
+    absent = np.array([value is None for value in flat], bool)
+    if absent.any() and not absent.all():
+        some = from_objects(values.reshape(-1)[~absent], dtype)
+        return _spread(some, absent, values.shape)
     if dtype.kind != "b" and set(map(type, flat)) <= {bool, int, float}:
         array = np.array(flat)
         if array.dtype.kind in "iu" or (array.dtype.kind == "f" and (dtype.itemsize < 8 or _are_small(array))):
             return convert(array.reshape(values.shape), dtype, nearest=True)
     return _one_by_one(flat, dtype, values.shape)
+
+
+def _spread(some: Converted, absent: Mask, shape: tuple[int, ...]) -> Converted:
+    """Numbers that are there among others that are not."""
+    values, lost, missing = np.zeros(len(absent), some.values.dtype), np.zeros(len(absent), bool), absent.copy()
+    values[~absent] = some.values
+    if some.lost is not None:
+        lost[~absent] = some.lost
+    if some.missing is not None:
+        missing[~absent] = some.missing
+    return Converted(values.reshape(shape), _or_none(lost.reshape(shape)), missing.reshape(shape))
 
 
 def _are_small(array: Array) -> bool:

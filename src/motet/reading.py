@@ -211,8 +211,29 @@ class _Reader:
             found = from_objects(column, kind.numpy_dtype)
             self._note(found, column, lambda places: places)
             return found.values
+        even = self._even(column)
+        if even is not None:
+            return even
         rows = [self._row(value, row) for row, value in enumerate(column)]
         return Ragged.from_rows(rows, kind.numpy_dtype, len(kind.shape)) if kind.varies else np.stack(rows)
+
+    def _even(self, column: Array) -> Column | None:
+        """All rows at once where they are numbers of one shape, and as many axes as are wanted; None where not."""
+        if self.kind.is_object:
+            return None
+        values = column.tolist()
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            return None
+        if array.dtype.kind not in "biuf" or array.ndim != len(self.kind.shape) + 1:
+            return None
+        if any(want not in (None, got) for want, got in zip(self.kind.shape, array.shape[1:], strict=True)):
+            return None
+        if _is_promoted(values, array, self.kind):
+            return None
+        numbers = self._numbers(array, written=True)
+        return None if numbers is None else hold_as(numbers, self.kind)
 
     def _object(self, value: Any, row: int) -> Any:
         wanted = _OBJECTS.get(self.kind.dtype)
