@@ -3,6 +3,7 @@
 import http.client
 import json
 from contextlib import closing
+from decimal import Decimal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -193,12 +194,16 @@ def types_of(function, tmp_path, rows=2, values=(1.0, 2.0, 3.0, 4.0), **options)
         ([None, None], [1, None], "int64", [None, None, 1, None]),
         ([None, 2.5], [1, None], "double", [None, 2.5, 1, None]),
         ([None, None], [None, None], "null", [None] * 4),
+        ([[], []], [[], []], "list<element: null>", [[]] * 4),
         (np.array([True, False]), np.array([1, 0]), "bool", [True, False]),
         (np.array([1, 0]), np.array([True, False]), "int64", [1, 0]),
         ([[], []], [[1], []], "list<element: int64>", [[], [], [1], []]),
         ([[1, 2], [3, 4]], [[1], []], "list<element: int64>", [[1, 2], [3, 4], [1], []]),
         ([["a"], []], [["b", "c"], [1]], "list<element: string>", [["a"], [], ["b", "c"]]),
         (np.array(["2024-01-01", "2024-01-02"], "M8[ms]"), ["x", None], "timestamp[ms]", None),
+        ([Decimal(0), Decimal("0.1")], [Decimal("12.5"), None], "decimal128(38, 1)", [0, Decimal("0.1"), Decimal("12.5"), None]),
+        ([2**70, 1], [2, None], "int64", [1, 2, None]),
+        ([object(), "a"], ["a", None], "null", [None]),
         ([{"a": 1}, {"a": 2}], [{"a": 3}, 5], "struct<a: int64>", [{"a": 1}, {"a": 2}, {"a": 3}]),
     ],
 )  # fmt: skip

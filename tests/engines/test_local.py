@@ -569,6 +569,13 @@ def test_an_output_of_any_type_needs_one_answer(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+def test_rows_that_all_fail_are_written_where_no_type_is_known(tmp_path: Path) -> None:
+    what = mt.Graph("g", {"y": mt.map(lambda x: [[[1], [2, 3]]] * len(x), mt.input("x", "float32"))})
+    assert what.run(table(5), tmp_path / "out.parquet", batch_rows=2).failed == 5
+    assert read(tmp_path / "out.parquet").num_rows == 0
+    assert read(tmp_path / "out.parquet.failed.parquet")["row"].to_pylist() == [0, 1, 2, 3, 4]
+
+
 def changing(x: Any) -> Any:
     """int64 for small numbers, float64 for others."""
     return x.astype(np.int64) if (x < 20).all() else x.astype(np.float64)

@@ -152,6 +152,8 @@ class _Run:
             self._begin(journal, batch_rows)
             self._replay(journal, journal.pieces() if first else [], writer, failures)
             self._play(pipeline, journal, writer, failures, first)
+            if not writer.is_open and self.rows:  # all of them failed
+                writer.open(self.layout.known(pa.null()))
             if not writer.is_open:
                 raise RunError("no row was answered, so the types of the outputs are not known", where=self.output)
             failed_path = failures.close()
@@ -374,7 +376,10 @@ class _Run:
                     self._write_again(journal, journal.pieces(), writer)
                 answers, unfit = self.undeclared.complete(result.answers)
                 result.failures = sorted([*result.failures, *unfit], key=lambda failure: failure.row)
-                writer.write(answers)
+                if not writer.is_open:
+                    writer.open(answers.schema)
+                if answers.num_rows:
+                    writer.write(answers)
             pending.add(result, answers)
             failures.write(result.failures)
             self.rows += result.rows

@@ -116,9 +116,9 @@ class Layout:
         left_out = () if keep is not None else tuple(name for name in source.names if name not in {*kept, *drop})
         return cls(inputs, stored, dict(checked.signature.outputs), taken, kept, read, source, left_out)
 
-    def known(self) -> pa.Schema:
-        """What is written, without outputs whose types are only known when rows flow."""
-        found = ((name, kind, arrow_type(kind)) for name, kind in self.outputs.items())
+    def known(self, unknown: pa.DataType | None = None) -> pa.Schema:
+        """What is written; outputs whose types are only known when rows flow are left out, or of the type given."""
+        found = ((name, kind, arrow_type(kind) or unknown) for name, kind in self.outputs.items())
         outputs = [pa.field(name, made, metadata=_labels(kind)) for name, kind, made in found if made is not None]
         return pa.schema([*(self.source.field(name) for name in self.kept), *outputs])
 

@@ -60,6 +60,7 @@ class Undeclared:
     def __init__(self, nodes: Mapping[str, str]) -> None:
         self._nodes = dict(nodes)
         self._kinds: dict[str, Kind] = dict.fromkeys(nodes)
+        self._nothing = dict.fromkeys(nodes, pa.null())
         self._largest: dict[str, int] = dict.fromkeys(nodes, 0)
         self._bytes = 0
 
@@ -67,13 +68,16 @@ class Undeclared:
         """Look at the next answers; whether every type is known now, or is not waited for any more."""
         for name, kind in self._kinds.items():
             if kind is None:
-                self._kinds[name] = _kind_of(answers.loose[name])
+                column = answers.loose[name]
+                self._kinds[name] = _kind_of(column)
+                if isinstance(column, Ragged):
+                    self._nothing[name] = _lists(pa.null(), column_type(column))
         self._bytes += answers.table.nbytes + sum(column_bytes(column) for column in answers.loose.values())
         return None not in self._kinds.values() or self._bytes > HELD_BYTES
 
     def give_up(self) -> None:
         """There is no more to come: what had no value is null."""
-        self._kinds = {name: pa.null() if kind is None else kind for name, kind in self._kinds.items()}
+        self._kinds = {name: self._nothing[name] if kind is None else kind for name, kind in self._kinds.items()}
 
     def take(self, batch: pa.RecordBatch) -> None:
         """Take the types of what an earlier part of the run has written, of numbers the widest."""
@@ -207,12 +211,8 @@ def _with_nulls(column: npt.NDArray[Any], kind: ColumnType, where: str) -> tuple
 
 def _of_arrow(column: Column, kind: Any, where: str) -> tuple[pa.Array, Mapping[int, BaseException]]:
     """Values of a type that only Arrow knows, such as times, one by one where not all fit."""
-    values = (
-        list(column) if isinstance(column, Ragged) or column.ndim > 1 or column.dtype.kind == "M" else column.tolist()
-    )
-    values = [
-        None if not isinstance(value, (Ragged, np.ndarray, list)) and is_missing(value) else value for value in values
-    ]
+    nested = isinstance(column, Ragged) or column.ndim > 1
+    values = [row.tolist() for row in column] if nested else [None if is_missing(value) else value for value in column]
     try:
         return pa.array(values, kind), {}
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
@@ -225,7 +225,7 @@ def _of_arrow(column: Column, kind: Any, where: str) -> tuple[pa.Array, Mapping[
             except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
                 text = repr(value)[:80]
                 errors[row] = AnswerError(
-                    f"{where} gave {text} ({type(value).__name__}), which is not stored as {kind}: declare outputs: to say what it gives"
+                    f"{where} gave {text} ({type(value).__name__}), which cannot be stored as {kind}: declare outputs: to say what it gives"
                 )
         return pa.array(good, kind), errors
 
@@ -239,7 +239,7 @@ def _kind_of(column: Column) -> Kind:
         leaf = _kind_of(column.values)
         return ColumnType(leaf.dtype, shown.shape) if isinstance(leaf, ColumnType) else _lists(leaf, shown)
     if column.dtype.kind != "O":
-        return (shown if shown.dtype in DTYPES else pa.array(column[:1]).type) if len(column) else None
+        return (shown if shown.dtype in DTYPES else _arrow_type_of([*column[:1]])) if len(column) else None
     if column.ndim > 1:
         leaf = _kind_of(column.reshape(-1))
         return ColumnType(leaf.dtype, tuple(column.shape[1:])) if isinstance(leaf, ColumnType) else None
@@ -266,17 +266,30 @@ def _kind_of_values(values: Sequence[Any]) -> Kind:
     if isinstance(first, (bool, np.bool_)):
         return ColumnType("bool")
     if isinstance(first, (int, float, np.integer, np.floating)):
-        numbers = [
-            each
-            for each in values
-            if isinstance(each, (int, float, np.integer, np.floating)) and not isinstance(each, bool)
-        ]
-        name = np.array(numbers).dtype.name
-        return ColumnType(name if name in DTYPES and name != "any" else "float64")
-    try:
-        return pa.array([first]).type
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        return pa.null()
+        return ColumnType(
+            _number_type([each for each in values if isinstance(each, _NUMBERS) and not isinstance(each, bool)])
+        )
+    return _arrow_type_of(values)
+
+
+_NUMBERS = (int, float, np.integer, np.floating)
+
+
+def _number_type(values: Sequence[Any]) -> str:
+    """The narrowest of Python's and numpy's types for numbers; those that no type has are none of int64."""
+    name = np.array(values).dtype.name
+    return name if name != "object" else "int64"
+
+
+def _arrow_type_of(values: Sequence[Any]) -> Any:
+    """What Arrow makes of values, or of the first one; null where it knows none. Decimals have room to grow."""
+    for some in (values, values[:1]):
+        try:
+            found = pa.array(some).type
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            continue
+        return pa.decimal128(38, found.scale) if pa.types.is_decimal128(found) else found
+    return pa.null()
 
 
 def _kind_of_arrow(data_type: pa.DataType) -> Kind:
