@@ -175,7 +175,7 @@ def test_a_replica_answers_its_warm_up_before_it_is_called(closing, tmp_path, wa
     ("warm_up", "message"),
     [
         ({"y": [1.0]}, "warm_up: the model takes x; got rows of y"),
-        ({"x": ["one"]}, "warm_up: x is float32: could not convert string"),
+        ({"x": ["one"]}, "warm_up: 'x' is float32; got 'one'"),
         ({"x": [-1.0]}, "warm_up: it does not answer the rows given: ValueError: negative"),
     ],
 )

@@ -73,6 +73,20 @@ def test_several_files_are_several_rows(said, png, picture):
     )
 
 
+@pytest.mark.parametrize(
+    ("age", "status", "said_of_it"),
+    [
+        ("41.0", 200, "np.int32(41)"),
+        ("", 400, "input 'age' is null"),
+        ("4.5", 400, "is int32; got 4.5, which is not whole"),
+    ],
+)
+def test_a_field_is_a_number_as_it_is_in_json(said, png, picture, age, status, said_of_it):
+    answer = said("mixed", files={"image": png(picture)}, data={"user": "ann", "age": age})
+    assert answer.status_code == status
+    assert said_of_it in answer.text
+
+
 def test_a_form_without_files(said):
     pixels = str(np.zeros((28, 28), int).tolist())
     answer = said("mixed", data={"image": pixels, "user": "ann", "age": "41"})

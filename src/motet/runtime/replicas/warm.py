@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, as_column, hold_as
-from motet.errors import GraphError, ModelLoadError, ModelUnavailableError, MotetError
+from motet.batch import Array
+from motet.errors import GraphError, ModelLoadError, ModelUnavailableError, MotetError, TypeMismatchError
 from motet.graph.model import Model
-from motet.reading import constant_column
+from motet.reading import as_given, constant_column, read_column
 from motet.runtime.replicas.replica import Replica
 from motet.tracebacks import describe, ends_program
 from motet.types import Signature
@@ -80,12 +80,13 @@ def _given(rows: Mapping[str, Any], signature: Signature, where: str) -> dict[st
     columns: dict[str, Array] = {}
     for name, kind in signature.inputs.items():
         try:
-            made = as_column(rows[name]) if kind.is_object else np.asarray(rows[name], dtype=kind.numpy_dtype)
-        except (ValueError, TypeError) as error:
-            raise GraphError(f"{name} is {kind}: {error}", where=where) from None
-        held = hold_as(made, kind)
+            held, bad = read_column(as_given(rows[name], kind), kind, repr(name), written=True)
+        except TypeMismatchError as error:
+            raise GraphError(error.what, where=where) from None
+        if bad:
+            raise GraphError(next(iter(bad.values())), where=where)
         if not isinstance(held, np.ndarray):
-            raise GraphError(f"{name} is {kind}; the rows given are not", where=where)
+            raise GraphError(f"{name!r} is {kind}, and its rows must have one shape", where=where)
         columns[name] = held
     counts = {len(column) for column in columns.values()}
     if signature.fixed_rows and counts != {signature.fixed_rows}:

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,6 +20,7 @@ from motet.graph.graph import Input
 from motet.pictures import is_picture, read_picture
 from motet.serving.app.respond import MediaTypeError
 from motet.serving.app.rows import Unread
+from motet.serving.wire.envelope import read_json
 from motet.types import ColumnType
 
 __all__ = ["form_rows", "raw_row", "takes_files"]
@@ -110,7 +110,9 @@ def _value(part: Part, kind: ColumnType) -> Any:
         return part
     if is_picture(kind) and part[:1] not in ("[", ""):
         return part  # base64, or an address that holds an image
+    if not part:
+        return None  # a field that nobody filled in, as an empty one of CSV
     try:
-        return msgspec.json.decode(part)
-    except (msgspec.DecodeError, RecursionError) as error:
-        return Unread(f"is {kind}, to be given as JSON; {error}")
+        return read_json(part.encode(), "it")
+    except InputError as error:
+        return Unread(f"is {kind}, to be given as JSON; {error.what}")
