@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from motet.batch import objects
@@ -63,14 +64,16 @@ class JsonLinesSource(TextSource):
         self.keys = Keys({name: len(kind.shape) for name, kind in self._types.items()})
         lines = found = 0
         for block in self._blocks():
-            if not lines and block.lines[0].startswith(b"["):
+            if not lines and block.data.startswith(b"["):
                 hint = "write one object a line: jq -c '.[]'"
                 raise InputError("is one JSON array, not JSON Lines", where=str(file), hint=hint)
             rows = [row for row in block.rows if not isinstance(row, str)]
             self.keys.add(rows, str(file))
-            lines, found = lines + len(block.lines), found + len(rows)
+            lines, found = lines + block.num_rows, found + len(rows)
         if lines and not found:
-            raise InputError("holds no line that is a JSON object", where=str(file))
+            raise InputError(
+                "holds no line that is a JSON object", where=str(file), hint="write one object a line: jq -c ."
+            )
         self.set_keys(self.keys)
 
     def set_keys(self, keys: Keys) -> None:
@@ -87,9 +90,9 @@ class JsonLinesSource(TextSource):
         """See `Stream.pieces`; lines that are skipped are not parsed."""
         schema = pa.schema([self.schema.field(name) for name in columns])
         for block in self._blocks():
-            if skip < len(block.lines):
+            if skip < block.num_rows:
                 yield from drop_rows([_read(block, schema)], skip)
-            skip = max(0, skip - len(block.lines))
+            skip = max(0, skip - block.num_rows)
 
     def _blocks(self) -> Iterator[_Block]:
         number, rest = 1, b""
@@ -101,9 +104,11 @@ class JsonLinesSource(TextSource):
             if len(tail) > _LINE_BYTES:
                 raise InputError(f"line {number} is longer than {_LINE_BYTES >> 20} MiB", where=str(self._file))
             if newline:
-                yield from _block(whole, number)
+                if whole.strip():
+                    yield _Block(number, whole)
                 number, rest = number + whole.count(b"\n") + 1, tail
-        yield from _block(rest, number)
+        if rest.strip():
+            yield _Block(number, rest.rstrip(b"\n"))
 
 
 def agree(sources: Sequence[JsonLinesSource]) -> None:
@@ -125,14 +130,36 @@ def _type_of(kind: ColumnType, depth: int) -> pa.DataType:
 
 @dataclass(frozen=True)
 class _Block:
-    """Lines that are not blank, with the number of each."""
+    """Some lines, of which blank ones do not count.
 
-    numbers: list[int]
-    lines: list[bytes]
+    Attributes:
+        number: of the first, from 1.
+        text: the lines.
+    """
+
+    number: int
+    text: bytes
+
+    @cached_property
+    def _counted(self) -> list[tuple[int, bytes]]:
+        lines = (line.strip(b" \t\r") for line in self.text.split(b"\n"))
+        return [(self.number + index, line) for index, line in enumerate(lines) if line]
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        return [line for _, line in self._counted]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [number for number, _ in self._counted]
 
     @cached_property
     def data(self) -> bytes:
-        return b"\n".join(self.lines)
+        return self.text if _are_apart(self.text) else b"\n".join(self.lines)
+
+    @cached_property
+    def num_rows(self) -> int:
+        return int(np.count_nonzero(np.frombuffer(self.data, np.uint8) == ord("\n"))) + 1
 
     @cached_property
     def is_sound(self) -> bool:
@@ -141,26 +168,26 @@ class _Block:
         An object begins and ends on each line, all is UTF-8, and no number is NaN or infinite, of which each has its own idea.
         """
         data = self.data
-        apart = data.startswith(b"{") and data.endswith(b"}") and data.count(b"}\n{") == len(self.lines) - 1
         constants = (b"NaN" in data or b"Inf" in data) and _CONSTANT.search(data)
-        return apart and not constants and _is_utf8(data)
+        return not constants and _are_apart(data) and _is_utf8(data)
 
     @cached_property
-    def rows(self) -> list[Row | str]:
-        """The values of each line, or why it has none."""
+    def rows(self) -> list[Any]:
+        """The values of each line, a `Row`, or a text that says why it has none."""
         try:
-            found: list[Row | str] = [*_row.decode_lines(self.data)] if self.is_sound else []
+            found = _row.decode_lines(self.data) if self.is_sound else []
         except (msgspec.DecodeError, RecursionError):
             found = []
-        return found if len(found) == len(self.lines) else [_values_of(line) for line in self.lines]
+        return found if len(found) == self.num_rows else [_values_of(line) for line in self.lines]
 
 
-def _block(text: bytes, number: int) -> Iterator[_Block]:
-    lines = [line.strip(b" \t\r") for line in text.split(b"\n")]
-    if all(lines):
-        yield _Block(list(range(number, number + len(lines))), lines)
-    elif found := [(number + index, line) for index, line in enumerate(lines) if line]:
-        yield _Block([each for each, _ in found], [line for _, line in found])
+def _are_apart(text: bytes) -> bool:
+    """Whether every line begins and ends as an object does."""
+    if not (text.startswith(b"{") and text.endswith(b"}")):
+        return False
+    raw = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(raw == ord("\n"))
+    return bool((raw[ends - 1] == ord("}")).all() and (raw[ends + 1] == ord("{")).all())
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -229,7 +256,7 @@ def _quick(block: _Block, schema: pa.Schema) -> pa.RecordBatch | None:
         batch = finish(_parsed(block.data, wire_schema(schema)), schema)
     except (pa.ArrowInvalid, ValueError):
         return None
-    return with_errors(batch) if len(batch) == len(block.lines) and not has_infinite(batch) else None
+    return with_errors(batch) if len(batch) == block.num_rows and not has_infinite(batch) else None
 
 
 def _parsed(data: bytes, schema: pa.Schema) -> pa.Table:

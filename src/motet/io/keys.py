@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -59,7 +60,7 @@ class Keys:
             if name in self._depths:
                 self._depths[name].update(_depth(bytes(row[name])) for row in rows if name in row)
             elif name not in self._axes and not kind & _OTHER:
-                self._kinds[name] = kind | _kind([raw for row in rows if (raw := row.get(name)) is not None])
+                self._kinds[name] = kind | _kind(_raws(rows, name))
         if len(self._kinds) > MAX_KEYS:
             raise InputError(f"has lines of more than {MAX_KEYS:,} different keys together", where=where)
 
@@ -88,6 +89,13 @@ def _field(name: str, kind: int) -> pa.Field:
     if not kind & ~(_WHOLE | _LARGE):
         return pa.field(name, pa.int64())
     return pa.field(name, pa.string(), metadata=JSON if kind & ~_NUMBER else JSON_NUMBER)
+
+
+def _raws(rows: Sequence[Row], name: str) -> list[Any]:
+    try:
+        return list(map(itemgetter(name), rows))
+    except KeyError:
+        return [row[name] for row in rows if name in row]
 
 
 def _depth(raw: bytes) -> int:
