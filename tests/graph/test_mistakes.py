@@ -384,7 +384,7 @@ PYTHON_MISTAKES = [
     (lambda: mt.Graph("g", {"y": mt.cascade([one(), two()], x_(), confidence=2)}), "node 'cascade_1': confidence: a confidence is from 0 to 1; got 2"),
     (lambda: mt.Graph("g", {"y": mt.cascade([one(), two()], x_("int64"), confidence=1)}), "graph 'g': node 'cascade_1', member 'one': 'one' takes x: float32; column 'x' is int64"),
     (lambda: mt.model(one(), x := x_(), x=x), "model(): a model takes its inputs either by position or by name"),
-    (lambda: mt.Model(""), "model '': a model needs a URI; got ''"),
+    (lambda: mt.Model(""), "model '': a model needs a URI, or a fitted estimator; got ''"),
     (lambda: mt.Model("m.onnx", replicas="2"), "model 'm.onnx': replicas must be a whole number from 1 to 256; got '2'"),
     (lambda: mt.Batching(max_rows=-5), "batch: max_rows must be at least 1; got -5"),
     (lambda: mt.Resources(cpu=0), "resources: cpu must be more than 0; got 0"),

@@ -15,6 +15,7 @@ from motet.graph.fields import NAME, Fields, of_kind, plain, read_type, text_of
 from motet.graph.function import Function, as_functions, read_functions, write_functions
 from motet.graph.identity import identity
 from motet.graph.replicas import Replicas, as_replicas, as_warm_up, check_placing, read_replicas, write_replicas
+from motet.graph.snapshot import check_written, is_model, snapshot
 from motet.types import ColumnType
 
 __all__ = ["Batching", "Model", "Replicas", "Resources", "read_model", "write_model"]
@@ -108,7 +109,8 @@ class Model:
 
     Args:
         uri: where it is: a path (relative ones are relative to the graph's file), `SCHEME:path`, an fsspec URL, or
-            `python:package.module:Name`.
+            `python:package.module:Name`; or a fitted estimator or a booster, as it is now. A graph with such a one cannot
+            be saved.
         name: its name in the graph; the file's name without its suffix when not given.
         inputs, outputs: declared column types by name, in order; needed where the model has no signature of its own.
         before, after: a function, or several in a row, around it: columns to columns, as map nodes.
@@ -161,7 +163,7 @@ class Model:
 
     def __init__(
         self,
-        uri: str,
+        uri: Any,
         name: str = "",
         *,
         inputs: Mapping[str, str | ColumnType] | None = None,
@@ -185,9 +187,11 @@ class Model:
         resident: bool = False,
         concurrent: int | None = None,
     ) -> None:
-        where = f"model {name or uri!r}"
+        where = f"model {name or uri!r}" if isinstance(uri, str) else f"model {name or type(uri).__name__!r}"
+        if is_model(uri):
+            uri = snapshot(uri, where)
         if not isinstance(uri, str) or not uri:
-            raise GraphError(f"a model needs a URI; got {uri!r}", where=where)
+            raise GraphError(f"a model needs a URI, or a fitted estimator; got {uri!r}", where=where)
         if isinstance(labels, str):
             raise GraphError(
                 f"labels is a list; got {labels!r}",
@@ -354,6 +358,7 @@ def write_bytes(value: int) -> str | int:
 def write_model(model: Model) -> dict[str, Any]:
     """The inverse of `read_model`; what has its default is left out."""
     where = f"model {model.name!r}"
+    check_written(model.uri, where)
     written: dict[str, Any] = {"uri": model.uri}
     for key in ("inputs", "outputs"):
         if types := getattr(model, key):

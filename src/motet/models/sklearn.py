@@ -112,15 +112,22 @@ class SklearnModel:
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`. Each method is given features of its own, which some estimators change."""
-        found: dict[str, Any] = {}
+        rows = len(next(iter(columns.values())))
+        found: dict[str, Array] = {}
         with self._openmp.limited():
-            for name, method, kind in self._calls:
+            for name, method, _ in self._calls:
                 if name == "label" and self._classes is not None and "probabilities" in found:
-                    answer = self._classes.take(np.argmax(found["probabilities"], axis=1))
+                    found[name] = self._classes.take(np.argmax(found["probabilities"], axis=1))
                 else:
-                    answer = self._called(method, columns)
-                found[name] = _answer(answer, kind)
-        return found
+                    found[name] = self._rows_of(method, columns, rows)
+        return {name: _answer(found[name], kind) for name, _, kind in self._calls}
+
+    def _rows_of(self, method: Callable[[Any], Any], columns: Mapping[str, Array], rows: int) -> Array:
+        answer = dense(self._called(method, columns))
+        if rows == 1 and answer.shape[:1] != (1,):  # some squeeze or repeat a row that is alone
+            twice = {name: np.repeat(column, 2, axis=0) for name, column in columns.items()}
+            return dense(self._called(method, twice))[:1]
+        return answer
 
     def _called(self, method: Callable[[Any], Any], columns: Mapping[str, Array]) -> Any:
         given = self._make(columns)
@@ -189,6 +196,8 @@ def _unpickle(source: ModelSource) -> Any:
             raise load_error(source, f"it needs the module {error.name!r}, which cannot be imported", hint) from error
         except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, OSError, AttributeError) as error:
             hint = "write it with joblib.dump or pickle.dump, with the same versions of the packages that it uses"
+            if "__main__" in str(error):
+                hint = "the script that wrote it has what is missing: put that into a module, import it there, and write it again"
             raise load_error(source, f"it cannot be unpickled: {type(error).__name__}: {error}", hint) from error
     _tell(source, caught, InconsistentVersionWarning)
     return estimator
@@ -233,8 +242,7 @@ def _set_jobs(estimator: Any, threads: int) -> None:
         estimator.set_params(**dict.fromkeys(jobs, threads))
 
 
-def _answer(result: Any, kind: ColumnType) -> Any:
-    array = dense(result)
+def _answer(array: Array, kind: ColumnType) -> Array:
     if kind.shape == () and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     wanted = kind.numpy_dtype

@@ -98,6 +98,8 @@ def _own_inputs(
         return {f"x{at}": feature.type for at, feature in enumerate(features)}
     if any(hasattr(inner, "build_analyzer") for inner in firsts):
         return {"text": _STRING}
+    if any(hasattr(inner, "X_thresholds_") for inner in firsts):  # isotonic regression, which keeps no width
+        return {"features": ColumnType("float64", (1,))}
     raise load_error(source, "the estimator does not say what it takes", "declare the model's inputs, name: type")
 
 

@@ -125,7 +125,7 @@ def _refuse(trial: _Trial) -> dict[str, ColumnType]:
             what = f"a {type(estimator).__name__} answers only the rows that it is fitted on, by {method}"
             more = ", or make it with novelty=True" if hasattr(estimator, "novelty") else ""
             raise load_error(trial.source, what, f"use an estimator that has predict or transform{more}")
-    hint = "the file must hold a fitted estimator, not a part of it or a dictionary around it"
+    hint = "use an estimator that has one of them, and dump it whole"
     raise load_error(trial.source, f"a {type(estimator).__name__} has neither predict nor transform", hint)
 
 
