@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -66,10 +66,16 @@ def _input(each: Input) -> str:
 def _models(checked: CheckedGraph, resolver: ModelResolver, path: str) -> Iterator[tuple[str, str]]:
     """Every model with its handler, version and signature; those of graphs inside behind the graph's name."""
     graph = checked.graph
+    of_key = {f"{name}.{key}": (name, keys) for name, keys in checked.keys.items() for key in keys}
     for name, model in graph.models.items():
+        if name in of_key:
+            stands, keys = of_key[name]
+            if name != f"{stands}.{keys[0]}":
+                continue
         located = resolver.locate(model, graph.folder)
         version = f", version {located.version}" if located.version else ""
-        yield f"{path}{name}", f"{located.handler.name}{version}, {model.uri}\n{checked.signatures[name]}"
+        more = f" and {len(keys) - 1} more keys ({_some(keys[1:])})" if name in of_key and len(keys) > 1 else ""
+        yield f"{path}{name}", f"{located.handler.name}{version}, {model.uri}{more}\n{checked.signatures[name]}"
     for name, inner in checked.graphs.items():
         for full, text in _models(inner, resolver, f"{path}{name}/"):
             if not _is_shared(checked, inner, full.removeprefix(f"{path}{name}/")):
@@ -84,6 +90,10 @@ def _notes(checked: CheckedGraph, resolver: ModelResolver) -> Iterator[str]:
             yield f"model {name!r}: {text}"
     for inner in checked.graphs.values():
         yield from _notes(inner, resolver)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _is_shared(checked: CheckedGraph, inner: CheckedGraph, name: str) -> bool:

@@ -16,6 +16,7 @@ from motet.errors import CycleError, GraphError, MotetError, NotPublishedError, 
 from motet.graph.bind import bound
 from motet.graph.function import chain_outputs
 from motet.graph.graph import Graph
+from motet.graph.keyed import with_keys
 from motet.graph.labels import labelled
 from motet.graph.model import Model
 from motet.graph.node import Inputs, Node, NodeOutputs
@@ -31,6 +32,14 @@ MAX_DEPTH = 16
 
 class Resolver(Protocol):
     """Tells what models take and give."""
+
+    def keys(self, model: Model, folder: str) -> Mapping[str, str]:
+        """For each key that has a model the URI of it, where `{key}` in a model's URI stands for the key.
+
+        Raises:
+            MotetError: when they cannot be listed.
+        """
+        ...
 
     def current(self, model: Model, folder: str) -> Model:
         """A model as it is now: one of a store pinned to a version, with what was published with it; others as they are.
@@ -64,6 +73,7 @@ class CheckedGraph:
         left_out: models that no store has yet, whose members are left out; those of graphs inside as `GRAPH/MODEL`.
         places: for nodes how they place the answers of their members; see `NodeOutputs`.
         warnings: what may be wrong with nodes.
+        keys: for models that stand for one a key their keys.
     """
 
     graph: Graph
@@ -76,6 +86,7 @@ class CheckedGraph:
     left_out: tuple[str, ...] = ()
     places: Mapping[str, Mapping[str, Mapping[str, Indices]]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def labels(self) -> Mapping[str, tuple[str, ...]]:
@@ -187,7 +198,8 @@ def check(graph: Graph, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
 
 
 def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
-    declared, graph = graph, _current(graph, resolver)
+    declared, keys = with_keys(graph, resolver.keys)
+    graph = _current(declared, resolver)
     _order(graph)
     _check_uses(graph)
     check_places(graph.models, graph.nodes, graph.pool)
@@ -215,7 +227,7 @@ def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     warnings = tuple(warning for outputs in given.values() for warning in outputs.warnings)
     return CheckedGraph(
         graph, needed, dict(table.types), dict(table.names), signatures, graphs, signature, tuple(left_out), places,
-        warnings,
+        warnings, keys,
     )  # fmt: skip
 
 

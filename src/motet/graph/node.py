@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from motet.batch import Column, Indices
+from motet.errors import GraphError
 from motet.graph.fields import Fields
 from motet.graph.function import Function
 from motet.tracebacks import describe
@@ -293,6 +294,22 @@ class Node(ABC):
             gives: the columns of the node that somebody needs, by full name.
         """
         return outputs
+
+    def keyed(self, models: Mapping[str, Mapping[str, str]], uris: Mapping[str, str]) -> Node:
+        """The node with a member for each key of the models that stand for one a key.
+
+        Args:
+            models: for each of these the model of every key that has one.
+            uris: for each of these its URI, for messages.
+
+        Raises:
+            GraphError: when it goes by no key.
+        """
+        name, uri = next(iter(uris.items()))
+        hint = "write {route: {'*': MODEL}, key: COLUMN}"
+        raise GraphError(
+            f"{name!r} is a model for each key ({uri}); only a route by key can use it", where=self.where, hint=hint
+        )
 
     def without(self, uses: Container[str]) -> Node:
         """The node without the members that use these, where it may do without; else as it is."""

@@ -56,6 +56,7 @@ class Route(Node):
         max_swap_wait_ms: how long rows whose model is not loaded may be passed over by rows of models that are.
         combine: `union` where the classes of members differ: a score for each class that any of them knows, 0 where one
             does not; None for members that have the same.
+        sought: the URIs that models of other keys would have, with `{key}` in them; only found when a graph is checked.
     """
 
     arms: tuple[Member, ...]
@@ -70,6 +71,7 @@ class Route(Node):
     max_loaded: int | None = None
     max_swap_wait_ms: float | None = None
     combine: str | None = None
+    sought: tuple[str, ...] = field(default=(), compare=False)
 
     kind = "route"
     keys = (
@@ -80,6 +82,35 @@ class Route(Node):
     def members(self) -> tuple[Member, ...]:
         """The arms."""
         return self.arms
+
+    def keyed(self, models: Mapping[str, Mapping[str, str]], uris: Mapping[str, str]) -> Route:
+        """The route with an arm for each key that has a model; keys that other arms take are theirs."""
+        if self.key is None:
+            return super().keyed(models, uris)  # type: ignore[return-value]
+        named = {key for arm in self.arms if not self._is_any(arm, models) for key in patterns(arm.name)}
+        arms: list[Member] = []
+        for arm in self.arms:
+            if arm.uses not in models:
+                arms.append(arm)
+                continue
+            if arm.name == self.missing:
+                what = f"missing names {arm.name!r}, which is a model for each key; a row without a key has none"
+                raise GraphError(what, where=self.where, hint="name another arm, or leave missing out")
+            known = models[arm.uses]
+            keys = [key for key in known if key not in named] if self._is_any(arm, models) else patterns(arm.name)
+            if unknown := [key for key in keys if key not in known]:
+                what = f"there is no model {uris[arm.uses].replace('{key}', unknown[0])} for the key {unknown[0]!r}"
+                raise GraphError(what, where=self.where)
+            arms += [replace(arm, name=key, uses=known[key]) for key in keys]
+            named.update(keys)
+        if not arms:
+            raise GraphError("there are no members", where=self.where)
+        return replace(self, arms=tuple(arms), sought=tuple(uris.values()))
+
+    @staticmethod
+    def _is_any(arm: Member, models: Mapping[str, Any]) -> bool:
+        """Whether an arm takes every key that has a model."""
+        return arm.uses in models and arm.name in ("*", "{key}")
 
     def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Route:
         """The node, its members' columns by name where they go by name."""
@@ -192,10 +223,15 @@ class Route(Node):
                 Fault(
                     int(row),
                     "InputError",
-                    f"no member takes the key {show(keys[row])}; they take {', '.join(names[:20])}",
+                    self._no_member(keys[row]),
                 )
             )
         return chosen, faults
+
+    def _no_member(self, key: Any) -> str:
+        if self.sought:
+            return f"there is no model {' or '.join(uri.replace('{key}', key_text(key)) for uri in self.sought)}"
+        return f"no member takes the key {show(key)}; they take {', '.join(arm.name for arm in self.arms[:20])}"
 
     def _no_key(self, column: str | None) -> str:
         return f"the key {column!r} is missing; write missing: ARM in {self.where} to say which member takes such rows"
@@ -363,7 +399,8 @@ def route(
     """Send each row through one member.
 
     Args:
-        members: models or graphs by name. By key the name is the keys it takes, separated by `|`; `*` takes every other.
+        members: models or graphs by name. By key the name is the keys it takes, separated by `|`; `*` takes every other;
+            a model with `{key}` in its URI, as `*` or `{key}`, every key that has a file.
         inputs: the columns that members take, unless they say otherwise (`motet.member`).
         key: the column whose value chooses the member.
         split: how much each member counts in a weighted split; the same value of `by` always meets the same one.

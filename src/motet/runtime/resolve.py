@@ -15,6 +15,7 @@ from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
 from motet.graph.model import Model
 from motet.models.common import ADDRESS_OPTIONS
 from motet.models.handler import Handler, ModelSource
+from motet.models.keys import file_keys
 from motet.models.locate import PINNED, STORE, locate, runs_code
 from motet.types import Signature
 
@@ -64,6 +65,19 @@ class ModelResolver:
         from motet.runtime.stored import StoredModels  # slow to import, and few graphs name a store
 
         return StoredModels()
+
+    def keys(self, model: Model, folder: str) -> Mapping[str, str]:
+        """For each key that has a model the URI of it; see `motet.models.keys`.
+
+        Raises:
+            MotetError: when they cannot be listed.
+        """
+        if model.uri.startswith(STORE):
+            return self._stored.keys(model, folder)
+        try:
+            return file_keys(model.uri, folder or None)
+        except OSError as error:
+            raise ModelLoadError(f"the models of keys cannot be listed: {error}", where=model.uri) from error
 
     def current(self, model: Model, folder: str) -> Model:
         """A model of a store pinned to the version that it means now; others as they are.

@@ -22,6 +22,7 @@ from motet.errors import ModelLoadError
 from motet.graph.fields import read_type
 from motet.graph.function import Function, read_functions
 from motet.graph.model import Model
+from motet.models.keys import KEY
 from motet.models.locate import PINNED, STORE
 from motet.store.parts import code_of
 from motet.store.store import DEFAULT_URL, Store
@@ -78,6 +79,23 @@ class StoredModels:
             return None
         url, reference = place_of(model.uri, folder)
         return self._store(url).number(reference)
+
+    def keys(self, model: Model, folder: str) -> dict[str, str]:
+        """For each key, where `{key}` stands in the name of a model, the URI of the model that is published for it.
+
+        Raises:
+            StoreError: when the store cannot be reached.
+        """
+        before, _, after = model.uri.rpartition(":")[2].rpartition("#")[2].partition("@")[0].partition(KEY)
+        store = self._store(place_of(model.uri.replace(KEY, "key"), folder)[0])
+        found = {}
+        for name in store.names():
+            if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after):
+                key = name[len(before) : len(name) - len(after)]
+                uri = model.uri.replace(KEY, key)
+                if self.number(replace(model, uri=uri), folder):
+                    found[key] = uri
+        return dict(sorted(found.items()))
 
     def current(self, model: Model, folder: str) -> Model:
         """A model pinned to the version that it means now; one that is of no store as it is.

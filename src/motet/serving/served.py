@@ -83,13 +83,14 @@ class _Alone(Graph):
 
 
 def models_of(served: Served, resolver: ModelResolver) -> list[Served]:
-    """Each model that a graph's nodes call, as a graph of one node."""
+    """Each model that a graph's nodes call, as a graph of one node; those of keys are only called by their route."""
     checked = served.graph.checked
     graph = checked.graph
     called = [member.uses for node in graph.nodes.values() for member in node.members]
+    of_keys = {f"{model}.{key}" for model, keys in checked.keys.items() for key in keys}
     found = []
     for name, model in graph.models.items():
-        if name not in called:
+        if name not in called or name in of_keys:
             continue
         kinds = _outer_inputs(checked, name)
         outputs = outer_outputs(model, checked.signatures[name])
