@@ -2,6 +2,7 @@
 
     python -m benchmarks.bulk                                 # everything that is installed
     python -m benchmarks.bulk --jobs ensemble,tiny --candidates motet,loop2 --rounds 20
+    python -m benchmarks.bulk --jobs forest,pipeline,keyed200  # scikit-learn, and many models by key: see estimators.py
     python -m benchmarks.bulk --json results.json
 
 Every run is a process of its own, and candidates take turns (A B C A B C ...), so that what else the machine does hits
@@ -25,9 +26,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import memory, startup
+from benchmarks import estimators, memory, startup
 from benchmarks.agree import difference
 from benchmarks.bulk_child import CANDIDATES
+from benchmarks.estimators import ESTIMATORS
 from benchmarks.jobs import JOBS, Job, Storage, images_file, tiny_file
 from benchmarks.measure import Measured, measure
 from benchmarks.tables import Spread, ratio, shown, spread, table
@@ -38,7 +40,7 @@ NEEDS: Final = {"daft": "daft", "beam": "apache_beam", "ray": "ray"}
 OURS: Final = "motet"
 REFERENCE: Final = "loop2"
 FIGURES: Final = ("job_s", "process_s", "cpu_s")
-PARTS: Final = (*JOBS, "startup", "memory")
+PARTS: Final = (*JOBS, *ESTIMATORS, "startup", "memory")
 
 
 @dataclass
@@ -250,6 +252,8 @@ def play(jobs: Sequence[str], settings: Settings) -> dict[str, Any]:
             outcomes, reasons = compare(JOBS[name], settings)
             print(show(JOBS[name], outcomes, reasons), end="\n\n", flush=True)
             found["jobs"][name] = as_json(JOBS[name], outcomes, reasons)
+        elif name in ESTIMATORS:
+            found["jobs"] |= estimators.play(settings, [name])
         else:
             part = startup if name == "startup" else memory
             found[name] = part.play(settings)

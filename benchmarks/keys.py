@@ -30,7 +30,7 @@ import motet as mt
 from benchmarks.tables import ratio, shown, spread, table
 from motet.runtime.pool.shelf import Group, Shelf, Waiter
 
-__all__ = ["Plan", "lru", "main", "oracle", "ours", "zipf"]
+__all__ = ["FEATURES", "Plan", "lru", "main", "oracle", "ours", "write_model", "zipf"]
 
 MODELS, PLACES = 200, 8
 ROWS: Final = 20_000
@@ -273,7 +273,7 @@ class _Models:
         self._folder = tempfile.TemporaryDirectory(prefix="motet-keys-")
         self.folder = Path(self._folder.name)
         for number in range(MODELS):
-            _write(self.folder / f"m{number}.onnx", number)
+            write_model(self.folder / f"m{number}.onnx", number)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -320,7 +320,8 @@ def _calls(plan: Plan, keys: Sequence[int]) -> Iterator[tuple[int | None, int | 
         yield None, None, together
 
 
-def _write(path: Path, seed: int) -> None:
+def write_model(path: Path, seed: int) -> None:
+    """Write a small ONNX model, `x: float32[16]` to `y: float32[1]`, whose weights go by the seed."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     random = np.random.default_rng(seed)
