@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from motet.models.handler import ModelSource
+from motet.types import Signature
 
-__all__ = ["Kept"]
+__all__ = ["Kept", "Learned", "file_state"]
 
 _T = TypeVar("_T")
-_Key = tuple[str, int, int]
+State = tuple[str, int, int]
+"""Which file it is, and as far as size and time of change tell, that it is the same."""
 
 
 class Kept(Generic[_T]):
@@ -26,12 +28,12 @@ class Kept(Generic[_T]):
 
     def __init__(self, load: Callable[[ModelSource], _T], most: int = 4) -> None:
         self._load, self._most = load, most
-        self._kept: OrderedDict[_Key, _T] = OrderedDict()
+        self._kept: OrderedDict[State, _T] = OrderedDict()
         self._lock = threading.Lock()
 
     def look(self, source: ModelSource) -> _T:
         """The loaded file, kept for the next call of `look` or `take`."""
-        key = _key(source.location)
+        key = file_state(source.location)
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = self._load(source)
@@ -43,11 +45,44 @@ class Kept(Generic[_T]):
     def take(self, source: ModelSource) -> _T:
         """The loaded file, for the caller alone."""
         with self._lock:
-            found = self._kept.pop(_key(source.location), None)
+            found = self._kept.pop(file_state(source.location), None)
         return self._load(source) if found is None else found
 
 
-def _key(path: str) -> _Key:
+class Learned:
+    """The signatures of files that are dear to learn, at most `most`, by what was declared of the model too.
+
+    Args:
+        most: how many are kept; the one used longest ago goes first.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        self._most = most
+        self._learned: OrderedDict[tuple[State, str], Signature] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, source: ModelSource) -> Signature | None:
+        """The signature; None where it is not known."""
+        key = _learned_key(source)
+        with self._lock:
+            if key in self._learned:
+                self._learned.move_to_end(key)
+            return self._learned.get(key)
+
+    def put(self, source: ModelSource, signature: Signature) -> None:
+        """Keep a signature."""
+        with self._lock:
+            self._learned[_learned_key(source)] = signature
+            while len(self._learned) > self._most:
+                self._learned.popitem(last=False)
+
+
+def _learned_key(source: ModelSource) -> tuple[State, str]:
+    return file_state(source.location), repr((dict(source.inputs), dict(source.outputs), dict(source.options)))
+
+
+def file_state(path: str) -> State:
+    """What tells a file from another, and from what it was before."""
     try:
         state = os.stat(path)
     except OSError:

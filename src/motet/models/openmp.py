@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
+from typing import Any
 
 __all__ = ["OpenMP"]
 
 
+@cache
+def _libraries() -> Sequence[Any]:
+    """The OpenMP libraries of this process when it has imported scikit-learn, whose is among them."""
+    libraries: Sequence[Any] = (
+        import_module("threadpoolctl").ThreadpoolController().select(user_api="openmp").lib_controllers
+    )
+    return libraries
+
+
 class OpenMP:
-    """The OpenMP libraries that are loaded in this process when it is made, which belong to scikit-learn and its like.
+    """How many threads calls use that are made with OpenMP.
 
     Args:
         threads: how many threads a call uses.
     """
 
     def __init__(self, threads: int) -> None:
-        found = import_module("threadpoolctl").ThreadpoolController().select(user_api="openmp")
-        self._threads, self._libraries = threads, found.lib_controllers
+        self._threads, self._libraries = threads, _libraries()
 
     @contextmanager
     def limited(self) -> Iterator[None]:

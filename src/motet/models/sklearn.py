@@ -43,7 +43,7 @@ import numpy as np
 from motet.batch import Array
 from motet.models.common import check_cpu, check_options, framework, load_error, place
 from motet.models.handler import ModelSource
-from motet.models.keep import Kept
+from motet.models.keep import Kept, Learned
 from motet.models.openmp import OpenMP
 from motet.models.sklearn_inputs import taken
 from motet.models.sklearn_signature import METHODS, TRIED_ROWS, dense, estimator_outputs
@@ -70,6 +70,7 @@ class SklearnHandler:
 
     def __init__(self) -> None:
         self._kept: Kept[Any] = Kept(_unpickle)
+        self._learned = Learned()
 
     def signature(self, source: ModelSource) -> Signature:
         """What the estimator takes and gives; loads it, and keeps it for `load`.
@@ -78,14 +79,18 @@ class SklearnHandler:
             ModelLoadError: when the file is no estimator, or it does not say what it takes and nothing is declared.
         """
         check_options(source, ("frame", "categories"))
-        return _looked(self._kept.look(source), source)[0]
+        known = self._learned.get(source)
+        if known is None:
+            known, _ = _looked(self._kept.look(source), source)
+            self._learned.put(source, known)
+        return known
 
     def load(self, source: ModelSource) -> SklearnModel:
         """Load it for use; see `Handler.load`."""
         check_options(source, ("frame", "categories"))
         check_cpu(source, "scikit-learn")
         estimator = self._kept.take(source)
-        signature, make = _looked(estimator, source)
+        signature, make = _looked(estimator, source, self._learned.get(source))
         _set_jobs(estimator, source.threads)
         return SklearnModel(estimator, signature, make, source.threads)
 
@@ -155,7 +160,7 @@ def _classes_of_most_probable(estimator: Any) -> Array | None:
     return classes if own and isinstance(classes, np.ndarray) else None
 
 
-def _looked(estimator: Any, source: ModelSource) -> tuple[Signature, Maker]:
+def _looked(estimator: Any, source: ModelSource, known: Signature | None = None) -> tuple[Signature, Maker]:
     """What an estimator takes and gives, and how a batch becomes what it takes.
 
     Raises:
@@ -163,6 +168,8 @@ def _looked(estimator: Any, source: ModelSource) -> tuple[Signature, Maker]:
     """
     _check_estimator(estimator, source)
     given = taken(estimator, source)
+    if known is not None:
+        return known, given.make
     found = estimator_outputs(estimator, lambda number: given.make(given.rows(TRIED_ROWS, number)), source)
     return Signature(given.inputs, found.types, labels=found.labels), given.make
 
