@@ -191,6 +191,17 @@ def test_a_function_that_fails_on_everything_ends_the_call():
     assert len(log) <= 2 * 16 + 8 + 12
 
 
+def test_rows_of_many_callers_are_not_all_that_there_is():
+    graphs = [graph_of(fake(Failing, "picky", bad=[1])), mt.Graph("g", {"y": mt.map(functions.refuse_negative, x_())})]
+    for graph, bad in zip(graphs, (1, -1), strict=True):
+        for _ in range(40):
+            with pytest.raises(mt.RowErrors):
+                graph(floats(bad))
+            with pytest.raises(mt.RowErrors, match="3 of 3 rows failed"):
+                graph(floats(bad, bad, bad))
+        assert graph(floats(2))["y"].tolist() == [2]
+
+
 def test_a_few_bad_rows_do_not_make_a_model_hopeless():
     graph = graph_of(fake(Failing, "picky", bad=list(range(15)), log="picky"))
     found = play(graph, {"x": np.arange(100, dtype=np.float32)})

@@ -43,6 +43,7 @@ class Host:
         sizes: how many rows the calls of models have, by `HostedModel.key`, where that is known.
         places: what all models share that are here, and stay not for good; None lets each stay that no graph says it of.
         trials: what its models may try before they answer rows; see `HostedModel`.
+        one_run: whether all rows that are played belong together, as in a bulk run; see `Health`.
 
     Attributes:
         dropped: called with each lazy model that was let go, in any thread.
@@ -54,8 +55,10 @@ class Host:
         sizes: Mapping[str, int] | None = None,
         places: Places | None = None,
         trials: Trials | None = None,
+        *,
+        one_run: bool = False,
     ) -> None:
-        self.places, self._trials = places, trials
+        self.places, self._trials, self.one_run = places, trials, one_run
         self.swaps: Swaps[HostedModel] = Swaps(self._load_lazy, self._let_go, memory=_memory)
         self.dropped: list[Callable[[HostedModel], None]] = []
         self._lazy: set[LazyKey] = set()
@@ -87,6 +90,8 @@ class Host:
                     return known
             signature = self.resolver.signature(model, folder)
             found = HostedModel(model, located, signature, None, self.resolver.addresses(model, folder))
+            if self.one_run:
+                found.in_one_run()
             found.trials = self._trials
             if found.key in self._sizes and not found.size.settled:
                 found.size = BatchSize(self._sizes[found.key], found.size.limit)

@@ -158,10 +158,10 @@ class HostedModel:
         if tell is not None:
             tell(wanted)
 
-    def forget(self) -> None:
-        """Forget what was counted, and which rows failed, as after a trial."""
-        self.stats = ModelStats()
-        self._health = Health(self._health.name)
+    def in_one_run(self) -> None:
+        """All rows from now on are of one run: what fails on everything is found out over all of them."""
+        for health in (self._health, *(runner.health for runner in (*self._before, *self._after))):
+            health.one_run = True
 
     def close(self) -> None:
         """Give the replicas' memory back."""

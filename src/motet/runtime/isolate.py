@@ -38,18 +38,28 @@ def is_of_rows(error: BaseException) -> bool:
 
 @dataclass
 class Health:
-    """What a model or function has done so far: whether any row succeeded, and how many failed alone before that."""
+    """What a model or function has done so far: whether any row succeeded, and how many failed alone before that.
+
+    Attributes:
+        name: the model or function.
+        succeeded: whether any row has.
+        failed_alone: rows that failed before that.
+        one_run: whether all rows belong together, as in a bulk run; else few rows are never said to be all that there is:
+            what one caller's failed on says nothing of the next one's.
+    """
 
     name: str
     succeeded: bool = False
     failed_alone: int = 0
+    one_run: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def failed(self, error: BaseException, others_succeed: Callable[[], bool]) -> None:
+    def failed(self, error: BaseException, rows: int, others_succeed: Callable[[], bool]) -> None:
         """Count a row that failed alone.
 
         Args:
             error: what it raised.
+            rows: how many it was called with at first.
             others_succeed: tries some rows from elsewhere; asked before all is said to be lost, and not again.
 
         Raises:
@@ -57,7 +67,7 @@ class Health:
         """
         with self.lock:
             self.failed_alone += 1
-            hopeless = not self.succeeded and self.failed_alone >= ALONE
+            hopeless = not self.succeeded and self.failed_alone >= ALONE and (self.one_run or rows >= SPREAD)
         if hopeless and others_succeed():
             self.succeeded = True
         elif hopeless:
@@ -116,7 +126,7 @@ def isolate(
             if out_of_memory(error):
                 too_many.append((first, end))
             if end - first == 1:
-                health.failed(error, others_succeed or partial(any_succeeds, run, rows))
+                health.failed(error, rows, others_succeed or partial(any_succeeds, run, rows))
                 faults.append(Fault.of(first, error, model or health.name, version))
             else:
                 middle = (first + end) // 2

@@ -110,7 +110,7 @@ class _Run:
         self.positions = _failed_rows(options.only_failed, source.num_rows) if options.only_failed else None
         self.total = self._total()
         self.remembered = RememberedSizes()
-        self.host = Host(trials=Trials())
+        self.host = Host(trials=Trials(), one_run=True)
         self.executor = Executor(checked, self.host)
         self.kinds = [each.type for each in checked.graph.inputs.values()]
         self.versions = self._versions(self.executor, "")
