@@ -277,3 +277,28 @@ def test_a_zone_that_nobody_knows_is_refused_before_the_run(tmp_path: Path) -> N
         with pytest.raises(InputError, match=r"cannot hold column 't', which is timestamp\[us, tz=Nowhere/Land\]"):
             graph().run(source, tmp_path / f"o.{output}")
     assert graph().run(source, tmp_path / "o.parquet").failed == 0
+
+
+@pytest.mark.parametrize(
+    "dtype", ["datetime64[D]", "datetime64[s]", "datetime64[ns]", "timedelta64[s]", "timedelta64[ns]"]
+)
+@pytest.mark.parametrize("output", ["csv", "jsonl", "parquet", "arrow"])
+def test_times_that_a_function_gives_are_pyarrows(tmp_path: Path, dtype: str, output: str) -> None:
+    values = np.array([1, 2, 3, "NaT", 86_400], dtype)
+
+    def times(x: np.ndarray) -> np.ndarray:
+        return values[x.astype(int)]
+
+    what = mt.Graph("g", {"y": mt.map(times, mt.input("x", "float64"))})
+    path = tmp_path / f"o.{output}"
+    assert what.run({"x": np.arange(5.0)}, path, keep=[], batch_rows=2).failed == 0
+    wanted = pa.array(values)
+    if output == "csv":
+        found = [row["y"] or None for row in csv.DictReader(path.read_text().splitlines())]
+        assert found == json_rows(wanted)
+    elif output == "jsonl":
+        assert [json.loads(line)["y"] for line in path.read_text().splitlines()] == json_rows(wanted)
+    else:
+        table = pq.read_table(path) if output == "parquet" else pa.ipc.open_file(path).read_all()
+        kind = wanted.type if output == "arrow" else parquet_type(wanted.type)
+        assert table["y"].combine_chunks() == wanted.cast(kind)

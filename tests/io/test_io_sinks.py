@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import gzip
 import json
 from itertools import pairwise
@@ -166,6 +167,13 @@ def test_json_lines_are_what_people_expect(tmp_path: Path) -> None:
     write(tmp_path / "t.jsonl", [tensors])
     lines = (tmp_path / "t.jsonl").read_text().splitlines()
     assert [json.loads(line)["i"] for line in lines] == [held["image"][0].tolist(), None]
+
+
+@pytest.mark.parametrize("values", [pa.array([None, 1.5, None]), pa.array(["a", None, ""]), pa.nulls(2)])
+def test_a_null_of_the_only_column_is_a_row_of_csv_too(tmp_path: Path, values: pa.Array) -> None:
+    write(tmp_path / "x.csv", [pa.RecordBatch.from_arrays([values], names=["x"])])
+    with (tmp_path / "x.csv").open(newline="") as file:
+        assert [row["x"] for row in csv.DictReader(file)] == [str(each or "") for each in values.to_pylist()]
 
 
 @pytest.mark.parametrize("name", ["series", "frames"])

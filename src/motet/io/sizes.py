@@ -49,7 +49,8 @@ def _sizes(array: pa.Array) -> Sizes:
         for index in range(data_type.num_fields):
             total = total + _sizes(array.field(index))
         return total
-    return _listed(array) if is_list(data_type) else np.full(1, _width(data_type), np.int64)
+    listed = is_list(data_type) or pa.types.is_map(data_type)
+    return _listed(array) if listed else np.full(1, _width(data_type), np.int64)
 
 
 def _lengths(array: pa.Array) -> Sizes:
@@ -73,4 +74,4 @@ def _width(data_type: Any) -> int:
     try:
         return max(1, int(data_type.bit_width) // 8)
     except ValueError:
-        return 16  # maps and unions, whose rows are guessed
+        return 16  # unions, whose rows are guessed

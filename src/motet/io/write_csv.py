@@ -28,12 +28,15 @@ class _CsvWriter:
 
         names = [name for field in schema for name in written_names(field)]
         kinds = [_kind(_leaf(field.type)) for field in schema for _ in range(_places(field.type) or 1)]
-        self._schema = pa.schema(list(zip(names, kinds, strict=True)))
+        self._lone = len(names) == 1
+        self._schema = pa.schema(list(zip(names, [pa.string()] if self._lone else kinds, strict=True)))
         self._out = compressed_output(path, codec)
         self._writer = arrow_csv.CSVWriter(self._out, self._schema)
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         columns = [_written(each) for column in batch.columns for each in _spread(column)]
+        if self._lone:  # a line without anything is no row for who reads it; "" is
+            columns = [columns[0].cast(pa.string()).fill_null("")]
         self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Column, Ragged, column_bytes, column_type, take_rows
+from motet.batch import Column, Ragged, column_bytes, column_type, objects, take_rows
 from motet.errors import AnswerError, Failure
 from motet.io import arrow_type, from_column
 from motet.io.arrow.buffers import numbers
@@ -212,6 +212,12 @@ def _with_nulls(column: npt.NDArray[Any], kind: ColumnType, where: str) -> tuple
 def _of_arrow(column: Column, kind: Any, where: str) -> tuple[pa.Array, Mapping[int, BaseException]]:
     """Values of a type that only Arrow knows, such as times, one by one where not all fit."""
     nested = isinstance(column, Ragged) or column.ndim > 1
+    if isinstance(column, np.ndarray) and not nested and column.dtype.kind in "mM":
+        stored = pa.array(column)
+        try:
+            return stored.cast(kind), {}
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            column = objects(list(stored))
     values = [row.tolist() for row in column] if nested else [None if is_missing(value) else value for value in column]
     try:
         return pa.array(values, kind), {}
@@ -239,7 +245,9 @@ def _kind_of(column: Column) -> Kind:
         leaf = _kind_of(column.values)
         return ColumnType(leaf.dtype, shown.shape) if isinstance(leaf, ColumnType) else _lists(leaf, shown)
     if column.dtype.kind != "O":
-        return (shown if shown.dtype in DTYPES else _arrow_type_of([*column[:1]])) if len(column) else None
+        if not len(column) or shown.dtype in DTYPES:
+            return shown if len(column) else None
+        return _arrow_type_of([*column[:1]]) if column.ndim > 1 else pa.array(column[:1]).type
     if column.ndim > 1:
         leaf = _kind_of(column.reshape(-1))
         return ColumnType(leaf.dtype, tuple(column.shape[1:])) if isinstance(leaf, ColumnType) else None
