@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from motet.batch import Batch, Ragged
     from motet.engines.local.report import RunReport
     from motet.errors import Failure, GraphError, InputError, ModelError, MotetError, RowErrors, RunError
-    from motet.facade import Graph, input, load, member
+    from motet.facade import Graph, input, inputs, load, member
     from motet.graph.model import Batching, Model, Resources
     from motet.nodes import cascade, ensemble, model, route, shard
     from motet.nodes import map_ as map
@@ -59,6 +59,7 @@ _HOMES = {
     "current_step": "motet.workflow.step",
     "ensemble": "motet.nodes",
     "input": "motet.facade",
+    "inputs": "motet.facade",
     "load": "motet.facade",
     "map": "motet.nodes:map_",
     "member": "motet.facade",
@@ -107,6 +108,7 @@ __all__ = [
     "ensemble",
     "errors",
     "input",
+    "inputs",
     "load",
     "map",
     "member",

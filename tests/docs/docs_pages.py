@@ -67,6 +67,7 @@ def rows(count: int) -> dict[str, Any]:
         "user": [f"user-{row % 10}" for row in range(count)],
         "kind": [("app", "web", "store")[row % 3] for row in range(count)],
         "amount": np.linspace(0, 2000, count, dtype=np.float32),
+        "age": np.arange(count) % 60 + 18,
     }
 
 

@@ -158,3 +158,23 @@ def test_what_is_no_frame_says_so(graph: mt.Graph, frame: pd.DataFrame) -> None:
         graph.run(frame, resume=True)
     with pytest.raises(InputError, match="failures must be 'raise' or 'return'; got 'skip'"):
         graph.run(frame, failures="skip")
+
+
+def test_inputs_are_declared_by_a_frame(make: Any, frame: pd.DataFrame) -> None:
+    renamed = frame.rename(columns={"x": "x (cm)", "zip": "2nd"}).assign(**{"x [cm]": 1.0, "ok": True})
+    inputs = mt.inputs(make(renamed), leave_out=["count"])
+    assert list(inputs) == ["2nd", "x (cm)", "color", "x [cm]", "ok"]
+    graph = mt.Graph("g", outputs={f"o{place}": each for place, each in enumerate(inputs.values())})
+    declared = {name: (str(each.type), each.has_default, each.column) for name, each in graph.inputs.items()}
+    assert declared == {
+        "column_2nd": ("string", True, "2nd"),
+        "x_cm": ("float64", True, "x (cm)"),
+        "color": ("string", True, None),
+        "x_cm_2": ("float64", True, "x [cm]"),
+        "ok": ("bool", False, None),
+    }
+    answers = graph(make(renamed))
+    np.testing.assert_array_equal(answers["o1"], frame["x"])
+    assert answers["o0"].tolist() == ["00123", None, "00456", "7"]
+    with pytest.raises(UnknownNameError, match="leave_out: unknown column 'label'"):
+        mt.inputs(make(renamed), leave_out=["label"])

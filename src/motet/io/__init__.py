@@ -12,7 +12,7 @@ as_text.py  what CSV and JSON Lines write for a value         write_csv.py write
 parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py frames.py foreign.py groups.py    one kind of source a file
 """
 
-from motet.io.arrow import arrow_type, check_fits, from_column, is_image, to_column
+from motet.io.arrow import arrow_type, check_fits, from_column, is_image, natural_kind, to_column
 from motet.io.faults import ERROR_COLUMN, split_faults
 from motet.io.frames import as_table, describe, is_frame, with_index
 from motet.io.sink import Writer, open_writer
@@ -29,6 +29,7 @@ __all__ = [
     "from_column",
     "is_frame",
     "is_image",
+    "natural_kind",
     "open_source",
     "open_writer",
     "split_faults",
