@@ -21,13 +21,16 @@ import numpy as np
 from motet.batch import Array, Column, Ragged, as_column, column_type, empty_column, hold_as, objects
 from motet.errors import InputError, TypeMismatchError
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert, refusal
+from motet.pictures import begins_as_picture, is_picture, read_picture
 from motet.types import ColumnType
 
-__all__ = ["NO_DEFAULT", "as_given", "constant_column", "from_base64", "holds_truth", "read_column"]
+__all__ = ["NO_DEFAULT", "as_given", "constant_column", "from_base64", "holds_truth", "of_text", "read_column"]
 
 NO_DEFAULT: Any = type("_NoDefault", (), {"__repr__": lambda self: "NO_DEFAULT"})()
 _OBJECTS: dict[str, tuple[type, ...]] = {"string": (str,), "bytes": (bytes, bytearray, memoryview)}
 _INSIDE = "holds a null"
+_ADDRESS = "data:"
+_PICTURES = "the file of a picture is written data:image/png;base64,..."
 
 
 def as_given(values: Any, kind: ColumnType) -> Column:
@@ -251,6 +254,8 @@ class _Reader:
             if not self._stand_in([row]):
                 return zeros
             return np.full_like(zeros, np.nan) if self.default is None else np.asarray(self.default, kind.numpy_dtype)
+        if isinstance(value, (str, bytes)) and not kind.is_object:
+            return self._of_text(value, row, zeros)
         if isinstance(value, (list, tuple)) and not value and kind.shape and not kind.shape[0]:
             return zeros  # no rows of the first axis, so nothing tells the others
         inner = _Reader(kind, NO_DEFAULT)
@@ -263,6 +268,18 @@ class _Reader:
         elif held is None:
             self.bad[row] = _misfit(value, column, kind)
         return zeros if held is None or inner.bad else np.asarray(held[0])
+
+    def _of_text(self, value: str | bytes, row: int, zeros: Array) -> Array:
+        """The array that a text or bytes stand for."""
+        try:
+            found = of_text(value, self.kind) if isinstance(value, str) else of_bytes(value, self.kind)
+        except InputError as error:
+            self.bad[row] = error.what
+            return zeros
+        if isinstance(found, np.ndarray):
+            return found
+        self.bad[row] = refusal(value, self.kind)
+        return zeros
 
     def _elements(self, column: Column) -> Column | None:
         """One row that is made of objects."""
@@ -319,12 +336,52 @@ def holds_truth(value: Any) -> bool:
     return bool in kinds
 
 
+def of_text(text: str, kind: ColumnType) -> Any:
+    """What a text stands for: bytes as base64, an array as the base64 of its bytes, a picture as that of its file.
+
+    Raises:
+        InputError: when it stands for nothing of this type.
+    """
+    if kind.dtype == "bytes" and not kind.shape:
+        return from_base64(text)
+    if kind.is_object or not (is_picture(kind) or (kind.shape and kind.row_bytes is not None)):
+        return text
+    try:
+        data = from_base64(text)
+    except InputError as error:
+        raise InputError(f"{error.what}; {_PICTURES}" if is_picture(kind) else error.what) from None
+    return read_picture(data, kind) if text.startswith(_ADDRESS) and is_picture(kind) else of_bytes(data, kind)
+
+
+def of_bytes(data: bytes, kind: ColumnType) -> Array:
+    """An array of its bytes, in C order, little-endian; or of those of a picture's file, where they begin as one.
+
+    Raises:
+        InputError: when they are neither.
+    """
+    if is_picture(kind) and begins_as_picture(data):
+        try:
+            return read_picture(data, kind)
+        except InputError:
+            if len(data) != kind.row_bytes:
+                raise
+    if kind.row_bytes is None:
+        raise InputError(f"is {kind}; got {len(data)} bytes that are no picture; {_PICTURES}")
+    if len(data) != kind.row_bytes:
+        raise InputError(f"is {kind}, which takes {kind.row_bytes} bytes; got {len(data)}")
+    return np.frombuffer(data, kind.numpy_dtype.newbyteorder("<")).reshape(_filler_shape(kind))
+
+
 def from_base64(text: str) -> bytes:
-    """Bytes that were written as base64.
+    """Bytes that were written as base64, or in an address as browsers hold images in: `data:image/png;base64,...`.
 
     Raises:
         InputError: when they were not.
     """
+    if text.startswith(_ADDRESS):
+        head, comma, text = text.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise InputError("an address that holds bytes must be data:image/...;base64,...")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from pathlib import Path
 
 import httpx
@@ -150,6 +151,10 @@ def _run(graph: mt.Graph, source: object, folder: Path, rows: int, **options: ob
     return {row: next(answers) for row in range(rows) if row not in failed}
 
 
+def _address(data: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("pictures")
@@ -197,6 +202,36 @@ def test_a_column_of_files(tmp_path: Path, form: str, stored: str) -> None:
         assert answered.pop(list(everything).index("empty.png")) == [[]] * 11  # no bytes are 11 rows of no pixels
     for row, name in enumerate(everything):
         assert answered.get(row) == WANTED[form].get(name), name
+
+
+@pytest.mark.parametrize("form", TYPES)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("is_address", [False, True])
+def test_text_of_files(tmp_path: Path, form: str, suffix: str, is_address: bool) -> None:
+    everything = FILES | BROKEN
+    texts = [_address(data) if is_address else base64.b64encode(data).decode() for data in everything.values()]
+    path = tmp_path / f"in.{suffix}"
+    if suffix == "csv":
+        path.write_text("\n".join(["image,other", *(f'"{text}",1' for text in texts), ""]), encoding="utf-8")
+    else:
+        path.write_text("".join(json.dumps({"image": text}) + "\n" for text in texts), encoding="utf-8")
+    answered = _run(_said(form), path, tmp_path, len(everything))
+    if form == "tall" and (suffix == "jsonl" or is_address):
+        assert answered.pop(list(everything).index("empty.png")) == [[]] * 11  # no bytes are 11 rows of no pixels
+    for row, name in enumerate(everything):
+        assert answered.get(row) == WANTED[form].get(name), name
+
+
+@pytest.mark.parametrize("form", TYPES)
+def test_a_call(form: str) -> None:
+    graph = _said(form)
+    for name, data in (FILES | BROKEN).items():
+        for given in (data, _address(data), base64.b64encode(data).decode()):
+            if WANTED[form].get(name) is None:
+                with pytest.raises(mt.errors.RowErrors):
+                    graph({"image": [given]})
+            else:
+                assert graph({"image": [given]})["pixels"][0].tolist() == WANTED[form][name], name
 
 
 @pytest.mark.parametrize("size", range(60, 90))
@@ -261,10 +296,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> httpx.Client:
     with httpx.Client(base_url=live.url, timeout=60) as client:
         yield client
     live.close()
-
-
-def _address(data: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
 @pytest.mark.parametrize("form", TYPES)

@@ -17,11 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.batch import objects
-from motet.data_urls import bytes_written
 from motet.errors import InputError
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import number_name
 from motet.numbers import convert, from_objects
+from motet.reading import from_base64
 
 __all__ = [
     "FALSE",
@@ -130,7 +130,7 @@ def read_base64(texts: pa.Array, name: str) -> Cells:
     found: list[bytes | None] = []
     for row, text in enumerate(texts.to_pylist()):
         try:
-            found.append(None if text is None else bytes_written(text))
+            found.append(None if text is None else from_base64(text))
         except InputError as error:
             found.append(None)
             reasons[row] = f"column {name!r} {error.what}; got {shown(text)}"

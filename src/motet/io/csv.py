@@ -23,6 +23,7 @@ from motet.io.reading import Reading, utf8_pieces
 from motet.io.records import Block, Fault, Record, blocks, records
 from motet.io.stream import drop_rows
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
+from motet.pictures import is_picture
 from motet.types import ColumnType
 
 __all__ = ["CsvSource"]
@@ -185,7 +186,9 @@ def _check_names(names: Sequence[str], types: Mapping[str, ColumnType], delimite
 
 
 def _type_of(kind: ColumnType | None) -> pa.DataType:
-    """The type that fields are read as: text, where none is declared that a field can be."""
+    """The type that fields are read as: text, where none is declared that a field can be; a picture is base64 of its file."""
+    if kind is not None and is_picture(kind):
+        return pa.binary()
     declared = arrow_type(kind) if kind is not None and not kind.shape else None
     return pa.string() if declared is None else declared
 

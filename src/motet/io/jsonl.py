@@ -29,6 +29,7 @@ from motet.io.keys import Keys, Row
 from motet.io.reading import Reading, utf8_pieces
 from motet.io.stream import drop_rows
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
+from motet.pictures import is_picture
 from motet.reading import as_given, holds_truth, read_column
 from motet.types import ColumnType
 
@@ -83,7 +84,8 @@ class JsonLinesSource(TextSource):
             if fields[name].metadata == JSON_NUMBER:
                 fields[name] = pa.field(name, pa.float64())
         for name, kind in self._types.items():
-            fields[name] = pa.field(name, _type_of(kind, keys.depth(name)))
+            is_file = is_picture(kind) and keys.is_text(name)
+            fields[name] = pa.field(name, pa.binary() if is_file else _type_of(kind, keys.depth(name)))
         self.schema = pa.schema(list(fields.values()))
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:

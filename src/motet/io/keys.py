@@ -33,6 +33,7 @@ _NUMBER = _WHOLE | _FLOAT | _WRITTEN
 _OF_TYPE = {float: _FLOAT, bool: _BOOL, str: _TEXT, type(None): 0}
 _PLAIN = {0: pa.string(), _FLOAT: pa.float64(), _BOOL: pa.bool_(), _TEXT: pa.string()}
 _EXACT = 1 << 53
+_AS_TEXT = -1
 _DIGITS = re.compile(rb"-?[0-9]{1,4000}")
 _decoder, _encoder = msgspec.json.Decoder(), msgspec.json.Encoder()
 
@@ -76,6 +77,11 @@ class Keys:
         found = [(name, kind, name in self._axes) for name, kind in self._kinds.items()]
         return [pa.field(name, pa.null()) if known else _field(name, kind) for name, kind, known in found]
 
+    def is_text(self, name: str) -> bool:
+        """Whether most values of a declared key with several axes are texts, and no lists."""
+        counts = self._depths.get(name, Counter())
+        return counts[_AS_TEXT] > counts.total() // 2
+
     def depth(self, name: str) -> int:
         """How many lists stand in one another in a declared key, as most of its values have it."""
         axes = self._axes[name]
@@ -99,8 +105,10 @@ def _raws(rows: Sequence[Row], name: str) -> list[Any]:
 
 
 def _depth(raw: bytes) -> int:
-    """How many lists stand in one another, 0 where an empty one leaves it open."""
+    """How many lists stand in one another, 0 where an empty one leaves it open; -1 for a text."""
     bare = raw[:64].translate(None, b" \t\r\n")
+    if bare.startswith(b'"'):
+        return _AS_TEXT
     inner = bare.lstrip(b"[")
     return 0 if inner.startswith(b"]") else len(bare) - len(inner)
 

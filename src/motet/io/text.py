@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.data_urls import bytes_written
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_list
 from motet.io.faults import with_errors
 from motet.io.files import File, fingerprint_files
 from motet.io.reading import Reading
 from motet.io.stream import Stream
+from motet.reading import from_base64
 
 __all__ = [
     "TextSource",
@@ -80,7 +80,7 @@ def _finished(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array:
     if column.type == field.type:
         return column
     if pa.types.is_binary(field.type):
-        return pa.array([None if text is None else bytes_written(text) for text in column.to_pylist()], pa.binary())
+        return pa.array([None if text is None else from_base64(text) for text in column.to_pylist()], pa.binary())
     return column.cast(field.type, safe=False)
 
 

@@ -17,20 +17,15 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Column, Ragged, objects, take_rows
-from motet.data_urls import bytes_written, from_data_url, is_data_url
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
 from motet.graph.graph import Input
 from motet.numbers import refusal
-from motet.pictures import begins_as_picture, is_picture, read_picture
-from motet.reading import from_base64, holds_truth
+from motet.reading import holds_truth, of_text
 from motet.runtime.bind import bind_columns, by_input, columns_of, takes
-from motet.types import ColumnType
 
 __all__ = ["Rows", "Unread", "plain_value", "read_rows", "rows_of"]
-
-_PICTURES = "the file of a picture is written data:image/png;base64,..."
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Rows
                 if each.type.numpy_dtype.kind in "iuf" and isinstance(value, (bool, list)) and holds_truth(value):
                     bad.setdefault(place, f"input {name!r} {refusal(value, each.type)}")
                     value = None
-                values[name].append(_bytes_of(value, each.type) if isinstance(value, str) else value)
+                values[name].append(of_text(value, each.type) if isinstance(value, str) else value)
             except InputError as error:
                 bad.setdefault(place, f"input {name!r}: {error.what}")
                 values[name].append(None)
@@ -115,38 +110,6 @@ def _wrong_keys(row: Any, inputs: Mapping[str, Input]) -> str:
         if not inputs[name].has_default:
             return f"input {name!r} is missing; the graph takes {takes(inputs)}"
     return ""
-
-
-def _bytes_of(text: str, kind: ColumnType) -> Any:
-    """What a text stands for: bytes as base64, an array as the base64 of its bytes, a picture as the address of its file."""
-    if kind.dtype in ("string", "any"):
-        return text
-    if kind.dtype == "bytes":
-        return bytes_written(text) if not kind.shape else text
-    if is_data_url(text) and is_picture(kind):
-        return read_picture(from_data_url(text), kind)
-    if not is_picture(kind) and (not kind.shape or kind.row_bytes is None):
-        return text
-    return _array_of(text, kind)
-
-
-def _array_of(text: str, kind: ColumnType) -> Any:
-    """An array of the base64 of its bytes, or of those of a picture's file."""
-    try:
-        data = from_base64(text)
-    except InputError as error:
-        raise InputError(f"{error.what}; {_PICTURES}" if is_picture(kind) else error.what) from None
-    if is_picture(kind) and begins_as_picture(data):
-        try:
-            return read_picture(data, kind)
-        except InputError:
-            if len(data) != kind.row_bytes:
-                raise
-    if kind.row_bytes is None:
-        raise InputError(f"is {kind}; got the text {show(text)}; {_PICTURES}")
-    if len(data) != kind.row_bytes:
-        raise InputError(f"is {kind}, which takes {kind.row_bytes} bytes; got {len(data)}")
-    return np.frombuffer(data, kind.numpy_dtype.newbyteorder("<")).reshape([axis or 0 for axis in kind.shape])
 
 
 def rows_of(columns: Mapping[str, Column], first: int, end: int) -> list[dict[str, Any]]:
