@@ -46,12 +46,13 @@ class LoadedModel(Protocol):
         """Answer a batch.
 
         Args:
-            columns: arrays `[rows, ...]` by the names of the signature's inputs, all rows of equal shape; strings and
-                bytes are arrays of objects `[rows]`.
+            columns: arrays `[rows, ...]` by the names of the signature's inputs, all rows of equal shape, which cannot be
+                changed; strings and bytes are arrays of objects `[rows]`.
 
         Returns:
             By the names of the signature's outputs, arrays `[rows, ...]`, or lists of arrays, one a row, in the order
-            of the rows.
+            of the rows. They are the caller's, and must not be written to at the next call. An exception in the place of
+            a row's value fails that row.
 
         Raises:
             Exception: whatever the framework raises; the caller finds the rows at fault.
