@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -24,8 +25,11 @@ T = TypeVar("T")
 
 ALONE = 16
 """How many rows must have failed alone, and none succeeded, before a model is said to fail on everything."""
+OFTEN = 3
+"""How many times in a row calls of more rows must have failed through no row's fault, before it is the number's."""
 SPREAD = 8
 """Rows from elsewhere that are tried before that."""
+_LOG = logging.getLogger("motet.runtime")
 _ENDING = (ModelLoadError, MissingExtraError)
 
 
@@ -46,12 +50,16 @@ class Health:
         failed_alone: rows that failed before that.
         one_run: whether all rows belong together, as in a bulk run; else few rows are never said to be all that there is:
             what one caller's failed on says nothing of the next one's.
+        too_many: the fewest rows that were too many for a call when that was last seen, 0 at first.
+        too_often: how many times in a row it was that number.
     """
 
     name: str
     succeeded: bool = False
     failed_alone: int = 0
     one_run: bool = False
+    too_many: int = 0
+    too_often: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def failed(self, error: BaseException, rows: int, others_succeed: Callable[[], bool]) -> None:
@@ -77,6 +85,27 @@ class Health:
                 hint="mend the model or what it is given; try one row with motet explain",
             ) from error
 
+    def number_at_fault(self, failed: Sequence[int], answered: Sequence[int]) -> bool:
+        """Whether it is the number of rows that calls fail for: learned from several batches in which no row was at fault.
+
+        Args:
+            failed: how many rows the calls had that failed, though all of their rows were answered when they were halved.
+            answered: how many rows those had that were answered.
+        """
+        if len(failed) < OFTEN or max(answered, default=0) >= min(failed):
+            return False  # once may be chance; or as many were answered as well
+        with self.lock:
+            self.too_often = self.too_often + 1 if self.too_many == min(failed) else 1
+            self.too_many = min(failed)
+            if self.too_often != OFTEN:
+                return False
+        most = max(answered, default=1)
+        _LOG.warning(
+            "%s answers calls of %s, and of no more; say batch: {max_rows: %d}, or export it for any number of rows",
+            self.name, "1 row" if most == 1 else f"{most} rows", most,
+        )  # fmt: skip
+        return True
+
 
 def isolate(
     run: Callable[[int, int], T],
@@ -99,7 +128,8 @@ def isolate(
         version: named in faults.
         known: what all rows together have raised already, so that they need not be tried again.
         others_succeed: tries some rows from elsewhere before all is said to be lost; None tries some of these rows.
-        too_big: told how many rows did not fit into memory that did when they were halved.
+        too_big: told how many rows were too many for a call: they did not fit into memory, or failed again and again, and
+            were answered when they were halved.
 
     Returns:
         (first, end, result) for each stretch that was answered, in order, and a fault for each row that was not.
@@ -111,7 +141,8 @@ def isolate(
     segments: list[tuple[int, int, T]] = []
     faults: list[Fault] = []
     stack = [(0, rows)] if rows else []
-    too_many: list[tuple[int, int]] = []
+    failed: list[tuple[int, int]] = []
+    out_of_room: list[tuple[int, int]] = []
     while stack:
         first, end = stack.pop()
         try:
@@ -123,16 +154,19 @@ def isolate(
         except BaseException as error:  # (models and users' functions may raise anything)
             if not is_of_rows(error):
                 raise
-            if out_of_memory(error):
-                too_many.append((first, end))
+            (out_of_room if out_of_memory(error) else failed).append((first, end))
             if end - first == 1:
                 health.failed(error, rows, others_succeed or partial(any_succeeds, run, rows))
                 faults.append(Fault.of(first, error, model or health.name, version))
             else:
                 middle = (first + end) // 2
                 stack += [(middle, end), (first, middle)]
-    if too_big is not None and (halved := _without_faults(too_many, faults)):
-        too_big(min(end - first for first, end in halved))
+    if too_big is not None and (halved := _without_faults(out_of_room, faults)):
+        too_big(min(halved))
+    elif too_big is not None and not faults:
+        answered = [end - first for first, end, _ in segments]
+        if health.number_at_fault(_without_faults(failed, faults), answered):
+            too_big(health.too_many)
     return segments, faults
 
 
@@ -154,10 +188,10 @@ def any_succeeds(run: Callable[[int, int], object], rows: int) -> bool:
     return False
 
 
-def _without_faults(stretches: list[tuple[int, int]], faults: list[Fault]) -> list[tuple[int, int]]:
-    """The stretches whose rows were all answered in the end: their number was at fault, and no row."""
+def _without_faults(stretches: list[tuple[int, int]], faults: list[Fault]) -> list[int]:
+    """How many rows the stretches have whose rows were all answered in the end: their number was at fault, and no row."""
     positions = [fault.position for fault in faults]
-    return [(first, end) for first, end in stretches if not any(first <= place < end for place in positions)]
+    return [end - first for first, end in stretches if not any(first <= place < end for place in positions)]
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -106,18 +106,18 @@ class Failing(Affine):
 
 
 class Hungry(Affine):
-    """`Affine`, but raises `MemoryError` for more than `most` rows at once."""
+    """`Affine`, but raises `MemoryError`, or another error, for more than `most` rows at once."""
 
-    def __init__(self, most: int, log: str = "", scale: float = 1.0) -> None:
+    def __init__(self, most: int, log: str = "", scale: float = 1.0, error: str = "MemoryError") -> None:
         super().__init__(scale)
-        self.most = most
+        self.most, self.error = most, getattr(builtins, error)
         self.log = calls.setdefault(log, []) if log else []
 
     def __call__(self, x: Array) -> Array:
         """Answer a batch."""
         self.log.append(len(x))
         if len(x) > self.most:
-            raise MemoryError(f"no room for {len(x)} rows")
+            raise self.error(f"no room for {len(x)} rows")
         return super().__call__(x)
 
 
