@@ -54,7 +54,7 @@ def as_given(values: Any, kind: ColumnType) -> Column:
         column[np.ma.getmaskarray(values)] = None
         return column
     column = as_column(values)
-    if not isinstance(getattr(values, "dtype", column.dtype), np.dtype) and column.dtype.kind == "f":
+    if not isinstance(getattr(values, "dtype", None), np.dtype) and column.dtype.kind == "f":
         listed = next((getattr(values, name) for name in ("to_pylist", "to_list") if hasattr(values, name)), None)
         if listed is not None and np.isnan(column).any():
             return objects(listed())  # whole numbers with nulls, which numpy makes floats of

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import motet as mt
@@ -139,6 +140,9 @@ def test_rows_that_do_not_fit_fail_alone(kind, given, messages):
         ("string", "none", pd.Series(["a", np.nan], dtype=object), ["a", "none"]),
         ("string", "none", pd.Series(["a", pd.NaT], dtype=object), ["a", "none"]),
         ("string", "none", pd.Series(["a", pd.NA], dtype="category"), ["a", "none"]),
+        ("int64", 7, pa.array([2**60 + 1, None]), [2**60 + 1, 7]),
+        ("int64", 7, pa.chunked_array([[2**60 + 1], [None]]), [2**60 + 1, 7]),
+        ("string", "none", pa.array(["a", None]).dictionary_encode(), ["a", "none"]),
         ("any", None, pd.Series(["a", None]), ["a", None]),
         ("any", None, pd.Series(["a", np.nan], dtype=object), ["a", None]),
         ("any", None, pd.Series([1, pd.NA], dtype="Int64"), [1, None]),
