@@ -244,12 +244,13 @@ class _Reader:
             return self.default if self._stand_in([row]) else None
         if wanted and not isinstance(value, wanted):
             self.bad[row] = refusal(value, self.kind)
+            return None
         return value
 
     def _row(self, value: Any, row: int) -> Array:
         """One row's value as an array of the type's dtype and shape; zeros stand in where it is bad."""
         kind = self.kind
-        zeros = np.zeros(_filler_shape(kind), dtype=kind.numpy_dtype)
+        zeros = np.full(_filler_shape(kind), None if kind.is_object else 0, dtype=kind.numpy_dtype)
         if is_missing(value):
             if not self._stand_in([row]):
                 return zeros

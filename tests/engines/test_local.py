@@ -173,7 +173,7 @@ def test_a_missing_column_is_refused_at_the_start(tmp_path: Path) -> None:
 
 def test_a_column_of_another_type_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(TypeMismatchError, match=r"x.*float32"):
-        graph().run({"x": ["a", "b"]}, tmp_path / "out.parquet")
+        graph().run(pa.table({"x": ["a", "b"]}), tmp_path / "out.parquet")
 
 
 @pytest.mark.parametrize("name", ["out.xyz", "out"])

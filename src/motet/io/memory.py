@@ -6,15 +6,19 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from motet.batch import Batch, as_column
+from motet.batch import Batch, objects
 from motet.errors import InputError
 from motet.io.arrow import arrow_type, from_column
+from motet.io.faults import ERROR_COLUMN, with_errors
 from motet.io.fitted import decoded_schema, fitted, may_fit
 from motet.io.frames import as_table, is_frame
 from motet.io.stream import Stream, drop_rows
-from motet.types import ColumnType
+from motet.numbers import is_missing
+from motet.reading import as_given, read_column
+from motet.types import ANY, ColumnType
 
 __all__ = ["IterableSource", "TableSource", "as_record_batch"]
 
@@ -25,7 +29,8 @@ class TableSource(Stream):
     """A table. Its fingerprint is a digest of its content."""
 
     def __init__(self, table: pa.Table, description: str = "a table") -> None:
-        self._table, self.schema, self.description = table, decoded_schema(table.schema), description
+        self._table, self.description = table, description
+        self.schema = _without_errors(decoded_schema(table.schema))
 
     @property
     def num_rows(self) -> int:
@@ -42,7 +47,8 @@ class TableSource(Stream):
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`."""
-        yield from self._table.select(list(columns)).slice(skip).to_batches()
+        errors = [ERROR_COLUMN] if ERROR_COLUMN in self._table.column_names else []
+        yield from self._table.select([*columns, *errors]).slice(skip).to_batches()
 
 
 class IterableSource(Stream):
@@ -71,8 +77,8 @@ class IterableSource(Stream):
         self._first = next(self._iterator, None)
         if self._first is None:
             raise InputError("holds nothing, not even columns", where=description, hint="give at least one batch")
-        first = decoded_schema(as_record_batch(self._first, description).schema)
         self._types = types or {}
+        first = _without_errors(decoded_schema(as_record_batch(self._first, description, self._types).schema))
         self.schema = pa.schema([_declared(field, self._types.get(field.name)) for field in first], first.metadata)
 
     @property
@@ -94,7 +100,7 @@ class IterableSource(Stream):
         Raises:
             InputError: when an iterator is read again, it raises, or an item has columns that the first has not.
         """
-        yield from drop_rows((self._checked(item).select(list(columns)) for item in self._walk()), skip)
+        yield from drop_rows((_chosen(self._checked(item), columns) for item in self._walk()), skip)
 
     def _walk(self) -> Iterator[Any]:
         if self.reads_again:
@@ -123,8 +129,8 @@ class IterableSource(Stream):
             yield item
 
     def _checked(self, item: Any) -> pa.RecordBatch:
-        batch = as_record_batch(item, self.description)
-        new = [name for name in batch.schema.names if name not in self.schema.names]
+        batch = as_record_batch(item, self.description, self._types)
+        new = [name for name in batch.schema.names if name not in (*self.schema.names, ERROR_COLUMN)]
         if new:
             raise InputError(
                 f"gives the columns {', '.join(new)}, which its first batch has not",
@@ -134,8 +140,14 @@ class IterableSource(Stream):
         return fitted(batch, self.schema, self.description, self._types)
 
 
-def as_record_batch(item: Any, where: str = "") -> pa.RecordBatch:
+def as_record_batch(item: Any, where: str = "", types: Mapping[str, ColumnType] | None = None) -> pa.RecordBatch:
     """A record batch of a table, a frame, a dict of arrays or a `Batch`.
+
+    Args:
+        item: any of these.
+        where: what it is of, for messages.
+        types: declared column types. Python's objects in a dict are read as these; rows that are none have a reason (see
+            `motet.io.faults`).
 
     Raises:
         InputError: when it is none of these, or its columns differ in length.
@@ -148,7 +160,7 @@ def as_record_batch(item: Any, where: str = "") -> pa.RecordBatch:
         whole = item.combine_chunks().to_batches()
         return whole[0] if whole else pa.RecordBatch.from_pylist([], schema=item.schema)
     if isinstance(item, Mapping):
-        item = Batch({name: as_column(values) for name, values in item.items()})
+        return _of_columns(item, types or {})
     if isinstance(item, Batch):
         arrays = [from_column(column, name=name) for name, column in item.columns.items()]
         return pa.RecordBatch.from_arrays(arrays, names=list(item.columns))
@@ -157,6 +169,38 @@ def as_record_batch(item: Any, where: str = "") -> pa.RecordBatch:
         where=where,
         hint="give record batches, tables, frames, dicts of arrays, or motet batches",
     )
+
+
+def _of_columns(columns: Mapping[Any, Any], types: Mapping[str, ColumnType]) -> pa.RecordBatch:
+    given = {str(name): as_given(values, types.get(str(name), ANY)) for name, values in columns.items()}
+    rows = len(Batch(given))  # as many in each
+    arrays: list[pa.Array] = []
+    reasons: dict[int, str] = {}
+    for (name, column), values in zip(given.items(), columns.values(), strict=True):
+        kind, written = types.get(name, ANY), isinstance(values, (list, tuple))
+        is_objects = isinstance(column, np.ndarray) and column.dtype == object
+        if kind.dtype == "any" or not (written or is_objects):
+            if is_objects and column.ndim == 1:  # type: ignore[union-attr]
+                column = objects([None if is_missing(value) else value for value in column])
+            arrays.append(from_column(column, name=name))
+            continue
+        read, bad = read_column(column, kind, f"column {name!r}", written=written)
+        array = from_column(read, kind, name=name)
+        arrays.append(
+            array.take(pa.array([None if row in bad else row for row in range(rows)], pa.int64())) if bad else array
+        )
+        reasons |= {row: why for row, why in bad.items() if why != f"column {name!r} is null"}
+    batch = pa.RecordBatch.from_arrays(arrays, names=list(given))
+    return with_errors(batch, pa.array(map(reasons.get, range(rows)), pa.string())) if reasons else batch
+
+
+def _without_errors(schema: pa.Schema) -> pa.Schema:
+    place = schema.get_field_index(ERROR_COLUMN)
+    return schema.remove(place) if place >= 0 else schema
+
+
+def _chosen(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    return batch.select([*columns, *([ERROR_COLUMN] if ERROR_COLUMN in batch.schema.names else [])])
 
 
 def _declared(field: pa.Field, kind: ColumnType | None) -> pa.Field:

@@ -155,7 +155,9 @@ def _open_values(what: Any, types: Mapping[str, ColumnType]) -> Source:
     if isinstance(what, pa.Table):
         return TableSource(what)
     if isinstance(what, (pa.RecordBatch, Mapping, Batch)):
-        return TableSource(pa.Table.from_batches([as_record_batch(what)]), f"a {type(what).__name__} in memory")
+        return TableSource(
+            pa.Table.from_batches([as_record_batch(what, types=types)]), f"a {type(what).__name__} in memory"
+        )
     if type(what).__module__.startswith("pyarrow") and hasattr(what, "to_batches"):
         from motet.io.dataset import DatasetSource
 
