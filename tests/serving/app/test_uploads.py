@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from app_graphs import echo
 
+import motet as mt
+
 
 @pytest.fixture(scope="module")
 def said(live):
@@ -176,3 +178,30 @@ def test_a_text_that_is_no_picture_says_how_one_is_written(said, text):
     answer = said("colours", json={"image": text})
     assert answer.status_code == 400
     assert answer.json()["error"].endswith("the file of a picture is written data:image/png;base64,...")
+
+
+@pytest.mark.parametrize("wanted", ["png", "jpeg"])
+def test_a_picture_is_answered_as_a_file_where_that_is_asked_for(live, png, wanted):
+    from PIL import Image
+
+    photo = mt.input("photo", "uint8[?,?,3]")
+    flipped = mt.map(mt.ops.image.flip, photo)
+    served = live.serve(
+        mt.Graph("pixels", outputs={"shown": flipped}),
+        mt.Graph(
+            "file", outputs={"shown": mt.map(mt.ops.image.encode, flipped), "other": mt.map(mt.ops.image.encode, photo)}
+        ),
+        mt.Graph("one", outputs={"shown": mt.map(mt.ops.image.encode, flipped)}),
+    )
+    pixels = np.zeros((16, 24, 3), np.uint8)
+    pixels[:, :12] = 200
+    asked = {"files": {"photo": png(pixels)}, "headers": {"accept": f"image/{wanted}"}}
+    for graph in ("pixels", "one"):
+        answer = served.post(f"/predict/{graph}", **asked)
+        assert answer.headers["content-type"] == f"image/{wanted}"
+        with Image.open(io.BytesIO(answer.content)) as shown:
+            assert shown.format == wanted.upper()
+            assert np.abs(np.asarray(shown).astype(int) - pixels[:, ::-1]).max() <= (0 if wanted == "png" else 40)
+    answer = served.post("/predict/file", **asked)
+    assert (answer.status_code, "2 outputs are pictures: shown, other" in answer.json()["error"]) == (400, True)
+    assert "shown" in served.post("/predict/one", files=asked["files"], headers={"accept": "*/*"}).json()

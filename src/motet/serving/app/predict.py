@@ -14,6 +14,7 @@ from motet.errors import CancelledError, Failure, InputError, MotetError, known_
 from motet.pictures import begins_as_picture
 from motet.serving.app.answers import answer_of, errors_of
 from motet.serving.app.desk import Desk, Visit
+from motet.serving.app.picture_answers import asked_image, image_response
 from motet.serving.app.playing import Awaited, asked_of, unless_gone
 from motet.serving.app.respond import JSON, MediaTypeError, json_response
 from motet.serving.app.rows import Rows, read_rows
@@ -160,7 +161,12 @@ class Predict:
             reply = await unless_gone(request, played.future)
             self._errors.failed(served.name, played.id, reply.failures)
         calls = None if reply is None or not given.explain else reply.calls
-        response = json_response(answer_of(rows, reply, calls, single=given.single))
+        answer = answer_of(rows, reply, calls, single=given.single)
+        wanted = asked_image(request.headers.get("accept", "")) if given.single else ""
+        if wanted:
+            response = await asyncio.to_thread(image_response, answer, served.signature.outputs, wanted)
+        else:
+            response = json_response(answer)
         visit.sent_bytes = len(response.body)
         visit.end(played, reply, 200, "")
         return response
