@@ -175,7 +175,7 @@ def _looked(estimator: Any, source: ModelSource, known: Signature | None = None)
 
 
 def _check_estimator(estimator: Any, source: ModelSource) -> None:
-    if isinstance(estimator, (dict, list, tuple)):
+    if not any(hasattr(estimator, method) for method in ("fit", *METHODS.values())):
         keys = f" of {', '.join(map(str, estimator))}" if isinstance(estimator, dict) and len(estimator) < 20 else ""
         hint = "dump the estimator alone: joblib.dump(estimator, path)"
         raise load_error(source, f"it holds a {type(estimator).__name__}{keys}, no estimator", hint)

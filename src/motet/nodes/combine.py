@@ -73,7 +73,8 @@ def _same(kinds: Sequence[ColumnType], what: str, where: str, *, numeric: bool =
             raise TypeMismatchError(
                 f"{what} needs members of one type; got {', '.join(map(str, kinds))}",
                 where=where,
-                hint="cast or reshape one of them with the model's after:, or, for classes that differ, say combine: union",
+                hint="cast or reshape one of them with the model's after:, declare another dtype of its own numbers in its outputs:, "
+                "or, for classes that differ, say combine: union",
             )
         if kind.varies:
             raise TypeMismatchError(f"{what} needs rows of one shape; got {kind}", where=where)
