@@ -133,11 +133,22 @@ class UnknownNameError(GraphError):
         name: the name that was got.
         known: the names that exist.
         where: the node or file it was found in.
+        synonyms: what others call those that exist.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", hint: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        *,
+        where: str = "",
+        hint: str = "",
+        synonyms: Mapping[str, str] | None = None,
+    ) -> None:
         self.kind, self.name, self.known = kind, name, tuple(known)
-        super().__init__(f"unknown {kind} {name!r}; {known_names(name, self.known)}", where=where, hint=hint)
+        told = known_names(name, self.known, synonyms=synonyms)
+        super().__init__(f"unknown {kind} {name!r}; {told}", where=where, hint=hint)
 
 
 class CycleError(GraphError):
@@ -320,11 +331,12 @@ def told_file(name: str) -> str:
     return told[1] if told else name
 
 
-def known_names(name: str, known: Sequence[str], limit: int = 12) -> str:
-    """Say which names exist, the nearest one first: `did you mean 'x'? known: x, y`."""
+def known_names(name: str, known: Sequence[str], limit: int = 12, synonyms: Mapping[str, str] | None = None) -> str:
+    """Say which names exist, the nearest one first: `did you mean 'x'? known: x, y`; `synonyms` are what others call them."""
     if not known:
         return "there are none"
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    meant = (synonyms or {}).get(name.lower())
+    near = [meant] if meant is not None else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     listed = ", ".join(known[:limit]) + (f" and {len(known) - limit} more" if len(known) > limit else "")
     return (f"did you mean {near[0]!r}? " if near else "") + f"known: {listed}"
 

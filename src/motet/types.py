@@ -35,6 +35,12 @@ DTYPES = (
     "float16", "float32", "float64", "string", "bytes", "any",
 )  # fmt: skip
 _NUMPY_DTYPES = {name: np.dtype(object if name in ("string", "bytes", "any") else name) for name in DTYPES}
+_SYNONYMS = {
+    "double": "float64", "float": "float64", "number": "float64", "single": "float32", "half": "float16", "int": "int64",
+    "integer": "int64", "long": "int64", "short": "int16", "byte": "uint8", "boolean": "bool", "str": "string",
+    "text": "string", "utf8": "string", "binary": "bytes", "object": "any",
+}  # fmt: skip
+"""What others call these dtypes."""
 _TYPE = re.compile(r"\s*([a-z]+[0-9]*)\s*(?:\[([^\[\]]*)\])?\s*")
 
 
@@ -71,7 +77,9 @@ class ColumnType:
             )
         dtype, axes = match.groups()
         if dtype not in DTYPES:
-            raise GraphError(f"unknown dtype {dtype!r} in {text!r}; {known_names(dtype, DTYPES, 20)}", where=where)
+            raise GraphError(
+                f"unknown dtype {dtype!r} in {text!r}; {known_names(dtype, DTYPES, 20, _SYNONYMS)}", where=where
+            )
         shape = () if axes is None else tuple(_axis(axis.strip(), text, where) for axis in axes.split(","))
         if dtype == "any" and shape:
             raise GraphError(f"{text!r} gives a shape to any", where=where, hint="write any alone")

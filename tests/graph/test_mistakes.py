@@ -84,7 +84,7 @@ NODE_MISTAKES = [
     (dict(model="one", inputs=["n"]), "g.yaml: graph 'g': node 'a': 'one' takes x: float32; column 'n' is int64\n  hint: put a map node motet.ops.columns.cast with {dtype: float32} in between"),
     (dict(model="one", inputs=["wide"]), "g.yaml: graph 'g': node 'a': 'one' takes x: float32; column 'wide' is float32[4]\n  hint: reshape the column in a map node, or wire another one"),
     (dict(ensemble=["one", "other"], inputs=["x"]), "g.yaml: graph 'g': node 'a': members give different outputs: 'one' gives y; 'other' gives z\n  hint: name the one that counts with output: NAME"),
-    (dict(ensemble=["one", "other"], inputs=["x"], output="y"), "g.yaml: graph 'g': node 'a': weighted_average needs members of one type; got float32, float64\n  hint: cast or reshape one of them"),
+    (dict(ensemble={"one": "one", "s": {"uses": "scores", "output": "p"}}, inputs=["x"], output="y"), "g.yaml: graph 'g': node 'a': weighted_average needs members of one type; got float32, float32[3]\n  hint: cast or reshape one of them"),
     (dict(route={"1": "one", "2": "other"}, key="n", inputs=["x"], output="y"), "g.yaml: graph 'g': node 'a': output 'y' of '1' and '2' do not fit: float32 and float64"),
     (dict(route={"1": "one"}, key="wide", inputs=["x"]), "g.yaml: graph 'g': node 'a': a key is one value a row; 'wide' is float32[4]"),
     (dict(ensemble=["scores", "one"], inputs=["x"], output="w"), "g.yaml: graph 'g': node 'a': unknown output of member 'scores' 'w'; known: p, z\n  hint: say which one counts: {uses: NAME, output: OUTPUT}"),

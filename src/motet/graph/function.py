@@ -213,7 +213,7 @@ def _attribute(found: Any, names: Sequence[str], path: str, module: str, where: 
         try:
             found = getattr(found, name)
         except AttributeError:
-            public = [each for each in dir(found) if not each.startswith("_")]
+            public = getattr(found, "__all__", None) or [each for each in dir(found) if not each.startswith("_")]
             raise GraphError(
                 f"{module!r} has no {name!r} (for {path!r}); {known_names(name, public)}", where=where
             ) from None

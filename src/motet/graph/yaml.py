@@ -132,15 +132,24 @@ def parse(text: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise GraphError(
-            f"not YAML: {error.problem}", where=f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        ) from None
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        if mark and _is_tab(text, mark):
+            raise GraphError(
+                "not YAML: a tab", where=where, hint="indent with spaces; YAML takes no tabs for it"
+            ) from None
+        raise GraphError(f"not YAML: {error.problem}", where=where) from None
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, GraphError):
             raise
         raise GraphError(f"not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise GraphError("not YAML: nested too deep") from None
+
+
+def _is_tab(text: str, mark: yaml.Mark) -> bool:
+    """Whether a tab stands where YAML could not go on."""
+    line = text.split("\n")[mark.line : mark.line + 1]
+    return bool(line) and line[0][mark.column : mark.column + 1] == "\t"
 
 
 def read_graph(

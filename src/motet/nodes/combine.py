@@ -64,10 +64,17 @@ class Combiner(Protocol):
         ...
 
 
+_FLOATS = ("float16", "float32", "float64")
+
+
 def _same(kinds: Sequence[ColumnType], what: str, where: str, *, numeric: bool = True) -> ColumnType:
     known = [kind for kind in kinds if kind != ANY]
     if not known:
         return kinds[0]
+    floats = [kind for kind in known if kind.dtype in _FLOATS]
+    if len(floats) == len(known):  # narrower ones widen, which loses nothing
+        widest = max((kind.dtype for kind in floats), key=_FLOATS.index)
+        known = [kind.with_dtype(widest) for kind in known]
     for kind in known:
         if kind != known[0]:
             raise TypeMismatchError(
@@ -109,10 +116,13 @@ class WeightedAverage:
     def combine(self, parts: Sequence[Part]) -> Any:
         """Sum of weight times answer, over the sum of weights."""
         total = sum([part.weight for part in parts])
-        first = _as_float(parts[0].column)
-        sum_ = first * first.dtype.type(parts[0].weight / total)
-        for part in parts[1:]:
-            sum_ += _as_float(part.column) * first.dtype.type(part.weight / total)
+        columns = [_as_float(part.column) for part in parts]
+        if len({column.dtype for column in columns}) > 1:
+            columns = [column.astype(np.float64, copy=False) for column in columns]
+        scale = columns[0].dtype.type
+        sum_ = columns[0] * scale(parts[0].weight / total)
+        for column, part in zip(columns[1:], parts[1:], strict=True):
+            sum_ += column * scale(part.weight / total)
         return sum_
 
 

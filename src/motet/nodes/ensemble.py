@@ -287,7 +287,12 @@ def _check_available(as_available: bool, combine: str | Function, where: str) ->
 def _combiner_named(name: str, where: str) -> str:
     if name not in COMBINERS:
         raise UnknownNameError(
-            "combiner", name, list(COMBINERS), where=where, hint="or write the import path of a function"
+            "combiner",
+            name,
+            list(COMBINERS),
+            where=where,
+            hint="or write the import path of a function",
+            synonyms={"mean": "average", "avg": "average", "vote": "majority_vote", "mode": "majority_vote"},
         )
     return name
 
