@@ -56,20 +56,7 @@ PLACES = {
     "together": lambda f, x: mt.shard(other(), x, apart=f"{FILE}.as_pieces", together=f"{FILE}.together_{f}"),
 }
 CASES = [(place, function) for place in PLACES for function in RAISE]
-SAYS = (
-    "function",
-    "inline",
-    "thread",
-    "process",
-    "concurrent",
-    "before",
-    "after",
-    "member",
-    "route",
-    "inner graph",
-    "piece",
-)
-CASES += [(place, "reported") for place in SAYS]
+CASES += [(place, "reported") for place in PLACES]
 RAISE["reported"] = "LookupError"  # as an exception in the place of the row's value
 
 

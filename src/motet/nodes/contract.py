@@ -87,10 +87,10 @@ def whole(answer: Answer) -> dict[str, Column]:
     """The columns of an answer none of whose rows may fail, for those who find the rows at fault by asking again.
 
     Raises:
-        AnswerError: when one has failed.
+        AnswerError: when one has failed; of the name of what it failed with.
     """
     for fault in answer.faults:
-        raise AnswerError(fault.message)
+        raise type(fault.error, (AnswerError,), {})(fault.message)
     return answer.columns
 
 
