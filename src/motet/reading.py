@@ -37,9 +37,8 @@ def as_given(values: Any, kind: ColumnType) -> Column:
     """Values as a column, in which none is another value than was given.
 
     Lists are read as `as_column` does; where numpy would make one kind of number of several and that matters, they are
-    objects: whole numbers of 64 bits beside others, true and false beside numbers, numbers where texts are wanted.
-
-    Lists that are nested unevenly are objects too, one a row.
+    objects: whole numbers of 64 bits beside others, true and false beside numbers, numbers where texts are wanted. Lists
+    that are nested unevenly are objects too, one a row; so is what is masked or null in columns of other libraries.
     """
     if isinstance(values, (list, tuple)):
         if kind.shape and kind.is_object:
@@ -58,7 +57,7 @@ def as_given(values: Any, kind: ColumnType) -> Column:
         listed = next((getattr(values, name) for name in ("to_pylist", "to_list") if hasattr(values, name)), None)
         if listed is not None and np.isnan(column).any():
             return objects(listed())  # whole numbers with nulls, which numpy makes floats of
-    if isinstance(column, np.ndarray) and column.dtype == object and hasattr(values, "isna"):  # a column of pandas
+    if getattr(column, "ndim", 0) == 1 and column.dtype == object and hasattr(values, "isna"):  # a column of pandas
         return objects([None if gone else value for value, gone in zip(column, np.asarray(values.isna()), strict=True)])
     return column
 

@@ -108,7 +108,7 @@ def test_a_row_of_a_wrong_size_does_not_set_the_others_off_their_alignment() -> 
 @pytest.mark.parametrize(
     ("rows", "wanted", "message"),
     [
-        ([[1.0], [1.0, 2.0]], "float32[2]", "has shape [1], the graph wants float32[2]"),
+        ([[1.0], [1.0, 2.0]], "float32[2]", "is float32[2]; got shape [1]"),
         ([[1.0] * 5, [1.0] * 4], "float32[2,2]", "has 5 values, float32[2,2] needs 4"),
         ([[1.0] * 5, [1.0] * 6], "float32[?,2]", "has 5 values, float32[?,2] needs a multiple of 2"),
         ([[None, 1.0], [1.0, 2.0]], "float32[2]", "holds a null"),
@@ -128,8 +128,8 @@ def test_a_list_that_does_not_fit_says_why(rows: list, wanted: str, message: str
             "int64[?,?]",
             "is not rectangular: its lists differ in length, int64[?,?] needs one shape in a row",
         ),
-        ([[1, 2], [3, 4], [5, 6]], "int64[2,2]", "has shape [3, 2], the graph wants int64[2,2]"),
-        ([[1, 2, 3]], "int64[?,2]", "has shape [1, 3], the graph wants int64[?,2]"),
+        ([[1, 2], [3, 4], [5, 6]], "int64[2,2]", "is int64[2,2]; got shape [3, 2]"),
+        ([[1, 2, 3]], "int64[?,2]", "is int64[?,2]; got shape [1, 3]"),
         ([[1, None]], "int64[?,?]", "holds a null"),
         ([[1], None], "int64[?,?]", "holds a null"),
     ],
@@ -290,7 +290,7 @@ def test_nulls_take_the_default() -> None:
     assert to_column(pa.array(["a", None]), kind("string"), default="z")[0].tolist() == ["a", "z"]
     rows = pa.array([[1.0, 2.0], None, [3.0]], pa.list_(pa.float32()))
     column, bad = to_column(rows, kind("float32[2]"), default=0)
-    assert bad == {2: "has shape [1], the graph wants float32[2]"}
+    assert bad == {2: "is float32[2]; got shape [1]"}
     np.testing.assert_array_equal(column, [[1, 2], [0, 0]])
     ragged, bad = to_column(rows, kind("float32[?]"), default=[9.0])
     assert [row.tolist() for row in ragged] == [[1, 2], [9], [3]]

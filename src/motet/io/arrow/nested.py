@@ -93,7 +93,7 @@ def _check_shapes(rows: _Rows, kind: ColumnType) -> None:
     fixed = [axis for axis, size in enumerate(kind.shape) if size is not None]
     wanted = np.array([kind.shape[axis] for axis in fixed], dtype=np.int64)
     for row in np.flatnonzero((rows.shapes[:, fixed] != wanted).any(axis=1)).tolist():
-        rows.faults.setdefault(row, f"has shape {rows.shapes[row].tolist()}, the graph wants {kind}")
+        rows.faults.setdefault(row, f"is {kind}; got shape {rows.shapes[row].tolist()}")
     rows.faults = dict(sorted(rows.faults.items()))
 
 
