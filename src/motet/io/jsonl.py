@@ -151,7 +151,7 @@ class _Block:
     def lines(self) -> list[bytes]:
         return [line for _, line in self._counted]
 
-    @property
+    @cached_property
     def numbers(self) -> list[int]:
         return [number for number, _ in self._counted]
 
