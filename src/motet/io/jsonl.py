@@ -24,7 +24,7 @@ from motet.io.arrow.layout import is_list, number_name
 from motet.io.cells import Cells, Reasons, cut, read_base64, read_numbers, shown
 from motet.io.faults import with_errors
 from motet.io.files import File
-from motet.io.jsontext import JSON_NUMBER, is_json
+from motet.io.jsontext import JSON_NUMBER, is_json, json_value
 from motet.io.keys import Keys, Row
 from motet.io.reading import Reading, utf8_pieces
 from motet.io.stream import drop_rows
@@ -309,29 +309,36 @@ def _written(raw: Any) -> str | None:
 
 
 def _lists(texts: Sequence[str | None], field: pa.Field) -> Cells:
-    """Lists by Arrow; halved until those that are none stand alone."""
+    """Lists by Arrow; where some are none, numbers one by one, and others halved until those stand alone."""
     data = "\n".join(f'{{"":{"null" if text is None else text}}}' for text in texts).encode()
     alone = pa.schema([pa.field("", field.type)])
     try:
         return finish(_parsed(data, wire_schema(alone)), alone).column(0), {}
     except (pa.ArrowInvalid, ValueError) as error:
+        depth, child = 0, field.type
+        while is_list(child):
+            depth, child = depth + 1, child.value_type
+        if name := number_name(child):
+            return _number_lists(texts, field, ColumnType(name, (None,) * depth))
         if len(texts) == 1:
             reason = str(error).removeprefix("JSON parse error: ").removesuffix(" in row 0").removeprefix("Column() ")
-            return _list(texts[0], field, f"column {field.name!r} is {field.type}: {reason}")
+            return pa.nulls(1, field.type), {0: f"column {field.name!r} is {field.type}: {reason}"}
     middle = len(texts) // 2
     (one, before), (other, behind) = _lists(texts[:middle], field), _lists(texts[middle:], field)
     return pa.concat_arrays([one, other]), before | {middle + row: reason for row, reason in behind.items()}
 
 
-def _list(text: str | None, field: pa.Field, reason: str) -> Cells:
-    """One list that Arrow does not take: numbers among it may be right all the same, as 3.0 among whole ones."""
-    depth, child = 0, field.type
-    while is_list(child):
-        depth, child = depth + 1, child.value_type
-    name = number_name(child)
-    value = None if text is None else msgspec.json.decode(text)
-    if value is None or name is None or holds_truth(value) != (name == "bool"):
-        return pa.nulls(1, field.type), {0: reason}
-    kind = ColumnType(name, (None,) * depth)
-    column, bad = read_column(as_given(objects([value]), kind), kind, f"column {field.name!r}")
-    return (pa.nulls(1, field.type), bad) if bad else (pa.array([column[0].tolist()], field.type), {})
+def _number_lists(texts: Sequence[str | None], field: pa.Field, kind: ColumnType) -> Cells:
+    """Lists of numbers that Arrow does not take all: they may be right all the same, as 3.0 among whole ones."""
+    reasons: Reasons = {}
+    found: list[Any] = [None] * len(texts)
+    values = {row: json_value(text) for row, text in enumerate(texts) if text is not None}
+    for row, value in values.items():
+        if not isinstance(value, list) or holds_truth(value) != (kind.dtype == "bool"):
+            reasons[row] = f"column {field.name!r} is {kind}; got {cut(str(texts[row]))}"
+    rows = [row for row in values if row not in reasons]
+    column, bad = read_column(as_given(objects([values[row] for row in rows]), kind), kind, f"column {field.name!r}")
+    for place, row in enumerate(rows):
+        found[row] = None if place in bad else column[place].tolist()
+    reasons |= {rows[place]: reason for place, reason in bad.items()}
+    return pa.array(found, field.type), reasons

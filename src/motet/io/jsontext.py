@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-__all__ = ["JSON", "JSON_NUMBER", "is_json", "json_values", "plain_batch", "plain_schema", "raw_values"]
+__all__ = ["JSON", "JSON_NUMBER", "is_json", "json_value", "json_values", "plain_batch", "plain_schema", "raw_values"]
 
 _ENCODING, _VALUES = b"motet.encoding", b"motet.values"
 JSON = {_ENCODING: b"json"}
@@ -32,10 +32,11 @@ def raw_values(column: pa.Array) -> list[Any]:
 
 def json_values(column: pa.Array) -> list[Any]:
     """The values as Python's."""
-    return [None if text is None else _decoded(text) for text in column.to_pylist()]
+    return [None if text is None else json_value(text) for text in column.to_pylist()]
 
 
-def _decoded(text: str) -> Any:
+def json_value(text: str) -> Any:
+    """A value as Python's."""
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -78,5 +79,5 @@ def _as_plain(column: pa.Array, data_type: pa.DataType) -> pa.Array:
         return column.cast(data_type)
     texts = column.to_pylist()
     return pa.array(
-        [_decoded(text) if text is not None and text.startswith('"') else text for text in texts], data_type
+        [json_value(text) if text is not None and text.startswith('"') else text for text in texts], data_type
     )
