@@ -37,7 +37,7 @@ def text_type(data_type: Any) -> pa.DataType | None:
         return data_type
     if kinds.is_union(data_type) or kinds.is_interval(data_type):
         return None
-    if kinds.is_timestamp(data_type) and not _has_zone(data_type):
+    if kinds.is_timestamp(data_type) and data_type.tz is not None and not _has_zone(data_type):
         return None
     return _nested(data_type) if kinds.is_nested(data_type) else pa.string()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 __all__ = ["JSON", "JSON_NUMBER", "is_json", "json_value", "json_values", "plain_batch", "plain_schema", "raw_values"]
@@ -27,6 +26,8 @@ def is_json(field: pa.Field) -> bool:
 
 def raw_values(column: pa.Array) -> list[Any]:
     """The values for an encoder of msgspec, which writes them as they are."""
+    import msgspec
+
     return [None if text is None else msgspec.Raw(text) for text in column.to_pylist()]
 
 
@@ -37,6 +38,8 @@ def json_values(column: pa.Array) -> list[Any]:
 
 def json_value(text: str) -> Any:
     """A value as Python's."""
+    import msgspec
+
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
