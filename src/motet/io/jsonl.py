@@ -26,7 +26,7 @@ from motet.io.faults import with_errors
 from motet.io.files import File
 from motet.io.jsontext import JSON_NUMBER, is_json, json_value
 from motet.io.keys import Keys, Row
-from motet.io.reading import Reading, utf8_pieces
+from motet.io.reading import Held, Reading, utf8_pieces
 from motet.io.stream import drop_rows
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
 from motet.pictures import is_picture
@@ -97,19 +97,20 @@ class JsonLinesSource(TextSource):
             skip = max(0, skip - block.num_rows)
 
     def _blocks(self) -> Iterator[_Block]:
-        number, rest = 1, b""
+        number, held, wanted = 1, Held(), _BLOCK_BYTES
         for piece in utf8_pieces(self._file, self._reading.encoding):
-            rest += piece
-            if len(rest) < _BLOCK_BYTES and len(rest) < _LINE_BYTES:
+            held.add(piece)
+            if held.size < min(wanted, _LINE_BYTES + 1):
                 continue
-            whole, newline, tail = rest.rpartition(b"\n")
+            whole, newline, tail = held.take().rpartition(b"\n")
             if len(tail) > _LINE_BYTES:
                 raise InputError(f"line {number} is longer than {_LINE_BYTES >> 20} MiB", where=str(self._file))
             if newline:
                 if whole.strip():
                     yield _Block(number, whole)
-                number, rest = number + whole.count(b"\n") + 1, tail
-        if rest.strip():
+                number += whole.count(b"\n") + 1
+            held, wanted = Held(tail), max(_BLOCK_BYTES, 2 * len(tail))
+        if (rest := held.take()).strip():
             yield _Block(number, rest.rstrip(b"\n"))
 
 

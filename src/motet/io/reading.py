@@ -13,7 +13,7 @@ from motet.errors import InputError
 from motet.io.files import File
 from motet.types import ColumnType
 
-__all__ = ["Reading", "utf8_pieces"]
+__all__ = ["Held", "Reading", "utf8_pieces"]
 
 _PIECE_BYTES = 1 << 19
 _MARKS = {
@@ -118,6 +118,22 @@ def _check_encoding(name: str) -> None:
         raise InputError(
             f"there is no encoding {name!r}", where="encoding", hint="such as utf-8, cp1252, latin-1, utf-16, shift_jis"
         ) from None
+
+
+class Held:
+    """Pieces that were read and are not looked at yet, so that a long line is not copied for each of its pieces."""
+
+    def __init__(self, first: bytes = b"") -> None:
+        self._pieces, self.size = [first], len(first)
+
+    def add(self, piece: bytes) -> None:
+        """Hold one more."""
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    def take(self) -> bytes:
+        """All of them together."""
+        return b"".join(self._pieces)
 
 
 def utf8_pieces(file: File, encoding: str | None) -> Iterator[bytes]:

@@ -17,6 +17,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from motet.io.reading import Held
+
 __all__ = ["Block", "Fault", "Record", "blocks", "records"]
 
 RECORD_BYTES = 16 << 20
@@ -110,18 +112,20 @@ def blocks(pieces: Iterator[bytes], rest: bytes, line: int, delimiter: bytes, wi
     Raises:
         ValueError: when a line is longer than 256 MiB.
     """
-    wanted = 0
+    held, wanted = Held(rest), 0
     for piece in chain(pieces, [b""]):
-        rest, last = rest + piece, not piece
-        if len(rest) < wanted and not last:
+        held.add(piece)
+        last = not piece
+        if held.size < wanted and not last:
             continue
+        rest = held.take()
         if last and rest and not rest.endswith(b"\n"):
             rest += b"\n"
         block = _whole(rest, line, delimiter, width, last=last)
         if block.data:
             yield block
         rest, line = rest[len(block.data) :], line + block.num_lines
-        wanted = 2 * len(rest)
+        held, wanted = Held(rest), 2 * len(rest)
         if len(rest) > LINE_BYTES:
             raise ValueError(f"line {line} is longer than {LINE_BYTES >> 20} MiB")
 
