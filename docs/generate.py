@@ -14,7 +14,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -301,18 +301,20 @@ def _engines() -> str:
 
 def _values() -> str:
     """The page of values with its tables, which are those that tests/differential checks, put in anew."""
-    cases = _value_cases()
+    cases, kept = _differential("value_cases"), _differential("arrow_values").kept_table()
     text = (DOCS / "values.md").read_text(encoding="utf-8")
-    for name, rows in (("stored", _stored(cases)), ("written", _written(cases)), ("forms", _forms(cases))):
+    tables = {"stored": _stored(cases), "written": _written(cases), "forms": _forms(cases), "kept": _kept(kept)}
+    for name, rows in tables.items():
         begin, end = f"<!-- {name}: written by docs/generate.py -->\n", "<!-- end -->"
         before, _, rest = text.partition(begin)
         text = before + begin + "\n".join(rows) + "\n" + end + rest.partition(end)[2]
     return text
 
 
-def _value_cases() -> ModuleType:
-    path = DOCS.parent / "tests" / "differential" / "value_cases.py"
-    spec = importlib.util.spec_from_file_location("value_cases", path)
+def _differential(name: str) -> ModuleType:
+    """A module of tests/differential."""
+    path = DOCS.parent / "tests" / "differential" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -350,6 +352,18 @@ def _forms(cases: Any) -> Iterable[str]:
         csv, rows, tensor = (f"`{text}`" if text is not None else "none" for text in texts)
         arrow, raw = cases.ARROW_FORMS[kind], cases.TENSOR_FORMS[kind]
         yield f"| `{kind}` | `{value!r}` | {arrow} | {csv} | {rows} | {tensor} | {raw} |"
+
+
+def _kept(rows: Sequence[Mapping[str, str]]) -> Iterable[str]:
+    """What becomes of columns that are only kept, by their type; times of one zone stand for those of others."""
+    yield "| type | Parquet | Arrow | CSV | JSON Lines |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        if "tz=" not in row["type"] or "tz=UTC" in row["type"]:
+            types = [
+                each if each in ("refused", "left out") else f"`{each}`" for each in (row["parquet"], row["arrow"])
+            ]
+            yield f"| `{row['type']}` | {' | '.join(types)} | {row['csv'].replace('``', 'empty')} | {row['jsonl']} |"
 
 
 def _serving() -> str:
