@@ -52,7 +52,7 @@ def _numbers(dtype: str, name: str) -> Any:
 def test_a_cascade_of_numbers_is_refused_unless_they_are_said_to_be_probabilities() -> None:
     x = mt.input("x", "float64")
     one, two = _numbers("float64", "one"), _numbers("float64", "two")
-    with pytest.raises(TypeMismatchError, match="'value' is one number a row"):
+    with pytest.raises(TypeMismatchError, match="is what a regressor gives, which is no confidence"):
         mt.Graph("g", {"y": mt.cascade([one, two], x, confidence=0.5).value})
     graph = mt.Graph("g", {"y": mt.cascade([one, two], x, confidence=0.5, of="value").value})
     assert graph({"x": [0.3, 0.1]})["y"].tolist() == [0.6, 0.2]

@@ -75,9 +75,9 @@ class Cascade(Node):
             raise TypeMismatchError(
                 f"the confidence is taken of {of!r}, which is {outputs[of]}, not probabilities", where=self.where
             )
-        if self.of is None and outputs[of] == ColumnType(outputs[of].dtype) and outputs[of].dtype != "any":
-            what = f"{of!r} is one number a row ({outputs[of]}), which is no confidence unless it is a probability"
-            raise TypeMismatchError(what, where=self.where, hint=f"write of: {of} if it is one")
+        if self.of is None and of == "value":  # as every handler calls what regressors give
+            what = f"{of!r} ({outputs[of]}) is what a regressor gives, which is no confidence"
+            raise TypeMismatchError(what, where=self.where, hint=f"write of: {of} if it is a probability")
         extra = {f"{self.name}.member": STRING, f"{self.name}.confidence": ColumnType("float64")}
         named = {f"{self.name}.{name}": kind for name, kind in outputs.items()}
         return NodeOutputs(named, extra, places=classes.places, warnings=classes.warnings)
