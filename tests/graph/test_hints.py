@@ -81,3 +81,12 @@ def test_members_that_differ_in_width_meet_in_the_wider_one(tmp_path: Path, comb
         np.testing.assert_allclose(answer, expected, rtol=1e-15)
         graph.run(given, tmp_path / "o.parquet", batch_rows=2, overwrite=True)
         np.testing.assert_allclose(np.stack(pd.read_parquet(tmp_path / "o.parquet")["y"]), expected, rtol=1e-15)
+
+
+def test_members_of_which_some_may_be_missing_give_one_width() -> None:
+    narrow, wide = mt.input("narrow", "float32"), mt.input("wide", "float64")
+    members = [mt.member(_numbers("float32", "n"), [narrow]), mt.member(_numbers("float64", "w"), [wide])]
+    with pytest.raises(
+        TypeMismatchError, match="with require, members give numbers of one width; got float32, float64"
+    ):
+        mt.Graph("g", {"y": mt.ensemble(members, require=1).value})

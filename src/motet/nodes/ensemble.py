@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Column, objects, take_rows
-from motet.errors import GraphError, ModelUnavailableError, UnknownNameError
+from motet.errors import GraphError, ModelUnavailableError, TypeMismatchError, UnknownNameError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.function import Function, read_functions, write_functions
@@ -97,10 +97,13 @@ class Ensemble(Node):
         found = member_outputs(self.players, self.inputs, self.output, types, scope, self.where)
         counting = [self.players[place].name for place in self._counting()]
         classes = aligned({name: found[name] for name in counting}, self.combiner.classes, self.where)
-        columns = {
-            f"{self.name}.{output}": self.combiner.infer([classes.kinds[name][output] for name in counting], self.where)
-            for output in found[self.players[0].name]
-        }
+        columns: dict[str, ColumnType] = {}
+        for output in found[self.players[0].name]:
+            kinds = [classes.kinds[name][output] for name in counting]
+            if self.require is not None and len({kind.dtype for kind in kinds if kind.dtype != "any"}) > 1:
+                what = f"with require, members give numbers of one width; got {', '.join(map(str, kinds))}"
+                raise TypeMismatchError(what, where=self.where, hint="cast one of them with the model's after:")
+            columns[f"{self.name}.{output}"] = self.combiner.infer(kinds, self.where)
         extra = {f"{self.name}.member": STRING}
         for member, outputs in found.items():
             extra |= {f"{self.name}.{member}.{output}": kind for output, kind in outputs.items()}
