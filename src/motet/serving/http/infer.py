@@ -141,8 +141,8 @@ class _Infer:
                 work.add_done_callback(lambda done: self._was_read(exchange, done))
                 return
             asked = self._read(body, said)
-        except MotetError as error:
-            exchange.refuse(error)
+        except Exception as error:  # noqa: BLE001 (no request stays without an answer)
+            exchange.refuse(as_answer(error))
             return
         self._go_on(exchange, asked)
 
@@ -156,7 +156,7 @@ class _Infer:
         if error is None:
             self._go_on(exchange, done.result())
         else:
-            exchange.refuse(error if isinstance(error, MotetError) else ModelError(f"{type(error).__name__}: {error}"))
+            exchange.refuse(as_answer(error))
 
     def _go_on(self, exchange: InferExchange, asked: InferRequest) -> None:
         """Hand a request that was read to the gateway."""
@@ -175,6 +175,11 @@ class _Infer:
         if exchange.visit is not None:
             exchange.visit.carry(exchange)
         self._gateway.submit(self.served, exchange)
+
+
+def as_answer(error: BaseException) -> MotetError:
+    """The error that a caller is told: 500 for what is none of ours."""
+    return error if isinstance(error, MotetError) else ModelError(f"{type(error).__name__}: {error}")
 
 
 class InferTogether:
@@ -325,8 +330,8 @@ class InferExchange(Request):
             return
         try:
             written = route.write(asked, reply)
-        except MotetError as error:
-            self.failed(error)
+        except Exception as error:  # noqa: BLE001 (no request stays without an answer)
+            self.failed(as_answer(error))
             return
         self._send(reply, written)
 
@@ -335,7 +340,7 @@ class InferExchange(Request):
         if error is None:
             self._send(reply, done.result())
         else:
-            self.failed(error if isinstance(error, MotetError) else ModelError(f"{type(error).__name__}: {error}"))
+            self.failed(as_answer(error))
 
     def _send(self, reply: Reply, written: tuple[bytes, int | None]) -> None:
         route = self.route
