@@ -28,7 +28,7 @@ STEPS = tuple(sorted({1, *(rows for power in range(3, 14) for rows in (1 << powe
 """The sizes that may be tried: 1, 8, 12, 16, 24, 32, ..., 8192."""
 START = 32
 """The first size that counts, where it is not slow, and the one that is used while none is known."""
-SAMPLES, ENOUGH_S = 4, 0.02
+SAMPLES, ENOUGH_S = 4, 0.01
 """Calls that are timed with each size, of which the fastest counts; fewer where they have taken so long together."""
 AS_GOOD = 1.01
 """Of sizes that are this close to the fastest the largest is taken."""
