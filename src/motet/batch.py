@@ -29,8 +29,10 @@ __all__ = [
     "hold_as",
     "is_exactly",
     "objects",
+    "read_only",
     "take_columns",
     "take_rows",
+    "unmasked",
 ]
 
 Array = npt.NDArray[Any]
@@ -180,7 +182,7 @@ def empty_column(kind: ColumnType) -> Column:
     if kind.varies:
         axes = len(kind.shape)
         return Ragged(np.empty(0, kind.numpy_dtype), np.zeros(1, np.int64), np.empty((0, axes), np.int64))
-    return np.empty((0, *(axis or 0 for axis in kind.shape)), kind.numpy_dtype)
+    return np.empty((0, *kind.least_shape), kind.numpy_dtype)
 
 
 def take_rows(column: Column, indices: Indices | slice) -> Column:
@@ -247,6 +249,22 @@ def _column_of_list(values: Sequence[Any]) -> Column:
     return (
         np.asarray(values, object) if array.dtype.kind in "SU" else array
     )  # as they were: "3" beside 3, bytes that end in 0
+
+
+def unmasked(array: Any) -> Array:
+    """A masked array of numpy without its mask: as objects, with None where it is masked, where any value is."""
+    values = np.asarray(array.data)
+    if np.ma.is_masked(array):
+        values = values.astype(object)
+        values[np.ma.getmaskarray(array)] = None
+    return values
+
+
+def read_only(array: Array) -> Array:
+    """A view of an array that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def objects(values: Sequence[Any]) -> Array:

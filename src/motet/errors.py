@@ -81,6 +81,7 @@ __all__ = [
     "UnauthorizedError",
     "UnknownNameError",
     "WorkflowError",
+    "cut",
     "known_names",
     "told_file",
 ]
@@ -329,6 +330,11 @@ def told_file(name: str) -> str:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     told = getattr(getattr(shell, "compile", None), "format_code_name", lambda name: None)(name)
     return told[1] if told else name
+
+
+def cut(text: str, length: int = 80) -> str:
+    """A text for a message: of at most so many letters, with dots at the end of one that is longer."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def known_names(name: str, known: Sequence[str], limit: int = 12, synonyms: Mapping[str, str] | None = None) -> str:

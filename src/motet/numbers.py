@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from motet.errors import cut
 from motet.types import ColumnType
 
 __all__ = ["Converted", "convert", "from_objects", "is_missing", "may_be_given", "may_convert", "refusal", "widens"]
@@ -239,8 +240,7 @@ def is_missing(value: Any) -> bool:
 def refusal(value: Any, kind: ColumnType) -> str:
     """Why a value is refused: `is int64; got 3.5, which is not whole`, to be said after the name of the input."""
     shown = value.item() if isinstance(value, np.generic) else value
-    text = str(shown) if isinstance(shown, Decimal) else repr(shown)
-    got = text if len(text) <= 80 else f"{text[:77]}..."
+    got = cut(str(shown) if isinstance(shown, Decimal) else repr(shown))
     return f"is {kind}; got {got}{_why(shown, kind)}"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, Column, Ragged, as_column, column_type, empty_column, hold_as, objects
+from motet.batch import Array, Column, Ragged, as_column, column_type, empty_column, hold_as, objects, unmasked
 from motet.errors import InputError, TypeMismatchError
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert, refusal
 from motet.pictures import begins_as_picture, is_picture, read_picture
@@ -49,9 +49,7 @@ def as_given(values: Any, kind: ColumnType) -> Column:
             return objects(values)
         return _elements_of(values, kind) if len(values) and _is_promoted(values, column, kind) else column
     if isinstance(values, np.ma.MaskedArray):
-        column = values.data.astype(object)
-        column[np.ma.getmaskarray(values)] = None
-        return column
+        return unmasked(values).astype(object)
     column = as_column(values)
     if not isinstance(getattr(values, "dtype", None), np.dtype) and column.dtype.kind == "f":
         listed = next((getattr(values, name) for name in ("to_pylist", "to_list") if hasattr(values, name)), None)
@@ -201,7 +199,7 @@ class _Reader:
         rows = column.rows()
         for row in wrong:
             self.bad[row] = f"is {kind}; got shape {column.shapes[row].tolist()}"
-            rows[row] = np.zeros(_filler_shape(kind), dtype=column.dtype)
+            rows[row] = np.zeros(kind.least_shape, dtype=column.dtype)
         return Ragged.from_rows(rows, column.dtype)
 
     def _objects(self, column: Array) -> Column:
@@ -228,9 +226,7 @@ class _Reader:
             array = np.asarray(values)
         except ValueError:
             return None
-        if array.dtype.kind not in "biuf" or array.ndim != len(self.kind.shape) + 1:
-            return None
-        if any(want not in (None, got) for want, got in zip(self.kind.shape, array.shape[1:], strict=True)):
+        if array.dtype.kind not in "biuf" or not array.ndim or not self.kind.has_shape(array.shape[1:]):
             return None
         if _is_promoted(values, array, self.kind):
             return None
@@ -249,7 +245,7 @@ class _Reader:
     def _row(self, value: Any, row: int) -> Array:
         """One row's value as an array of the type's dtype and shape; zeros stand in where it is bad."""
         kind = self.kind
-        zeros = np.full(_filler_shape(kind), None if kind.is_object else 0, dtype=kind.numpy_dtype)
+        zeros = np.full(kind.least_shape, None if kind.is_object else 0, dtype=kind.numpy_dtype)
         if is_missing(value):
             if not self._stand_in([row]):
                 return zeros
@@ -295,8 +291,7 @@ class _Reader:
                 self.bad[0] = _INSIDE
             elif not isinstance(value, _OBJECTS[self.kind.dtype]):
                 self.bad[0] = refusal(value, self.kind)
-        fits = all(want in (None, got) for want, got in zip(self.kind.shape, column.shape[1:], strict=True))
-        return hold_as(column, self.kind) if fits else None
+        return hold_as(column, self.kind) if self.kind.has_shape(column.shape[1:]) else None
 
 
 def _misfit(value: Any, column: Column, kind: ColumnType) -> str:
@@ -311,17 +306,13 @@ def _misfit(value: Any, column: Column, kind: ColumnType) -> str:
     return f"is {kind}; got shape {shape}"
 
 
-def _filler_shape(kind: ColumnType) -> tuple[int, ...]:
-    return tuple(axis or 0 for axis in kind.shape)
-
-
 def constant_column(value: Any, kind: ColumnType, rows: int) -> Column:
     """A column that holds one value in every row, shape `[rows, ...]`; None is None, or NaN in floats."""
     if kind.is_object:
         return objects([value] * rows)
     row = np.asarray(np.nan if value is None else value, dtype=kind.numpy_dtype)
     if not kind.varies and not row.ndim:
-        row = np.full(_filler_shape(kind), row)
+        row = np.full(kind.least_shape, row)
     dense = np.broadcast_to(row, (rows, *row.shape)).copy()
     return Ragged.from_dense(dense) if kind.varies else dense
 
@@ -369,7 +360,7 @@ def of_bytes(data: bytes, kind: ColumnType) -> Array:
         raise InputError(f"is {kind}; got {len(data)} bytes that are no picture; {_PICTURES}")
     if len(data) != kind.row_bytes:
         raise InputError(f"is {kind}, which takes {kind.row_bytes} bytes; got {len(data)}")
-    return np.frombuffer(data, kind.numpy_dtype.newbyteorder("<")).reshape(_filler_shape(kind))
+    return np.frombuffer(data, kind.numpy_dtype.newbyteorder("<")).reshape(kind.least_shape)
 
 
 def from_base64(text: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -110,7 +110,18 @@ class ColumnType:
         """Bytes a row, None where that varies."""
         if self.is_object or self.varies:
             return None
-        return math.prod(axis or 0 for axis in self.shape) * self.numpy_dtype.itemsize
+        return math.prod(self.least_shape) * self.numpy_dtype.itemsize
+
+    @property
+    def least_shape(self) -> tuple[int, ...]:
+        """The axes of one row, of length 0 where they vary."""
+        return tuple(axis or 0 for axis in self.shape)
+
+    def has_shape(self, shape: Sequence[int | None]) -> bool:
+        """Whether a row of this shape is of this type's."""
+        return len(shape) == len(self.shape) and all(
+            want is None or want == got for want, got in zip(self.shape, shape, strict=True)
+        )
 
     def with_dtype(self, dtype: str) -> ColumnType:
         """The same shape and labels with another dtype."""
@@ -124,9 +135,7 @@ class ColumnType:
         """Whether a column of type `other` may be given where this type is wanted."""
         if "any" in (self.dtype, other.dtype):
             return True
-        if self.dtype != other.dtype or len(self.shape) != len(other.shape):
-            return False
-        return all(want is None or want == got for want, got in zip(self.shape, other.shape, strict=True))
+        return self.dtype == other.dtype and self.has_shape(other.shape)
 
 
 ANY = ColumnType("any")

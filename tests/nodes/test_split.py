@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import motet as mt
-from motet.nodes.split import canonical_bytes, choose_arms, is_missing
+from motet.nodes.split import canonical_bytes, choose_arms, is_missing_key
 from motet.testing.fakes import Affine, fake
 
 USERS = np.array([f"user-{number}" for number in range(20_000)], dtype=object)
@@ -121,12 +121,12 @@ def test_different_keys_have_different_bytes(keys):
 
 @pytest.mark.parametrize("key", [None, "", b"", float("nan"), np.float32("nan")])
 def test_keys_that_say_nothing_are_missing(key):
-    assert is_missing(key)
+    assert is_missing_key(key)
 
 
 @pytest.mark.parametrize("key", [0, 0.0, False, " ", "0", "none", b"\0"])
 def test_other_keys_are_not_missing(key):
-    assert not is_missing(key)
+    assert not is_missing_key(key)
 
 
 def graph_of(weights, missing=None, kind="string", default=None, **options):

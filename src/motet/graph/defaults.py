@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array
 from motet.errors import GraphError
 from motet.graph.fields import plain, show
 from motet.numbers import from_objects
@@ -50,15 +49,9 @@ def _is_of(value: Any, kind: ColumnType) -> bool:
     if kind.is_object:
         array = np.asarray(value, dtype=object)
         wanted = str if kind.dtype == "string" else bytes
-        return _is_shaped(array, kind) and all(isinstance(each, wanted) for each in array.flat)
+        return kind.has_shape(array.shape) and all(isinstance(each, wanted) for each in array.flat)
     array = np.asarray(value, dtype=object)
     found = from_objects(array, kind.numpy_dtype)
     if kind.dtype != "bool" and any(isinstance(each, (bool, np.bool_)) for each in array.flat):
         return False
-    return found.lost is None and found.missing is None and _is_shaped(array, kind)
-
-
-def _is_shaped(array: Array, kind: ColumnType) -> bool:
-    return array.ndim == len(kind.shape) and all(
-        want in (None, got) for want, got in zip(kind.shape, array.shape, strict=True)
-    )
+    return found.lost is None and found.missing is None and kind.has_shape(array.shape)

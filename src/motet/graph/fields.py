@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from motet.errors import GraphError, UnknownNameError
+from motet.errors import GraphError, UnknownNameError, cut
 from motet.types import ColumnType
 
 __all__ = ["NAME", "Fields", "check_name", "of_kind", "plain", "read_type", "show", "text_of"]
@@ -116,5 +116,4 @@ def text_of(value: object) -> str:
 
 def show(value: object) -> str:
     """A value, short enough for a message."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return cut(repr(value))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.batch import objects
-from motet.errors import InputError
+from motet.errors import InputError, cut
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import number_name
 from motet.numbers import convert, from_objects
@@ -26,10 +26,10 @@ from motet.reading import from_base64
 __all__ = [
     "FALSE",
     "MISSING",
+    "SHOWN",
     "TRUE",
     "Cells",
     "Reasons",
-    "cut",
     "number_written",
     "read_base64",
     "read_cells",
@@ -57,17 +57,13 @@ _NONE_FINITE = re.compile(r"([+-]?)(?:(inf(?:inity)?)|nan(?:\([0-9a-z_]*\))?)", 
 _QUICK_WHOLE = "^-?[0-9]{1,18}$"
 _QUICK_FLOAT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
 _INT_DIGITS = 4000
-_SHOWN = 40
+SHOWN = 40
+"""Letters of a value in a message."""
 
 
 def shown(value: str | bytes) -> str:
     """A value for a message, cut where it is long."""
-    return cut(repr(value))
-
-
-def cut(text: str) -> str:
-    """A text for a message, cut where it is long."""
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return cut(repr(value), SHOWN)
 
 
 def read_cells(fields: pa.Array, data_type: pa.DataType, name: str, *, keep_empty: bool = False) -> Cells:

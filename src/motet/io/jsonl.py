@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from motet.batch import objects
-from motet.errors import InputError
+from motet.errors import InputError, cut
 from motet.io.arrow import arrow_type
 from motet.io.arrow.layout import is_list, number_name
-from motet.io.cells import Cells, Reasons, cut, read_base64, read_numbers, shown
+from motet.io.cells import SHOWN, Cells, Reasons, read_base64, read_numbers, shown
 from motet.io.faults import with_errors
 from motet.io.files import File
 from motet.io.jsontext import JSON_NUMBER, is_json, json_value
@@ -291,14 +291,16 @@ def _values(raws: Sequence[Any], field: pa.Field) -> Cells:
             held.append(text if text is None or not text_wanted else msgspec.json.decode(text))
         except (ValueError, msgspec.DecodeError):
             held.append(None)
-            reasons[row] = f"column {field.name!r} is {number_name(field.type) or field.type}; got {cut(str(text))}"
+            reasons[row] = (
+                f"column {field.name!r} is {number_name(field.type) or field.type}; got {cut(str(text), SHOWN)}"
+            )
     found = pa.array(held, pa.string())
     if pa.types.is_string(field.type):
         return found, reasons
     read = (
         read_base64(found, field.name)
         if text_wanted
-        else read_numbers(found, number_name(field.type) or "", field.name, (), cut)
+        else read_numbers(found, number_name(field.type) or "", field.name, (), partial(cut, length=SHOWN))
     )
     return read[0], {**read[1], **reasons}
 
@@ -336,7 +338,7 @@ def _number_lists(texts: Sequence[str | None], field: pa.Field, kind: ColumnType
     values = {row: json_value(text) for row, text in enumerate(texts) if text is not None}
     for row, value in values.items():
         if not isinstance(value, list) or holds_truth(value) != (kind.dtype == "bool"):
-            reasons[row] = f"column {field.name!r} is {kind}; got {cut(str(texts[row]))}"
+            reasons[row] = f"column {field.name!r} is {kind}; got {cut(str(texts[row]), SHOWN)}"
     rows = [row for row in values if row not in reasons]
     column, bad = read_column(as_given(objects([values[row] for row in rows]), kind), kind, f"column {field.name!r}")
     for place, row in enumerate(rows):

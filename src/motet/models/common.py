@@ -135,7 +135,7 @@ def check_features(inputs: Mapping[str, ColumnType], names: Sequence[str], featu
         )
     if any(kind.varies or (kind.dtype == "any" and len(inputs) == 1) for kind in inputs.values()):
         return
-    given = sum(math.prod(axis or 0 for axis in kind.shape) for kind in inputs.values())
+    given = sum(math.prod(kind.least_shape) for kind in inputs.values())
     if given != features:
         declared = ", ".join(f"{name}: {kind}" for name, kind in inputs.items())
         raise TypeMismatchError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, objects
+from motet.batch import Array, objects, read_only
 from motet.errors import TypeMismatchError
 from motet.models.categories import as_category, category_type, chosen_categories
 from motet.models.common import check_features, features_of, framework, load_error, place
@@ -257,9 +257,9 @@ def _maker(
         return features_of(kinds, "object")
     stack = features_of(kinds, str(np.result_type(*(kind.numpy_dtype for kind in kinds.values()))))
     if not names or importlib.util.find_spec("pandas") is None:
-        return lambda columns: _read_only(stack(columns))
+        return lambda columns: read_only(stack(columns))
     named = importlib.import_module("pandas").DataFrame
-    return lambda columns: named(_read_only(stack(columns)), columns=names)
+    return lambda columns: named(read_only(stack(columns)), columns=names)
 
 
 def _series(pandas: Any, kind: ColumnType) -> Callable[[Array], Any]:
@@ -280,10 +280,3 @@ def _with_nan(column: Array) -> Array:
     """Objects with NaN for what is missing."""
     missing = [is_missing(value) for value in column.tolist()]
     return np.where(missing, np.nan, column) if any(missing) else column
-
-
-def _read_only(features: Array) -> Array:
-    """A view of features that cannot be written to: they may be the batch's own column."""
-    view = features.view()
-    view.flags.writeable = False
-    return view

@@ -113,7 +113,7 @@ def _places(shape: TreeShape, inputs: Mapping[str, ColumnType]) -> dict[str, int
     places, at = {}, 0
     for name, kind in inputs.items():
         places[name] = at
-        at += math.prod(axis or 0 for axis in kind.shape)
+        at += math.prod(kind.least_shape)
     return places
 
 
@@ -177,9 +177,7 @@ class TreeModel:
         return {self._output: self._shaped(answer)}
 
     def _shaped(self, answer: Array) -> Array:
-        return answer.reshape(len(answer), *(axis or 0 for axis in self._kind.shape)).astype(
-            self._kind.numpy_dtype, copy=False
-        )
+        return answer.reshape(len(answer), *self._kind.least_shape).astype(self._kind.numpy_dtype, copy=False)
 
     def close(self) -> None:
         """Let go of the booster."""

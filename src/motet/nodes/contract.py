@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, Column, Ragged
+from motet.batch import Column, Ragged, read_only
 from motet.errors import AnswerError
 from motet.graph.node import Answer, Fault
 from motet.nodes.hold import Held, as_declared, hold, only
@@ -20,14 +20,8 @@ __all__ = ["answer_of", "as_given", "conform", "whole"]
 def as_given(column: Column) -> Any:
     """A column as functions get it: a list of arrays where rows differ in shape, else an array; nobody can change them."""
     if type(column) is not np.ndarray and isinstance(column, Ragged):
-        return Ragged(_fixed(column.values), column.offsets, column.shapes).rows()
-    return _fixed(column)
-
-
-def _fixed(array: Array) -> Array:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+        return Ragged(read_only(column.values), column.offsets, column.shapes).rows()
+    return read_only(column)
 
 
 def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> Answer:

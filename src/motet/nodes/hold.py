@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from motet.batch import Array, Column, Ragged, column_type, empty_column, objects, take_rows
-from motet.errors import AnswerError
+from motet.batch import Array, Column, Ragged, column_type, empty_column, objects, take_rows, unmasked
+from motet.errors import AnswerError, cut
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert
 from motet.types import ColumnType
 
@@ -69,7 +69,7 @@ def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
     if kind is not None and kind.dtype == "any":
         kind = None
     if isinstance(value, np.ma.MaskedArray):
-        value = _unmasked(value)
+        value = unmasked(value)
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
         value = _with_axes(value, kind, rows)
     elif not isinstance(value, (list, tuple, Ragged)):
@@ -87,19 +87,10 @@ def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
     return _by_row(value, kind, where)
 
 
-def _unmasked(array: Any) -> Array:
-    """A masked array as objects, with None where it is masked."""
-    values = np.asarray(array.data)
-    if np.ma.is_masked(array):
-        values = values.astype(object)
-        values[np.ma.getmaskarray(array)] = None
-    return values
-
-
 def _with_axes(array: Array, kind: ColumnType | None, rows: int) -> Array:
     """An array from which `np.squeeze` took the axis of a lone row, or to which one of length 1 was added, with its own."""
     shape = array.shape
-    if rows == 1 and (not shape or (kind is not None and _is_of(shape, kind))):
+    if rows == 1 and (not shape or (kind is not None and kind.has_shape(shape))):
         return array[None]
     if kind is not None and (shape, kind.shape) in (((rows, 1), ()), ((rows,), (1,))):
         return array.reshape(rows, *kind.shape)
@@ -126,21 +117,14 @@ def _all_fit(value: Ragged, kind: ColumnType) -> bool:
     )
 
 
-def _is_of(shape: Sequence[int], kind: ColumnType) -> bool:
-    """Whether a row of this shape is of the type."""
-    return len(shape) == len(kind.shape) and all(
-        want in (None, got) for want, got in zip(kind.shape, shape, strict=True)
-    )
-
-
 def _numbers(array: Array, kind: ColumnType, where: str) -> Held:
     """Numbers of one shape."""
     shape = array.shape[1:]
     if not len(array):
         return Held(empty_column(kind), {})
-    if kind.is_object and _is_of(shape, kind) and array.dtype.kind == "f" and np.isnan(array).any():
+    if kind.is_object and kind.has_shape(shape) and array.dtype.kind == "f" and np.isnan(array).any():
         return _by_row(array.tolist(), kind, where)  # nothing but what is missing, as pandas has it
-    if kind.is_object or not _is_of(shape, kind) or not may_convert(array.dtype, kind.numpy_dtype):
+    if kind.is_object or not kind.has_shape(shape) or not may_convert(array.dtype, kind.numpy_dtype):
         raise AnswerError(f"{where} gave {column_type(array)}; it must be {kind}", hint=_hint(array.dtype, kind))
     return _taken(convert(array, kind.numpy_dtype), kind, list(array), where)
 
@@ -173,8 +157,7 @@ def _shaped(values: Array, kind: ColumnType) -> Column:
 
 
 def _refused(value: Any, kind: ColumnType, where: str) -> AnswerError:
-    text = repr(value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value)
-    shown = text if len(text) <= 80 else f"{text[:77]}..."
+    shown = cut(repr(value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value))
     why = ", which has a lone surrogate" if isinstance(value, str) and kind.dtype == "string" else ""
     return AnswerError(f"{where} gave {shown} ({type(value).__name__}){why}; it must be {kind}")
 
@@ -280,7 +263,7 @@ def _row(value: Any, kind: ColumnType) -> Array:
     given = _nested(value)
     if not given.size and given.ndim < len(kind.shape):
         given = given.reshape(*given.shape, *(axis or 0 for axis in kind.shape[given.ndim :]))
-    if not _is_of(given.shape, kind):
+    if not kind.has_shape(given.shape):
         raise TypeError
     if not given.size:
         return np.empty(given.shape, kind.numpy_dtype)

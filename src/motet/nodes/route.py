@@ -31,7 +31,7 @@ from motet.nodes.members import (
 )
 from motet.nodes.merge import merge
 from motet.nodes.route_checks import check_patterns, conditions_of, key_text, patterns, split_of
-from motet.nodes.split import choose_arms, is_missing
+from motet.nodes.split import choose_arms, is_missing_key
 from motet.types import ColumnType
 
 __all__ = ["Route", "route"]
@@ -259,7 +259,7 @@ class Route(Node):
         if set(map(type, listed)) <= {str, NoneType}:
             texts = listed
         else:
-            texts = [None if is_missing(key) else key_text(key) for key in listed]
+            texts = [None if is_missing_key(key) else key_text(key) for key in listed]
         places = {text: (other if text == "*" else table.get(text, other)) if text else -1 for text in set(texts)}
         return np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))
 

@@ -16,15 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from motet.batch import Array
+from motet.numbers import is_missing
 
-__all__ = ["canonical_bytes", "choose_arms", "is_missing"]
+__all__ = ["canonical_bytes", "choose_arms", "is_missing_key"]
 
 U64 = npt.NDArray[np.uint64]
 
 
-def is_missing(key: Any) -> bool:
-    """Whether a key says nothing: null, NaN, or empty text."""
-    return key is None or key in ("", b"") or (isinstance(key, (float, np.floating)) and key != key)
+def is_missing_key(key: Any) -> bool:
+    """Whether a key says nothing: what `is_missing`, or empty text."""
+    return is_missing(key) or (isinstance(key, (str, bytes)) and not key)
 
 
 def canonical_bytes(key: Any) -> bytes:
@@ -67,7 +68,7 @@ def choose_arms(keys: Array, weights: Mapping[str, float], salt: str) -> npt.NDA
         The place of each row's arm in `weights`, shape `[rows]`; -1 where the key is missing.
     """
     listed = keys.tolist()
-    known = {key: None if is_missing(key) else _hash(canonical_bytes(key), salt) for key in set(listed)}
+    known = {key: None if is_missing_key(key) else _hash(canonical_bytes(key), salt) for key in set(listed)}
     found = list(map(known.__getitem__, listed))
     hashes = np.array([0 if value is None else value for value in found], dtype=np.uint64)
     arms: Sequence[tuple[str, float]] = list(weights.items())

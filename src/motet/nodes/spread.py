@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from motet.batch import Column, Ragged
-from motet.nodes.split import canonical_bytes, choose_arms, is_missing
+from motet.nodes.split import canonical_bytes, choose_arms, is_missing_key
 
 __all__ = ["SPREADS", "Spread"]
 
@@ -68,5 +68,5 @@ def _bytes(column: Column) -> Iterable[bytes]:
 
 def _of_object(value: object) -> bytes:
     if isinstance(value, (str, bytes, bool, int, float)):
-        return b"" if is_missing(value) else canonical_bytes(value)
+        return b"" if is_missing_key(value) else canonical_bytes(value)
     return repr(value).encode()

@@ -271,13 +271,8 @@ def read_rows(
 
 def _fits(shape: Sequence[int], kind: ColumnType) -> bool:
     """Whether the axes after the first are those of the type."""
-    if kind.dtype == "any":
-        return True
     axes = tuple(shape[1:])
-    if axes == kind.shape:
-        return True
-    pairs = zip(kind.shape, axes, strict=False)
-    return len(axes) == len(kind.shape) and all(want is None or want == got for want, got in pairs)
+    return kind.dtype == "any" or axes == kind.shape or kind.has_shape(axes)
 
 
 def _texts(values: list[bytes], kind: ColumnType, where: str) -> Array:

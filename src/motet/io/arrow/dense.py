@@ -34,7 +34,7 @@ def dense(array: pa.Array, kind: ColumnType) -> Array | None:
     """
     if array.null_count or is_view(array.type):
         return None
-    data_type, shape = array.type, (len(array), *(axis or 0 for axis in kind.shape))
+    data_type, shape = array.type, (len(array), *kind.least_shape)
     if not kind.shape:
         flat = _widened(array, kind)
     elif is_binary(data_type):

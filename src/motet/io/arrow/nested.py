@@ -54,7 +54,7 @@ def nested(array: pa.Array, kind: ColumnType) -> tuple[Column, dict[int, str]]:
     values = rows.values.astype(kind.numpy_dtype, copy=False)
     if kind.varies:
         return Ragged(values, rows.offsets, rows.shapes), rows.faults
-    return values.reshape(len(rows.shapes), *(axis or 0 for axis in kind.shape)), rows.faults
+    return values.reshape(len(rows.shapes), *kind.least_shape), rows.faults
 
 
 def _without_faults(rows: _Rows) -> _Rows:

@@ -29,7 +29,7 @@ def arrow_type(kind: ColumnType) -> pa.DataType | None:
         return None
     leaf = _OBJECTS.get(kind.dtype) or pa.from_numpy_dtype(kind.numpy_dtype)
     if _is_tensor(kind):
-        return pa.fixed_shape_tensor(leaf, [axis or 0 for axis in kind.shape])
+        return pa.fixed_shape_tensor(leaf, list(kind.least_shape))
     for _ in kind.shape:
         leaf = pa.list_(leaf)
     return leaf
@@ -65,7 +65,7 @@ def from_column(column: Column, kind: ColumnType | None = None, *, name: str = "
         return flat
     data_type = arrow_type(kind)
     assert data_type is not None
-    storage = pa.FixedSizeListArray.from_arrays(flat, math.prod(axis or 0 for axis in kind.shape))
+    storage = pa.FixedSizeListArray.from_arrays(flat, math.prod(kind.least_shape))
     return pa.ExtensionArray.from_storage(data_type, storage)
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from motet.batch import Array
+from motet.batch import Array, read_only
 from motet.errors import ReplicaLostError
 from motet.models.handler import LoadedModel
 from motet.runtime.gate import Gate
@@ -73,7 +73,7 @@ class _Lent:
     def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
         """Answer a batch; see `LoadedModel`."""
         if not self._writes:
-            lent = {name: _lent(each) if each.flags.writeable else each for name, each in columns.items()}
+            lent = {name: read_only(each) if each.flags.writeable else each for name, each in columns.items()}
             try:
                 return self._model(lent) if self._gate is None else self._through(self._gate, lent)
             except ValueError as error:
@@ -89,10 +89,3 @@ class _Lent:
     def close(self) -> None:
         """Close the model."""
         self._model.close()
-
-
-def _lent(column: Array) -> Array:
-    """A view that cannot be written to."""
-    view = column.view()
-    view.flags.writeable = False
-    return view

@@ -235,7 +235,7 @@ class InferCodec:
         if rows > self._max_rows:
             raise self._too_many(rows, where)
         raw = len(body).to_bytes(4, "little") + body if kind.dtype in _TEXTS else body
-        shape = (rows, *(axis or 0 for axis in kind.shape))
+        shape = (rows, *kind.least_shape)
         columns = {needed[0]: from_raw(raw, datatype_of(kind), shape, kind, where)}
         fill_defaults(columns, absent_inputs(columns, self._inputs, repr(self._name)), self._inputs, rows)
         return InferRequest(columns, rows, "", {}, self._answers_of(self._all_binary))

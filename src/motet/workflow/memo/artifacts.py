@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from motet.batch import read_only
 from motet.errors import WorkflowError
 from motet.workflow.memo.codecs import BY_NAME
 from motet.workflow.memo.encode import Encoder, Leaf, decode, pack, part_of, unpack
@@ -279,7 +280,5 @@ def digest_leaf(leaf: Leaf) -> str:
 def _shared(leaf: Leaf) -> Any:
     """The value of a leaf of a format that is shared: an array that cannot be written to."""
     if leaf.codec == "npy":
-        view = leaf.value.view()
-        view.flags.writeable = False
-        return view
+        return read_only(leaf.value)
     return leaf.value
