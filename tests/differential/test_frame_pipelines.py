@@ -14,7 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
 import motet as mt
 
@@ -71,3 +71,29 @@ def test_a_pipeline_answers_each_row_as_it_does_itself(kind: str, tmp_path: Path
             assert answers["label"].tolist() == fitted.predict(frame).tolist()
     called = graph({name: frame[name].tolist() for name in frame})
     np.testing.assert_allclose(called["p"], fitted.predict_proba(frame), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("missing", [None, np.nan])
+@pytest.mark.parametrize("kind", ["one hot", "ordinal", "target", "imputed"])
+def test_what_is_missing_is_what_the_encoder_knows(kind: str, missing: Any, named: bool, tmp_path: Path) -> None:
+    encoders: dict[str, Any] = {
+        "one hot": OneHotEncoder(handle_unknown="ignore"),
+        "ordinal": OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-5),
+        "target": TargetEncoder(cv=2),
+        "imputed": make_pipeline(SimpleImputer(missing_values=missing, strategy="most_frequent"), OrdinalEncoder()),
+    }
+    homes = np.array(["a", "b", missing, "c", missing, "b"] * 5, object).reshape(-1, 1)
+    features: Any = pd.DataFrame(homes, columns=["home"], dtype=object) if named else homes
+    columns = ["home"] if named else [0]
+    fitted = make_pipeline(make_column_transformer((encoders[kind], columns)), LogisticRegression())
+    fitted.fit(features, [0, 1, 1, 0, 1, 0] * 5)
+    joblib.dump(fitted, tmp_path / "m.joblib")
+    home = mt.model(mt.Model(str(tmp_path / "m.joblib")), mt.input("home", "string", default=None))
+    graph = mt.Graph("g", outputs={"p": home.probabilities})
+    expected = fitted.predict_proba(features)
+    for value in (None, np.nan):
+        given = [value if each is missing else each for each in homes[:, 0].tolist()]
+        np.testing.assert_allclose(graph({"home": given})["p"], expected)
+        for row, each in enumerate(given[:6]):
+            np.testing.assert_allclose(graph({"home": [each]})["p"], expected[row : row + 1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,12 @@ _INSIDE = (
 
 @dataclass(frozen=True)
 class Feature:
-    """What is known of one feature: its type, a value that it takes, and its native categories."""
+    """What is known of one feature: its type, a value that it takes, its native categories, and what stands for missing."""
 
     type: ColumnType
     example: Any = 0.0
     categories: tuple[Any, ...] = ()
+    missing: float | None = np.nan
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def taken(estimator: Any, source: ModelSource) -> Taken:
     _check_texts(inputs, known, source)
     return Taken(
         inputs,
-        _maker(inputs, order, by_name, names, width, source, _categorical(known, strict=strict)),
+        _maker(inputs, order, by_name, names, width, source, known, _categorical(known, strict=strict)),
         _made_up(inputs, known),
     )
 
@@ -142,9 +143,10 @@ def _feature(firsts: Sequence[Any], at: int) -> Feature:
                 place = list(parts[name]).index(at)
                 found.append(Feature(ANY) if isinstance(step, str) else _feature(list(_first(step)), place))
     known = [feature for feature in found if feature.type != ANY]
+    missing = None if any(feature.missing is None for feature in found) else np.nan
     if not known or len({feature.type for feature in known}) > 1 or len(known) < len(found):
-        return Feature(ANY, known[0].example if known else 0.0)
-    return known[0]
+        return Feature(ANY, known[0].example if known else 0.0, missing=missing)
+    return replace(known[0], missing=missing)
 
 
 def _package(estimator: Any) -> str:
@@ -180,7 +182,8 @@ def _said(estimator: Any, at: int) -> Feature:
         return _of_values(np.asarray(categories[at]))
     statistics = getattr(estimator, "statistics_", None)
     if statistics is not None and at < len(statistics):
-        return _of_values(np.asarray(statistics)[at : at + 1])
+        missing = None if getattr(estimator, "missing_values", np.nan) is None else np.nan
+        return replace(_of_values(np.asarray(statistics)[at : at + 1]), missing=missing)
     if hasattr(estimator, "build_analyzer"):
         return Feature(_STRING, "a")
     own = _package(estimator) in ("sklearn", "xgboost", "lightgbm") and not hasattr(estimator, "func")
@@ -188,13 +191,14 @@ def _said(estimator: Any, at: int) -> Feature:
 
 
 def _of_values(values: Array) -> Feature:
-    """The type of a feature that has these values, missing ones (None, NaN) left out."""
+    """The type of a feature that has these values, missing ones (None, NaN) left out; None is missing where it is among them."""
     if values.dtype.kind in "biuf":
         return Feature(_FLOAT, float(values[0]) if len(values) and values[0] == values[0] else 0.0)
     known = [value for value in values.tolist() if value is not None and value == value]
+    missing = None if None in values.tolist() else np.nan
     if known and all(isinstance(value, str) for value in known):
-        return Feature(_STRING, known[0])
-    return Feature(ANY, known[0] if known else 0.0)
+        return Feature(_STRING, known[0], missing=missing)
+    return Feature(ANY, known[0] if known else 0.0, missing=missing)
 
 
 def _check_texts(inputs: Mapping[str, ColumnType], known: Mapping[str, Feature], source: ModelSource) -> None:
@@ -232,6 +236,7 @@ def _maker(
     names: list[str],
     width: int | None,
     source: ModelSource,
+    known: Mapping[str, Feature],
     categorical: Mapping[str, Callable[[Array], Any]],
 ) -> Callable[[Mapping[str, Array]], Any]:
     """How a batch's columns become what the estimator takes."""
@@ -245,7 +250,7 @@ def _maker(
                 source, f"a frame has one value a column: {', '.join(shaped)}", "declare one input for each"
             )
         pandas = framework("pandas", "pandas", "sklearn", source)
-        makers = {name: categorical.get(name) or _series(pandas, inputs[name]) for name in order}
+        makers = {name: categorical.get(name) or _series(pandas, inputs[name], _missing(known, name)) for name in order}
         return lambda columns: pandas.DataFrame({name: make(columns[name]) for name, make in makers.items()})
     kinds = {name: inputs[name] for name in order}
     words = [name for name, kind in kinds.items() if kind.dtype in ("string", "bytes")]
@@ -254,7 +259,8 @@ def _maker(
     if any(kind.is_object for kind in kinds.values()):
         if width is None and len(kinds) == 1:
             return lambda columns: columns[order[0]]
-        return features_of(kinds, "object")
+        joined = features_of(kinds, "object")
+        return lambda columns: joined({name: _with_missing(columns[name], _missing(known, name)) for name in order})
     stack = features_of(kinds, str(np.result_type(*(kind.numpy_dtype for kind in kinds.values()))))
     if not names or importlib.util.find_spec("pandas") is None:
         return lambda columns: read_only(stack(columns))
@@ -262,21 +268,34 @@ def _maker(
     return lambda columns: named(read_only(stack(columns)), columns=names)
 
 
-def _series(pandas: Any, kind: ColumnType) -> Callable[[Array], Any]:
+def _missing(known: Mapping[str, Feature], name: str) -> float | None:
+    """What an estimator was fitted with where a value of a feature is missing: None where it knows that, else NaN."""
+    return known[name].missing if name in known else np.nan
+
+
+def _series(pandas: Any, kind: ColumnType, missing: float | None) -> Callable[[Array], Any]:
     """How a column becomes one of a frame, whose type must not depend on the rows that share a call.
 
-    Texts have the type that pandas gives them by itself, also where all are missing; what is missing is NaN, as it is for
-    scikit-learn.
+    Texts have the type that pandas gives them by itself, also where all are missing, or objects where None is missing.
     """
     if kind.dtype == "string":
-        dtype = "str" if int(pandas.__version__.split(".")[0]) >= 3 else object
-        return lambda column: pandas.Series(_with_nan(column), dtype=dtype)
+        pandas_has_texts = int(pandas.__version__.split(".")[0]) >= 3
+        dtype = "str" if pandas_has_texts and missing is not None else object
+        return lambda column: pandas.Series(_with_missing(column, missing), dtype=dtype)
+    if kind.dtype == "any" and missing is None:
+        return lambda column: pandas.Series(_with_missing(column, None), dtype=object)
     if kind.dtype == "any":
-        return lambda column: pandas.Series(_with_nan(column)).infer_objects() if column.dtype == object else column
+        return lambda column: (
+            pandas.Series(_with_missing(column, missing)).infer_objects() if column.dtype == object else column
+        )
     return lambda column: column
 
 
-def _with_nan(column: Array) -> Array:
-    """Objects with NaN for what is missing."""
-    missing = [is_missing(value) for value in column.tolist()]
-    return np.where(missing, np.nan, column) if any(missing) else column
+def _with_missing(column: Array, missing: float | None) -> Array:
+    """Objects with NaN, or None, for what is missing; other columns as they are."""
+    if column.dtype != object or column.ndim > 1:
+        return column
+    places = [is_missing(value) for value in column.tolist()]
+    if not any(places):
+        return column
+    return objects([missing if gone else value for value, gone in zip(column.tolist(), places, strict=True)])
