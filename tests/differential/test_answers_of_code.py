@@ -3,6 +3,7 @@
 import http.client
 import json
 from contextlib import closing
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import numpy as np
@@ -203,8 +204,21 @@ def types_of(function, tmp_path, rows=2, values=(1.0, 2.0, 3.0, 4.0), **options)
         (np.array(["2024-01-01", "2024-01-02"], "M8[ms]"), ["x", None], "timestamp[ms]", None),
         ([Decimal(0), Decimal("0.1")], [Decimal("12.5"), None], "decimal128(38, 1)", [0, Decimal("0.1"), Decimal("12.5"), None]),
         ([2**70, 1], [2, None], "int64", [1, 2, None]),
-        ([object(), "a"], ["a", None], "null", [None]),
+        ([object(), "a"], ["a", None], "string", ["a", "a", None]),
+        ([object(), {"a": [1, "x"]}], [Decimal("0.5"), None], "decimal128(38, 1)", [Decimal("0.5"), None]),
         ([{"a": 1}, {"a": 2}], [{"a": 3}, 5], "struct<a: int64>", [{"a": 1}, {"a": 2}, {"a": 3}]),
+        ([{"a": 1}, {"a": 2}], [{"a": 1.5}, {"a": 3.0}], "struct<a: int64>", [{"a": 1}, {"a": 2}, {"a": 3}]),
+        ([{"a": "x"}, {"a": "y"}], [{"a": b"z"}, {1: "z"}], "struct<a: string>", [{"a": "x"}, {"a": "y"}]),
+        (
+            [{"a": 1}, {"a": 2}], [{"b": [3]}, {}], "struct<a: int64, b: list<element: int64>>",
+            [{"a": 1, "b": None}, {"a": 2, "b": None}, {"a": None, "b": [3]}, {"a": None, "b": None}],
+        ),
+        ([{}, {}], [{"a": 1}, None], "struct<a: int64>", [{"a": None}, {"a": None}, {"a": 1}, None]),
+        ([date(2024, 1, 1), None], [datetime(2024, 1, 2, 3), 5], "date32[day]", [date(2024, 1, 1), None]),
+        (
+            [datetime(2024, 1, 1), datetime(2024, 1, 2)], [datetime(2024, 1, 3, tzinfo=UTC), 5], "timestamp[us]",
+            [datetime(2024, 1, 1), datetime(2024, 1, 2)],
+        ),
     ],
 )  # fmt: skip
 def test_the_first_rows_with_a_value_decide_the_type_of_a_run(first, later, kind, values, tmp_path):

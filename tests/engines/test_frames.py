@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import motet as mt
-from motet.errors import InputError, RowErrors, UnknownNameError
+from motet.errors import InputError, RowErrors, TypeMismatchError, UnknownNameError
 
 FRAMES: dict[str, Callable[[pd.DataFrame], Any]] = {
     "pandas": lambda frame: frame,
@@ -178,3 +178,11 @@ def test_inputs_are_declared_by_a_frame(make: Any, frame: pd.DataFrame) -> None:
     assert answers["o0"].tolist() == ["00123", None, "00456", "7"]
     with pytest.raises(UnknownNameError, match="leave_out: unknown column 'label'"):
         mt.inputs(make(renamed), leave_out=["label"])
+
+
+def test_a_period_is_no_number() -> None:
+    frame = pd.DataFrame({"x": pd.period_range("2024-01", periods=2, freq="M")})
+    graph = mt.Graph("g", outputs={"y": mt.input("x", "float64")})
+    for ask in (graph, graph.run):
+        with pytest.raises(TypeMismatchError, match=r"pandas.period.*, the graph wants float64"):
+            ask(frame)

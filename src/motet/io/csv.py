@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.arrow import arrow_type
+from motet.io.arrow.buffers import numbers
 from motet.io.cells import FALSE, MISSING, TRUE, Reasons, read_cells, without_empty
 from motet.io.faults import with_errors
 from motet.io.files import File
@@ -194,10 +195,19 @@ def _type_of(kind: ColumnType | None) -> pa.DataType:
 
 
 def _is_whole(batch: pa.RecordBatch, block: Block) -> bool:
-    """Whether Arrow found the rows that are there, and no number that is too large for its type."""
+    """Whether Arrow found the rows that are there, and no number that is too large for its type.
+
+    Such a float is infinite for Arrow; and `0xFF`, which is no int8, is -1.
+    """
     if len(batch) != block.num_lines and len(batch) != block.num_rows:
         return False
-    return not has_infinite(batch)
+    hexadecimal = b"0x" in block.data or b"0X" in block.data
+    return not has_infinite(batch) and not (hexadecimal and _has_negative(batch))
+
+
+def _has_negative(batch: pa.RecordBatch) -> bool:
+    signed = (column for column in batch.columns if pa.types.is_signed_integer(column.type))
+    return any((numbers(column) < 0).any() for column in signed)
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

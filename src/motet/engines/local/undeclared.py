@@ -1,8 +1,9 @@
 """Outputs whose types nobody declared: the first rows that have a value decide, once for the run.
 
 What comes later is held to it as to a declaration: numbers are taken where nothing is lost, and a row that does not fit
-fails; text is never read as numbers, nor numbers printed. Rows that come before any value wait, within a bound. Numbers
-that need a wider type (fractions after whole numbers) widen it for the whole run, where those before stay the same.
+fails; text is never read as numbers, nor numbers printed. Rows that come before any value wait, within a bound. Values
+that need a wider type (fractions after whole numbers, dicts with more keys) widen it for the whole run, where those
+before stay the same.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from motet.batch import Column, Ragged, column_bytes, column_type, objects, take
 from motet.errors import AnswerError, Failure
 from motet.io import arrow_type, from_column
 from motet.io.arrow.buffers import numbers
+from motet.io.arrow.fit import fit
+from motet.io.arrow.unify import unified_type
 from motet.io.take import take_batch
 from motet.nodes.hold import Held, hold
 from motet.numbers import is_missing, widens
@@ -31,6 +34,7 @@ EXACT = 1 << 53
 """Whole numbers up to this are all float64."""
 HELD_BYTES = 64 << 20
 """What may wait for a value; beyond it an output that had none so far is null to its end."""
+_EMPTY = pa.struct([])
 Kind = Any
 """A `ColumnType`; a type of Arrow's for what we have none for, such as times."""
 
@@ -69,7 +73,11 @@ class Undeclared:
         for name, kind in self._kinds.items():
             if kind is None:
                 column = answers.loose[name]
-                self._kinds[name] = _kind_of(column)
+                shown = _kind_of(column)
+                if shown == _EMPTY:  # dicts without keys: those of later ones are waited for
+                    self._nothing[name] = shown
+                else:
+                    self._kinds[name] = shown
                 if isinstance(column, Ragged):
                     self._nothing[name] = _lists(pa.null(), column_type(column))
         self._bytes += answers.table.nbytes + sum(column_bytes(column) for column in answers.loose.values())
@@ -89,14 +97,14 @@ class Undeclared:
             self._see(name, array)
 
     def widen(self, answers: Answers) -> bool:
-        """Whether numbers among the next answers need a wider type, in which those so far are the same; takes it then."""
+        """Whether the next answers need a wider type, in which those so far are the same; takes it then."""
         found = False
         for name, column in answers.loose.items():
             kind = self._kinds[name]
             wider = _wider(kind, _kind_of(column))
             if wider is None or wider == kind or not self._held(name, column)[1]:
                 continue
-            if widens(kind.dtype, wider.dtype) or self._largest[name] <= EXACT:
+            if not isinstance(kind, ColumnType) or widens(kind.dtype, wider.dtype) or self._largest[name] <= EXACT:
                 self._kinds[name] = wider
                 found = True
         return found
@@ -156,8 +164,10 @@ class Undeclared:
         return from_column(held.column, kind, name=name), held.errors
 
 
-def _wider(known: Kind, kind: Kind) -> ColumnType | None:
-    """The type of numbers that holds those of both; None where either is something else."""
+def _wider(known: Kind, kind: Kind) -> Kind:
+    """The type that holds the values of both, of numbers or of what only Arrow knows; None where there is none."""
+    if isinstance(known, pa.DataType) and isinstance(kind, pa.DataType):
+        return unified_type(known, kind)
     if not isinstance(known, ColumnType) or not isinstance(kind, ColumnType) or len(known.shape) != len(kind.shape):
         return None
     if known.numpy_dtype.kind not in "iuf" or kind.numpy_dtype.kind not in "iuf":
@@ -173,10 +183,10 @@ def _flat(array: pa.Array) -> pa.Array:
 
 
 def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """Numbers in a wider type; Arrow sees to it that none changes."""
+    """Values in a wider type; Arrow sees to it that none changes."""
     if isinstance(array, pa.ExtensionArray):
         return pa.ExtensionArray.from_storage(wanted, array.storage.cast(wanted.storage_type))
-    return array.cast(wanted)
+    return fit(array, wanted)
 
 
 def _hold(column: Column, kind: ColumnType, where: str) -> Held:
@@ -220,20 +230,50 @@ def _of_arrow(column: Column, kind: Any, where: str) -> tuple[pa.Array, Mapping[
             column = objects(list(stored))
     values = [row.tolist() for row in column] if nested else [None if is_missing(value) else value for value in column]
     try:
-        return pa.array(values, kind), {}
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        errors: dict[int, BaseException] = {}
-        good: list[Any] = []
-        for row, value in enumerate(values):
-            try:
-                pa.array([value], kind)
-                good.append(value)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-                text = repr(value)[:80]
-                errors[row] = AnswerError(
-                    f"{where} gave {text} ({type(value).__name__}), which cannot be stored as {kind}: declare outputs: to say what it gives"
-                )
-        return pa.array(good, kind), errors
+        stored = pa.array(values, kind)
+        if all(map(_same, values, stored.to_pylist())):
+            return stored, {}
+    except _UNSTORED:
+        pass
+    errors: dict[int, BaseException] = {}
+    good: list[Any] = []
+    for row, value in enumerate(values):
+        if _is_stored(value, kind):
+            good.append(value)
+            continue
+        text = f"{repr(value)[:80]} ({type(value).__name__})"
+        errors[row] = AnswerError(
+            f"{where} gave {text}, which cannot be stored as {kind}: declare outputs: to say what it gives"
+        )
+    return pa.array(good, kind), errors
+
+
+_UNSTORED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError, ValueError)
+"""What Arrow raises for values that it cannot store."""
+
+
+def _is_stored(value: Any, kind: pa.DataType) -> bool:
+    try:
+        return _same(value, pa.array([value], kind)[0].as_py())
+    except _UNSTORED:
+        return False
+
+
+def _same(value: Any, stored: Any) -> bool:
+    """Whether what Arrow made of a value is the value: it leaves out fields, cuts fractions, and reads numbers as times."""
+    if is_missing(value) or stored is None:
+        return is_missing(value) and is_missing(stored)
+    if isinstance(value, Mapping):
+        pairs = dict(stored)
+        return all(key in pairs and _same(each, pairs[key]) for key, each in value.items())
+    if isinstance(stored, list):
+        parts = list(value)
+        return len(parts) == len(stored) and all(map(_same, parts, stored))
+    if isinstance(stored, dict):
+        return [key for key, _ in value] == list(stored) and _same(dict(value), stored)
+    if isinstance(stored, float) and isinstance(value, (float, np.floating)):
+        return True  # the nearest of its width
+    return bool(value == stored) and isinstance(value, bool | np.bool_) == isinstance(stored, bool)
 
 
 def _kind_of(column: Column) -> Kind:
@@ -263,21 +303,21 @@ def _lists(leaf: Any, shown: ColumnType) -> Any:
 
 
 def _kind_of_values(values: Sequence[Any]) -> Kind:
-    """The type of the first of some values, of numbers the widest."""
-    if not values:
-        return None
-    first = values[0]
-    if isinstance(first, str):
-        return ColumnType("string")
-    if isinstance(first, (bytes, bytearray, memoryview)):
-        return ColumnType("bytes")
-    if isinstance(first, (bool, np.bool_)):
-        return ColumnType("bool")
-    if isinstance(first, (int, float, np.integer, np.floating)):
-        return ColumnType(
-            _number_type([each for each in values if isinstance(each, _NUMBERS) and not isinstance(each, bool)])
-        )
-    return _arrow_type_of(values)
+    """The type of the first of some values that has one, of numbers the widest; None where none has."""
+    for place, first in enumerate(values):
+        if isinstance(first, str):
+            return ColumnType("string")
+        if isinstance(first, (bytes, bytearray, memoryview)):
+            return ColumnType("bytes")
+        if isinstance(first, (bool, np.bool_)):
+            return ColumnType("bool")
+        if isinstance(first, _NUMBERS):
+            numeric = [each for each in values if isinstance(each, _NUMBERS) and not isinstance(each, bool)]
+            return ColumnType(_number_type(numeric))
+        found = _arrow_type_of(values[place:])
+        if found is not None:
+            return found
+    return None
 
 
 _NUMBERS = (int, float, np.integer, np.floating)
@@ -290,14 +330,14 @@ def _number_type(values: Sequence[Any]) -> str:
 
 
 def _arrow_type_of(values: Sequence[Any]) -> Any:
-    """What Arrow makes of values, or of the first one; null where it knows none. Decimals have room to grow."""
+    """What Arrow makes of values, or of the first one; None where it knows none. Decimals have room to grow."""
     for some in (values, values[:1]):
         try:
             found = pa.array(some).type
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        except _UNSTORED:
             continue
         return pa.decimal128(38, found.scale) if pa.types.is_decimal128(found) else found
-    return pa.null()
+    return None
 
 
 def _kind_of_arrow(data_type: pa.DataType) -> Kind:

@@ -51,6 +51,8 @@ _NUMBERS: dict[pa.DataType, str] = {
     pa.float32(): "float32",
     pa.float64(): "float64",
 }
+_TIMES = ("pandas.period",)
+"""Extensions whose storage is no number, though it looks like one."""
 _HINT = (
     "a stored column fits dtype[shape] as numbers that dtype can hold, a fixed-shape tensor, "
     "a (nested) list of that many values, or binary of that many bytes in C order"
@@ -176,7 +178,7 @@ def plain_type(data_type: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(data_type):
         return plain_type(data_type.value_type)
     if isinstance(data_type, pa.BaseExtensionType) and not is_tensor(data_type):
-        return plain_type(data_type.storage_type)
+        return data_type if data_type.extension_name in _TIMES else plain_type(data_type.storage_type)
     return data_type
 
 
