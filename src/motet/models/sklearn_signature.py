@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from motet.batch import Array
 from motet.errors import TypeMismatchError, UnknownNameError
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
+from motet.models.structure import structure
 from motet.types import ANY, ColumnType
 
 __all__ = ["METHODS", "Outputs", "dense", "estimator_outputs", "kind_of"]
@@ -28,6 +30,9 @@ METHODS = {
 """The method that gives each output."""
 
 TRIED_ROWS = 2
+_TRIED: dict[tuple[Hashable, str], Array | None] = {}
+"""What estimators gave for two rows, by what they are made of and the method."""
+_MOST_TRIED = 1024
 _LABELLED = ("clusterer", "outlier_detector", "density_estimator")
 
 
@@ -70,8 +75,24 @@ class _Trial:
     def answer(self, method: str) -> Array | None:
         """What a method gives for two rows, None where it cannot be known before rows flow."""
         if method not in self._answers:
-            self._answers[method] = self._try(method)
+            self._answers[method] = self._try(method) if method == "transform" else self._known(method)
         return self._answers[method]
+
+    def _known(self, method: str) -> Array | None:
+        """What estimators made of the same parts, such as one a customer, gave: one of them is tried.
+
+        How many features a transformer gives may depend on what it has learned; how many questions are answered does not.
+        """
+        key = (self._structure, method)
+        if key not in _TRIED:
+            if len(_TRIED) >= _MOST_TRIED:
+                _TRIED.clear()
+            _TRIED[key] = self._try(method)
+        return _TRIED[key]
+
+    @cached_property
+    def _structure(self) -> Any:
+        return structure((self.estimator, dict(self.source.inputs), dict(self.source.options)))
 
     def _try(self, method: str) -> Array | None:
         for choice in (0, 1):
