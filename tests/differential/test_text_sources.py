@@ -52,7 +52,7 @@ def test_what_csv_writes_is_read(
     with open(tmp_path / "x.csv", "w", newline="", encoding=encoding) as file:
         out = csv.writer(file, quoting=quoting, lineterminator=end, delimiter=delimiter)
         out.writerows([("a", "b", "c"), *table])
-    with patch("motet.io.reading._PIECE_BYTES", piece):
+    with patch("motet.io.utf8._PIECE_BYTES", piece):
         got, failed = read(tmp_path / "x.csv", delimiter=delimiter, empty="text")
     assert got == table
     assert not failed
@@ -64,7 +64,7 @@ def test_broken_csv_is_read_alike_however_it_is_read(tmp_path: Path, body: str, 
     (tmp_path / "x.csv").write_bytes(("x,t\n" + body).encode())
     wanted = {"x": ColumnType("float64")}
     whole = read(tmp_path / "x.csv", wanted=wanted)
-    with patch("motet.io.reading._PIECE_BYTES", piece):
+    with patch("motet.io.utf8._PIECE_BYTES", piece):
         assert read(tmp_path / "x.csv", wanted=wanted) == whole
     with patch("motet.io.csv.CsvSource._quick", return_value=None):
         assert read(tmp_path / "x.csv", wanted=wanted) == whole
@@ -160,7 +160,7 @@ def test_kept_json_comes_back(tmp_path: Path, rows: list[dict], ascii_only: bool
     texts = [json.dumps(row, ensure_ascii=ascii_only, separators=separators) for row in rows]
     (tmp_path / "x.jsonl").write_text("\n".join(texts), encoding="utf-8")
     graph = mt.Graph("g", outputs={"y": mt.map(lambda x: x, mt.input("x", "int64"), outputs="int64")})
-    with patch("motet.io.reading._PIECE_BYTES", piece), patch("motet.io.jsonl._BLOCK_BYTES", piece):
+    with patch("motet.io.utf8._PIECE_BYTES", piece), patch("motet.io.jsonl._BLOCK_BYTES", piece):
         report = graph.run(tmp_path / "x.jsonl", tmp_path / "y.jsonl", batch_rows=2, overwrite=True, workers=1)
     assert report.failed == 0
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -177,7 +177,7 @@ def test_broken_json_is_read_alike_however_it_is_read(tmp_path: Path, lines: lis
         whole = read(tmp_path / "x.jsonl", wanted=wanted)
         with patch("motet.io.jsonl._quick", return_value=None):
             assert repr(read(tmp_path / "x.jsonl", wanted=wanted)) == repr(whole)
-        with patch("motet.io.jsonl._BLOCK_BYTES", 30), patch("motet.io.reading._PIECE_BYTES", 20):
+        with patch("motet.io.jsonl._BLOCK_BYTES", 30), patch("motet.io.utf8._PIECE_BYTES", 20):
             assert repr(read(tmp_path / "x.jsonl", wanted=wanted)) == repr(whole)
 
 

@@ -269,7 +269,7 @@ def test_a_quoted_field_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("piece", [1, 2, 7, 50])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_blocks_may_end_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, end: str) -> None:
-    monkeypatch.setattr("motet.io.reading._PIECE_BYTES", piece)
+    monkeypatch.setattr("motet.io.utf8._PIECE_BYTES", piece)
     lines = ["x,t", '1,"a, ""b"""', '2,"c\nd"', "", "3,é", '4,""', '5,f"g', '6,"h"i', "7,j,k", "8"]
     path = write(tmp_path / "x.csv", end.join(lines))
     for skip in range(9):

@@ -21,7 +21,7 @@ from motet.types import ColumnType
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("motet.io.jsonl._BLOCK_BYTES", 64)
-    monkeypatch.setattr("motet.io.reading._PIECE_BYTES", 40)
+    monkeypatch.setattr("motet.io.utf8._PIECE_BYTES", 40)
 
 
 def _same(x: object) -> object:

@@ -1,15 +1,19 @@
 """Sources and sinks: where rows come from and where answers go.
 
-source.py   `open_source`, and the `Source` protocol          sink.py   `open_writer`, and the `Writer` protocol
-stream.py   batches of an exact size out of any pieces        sizes.py  bytes a row, to bound what a writer holds
-fitted.py   batches in the types of a schema                  parts.py  parts that differ, as one
-files.py    paths, patterns, folders, URLs, fingerprints      faults.py rows that could not be read
-reading.py  how text is read, as UTF-8                 records.py    where records of CSV end
-cells.py    texts as values of a type                  keys.py       what the keys of JSON Lines are
-jsontext.py JSON that is kept as it was written
-arrow/      between stored columns and the columns of a graph
-as_text.py  what CSV and JSON Lines write for a value         write_csv.py write_jsonl.py
-parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py frames.py foreign.py groups.py    one kind of source a file
+source.py, sink.py        `open_source` and the `Source` protocol; `open_writer` and the `Writer` protocol
+files.py, remote.py       paths, patterns, folders, URLs, fingerprints; what they say of errors of object stores
+stream.py, take.py        batches of an exact size out of any pieces; rows by position
+fitted.py, parts.py       batches in the types of a schema; parts that differ, as one
+groups.py, sizes.py       sources put together by the value of a column; bytes a row, to bound what a writer holds
+faults.py                 rows that could not be read
+text_options.py, utf8.py  how text is read; text of any encoding as UTF-8
+text.py, cells.py         what sources of text share; texts as values of a type
+records.py                where records of CSV end
+keys.py, jsontext.py      what the keys of JSON Lines are; JSON that is kept as it was written
+as_text.py                what CSV and JSON Lines write for a value
+arrow/                    between stored columns and the columns of a graph
+parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py frames.py foreign.py    one kind of source a file
+write_csv.py write_jsonl.py                                                              the writers of text
 """
 
 from motet.io.arrow import arrow_type, check_fits, from_column, is_image, natural_kind, to_column

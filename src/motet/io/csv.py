@@ -1,7 +1,7 @@
 """CSV: whole records at a time, read by Arrow, and value by value where that finds something damaged.
 
-    text as UTF-8 ── reading.py ── blocks of whole records ── records.py ─┬─ Arrow ────────────────── columns
-                                                                          └─ fields ── cells.py ────┘
+    text as UTF-8 ── utf8.py ── blocks of whole records ── records.py ─┬─ Arrow ────────────────── columns
+                                                                       └─ fields ── cells.py ────┘
 
 The first line names the columns. Declared ones are read as their type, all others as text, so that they stay what they
 are. A row of another number of fields, or with a value that is none of its column's type, becomes a row of nulls with
@@ -20,10 +20,11 @@ from motet.io.arrow.buffers import numbers
 from motet.io.cells import FALSE, MISSING, TRUE, Reasons, read_cells, without_empty
 from motet.io.faults import with_errors
 from motet.io.files import File
-from motet.io.reading import Reading, utf8_pieces
 from motet.io.records import Block, Fault, Record, blocks, records
 from motet.io.stream import drop_rows
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
+from motet.io.text_options import TextOptions
+from motet.io.utf8 import utf8_pieces
 from motet.pictures import is_picture
 from motet.types import ColumnType
 
@@ -38,24 +39,24 @@ class CsvSource(TextSource):
     Args:
         file: the file.
         types: declared column types; numbers, `bool`, `string` and `bytes` (as base64) are read as such.
-        reading: encoding, delimiter, and what an empty field is.
+        options: encoding, delimiter, and what an empty field is.
 
     Raises:
         InputError: when there is no first line that names the columns.
     """
 
     def __init__(
-        self, file: File, types: Mapping[str, ColumnType] | None = None, reading: Reading | None = None
+        self, file: File, types: Mapping[str, ColumnType] | None = None, options: TextOptions | None = None
     ) -> None:
-        super().__init__(file, reading or Reading())
-        self._delimiter = (self._reading.delimiter or ",").encode()
+        super().__init__(file, options or TextOptions())
+        self._delimiter = (self._options.delimiter or ",").encode()
         names = self._names_of(self._first())
-        _check_names(names, types or {}, self._reading.delimiter, str(file))
+        _check_names(names, types or {}, self._options.delimiter, str(file))
         self.schema = pa.schema([pa.field(name, _type_of((types or {}).get(name))) for name in names])
 
     def _first(self) -> tuple[Record, bytes, int, Iterator[bytes]]:
         """The record that names the columns; and what comes behind it, the line it begins on, and more of it."""
-        pieces, data = utf8_pieces(self._file, self._reading.encoding), b""
+        pieces, data = utf8_pieces(self._file, self._options.encoding), b""
         while len(data) < _HEADER_BYTES:
             piece = next(pieces, b"")
             data += piece
@@ -72,7 +73,7 @@ class CsvSource(TextSource):
         found, where = first[0], f"{self._file}: line {first[0].line}"
         if isinstance(found.fields, Fault):
             raise InputError(found.fields, where=where, hint="the first line names the columns")
-        encoding = self._reading.encoding or "UTF-8"
+        encoding = self._options.encoding or "UTF-8"
         hint = "say which encoding it is, such as --encoding cp1252, latin-1 or utf-16 (encoding=)"
         try:
             names = [name.decode() for name in found.fields]
@@ -103,7 +104,7 @@ class CsvSource(TextSource):
         reasons: Reasons = {}
         columns = []
         for name, fields in self._fields(block, schema.names, reasons).items():
-            column, more = read_cells(fields, schema.field(name).type, name, keep_empty=self._reading.keeps_empty)
+            column, more = read_cells(fields, schema.field(name).type, name, keep_empty=self._options.keeps_empty)
             columns.append(column)
             reasons = {**more, **reasons}
         reasons = {row: f"line {block.lines[row]}: {reason}" for row, reason in reasons.items()}
@@ -138,7 +139,7 @@ class CsvSource(TextSource):
 
     def _with_missing(self, table: pa.Table) -> pa.Table:
         """Texts that are empty as null, in place of Arrow's own rule, which has one for all types."""
-        if self._reading.keeps_empty:
+        if self._options.keeps_empty:
             return table
         for index, field in enumerate(table.schema):
             if pa.types.is_string(field.type):

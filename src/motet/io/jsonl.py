@@ -26,9 +26,10 @@ from motet.io.faults import with_errors
 from motet.io.files import File
 from motet.io.jsontext import JSON_NUMBER, is_json, json_value
 from motet.io.keys import Keys, Row
-from motet.io.reading import Held, Reading, utf8_pieces
 from motet.io.stream import drop_rows
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
+from motet.io.text_options import TextOptions
+from motet.io.utf8 import Pieces, utf8_pieces
 from motet.pictures import is_picture
 from motet.reading import as_given, holds_truth, read_column
 from motet.types import ColumnType
@@ -48,16 +49,16 @@ class JsonLinesSource(TextSource):
     Args:
         file: the file.
         types: declared column types; a list may be flat or nested, as the first one is.
-        reading: its encoding.
+        options: its encoding.
 
     Raises:
         InputError: when it is no JSON Lines.
     """
 
     def __init__(
-        self, file: File, types: Mapping[str, ColumnType] | None = None, reading: Reading | None = None
+        self, file: File, types: Mapping[str, ColumnType] | None = None, options: TextOptions | None = None
     ) -> None:
-        super().__init__(file, reading or Reading())
+        super().__init__(file, options or TextOptions())
         self._anything = {name for name, kind in (types or {}).items() if kind.dtype == "any"}
         self._types = {
             name: kind for name, kind in (types or {}).items() if arrow_type(ColumnType(kind.dtype)) is not None
@@ -97,8 +98,8 @@ class JsonLinesSource(TextSource):
             skip = max(0, skip - block.num_rows)
 
     def _blocks(self) -> Iterator[_Block]:
-        number, held, wanted = 1, Held(), _BLOCK_BYTES
-        for piece in utf8_pieces(self._file, self._reading.encoding):
+        number, held, wanted = 1, Pieces(), _BLOCK_BYTES
+        for piece in utf8_pieces(self._file, self._options.encoding):
             held.add(piece)
             if held.size < min(wanted, _LINE_BYTES + 1):
                 continue
@@ -109,7 +110,7 @@ class JsonLinesSource(TextSource):
                 if whole.strip():
                     yield _Block(number, whole)
                 number += whole.count(b"\n") + 1
-            held, wanted = Held(tail), max(_BLOCK_BYTES, 2 * len(tail))
+            held, wanted = Pieces(tail), max(_BLOCK_BYTES, 2 * len(tail))
         if (rest := held.take()).strip():
             yield _Block(number, rest.rstrip(b"\n"))
 

@@ -17,7 +17,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from motet.io.reading import Held
+from motet.io.utf8 import Pieces
 
 __all__ = ["Block", "Fault", "Record", "blocks", "records"]
 
@@ -112,7 +112,7 @@ def blocks(pieces: Iterator[bytes], rest: bytes, line: int, delimiter: bytes, wi
     Raises:
         ValueError: when a line is longer than 256 MiB.
     """
-    held, wanted = Held(rest), 0
+    held, wanted = Pieces(rest), 0
     for piece in chain(pieces, [b""]):
         held.add(piece)
         last = not piece
@@ -125,7 +125,7 @@ def blocks(pieces: Iterator[bytes], rest: bytes, line: int, delimiter: bytes, wi
         if block.data:
             yield block
         rest, line = rest[len(block.data) :], line + block.num_lines
-        held, wanted = Held(rest), 2 * len(rest)
+        held, wanted = Pieces(rest), 2 * len(rest)
         if len(rest) > LINE_BYTES:
             raise ValueError(f"line {line} is longer than {LINE_BYTES >> 20} MiB")
 

@@ -25,8 +25,8 @@ from motet.io.images import IMAGE_SUFFIXES, ImagesSource
 from motet.io.memory import IterableSource, TableSource, as_record_batch
 from motet.io.parts import PartsSource
 from motet.io.plugins import find_plugin
-from motet.io.reading import Reading
 from motet.io.stream import Stream
+from motet.io.text_options import TextOptions
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
@@ -122,12 +122,12 @@ def open_source(
         MissingExtraError: when the URL's file system is not installed.
     """
     declared = {name: ColumnType.parse(kind, f"types: {name}") for name, kind in (types or {}).items()}
-    reading = Reading(encoding, delimiter, declared, empty)
+    options = TextOptions(encoding, delimiter, declared, empty)
     keys = [group_by] if isinstance(group_by, str) else list(group_by or ())
     kinds = dict(wanted or {})
     if group_by is not None:
         kinds = {name: kind if name in keys else _of_one(kind) for name, kind in kinds.items()}
-    source = _open(what, format, reading, reading.with_wanted(kinds))
+    source = _open(what, format, options, options.with_wanted(kinds))
     if not isinstance(source, Stream) and source.schema != decoded_schema(source.schema):
         source = ForeignSource(source)
     if group_by is None:
@@ -142,12 +142,12 @@ def _of_one(kind: ColumnType) -> ColumnType:
     return ColumnType(kind.dtype, kind.shape[1:])
 
 
-def _open(what: Any, format: str | None, reading: Reading, types: Mapping[str, ColumnType]) -> Source:
+def _open(what: Any, format: str | None, options: TextOptions, types: Mapping[str, ColumnType]) -> Source:
     if isinstance(what, (str, os.PathLike)):
-        return _open_paths([os.fspath(what)], format, reading, types)
+        return _open_paths([os.fspath(what)], format, options, types)
     if isinstance(what, (list, tuple)) and what and all(isinstance(part, (str, os.PathLike)) for part in what):
-        return _open_paths([os.fspath(part) for part in what], format, reading, types)
-    reading.check_known_by("in memory", f"a {type(what).__name__}")
+        return _open_paths([os.fspath(part) for part in what], format, options, types)
+    options.check_known_by("in memory", f"a {type(what).__name__}")
     return _open_values(what, types)
 
 
@@ -174,13 +174,15 @@ def _open_values(what: Any, types: Mapping[str, ColumnType]) -> Source:
     )
 
 
-def _open_paths(paths: Sequence[str], format: str | None, reading: Reading, types: Mapping[str, ColumnType]) -> Source:
+def _open_paths(
+    paths: Sequence[str], format: str | None, options: TextOptions, types: Mapping[str, ColumnType]
+) -> Source:
     first = shown_path(paths[0])
     description = first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
     if not _built_in(paths[0], format):
         plugin = find_plugin("motet.sources", paths[0], format)
         if plugin is not None:
-            reading.check_known_by("a plugin", description)
+            options.check_known_by("a plugin", description)
             what = paths[0] if len(paths) == 1 else list(paths)
             return cast("Source", plugin(what, types=types))
         if format is not None:
@@ -188,25 +190,25 @@ def _open_paths(paths: Sequence[str], format: str | None, reading: Reading, type
     found = [look_for(path) for path in paths]
     chosen = format or _one_format([file for each in found for file in each.files], description)
     files, left_out = _sorted_out(found, chosen, any_suffix=format is not None)
-    source = _of_files(files, chosen, reading, types, description)
+    source = _of_files(files, chosen, options, types, description)
     source.left_out = left_out
     return source
 
 
 def _of_files(
-    files: Sequence[File], format: str, reading: Reading, types: Mapping[str, ColumnType], description: str
+    files: Sequence[File], format: str, options: TextOptions, types: Mapping[str, ColumnType], description: str
 ) -> Stream:
-    reading.check_known_by(format, description)
+    options.check_known_by(format, description)
     if format == "images":
         return ImagesSource(files, description)
     if len(files) > 1 and format in ("csv", "jsonl"):
         files = [file for file in files if not _is_empty(file)] or files[:1]
-    parts = [_open_file(file, format, reading, types) for file in files]
+    parts = [_open_file(file, format, options, types) for file in files]
     if format == "jsonl":
         from motet.io.jsonl import agree
 
         agree(cast("list[JsonLinesSource]", parts))
-    for name in reading.types:
+    for name in options.types:
         if not any(name in part.schema.names for part in parts):
             raise UnknownNameError("column", name, parts[0].schema.names, where=f"{description}: types")
     return parts[0] if len(parts) == 1 else PartsSource(parts, description, types)
@@ -281,7 +283,7 @@ def _no_format(file: File, where: str) -> InputError:
     )
 
 
-def _open_file(file: File, format: str, reading: Reading, types: Mapping[str, ColumnType]) -> Stream:
+def _open_file(file: File, format: str, options: TextOptions, types: Mapping[str, ColumnType]) -> Stream:
     if format == "parquet":
         from motet.io.parquet import ParquetSource
 
@@ -293,7 +295,7 @@ def _open_file(file: File, format: str, reading: Reading, types: Mapping[str, Co
     if format == "csv":
         from motet.io.csv import CsvSource
 
-        return CsvSource(file, types, reading)
+        return CsvSource(file, types, options)
     from motet.io.jsonl import JsonLinesSource
 
-    return JsonLinesSource(file, types, reading)
+    return JsonLinesSource(file, types, options)

@@ -16,8 +16,8 @@ from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_list
 from motet.io.faults import with_errors
 from motet.io.files import File, fingerprint_files
-from motet.io.reading import Reading
 from motet.io.stream import Stream
+from motet.io.text_options import TextOptions
 from motet.reading import from_base64
 
 __all__ = [
@@ -36,11 +36,11 @@ class TextSource(Stream):
 
     Args:
         file: the file.
-        reading: how it is read.
+        options: how it is read.
     """
 
-    def __init__(self, file: File, reading: Reading) -> None:
-        self._file, self.description, self._reading = file, str(file), reading
+    def __init__(self, file: File, options: TextOptions) -> None:
+        self._file, self.description, self._options = file, str(file), options
 
     @property
     def num_rows(self) -> None:
@@ -49,7 +49,7 @@ class TextSource(Stream):
 
     def fingerprint(self) -> str:
         """See `fingerprint_files`; declared types and how text is read count."""
-        return fingerprint_files([self._file], [str(self.schema), self._reading.digest()])
+        return fingerprint_files([self._file], [str(self.schema), self._options.digest()])
 
 
 def wire_schema(schema: pa.Schema) -> pa.Schema:

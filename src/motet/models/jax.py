@@ -27,8 +27,8 @@ from motet.batch import Array
 from motet.errors import GraphError, UnknownNameError
 from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
+from motet.models.independence import one_row_a_call_if_needed
 from motet.models.keep import Kept
-from motet.models.trial import one_row_a_call_if_needed
 from motet.types import ColumnType, Signature
 
 __all__ = ["JaxHandler", "JaxModel"]

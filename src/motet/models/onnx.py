@@ -19,9 +19,9 @@ from motet.batch import Array
 from motet.errors import UnknownNameError
 from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
+from motet.models.independence import RowByRow, one_row_a_call_if_needed
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, Tensor, read_onnx
 from motet.models.onnx_rows import Rows, reached_by_inputs, rows_of, same_bits
-from motet.models.trial import RowByRow, one_row_a_call_if_needed
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["OnnxHandler", "OnnxModel"]

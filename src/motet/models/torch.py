@@ -32,11 +32,11 @@ from motet.batch import Array
 from motet.errors import ModelFailedError, UnknownNameError
 from motet.models.common import as_memory_error, check_options, framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
+from motet.models.independence import one_row_a_call_if_needed
 from motet.models.keep import Kept
 from motet.models.results import by_name
 from motet.models.torch_load import Loaded, load_file
 from motet.models.torch_signature import loaded_signature
-from motet.models.trial import one_row_a_call_if_needed
 from motet.types import Signature
 
 __all__ = ["TorchHandler", "TorchModel"]

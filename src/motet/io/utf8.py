@@ -1,0 +1,88 @@
+"""Text of any encoding as UTF-8, piece by piece."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+
+from motet.errors import InputError
+from motet.io.files import File
+
+__all__ = ["Pieces", "utf8_pieces"]
+
+_PIECE_BYTES = 1 << 19
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_DAMAGED = "motet.damaged"
+
+
+def _mark_damage(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "\udcff", error.end
+
+
+codecs.register_error(_DAMAGED, _mark_damage)
+
+
+class Pieces:
+    """Pieces that were read and are not looked at yet, so that a long line is not copied for each of its pieces."""
+
+    def __init__(self, first: bytes = b"") -> None:
+        self._pieces, self.size = [first], len(first)
+
+    def add(self, piece: bytes) -> None:
+        """Hold one more."""
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    def take(self) -> bytes:
+        """All of them together."""
+        return b"".join(self._pieces)
+
+
+def utf8_pieces(file: File, encoding: str | None) -> Iterator[bytes]:
+    """A file's text as UTF-8, half a MiB at a time, without its byte order mark.
+
+    What is no text of the encoding comes as a byte that is none of UTF-8, so that it is found where it matters.
+
+    Args:
+        file: the file, compressed or not.
+        encoding: a codec of Python; None is UTF-8, or what a byte order mark says.
+
+    Raises:
+        InputError: when the file cannot be read any further.
+    """
+    try:
+        with file.stream() as raw:
+            piece = raw.read(max(_PIECE_BYTES, len(codecs.BOM_UTF32)))
+            decode = _decoder(piece, encoding)
+            while True:
+                if text := decode(piece):
+                    yield text
+                if not piece:
+                    return
+                piece = raw.read(_PIECE_BYTES)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"cannot be read any further: {error}", where=str(file)) from error
+
+
+def _decoder(first: bytes, encoding: str | None) -> Callable[[bytes], bytes]:
+    """What turns pieces of a file into UTF-8; it is given an empty one at the end."""
+    mark = next((mark for mark in _MARKS if first.startswith(mark)), b"")
+    name = codecs.lookup(encoding or _MARKS.get(mark, "utf-8")).name
+    if name in ("utf-8", "utf-8-sig"):
+        return lambda piece: piece.removeprefix(codecs.BOM_UTF8) if piece is first else piece
+    decoder = codecs.getincrementaldecoder(name)(_DAMAGED)
+
+    def decode(piece: bytes) -> bytes:
+        text = decoder.decode(piece, not piece)
+        return (text.removeprefix("\ufeff") if piece is first else text).encode(errors="surrogateescape")
+
+    return decode
