@@ -19,7 +19,7 @@ import pytest
 from arrow_values import VALUES, csv_rows, json_rows, kept_table, parquet_type, plain
 
 import motet as mt
-from motet.engines.local import engine as local
+from motet.engines.local import pending
 from motet.errors import InputError
 from motet.types import DTYPES
 
@@ -108,7 +108,7 @@ def write_parts(folder: Path, kind: str, names: list[str]) -> Path:
 
 def run(source: Any, output: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> mt.RunReport:
     """A run that is stopped in the middle, and gone on with."""
-    monkeypatch.setattr(local, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(pending, "COMMIT_SECONDS", 0.0)
 
     def progress(done: int, total: int | None, failed: int) -> None:
         if done > 150:

@@ -23,7 +23,7 @@ import pytest
 
 import motet as mt
 from helpers import functions
-from motet.engines.local import engine as local
+from motet.engines.local import pending
 from motet.errors import (
     InputError,
     ModelFailedError,
@@ -70,7 +70,7 @@ def parquet(tmp_path: Path) -> Path:
 @pytest.fixture
 def commits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every batch is a piece of its own."""
-    monkeypatch.setattr(local, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(pending, "COMMIT_SECONDS", 0.0)
 
 
 def read(path: str | Path) -> pa.Table:
@@ -594,7 +594,7 @@ def test_an_output_that_changes_its_type_goes_on_too(
 ) -> None:
     what = mt.Graph("g", {"y": mt.map(changing, mt.input("x", "float32"))})
     what.run(parquet, tmp_path / "whole.parquet", batch_rows=10)
-    monkeypatch.setattr(local, "COMMIT_BYTES", 800)  # pieces of several batches
+    monkeypatch.setattr(pending, "COMMIT_BYTES", 800)  # pieces of several batches
     interrupt(what, parquet, tmp_path / "out.parquet", rows=90)
     report = what.run(parquet, tmp_path / "out.parquet", resume=True)
     assert report.resumed_rows > 20
@@ -844,7 +844,7 @@ import sys
 import numpy as np
 
 import motet as mt
-from motet.engines.local import engine
+from motet.engines.local import pending
 
 
 class Slow:
@@ -865,7 +865,7 @@ def make():
 
 
 def main(source, output, commit_seconds):
-    engine.COMMIT_SECONDS = float(commit_seconds)
+    pending.COMMIT_SECONDS = float(commit_seconds)
     make().run(
         source, output, resume=True, batch_rows=16, workers=2, progress=lambda *told: print(*told, flush=True)
     )

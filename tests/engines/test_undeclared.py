@@ -28,7 +28,7 @@ def column(values: dict[int, Any], first: Any, dtype: Any = None) -> Any:
 def test_fractions_after_whole_numbers_make_all_of_them_floats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, commit_s: float
 ) -> None:
-    monkeypatch.setattr("motet.engines.local.engine.COMMIT_SECONDS", commit_s)
+    monkeypatch.setattr("motet.engines.local.pending.COMMIT_SECONDS", commit_s)
     values = {5: 1.5, 7: -0.25}
     out = tmp_path / f"out.{suffix}"
     graph(column(values, 3)).run({"x": np.arange(9)}, out, batch_rows=2)
@@ -71,7 +71,7 @@ def test_numbers_that_would_change_do_not_widen(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_has_the_type_that_it_had_widened_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("motet.engines.local.engine.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("motet.engines.local.pending.COMMIT_SECONDS", 0.0)
     whole, stopped = tmp_path / "whole.parquet", tmp_path / "stopped.parquet"
     pq.write_table(pa.table({"x": np.arange(40)}), tmp_path / "in.parquet")
     each = graph(column({5: 1.5}, 3))

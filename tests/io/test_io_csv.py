@@ -327,7 +327,7 @@ def test_what_is_no_option_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_only_with_the_same_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("motet.engines.local.engine.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("motet.engines.local.pending.COMMIT_SECONDS", 0.0)
     path = write(tmp_path / "x.csv", "x,k\n" + "1,\n" * 40)
     with pytest.raises(MotetError):
         graph("int64").run(path, tmp_path / "out.csv", progress=_stop, batch_rows=4)

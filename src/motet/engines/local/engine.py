@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,17 +19,17 @@ from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.options import Options
-from motet.engines.local.output import FailureFile, Output, check_paths, holds, is_folder, work_folder
+from motet.engines.local.output import FailureFile, Output, check_paths, exists, holds, is_folder, work_folder
+from motet.engines.local.pending import Pending
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
+from motet.engines.local.rows import Item, Rows
 from motet.engines.local.sizing import Sizing
 from motet.engines.local.turns import Turns
 from motet.engines.local.undeclared import Answers, Undeclared
 from motet.errors import Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
-from motet.io.files import file_system
-from motet.io.remote import asking
 from motet.runtime.executor import Executor, Played, drive
 from motet.runtime.host import Host
 from motet.runtime.sizes import CallTime, RememberedSizes
@@ -39,9 +37,6 @@ from motet.runtime.trial import Trials
 
 __all__ = ["LocalEngine"]
 
-COMMIT_SECONDS = 2.0
-COMMIT_BYTES = 64 << 20
-"""A piece is committed when it is this old or this big."""
 FEW_KEYED = 8
 """Among more models that keys choose from, rows of several batches are played together."""
 
@@ -79,15 +74,6 @@ class LocalEngine:
 
 
 @dataclass
-class _Item:
-    """What was read together: a batch, or several; `index` is the first one's."""
-
-    index: int
-    ids: npt.NDArray[np.int64]
-    read: pa.RecordBatch
-
-
-@dataclass
 class _Result:
     """A batch as it was answered; whether it is the last of those that were played together."""
 
@@ -107,8 +93,8 @@ class _Run:
         self.layout = Layout.of(
             checked, source.schema, options.keep, options.drop, source.description, partial(holds, output)
         )
-        self.positions = _failed_rows(options.only_failed, source.num_rows) if options.only_failed else None
-        self.total = self._total()
+        self.input = Rows(source, self.layout.read, options.limit, options.only_failed)
+        self.total = self.input.total
         self.remembered = RememberedSizes()
         self.host = Host(trials=Trials(), one_run=True)
         self.executor = Executor(checked, self.host)
@@ -123,11 +109,6 @@ class _Run:
         self.rows = self.failed = self.resumed_rows = 0
         self.seconds_writing = 0.0
 
-    def _total(self) -> int | None:
-        total = self.source.num_rows if self.positions is None else len(self.positions)
-        limit = self.options.limit
-        return total if limit is None else limit if total is None else min(total, limit)
-
     def run(self) -> RunReport:
         """Check, play, finish."""
         folder = work_folder(self.output)
@@ -135,7 +116,7 @@ class _Run:
         journal = Journal(folder)
         writer = Output(self.output, journal.scratch)
         failures: FailureFile | None = None
-        pipeline: Pipeline[_Item, list[_Result]] | None = None
+        pipeline: Pipeline[Item, list[_Result]] | None = None
         try:
             schema = self.layout.schema()
             writer.check(self.layout.known())
@@ -145,7 +126,7 @@ class _Run:
             first, batch_rows = self._where_to_begin(journal)
             together = self._together(batch_rows)
             pipeline = Pipeline(
-                self._items(first, batch_rows, together), partial(self._play_batches, batch_rows), self.workers
+                self.input.read(first, batch_rows, together), partial(self._play_batches, batch_rows), self.workers
             )
             pipeline.start()
             self.executor.load()
@@ -181,7 +162,7 @@ class _Run:
         if self.options.overwrite or self.options.resume:
             return
         unfinished = Journal.is_there(folder)
-        if _exists(self.output):
+        if exists(self.output):
             raise OutputExistsError(
                 f"{self.output} is there already",
                 hint="--overwrite replaces it, --resume goes on with an unfinished run",
@@ -216,7 +197,7 @@ class _Run:
         if self.executor.lazy_keys or not self.versions:
             return rows
         cost = self.sizing.known_cost()
-        if cost is None and self.source.reads_again and (item := next(self._items(0, rows, 1), None)):
+        if cost is None and self.source.reads_again and (item := next(self.input.read(0, rows, 1), None)):
             self.executor.load()
             self.sizing.take_remembered(())
             cost = self.head.play(item.read, item.ids, rows)
@@ -246,11 +227,10 @@ class _Run:
             journal.begin(lambda: self._manifest(batch_rows))
 
     def _manifest(self, batch_rows: int) -> Manifest:
-        replayed = "" if self.positions is None else hashlib.sha256(self.positions.tobytes()).hexdigest()[:32]
         kind = "folder" if is_folder(self.output) else Path(self.output).suffix
         return Manifest(
             graph_digest(self.checked), self.versions, self._fingerprint, batch_rows, self.options.limit,
-            self.layout.kept, kind, replayed, self.sizing.fixed(),
+            self.layout.kept, kind, self.input.digest(), self.sizing.fixed(),
         )  # fmt: skip
 
     @cached_property
@@ -271,32 +251,7 @@ class _Run:
             versions |= self._versions(inner, f"{path}{name}/")
         return versions
 
-    def _items(self, first: int, batch_rows: int, together: int) -> Iterator[_Item]:
-        """What is read, from a batch on: so many batches in one."""
-        skip = first * batch_rows
-        batch_rows *= together
-        limit = self.options.limit
-        if self.positions is not None:
-            positions = self.positions[skip:limit]
-            batches = self.source.batches_at(positions, batch_rows, self.layout.read) if len(positions) else iter(())
-        else:
-            batches = self.source.batches(batch_rows, self.layout.read, skip)
-            positions = None
-        done = 0
-        for place, read in enumerate(batches):
-            if limit is not None and skip + done + read.num_rows > limit:
-                read = read.slice(0, limit - skip - done)
-            ids = (
-                np.arange(skip + done, skip + done + read.num_rows)
-                if positions is None
-                else positions[done : done + read.num_rows]
-            )
-            yield _Item(first + place * together, ids, read)
-            done += read.num_rows
-            if limit is not None and skip + done >= limit:
-                return
-
-    def _play_batches(self, batch_rows: int, item: _Item) -> list[_Result]:
+    def _play_batches(self, batch_rows: int, item: Item) -> list[_Result]:
         """Play what was read, one batch or several together, and give the answers batch by batch."""
         batch, failures, _ = self.layout.bind(item.read, item.ids)
         if len(batch):
@@ -313,7 +268,7 @@ class _Run:
             for place, start in enumerate(starts)
         ]
 
-    def _result(self, index: int, item: _Item, rows: slice, played: Played, failures: list[Failure]) -> _Result:
+    def _result(self, index: int, item: Item, rows: slice, played: Played, failures: list[Failure]) -> _Result:
         """The part of what was played that is of one batch."""
         ids = item.ids[rows]
         last = rows.stop == len(item.ids)
@@ -359,13 +314,13 @@ class _Run:
 
     def _play(
         self,
-        pipeline: Pipeline[_Item, list[_Result]],
+        pipeline: Pipeline[Item, list[_Result]],
         journal: Journal,
         writer: Output,
         failures: FailureFile,
         first: int,
     ) -> None:
-        pending = _Pending(first)
+        pending = Pending(first)
         for result in self._of_known_types(result for results in pipeline for result in results):
             started = time.perf_counter()
             answers: pa.RecordBatch | None = None
@@ -380,7 +335,7 @@ class _Run:
                     writer.open(answers.schema)
                 if answers.num_rows:
                     writer.write(answers)
-            pending.add(result, answers)
+            pending.add(result.index + 1, result.rows, answers, result.failures)
             failures.write(result.failures)
             self.rows += result.rows
             self.failed += len(result.failures)
@@ -404,7 +359,7 @@ class _Run:
                 waiting.clear()
         yield from waiting
 
-    def _check_failures(self, pending: _Pending, journal: Journal, *, finished: bool) -> None:
+    def _check_failures(self, pending: Pending, journal: Journal, *, finished: bool) -> None:
         allowed = self.options.allowed
         if allowed and allowed.exceeded(self.failed, self.rows, self.total, finished=finished):
             pending.commit(journal)
@@ -414,7 +369,7 @@ class _Run:
                 hint="the failures so far are in the unfinished run; look at one with motet explain, or allow more with --max-failures",
             )
 
-    def _report(self, pipeline: Pipeline[_Item, list[_Result]], batch_rows: int, failed_path: str) -> RunReport:
+    def _report(self, pipeline: Pipeline[Item, list[_Result]], batch_rows: int, failed_path: str) -> RunReport:
         seconds = time.perf_counter() - self.started
         return RunReport(
             graph=self.checked.graph.name,
@@ -440,68 +395,3 @@ class _Run:
             columns_left_out=self.layout.left_out,
             files_left_out=getattr(self.source, "left_out", ""),
         )
-
-
-class _Pending:
-    """Batches that are done and not yet committed."""
-
-    def __init__(self, first: int) -> None:
-        self._first = self._end = first
-        self._clear()
-
-    def _clear(self) -> None:
-        self._answers: list[pa.RecordBatch] = []
-        self._failures: list[Failure] = []
-        self._rows = self._bytes = 0
-        self._since = time.monotonic()
-
-    def add(self, result: _Result, answers: pa.RecordBatch | None) -> None:
-        if answers is not None:
-            self._answers.append(answers)
-            self._bytes += answers.nbytes
-        self._failures += result.failures
-        self._rows += result.rows
-        self._end = result.index + 1
-
-    def due(self) -> bool:
-        return self._bytes >= COMMIT_BYTES or time.monotonic() - self._since >= COMMIT_SECONDS
-
-    def commit(self, journal: Journal) -> None:
-        if not self._rows:
-            return
-        journal.commit(Piece(self._first, self._end, self._rows, len(self._failures)), self._answers, self._failures)
-        self._first = self._end
-        self._clear()
-
-
-def _exists(output: str) -> bool:
-    if "://" in output:
-        files, there = file_system(output)
-        with asking(output, files):
-            return bool(files.exists(there)) if files is not None else os.path.exists(there)
-    path = Path(output)
-    return any(path.iterdir()) if path.is_dir() else path.exists()
-
-
-def _failed_rows(path: str, num_rows: int | None) -> npt.NDArray[np.int64]:
-    """The rows that a file of failures names, each once and in order.
-
-    Raises:
-        InputError: when the file is none of failures, or names rows that are not in the source.
-    """
-    source = open_source(path)
-    if "row" not in source.schema.names or not pa.types.is_integer(source.schema.field("row").type):
-        raise InputError(
-            f"{path} has no column 'row' of whole numbers; it has {', '.join(source.schema.names)}", where="only_failed"
-        )
-    found: Sequence[npt.NDArray[np.int64]] = [
-        batch.column(0).to_numpy(zero_copy_only=False).astype(np.int64) for batch in source.batches(65_536, ["row"])
-    ]
-    rows = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
-    if len(rows) and (rows[0] < 0 or (num_rows is not None and rows[-1] >= num_rows)):
-        raise InputError(
-            f"{path} names row {rows[-1]}; the source has {num_rows} rows",
-            where="only_failed",
-            hint="is it of another input?",
-        )
-    return rows

@@ -19,7 +19,7 @@ from motet.io.plugins import find_plugin
 from motet.io.remote import asking, check_bucket
 from motet.io.sink import can_hold, check_held
 
-__all__ = ["FailureFile", "Output", "check_paths", "holds", "is_folder", "work_folder"]
+__all__ = ["FailureFile", "Output", "check_paths", "exists", "holds", "is_folder", "work_folder"]
 
 PART_ROWS = 1_000_000
 """Rows of a part of a folder."""
@@ -32,6 +32,16 @@ FINISHED = "_finished.json"
 def is_folder(output: str) -> bool:
     """Whether an output is a folder of parts: its path ends in `/`, or a folder is there."""
     return output.endswith("/") or ("://" not in output and Path(output).is_dir())
+
+
+def exists(output: str) -> bool:
+    """Whether an output is there already: a file, or a folder with something in it."""
+    if "://" in output:
+        files, there = file_system(output)
+        with asking(output, files):
+            return bool(files.exists(there)) if files is not None else os.path.exists(there)
+    path = Path(output)
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def holds(output: str, field: pa.Field) -> bool:
