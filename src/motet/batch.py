@@ -20,6 +20,7 @@ __all__ = [
     "Column",
     "Ragged",
     "as_column",
+    "as_named",
     "column_bytes",
     "column_type",
     "concat_columns",
@@ -37,6 +38,25 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
+
+
+def as_named(result: Any) -> Mapping[str, Any] | None:
+    """What was returned as columns by name: a mapping, a named tuple, a structured array, a frame or an Arrow table.
+
+    Returns:
+        None where it is none of these.
+    """
+    if hasattr(result, "_asdict"):
+        return result._asdict()  # type: ignore[no-any-return]
+    if isinstance(result, Mapping):
+        return result
+    if isinstance(result, np.ndarray):
+        names: Any = result.dtype.names
+    else:
+        names = getattr(result, "column_names", None) or getattr(result, "columns", None)  # of Arrow; of frames
+    if names is None or not hasattr(result, "__getitem__") or callable(names):
+        return None
+    return {str(name): result[name] for name in names if isinstance(name, str)}
 
 
 class Ragged(Sequence[Array]):

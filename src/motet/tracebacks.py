@@ -14,7 +14,7 @@ from typing import Any
 
 from motet.errors import MotetError, told_file
 
-__all__ = ["describe", "ends_program", "said", "users_place"]
+__all__ = ["describe", "ends_program", "said", "users_place", "written"]
 
 MESSAGE_LENGTH = 1000
 _OWN = str(Path(__file__).parent) + os.sep
@@ -22,11 +22,16 @@ _INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "pl
 
 
 def said(error: BaseException) -> str:
-    """What an error says, also where its own text cannot be had."""
+    """What an error says, also where its own text cannot be had, or holds lone surrogates, which nobody can write."""
     try:
-        return str(error)
+        return written(str(error))
     except BaseException as broken:  # noqa: BLE001 (the error is of code that is not ours)
         return f"its own text cannot be had: {type(broken).__name__}"
+
+
+def written(text: str) -> str:
+    """A text that any encoding knows: lone surrogates as their escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def ends_program(error: BaseException) -> bool:
@@ -52,7 +57,7 @@ def _function_of(handler: Any) -> Any:
 
 def describe(error: BaseException) -> str:
     """What an error says, in one line, and where in the user's code it was raised."""
-    text = error.what if isinstance(error, MotetError) else said(error)
+    text = written(error.what) if isinstance(error, MotetError) else said(error)
     text = " ".join(text.split())[:MESSAGE_LENGTH]
     place = users_place(error)
     return f"{text} ({place})" if place else text

@@ -3,10 +3,13 @@
 import http.client
 import json
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,6 +17,7 @@ import motet as mt
 from helpers import odd_functions
 from helpers.live_server import Live
 from helpers.odd_functions import CASES, EACH, NAMES, UNDECLARED, Fails
+from motet.batch import objects
 from motet.client import Client
 
 DECLARED = {
@@ -84,6 +88,11 @@ def live(tmp_path_factory):
         graph = {"motet": 1, "name": name, "inputs": {"name": "string"}, "nodes": {"y": made}, "outputs": {"y": "y"}}
         files.append(folder / f"{name}.yaml")
         files[-1].write_text(json.dumps(graph))
+    shows = {"map": "helpers.odd_functions.shows", "inputs": ["name"]}
+    files.append(folder / "shows.yaml")
+    files[-1].write_text(
+        json.dumps({"motet": 1, "inputs": {"name": "string"}, "nodes": {"y": shows}, "outputs": {"y": "y"}})
+    )
     server = Live(folder, *files)
     server.until_ready()
     yield server
@@ -233,3 +242,111 @@ def test_rows_of_one_shape_that_come_first_decide_it(tmp_path):
     kind, values, failed = types_of(lambda x: np.ones((2, 3)) if x[0] == 1 else [[1, 2, 3], [4]], tmp_path)
     assert kind.startswith("extension<arrow.fixed_shape_tensor[value_type=double, shape=[3]")
     assert (len(values), failed) == (3, [3])
+
+
+def of_structure(x):
+    return np.array([(each, each > 1) for each in x.tolist()], [("a", "f8"), ("b", "?")])
+
+
+def of_pandas(x):
+    return pd.DataFrame({"a": x, "b": x > 1}, index=x)
+
+
+def of_polars(x):
+    return pytest.importorskip("polars").DataFrame({"a": x, "b": x > 1})
+
+
+def of_arrow(x):
+    return pa.table({"a": x, "b": x > 1})
+
+
+def of_batch(x):
+    return pa.record_batch({"a": x, "b": x > 1})
+
+
+TABLES = [of_structure, of_pandas, of_polars, of_arrow, of_batch]
+
+
+@pytest.mark.parametrize("function", TABLES)
+@pytest.mark.parametrize("outputs", [None, {"a": "float64", "b": "bool"}], ids=["undeclared", "declared"])
+@pytest.mark.parametrize("as_model", [False, True])
+def test_the_columns_of_a_table_are_outputs_by_name(as_model, outputs, function, tmp_path, monkeypatch):
+    x = mt.input("x", "float64")
+    if as_model:
+        monkeypatch.setitem(globals(), "served", function)
+        declared = outputs or {"b": "bool", "a": "float64"}
+        node = mt.model(mt.Model(f"python:{__name__}:served", inputs={"x": "float64"}, outputs=declared), x)
+    else:
+        node = mt.map(function, x, outputs=outputs)
+    graph = mt.Graph("g", {"b": node.b, "a": node.a})
+    answer = graph({"x": [1.0, 2.0, 3.0]})
+    assert (answer["a"].tolist(), answer["b"].tolist()) == ([1, 2, 3], [False, True, True])
+    graph.run({"x": [1.0, 2.0, 3.0]}, str(tmp_path / "o.jsonl"), batch_rows=2, keep=[])
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert rows == [{"b": False, "a": 1}, {"b": True, "a": 2}, {"b": True, "a": 3}]
+
+
+def test_a_frame_of_one_shape_is_a_matrix_where_one_column_is_declared():
+    graph = mt.Graph("g", {"y": mt.map(of_pandas, mt.input("x", "float64"), outputs="any", name="y").a})
+    assert graph({"x": [1.0]})["y"].tolist() == [1]
+    whole = mt.map(lambda x: pd.DataFrame({"a": x, "b": -x}), mt.input("x", "float64"), outputs="float64[2]")
+    assert mt.Graph("g", {"y": whole})({"x": [1.0, 2.0]})["y"].tolist() == [[1, -1], [2, -2]]
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+TIMES = [datetime(2024, 7, 1, 12, 30, tzinfo=BERLIN), datetime(2024, 1, 1, tzinfo=BERLIN)]
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted"),
+    [
+        (lambda x: pa.array(TIMES, pa.timestamp("us", "Europe/Berlin"))[: len(x)], TIMES),
+        (lambda x: pa.chunked_array([TIMES[: len(x)]], pa.timestamp("us", "Europe/Berlin")), TIMES),
+        (lambda x: pd.Series(TIMES[: len(x)]), TIMES),
+        (lambda x: pytest.importorskip("polars").Series(TIMES[: len(x)]).dt.convert_time_zone("Europe/Berlin"), TIMES),
+        (lambda x: np.array(["2024-07-01T12:30", "2024-01-01"], "M8[m]")[: len(x)], [each.replace(tzinfo=None) for each in TIMES]),
+        (lambda x: [np.datetime64("2024-07-01T12:30"), np.datetime64("2024-01-01T00")][: len(x)], [each.replace(tzinfo=None) for each in TIMES]),
+        (lambda x: np.array(["2024-07", "2024-01"], "M8[M]")[: len(x)], [date(2024, 7, 1), date(2024, 1, 1)]),
+        (lambda x: np.array([90, 0], "m8[h]")[: len(x)], [timedelta(hours=90), timedelta(0)]),
+        (lambda x: np.array([3, 0], "m8[D]")[: len(x)], [timedelta(days=3), timedelta(0)]),
+    ],
+    ids=["arrow", "chunks", "pandas", "polars", "minutes", "list", "months", "hours", "days"],
+)  # fmt: skip
+def test_times_keep_their_zone_and_are_stored_in_every_unit(made, wanted, tmp_path):
+    graph = mt.Graph("g", {"y": mt.map(made, mt.input("x", "float64"))})
+    table = graph.run({"x": [1.0, 2.0]}, keep=[])
+    assert table["y"].to_pylist() == wanted
+    kind = table.schema.field("y").type
+    assert getattr(kind, "tz", None) == ("Europe/Berlin" if getattr(wanted[0], "tzinfo", None) else None)
+
+
+def test_bools_of_one_shape_are_written_as_json(tmp_path):
+    graph = mt.Graph(
+        "g", {"y": mt.map(lambda x: np.stack([x > 1, x > 2], 1), mt.input("x", "float64"), outputs="bool[2]")}
+    )
+    graph.run({"x": [1.0, 2.0, 3.0]}, str(tmp_path / "o.jsonl"), batch_rows=2, keep=[])
+    rows = [json.loads(line)["y"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert rows == [[False, False], [True, False], [True, True]]
+
+
+@pytest.mark.parametrize("value", [1j, object(), np.longdouble(1), {"a": [object()]}], ids=repr)
+def test_what_no_column_can_hold_fails_its_row(value, tmp_path):
+    graph = mt.Graph("g", {"y": mt.map(lambda x: objects([value] * len(x)), mt.input("x", "float64"))})
+    table, failures = graph.run({"x": [1.0, 2.0]}, failures="return")
+    assert table.num_rows == 0
+    assert {failure.error for failure in failures} == {"AnswerError"}
+    assert all("no column can hold" in failure.message for failure in failures)
+
+
+def test_values_of_any_type_are_the_same_from_predict_and_in_json_lines(live, tmp_path):
+    names = [*odd_functions.SHOWN]
+    for name in names:
+        graph = mt.Graph("g", {"y": mt.map(odd_functions.shows, mt.input("name", "string"))})
+        graph.run({"name": [name]}, str(tmp_path / "o.jsonl"), overwrite=True, keep=[])
+        written = json.loads((tmp_path / "o.jsonl").read_text())
+        assert posted(live, "/predict/shows", {"name": name}) == (200, written), name
+    status, said = posted(live, "/predict/shows", {"rows": [{"name": each} for each in (*names, "object", "stamp")]})
+    assert status == 200
+    assert [row for row in said["rows"] if "error" in row] == [said["rows"][-2]]
+    assert "JSON has no form for object" in said["rows"][-2]["error"]
+    assert posted(live, "/predict/shows", {"name": "object"})[0] == 422

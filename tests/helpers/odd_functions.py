@@ -4,6 +4,9 @@
 """
 
 import asyncio
+import enum
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import numpy as np
 
@@ -200,6 +203,74 @@ def texts_of_arrow(name):
     return pyarrow.array([None if each == "bob" else each for each in name.tolist()])
 
 
+class Name(str, enum.Enum):  # noqa: UP042 (members of `StrEnum` print as what they are)
+    """Members that are texts, and print as `Name.BOB`."""
+
+    BOB = "bob"
+
+
+class Unwritten(Exception):
+    """What it says is no text in any encoding, as the names of some files are."""
+
+
+def members(name):
+    return replaced(name, Name.BOB)
+
+
+def yields(name):
+    yield from name
+
+
+def endless(name):
+    while True:
+        yield "a"
+
+
+def awaited(name):
+    async def answer():
+        return name
+
+    found = answer()
+    found.close()
+    return found
+
+
+def unwritten(name):
+    if "bob" in name.tolist():
+        raise Unwritten("caf\udce9.png")
+    return name
+
+
+def grouped(name):
+    if "bob" in name.tolist():
+        raise ExceptionGroup("two", [ValueError("a"), KeyError("b")])
+    return name
+
+
+SHOWN = {
+    "float": np.float64(1.5),
+    "inside": {"a": np.float64(1.5), "b": [np.int64(1), None], "c": np.str_("d")},
+    "stamp": np.datetime64("2024-01-01T10:00:00.000000001"),
+    "date": np.datetime64("2024-01-01"),
+    "time": datetime(2024, 1, 1, 10, tzinfo=UTC),
+    "day": {"on": date(2024, 1, 1)},
+    "lasts": timedelta(days=1, seconds=2),
+    "decimal": Decimal("1.10"),
+    "member": Name.BOB,
+    "bytes": b"\xff",
+    "array": np.array([1.0, 2.0]),
+}
+"""Values that are no numbers and texts of Python's own, by name."""
+
+
+def shows(name):
+    """The value of each name; of others an object."""
+    made = np.empty(len(name), object)
+    for row, each in enumerate(name):
+        made[row] = SHOWN.get(each, object())
+    return made
+
+
 def one_tags(name):
     return str(name).split()
 
@@ -260,6 +331,12 @@ CASES = {
     "mute": ("string", bobs(Fails("Mute"))),
     "of_graphs": ("string", bobs(Fails("GraphError"))),
     "recursion": ("string", bobs(Fails("RecursionError"))),
+    "members": ("string", NAMES),
+    "yields": ("string", NAMES),
+    "endless": ("string", [WRONG] * len(NAMES)),
+    "awaited": ("string", [WRONG] * len(NAMES)),
+    "unwritten": ("string", bobs(Fails("Unwritten"))),
+    "grouped": ("string", bobs(Fails("ExceptionGroup"))),
     "squeezed": ("float64", SIZES),
     "whole_first": ("float64", [size / 2 for size in SIZES]),
     "narrow": ("float64", SIZES),
@@ -291,7 +368,7 @@ UNDECLARED = {
     name: CASES[name][1]
     for name in (
         "nan", "none", "numpy_text", "surrogate", "fewer", "panics", "reported", "narrow", "whole",
-        "tags", "tag_arrays", "tag_tuples", "tag_objects", "lengths", "missing_tags",
+        "tags", "tag_arrays", "tag_tuples", "tag_objects", "lengths", "missing_tags", "members", "yields", "unwritten",
     )
 }  # fmt: skip
 """Functions that declare nothing, with what their rows come to all the same."""

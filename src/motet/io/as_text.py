@@ -109,13 +109,20 @@ def python_values(array: pa.Array) -> list[Any]:
     """A column as JSON has it: numbers, texts, nested lists where it has axes; fast for numbers."""
     values: list[Any]
     if is_tensor(array.type) and not array.null_count:
-        values = array.to_numpy_ndarray().tolist()
+        values = _dense(array).tolist()
         return values
     if is_tensor(array.type):
-        rows = iter(array.drop_null().to_numpy_ndarray().tolist())
+        rows = iter(_dense(array.drop_null()).tolist())
         return [next(rows) if there else None for there in numbers(array.is_valid()).tolist()]
     if not array.null_count and number_name(array.type):
         values = numbers(array).tolist()
         return values
     values = as_text(array).to_pylist()
     return values
+
+
+def _dense(array: pa.Array) -> Any:
+    """The rows of a tensor's column as one array, its axes in the order that it shows; bools too, of which Arrow makes none."""
+    values = numbers(array.storage.flatten()).reshape(len(array), *array.type.shape)
+    order = array.type.permutation
+    return values if order is None else values.transpose(0, *(axis + 1 for axis in order))

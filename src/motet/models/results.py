@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from motet.batch import as_named
 from motet.errors import AnswerError, known_names
 
 __all__ = ["by_name"]
@@ -22,10 +23,9 @@ def by_name(result: Any, names: Sequence[str], where: str) -> dict[str, Any]:
     Raises:
         AnswerError: when a mapping has no such output, there are more or fewer values than names, or nothing was returned.
     """
-    if hasattr(result, "_asdict"):
-        result = result._asdict()
-    if isinstance(result, Mapping):
-        return {name: _entry(result, name, names, where) for name in names}
+    named = as_named(result)
+    if named is not None and (isinstance(result, Mapping) or hasattr(result, "_asdict") or {*names} <= {*named}):
+        return {name: _entry(named, name, names, where) for name in names}
     if isinstance(result, tuple) or (isinstance(result, list) and len(names) > 1):
         if len(result) != len(names):
             raise AnswerError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Ragged, read_only
+from motet.batch import Column, Ragged, as_named, read_only
 from motet.errors import AnswerError
 from motet.graph.node import Answer, Fault
 from motet.nodes.hold import Held, as_declared, hold, only
@@ -46,9 +46,10 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> Answe
                 break
         else:
             return Answer(dict(zip(outputs, result, strict=True)))
-    if hasattr(result, "_asdict"):
-        result = result._asdict()
-    values = {str(key): value for key, value in (result if isinstance(result, Mapping) else {"": result}).items()}
+    named = as_named(result)
+    if named is None or (isinstance(outputs, ColumnType) and outputs.dtype != "any" and hasattr(result, "__array__")):
+        named = {"": result}
+    values = {str(key): value for key, value in named.items()}
     declared = _declared(outputs)
     if declared is not None and set(declared) != set(values):
         raise AnswerError(f"{name} declares {_listed(declared)} and returned {_listed(values)}")

@@ -11,7 +11,8 @@ length, also where these happen not to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, ValuesView
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,23 +69,51 @@ def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
     """
     if kind is not None and kind.dtype == "any":
         kind = None
-    if isinstance(value, np.ma.MaskedArray):
-        value = unmasked(value)
-    if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+    given, value = value, _as_rows(value, rows)
+    if isinstance(value, np.ndarray) and value.dtype.kind != "O" and hasattr(given, "shape") and not np.isscalar(given):
         value = _with_axes(value, kind, rows)
-    elif not isinstance(value, (list, tuple, Ragged)):
-        value = np.asarray(value)
     if getattr(value, "shape", None) == ():
-        raise AnswerError(f"{where} gave a single value for {_counted(rows)}", hint=_ROWS)
+        what = "a single value" if value.dtype.kind != "O" or given is None else f"one {type(given).__name__}"
+        raise AnswerError(f"{where} gave {what} for {_counted(rows)}", hint=_ROWS)
     if len(value) != rows:
         raise AnswerError(f"{where} gave another number of rows: {_counted(rows)} in, {len(value)} out", hint=_ROWS)
     if isinstance(value, Ragged):
         return _ragged(value, kind, where)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufcmMV":
-        return Held(value, {}) if kind is None else _numbers(value, kind, where)
+        return Held(_in_columns_units(value), {}) if kind is None else _numbers(value, kind, where)
     if isinstance(value, np.ndarray) and value.ndim > 1 and kind is None:
         return Held(value.astype(object), {})
     return _by_row(value, kind, where)
+
+
+def _as_rows(value: Any, rows: int) -> Any:
+    """What has an entry for each row as a list or an array: iterators are read, one entry further than there are rows."""
+    if isinstance(value, np.ma.MaskedArray):
+        return unmasked(value)
+    if isinstance(value, (list, tuple, Ragged)):
+        return value
+    if isinstance(value, (Iterator, ValuesView)):
+        return list(islice(value, rows + 1))
+    if _has_zone(value):  # numpy's times have no zone
+        return value.to_pylist() if hasattr(value, "to_pylist") else value.to_list()
+    return np.asarray(value)
+
+
+def _in_columns_units(array: Array) -> Array:
+    """Times in one of the units that columns have: minutes and hours in seconds, weeks, months and years of dates in days."""
+    kind = array.dtype.kind
+    if kind not in "mM":
+        return array
+    unit = np.datetime_data(array.dtype)[0]
+    if unit in ("h", "m") or (kind == "m" and unit in ("W", "D")):
+        return array.astype(f"{kind}8[s]")
+    return array.astype("M8[D]") if kind == "M" and unit in ("Y", "M", "W") else array
+
+
+def _has_zone(value: Any) -> bool:
+    """Whether it is a column of times in a zone, as Arrow, polars and pandas have them."""
+    kind = getattr(value, "type", None) or getattr(value, "dtype", None)
+    return bool(getattr(kind, "tz", None) or getattr(kind, "time_zone", None))
 
 
 def _with_axes(array: Array, kind: ColumnType | None, rows: int) -> Array:
@@ -209,7 +238,7 @@ def _objects(values: list[Any], kinds: set[type], kind: ColumnType, where: str) 
 
 def _text(value: Any) -> str | None:
     if isinstance(value, str) and _can_be_written(value):
-        return str(value)
+        return str.__str__(value)  # a member of an enumeration prints its name
     if is_missing(value):
         return None
     raise TypeError
@@ -305,7 +334,7 @@ def _undeclared(values: list[Any], kinds: set[type], where: str) -> Held:
     if not any(issubclass(each, (bool, np.bool_)) for each in kinds) or kinds <= {bool, np.bool_}:
         array = _as_numbers(values)
         if array is not None:
-            return Held(array, {})
+            return Held(_in_columns_units(array), {})
     errors = {
         row: AnswerError(f"{where} gave {value!r}, which has a lone surrogate and cannot be written")
         for row, value in enumerate(values)

@@ -223,7 +223,7 @@ class Route(Node):
                 Fault(
                     int(row),
                     "InputError",
-                    self._no_member(keys[row]),
+                    self._no_member(keys[row : row + 1].tolist()[0]),
                 )
             )
         return chosen, faults

@@ -242,9 +242,8 @@ def _of_arrow(column: Column, kind: Any, where: str) -> tuple[pa.Array, Mapping[
             good.append(value)
             continue
         text = f"{repr(value)[:80]} ({type(value).__name__})"
-        errors[row] = AnswerError(
-            f"{where} gave {text}, which cannot be stored as {kind}: declare outputs: to say what it gives"
-        )
+        cannot = "no column can hold" if kind == pa.null() else f"cannot be stored as {kind}"
+        errors[row] = AnswerError(f"{where} gave {text}, which {cannot}: declare outputs: to say what it gives")
     return pa.array(good, kind), errors
 
 
@@ -287,7 +286,11 @@ def _kind_of(column: Column) -> Kind:
     if column.dtype.kind != "O":
         if not len(column) or shown.dtype in DTYPES:
             return shown if len(column) else None
-        return _arrow_type_of([*column[:1]]) if column.ndim > 1 else pa.array(column[:1]).type
+        return (
+            pa.array(column[:1]).type
+            if column.dtype.kind in "mM" and column.ndim == 1
+            else _arrow_type_of([*column[:1]])
+        )
     if column.ndim > 1:
         leaf = _kind_of(column.reshape(-1))
         return ColumnType(leaf.dtype, tuple(column.shape[1:])) if isinstance(leaf, ColumnType) else None

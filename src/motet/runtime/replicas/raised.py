@@ -21,7 +21,7 @@ import numpy as np
 
 from motet.batch import Array, column_type
 from motet.runtime.replicas.wire import Raised
-from motet.tracebacks import said, users_place
+from motet.tracebacks import said, users_place, written
 
 __all__ = ["ProcessTraceback", "as_raised", "beyond_memory", "raised_again", "sendable"]
 
@@ -42,7 +42,7 @@ def as_raised(error: BaseException) -> Raised:
     """An exception as a message."""
     kind = type(error)
     base = next(each for each in kind.__mro__ if each.__module__ == "builtins")
-    trace = "".join(traceback.format_exception(error))
+    trace = written("".join(traceback.format_exception(error)))
     return Raised(
         kind.__module__,
         kind.__qualname__,
@@ -132,7 +132,7 @@ def _with_init(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
 @functools.lru_cache(maxsize=256)
 def _stand_in(module: str, name: str, base: str) -> type[Exception]:
     above = getattr(builtins, base, Exception)
-    if not isinstance(above, type) or not issubclass(above, Exception):
+    if not isinstance(above, type) or not issubclass(above, Exception) or issubclass(above, BaseExceptionGroup):
         above = Exception
     body = {"__module__": module, "__init__": _init, "__str__": lambda self: self.text, "__doc__": "Raised elsewhere."}
     return type(name.rpartition(".")[2], (above,), body)

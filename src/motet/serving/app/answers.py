@@ -54,8 +54,12 @@ def answer_of(
                 raise RowFailedError(why(failure))
             answers[rows.places[failure.row]] = {"error": why(failure)}
         kept = range(len(rows.places)) if reply.kept is None else reply.kept.tolist()
-        for row, outputs in zip(kept, rows_of(reply.columns, reply.first, reply.end), strict=True):
-            answers[rows.places[row]] = outputs
+        unwritten: dict[int, str] = {}
+        answered = rows_of(reply.columns, reply.first, reply.end, unwritten)
+        for place, (row, outputs) in enumerate(zip(kept, answered, strict=True)):
+            if single and unwritten:
+                raise RowFailedError(unwritten[place])
+            answers[rows.places[row]] = {"error": unwritten[place]} if place in unwritten else outputs
         for row, each in enumerate(calls or ()):
             answers[rows.places[row]]["explain"] = explained(reply, each)
     return answers[0] if single else {"rows": answers}

@@ -112,31 +112,71 @@ def _wrong_keys(row: Any, inputs: Mapping[str, Input]) -> str:
     return ""
 
 
-def rows_of(columns: Mapping[str, Column], first: int, end: int) -> list[dict[str, Any]]:
-    """The rows from `first` to `end`, as JSON has them: bytes as base64."""
-    values = {name: _values(take_rows(column, slice(first, end))) for name, column in columns.items()}
+def rows_of(
+    columns: Mapping[str, Column], first: int, end: int, unwritten: dict[int, str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows from `first` to `end`, as JSON has them: bytes as base64, times and decimals as JSON Lines write them.
+
+    Args:
+        columns: by the names of the outputs.
+        first, end: which rows.
+        unwritten: takes why rows hold what JSON has no form for, by their places from `first`; its `repr` stands there.
+    """
+    notes = {} if unwritten is None else unwritten
+    values = {name: _values(take_rows(column, slice(first, end)), name, notes) for name, column in columns.items()}
     return [{name: column[row] for name, column in values.items()} for row in range(end - first)]
 
 
-def _values(column: Column) -> list[Any]:
-    if isinstance(column, Ragged):
-        return [row.tolist() for row in column]
-    if column.dtype != object:
-        listed: list[Any] = column.tolist()
-        return listed
-    return [plain_value(value) for value in column.tolist()]
+def _values(column: Column, name: str, notes: dict[int, str]) -> list[Any]:
+    if column.dtype.kind in "biuf":
+        return [row.tolist() for row in column] if isinstance(column, Ragged) else column.tolist()
+    values: list[Any] = []
+    for row, value in enumerate(
+        column if isinstance(column, Ragged) else column.tolist() if column.dtype == object else column
+    ):
+        try:
+            values.append(plain_value(value))
+        except TypeError as error:
+            notes.setdefault(row, f"output {name!r} gave {show(value)}, and JSON has no form for {error}")
+            values.append(repr(value))
+    return values
 
 
 def plain_value(value: Any) -> Any:
-    """A value as JSON has it."""
-    if value is None or isinstance(value, (str, bool, int, float)):
+    """A value as JSON has it.
+
+    Raises:
+        TypeError: when JSON has no form for it; says what it is.
+    """
+    if value is None or type(value) in (str, bool, int, float):
         return value
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufSUO":
+        return plain_value(value.tolist())
+    if isinstance(value, str):
+        return str.__str__(value)  # a member of an enumeration prints its name
+    if isinstance(value, (int, float)):
+        return +value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode()
-    if isinstance(value, (np.ndarray, np.generic)):
-        return plain_value(value.tolist())
     if isinstance(value, Mapping):
         return {str(key): plain_value(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, set, frozenset)):
         return [plain_value(each) for each in value]
-    return str(value)
+    return _as_written(value)
+
+
+def _as_written(value: Any) -> Any:
+    """A time, a decimal and the like as JSON Lines have it."""
+    import pyarrow as pa
+
+    from motet.io.as_text import python_values, text_type
+
+    values = np.atleast_1d(value) if isinstance(value, (np.ndarray, np.generic)) else [value]
+    try:
+        array = pa.array(values)
+    except (pa.ArrowException, TypeError, ValueError):
+        raise TypeError(type(value).__name__) from None
+    if text_type(array.type) is None:
+        raise TypeError(type(value).__name__)
+    written = python_values(array)
+    return written if np.ndim(value) else written[0]
