@@ -228,17 +228,19 @@ def _tell(source: ModelSource, caught: list[warnings.WarningMessage], version_wa
 def _quiet() -> None:
     """Keep what scikit-learn says of each call, and is no news to the user, off the console.
 
-    Estimators inside others that were fitted with names are given arrays. And each task of `Parallel` sets the process's
-    warning filters and puts them back, which threads that do so at the same time leave empty: then each task warns.
-    Its tasks in this process leave them alone.
+    Estimators inside others that were fitted with names are given arrays. And each task of its `Parallel`, also of one job,
+    sets the warning filters of the process and puts them back. Of threads that do so at the same time some leave them
+    empty: then each task warns, and the program's own filters are gone. There is no setting that spares it, so tasks in this
+    process leave the filters alone.
     """
     warnings.filterwarnings("ignore", "X (does not have valid|has) feature names", UserWarning)
-    tasks = importlib.import_module("sklearn.utils.parallel")._FuncWrapper
-    if tasks.__call__ is not _task:
+    tasks = getattr(importlib.import_module("sklearn.utils.parallel"), "_FuncWrapper", None)
+    if tasks is not None:
         tasks.__call__ = _task
 
 
 def _task(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """A task of scikit-learn's `Parallel`, under the configuration that it was made with."""
     with importlib.import_module("sklearn").config_context(**getattr(self, "config", {})):
         return self.function(*args, **kwargs)
 
