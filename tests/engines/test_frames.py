@@ -148,8 +148,8 @@ def test_no_rows_are_an_answer_too(make: Any, graph: mt.Graph, frame: pd.DataFra
 def test_what_is_no_frame_says_so(graph: mt.Graph, frame: pd.DataFrame) -> None:
     with pytest.raises(InputError, match=r"a pandas Series: cannot be read as columns[\s\S]*hint: give a frame"):
         graph(frame["x"])
-    with pytest.raises(InputError, match=r"Conversion failed for column x with type object"):
-        graph(pd.DataFrame({"x": [1, "a"]}))
+    with pytest.raises(InputError, match=r"column 'x': is one value, 1.5; [\s\S]*hint: a list of rows is a table"):
+        graph.run([{"x": 1.5}, {"x": 2.5}])
     with pytest.raises(UnknownNameError, match="a pandas DataFrame: unknown column 'x'; .*known: y"):
         mt.Graph("h", outputs={"x": mt.input("x", "float64")})(pd.DataFrame({"y": [1.0]}))
     with pytest.raises(InputError, match=r"LazyFrame is nothing to read rows from\n  hint: .*\.collect\(\)"):
@@ -186,3 +186,64 @@ def test_a_period_is_no_number() -> None:
     for ask in (graph, graph.run):
         with pytest.raises(TypeMismatchError, match=r"pandas.period.*, the graph wants float64"):
             ask(frame)
+
+
+UNKNOWN = {
+    "mixed": [1, "a", None],
+    "large": [10**25, 1, None],
+    "complex": [1j, 2, 3],
+    "objects": [object(), object(), None],
+    "matrices": [np.zeros((2, 2)), np.ones((2, 2)), None],
+}
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_a_column_that_arrow_has_no_type_for_matters_only_where_it_is_wanted(kind: str) -> None:
+    index = ["p", "q", "r"]
+    frame = pd.DataFrame({"k": pd.Series(UNKNOWN[kind], index, object), "x": [1.0, 2.0, 3.0]})
+    graph = mt.Graph("g", outputs={"y": mt.map(lambda x: x * 2, mt.input("x", "float64"), outputs="float64")})
+    assert graph(frame)["y"].tolist() == [2, 4, 6]
+    assert graph.run(frame, drop=["k"]).to_pandas()["y"].to_dict() == {"p": 2, "q": 4, "r": 6}
+    assert list(mt.inputs(frame, leave_out=["k"])) == ["x"]
+    for ask in (graph.run, mt.inputs):
+        with pytest.raises(InputError, match=r"column 'k' cannot be read: it holds values that cannot be stored: "):
+            ask(frame)
+
+
+def test_names_that_a_frame_has_twice_matter_only_where_they_are_wanted() -> None:
+    frame = pd.DataFrame([[1.0, 2, 3]], columns=["x", "k", "k"])
+    assert mt.Graph("g", outputs={"x": mt.input("x", "float64")})(frame)["x"].tolist() == [1]
+    with pytest.raises(InputError, match="there are 2 columns 'k'"):
+        mt.Graph("g", outputs={"k": mt.input("k", "int64")})(frame)
+
+
+@pytest.mark.parametrize("batch_rows", [1, None])
+@pytest.mark.parametrize("chunks", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "values", "right"),
+    [
+        ("float64", [1, "n/a", 2.5, None, 10**400, True], [1, "x", 2.5, "x", "x", 1]),
+        ("int64", [2**60 + 1, "7", 3.0, 3.5, np.nan, 10**25], [2**60 + 1, "x", 3, "x", "x", "x"]),
+        ("string", ["a", 5, None, b"b", "", 2.5], ["a", "x", "x", "x", "", "x"]),
+        ("bool", [True, 1, "true", None, False, np.True_], [True, "x", "x", "x", False, True]),
+        ("float64[2]", [[1, 2], [1], "a", None, np.array([3.0, 4.0]), 5], [[1, 2], "x", "x", "x", [3, 4], "x"]),
+    ],
+)
+def test_objects_of_several_kinds_are_read_row_by_row(
+    kind: str, values: list[Any], right: list[Any], batch_rows: int | None, chunks: bool
+) -> None:
+    frame = pd.DataFrame({"x": pd.Series(values, dtype=object), "id": range(6)})
+    graph = mt.Graph("g", outputs={"y": mt.input("x", kind)})
+    expected = {row: value for row, value in enumerate(right) if not (isinstance(value, str) and value == "x")}
+    source = [frame[:2], frame[2:]] if chunks and "[" not in kind else frame
+    table, failures = graph.run(source, failures="return", drop=["x"], batch_rows=batch_rows)
+    assert {row["id"]: row["y"] for row in table.to_pylist()} == expected
+    assert [failure.row for failure in failures] == [row for row in range(6) if row not in expected]
+    called, bad = graph(frame, failures="return")
+    assert np.asarray(called["y"]).tolist() == list(expected.values())
+    assert [failure.row for failure in bad] == [failure.row for failure in failures]
+
+
+def test_sparse_columns_are_their_values() -> None:
+    frame = pd.DataFrame({"x": pd.arrays.SparseArray([0.0, 1.5, 0.0])})
+    assert mt.Graph("g", outputs={"y": mt.input("x", "float64")}).run(frame)["y"].to_pylist() == [0, 1.5, 0]

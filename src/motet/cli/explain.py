@@ -75,7 +75,7 @@ def _read(checked: CheckedGraph, source: Any, row: int, reading: dict[str, Any])
     from motet.errors import InputError
     from motet.io import open_source
 
-    types = {stored: checked.graph.inputs[name].type for name, stored in checked.graph.stored.items()}
+    types = checked.graph.stored_types
     opened = open_source(source, wanted=types, **reading)
     if opened.num_rows is not None and row >= opened.num_rows:
         raise InputError(f"there is no row {row}; {opened.description} has {opened.num_rows} rows", where="--row")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from motet.engines.engine import Engine
 from motet.errors import Failure, InputError, RowErrors
 from motet.graph.check import CheckedGraph
-from motet.io import as_table, is_frame, with_index
+from motet.io import is_frame, table_of, with_index
 
 __all__ = ["collect"]
 
@@ -38,7 +38,9 @@ def collect(engine: Engine, checked: CheckedGraph, source: Any, failures: str, o
     for name in _OF_FILES:
         if options.get(name):
             raise InputError(f"{name} is for runs that write a file", hint="name an output, such as answers.parquet")
-    given = as_table(source) if is_frame(source) and not isinstance(source, pa.RecordBatchReader) else source
+    given = source
+    if is_frame(source) and not isinstance(source, pa.RecordBatchReader):
+        given = table_of(source, checked.graph.stored_types)
     with tempfile.TemporaryDirectory(prefix="motet-") as folder:
         path = f"{folder}/answers.arrow"
         report = engine.run(checked, given, path, **options)

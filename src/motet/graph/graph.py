@@ -98,6 +98,11 @@ class Graph:
         """For each input what its column is called where it is stored."""
         return {name: name if each.column is None else each.column for name, each in self.inputs.items()}
 
+    @property
+    def stored_types(self) -> dict[str, ColumnType]:
+        """For each column that an input is stored in the input's type."""
+        return {column: self.inputs[name].type for name, column in self.stored.items()}
+
     def _check_names(self) -> None:
         where = f"graph {self.name!r}"
         for what, names in (

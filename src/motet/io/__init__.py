@@ -18,7 +18,9 @@ write_csv.py write_jsonl.py                                                     
 
 from motet.io.arrow import arrow_type, check_fits, from_column, is_image, natural_kind, to_column
 from motet.io.faults import ERROR_COLUMN, split_faults
-from motet.io.frames import as_table, describe, is_frame, with_index
+from motet.io.fitted import check_readable
+from motet.io.frames import describe, is_frame, with_index
+from motet.io.memory import table_of
 from motet.io.sink import Writer, open_writer
 from motet.io.source import Source, open_source
 
@@ -27,8 +29,8 @@ __all__ = [
     "Source",
     "Writer",
     "arrow_type",
-    "as_table",
     "check_fits",
+    "check_readable",
     "describe",
     "from_column",
     "is_frame",
@@ -37,6 +39,7 @@ __all__ = [
     "open_source",
     "open_writer",
     "split_faults",
+    "table_of",
     "to_column",
     "with_index",
 ]

@@ -17,10 +17,10 @@ from motet.io.faults import ERROR_COLUMN, with_errors
 from motet.numbers import convert, may_convert, refusal
 from motet.types import ColumnType
 
-__all__ = ["DIFFERS", "check_readable", "decoded_schema", "fitted", "may_fit"]
+__all__ = ["UNREADABLE", "check_readable", "decoded_schema", "fitted", "may_fit"]
 
-DIFFERS = b"motet.differs"
-"""What a field carries whose types in several parts cannot be unified: how they differ. Such a column cannot be read."""
+UNREADABLE = b"motet.unreadable"
+"""What the field of a column that cannot be read carries, which is no matter unless somebody wants it: why, after its name."""
 
 
 def decoded_schema(schema: pa.Schema) -> pa.Schema:
@@ -29,20 +29,20 @@ def decoded_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def check_readable(schema: pa.Schema, name: str, where: str) -> None:
-    """Refuse a column whose types in several parts cannot be unified, or of whose name there are several.
+    """Refuse a column that cannot be read, or of whose name there are several.
 
     Raises:
-        InputError: naming the column, and two parts and their types.
+        InputError: naming the column, and why.
     """
     if (count := schema.names.count(name)) > 1:
         raise InputError(f"there are {count} columns {name!r}", where=where, hint="rename them")
-    reason = (schema.field(name).metadata or {}).get(DIFFERS)
+    reason = (schema.field(name).metadata or {}).get(UNREADABLE)
     if reason is not None:
         raise InputError(
-            f"column {name!r} differs: {reason.decode()}",
+            f"column {name!r} {reason.decode()}",
             where=where,
-            hint=f"leave it out with --drop {name} (drop=[{name!r}]) where the graph does not take it, or write the "
-            "parts with one type",
+            hint=f"leave it out with --drop {name} (drop=[{name!r}]) where the graph does not take it, or give it "
+            "one type throughout",
         )
 
 

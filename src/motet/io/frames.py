@@ -7,13 +7,14 @@ no package of frames is imported.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from motet.errors import InputError
 
-__all__ = ["as_table", "is_frame", "with_index"]
+__all__ = ["as_table", "describe", "index_of", "is_frame", "single_columns", "with_index"]
 
 _PANDAS = b"pandas"
 
@@ -31,9 +32,24 @@ def as_table(frame: Any) -> pa.Table:
     """
     try:
         return pa.table(frame)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         hint = "give a frame, with a column for each input; values of one column must be of one kind"
         raise InputError(f"cannot be read as columns: {error}", where=describe(frame), hint=hint) from error
+
+
+def single_columns(frame: Any) -> Iterator[tuple[str, Any, Any]] | None:
+    """Of each column of a frame of pandas or polars its name, a frame of it alone, and its values; None for other frames."""
+    if hasattr(frame, "iloc") and hasattr(frame, "columns"):
+        places = range(len(frame.columns))
+        return ((str(frame.columns[at]), frame.iloc[:, [at]], frame.iloc[:, at]) for at in places)
+    if hasattr(frame, "get_columns"):
+        return ((column.name, column.to_frame(), column) for column in frame.get_columns())
+    return None
+
+
+def index_of(frame: Any) -> pa.Table:
+    """The index of a pandas frame, as columns; of other frames a table without any."""
+    return as_table(frame.iloc[:, :0]) if hasattr(frame, "iloc") else pa.table({})
 
 
 def describe(frame: Any) -> str:

@@ -13,14 +13,14 @@ from motet.batch import Batch, objects
 from motet.errors import InputError
 from motet.io.arrow import arrow_type, from_column
 from motet.io.faults import ERROR_COLUMN, with_errors
-from motet.io.fitted import decoded_schema, fitted, may_fit
-from motet.io.frames import as_table, is_frame
+from motet.io.fitted import UNREADABLE, decoded_schema, fitted, may_fit
+from motet.io.frames import as_table, index_of, is_frame, single_columns
 from motet.io.stream import Stream, drop_rows
 from motet.numbers import is_missing
 from motet.reading import as_given, read_column
 from motet.types import ANY, ColumnType
 
-__all__ = ["IterableSource", "TableSource", "as_record_batch"]
+__all__ = ["IterableSource", "TableSource", "as_record_batch", "table_of"]
 
 _HASH_ROWS = 65_536
 
@@ -155,7 +155,7 @@ def as_record_batch(item: Any, where: str = "", types: Mapping[str, ColumnType] 
     if isinstance(item, pa.RecordBatch):
         return item
     if is_frame(item) and not isinstance(item, pa.Table):
-        item = as_table(item)
+        item = table_of(item, types)
     if isinstance(item, pa.Table):
         whole = item.combine_chunks().to_batches()
         return whole[0] if whole else pa.RecordBatch.from_pylist([], schema=item.schema)
@@ -171,8 +171,68 @@ def as_record_batch(item: Any, where: str = "", types: Mapping[str, ColumnType] 
     )
 
 
+def table_of(frame: Any, types: Mapping[str, ColumnType] | None = None) -> pa.Table:
+    """The columns of a frame, one by one where Arrow does not take them together.
+
+    Of objects of several kinds those of a declared type are read row by row, as in a dict. What Arrow has no type for
+    cannot be read, which matters only where somebody wants it (see `UNREADABLE`).
+
+    Args:
+        frame: see `is_frame`.
+        types: declared column types.
+
+    Raises:
+        InputError: when it is no frame.
+    """
+    try:
+        return as_table(frame)
+    except InputError:
+        columns = single_columns(frame)
+        if columns is None:
+            raise
+    arrays: list[Any] = []
+    fields: list[pa.Field] = []
+    bad: list[pa.Array] = []
+    for name, alone, values in columns:
+        try:
+            array = as_table(alone).column(0)
+            field = pa.field(name, array.type)
+        except InputError:
+            array, field, reasons = _of_objects(name, list(values), types or {})
+            bad += reasons
+        arrays.append(array)
+        fields.append(field)
+    index = index_of(frame)
+    arrays, fields = [*arrays, *index.columns], [*fields, *index.schema]
+    if bad:
+        import pyarrow.compute as pc
+
+        arrays, fields = [*arrays, pc.coalesce(*bad)], [*fields, pa.field(ERROR_COLUMN, pa.string())]
+    return pa.table(arrays, pa.schema(fields, index.schema.metadata))
+
+
+def _of_objects(
+    name: str, values: list[Any], types: Mapping[str, ColumnType]
+) -> tuple[pa.Array, pa.Field, list[pa.Array]]:
+    """A column of Python's objects, its field, and why rows are none of its declared type, where some are not."""
+    try:
+        batch = _of_columns({name: objects(values)}, types)
+    except InputError as error:
+        reason = f"cannot be read: it {error.what}"
+        return pa.nulls(len(values)), pa.field(name, pa.null(), metadata={UNREADABLE: reason.encode()}), []
+    found = batch.column(0)
+    return found, pa.field(name, found.type), [batch.column(place) for place in range(1, batch.num_columns)]
+
+
 def _of_columns(columns: Mapping[Any, Any], types: Mapping[str, ColumnType]) -> pa.RecordBatch:
     given = {str(name): as_given(values, types.get(str(name), ANY)) for name, values in columns.items()}
+    for name, column in given.items():
+        if isinstance(column, np.ndarray) and not column.ndim:
+            raise InputError(
+                f"is one value, {columns.get(name)!r}; a batch has an array of them",
+                where=f"column {name!r}",
+                hint="a list of rows is a table: pyarrow.Table.from_pylist(rows)",
+            )
     rows = len(Batch(given))  # as many in each
     arrays: list[pa.Array] = []
     reasons: dict[int, str] = {}

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from motet.io.arrow import arrow_type
 from motet.io.arrow.unify import unified_fields, unified_type
-from motet.io.fitted import DIFFERS, fitted, may_fit
+from motet.io.fitted import UNREADABLE, fitted, may_fit
 from motet.io.stream import Stream, drop_rows
 from motet.types import ColumnType
 
@@ -24,7 +24,7 @@ class PartsSource(Stream):
 
     It has every column that a part has; in parts without it, it is null. Types are unified (see `unified_type`); where they
     cannot, numbers are read as their declared type, row by row, and any other column can only be left out: it carries
-    `DIFFERS`, and reading it is refused. A part without rows has no say.
+    `UNREADABLE`, and reading it is refused. A part without rows has no say.
 
     Args:
         parts: at least one.
@@ -103,8 +103,8 @@ def _settled(name: str, parts: Sequence[Stream], kind: ColumnType | None) -> pa.
         return pa.field(name, declared)
     pairs = combinations(stored, 2)
     one, other = next((pair for pair in pairs if unified_type(*pair) is None), (next(iter(stored)), None))
-    reason = f"it is {one} in {stored[one].description}"
+    reason = f"differs: it is {one} in {stored[one].description}"
     reason += (
         f", {other} in {stored[other].description}" if other is not None else " in one of two columns of this name"
     )
-    return pa.field(name, one, metadata={DIFFERS: reason.encode()})
+    return pa.field(name, one, metadata={UNREADABLE: reason.encode()})

@@ -20,9 +20,9 @@ from motet.errors import InputError, UnknownNameError
 from motet.io.files import TABLE_SUFFIXES, File, Found, look_for, shown_path, suffix_of
 from motet.io.fitted import decoded_schema
 from motet.io.foreign import ForeignSource
-from motet.io.frames import as_table, describe, is_frame
+from motet.io.frames import describe, is_frame
 from motet.io.images import IMAGE_SUFFIXES, ImagesSource
-from motet.io.memory import IterableSource, TableSource, as_record_batch
+from motet.io.memory import IterableSource, TableSource, as_record_batch, table_of
 from motet.io.parts import PartsSource
 from motet.io.plugins import find_plugin
 from motet.io.stream import Stream
@@ -165,7 +165,7 @@ def _open_values(what: Any, types: Mapping[str, ColumnType]) -> Source:
     if isinstance(what, Source):
         return what
     if is_frame(what) and not isinstance(what, pa.RecordBatchReader):
-        return TableSource(as_table(what), describe(what))
+        return TableSource(table_of(what, types), describe(what))
     if isinstance(what, Iterable):
         return IterableSource(what, f"a {type(what).__name__}", types)
     raise InputError(

@@ -65,8 +65,7 @@ class LocalEngine:
                 f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
             ) from None
         check_paths(source, output, chosen.failed)
-        types = {stored: checked.graph.inputs[name].type for name, stored in checked.graph.stored.items()}
-        run = _Run(checked, open_source(source, wanted=types, **chosen.source), output, chosen)
+        run = _Run(checked, open_source(source, wanted=checked.graph.stored_types, **chosen.source), output, chosen)
         try:
             return run.run()
         finally:

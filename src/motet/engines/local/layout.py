@@ -18,7 +18,7 @@ from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
 from motet.io import arrow_type, check_fits, from_column, is_image, open_source, split_faults, to_column
 from motet.io.arrow.layout import LABELS
-from motet.io.fitted import DIFFERS, check_readable
+from motet.io.fitted import UNREADABLE, check_readable
 from motet.io.jsontext import is_json, json_values
 from motet.io.memory import as_record_batch
 from motet.io.take import take_batch
@@ -184,7 +184,7 @@ def _labels(kind: ColumnType) -> dict[bytes, bytes] | None:
 
 def _any_column(source: pa.Schema, where: str) -> tuple[str, ...]:
     """One column that can be read."""
-    readable = [field.name for field in source if DIFFERS not in (field.metadata or {})]
+    readable = [field.name for field in source if UNREADABLE not in (field.metadata or {})]
     if not readable:
         check_readable(source, source.names[0], where)
     return tuple(readable[:1])
@@ -197,7 +197,7 @@ def bind_frame(frame: Any, checked: CheckedGraph) -> tuple[Batch, list[Failure]]
         InputError: when a column is missing.
         TypeMismatchError: when one cannot be what the graph takes.
     """
-    source = open_source(frame)
+    source = open_source(frame, wanted=checked.graph.stored_types)
     layout = Layout.of(checked, source.schema, (), (), source.description)
     rows = source.num_rows or 0
     none = source.schema.empty_table().select(list(layout.read))

@@ -117,7 +117,7 @@ def _anything(column: Column, name: str) -> pa.Array:
         return pa.array(
             list(column) if isinstance(column, Ragged) else column.tolist() if column.dtype == object else column
         )
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowException, OverflowError) as error:
         raise InputError(
             f"holds values that cannot be stored: {error}",
             where=f"column {name!r}",
