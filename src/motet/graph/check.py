@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from motet.batch import Indices
-from motet.errors import CycleError, GraphError, MotetError, NotPublishedError, TypeMismatchError, UnknownNameError
+from motet.errors import GraphError, MotetError, NotPublishedError, TypeMismatchError, UnknownNameError
 from motet.graph.bind import bound
 from motet.graph.function import chain_outputs
 from motet.graph.graph import Graph
@@ -20,6 +20,7 @@ from motet.graph.keyed import with_keys
 from motet.graph.labels import labelled
 from motet.graph.model import Model
 from motet.graph.node import Inputs, Node, NodeOutputs
+from motet.graph.order import needed_nodes, order_of
 from motet.graph.pool import check_places
 from motet.numbers import may_be_given
 from motet.types import ANY, ColumnType, Signature
@@ -200,7 +201,7 @@ def check(graph: Graph, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
 def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     declared, keys = with_keys(graph, resolver.keys)
     graph = _current(declared, resolver)
-    _order(graph)
+    order_of(graph)
     _check_uses(graph)
     check_places(graph.models, graph.nodes, graph.pool)
     graph, graphs = _inside(graph, resolver, depth)
@@ -208,7 +209,7 @@ def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     graph = bound(
         graph, partial(_takes, graph, signatures), lambda uses: uses in graph.models and bool(graph.models[uses].before)
     )
-    order = _order(graph)
+    order = order_of(graph)
     scope = _Scope("", graph, signatures, graphs)
     columns: dict[str, ColumnType] = {name: each.type for name, each in graph.inputs.items()}
     table = _Columns(columns, {name: name for name in columns}, set())
@@ -220,7 +221,7 @@ def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
         table.add(name, given[name])
     outputs = {name: table.type(reference, f"output {name!r}") for name, reference in graph.outputs.items()}
     signature = Signature({name: each.type for name, each in graph.inputs.items()}, outputs)
-    needed = _needed(graph, order)
+    needed = needed_nodes(graph, order)
     left_out = [name for name in declared.models if name not in graph.models]
     left_out += [f"{inner}/{name}" for inner, each in graphs.items() for name in each.left_out]
     places = {name: outputs.places for name, outputs in given.items() if outputs.places}
@@ -311,58 +312,6 @@ class _Columns:
                 )
             raise UnknownNameError("column", reference, given or list(self.types), where=where)
         return self.types[self.names[reference]]
-
-
-def _order(graph: Graph) -> tuple[str, ...]:
-    """All nodes, each behind those it needs.
-
-    Raises:
-        UnknownNameError: when a reference names neither an input nor a node.
-        CycleError: when nodes wait for each other.
-    """
-    known = [*graph.inputs, *graph.nodes]
-    needs: dict[str, list[str]] = {}
-    for name, node in graph.nodes.items():
-        needs[name] = []
-        for reference in node.references():
-            _known(reference, known, node.where)
-            first = reference.split(".")[0]
-            if first in graph.nodes and first not in needs[name]:
-                needs[name].append(first)
-    for name, reference in graph.outputs.items():
-        _known(reference, known, f"output {name!r}")
-    return _sorted(needs)
-
-
-def _known(reference: str, known: Sequence[str], where: str) -> None:
-    if reference not in known and reference.split(".")[0] not in known:
-        raise UnknownNameError("column", reference, known, where=where)
-
-
-def _sorted(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    order: dict[str, None] = {}
-    for root in needs:
-        path: list[str] = []
-        stack: list[tuple[str, bool]] = [(root, False)]
-        while stack:
-            name, done = stack.pop()
-            if done:
-                order[path.pop()] = None
-            elif name in path:
-                raise CycleError([*path[path.index(name) :], name])
-            elif name not in order:
-                path.append(name)
-                stack.append((name, True))
-                stack += [(need, False) for need in reversed(needs[name])]
-    return tuple(order)
-
-
-def _needed(graph: Graph, order: Sequence[str]) -> tuple[str, ...]:
-    wanted = {reference.split(".")[0] for reference in graph.outputs.values()}
-    for name in reversed(order):
-        if name in wanted:
-            wanted |= {reference.split(".")[0] for reference in graph.nodes[name].references()}
-    return tuple(name for name in order if name in wanted)
 
 
 def _check_uses(graph: Graph) -> None:

@@ -6,12 +6,11 @@ import glob
 import re
 from pathlib import Path
 
+from motet.graph.keyed import KEY
 from motet.models.fetch import is_remote, resolve
 from motet.models.registry import find_handler
 
-__all__ = ["KEY", "file_keys"]
-
-KEY = "{key}"
+__all__ = ["file_keys"]
 
 
 def file_keys(uri: str, base: str | Path | None) -> dict[str, str]:

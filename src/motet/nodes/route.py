@@ -15,6 +15,7 @@ from motet.errors import GraphError, TypeMismatchError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.condition import Condition
 from motet.graph.fields import Fields, show
+from motet.graph.keyed import KEY
 from motet.graph.members import check_member, read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.graph.pool import read_max_loaded, read_swap_wait
@@ -99,7 +100,7 @@ class Route(Node):
             known = models[arm.uses]
             keys = [key for key in known if key not in named] if self._is_any(arm, models) else patterns(arm.name)
             if unknown := [key for key in keys if key not in known]:
-                what = f"there is no model {uris[arm.uses].replace('{key}', unknown[0])} for the key {unknown[0]!r}"
+                what = f"there is no model {uris[arm.uses].replace(KEY, unknown[0])} for the key {unknown[0]!r}"
                 raise GraphError(what, where=self.where)
             arms += [replace(arm, name=key, uses=known[key]) for key in keys]
             named.update(keys)
@@ -110,7 +111,7 @@ class Route(Node):
     @staticmethod
     def _is_any(arm: Member, models: Mapping[str, Any]) -> bool:
         """Whether an arm takes every key that has a model."""
-        return arm.uses in models and arm.name in ("*", "{key}")
+        return arm.uses in models and arm.name in ("*", KEY)
 
     def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Route:
         """The node, its members' columns by name where they go by name."""
@@ -230,7 +231,7 @@ class Route(Node):
 
     def _no_member(self, key: Any) -> str:
         if self.sought:
-            return f"there is no model {' or '.join(uri.replace('{key}', key_text(key)) for uri in self.sought)}"
+            return f"there is no model {' or '.join(uri.replace(KEY, key_text(key)) for uri in self.sought)}"
         return f"no member takes the key {show(key)}; they take {', '.join(arm.name for arm in self.arms[:20])}"
 
     def _no_key(self, column: str | None) -> str:

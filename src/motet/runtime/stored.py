@@ -21,8 +21,8 @@ from dataclasses import replace
 from motet.errors import ModelLoadError
 from motet.graph.fields import read_type
 from motet.graph.function import Function, read_functions
+from motet.graph.keyed import KEY
 from motet.graph.model import Model
-from motet.models.keys import KEY
 from motet.models.locate import PINNED, STORE
 from motet.store.parts import code_of
 from motet.store.store import DEFAULT_URL, Store

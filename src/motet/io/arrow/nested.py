@@ -17,7 +17,9 @@ import pyarrow as pa
 from motet.batch import Column, Ragged
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.dense import converted, list_parts, raw_parts
+from motet.io.arrow.fit import fit
 from motet.io.arrow.layout import is_binary, is_list, is_tensor, plain_type, tensor_shape
+from motet.io.arrow.unify import decoded_type
 from motet.numbers import refusal
 from motet.types import ColumnType
 
@@ -74,19 +76,9 @@ def _kept(values: Array, offsets: Array, good: npt.NDArray[np.bool_]) -> Array:
 
 
 def plain(array: pa.Array) -> pa.Array:
-    """The same rows with dictionaries decoded, views made whole, and extensions, but for tensors, taken off."""
-    if isinstance(array, pa.ExtensionArray) and not is_tensor(array.type):
-        return plain(array.storage)
-    if pa.types.is_dictionary(array.type):
-        return plain(array.dictionary_decode())
-    if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
-        import pyarrow.compute as pc
-
-        lengths = numbers(pc.fill_null(pc.list_value_length(array), 0))
-        return pa.LargeListArray.from_arrays(_offsets(lengths), array.flatten(), mask=array.is_null())
-    if pa.types.is_binary_view(array.type):
-        return pa.array(array.to_pylist(), pa.large_binary())
-    return array
+    """The same rows without dictionaries, run-ends and views, and without extensions but for tensors."""
+    array = fit(array, decoded_type(array.type))
+    return plain(array.storage) if isinstance(array, pa.ExtensionArray) and not is_tensor(array.type) else array
 
 
 def _check_shapes(rows: _Rows, kind: ColumnType) -> None:
