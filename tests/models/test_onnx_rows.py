@@ -77,6 +77,15 @@ def test_rows_that_would_meet_in_a_call_do_not(save_onnx: Any, tmp_path: Path, k
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_rows_that_are_looked_up_among_those_of_a_call_do_not_meet(save_onnx: Any) -> None:
+    gather = helper.make_node("Gather", ["x", "i"], ["y"], axis=0)
+    path = save_onnx([gather], [("x", FLOAT, ["N", 4]), ("i", TensorProto.INT64, ["N"])], [("y", FLOAT, ["N", 4])], {})
+    node = mt.model(mt.Model(path), mt.input("x", "float32[4]"), mt.input("i", "int64"))
+    answer = mt.Graph("g", outputs={"y": node})({"x": OUTLIER, "i": np.zeros(len(OUTLIER), np.int64)})
+    np.testing.assert_array_equal(answer["y"], OUTLIER)  # each alone finds itself in the first place
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_check_says_so_where_the_graph_tells(save_onnx: Any, tmp_path: Path) -> None:
     path = mixing(save_onnx, "quantized", tmp_path)
     mt.Graph("g", outputs={"y": mt.model(mt.Model(path, name="m"), mt.input("x", "float32[4]"))}).save(

@@ -383,13 +383,19 @@ class OneRow(nn.Module):
         return x.view(1, 3) * 2
 
 
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if float(x[0, 0]) < 5.0 else -x
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["centred", "one row", "quantized"])
+@pytest.mark.parametrize("kind", ["centred", "one row", "branching", "quantized"])
 def test_each_row_is_answered_as_it_is_alone(script: Any, source: Any, kind: str, caplog: Any) -> None:
     torch.manual_seed(0)
     modules: dict[str, Any] = {
         "centred": Centred(),
         "one row": OneRow(),
+        "branching": Branching(),
         "quantized": torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 2)), {nn.Linear}, torch.qint8),
     }
     module = modules[kind].eval()
