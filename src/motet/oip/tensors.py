@@ -22,6 +22,7 @@ from motet.types import ColumnType
 
 __all__ = [
     "DATATYPES",
+    "NoTensorError",
     "checked_datatype",
     "datatype_of",
     "decode_bytes",
@@ -139,6 +140,12 @@ def to_raw(array: Array) -> bytes:
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
+class NoTensorError(InputError):
+    """A column that no tensor of the protocol holds; of an answer it is not the request that is wrong."""
+
+    status = 422
+
+
 def tensor_of(column: Column, kind: ColumnType, where: str) -> tuple[str, Array]:
     """A column as one tensor: its datatype, and its elements as an array whose first axis is the row.
 
@@ -148,22 +155,22 @@ def tensor_of(column: Column, kind: ColumnType, where: str) -> tuple[str, Array]
         where: which column, for messages.
 
     Raises:
-        InputError: when rows differ in shape, or a value has no datatype.
+        NoTensorError: when rows differ in shape, or a value has no datatype.
     """
     if isinstance(column, Ragged):
         if len(column) and not (column.shapes == column.shapes[0]).all():
-            raise InputError(
+            raise NoTensorError(
                 "rows differ in shape, and a tensor has one shape", where=where, hint="ask for one row at a time"
             )
         column = column.dense()
     datatype = _OF_NUMPY.get(column.dtype) or _OF_NUMPY.get(column.dtype.newbyteorder("<"))
     if datatype is None:
-        raise InputError(f"there is no datatype for {column.dtype}", where=where)
+        raise NoTensorError(f"there is no datatype for {column.dtype}", where=where)
     if datatype == "BYTES":
         for row, value in enumerate(column.reshape(-1)):
             if not isinstance(value, (str, bytes, bytearray, memoryview)):
                 what = f"row {row} of {kind} is {'null' if value is None else type(value).__name__}"
-                raise InputError(f"{what}, and BYTES has texts and bytes only", where=where)
+                raise NoTensorError(f"{what}, and BYTES has texts and bytes only", where=where)
     return datatype, column
 
 
