@@ -5,10 +5,12 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
+from lightgbm import LGBMRegressor
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from xgboost import XGBRegressor
 
 import motet as mt
 from motet.models.structure import structure
@@ -51,3 +53,14 @@ def test_models_of_one_structure_keep_their_own_classes(tmp_path):
         model = mt.Model(str(tmp_path / f"{name}.joblib"), name)
         graph = mt.Graph(name, {"p": mt.model(model, mt.input("f", "float64[3]")).probabilities})
         assert graph.checked.signature.outputs["p"].labels == tuple(sorted(labels))
+
+
+def test_what_cannot_be_looked_into_is_like_nothing_else(tmp_path):
+    for one in (XGBRegressor(n_estimators=2).fit(X, Y), LGBMRegressor(n_estimators=2, verbose=-1).fit(X, Y)):
+        assert structure(one) != structure(one)
+    for targets in (1, 2, 3):
+        fitted = XGBRegressor(n_estimators=2).fit(X, np.repeat(Y[:, None], targets, axis=1))
+        joblib.dump(fitted, tmp_path / f"{targets}.joblib")
+        model = mt.Model(str(tmp_path / f"{targets}.joblib"), "m")
+        graph = mt.Graph("g", {"v": mt.model(model, mt.input("f", "float64[3]")).value})
+        np.testing.assert_array_equal(graph({"f": X})["v"], fitted.predict(X))

@@ -14,12 +14,15 @@ __all__ = ["structure"]
 _DEEP, _LONG = 12, 32
 _SEED = 1 << 16
 """Whole numbers from here on are taken for seeds."""
+_KNOWN = ("builtins", "numpy", "scipy", "sklearn")
+"""Packages whose objects without attributes hold nothing that tells what an estimator gives: trees, losses, generators."""
 
 
 def structure(value: Any, depth: int = 0) -> Any:
     """Types, names, functions, and the shapes and dtypes of arrays, of an object and those inside it; floats by their type.
 
-    Of long lists the first items stand for all; what lies deeper than a dozen levels is its type alone. It is hashable.
+    Of long lists the first items stand for all. What cannot be looked into (a booster, what lies deeper than a dozen
+    levels) is equal to nothing else. It is hashable.
     """
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -32,7 +35,11 @@ def structure(value: Any, depth: int = 0) -> Any:
         return value
     kind = type(value)
     if depth >= _DEEP:
-        return kind
+        return object()
+    if isinstance(value, (bytes, bytearray)):
+        return (kind, hash(bytes(value)))
+    if isinstance(value, (set, frozenset)):
+        return (kind, len(value))
     if isinstance(value, (list, tuple)):
         return (kind, len(value), *(structure(each, depth + 1) for each in value[:_LONG]))
     if isinstance(value, dict):
@@ -46,6 +53,9 @@ def structure(value: Any, depth: int = 0) -> Any:
     if isinstance(value, MethodType):
         return (kind, structure((value.__func__, value.__self__), depth + 1))
     inside = getattr(value, "__dict__", None)
-    if isinstance(inside, dict):
+    known = kind.__module__.split(".")[0] in _KNOWN
+    if isinstance(inside, dict) and (inside or known):
         return (kind, *((key, structure(each, depth + 1)) for key, each in inside.items()))
-    return (kind, value) if callable(value) and isinstance(value, Hashable) else kind
+    if callable(value) and isinstance(value, Hashable):
+        return (kind, value)
+    return kind if known else object()
