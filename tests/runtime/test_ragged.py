@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import motet as mt
@@ -132,6 +132,7 @@ LENGTHS = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=6), min_size
 
 @pytest.mark.parametrize("name", ["doubled", "pairwise", "with_ends", "halved", "constant", "of_both", "summed"])
 @given(batches=LENGTHS)
+@example(batches=[[3, 4], [0, 3]])
 def test_a_padded_row_is_answered_as_if_it_were_alone(name, batches):
     own = getattr(models, name)
     kind = {"pairwise": "float32[?,?]", "summed": "float32"}.get(name, "float32[?]")

@@ -1,14 +1,16 @@
 """Rows that differ in shape put into one call by padding, and the padding cut off what comes back.
 
 Which axis of an answer follows which axis of an input is seen from rows that were called without padding: of two shapes
-or more, the axis was as long as the input's each time. Until that is known, and where it is not so, rows of equal shape
-are called together instead, so that no answer depends on what shares a call.
+or more, the axis was as long as the input's each time; or it was equally long for rows of which some were several times as
+large as others. Until that is known, and where it is not so, rows of equal shape are called together instead, so that no
+answer depends on what shares a call. So are rows in which there is nothing, where an axis is constant.
 
 Rows are padded with those that are about as large: sorted by size, and put into parts of which little is padding.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TypeAlias
 
@@ -28,6 +30,8 @@ Axis: TypeAlias = tuple[str, int]
 """An axis of the rows of a column."""
 MIN_ROWS, MOST_CELLS = 32, 1.2
 """Rows that are padded together, and of more rows than these how many cells there may be for one that is no padding."""
+SEVERAL = 4
+"""How many times as large some rows must be as others before an axis that is equally long for all counts as constant."""
 Call: TypeAlias = Callable[[dict[str, Array], int], Answer]
 
 
@@ -68,9 +72,14 @@ class Padding:
         if not all(tie.known for (name, _), tie in self._ties.items() if name in outputs):
             return self._apart(columns, rows, call)
         shapes = [column.shapes for column in columns.values() if isinstance(column, Ragged)]
+        alone = np.zeros(rows, bool)
+        if any(tie.constant is not None for tie in self._ties.values()):
+            alone = np.any([(each == 0).any(axis=1) for each in shapes], axis=0)
         found = [
-            (part, self._padded({name: take_rows(column, part) for name, column in columns.items()}, len(part), call))
-            for part in _of_like_size(shapes)
+            (places[part], play(_taken(columns, places[part]), len(part), call))
+            for places, play in ((np.flatnonzero(alone), self._apart), (np.flatnonzero(~alone), self._padded))
+            if len(places)
+            for part in _of_like_size([each[places] for each in shapes])
         ]
         return merge(found, rows)
 
@@ -130,7 +139,7 @@ class _Tie:
         self.follows: set[Axis] = set()
         self.constant: int | None = None
         self._first: int | None = None
-        self._given: Mapping[Axis, int] = {}
+        self._cells: list[int] = []
         self._varied = self._hopeless = False
 
     @property
@@ -141,15 +150,21 @@ class _Tie:
     def saw(self, length: int, given: Mapping[Axis, int]) -> None:
         """Learn from rows of one shape that were not padded."""
         same = {axis for axis, other in given.items() if other == length}
+        if cells := math.prod(given.values()):
+            self._cells = [min([cells, *self._cells]), max([cells, *self._cells])]
         if self._first is None:
-            self._first, self.follows, self._given = length, same, given
+            self._first, self.follows = length, same
             return
         self.follows &= same
         self._varied = self._varied or length != self._first
         if self._varied:
             self.constant, self._hopeless = None, not self.follows
-        elif not self.follows and given != self._given:
+        elif not self.follows and self._cells and self._cells[1] >= SEVERAL * self._cells[0]:
             self.constant = length
+
+
+def _taken(columns: Mapping[str, Column], places: Indices) -> dict[str, Column]:
+    return {name: take_rows(column, places) for name, column in columns.items()}
 
 
 def _of_like_size(shapes: Sequence[npt.NDArray[np.int64]]) -> list[Indices]:
