@@ -215,6 +215,21 @@ def test_numbers_of_a_declared_column_are_looked_at_row_by_row(tmp_path: Path) -
     assert list(faults) == [0]
 
 
+def test_decimals_beside_numbers_are_the_numbers_that_they_are(tmp_path: Path) -> None:
+    decimals = [Decimal("4.50"), None, Decimal("0.10"), Decimal(3)]
+    write_parts(tmp_path, one_column(pa.float64(), [1.0]), one_column(pa.decimal128(5, 2), decimals))
+    assert read(open_source(tmp_path, wanted=FLOAT64), 2, ["x"]) == {"x": [1.0, 4.5, None, 0.1, 3.0]}
+    (batch,) = open_source(tmp_path, wanted=INT64).batches(9)
+    rows, faults = split_faults(batch)
+    assert rows["x"].to_pylist() == [1, None, None, None, 3]
+    reasons = {
+        row: f"column 'x' is int64; got {number}, which is not whole" for row, number in ((1, "4.50"), (3, "0.10"))
+    }
+    assert faults == reasons
+    with pytest.raises(InputError, match=r"column 'x' differs: it is double in .*, decimal128\(5, 2\) in "):
+        open_source(tmp_path).batches(2)
+
+
 def test_a_time_that_the_finer_unit_cannot_hold_is_named(tmp_path: Path) -> None:
     write_parts(tmp_path, one_column(pa.timestamp("s"), [datetime(3000, 1, 1)]), one_column(pa.timestamp("ns"), [None]))
     with pytest.raises(InputError, match=r"0\.arrow: column 'x' cannot be timestamp\[ns\]: .*out of bounds"):

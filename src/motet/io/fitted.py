@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.arrow.buffers import numbers, of_numbers
+from motet.io.arrow.dense import converted
 from motet.io.arrow.fit import fit
 from motet.io.arrow.layout import number_name
 from motet.io.arrow.unify import decoded_type, unified_type
 from motet.io.faults import ERROR_COLUMN, with_errors
-from motet.numbers import convert, may_convert, refusal
+from motet.numbers import may_convert, refusal
 from motet.types import ColumnType
 
 __all__ = ["UNREADABLE", "check_readable", "decoded_schema", "fitted", "may_fit"]
@@ -52,6 +53,8 @@ def may_fit(stored: pa.DataType, wanted: pa.DataType) -> bool:
     first, second = number_name(stored), number_name(wanted)
     if first is not None and second is not None:
         return may_convert(first, second)
+    if pa.types.is_decimal(stored) and second not in (None, "bool"):
+        return True
     return bool(unified_type(wanted, stored) == wanted)
 
 
@@ -94,7 +97,7 @@ def _column(batch: pa.RecordBatch, field: pa.Field, where: str, reasons: dict[in
             where=where,
             hint="give it one type throughout, or leave it out with drop",
         )
-    if number_name(field.type) and number_name(decoded_type(array.type)):
+    if number_name(field.type) and not pa.types.is_null(array.type):
         found: dict[int, str] = {}
         made = _converted(fit(array, decoded_type(array.type)), field, found)
         if found and not declared:
@@ -110,14 +113,12 @@ def _column(batch: pa.RecordBatch, field: pa.Field, where: str, reasons: dict[in
 
 
 def _converted(array: pa.Array, field: pa.Field, reasons: dict[int, str]) -> pa.Array:
-    """Numbers in another type; those that are lost are null, with the reason."""
+    """Numbers, and decimals, in another type of numbers; those that are lost are null, with the reason."""
     nulls = numbers(array.is_null())
-    stored = numbers(array.fill_null(0) if array.null_count else array)
-    wanted = number_name(field.type)
-    assert wanted is not None
-    values, lost, missing = convert(stored, wanted)
+    kind = ColumnType(number_name(field.type) or "any")
+    values, lost, missing = converted(array.fill_null(0) if array.null_count else array, kind)
     for row in np.flatnonzero(lost).tolist() if lost is not None else []:
-        reasons.setdefault(row, f"column {field.name!r} {refusal(stored[row], ColumnType(wanted))}")
+        reasons.setdefault(row, f"column {field.name!r} {refusal(array[row].as_py(), kind)}")
     gone: Any = nulls
     for mask in (lost, missing):
         gone = gone | mask if mask is not None else gone
