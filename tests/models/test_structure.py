@@ -64,3 +64,16 @@ def test_what_cannot_be_looked_into_is_like_nothing_else(tmp_path):
         model = mt.Model(str(tmp_path / f"{targets}.joblib"), "m")
         graph = mt.Graph("g", {"v": mt.model(model, mt.input("f", "float64[3]")).value})
         np.testing.assert_array_equal(graph({"f": X})["v"], fitted.predict(X))
+
+
+def test_one_of_many_alike_is_tried(tmp_path, monkeypatch):
+    tried = []
+    own = LogisticRegression.predict
+    monkeypatch.setattr(LogisticRegression, "predict", lambda self, x: tried.append(len(x)) or own(self, x))
+    inputs = {"a": "float64", "b": "float64", "c": "float64"}
+    for key in range(5):
+        joblib.dump(LogisticRegression().fit(X[key:], Y[key:]), tmp_path / f"{key}.joblib")
+    columns = [mt.input(name, kind) for name, kind in inputs.items()]
+    each = mt.Model(str(tmp_path / "{key}.joblib"), inputs=inputs)
+    mt.Graph("g", {"l": mt.route({"*": each}, *columns, key=mt.input("k", "string")).label})
+    assert tried == [2]

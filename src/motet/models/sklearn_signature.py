@@ -92,7 +92,7 @@ class _Trial:
 
     @cached_property
     def _structure(self) -> Any:
-        return structure((self.estimator, dict(self.source.inputs), dict(self.source.options)))
+        return structure((self.estimator, str(self.source.inputs), dict(self.source.options)))
 
     def _try(self, method: str) -> Array | None:
         for choice in (0, 1):
