@@ -350,3 +350,27 @@ def test_values_of_any_type_are_the_same_from_predict_and_in_json_lines(live, tm
     assert [row for row in said["rows"] if "error" in row] == [said["rows"][-2]]
     assert "JSON has no form for object" in said["rows"][-2]["error"]
     assert posted(live, "/predict/shows", {"name": "object"})[0] == 422
+
+
+@pytest.mark.parametrize(
+    "name", ["masked_floats", "yields", "members", "fewer", "grouped", "unwritten", "tags", "texts_of_pandas"]
+)
+def test_models_in_processes_answer_as_those_in_this_one(name):
+    outputs, wanted = CASES[name]
+    model = mt.Model(
+        f"python:helpers.odd_functions:{name}", inputs={"name": "string"}, outputs={"y": outputs}, placement="process"
+    )
+    graph = mt.Graph("g", {"y": mt.model(model, mt.input("name", "string"), name="y")})
+    assert of_call(graph) == [shown(row) for row in wanted]
+
+
+def left_out(x):
+    return x[x > 0]
+
+
+def test_a_process_that_leaves_out_the_zeros_of_its_warm_up_is_ready():
+    types = {"inputs": {"x": "float64"}, "outputs": {"y": "float64"}}
+    model = mt.Model(f"python:{__name__}:left_out", placement="process", **types)
+    graph = mt.Graph("g", {"y": mt.model(model, mt.input("x", "float64"))})
+    answers, failures = graph({"x": [1.0, 0.0, 2.0]}, failures="return")
+    assert (answers["y"].tolist(), [each.row for each in failures]) == ([1, 2], [1])

@@ -23,7 +23,7 @@ from motet.errors import AnswerError, cut
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert
 from motet.types import ColumnType
 
-__all__ = ["Held", "as_declared", "hold"]
+__all__ = ["Held", "as_declared", "as_rows", "hold"]
 
 Errors = Mapping[int, BaseException]
 _BYTES = (bytes, bytearray, memoryview)
@@ -69,7 +69,7 @@ def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
     """
     if kind is not None and kind.dtype == "any":
         kind = None
-    given, value = value, _as_rows(value, rows)
+    given, value = value, as_rows(value, rows)
     if isinstance(value, np.ndarray) and value.dtype.kind != "O" and hasattr(given, "shape") and not np.isscalar(given):
         value = _with_axes(value, kind, rows)
     if getattr(value, "shape", None) == ():
@@ -86,7 +86,7 @@ def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
     return _by_row(value, kind, where)
 
 
-def _as_rows(value: Any, rows: int) -> Any:
+def as_rows(value: Any, rows: int) -> Any:
     """What has an entry for each row as a list or an array: iterators are read, one entry further than there are rows."""
     if isinstance(value, np.ma.MaskedArray):
         return unmasked(value)

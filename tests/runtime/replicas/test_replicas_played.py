@@ -101,7 +101,6 @@ def test_a_row_that_kills_every_process_it_meets_fails_alone(tmp_path, monkeypat
     types = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
     model = mt.Model("python:deadly_model:Deadly", "m", placement="process", replicas=2, **types)
     graph = closing(graph_of(model))
-    assert graph({"x": np.float32([1, 2])})["y"].tolist() == [2, 4]
     x = np.arange(10, 18, dtype=np.float32)
     answers, failures = graph({"x": x}, failures="return")
     assert answers["y"].tolist() == [2 * each for each in x if each != 13]

@@ -134,8 +134,10 @@ class _Server:
         memory = self._blocks[message.request].lend()
         try:
             assert self._model is not None
-            answers = self._model(unpack(message.columns, memory))
-            packed = pack({name: sendable(value) for name, value in answers.items()}, memory)
+            columns = unpack(message.columns, memory)
+            rows = len(next(iter(columns.values()), ()))
+            answers = self._model(columns)
+            packed = pack({name: sendable(value, rows) for name, value in answers.items()}, memory)
             self._write(packed, message.answer)
             return Answered(packed.pieces, packed.num_bytes, False)
         except BaseException as error:  # noqa: BLE001 (the parent raises it)

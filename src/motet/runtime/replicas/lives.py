@@ -41,7 +41,8 @@ class Lives:
         make: makes one more local replica, not started.
         count: how many local ones there are at first.
         addresses: what makes the remote ones, by their addresses; these are there in any case.
-        warm_up: is called with each replica when it is loaded; what it raises means that it is not ready. None does nothing.
+        warm_up: is called with each replica when it is loaded; says whether it answered rows; what it raises means
+            that it is not ready. None does nothing.
         keeping: how replicas are replaced.
         clockwork: the time, and who starts replicas.
         chance: a number from 0 to 1, for the jitter of pauses; None is the usual one.
@@ -63,7 +64,7 @@ class Lives:
         count: int,
         *,
         addresses: Mapping[str, Make],
-        warm_up: Callable[[Replica], None] | None,
+        warm_up: Callable[[Replica], bool] | None,
         keeping: Keeping,
         clockwork: Clockwork,
         chance: Callable[[], float] | None,
@@ -72,7 +73,7 @@ class Lives:
         self._make, self._warm_up = make, warm_up
         self._keeping, self._clockwork, self._chance = keeping, clockwork, chance
         self._condition = threading.Condition()
-        self._closed = self._first = self._looking = False
+        self._closed = self._first = self._looking = self._answered = False
         self.asks: Callable[[], None] | None = None
         self.waiting_rows = self.busy_rows = 0
         self.busy_s = self.loading_s = 0.0
@@ -154,8 +155,7 @@ class Lives:
                     return
                 slot.starting = replica
             replica.start()
-            if self._warm_up is not None:
-                self._warm_up(replica)
+            answered = self._warm_up is not None and self._warm_up(replica)
         except BaseException as error:  # noqa: BLE001 (said in its state, and raised by `start`)
             if replica is not None:
                 replica.close()
@@ -169,6 +169,7 @@ class Lives:
             if wanted:
                 slot.loading_s = self.loading_s = now - begun
                 slot.life, slot.error = Life(replica, limit, since=now), None
+                self._answered |= answered
                 self._set(slot, ReplicaState.READY)
                 self._watch(replica)
         if not wanted:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Array, column_type
+from motet.nodes.hold import as_rows
 from motet.runtime.replicas.wire import Raised
 from motet.tracebacks import said, users_place, written
 
@@ -72,8 +73,10 @@ class Sent:
         return raised_again, (self._raised,)
 
 
-def sendable(value: Any) -> Any:
-    """What a model gave for each row, with something in the place of exceptions that can be sent."""
+def sendable(value: Any, rows: int) -> Any:
+    """What a model gave for so many rows, as a list or an array, with something in the place of exceptions that can be sent."""
+    if type(value) is not np.ndarray:
+        value = as_rows(value, rows)
     if not isinstance(value, (list, tuple)) and not (isinstance(value, np.ndarray) and value.dtype.kind == "O"):
         return value
     if not any(issubclass(kind, BaseException) for kind in {*map(type, value)}):

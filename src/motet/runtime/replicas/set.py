@@ -48,7 +48,8 @@ class ReplicaSet(Lives):
         addresses: what makes the remote ones, by their addresses; these are there in any case.
         check: turns an answer for so many rows into what `call` returns, and raises `AnswerError` when it is wrong.
             None gives answers as they are.
-        warm_up: is called with each replica when it is loaded; what it raises means that it is not ready. None does nothing.
+        warm_up: is called with each replica when it is loaded; says whether it answered rows; what it raises means
+            that it is not ready. None does nothing.
         balancer: chooses; None is `least_loaded`.
         timeout_s: how long a call may take; None sets no bound.
         keeping: how replicas are replaced.
@@ -64,7 +65,7 @@ class ReplicaSet(Lives):
         *,
         addresses: Mapping[str, Make] | None = None,
         check: Check | None = None,
-        warm_up: Callable[[Replica], None] | None = None,
+        warm_up: Callable[[Replica], bool] | None = None,
         balancer: Balancer | None = None,
         timeout_s: float | None = None,
         keeping: Keeping | None = None,
@@ -85,7 +86,6 @@ class ReplicaSet(Lives):
         self._balancer = balancer or BALANCERS["least_loaded"]()
         self._turn = self._finished = self._waiting = 0
         self._blamed: deque[float] = deque(maxlen=BLAMED)
-        self._answered = False
 
     def call(self, columns: Mapping[str, Array], rows: int, name: str = "") -> Any:
         """Answer a batch.

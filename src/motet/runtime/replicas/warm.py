@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Array
-from motet.errors import GraphError, ModelLoadError, ModelUnavailableError, MotetError, TypeMismatchError
+from motet.errors import AnswerError, GraphError, ModelLoadError, ModelUnavailableError, MotetError, TypeMismatchError
 from motet.graph.model import Model
 from motet.reading import as_given, constant_column, read_column
 from motet.runtime.replicas.replica import Replica
@@ -22,8 +22,8 @@ LOADING_S = 600.0
 Check = Callable[[Mapping[str, Any], int], Any]
 
 
-def warm_up(model: Model, signature: Signature, check: Check) -> Callable[[Replica], None] | None:
-    """What is done with each replica of a model once it is loaded; None for nothing.
+def warm_up(model: Model, signature: Signature, check: Check) -> Callable[[Replica], bool] | None:
+    """What is done with each replica of a model once it is loaded, which says whether it answered rows; None for nothing.
 
     Args:
         model: whose `warm_up` says whether it answers rows, and which. Where it says nothing, replicas in processes answer
@@ -47,9 +47,9 @@ def warm_up(model: Model, signature: Signature, check: Check) -> Callable[[Repli
         return None
     rows = len(next(iter(columns.values())))
 
-    def warm(replica: Replica) -> None:
+    def warm(replica: Replica) -> bool:
         if said is None and replica.kind != "process":
-            return
+            return False
         try:
             answer = replica.call(columns, LOADING_S)
         except ModelUnavailableError:
@@ -58,10 +58,16 @@ def warm_up(model: Model, signature: Signature, check: Check) -> Callable[[Repli
             if ends_program(error):
                 raise
             if not given:
-                return  # it is there, and does not take zeros
+                return False  # it is there, and does not take zeros
             what = error.what if isinstance(error, MotetError) else f"{type(error).__name__}: {describe(error)}"
             raise ModelLoadError(f"it does not answer the rows given: {what}", where=where) from error
-        check(answer, rows)
+        try:
+            check(answer, rows)
+        except AnswerError:
+            if given:
+                raise
+            return False  # nor answers them, as one that leaves out some rows
+        return True
 
     return warm
 
