@@ -187,7 +187,7 @@ def test_what_is_no_json_lines_says_so(tmp_path: Path) -> None:
 
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("motet.io.jsonl._BLOCK_BYTES", 1 << 10)
-    monkeypatch.setattr("motet.io.jsonl._LINE_BYTES", 1 << 20)
+    monkeypatch.setattr("motet.io.jsonl.LINE_BYTES", 1 << 20)
     path = tmp_path / "x.jsonl"
     path.write_text('{"a": 1}\n{"a": "' + "x" * (2 << 20) + '"}\n')
     with pytest.raises(InputError, match="line 2 is longer than 1 MiB"):

@@ -29,7 +29,7 @@ from motet.io.keys import Keys, Row
 from motet.io.stream import drop_rows
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
 from motet.io.text_options import TextOptions
-from motet.io.utf8 import Pieces, utf8_pieces
+from motet.io.utf8 import LINE_BYTES, Pieces, utf8_pieces
 from motet.pictures import is_picture
 from motet.reading import as_given, holds_truth, read_column
 from motet.types import ColumnType
@@ -37,7 +37,6 @@ from motet.types import ColumnType
 __all__ = ["JsonLinesSource", "agree"]
 
 _BLOCK_BYTES = 4 << 20
-_LINE_BYTES = 256 << 20
 _CONSTANT = re.compile(rb"(?:NaN|Inf(?:inity)?)\s*[,}\]]")
 _BETWEEN: Any = re.compile(r"[\s,:]*")
 _row = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -101,11 +100,12 @@ class JsonLinesSource(TextSource):
         number, held, wanted = 1, Pieces(), _BLOCK_BYTES
         for piece in utf8_pieces(self._file, self._options.encoding):
             held.add(piece)
-            if held.size < min(wanted, _LINE_BYTES + 1):
+            if held.size < min(wanted, LINE_BYTES + 1):
                 continue
             whole, newline, tail = held.take().rpartition(b"\n")
-            if len(tail) > _LINE_BYTES:
-                raise InputError(f"line {number} is longer than {_LINE_BYTES >> 20} MiB", where=str(self._file))
+            if len(tail) > LINE_BYTES:
+                what, hint = f"line {number} is longer than {LINE_BYTES >> 20} MiB", "write one object a line"
+                raise InputError(what, where=str(self._file), hint=hint)
             if newline:
                 if whole.strip():
                     yield _Block(number, whole)

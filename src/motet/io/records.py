@@ -17,14 +17,12 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from motet.io.utf8 import Pieces
+from motet.io.utf8 import LINE_BYTES, Pieces
 
 __all__ = ["Block", "Fault", "Record", "blocks", "records"]
 
 RECORD_BYTES = 16 << 20
 """The most that a quoted field may hold; a quote that closes later than that counts as never closed."""
-LINE_BYTES = 256 << 20
-"""The longest line."""
 _SWALLOWED_LINES = 8
 """From so many lines on, a quoted field is asked whether its lines look like rows of the file."""
 _LF, _CR, _QUOTE = b'\n\r"'

@@ -10,7 +10,10 @@ import pyarrow as pa
 from motet.errors import InputError
 from motet.io.files import File
 
-__all__ = ["Pieces", "utf8_pieces"]
+__all__ = ["LINE_BYTES", "Pieces", "utf8_pieces"]
+
+LINE_BYTES = 256 << 20
+"""The longest line that is read."""
 
 _PIECE_BYTES = 1 << 19
 _MARKS = {

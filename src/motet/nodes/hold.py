@@ -336,7 +336,7 @@ def _undeclared(values: list[Any], kinds: set[type], where: str) -> Held:
         if array is not None:
             return Held(_in_columns_units(array), {})
     errors = {
-        row: AnswerError(f"{where} gave {value!r}, which has a lone surrogate and cannot be written")
+        row: AnswerError(f"{where} gave {cut(repr(value))}, which has a lone surrogate and cannot be written")
         for row, value in enumerate(values)
         if isinstance(value, str) and not _can_be_written(value)
     }

@@ -160,11 +160,11 @@ class Batcher:
                     raise
                 self._failed(taken, error)
             else:
-                _hand_out(taken, answer, rows)
+                _hand_out(taken, answer)
             return
         self._playing += 1
         future = self._loop.run_in_executor(self._threads, self._timed, columns, rows, taken[0].replica)
-        future.add_done_callback(lambda done: self._done(taken, rows, done))
+        future.add_done_callback(lambda done: self._done(taken, done))
 
     def _timed(self, columns: Any, rows: int, replica: str) -> Answer:
         started = time.perf_counter()
@@ -172,11 +172,11 @@ class Batcher:
         self._costs.took(rows, time.perf_counter() - started)
         return answer
 
-    def _done(self, taken: list[_Waiting], rows: int, done: asyncio.Future[Answer]) -> None:
+    def _done(self, taken: list[_Waiting], done: asyncio.Future[Answer]) -> None:
         self._playing -= 1
         error = ModelError("the server has stopped") if done.cancelled() else done.exception()
         if error is None:
-            _hand_out(taken, done.result(), rows)
+            _hand_out(taken, done.result())
         else:
             self._failed(taken, error)
         if self._waiting:
@@ -202,7 +202,7 @@ def _together(taken: Sequence[_Waiting]) -> Any:
     return [concat_columns([each.columns[place] for each in taken]) for place in range(len(first))]
 
 
-def _hand_out(taken: Sequence[_Waiting], answer: Answer, rows: int) -> None:
+def _hand_out(taken: Sequence[_Waiting], answer: Answer) -> None:
     """Give each call its own rows of the answer."""
     if len(taken) == 1:
         if not taken[0].answer.done():

@@ -6,7 +6,6 @@ Every part is there only where it is configured; without any of them a request c
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Services"]
 
-_LOG = logging.getLogger("motet.serving")
 CLOSE_S = 10.0
 
 

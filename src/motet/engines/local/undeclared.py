@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.batch import Column, Ragged, column_bytes, column_type, objects, take_rows
-from motet.errors import AnswerError, Failure
+from motet.errors import AnswerError, Failure, cut
 from motet.io import arrow_type, from_column
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.fit import fit
@@ -241,7 +241,7 @@ def _of_arrow(column: Column, kind: Any, where: str) -> tuple[pa.Array, Mapping[
         if _is_stored(value, kind):
             good.append(value)
             continue
-        text = f"{repr(value)[:80]} ({type(value).__name__})"
+        text = f"{cut(repr(value))} ({type(value).__name__})"
         cannot = "no column can hold" if kind == pa.null() else f"cannot be stored as {kind}"
         errors[row] = AnswerError(f"{where} gave {text}, which {cannot}: declare outputs: to say what it gives")
     return pa.array(good, kind), errors

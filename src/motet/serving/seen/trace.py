@@ -7,7 +7,6 @@ model. A request that is not traced costs a look at a number; without tracing no
 
 from __future__ import annotations
 
-import logging
 import random
 import re
 import threading
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchSpan", "RequestSpan", "Tracing", "trace_id"]
 
-_LOG = logging.getLogger("motet.serving")
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 MAX_CALLS = 128
 """Calls of models that a batch's span shows."""
