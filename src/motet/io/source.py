@@ -162,7 +162,7 @@ def _open_values(what: Any, types: Mapping[str, ColumnType]) -> Source:
         from motet.io.dataset import DatasetSource
 
         return DatasetSource(what)
-    if isinstance(what, Source):
+    if hasattr(what, "batches_at") and isinstance(what, Source):  # the schema of a lazy frame costs, which polars says
         return what
     if is_frame(what) and not isinstance(what, pa.RecordBatchReader):
         return TableSource(table_of(what, types), describe(what))
