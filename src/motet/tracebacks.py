@@ -14,7 +14,7 @@ from typing import Any
 
 from motet.errors import MotetError, told_file
 
-__all__ = ["describe", "ends_program", "said", "users_place", "written"]
+__all__ = ["describe", "ends_program", "said", "summary", "users_place", "written"]
 
 MESSAGE_LENGTH = 1000
 _OWN = str(Path(__file__).parent) + os.sep
@@ -32,6 +32,11 @@ def said(error: BaseException) -> str:
 def written(text: str) -> str:
     """A text that any encoding knows: lone surrogates as their escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def summary(error: BaseException) -> str:
+    """What an error is and says: `KeyError: 'x'`."""
+    return f"{type(error).__name__}: {said(error)}"
 
 
 def ends_program(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, WRONG, Command
+from motet.tracebacks import summary
 
 if TYPE_CHECKING:
     from motet.workflow.plan import Plan
@@ -101,7 +102,7 @@ def _wired(workflow: Workflow[Any], parameters: dict[str, Any]) -> Plan:
         place = users_place(error)
         if not isinstance(error, MotetError):
             where = f"workflow {workflow.name} ({place})"
-            raise GraphError(f"{type(error).__name__}: {error}", where=where) from error
+            raise GraphError(summary(error), where=where) from error
         if place and place not in str(error):
             error.add_note(f"at {place}")
         raise

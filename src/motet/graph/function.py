@@ -13,7 +13,7 @@ from typing import Any
 from motet.errors import GraphError, UnknownNameError, known_names, told_file
 from motet.graph.fields import Fields, plain, read_type, show
 from motet.graph.identity import identity
-from motet.tracebacks import ends_program, said
+from motet.tracebacks import ends_program, summary
 from motet.types import ANY, ColumnType, Outputs, declared_outputs, fixed_outputs
 
 __all__ = ["Function", "as_functions", "chain_each", "chain_outputs", "read_functions", "write_functions"]
@@ -181,7 +181,7 @@ def import_name(path: str, where: str = "") -> Any:
         except BaseException as error:
             if ends_program(error):
                 raise
-            what = f"importing {module_name!r} failed: {type(error).__name__}: {said(error)}"
+            what = f"importing {module_name!r} failed: {summary(error)}"
             raise GraphError(what, where=where) from error
         return _attribute(found, parts[length:], path, module_name, where)
     raise GraphError(
@@ -204,7 +204,7 @@ def _installed(name: str, where: str) -> Any:
         return offered[name].load()
     except Exception as error:
         raise GraphError(
-            f"the op {name!r} of an installed package cannot be loaded: {type(error).__name__}: {error}", where=where
+            f"the op {name!r} of an installed package cannot be loaded: {summary(error)}", where=where
         ) from error
 
 

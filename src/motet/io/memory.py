@@ -18,6 +18,7 @@ from motet.io.frames import as_table, index_of, is_frame, single_columns
 from motet.io.stream import Stream, drop_rows
 from motet.numbers import is_missing
 from motet.reading import as_given, read_column
+from motet.tracebacks import summary
 from motet.types import ANY, ColumnType
 
 __all__ = ["IterableSource", "TableSource", "as_record_batch", "table_of"]
@@ -122,7 +123,7 @@ class IterableSource(Stream):
                 return
             except Exception as error:
                 raise InputError(
-                    f"raised {type(error).__name__}: {error}",
+                    f"raised {summary(error)}",
                     where=self.description,
                     hint="it is read in a thread of its own; a connection of sqlite3 needs check_same_thread=False",
                 ) from error

@@ -26,7 +26,7 @@ from motet.errors import ModelLoadError, UnknownNameError
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
 from motet.models.results import by_name
-from motet.tracebacks import ends_program, said
+from motet.tracebacks import ends_program, summary
 from motet.types import ANY, ColumnType, Signature, declared_outputs
 
 __all__ = ["PythonHandler", "PythonModel"]
@@ -104,7 +104,7 @@ def _module(name: str, source: ModelSource) -> Any:
     except BaseException as error:
         if ends_program(error):
             raise
-        what = f"importing {name} failed: {type(error).__name__}: {said(error)}"
+        what = f"importing {name} failed: {summary(error)}"
         raise load_error(source, what, f"mend the module; `python -c 'import {name}'` shows where it fails") from error
 
 
@@ -129,7 +129,7 @@ def _made(found: Any, source: ModelSource) -> Callable[..., Any]:
             if ends_program(error):
                 raise
             given = ", ".join(f"{name}={value!r}" for name, value in source.options.items())
-            what = f"{found.__qualname__}({given}) failed: {type(error).__name__}: {said(error)}"
+            what = f"{found.__qualname__}({given}) failed: {summary(error)}"
             raise load_error(
                 source, what, f"it is in {_file_of(found)}; its options are under `with:` of the model"
             ) from error

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from motet.errors import ModelLoadError, UnknownNameError
 from motet.models.handler import Handler
+from motet.tracebacks import summary
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -140,7 +141,7 @@ def _instance(name: str) -> Handler:
         if name in _CLASSES:
             raise
         raise ModelLoadError(
-            f"the handler {target} cannot be loaded: {type(error).__name__}: {error}",
+            f"the handler {target} cannot be loaded: {summary(error)}",
             where=f"model scheme {name!r}",
             hint="it comes from an installed package's entry points; mend or remove that package",
         ) from error

@@ -47,6 +47,7 @@ from motet.models.keep import Kept, Learned
 from motet.models.openmp import OpenMP
 from motet.models.sklearn_inputs import taken
 from motet.models.sklearn_signature import METHODS, TRIED_ROWS, dense, estimator_outputs
+from motet.tracebacks import summary
 from motet.types import ColumnType, Signature
 
 __all__ = ["SklearnHandler", "SklearnModel"]
@@ -205,7 +206,7 @@ def _unpickle(source: ModelSource) -> Any:
             hint = "write it with joblib.dump or pickle.dump, with the same versions of the packages that it uses"
             if "__main__" in str(error):
                 hint = "the script that wrote it has what is missing: put that into a module, import it there, and write it again"
-            raise load_error(source, f"it cannot be unpickled: {type(error).__name__}: {error}", hint) from error
+            raise load_error(source, f"it cannot be unpickled: {summary(error)}", hint) from error
     _tell(source, caught, InconsistentVersionWarning)
     return estimator
 

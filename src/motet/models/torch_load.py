@@ -12,6 +12,7 @@ from typing import Any
 
 from motet.models.common import framework, load_error
 from motet.models.handler import ModelSource
+from motet.tracebacks import summary
 
 __all__ = ["Loaded", "load_file"]
 
@@ -65,7 +66,7 @@ def _exported(torch: Any, source: ModelSource) -> Loaded:
     try:
         program = torch.export.load(source.location)
     except Exception as error:
-        what = f"torch {torch.__version__} cannot load it as an exported program: {type(error).__name__}: {error}"
+        what = f"torch {torch.__version__} cannot load it as an exported program: {summary(error)}"
         raise load_error(
             source, what, "write it with torch.export.save, with this version of torch or an older one"
         ) from error
@@ -116,7 +117,7 @@ def _made(torch: Any, source: ModelSource) -> Any:
         kind = getattr(importlib.import_module(module_name), name)
         model = kind(**source.options.get("kwargs", {}))
     except Exception as error:
-        what = f"the module {path} cannot be made: {type(error).__name__}: {error}"
+        what = f"the module {path} cannot be made: {summary(error)}"
         raise load_error(source, what, "write with: {module: pkg.mod:Class, kwargs: {...}}") from error
     if not isinstance(model, torch.nn.Module):
         raise load_error(source, f"{path} gives a {type(model).__name__}", "name a class of torch.nn.Module")

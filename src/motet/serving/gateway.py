@@ -35,6 +35,7 @@ from motet.serving.limits import Limits
 from motet.serving.loader import Loader
 from motet.serving.request import Reply, Request
 from motet.serving.served import UNLOADED, Served, State, hosted, models_of
+from motet.tracebacks import summary
 
 __all__ = ["Gateway"]
 
@@ -222,7 +223,7 @@ class Gateway:
                     await self._prepared(each)
         except Exception as error:
             if not isinstance(error, MotetError):
-                error = ModelLoadError(f"{type(error).__name__}: {error}", where=f"graph {graph.name!r}")
+                error = ModelLoadError(summary(error), where=f"graph {graph.name!r}")
             if not again:
                 for each in (graph, *graph.models):
                     each.lane = None

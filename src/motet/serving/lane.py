@@ -36,7 +36,7 @@ from motet.serving.playing import Playing
 from motet.serving.request import Request
 from motet.serving.settler import Settler
 from motet.serving.timed import Timed
-from motet.tracebacks import ends_program, said
+from motet.tracebacks import ends_program, summary
 
 __all__ = ["Lane"]
 
@@ -270,7 +270,7 @@ class Lane:
             _LOG.exception("a batch of %s could not be played", self.name)
             for request in requests:
                 if not request.settled:
-                    self.settler.refuse(request, ModelError(f"{type(error).__name__}: {said(error)}", where=self.name))
+                    self.settler.refuse(request, ModelError(summary(error), where=self.name))
             return False
 
     def _play(self, requests: list[Request]) -> bool:
@@ -350,7 +350,7 @@ class Lane:
                     self._begin([request])
             return
         if not isinstance(error, MotetError):
-            error = ModelError(f"{type(error).__name__}: {said(error)}", where=self.name)
+            error = ModelError(summary(error), where=self.name)
         for request in requests:
             if not request.settled:
                 self.settler.refuse(request, error)

@@ -16,6 +16,7 @@ from motet.serving.answers import AnswerCache
 from motet.serving.looks import Keeper, Listener
 from motet.serving.playing import Playing
 from motet.serving.request import Reply, Request, Together
+from motet.tracebacks import summary
 
 __all__ = ["Settler"]
 
@@ -100,7 +101,7 @@ class Settler:
         """A request could not take its answer, which is a mistake of its protocol's; it is told that there is none."""
         _LOG.error("a request for %s could not take its answer", self._name, exc_info=error)
         with contextlib.suppress(Exception):
-            request.failed(ModelError(f"{type(error).__name__}: {error}", where=self._name))
+            request.failed(ModelError(summary(error), where=self._name))
 
     def _give(self, request: Request, reply: Reply) -> None:
         """Hand an answer on, to be kept and to be given again."""

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from motet.errors import GraphError, InputError, UnknownNameError
+from motet.tracebacks import summary
 from motet.workflow.wiring import Workflow
 
 __all__ = ["find_workflow", "read_parameters"]
@@ -84,7 +85,7 @@ def _load(path: Path) -> Any:
         from motet.tracebacks import users_place
 
         where = users_place(error) or str(path)
-        raise GraphError(f"cannot be imported: {type(error).__name__}: {error}", where=where) from error
+        raise GraphError(f"cannot be imported: {summary(error)}", where=where) from error
     return module
 
 

@@ -18,7 +18,7 @@ from motet.runtime.replicas.keeper import Keeper, Keeping
 from motet.runtime.replicas.life import UNBOUNDED, Life, ReplicaState, ReplicaStatus, Slot
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
-from motet.tracebacks import said
+from motet.tracebacks import summary
 
 __all__ = ["WAIT_S", "Lives", "Make"]
 
@@ -176,7 +176,7 @@ class Lives:
             replica.close()
 
     def _not_started(self, slot: Slot, error: BaseException) -> None:
-        reason = error.what if isinstance(error, MotetError) else f"{type(error).__name__}: {said(error)}"
+        reason = error.what if isinstance(error, MotetError) else summary(error)
         with self._condition:
             slot.starting, slot.error = None, error
             if slot.state is not ReplicaState.STARTING:

@@ -17,7 +17,7 @@ from motet.runtime.replicas.replica import Replica
 from motet.runtime.replicas.set import ReplicaSet
 from motet.runtime.replicas.warm import LOADING_S, warm_up
 from motet.runtime.resolve import Located
-from motet.tracebacks import ends_program, said
+from motet.tracebacks import ends_program, summary
 from motet.types import Signature
 
 __all__ = ["PROCESS_TIMEOUT_S", "replica_set"]
@@ -72,7 +72,7 @@ def _load(name: str, located: Located) -> LoadedModel:
     except BaseException as error:  # (loading it may run any code)
         if isinstance(error, Exception) or ends_program(error):
             raise
-        raise ModelLoadError(f"{type(error).__name__}: {said(error)}", where=f"model {name!r}") from error
+        raise ModelLoadError(summary(error), where=f"model {name!r}") from error
 
 
 def _local(model: Model, located: Located, gate: Gate | None) -> Replica:

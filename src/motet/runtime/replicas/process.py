@@ -28,6 +28,7 @@ from motet.runtime.replicas.columns import ASKED, pack, unpack
 from motet.runtime.replicas.raised import beyond_memory, raised_again
 from motet.runtime.replicas.spawned import Spawned, memory_of
 from motet.runtime.replicas.wire import Answered, Call, Connection, Failed, Full, Load, Loaded, Room, send_descriptors
+from motet.tracebacks import summary
 
 __all__ = ["LOAD_TIMEOUT_S", "ProcessReplica", "threads_each"]
 
@@ -122,7 +123,7 @@ class ProcessReplica:
             error = raised_again(reply.error)
         if isinstance(error, MotetError):
             raise error
-        raise load_error(self._source, f"loading it failed: {type(error).__name__}: {error}") from error
+        raise load_error(self._source, f"loading it failed: {summary(error)}") from error
 
     def call(self, columns: Mapping[str, Array], timeout_s: float | None = None) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel.__call__`. Another thread's call is waited for.
@@ -246,7 +247,7 @@ class ProcessReplica:
             )
             return unpack(reply.columns, self._held(room, reply.num_bytes), asked)
         except Exception as error:  # noqa: BLE001 (it may be damaged in any way)
-            self._broken(f"wrote an answer that cannot be read: {type(error).__name__}: {error}")
+            self._broken(f"wrote an answer that cannot be read: {summary(error)}")
 
     def _held(self, block: Block, num_bytes: int) -> Array:
         """What is in a block, for the caller to keep."""
@@ -307,6 +308,6 @@ def _pickled(source: ModelSource) -> bytes:
     try:
         _Pickler(held, pickle.HIGHEST_PROTOCOL).dump(source)
     except Exception as error:  # (whatever an option's own code raises)
-        what = f"its options cannot be sent to another process: {type(error).__name__}: {error}"
+        what = f"its options cannot be sent to another process: {summary(error)}"
         raise load_error(source, what, hint) from error
     return held.getvalue()

@@ -24,6 +24,7 @@ from motet.serving.wire.compress import compress, decompress
 from motet.serving.wire.infer import InferCodec, InferRequest
 from motet.serving.wire.mould import Mould
 from motet.serving.wire.plan import keep
+from motet.tracebacks import summary
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class _Infer:
 
 def as_answer(error: BaseException) -> MotetError:
     """The error that a caller is told: 500 for what is none of ours."""
-    return error if isinstance(error, MotetError) else ModelError(f"{type(error).__name__}: {error}")
+    return error if isinstance(error, MotetError) else ModelError(summary(error))
 
 
 class InferTogether:
