@@ -62,7 +62,11 @@ def may_convert(stored: DType, wanted: DType) -> bool:
 
 
 def may_be_given(stored: ColumnType, wanted: ColumnType) -> bool:
-    """Whether a column of one type may be given where the other is wanted: as it is, or as wider numbers, of whole ones float64."""
+    """Whether a column of one type may be given where the other is wanted: as it is, as rows of one value, or as wider numbers,
+    of whole ones float64.
+    """
+    if not stored.shape and wanted.shape == (1,):
+        wanted = ColumnType(wanted.dtype)
     if wanted.accepts(stored):
         return True
     if (

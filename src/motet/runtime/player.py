@@ -18,11 +18,12 @@ from motet.errors import GraphError
 from motet.graph.function import Function
 from motet.graph.node import Answer, AtOnce, Fault, Node, Shares
 from motet.nodes.map import Map
-from motet.nodes.merge import merge
+from motet.nodes.merge import kept_rows, merge
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import HostedModel
 from motet.runtime.isolate import Health, isolate
 from motet.runtime.side_by_side import Members, side_by_side
+from motet.runtime.widen import widened
 
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
@@ -239,9 +240,15 @@ class Player(_Turn):
         if not isinstance(columns, Mapping) or set(columns) != set(wanted):
             given = ", ".join(columns) if isinstance(columns, Mapping) else f"{len(columns)} columns"
             raise GraphError(f"graph {inner.checked.graph.name!r} takes {', '.join(wanted)}; it was given {given}")
-        played = await inner.play(Batch(columns, np.arange(rows)), trace)
-        faults = tuple(Fault(f.row, f.error, f.message, f.model, f.version, f.node) for f in played.failures)
-        return Answer(played.outputs.columns, faults, played.outputs.ids if faults else None)
+        columns, lost = widened(columns, {name: each.type for name, each in inner.checked.graph.inputs.items()})
+        faults = [Fault(each.row, "TypeMismatchError", each.message, inner.checked.graph.name) for each in lost]
+        batch = Batch(columns, np.arange(rows))
+        if lost:
+            batch = batch.take(kept_rows(faults, rows))
+        played = await inner.play(batch, trace) if len(batch.ids) else inner.nothing([])
+        faults += [Fault(f.row, f.error, f.message, f.model, f.version, f.node) for f in played.failures]
+        faults.sort(key=lambda fault: fault.position)
+        return Answer(played.outputs.columns, tuple(faults), played.outputs.ids if faults else None)
 
     async def apply(self, function: Function, columns: Sequence[Column], rows: int, *, each: bool = False) -> Answer:
         """Play rows through a function."""

@@ -1,4 +1,7 @@
-"""Columns of narrower numbers where a model takes wider ones or floats: the same numbers, or a row that fails."""
+"""Columns of narrower numbers where a model takes wider ones or floats: the same numbers, or a row that fails.
+
+Single values are rows of one value where a model takes those, as ONNX models made of tables do.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,8 @@ def widened(columns: Mapping[str, Column], wanted: Mapping[str, ColumnType]) -> 
     lost: dict[int, Lost] = {}
     for name, column in columns.items():
         kind = wanted[name]
+        if not isinstance(column, Ragged) and column.ndim == 1 and kind.shape == (1,):
+            column = held[name] = column[:, None]
         if isinstance(column, Ragged) or column.dtype in (object, kind.numpy_dtype):
             continue
         if not may_be_given(column_type(column), kind) or kind.is_object:
