@@ -276,7 +276,7 @@ def inputs(frame: Any, *, leave_out: Sequence[str] = ()) -> dict[str, Handle]:
         InputError: when it is no frame.
         UnknownNameError: when a name to leave out is none of its columns.
     """
-    from motet.io import check_readable, describe, natural_kind, table_of
+    from motet.io import check_readable, frame_name, natural_kind, table_of
 
     schema = table_of(frame).schema
     for name in leave_out:
@@ -287,7 +287,7 @@ def inputs(frame: Any, *, leave_out: Sequence[str] = ()) -> dict[str, Handle]:
     for field in schema:
         if field.name in leave_out or field.name.startswith("__index_level_"):
             continue
-        check_readable(schema, field.name, describe(frame))
+        check_readable(schema, field.name, frame_name(frame))
         name = _input_name(field.name, taken)
         kind = natural_kind(field.type)
         optional = kind.is_object or kind.dtype.startswith("float")

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from motet.errors import InputError
 
-__all__ = ["as_table", "describe", "index_of", "is_frame", "single_columns", "with_index"]
+__all__ = ["as_table", "frame_name", "index_of", "is_frame", "single_columns", "with_index"]
 
 _PANDAS = b"pandas"
 
@@ -34,7 +34,7 @@ def as_table(frame: Any) -> pa.Table:
         return pa.table(frame)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         hint = "give a frame, with a column for each input; values of one column must be of one kind"
-        raise InputError(f"cannot be read as columns: {error}", where=describe(frame), hint=hint) from error
+        raise InputError(f"cannot be read as columns: {error}", where=frame_name(frame), hint=hint) from error
 
 
 def single_columns(frame: Any) -> Iterator[tuple[str, Any, Any]] | None:
@@ -52,7 +52,7 @@ def index_of(frame: Any) -> pa.Table:
     return as_table(frame.iloc[:, :0]) if hasattr(frame, "iloc") else pa.table({})
 
 
-def describe(frame: Any) -> str:
+def frame_name(frame: Any) -> str:
     """What a frame is, for messages: `a pandas DataFrame`."""
     package = type(frame).__module__.partition(".")[0].lstrip("_")
     return f"a {package} {type(frame).__name__}"

@@ -20,7 +20,7 @@ from motet.errors import InputError, UnknownNameError
 from motet.io.files import TABLE_SUFFIXES, File, Found, look_for, shown_path, suffix_of
 from motet.io.fitted import decoded_schema
 from motet.io.foreign import ForeignSource
-from motet.io.frames import describe, is_frame
+from motet.io.frames import frame_name, is_frame
 from motet.io.images import IMAGE_SUFFIXES, ImagesSource
 from motet.io.memory import IterableSource, TableSource, as_record_batch, table_of
 from motet.io.parts import PartsSource
@@ -165,7 +165,7 @@ def _open_values(what: Any, types: Mapping[str, ColumnType]) -> Source:
     if hasattr(what, "batches_at") and isinstance(what, Source):  # the schema of a lazy frame costs, which polars says
         return what
     if is_frame(what) and not isinstance(what, pa.RecordBatchReader):
-        return TableSource(table_of(what, types), describe(what))
+        return TableSource(table_of(what, types), frame_name(what))
     if isinstance(what, Iterable):
         return IterableSource(what, f"a {type(what).__name__}", types)
     raise InputError(

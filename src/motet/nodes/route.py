@@ -31,7 +31,7 @@ from motet.nodes.members import (
     taken,
 )
 from motet.nodes.merge import merge
-from motet.nodes.route_checks import check_patterns, conditions_of, key_text, patterns, split_of
+from motet.nodes.route_checks import check_patterns, check_way, conditions_of, key_text, patterns, split_of
 from motet.nodes.split import choose_arms, is_missing_key
 from motet.types import ColumnType
 
@@ -339,28 +339,17 @@ def _checked(
     combine: str | None,
     where: str,
 ) -> Route:
-    ways = [way for way, given in (("key", key), ("split", split), ("when", when)) if given]
-    if len(ways) != 1:
-        raise GraphError(
-            f"a route goes by exactly one of key, split and when; got {' and '.join(ways) or 'none of them'}",
-            where=where,
-            hint="write key: COLUMN, or split: {ARM: WEIGHT} with by: COLUMN, or when: {ARM: CONDITION} with otherwise: ARM",
-        )
-    allowed = {"key": ("missing",), "split": ("by", "salt", "missing"), "when": ("otherwise",)}[ways[0]]
-    given = {"by": by, "salt": salt, "otherwise": otherwise, "missing": missing}
-    for option, setting in given.items():
-        if setting is not None and option not in allowed:
-            raise GraphError(f"{option!r} has no meaning in a route by {ways[0]}", where=where)
+    way = check_way(
+        {"key": key, "split": split, "when": when},
+        {"by": by, "salt": salt, "otherwise": otherwise, "missing": missing},
+        where,
+    )
     if max_swap_wait_ms is not None and max_loaded is None:
         raise GraphError("max_swap_wait_ms has no meaning without max_loaded", where=where)
     if missing is not None:
         check_member(missing, arms, "member", f"{where}.missing")
-    if ways == ["key"]:
+    if way == "key":
         check_patterns(arms, where)
-    if ways == ["split"] and by is None:
-        raise GraphError(
-            "a split needs the column it goes by", where=where, hint="write by: COLUMN, for example the user"
-        )
     conditions = conditions_of(when, otherwise, arms, where) if when else {}
     return cls(
         name,

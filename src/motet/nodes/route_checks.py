@@ -13,7 +13,7 @@ from motet.graph.fields import of_kind
 from motet.graph.members import check_member
 from motet.graph.node import Member
 
-__all__ = ["check_patterns", "conditions_of", "key_text", "patterns", "split_of"]
+__all__ = ["check_patterns", "check_way", "conditions_of", "key_text", "patterns", "split_of"]
 
 
 def patterns(name: str) -> list[str]:
@@ -28,6 +28,39 @@ def key_text(key: Any) -> str:
     if isinstance(key, bytes):
         return key.decode(errors="replace")
     return str(int(key)) if isinstance(key, float) and key.is_integer() else str(key)
+
+
+_OPTIONS = {"key": ("missing",), "split": ("by", "salt", "missing"), "when": ("otherwise",)}
+"""What may be said beside each way that a route goes."""
+
+
+def check_way(ways: Mapping[str, Any], options: Mapping[str, Any], where: str) -> str:
+    """By which way a route goes: `key`, `split` or `when`.
+
+    Args:
+        ways: what was said of each; nothing of two of them.
+        options: what was said beside, None for nothing.
+        where: the node, for messages.
+
+    Raises:
+        GraphError: when it is not one way, something was said that has no meaning with it, or `by` of a split was not.
+    """
+    given = [way for way, said in ways.items() if said]
+    if len(given) != 1:
+        raise GraphError(
+            f"a route goes by exactly one of key, split and when; got {' and '.join(given) or 'none of them'}",
+            where=where,
+            hint="write key: COLUMN, or split: {ARM: WEIGHT} with by: COLUMN, or when: {ARM: CONDITION} with otherwise: ARM",
+        )
+    (way,) = given
+    for option, said in options.items():
+        if said is not None and option not in _OPTIONS[way]:
+            raise GraphError(f"{option!r} has no meaning in a route by {way}", where=where)
+    if way == "split" and options["by"] is None:
+        raise GraphError(
+            "a split needs the column it goes by", where=where, hint="write by: COLUMN, for example the user"
+        )
+    return way
 
 
 def check_patterns(arms: Sequence[Member], where: str) -> None:
