@@ -186,6 +186,14 @@ def test_a_byte_order_mark_says_the_encoding(tmp_path: Path, encoding: str) -> N
     assert read(path, encoding=encoding)[0] == read(path)[0]
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("damage", ["", "1\n"])
+def test_a_byte_order_mark_behind_the_header_is_text(tmp_path: Path, mark: str, damage: str) -> None:
+    path = write(tmp_path / "x.csv", f"{mark}k,x\n\ufeffa,1\n\ufeffb,2\n{damage}")
+    rows, _ = read(path, wanted={"x": "int64"})
+    assert rows[:2] == [{"k": "\ufeffa", "x": 1}, {"k": "\ufeffb", "x": 2}]
+
+
 def test_utf16_without_a_mark_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "a,x\ny,1\n".encode("utf-16-le"))
     with pytest.raises(InputError, match=r"zero bytes in UTF-8\n.*utf-16"):

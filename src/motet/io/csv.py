@@ -31,6 +31,8 @@ from motet.types import ColumnType
 __all__ = ["CsvSource"]
 
 _HEADER_BYTES = 16 << 20
+_MARK = b"\xef\xbb\xbf"
+"""A byte order mark. Behind the header it is text like any other."""
 
 
 class CsvSource(TextSource):
@@ -123,8 +125,9 @@ class CsvSource(TextSource):
     def _parse(self, block: Block, types: Mapping[str, pa.DataType]) -> pa.Table:
         from pyarrow import csv as arrow_csv
 
-        read = arrow_csv.ReadOptions(column_names=self.schema.names, block_size=len(block.data) + 1, use_threads=False)
-        quoted = b'"' in block.data
+        data = _MARK + block.data if block.data.startswith(_MARK) else block.data  # Arrow leaves the first one out
+        read = arrow_csv.ReadOptions(column_names=self.schema.names, block_size=len(data) + 1, use_threads=False)
+        quoted = b'"' in data
         parse = arrow_csv.ParseOptions(
             delimiter=self._delimiter.decode(), quote_char='"' if quoted else False, newlines_in_values=quoted
         )
@@ -135,7 +138,7 @@ class CsvSource(TextSource):
             true_values=TRUE,
             false_values=FALSE,
         )
-        return arrow_csv.read_csv(pa.BufferReader(block.data), read, parse, convert)
+        return arrow_csv.read_csv(pa.BufferReader(data), read, parse, convert)
 
     def _with_missing(self, table: pa.Table) -> pa.Table:
         """Texts that are empty as null, in place of Arrow's own rule, which has one for all types."""
