@@ -223,6 +223,8 @@ def types_of(function, tmp_path, rows=2, values=(1.0, 2.0, 3.0, 4.0), **options)
             [{"a": 1, "b": None}, {"a": 2, "b": None}, {"a": None, "b": [3]}, {"a": None, "b": None}],
         ),
         ([{}, {}], [{"a": 1}, None], "struct<a: int64>", [{"a": None}, {"a": None}, {"a": 1}, None]),
+        ([pd.Timestamp(1), None], [pd.Timestamp(2), 5], "timestamp[ns]", [pd.Timestamp(1), None, pd.Timestamp(2)]),
+        ([pd.Timedelta(1000), None], [pd.Timedelta(2), 5], "duration[ns]", [pd.Timedelta(1000), None, pd.Timedelta(2)]),
         ([date(2024, 1, 1), None], [datetime(2024, 1, 2, 3), 5], "date32[day]", [date(2024, 1, 1), None]),
         (
             [datetime(2024, 1, 1), datetime(2024, 1, 2)], [datetime(2024, 1, 3, tzinfo=UTC), 5], "timestamp[us]",

@@ -333,13 +333,22 @@ def _number_type(values: Sequence[Any]) -> str:
 
 
 def _arrow_type_of(values: Sequence[Any]) -> Any:
-    """What Arrow makes of values, or of the first one; None where it knows none. Decimals have room to grow."""
+    """What Arrow makes of values, or of the first one; None where it knows none. Decimals have room to grow.
+
+    Of pandas' times Arrow by itself does not look at the nanoseconds, which Python's own have not.
+    """
     for some in (values, values[:1]):
         try:
             found = pa.array(some).type
         except _UNSTORED:
             continue
-        return pa.decimal128(38, found.scale) if pa.types.is_decimal128(found) else found
+        if pa.types.is_decimal128(found):
+            return pa.decimal128(38, found.scale)
+        if pa.types.is_timestamp(found) and any(getattr(value, "nanosecond", 0) for value in some):
+            return pa.timestamp("ns", found.tz)
+        if pa.types.is_duration(found) and any(getattr(value, "nanoseconds", 0) for value in some):
+            return pa.duration("ns")
+        return found
     return None
 
 
