@@ -97,3 +97,57 @@ def test_a_number_that_a_graph_inside_cannot_hold_fails_its_row() -> None:
 def test_a_graph_inside_takes_single_values_as_rows_of_one() -> None:
     inner = mt.Graph("inner", {"s": mt.map(lambda v: v.sum(1), mt.input("v", "float32[1]"), outputs="float32")})
     assert mt.Graph("g", {"s": mt.model(inner, mt.input("x", "float32"))})({"x": [1.5, 2.0]})["s"].tolist() == [1.5, 2]
+
+
+MIXED = [1.5, "a", 2, None, 2.5]
+
+
+@pytest.fixture(scope="module")
+def doubling(tmp_path_factory: Any) -> str:
+    """A linear model that doubles one number, as XGBoost takes it: NaN is missing, and is 0 to it."""
+    import xgboost
+
+    x = np.arange(8.0)[:, None]
+    model = xgboost.XGBRegressor(n_estimators=1, max_depth=3, learning_rate=1, reg_lambda=0, base_score=0.0).fit(
+        x, x[:, 0]
+    )
+    path = tmp_path_factory.mktemp("doubling") / "m.ubj"
+    model.save_model(path)
+    return str(path)
+
+
+def mixed(x: Any) -> list[Any]:
+    return [MIXED[int(each)] for each in x]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, None])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_value_of_another_kind_fails_its_row_alone(doubling: str, inside: bool, rows: int | None) -> None:
+    x = mt.input("x", "float64")
+    model = mt.Model(doubling, inputs={"f": "float64"}, outputs={"value": "float32"})
+    inner = mt.Graph("inner", {"value": mt.model(model, mt.input("f", "float64"))})
+    graph = mt.Graph("g", {"y": mt.model(inner if inside else model, mt.map(mixed, x))})
+    options = {} if rows is None else {"batch_rows": rows}
+    answers, failures = graph.run({"x": np.arange(5.0)}, failures="return", keep=[], **options)
+    import xgboost
+
+    own = xgboost.XGBRegressor()
+    own.load_model(doubling)
+    wanted = own.predict(np.array([[1.5], [2], [np.nan], [2.5]]))
+    assert answers["y"].to_pylist() == wanted.tolist()
+    assert [(each.row, each.error) for each in failures] == [(1, "TypeMismatchError")]
+    assert failures[0].message == "the column for 'f' gave 'a' (str); it must be float64"
+
+
+def test_rows_of_any_callers_do_not_meet_over_a_text_among_numbers(doubling: str) -> None:
+    model = mt.Model(doubling, inputs={"f": "float64"})
+    graph = mt.Graph("g", {"y": mt.model(model, mt.input("x", "any"))})
+    answers, failures = graph({"x": [1.0, "7", b"", 2.0, [1.0]]}, failures="return")
+    assert (len(answers["y"]), [each.row for each in failures]) == (2, [1, 2, 4])
+
+
+def test_numbers_among_texts_fail_their_rows() -> None:
+    inner = mt.Graph("inner", {"s": mt.map(lambda v: v, mt.input("v", "string"), outputs="string")})
+    graph = mt.Graph("g", {"s": mt.model(inner, mt.input("x", "any"))})
+    answers, failures = graph({"x": ["a", 7, "", b"b"]}, failures="return")
+    assert (answers["s"].tolist(), [each.row for each in failures]) == (["a", ""], [1, 3])

@@ -1,6 +1,7 @@
-"""Columns of narrower numbers where a model takes wider ones or floats: the same numbers, or a row that fails.
+"""Columns as a model or a graph inside takes them: the same values in its types, or a row that fails.
 
-Single values are rows of one value where a model takes those, as ONNX models made of tables do.
+Narrower numbers are given as the wider ones or floats that are wanted, and single values as rows of one value, as ONNX
+models made of tables take. What nobody declared may hold values of several kinds, each of which is looked at.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from motet.batch import Column, Ragged, column_type
+from motet.batch import Array, Column, Ragged, column_type
+from motet.errors import MotetError
+from motet.nodes.hold import hold
 from motet.numbers import convert, may_be_given
+from motet.tracebacks import said
 from motet.types import ColumnType
 
 __all__ = ["Lost", "widened"]
@@ -19,7 +23,7 @@ __all__ = ["Lost", "widened"]
 
 @dataclass(frozen=True)
 class Lost:
-    """A row whose number would not be the same one in the type that is wanted, and why."""
+    """A row whose value would not be the same one in the type that is wanted, and why."""
 
     row: int
     message: str
@@ -27,19 +31,39 @@ class Lost:
 
 def widened(columns: Mapping[str, Column], wanted: Mapping[str, ColumnType]) -> tuple[dict[str, Column], list[Lost]]:
     """The columns in the types that are wanted where they may be given so, others as they are, and the rows that are lost."""
-    held = dict(columns)
+    given = dict(columns)
     lost: dict[int, Lost] = {}
     for name, column in columns.items():
         kind = wanted[name]
-        if not isinstance(column, Ragged) and column.ndim == 1 and kind.shape == (1,):
-            column = held[name] = column[:, None]
-        if isinstance(column, Ragged) or column.dtype in (object, kind.numpy_dtype):
+        if isinstance(column, Ragged) or kind.varies or kind.dtype == "any":
             continue
-        if not may_be_given(column_type(column), kind) or kind.is_object:
-            continue
-        found = convert(column, kind.dtype)
-        held[name] = found.values
-        if found.lost is not None:
-            rows = np.flatnonzero(found.lost.reshape(len(column), -1).any(axis=1)).tolist()
-            lost |= {row: Lost(row, f"{name}: {column[row].tolist()} is no {kind.dtype}") for row in rows}
-    return held, [lost[row] for row in sorted(lost)]
+        if column.ndim == 1 and kind.shape == (1,):
+            column = given[name] = column[:, None]
+        if column.dtype == object:
+            if not _holds_only(column, kind):
+                given[name] = _of_several_kinds(column, kind, name, lost)
+        elif column.dtype != kind.numpy_dtype and may_be_given(column_type(column), kind):
+            found = convert(column, kind.dtype)
+            given[name] = found.values
+            if found.lost is not None:
+                rows = np.flatnonzero(found.lost.reshape(len(column), -1).any(axis=1)).tolist()
+                lost |= {row: Lost(row, f"{name}: {column[row].tolist()} is no {kind.dtype}") for row in rows}
+    return given, [lost[row] for row in sorted(lost)]
+
+
+def _holds_only(column: Array, kind: ColumnType) -> bool:
+    """Whether objects are the texts or bytes that are wanted, or null."""
+    plain = {"string": str, "bytes": bytes}.get(kind.dtype)
+    return plain is not None and {*map(type, column.reshape(-1).tolist())} <= {plain, type(None)}
+
+
+def _of_several_kinds(column: Array, kind: ColumnType, name: str, lost: dict[int, Lost]) -> Column:
+    """Objects in the type that is wanted; rows that are none are lost, and hold zeros."""
+    found = hold(column, kind, len(column), f"the column for {name!r}")
+    if not found.errors:
+        return found.column
+    for row, error in found.errors.items():
+        lost[row] = Lost(row, error.what if isinstance(error, MotetError) else said(error))
+    whole = np.zeros((len(column), *(axis or 0 for axis in kind.shape)), kind.numpy_dtype)
+    whole[np.setdiff1d(np.arange(len(column)), list(found.errors))] = found.column
+    return whole
