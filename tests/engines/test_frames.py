@@ -247,3 +247,22 @@ def test_objects_of_several_kinds_are_read_row_by_row(
 def test_sparse_columns_are_their_values() -> None:
     frame = pd.DataFrame({"x": pd.arrays.SparseArray([0.0, 1.5, 0.0])})
     assert mt.Graph("g", outputs={"y": mt.input("x", "float64")}).run(frame)["y"].to_pylist() == [0, 1.5, 0]
+
+
+@pytest.mark.parametrize("kind", [">f8", ">f4", ">i2", ">u8"])
+def test_numbers_may_have_the_other_order_of_bytes(kind: str) -> None:
+    values = np.array([1, 2, 300], kind)
+    pairs = np.stack([values, values], axis=1)
+    graph = mt.Graph("g", outputs={"y": mt.input("x", "float64"), "z": mt.input("pair", "float64[2]")})
+    for source in ({"x": values, "pair": pairs}, pd.DataFrame({"x": values, "pair": list(pairs)})):
+        answers = graph.run(source, drop=["x", "pair"])
+        assert answers["y"].to_pylist() == [1, 2, 300]
+        assert answers["z"].to_pylist() == [[1, 1], [2, 2], [300, 300]]
+        assert graph(source)["y"].tolist() == [1, 2, 300]
+
+
+@pytest.mark.parametrize("kind", [np.complex128, np.longdouble])
+def test_numbers_that_arrow_has_no_type_for_are_named(kind: Any) -> None:
+    graph = mt.Graph("g", outputs={"y": mt.input("x", "float64")})
+    with pytest.raises(InputError, match="column 'x': holds values that cannot be stored"):
+        graph.run({"x": np.array([1, 2], kind)})

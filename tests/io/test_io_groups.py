@@ -87,3 +87,11 @@ def test_keys_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("user,x\na,1\nb\n")
     with pytest.raises(InputError, match="row 1 cannot be read, and its group is not known: line 3: has 1 fields"):
         open_source(tmp_path / "x.csv", group_by="user")
+
+
+def test_keys_without_an_order_are_refused() -> None:
+    values = {"x": [1.0, 2.0, 3.0]}
+    with pytest.raises(InputError, match="key 'k' is NaN in a row"):
+        open_source({"k": np.array([1.0, np.nan, 1.0]), **values}, group_by="k").batches(2)
+    with pytest.raises(InputError, match=r"key 'k' is list<item: int64>, which has no order"):
+        open_source(pa.table({"k": [[1], [1], [2]], **values}), group_by="k")

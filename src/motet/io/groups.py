@@ -35,17 +35,22 @@ class GroupedSource(Stream):
 
     Args:
         source: what to group.
-        keys: names of columns, numbers or strings, without nulls.
+        keys: names of columns, numbers, strings or times, without nulls or NaN.
 
     Raises:
         UnknownNameError: when a key is no column.
-        InputError: when the source is neither sorted nor small enough, or a row of it cannot be read.
+        InputError: when the source is neither sorted nor small enough, a row of it cannot be read, or a key has no order.
     """
 
     def __init__(self, source: Source, keys: Sequence[str]) -> None:
         for key in keys:
             if key not in source.schema.names:
                 raise UnknownNameError("column", key, source.schema.names, where=f"group_by of {source.description}")
+            kind = source.schema.field(key).type
+            if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
+                raise InputError(
+                    f"key {key!r} is {kind}, which has no order", where=f"group_by of {source.description}"
+                )
         self._source, self._keys = source, list(keys)
         self.description = f"{source.description} grouped by {', '.join(keys)}"
         self.left_out = source.left_out if isinstance(source, Stream) else ""
@@ -76,9 +81,9 @@ class GroupedSource(Stream):
                     f"row {start + row} cannot be read, and its group is not known: {reason}", where=self.description
                 )
             for key in self._keys:
-                if batch.column(key).null_count:
+                if missing := _missing(batch.column(key)):
                     raise InputError(
-                        f"key {key!r} is null in a row", where=self.description, hint="drop such rows first"
+                        f"key {key!r} is {missing} in a row", where=self.description, hint="drop such rows first"
                     )
             start += len(batch)
             yield batch
@@ -140,6 +145,13 @@ class GroupedSource(Stream):
         return pa.RecordBatch.from_arrays(
             columns, schema=pa.schema([self.schema.field(name) for name in batch.schema.names])
         )
+
+
+def _missing(key: pa.Array) -> str:
+    """What is among the values of a key that is no key; empty where all are."""
+    if key.null_count:
+        return "null"
+    return "NaN" if pa.types.is_floating(key.type) and pc.any(pc.is_nan(key)).as_py() else ""
 
 
 def _grouped_field(field: pa.Field, is_key: bool) -> pa.Field:

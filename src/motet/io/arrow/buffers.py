@@ -44,8 +44,8 @@ def numbers(array: pa.Array) -> Array:
 
 
 def of_numbers(values: Array) -> pa.Array:
-    """Numpy numbers, shape `[rows]`, as Arrow, without a copy but for bool."""
-    values = np.ascontiguousarray(values)
+    """Numpy numbers, shape `[rows]`, as Arrow, without a copy but for bool and the other order of bytes."""
+    values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     if values.dtype == bool:
         packed = np.packbits(values, bitorder="little")
         return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(packed)])

@@ -12,7 +12,7 @@ import pyarrow as pa
 from motet.batch import Column, Ragged, column_type
 from motet.errors import InputError
 from motet.io.arrow.buffers import of_numbers, of_texts
-from motet.types import ColumnType
+from motet.types import DTYPES, ColumnType
 
 __all__ = ["arrow_type", "from_column"]
 
@@ -52,7 +52,7 @@ def from_column(column: Column, kind: ColumnType | None = None, *, name: str = "
     shown = column_type(column)
     if kind is None or kind.dtype == "any":
         kind = shown
-    if kind.dtype == "any":
+    if kind.dtype == "any" or kind.dtype not in DTYPES:
         return _anything(column, name)
     if not _agrees(shown, kind, column):
         raise InputError(
