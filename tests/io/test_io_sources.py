@@ -189,6 +189,23 @@ def test_an_iterable_has_no_fingerprint() -> None:
         open_source(ds.dataset(TABLE)).fingerprint()
 
 
+def test_a_scanner_gives_the_rows_that_it_chose() -> None:
+    source = open_source(ds.dataset(TABLE).scanner(columns=["a"], filter=ds.field("a") > 3))
+    assert [row["a"] for batch in source.batches(7) for row in batch.to_pylist()] == TABLE["a"].to_pylist()[4:]
+
+
+def test_a_reader_without_batches_has_columns() -> None:
+    source = open_source(TABLE.schema.empty_table().to_reader())
+    assert source.schema.names == TABLE.schema.names
+    assert list(source.batches(7)) == []
+
+
+def test_an_encrypted_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(b"PARE" + bytes(60) + b"PARE")
+    with pytest.raises(InputError, match=r"x\.parquet: is no Parquet file that can be read: .*encrypted"):
+        open_source(tmp_path / "x.parquet")
+
+
 def test_an_iterator_is_read_once() -> None:
     def rows() -> Iterator[Batch]:
         for start in range(0, 10, 2):

@@ -97,7 +97,7 @@ def _open(file: File) -> Iterator[Any]:
     raw = file.open()
     try:
         parquet = pq.ParquetFile(raw, pre_buffer=not file.is_local)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:  # OSError for one that is encrypted
         raw.close()
         raise InputError(f"is no Parquet file that can be read: {error}", where=str(file)) from None
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy.typing as npt
@@ -158,13 +159,18 @@ def _open_values(what: Any, types: Mapping[str, ColumnType]) -> Source:
         return TableSource(
             pa.Table.from_batches([as_record_batch(what, types=types)]), f"a {type(what).__name__} in memory"
         )
+    if type(what).__module__.startswith("pyarrow") and hasattr(what, "to_reader"):
+        what = what.to_reader()  # a scanner: some columns and rows of a dataset
     if type(what).__module__.startswith("pyarrow") and hasattr(what, "to_batches"):
         from motet.io.dataset import DatasetSource
 
         return DatasetSource(what)
     if hasattr(what, "batches_at") and isinstance(what, Source):  # the schema of a lazy frame costs, which polars says
         return what
-    if is_frame(what) and not isinstance(what, pa.RecordBatchReader):
+    if isinstance(what, pa.RecordBatchReader):  # it has columns, also where it has no batch
+        nothing = pa.RecordBatch.from_pylist([], schema=what.schema)
+        return IterableSource(chain([nothing], what), f"a {type(what).__name__}", types)
+    if is_frame(what):
         return TableSource(table_of(what, types), frame_name(what))
     if isinstance(what, Iterable):
         return IterableSource(what, f"a {type(what).__name__}", types)
