@@ -16,7 +16,7 @@ import pytest
 import motet as mt
 from helpers import odd_functions
 from helpers.live_server import Live
-from helpers.odd_functions import CASES, EACH, NAMES, UNDECLARED, Fails
+from helpers.odd_functions import CASES, EACH, MISSING, NAMES, SIZES, UNDECLARED, WRONG, Fails, bobs
 from motet.batch import objects
 from motet.client import Client
 
@@ -376,3 +376,55 @@ def test_a_process_that_leaves_out_the_zeros_of_its_warm_up_is_ready():
     graph = mt.Graph("g", {"y": mt.model(model, mt.input("x", "float64"))})
     answers, failures = graph({"x": [1.0, 0.0, 2.0]}, failures="return")
     assert (answers["y"].tolist(), [each.row for each in failures]) == ([1, 2], [1])
+
+
+@pytest.mark.parametrize("rows", [1, 3, None])
+@pytest.mark.parametrize(
+    ("odd", "error"),
+    [
+        ({"a": 1.0, "b": "x", "c": 1}, "AnswerError"),
+        ({"a": 1.0}, "AnswerError"),
+        (None, "AnswerError"),
+        (LookupError("no"), "LookupError"),
+        ({"a": LookupError("no"), "b": "x"}, "LookupError"),
+    ],
+    ids=["more", "fewer", "nothing", "exception", "exception inside"],
+)
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_row_of_other_columns_fails_alone_where_each_is_called(place, odd, error, rows):
+    def named(x):
+        return odd if x == place else {"a": x, "b": "x"}
+
+    node = mt.map(named, mt.input("x", "float64"), each=True, outputs={"a": "float64", "b": "string"})
+    graph = mt.Graph("g", {"a": node.a, "b": node.b})
+    options = {} if rows is None else {"batch_rows": rows}
+    answers, failures = graph.run({"x": np.arange(5.0)}, failures="return", keep=[], **options)
+    assert answers["a"].to_pylist() == [each for each in range(5) if each != place]
+    assert [(each.row, each.error) for each in failures] == [(place, error)]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "wanted"),
+    [("float64[2]", [1, MISSING]), ("int64[2]", WRONG), ("float64[?]", [1, MISSING]), (None, [1, MISSING])],
+)
+@pytest.mark.parametrize("placement", [None, "process"])
+def test_what_is_masked_in_a_row_is_missing(outputs, wanted, placement):
+    if placement and outputs is None:
+        return
+    name = "masked_rows"
+    if placement:
+        model = mt.Model(
+            f"python:helpers.odd_functions:{name}",
+            inputs={"name": "string"},
+            outputs={"y": outputs},
+            placement=placement,
+        )
+        graph = mt.Graph("g", {"y": mt.model(model, mt.input("name", "string"), name="y")})
+    else:
+        graph = graph_of(name, outputs=outputs)
+    assert of_call(graph) == [shown(row) for row in bobs(wanted, [[1, 2]] * len(NAMES))]
+
+
+def test_a_masked_value_among_others_is_missing():
+    graph = graph_of("masked_values", outputs="float64")
+    assert of_call(graph) == [shown(row) for row in bobs(MISSING, SIZES)]

@@ -185,6 +185,14 @@ def masked_floats(name):
     return masked(name) / 2
 
 
+def masked_rows(name):
+    return [np.ma.array([1, 2], mask=[False, each == "bob"]) for each in name.tolist()]
+
+
+def masked_values(name):
+    return [np.ma.masked if each == "bob" else len(each) for each in name.tolist()]
+
+
 def of_pandas(name):
     import pandas
 

@@ -187,7 +187,7 @@ def _shaped(values: Array, kind: ColumnType) -> Column:
 
 def _refused(value: Any, kind: ColumnType, where: str) -> AnswerError:
     shown = cut(repr(value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value))
-    why = ", which has a lone surrogate" if isinstance(value, str) and kind.dtype == "string" else ""
+    why = ", which has a lone surrogate" if isinstance(value, str) and not _can_be_written(value) else ""
     return AnswerError(f"{where} gave {shown} ({type(value).__name__}){why}; it must be {kind}")
 
 
@@ -195,6 +195,9 @@ def _by_row(values: Sequence[Any] | Array, kind: ColumnType | None, where: str) 
     """Values one by one: exceptions fail their rows, the others are held together."""
     listed = values.tolist() if isinstance(values, np.ndarray) and values.ndim == 1 else list(values)
     kinds = {*map(type, listed)}
+    if any(issubclass(each, np.ma.MaskedArray) for each in kinds):
+        listed = [unmasked(value) if isinstance(value, np.ma.MaskedArray) else value for value in listed]
+        kinds = {*map(type, listed)}
     if np.ndarray in kinds:
         listed = [_single(value, kind) for value in listed]
         kinds = {*map(type, listed)}

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from motet.batch import Column
-from motet.errors import GraphError
+from motet.errors import AnswerError, GraphError
 from motet.graph.function import Function
 from motet.graph.node import Answer, Fault
 from motet.nodes.contract import as_given, conform
@@ -88,9 +88,17 @@ class FunctionRunner:
     def _by_row(self, columns: Sequence[Any], rows: int) -> Any:
         results = [self._call(*(column[row] for column in columns), **self._keywords) for row in range(rows)]
         named = [result._asdict() if hasattr(result, "_asdict") else result for result in results]
-        if named and isinstance(named[0], Mapping):
-            return {name: [each[name] for each in named] for name in named[0]}
-        return named
+        given = [each for each in named if isinstance(each, Mapping)]
+        wanted = self._outputs if isinstance(self._outputs, Mapping) else next(iter(given), None)
+        if wanted is None:
+            return named
+        if all(each.keys() == wanted.keys() for each in given) and all(
+            isinstance(each, (Mapping, BaseException)) for each in named
+        ):
+            return {name: [each[name] if isinstance(each, Mapping) else each for each in named] for name in wanted}
+        if rows > 1:
+            raise AnswerError(f"{self.name} gave other columns for some rows")
+        return {name: [value] for name, value in given[0].items()} if given else named
 
 
 def chain(runners: Sequence[FunctionRunner], columns: Sequence[Column], rows: int) -> Answer:
