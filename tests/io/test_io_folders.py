@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -134,3 +135,13 @@ def test_a_folder_that_cannot_be_read_is_said(pictures: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(InputError, match=r"the folder '.*/more' cannot be read: Permission denied"):
         open_source(pictures)
+
+
+def test_columns_that_only_names_of_folders_have_are_told(tmp_path: Path) -> None:
+    table = pa.table({"x": [1.0, 2.0], "year": [2023, 2024]})
+    pq.write_to_dataset(table, tmp_path / "sales", partition_cols=["year"])
+    source = open_source(tmp_path / "sales")
+    assert source.schema.names == ["x"]
+    assert source.left_out.startswith("columns left out that only names of folders have: year (pyarrow.dataset.")
+    read = open_source(ds.dataset(tmp_path / "sales", partitioning="hive"))
+    assert read.schema.names == ["x", "year"]

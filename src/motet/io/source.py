@@ -197,7 +197,9 @@ def _open_paths(
     chosen = format or _one_format([file for each in found for file in each.files], description)
     files, left_out = _sorted_out(found, chosen, any_suffix=format is not None)
     source = _of_files(files, chosen, options, types, description)
-    source.left_out = left_out
+    searched = [file for each in found if not each.named and chosen != "images" for file in each.files]
+    in_folders = _folder_columns(searched, source.schema.names)
+    source.left_out = "; ".join(filter(None, (left_out, in_folders)))
     return source
 
 
@@ -248,6 +250,17 @@ def _sorted_out(found: Sequence[Found], format: str, *, any_suffix: bool) -> tup
                 others[suffix_of(file.name) or "without suffix"] += 1
         others["hidden"] += sum(map(fits, each.hidden))
     return files, _said_of(+others)
+
+
+def _folder_columns(files: Sequence[File], columns: Sequence[str]) -> str:
+    """What is said of the columns of a partitioned folder (`year=2024/part.parquet`), which are not read."""
+    folders = (folder for file in files for folder in file.path.split("/")[:-1])
+    names = dict.fromkeys(folder.partition("=")[0] for folder in folders if "=" in folder)
+    missing = [name for name in names if name and name not in columns]
+    if not missing:
+        return ""
+    reader = "pyarrow.dataset.dataset(folder, partitioning='hive')"
+    return f"columns left out that only names of folders have: {', '.join(missing)} ({reader} reads them)"
 
 
 def _said_of(others: Counter[str]) -> str:
