@@ -104,7 +104,7 @@ class _Run:
         self.turns = Turns(options.pool)
         places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
         self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
-        self.head = Head(self._play_rows)
+        self.head = Head(self._play_rows, self.executor.num_keyed)
         self.rows = self.failed = self.resumed_rows = 0
         self.seconds_writing = 0.0
 

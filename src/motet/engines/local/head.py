@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,10 +57,11 @@ class Head:
 
     Args:
         play: plays rows as they were read, with their ids.
+        members: among how many models a key chooses. Few rows ask few of them, and many rows ask each once.
     """
 
-    def __init__(self, play: Callable[[pa.RecordBatch, npt.NDArray[np.int64]], Played]) -> None:
-        self._play = play
+    def __init__(self, play: Callable[[pa.RecordBatch, npt.NDArray[np.int64]], Played], members: int = 1) -> None:
+        self._play, self._members = play, max(1, members)
         self._parts: list[Played] = []
         self._last_id = -1
         self.rows = 0
@@ -90,18 +91,32 @@ class Head:
             self._last_id = int(ids[self.rows - 1])
             if found[-1][1] / count * batch_rows <= BATCH_SECONDS:
                 break
-            if len(found) > 1 and _cost(found).of(batch_rows) <= BATCH_SECONDS:
+            if len(found) > 1 and self._cost(found).of(batch_rows) <= BATCH_SECONDS:
                 break
-        return _cost(found) if found else None
+        return self._cost(found) if found else None
 
     def _end(self, found: list[tuple[int, float]], num_rows: int) -> int:
         """Where the next part ends: as far as it may go in `BATCH_SECONDS`, and after the first part a little further at least."""
         ends = [min(end, num_rows) for end in ENDS if end > self.rows]
         if not found or not ends:
             return ends[0] if ends else self.rows
-        cost = _cost(found)
+        cost = self._cost(found)
         near = [end for end in ends if cost.of(end - self.rows) <= BATCH_SECONDS]
         return max(near, default=self.rows if len(found) > 1 else ends[0])
+
+    def _cost(self, found: Sequence[tuple[int, float]]) -> Cost:
+        """What rows cost, from the last two parts; of one alone, all of it is the rows'."""
+        (large, took), *before = reversed(found)
+        if not before or before[0][0] >= large:
+            return Cost(0.0, took / large)
+        small, took_small = before[0]
+        calls, calls_small = self._calls(large), self._calls(small)
+        call = max(0.0, (took_small * large - took * small) / (calls_small * large - calls * small))
+        return Cost(call * self._members, max((took - call * calls) / large, 1e-9))
+
+    def _calls(self, rows: int) -> float:
+        """How many of the members so many rows ask, where keys are as likely."""
+        return self._members * (1 - (1 - 1 / self._members) ** rows)
 
     def join(self, batch: Batch, play: Callable[[Batch], Played]) -> Played:
         """Play the first batch but for what was played of it already."""
@@ -110,13 +125,3 @@ class Head:
         left = np.flatnonzero(batch.ids > self._last_id)
         parts, self._parts = self._parts, []
         return joined([*parts, play(batch.take(left))] if len(left) else parts)
-
-
-def _cost(found: list[tuple[int, float]]) -> Cost:
-    """What rows cost, from the last two parts; of one alone, all of it is the rows'."""
-    (large, took), *before = reversed(found)
-    if not before or before[0][0] == large:
-        return Cost(0.0, took / large)
-    small, took_small = before[0]
-    row = max((took - took_small) / (large - small), 1e-9) if large > small else took / large
-    return Cost(max(0.0, took - row * large), row)
