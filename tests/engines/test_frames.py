@@ -266,3 +266,26 @@ def test_numbers_that_arrow_has_no_type_for_are_named(kind: Any) -> None:
     graph = mt.Graph("g", outputs={"y": mt.input("x", "float64")})
     with pytest.raises(InputError, match="column 'x': holds values that cannot be stored"):
         graph.run({"x": np.array([1, 2], kind)})
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_column_that_begins_with_nulls_is_what_comes_later(once: bool) -> None:
+    chunks = [
+        pd.DataFrame({"k": [None, None], "x": [1.0, 2.0]}),
+        pd.DataFrame({"x": [3.0]}),
+        pd.DataFrame({"k": ["a", None], "x": [4.0, 5.0]}),
+    ]
+    graph = mt.Graph("g", outputs={"y": mt.input("x", "float64")})
+    table = graph.run(iter(chunks) if once else chunks)
+    assert table["k"].to_pylist() == [None, None, None, "a", None]
+    assert table["y"].to_pylist() == [1, 2, 3, 4, 5]
+    assert graph.run(iter(chunks[:2]))["k"].to_pylist() == [None] * 3
+
+
+def test_a_later_chunk_that_cannot_be_stored_is_no_null() -> None:
+    kept = [pd.Series(["a", "b"]), pd.Series([1, "a"], dtype=object)]
+    chunks = [pd.DataFrame({"k": each, "x": [1.0, 2.0]}) for each in kept]
+    graph = mt.Graph("g", outputs={"y": mt.input("x", "float64")})
+    with pytest.raises(InputError, match="column 'k' cannot be read: it holds values that cannot be stored"):
+        graph.run(chunks)
+    assert graph.run(chunks, drop=["k"])["y"].to_pylist() == [1, 2, 1, 2]

@@ -13,7 +13,7 @@ from motet.batch import Batch, objects
 from motet.errors import InputError
 from motet.io.arrow import arrow_type, from_column
 from motet.io.faults import ERROR_COLUMN, with_errors
-from motet.io.fitted import UNREADABLE, decoded_schema, fitted, may_fit
+from motet.io.fitted import UNREADABLE, check_readable, decoded_schema, fitted, may_fit
 from motet.io.frames import as_table, index_of, is_frame, single_columns
 from motet.io.stream import Stream, drop_rows
 from motet.numbers import is_missing
@@ -24,6 +24,8 @@ from motet.types import ANY, ColumnType
 __all__ = ["IterableSource", "TableSource", "as_record_batch", "table_of"]
 
 _HASH_ROWS = 65_536
+_AHEAD = 8
+"""The most batches of an iterable that are looked at for the type of a column that has nothing but nulls."""
 
 
 class TableSource(Stream):
@@ -55,9 +57,10 @@ class TableSource(Stream):
 class IterableSource(Stream):
     """An iterable of record batches, tables, dicts of arrays or `Batch`es.
 
-    The first is taken when the source is made, to learn the columns; numbers, and columns of nothing but nulls, have their
-    declared type. Later ones may lack columns (nulls), and be of any type whose values are the same in the first one's. An
-    iterator can be read once; a list, or any object whose `iter` starts anew, as often as one likes.
+    The first is taken when the source is made, to learn the columns, and a few more where one has nothing but nulls;
+    numbers, and columns of nothing but nulls, have their declared type. Later ones may lack columns (nulls), and be of any
+    type whose values are the same in the first one's. An iterator can be read once; a list, or any object whose `iter`
+    starts anew, as often as one likes.
 
     Args:
         items: the iterable.
@@ -75,12 +78,25 @@ class IterableSource(Stream):
         self._items = items
         self._iterator: Iterator[Any] | None = iter(items)
         self.reads_again = self._iterator is not items
-        self._first = next(self._iterator, None)
-        if self._first is None:
-            raise InputError("holds nothing, not even columns", where=description, hint="give at least one batch")
+        self._ahead: list[Any] = []
         self._types = types or {}
-        first = _without_errors(decoded_schema(as_record_batch(self._first, description, self._types).schema))
-        self.schema = pa.schema([_declared(field, self._types.get(field.name)) for field in first], first.metadata)
+        schema: pa.Schema | None = None
+        for item in self._told(self._iterator):
+            self._ahead.append(item)
+            schema = self._seen(schema, as_record_batch(item, description, self._types).schema)
+            if len(self._ahead) == _AHEAD or not any(map(_is_empty, schema)):
+                break
+        if schema is None:
+            raise InputError("holds nothing, not even columns", where=description, hint="give at least one batch")
+        self.schema = schema
+
+    def _seen(self, known: pa.Schema | None, later: pa.Schema) -> pa.Schema:
+        """The columns of the first batch; those that have nothing but nulls so far as a later one has them."""
+        found = _without_errors(decoded_schema(later))
+        if known is not None:
+            fields = (found.field(old.name) if _is_empty(old) and old.name in found.names else old for old in known)
+            found = pa.schema(fields, known.metadata)
+        return pa.schema([_declared(field, self._types.get(field.name)) for field in found], found.metadata)
 
     @property
     def num_rows(self) -> None:
@@ -101,7 +117,7 @@ class IterableSource(Stream):
         Raises:
             InputError: when an iterator is read again, it raises, or an item has columns that the first has not.
         """
-        yield from drop_rows((_chosen(self._checked(item), columns) for item in self._walk()), skip)
+        yield from drop_rows((self._checked(item, columns) for item in self._walk()), skip)
 
     def _walk(self) -> Iterator[Any]:
         if self.reads_again:
@@ -110,8 +126,8 @@ class IterableSource(Stream):
         iterator, self._iterator = self._iterator, None
         if iterator is None:
             raise InputError("was read already, and an iterator can be read once", where=self.description)
-        yield self._first
-        self._first = None
+        while self._ahead:
+            yield self._ahead.pop(0)
         yield from self._told(iterator)
 
     def _told(self, items: Iterator[Any]) -> Iterator[Any]:
@@ -129,7 +145,7 @@ class IterableSource(Stream):
                 ) from error
             yield item
 
-    def _checked(self, item: Any) -> pa.RecordBatch:
+    def _checked(self, item: Any, columns: Sequence[str]) -> pa.RecordBatch:
         batch = as_record_batch(item, self.description, self._types)
         new = [name for name in batch.schema.names if name not in (*self.schema.names, ERROR_COLUMN)]
         if new:
@@ -138,7 +154,11 @@ class IterableSource(Stream):
                 where=self.description,
                 hint="give the first batch every column",
             )
-        return fitted(batch, self.schema, self.description, self._types)
+        for name in columns:
+            if name in batch.schema.names:
+                check_readable(batch.schema, name, self.description)
+        schema = pa.schema([self.schema.field(name) for name in columns], self.schema.metadata)
+        return fitted(batch, schema, self.description, self._types)
 
 
 def as_record_batch(item: Any, where: str = "", types: Mapping[str, ColumnType] | None = None) -> pa.RecordBatch:
@@ -255,13 +275,14 @@ def _of_columns(columns: Mapping[Any, Any], types: Mapping[str, ColumnType]) -> 
     return with_errors(batch, pa.array(map(reasons.get, range(rows)), pa.string())) if reasons else batch
 
 
+def _is_empty(field: pa.Field) -> bool:
+    """Whether a column has shown nothing but nulls."""
+    return bool(pa.types.is_null(field.type)) and UNREADABLE not in (field.metadata or {})
+
+
 def _without_errors(schema: pa.Schema) -> pa.Schema:
     place = schema.get_field_index(ERROR_COLUMN)
     return schema.remove(place) if place >= 0 else schema
-
-
-def _chosen(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    return batch.select([*columns, *([ERROR_COLUMN] if ERROR_COLUMN in batch.schema.names else [])])
 
 
 def _declared(field: pa.Field, kind: ColumnType | None) -> pa.Field:
