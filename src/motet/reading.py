@@ -41,6 +41,8 @@ def as_given(values: Any, kind: ColumnType) -> Column:
     that are nested unevenly are objects too, one a row; so is what is masked or null in columns of other libraries.
     """
     if isinstance(values, (list, tuple)):
+        if any(isinstance(value, np.ma.MaskedArray) for value in values):
+            values = [unmasked(each).tolist() if isinstance(each, np.ma.MaskedArray) else each for each in values]
         if kind.shape and kind.is_object:
             return _elements_of(values, kind)
         try:

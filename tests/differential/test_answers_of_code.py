@@ -428,3 +428,33 @@ def test_what_is_masked_in_a_row_is_missing(outputs, wanted, placement):
 def test_a_masked_value_among_others_is_missing():
     graph = graph_of("masked_values", outputs="float64")
     assert of_call(graph) == [shown(row) for row in bobs(MISSING, SIZES)]
+
+
+def pops(rows):
+    return [row.pop("a") for row in rows]
+
+
+def pops_one(row):
+    return row.pop("a")
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_what_a_function_takes_out_of_dicts_is_there_for_others_and_for_another_try(each):
+    x = mt.input("x", "any")
+    node = mt.map(pops_one if each else pops, x, each=each, outputs="int64")
+    graph = mt.Graph("g", {"first": node, "again": mt.map(pops, x, outputs="int64", name="again"), "x": x})
+    rows = [{"a": 1}, {"a": 2}, {"b": 3}, {"a": 4}]
+    answers, failures = graph({"x": rows}, failures="return")
+    assert answers["first"].tolist() == answers["again"].tolist() == [1, 2, 4]
+    assert [(each.row, each.error) for each in failures] == [(2, "KeyError")]
+    assert rows == [{"a": 1}, {"a": 2}, {"b": 3}, {"a": 4}]
+    assert answers["x"].tolist() == [{"a": 1}, {"a": 2}, {"a": 4}]
+
+
+def test_what_is_masked_in_rows_that_are_given_is_missing():
+    graph = mt.Graph("g", {"y": mt.input("x", "float64[2]")})
+    answers, failures = graph({"x": [np.ma.array([1.0, 2.0], mask=[False, True]), [3.0, 4.0]]}, failures="return")
+    assert (answers["y"].tolist(), [each.row for each in failures]) == ([[3, 4]], [0])
+    single = mt.Graph("g", {"y": mt.input("x", "float64")})
+    answers, failures = single({"x": [np.ma.masked, 2.0]}, failures="return")
+    assert (answers["y"].tolist(), [each.row for each in failures]) == ([2], [0])

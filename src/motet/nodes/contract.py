@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Ragged, as_named, read_only
+from motet.batch import Column, Ragged, as_named, objects, read_only
 from motet.errors import AnswerError
 from motet.graph.node import Answer, Fault
 from motet.nodes.hold import Held, as_declared, hold, only
@@ -21,7 +21,22 @@ def as_given(column: Column) -> Any:
     """A column as functions get it: a list of arrays where rows differ in shape, else an array; nobody can change them."""
     if type(column) is not np.ndarray and isinstance(column, Ragged):
         return Ragged(read_only(column.values), column.offsets, column.shapes).rows()
+    if column.dtype == object and not _CONTAINERS.isdisjoint(map(type, listed := column.reshape(-1).tolist())):
+        return read_only(objects([_own(value) for value in listed]).reshape(column.shape))
     return read_only(column)
+
+
+_CONTAINERS = frozenset((dict, list, set, bytearray))
+"""What a function could change where others would see it: each call has its own."""
+
+
+def _own(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {key: _own(each) for key, each in value.items()}
+    if kind is list:
+        return [_own(each) for each in value]
+    return kind(value) if kind in _CONTAINERS else value
 
 
 def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> Answer:

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from motet.batch import Column
+from motet.batch import Column, take_rows
 from motet.errors import AnswerError, GraphError
 from motet.graph.function import Function
 from motet.graph.node import Answer, Fault
@@ -51,22 +51,20 @@ class FunctionRunner:
 
     def __call__(self, columns: Sequence[Column], rows: int) -> Answer:
         """Call the function on whole columns; a single array it returns is the column `""`."""
-        given = [as_given(column) for column in columns]
         try:
-            answer = self._run(given, rows)
+            answer = self._run(columns, rows)
         except BaseException as error:  # (a function may raise anything)
             if not is_of_rows(error):
                 raise
-            return self._isolated(given, rows, error)
+            return self._isolated(columns, rows, error)
         self.health.succeeded = True
         return answer
 
-    def _isolated(self, given: Sequence[Any], rows: int, error: BaseException) -> Answer:
+    def _isolated(self, columns: Sequence[Column], rows: int, error: BaseException) -> Answer:
         """The rows that can be answered of a call that raised."""
 
         def run(first: int, end: int) -> Answer:
-            taken = given if end - first == rows else [column[first:end] for column in given]
-            return self._run(taken, end - first)
+            return self._run([take_rows(column, slice(first, end)) for column in columns], end - first)
 
         segments, faults = isolate(run, rows, self.health, known=error)
         names = segments[0][2].columns if segments else {}
@@ -78,11 +76,12 @@ class FunctionRunner:
                 )
         return merge([(np.arange(first, end), found) for first, end, found in segments], rows, faults)
 
-    def _run(self, columns: Sequence[Any], rows: int) -> Answer:
+    def _run(self, columns: Sequence[Column], rows: int) -> Answer:
+        given = [as_given(column) for column in columns]
         if self._each:
-            result = self._gate(self._by_row, (columns, rows), {}, lone=rows == 1)
+            result = self._gate(self._by_row, (given, rows), {}, lone=rows == 1)
         else:
-            result = self._gate(self._call, columns, self._keywords, lone=rows == 1)
+            result = self._gate(self._call, given, self._keywords, lone=rows == 1)
         return conform(result, rows, self._outputs, self.name)
 
     def _by_row(self, columns: Sequence[Any], rows: int) -> Any:
