@@ -17,7 +17,7 @@ from typing import Any
 
 from motet.errors import InputError, TrainingError
 from motet.training.checkpoints import Checkpoints
-from motet.training.worker import Worker
+from motet.training.worker import Worker, leave_group
 
 __all__ = ["is_worker", "join", "meet", "rank"]
 
@@ -109,7 +109,7 @@ def _begin(backend: str, timeout_s: float) -> None:
     store, mine, world = next(rendezvous("env://", timeout=timeout))
     fresh = dist.PrefixStore(f"motet/{meet(store, mine, world, timeout_s)}", store)
     dist.init_process_group(backend, store=fresh, rank=mine, world_size=world, timeout=timeout)
-    atexit.register(dist.destroy_process_group)
+    atexit.register(leave_group)
     _joined = True
 
 

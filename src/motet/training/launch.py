@@ -28,7 +28,7 @@ from typing import Any
 
 from motet.errors import MotetError, TrainingError
 from motet.training.checkpoints import Checkpoints
-from motet.training.worker import Worker
+from motet.training.worker import Worker, leave_group
 
 __all__ = ["Plan", "launch"]
 
@@ -130,7 +130,7 @@ def _work(plan: Plan, folder: str, parent: int, function: Callable[..., Any], ar
         worker = Worker(rank, plan.num_workers, device, attempt, plan.checkpoints)
         result = function(worker, *args)
         worker.check_same()
-        dist.destroy_process_group()
+        leave_group()
     except Exception as error:
         _write_failure(Path(folder), attempt, rank, error)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from motet.training.checkpoints import Checkpoints
 from motet.training.data.dataset import Dataset
 from motet.training.data.readers import Columns
 
-__all__ = ["Step", "Worker"]
+__all__ = ["Step", "Worker", "leave_group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,17 @@ class Worker:
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor, {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}[how])
         return [float(value) for value in tensor.tolist()]
+
+
+def leave_group() -> None:
+    """End the group of the workers, and its threads before the interpreter ends, which they could abort.
+
+    The group goes with the last that holds it, and models that were trained hold it in circles.
+    """
+    import torch.distributed as dist
+
+    dist.destroy_process_group()
+    gc.collect()
 
 
 def _plain(thing: Any) -> Any:
