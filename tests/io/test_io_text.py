@@ -181,7 +181,12 @@ def test_what_is_no_json_lines_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is one JSON array, not JSON Lines\n  hint: write one object a line: jq"):
         open_source(path)
     path.write_text("hello\nworld\n")
-    with pytest.raises(InputError, match="holds no line that is a JSON object"):
+    with pytest.raises(InputError, match="holds no line that is a JSON object; the first one is no JSON object"):
+        open_source(path)
+    path.write_bytes('{"x": 1, "city": "Gen\u00e8ve"}\n'.encode("latin-1"))
+    with pytest.raises(
+        InputError, match=r"the first one is no text of the encoding: b'.*\\xe8ve.*\n  hint: .*say encoding"
+    ):
         open_source(path)
 
 

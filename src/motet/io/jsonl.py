@@ -64,17 +64,18 @@ class JsonLinesSource(TextSource):
         }
         self.keys = Keys({name: len(kind.shape) for name, kind in self._types.items()})
         lines = found = 0
+        reason = ""
         for block in self._blocks():
             if not lines and block.data.startswith(b"["):
                 hint = "write one object a line: jq -c '.[]'"
                 raise InputError("is one JSON array, not JSON Lines", where=str(file), hint=hint)
             rows = [row for row in block.rows if not isinstance(row, str)]
             self.keys.add(rows, str(file))
+            reason = reason or next((row for row in block.rows if isinstance(row, str)), "")
             lines, found = lines + block.num_rows, found + len(rows)
         if lines and not found:
-            raise InputError(
-                "holds no line that is a JSON object", where=str(file), hint="write one object a line: jq -c ."
-            )
+            hint = "write one object a line: jq -c .; where it is not UTF-8 say encoding"
+            raise InputError(f"holds no line that is a JSON object; the first one {reason}", where=str(file), hint=hint)
         self.set_keys(self.keys)
 
     def set_keys(self, keys: Keys) -> None:
