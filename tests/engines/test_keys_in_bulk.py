@@ -1,10 +1,13 @@
 """Bulk runs over many models by key: rows of a model together within a batch, the answers in the order of the source."""
 
+import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.linear_model import LogisticRegression
 
+import motet as mt
 from helpers import keyed
 from motet.errors import RunError
 
@@ -90,3 +93,24 @@ def test_a_run_gives_way_to_live_work_that_shares_its_pool(tmp_path):
     run.join(60)
     assert pq.read_table(out).num_rows == 2_000
     assert pool.used().cpu == 0
+
+
+def test_estimators_which_the_interpreters_lock_keeps_apart_are_called_once_each(tmp_path, monkeypatch):
+    x = np.random.default_rng(0).normal(size=(1200, 3))
+    keys = np.array([str(row % 12) for row in range(len(x))])
+    for key in range(12):
+        joblib.dump(LogisticRegression().fit(x[key::12], x[key::12, 0] > 0), tmp_path / f"{key}.joblib")
+    each = mt.Model(str(tmp_path / "{key}.joblib"))
+    graph = mt.Graph(
+        "g", {"p": mt.route({"*": each}, mt.input("f", "float64[3]"), key=mt.input("k", "string")).probabilities}
+    )
+    asked, own = [], LogisticRegression.predict_proba
+    monkeypatch.setattr(
+        LogisticRegression, "predict_proba", lambda self, rows: asked.append(len(rows)) or own(self, rows)
+    )
+    monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / "cache"))
+    answers = graph.run({"f": x, "k": keys}, workers=2)
+    assert sum(asked) == len(x)
+    assert len(asked) <= 4 + 12  # the first four rows tell what a call costs
+    wanted = [own(joblib.load(tmp_path / f"{key}.joblib"), x[row : row + 1])[0] for row, key in enumerate(keys)]
+    np.testing.assert_allclose(answers["p"].combine_chunks().to_numpy_ndarray(), wanted, rtol=1e-12)

@@ -68,6 +68,7 @@ class SklearnHandler:
     has_file: ClassVar[bool] = True
     runs_code: ClassVar[bool] = True
     batch_invariant: ClassVar[bool] = False
+    holds_lock: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._kept: Kept[Any] = Kept(_unpickle)

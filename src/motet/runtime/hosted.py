@@ -44,7 +44,7 @@ from motet.types import Signature
 
 __all__ = ["HostedModel", "ModelStats", "model_key"]
 
-FEW_ROWS, WORTH_S = 512, 0.5
+FEW_ROWS, WORTH_S = 1024, 0.5
 """Before it is known how many rows a call should have, so few rows are called together until calls have taken so many seconds;
 with more it is looked for."""
 

@@ -207,7 +207,7 @@ class _Run:
         if self.executor.lazy_keys:
             return choose_window_rows(self.kinds, self.total, min(2, self.workers))
         if self.executor.num_keyed > FEW_KEYED:
-            return choose_window_rows(self.kinds, self.total, self.workers)
+            return choose_window_rows(self.kinds, self.total, 1 if self._one_at_a_time(self.executor) else self.workers)
         return 0
 
     def _together(self, batch_rows: int) -> int:
@@ -249,6 +249,13 @@ class _Run:
         for name, inner in executor.graphs.items():
             versions |= self._versions(inner, f"{path}{name}/")
         return versions
+
+    def _one_at_a_time(self, executor: Executor) -> bool:
+        """Whether calls of every model hold the interpreter's lock, so that a second worker gains nothing."""
+        graph = executor.checked.graph
+        handlers = [self.host.resolver.locate(model, graph.folder).handler for model in graph.models.values()]
+        alone = all(getattr(handler, "holds_lock", False) for handler in handlers)
+        return alone and all(self._one_at_a_time(inner) for inner in executor.graphs.values())
 
     def _play_batches(self, batch_rows: int, item: Item) -> list[_Result]:
         """Play what was read, one batch or several together, and give the answers batch by batch."""
