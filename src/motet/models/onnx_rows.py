@@ -81,7 +81,7 @@ _GRAPHS_INSIDE = ("If", "Loop", "Scan")
 
 def rows_of(file: OnnxFile) -> Rows:
     """Whether rows that share a call of this graph can change each other's answers."""
-    if any(node.operator in _OF_ALL_VALUES and node.inputs[0] not in file.weights for node in file.nodes):
+    if any(node.operator in _OF_ALL_VALUES and not file.weights.keys() >= set(node.inputs[:1]) for node in file.nodes):
         return Rows.TOGETHER
     ranks: dict[str, int | None] = {each.name: None if each.axes is None else len(each.axes) for each in file.inputs}
     for node in file.nodes:
