@@ -41,8 +41,8 @@ def as_given(values: Any, kind: ColumnType) -> Column:
     that are nested unevenly are objects too, one a row; so is what is masked or null in columns of other libraries.
     """
     if isinstance(values, (list, tuple)):
-        if any(isinstance(value, np.ma.MaskedArray) for value in values):
-            values = [unmasked(each).tolist() if isinstance(each, np.ma.MaskedArray) else each for each in values]
+        if any(issubclass(each, np.ma.MaskedArray) or hasattr(each, "as_py") for each in {*map(type, values)}):
+            values = [_as_python(each) for each in values]
         if kind.shape and kind.is_object:
             return _elements_of(values, kind)
         try:
@@ -51,7 +51,7 @@ def as_given(values: Any, kind: ColumnType) -> Column:
             return objects(values)
         return _elements_of(values, kind) if len(values) and _is_promoted(values, column, kind) else column
     if isinstance(values, np.ma.MaskedArray):
-        return unmasked(values).astype(object)
+        return _without_mask(values)
     column = as_column(values)
     if not isinstance(getattr(values, "dtype", None), np.dtype) and column.dtype.kind == "f":
         listed = next((getattr(values, name) for name in ("to_pylist", "to_list") if hasattr(values, name)), None)
@@ -60,6 +60,22 @@ def as_given(values: Any, kind: ColumnType) -> Column:
     if getattr(column, "ndim", 0) == 1 and column.dtype == object and hasattr(values, "isna"):  # a column of pandas
         return objects([None if gone else value for value, gone in zip(column, np.asarray(values.isna()), strict=True)])
     return column
+
+
+def _as_python(value: Any) -> Any:
+    """A masked array with None where it is masked, a scalar of Arrow as Python's value."""
+    if isinstance(value, np.ma.MaskedArray):
+        return unmasked(value).tolist()
+    return value.as_py() if hasattr(value, "as_py") else value
+
+
+def _without_mask(values: Any) -> Array:
+    """A masked array as objects, with None where it is masked; numbers as numbers, with zeros there."""
+    if values.dtype.kind not in "biuf":
+        return unmasked(values).astype(object)
+    numbers = np.array(values.data)
+    numbers[np.ma.getmaskarray(values)] = 0
+    return numbers
 
 
 def _elements_of(values: Any, kind: ColumnType) -> Array:

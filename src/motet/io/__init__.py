@@ -19,7 +19,7 @@ write_csv.py write_jsonl.py                                                     
 from motet.io.arrow import arrow_type, check_fits, from_column, is_image, natural_kind, to_column
 from motet.io.faults import ERROR_COLUMN, split_faults
 from motet.io.fitted import check_readable
-from motet.io.frames import frame_name, is_frame, with_index
+from motet.io.frames import as_stored, frame_name, is_frame, with_index
 from motet.io.memory import table_of
 from motet.io.sink import Writer, open_writer
 from motet.io.source import Source, open_source
@@ -29,6 +29,7 @@ __all__ = [
     "Source",
     "Writer",
     "arrow_type",
+    "as_stored",
     "check_fits",
     "check_readable",
     "frame_name",

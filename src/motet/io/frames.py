@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from motet.errors import InputError
 
-__all__ = ["as_table", "frame_name", "index_of", "is_frame", "single_columns", "with_index"]
+__all__ = ["as_stored", "as_table", "frame_name", "index_of", "is_frame", "single_columns", "with_index"]
 
 _PANDAS = b"pandas"
 
@@ -45,6 +46,28 @@ def single_columns(frame: Any) -> Iterator[tuple[str, Any, Any]] | None:
     if hasattr(frame, "get_columns"):
         return ((column.name, column.to_frame(), column) for column in frame.get_columns())
     return None
+
+
+def as_stored(values: Any) -> pa.Array | pa.ChunkedArray | None:
+    """One column as Arrow stores it, where it is of Arrow, of polars, or of a dtype of pandas that knows nulls.
+
+    Returns:
+        None for arrays of numpy and what holds one, for Python's own values, and for what Arrow has no type of its own for.
+    """
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values
+    if isinstance(getattr(values, "dtype", np.dtype(object)), np.dtype):
+        return None
+    try:
+        if hasattr(values, "__arrow_c_stream__"):
+            found = pa.chunked_array(values)
+        elif hasattr(values, "__arrow_array__"):
+            found = pa.array(values)
+        else:
+            return None
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+    return None if isinstance(found.type, pa.BaseExtensionType) else found
 
 
 def index_of(frame: Any) -> pa.Table:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from motet.batch import Batch, objects
+from motet.batch import Batch, objects, unmasked
 from motet.errors import InputError
 from motet.io.arrow import arrow_type, from_column
 from motet.io.faults import ERROR_COLUMN, with_errors
 from motet.io.fitted import UNREADABLE, check_readable, decoded_schema, fitted, may_fit
-from motet.io.frames import as_table, index_of, is_frame, single_columns
+from motet.io.frames import as_stored, as_table, index_of, is_frame, single_columns
 from motet.io.stream import Stream, drop_rows
 from motet.numbers import is_missing
 from motet.reading import as_given, read_column
@@ -246,7 +246,10 @@ def _of_objects(
 
 
 def _of_columns(columns: Mapping[Any, Any], types: Mapping[str, ColumnType]) -> pa.RecordBatch:
-    given = {str(name): as_given(values, types.get(str(name), ANY)) for name, values in columns.items()}
+    given: dict[str, Any] = {}
+    for name, values in columns.items():
+        stored = as_stored(values)
+        given[str(name)] = as_given(values, types.get(str(name), ANY)) if stored is None else stored
     for name, column in given.items():
         if isinstance(column, np.ndarray) and not column.ndim:
             raise InputError(
@@ -259,9 +262,14 @@ def _of_columns(columns: Mapping[Any, Any], types: Mapping[str, ColumnType]) -> 
     reasons: dict[int, str] = {}
     for (name, column), values in zip(given.items(), columns.values(), strict=True):
         kind, written = types.get(name, ANY), isinstance(values, (list, tuple))
+        if isinstance(column, (pa.Array, pa.ChunkedArray)):
+            arrays.append(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+            continue
+        if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+            column = unmasked(values).astype(object)
         is_objects = isinstance(column, np.ndarray) and column.dtype == object
         if kind.dtype == "any" or not (written or is_objects):
-            if is_objects and column.ndim == 1:  # type: ignore[union-attr]
+            if is_objects and column.ndim == 1:
                 column = objects([None if is_missing(value) else value for value in column])
             arrays.append(from_column(column, name=name))
             continue

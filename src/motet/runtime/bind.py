@@ -6,14 +6,18 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from motet.batch import Batch, Column
+from motet.batch import Batch, Column, Indices, Ragged, objects, take_rows
 from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
+from motet.io import as_stored, is_image, to_column
+from motet.io.jsontext import is_json, json_values
 from motet.reading import as_given, constant_column, read_column
+from motet.types import ColumnType
 
-__all__ = ["absent_inputs", "bind_columns", "by_input", "columns_of", "fill_defaults", "takes"]
+__all__ = ["absent_inputs", "bind_columns", "by_input", "columns_of", "fill_defaults", "read_stored", "takes"]
 
 Inputs = Mapping[str, Input]
 
@@ -32,20 +36,63 @@ def bind_columns(columns: Mapping[str, Any], checked: CheckedGraph) -> tuple[Bat
     for name in columns:
         if name not in inputs:
             raise UnknownNameError("input", str(name), list(inputs), where=f"graph {checked.graph.name!r}")
-    given = {name: as_given(values, inputs[name].type) for name, values in columns.items()}
+    given = {name: _as_given(values, inputs[name].type) for name, values in columns.items()}
     rows = _num_rows(given)
     absent = absent_inputs(given, inputs, "the graph")
-    bound: dict[str, Column] = {}
+    read = {name: _read(column, inputs[name], name, columns[name]) for name, column in given.items()}
     bad: dict[int, str] = {}
-    for name, column in given.items():
-        each, written = inputs[name], isinstance(columns[name], (list, tuple))
-        bound[name], wrong = read_column(column, each.type, f"input {name!r}", each.default, written=written)
+    for _, wrong in read.values():
         bad = wrong | bad
-    fill_defaults(bound, absent, inputs, rows)
-    batch = Batch(bound, np.arange(rows))
-    if bad:
-        batch = batch.take([row for row in range(rows) if row not in bad])
-    return batch, [Failure(row, "input", "", "", "InputError", message) for row, message in sorted(bad.items())]
+    good = np.setdiff1d(np.arange(rows), list(bad)) if bad else np.arange(rows)
+    bound = {name: _chosen(column, wrong, good, rows) if bad else column for name, (column, wrong) in read.items()}
+    fill_defaults(bound, absent, inputs, len(good))
+    return Batch(bound, good), [
+        Failure(row, "input", "", "", "InputError", message) for row, message in sorted(bad.items())
+    ]
+
+
+def _as_given(values: Any, kind: ColumnType) -> Any:
+    stored = as_stored(values)
+    return as_given(values, kind) if stored is None else stored
+
+
+def _read(column: Any, each: Input, name: str, values: Any) -> tuple[Column, dict[int, str]]:
+    """A column that was given, as its input's type: all rows, or only those that fit; and by row why the others do not."""
+    what = f"input {name!r}"
+    if not isinstance(column, (np.ndarray, Ragged)):
+        found, bad = read_stored(column, pa.field(name, column.type), each)
+        return found, {row: f"{what} {why}" for row, why in bad.items()}
+    if isinstance(values, np.ma.MaskedArray) and column.dtype != object:
+        return read_column(column, each.type, what, each.default, missing=np.ma.getmaskarray(values))
+    return read_column(column, each.type, what, each.default, written=isinstance(values, (list, tuple)))
+
+
+def _chosen(column: Column, bad: Mapping[int, str], good: Indices, rows: int) -> Column:
+    """The rows at these places, of all or of those that fit."""
+    if len(column) == rows:
+        return take_rows(column, good)
+    return take_rows(column, np.searchsorted(np.setdiff1d(np.arange(rows), list(bad)), good))
+
+
+def read_stored(array: pa.Array | pa.ChunkedArray, field: pa.Field, each: Input) -> tuple[Column, dict[int, str]]:
+    """A stored column as an input takes it: the rows that fit, and by position why the others do not.
+
+    Raises:
+        TypeMismatchError: when no row can fit, because of the stored type.
+    """
+    if each.type.dtype != "any" or not is_json(field):
+        return to_column(array, each.type, name=field.name, image=is_image(field), **_null_policy(each))
+    values = json_values(array)
+    bad = {row: "is null" for row, value in enumerate(values) if value is None and not each.has_default}
+    return objects(
+        [each.default if value is None else value for row, value in enumerate(values) if row not in bad]
+    ), bad
+
+
+def _null_policy(each: Input) -> dict[str, Any]:
+    if not each.has_default:
+        return {}
+    return {"nullable": True} if each.default is None else {"default": each.default}
 
 
 def columns_of(inputs: Inputs) -> Mapping[str, str]:

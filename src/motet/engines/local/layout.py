@@ -11,18 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Batch, Column, objects
+from motet.batch import Batch, Column
 from motet.engines.local.undeclared import Answers
 from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
-from motet.io import arrow_type, check_fits, from_column, is_image, open_source, split_faults, to_column
+from motet.io import arrow_type, check_fits, from_column, is_image, open_source, split_faults
 from motet.io.arrow.layout import LABELS
 from motet.io.fitted import UNREADABLE, check_readable
-from motet.io.jsontext import is_json, json_values
 from motet.io.memory import as_record_batch
 from motet.io.take import take_batch
-from motet.runtime.bind import fill_defaults
+from motet.runtime.bind import fill_defaults, read_stored
 from motet.runtime.executor import Played
 from motet.types import ColumnType
 
@@ -151,7 +150,7 @@ class Layout:
         for name, each in self.inputs.items():
             if name in self.taken:
                 stored = self.stored[name]
-                columns[name], wrong = _column(read.column(stored), self.source.field(stored), each)
+                columns[name], wrong = read_stored(read.column(stored), self.source.field(stored), each)
                 for row, message in wrong.items():
                     bad.setdefault(row, f"column {stored!r} {message}")
         fill_defaults(columns, [name for name in self.inputs if name not in self.taken], self.inputs, read.num_rows)
@@ -204,23 +203,6 @@ def bind_frame(frame: Any, checked: CheckedGraph) -> tuple[Batch, list[Failure]]
     read = next(source.batches(rows, layout.read)) if rows else as_record_batch(none)
     batch, failures, _ = layout.bind(read, np.arange(rows))
     return batch, failures
-
-
-def _column(array: pa.Array, field: pa.Field, each: Input) -> tuple[Column, dict[int, str]]:
-    """The rows that fit an input, and why the others do not."""
-    if each.type.dtype != "any" or not is_json(field):
-        return to_column(array, each.type, name=field.name, image=is_image(field), **_null_policy(each))
-    values = json_values(array)
-    bad = {row: "is null" for row, value in enumerate(values) if value is None and not each.has_default}
-    return objects(
-        [each.default if value is None else value for row, value in enumerate(values) if row not in bad]
-    ), bad
-
-
-def _null_policy(each: Input) -> dict[str, Any]:
-    if not each.has_default:
-        return {}
-    return {"nullable": True} if each.default is None else {"default": each.default}
 
 
 def _kept(
