@@ -9,6 +9,7 @@ from typing import NamedTuple
 from motet.graph.model import Model
 from motet.graph.pool import Places
 from motet.runtime.hosted import HostedModel, ModelStats, model_key
+from motet.runtime.isolate import Tolerance
 from motet.runtime.pool.memory import file_bytes
 from motet.runtime.pool.shelf import Group
 from motet.runtime.pool.swaps import Swaps
@@ -43,7 +44,7 @@ class Host:
         sizes: how many rows the calls of models have, by `HostedModel.key`, where that is known.
         places: what all models share that are here, and stay not for good; None lets each stay that no graph says it of.
         trials: what its models may try before they answer rows; see `HostedModel`.
-        one_run: whether all rows that are played belong together, as in a bulk run; see `Health`.
+        run: the bulk run that all rows that are played belong to; see `Tolerance`.
 
     Attributes:
         dropped: called with each lazy model that was let go, in any thread.
@@ -56,9 +57,9 @@ class Host:
         places: Places | None = None,
         trials: Trials | None = None,
         *,
-        one_run: bool = False,
+        run: Tolerance | None = None,
     ) -> None:
-        self.places, self._trials, self.one_run = places, trials, one_run
+        self.places, self._trials, self.run = places, trials, run
         self.swaps: Swaps[HostedModel] = Swaps(self._load_lazy, self._let_go, memory=_memory)
         self.dropped: list[Callable[[HostedModel], None]] = []
         self._lazy: set[LazyKey] = set()
@@ -90,8 +91,8 @@ class Host:
                     return known
             signature = self.resolver.signature(model, folder)
             found = HostedModel(model, located, signature, None, self.resolver.addresses(model, folder))
-            if self.one_run:
-                found.in_one_run()
+            if self.run is not None:
+                found.in_one_run(self.run)
             found.trials = self._trials
             if found.key in self._sizes and not found.size.settled:
                 found.size = BatchSize(self._sizes[found.key], found.size.limit)
@@ -147,7 +148,7 @@ class Host:
         known = self._known.get(key)
         if known is not None and known is not found:
             known.stats.loads += 1
-            found.stats, found.size = known.stats, known.size
+            found.stats, found.size, found.health = known.stats, known.size, known.health
         self._known[key] = found
         return found
 

@@ -29,7 +29,7 @@ from motet.graph.node import Answer, Fault
 from motet.nodes.merge import faults_at, first_rows, kept_rows, merge
 from motet.runtime.equal import groups
 from motet.runtime.functions import FunctionRunner, chain
-from motet.runtime.isolate import Health, any_succeeds, is_of_rows, isolate
+from motet.runtime.isolate import Health, Tolerance, any_succeeds, is_of_rows, isolate
 from motet.runtime.padding import Padding
 from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
@@ -94,7 +94,7 @@ class HostedModel:
         self.size = BatchSize(said or size, said or model.batch.max_rows)
         self.trials: Trials | None = None
         self._settling = threading.Lock()
-        self._health = Health(f"model {model.name!r}")
+        self.health = Health(f"model {model.name!r}")
         self.outputs = outer_outputs(model, signature)
         self._before = [FunctionRunner(function, function.declared) for function in model.before]
         after = chain_each(model.after, list(signature.outputs.values()), f"after of {model.name!r}")
@@ -158,10 +158,10 @@ class HostedModel:
         if tell is not None:
             tell(wanted)
 
-    def in_one_run(self) -> None:
+    def in_one_run(self, run: Tolerance) -> None:
         """All rows from now on are of one run: what fails on everything is found out over all of them."""
-        for health in (self._health, *(runner.health for runner in (*self._before, *self._after))):
-            health.one_run = True
+        for health in (self.health, *(runner.health for runner in (*self._before, *self._after))):
+            health.run = run
 
     def close(self) -> None:
         """Give the replicas' memory back."""
@@ -204,7 +204,7 @@ class HostedModel:
             answer = self._answer(direct(columns), rows)
         except BaseException as error:  # noqa: BLE001 (isolate sorts the errors)
             return self._halved(columns, rows, error, started)
-        self._health.succeeded = True
+        self.health.succeeded = True
         self.stats.add(rows, 1, time.perf_counter() - started, len(answer.faults))
         return answer
 
@@ -384,7 +384,7 @@ class HostedModel:
 
         place = {"model": self.model.name, "version": self.located.version}
         segments, faults = isolate(
-            run, rows, self._health, **place, too_big=self.size.too_big, known=known, others_succeed=others_succeed
+            run, rows, self.health, **place, too_big=self.size.too_big, known=known, others_succeed=others_succeed
         )
         return [(np.arange(first, end), answer) for first, end, answer in segments], faults, calls
 
@@ -399,7 +399,7 @@ class HostedModel:
             begun = CallTime()
             answer = self._call(columns, rows, replica)
             self.size.took(rows, begun.seconds())
-        self._health.succeeded = True
+        self.health.succeeded = True
         return answer
 
     def _call(self, columns: dict[str, Array], rows: int, replica: str = "") -> Answer:

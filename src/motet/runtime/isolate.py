@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -19,7 +20,7 @@ from motet.errors import (
 from motet.graph.node import Fault
 from motet.tracebacks import describe, ends_program, said, users_place
 
-__all__ = ["Health", "is_of_rows", "isolate", "out_of_memory"]
+__all__ = ["Health", "Tolerance", "is_of_rows", "isolate", "out_of_memory"]
 
 T = TypeVar("T")
 
@@ -40,6 +41,35 @@ def is_of_rows(error: BaseException) -> bool:
     return not isinstance(error, _ENDING) and not ends_program(error)
 
 
+class Tolerance:
+    """What a bulk run does about a model or function that has failed on all its rows so far; all that it calls share one.
+
+    Args:
+        unlimited: whether the run was told to go on: then nothing that rows raise ends it.
+
+    Attributes:
+        lost: what failed on all its rows so far, by the error that says so.
+    """
+
+    def __init__(self, *, unlimited: bool = False) -> None:
+        self.unlimited, self._trying = unlimited, 0
+        self.lost: dict[ModelFailedError, Health] = {}
+
+    @property
+    def ends(self) -> bool:
+        """Whether one that has failed on all rows so far ends the run."""
+        return not (self.unlimited or self._trying)
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """While rows of elsewhere are tried nothing ends the run."""
+        self._trying += 1
+        try:
+            yield
+        finally:
+            self._trying -= 1
+
+
 @dataclass
 class Health:
     """What a model or function has done so far: whether any row succeeded, and how many failed alone before that.
@@ -48,8 +78,8 @@ class Health:
         name: the model or function.
         succeeded: whether any row has.
         failed_alone: rows that failed before that.
-        one_run: whether all rows belong together, as in a bulk run; else few rows are never said to be all that there is:
-            what one caller's failed on says nothing of the next one's.
+        run: the bulk run that all rows belong to. None where they do not belong together: then few rows are never said to
+            be all that there is, for what one caller's failed on says nothing of the next one's.
         too_many: the fewest rows that were too many for a call when that was last seen, 0 at first.
         too_often: how many times in a row it was that number.
     """
@@ -57,7 +87,7 @@ class Health:
     name: str
     succeeded: bool = False
     failed_alone: int = 0
-    one_run: bool = False
+    run: Tolerance | None = None
     too_many: int = 0
     too_often: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -75,15 +105,22 @@ class Health:
         """
         with self.lock:
             self.failed_alone += 1
-            hopeless = not self.succeeded and self.failed_alone >= ALONE and (self.one_run or rows >= SPREAD)
-        if hopeless and others_succeed():
+            hopeless = not self.succeeded and self.failed_alone >= ALONE and (self.run is not None or rows >= SPREAD)
+        if not hopeless or (self.run is not None and not self.run.ends):
+            return
+        if others_succeed():
             self.succeeded = True
-        elif hopeless:
-            raise ModelFailedError(
+        else:
+            hint = "mend the model or what it is given; try one row with motet explain"
+            hint += "; --max-failures 100% goes on whatever fails" if self.run is not None else ""
+            lost = ModelFailedError(
                 f"{self.name} failed on each of the {self.failed_alone} rows it was tried on, alone and together; "
                 f"the last error was {type(error).__name__}: {describe(error)}",
-                hint="mend the model or what it is given; try one row with motet explain",
-            ) from error
+                hint=hint,
+            )
+            if self.run is not None:
+                self.run.lost[lost] = self
+            raise lost from error
 
     def number_at_fault(self, failed: Sequence[int], answered: Sequence[int]) -> bool:
         """Whether it is the number of rows that calls fail for: learned from several batches in which no row was at fault.

@@ -100,7 +100,7 @@ class _Turn:
         found = runners.get(id(self._step))
         if found is None:
             found = runners[id(self._step)] = FunctionRunner(function, self._declared(function), each=each)
-            found.health.one_run = self._executor.host.one_run
+            found.health.run = self._executor.host.run
         return found
 
     def _declared(self, function: Function) -> Any:
@@ -114,7 +114,7 @@ class _Turn:
         self, function: Callable[[int, int], T], rows: int, name: str
     ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
         """Find the rows at fault; see `motet.graph.node.Player`."""
-        known = Health(name, one_run=self._executor.host.one_run)
+        known = Health(name, run=self._executor.host.run)
         health = self._executor.healths.setdefault(f"{self._step.path}:{name}", known)
         return isolate(function, rows, health)
 

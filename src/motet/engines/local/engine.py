@@ -24,6 +24,7 @@ from motet.engines.local.pending import Pending
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
 from motet.engines.local.rows import Item, Rows
+from motet.engines.local.second_look import SecondLook
 from motet.engines.local.sizing import Sizing
 from motet.engines.local.turns import Turns
 from motet.engines.local.undeclared import Answers, Undeclared
@@ -32,6 +33,7 @@ from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
 from motet.runtime.executor import Executor, Played, drive
 from motet.runtime.host import Host
+from motet.runtime.isolate import Tolerance
 from motet.runtime.sizes import CallTime, RememberedSizes
 from motet.runtime.trial import Trials
 
@@ -95,8 +97,10 @@ class _Run:
         self.input = Rows(source, self.layout.read, options.limit, options.only_failed)
         self.total = self.input.total
         self.remembered = RememberedSizes()
-        self.host = Host(trials=Trials(), one_run=True)
+        tolerance = Tolerance(unlimited=options.goes_on)
+        self.host = Host(trials=Trials(), run=tolerance)
         self.executor = Executor(checked, self.host)
+        self.second_look = SecondLook(tolerance, self.input, self._try_rows)
         self.kinds = [each.type for each in checked.graph.inputs.values()]
         self.versions = self._versions(self.executor, "")
         self.sizing = Sizing(checked, self.host, self.remembered, self.versions)
@@ -296,9 +300,15 @@ class _Run:
 
     def _play_bound(self, batch: Batch) -> Played:
         begun = CallTime()
-        played = drive(self.executor.play(batch)) if len(batch) else self.executor.nothing([])
+        played = self.second_look.play(lambda: self._played(batch))
         self.sizing.took(len(batch), begun.seconds())
         return played
+
+    def _played(self, batch: Batch) -> Played:
+        return drive(self.executor.play(batch)) if len(batch) else self.executor.nothing([])
+
+    def _try_rows(self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> None:
+        self._played(self.layout.bind(read, ids)[0])
 
     def _replay(self, journal: Journal, pieces: Sequence[Piece], writer: Output, failures: FailureFile) -> None:
         """Write again what an earlier part of this run had done."""

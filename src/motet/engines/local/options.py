@@ -74,7 +74,7 @@ class Options:
             lists, structs and maps that the output does not hold.
         drop: columns of the source to leave out.
         only_failed: a file of failures: play only its rows.
-        max_failures: ends a run in which more rows fail.
+        max_failures: ends a run in which more rows fail, and no run in which fewer do.
         group_by: a column of the source, or several: makes one row of all rows with the same values, with list columns.
         format: the format of the source; None goes by its suffix.
         encoding, delimiter, types, empty: how text is read, see `motet.io.open_source`.
@@ -121,6 +121,11 @@ class Options:
         return self.workers or (
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run was told to go on, however many rows fail in a row."""
+        return self.resume or self.only_failed is not None or self.max_failures is not None
 
     @property
     def source(self) -> dict[str, Any]:

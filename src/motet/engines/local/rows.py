@@ -15,6 +15,9 @@ from motet.io import Source, open_source
 
 __all__ = ["Item", "Rows"]
 
+READ_ROWS = 8_192
+"""Rows that are read at a time where they are only counted."""
+
 
 @dataclass
 class Item:
@@ -51,6 +54,19 @@ class Rows:
     def digest(self) -> str:
         """What tells the chosen rows of a source from others; empty where none were chosen."""
         return "" if self._positions is None else hashlib.sha256(self._positions.tobytes()).hexdigest()[:32]
+
+    def spread(self, count: int) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]] | None:
+        """A few rows from all over those of the run, with their ids; None where they cannot be read beside the run."""
+        if not self._source.reads_again:
+            return None
+        rows = range(
+            self.total if self.total is not None else sum(len(item.ids) for item in self.read(0, READ_ROWS, 1))
+        )
+        if not rows:
+            return None
+        ids = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))
+        ids = ids if self._positions is None else self._positions[ids]
+        return next(self._source.batches_at(ids, count, self._columns)), ids
 
     def read(self, first: int, batch_rows: int, together: int) -> Iterator[Item]:
         """Read from a batch on.
