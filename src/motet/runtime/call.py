@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from motet.batch import Batch, Column, Ragged, take_rows
 from motet.errors import Failure, InputError, RowErrors
 from motet.runtime.executor import Call, Executor, Played, drive, joined
+from motet.runtime.side_by_side import side_by_side
 
 __all__ = ["Explanation", "answer", "check_failures", "explain"]
 
@@ -59,16 +59,14 @@ def _play(executor: Executor, batch: Batch) -> Played:
     """Batches of a bounded number of rows, on all cores where there are several."""
     if len(batch) <= BATCH_ROWS:
         return drive(executor.play(batch)) if len(batch) else executor.nothing([])
-    starts = range(0, len(batch), BATCH_ROWS)
-    parts = (
-        Batch(
-            {n: take_rows(c, slice(s, s + BATCH_ROWS)) for n, c in batch.columns.items()}, batch.ids[s : s + BATCH_ROWS]
-        )
-        for s in starts
-    )
-    with ThreadPoolExecutor(max_workers=min(len(starts), os.cpu_count() or 1)) as pool:
-        played = list(pool.map(lambda part: drive(executor.play(part)), parts))
-    return joined(played)
+    spans = [slice(start, start + BATCH_ROWS) for start in range(0, len(batch), BATCH_ROWS)]
+
+    def play(span: slice) -> Played:
+        part = {name: take_rows(column, span) for name, column in batch.columns.items()}
+        return drive(executor.play(Batch.of(part, batch.ids[span])))
+
+    cores = os.cpu_count() or 1
+    return joined(side_by_side(play, spans, cores, most=cores))
 
 
 def plain(column: Column) -> Any:

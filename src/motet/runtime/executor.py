@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +25,7 @@ from motet.runtime.host import Host, HostedModel, LazyKey
 from motet.runtime.isolate import Health
 from motet.runtime.lazy import LazyModels, share_places
 from motet.runtime.player import Call, Player, Step, Straight, Trace
+from motet.runtime.side_by_side import side_by_side
 from motet.runtime.stats import NodeStats
 
 __all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive", "joined"]
@@ -154,13 +154,7 @@ class Executor:
         for executor in self._all():
             executor.lazy.load_residents()
         needed = self._needed()
-        if len(needed) < 2:
-            for executor, name in needed:
-                executor.model(name)
-            return
-        with ThreadPoolExecutor(min(len(needed), os.cpu_count() or 1), thread_name_prefix="motet-load") as pool:
-            for loaded in [pool.submit(executor.model, name) for executor, name in needed]:
-                loaded.result()
+        side_by_side(lambda each: each[0].model(each[1]), needed, os.cpu_count() or 1)
 
     def models(self) -> list[HostedModel]:
         """The models that the outputs need and that stay, here and in the graphs inside, loaded."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from motet.runtime.threads import Pool
 
 __all__ = ["MOST", "Members", "side_by_side"]
 
@@ -49,22 +50,23 @@ class Members:
         return answers
 
 
-def side_by_side(call: Callable[[S], T], parts: Sequence[S], at_once: int) -> list[T]:
+def side_by_side(call: Callable[[S], T], parts: Sequence[S], at_once: int, most: int = MOST) -> list[T]:
     """What a function gives for each part, in their order; as many are under way as there are replicas for them.
 
     Args:
-        call: is called from several threads at the same time.
+        call: is called from several threads at the same time, each time in the context of the caller.
         parts: what it is called with.
         at_once: how many calls the replicas take together.
+        most: how many threads there may be.
 
     Raises:
         Exception: what the first part raised that failed; calls that were not begun are left out.
     """
-    threads = min(len(parts), at_once, MOST)
+    threads = min(len(parts), at_once, most)
     if threads < 2:
         return [call(part) for part in parts]
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="motet-calls")
+    pool = Pool(threads, "motet-calls")
     try:
         return [made.result() for made in [pool.submit(call, part) for part in parts]]
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.close()

@@ -11,9 +11,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from motet.runtime.threads import Pool, begun, thread_of
 
 __all__ = ["Pipeline"]
 
@@ -45,13 +47,13 @@ class Pipeline(Generic[T, R]):
         self._items, self._play, self._workers = items, play, workers
         self._read: queue.Queue[object] = queue.Queue(READ_AHEAD)
         self._stop = threading.Event()
-        self._reader = threading.Thread(target=self._run_reader, name="motet-reader", daemon=True)
+        self._reader, self._ahead = thread_of(self._run_reader, "motet-reader"), False
         self.seconds_reading = 0.0
         self.seconds_waiting = 0.0
 
     def start(self) -> None:
-        """Begin to read ahead."""
-        self._reader.start()
+        """Begin to read ahead, where a thread can be begun."""
+        self._ahead = begun(self._reader)
 
     def close(self) -> None:
         """End the reader. Closing again does nothing."""
@@ -68,9 +70,9 @@ class Pipeline(Generic[T, R]):
         """
         pending: deque[Future[R]] = deque()
         window = 2 * self._workers + 1
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="motet-worker")
+        pool = Pool(self._workers, "motet-worker")
         try:
-            while (item := self._read.get()) is not _END:
+            while (item := self._next()) is not _END:
                 if isinstance(item, _Failed):
                     raise item.error
                 pending.append(pool.submit(self._play, item))  # type: ignore[arg-type]
@@ -83,8 +85,18 @@ class Pipeline(Generic[T, R]):
                 yield self._take(pending)
         finally:
             self._stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.close()
             self.close()
+
+    def _next(self) -> object:
+        """What was read next."""
+        return self._read.get() if self._ahead else self._read_one()
+
+    def _read_one(self) -> object:
+        started = time.perf_counter()
+        item = next(self._items, _END)
+        self.seconds_reading += time.perf_counter() - started
+        return item
 
     def _take(self, pending: deque[Future[R]]) -> R:
         started = time.perf_counter()
@@ -95,9 +107,7 @@ class Pipeline(Generic[T, R]):
     def _run_reader(self) -> None:
         try:
             while not self._stop.is_set():
-                started = time.perf_counter()
-                item = next(self._items, _END)
-                self.seconds_reading += time.perf_counter() - started
+                item = self._read_one()
                 self._read.put(item)
                 if item is _END:
                     return

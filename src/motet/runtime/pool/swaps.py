@@ -6,12 +6,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from motet.errors import ModelLoadError, ModelUnavailableError
+from motet.runtime import threads
 from motet.runtime.pool.memory import resident_bytes, trim
 from motet.runtime.pool.shelf import Entry, Group, Shelf, Swap, Waiter
 
@@ -73,12 +75,10 @@ class Swaps(Generic[M]):
         memory: Callable[[M], int] | None = None,
     ) -> None:
         self._load, self._drop, self._clock, self._memory = load, drop, clock, memory
-        self._beside = beside or self._submit
+        self._beside = beside or partial(threads.beside, name="motet-swap")
         self._shelf = Shelf(loads_at_once)
         self._lock = threading.Lock()
         self._models: dict[Key, M] = {}
-        self._threads: ThreadPoolExecutor | None = None
-        self._loads_at_once = loads_at_once
         self._swapping = 0
         self._freed_bytes, self._trimmed_at = 0, float("-inf")
 
@@ -237,14 +237,11 @@ class Swaps(Generic[M]):
             return self._shelf.waiting_rows
 
     def close(self) -> None:
-        """Drop all models that no call has, and end the threads; it may be used again."""
+        """Drop all models that no call has; it may be used again."""
         with self._lock:
             swap = self._shelf.drop(list(self._shelf.entries))
-            threads, self._threads = self._threads, None
         if swap is not None:
             self._do(swap)
-        if threads is not None:
-            threads.shutdown(wait=False)
 
     def _ask(self, key: Key, rows: int, *, look: bool = True) -> M | Future[M]:
         """The model, the caller's until it gives it back; or a future of it."""
@@ -276,12 +273,6 @@ class Swaps(Generic[M]):
             if swap is None:
                 return
             self._beside(lambda swap=swap: self._do(swap))  # type: ignore[misc]
-
-    def _submit(self, work: Work) -> object:
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(self._loads_at_once, thread_name_prefix="motet-swap")
-            return self._threads.submit(work)
 
     def _do(self, swap: Swap) -> None:
         """Drop, then load; those who wait are told."""

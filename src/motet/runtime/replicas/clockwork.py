@@ -5,10 +5,14 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
+
+from motet.runtime.threads import begun, beside
 
 __all__ = ["CLOCKWORK", "Clockwork", "Threads"]
 
@@ -53,14 +57,14 @@ class Threads:
         """Do something short after some seconds; nothing is done any more when the program ends."""
         with self._changed:
             heapq.heappush(self._due, (time.monotonic() + after_s, next(self._numbers), work))
-            if not self._running:
-                self._running = True
-                threading.Thread(target=self._run, name="motet-replicas", daemon=True).start()
+            self._running = self._running or begun(
+                threading.Thread(target=self._run, name="motet-replicas", daemon=True)
+            )
             self._changed.notify()
 
     def beside(self, work: Work) -> None:
         """Do something that may take long, in a thread that does not hold up the program's end."""
-        threading.Thread(target=_safely, args=(work,), name="motet-replica", daemon=True).start()
+        beside(partial(_safely, work), "motet-replica")
 
     def wait(self, changed: threading.Condition, timeout_s: float) -> None:
         """Wait until somebody notifies, or for so long."""
@@ -92,3 +96,4 @@ def _safely(work: Work) -> None:
 IDLE_S = 10.0
 CLOCKWORK = Threads()
 """The clockwork of this process."""
+os.register_at_fork(after_in_child=CLOCKWORK.__init__)  # type: ignore[misc]  # whose thread is not there

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from motet.runtime.replicas.keeper import Keeper, Keeping
 from motet.runtime.replicas.life import UNBOUNDED, Life, ReplicaState, ReplicaStatus, Slot
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
+from motet.runtime.side_by_side import side_by_side
 from motet.tracebacks import summary
 
 __all__ = ["WAIT_S", "Lives", "Make"]
@@ -297,12 +297,8 @@ class Lives:
             for slot in slots:
                 self._set(slot, ReplicaState.STOPPED)
             self._warm_up = None  # it may hold the model, which holds this
-        if len(going) < 2 or self._first:
-            for replica in going:
-                replica.close()
-        else:  # processes may take a moment to end
-            with ThreadPoolExecutor(min(len(going), 16), thread_name_prefix="motet-close") as pool:
-                list(pool.map(lambda replica: replica.close(), going))
+        at_once = 1 if self._first else len(going)  # processes may take a moment to end
+        side_by_side(lambda replica: replica.close(), going, at_once)
 
 
 def _look(held: weakref.ref[Lives]) -> None:

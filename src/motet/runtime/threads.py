@@ -1,0 +1,118 @@
+"""Threads that a call begins and ends: what they do is done as in the caller's own thread.
+
+Each piece of work runs in a copy of its caller's context, so that context variables (`numpy.errstate`, the span of a trace, the
+id of a request) are the same in all of them. Where no thread can be begun, as at the end of the program or at the limit of a
+container, the caller's thread does the work. No thread outlives the call that began it, so none is missing after a fork.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+__all__ = ["Pool", "begun", "beside", "thread_of"]
+
+S = TypeVar("S")
+T = TypeVar("T")
+Work = Callable[[], object]
+
+
+def thread_of(work: Work, name: str) -> threading.Thread:
+    """A thread, not begun, that does something in a copy of the context of whoever asks for it.
+
+    It does not hold up the end of the program.
+    """
+    return threading.Thread(target=contextvars.copy_context().run, args=(work,), name=name, daemon=True)
+
+
+def beside(work: Work, name: str) -> None:
+    """Do something in a thread of its own; here and now where none can be begun."""
+    thread = thread_of(work, name)
+    if begun(thread):
+        return
+    work()
+
+
+def begun(thread: threading.Thread) -> bool:
+    """Begin a thread, and say whether that could be done."""
+    try:
+        thread.start()
+    except RuntimeError:  # the program ends, or the system has no more of them
+        return False
+    return True
+
+
+class Pool:
+    """Up to so many threads, begun as they are needed, for the work of one caller; to be closed by it.
+
+    Args:
+        most: how many threads.
+        name: theirs.
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        self._most, self._name = most, name
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._waiting: deque[tuple[Future[Any], Work]] = deque()
+        self._idle = 0
+        self._closed = False
+
+    def submit(self, call: Callable[[S], T], given: S) -> Future[T]:
+        """Have a function called with one argument; what it returns, or raises, is in the future."""
+        made: Future[T] = Future()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            _do(made, lambda: context.run(call, given))
+
+        with self._changed:
+            self._waiting.append((made, work))
+            if self._idle >= len(self._waiting):
+                self._changed.notify()
+                return made
+        if len(self._threads) < self._most:
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            if begun(thread):
+                self._threads.append(thread)
+        if not self._threads:
+            self._waiting.clear()
+            work()
+        return made
+
+    def _work(self) -> None:
+        while (work := self._next()) is not None:
+            work()
+            del work
+
+    def _next(self) -> Work | None:
+        with self._changed:
+            self._idle += 1
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            self._idle -= 1
+            return self._waiting.popleft()[1] if self._waiting else None
+
+    def close(self) -> None:
+        """Leave out what was not begun, and wait for what was. Closing again does nothing."""
+        with self._changed:
+            for made, _ in self._waiting:
+                made.cancel()
+            self._waiting.clear()
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+
+def _do(made: Future[T], call: Callable[[], T]) -> None:
+    """Call a function, and put what comes of it into a future."""
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 (handed to whoever waits)
+        made.set_exception(error)
+    else:
+        made.set_result(result)
