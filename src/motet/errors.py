@@ -34,12 +34,14 @@
         └── ResumeError                a run that may not go on where it stopped
 
 Every message says what is wrong, where, what was got, and how to mend it. A class carries the HTTP status that it
-answers with, whether trying again can help, and a hint.
+answers with, whether trying again can help, and a hint. Errors can be copied and pickled, with their attributes, notes and
+causes; a cause that cannot be pickled, or not where it arrives, becomes a `CauseText`.
 """
 
 from __future__ import annotations
 
 import difflib
+import pickle
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +50,7 @@ from typing import Any, ClassVar
 __all__ = [
     "AnswerError",
     "CancelledError",
+    "CauseText",
     "CycleError",
     "DeadlineError",
     "DeadlyRowsError",
@@ -118,6 +121,70 @@ class MotetError(Exception):
         self.where = f"{where}: {self.where}" if self.where else where
         self.args = (self.what, self.where, self.hint)
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (type(self), self.args, vars(self), _Cause.of(self))
+
+
+def _made_again(kind: type[MotetError], args: tuple[Any, ...], attributes: Mapping[str, Any], cause: _Cause) -> Any:
+    """An error as it was, whatever its constructor takes."""
+    made = kind.__new__(kind, *args)
+    made.args = args
+    vars(made).update(attributes)
+    return cause.put(made)
+
+
+class CauseText(Exception):
+    """What the cause of an error said that came from another process and could not be sent itself: `KeyError: 'x'`."""
+
+
+class _Cause:
+    """The cause of an error, which copies share, and which is pickled apart: what goes wrong there harms the error not.
+
+    Args:
+        error: the cause; None for none.
+        is_only: whether the context of the error is not to be shown (`raise ... from ...`).
+    """
+
+    def __init__(self, error: BaseException | None, is_only: bool) -> None:
+        self.error, self.is_only = error, is_only
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Cause:
+        return cls(error.__cause__, error.__suppress_context__)
+
+    def put(self, error: BaseException) -> BaseException:
+        """Make it the cause of an error."""
+        error.__cause__, error.__suppress_context__ = self.error, self.is_only
+        return error
+
+    def __deepcopy__(self, memo: Any) -> _Cause:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.error is None:
+            return _Cause, (None, self.is_only)
+        own = None if isinstance(self.error, MotetError) else _Cause.of(self.error)
+        try:
+            text = f"{type(self.error).__name__}: {self.error}"
+        except Exception:  # noqa: BLE001 (it is of code that is not ours)
+            text = type(self.error).__name__
+        try:
+            data = pickle.dumps(self.error)
+        except Exception:  # noqa: BLE001 (likewise)
+            data = b""
+        return _cause_again, (data, text, own, self.is_only)
+
+
+def _cause_again(data: bytes, text: str, own: _Cause | None, is_only: bool) -> _Cause:
+    """A cause that was pickled, or what it said."""
+    try:
+        error: Any = pickle.loads(data)
+    except Exception:  # noqa: BLE001 (its class may not be here, or its constructor want more than it keeps)
+        error = None
+    if not isinstance(error, BaseException):
+        error = CauseText(text)
+    return _Cause(error if own is None else own.put(error), is_only)
 
 
 class GraphError(MotetError, ValueError):

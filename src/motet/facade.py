@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import weakref
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
 from motet.errors import Failure, InputError, UnknownNameError
@@ -17,6 +21,7 @@ from motet.graph.check import CheckedGraph, check
 from motet.graph.defaults import checked_default
 from motet.graph.fields import NAME
 from motet.graph.graph import NO_DEFAULT, Input
+from motet.runtime.session import Session
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
@@ -41,6 +46,13 @@ def _shared_resolver() -> ModelResolver:
     return _resolver
 
 
+def _executor(checked: CheckedGraph) -> Executor:
+    from motet.runtime.executor import Executor
+    from motet.runtime.host import Host
+
+    return Executor(checked, Host(_shared_resolver()))
+
+
 class Graph(data.Graph):
     """Models that play together: checked when it is built, then called, run in bulk, explained, drawn and saved.
 
@@ -56,18 +68,42 @@ class Graph(data.Graph):
     def __init__(self, name: str, outputs: Mapping[str, Any], **parts: Any) -> None:
         folder = parts.pop("folder", "")
         super().__init__(name, outputs, folder=folder if "://" in folder else os.path.abspath(folder), **parts)
-        self._executor: Executor | None = None
-        self.checked: CheckedGraph = check(self, _shared_resolver())
+        self._open(check(self.changed(), _shared_resolver()))
+
+    def _open(self, checked: CheckedGraph) -> None:
+        """Be ready to be called as what was found when it was checked."""
+        self.checked = checked
+        self._session = Session(partial(_executor, checked))
+        weakref.finalize(self, self._session.close).atexit = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: part for name, part in super().__getstate__().items() if name != "_session"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        super().__setstate__(state)
+        self._open(self.checked)
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return copy(self)  # what it says never changes, so that copies share it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the models that calls have loaded; those that another graph uses too stay there for it.
+
+        Calls that are under way in other threads end as they would have. The graph may be called again, and then loads its
+        models anew. `with graph:` closes it at the end; a graph that is dropped closes itself.
+        """
+        self._session.close()
 
     @property
     def executor(self) -> Executor:
-        """What plays this graph when it is called; its models stay loaded as long as the graph is there."""
-        if self._executor is None:
-            from motet.runtime.executor import Executor
-            from motet.runtime.host import Host
-
-            self._executor = Executor(self.checked, Host(_shared_resolver()))
-        return self._executor
+        """What plays this graph when it is called; its models stay loaded until the graph is closed, or gone."""
+        return self._session.executor
 
     def __call__(self, columns: Any, *, failures: Literal["raise", "return"] = "raise") -> Any:
         """Play columns here and now.
@@ -87,7 +123,12 @@ class Graph(data.Graph):
         from motet.runtime.call import answer, check_failures
 
         check_failures(failures)
-        return answer(self.executor, *self._bound(columns), failures)
+        batch, bad = self._bound(columns)
+        lent = self._session.borrow()
+        try:
+            return answer(lent.executor, batch, bad, failures)
+        finally:
+            self._session.give_back(lent)
 
     def _bound(self, columns: Any) -> tuple[Batch, list[Failure]]:
         """The batch of what is given, and the rows that do not fit."""
@@ -169,7 +210,11 @@ class Graph(data.Graph):
         places = [place for place, each in enumerate(batch.ids) if each == row]
         if not places:
             raise InputError(f"there is no row {row}; there are {len(batch)}")
-        return explain(self.executor, batch.take(places))
+        lent = self._session.borrow()
+        try:
+            return explain(lent.executor, batch.take(places))
+        finally:
+            self._session.give_back(lent)
 
     def save(self, path: str | Path) -> None:
         """Write the graph to a YAML file; model URIs are written relative to it.
@@ -180,7 +225,7 @@ class Graph(data.Graph):
         from motet.graph.yaml import dump_graph
 
         target = Path(path)
-        text = dump_graph(_moved(self, str(target.parent.resolve())))
+        text = dump_graph(_placed(self, str(target.parent.resolve())))
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.tmp")
         temporary.write_text(text, encoding="utf-8")
@@ -191,6 +236,9 @@ class Graph(data.Graph):
         from motet.graph.yaml import dump_graph
 
         return dump_graph(self)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return _placed(self, None)._parts()  # the same models are the same, wherever the file is that names them
 
     def anew(self) -> Graph:
         """The same graph, checked again: its models of stores are those that their aliases mean now."""
@@ -210,34 +258,39 @@ class Graph(data.Graph):
         return self.draw("svg")
 
 
-def _moved(graph: data.Graph, folder: str) -> data.Graph:
-    """The same graph with model URIs relative to another folder."""
-    from dataclasses import replace
-
+def _placed(graph: data.Graph, folder: str | None) -> data.Graph:
+    """The same graph with the URIs of its models relative to a folder, or absolute where that is None."""
     base = graph.folder if "://" in graph.folder else str(Path(graph.folder or ".").resolve())
-    models = {name: replace(each, uri=_relative(each.uri, base, folder)) for name, each in graph.models.items()}
-    graphs = {name: _moved(each, folder) for name, each in graph.graphs.items()}
-    return data.Graph(
-        graph.name, graph.outputs, inputs=graph.inputs, models=models, graphs=graphs, nodes=graph.nodes, folder=folder,
-        serving=graph.serving,
-    )  # fmt: skip
+    models = {name: replace(each, uri=_uri(each.uri, base, folder)) for name, each in graph.models.items()}
+    graphs = {name: _placed(each, folder) for name, each in graph.graphs.items()}
+    return graph.changed(models=models, graphs=graphs, folder=folder or "")
 
 
-def _relative(uri: str, base: str, folder: str) -> str:
+def _uri(uri: str, base: str, folder: str | None) -> str:
+    """A URI that is relative to a base, relative to another folder where both are in one place, else absolute."""
     from motet.models.registry import find_handler
 
     if uri.startswith("store:"):
-        place, mark, reference = uri.removeprefix("store:").rpartition("#")
-        if not mark or "://" in place or place.startswith(("/", "~")):
-            return uri
-        return f"store:{posixpath.relpath(posixpath.join(base, place), folder)}#{reference}"
-    handler, location = find_handler(uri)
-    scheme = uri.removesuffix(location)
-    if not handler.has_file or "://" in location or location.startswith("/"):
+        location, mark, reference = uri.removeprefix("store:").rpartition("#")
+        scheme, mark = "store:", f"#{reference}" if mark else ""
+        is_relative = bool(mark) and not location.startswith(("/", "~")) and "://" not in location
+    else:
+        handler, location = find_handler(uri)
+        scheme, mark = uri.removesuffix(location), ""
+        is_relative = handler.has_file and not location.startswith("/") and "://" not in location
+    if not is_relative:
         return uri
-    if "://" in base:
-        return f"{scheme}{base.rstrip('/')}/{location}"
-    return scheme + posixpath.relpath(posixpath.join(base, location), folder)
+    place, _, path = base.rpartition("://")
+    path = posixpath.normpath(posixpath.join(path, location))
+    other, _, within = (folder or "").rpartition("://")
+    if folder is not None and place == other and _root(path, place) == _root(within, place):
+        return f"{scheme}{posixpath.relpath(path, within)}{mark}"
+    return f"{scheme}{place}{'://' if place else ''}{path}{mark}"
+
+
+def _root(path: str, place: str) -> str:
+    """Where relative paths end: the bucket, the host, or the root of a file system of this machine."""
+    return path.split("/")[0] if place else "/"
 
 
 def input(name: str, type: str | ColumnType, *, default: Any = NO_DEFAULT, column: str | None = None) -> Handle:

@@ -13,6 +13,7 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import chain
 from typing import Any
 
@@ -26,7 +27,17 @@ from motet.types import ColumnType
 
 __all__ = ["NO_DEFAULT", "as_given", "constant_column", "from_base64", "holds_truth", "of_text", "read_column"]
 
-NO_DEFAULT: Any = type("_NoDefault", (), {"__repr__": lambda self: "NO_DEFAULT"})()
+
+class _NoDefault(Enum):
+    """That an input has no default: one object in a process, through copies and pickles too."""
+
+    NO_DEFAULT = "no default"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+NO_DEFAULT: Any = _NoDefault.NO_DEFAULT
 _OBJECTS: dict[str, tuple[type, ...]] = {"string": (str,), "bytes": (bytes, bytearray, memoryview)}
 _INSIDE = "holds a null"
 _ADDRESS = "data:"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from functools import partial
 
 from motet.errors import GraphError, UnknownNameError
@@ -33,9 +32,7 @@ def bound(graph: Graph, takes: Callable[[str], Sequence[str]], ordered: Callable
         nodes[name] = node.bound(partial(_bind, graph, node, takes, ordered))
     if all(nodes[name] is node for name, node in graph.nodes.items()):
         return graph
-    now = copy(graph)
-    now.nodes = nodes
-    return now
+    return graph.changed(nodes=nodes)
 
 
 def _bind(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from motet.errors import GraphError
 from motet.graph.fields import show, text_of
@@ -33,6 +33,12 @@ class Ref:
 
     def __getitem__(self, name: str) -> Ref:
         return Ref(self._handle, f"{self._output}.{name}" if self._output else name)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
 
     def __iter__(self) -> Any:
         raise TypeError(

@@ -6,7 +6,6 @@ What a model takes and gives is asked of a resolver, so that this module knows n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -248,9 +247,7 @@ def _current(graph: Graph, resolver: Resolver) -> Graph:
         for member in node.members:
             if member.uses in missing:
                 raise missing[member.uses].located(f"model {member.uses!r}")
-    now = copy(graph)
-    now.models, now.nodes = models, nodes
-    return now
+    return graph.changed(models=models, nodes=nodes)
 
 
 def _inside(graph: Graph, resolver: Resolver, depth: int) -> tuple[Graph, dict[str, CheckedGraph]]:
@@ -258,9 +255,7 @@ def _inside(graph: Graph, resolver: Resolver, depth: int) -> tuple[Graph, dict[s
     found = {name: check(each, resolver, depth=depth + 1) for name, each in graph.graphs.items()}
     if all(found[name].graph is each for name, each in graph.graphs.items()):
         return graph, found
-    now = copy(graph)
-    now.graphs = {name: each.graph for name, each in found.items()}
-    return now, found
+    return graph.changed(graphs={name: each.graph for name, each in found.items()}), found
 
 
 def _takes(graph: Graph, signatures: Mapping[str, Signature], uses: str) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from motet.errors import GraphError
@@ -16,6 +17,8 @@ from motet.reading import NO_DEFAULT
 from motet.types import ColumnType
 
 __all__ = ["NO_DEFAULT", "Graph", "Input"]
+
+_PARTS = ("name", "inputs", "models", "graphs", "nodes", "outputs", "folder", "pool", "serving")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Input:
 
 
 class Graph:
-    """Nodes wired by the names of columns.
+    """Nodes wired by the names of columns. Nothing of it changes once it is made.
 
     Args:
         name: its name, for messages, files and addresses.
@@ -83,15 +86,33 @@ class Graph:
             parts = collect(outputs, f"graph {name!r}")
         else:
             parts = Collected(dict(inputs or {}), dict(models or {}), dict(graphs or {}), dict(nodes), dict(outputs))
-        self.inputs: Mapping[str, Input] = parts.inputs
-        self.models: Mapping[str, Model] = parts.models
-        self.graphs: Mapping[str, Graph] = parts.graphs
-        self.nodes: Mapping[str, Node] = parts.nodes
-        self.outputs: Mapping[str, str] = parts.outputs
+        self.inputs: Mapping[str, Input] = MappingProxyType(dict(parts.inputs))
+        self.models: Mapping[str, Model] = MappingProxyType(dict(parts.models))
+        self.graphs: Mapping[str, Graph] = MappingProxyType(dict(parts.graphs))
+        self.nodes: Mapping[str, Node] = MappingProxyType(dict(parts.nodes))
+        self.outputs: Mapping[str, str] = MappingProxyType(dict(parts.outputs))
         self.folder = folder
         self.pool = pool
-        self.serving: Mapping[str, Any] = dict(serving or {})
+        self.serving: Mapping[str, Any] = MappingProxyType(dict(serving or {}))
         self._check_names()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _PARTS and name in vars(self):
+            raise AttributeError(f"the {name} of a graph cannot be changed; make another graph")
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: dict(part) if isinstance(part, MappingProxyType) else part for name, part in vars(self).items()}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        vars(self).update({name: MappingProxyType(state[name]) for name in _PARTS if isinstance(state[name], dict)})
+
+    def changed(self, **parts: Any) -> Graph:
+        """A graph like this one but for these of its parts (`models`, `nodes`, ...), as data: not checked, nor callable."""
+        made, own = Graph.__new__(Graph), Graph.__getstate__(self)
+        made.__setstate__({**{name: own[name] for name in _PARTS}, **parts})
+        return made
 
     @property
     def stored(self) -> dict[str, str]:
@@ -133,7 +154,8 @@ class Graph:
             return NotImplemented
         return self._parts() == other._parts()
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(self.inputs), tuple(self.outputs.items())))
 
     def _parts(self) -> tuple[Any, ...]:
         return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import copy
 from dataclasses import replace
 
 from motet.errors import GraphError
@@ -37,8 +36,7 @@ def with_keys(
                 where=f"model {name!r}",
             )
     found = {name: keys(model, graph.folder) for name, model in stand.items()}
-    now = copy(graph)
-    now.models = {name: model for name, model in graph.models.items() if name not in found}
+    models = {name: model for name, model in graph.models.items() if name not in found}
     for name, uris in found.items():
         model, where = graph.models[name], f"model {name!r}"
         if not uris:
@@ -48,13 +46,13 @@ def with_keys(
             raise GraphError(
                 f"{odd[0]!r} ({uris[odd[0]]}) cannot be a key of a route", where=where, hint="rename the file"
             )
-        now.models |= {_named(name, key): replace(model, uri=uri, name=_named(name, key)) for key, uri in uris.items()}
-    now.nodes = {}
+        models |= {_named(name, key): replace(model, uri=uri, name=_named(name, key)) for key, uri in uris.items()}
+    nodes = {}
     for name, node in graph.nodes.items():
         used = [member.uses for member in node.members if member.uses in found]
         keyed = {uses: {key: _named(uses, key) for key in found[uses]} for uses in used}
-        now.nodes[name] = node.keyed(keyed, {uses: graph.models[uses].uri for uses in used}) if used else node
-    return now, {name: tuple(uris) for name, uris in found.items()}
+        nodes[name] = node.keyed(keyed, {uses: graph.models[uses].uri for uses in used}) if used else node
+    return graph.changed(models=models, nodes=nodes), {name: tuple(uris) for name, uris in found.items()}
 
 
 def _named(model: str, key: str) -> str:

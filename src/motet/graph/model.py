@@ -15,7 +15,7 @@ from motet.graph.fields import NAME, Fields, of_kind, plain, read_type, text_of
 from motet.graph.function import Function, as_functions, read_functions, write_functions
 from motet.graph.identity import identity
 from motet.graph.replicas import Replicas, as_replicas, as_warm_up, check_placing, read_replicas, write_replicas
-from motet.graph.snapshot import check_written, is_model, snapshot
+from motet.graph.snapshot import check_written, is_model, sent, snapshot
 from motet.types import ColumnType
 
 __all__ = ["Batching", "Model", "Replicas", "Resources", "read_model", "write_model"]
@@ -223,6 +223,17 @@ class Model:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Model:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was cached holds in this process alone. An estimator travels as the bytes that it was written as.
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        return {**values, "uri": sent(self.uri)}
 
     @cached_property
     def _identity(self) -> Hashable:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import os
 import pickle
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 from motet.errors import GraphError
 
-__all__ = ["check_written", "is_model", "snapshot"]
+__all__ = ["check_written", "is_model", "sent", "snapshot"]
 
 _BOOSTERS = {"xgboost": "ubj", "lightgbm": "lgb"}
 
@@ -47,25 +50,57 @@ def check_written(uri: str, where: str) -> None:
     Raises:
         GraphError: when the URI is one; says what to do.
     """
-    if Path(_folder().name).name in Path(uri).parts:
+    if _is_snapshot(uri):
         hint = "write it to a file (joblib.dump(estimator, 'x.joblib')) and make the graph with motet.Model('x.joblib')"
         raise GraphError("the model is an object of this program, which no file can name", where=where, hint=hint)
 
 
+class _Sent(str):
+    """The URI of a snapshot, which is pickled as what the snapshot holds, and is the URI of another one where it arrives."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        scheme, _, path = self.partition(":")
+        return _arrived, (scheme, Path(path).name, Path(path).read_bytes())
+
+
+def sent(uri: str) -> str:
+    """A model's URI, to be pickled: a snapshot goes with it."""
+    return _Sent(uri) if _is_snapshot(uri) else uri
+
+
+def _arrived(scheme: str, name: str, content: bytes) -> str:
+    return f"{scheme}:{_placed(content, name)}"
+
+
+def _is_snapshot(uri: str) -> bool:
+    return bool(_folder.cache_info().currsize) and _folder().name in Path(uri).parts
+
+
 def _written_by(booster: Any, suffix: str) -> Path:
-    path = Path(_folder().name, f"written.{suffix}")
-    booster.save_model(str(path))
-    return _placed(path.read_bytes(), f"booster.{suffix}")
+    with tempfile.TemporaryDirectory(dir=_folder()) as folder:
+        path = Path(folder, f"booster.{suffix}")
+        booster.save_model(str(path))
+        return _placed(path.read_bytes(), path.name)
 
 
 def _placed(content: bytes, name: str) -> Path:
     """A file of this content, in a folder that is named after it."""
-    path = Path(_folder().name, hashlib.sha256(content).hexdigest()[:12], name)
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(content)
+    path = Path(_folder(), hashlib.sha256(content).hexdigest()[:12], name)
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        os.replace(file.name, path)
     return path
 
 
 @cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="motet-")
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="motet-"))
+    atexit.register(_remove, folder, os.getpid())
+    return folder
+
+
+def _remove(folder: Path, pid: int) -> None:
+    if pid == os.getpid():  # a process that was forked ends before this one
+        shutil.rmtree(folder, ignore_errors=True)

@@ -24,7 +24,10 @@ class RemoteError(Exception):
 
     def __init__(self, what: str, hint: str) -> None:
         self.hint = hint
-        super().__init__(what)
+        super().__init__(what, hint)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Remote:

@@ -22,10 +22,9 @@ class _Awaited(Graph):
         folder = parts.pop("folder", "")
         folder = folder if "://" in folder else os.path.abspath(folder)
         data.Graph.__init__(self, name, outputs, folder=folder, **parts)
-        self._executor = None
         signature = Signature({name: each.type for name, each in self.inputs.items()}, dict.fromkeys(self.outputs, ANY))
         graphs = {name: each.checked for name, each in self.graphs.items() if isinstance(each, Graph)}
-        self.checked = CheckedGraph(self, (), {}, {}, {}, graphs, signature)
+        self._open(CheckedGraph(self.changed(), (), {}, {}, {}, graphs, signature))
 
 
 def awaited(path: str) -> Graph:

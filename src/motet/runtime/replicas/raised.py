@@ -137,8 +137,16 @@ def _stand_in(module: str, name: str, base: str) -> type[Exception]:
     above = getattr(builtins, base, Exception)
     if not isinstance(above, type) or not issubclass(above, Exception) or issubclass(above, BaseExceptionGroup):
         above = Exception
-    body = {"__module__": module, "__init__": _init, "__str__": lambda self: self.text, "__doc__": "Raised elsewhere."}
+    body = {
+        "__module__": module, "__init__": _init, "__str__": lambda self: self.text, "__doc__": "Raised elsewhere.",
+        "__reduce__": lambda self: (_stood_in, (module, name, base, self.text), vars(self)),
+    }  # fmt: skip
     return type(name.rpartition(".")[2], (above,), body)
+
+
+def _stood_in(module: str, name: str, base: str, text: str) -> Exception:
+    """A stand-in that was pickled; its class is made where it arrives."""
+    return _stand_in(module, name, base)(text)
 
 
 def _init(self: Any, text: str) -> None:

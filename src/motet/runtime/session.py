@@ -1,0 +1,67 @@
+"""The executor of a graph that is called: made once, whoever asks first, and given back when nobody plays any more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from motet.runtime.executor import Executor
+
+__all__ = ["Lent", "Session"]
+
+
+@dataclass(slots=True)
+class Lent:
+    """An executor, and how many calls it plays."""
+
+    executor: Executor
+    calls: int = 0
+
+
+class Session:
+    """Holds an executor from the first call until it is closed; may be used from any thread.
+
+    Args:
+        make: makes the executor. It must not hold the graph, which ends what is here when it goes.
+    """
+
+    def __init__(self, make: Callable[[], Executor]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._lent: Lent | None = None
+
+    @property
+    def executor(self) -> Executor:
+        """The executor, made when it is first asked for."""
+        with self._lock:
+            return self._made().executor
+
+    def borrow(self) -> Lent:
+        """The executor for one call; it stays open until it is given back."""
+        with self._lock:
+            lent = self._made()
+            lent.calls += 1
+            return lent
+
+    def give_back(self, lent: Lent) -> None:
+        """A call is over. The last one of an executor that was closed meanwhile lets its models go."""
+        with self._lock:
+            lent.calls -= 1
+            done = not lent.calls and lent is not self._lent
+        if done:
+            lent.executor.host.close()
+
+    def close(self) -> None:
+        """Let the models go, once the calls that are under way have ended; the next call loads them anew."""
+        with self._lock:
+            lent, self._lent = self._lent, None
+            done = lent is not None and not lent.calls
+        if lent is not None and done:
+            lent.executor.host.close()
+
+    def _made(self) -> Lent:
+        if self._lent is None:
+            self._lent = Lent(self._make())
+        return self._lent
