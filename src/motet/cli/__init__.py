@@ -3,6 +3,7 @@
 A command imports what it needs when it runs, so that `motet --help` is instant.
 
 exits.py      how commands end, and with which code
+signals.py    what ends them from outside, and the first process of a container
 check.py      draw.py      run.py      explain.py      keys.py      store.py ...     one command each, its click command named `command`
 status.py     load.py      unload.py   scale.py     commands that talk to a running server, by talk.py
 progress.py   the line that follows a run on a terminal
@@ -14,11 +15,16 @@ import atexit
 import contextlib
 import os
 import sys
+import threading
+import time
 from typing import NoReturn
 
 import click
 
-from motet.cli.exits import EXITS, Command, write_exits
+from motet.cli.exits import EXITS, STOPPED, Command, write_exits
+from motet.cli.signals import LEAVE_S, be_init
+from motet.system.limits import limit_threads
+from motet.system.streams import open_streams
 from motet.version import __version__
 
 __all__ = ["cli", "main"]
@@ -92,6 +98,10 @@ def main() -> NoReturn:
     The process ends as soon as its threads and exit functions have: taking hundreds of modules apart would take as long
     as a small run.
     """
+    _speak_utf8()
+    be_init()
+    open_streams()
+    limit_threads()
     code: list[int] = []
     atexit.register(_leave, code)  # the first to be registered is the last to be called
     try:
@@ -99,7 +109,21 @@ def main() -> NoReturn:
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             code.append(end.code or 0)
+            if code[0] in STOPPED:
+                threading.Thread(target=_leave_late, args=(code,), daemon=True).start()
         raise
+
+
+def _speak_utf8() -> None:
+    """Begin anew with UTF-8 where names are ASCII: in the C locale, when Python was told to leave it at that."""
+    if sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})
+
+
+def _leave_late(code: list[int]) -> None:
+    """End the process though a thread still plays something: it cannot be interrupted, and nobody waits for its answer."""
+    time.sleep(LEAVE_S)
+    _leave(code)
 
 
 def _leave(code: list[int]) -> None:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from motet.cli.signals import Stopping, name_of
+from motet.system.places import current_folder
 
 if TYPE_CHECKING:
     from motet.errors import MotetError
     from motet.facade import Graph
 
 __all__ = [
-    "EXITS", "FAILED", "INTERRUPTED", "OK", "ROWS_FAILED", "WRONG", "Command", "Group", "load_graph",
+    "EXITS", "FAILED", "HUNG_UP", "INTERRUPTED", "OK", "ROWS_FAILED", "STOPPED", "TERMINATED", "WRONG", "Command", "Group", "load_graph",
     "write_exits",
 ]  # fmt: skip
 
-OK, FAILED, WRONG, ROWS_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FAILED, WRONG, ROWS_FAILED = 0, 1, 2, 3
+STOPPED = INTERRUPTED, TERMINATED, HUNG_UP = 130, 143, 129
 EXITS = {
     OK: "all went well",
     FAILED: "the run itself failed",
     WRONG: "a wrong graph, wrong arguments, or a package that is not installed",
     ROWS_FAILED: "finished, but some rows failed",
     INTERRUPTED: "stopped by Ctrl-C",
+    TERMINATED: "stopped by SIGTERM",
+    HUNG_UP: "stopped by SIGHUP, as a terminal that is closed sends it",
 }
 """What each exit code means, for all commands together."""
 
@@ -59,7 +63,11 @@ class Command(click.Command):
         """Run the command."""
         from motet.errors import MotetError
 
-        with _Interrupts() as interrupts:
+        def say_stopped() -> None:
+            by = f" by {name_of(stopping.number)}" if stopping.code != INTERRUPTED else ""
+            click.echo(f"stopped{by}{ctx.obj or ''}", err=True)
+
+        with Stopping(say_stopped) as stopping:
             try:
                 return super().invoke(ctx)
             except BrokenPipeError:
@@ -68,9 +76,9 @@ class Command(click.Command):
             except (click.exceptions.Exit, click.ClickException):
                 raise
             except (KeyboardInterrupt, Exception) as error:
-                if interrupts.came or isinstance(error, KeyboardInterrupt):
-                    click.echo(f"stopped{ctx.obj or ''}", err=True)
-                    ctx.exit(INTERRUPTED)
+                if stopping.number or isinstance(error, KeyboardInterrupt):
+                    say_stopped()
+                    ctx.exit(stopping.code)
                 if isinstance(error, MotetError) or (isinstance(error, OSError) and error.errno is not None):
                     _say(error)
                     ctx.exit(exit_code(error))
@@ -91,26 +99,6 @@ class Group(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the exit codes."""
         write_exits(formatter, self.exits)
-
-
-class _Interrupts:
-    """Knows of Ctrl-C, also where a library that was just being imported has made another error of it."""
-
-    came = False
-
-    def __enter__(self) -> _Interrupts:
-        self._before = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.came = True
-        raise KeyboardInterrupt
-
-    def __exit__(self, *error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
 
 
 def _say(error: MotetError | OSError) -> None:
@@ -141,8 +129,9 @@ def load_graph(path: str) -> Graph:
     from motet.errors import GraphError, ModelError
     from motet.facade import load
 
-    for folder in (os.getcwd(), os.path.dirname(os.path.abspath(path))):
-        if folder not in sys.path:
+    here = current_folder()
+    for folder in (here, os.path.dirname(os.path.join(here or "/", path))):
+        if folder is not None and folder not in sys.path:
             sys.path.append(folder)
     try:
         return load(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, ROWS_FAILED, WRONG, Command, load_graph
+from motet.cli.exits import EXITS, FAILED, HUNG_UP, INTERRUPTED, OK, ROWS_FAILED, TERMINATED, WRONG, Command, load_graph
 
 if TYPE_CHECKING:
     from motet.engines.local.report import RunReport
@@ -63,6 +63,8 @@ _EXITS = {
     WRONG: EXITS[WRONG],
     ROWS_FAILED: "finished, but some rows failed: how many is printed, and they are written",
     INTERRUPTED: "stopped by Ctrl-C; --resume goes on with what is finished",
+    TERMINATED: "the same by SIGTERM",
+    HUNG_UP: "the same by SIGHUP",
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, WRONG, Command, load_graph
+from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, TERMINATED, WRONG, Command, load_graph
 
 if TYPE_CHECKING:
     from motet.serving.config import ServeConfig
@@ -22,6 +22,7 @@ _EXITS = {
     FAILED: "the server itself failed, or its port cannot be had",
     WRONG: EXITS[WRONG],
     INTERRUPTED: "stopped by Ctrl-C before it was serving",
+    TERMINATED: "stopped by SIGTERM before it was serving",
 }
 
 

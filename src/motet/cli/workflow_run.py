@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, WRONG, Command
+from motet.cli.exits import EXITS, FAILED, HUNG_UP, INTERRUPTED, OK, TERMINATED, WRONG, Command
 from motet.tracebacks import summary
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _EXITS = {
     FAILED: "a step failed; --resume goes on with what is finished",
     WRONG: "a wrong workflow, parameter or argument",
     INTERRUPTED: EXITS[INTERRUPTED] + "; --resume goes on with what is finished",
+    TERMINATED: "the same by SIGTERM",
+    HUNG_UP: "the same by SIGHUP",
 }
 
 

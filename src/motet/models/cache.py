@@ -26,6 +26,7 @@ import msgspec
 
 from motet.errors import InputError
 from motet.models.digest import digest
+from motet.system.places import cache_folder
 
 __all__ = ["Entry", "FileCache", "cache_bound", "cache_root"]
 
@@ -51,8 +52,7 @@ def cache_root(given: str | os.PathLike[str] | None = None) -> Path:
     """The folder of the cache: the one given, else `$MOTET_CACHE_DIR/models`, else `~/.cache/motet/models`."""
     if given is not None:
         return Path(given)
-    root = os.environ.get("MOTET_CACHE_DIR")
-    return (Path(root) if root else Path.home() / ".cache" / "motet") / "models"
+    return cache_folder() / "models"
 
 
 def cache_bound() -> int:

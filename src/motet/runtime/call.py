@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from motet.batch import Batch, Column, Ragged, take_rows
 from motet.errors import Failure, InputError, RowErrors
 from motet.runtime.executor import Call, Executor, Played, drive, joined
 from motet.runtime.side_by_side import side_by_side
+from motet.system.limits import num_cores
 
 __all__ = ["Explanation", "answer", "check_failures", "explain"]
 
@@ -65,7 +65,7 @@ def _play(executor: Executor, batch: Batch) -> Played:
         part = {name: take_rows(column, span) for name, column in batch.columns.items()}
         return drive(executor.play(Batch.of(part, batch.ids[span])))
 
-    cores = os.cpu_count() or 1
+    cores = num_cores()
     return joined(side_by_side(play, spans, cores, most=cores))
 
 

@@ -6,7 +6,6 @@ plays through as one plain function call: the coroutine never suspends, and `dri
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from motet.runtime.lazy import LazyModels, share_places
 from motet.runtime.player import Call, Player, Step, Straight, Trace
 from motet.runtime.side_by_side import side_by_side
 from motet.runtime.stats import NodeStats
+from motet.system.limits import num_cores
 
 __all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive", "joined"]
 
@@ -154,7 +154,7 @@ class Executor:
         for executor in self._all():
             executor.lazy.load_residents()
         needed = self._needed()
-        side_by_side(lambda each: each[0].model(each[1]), needed, os.cpu_count() or 1)
+        side_by_side(lambda each: each[0].model(each[1]), needed, num_cores())
 
     def models(self) -> list[HostedModel]:
         """The models that the outputs need and that stay, here and in the graphs inside, loaded."""

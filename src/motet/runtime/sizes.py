@@ -20,7 +20,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["BatchSize", "CallTime", "RememberedSizes", "cache_folder", "machine", "next_to_try"]
+from motet.system.limits import num_cores
+from motet.system.places import cache_folder, not_kept
+
+__all__ = ["BatchSize", "CallTime", "RememberedSizes", "machine", "next_to_try"]
 
 MOST = 8192
 """Larger calls are not tried."""
@@ -237,11 +240,6 @@ def _queued() -> float:
         return 0.0
 
 
-def cache_folder() -> Path:
-    """Where what is worth keeping is kept: `$MOTET_CACHE_DIR`, else `~/.cache/motet`."""
-    return Path(os.environ.get("MOTET_CACHE_DIR") or Path.home() / ".cache" / "motet")
-
-
 def machine() -> str:
     """What the machine is, as far as the best number of rows depends on it."""
     try:
@@ -253,7 +251,7 @@ def machine() -> str:
         or platform.processor()
         or platform.machine()
     )
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {num_cores()} cores"
 
 
 class RememberedSizes:
@@ -278,7 +276,7 @@ class RememberedSizes:
         return size if type(size) is int and 1 <= size <= 1 << 20 else None
 
     def put(self, sizes: dict[str, int]) -> None:
-        """Remember sizes by model; written by rename, so that readers never see half of it."""
+        """Remember sizes by model, where that can be; written by rename, so that readers never see half of it."""
         if not sizes:
             return
         known = self._read()
@@ -286,10 +284,13 @@ class RememberedSizes:
             known.pop(f"{key} on {self._machine}", None)
             known[f"{key} on {self._machine}"] = size
         kept = {"version": self.VERSION, "found": dict(list(known.items())[-self.LIMIT :])}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
-        temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        temporary.replace(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+            temporary.replace(self.path)
+        except OSError as error:
+            not_kept("batch sizes", error)
 
     def _read(self) -> dict[str, int]:
         try:

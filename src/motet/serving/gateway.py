@@ -35,6 +35,7 @@ from motet.serving.limits import Limits
 from motet.serving.loader import Loader
 from motet.serving.request import Reply, Request
 from motet.serving.served import UNLOADED, Served, State, hosted, models_of
+from motet.system.limits import num_cores
 from motet.tracebacks import summary
 
 __all__ = ["Gateway"]
@@ -66,7 +67,7 @@ class Gateway:
         self._limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self._prepared = prepare
-        self._loader = Loader(self.loop, lambda: self._limits, threads or os.cpu_count() or 1, places)
+        self._loader = Loader(self.loop, lambda: self._limits, threads or num_cores(), places)
         self._breath = Breath(self.loop, self._hosted_models, self._waiting_for, pool)
         self.pool = pool
         self._names: dict[str, Served] = {}

@@ -26,6 +26,7 @@ from typing import Any
 from motet.errors import InputError
 from motet.serving.config import ServeConfig
 from motet.serving.server import Server, bind, serve
+from motet.system.limits import num_cores
 
 __all__ = ["run"]
 
@@ -89,7 +90,7 @@ def _leave() -> None:
 
 def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], ServeConfig], worker: str) -> None:
     port, grpc_port, folder = worker.split(":", 2)
-    threads = config.threads or max(1, (os.cpu_count() or 1) // config.processes)
+    threads = config.threads or max(1, num_cores() // config.processes)
     threading.Thread(target=_until_parent_ends, daemon=True).start()
 
     def mine(config: ServeConfig) -> ServeConfig:

@@ -12,13 +12,14 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from motet.errors import InputError, MissingExtraError, told_file
+from motet.system.limits import num_cores
 from motet.training.checkpoints import Checkpoints
 from motet.training.data.digest import function_digest
 from motet.training.joined import is_worker, join
 from motet.training.launch import Plan, launch
 from motet.training.worker import Worker
 
-__all__ = ["default_workers", "distributed", "num_cores"]
+__all__ = ["default_workers", "distributed"]
 
 _T = TypeVar("_T")
 
@@ -121,11 +122,6 @@ def default_workers() -> int:
     """
     torch = _torch()
     return max(int(torch.cuda.device_count()), 1) if torch.cuda.is_available() else 1
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _here(worker: Worker, function: Callable[..., _T], args: tuple[Any, ...], threads: int) -> _T:

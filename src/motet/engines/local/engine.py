@@ -135,7 +135,8 @@ class _Run:
             self.executor.load()
             self._begin(journal, batch_rows)
             self._replay(journal, journal.pieces() if first else [], writer, failures)
-            self._play(pipeline, journal, writer, failures, first)
+            self._play(pipeline, journal, writer, failures)
+            pipeline.close()
             if not writer.is_open and self.rows:  # all of them failed
                 writer.open(self.layout.known(pa.null()))
             if not writer.is_open:
@@ -334,9 +335,24 @@ class _Run:
         journal: Journal,
         writer: Output,
         failures: FailureFile,
-        first: int,
     ) -> None:
-        pending = Pending(first)
+        pending = Pending()
+        if self.resumed_rows:
+            self._tell()
+        try:
+            self._play_all(pending, pipeline, journal, writer, failures)
+        except BaseException:  # what is finished stays so, before anything is waited for
+            pending.commit_whole(journal)
+            raise
+
+    def _play_all(
+        self,
+        pending: Pending,
+        pipeline: Pipeline[Item, list[_Result]],
+        journal: Journal,
+        writer: Output,
+        failures: FailureFile,
+    ) -> None:
         for result in self._of_known_types(result for results in pipeline for result in results):
             started = time.perf_counter()
             answers: pa.RecordBatch | None = None
@@ -351,7 +367,7 @@ class _Run:
                     writer.open(answers.schema)
                 if answers.num_rows:
                     writer.write(answers)
-            pending.add(result.index + 1, result.rows, answers, result.failures)
+            pending.add(result.index, result.rows, answers, result.failures, last=result.last)
             failures.write(result.failures)
             self.rows += result.rows
             self.failed += len(result.failures)
@@ -359,9 +375,12 @@ class _Run:
                 pending.commit(journal)
             self.seconds_writing += time.perf_counter() - started
             self._check_failures(pending, journal, finished=False)
-            if self.options.progress:
-                self.options.progress(self.rows, self.total, self.failed)
+            self._tell()
         self._check_failures(pending, journal, finished=True)
+
+    def _tell(self) -> None:
+        if self.options.progress:
+            self.options.progress(self.rows, self.total, self.failed)
 
     def _of_known_types(self, results: Iterable[_Result]) -> Iterator[_Result]:
         """The same results; the first ones wait until the types of outputs that nobody declared are known."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from motet.errors import InputError
+from motet.system.limits import num_cores
 from motet.types import ColumnType
 
 __all__ = ["MaxFailures", "Options", "Progress"]
@@ -118,9 +118,7 @@ class Options:
     @property
     def num_workers(self) -> int:
         """Threads that play batches."""
-        return self.workers or (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        )
+        return self.workers or num_cores()
 
     @property
     def goes_on(self) -> bool:

@@ -56,7 +56,7 @@ def work_folder(output: str) -> Path:
         return path.with_name(f"{path.name}.unfinished")
     from hashlib import sha256
 
-    from motet.runtime.sizes import cache_folder
+    from motet.system.places import cache_folder
 
     return cache_folder() / "runs" / f"{sha256(output.encode()).hexdigest()[:24]}.unfinished"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -17,31 +18,43 @@ COMMIT_BYTES = 64 << 20
 """A piece is committed when it is this old or this big."""
 
 
+@dataclass
+class _Batch:
+    """A batch that is done: its number, its rows, what of them was answered, and what was not."""
+
+    index: int
+    rows: int
+    answers: pa.RecordBatch | None
+    failures: Sequence[Failure]
+
+
 class Pending:
     """Batches that are done and not yet committed.
 
-    Args:
-        first: the first one.
+    A signal may come between any two instructions: what is known is always one list, which a piece is made of.
     """
 
-    def __init__(self, first: int) -> None:
-        self._first = self._end = first
-        self._clear()
-
-    def _clear(self) -> None:
-        self._answers: list[pa.RecordBatch] = []
-        self._failures: list[Failure] = []
-        self._rows = self._bytes = 0
+    def __init__(self) -> None:
+        self._batches: list[_Batch] = []
+        self._whole = self._bytes = 0
         self._since = time.monotonic()
 
-    def add(self, end: int, rows: int, answers: pa.RecordBatch | None, failures: Sequence[Failure]) -> None:
-        """Add the batch before `end`: its rows, what of them was answered, and what was not."""
-        if answers is not None:
-            self._answers.append(answers)
-            self._bytes += answers.nbytes
-        self._failures += failures
-        self._rows += rows
-        self._end = end
+    def add(
+        self, index: int, rows: int, answers: pa.RecordBatch | None, failures: Sequence[Failure], *, last: bool
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            index: its number.
+            rows: its rows.
+            answers: what of them was answered.
+            failures: what was not.
+            last: whether it is the last of those that were played together.
+        """
+        self._batches.append(_Batch(index, rows, answers, failures))
+        self._bytes += 0 if answers is None else answers.nbytes
+        if last:
+            self._whole = len(self._batches)
 
     def due(self) -> bool:
         """Whether it is time to commit."""
@@ -49,8 +62,18 @@ class Pending:
 
     def commit(self, journal: Journal) -> None:
         """Make a piece of them that counts."""
-        if not self._rows:
-            return
-        journal.commit(Piece(self._first, self._end, self._rows, len(self._failures)), self._answers, self._failures)
-        self._first = self._end
-        self._clear()
+        self._commit(journal, self._batches)
+
+    def commit_whole(self, journal: Journal) -> None:
+        """Make a piece of those that a run can go on behind as if it had not stopped: what was played together stays so."""
+        self._commit(journal, self._batches[: self._whole])
+
+    def _commit(self, journal: Journal, batches: list[_Batch]) -> None:
+        if batches:
+            answers = [each.answers for each in batches if each.answers is not None]
+            failures = [failure for each in batches for failure in each.failures]
+            rows = sum(each.rows for each in batches)
+            journal.commit(Piece(batches[0].index, batches[-1].index + 1, rows, len(failures)), answers, failures)
+        self._batches = []
+        self._whole = self._bytes = 0
+        self._since = time.monotonic()

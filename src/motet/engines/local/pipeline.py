@@ -46,6 +46,7 @@ class Pipeline(Generic[T, R]):
     def __init__(self, items: Iterator[T], play: Callable[[T], R], workers: int) -> None:
         self._items, self._play, self._workers = items, play, workers
         self._read: queue.Queue[object] = queue.Queue(READ_AHEAD)
+        self._pool: Pool | None = None
         self._stop = threading.Event()
         self._reader, self._ahead = thread_of(self._run_reader, "motet-reader"), False
         self.seconds_reading = 0.0
@@ -56,21 +57,23 @@ class Pipeline(Generic[T, R]):
         self._ahead = begun(self._reader)
 
     def close(self) -> None:
-        """End the reader. Closing again does nothing."""
+        """End the threads, and wait until they have. Closing again does nothing."""
         self._stop.set()
+        if self._pool is not None:
+            self._pool.close()
         while self._reader.is_alive():
             self._drain()
             self._reader.join(timeout=0.05)
 
     def __iter__(self) -> Iterator[R]:
-        """The results, in order; reading has begun. Ends the threads, also when it is left early.
+        """The results, in order; reading has begun. Tells the threads to end, also when it is left early: `close` waits.
 
         Raises:
             Exception: the first error of reading or playing.
         """
         pending: deque[Future[R]] = deque()
         window = 2 * self._workers + 1
-        pool = Pool(self._workers, "motet-worker")
+        self._pool = pool = Pool(self._workers, "motet-worker")
         try:
             while (item := self._next()) is not _END:
                 if isinstance(item, _Failed):
@@ -85,8 +88,6 @@ class Pipeline(Generic[T, R]):
                 yield self._take(pending)
         finally:
             self._stop.set()
-            pool.close()
-            self.close()
 
     def _next(self) -> object:
         """What was read next."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from motet.errors import InputError
+from motet.system.limits import memory_bytes, num_cores
+from motet.system.places import free_bytes
 
 __all__ = ["Need", "machine"]
 
@@ -86,24 +85,8 @@ def machine(scratch: str = "") -> Need:
     Args:
         scratch: the folder whose free disk counts; the system's folder for temporary files when empty.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup("cpu.max").split()
-    if len(quota) == 2 and quota[0].isdigit():
-        cores = min(cores, max(1, round(int(quota[0]) / int(quota[1]))))
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = _cgroup("memory.max")
-    if limit.isdigit():
-        memory = min(memory, int(limit))
     try:
         accelerators = len(os.listdir("/proc/driver/nvidia/gpus"))
     except OSError:
         accelerators = 0
-    disk = shutil.disk_usage(scratch or tempfile.gettempdir()).free
-    return Need(cores, memory, accelerators, UNCOUNTED, disk)
-
-
-def _cgroup(name: str) -> str:
-    try:
-        return Path("/sys/fs/cgroup", name).read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
+    return Need(num_cores(), memory_bytes(), accelerators, UNCOUNTED, free_bytes(scratch))

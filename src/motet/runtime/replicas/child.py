@@ -2,7 +2,7 @@
 
 Standard output goes where standard error goes, so nothing that a model prints gets between the messages. The process
 ends when its parent does, whatever it is doing then: the parent holds the other end of a pipe for as long as it lives.
-SIGINT and SIGTERM do nothing here, because a signal to the whole group must not end the model under its last calls.
+SIGINT, SIGTERM and SIGHUP do nothing here, because a signal to the whole group must not end the model under its last calls.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(socket_fd: int, memory_fd: int, lifeline_fd: int) -> None:
     """
     _die_with_parent(lifeline_fd)
     faulthandler.enable()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _go_on)
     for output in (sys.stdout, sys.stderr):
         output.reconfigure(line_buffering=True)  # type: ignore[union-attr]

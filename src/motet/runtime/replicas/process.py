@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import pickle
 import threading
 from collections.abc import Mapping
@@ -28,6 +27,8 @@ from motet.runtime.replicas.columns import ASKED, pack, unpack
 from motet.runtime.replicas.raised import beyond_memory, raised_again
 from motet.runtime.replicas.spawned import Spawned, memory_of
 from motet.runtime.replicas.wire import Answered, Call, Connection, Failed, Full, Load, Loaded, Room, send_descriptors
+from motet.system.limits import num_cores
+from motet.system.places import current_folder
 from motet.tracebacks import summary
 
 __all__ = ["LOAD_TIMEOUT_S", "ProcessReplica", "threads_each"]
@@ -78,7 +79,7 @@ class ProcessReplica:
         self._source = replace(source, threads=threads or source.threads)
         kind = type(handler)
         self._load = Load(f"{kind.__module__}:{kind.__qualname__}", _pickled(self._source), memory_limit_bytes)
-        self._folder = os.getcwd()
+        self._folder = current_folder() or "/"
         self._load_timeout_s = load_timeout_s
         self._arena = Arena(min(call_bytes, memory_limit_bytes or call_bytes))
         self._calling = threading.Lock()
@@ -279,8 +280,7 @@ def threads_each(wanted: int, replicas: int) -> int:
         wanted: how many a call of the model may use.
         replicas: how many replicas there are.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(wanted, cores // max(1, replicas)))
+    return max(1, min(wanted, num_cores() // max(1, replicas)))
 
 
 class _Pickler(pickle.Pickler):

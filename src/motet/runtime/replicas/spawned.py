@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
 
+from motet.system.limits import THREADS
+
 __all__ = ["Spawned", "memory_of"]
 
 REAP_S = 5.0
@@ -26,10 +28,6 @@ _BOOT = (
     "import sys; sys.path[:] = sys.argv[5:]; from motet.runtime.replicas.child import main; "
     "main(*map(int, sys.argv[2:5]))"
 )
-_THREADS = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)  # fmt: skip
 
 
 class Spawned:
@@ -157,10 +155,11 @@ def _start(name: str, fds: tuple[int, ...], threads: int, folder: str) -> subpro
         [sys.executable, "-c", _BOOT, f"motet-replica:{name}", *map(str, fds), *sys.path],
         stdin=subprocess.DEVNULL,
         stdout=_standard_error(),
+        stderr=_standard_error(),
         pass_fds=fds,
         start_new_session=True,  # what is typed at the terminal is not for it
         cwd=folder,
-        env={**os.environ, **dict.fromkeys(_THREADS, str(threads))},
+        env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
     )
 
 

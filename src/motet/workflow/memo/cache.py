@@ -24,6 +24,7 @@ from typing import Any
 
 import orjson
 
+from motet.system import places
 from motet.workflow.memo.artifacts import Artifacts, Kept
 from motet.workflow.memo.key import Key
 from motet.workflow.memo.locks import key_lock
@@ -189,8 +190,7 @@ def _write(path: str, data: bytes) -> None:
 
 def home_folder() -> Path:
     """Where this machine keeps its runs: `workflow` in `$MOTET_CACHE_DIR`, else in `~/.cache/motet`."""
-    root = os.environ.get("MOTET_CACHE_DIR")
-    return (Path(root) if root else Path.home() / ".cache" / "motet") / "workflow"
+    return places.cache_folder() / "workflow"
 
 
 def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:

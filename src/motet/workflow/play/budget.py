@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from motet.errors import InputError
+from motet.system import limits
 from motet.workflow.options import Resources
 
 __all__ = ["Budget", "Machine"]
@@ -42,8 +42,8 @@ class Machine:
     def __init__(
         self, cpu: float | None = None, memory_bytes: int | None = None, accelerator: int | None = None
     ) -> None:
-        self.cpu = cpu if cpu is not None else float(num_cores())
-        self.memory_bytes = memory_bytes if memory_bytes is not None else _memory_bytes()
+        self.cpu = cpu if cpu is not None else float(limits.num_cores())
+        self.memory_bytes = memory_bytes if memory_bytes is not None else limits.memory_bytes()
         self.accelerator = accelerator
         self._cpu, self._memory, self._accelerator = 0.0, 0, 0
         self._queue: deque[object] = deque()
@@ -100,15 +100,3 @@ class Machine:
         self._cpu += sign * cpu
         self._memory += sign * wanted.total_memory_bytes
         self._accelerator += sign * wanted.total_accelerator
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return 1 << 62

@@ -30,7 +30,7 @@ _logger = logging.getLogger("motet.workflow")
 
 MOST_PROCESSES = 32
 _FLUSH_S = 0.25
-_GRACE_S = 10.0
+_GRACE_S = 5.0
 _PAST = {"skipped": "was skipped", "cancelled": "was cancelled", "left out": "was left out"}
 
 

@@ -18,13 +18,14 @@ from typing import Any
 import orjson
 
 from motet.errors import InputError, StepError, WorkflowError
+from motet.system.limits import num_cores
 from motet.workflow.code.told import short
 from motet.workflow.load import loading
 from motet.workflow.memo.cache import Cache, cache_folder, home_folder
 from motet.workflow.memo.encode import Encoder, pack
 from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.plan import Plan
-from motet.workflow.play.budget import Budget, Machine, num_cores
+from motet.workflow.play.budget import Budget, Machine
 from motet.workflow.play.execute import Executor
 from motet.workflow.play.journal import Journal
 from motet.workflow.play.logs import captured

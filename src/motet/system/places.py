@@ -1,0 +1,108 @@
+"""Folders that a process may write to: for what is kept, for what is needed for a while, and the current one.
+
+None of them need be there: a container may have no home, a read-only root, and an account without a name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from motet.errors import RunError
+
+__all__ = ["cache_folder", "current_folder", "free_bytes", "not_kept", "temporary_folder"]
+
+_LOG = logging.getLogger("motet")
+CACHE = "MOTET_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """Where what is worth keeping is kept: `$MOTET_CACHE_DIR`, else `~/.cache/motet`.
+
+    Where there is no home, or its folder cannot be written to, it is `motet-UID` among temporary files. Who writes there
+    must be ready to find that this is impossible, and say so with `not_kept`.
+    """
+    named = os.environ.get(CACHE)
+    if named:
+        return Path(named)
+    home = _home()
+    if home is not None and _writable(home / ".cache" / "motet"):
+        return home / ".cache" / "motet"
+    return _own_temporary() or (home or Path("/")) / ".cache" / "motet"
+
+
+def not_kept(what: str, error: OSError) -> None:
+    """Say that something worth keeping is not kept, and which variable names another folder; once for each reason."""
+    _say_once(f"{what} cannot be kept: {error.strerror} ({error.filename}); {CACHE} names another folder")
+
+
+def temporary_folder() -> str:
+    """The folder for what is needed for a while: `$TMPDIR`, else the system's.
+
+    Raises:
+        RunError: when there is none that can be written to.
+    """
+    found = _temporary()
+    if found is None:
+        raise RunError("no folder for temporary files can be written to", hint="set TMPDIR to one that can")
+    return found
+
+
+def free_bytes(folder: str = "") -> int:
+    """Bytes that are free on the disk of a folder; of that for temporary files where it is empty, 0 where there is none."""
+    among = folder or _temporary()
+    return 0 if among is None else shutil.disk_usage(among).free
+
+
+def current_folder() -> str | None:
+    """The current folder; None where it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+@cache
+def _say_once(text: str) -> None:
+    _LOG.warning("%s", text)
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _temporary() -> str | None:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return None
+
+
+@cache
+def _own_temporary() -> Path | None:
+    """A folder of this user alone among temporary files, the same for all its processes where nobody has taken the name."""
+    among = _temporary()
+    if among is None:
+        return None
+    folder = Path(among, f"motet-{os.geteuid()}")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+        return folder if own else Path(tempfile.mkdtemp(prefix="motet-"))
+    except OSError:
+        return None
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a folder can be written to, or made."""
+    there = next((each for each in (folder, *folder.parents) if each.exists()), None)
+    return there is not None and os.access(there, os.W_OK | os.X_OK)

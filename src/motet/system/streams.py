@@ -1,0 +1,78 @@
+"""The standard streams of a program that must end its work though nobody listens.
+
+One that is closed would give its number to the first file that is opened, and what a library prints would go there. A
+pipe that nobody reads would stop whoever writes a warning, for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import sys
+import threading
+
+__all__ = ["open_streams", "ready"]
+
+WAIT_S = 5.0
+"""How long a reader of standard error may leave it full before what is said to it is dropped."""
+
+
+def open_streams() -> None:
+    """Let the numbers of closed standard streams be nobody's, and let standard error and odd names stop nothing."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stderr is not None:
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Patient(sys.stderr.fileno())), sys.stderr.encoding, "backslashreplace",
+            line_buffering=True, write_through=True,
+        )  # fmt: skip
+
+
+def ready(fd: int, timeout_s: float = WAIT_S) -> bool:
+    """Whether something can be written without waiting for a reader longer than that."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+class _Patient(io.RawIOBase):
+    """Writes to a descriptor; drops what cannot be written in time, and says so as soon as something can be.
+
+    Args:
+        fd: the descriptor; it is not closed.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._dropped, self._lock = fd, 0, threading.Lock()
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._fd
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(self._fd)
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        """Write, or drop, all of it."""
+        left = memoryview(data)
+        with self._lock, contextlib.suppress(OSError):  # who reads it is gone, or its disk is full
+            while left and ready(self._fd, 0 if self._dropped else WAIT_S):
+                if self._dropped:
+                    os.write(self._fd, f"[{self._dropped:,} bytes were left out: nobody read them]\n".encode())
+                    self._dropped = 0
+                left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]
+        self._dropped += len(left)
+        return len(data)
