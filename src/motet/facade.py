@@ -154,9 +154,10 @@ class Graph(data.Graph):
                 pyarrow data set or table, or an iterable of batches or frames.
             output: the file to write; its suffix says the format. A folder (a path ending in `/`) keeps the parts. None
                 gives the answers back.
-            options: as those of `motet run`: `failed`, `batch_rows`, `limit`, `workers`, `resume`, `overwrite`, `keep`,
-                `drop`, `only_failed`, `max_failures`, `group_by`, `format`, `encoding`, `delimiter`, `types`, `empty`,
-                `engine`; and `progress`, called with the rows done. Without an output: `failures`, `raise` or `return`, as
+            options: as those of `motet run`: `failed`, `batch_rows`, `workers`, `resume`, `overwrite`, `keep`, `drop`,
+                `skip`, `sample`, `seed`, `shard`, `limit`, `row_ids`, `only_failed`, `any_input`, `max_failures`, `group_by`,
+                `format`, `encoding`, `delimiter`, `types`, `empty`, `engine`; and `progress`, called with the rows done.
+                Without an output: `failures`, `raise` or `return`, as
                 in a call.
 
         Returns:

@@ -223,6 +223,7 @@ def test_failed_rows_exit_with_3_and_can_be_replayed(graph: str, tmp_path: Path)
         str(tmp_path / "again.parquet"),
         "--only-failed",
         f"{output}.failed.parquet",
+        "--any-input",
     )
     assert again.exit_code == 0, again.stderr
     assert pq.read_table(tmp_path / "again.parquet")["id"].to_pylist() == [107, 109]

@@ -795,7 +795,7 @@ def test_it_refuses_another_input(parquet: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 50}, "--limit changed"),
+        ({"limit": 50}, "the choice of rows changed since the run stopped: limit was None, is 50"),
         ({"drop": ["flag"]}, "the columns that are kept changed"),
         ({"batch_rows": 20}, "--batch-rows was 10, is 20"),
     ],

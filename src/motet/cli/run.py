@@ -88,7 +88,12 @@ _EXITS = {
 @click.option("--failed", metavar="PATH", help="Where failures go.  [default: OUTPUT.failed.parquet]")
 @click.option("--engine", default="local", show_default=True, help="What runs the graph.")
 @click.option("--batch-rows", type=click.IntRange(1), metavar="N", help="Rows of a batch.  [default: by size and cost]")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Play only the first N rows.")
+@click.option("--skip", type=click.IntRange(0), metavar="N", default=0, help="Leave out the first N rows.")
+@click.option("--sample", metavar="N|P%", help="Play N rows, or about P % of them, taken by chance.")
+@click.option("--seed", type=int, metavar="N", help="Of that chance: the same rows for the same number.  [default: 0]")
+@click.option("--shard", metavar="I/N", help="Play the stretch I of N equal ones; I is from 0.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Play only the first N of these rows.")
+@click.option("--row-ids", metavar="NAME", help="Write the row's position in the input to a column of this name.")
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Threads that play batches.  [default: one a core]"
 )
@@ -98,6 +103,9 @@ _EXITS = {
 @click.option("--keep", callback=_names, metavar="a,b", help="Columns of the input to write beside the outputs.")
 @click.option("--drop", callback=_names, metavar="c", default="", help="Columns of the input to leave out.")
 @click.option("--only-failed", metavar="FILE", help="Play only the rows of a file of failures.")
+@click.option(
+    "--any-input", is_flag=True, help="With --only-failed: take its rows from another input than they failed in."
+)
 @click.option("--max-failures", metavar="N|P%", help="End the run when more rows fail.")
 @click.option(
     "--pool",

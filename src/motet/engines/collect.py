@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,7 +18,10 @@ from motet.io import is_frame, table_of, with_index
 
 __all__ = ["collect"]
 
-_OF_FILES = ("failed", "resume", "overwrite", "only_failed")
+_OF_FILES = ("failed", "resume", "overwrite", "only_failed", "any_input")
+_NOT_THE_FIRST = ("skip", "sample", "shard")
+"""Where one of these is given, the rows are not the first ones of the source."""
+_ROW = "__motet_row__"
 
 
 def collect(engine: Engine, checked: CheckedGraph, source: Any, failures: str, options: Mapping[str, Any]) -> Any:
@@ -43,21 +46,27 @@ def collect(engine: Engine, checked: CheckedGraph, source: Any, failures: str, o
         given = table_of(source, checked.graph.stored_types)
     with tempfile.TemporaryDirectory(prefix="motet-") as folder:
         path = f"{folder}/answers.arrow"
-        report = engine.run(checked, given, path, **options)
+        chosen = any(options.get(name) for name in _NOT_THE_FIRST)
+        ids = options.get("row_ids") or (_ROW if chosen else None)
+        report = engine.run(checked, given, path, **{**options, "row_ids": ids})
         with pa.memory_map(path) as file:
             table = pa.ipc.open_file(file).read_all()
         failed = _failures(report.failed_output)
+    there = range(report.rows) if ids is None else table.column(ids).to_pylist()
+    if ids == _ROW:
+        table = table.drop_columns(_ROW)
     if isinstance(given, pa.Table):
         table = with_index(table, given.schema)
     if failures == "return":
         return table, failed
     if failed:
-        ids = np.setdiff1d(np.arange(report.rows), [failure.row for failure in failed])
-        raise RowErrors(failed, table, ids.tolist())
+        bad = {failure.row for failure in failed}
+        raise RowErrors(failed, table, [row for row in there if row not in bad])
     return table
 
 
 def _failures(path: str) -> list[Failure]:
     if not path or not Path(path).exists():
         return []
-    return [Failure(**row) for row in pq.read_table(path).to_pylist()]
+    columns = [each.name for each in fields(Failure)]
+    return [Failure(**row) for row in pq.read_table(path, columns=columns).to_pylist()]

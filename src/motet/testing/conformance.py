@@ -11,7 +11,7 @@ Each check plays one graph here and now, and with the engine over a Parquet file
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def run_in_bulk(engine: str, graph: Graph, columns: Mapping[str, Any], folder: P
     source, output, failed = (str(folder / name) for name in ("in.parquet", "out.parquet", "failed.parquet"))
     pq.write_table(_table(graph, columns), source, row_group_size=100)
     report = graph.run(source, output, engine=engine, failed=failed, keep=[], overwrite=True, **options)
-    written = pq.read_table(failed).to_pylist()
+    written = pq.read_table(failed, columns=[each.name for each in fields(Failure)]).to_pylist()
     return Bulk(_read(output), [Failure(**row) for row in written], report.rows)
 
 

@@ -22,9 +22,11 @@ from motet.engines.local.options import Options
 from motet.engines.local.output import FailureFile, Output, check_paths, exists, holds, is_folder, work_folder
 from motet.engines.local.pending import Pending
 from motet.engines.local.pipeline import Pipeline
+from motet.engines.local.replay import failed_rows
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
 from motet.engines.local.rows import Item, Rows
 from motet.engines.local.second_look import SecondLook
+from motet.engines.local.selection import Ids
 from motet.engines.local.sizing import Sizing
 from motet.engines.local.turns import Turns
 from motet.engines.local.undeclared import Answers, Undeclared
@@ -92,9 +94,15 @@ class _Run:
         self.checked, self.source, self.output, self.options = checked, source, output, options
         self.started = time.perf_counter()
         self.layout = Layout.of(
-            checked, source.schema, options.keep, options.drop, source.description, partial(holds, output)
+            checked,
+            source.schema,
+            options.keep,
+            options.drop,
+            source.description,
+            partial(holds, output),
+            options.row_ids,
         )
-        self.input = Rows(source, self.layout.read, options.limit, options.only_failed)
+        self.input = Rows(source, self.layout.read, options.selection, self._failed_rows())
         self.total = self.input.total
         self.remembered = RememberedSizes()
         tolerance = Tolerance(unlimited=options.goes_on)
@@ -111,6 +119,11 @@ class _Run:
         self.head = Head(self._play_rows, self.executor.num_keyed)
         self.rows = self.failed = self.resumed_rows = 0
         self.seconds_writing = 0.0
+
+    def _failed_rows(self) -> Ids | None:
+        """The rows that are played again; None where all are played."""
+        path, any_input = self.options.only_failed, self.options.any_input
+        return None if path is None else failed_rows(path, self.source, lambda: self._identity, any_input=any_input)
 
     def run(self) -> RunReport:
         """Check, play, finish."""
@@ -160,7 +173,9 @@ class _Run:
     def _failure_file(self, journal: Journal) -> FailureFile:
         path = self.options.failed or f"{self.output.rstrip('/')}.failed.parquet"
         path_of = getattr(self.source, "path_of", None)
-        return FailureFile(path, journal.scratch, always=self.options.failed is not None, path_of=path_of)
+        return FailureFile(
+            path, journal.scratch, lambda: self._identity, always=self.options.failed is not None, path_of=path_of
+        )
 
     def _check_output(self, folder: Path) -> None:
         if self.options.overwrite or self.options.resume:
@@ -233,19 +248,24 @@ class _Run:
     def _manifest(self, batch_rows: int) -> Manifest:
         kind = "folder" if is_folder(self.output) else Path(self.output).suffix
         return Manifest(
-            graph_digest(self.checked), self.versions, self._fingerprint, batch_rows, self.options.limit,
-            self.layout.kept, kind, self.input.digest(), self.sizing.fixed(),
+            graph_digest(self.checked), self.versions, self._fingerprint, batch_rows, self.input.said(),
+            self.layout.kept, self.layout.row_ids, kind, self.sizing.fixed(),
         )  # fmt: skip
 
-    @cached_property
+    @property
     def _fingerprint(self) -> str:
         """What tells inputs apart; a source without identity can run, but not go on."""
+        if self._identity is None and self.options.resume:
+            self.source.fingerprint()  # says why there is none
+        return self._identity or f"unknown-{time.time_ns()}"
+
+    @cached_property
+    def _identity(self) -> str | None:
+        """What tells the input from others; None where nothing does."""
         try:
-            return self.source.fingerprint()
+            return self.source.fingerprint()[:32]
         except InputError:
-            if self.options.resume:
-                raise
-            return f"unknown-{time.time_ns()}"
+            return None
 
     def _versions(self, executor: Executor, path: str) -> dict[str, str]:
         versions = {}

@@ -60,6 +60,7 @@ class Layout:
         read: every column that is read.
         source: the source's schema.
         left_out: the source's columns that are not written though nobody asked for that.
+        row_ids: the column that says which row of the source an answer is of; None writes none.
     """
 
     inputs: dict[str, Input]
@@ -70,6 +71,7 @@ class Layout:
     read: tuple[str, ...]
     source: pa.Schema
     left_out: tuple[str, ...] = ()
+    row_ids: str | None = None
 
     @classmethod
     def of(
@@ -80,6 +82,7 @@ class Layout:
         drop: Sequence[str],
         where: str,
         holds: Callable[[pa.Field], bool] = lambda field: True,
+        row_ids: str | None = None,
     ) -> Layout:
         """Choose the columns.
 
@@ -91,9 +94,10 @@ class Layout:
             drop: columns not to write.
             where: the source, for messages.
             holds: whether the output holds a column.
+            row_ids: see `Layout`.
 
         Raises:
-            InputError: when the source lacks a column, or an output has the name of a column that is kept.
+            InputError: when the source lacks a column, or two columns that are written have one name.
             TypeMismatchError: when a column cannot be what the graph takes.
         """
         inputs, stored = dict(checked.graph.inputs), checked.graph.stored
@@ -107,24 +111,32 @@ class Layout:
                 check_readable(source, column, where)
                 check_fits(source.field(column).type, each.type, column, image=is_image(source.field(column)))
         kept = _kept(checked, source, keep, drop, where, holds)
+        if row_ids is not None and (row_ids in kept or row_ids in checked.graph.outputs):
+            what = "column of the source that is kept" if row_ids in kept else "output of the graph"
+            raise InputError(f"there is a {what} called {row_ids!r} too", where="row_ids", hint="give another name")
         wanted = {*kept, *(stored[name] for name in taken)}
         read = tuple(name for name in source.names if name in wanted)
         for name in read:
             check_readable(source, name, where)
         read = read or _any_column(source, where)  # the rows must be counted
         left_out = () if keep is not None else tuple(name for name in source.names if name not in {*kept, *drop})
-        return cls(inputs, stored, dict(checked.signature.outputs), taken, kept, read, source, left_out)
+        return cls(inputs, stored, dict(checked.signature.outputs), taken, kept, read, source, left_out, row_ids)
 
     def known(self, unknown: pa.DataType | None = None) -> pa.Schema:
         """What is written; outputs whose types are only known when rows flow are left out, or of the type given."""
         found = ((name, kind, arrow_type(kind) or unknown) for name, kind in self.outputs.items())
         outputs = [pa.field(name, made, metadata=_labels(kind)) for name, kind, made in found if made is not None]
-        return pa.schema([*(self.source.field(name) for name in self.kept), *outputs])
+        return pa.schema([*self._ids, *(self.source.field(name) for name in self.kept), *outputs])
+
+    @property
+    def _ids(self) -> list[pa.Field]:
+        """The column of the ids of rows, where it is written."""
+        return [] if self.row_ids is None else [pa.field(self.row_ids, pa.int64())]
 
     def schema(self) -> pa.Schema | None:
         """What is written, None where an output's type is only known when rows flow."""
         known = self.known()
-        return known if len(known) == len(self.kept) + len(self.outputs) else None
+        return known if len(known) == len(self._ids) + len(self.kept) + len(self.outputs) else None
 
     def bind(
         self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]
@@ -166,8 +178,9 @@ class Layout:
         if len(played.outputs) != read.num_rows:
             places = np.searchsorted(ids, played.outputs.ids)
             read = take_batch(read, places)
-        arrays = [read.column(name) for name in self.kept]
-        fields = [self.source.field(name) for name in self.kept]
+        arrays = [pa.array(played.outputs.ids, pa.int64()) for _ in self._ids]
+        arrays += [read.column(name) for name in self.kept]
+        fields = [*self._ids, *(self.source.field(name) for name in self.kept)]
         for name, kind in self.outputs.items():
             column = played.outputs.columns[name]
             array = pa.nulls(len(column)) if kind.dtype == "any" else from_column(column, kind, name=name)

@@ -28,10 +28,10 @@ class Manifest:
         models: versions of the models, by the graphs they stand in and their names.
         source: fingerprint of the input.
         batch_rows: rows of a batch: batch boundaries are multiples of it.
-        limit: how many rows are played; None for all.
+        rows: which rows are played, by the names of the options.
         kept: the source's columns that are written.
+        row_ids: the column of the ids of rows; None for none.
         output: the format that is written.
-        only_failed: digest of the failures that are replayed, empty otherwise.
         sizes: rows a call has, of the models whose answers depend on what shares the call.
     """
 
@@ -39,10 +39,10 @@ class Manifest:
     models: Mapping[str, str]
     source: str
     batch_rows: int
-    limit: int | None
+    rows: Mapping[str, Any]
     kept: tuple[str, ...]
+    row_ids: str | None
     output: str
-    only_failed: str
     sizes: Mapping[str, int]
 
     def to_json(self) -> str:
@@ -75,10 +75,10 @@ _CHECKED = {
     "graph": "the graph, or a function it names,",
     "models": "a model",
     "source": "the input",
-    "limit": "--limit",
+    "rows": "the choice of rows",
     "kept": "the columns that are kept",
+    "row_ids": "--row-ids",
     "output": "the format of the output",
-    "only_failed": "the file of failures",
 }
 
 

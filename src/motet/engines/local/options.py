@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from motet.engines.local.selection import Sample, Selection, Shard
 from motet.errors import InputError
 from motet.system.limits import num_cores
 from motet.types import ColumnType
@@ -66,7 +68,12 @@ class Options:
         failed: where failures are written; None is the output with `.failed.parquet` appended, written only when rows
             failed.
         batch_rows: rows of a batch; None chooses by their size, about 2 MiB.
-        limit: play only the first rows.
+        skip: rows of the source that are left out at the start.
+        sample: play some of the rows, by chance: so many, or a part such as `1%`.
+        seed: of that chance: the same one takes the same rows.
+        shard: play one of several equal stretches of them, `i/n` with i from 0.
+        limit: play only the first of all these.
+        row_ids: a column to write with the row's position in the source.
         workers: threads that play batches; None is one a core.
         resume: go on where an earlier run of the same command stopped.
         overwrite: write over an output, or an unfinished run, that is there.
@@ -74,6 +81,7 @@ class Options:
             lists, structs and maps that the output does not hold.
         drop: columns of the source to leave out.
         only_failed: a file of failures: play only its rows.
+        any_input: take these rows from any input, not only from the one that they failed in.
         max_failures: ends a run in which more rows fail, and no run in which fewer do.
         group_by: a column of the source, or several: makes one row of all rows with the same values, with list columns.
         format: the format of the source; None goes by its suffix.
@@ -85,13 +93,19 @@ class Options:
 
     failed: str | None = None
     batch_rows: int | None = None
+    skip: int = 0
+    sample: str | int | None = None
+    seed: int | None = None
+    shard: str | None = None
     limit: int | None = None
+    row_ids: str | None = None
     workers: int | None = None
     resume: bool = False
     overwrite: bool = False
     keep: Sequence[str] | None = None
     drop: Sequence[str] = ()
     only_failed: str | None = None
+    any_input: bool = False
     max_failures: MaxFailures | str | int | None = None
     group_by: str | Sequence[str] | None = None
     format: str | None = None
@@ -107,6 +121,13 @@ class Options:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be a whole number of at least 1; got {value!r}")
+        if not isinstance(self.skip, int) or self.skip < 0:
+            raise InputError(f"skip must be a whole number of at least 0; got {self.skip!r}")
+        if self.seed is not None and self.sample is None:
+            raise InputError("seed is for a sample", hint="say how many rows with --sample, or leave --seed out")
+        if self.any_input and self.only_failed is None:
+            raise InputError("any_input is for only_failed", hint="leave it out")
+        _ = self.selection  # and see that it can be read
         if self.resume and self.overwrite:
             raise InputError("resume and overwrite exclude each other", hint="resume goes on, overwrite begins anew")
         for name in ("keep", "drop"):
@@ -119,6 +140,13 @@ class Options:
     def num_workers(self) -> int:
         """Threads that play batches."""
         return self.workers or num_cores()
+
+    @cached_property
+    def selection(self) -> Selection:
+        """Which rows are played."""
+        sample = None if self.sample is None else Sample.parse(self.sample, self.seed or 0)
+        shard = None if self.shard is None else Shard.parse(self.shard)
+        return Selection(self.skip, sample, shard, self.limit)
 
     @property
     def goes_on(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from motet.engines.local.layout import FAILURES, failures_table
+from motet.engines.local.replay import INPUT
 from motet.errors import Failure, InputError
 from motet.io import Writer, open_writer
 from motet.io.files import TABLE_SUFFIXES, file_system, suffix_of
@@ -241,13 +242,22 @@ class FailureFile:
     Args:
         path: the file.
         scratch: where it stands until it is finished, on the same file system.
+        identity: what tells the input from others, None where nothing does; asked for when the first row failed.
         always: whether it is written when no row failed.
         path_of: the file of a row of the source, written beside its failure; None where rows have none.
     """
 
-    def __init__(self, path: str, scratch: Path, *, always: bool, path_of: Callable[[int], str] | None = None) -> None:
-        self.path, self._scratch, self._path_of = path, scratch, path_of
-        self._schema = FAILURES if path_of is None else FAILURES.append(PATH)
+    def __init__(
+        self,
+        path: str,
+        scratch: Path,
+        identity: Callable[[], str | None],
+        *,
+        always: bool,
+        path_of: Callable[[int], str] | None = None,
+    ) -> None:
+        self.path, self._scratch, self._identity, self._path_of = path, scratch, identity, path_of
+        self._schema = (FAILURES if path_of is None else FAILURES.append(PATH)).append(INPUT)
         self._writer: Writer | None = _open(path, self._schema, scratch) if always else None
 
     def write(self, failures: Sequence[Failure]) -> None:
@@ -259,7 +269,8 @@ class FailureFile:
         table = failures_table(failures)
         if self._path_of is not None:
             table = table.append_column(PATH, pa.array([self._path_of(each.row) for each in failures], PATH.type))
-        self._writer.write(table)
+        inputs = pa.repeat(pa.scalar(self._identity(), INPUT.type), len(failures))
+        self._writer.write(table.append_column(INPUT, inputs))
 
     def close(self) -> str:
         """Put the file where it belongs; a stale one goes when no row failed. The path, empty where there is no file."""

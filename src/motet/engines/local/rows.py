@@ -1,19 +1,22 @@
-"""Which rows of a source a run plays, and how they are read."""
+"""How the rows of a run are read, a batch or a window at a time."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from motet.engines.local.selection import Ids, Selection
 from motet.errors import InputError
-from motet.io import Source, open_source
+from motet.io import Source
+from motet.io.stream import rechunk
+from motet.io.take import take_batch
 
-__all__ = ["Item", "Rows"]
+__all__ = ["Item", "Rows", "count_rows"]
 
 READ_ROWS = 8_192
 """Rows that are read at a time where they are only counted."""
@@ -24,48 +27,50 @@ class Item:
     """What was read together: a batch, or several; `index` is the first one's."""
 
     index: int
-    ids: npt.NDArray[np.int64]
+    ids: Ids
     read: pa.RecordBatch
 
 
 class Rows:
-    """The rows of a run: all of a source, the first ones, or those that failed in an earlier run.
+    """The rows of a run.
 
     Args:
         source: where they are.
         columns: what is read of them.
-        limit: the most; None for all.
-        only_failed: the file of the failures of a run, whose rows these are; None for all.
+        selection: which of them are played.
+        failed: those that failed in an earlier run, which alone are played; None for all.
 
     Raises:
-        InputError: when that file is none of failures, or names rows that are not in the source.
+        InputError: when the rows of the source must be counted for that, and it can be read only once.
     """
 
-    def __init__(self, source: Source, columns: Sequence[str], limit: int | None, only_failed: str | None) -> None:
-        self._source, self._columns, self._limit = source, columns, limit
-        self._positions = _failed_rows(only_failed, source.num_rows) if only_failed else None
+    def __init__(self, source: Source, columns: Sequence[str], selection: Selection, failed: Ids | None = None) -> None:
+        self._source, self._columns, self._selection = source, columns, selection
+        self._failed = failed
+        rows = count_rows(source, columns) if selection.needs_count else source.num_rows
+        self.chosen = selection.of(rows, failed)
 
     @property
     def total(self) -> int | None:
-        """How many there are, None where that is not known."""
-        total = self._source.num_rows if self._positions is None else len(self._positions)
-        return total if self._limit is None else self._limit if total is None else min(total, self._limit)
+        """How many there are, or at most; None where that is not known."""
+        total = self.chosen.total
+        return self.chosen.limit if total is None else total
 
-    def digest(self) -> str:
-        """What tells the chosen rows of a source from others; empty where none were chosen."""
-        return "" if self._positions is None else hashlib.sha256(self._positions.tobytes()).hexdigest()[:32]
+    def said(self) -> dict[str, Any]:
+        """What tells the rows from others of the source."""
+        failed = None if self._failed is None else hashlib.sha256(self._failed.tobytes()).hexdigest()[:32]
+        return {**self._selection.said(), "only_failed": failed}
 
-    def spread(self, count: int) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]] | None:
+    def spread(self, count: int) -> tuple[pa.RecordBatch, Ids] | None:
         """A few rows from all over those of the run, with their ids; None where they cannot be read beside the run."""
         if not self._source.reads_again:
             return None
-        rows = range(
-            self.total if self.total is not None else sum(len(item.ids) for item in self.read(0, READ_ROWS, 1))
-        )
-        if not rows:
+        total = self.chosen.total
+        if total is None:
+            total = sum(len(item.ids) for item in self.read(0, READ_ROWS, 1))
+        if not total:
             return None
-        ids = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))
-        ids = ids if self._positions is None else self._positions[ids]
+        ids = self.chosen.at(np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64)))
         return next(self._source.batches_at(ids, count, self._columns)), ids
 
     def read(self, first: int, batch_rows: int, together: int) -> Iterator[Item]:
@@ -76,49 +81,85 @@ class Rows:
             batch_rows: rows of a batch.
             together: how many batches are read as one.
         """
-        skip = first * batch_rows
-        batch_rows *= together
-        limit = self._limit
-        if self._positions is not None:
-            positions = self._positions[skip:limit]
-            batches = self._source.batches_at(positions, batch_rows, self._columns) if len(positions) else iter(())
+        skip, size = first * batch_rows, batch_rows * together
+        index = first
+        for ids, read in self._limited(skip, self._batches(skip, size)):
+            yield Item(index, ids, read)
+            index += together
+
+    def _limited(
+        self, skip: int, batches: Iterator[tuple[Ids, pa.RecordBatch]]
+    ) -> Iterator[tuple[Ids, pa.RecordBatch]]:
+        """The batches as far as they are within the limit."""
+        limit = self.chosen.limit
+        left = None if limit is None else limit - skip
+        while left is None or left > 0:
+            found = next(batches, None)
+            if found is None:
+                return
+            ids, read = found
+            yield ids[:left], read if left is None else read.slice(0, left)
+            left = None if left is None else left - len(ids)
+
+    def _batches(self, skip: int, size: int) -> Iterator[tuple[Ids, pa.RecordBatch]]:
+        """Batches of so many rows behind the first ones, with their ids."""
+        chosen = self.chosen
+        if chosen.positions is not None:
+            positions = chosen.positions[skip:]
+            batches = self._source.batches_at(positions, size, self._columns) if len(positions) else iter(())
+            start = 0
+            for read in batches:
+                yield positions[start : start + len(read)], read
+                start += len(read)
+        elif chosen.part is None:
+            yield from self._stretch(chosen.start + skip, size)
         else:
-            batches = self._source.batches(batch_rows, self._columns, skip)
-            positions = None
-        done = 0
-        for place, read in enumerate(batches):
-            if limit is not None and skip + done + read.num_rows > limit:
-                read = read.slice(0, limit - skip - done)
-            ids = (
-                np.arange(skip + done, skip + done + read.num_rows)
-                if positions is None
-                else positions[done : done + read.num_rows]
-            )
-            yield Item(first + place * together, ids, read)
-            done += read.num_rows
-            if limit is not None and skip + done >= limit:
+            yield from self._sampled(skip, size)
+
+    def _stretch(self, start: int, size: int) -> Iterator[tuple[Ids, pa.RecordBatch]]:
+        """All rows from one on, as far as those that were chosen go."""
+        stop = self.chosen.stop
+        if stop is not None and start >= stop:
+            return
+        for read in self._source.batches(size, self._columns, start):
+            read = read if stop is None else read.slice(0, stop - start)
+            yield np.arange(start, start + len(read)), read
+            start += len(read)
+            if stop is not None and start >= stop:
                 return
 
+    def _sampled(self, skip: int, size: int) -> Iterator[tuple[Ids, pa.RecordBatch]]:
+        """The rows of a sample behind its first ones."""
+        part = self.chosen.part
+        assert part is not None
+        start = int(self.chosen.at(np.array([skip - 1]))[0]) + 1 if skip else self.chosen.start
+        waiting: list[Ids] = []
 
-def _failed_rows(path: str, num_rows: int | None) -> npt.NDArray[np.int64]:
-    """The rows that a file of failures names, each once and in order.
+        def picked() -> Iterator[pa.RecordBatch]:
+            for ids, read in self._stretch(start, size):
+                places = np.flatnonzero(part.has(ids))
+                if len(places):
+                    waiting.append(ids[places])
+                    yield take_batch(read, places)
+
+        for read in rechunk(picked(), size):
+            ids = np.concatenate(waiting)
+            waiting[:] = [ids[len(read) :]]
+            yield ids[: len(read)], read
+
+
+def count_rows(source: Source, columns: Sequence[str]) -> int:
+    """How many rows a source has; one that does not know is read for it.
 
     Raises:
-        InputError: when the file is none of failures, or names rows that are not in the source.
+        InputError: when it can be read only once.
     """
-    source = open_source(path)
-    if "row" not in source.schema.names or not pa.types.is_integer(source.schema.field("row").type):
+    if source.num_rows is not None:
+        return source.num_rows
+    if not source.reads_again:
         raise InputError(
-            f"{path} has no column 'row' of whole numbers; it has {', '.join(source.schema.names)}", where="only_failed"
+            "must be read to know how many rows it has, and can be read once",
+            where=source.description,
+            hint="write it to a file first, or take a part of it: --sample 1%",
         )
-    found: Sequence[npt.NDArray[np.int64]] = [
-        batch.column(0).to_numpy(zero_copy_only=False).astype(np.int64) for batch in source.batches(65_536, ["row"])
-    ]
-    rows = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
-    if len(rows) and (rows[0] < 0 or (num_rows is not None and rows[-1] >= num_rows)):
-        raise InputError(
-            f"{path} names row {rows[-1]}; the source has {num_rows} rows",
-            where="only_failed",
-            hint="is it of another input?",
-        )
-    return rows
+    return sum(len(batch) for batch in source.batches(READ_ROWS, columns[:1]))
