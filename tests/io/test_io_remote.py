@@ -175,7 +175,7 @@ class Refusing:
         return f"s3://{path}"
 
     def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             raise self.error
 
         return call
@@ -201,8 +201,9 @@ def test_each_way_of_reading_tells_what_is_wrong(call, error, kind, message):
 def test_a_connection_that_is_lost_while_rows_are_read_is_told_through_arrow(s3, monkeypatch):
     Path("rows.csv").write_text("x\n1.5\n2.5\n")
     s3.put_file("rows.csv", "bucket/rows.csv")
+    monkeypatch.setattr("motet.io.files._SMALL_BYTES", 0)
     source = open_source("s3://bucket/rows.csv")
-    monkeypatch.setattr("s3fs.core.S3File._fetch_range", Refusing(ConnectionResetError("reset by peer")).anything)
+    monkeypatch.setattr(s3, "_cat_file", Refusing(ConnectionResetError("reset by peer")).anything)
     with pytest.raises(RunError, match=r"s3://bucket/rows.csv: does not answer: ConnectionResetError: reset by peer"):
         list(source.batches(1000))
 

@@ -130,14 +130,16 @@ def command(
     file of their own, with the node, model and reason.
     """
     if report is not None:
-        _check_report(report, [*input_, output, options["failed"]])
+        _check_report(report, [output, options["failed"], graph], input_)
     found = load_graph(graph)
     ctx.obj = "; --resume goes on with what is finished"
     source = input_[0] if len(input_) == 1 else list(input_)
     with _progress(quiet) as progress:
         done = found.run(source, output, progress=progress, **options)
     if report is not None:
-        done.save(report)
+        from motet.io.places import place_of
+
+        done.save(place_of(report).plain)
     if not quiet:
         click.echo(str(done))
     if done.failed:
@@ -145,13 +147,19 @@ def command(
         ctx.exit(ROWS_FAILED)
 
 
-def _check_report(report: str, others: Sequence[str | None]) -> None:
+def _check_report(report: str, others: Sequence[str | None], inputs: Sequence[str]) -> None:
     """See that the report can be written, before hours go by, and takes the place of nothing else."""
     from motet.errors import InputError
+    from motet.io.files import look_for
+    from motet.io.places import place_of
 
-    path = Path(report)
-    if any(other is not None and path.absolute() == Path(other).absolute() for other in others):
+    place = place_of(report)
+    taken = [place_of(other) for other in (*others, *inputs) if other is not None]
+    if place.exists():
+        taken += [file.place for each in inputs for file in look_for(each).files]
+    if any(place.is_same(each) for each in taken):
         raise InputError(f"{report!r} is an input or an output of the run", where="--report", hint="name another file")
+    path = Path(place.path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,7 +1,8 @@
 """Sources and sinks: where rows come from and where answers go.
 
 source.py, sink.py        `open_source` and the `Source` protocol; `open_writer` and the `Writer` protocol
-files.py, remote.py       paths, patterns, folders, URLs, fingerprints; what they say of errors of object stores
+places.py, search.py      one place under many spellings; what folders and patterns hold
+files.py, remote.py       files opened and fingerprinted; servers asked, and their errors told
 stream.py, take.py        batches of an exact size out of any pieces; rows by position
 fitted.py, parts.py       batches in the types of a schema; parts that differ, as one
 groups.py, sizes.py       sources put together by the value of a column; bytes a row, to bound what a writer holds

@@ -1,21 +1,23 @@
-"""Files by path, pattern, folder or fsspec URL: finding, opening and telling them apart."""
+"""Files: found by path, pattern, folder or URL, opened, and told apart."""
 
 from __future__ import annotations
 
 import difflib
-import glob
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from motet.errors import InputError, MissingExtraError
-from motet.io.remote import RemoteFile, asking, check_bucket
+from motet.errors import InputError
+from motet.io.places import Place, file_system, place_of, shown_path, split_url
+from motet.io.remote import HTTP, RemoteFile, ask, asking, check_bucket, is_asynchronous
+from motet.io.search import Entry, Searched, is_pattern, search, split_pattern
 
 __all__ = [
     "COMPRESSIONS",
@@ -26,7 +28,7 @@ __all__ = [
     "find_files",
     "fingerprint_files",
     "look_for",
-    "shown_path",
+    "side_by_side",
     "suffix_of",
 ]
 
@@ -43,7 +45,6 @@ TABLE_SUFFIXES = {
     ".json": "jsonl",
 }
 """The built-in formats of tables by suffix, read and written; text formats may be compressed (`.csv.gz`)."""
-_EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 _STAMPS = (
     "ETag",
     "etag",
@@ -57,8 +58,36 @@ _STAMPS = (
     "updated",
     "created",
 )
+_TAGS = ("ETag=", "etag=", "md5Hash=", "md5=", "checksum=", "crc32c=")
+"""Those that tell one content from another."""
 _HASHED_BYTES = 1 << 20
 _HASHED_FILES = 64
+_ASKED_AT_ONCE = 16
+_SMALL_BYTES = 4 << 20
+"""A remote file of no more is fetched whole."""
+_HELD_BYTES = 64 << 20
+"""The most that is held of those, so that what is looked at to begin with is not fetched again to be read."""
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class Held:
+    """Contents of small remote files, by path, as long as they are few."""
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+        self._bytes = 0
+
+    def get(self, path: str) -> bytes | None:
+        """What is held of a file."""
+        return self._contents.get(path)
+
+    def put(self, path: str, content: bytes) -> None:
+        """Hold it where there is room."""
+        if self._bytes + len(content) <= _HELD_BYTES and path not in self._contents:
+            self._bytes += len(content)
+            self._contents[path] = content
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +97,29 @@ class File:
     Attributes:
         path: its path in its file system.
         fs: the fsspec file system, None for this machine's own.
+        info: what its file system said of it when it was found; None where that was not asked.
+        is_regular: whether it is no pipe, socket or device.
+        held: where what was fetched of it is kept; None for nowhere.
     """
 
     path: str
     fs: Any = None
+    info: Mapping[str, Any] | None = field(default=None, compare=False)
+    is_regular: bool = True
+    held: Held | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        return shown_path(self.path) if self.fs is None else str(self.fs.unstrip_protocol(self.path))
+        return shown_path(self.path if self.fs is None else str(self.fs.unstrip_protocol(self.path)))
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rstrip("/").rsplit("/", 1)[-1]
+        """The last part of the path; of an address, without its query."""
+        return _last(self.path)
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(str(self), self.path, self.fs)
 
     @property
     def is_utf8(self) -> bool:
@@ -91,24 +131,48 @@ class File:
         """Whether it lies on this machine."""
         return self.fs is None
 
+    @property
+    def size(self) -> int | None:
+        """Bytes in it when it was found, where that is known."""
+        size = (self.info or {}).get("size")
+        return None if size is None else int(size)
+
     def open(self) -> Any:
         """Open for random access, as Arrow reads files."""
-        return pa.memory_map(os.fsencode(self.path)) if self.fs is None else RemoteFile(str(self), self.fs, self.path)
+        if self.fs is None:
+            return pa.memory_map(os.fsencode(self.path))
+        if self._is_small:
+            return pa.BufferReader(self.read())
+        return RemoteFile(str(self), self.fs, self.path, self.size)
+
+    @property
+    def _is_small(self) -> bool:
+        return self.size is not None and self.size <= _SMALL_BYTES and is_asynchronous(self.fs)
 
     def read(self) -> bytes:
         """The whole content."""
         if self.fs is not None:
-            with asking(str(self), self.fs):
-                return bytes(self.fs.cat_file(self.path))
+            return self._fetched()
         if not stat.S_ISREG(os.stat(self.path).st_mode):
             raise InputError("is no regular file")
         with open(self.path, "rb") as file:
             return file.read()
 
+    def _fetched(self) -> bytes:
+        content = self.held.get(self.path) if self.held is not None else None
+        if content is None:
+            size = self.size or 0
+            part = {"start": 0, "end": size} if self._is_small and size else {}
+            content = bytes(ask(str(self), self.fs, "cat_file", self.path, num_bytes=size, **part))
+            if self.held is not None and self._is_small:
+                self.held.put(self.path, content)
+        return content
+
     def stream(self) -> Any:
         """Open for reading from the start, decompressed as the suffix says. An Arrow `NativeFile`."""
-        raw = pa.OSFile(os.fsencode(self.path)) if self.fs is None else pa.PythonFile(self.open(), mode="r")
-        codec = COMPRESSIONS.get(os.path.splitext(self.path)[1].lower())
+        raw = pa.OSFile(os.fsencode(self.path)) if self.fs is None else self.open()
+        raw = pa.PythonFile(raw, mode="r") if isinstance(raw, RemoteFile) else raw
+        codec = COMPRESSIONS.get(os.path.splitext(self.name)[1].lower())
         return pa.CompressedInputStream(raw, codec) if codec else raw
 
     def state(self) -> tuple[int, str]:
@@ -116,21 +180,37 @@ class File:
         if self.fs is None:
             found = os.stat(self.path)
             return found.st_size, str(found.st_mtime_ns)
-        with asking(str(self), self.fs):
-            info = self.fs.info(self.path)
-        stamps = [f"{key}={info[key]}" for key in _STAMPS if info.get(key) is not None]
-        return int(info.get("size") or 0), ";".join(stamps)
+        options = {"refresh": True} if type(self.fs).__name__ == "S3FileSystem" else {}
+        return _state_of(ask(str(self), self.fs, "info", self.path, **options))
+
+    def state_found(self) -> tuple[int, str]:
+        """Its state when it was found, where that is known, else now."""
+        return self.state() if self.info is None else _state_of(self.info)
 
 
-def shown_path(path: str) -> str:
-    """A path of this machine as people see it: what is no UTF-8 in it as `\\xe9`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def _state_of(info: Mapping[str, Any]) -> tuple[int, str]:
+    stamps = [f"{key}={info[key]}" for key in _STAMPS if info.get(key) is not None]
+    return int(info.get("size") or 0), ";".join(stamps)
 
 
 def suffix_of(path: str) -> str:
-    """The suffix in small letters, with what is under a compression's: `.csv` of `rows.csv.gz`."""
-    stem, suffix = os.path.splitext(path.lower())
+    """The suffix in small letters, with what is under a compression's: `.csv` of `rows.csv.gz` and `http://host/rows.csv?key=1`."""
+    stem, suffix = os.path.splitext(_last(path).lower())
     return os.path.splitext(stem)[1] if suffix in COMPRESSIONS else suffix
+
+
+def _last(path: str) -> str:
+    if split_url(path)[0] in HTTP:
+        path = unquote(urlsplit(path).path)
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def side_by_side(function: Callable[[_T], _R], files: Sequence[_T], *, remote: bool) -> list[_R]:
+    """What a function gives for each of these, some at once where they are on another machine."""
+    if not remote or len(files) < 2:
+        return [function(file) for file in files]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE, "motet-ask") as pool:
+        return list(pool.map(function, files))
 
 
 @dataclass(frozen=True)
@@ -141,17 +221,21 @@ class Found:
         files: sorted by path.
         named: whether it was one file, named as such.
         hidden: those whose name, or a folder's in between, begins with `_` or `.`.
+        again: links that were passed over, since what they lead to was found under another name.
+        folders: folders that a pattern fits beside files, which are not gone into.
     """
 
     files: list[File]
     named: bool = False
     hidden: list[File] = field(default_factory=list)
+    again: int = 0
+    folders: int = 0
 
 
 def find_files(what: str | os.PathLike[str]) -> list[File]:
     """The files of a path, a pattern (`*`, `?`, `[..]`, `**`), a folder or an fsspec URL, sorted by path.
 
-    A folder is searched through all its folders; names that begin with `_` or `.` are left out.
+    See `motet.io.search` for which those are.
 
     Raises:
         InputError: when there are none; names the nearest. When credentials are missing, or do not allow it.
@@ -163,27 +247,63 @@ def find_files(what: str | os.PathLike[str]) -> list[File]:
 
 def look_for(what: str | os.PathLike[str]) -> Found:
     """What `find_files` finds, and what it leaves out; raises as it does."""
-    text = os.fspath(what)
-    fs, path = file_system(text)
-    with asking(text, fs):
-        return _found(text, fs, path)
+    place = place_of(what)
+    with asking(str(place), place.fs):
+        return _found(place) if place.is_local else _found_elsewhere(place)
 
 
-def _found(text: str, fs: Any, path: str) -> Found:
-    here: Any = fs or _Here()
-    if here.isdir(path):
-        names = {name: name[len(path) :] for name in here.find(path)}
-        missing = f"the folder {text!r} holds no files"
-    elif here.exists(path):
-        return Found([File(path, fs)], named=True)
-    else:
-        names = {name: os.path.basename(name) for name in here.glob(path) if not here.isdir(name)}
-        missing = f"no file fits {text!r}" if glob.has_magic(path) else f"there is no file {text!r}"
-    files = [File(name, fs) for name in sorted(names) if not _hidden(names[name])]
-    if not files:
-        check_bucket(text, fs, path)
-        raise InputError(missing, hint=_near(here, path))
-    return Found(files, hidden=[File(name, fs) for name in sorted(names) if _hidden(names[name])])
+def _found(place: Place) -> Found:
+    if os.path.isdir(place.path):
+        return _of(search(place), place, f"the folder {place!s} holds no files")
+    if os.path.exists(place.path):
+        return Found([File(place.path, is_regular=os.path.isfile(place.path))], named=True)
+    if not is_pattern(place):
+        raise InputError(f"there is no file '{place}'", hint=_near(place))
+    return _of(search(place), place, f"no file fits '{place}'")
+
+
+def _found_elsewhere(place: Place) -> Found:
+    """Ask whether it is a file; list it, if it is none."""
+    place.fs.invalidate_cache()
+    pattern = is_pattern(place)
+    info = _info(place, split_pattern(place.path)[0] if pattern else place.path)
+    if info is not None and info["type"] != "directory" and not pattern:
+        return Found([File(place.path, place.fs, info, held=Held())], named=True)
+    searched = Searched() if info is None else search(place)
+    if not searched.files:
+        check_bucket(str(place), place.fs, place.path)
+    if info is None and not pattern:
+        raise InputError(f"there is no file '{place}'", hint=_near(place))
+    return _of(searched, place, f"no file fits '{place}'" if pattern else f"the folder '{place}' holds no files")
+
+
+def _info(place: Place, path: str) -> Mapping[str, Any] | None:
+    """What a file system says of a path; None where nothing is there. Folders of web servers are not told from files."""
+    if place.key[0] == "http" and (is_pattern(place) or place.text.endswith("/")):
+        return {"type": "directory"}
+    try:
+        found: Mapping[str, Any] = ask(str(place), place.fs, "info", path)
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+    return found
+
+
+def _of(searched: Searched, place: Place, missing: str) -> Found:
+    held = Held()
+
+    def file(entry: Entry) -> File:
+        return File(entry.path, place.fs, entry.info, entry.is_regular, held)
+
+    if not searched.files:
+        raise InputError(missing, hint="check the pattern" if is_pattern(place) else _near(place))
+    return Found(
+        list(map(file, searched.files)),
+        hidden=list(map(file, searched.hidden)),
+        again=searched.again,
+        folders=searched.folders,
+    )
 
 
 def fingerprint_files(files: Sequence[File], options: Iterable[object] = ()) -> str:
@@ -192,81 +312,23 @@ def fingerprint_files(files: Sequence[File], options: Iterable[object] = ()) -> 
     for file in files:
         digest.update(os.fsencode(file.name) + b"\0")
         try:
-            size, stamp = file.state()
+            size, stamp = file.state_found()
             digest.update(f"{size}\0{stamp}\0".encode())
-            if size <= _HASHED_BYTES and len(files) <= _HASHED_FILES:
+            if size <= _HASHED_BYTES and len(files) <= _HASHED_FILES and not stamp.startswith(_TAGS):
                 digest.update(hashlib.sha256(file.read()).digest())
         except (OSError, InputError) as error:  # whoever reads it says so; if it is mended it is another file
             digest.update(f"{type(error).__name__}\0".encode())
     return digest.hexdigest()
 
 
-class _Here:
-    """This machine's files, as fsspec names its functions."""
-
-    exists = staticmethod(os.path.exists)
-    isdir = staticmethod(os.path.isdir)
-
-    @staticmethod
-    def glob(path: str) -> list[str]:
-        return glob.glob(path, recursive=True)
-
-    @staticmethod
-    def find(path: str) -> list[str]:
-        """All files; linked folders are gone into too, and each folder once."""
-        found: list[str] = []
-        seen = {os.path.realpath(path)}
-        for folder, folders, names in os.walk(path, onerror=_raise, followlinks=True):
-            real = {os.path.realpath(os.path.join(folder, each)): each for each in sorted(folders, reverse=True)}
-            folders[:] = sorted(each for place, each in real.items() if place not in seen)
-            seen.update(real)
-            found += [os.path.join(folder, name) for name in names]
-        return found
-
-    @staticmethod
-    def ls(path: str, detail: bool = False) -> list[str]:
-        return [os.path.join(path, name) for name in os.listdir(path)]
-
-
-def _raise(error: OSError) -> None:
-    """A folder that cannot be read is not the same as an empty one."""
-    raise InputError(f"the folder {error.filename!r} cannot be read: {error.strerror}") from error
-
-
-def file_system(text: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, None for this machine's own files; and the path in it.
-
-    Raises:
-        InputError: when the URL cannot be opened.
-        MissingExtraError: when its file system is not installed.
-    """
-    scheme = urlsplit(text).scheme if "://" in text else ""
-    if scheme in ("", "file"):
-        return None, text.removeprefix("file://")
-    import fsspec
-
+def _near(place: Place) -> str:
+    if place.key[0] == "http":
+        return "check the address"
+    folder, name = os.path.split(place.path.rstrip("/"))
     try:
-        fs, path = fsspec.core.url_to_fs(text)
-    except ImportError as error:
-        if scheme in _EXTRAS:
-            raise MissingExtraError(*_EXTRAS[scheme], needed_for=f"opening {scheme}:// addresses") from None
-        raise InputError(f"cannot open {text!r}: {error}") from None
-    except ValueError as error:
-        hint = "use a path or a URL that fsspec knows; rows of a database come as frames: pandas.read_sql(query, connection)"
-        raise InputError(f"cannot open {text!r}: {error}", hint=hint) from None
-    return fs, str(path)
-
-
-def _hidden(relative: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in relative.split("/") if part)
-
-
-def _near(here: Any, path: str) -> str:
-    folder, name = os.path.split(path)
-    if glob.has_magic(path):
-        return "check the pattern"
-    if not here.isdir(folder or "."):
+        names = os.listdir(folder or ".") if place.is_local else place.fs.ls(folder, detail=False)
+    except OSError:
         return f"the folder {folder!r} does not exist either"
-    names = [os.path.basename(entry.rstrip("/")) for entry in here.ls(folder or ".", detail=False)]
+    names = [os.path.basename(entry.rstrip("/")) for entry in names]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"near it: {', '.join(near)}" if near else f"the folder {folder or '.'!r} holds no name like it"

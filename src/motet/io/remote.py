@@ -11,7 +11,17 @@ from typing import Any
 
 from motet.errors import InputError, MotetError, RunError
 
-__all__ = ["RemoteFile", "asking", "check_bucket"]
+__all__ = ["HTTP", "RemoteFile", "ask", "asking", "check_bucket", "is_asynchronous", "open_file_system"]
+
+HTTP = ("http", "https")
+SILENCE_S = 60.0
+"""How long a server may say nothing."""
+_LISTING_S = 600.0
+"""How long a listing may take, of as many pages as there are."""
+_SLOWEST = 64 << 10
+"""Bytes a second of the slowest connection that is waited for."""
+_BLOCK_BYTES = 8 << 20
+"""What is asked for at once where less is read, so that reading on asks rarely."""
 
 _NO_CREDENTIALS = frozenset(
     (
@@ -44,6 +54,50 @@ def asking(url: str, fs: Any) -> Iterator[None]:
         raise _told(error, url) from error
 
 
+def open_file_system(url: str) -> tuple[Any, str]:
+    """fsspec's file system of a URL, and the path in it; one over HTTP waits as long as bytes come."""
+    import fsspec
+
+    options: dict[str, Any] = {}
+    if url.startswith(tuple(f"{scheme}://" for scheme in HTTP)):
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_S, sock_read=SILENCE_S)
+        options = {"client_kwargs": {"timeout": timeout}}
+    fs, path = fsspec.core.url_to_fs(url, **options)
+    return fs, str(path)
+
+
+def is_asynchronous(fs: Any) -> bool:
+    """Whether a file system asks a server, many things at once: those of object stores and of HTTP."""
+    from fsspec.asyn import AsyncFileSystem
+
+    return isinstance(fs, AsyncFileSystem) and not fs.asynchronous
+
+
+def ask(url: str, fs: Any, method: str, *arguments: Any, num_bytes: int = 0, **options: Any) -> Any:
+    """Call a method of a file system, and bound how long that takes where it is a server's.
+
+    Args:
+        url: what errors call it.
+        fs: the file system.
+        method: the name of the method, such as `info`.
+        arguments: what it is called with.
+        num_bytes: how much will come.
+        options: keywords of the method.
+
+    Raises:
+        InputError, RunError: as `asking` tells what went wrong.
+    """
+    with asking(url, fs):
+        if not is_asynchronous(fs):
+            return getattr(fs, method)(*arguments, **options)
+        from fsspec.asyn import sync
+
+        bound = _LISTING_S if method == "find" else SILENCE_S + num_bytes / _SLOWEST
+        return sync(fs.loop, getattr(fs, f"_{method}"), *arguments, timeout=bound, **options)
+
+
 def check_bucket(url: str, fs: Any, path: str) -> None:
     """See that an object store has the bucket of a path, and credentials for it, before work is done for it.
 
@@ -51,7 +105,7 @@ def check_bucket(url: str, fs: Any, path: str) -> None:
         InputError: when there is none.
         RunError: when it does not answer.
     """
-    if url.partition("://")[0] not in _HOW:
+    if url.partition("://")[0].lower() not in _HOW:
         return
     bucket = path.partition("/")[0]
     with asking(url, fs):
@@ -64,24 +118,93 @@ def check_bucket(url: str, fs: Any, path: str) -> None:
 
 
 class RemoteFile:
-    """A file of a remote file system that is read, whose errors are told by its URL."""
+    """A file of a remote file system that is read, whose errors are told by its URL.
 
-    def __init__(self, url: str, fs: Any, path: str) -> None:
-        self._url, self._fs = url, fs
-        with asking(url, fs):
-            self._file = fs.open(path, "rb")
+    Of a server that gives parts of files, 8 MiB are asked for at once, or what is read where that is more.
+
+    Args:
+        url: what errors call it.
+        fs: the file system.
+        path: the path in it.
+        size: bytes in it, where that is known.
+    """
+
+    closed = False
+
+    def __init__(self, url: str, fs: Any, path: str, size: int | None = None) -> None:
+        self._url, self._fs, self._path = url, fs, path
+        self._place = self._start = 0
+        self._block = b""
+        self._file = None
+        if size is None or not is_asynchronous(fs):
+            with asking(url, fs):
+                self._file = fs.open(path, "rb")
+            size = self._file.size if size is None else size
+        self._size = size
 
     def read(self, size: int = -1) -> bytes:
-        """Read some bytes."""
-        with asking(self._url, self._fs):
-            return bytes(self._file.read(size))
+        """Read some bytes; fewer only at the end."""
+        if self._file is not None:
+            with asking(self._url, self._fs):
+                return bytes(self._file.read(size))
+        stop = self._size if size is None or size < 0 else min(self._size, self._place + size)
+        parts = []
+        while self._place < stop:
+            if not self._start <= self._place < self._start + len(self._block):
+                self._fetch(stop)
+            part = self._block[self._place - self._start : stop - self._start]
+            self._place += len(part)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
+    def _fetch(self, stop: int) -> None:
+        start, stop = self._place, min(self._size, max(stop, self._place + _BLOCK_BYTES))
+        data = ask(self._url, self._fs, "cat_file", self._path, start=start, end=stop, num_bytes=stop - start)
+        if len(data) != stop - start:
+            raise RunError(
+                f"gave {len(data)} bytes of {stop - start}", where=self._url, hint="it has changed, or breaks off"
+            )
+        self._start, self._block = start, data
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go to a byte, counted from the start, from here, or from the end."""
+        if self._file is not None:
+            return int(self._file.seek(place, whence))
+        self._place = place + (0, self._place, self._size)[whence]
+        return self._place
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        return self._place if self._file is None else int(self._file.tell())
+
+    def size(self) -> int:
+        """Bytes in it."""
+        return int(self._size)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def writable(self) -> bool:
+        """It is not."""
+        return False
+
+    def flush(self) -> None:
+        """Nothing is written."""
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.closed, self._block = True, b""
+        if self._file is not None:
+            self._file.close()
 
 
 def _told(error: Exception, url: str) -> MotetError:
-    scheme = url.partition("://")[0]
+    scheme = url.partition("://")[0].lower()
     text = " ".join(str(error).split()) or type(error).__name__
     if type(error).__name__ in _NO_CREDENTIALS:
         hint = _HOW.get(scheme, "give credentials, as its file system of fsspec wants them")
@@ -92,4 +215,6 @@ def _told(error: Exception, url: str) -> MotetError:
     if isinstance(error, FileNotFoundError):
         return InputError("there is no such file or bucket", where=url, hint="check the address and its spelling")
     hint = "check the address and the network, then try again; --resume goes on with a run"
+    if type(error).__name__ in ("FSTimeoutError", "SocketTimeoutError"):
+        return RunError(f"does not answer: nothing came within {SILENCE_S:.0f} s", where=url, hint=hint)
     return RunError(f"does not answer: {type(error).__name__}: {text}", where=url, hint=hint)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
@@ -18,13 +19,14 @@ import pyarrow as pa
 
 from motet.batch import Batch
 from motet.errors import InputError, UnknownNameError
-from motet.io.files import TABLE_SUFFIXES, File, Found, look_for, shown_path, suffix_of
+from motet.io.files import TABLE_SUFFIXES, File, Found, look_for, side_by_side, suffix_of
 from motet.io.fitted import decoded_schema
 from motet.io.foreign import ForeignSource
 from motet.io.frames import frame_name, is_frame
 from motet.io.images import IMAGE_SUFFIXES, ImagesSource
 from motet.io.memory import IterableSource, TableSource, as_record_batch, table_of
 from motet.io.parts import PartsSource
+from motet.io.places import shown_path
 from motet.io.plugins import find_plugin
 from motet.io.stream import Stream
 from motet.io.text_options import TextOptions
@@ -193,10 +195,11 @@ def _open_paths(
             return cast("Source", plugin(what, types=types))
         if format is not None:
             raise UnknownNameError("source format", format, _FORMATS)
-    found = [look_for(path) for path in paths]
+    found, twice = _each_once([look_for(path) for path in paths])
     chosen = format or _one_format([file for each in found for file in each.files], description)
-    files, left_out = _sorted_out(found, chosen, any_suffix=format is not None)
+    files, left_out = _sorted_out(found, chosen, twice, any_suffix=format is not None)
     source = _of_files(files, chosen, options, types, description)
+    source.files = tuple(files)
     searched = [file for each in found if not each.named and chosen != "images" for file in each.files]
     in_folders = _folder_columns(searched, source.schema.names)
     source.left_out = "; ".join(filter(None, (left_out, in_folders)))
@@ -209,9 +212,11 @@ def _of_files(
     options.check_known_by(format, description)
     if format == "images":
         return ImagesSource(files, description)
+    remote = any(not file.is_local for file in files)
     if len(files) > 1 and format in ("csv", "jsonl"):
-        files = [file for file in files if not _is_empty(file)] or files[:1]
-    parts = [_open_file(file, format, options, types) for file in files]
+        empty = side_by_side(_is_empty, files, remote=remote)
+        files = [file for file, nothing in zip(files, empty, strict=True) if not nothing] or files[:1]
+    parts = side_by_side(lambda file: _open_file(file, format, options, types), files, remote=remote)
     if format == "jsonl":
         from motet.io.jsonl import agree
 
@@ -224,14 +229,43 @@ def _of_files(
 
 def _is_empty(file: File) -> bool:
     """Whether a file of text has nothing in it, not even a header: it counts for nothing among others."""
+    if file.size == 0:
+        return True
     with file.stream() as raw:
         return not raw.read(1)
 
 
-def _sorted_out(found: Sequence[Found], format: str, *, any_suffix: bool) -> tuple[list[File], str]:
+def _each_once(found: Sequence[Found]) -> tuple[list[Found], int]:
+    """What was found, without what was found before: a file that is named is kept; and how many were left out.
+
+    Raises:
+        InputError: when a file was named twice.
+    """
+    if len(found) == 1:
+        return list(found), 0
+    named: dict[tuple[str, str], File] = {}
+    for file in (file for each in found if each.named for file in each.files):
+        if (other := named.setdefault(file.place.key, file)) is not file:
+            also = f", also as {other}" if str(other) != str(file) else ""
+            raise InputError(
+                f"is named twice{also}", where=str(file), hint="name it once; its rows would be read twice"
+            )
+    seen, twice, result = set(named), 0, []
+    for each in found:
+        if not each.named:
+            new = [file for file in each.files if file.place.key not in seen]
+            seen.update(file.place.key for file in new)
+            twice += len(each.files) - len(new)
+            each = replace(each, files=new)
+        result.append(each)
+    return result, twice
+
+
+def _sorted_out(found: Sequence[Found], format: str, twice: int, *, any_suffix: bool) -> tuple[list[File], str]:
     """The files to read, and what is said of the others: those of other suffixes, and hidden ones of this format.
 
     Files that were named are read, whatever their suffix; where the format was named and nothing has its suffix, all are.
+    Pipes and devices are read only where they were named; a picture is a row, so one that is none is a row that fails.
     """
 
     def fits(file: File) -> bool:
@@ -242,14 +276,28 @@ def _sorted_out(found: Sequence[Found], format: str, *, any_suffix: bool) -> tup
     others: Counter[str] = Counter()
     for each in found:
         for file in each.files:
-            if fits(file) or takes_all or (each.named and any_suffix):
+            if not each.named and not file.is_regular and format != "images":
+                others["no regular file"] += 1
+            elif fits(file) or takes_all or (each.named and any_suffix):
                 files.append(file)
             elif each.named:
                 raise _no_format(file, str(file))
             else:
                 others[suffix_of(file.name) or "without suffix"] += 1
         others["hidden"] += sum(map(fits, each.hidden))
-    return files, _said_of(+others)
+    if not files:
+        raise InputError(f"there is nothing to read but {_said_of(+others)}", where=str(found[0].files[0]))
+    folders = sum(each.folders for each in found)
+    more = [
+        f"{folders} folder{'s' if folders > 1 else ''} left out that the pattern fits (end it with /** to read them)" if folders else "",
+        _links(twice + sum(each.again for each in found)),
+    ]  # fmt: skip
+    return files, "; ".join(filter(None, [_said_of(+others), *more]))
+
+
+def _links(count: int) -> str:
+    """What is said of files that were found again."""
+    return f"{count} found twice, by another name or a link, and read once" if count else ""
 
 
 def _folder_columns(files: Sequence[File], columns: Sequence[str]) -> str:

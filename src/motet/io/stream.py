@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from motet.errors import InputError, UnknownNameError
 from motet.io.faults import drop_empty_errors, with_errors
 from motet.io.fitted import check_readable, fitted
 from motet.io.take import take_batch
+
+if TYPE_CHECKING:
+    from motet.io.files import File
 
 __all__ = ["Stream", "drop_rows", "rechunk", "rows_to_read"]
 
@@ -32,12 +35,14 @@ class Stream(ABC):
         description: what it reads, for messages.
         reads_again: whether it can be read more than once.
         left_out: what of the place that it reads it does not: `2 files left out: .db, .heic`; empty for nothing.
+        files: what it reads; empty where that is no files.
     """
 
     schema: pa.Schema
     description: str
     reads_again: bool = True
     left_out: str = ""
+    files: tuple[File, ...] = ()
 
     @property
     @abstractmethod

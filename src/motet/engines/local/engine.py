@@ -14,12 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.batch import Batch, take_rows
+from motet.engines.local.apart import check_apart, check_not_read
 from motet.engines.local.head import Head
 from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.options import Options
-from motet.engines.local.output import FailureFile, Output, check_paths, exists, holds, is_folder, work_folder
+from motet.engines.local.output import FailureFile, Output, default_failed, exists, holds, is_folder, work_folder
 from motet.engines.local.pending import Pending
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.replay import failed_rows
@@ -33,6 +34,7 @@ from motet.engines.local.undeclared import Answers, Undeclared
 from motet.errors import Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
+from motet.io.places import place_of
 from motet.runtime.executor import Executor, Played, drive
 from motet.runtime.host import Host
 from motet.runtime.isolate import Tolerance
@@ -68,8 +70,12 @@ class LocalEngine:
             raise InputError(
                 f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
             ) from None
-        check_paths(source, output, chosen.failed)
-        run = _Run(checked, open_source(source, wanted=checked.graph.stored_types, **chosen.source), output, chosen)
+        output = place_of(output).plain
+        writes = {"output": output, "failed": chosen.failed or default_failed(output)}
+        check_apart(writes)
+        opened = open_source(source, wanted=checked.graph.stored_types, **chosen.source)
+        check_not_read(getattr(opened, "files", ()), writes)
+        run = _Run(checked, opened, output, chosen)
         try:
             return run.run()
         finally:
@@ -171,7 +177,7 @@ class _Run:
         return self._report(pipeline, batch_rows, failed_path)
 
     def _failure_file(self, journal: Journal) -> FailureFile:
-        path = self.options.failed or f"{self.output.rstrip('/')}.failed.parquet"
+        path = place_of(self.options.failed or default_failed(self.output)).plain
         path_of = getattr(self.source, "path_of", None)
         return FailureFile(
             path, journal.scratch, lambda: self._identity, always=self.options.failed is not None, path_of=path_of

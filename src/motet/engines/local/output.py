@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from motet.engines.local.layout import FAILURES, failures_table
 from motet.engines.local.replay import INPUT
-from motet.errors import Failure, InputError
+from motet.errors import Failure
 from motet.io import Writer, open_writer
-from motet.io.files import TABLE_SUFFIXES, file_system, suffix_of
+from motet.io.files import TABLE_SUFFIXES, suffix_of
+from motet.io.places import file_system, place_of
 from motet.io.plugins import find_plugin
 from motet.io.remote import asking, check_bucket
 from motet.io.sink import can_hold, check_held
 
-__all__ = ["FailureFile", "Output", "check_paths", "exists", "holds", "is_folder", "work_folder"]
+__all__ = ["FailureFile", "Output", "default_failed", "exists", "holds", "is_folder", "work_folder"]
 
 PART_ROWS = 1_000_000
 """Rows of a part of a folder."""
@@ -32,17 +31,13 @@ FINISHED = "_finished.json"
 
 def is_folder(output: str) -> bool:
     """Whether an output is a folder of parts: its path ends in `/`, or a folder is there."""
-    return output.endswith("/") or ("://" not in output and Path(output).is_dir())
+    return place_of(output).names_folder
 
 
 def exists(output: str) -> bool:
     """Whether an output is there already: a file, or a folder with something in it."""
-    if "://" in output:
-        files, there = file_system(output)
-        with asking(output, files):
-            return bool(files.exists(there)) if files is not None else os.path.exists(there)
-    path = Path(output)
-    return any(path.iterdir()) if path.is_dir() else path.exists()
+    place = place_of(output)
+    return bool(os.listdir(place.path)) if place.is_local and os.path.isdir(place.path) else place.exists()
 
 
 def holds(output: str, field: pa.Field) -> bool:
@@ -50,44 +45,22 @@ def holds(output: str, field: pa.Field) -> bool:
     return can_hold("part.parquet" if is_folder(output) else output, field)
 
 
+def default_failed(output: str) -> str:
+    """Where failures go unless something else is said."""
+    return f"{output.rstrip('/')}.failed.parquet"
+
+
 def work_folder(output: str) -> Path:
     """Where a run keeps what is finished until the output is there."""
-    if "://" not in output:
-        path = Path(output.rstrip("/"))
+    place = place_of(output)
+    if place.is_local:
+        path = Path(place.path.rstrip("/"))
         return path.with_name(f"{path.name}.unfinished")
     from hashlib import sha256
 
     from motet.system.places import cache_folder
 
-    return cache_folder() / "runs" / f"{sha256(output.encode()).hexdigest()[:24]}.unfinished"
-
-
-def check_paths(source: Any, output: str, failed: str | None) -> None:
-    """See that a run writes nothing over what it reads, nor its failures over its answers.
-
-    Raises:
-        InputError: when it would.
-    """
-    if failed is not None and os.path.abspath(failed) == os.path.abspath(output):
-        raise InputError(f"{failed!r} is the output as well", where="failed", hint="name another file for failures")
-    given = source if isinstance(source, (list, tuple)) else [source]
-    for path in (output, failed):
-        if path is None or "://" in path or not os.path.exists(path):
-            continue
-        for name in (
-            name for each in given if isinstance(each, (str, os.PathLike)) for name in _local(os.fspath(each))
-        ):
-            if os.path.samefile(name, path) or (os.path.isdir(path) and os.path.samefile(os.path.dirname(name), path)):
-                raise InputError(f"the run reads {name}, and would write over it", where=path, hint="write elsewhere")
-
-
-def _local(path: str) -> list[str]:
-    """The files on this machine that a path, a folder or a pattern means."""
-    if os.path.isdir(path):
-        path = os.path.join(glob.escape(path), "**")
-    elif os.path.exists(path):
-        return [os.path.abspath(path)]
-    return [os.path.abspath(name) for name in glob.iglob(path, recursive=True) if os.path.isfile(name)]
+    return cache_folder() / "runs" / f"{sha256('://'.join(place.key).encode()).hexdigest()[:24]}.unfinished"
 
 
 class Output:

@@ -1,0 +1,164 @@
+"""Places: where something is, however it is spelled; a path, `file:///a%20b`, `S3://bucket/key`, `~/rows.csv`, or a link.
+
+A spelling is taken apart here and nowhere else, so whoever asks whether two of them are one asks places.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from motet.errors import InputError, MissingExtraError
+from motet.io.remote import HTTP, asking, open_file_system
+
+__all__ = ["STANDARD", "Place", "file_system", "place_of", "shown_path", "split_url"]
+
+STANDARD = "-"
+"""How standard input, or output, is spelled."""
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*(?:::[^:/]+)*)://")
+_LOCAL_URL = re.compile(r"(?:file:|local:)(//[^/]*)?(?=/|$)", re.IGNORECASE)
+_EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or a folder, whether it is there or not.
+
+    Attributes:
+        text: how it was spelled.
+        path: its path in its file system.
+        fs: the fsspec file system, None for this machine's own.
+    """
+
+    text: str
+    path: str
+    fs: Any = None
+
+    def __str__(self) -> str:
+        return shown_path(self.text)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine."""
+        return self.fs is None
+
+    @cached_property
+    def key(self) -> tuple[str, str]:
+        """The file system and the path in it, the same for all spellings: links are followed, protocols have one name."""
+        if self.fs is None:
+            return "file", os.path.realpath(self.path)
+        fs = self.fs
+        while type(fs).__module__.startswith("fsspec.implementations.cached"):
+            fs = fs.fs
+        protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+        if protocol in HTTP:
+            url = urlsplit(self.path)
+            return "http", f"{url.netloc.lower()}{url.path}?{url.query}"
+        if protocol in ("file", "local"):
+            return "file", os.path.realpath(self.path)
+        return protocol, self.path.rstrip("/")
+
+    @property
+    def plain(self) -> str:
+        """The path on this machine, however it was spelled; the URL of anything else."""
+        return self.path if self.fs is None else self.text
+
+    def exists(self) -> bool:
+        """Whether something is there.
+
+        Raises:
+            InputError, RunError: when a remote file system refuses, or does not answer.
+        """
+        with asking(self.text, self.fs):
+            return bool(self.fs.exists(self.path)) if self.fs is not None else os.path.exists(self.path)
+
+    @property
+    def names_folder(self) -> bool:
+        """Whether it is spelled as a folder, with a slash at its end, or is one on this machine."""
+        return self.text.endswith("/") or (self.fs is None and os.path.isdir(self.path))
+
+    def is_same(self, other: Place) -> bool:
+        """Whether both are one place: the same path when links are followed, or the same file under two names."""
+        if self.key == other.key:
+            return True
+        try:
+            return self.fs is None and other.fs is None and os.path.samefile(self.path, other.path)
+        except OSError:
+            return False
+
+    def holds(self, other: Place) -> bool:
+        """Whether the other place lies in this one, were it a folder."""
+        return self.key[0] == other.key[0] and other.key[1].startswith(f"{self.key[1].rstrip('/')}/")
+
+
+def place_of(what: str | os.PathLike[str]) -> Place:
+    """The place that a path or a URL names.
+
+    `file:` URLs are percent-decoded; `~` is the home folder; a scheme may be written in capitals.
+
+    Raises:
+        InputError: when a URL cannot be opened.
+        MissingExtraError: when its file system is not installed.
+    """
+    text = os.fspath(what)
+    if text == STANDARD:
+        return Place(text, text)
+    if (local := _local_path(text)) is not None:
+        return Place(text, local)
+    scheme, rest = split_url(text)
+    if not scheme:
+        return Place(text, os.path.expanduser(text) if text.startswith("~") else text)
+    try:
+        fs, path = open_file_system(f"{scheme}://{rest}")
+    except ImportError as error:
+        if scheme in _EXTRAS:
+            raise MissingExtraError(*_EXTRAS[scheme], needed_for=f"opening {scheme}:// addresses") from None
+        raise InputError(f"cannot open {text!r}: {error}") from None
+    except ValueError as error:
+        hint = "use a path or a URL that fsspec knows; rows of a database come as frames: pandas.read_sql(query, connection)"
+        raise InputError(f"cannot open {text!r}: {error}", hint=hint) from None
+    except OSError as error:
+        hint = "its file system needs something that is not installed here, or does not answer; or copy the files"
+        raise InputError(f"cannot open {text!r}: {' '.join(str(error).split())}", hint=hint) from None
+    return Place(text, path) if type(fs).__name__ == "LocalFileSystem" else Place(text, path, fs)
+
+
+def split_url(text: str) -> tuple[str, str]:
+    """The scheme of a URL in small letters, with those it is chained to, and what is behind `://`; of a path, empty and all."""
+    found = _SCHEME.match(text)
+    return (found[1].lower(), text[found.end() :]) if found else ("", text)
+
+
+def _local_path(text: str) -> str | None:
+    """The path in a `file:` URL; None for what is none.
+
+    Raises:
+        InputError: when it names another machine.
+    """
+    found = _LOCAL_URL.match(text)
+    if found is None:
+        return None
+    host = (found[1] or "//")[2:]
+    if host.lower() not in ("", "localhost"):
+        raise InputError(
+            f"{text!r} names the machine {host!r}",
+            hint="a file: URL has a whole path, as file:///folder/rows.csv has; write a path that is not whole without file://",
+        )
+    return unquote(text[found.end() :], errors="surrogateescape")
+
+
+def shown_path(path: str) -> str:
+    """A path of this machine as people see it: what is no UTF-8 in it as `\\xe9`; of a URL, without the secrets of its query."""
+    if split_url(path)[0] in HTTP and "?" in path:
+        return f"{path.partition('?')[0]}?..."
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def file_system(text: str) -> tuple[Any, str]:
+    """The fsspec file system of a place, None for this machine's own; and the path in it. Raises as `place_of` does."""
+    place = place_of(text)
+    return place.fs, place.path

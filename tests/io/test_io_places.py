@@ -1,0 +1,236 @@
+"""One place under many spellings; what is written is never what is read, and no file is read twice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from motet.cli import cli
+from motet.errors import InputError
+from motet.io import open_source
+from motet.io.places import place_of
+
+GRAPH = """
+motet: 1
+name: numbers
+inputs: {x: int64}
+nodes: {a: {map: motet.ops.columns.cast, inputs: [x], with: {dtype: float64}}}
+outputs: {y: a}
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / ".cache"))
+    Path("g.yaml").write_text(GRAPH)
+    return tmp_path
+
+
+def write(path: str | Path, *values: int) -> Path:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"x": pa.array(values, pa.int64())}), path)
+    return Path(path)
+
+
+def run(source: object, output: object, *more: str) -> Result:
+    return CliRunner().invoke(cli, ["run", "g.yaml", "--input", str(source), "--output", str(output), *more])
+
+
+def read(what: object) -> list[int]:
+    return [value for batch in open_source(what).batches(2) for value in batch["x"].to_pylist()]
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "in put.parquet", "./in put.parquet", "{here}/in put.parquet", "{here}//in put.parquet", "{here}/../{name}/in put.parquet",
+        "file://{here}/in%20put.parquet", "FILE://{here}/in%20put.parquet", "file:{here}/in%20put.parquet",
+        "file://localhost{here}/in%20put.parquet", "file://{here}/in put.parquet", "local://{here}/in%20put.parquet",
+        "link.parquet", "folder_link/in put.parquet", "~/in put.parquet", "hard.parquet",
+    ],
+)  # fmt: skip
+def test_a_file_is_read_and_not_written_over_however_it_is_spelled(here: Path, monkeypatch, spelling: str) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    source = write("in put.parquet", 1, 2)
+    before = source.read_bytes()
+    Path("link.parquet").symlink_to("in put.parquet")
+    Path("folder_link").symlink_to(".")
+    os.link(source, "hard.parquet")
+    text = spelling.format(here=here, name=here.name)
+    assert read(text) == [1, 2]
+    told = run(text, "out.parquet")
+    assert told.exit_code == 0, told.output
+    for one, other in ((text, source), (source, text), (text, f"file://{here}/in%20put.parquet")):
+        refused = run(one, other, "--overwrite")
+        assert refused.exit_code == 2
+        assert "the run reads" in refused.stderr
+        assert "would write over it" in refused.stderr
+    for option in ("--failed", "--report"):
+        refused = run(text, "other.parquet", option, str(source))
+        assert refused.exit_code == 2
+        assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "spelling", ["file://{here}/o.parquet", "./o.parquet", "link/o.parquet", "{here}/x/../o.parquet"]
+)
+@pytest.mark.parametrize("option", ["--failed", "--report"])
+def test_what_is_written_goes_to_different_places(here: Path, spelling: str, option: str) -> None:
+    write("in.parquet", 1)
+    Path("link").symlink_to(".")
+    Path("x").mkdir()
+    refused = run("in.parquet", "o.parquet", option, spelling.format(here=here))
+    assert refused.exit_code == 2
+    assert not Path("o.parquet").exists()
+
+
+def test_a_folder_that_is_written_holds_nothing_that_is_read_nor_the_failures(here: Path) -> None:
+    write("out/deep/in.parquet", 1)
+    Path("again").symlink_to("out")
+    for output in ("out/", "again/", f"file://{here}/out/", "out"):
+        refused = run("out/deep/in.parquet", output, "--overwrite")
+        assert refused.exit_code == 2
+        assert "would write over it" in refused.stderr
+    refused = run("g.yaml", "new/", "--failed", "new/failed.parquet", "--format", "csv")
+    assert refused.exit_code == 2
+    assert "lies in the folder of the output" in refused.stderr
+
+
+@pytest.mark.parametrize("spelling", ["memory://in.parquet", "memory:///in.parquet", "MEMORY://in.parquet"])
+def test_so_it_is_on_other_file_systems(spelling: str) -> None:
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    with files.open("/in.parquet", "wb") as file:
+        pq.write_table(pa.table({"x": [1]}), file)
+    before = files.cat_file("/in.parquet")
+    refused = run(spelling, "memory:///in.parquet", "--overwrite")
+    assert (refused.exit_code, "would write over it" in refused.stderr) == (2, True)
+    assert run(spelling, "out.parquet").exit_code == 0
+    assert files.cat_file("/in.parquet") == before
+    files.store.clear()
+
+
+def test_a_file_url_of_another_machine_or_without_a_whole_path_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'file://elsewhere/x.csv' names the machine 'elsewhere'"):
+        open_source("file://elsewhere/x.csv")
+
+
+def test_an_output_may_be_spelled_as_a_url(here: Path) -> None:
+    write("in.parquet", 1, 2)
+    assert run("in.parquet", f"FILE://localhost{here}/o%20o.parquet").exit_code == 0
+    assert pq.read_table("o o.parquet")["y"].to_pylist() == [1.0, 2.0]
+    assert "is there already" in run("in.parquet", "o o.parquet").stderr
+
+
+@pytest.mark.parametrize("spelling", ["S3://bucket/a/b", "s3a://bucket/a/b", "s3://bucket/a/b/"])
+def test_protocols_of_one_store_have_one_name(spelling: str) -> None:
+    assert place_of(spelling).key == place_of("s3://bucket/a/b").key == ("s3", "bucket/a/b")
+    assert place_of("simplecache::s3://bucket/a/b").is_same(place_of(spelling))
+    assert not place_of("s3://bucket/A/b").is_same(place_of(spelling))
+
+
+@pytest.mark.parametrize(
+    "pattern", ["sp", "sp/", "sp/**/*.parquet", "sp/**", "./sp/*", "{here}/sp/**/*.parquet", "s[p]/**/*.parquet"]
+)
+def test_what_is_not_committed_is_not_read(here: Path, pattern: str) -> None:
+    write("sp/part-0.parquet", 1)
+    write("sp/_temporary/0/t/part-0.parquet", 1)
+    write("sp/.staging/part-0.parquet", 1)
+    write("sp/o.parquet.unfinished/part-0.parquet", 1)
+    source = open_source(pattern.format(here=here))
+    assert [value for batch in source.batches(2) for value in batch["x"].to_pylist()] == [1]
+    assert "hidden" in source.left_out or pattern == "./sp/*"
+
+
+def test_what_is_spelled_out_is_read() -> None:
+    write("_in/.a/part.parquet", 1)
+    write("_in/_b.parquet", 2)
+    for pattern in ("_in/.a/part.parquet", "_in/.a/*.parquet", "_in/.a", "_in/.*/*.parquet"):
+        assert read(pattern) == [1]
+    assert read("_in/_*.parquet") == [2]
+
+
+@pytest.mark.parametrize("pattern", ["lp", "lp/**/*.parquet", "lp/**", "lp/*/*.parquet"])
+def test_no_link_is_followed_in_circles(pattern: str) -> None:
+    write("lp/sub/a.parquet", 1, 2, 3)
+    Path("lp/sub/up").symlink_to("..")
+    Path("lp/sub/same").symlink_to(".")
+    Path("lp/other").symlink_to("sub")
+    assert read(pattern) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("pattern", ["in", "in/*", "in/**/*.parquet"])
+def test_a_file_is_read_once_whatever_links_lead_to_it(pattern: str) -> None:
+    write("in/a.parquet", 1)
+    write("elsewhere/b.parquet", 2)
+    Path("in/c.parquet").symlink_to("a.parquet")
+    Path("in/_0.parquet").symlink_to("a.parquet")
+    for link in ("in/d.parquet", "in/e.parquet"):
+        Path(link).symlink_to("../elsewhere/b.parquet")
+    source = open_source(pattern)
+    assert read(pattern) == [1, 2]
+    assert "2 found twice, by another name or a link, and read once" in source.left_out
+    assert [file.path for file in source.files] == ["in/a.parquet", "in/d.parquet"]
+
+
+def test_a_linked_folder_is_read_though_what_it_leads_to_is_hidden() -> None:
+    write("in/_data/a.parquet", 1)
+    Path("in/data").symlink_to("_data")
+    assert read("in") == read("in/**/*.parquet") == [1]
+
+
+def test_inputs_that_overlap_are_read_once_and_it_is_said() -> None:
+    write("sp/part-0.parquet", 1)
+    write("sp/part-1.parquet", 2)
+    for what, values in (
+        (["sp", "sp/part-0.parquet"], [2, 1]), (["sp/part-0.parquet", "sp"], [1, 2]), (["sp", "sp/*.parquet"], [1, 2]),
+        (["sp/*-1.parquet", f"file://{Path.cwd()}/sp"], [2, 1]),
+    ):  # fmt: skip
+        assert read(what) == values
+        assert "found twice" in open_source(what).left_out
+    Path("link.parquet").symlink_to("sp/part-0.parquet")
+    for twice in (["sp/part-0.parquet"] * 2, ["sp/part-0.parquet", "link.parquet"]):
+        with pytest.raises(InputError, match="is named twice"):
+            open_source(twice)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["in/*.parquet", "in/*/*.parquet", "in/**/*.parquet", "in/[ab]*", "in/?.parquet", "in/d?/*"]
+)
+def test_patterns_mean_what_they_mean_elsewhere(pattern: str) -> None:
+    for number, path in enumerate(
+        ["in/a.parquet", "in/bb.parquet", "in/d1/c.parquet", "in/d1/e/f.parquet", "in/d2/g.parquet"]
+    ):
+        write(path, number)
+    expected = duckdb.sql(f"select x from read_parquet('{pattern}') order by filename").fetchall()
+    assert read(pattern) == [value for (value,) in expected]
+
+
+def test_folders_that_a_pattern_fits_are_read_where_it_fits_nothing_else() -> None:
+    write("sales/year=2020/a.parquet", 1)
+    write("sales/year=2021/deep/b.parquet", 2)
+    write("sales/all.parquet", 3)
+    assert read("sales/year=*") == [1, 2]
+    source = open_source("sales/*")
+    assert read("sales/*") == [3]
+    assert "2 folders left out that the pattern fits" in source.left_out
+
+
+def test_names_may_be_any_bytes(here: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    write("plain/a.parquet", 1)
+    Path("plain").rename(name)
+    for what in (f"{name}/a.parquet", name, f"{name}/*.parquet", f"file://{here}/caf%E9/a.parquet"):
+        assert read(what) == [1]
+    told = run(f"{name}/a.parquet", "o.parquet")
+    assert told.exit_code == 0, told.output
+    assert "caf\\xe9/b.parquet" in run(f"{name}/b.parquet", "o.parquet").stderr
