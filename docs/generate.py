@@ -53,6 +53,7 @@ def pages() -> dict[str, str]:
         "reference/engines.md": _engines(),
         "reference/serving.md": _serving(),
         "reference/training.md": _training(),
+        "reference/programs.md": _programs(),
         "values.md": _values(),
     }
     index = "\n".join(
@@ -75,6 +76,7 @@ _INDEX = {
     "reference/handlers.md": "kinds of model files and their options",
     "reference/errors.md": "the tree of errors",
     "reference/serving.md": "every key of `serve.yaml`",
+    "reference/programs.md": "graphs on line inside other programs",
     "reference/training.md": "datasets, and functions that train on several workers",
     "reference/engines.md": "which engine does what a graph can ask for",
 }
@@ -86,7 +88,7 @@ def _page(title: str, lead: str, parts: Iterable[str]) -> str:
 
 def _api() -> str:
     lead = "Every public name, in order. `import motet as mt` imports none of the frameworks; each name is imported when it is first used."
-    names = [name for name in motet.__all__ if name not in ("data", "errors", "ops", "train")]
+    names = [name for name in motet.__all__ if name not in ("data", "errors", "ops", "serving", "testing", "train")]
     parts = [_entry(name, getattr(motet, name), f"mt.{name}") for name in names]
     options = f"## Options of run\n\nKeywords of `Graph.run`.\n\n{markdown(_after_summary(Options))}"
     return _page("motet", lead, [*parts, options])
@@ -94,12 +96,22 @@ def _api() -> str:
 
 def _training() -> str:
     lead = "`mt.data` and `mt.train`: datasets, and functions that train on several workers."
-    parts = []
-    for module, shown in ((motet.data, "mt.data"), (motet.train, "mt.train")):
-        found = {name: getattr(module, name) for name in module.__all__}
-        own = {name: thing for name, thing in found.items() if inspect.isfunction(thing) or inspect.isclass(thing)}
-        parts += [_entry(name, thing, f"{shown}.{name}") for name, thing in own.items()]
-    return _page("Training", lead, parts)
+    return _page("Training", lead, [*_of_module(motet.data, "mt.data"), *_of_module(motet.train, "mt.train")])
+
+
+def _programs() -> str:
+    from motet.serving.application import Application
+    from motet.serving.here import BackgroundServer
+
+    lead = "`mt.serving` and what it gives. [programs.md](../programs.md) is the guide."
+    given = [_entry(thing.__name__, thing, thing.__name__) for thing in (Application, BackgroundServer)]
+    return _page("Inside programs", lead, [*_of_module(motet.serving, "mt.serving"), *given])
+
+
+def _of_module(module: ModuleType, shown: str) -> list[str]:
+    found = {name: getattr(module, name) for name in module.__all__}
+    own = {name: thing for name, thing in found.items() if inspect.isfunction(thing) or inspect.isclass(thing)}
+    return [_entry(name, thing, f"{shown}.{name}") for name, thing in own.items()]
 
 
 def _after_summary(thing: Any) -> str:

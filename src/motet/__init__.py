@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from motet import errors, ops
+    from motet import errors, ops, serving, testing
     from motet import training as train
     from motet.batch import Batch, Ragged
     from motet.engines.local.report import RunReport
@@ -76,6 +76,8 @@ _MODULES = {
     "data": "motet.training.data",
     "errors": "motet.errors",
     "ops": "motet.ops",
+    "serving": "motet.serving",
+    "testing": "motet.testing",
     "train": "motet.training",
     "workflow": "motet.workflow",
 }
@@ -116,8 +118,10 @@ __all__ = [
     "ops",
     "returns",
     "route",
+    "serving",
     "shard",
     "step",
+    "testing",
     "train",
     "when",
     "when_changed",

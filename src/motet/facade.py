@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from motet.runtime.call import Explanation
     from motet.runtime.executor import Executor
     from motet.runtime.resolve import ModelResolver
+    from motet.serving.here import BackgroundServer
 
 __all__ = ["Graph", "input", "inputs", "load", "member"]
 
@@ -180,20 +181,36 @@ class Graph(data.Graph):
         check_failures(failures)
         return collect(engine, self.checked, source, failures, options)
 
-    def serve(self, **options: Any) -> None:
-        """Put the graph on line, as `motet serve` does, until a signal ends it.
+    @overload
+    def serve(self, *, block: Literal[True] = True, **options: Any) -> None: ...
+
+    @overload
+    def serve(self, *, block: Literal[False], **options: Any) -> BackgroundServer: ...
+
+    def serve(self, *, block: bool = True, **options: Any) -> BackgroundServer | None:
+        """Put the graph on line, as `motet serve` does.
 
         Args:
-            options: those of `motet.serving.config.ServeConfig`: `host` (127.0.0.1), `port` (8000), `grpc_port` (none),
-                `limits`, ...; what is not given is as the graph's `serve` says.
+            block: serve here until a signal ends it (outside the main thread: as long as the program runs); False serves
+                in a thread of its own, also where an event loop runs, and touches no signal handlers.
+            options: those of `motet.serving.config.ServeConfig`: `host` (127.0.0.1), `port` (8000; 0 takes a free one),
+                `grpc_port` (none), `limits`, ..., each as a file has it; what is not given is as the graph's `serve` says.
+
+        Returns:
+            With `block=False` the server, ready: `url`, `port`, `close()`; a context manager that closes it.
 
         Raises:
             InputError: when the port cannot be had, or an option is unknown.
             GraphError: when `serve` is wrong.
+            ModelLoadError: with `block=False`, when a model cannot be loaded.
         """
         import importlib
 
-        importlib.import_module("motet.serving.here").serve_here(self, options)
+        if block:
+            importlib.import_module("motet.serving.here").serve_here(self, options)
+            return None
+        server: BackgroundServer = importlib.import_module("motet.serving").start(self, **options)
+        return server
 
     def explain(self, columns: Any, row: int = 0) -> Explanation:
         """Say how the answer of one row came about: which members ran, their versions, their scores, and their times.

@@ -1,5 +1,8 @@
 """The gateway: serves graphs over HTTP and gRPC.
 
+`asgi` and `start` serve graphs inside other programs.
+
+
 request.py    what a protocol hands to the gateway, and what it gets back
 gateway.py    what is served, by name; loading, unloading, readiness, draining
 lane.py       one served graph: a bounded queue, one batch a tick, an answer for each request alone
@@ -17,4 +20,91 @@ visits.py     a request that was let in
 config.py     serve.yaml
 server.py     one process: sockets, signals, draining
 supervisor.py several processes that share the ports
+here.py       servers inside other programs
+application.py a server as an ASGI application
 """
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from motet.facade import Graph
+    from motet.serving.application import Application
+    from motet.serving.here import BackgroundServer
+
+__all__ = ["asgi", "start"]
+
+_OF_THE_HOST = ("host", "port", "grpc_port", "tls", "grpc")
+
+
+def asgi(*graphs: Graph | str | Path, config: str | Path | None = None, **options: Any) -> Application:
+    """Graphs as an ASGI application: to mount in Starlette, FastAPI or Quart, or to run under uvicorn or hypercorn.
+
+    It answers as `motet serve` does over HTTP: the same addresses, limits, admission, page and errors.
+
+    Args:
+        graphs: the graphs, or their files.
+        config: a `serve.yaml`; None takes what the graphs' files say under `serve:`.
+        options: fields of `motet.serving.config.ServeConfig` over it, such as `limits`, `admission` and `cors`, each as a
+            file has it. What is the host's own (`host`, `port`, `tls`, `processes`) is refused here, and passed over in
+            files.
+
+    Returns:
+        The application; `lifespan` and `close` say when models are loaded and given back.
+
+    Raises:
+        InputError: when there is no graph, or an option is unknown or the host's own.
+        GraphError: when a graph or the configuration is wrong.
+    """
+    from motet.serving.application import Application
+    from motet.serving.here import configured
+
+    served = _served(graphs, config)
+    return Application(served, configured(served, _path(config), options, _OF_THE_HOST))
+
+
+def start(*graphs: Graph | str | Path, config: str | Path | None = None, **options: Any) -> BackgroundServer:
+    """Serve graphs in a thread of this program, for notebooks, tests and programs that go on.
+
+        with motet.serving.start(graph, port=0) as server:
+            urlopen(f"{server.url}/readyz")
+
+    Signal handlers stay as they are, and it works where an event loop runs.
+
+    Args:
+        graphs: the graphs, or their files.
+        config: a `serve.yaml`; None takes what the graphs' files say under `serve:`.
+        options: fields of `motet.serving.config.ServeConfig` over it: `host` (127.0.0.1), `port` (8000; 0 takes a free
+            one), `grpc_port` (none), `limits`, ..., each as a file has it.
+
+    Returns:
+        The server, ready: `url`, `port`, `grpc_port`, `close()`; a context manager that closes it.
+
+    Raises:
+        InputError: when there is no graph, a port cannot be had, or an option is unknown.
+        GraphError: when a graph or the configuration is wrong.
+        ModelLoadError: when a graph cannot be loaded.
+    """
+    from motet.serving.here import BackgroundServer, configured
+
+    served = _served(graphs, config)
+    return BackgroundServer(served, configured(served, _path(config), options))
+
+
+def _served(graphs: tuple[Graph | str | Path, ...], config: str | Path | None) -> list[Graph | str]:
+    from motet.errors import InputError
+    from motet.facade import Graph
+
+    if not graphs and config is None:
+        raise InputError("there is no graph to serve", hint="give a graph or its file, or config= with graphs")
+    for each in graphs:
+        if not isinstance(each, (Graph, str, os.PathLike)):
+            raise InputError(f"a graph or its file is served; got {type(each).__name__}")
+    return [each if isinstance(each, Graph) else os.fspath(each) for each in graphs]
+
+
+def _path(config: str | Path | None) -> str | None:
+    return None if config is None else os.fspath(config)

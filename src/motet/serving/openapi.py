@@ -30,13 +30,14 @@ _SECURITY = {
 }
 
 
-def openapi(gateway: Gateway, secured: Sequence[str] = (), *, required: bool = False) -> dict[str, Any]:
+def openapi(gateway: Gateway, secured: Sequence[str] = (), *, required: bool = False, root: str = "") -> dict[str, Any]:
     """The description.
 
     Args:
         gateway: what is served.
         secured: ways to say who asks: `key`, `bearer`.
         required: whether one of them is needed.
+        root: the path below which the server is; empty for none.
     """
     components = {kind: dict(each) for kind, each in COMPONENTS.items()}
     listed = list(dict.fromkeys(gateway.served.values()))
@@ -62,7 +63,7 @@ def openapi(gateway: Gateway, secured: Sequence[str] = (), *, required: bool = F
             "description": f"Serves {', '.join(each.name for each in listed if each.kind == 'graph')}.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": root or "/"}],
         "tags": TAGS,
         "paths": paths,
         "components": components,

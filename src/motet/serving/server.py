@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +93,6 @@ class Server:
             InputError: when the port cannot be had.
             MissingExtraError: when gRPC is wanted and not installed.
         """
-        open_files()
         if not late:
             await self._listen()
         await self.services.start()
@@ -127,8 +127,6 @@ class Server:
                 loaded.touch()
         if loaded is not None and self._listening is None:
             await self._listen_after(loaded)
-        gc.collect()
-        gc.freeze()  # what is loaded stays, and need not be looked through again and again while requests wait
         for served in self.gateway.served.values():
             if served.kind == "graph" and served.state == "UNAVAILABLE":
                 _LOG.error("graph %s cannot be served: %s", served.name, served.reason)
@@ -199,14 +197,15 @@ class Server:
             self._hurry.set()
 
     async def run(self) -> None:
-        """Wait until it is asked to stop, then end."""
+        """Wait until it is asked to stop, by signals too where this is the main thread, then end."""
         handlers: Mapping[int, Callable[[], object]] = {
             signal.SIGTERM: self.stop,
             signal.SIGINT: self.stop,
             signal.SIGHUP: self._reload_soon,
         }
-        for number, handler in handlers.items():
-            self.loop.add_signal_handler(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                self.loop.add_signal_handler(number, handler)
         await self._stop.wait()
         await self.close()
 
@@ -311,7 +310,7 @@ async def serve(
     loaded: Path | None = None,
     **parts: Any,
 ) -> None:
-    """Serve until a signal ends it.
+    """Serve until a signal ends it, in a process that does nothing else.
 
     Args:
         graphs: the graphs, or their files.
@@ -321,13 +320,20 @@ async def serve(
         loaded: see `Server.load`.
         parts: `folder` and `reconfigure` of `Server`.
     """
+    open_files()
     server = Server(graphs, config, **parts)
     try:
         await server.start(late=late)
         told(server)
-        loading = server.loop.create_task(server.load(loaded))
+        loading = server.loop.create_task(_load(server, loaded))
         await server.run()
         loading.cancel()
     except BaseException:
         server.gateway.close()
         raise
+
+
+async def _load(server: Server, loaded: Path | None) -> None:
+    await server.load(loaded)
+    gc.collect()
+    gc.freeze()  # what is loaded stays, and need not be looked through again and again while requests wait

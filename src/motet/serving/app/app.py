@@ -40,8 +40,9 @@ def create_app(gateway: Gateway, parts: AppParts | None = None) -> Starlette:
     errors = ErrorLog()
     predict = Predict(gateway, desk, errors)
 
-    async def described(_request: Request) -> Response:
-        return json_response(openapi(gateway, parts.secured, required=parts.required))
+    async def described(request: Request) -> Response:
+        root = request.scope.get("root_path", "")
+        return json_response(openapi(gateway, parts.secured, required=parts.required, root=root))
 
     routes = [
         *About(gateway, parts, desk).routes(),
@@ -83,8 +84,9 @@ class _Tolerant:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
-            path = scope["path"].rstrip("/") or "/"
+        shortest = len(scope.get("root_path", "")) + 1
+        if scope["type"] == "http" and len(scope["path"]) > shortest and scope["path"].endswith("/"):
+            path = scope["path"][:shortest] + scope["path"][shortest:].rstrip("/")
             raw = scope.get("raw_path", b"").rstrip(b"/") or b"/"
             scope = {**scope, "path": path, "raw_path": raw}
         await self._app(scope, receive, send)

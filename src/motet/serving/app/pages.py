@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import inspect
 from importlib import resources
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -92,6 +94,9 @@ class Pages:
             data = (folder / name).read_bytes()
             self._files[name] = data, f'"{hashlib.sha256(data).hexdigest()[:16]}"'
         data, tag = self._files[name]
+        if (root := request.scope.get("root_path", "")) and name.endswith(".html"):
+            data = data.replace(b'="/', f'="{html.escape(quote(root))}/'.encode())
+            tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
         headers = {**SAFE, "etag": tag}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)

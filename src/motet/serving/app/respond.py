@@ -53,7 +53,8 @@ async def handled(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
     what = f"{request.method} {request.url.path}"
     if status == 404:
-        return error_response(NotFoundError(f"there is nothing at {what}", hint="/docs lists what there is"))
+        docs = f"{request.scope.get('root_path', '')}/docs"
+        return error_response(NotFoundError(f"there is nothing at {what}", hint=f"{docs} lists what there is"))
     if status == 405:
         allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
         response = error_response(MethodError(f"{what} is not offered; {request.url.path} takes {allowed}"))

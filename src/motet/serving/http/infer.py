@@ -70,6 +70,7 @@ class InferRoutes:
         try:
             served = self.gateway.find(name, version)
         except NotFoundError as error:
+            error.__traceback__ = error.__context__ = None  # it is kept, and their frames hold a connection
             return _Missing(error, self)
         return _Infer(self, served, name)
 

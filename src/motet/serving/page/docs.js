@@ -1,6 +1,6 @@
 // The API, drawn from the server's own OpenAPI document.
 
-import { element, getJson } from "./dom.js";
+import { ROOT, element, getJson } from "./dom.js";
 
 const SAMPLE = "http://localhost:8000";
 const LONGEST = 1500;
@@ -37,7 +37,7 @@ function operationNode(api, path, method, operation, open) {
   if (operation.description) inside.append(element("p", {}, operation.description));
   if (operation.security) inside.append(element("p", {}, "Credentials: ", operation.security.map((each) => Object.keys(each)[0] ?? "none").join(", or "), "."));
   for (const sample of operation["x-codeSamples"] ?? []) {
-    inside.append(element("h3", {}, "Example"), element("pre", {}, cut(sample.source.replaceAll(SAMPLE, location.origin))));
+    inside.append(element("h3", {}, "Example"), element("pre", {}, cut(sample.source.replaceAll(SAMPLE, ROOT))));
   }
   if (operation.parameters?.length) inside.append(element("h3", {}, "Parameters"), parameters(api, operation.parameters));
   const body = operation.requestBody?.content ?? {};

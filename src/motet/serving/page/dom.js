@@ -1,5 +1,8 @@
 // Small helpers: elements, numbers as people read them, and requests.
 
+// Where the server is, without a slash at the end: below a prefix, where another program has mounted it.
+export const ROOT = new URL("..", import.meta.url).href.replace(/\/$/, "");
+
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -28,7 +31,7 @@ export function duration(seconds) {
 }
 
 export async function getJson(path) {
-  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  const answer = await fetch(ROOT + path, { headers: { accept: "application/json" } });
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }

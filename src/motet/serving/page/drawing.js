@@ -1,7 +1,7 @@
 // The drawing of a graph, and the numbers of its nodes under their boxes. It stands in a shadow tree, since it brings
 // a style sheet of its own.
 
-import { duration, short } from "./dom.js";
+import { ROOT, duration, short } from "./dom.js";
 
 const STYLE = `
   :host { display: block; }
@@ -24,7 +24,7 @@ export class Drawing {
 
   async show(name) {
     this.name = name;
-    const answer = await fetch(`/graphs/${encodeURIComponent(name)}.svg`);
+    const answer = await fetch(`${ROOT}/graphs/${encodeURIComponent(name)}.svg`);
     const text = await answer.text();
     if (name !== this.name || !answer.ok) return;
     const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;

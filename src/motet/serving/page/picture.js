@@ -1,6 +1,6 @@
 // An input that is a picture: a file, or a drawing with the pointer.
 
-import { element, getJson } from "./dom.js";
+import { ROOT, element, getJson } from "./dom.js";
 
 const SIDE = 280;
 const DRAWN = 64; // pixels of a side up to which a picture can be drawn by hand
@@ -70,7 +70,7 @@ export class PictureField {
   async #offer() {
     names ??= getJson("/samples.json").catch(() => []);
     this.samples.replaceChildren(...(await names).map((name) => {
-      const address = `/samples/${encodeURIComponent(name)}`;
+      const address = `${ROOT}/samples/${encodeURIComponent(name)}`;
       const title = name.replace(/\.[^.]*$/, "");
       const choose = async () => this.take(new File([await (await fetch(address)).blob()], name));
       return element("button", { type: "button", title, "aria-label": title, onclick: choose }, element("img", { src: address, alt: "", loading: "lazy" }));

@@ -2,7 +2,7 @@
 
 import { showAnswer, showFailure } from "./answer.js";
 import { curlCommand, pythonCommand } from "./command.js";
-import { element, parseExactly } from "./dom.js";
+import { ROOT, element, parseExactly } from "./dom.js";
 import { PictureField } from "./picture.js";
 
 const KEY = "motet-key";
@@ -71,7 +71,7 @@ export class TryForm {
       if (kind) headers["content-type"] = kind;
       const query = this.explain.checked ? "?explain=1" : "";
       const began = performance.now();
-      const answer = await fetch(`/predict/${encodeURIComponent(served.name)}${query}`, { method: "POST", headers, body });
+      const answer = await fetch(`${ROOT}/predict/${encodeURIComponent(served.name)}${query}`, { method: "POST", headers, body });
       const said = parseExactly(await answer.text());
       const seconds = (performance.now() - began) / 1e3;
       if (served !== this.served) return;
@@ -123,7 +123,7 @@ export class TryForm {
 
   async #asked() {
     const query = this.explain.checked ? "?explain=1" : "";
-    const asked = { url: `${location.origin}/predict/${encodeURIComponent(this.served.name)}${query}`, keyed: this.key.value !== "" };
+    const asked = { url: `${ROOT}/predict/${encodeURIComponent(this.served.name)}${query}`, keyed: this.key.value !== "" };
     if (this.tab === "json") {
       JSON.parse(this.json.value);
       return { ...asked, json: this.json.value.trim(), texts: [], files: [] };
