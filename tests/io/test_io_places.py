@@ -179,7 +179,7 @@ def test_a_file_is_read_once_whatever_links_lead_to_it(pattern: str) -> None:
     source = open_source(pattern)
     assert read(pattern) == [1, 2]
     assert "2 found twice, by another name or a link, and read once" in source.left_out
-    assert [file.path for file in source.files] == ["in/a.parquet", "in/d.parquet"]
+    assert [file.path for file in source.reads] == ["in/a.parquet", "in/d.parquet"]
 
 
 def test_a_linked_folder_is_read_though_what_it_leads_to_is_hidden() -> None:

@@ -45,21 +45,10 @@ TABLE_SUFFIXES = {
     ".json": "jsonl",
 }
 """The built-in formats of tables by suffix, read and written; text formats may be compressed (`.csv.gz`)."""
-_STAMPS = (
-    "ETag",
-    "etag",
-    "md5Hash",
-    "md5",
-    "checksum",
-    "crc32c",
-    "mtime",
-    "LastModified",
-    "last_modified",
-    "updated",
-    "created",
-)
-_TAGS = ("ETag=", "etag=", "md5Hash=", "md5=", "checksum=", "crc32c=")
-"""Those that tell one content from another."""
+_TAGS = ("ETag", "etag", "md5Hash", "md5", "checksum", "crc32c")
+"""What tells one content from another, in what fsspec says of a file."""
+_TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
+"""What tells a change where there is no such tag; a listing and a question for one file may give them at another precision."""
 _HASHED_BYTES = 1 << 20
 _HASHED_FILES = 64
 _ASKED_AT_ONCE = 16
@@ -189,7 +178,8 @@ class File:
 
 
 def _state_of(info: Mapping[str, Any]) -> tuple[int, str]:
-    stamps = [f"{key}={info[key]}" for key in _STAMPS if info.get(key) is not None]
+    tags = [f"{key}={info[key]}" for key in _TAGS if info.get(key)]
+    stamps = tags or [f"{key}={info[key]}" for key in _TIMES if info.get(key) is not None]
     return int(info.get("size") or 0), ";".join(stamps)
 
 

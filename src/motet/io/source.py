@@ -199,7 +199,7 @@ def _open_paths(
     chosen = format or _one_format([file for each in found for file in each.files], description)
     files, left_out = _sorted_out(found, chosen, twice, any_suffix=format is not None)
     source = _of_files(files, chosen, options, types, description)
-    source.files = tuple(files)
+    source.reads = tuple(files)
     searched = [file for each in found if not each.named and chosen != "images" for file in each.files]
     in_folders = _folder_columns(searched, source.schema.names)
     source.left_out = "; ".join(filter(None, (left_out, in_folders)))

@@ -35,14 +35,14 @@ class Stream(ABC):
         description: what it reads, for messages.
         reads_again: whether it can be read more than once.
         left_out: what of the place that it reads it does not: `2 files left out: .db, .heic`; empty for nothing.
-        files: what it reads; empty where that is no files.
+        reads: the files that it reads; empty where it reads none.
     """
 
     schema: pa.Schema
     description: str
     reads_again: bool = True
     left_out: str = ""
-    files: tuple[File, ...] = ()
+    reads: tuple[File, ...] = ()
 
     @property
     @abstractmethod

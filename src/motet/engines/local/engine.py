@@ -74,7 +74,7 @@ class LocalEngine:
         writes = {"output": output, "failed": chosen.failed or default_failed(output)}
         check_apart(writes)
         opened = open_source(source, wanted=checked.graph.stored_types, **chosen.source)
-        check_not_read(getattr(opened, "files", ()), writes)
+        check_not_read(getattr(opened, "reads", ()), writes)
         run = _Run(checked, opened, output, chosen)
         try:
             return run.run()
