@@ -169,11 +169,15 @@ def _check_report(report: str, others: Sequence[str | None], inputs: Sequence[st
 
 
 def _progress(quiet: bool) -> Any:
-    """What is told of progress: a line that changes, where a person looks at a terminal."""
+    """What is told of progress: a line that changes, where a person looks at a terminal; else one every ten seconds."""
     import contextlib
 
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None:
         return contextlib.nullcontext()
+    if not sys.stderr.isatty():
+        from motet.cli.progress_log import ProgressLog
+
+        return ProgressLog()
     from motet.cli.progress import ProgressLine
 
     return ProgressLine()

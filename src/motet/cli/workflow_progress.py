@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from motet.cli.progress_log import Ticker
+
 __all__ = ["Progress"]
 
 MOST_LINES = 200
@@ -28,21 +30,26 @@ class Progress:
     """
 
     def __init__(self, num_steps: int, quiet: bool, stream: TextIO) -> None:
-        self._lines, self._quiet = num_steps <= MOST_LINES, quiet
+        self._num_steps, self._lines, self._quiet = num_steps, num_steps <= MOST_LINES, quiet
         self._began = time.monotonic()
         self._running: dict[str, None] = {}
         self._ended: set[str] = set()
         self._lock = threading.Lock()
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
         self._bar: Bar | None = None
+        self._ticker: Ticker | None = None
         if not quiet and self._console.is_terminal:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[running]}"), TimeElapsedColumn())
             self._bar = Bar(*columns, console=self._console, transient=True)
             self._task = self._bar.add_task("", total=num_steps, running="")
+        elif not quiet:
+            self._ticker = Ticker(self._now)
 
     def __enter__(self) -> Progress:
         if self._bar is not None:
             self._bar.start()
+        if self._ticker is not None:
+            self._ticker.__enter__()
         return self
 
     def __exit__(
@@ -50,6 +57,8 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        if self._ticker is not None:
+            self._ticker.__exit__(kind, error, trace)
 
     def __call__(self, state: Any) -> None:
         """A step has changed its state."""
@@ -63,10 +72,16 @@ class Progress:
             if state.state in _ENDED:
                 self._ended.add(state.id)
             if self._bar is not None:
-                running = ", ".join(list(self._running)[:4])
-                self._bar.update(self._task, completed=len(self._ended), running=running)
+                self._bar.update(self._task, completed=len(self._ended), running=self._names())
             if state.state != "running" and (state.state == "failed" or self._lines):
                 self._line(state)
+
+    def _names(self) -> str:
+        return ", ".join(list(self._running)[:4]) + (", ..." if len(self._running) > 4 else "")
+
+    def _now(self) -> str:
+        with self._lock:
+            return f"{len(self._ended):,} of {self._num_steps:,} steps; running: {self._names() or 'none'}"
 
     def _line(self, state: Any) -> None:
         took = f"{state.seconds:.2f} s" if state.state in ("done", "failed", "waiting") else ""
