@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import click
 
 from motet.cli.signals import Stopping, name_of
 from motet.system.places import current_folder
+from motet.system.streams import ready
 
 if TYPE_CHECKING:
     from motet.errors import MotetError
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXITS", "FAILED", "HUNG_UP", "INTERRUPTED", "OK", "ROWS_FAILED", "STOPPED", "TERMINATED", "WRONG", "Command", "Group", "load_graph",
+    "say_finished",
     "write_exits",
 ]  # fmt: skip
 
@@ -112,6 +115,20 @@ def _say(error: MotetError | OSError) -> None:
     else:
         notes = "".join(f"\n  note: {note}" for note in getattr(error, "__notes__", ()))
         click.echo(f"error: {error}{notes}", err=True)
+
+
+def say_finished(text: str) -> None:
+    """Say what a run came to that is finished: that nobody can or will read it makes nothing of it fail."""
+    if sys.stdout is None:
+        return
+    try:
+        if not ready(sys.stdout):
+            raise BlockingIOError(errno.EAGAIN, "nobody reads it")
+        click.echo(text)
+    except OSError as error:
+        sys.stdout = None
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"the report cannot be written to standard output: {error.strerror}", err=True)
 
 
 def exit_code(error: Exception) -> int:

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motet.cli.exits import EXITS, FAILED, HUNG_UP, INTERRUPTED, OK, ROWS_FAILED, TERMINATED, WRONG, Command, load_graph
+from motet.cli.exits import (
+    EXITS,
+    FAILED,
+    HUNG_UP,
+    INTERRUPTED,
+    OK,
+    ROWS_FAILED,
+    TERMINATED,
+    WRONG,
+    Command,
+    load_graph,
+    say_finished,
+)
 
 if TYPE_CHECKING:
     from motet.engines.local.report import RunReport
@@ -141,7 +153,7 @@ def command(
 
         done.save(place_of(report).plain)
     if not quiet:
-        click.echo(str(done))
+        say_finished(str(done))
     if done.failed:
         _say_failures(done)
         ctx.exit(ROWS_FAILED)

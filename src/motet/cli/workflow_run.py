@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motet.cli.exits import EXITS, FAILED, HUNG_UP, INTERRUPTED, OK, TERMINATED, WRONG, Command
+from motet.cli.exits import EXITS, FAILED, HUNG_UP, INTERRUPTED, OK, TERMINATED, WRONG, Command, say_finished
 from motet.tracebacks import summary
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _once(
     if explain:
         _explain(run)
     if not quiet:
-        click.echo(str(run))
+        say_finished(str(run))
     for step in run.steps:
         if step.state == "failed":
             click.echo(f"step {step.id} failed: {step.error}", err=True)

@@ -12,6 +12,7 @@ import os
 import select
 import sys
 import threading
+from typing import TextIO
 
 __all__ = ["open_streams", "ready"]
 
@@ -36,11 +37,19 @@ def open_streams() -> None:
         )  # fmt: skip
 
 
-def ready(fd: int, timeout_s: float = WAIT_S) -> bool:
-    """Whether something can be written without waiting for a reader longer than that."""
+def ready(stream: int | TextIO, timeout_s: float | None = None) -> bool:
+    """Whether a few lines can be written without waiting for a reader longer than that.
+
+    Args:
+        stream: its number, or the stream; one that has no number is always ready.
+        timeout_s: how long to wait, in seconds; None is `WAIT_S`.
+    """
     poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(timeout_s * 1000))
+    try:
+        poll.register(stream, select.POLLOUT)
+    except (OSError, ValueError):
+        return True
+    return bool(poll.poll((WAIT_S if timeout_s is None else timeout_s) * 1000))
 
 
 class _Patient(io.RawIOBase):
@@ -69,7 +78,7 @@ class _Patient(io.RawIOBase):
         """Write, or drop, all of it."""
         left = memoryview(data)
         with self._lock, contextlib.suppress(OSError):  # who reads it is gone, or its disk is full
-            while left and ready(self._fd, 0 if self._dropped else WAIT_S):
+            while left and ready(self._fd, 0 if self._dropped else None):
                 if self._dropped:
                     os.write(self._fd, f"[{self._dropped:,} bytes were left out: nobody read them]\n".encode())
                     self._dropped = 0
