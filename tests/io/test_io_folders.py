@@ -137,11 +137,15 @@ def test_a_folder_that_cannot_be_read_is_said(pictures: Path, monkeypatch: pytes
         open_source(pictures)
 
 
-def test_columns_that_only_names_of_folders_have_are_told(tmp_path: Path) -> None:
+def test_columns_that_only_names_of_folders_have_are_read(tmp_path: Path) -> None:
     table = pa.table({"x": [1.0, 2.0], "year": [2023, 2024]})
     pq.write_to_dataset(table, tmp_path / "sales", partition_cols=["year"])
-    source = open_source(tmp_path / "sales")
-    assert source.schema.names == ["x"]
-    assert source.left_out.startswith("columns left out that only names of folders have: year (pyarrow.dataset.")
-    read = open_source(ds.dataset(tmp_path / "sales", partitioning="hive"))
-    assert read.schema.names == ["x", "year"]
+    for what in (tmp_path / "sales", ds.dataset(tmp_path / "sales", partitioning="hive")):
+        assert open_source(what).schema.names == ["x", "year"]
+
+
+def test_names_of_folders_are_no_columns_of_pictures_and_it_is_said(pictures: Path) -> None:
+    (pictures / "more").rename(pictures / "kind=shoe")
+    source = open_source(pictures)
+    assert source.schema.names == ["image", "path"]
+    assert source.left_out.endswith("names of folders are no columns of pictures: kind")

@@ -89,6 +89,7 @@ class File:
         info: what its file system said of it when it was found; None where that was not asked.
         is_regular: whether it is no pipe, socket or device.
         held: where what was fetched of it is kept; None for nowhere.
+        root: the folder that was searched, which its path begins with.
     """
 
     path: str
@@ -96,6 +97,7 @@ class File:
     info: Mapping[str, Any] | None = field(default=None, compare=False)
     is_regular: bool = True
     held: Held | None = field(default=None, compare=False)
+    root: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return shown_path(self.path if self.fs is None else str(self.fs.unstrip_protocol(self.path)))
@@ -246,7 +248,8 @@ def _found(place: Place) -> Found:
     if os.path.isdir(place.path):
         return _of(search(place), place, f"the folder {place!s} holds no files")
     if os.path.exists(place.path):
-        return Found([File(place.path, is_regular=os.path.isfile(place.path))], named=True)
+        root = os.path.dirname(place.path)
+        return Found([File(place.path, is_regular=os.path.isfile(place.path), root=root)], named=True)
     if not is_pattern(place):
         raise InputError(f"there is no file '{place}'", hint=_near(place))
     return _of(search(place), place, f"no file fits '{place}'")
@@ -258,7 +261,8 @@ def _found_elsewhere(place: Place) -> Found:
     pattern = is_pattern(place)
     info = _info(place, split_pattern(place.path)[0] if pattern else place.path)
     if info is not None and info["type"] != "directory" and not pattern:
-        return Found([File(place.path, place.fs, info, held=Held())], named=True)
+        root = place.path.partition("?")[0].rpartition("/")[0] if place.key[0] in HTTP else os.path.dirname(place.path)
+        return Found([File(place.path, place.fs, info, held=Held(), root=root)], named=True)
     searched = Searched() if info is None else search(place)
     if not searched.files:
         check_bucket(str(place), place.fs, place.path)
@@ -281,10 +285,10 @@ def _info(place: Place, path: str) -> Mapping[str, Any] | None:
 
 
 def _of(searched: Searched, place: Place, missing: str) -> Found:
-    held = Held()
+    held, root = Held(), split_pattern(place.path)[0] if is_pattern(place) else place.path
 
     def file(entry: Entry) -> File:
-        return File(entry.path, place.fs, entry.info, entry.is_regular, held)
+        return File(entry.path, place.fs, entry.info, entry.is_regular, held, root)
 
     if not searched.files:
         raise InputError(missing, hint="check the pattern" if is_pattern(place) else _near(place))

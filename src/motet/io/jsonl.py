@@ -81,6 +81,7 @@ class JsonLinesSource(TextSource):
     def set_keys(self, keys: Keys) -> None:
         """Have the columns that several files have together; what this one lacks is null."""
         fields = {field.name: field for field in keys.fields()}
+        self.lacks = frozenset(self._types.keys() - fields.keys())
         for name in self._anything & fields.keys():
             if fields[name].metadata == JSON_NUMBER:
                 fields[name] = pa.field(name, pa.float64())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 from motet.io.arrow import arrow_type
 from motet.io.arrow.unify import unified_fields, unified_type
 from motet.io.fitted import UNREADABLE, fitted, may_fit
+from motet.io.hive import FolderColumn, with_folder_columns
 from motet.io.stream import Stream, drop_rows
 from motet.types import ColumnType
 
@@ -30,16 +31,27 @@ class PartsSource(Stream):
         parts: at least one.
         description: what they are together.
         types: declared column types.
+        folders: columns that the folders of each part have; one that a part has itself is read from there.
     """
 
     def __init__(
-        self, parts: Sequence[Stream], description: str, types: Mapping[str, ColumnType] | None = None
+        self,
+        parts: Sequence[Stream],
+        description: str,
+        types: Mapping[str, ColumnType] | None = None,
+        folders: Sequence[Mapping[str, FolderColumn]] | None = None,
     ) -> None:
         self._parts, self.description, self._types = list(parts), description, types or {}
-        heard = [part for part in parts if part.num_rows != 0] or parts[:1]
-        found = unified_fields([part.schema for part in heard])
+        self._folders = [_lacking(part, each) for part, each in zip(parts, folders or [{}] * len(parts), strict=True)]
+        heard = [(part, _schema(part, each)) for part, each in zip(parts, self._folders, strict=True)]
+        heard = [each for each in heard if each[0].num_rows != 0] or heard[:1]
+        found = unified_fields([schema for _, schema in heard])
         fields = [field or _settled(name, heard, self._types.get(name)) for name, field in found.items()]
         self.schema = pa.schema(fields)
+
+    def has_itself(self, name: str) -> bool:
+        """Whether a part has a column, and not only its folders."""
+        return any(name in part.schema.names and name not in part.lacks for part in self._parts)
 
     @property
     def num_rows(self) -> int | None:
@@ -48,22 +60,25 @@ class PartsSource(Stream):
         return None if None in counts else sum(count for count in counts if count is not None)
 
     def fingerprint(self) -> str:
-        """A digest of the parts' own."""
-        return hashlib.sha256("\n".join(part.fingerprint() for part in self._parts).encode()).hexdigest()
+        """A digest of the parts' own, and of what their folders say."""
+        said = [[f"{name}={column.value}" for name, column in each.items()] for each in self._folders if each]
+        own = "\n".join(part.fingerprint() for part in self._parts)
+        return hashlib.sha256(f"{own}{said or ''}".encode()).hexdigest()
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; parts that are skipped whole are not opened where they know their rows."""
-        for part in self._parts:
+        for part, folders in zip(self._parts, self._folders, strict=True):
             count = part.num_rows
             inside = skip if count is None else min(skip, count)
             if count is None:
                 seen = 0
-                for piece in part.pieces(_present(part, columns), 0, rows):
-                    yield from self._unified(drop_rows([piece], max(0, skip - seen)), columns, part)
+                for piece in part.pieces(_present(part, columns, folders), 0, rows):
+                    yield from self._unified(drop_rows([piece], max(0, skip - seen)), columns, part, folders)
                     seen += len(piece)
                 inside = min(skip, seen)
             elif inside < count:
-                yield from self._unified(part.pieces(_present(part, columns), inside, rows), columns, part)
+                pieces = part.pieces(_present(part, columns, folders), inside, rows)
+                yield from self._unified(pieces, columns, part, folders)
             skip -= inside
 
     def pieces_at(
@@ -75,29 +90,46 @@ class PartsSource(Stream):
             yield from super().pieces_at(positions, columns, rows)
             return
         start = 0
-        for part in self._parts:
+        for part, folders in zip(self._parts, self._folders, strict=True):
             stop = start + (part.num_rows or 0)
             low, high = np.searchsorted(positions, [start, stop])
             if high > low:
-                pieces = part.pieces_at(positions[low:high] - start, _present(part, columns), rows)
-                yield from self._unified(pieces, columns, part)
+                pieces = part.pieces_at(positions[low:high] - start, _present(part, columns, folders), rows)
+                yield from self._unified(pieces, columns, part, folders)
             start = stop
 
     def _unified(
-        self, pieces: Iterator[pa.RecordBatch], columns: Sequence[str], part: Stream
+        self,
+        pieces: Iterator[pa.RecordBatch],
+        columns: Sequence[str],
+        part: Stream,
+        folders: Mapping[str, FolderColumn],
     ) -> Iterator[pa.RecordBatch]:
         schema = pa.schema([self.schema.field(name) for name in columns])
+        pieces = with_folder_columns(pieces, folders, columns) if folders else pieces
         return (fitted(piece, schema, part.description, self._types) for piece in pieces)
 
 
-def _present(part: Stream, columns: Sequence[str]) -> list[str]:
+def _present(part: Stream, columns: Sequence[str], folders: Collection[str]) -> list[str]:
     """The columns that a part has; one of its others where it has none of them, so that its rows are counted."""
-    return [name for name in columns if name in part.schema.names] or part.schema.names[:1]
+    own = [name for name in part.schema.names if name not in folders]
+    return [name for name in columns if name in own] or own[:1] or part.schema.names[:1]
 
 
-def _settled(name: str, parts: Sequence[Stream], kind: ColumnType | None) -> pa.Field:
+def _lacking(part: Stream, folders: Mapping[str, FolderColumn]) -> dict[str, FolderColumn]:
+    """The columns of folders that a part does not have itself."""
+    return {name: column for name, column in folders.items() if name not in part.schema.names or name in part.lacks}
+
+
+def _schema(part: Stream, folders: Mapping[str, FolderColumn]) -> pa.Schema:
+    """The columns of a part, and those that its folders have."""
+    own = (field for field in part.schema if field.name not in folders)
+    return pa.schema([*own, *(pa.field(name, column.value.type) for name, column in folders.items())])
+
+
+def _settled(name: str, parts: Sequence[tuple[Stream, pa.Schema]], kind: ColumnType | None) -> pa.Field:
     """The field of a column whose types do not unify: its declared type where that is of numbers, as all of them are."""
-    stored = {field.type: part for part in parts for field in part.schema if field.name == name}
+    stored = {field.type: part for part, schema in parts for field in schema if field.name == name}
     declared = arrow_type(kind) if kind is not None and not kind.shape else None
     if declared is not None and all(may_fit(each, declared) for each in stored):
         return pa.field(name, declared)

@@ -23,6 +23,7 @@ from motet.io.files import TABLE_SUFFIXES, File, Found, look_for, side_by_side, 
 from motet.io.fitted import decoded_schema
 from motet.io.foreign import ForeignSource
 from motet.io.frames import frame_name, is_frame
+from motet.io.hive import folder_columns, folder_values
 from motet.io.images import IMAGE_SUFFIXES, ImagesSource
 from motet.io.memory import IterableSource, TableSource, as_record_batch, table_of
 from motet.io.parts import PartsSource
@@ -200,9 +201,7 @@ def _open_paths(
     files, left_out = _sorted_out(found, chosen, twice, any_suffix=format is not None)
     source = _of_files(files, chosen, options, types, description)
     source.reads = tuple(files)
-    searched = [file for each in found if not each.named and chosen != "images" for file in each.files]
-    in_folders = _folder_columns(searched, source.schema.names)
-    source.left_out = "; ".join(filter(None, (left_out, in_folders)))
+    source.left_out = "; ".join(filter(None, (left_out, _said_of_folders(files, chosen, source))))
     return source
 
 
@@ -221,10 +220,11 @@ def _of_files(
         from motet.io.jsonl import agree
 
         agree(cast("list[JsonLinesSource]", parts))
+    folders = folder_columns(files, types)
     for name in options.types:
-        if not any(name in part.schema.names for part in parts):
+        if not any(name in part.schema.names or name in each for part, each in zip(parts, folders, strict=True)):
             raise UnknownNameError("column", name, parts[0].schema.names, where=f"{description}: types")
-    return parts[0] if len(parts) == 1 else PartsSource(parts, description, types)
+    return parts[0] if len(parts) == 1 and not folders[0] else PartsSource(parts, description, types, folders)
 
 
 def _is_empty(file: File) -> bool:
@@ -300,15 +300,13 @@ def _links(count: int) -> str:
     return f"{count} found twice, by another name or a link, and read once" if count else ""
 
 
-def _folder_columns(files: Sequence[File], columns: Sequence[str]) -> str:
-    """What is said of the columns of a partitioned folder (`year=2024/part.parquet`), which are not read."""
-    folders = (folder for file in files for folder in file.path.split("/")[:-1])
-    names = dict.fromkeys(folder.partition("=")[0] for folder in folders if "=" in folder)
-    missing = [name for name in names if name and name not in columns]
-    if not missing:
-        return ""
-    reader = "pyarrow.dataset.dataset(folder, partitioning='hive')"
-    return f"columns left out that only names of folders have: {', '.join(missing)} ({reader} reads them)"
+def _said_of_folders(files: Sequence[File], format: str, source: Stream) -> str:
+    """What is said of columns of folders (`year=2024/part.parquet`) that are not read, since the files have them; or are pictures."""
+    names = dict.fromkeys(name for file in files for name in folder_values(file))
+    if format == "images":
+        return f"names of folders are no columns of pictures: {', '.join(names)}" if names else ""
+    both = [name for name in names if isinstance(source, PartsSource) and source.has_itself(name)]
+    return f"read from the files, and not from the names of their folders: {', '.join(both)}" if both else ""
 
 
 def _said_of(others: Counter[str]) -> str:

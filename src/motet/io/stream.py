@@ -36,6 +36,7 @@ class Stream(ABC):
         reads_again: whether it can be read more than once.
         left_out: what of the place that it reads it does not: `2 files left out: .db, .heic`; empty for nothing.
         reads: the files that it reads; empty where it reads none.
+        lacks: columns of the schema that are declared, and of which nothing is there.
     """
 
     schema: pa.Schema
@@ -43,6 +44,7 @@ class Stream(ABC):
     reads_again: bool = True
     left_out: str = ""
     reads: tuple[File, ...] = ()
+    lacks: frozenset[str] = frozenset()
 
     @property
     @abstractmethod
