@@ -26,6 +26,7 @@ from motet.types import ColumnType
 
 if TYPE_CHECKING:
     from motet.batch import Batch
+    from motet.engines.local.estimate import Estimate
     from motet.engines.local.report import RunReport
     from motet.runtime.call import Explanation
     from motet.runtime.executor import Executor
@@ -145,6 +146,9 @@ class Graph(data.Graph):
     def run(self, source: Any, output: None = None, **options: Any) -> Any: ...
 
     @overload
+    def run(self, source: Any, output: str | Path, *, dry_run: Literal[True], **options: Any) -> Estimate: ...
+
+    @overload
     def run(self, source: Any, output: str | Path, **options: Any) -> RunReport: ...
 
     def run(self, source: Any, output: str | Path | None = None, **options: Any) -> Any:
@@ -157,13 +161,12 @@ class Graph(data.Graph):
                 gives the answers back.
             options: as those of `motet run`: `failed`, `batch_rows`, `workers`, `resume`, `overwrite`, `keep`, `drop`,
                 `skip`, `sample`, `seed`, `shard`, `limit`, `row_ids`, `only_failed`, `any_input`, `max_failures`, `group_by`,
-                `format`, `encoding`, `delimiter`, `types`, `empty`, `engine`; and `progress`, called with the rows done.
-                Without an output: `failures`, `raise` or `return`, as
-                in a call.
+                `format`, `encoding`, `delimiter`, `types`, `empty`, `engine`, `dry_run`; and `progress`, called with the rows
+                done. Without an output: `failures`, `raise` or `return`, as in a call.
 
         Returns:
-            The report of the run; without an output the answers beside the columns that are kept, an Arrow table
-            (`.to_pandas()` makes a frame, with the index that a pandas frame had).
+            The report of the run; with `dry_run` what it would do and take. Without an output the answers beside the columns
+            that are kept, an Arrow table (`.to_pandas()` makes a frame, with the index that a pandas frame had).
 
         Raises:
             RunError: when the run could not go on.
@@ -172,8 +175,11 @@ class Graph(data.Graph):
         from motet.engines.engine import find_engine
 
         engine = find_engine(options.pop("engine", "local"))
+        dry_run = options.pop("dry_run", False)
         if output is not None:
-            return engine.run(self.checked, source, str(output), **options)
+            return (engine.estimate if dry_run else engine.run)(self.checked, source, str(output), **options)
+        if dry_run:
+            raise InputError("dry_run is for runs that write a file", hint="name an output, such as answers.parquet")
         from motet.engines.collect import collect
         from motet.runtime.call import check_failures
 

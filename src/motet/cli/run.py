@@ -124,6 +124,9 @@ _EXITS = {
     metavar="FOLDER",
     help="Take turns with what else shares this folder; live work goes first.  [default: $MOTET_POOL]",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Check all, play a few rows and say what the run would take; write nothing."
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_context
 def command(
@@ -154,7 +157,7 @@ def command(
         done.save(place_of(report).plain)
     if not quiet:
         say_finished(str(done))
-    if done.failed:
+    if not options["dry_run"] and done.failed:
         _say_failures(done)
         ctx.exit(ROWS_FAILED)
 

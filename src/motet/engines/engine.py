@@ -9,6 +9,7 @@ from motet.errors import UnknownNameError
 from motet.graph.check import CheckedGraph
 
 if TYPE_CHECKING:
+    from motet.engines.local.estimate import Estimate
     from motet.engines.local.report import RunReport
 
 __all__ = ["ENGINES", "Engine", "find_engine"]
@@ -29,6 +30,10 @@ class Engine(Protocol):
             output: the file or folder to write.
             options: the fields of the engine's options.
         """
+        ...
+
+    def estimate(self, checked: CheckedGraph, source: Any, output: str, **options: Any) -> Estimate:
+        """Check what `run` checks with the same arguments, and say what it would take; nothing is written."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from motet.batch import Batch, take_rows
 from motet.engines.local.apart import check_apart, check_not_read
+from motet.engines.local.estimate import NOTHING_TRIED, Estimate, estimated_memory, estimated_seconds, try_rows
 from motet.engines.local.head import Head
 from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
@@ -43,6 +45,8 @@ from motet.runtime.trial import Trials
 
 __all__ = ["LocalEngine"]
 
+MILLION = 1_000_000
+"""Rows whose time is told where it is not known how many there are."""
 FEW_KEYED = 8
 """Among more models that keys choose from, rows of several batches are played together."""
 
@@ -63,23 +67,38 @@ class LocalEngine:
             InputError: when the source, the output or an option cannot be used.
             RunError: when the run could not go on; what is finished is kept, and `resume` goes on from there.
         """
-        try:
-            chosen = Options(**options)
-        except TypeError:
-            unknown = [name for name in options if name not in Options.__dataclass_fields__]
-            raise InputError(
-                f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
-            ) from None
-        output = place_of(output).plain
-        writes = {"output": output, "failed": chosen.failed or default_failed(output)}
-        check_apart(writes)
-        opened = open_source(source, wanted=checked.graph.stored_types, **chosen.source)
-        check_not_read(getattr(opened, "reads", ()), writes)
-        run = _Run(checked, opened, output, chosen)
-        try:
+        with _opened(checked, source, output, options) as run:
             return run.run()
-        finally:
-            run.host.close()
+
+    def estimate(self, checked: CheckedGraph, source: Any, output: str, **options: Any) -> Estimate:
+        """Check what a run checks, and play its first rows to tell what it would take; nothing is written.
+
+        Args and errors are those of `run`.
+        """
+        with _opened(checked, source, output, options) as run:
+            return run.estimate()
+
+
+@contextmanager
+def _opened(checked: CheckedGraph, source: Any, output: str, options: dict[str, Any]) -> Iterator[_Run]:
+    """A run that can begin."""
+    try:
+        chosen = Options(**options)
+    except TypeError:
+        unknown = [name for name in options if name not in Options.__dataclass_fields__]
+        raise InputError(
+            f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
+        ) from None
+    output = place_of(output).plain
+    writes = {"output": output, "failed": chosen.failed or default_failed(output)}
+    check_apart(writes)
+    opened = open_source(source, wanted=checked.graph.stored_types, **chosen.source)
+    check_not_read(getattr(opened, "reads", ()), writes)
+    run = _Run(checked, opened, output, chosen)
+    try:
+        yield run
+    finally:
+        run.host.close()
 
 
 @dataclass
@@ -176,6 +195,53 @@ class _Run:
             self.sizing.remember()
         return self._report(pipeline, batch_rows, failed_path)
 
+    def estimate(self) -> Estimate:
+        """Check what a run checks, and play its first rows; nothing is written."""
+        folder = work_folder(self.output)
+        self._check_output(folder)
+        journal = Journal(folder)  # and nobody else writes there
+        try:
+            Output(self.output, journal.scratch).check(self.layout.known())
+        finally:
+            journal.release()
+        begun = time.perf_counter()
+        self.executor.load()
+        loading = time.perf_counter() - begun
+        rows = self._batch_rows_by_size()
+        begun = time.perf_counter()
+        item = next(self.input.read(0, rows, 1), None)
+        reading = time.perf_counter() - begun
+        tried = try_rows(item.read, item.ids, self._try) if item is not None else NOTHING_TRIED
+        if not self.options.batch_rows and self.versions:
+            rows = tried.cost.bound(rows)
+        total, files = self.input.chosen.total, getattr(self.source, "reads", ())
+        return Estimate(
+            graph=self.checked.graph.name,
+            source=self.source.description,
+            output=self.output,
+            rows=total,
+            files=len(files),
+            bytes=sum(file.state()[0] if file.size is None else file.size for file in files if file.is_regular),
+            columns=(*self.layout.known().names, *self.layout.undeclared),
+            columns_left_out=self.layout.left_out,
+            files_left_out=getattr(self.source, "left_out", ""),
+            tried=tried.rows,
+            failures=tried.failures,
+            batch_rows=rows,
+            workers=self.workers,
+            seconds=estimated_seconds(
+                tried, MILLION if total is None else total, rows, self.workers, reading / max(tried.rows, 1), loading
+            ),
+            memory_bytes=estimated_memory(tried, total, rows, self.workers),
+        )
+
+    def _try(self, read: pa.RecordBatch, ids: Ids) -> tuple[list[Failure], int]:
+        """Play a few rows; the failures, and the bytes of the answers."""
+        batch, failures, _ = self.layout.bind(read, ids)
+        played = self._play_bound(batch)
+        written = self.layout.unbind(played, read, ids).table.nbytes if len(played.outputs) else 0
+        return sorted([*failures, *played.failures], key=lambda failure: failure.row), written
+
     def _failure_file(self, journal: Journal) -> FailureFile:
         path = place_of(self.options.failed or default_failed(self.output)).plain
         path_of = getattr(self.source, "path_of", None)
@@ -214,12 +280,8 @@ class _Run:
 
     def _choose_batch_rows(self) -> int:
         """Rows of a batch, by their size and by the time that they take."""
-        if self.options.batch_rows:
-            return self.options.batch_rows
-        rows = self._window_rows() or choose_batch_rows(
-            self.kinds, self.total, self.workers, models=bool(self.versions)
-        )
-        if self.executor.lazy_keys or not self.versions:
+        rows = self._batch_rows_by_size()
+        if self.options.batch_rows or self.executor.lazy_keys or not self.versions:
             return rows
         cost = self.sizing.known_cost()
         if cost is None and self.source.reads_again and (item := next(self.input.read(0, rows, 1), None)):
@@ -227,6 +289,14 @@ class _Run:
             self.sizing.take_remembered(())
             cost = self.head.play(item.read, item.ids, rows)
         return rows if cost is None else cost.bound(rows, at_least=self.head.rows)
+
+    def _batch_rows_by_size(self) -> int:
+        """Rows of a batch, as was asked for or by their size."""
+        return (
+            self.options.batch_rows
+            or self._window_rows()
+            or choose_batch_rows(self.kinds, self.total, self.workers, models=bool(self.versions))
+        )
 
     def _window_rows(self) -> int:
         """Rows that are played together where keys choose among many models; 0 where they do not."""
