@@ -93,4 +93,4 @@ def test_lines_come_while_it_runs(tmp_path: Path, quiet: bool) -> None:
         said = running.stderr.read()
         assert running.wait() == 0
     assert not quiet or said == b""
-    assert (tmp_path / "out.csv").read_text() == "x,y\n1,1\n2,2\n3,3\n"
+    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == ["1,1", "2,2", "3,3"]
