@@ -111,6 +111,9 @@ def _say(error: MotetError | OSError) -> None:
         traceback.print_exception(error)
     if isinstance(error, OSError):
         place = "".join(f"{name}: " for name in (error.filename, error.filename2) if name is not None)
+        if not place and current_folder() is None:
+            click.echo("error: the current folder was deleted\n  hint: name all files from /", err=True)
+            return
         click.echo(f"error: {place}{error.strerror}", err=True)
     else:
         notes = "".join(f"\n  note: {note}" for note in getattr(error, "__notes__", ()))

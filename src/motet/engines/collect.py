@@ -15,6 +15,7 @@ from motet.engines.engine import Engine
 from motet.errors import Failure, InputError, RowErrors
 from motet.graph.check import CheckedGraph
 from motet.io import is_frame, table_of, with_index
+from motet.system.places import temporary_folder
 
 __all__ = ["collect"]
 
@@ -44,7 +45,7 @@ def collect(engine: Engine, checked: CheckedGraph, source: Any, failures: str, o
     given = source
     if is_frame(source) and not isinstance(source, pa.RecordBatchReader):
         given = table_of(source, checked.graph.stored_types)
-    with tempfile.TemporaryDirectory(prefix="motet-") as folder:
+    with tempfile.TemporaryDirectory(prefix="motet-", dir=temporary_folder()) as folder:
         path = f"{folder}/answers.arrow"
         chosen = any(options.get(name) for name in _NOT_THE_FIRST)
         ids = options.get("row_ids") or (_ROW if chosen else None)

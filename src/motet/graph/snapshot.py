@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import GraphError
+from motet.system.places import temporary_folder
 
 __all__ = ["check_written", "is_model", "sent", "snapshot"]
 
@@ -96,7 +97,7 @@ def _placed(content: bytes, name: str) -> Path:
 
 @cache
 def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="motet-"))
+    folder = Path(tempfile.mkdtemp(prefix="motet-", dir=temporary_folder()))
     atexit.register(_remove, folder, os.getpid())
     return folder
 

@@ -26,6 +26,7 @@ from motet.io.plugins import find_plugin
 from motet.io.remote import asking, check_bucket
 from motet.io.sizes import fixed_width, row_sizes
 from motet.io.stream import join
+from motet.system.places import temporary_folder
 
 __all__ = ["GROUP_BYTES", "FileWriter", "Writer", "can_hold", "check_held", "open_writer"]
 
@@ -180,7 +181,7 @@ class FileWriter:
     def _culprit(self, batch: pa.RecordBatch) -> str:
         """The column that cannot be written, found by writing each alone."""
         for field in self._written:
-            with tempfile.NamedTemporaryFile(suffix=".part") as file:
+            with tempfile.NamedTemporaryFile(suffix=".part", dir=temporary_folder()) as file:
                 try:
                     out = _module(self._format).open_writer(file.name, pa.schema([field]), None)
                     out.write_batch(batch.select([field.name]))
@@ -289,7 +290,7 @@ def _codec(path: str, format: str) -> str | None:
 
 def _partial(target: str | None) -> str:
     """An empty file that will become the result: beside it, so that a rename will do; else among temporary files."""
-    folder = tempfile.gettempdir() if target is None else os.path.dirname(target) or "."
+    folder = temporary_folder() if target is None else os.path.dirname(target) or "."
     path = os.path.join(folder, f".{os.path.basename(target or 'motet')}.{secrets.token_hex(6)}.part")
     try:
         with open(path, "xb"):

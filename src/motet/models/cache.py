@@ -81,10 +81,14 @@ class FileCache:
     def locked(self, uri: str) -> Iterator[None]:
         """Be the only one, in all processes, to look for and write entries of this URI."""
         folder = self._folder(uri)
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "lock", "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        with contextlib.ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                fcntl.flock(stack.enter_context(open(folder / "lock", "a")), fcntl.LOCK_EX)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+            yield  # without a lock in a cache that nobody can write to, as a part of an image is
 
     def find(self, uri: str, version: str | None) -> Path | None:
         """The model's file in the cache, checked; None where there is none or it is damaged.
@@ -149,7 +153,8 @@ class FileCache:
             return None
         if not all(_intact(entry / "files" / name, size, sha256) for name, size, sha256 in found.files):
             return None
-        os.utime(entry / "manifest.json")
+        with contextlib.suppress(OSError):  # it is not ours, or on a disk that is only read
+            os.utime(entry / "manifest.json")
         return entry / "files" / found.files[0][0]
 
     def _remove(self, entry: Path) -> None:

@@ -36,10 +36,19 @@ def cached_copy(
         companions: names the other files of a model once its own is local; they are fetched beside it.
 
     Raises:
-        ModelLoadError: when the remote does not answer, or the file does not stay the same while it is fetched.
+        ModelLoadError: when the remote does not answer, the file does not stay the same while it is fetched, or nothing can be
+            kept in the cache.
         MissingExtraError: when the package for the remote's protocol is not installed.
     """
-    return _cached(Remote(uri, storage), FileCache(cache_root(cache_dir), cache_bound()), companions)
+    cache = FileCache(cache_root(cache_dir), cache_bound())
+    try:
+        return _cached(Remote(uri, storage), cache, companions)
+    except OSError as error:
+        raise ModelLoadError(
+            f"the model cannot be kept in {cache.root}: {error.strerror or error}",
+            where=uri,
+            hint="set MOTET_CACHE_DIR to a folder that can be written to and has room",
+        ) from error
 
 
 def _cached(remote: Remote, cache: FileCache, companions: Companions | None) -> Path:

@@ -23,6 +23,7 @@ from motet.serving.seen.seen import Seen
 from motet.serving.served import Served
 from motet.serving.together import Together
 from motet.serving.visits import Visit, name_of
+from motet.system.places import temporary_folder
 
 if TYPE_CHECKING:
     from motet.serving.admission import Admission, AdmissionConfig, AuditLog, Ticket
@@ -57,7 +58,7 @@ class Services:
     def __init__(self, config: ServeConfig, folder: str | None) -> None:
         self.loop = asyncio.get_running_loop()
         self._own_folder = folder is None
-        self.folder = folder or tempfile.mkdtemp(prefix="motet-serve-")
+        self.folder = folder or tempfile.mkdtemp(prefix="motet-serve-", dir=temporary_folder())
         self.desk = Desk(self)
         self._app: App | None = None
         self._together: Together | None = None

@@ -27,6 +27,7 @@ from motet.errors import InputError
 from motet.serving.config import ServeConfig
 from motet.serving.server import Server, bind, serve
 from motet.system.limits import num_cores
+from motet.system.places import temporary_folder
 
 __all__ = ["run"]
 
@@ -145,7 +146,7 @@ class _Parent:
         self.config = config
         self._http = bind(config.host, config.port)
         self._grpc = None if config.grpc_port is None else bind(config.host, config.grpc_port)
-        self._folder = tempfile.mkdtemp(prefix="motet-serve-")
+        self._folder = tempfile.mkdtemp(prefix="motet-serve-", dir=temporary_folder())
         self._workers: list[_Worker] = []
         self._stopping = False
 

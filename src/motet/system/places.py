@@ -33,7 +33,12 @@ def cache_folder() -> Path:
     home = _home()
     if home is not None and _writable(home / ".cache" / "motet"):
         return home / ".cache" / "motet"
-    return _own_temporary() or (home or Path("/")) / ".cache" / "motet"
+    own = _own_temporary()
+    if own is None:
+        return (home or Path("/")) / ".cache" / "motet"
+    why = "there is no home folder" if home is None else f"{home} cannot be written to"
+    _say_once(f"{why}: what is kept between runs is in {own}; {CACHE} names another folder")
+    return own
 
 
 def not_kept(what: str, error: OSError) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from motet.errors import InputError, MissingExtraError, told_file
 from motet.system.limits import num_cores
+from motet.system.places import temporary_folder
 from motet.training.checkpoints import Checkpoints
 from motet.training.data.digest import function_digest
 from motet.training.joined import is_worker, join
@@ -79,7 +80,9 @@ def distributed(
     chosen = backend or ("nccl" if 0 < num_workers <= gpus else "gloo")
     with ExitStack() as stack:
         if checkpoints is None and num_workers > 1:
-            checkpoints = stack.enter_context(tempfile.TemporaryDirectory(prefix="motet-checkpoints-"))
+            checkpoints = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="motet-checkpoints-", dir=temporary_folder())
+            )
         kept = Checkpoints(checkpoints, _training(function, args)) if checkpoints is not None else None
         if kept is not None:
             kept.begin()

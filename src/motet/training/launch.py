@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import MotetError, TrainingError
+from motet.system.places import temporary_folder
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker, leave_group
 
@@ -78,7 +79,7 @@ def launch(plan: Plan, function: Callable[..., Any], args: tuple[Any, ...]) -> A
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with tempfile.TemporaryDirectory(prefix="motet-train-") as folder, _own_signals(), _quiet():
+    with tempfile.TemporaryDirectory(prefix="motet-train-", dir=temporary_folder()) as folder, _own_signals(), _quiet():
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,

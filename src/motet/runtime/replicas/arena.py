@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Array
+from motet.system.places import temporary_folder
 
 __all__ = ["CALL_BYTES", "Arena", "Block", "open_block"]
 
@@ -163,7 +164,7 @@ def _new_file(num_bytes: int) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("motet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
-        with tempfile.TemporaryFile() as file:
+        with tempfile.TemporaryFile(dir=temporary_folder()) as file:
             fd = os.dup(file.fileno())
     try:
         _fill(fd, num_bytes)

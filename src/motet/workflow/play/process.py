@@ -29,6 +29,7 @@ from typing import Any
 import orjson
 
 from motet.errors import InputError, StepError
+from motet.system.places import temporary_folder
 from motet.workflow.deferred import Deferred, Item, Result
 from motet.workflow.memo.artifacts import Kept
 from motet.workflow.options import Resources
@@ -89,7 +90,7 @@ def run_in_process(session: Session, state: StepState, items: Sequence[Deferred]
     from motet.workflow.play.execute import Cancelled
 
     options = state.node.step.options
-    with tempfile.TemporaryDirectory(prefix="motet-step-") as folder:
+    with tempfile.TemporaryDirectory(prefix="motet-step-", dir=temporary_folder()) as folder:
         _write_job(Path(folder), session, state, items)
         logs = session.record.folder(session.run) / "logs"
         logs.mkdir(parents=True, exist_ok=True)
