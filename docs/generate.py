@@ -76,7 +76,7 @@ _INDEX = {
     "reference/handlers.md": "kinds of model files and their options",
     "reference/errors.md": "the tree of errors",
     "reference/serving.md": "every key of `serve.yaml`",
-    "reference/programs.md": "graphs on line inside other programs",
+    "reference/programs.md": "graphs on line inside other programs, and what tests use",
     "reference/training.md": "datasets, and functions that train on several workers",
     "reference/engines.md": "which engine does what a graph can ask for",
 }
@@ -103,9 +103,16 @@ def _programs() -> str:
     from motet.serving.application import Application
     from motet.serving.here import BackgroundServer
 
-    lead = "`mt.serving` and what it gives. [programs.md](../programs.md) is the guide."
+    lead = (
+        "`mt.serving`, what it gives, and `mt.testing`. The guides are [programs.md](../programs.md) and "
+        "[testing.md](../testing.md)."
+    )
     given = [_entry(thing.__name__, thing, thing.__name__) for thing in (Application, BackgroundServer)]
-    return _page("Inside programs", lead, [*_of_module(motet.serving, "mt.serving"), *given])
+    return _page(
+        "Inside programs",
+        lead,
+        [*_of_module(motet.serving, "mt.serving"), *given, *_of_module(motet.testing, "mt.testing")],
+    )
 
 
 def _of_module(module: ModuleType, shown: str) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -131,6 +131,55 @@ class Graph(data.Graph):
             return answer(lent.executor, batch, bad, failures)
         finally:
             self._session.give_back(lent)
+
+    @overload
+    def predict(self, rows: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    @overload
+    def predict(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]: ...
+
+    def predict(self, rows: Any) -> Any:
+        """Play rows as `/predict` of a server takes them, and give what it answers: rows in, rows out.
+
+        Args:
+            rows: each a mapping of inputs by name, as JSON has them (numbers, texts, nested lists, base64), or as Python has
+                them (arrays, bytes, times); keys that are no inputs are passed over. Or one row.
+
+        Returns:
+            For each row what `json.dumps` can write: its outputs by name, lists for arrays, base64 for bytes, None for
+            NaN and infinities; or `{"error": ...}`. Of one row its own answer.
+
+        Raises:
+            RowErrors: when the only row failed.
+        """
+        from motet.runtime.predict import predict
+
+        lent = self._session.borrow()
+        try:
+            return predict(lent.executor, rows)
+        finally:
+            self._session.give_back(lent)
+
+    def with_models(self, models: Mapping[str, Any] | None = None, /, **named: Any) -> Graph:
+        """The same graph with other models in the place of some, for tests and comparisons.
+
+        Args:
+            models: what stands in, by the names of models, those of graphs inside as `GRAPH/MODEL`: a `motet.Model`; a URI;
+                a fitted estimator; or a function of the model's inputs, arrays of a batch, that gives its outputs. A graph
+                inside that has the same model under the same name gets the same. Of a model for each key (`{key}` in its
+                URI) all are replaced.
+            named: likewise.
+
+        Returns:
+            Another graph, checked; this one stays as it is.
+
+        Raises:
+            UnknownNameError: when the graph has no such model; lists those that it has.
+            GraphError: when something cannot stand in, or the graph cannot be right with it.
+        """
+        from motet.graph.stand_in import with_stand_ins
+
+        return _opened(with_stand_ins(self, self.checked, {**(models or {}), **named}))
 
     def _bound(self, columns: Any) -> tuple[Batch, list[Failure]]:
         """The batch of what is given, and the rows that do not fit."""
@@ -280,6 +329,17 @@ class Graph(data.Graph):
     def _repr_svg_(self) -> str:
         """The drawing, which a notebook shows."""
         return self.draw("svg")
+
+
+def _opened(graph: data.Graph) -> Graph:
+    """A graph that is data, checked and callable, and so are those inside it."""
+    if isinstance(graph, Graph):
+        return graph
+    made = Graph.__new__(Graph)
+    graphs = {name: _opened(each) for name, each in graph.graphs.items()}
+    data.Graph.__setstate__(made, data.Graph.__getstate__(graph.changed(graphs=graphs)))
+    made._open(check(made.changed(), _shared_resolver()))
+    return made
 
 
 def _placed(graph: data.Graph, folder: str | None) -> data.Graph:

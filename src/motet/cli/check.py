@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from motet.cli.exits import WRONG, Command, load_graph
+from motet.cli.exits import FAILED, WRONG, Command, load_graph
 
 if TYPE_CHECKING:
     from motet.graph.check import CheckedGraph
@@ -21,17 +21,46 @@ __all__ = ["command", "summary"]
     "check",
     cls=Command,
     short_help="Check a graph: names, types, cycles, models.",
-    exits={0: "no mistakes; there may be warnings", WRONG: "a mistake: what, where, and how to mend it"},
+    exits={
+        0: "no mistakes; there may be warnings",
+        FAILED: "golden rows are answered otherwise",
+        WRONG: "a mistake: what, where, and how to mend it",
+    },
 )
 @click.argument("graph", metavar="GRAPH.yaml")
-def command(graph: str) -> None:
+@click.option(
+    "--golden", metavar="ROWS.jsonl", help="Play these rows, and compare the answers with those written there."
+)
+@click.option(
+    "--tolerance", type=click.FloatRange(0), metavar="X", help="How far floats may be apart.  [default: 1e-05]"
+)
+@click.option(
+    "--update", is_flag=True, help="Write the answers into the golden rows where they differ, or are not there."
+)
+@click.pass_context
+def command(ctx: click.Context, /, graph: str, golden: str | None, tolerance: float | None, update: bool) -> None:
     """Check a graph: names, types, cycles, model files.
 
     Prints what the graph takes, gives and consists of, and warns of parts that no output needs. No model is loaded for
-    use.
+    use, unless golden rows are played: lines such as {"inputs": {"x": 1}, "outputs": {"y": 2.0}}, or with "error": a part
+    of the message, or true, in the place of "outputs".
     """
     found = load_graph(graph)
-    click.echo("\n".join(summary(found.checked, found.executor.host.resolver)))
+    if golden is None:
+        if update or tolerance is not None:
+            raise click.UsageError("--update and --tolerance are for golden rows: give --golden", ctx)
+        click.echo("\n".join(summary(found.checked, found.executor.host.resolver)))
+        return
+    from motet.testing.golden import TOLERANCE, play_golden
+
+    played = play_golden(found, golden, tolerance=TOLERANCE if tolerance is None else tolerance, update=update)
+    if update:
+        click.echo(f"{golden}: {played.rows} golden rows, {played.changed} written")
+    elif played.differences:
+        click.echo(f"{played}\n{golden}: {played.rows} golden rows, {len(played.differences)} differences")
+        ctx.exit(FAILED)
+    else:
+        click.echo(f"{golden}: {played.rows} golden rows, all answered as written")
 
 
 def summary(checked: CheckedGraph, resolver: ModelResolver) -> list[str]:

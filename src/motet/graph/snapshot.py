@@ -15,7 +15,10 @@ from typing import Any
 from motet.errors import GraphError
 from motet.system.places import temporary_folder
 
-__all__ = ["check_written", "is_model", "sent", "snapshot"]
+__all__ = ["STAND_IN", "check_written", "is_model", "sent", "snapshot"]
+
+STAND_IN = "python:motet.graph.stand_in:StandIn"
+"""The URI of a function of this program in the place of a model."""
 
 _BOOSTERS = {"xgboost": "ubj", "lightgbm": "lgb"}
 
@@ -51,6 +54,8 @@ def check_written(uri: str, where: str) -> None:
     Raises:
         GraphError: when the URI is one; says what to do.
     """
+    if uri == STAND_IN:
+        raise GraphError("the model is a stand-in of this program, which no file can name", where=where)
     if _is_snapshot(uri):
         hint = "write it to a file (joblib.dump(estimator, 'x.joblib')) and make the graph with motet.Model('x.joblib')"
         raise GraphError("the model is an object of this program, which no file can name", where=where, hint=hint)

@@ -12,7 +12,7 @@ from motet.runtime.executor import Call, Executor, Played, drive, joined
 from motet.runtime.side_by_side import side_by_side
 from motet.system.limits import num_cores
 
-__all__ = ["Explanation", "answer", "check_failures", "explain"]
+__all__ = ["Explanation", "answer", "check_failures", "explain", "play"]
 
 BATCH_ROWS = 2048
 """Rows that are played together."""
@@ -35,7 +35,7 @@ def answer(executor: Executor, batch: Batch, bad: Sequence[Failure], failures: s
         RowErrors: when rows failed; carries the answers of the others.
     """
     check_failures(failures)
-    played = _play(executor, batch)
+    played = play(executor, batch)
     every = sorted([*bad, *played.failures], key=lambda failure: failure.row)
     answers = {name: plain(column) for name, column in played.outputs.columns.items()}
     if failures == "return":
@@ -55,18 +55,18 @@ def check_failures(failures: str) -> None:
         raise InputError(f"failures must be 'raise' or 'return'; got {failures!r}")
 
 
-def _play(executor: Executor, batch: Batch) -> Played:
+def play(executor: Executor, batch: Batch) -> Played:
     """Batches of a bounded number of rows, on all cores where there are several."""
     if len(batch) <= BATCH_ROWS:
         return drive(executor.play(batch)) if len(batch) else executor.nothing([])
     spans = [slice(start, start + BATCH_ROWS) for start in range(0, len(batch), BATCH_ROWS)]
 
-    def play(span: slice) -> Played:
+    def play_span(span: slice) -> Played:
         part = {name: take_rows(column, span) for name, column in batch.columns.items()}
         return drive(executor.play(Batch.of(part, batch.ids[span])))
 
     cores = num_cores()
-    return joined(side_by_side(play, spans, cores, most=cores))
+    return joined(side_by_side(play_span, spans, cores, most=cores))
 
 
 def plain(column: Column) -> Any:

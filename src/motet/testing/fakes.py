@@ -6,13 +6,13 @@
     Hungry    runs out of memory beyond a number of rows
     Counting  counts calls and rows, in `calls`
 
-`fake` makes the `Model` for one of them.
+`fake` makes the `Model` for one of them; `constant` a function that gives every row the same answer.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from motet.batch import Array
 from motet.graph.model import Model
 
-__all__ = ["Affine", "Counting", "Failing", "Hungry", "Scores", "calls", "fake"]
+__all__ = ["Affine", "Counting", "Failing", "Hungry", "Scores", "calls", "constant", "fake"]
 
 calls: dict[str, list[int]] = {}
 """The rows of each call of a `Counting` or `Failing` model, by its `log`; tests clear it."""
@@ -119,6 +119,22 @@ class Hungry(Affine):
         if len(x) > self.most:
             raise self.error(f"no room for {len(x)} rows")
         return super().__call__(x)
+
+
+def constant(answer: Any) -> Callable[..., Any]:
+    """A function for `Graph.with_models` that gives every row the same answer.
+
+    Args:
+        answer: of one row: a number, a text, an array; or a mapping of these by output.
+    """
+
+    def answered(*columns: Any) -> Any:
+        count = len(columns[0])
+        if isinstance(answer, Mapping):
+            return {name: [value] * count for name, value in answer.items()}
+        return [answer] * count
+
+    return answered
 
 
 def fake(

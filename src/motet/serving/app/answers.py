@@ -7,8 +7,8 @@ from typing import Any
 
 from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call
+from motet.runtime.rows import Rows, rows_of
 from motet.serving.app.explain import explained
-from motet.serving.app.rows import Rows, rows_of
 from motet.serving.asked import without_folders
 from motet.serving.request import Reply
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from motet.batch import Column, Ragged, take_rows
 from motet.runtime.executor import Call
-from motet.serving.app.rows import rows_of
+from motet.runtime.rows import rows_of
 from motet.serving.request import Reply
 
 __all__ = ["calls_by_row", "described", "explained"]

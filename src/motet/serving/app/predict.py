@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from motet.errors import CancelledError, Failure, InputError, MotetError, known_names
 from motet.pictures import begins_as_picture
+from motet.runtime.rows import Rows, read_rows
 from motet.serving.app.answers import answer_of, errors_of
 from motet.serving.app.desk import Desk, Visit
 from motet.serving.app.picture_answers import asked_image, image_response
 from motet.serving.app.playing import Awaited, asked_of, unless_gone
 from motet.serving.app.respond import JSON, MediaTypeError, json_response
-from motet.serving.app.rows import Rows, read_rows
 from motet.serving.app.status import ErrorLog
 from motet.serving.app.stream import EventStream
 from motet.serving.app.uploads import form_rows, raw_row

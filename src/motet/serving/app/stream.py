@@ -21,11 +21,11 @@ from starlette.types import Receive, Scope, Send
 
 from motet.errors import CancelledError, MotetError
 from motet.runtime.executor import Call
+from motet.runtime.rows import Rows, rows_of
 from motet.serving.app.answers import answer_of
 from motet.serving.app.desk import Visit
 from motet.serving.app.explain import calls_by_row
 from motet.serving.app.playing import Awaited, gone
-from motet.serving.app.rows import Rows, rows_of
 
 __all__ = ["EventStream"]
 

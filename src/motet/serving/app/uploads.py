@@ -18,8 +18,8 @@ from motet.errors import InputError, known_names
 from motet.graph.fields import show
 from motet.graph.graph import Input
 from motet.pictures import is_picture, read_picture
+from motet.runtime.rows import Unread
 from motet.serving.app.respond import MediaTypeError
-from motet.serving.app.rows import Unread
 from motet.serving.wire.envelope import read_json
 from motet.types import ColumnType
 

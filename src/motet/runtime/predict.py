@@ -1,0 +1,59 @@
+"""Rows in, rows out: what `/predict` of a server does, without one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Batch
+from motet.errors import Failure, InputError, RowErrors
+from motet.graph.fields import show
+from motet.runtime.call import play
+from motet.runtime.executor import Executor
+from motet.runtime.rows import read_rows, rows_of
+
+__all__ = ["answered_rows", "predict"]
+
+
+def predict(executor: Executor, rows: Any) -> Any:
+    """Play rows; see `Graph.predict`."""
+    if isinstance(rows, Mapping):
+        (answer,), failures = answered_rows(executor, [rows])
+        if failures:
+            raise RowErrors(failures, {}, [])
+        return _finite(answer)
+    if isinstance(rows, (str, bytes)) or not hasattr(rows, "__iter__"):
+        raise InputError(f"rows are mappings of inputs by name; got {show(rows)}", hint="graph(columns) takes columns")
+    return [_finite(answer) for answer in answered_rows(executor, list(rows))[0]]
+
+
+def answered_rows(executor: Executor, rows: list[Any]) -> tuple[list[dict[str, Any]], list[Failure]]:
+    """The answer of each row, its outputs as JSON has them (NaN and infinities are floats) or `error`; and the failures."""
+    given = read_rows([dict(row) if isinstance(row, Mapping) else row for row in rows], executor.checked, len(rows))
+    failures = [Failure(row, "input", "", "", "InputError", message) for row, message in given.bad.items()]
+    played = play(executor, Batch.of(dict(given.columns), np.asarray(given.places, dtype=np.int64)))
+    unwritten: dict[int, str] = {}
+    answered = rows_of(played.outputs.columns, 0, len(played.outputs), unwritten)
+    answers: list[dict[str, Any]] = [{} for _ in rows]
+    unread = dict(given.bad)
+    for place, (row, outputs) in enumerate(zip(played.outputs.ids.tolist(), answered, strict=True)):
+        answers[row] = outputs
+        if place in unwritten:
+            unread[row] = unwritten[place]
+            failures.append(Failure(row, "output", "", "", "InputError", unwritten[place]))
+    failures = sorted([*failures, *played.failures], key=lambda failure: failure.row)
+    for failure in failures:
+        answers[failure.row] = {"error": unread.get(failure.row) or str(failure).partition(": ")[2]}
+    return answers, failures
+
+
+def _finite(value: Any) -> Any:
+    """A value of JSON, None for the numbers that it lacks."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list) else value
