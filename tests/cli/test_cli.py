@@ -338,8 +338,8 @@ def test_failures_do_not_go_over_the_answers(graph: str, tmp_path: Path) -> None
 def test_what_the_system_refuses_is_said_in_one_line(graph: str, tmp_path: Path) -> None:
     source = write_input(tmp_path / "in.parquet", 5)
     result = motet("run", graph, "--input", source, "--output", f"{source}/out.parquet")
-    assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: {source}/out.parquet.unfinished: Not a directory")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {source}/out.parquet.unfinished: cannot be written: Not a directory")
 
 
 def test_a_traceback_is_shown_where_it_is_asked_for(graph: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -330,9 +330,8 @@ def test_a_dataset_of_files_is_read(tmp_path: Path) -> None:
     assert read(tmp_path / "out.parquet")["x"].to_pylist() == list(range(ROWS))
 
 
-def test_a_folder_as_output_keeps_the_parts(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("motet.engines.local.output.PART_ROWS", 30)
-    graph().run(parquet, f"{tmp_path}/out/", batch_rows=8)
+def test_a_folder_as_output_keeps_the_parts(parquet: Path, tmp_path: Path) -> None:
+    graph().run(parquet, f"{tmp_path}/out/", batch_rows=8, part_rows=30)
     parts = sorted((tmp_path / "out").glob("part-*.parquet"))
     assert [pq.read_metadata(part).num_rows for part in parts] == [30, 30, 30, 10]
     assert [part.name for part in parts] == [f"part-{place:05d}.parquet" for place in range(4)]
@@ -341,12 +340,9 @@ def test_a_folder_as_output_keeps_the_parts(parquet: Path, tmp_path: Path, monke
     assert read(tmp_path / "again.parquet")["x"].to_pylist() == list(range(ROWS))
 
 
-def test_a_shorter_result_replaces_all_parts_of_a_folder(
-    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("motet.engines.local.output.PART_ROWS", 30)
-    graph().run(parquet, f"{tmp_path}/out/")
-    graph().run(parquet, f"{tmp_path}/out/", overwrite=True, limit=40)
+def test_a_shorter_result_replaces_all_parts_of_a_folder(parquet: Path, tmp_path: Path) -> None:
+    graph().run(parquet, f"{tmp_path}/out/", part_rows=30)
+    graph().run(parquet, f"{tmp_path}/out/", overwrite=True, limit=40, part_rows=30)
     assert left(tmp_path / "out") == ["_finished.json", "part-00000.parquet", "part-00001.parquet"]
     assert read(tmp_path / "out" / "part-00001.parquet").num_rows == 10
 
@@ -480,8 +476,9 @@ def test_the_failures_of_a_run_that_ended_for_them_can_be_seen(parquet: Path, tm
     model = fake(Failing, "failing", bad=[2.0, 30.0])
     with pytest.raises(TooManyFailuresError, match="the unfinished run"):
         graph(model).run(parquet, tmp_path / "out.parquet", max_failures=1, batch_rows=10, workers=1)
-    pieces = sorted((tmp_path / "out.parquet.unfinished").glob("*.failures.arrow"))
-    assert [row for piece in pieces for row in pa.ipc.open_file(str(piece)).read_all()["row"].to_pylist()] == [2, 30]
+    pieces = sorted((tmp_path / "out.parquet.unfinished").glob("_piece-*.arrow"))
+    failed = [piece for piece in pieces if not piece.stem.endswith("-0")]
+    assert [row for piece in failed for row in pa.ipc.open_stream(str(piece)).read_all()["row"].to_pylist()] == [2, 30]
     report = graph(model).run(parquet, tmp_path / "out.parquet", max_failures=2, resume=True)
     assert (report.failed, report.resumed_rows) == (2, 40)
 
@@ -714,22 +711,51 @@ def test_replaying_failures_goes_on_too(parquet: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("commits_at_once")
-def test_a_folder_as_output_goes_on(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("motet.engines.local.output.PART_ROWS", 20)
-    graph().run(parquet, f"{tmp_path}/whole/", batch_rows=10)
+def test_a_folder_as_output_goes_on(parquet: Path, tmp_path: Path) -> None:
+    graph().run(parquet, f"{tmp_path}/whole/", batch_rows=10, part_rows=20)
     with pytest.raises(Stopped):
-        graph().run(parquet, f"{tmp_path}/out/", progress=stop_after(50), batch_rows=10, workers=1)
-    assert "_finished.json" not in left(tmp_path / "out")
-    graph().run(parquet, f"{tmp_path}/out/", resume=True)
+        graph().run(parquet, f"{tmp_path}/out/", progress=stop_after(50), batch_rows=10, workers=1, part_rows=20)
+    assert left(tmp_path / "out") == ["_unfinished"]
+    graph().run(parquet, f"{tmp_path}/out/", resume=True, part_rows=20)
+    assert left(tmp_path / "out") == left(tmp_path / "whole")
     for part in (tmp_path / "whole").iterdir():
         assert part.read_bytes() == (tmp_path / "out" / part.name).read_bytes()
 
 
-def test_a_folder_that_is_overwritten_is_not_finished_meanwhile(parquet: Path, tmp_path: Path) -> None:
-    graph().run(parquet, f"{tmp_path}/out/")
-    with pytest.raises(Stopped):
-        graph().run(parquet, f"{tmp_path}/out/", overwrite=True, progress=stop_after(10), batch_rows=10)
-    assert "_finished.json" not in left(tmp_path / "out")
+def test_a_folder_that_is_overwritten_stays_as_it_was_until_all_parts_are_there(parquet: Path, tmp_path: Path) -> None:
+    graph().run(parquet, f"{tmp_path}/out/", part_rows=30)
+    before = contents(tmp_path / "out")
+    seen: list[dict[str, bytes]] = []
+
+    def look(*_: Any) -> None:
+        there = contents(tmp_path / "out")
+        seen.append({name: held for name, held in there.items() if not name.startswith("_unfinished")})
+
+    graph().run(parquet, f"{tmp_path}/out/", overwrite=True, progress=look, batch_rows=10, part_rows=20)
+    assert len(seen) == 10
+    assert all(each == before for each in seen)
+    assert left(tmp_path / "out") == ["_finished.json", *(f"part-{place:05d}.parquet" for place in range(5))]
+
+
+@pytest.mark.usefixtures("commits_at_once")
+def test_a_folder_that_fails_to_be_overwritten_stays_as_it_was(parquet: Path, tmp_path: Path) -> None:
+    graph().run(parquet, f"{tmp_path}/out/", part_rows=30)
+    before = contents(tmp_path / "out")
+    broken = fake(Failing, "broken", log="broken")
+    with pytest.raises(ModelFailedError):
+        graph(broken).run(parquet, f"{tmp_path}/out/", overwrite=True)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_folder_with_files_that_no_run_wrote_is_refused(parquet: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("kept")
+    (tmp_path / "out" / "_SUCCESS").write_text("")
+    graph().run(parquet, f"{tmp_path}/out/", overwrite=True)
+    (tmp_path / "out" / "part-00000-abc.snappy.parquet").write_bytes(parquet.read_bytes())
+    with pytest.raises(InputError, match=r"holds part-00000-abc\.snappy\.parquet, which no run wrote"):
+        graph().run(parquet, f"{tmp_path}/out/", overwrite=True)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "kept"
 
 
 # refuses to go on over something else
@@ -816,7 +842,7 @@ def test_it_refuses_an_input_without_identity(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("commits_at_once")
 def test_a_damaged_manifest_is_said(parquet: Path, tmp_path: Path) -> None:
     interrupt(graph(), parquet, tmp_path / "out.parquet")
-    (tmp_path / "out.parquet.unfinished" / "manifest.json").write_text("{")
+    (tmp_path / "out.parquet.unfinished" / "_manifest.json").write_text("{")
     with pytest.raises(ResumeError, match=r"its manifest cannot be read: .*\n.*--overwrite"):
         graph().run(parquet, tmp_path / "out.parquet", resume=True)
 
@@ -910,7 +936,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pyt
     for lines, commit_seconds in zip(moments, ("0", "0.02", "0.05"), strict=True):
         if not kill_after(lines, tmp_path, str(tmp_path / "rows.parquet"), output, commit_seconds):
             break
-        assert any(broken.glob("*.unfinished/manifest.json"))
+        assert any(broken.rglob("_manifest.json"))
     else:
         report = slow.make().run(tmp_path / "rows.parquet", output, resume=True)
         assert 0 < report.resumed_rows <= report.rows == 2000, moments

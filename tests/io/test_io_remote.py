@@ -211,7 +211,7 @@ def test_a_connection_that_is_lost_while_rows_are_read_is_told_through_arrow(s3,
 def test_answers_that_cannot_be_put_there_are_told(s3, monkeypatch):
     writer = open_writer("s3://bucket/late.parquet", pa.schema({"x": pa.int64()}))
     writer.write(pa.record_batch({"x": [1, 2]}))
-    monkeypatch.setattr(s3, "put_file", Refusing(PermissionError("Access Denied")).anything)
+    monkeypatch.setattr(s3, "pipe_file", Refusing(PermissionError("Access Denied")).anything)
     with pytest.raises(InputError, match=r"s3://bucket/late.parquet: is not allowed: Access Denied"):
         writer.close()
 

@@ -109,6 +109,14 @@ _EXITS = {
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Threads that play batches.  [default: one a core]"
 )
+@click.option(
+    "--part-rows",
+    type=click.IntRange(1),
+    default=1_000_000,
+    show_default=True,
+    metavar="N",
+    help="Rows of a part of a folder.",
+)
 @click.option("--report", metavar="FILE.json", help="Write the report of the run.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run of the same command stopped.")
 @click.option("--overwrite", is_flag=True, help="Write over an output, or an unfinished run, that is there.")

@@ -3,6 +3,7 @@
 source.py, sink.py        `open_source` and the `Source` protocol; `open_writer` and the `Writer` protocol
 places.py, search.py      one place under many spellings; what folders and patterns hold
 files.py, remote.py       files opened and fingerprinted; servers asked, and their errors told
+target.py, uploads.py     where the bytes of a file go that is not yet there; files of object stores, whole and once
 stream.py, take.py        batches of an exact size out of any pieces; rows by position
 fitted.py, parts.py       batches in the types of a schema; parts that differ, as one
 groups.py, sizes.py       sources put together by the value of a column; bytes a row, to bound what a writer holds

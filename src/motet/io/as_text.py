@@ -99,10 +99,9 @@ def _duration(units: int, digits: int) -> str:
     return f"{'-' if units < 0 else ''}P{f'{days}D' if days else ''}{time}"
 
 
-def compressed_output(path: str, codec: str | None) -> Any:
-    """A file to write text to, compressed or not."""
-    raw = pa.OSFile(path, "wb")
-    return pa.CompressedOutputStream(raw, codec) if codec else raw
+def compressed_output(file: Any, codec: str | None) -> Any:
+    """What writes text to a file of Arrow's, compressed or not; to be closed before the file is."""
+    return pa.CompressedOutputStream(file, codec) if codec else file
 
 
 def python_values(array: pa.Array) -> list[Any]:

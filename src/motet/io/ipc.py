@@ -81,8 +81,8 @@ def _reader(raw: Any, options: Any, file: File) -> Any:
 
 
 class _ArrowWriter:
-    def __init__(self, path: str, schema: pa.Schema) -> None:
-        self._out = pa.ipc.new_file(path, schema)
+    def __init__(self, file: Any, schema: pa.Schema) -> None:
+        self._out = pa.ipc.new_file(file, schema)
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Write a copy whose buffers begin and end with its rows, since slices show in the file."""
@@ -98,6 +98,6 @@ def holds(field: pa.Field) -> bool:
     return True
 
 
-def open_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
+def open_writer(file: Any, schema: pa.Schema, codec: str | None) -> Any:
     """Arrow's own writer of the file format, uncompressed, so that it can be mapped into memory."""
-    return _ArrowWriter(path, schema)
+    return _ArrowWriter(file, schema)

@@ -119,9 +119,9 @@ def holds(field: pa.Field) -> bool:
     return True
 
 
-def open_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
+def open_writer(file: Any, schema: pa.Schema, codec: str | None) -> Any:
     """Arrow's own writer: zstd; dictionaries for strings and bytes, numbers being smaller and faster without."""
     import pyarrow.parquet as pq
 
     repeated = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_binary(field.type)]
-    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repeated or False)
+    return pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeated or False)

@@ -2,31 +2,28 @@
 
 `open_writer` picks the format by suffix. Rows are cut again, so that a file's bytes depend on its rows and not on how
 they arrived: a group ends after `row_group_rows` rows, or sooner where its rows hold `GROUP_BYTES`. A file appears
-under its name when it is closed, whole, by a rename; on a file system without one, by one upload.
+under its name when it is closed, whole (see target.py).
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import secrets
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 
-from motet.errors import InputError, UnknownNameError
-from motet.io.files import COMPRESSIONS, TABLE_SUFFIXES, file_system, suffix_of
+from motet.errors import InputError, MotetError, UnknownNameError
+from motet.io.files import COMPRESSIONS, TABLE_SUFFIXES, suffix_of
 from motet.io.jsontext import plain_batch, plain_schema
 from motet.io.plugins import find_plugin
-from motet.io.remote import asking, check_bucket
 from motet.io.sizes import fixed_width, row_sizes
 from motet.io.stream import join
-from motet.system.places import temporary_folder
+from motet.io.target import Target, target_of, writing
 
 __all__ = ["GROUP_BYTES", "FileWriter", "Writer", "can_hold", "check_held", "open_writer"]
 
@@ -57,7 +54,7 @@ def open_writer(
     *,
     format: str | None = None,
     row_group_rows: int = 65_536,
-    where: str | None = None,
+    target: Target | None = None,
 ) -> Writer:
     """Open a file to write rows to.
 
@@ -66,17 +63,17 @@ def open_writer(
         schema: names and types of the columns; every batch must have it.
         format: `parquet`, `arrow`, `csv` or `jsonl`, or what an installed package adds; None goes by the suffix.
         row_group_rows: rows a group, 1 or more.
-        where: what errors call the file; None is its path.
+        target: where the bytes of a built-in format go; None is the file of this path.
 
     Raises:
-        InputError: when the format is unknown, or cannot hold a column of the schema.
+        InputError: when the format is unknown, or cannot hold a column of the schema; when there is no place to write to.
     """
     text = os.fspath(path)
     if row_group_rows < 1:
         raise InputError(f"row_group_rows is {row_group_rows}; it must be 1 or more")
     name = format or TABLE_SUFFIXES.get(suffix_of(text)) or ""
     if name in _FORMATS:
-        return FileWriter(text, schema, name, row_group_rows, where)
+        return FileWriter(text, schema, name, row_group_rows, target or target_of(text))
     plugin = find_plugin("motet.sinks", text, format)
     if plugin is not None:
         plain = plain_schema(schema)
@@ -108,26 +105,22 @@ class FileWriter:
         schema: what every batch must have.
         format: one of the built-in formats.
         row_group_rows: rows a group.
-        where: what errors call the file; None is its path.
+        target: where its bytes go.
     """
 
-    def __init__(
-        self, path: str, schema: pa.Schema, format: str, row_group_rows: int, where: str | None = None
-    ) -> None:
-        self.path, self._schema, self._group_rows, self._where = path, schema, row_group_rows, where or path
+    def __init__(self, path: str, schema: pa.Schema, format: str, row_group_rows: int, target: Target) -> None:
+        self.path, self._schema, self._group_rows, self._target = path, schema, row_group_rows, target
         self._format = format
-        check_held(path, schema, self._where, format=format)
+        check_held(path, schema, path, format=format)
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
         self._written = schema if format == "jsonl" else plain_schema(schema)
-        self._fs, self._target = file_system(path)
-        if self._fs is not None:
-            check_bucket(path, self._fs, self._target)
-        self._part = _partial(self._target if self._fs is None else None)
+        self._file = target.open()
         try:
-            self._out: Any = _module(format).open_writer(self._part, self._written, _codec(path, format))
+            with self._told(None):
+                self._out: Any = _module(format).open_writer(self._file, self._written, _codec(path, format))
         except BaseException:
-            os.unlink(self._part)
+            target.discard()
             raise
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -137,9 +130,9 @@ class FileWriter:
             InputError: when the batch has another schema, or the writer is closed.
         """
         if self._out is None:
-            raise InputError("has been closed", where=self._where)
+            raise InputError("has been closed", where=self.path)
         if not batch.schema.equals(self._schema):
-            raise InputError(_difference(batch.schema, self._schema), where=self._where)
+            raise InputError(_difference(batch.schema, self._schema), where=self.path)
         if (width := fixed_width(batch)) is not None and self._fits(batch, width):
             self._hold(batch, len(batch) * width)
             return
@@ -171,23 +164,23 @@ class FileWriter:
 
     @contextmanager
     def _told(self, batch: pa.RecordBatch | None) -> Iterator[None]:
-        """Tell what Arrow refuses to write as an error of the column that it cannot be written of."""
+        """Tell what Arrow refuses to write as an error of the column that it cannot be written of, else of the file."""
         try:
-            yield
+            with writing(self.path):
+                yield
         except pa.ArrowException as error:
             culprit = "it" if batch is None else self._culprit(batch)
-            raise InputError(f"{culprit} cannot be written: {error}", where=self._where) from None
+            raise InputError(f"{culprit} cannot be written: {error}", where=self.path) from None
 
     def _culprit(self, batch: pa.RecordBatch) -> str:
         """The column that cannot be written, found by writing each alone."""
         for field in self._written:
-            with tempfile.NamedTemporaryFile(suffix=".part", dir=temporary_folder()) as file:
-                try:
-                    out = _module(self._format).open_writer(file.name, pa.schema([field]), None)
-                    out.write_batch(batch.select([field.name]))
-                    out.close()
-                except pa.ArrowException:
-                    return f"column {field.name!r} ({field.type})"
+            try:
+                out = _module(self._format).open_writer(pa.MockOutputStream(), pa.schema([field]), None)
+                out.write_batch(batch.select([field.name]))
+                out.close()
+            except pa.ArrowException:
+                return f"column {field.name!r} ({field.type})"
         return "a batch of rows"
 
     def close(self) -> None:
@@ -198,21 +191,12 @@ class FileWriter:
             self._flush()
             with self._told(None):
                 self._out.close()
-            self._publish()
+                self._file.close()
+            self._target.publish()
         except BaseException:
             self.abort()
             raise
         self._out = None
-
-    def _publish(self) -> None:
-        if self._fs is not None:
-            with asking(self.path, self._fs):
-                self._fs.put_file(self._part, self._target)
-            os.unlink(self._part)
-            return
-        with open(self._part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self._part, self._target)
 
     def abort(self) -> None:
         """See `Writer`."""
@@ -220,10 +204,11 @@ class FileWriter:
         if out is None:
             return
         try:
-            out.close()
+            with suppress(OSError, pa.ArrowException, MotetError):  # what it refused to write before
+                out.close()
+                self._file.close()
         finally:
-            if os.path.exists(self._part):
-                os.unlink(self._part)
+            self._target.discard()
 
 
 _FORMATS = {
@@ -286,19 +271,6 @@ _NAMES = {"parquet": "Parquet", "arrow": "Arrow", "csv": "CSV", "jsonl": "JSON L
 
 def _codec(path: str, format: str) -> str | None:
     return COMPRESSIONS.get(os.path.splitext(path)[1].lower()) if format in ("csv", "jsonl") else None
-
-
-def _partial(target: str | None) -> str:
-    """An empty file that will become the result: beside it, so that a rename will do; else among temporary files."""
-    folder = temporary_folder() if target is None else os.path.dirname(target) or "."
-    path = os.path.join(folder, f".{os.path.basename(target or 'motet')}.{secrets.token_hex(6)}.part")
-    try:
-        with open(path, "xb"):
-            return path
-    except FileNotFoundError:
-        raise InputError(
-            f"there is no folder {folder!r} to write to", where=str(target), hint="make it first"
-        ) from None
 
 
 def _difference(got: pa.Schema, wanted: pa.Schema) -> str:

@@ -23,14 +23,14 @@ Indices = npt.NDArray[np.int64]
 
 
 class _CsvWriter:
-    def __init__(self, path: str, schema: pa.Schema, codec: str | None) -> None:
+    def __init__(self, file: Any, schema: pa.Schema, codec: str | None) -> None:
         from pyarrow import csv as arrow_csv
 
         names = [name for field in schema for name in written_names(field)]
         kinds = [_kind(_leaf(field.type)) for field in schema for _ in range(_places(field.type) or 1)]
         self._lone = len(names) == 1
         self._schema = pa.schema(list(zip(names, [pa.string()] if self._lone else kinds, strict=True)))
-        self._out = compressed_output(path, codec)
+        self._out = compressed_output(file, codec)
         self._writer = arrow_csv.CSVWriter(self._out, self._schema)
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
@@ -133,6 +133,6 @@ def _written(column: pa.Array) -> pa.Array:
     return column if _is_known(column.type) else as_text(column)
 
 
-def open_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
+def open_writer(file: Any, schema: pa.Schema, codec: str | None) -> Any:
     """One value a field, as `as_text` says; vectors of one shape as several."""
-    return _CsvWriter(path, schema, codec)
+    return _CsvWriter(file, schema, codec)

@@ -14,10 +14,10 @@ __all__ = ["holds", "open_writer"]
 
 
 class _JsonLinesWriter:
-    def __init__(self, path: str, schema: pa.Schema, codec: str | None) -> None:
+    def __init__(self, file: Any, schema: pa.Schema, codec: str | None) -> None:
         import msgspec
 
-        self._out, self._names = compressed_output(path, codec), schema.names
+        self._out, self._names = compressed_output(file, codec), schema.names
         self._raw = [is_json(field) for field in schema]
         self._encoder = msgspec.json.Encoder()
 
@@ -38,6 +38,6 @@ def holds(field: pa.Field) -> bool:
     return is_tensor(field.type) or text_type(field.type) is not None
 
 
-def open_writer(path: str, schema: pa.Schema, codec: str | None) -> Any:
+def open_writer(file: Any, schema: pa.Schema, codec: str | None) -> Any:
     """Numbers, strings, lists and objects; what `as_text` says of everything else; NaN and infinities as null."""
-    return _JsonLinesWriter(path, schema, codec)
+    return _JsonLinesWriter(file, schema, codec)

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from motet.errors import InputError, MissingExtraError, StoreError
+from motet.io.uploads import create_file, creates_files
 
 __all__ = ["DiskStorage", "ObjectStorage", "Storage", "open_storage"]
 
-_ATOMIC = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory")
-"""Protocols whose file systems make a file only where there is none; those of fsspec's others look, and then write."""
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 
 
@@ -184,7 +183,7 @@ class ObjectStorage:
         except ValueError as error:
             raise InputError(str(error), where=f"store {url}", hint="check the address") from error
         self.url = url.rstrip("/")
-        self._atomic = protocol in _ATOMIC
+        self._atomic = creates_files(self._system)
         self._tried = False
 
     def read(self, path: str) -> bytes | None:
@@ -221,15 +220,7 @@ class ObjectStorage:
 
     def _create(self, path: str, data: bytes) -> bool:
         with self._asking() as system:
-            try:
-                system.pipe_file(self._path(path), data, mode="create")
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if "PreconditionFailed" in str(error) or "ConditionalRequestConflict" in str(error):
-                    return False
-                raise
-            return True
+            return create_file(system, self._path(path), data)
 
     def put(self, path: str, source: Path) -> None:
         """See `Storage`."""

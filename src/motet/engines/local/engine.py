@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.options import Options
-from motet.engines.local.output import FailureFile, Output, default_failed, exists, holds, is_folder, work_folder
+from motet.engines.local.output import FailureFile, Output, default_failed, exists, holds, is_folder, open_output
 from motet.engines.local.pending import Pending
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.replay import failed_rows
@@ -33,6 +34,7 @@ from motet.engines.local.selection import Ids
 from motet.engines.local.sizing import Sizing
 from motet.engines.local.turns import Turns
 from motet.engines.local.undeclared import Answers, Undeclared
+from motet.engines.local.work import work_folder
 from motet.errors import Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
@@ -45,6 +47,7 @@ from motet.runtime.trial import Trials
 
 __all__ = ["LocalEngine"]
 
+_LOG = logging.getLogger("motet.run")
 MILLION = 1_000_000
 """Rows whose time is told where it is not known how many there are."""
 FEW_KEYED = 8
@@ -152,13 +155,13 @@ class _Run:
 
     def run(self) -> RunReport:
         """Check, play, finish."""
-        folder = work_folder(self.output)
-        self._check_output(folder)
-        journal = Journal(folder)
-        writer = Output(self.output, journal.scratch)
+        self._check_output()
+        journal = Journal(work_folder(self.output, is_folder=is_folder(self.output)))
+        writer = open_output(self.output, journal.folder, self.options.part_rows)
         failures: FailureFile | None = None
         pipeline: Pipeline[Item, list[_Result]] | None = None
         try:
+            self._check_unfinished(journal)
             schema = self.layout.schema()
             writer.check(self.layout.known())
             if schema is not None:
@@ -179,6 +182,7 @@ class _Run:
                 writer.open(self.layout.known(pa.null()))
             if not writer.is_open:
                 raise RunError("no row was answered, so the types of the outputs are not known", where=self.output)
+            journal.folder.check(now=True)
             failed_path = failures.close()
             writer.close()
             journal.remove()
@@ -197,11 +201,11 @@ class _Run:
 
     def estimate(self) -> Estimate:
         """Check what a run checks, and play its first rows; nothing is written."""
-        folder = work_folder(self.output)
-        self._check_output(folder)
-        journal = Journal(folder)  # and nobody else writes there
+        self._check_output()
+        journal = Journal(work_folder(self.output, is_folder=is_folder(self.output)))  # and nobody else writes there
         try:
-            Output(self.output, journal.scratch).check(self.layout.known())
+            self._check_unfinished(journal)
+            open_output(self.output, journal.folder, self.options.part_rows).check(self.layout.known())
         finally:
             journal.release()
         begun = time.perf_counter()
@@ -246,26 +250,28 @@ class _Run:
         path = place_of(self.options.failed or default_failed(self.output)).plain
         path_of = getattr(self.source, "path_of", None)
         return FailureFile(
-            path, journal.scratch, lambda: self._identity, always=self.options.failed is not None, path_of=path_of
+            path, journal.folder, lambda: self._identity, always=self.options.failed is not None, path_of=path_of
         )
 
-    def _check_output(self, folder: Path) -> None:
-        if self.options.overwrite or self.options.resume:
-            return
-        unfinished = Journal.is_there(folder)
-        if exists(self.output):
+    def _check_output(self) -> None:
+        if not self.options.overwrite and not self.options.resume and exists(self.output):
             raise OutputExistsError(
                 f"{self.output} is there already",
                 hint="--overwrite replaces it, --resume goes on with an unfinished run",
             )
-        if unfinished:
+
+    def _check_unfinished(self, journal: Journal) -> None:
+        """See that an unfinished run is gone on with only where that is asked for; and say where there is none."""
+        if journal.is_there and not self.options.overwrite and not self.options.resume:
             raise OutputExistsError(
-                f"an unfinished run of {self.output} is there ({folder})",
+                f"an unfinished run of {self.output} is there ({journal.folder.where})",
                 hint="--resume goes on with it, --overwrite begins anew",
             )
+        if self.options.resume and not journal.is_there:
+            _LOG.warning("%s: there is no unfinished run to go on with; this one begins anew", self.output)
 
     def _goes_on(self, journal: Journal) -> bool:
-        return self.options.resume and Journal.is_there(journal.folder)
+        return self.options.resume and journal.is_there
 
     def _where_to_begin(self, journal: Journal) -> tuple[int, int]:
         """The first batch to play and the rows of a batch; a run that goes on takes both from the one that stopped."""

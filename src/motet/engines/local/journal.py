@@ -1,27 +1,27 @@
 """What a run has finished, so that it goes on where it stopped after any kill.
 
-Beside the output stands the folder `OUTPUT.unfinished` with the manifest and pieces. A piece holds the answers and the
-failures of a stretch of batches, in two Arrow files, and counts once its `.json` is there, which is written last and by
-rename. At the end the final file is there, and the folder goes.
+In a folder beside the output (see work.py) stand the manifest and pieces. A piece holds the failures and the answers of a
+stretch of batches, one after another as Arrow streams, in one file whose name says the rest; it counts once it is there.
+At the end the output is there, and the folder goes.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import shutil
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from motet.engines.local.layout import FAILURES, failures_table
 from motet.engines.local.manifest import Manifest
-from motet.errors import Failure, ResumeError, RunError
+from motet.engines.local.work import WorkFolder
+from motet.errors import Failure, ResumeError
 
 __all__ = ["Journal", "Piece"]
+
+_MANIFEST = "_manifest.json"
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,20 @@ class Piece:
     rows: int
     failed: int
 
+    @property
+    def name(self) -> str:
+        """Its file."""
+        return f"_piece-{self.first:09d}-{self.end:09d}-{self.rows}-{self.failed}.arrow"
+
+    @classmethod
+    def named(cls, name: str) -> Piece | None:
+        """The piece of a file; None of other files."""
+        match = re.fullmatch(r"_piece-(\d+)-(\d+)-(\d+)-(\d+)\.arrow", name)
+        return cls(*map(int, match.groups())) if match else None
+
 
 class Journal:
-    """The pieces of a run, in a folder of their own. One process at a time may hold it.
+    """The pieces of a run, in a folder of their own. One run at a time may hold it.
 
     Args:
         folder: the folder; made when it is not there.
@@ -51,37 +62,35 @@ class Journal:
         RunError: when another run holds it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: WorkFolder) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (folder / "lock").open("w")
+        folder.lock()
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise RunError(
-                "another run is writing this output", where=str(folder), hint="wait for it, or write elsewhere"
-            ) from None
+            self._found = folder.names()
+        except BaseException:
+            folder.release(empty=False)
+            raise
+        self.is_there = _MANIFEST in self._found
         self._manifest: Callable[[], Manifest] | None = None
         self._written = ""
-        self.scratch = folder / "unfinished"
-        shutil.rmtree(self.scratch, ignore_errors=True)
-
-    @staticmethod
-    def is_there(folder: Path) -> bool:
-        """Whether a run stopped here."""
-        return (folder / "manifest.json").exists()
 
     def begin(self, manifest: Callable[[], Manifest]) -> None:
         """Begin anew: nothing of an earlier run counts from here on."""
-        (self.folder / "manifest.json").unlink(missing_ok=True)
-        for path in sorted(self.folder.glob("piece-*.json")) + sorted(self.folder.glob("piece-*")):
-            path.unlink(missing_ok=True)
+        if self.is_there:
+            self.folder.remove([_MANIFEST])
+        self.folder.remove(self._found)
+        self._found, self.is_there = [], False
         self.keep(manifest)
 
     def keep(self, manifest: Callable[[], Manifest]) -> None:
-        """Write the manifest with the first piece, and again with a later one when it has changed: sizes are found on the way."""
+        """Write the manifest with the first piece, and again with a later one when it has changed: sizes are found on the way.
+
+        Pieces that do not count go.
+        """
         self._manifest = manifest
+        counted = [piece.name for piece in self.pieces()]
+        self.folder.remove({*self._found} - {*counted, _MANIFEST})
+        self._found = counted
 
     def manifest(self) -> Manifest:
         """What the run that stopped here was.
@@ -90,75 +99,71 @@ class Journal:
             ResumeError: when the manifest cannot be read.
         """
         try:
-            return Manifest.from_json((self.folder / "manifest.json").read_text(encoding="utf-8"))
+            with self.folder.reading(_MANIFEST) as file:
+                return Manifest.from_json(file.read().decode())
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ResumeError(
-                f"its manifest cannot be read: {error}", where=str(self.folder), hint="begin anew with --overwrite"
+                f"its manifest cannot be read: {error}", where=self.folder.where, hint="begin anew with --overwrite"
             ) from None
 
     def pieces(self) -> list[Piece]:
         """The pieces that count, in order and without a gap."""
         found: list[Piece] = []
-        for path in sorted(self.folder.glob("piece-*.json")):
-            piece = Piece(**json.loads(path.read_text(encoding="utf-8")))
-            if piece.first != (found[-1].end if found else 0):
-                break
-            found.append(piece)
+        for piece in filter(None, map(Piece.named, self._found)):
+            if piece.first == (found[-1].end if found else 0):
+                found.append(piece)
         return found
 
     def commit(self, piece: Piece, answers: Sequence[pa.RecordBatch], failures: Sequence[Failure]) -> None:
-        """Make a piece count."""
+        """Make a piece count.
+
+        Raises:
+            RunError: when it cannot be written, or another run holds the folder now.
+        """
+        self.folder.check()
         if self._manifest is not None and (text := self._manifest().to_json()) != self._written:
-            self._write("manifest.json", text)
-            self._written = text
-        name = f"piece-{piece.first:09d}"
-        if answers:
-            self._write_arrow(f"{name}.answers.arrow", answers)
-        if failures:
-            self._write_arrow(f"{name}.failures.arrow", [failures_table(failures)])
-        self._write(f"{name}.json", json.dumps(vars(piece)))
+            with self.folder.writing(_MANIFEST) as file:
+                file.write(text.encode())
+            self._written, self.is_there = text, True
+        with self.folder.writing(piece.name) as file:
+            if failures:
+                self._write(file, [failures_table(failures)])
+            if answers:
+                self._write(file, answers)
+        self._found.append(piece.name)
 
     def answers(self, piece: Piece) -> Iterator[pa.RecordBatch]:
         """The answers of a piece."""
-        return self._read_arrow(f"piece-{piece.first:09d}.answers.arrow")
+        with self.folder.reading(piece.name) as file:
+            if piece.failed:
+                _read(file)
+            if file.tell() < file.size():
+                yield from pa.ipc.open_stream(file)
 
     def failures(self, piece: Piece) -> list[Failure]:
         """The failures of a piece."""
-        found = self._read_arrow(f"piece-{piece.first:09d}.failures.arrow") if piece.failed else iter(())
-        return [Failure(**row) for batch in found for row in batch.select(FAILURES.names).to_pylist()]
+        if not piece.failed:
+            return []
+        with self.folder.reading(piece.name) as file:
+            return [Failure(**row) for row in _read(file).select(FAILURES.names).to_pylist()]
 
     def remove(self) -> None:
         """The run is finished: nothing is left to go on with. The manifest goes first, so that no half of it counts."""
-        (self.folder / "manifest.json").unlink(missing_ok=True)
+        if self.is_there:
+            self.folder.remove([_MANIFEST])
+        self.is_there = False
         self.release()
 
     def release(self) -> None:
         """Let another run have it; a folder that there is nothing in to go on with goes."""
-        if self.folder.exists() and not self.is_there(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self._lock.close()
+        self.folder.release(empty=not self.is_there)
 
-    def _write(self, name: str, text: str) -> None:
-        temporary = self.folder / f".{name}.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / name)
-
-    def _write_arrow(self, name: str, batches: Sequence[pa.RecordBatch]) -> None:
-        temporary = self.folder / f".{name}.tmp"
-        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, batches[0].schema) as writer:
+    def _write(self, file: Any, batches: Sequence[pa.RecordBatch]) -> None:
+        options = pa.ipc.IpcWriteOptions(compression=self.folder.compression)
+        with pa.ipc.new_stream(file, batches[0].schema, options=options) as writer:
             for batch in batches:
                 writer.write_batch(batch)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / name)
 
-    def _read_arrow(self, name: str) -> Iterator[pa.RecordBatch]:
-        path = self.folder / name
-        if not path.exists():
-            return
-        with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
-            for place in range(reader.num_record_batches):
-                yield reader.get_batch(place)
+
+def _read(file: Any) -> pa.Table:
+    return pa.ipc.open_stream(file).read_all()

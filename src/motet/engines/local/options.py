@@ -75,6 +75,7 @@ class Options:
         limit: play only the first of all these.
         row_ids: a column to write with the row's position in the source.
         workers: threads that play batches; None is one a core.
+        part_rows: rows of a part, where the output is a folder.
         resume: go on where an earlier run of the same command stopped.
         overwrite: write over an output, or an unfinished run, that is there.
         keep: the source's columns to write beside the outputs; None is all but arrays and bytes that the graph takes, and
@@ -100,6 +101,7 @@ class Options:
     limit: int | None = None
     row_ids: str | None = None
     workers: int | None = None
+    part_rows: int = 1_000_000
     resume: bool = False
     overwrite: bool = False
     keep: Sequence[str] | None = None
@@ -117,7 +119,7 @@ class Options:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_rows", "limit", "workers"):
+        for name in ("batch_rows", "limit", "workers", "part_rows"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be a whole number of at least 1; got {value!r}")

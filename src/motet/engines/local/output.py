@@ -1,28 +1,32 @@
-"""The final files: one file, or a folder that keeps the parts; and the failures beside them."""
+"""The final files: one file, or a folder of parts; and the failures beside them. Nobody sees half of them."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from motet.engines.local.layout import FAILURES, failures_table
 from motet.engines.local.replay import INPUT
-from motet.errors import Failure
+from motet.engines.local.work import UNFINISHED, WorkFolder
+from motet.errors import Failure, InputError
 from motet.io import Writer, open_writer
 from motet.io.files import TABLE_SUFFIXES, suffix_of
 from motet.io.places import file_system, place_of
 from motet.io.plugins import find_plugin
-from motet.io.remote import asking, check_bucket
+from motet.io.remote import asking
 from motet.io.sink import can_hold, check_held
+from motet.io.target import DiskTarget, StoreTarget, target_of, writing
+from motet.io.uploads import remove_files
 
-__all__ = ["FailureFile", "Output", "default_failed", "exists", "holds", "is_folder", "work_folder"]
-
-PART_ROWS = 1_000_000
-"""Rows of a part of a folder."""
+__all__ = [
+    "FailureFile", "FileOutput", "FolderOutput", "Output", "default_failed", "exists", "holds", "is_folder", "open_output"
+]  # fmt: skip
 PATH = pa.field("path", pa.string(), nullable=False)
 """The file that a failed row was read from, where a row is a file."""
 FINISHED = "_finished.json"
@@ -37,7 +41,21 @@ def is_folder(output: str) -> bool:
 def exists(output: str) -> bool:
     """Whether an output is there already: a file, or a folder with something in it."""
     place = place_of(output)
-    return bool(os.listdir(place.path)) if place.is_local and os.path.isdir(place.path) else place.exists()
+    if not is_folder(output):
+        return place.exists()
+    with asking(output, place.fs):
+        return any(name != UNFINISHED for name in _names(place.fs, place.path))
+
+
+def _names(files: Any, folder: str) -> list[str]:
+    """The names of what is in a folder; none where there is no folder."""
+    try:
+        if files is None:
+            return os.listdir(folder)
+        files.invalidate_cache()
+        return [path.rstrip("/").rpartition("/")[2] for path in files.ls(folder.rstrip("/"), detail=False)]
+    except FileNotFoundError:
+        return []
 
 
 def holds(output: str, field: pa.Field) -> bool:
@@ -50,66 +68,13 @@ def default_failed(output: str) -> str:
     return f"{output.rstrip('/')}.failed.parquet"
 
 
-def work_folder(output: str) -> Path:
-    """Where a run keeps what is finished until the output is there."""
-    place = place_of(output)
-    if place.is_local:
-        path = Path(place.path.rstrip("/"))
-        return path.with_name(f"{path.name}.unfinished")
-    from hashlib import sha256
-
-    from motet.system.places import cache_folder
-
-    return cache_folder() / "runs" / f"{sha256('://'.join(place.key).encode()).hexdigest()[:24]}.unfinished"
-
-
-class Output:
-    """Writes answers to a file, or to the parts of a folder; the same rows give the same bytes however they arrive.
-
-    What is not finished stands in a folder of its own and is moved by rename, so that nobody sees half a file, and a
-    killed run leaves nothing beside the output.
-
-    Args:
-        path: the file or folder; the parts of a folder are Parquet.
-        scratch: where files stand until they are finished, on the same file system.
-    """
-
-    def __init__(self, path: str, scratch: Path) -> None:
-        self.path, self._scratch = path, scratch
-        self._folder = is_folder(path)
-        self._writer: Writer | None = None
-        self._schema: pa.Schema | None = None
-        self._part = self._rows = 0
-
-    def open(self, schema: pa.Schema) -> None:
-        """Begin with this schema.
-
-        Raises:
-            InputError: when the format is unknown, or cannot hold a column.
-        """
-        self._schema = schema
-        if self._folder:
-            self._begin_folder()
-        self._writer = _open(self._name(), schema, self._scratch)
-
-    def _begin_folder(self) -> None:
-        files, path = file_system(self.path.rstrip("/"))
-        if files is None:
-            Path(path).mkdir(parents=True, exist_ok=True)
-            (Path(path) / FINISHED).unlink(missing_ok=True)
-            return
-        check_bucket(self.path, files, path)
-        with asking(self.path, files):
-            if files.exists(f"{path}/{FINISHED}"):
-                files.rm_file(f"{path}/{FINISHED}")
-
-    def _name(self) -> str:
-        return f"{self.path.rstrip('/')}/part-{self._part:05d}.parquet" if self._folder else self.path
+class Output(Protocol):
+    """Where answers are written to; the same rows give the same bytes however they arrive. One thread may touch it."""
 
     @property
     def is_open(self) -> bool:
         """Whether the schema is known."""
-        return self._schema is not None
+        ...
 
     def check(self, schema: pa.Schema) -> None:
         """See that the format is known, and holds the columns of which the types are known, before rows are played.
@@ -117,96 +82,231 @@ class Output:
         Raises:
             InputError: when it is or does not.
         """
-        name = self._name()
-        if suffix_of(name) not in TABLE_SUFFIXES and find_plugin("motet.sinks", name, None) is None:
-            open_writer(name, FAILURES)
-        check_held(name, schema, self.path)
+        ...
+
+    def open(self, schema: pa.Schema) -> None:
+        """Begin with this schema.
+
+        Raises:
+            InputError: when the format is unknown, or cannot hold a column.
+        """
+        ...
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write rows; an output that was not opened has the types of the first ones."""
-        if self._schema is None:
-            self.open(batch.schema)
-        self._write_parts(batch)
+        ...
 
-    def _write_parts(self, batch: pa.RecordBatch) -> None:
-        while self._folder and self._rows + batch.num_rows > PART_ROWS:
-            room = PART_ROWS - self._rows
+    def start_over(self) -> None:
+        """Forget what was written, and its types."""
+        ...
+
+    def close(self) -> None:
+        """Put all of it where it belongs."""
+        ...
+
+    def abort(self) -> None:
+        """Leave what was there as it was, and nothing half-written."""
+        ...
+
+
+class FileOutput:
+    """One file.
+
+    Args:
+        path: the file.
+        work: where it stands until it is finished.
+    """
+
+    def __init__(self, path: str, work: WorkFolder) -> None:
+        self._path, self._work = path, work
+        self._writer: Writer | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """See `Output`."""
+        return self._writer is not None
+
+    def check(self, schema: pa.Schema) -> None:
+        """See `Output`."""
+        _check_format(self._path, schema, self._path)
+
+    def open(self, schema: pa.Schema) -> None:
+        """See `Output`."""
+        self._writer = _open(self._path, schema, self._work)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """See `Output`."""
+        if self._writer is None:
+            self.open(batch.schema)
+        assert self._writer is not None
+        self._writer.write(batch)
+
+    def start_over(self) -> None:
+        """See `Output`."""
+        self.abort()
+        self._writer = None
+
+    def close(self) -> None:
+        """See `Output`."""
+        assert self._writer is not None
+        self._writer.close()
+
+    def abort(self) -> None:
+        """See `Output`."""
+        if self._writer is not None:
+            self._writer.abort()
+
+
+class FolderOutput:
+    """A folder of parts. They stand aside until all are finished, and what was there stays until then.
+
+    At the end the mark that all parts are there goes, then the parts of an earlier result, then the new ones come, and last
+    the mark: who lists the folder never sees parts of two results.
+
+    Args:
+        path: the folder.
+        work: where parts stand until they are finished.
+        part_rows: rows of a part.
+    """
+
+    def __init__(self, path: str, work: WorkFolder, part_rows: int) -> None:
+        self.path, self._work, self._part_rows = path, work, part_rows
+        self._files, self._folder = file_system(path.rstrip("/"))
+        self._writer: Writer | None = None
+        self._schema: pa.Schema | None = None
+        self._parts: list[str] = []
+        self._rows = self._in_part = 0
+
+    @property
+    def is_open(self) -> bool:
+        """See `Output`."""
+        return self._schema is not None
+
+    def check(self, schema: pa.Schema) -> None:
+        """See `Output`.
+
+        Raises:
+            InputError: also when the folder holds files that no run wrote, among which the parts would be lost.
+        """
+        _check_format("part.parquet", schema, self.path)
+        foreign = [
+            name
+            for name in _names(self._files, self._folder)
+            if not name.startswith(("_", ".")) and suffix_of(name) in TABLE_SUFFIXES and not _PART.fullmatch(name)
+        ]
+        if foreign:
+            raise InputError(
+                f"holds {foreign[0]}, which no run wrote; who reads the folder would read both",
+                where=self.path,
+                hint="write to another folder, or move it away",
+            )
+
+    def open(self, schema: pa.Schema) -> None:
+        """See `Output`."""
+        self._schema = schema
+        self._next_part()
+
+    def _next_part(self) -> None:
+        name = f"part-{len(self._parts):05d}.parquet"
+        path, where = self._work.part(name), f"{self.path.rstrip('/')}/{name}"
+        target = DiskTarget(path, where=where) if self._files is None else StoreTarget(where, self._files, path, None)
+        self._writer = open_writer(where, self._schema, target=target)
+        self._parts.append(name)
+        self._in_part = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """See `Output`."""
+        if not self.is_open:
+            self.open(batch.schema)
+        assert self._writer is not None
+        while self._in_part + batch.num_rows > self._part_rows:
+            room = self._part_rows - self._in_part
             self._write(batch.slice(0, room))
             batch = batch.slice(room)
+            self._writer.close()
             self._next_part()
         self._write(batch)
 
     def _write(self, batch: pa.RecordBatch) -> None:
         assert self._writer is not None
         self._writer.write(batch)
+        self._in_part += batch.num_rows
         self._rows += batch.num_rows
 
-    def _next_part(self) -> None:
-        assert self._writer is not None
-        self._writer.close()
-        _move(self._name(), self._scratch)
-        self._part, self._rows = self._part + 1, 0
-        self._writer = _open(self._name(), self._schema, self._scratch)
-
     def start_over(self) -> None:
-        """Forget what was written, and its types."""
+        """See `Output`."""
         self.abort()
         self._writer = self._schema = None
-        self._part = self._rows = 0
+        self._rows = 0
 
     def close(self) -> None:
-        """Put the file, or the last part, where it belongs."""
-        if self._writer is not None:
-            self._writer.close()
-            _move(self._name(), self._scratch)
-        if self._folder:
-            text = json.dumps({"parts": self._part + 1, "rows": self._part * PART_ROWS + self._rows}) + "\n"
-            self._end_folder(text)
+        """See `Output`."""
+        assert self._writer is not None
+        self._writer.close()
+        text = json.dumps({"parts": len(self._parts), "rows": self._rows}) + "\n"
+        if self._files is None:
+            with writing(self.path):
+                self._end(text)
+        else:
+            with asking(self.path, self._files):
+                self._end_in_store(text)
 
-    def _end_folder(self, text: str) -> None:
-        """Remove parts of an earlier, longer result, and say that all is there."""
-        files, path = file_system(self.path.rstrip("/"))
-        if files is None:
-            for part in Path(path).glob("part-*"):
-                if self._is_other(part.stem):
-                    part.unlink()
-            (Path(path) / FINISHED).write_text(text, encoding="utf-8")
-            return
-        with asking(self.path, files):
-            for name in files.glob(f"{path}/part-*"):
-                if self._is_other(Path(name).stem):
-                    files.rm_file(name)
-            files.pipe_file(f"{path}/{FINISHED}", text.encode())
+    def _end(self, text: str) -> None:
+        folder = Path(self._folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FINISHED).unlink(missing_ok=True)
+        for part in folder.glob("part-*"):
+            if _PART.fullmatch(part.name):
+                part.unlink()
+        for name in self._parts:
+            os.replace(self._work.part(name), folder / name)
+        (folder / FINISHED).write_text(text, encoding="utf-8")
 
-    def _is_other(self, stem: str) -> bool:
-        number = stem.removeprefix("part-")
-        return number.isdecimal() and int(number) > self._part
+    def _end_in_store(self, text: str) -> None:
+        staged = [self._work.part(name) for name in self._parts]
+        parts = [f"{self._folder}/{name}" for name in self._parts]
+        old = [name for name in _names(self._files, self._folder) if _PART.fullmatch(name)]
+        remove_files(self._files, [f"{self._folder}/{FINISHED}"])
+        remove_files(self._files, [f"{self._folder}/{name}" for name in old])
+        self._files.copy(staged, parts)
+        self._files.pipe_file(f"{self._folder}/{FINISHED}", text.encode())
+        remove_files(self._files, staged)
 
     def abort(self) -> None:
-        """Leave nothing half-written."""
+        """See `Output`."""
         if self._writer is not None:
             self._writer.abort()
+        staged, self._parts = [self._work.part(name) for name in self._parts], []
+        with asking(self.path, self._files):
+            if self._files is not None:
+                remove_files(self._files, staged)
+            else:
+                for path in staged:
+                    Path(path).unlink(missing_ok=True)
 
 
-def _open(path: str, schema: pa.Schema, scratch: Path) -> Writer:
-    """A writer of what will be at `path`."""
-    if _is_elsewhere(path, scratch):
-        return open_writer(path, schema)
-    scratch.mkdir(parents=True, exist_ok=True)
-    return open_writer(scratch / Path(path).name, schema, where=path)
+_PART = re.compile(r"part-\d+\.parquet")
 
 
-def _move(path: str, scratch: Path) -> None:
-    if not _is_elsewhere(path, scratch):
-        (scratch / Path(path).name).replace(path)
+def open_output(path: str, work: WorkFolder, part_rows: int) -> Output:
+    """The output of a path: a folder of parts, or a file."""
+    return FolderOutput(path, work, part_rows) if is_folder(path) else FileOutput(path, work)
 
 
-def _is_elsewhere(path: str, scratch: Path) -> bool:
-    """Whether a rename from the scratch folder cannot reach a path: its writer takes care of it then."""
-    if "://" in path:
-        return True
-    parent = Path(path).parent
-    return not parent.is_dir() or parent.stat().st_dev != scratch.parent.stat().st_dev
+def _check_format(name: str, schema: pa.Schema, where: str) -> None:
+    """See that a format is known, and holds columns."""
+    if suffix_of(name) not in TABLE_SUFFIXES and find_plugin("motet.sinks", name, None) is None:
+        open_writer(name, FAILURES)
+    check_held(name, schema, where)
+
+
+def _open(path: str, schema: pa.Schema, work: WorkFolder) -> Writer:
+    """A writer of a file, which stands aside until it is finished where a rename reaches it from there."""
+    files, there = file_system(path)
+    folder = os.path.dirname(os.path.realpath(there))
+    near = files is None and work.device is not None and os.path.isdir(folder) and os.stat(folder).st_dev == work.device
+    partial = work.part(os.path.basename(there)) if near else None
+    return open_writer(path, schema, target=target_of(path, partial, where=path))
 
 
 class FailureFile:
@@ -214,7 +314,7 @@ class FailureFile:
 
     Args:
         path: the file.
-        scratch: where it stands until it is finished, on the same file system.
+        work: where it stands until it is finished.
         identity: what tells the input from others, None where nothing does; asked for when the first row failed.
         always: whether it is written when no row failed.
         path_of: the file of a row of the source, written beside its failure; None where rows have none.
@@ -223,22 +323,22 @@ class FailureFile:
     def __init__(
         self,
         path: str,
-        scratch: Path,
+        work: WorkFolder,
         identity: Callable[[], str | None],
         *,
         always: bool,
         path_of: Callable[[int], str] | None = None,
     ) -> None:
-        self.path, self._scratch, self._identity, self._path_of = path, scratch, identity, path_of
+        self.path, self._work, self._identity, self._path_of = path, work, identity, path_of
         self._schema = (FAILURES if path_of is None else FAILURES.append(PATH)).append(INPUT)
-        self._writer: Writer | None = _open(path, self._schema, scratch) if always else None
+        self._writer: Writer | None = _open(path, self._schema, work) if always else None
 
     def write(self, failures: Sequence[Failure]) -> None:
         """Write failures."""
         if not failures:
             return
         if self._writer is None:
-            self._writer = _open(self.path, self._schema, self._scratch)
+            self._writer = _open(self.path, self._schema, self._work)
         table = failures_table(failures)
         if self._path_of is not None:
             table = table.append_column(PATH, pa.array([self._path_of(each.row) for each in failures], PATH.type))
@@ -249,10 +349,13 @@ class FailureFile:
         """Put the file where it belongs; a stale one goes when no row failed. The path, empty where there is no file."""
         if self._writer is not None:
             self._writer.close()
-            _move(self.path, self._scratch)
             return self.path
-        if "://" not in self.path:
-            Path(self.path).unlink(missing_ok=True)
+        files, path = file_system(self.path)
+        if files is None:
+            Path(path).unlink(missing_ok=True)
+        else:
+            with asking(self.path, files):
+                remove_files(files, [path])
         return ""
 
     def abort(self) -> None:

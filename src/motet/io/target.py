@@ -1,0 +1,242 @@
+"""Where the bytes of a file go that is not yet there: a partial file beside it, an upload, or a stream.
+
+A file appears under its name whole, when it is published: by a rename, or by the request that ends an upload. What a
+killed process leaves of it is either invisible or taken over by the next one that writes the same file.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from motet.errors import InputError, RunError
+from motet.io.places import file_system
+from motet.io.remote import asking, check_bucket
+from motet.io.uploads import commits_uploads
+
+__all__ = ["DiskTarget", "StoreTarget", "Target", "target_of", "writing"]
+
+SMALL_BYTES = 8 << 20
+"""What fits into it is uploaded by one request."""
+_WRONG = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENAMETOOLONG)
+)
+"""What is wrong with a place, in contrast to what may pass."""
+
+
+class Target(Protocol):
+    """A file that is written from its start to its end. One thread at a time may touch it."""
+
+    def open(self) -> Any:
+        """Begin; gives an Arrow file to write to."""
+        ...
+
+    def publish(self) -> None:
+        """Let the file that was written, and closed, appear under its name."""
+        ...
+
+    def discard(self) -> None:
+        """Leave nothing. After `publish` it does nothing."""
+        ...
+
+
+@contextmanager
+def writing(where: str) -> Iterator[None]:
+    """Tell what the system refuses while a file is written as an error of that file; a reader that is gone stays one.
+
+    Raises:
+        InputError: when the place cannot be written to.
+        RunError: when the disk is full, or fails.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        what = f"cannot be written: {os.strerror(error.errno)}"
+        if error.errno in _WRONG:
+            raise InputError(
+                what, where=where, hint="write to another place, or mend the rights of this one"
+            ) from error
+        hint = "make room, or mend the disk; then --resume goes on with what is finished"
+        raise RunError(what, where=where, hint=hint) from error
+
+
+class DiskTarget:
+    """A file on this machine, by way of a partial one.
+
+    Args:
+        path: the file itself, no link to it.
+        partial: the file that becomes it, on the same file system, which nobody else writes; None is a hidden one beside it,
+            which one writer at a time may have.
+        where: what errors call it.
+    """
+
+    def __init__(self, path: str, partial: str | None = None, where: str | None = None) -> None:
+        self._path, self._where = path, where or path
+        folder, name = os.path.split(path)
+        self._partial = partial or os.path.join(folder, f".{name}.part")
+        self._lock: int | None = None
+
+    def open(self) -> Any:
+        """See `Target`.
+
+        Raises:
+            InputError: when there is no folder, or another writer has the file.
+        """
+        folder = os.path.dirname(self._partial) or "."
+        if not os.path.isdir(folder):
+            raise InputError(f"there is no folder {folder!r} to write to", where=self._where, hint="make it first")
+        with writing(self._where):
+            self._lock = _lock(self._partial)
+            if self._lock is None:
+                raise InputError("another run is writing it", where=self._where, hint="wait for it, or write elsewhere")
+            return pa.OSFile(os.fsencode(self._partial), "wb")
+
+    def publish(self) -> None:
+        """See `Target`."""
+        assert self._lock is not None
+        with writing(self._where):
+            os.fsync(self._lock)
+            os.replace(self._partial, self._path)
+        self._release()
+
+    def discard(self) -> None:
+        """See `Target`."""
+        if self._lock is not None:
+            os.unlink(self._partial)
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
+
+
+def _lock(path: str) -> int | None:
+    """Open a file that this process alone may write until it is closed; None where another has it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        except FileNotFoundError:  # who had it has renamed it meanwhile
+            pass
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        os.close(handle)
+
+
+class StoreTarget:
+    """A file of a remote file system, uploaded while it is written.
+
+    Args:
+        url: what errors call it.
+        fs: the file system.
+        path: the file in it.
+        partial: the file that becomes it where the file system shows files that are not whole yet; None writes in place
+            there, for what nobody reads.
+    """
+
+    def __init__(self, url: str, fs: Any, path: str, partial: str | None) -> None:
+        self._url, self._fs, self._path = url, fs, path
+        self._partial = path if partial is None or commits_uploads(fs) else partial
+        self._upload: _Upload | None = None
+
+    def open(self) -> Any:
+        """See `Target`."""
+        self._upload = _Upload(self._url, self._fs, self._partial)
+        return pa.PythonFile(self._upload, mode="w")
+
+    def publish(self) -> None:
+        """See `Target`."""
+        assert self._upload is not None
+        with asking(self._url, self._fs):
+            self._upload.commit()
+            if self._partial != self._path:
+                self._fs.mv(self._partial, self._path)
+        self._upload = None
+
+    def discard(self) -> None:
+        """See `Target`."""
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            with asking(self._url, self._fs):
+                upload.discard()
+
+
+class _Upload(io.RawIOBase):
+    """Takes bytes; what is small is held and put at the end, by one request."""
+
+    def __init__(self, url: str, fs: Any, path: str) -> None:
+        super().__init__()
+        self._url, self._fs, self._path = url, fs, path
+        self._held = io.BytesIO()
+        self._file: Any = None
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any) -> int:
+        """Take bytes."""
+        with asking(self._url, self._fs):
+            if self._file is None and self._held.tell() + len(data) > SMALL_BYTES:
+                self._file = self._fs.open(
+                    self._path, "wb", **({"autocommit": False} if commits_uploads(self._fs) else {})
+                )
+                self._file.write(self._held.getbuffer())
+                self._held = io.BytesIO()
+            (self._file or self._held).write(data)
+        self._size += len(data)
+        return len(data)
+
+    def commit(self) -> None:
+        """Let the file appear."""
+        if self._file is None:
+            self._fs.pipe_file(self._path, self._held.getvalue())
+            return
+        self._file.close()
+        if commits_uploads(self._fs):
+            self._file.commit()
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        if self._file is None:
+            return
+        if commits_uploads(self._fs):
+            self._file.discard()
+            self._file.closed = True  # else it would be flushed when it is forgotten
+        else:
+            self._file.close()
+            self._fs.rm_file(self._path)
+
+
+def target_of(path: str, partial: str | None = None, where: str | None = None) -> Target:
+    """Where the bytes of a file go.
+
+    Args:
+        path: a path or an fsspec URL.
+        partial: see `DiskTarget` and `StoreTarget`; in the file system of the path.
+        where: what errors call the file; None is its path.
+    """
+    fs, target = file_system(path)
+    if fs is None:
+        return DiskTarget(os.path.realpath(target), partial, where or path)
+    check_bucket(path, fs, target)
+    folder, _, name = target.rpartition("/")
+    return StoreTarget(where or path, fs, target, partial or f"{folder}/.{name}.part")
