@@ -21,10 +21,16 @@ __all__ = ["Collected", "Handle", "Names", "Ref", "Uses", "as_members", "collect
 class Ref:
     """A column of a node that is being built; attributes go deeper: `vote.cnn.probabilities`."""
 
-    __slots__ = ("_handle", "_output")
+    __slots__ = ("_of", "_output")
 
-    def __init__(self, handle: Handle, output: str = "") -> None:
-        self._handle, self._output = handle, output
+    def __init__(self, handle: Handle | None, output: str = "") -> None:
+        self._of, self._output = handle, output
+
+    @property
+    def _handle(self) -> Handle:
+        """The node; a handle is its own, without holding itself."""
+        assert self._of is not None
+        return self._of
 
     def __getattr__(self, name: str) -> Ref:
         if name.startswith("_"):
@@ -62,9 +68,13 @@ class Handle(Ref):
     __slots__ = ("_base", "_make", "_name", "_needs")
 
     def __init__(self, base: str, name: str | None, make: Callable[[str, Names], Any], needs: Sequence[Ref]) -> None:
-        super().__init__(self)
+        super().__init__(None)
         self._base, self._name, self._make = base, name, make
         self._needs = tuple(need._handle for need in needs)
+
+    @property
+    def _handle(self) -> Handle:
+        return self
 
     def __repr__(self) -> str:
         return f"<{self._name or self._base}>"

@@ -69,9 +69,11 @@ class Handler(Protocol):
 
     More attributes are read where a handler has them: `remote`, whether its models are called over the network; `holds_lock`,
     whether its calls are mostly Python's own work, which the interpreter's lock lets one thread do at a time;
-    `version(location)`, what to call the version of a model without files; `safe_suffixes`, a tuple of the suffixes whose files carry no
-    code although `runs_code`; `companions(path)`, which gives the relative paths of the files beside a model's own
-    that belong to it, so that they are fetched and digested with it; and `notes(source)`, sentences that `motet check` shows.
+    `version(location)`, what to call the version of a model without files; `identity(source)`, of a model without files, equal
+    where the same one would be loaded: it is loaded once for all graphs of a process then, as those of the same file are;
+    `safe_suffixes`, a tuple of the suffixes whose files carry no code although `runs_code`; `companions(path)`, which gives the
+    relative paths of the files beside a model's own that belong to it, so that they are fetched and digested with it; and
+    `notes(source)`, sentences that `motet check` shows.
     """
 
     name: ClassVar[str]

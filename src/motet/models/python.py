@@ -50,6 +50,10 @@ class PythonHandler:
         """
         return _signature(_found(source), source)
 
+    def identity(self, source: ModelSource) -> int:
+        """Of the object that the name stands for now: a module that is loaded anew has others."""
+        return id(_found(source))
+
     def load(self, source: ModelSource) -> PythonModel:
         """Make it ready; see `Handler.load`."""
         found = _found(source)

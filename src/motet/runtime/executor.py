@@ -156,6 +156,13 @@ class Executor:
         needed = self._needed()
         side_by_side(lambda each: each[0].model(each[1]), needed, num_cores())
 
+    def close(self) -> None:
+        """Let the models go, and what plays nodes as plain functions, which holds this; it may be used again."""
+        for executor in self._all():
+            executor._straight = None
+            executor._models.clear()
+        self.host.close()
+
     def models(self) -> list[HostedModel]:
         """The models that the outputs need and that stay, here and in the graphs inside, loaded."""
         return [executor.model(name) for executor, name in self._needed()]

@@ -51,7 +51,7 @@ class Session:
             lent.calls -= 1
             done = not lent.calls and lent is not self._lent
         if done:
-            lent.executor.host.close()
+            lent.executor.close()
 
     def close(self) -> None:
         """Let the models go, once the calls that are under way have ended; the next call loads them anew."""
@@ -59,7 +59,7 @@ class Session:
             lent, self._lent = self._lent, None
             done = lent is not None and not lent.calls
         if lent is not None and done:
-            lent.executor.host.close()
+            lent.executor.close()
 
     def _made(self) -> Lent:
         if self._lent is None:

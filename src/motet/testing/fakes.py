@@ -26,6 +26,11 @@ calls: dict[str, list[int]] = {}
 """The rows of each call of a `Counting` or `Failing` model, by its `log`; tests clear it."""
 
 
+def _log(log: str, rows: int) -> None:
+    if log:  # looked up at each call: graphs of several tests may share a model
+        calls.setdefault(log, []).append(rows)
+
+
 class Affine:
     """`scale * x + offset`, in the dtype of x.
 
@@ -65,11 +70,11 @@ class Counting(Affine):
 
     def __init__(self, log: str, scale: float = 1.0, offset: float = 0.0) -> None:
         super().__init__(scale, offset)
-        self.log = calls.setdefault(log, [])
+        self.log = log
 
     def __call__(self, x: Array) -> Array:
         """Answer a batch."""
-        self.log.append(len(x))
+        _log(self.log, len(x))
         return super().__call__(x)
 
 
@@ -93,11 +98,11 @@ class Failing(Affine):
     ) -> None:
         super().__init__(scale, offset)
         self.bad, self.error = bad, getattr(builtins, error)
-        self.log = calls.setdefault(log, []) if log else []
+        self.log = log
 
     def __call__(self, x: Array) -> Array:
         """Answer a batch."""
-        self.log.append(len(x))
+        _log(self.log, len(x))
         first = x.reshape(len(x), -1)[:, 0]
         found = first if self.bad is None else first[np.isin(first, np.asarray(self.bad, dtype=first.dtype))]
         if len(found):
@@ -111,11 +116,11 @@ class Hungry(Affine):
     def __init__(self, most: int, log: str = "", scale: float = 1.0, error: str = "MemoryError") -> None:
         super().__init__(scale)
         self.most, self.error = most, getattr(builtins, error)
-        self.log = calls.setdefault(log, []) if log else []
+        self.log = log
 
     def __call__(self, x: Array) -> Array:
         """Answer a batch."""
-        self.log.append(len(x))
+        _log(self.log, len(x))
         if len(x) > self.most:
             raise self.error(f"no room for {len(x)} rows")
         return super().__call__(x)

@@ -11,9 +11,10 @@ from motet.batch import Array, read_only
 from motet.errors import ReplicaLostError
 from motet.models.handler import LoadedModel
 from motet.runtime.gate import Gate
+from motet.runtime.replicas.shared import NOBODY, Part, Sharing
 from motet.tracebacks import said
 
-__all__ = ["LocalReplica"]
+__all__ = ["Loaded", "LocalReplica"]
 
 
 class LocalReplica:
@@ -21,20 +22,23 @@ class LocalReplica:
 
     Args:
         load: loads the model.
-        gate: lets calls of the model through, where they may disturb each other; None lets all.
+        sharing: with whom it is shared; with nobody when not given.
+        outputs: what it gives.
     """
 
     kind: ClassVar[str] = "thread"
     memory_bytes: ClassVar[int] = 0
     pid: ClassVar[int | None] = None
 
-    def __init__(self, load: Callable[[], LoadedModel], gate: Gate | None = None) -> None:
-        self._load, self._gate = load, gate
+    def __init__(
+        self, load: Callable[[], Loaded], sharing: Sharing = NOBODY, outputs: frozenset[str] = frozenset()
+    ) -> None:
+        self._load, self._sharing, self._outputs = load, sharing, outputs
         self.loaded: LoadedModel | None = None
 
     def start(self) -> None:
-        """Load the model."""
-        self.loaded = _Lent(self._load(), self._gate)
+        """Load the model, where nobody has who shares it."""
+        self.loaded = _Lent(Part(self._sharing, self._load, outputs=self._outputs))
 
     def call(self, columns: Mapping[str, Array], timeout_s: float | None = None) -> Mapping[str, Any]:
         """Answer a batch; `timeout_s` has no meaning here."""
@@ -54,21 +58,38 @@ class LocalReplica:
             loaded.close()
 
 
+class Loaded:
+    """A model, and what its calls go through.
+
+    Args:
+        model: the model.
+        gate: lets its calls through, where they may disturb each other; None lets all.
+    """
+
+    def __init__(self, model: LoadedModel, gate: Gate | None = None) -> None:
+        self.model, self.gate = model, gate
+
+    def need(self, outputs: Container[str]) -> None:
+        """Compute only these outputs from now on, where the model can."""
+        tell = getattr(self.model, "need", None)
+        if tell is not None:
+            tell(outputs)
+
+    def close(self) -> None:
+        """Close the model."""
+        self.model.close()
+
+
 class _Lent:
     """A model that is lent its columns: others read them too, so it cannot change them.
 
     One that writes to what it is given, which raises, is given copies of its own from then on.
     """
 
-    def __init__(self, model: LoadedModel, gate: Gate | None) -> None:
-        self._model, self._gate, self._writes = model, gate, False
-        self.batch_invariant = getattr(model, "batch_invariant", None)
-
-    def need(self, outputs: Container[str]) -> None:
-        """Compute only these outputs from now on, where the model can."""
-        tell = getattr(self._model, "need", None)
-        if tell is not None:
-            tell(outputs)
+    def __init__(self, part: Part[Loaded]) -> None:
+        self._part, self._model, self._gate, self._writes = part, part.value.model, part.value.gate, False
+        self.batch_invariant = getattr(self._model, "batch_invariant", None)
+        self.need = part.need
 
     def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
         """Answer a batch; see `LoadedModel`."""
@@ -87,5 +108,5 @@ class _Lent:
         return gate(self._model, (columns,), {}, lone=len(next(iter(columns.values()), ())) == 1)
 
     def close(self) -> None:
-        """Close the model."""
-        self._model.close()
+        """Give the model back."""
+        self._part.close()

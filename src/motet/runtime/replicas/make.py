@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from motet.errors import ModelLoadError, MotetError
 from motet.graph.model import Model
 from motet.models.handler import LoadedModel
 from motet.runtime.gate import Gate
 from motet.runtime.replicas.balancer import BALANCERS
-from motet.runtime.replicas.local import LocalReplica
+from motet.runtime.replicas.local import Loaded, LocalReplica
 from motet.runtime.replicas.remote import RemoteReplica
 from motet.runtime.replicas.replica import Replica
 from motet.runtime.replicas.set import ReplicaSet
+from motet.runtime.replicas.shared import SharedProcess, sharing
 from motet.runtime.replicas.warm import LOADING_S, warm_up
 from motet.runtime.resolve import Located
 from motet.tracebacks import ends_program, summary
 from motet.types import Signature
+
+if TYPE_CHECKING:
+    from motet.runtime.replicas.process import ProcessReplica
 
 __all__ = ["PROCESS_TIMEOUT_S", "replica_set"]
 
@@ -48,10 +54,17 @@ def replica_set(
     remote = {uri: partial(_remote, model.name, each) for uri, each in addresses.items()}
     count = 0 if model.uri in addresses else model.num_replicas
     in_process = model.placement == "process" and model.uri not in addresses
-    handler = located.handler
-    users = handler.runs_code or not handler.has_file  # whose code may not bear what those of frameworks must
-    local = partial(_local, model, located, Gate(model.concurrent) if users or model.concurrent else None)
-    make: Callable[[], Replica] = partial(_process, model, located) if in_process else local
+    make: Callable[[], Replica]
+    if in_process:
+        memory_bytes = model.resources.memory_bytes
+        make = partial(
+            SharedProcess,
+            sharing(model, located, "process", os.getcwd(), memory_bytes),
+            partial(_process, model, located),
+        )
+    else:
+        outputs = frozenset(signature.outputs)
+        make = partial(LocalReplica, _loads(model, located), sharing(model, located), outputs)
     return ReplicaSet(
         model.name,
         make,
@@ -75,15 +88,20 @@ def _load(name: str, located: Located) -> LoadedModel:
         raise ModelLoadError(summary(error), where=f"model {name!r}") from error
 
 
-def _local(model: Model, located: Located, gate: Gate | None) -> Replica:
-    return LocalReplica(partial(_load, model.name, located), gate)
+def _loads(model: Model, located: Located) -> Callable[[], Loaded]:
+    """What loads a model into this process."""
+    handler = located.handler
+    users = handler.runs_code or not handler.has_file  # whose code may not bear what those of frameworks must
+    gate = Gate(model.concurrent) if users or model.concurrent else None
+    nameless = replace(located, source=replace(located.source, name=located.source.location))  # for whoever shares it
+    return lambda: Loaded(_load(model.name, nameless), gate)
 
 
 def _remote(name: str, located: Located) -> Replica:
-    return RemoteReplica(partial(_load, name, located))
+    return RemoteReplica(lambda: Loaded(_load(name, located)))
 
 
-def _process(model: Model, located: Located) -> Replica:
+def _process(model: Model, located: Located) -> ProcessReplica:
     from motet.runtime.replicas.process import ProcessReplica, threads_each
 
     return ProcessReplica(
