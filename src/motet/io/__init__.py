@@ -2,6 +2,8 @@
 
 source.py, sink.py        `open_source` and the `Source` protocol; `open_writer` and the `Writer` protocol
 places.py, search.py      one place under many spellings; what folders and patterns hold
+hive.py                   columns that names of folders have
+once.py, compression.py   what can be read once, such as standard input; text that is compressed
 files.py, remote.py       files opened and fingerprinted; servers asked, and their errors told
 target.py, uploads.py     where the bytes of a file go that is not yet there; files of object stores, whole and once
 stream.py, take.py        batches of an exact size out of any pieces; rows by position

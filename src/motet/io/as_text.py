@@ -8,6 +8,7 @@ of its pairs.
 from __future__ import annotations
 
 import base64
+import lzma
 from typing import Any
 
 import pyarrow as pa
@@ -101,6 +102,8 @@ def _duration(units: int, digits: int) -> str:
 
 def compressed_output(file: Any, codec: str | None) -> Any:
     """What writes text to a file of Arrow's, compressed or not; to be closed before the file is."""
+    if codec == "xz":
+        return pa.PythonFile(lzma.LZMAFile(file, "wb"), mode="w")
     return pa.CompressedOutputStream(file, codec) if codec else file
 
 

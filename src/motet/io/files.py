@@ -8,15 +8,17 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
 from motet.errors import InputError
-from motet.io.places import Place, file_system, place_of, shown_path, split_url
-from motet.io.remote import HTTP, RemoteFile, ask, asking, check_bucket, is_asynchronous
+from motet.io.compression import COMPRESSIONS, MAGIC_BYTES, codec_of, decompressed, sniffed
+from motet.io.once import Content, Passing, Reader, Spooled, open_pipe
+from motet.io.places import STANDARD, Place, file_system, place_of, shown_path, split_url
+from motet.io.remote import HTTP, Download, RemoteFile, ask_bytes, ask_info, asking, check_bucket, is_asynchronous
 from motet.io.search import Entry, Searched, is_pattern, search, split_pattern
 
 __all__ = [
@@ -32,7 +34,6 @@ __all__ = [
     "suffix_of",
 ]
 
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 TABLE_SUFFIXES = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -90,6 +91,7 @@ class File:
         is_regular: whether it is no pipe, socket or device.
         held: where what was fetched of it is kept; None for nowhere.
         root: the folder that was searched, which its path begins with.
+        content: what can be read of it where that is once; None for all others.
     """
 
     path: str
@@ -98,8 +100,11 @@ class File:
     is_regular: bool = True
     held: Held | None = field(default=None, compare=False)
     root: str = field(default="", compare=False)
+    content: Content | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
+        if self.path == STANDARD:
+            return "standard input"
         return shown_path(self.path if self.fs is None else str(self.fs.unstrip_protocol(self.path)))
 
     @property
@@ -110,7 +115,7 @@ class File:
     @property
     def place(self) -> Place:
         """Where it is."""
-        return Place(str(self), self.path, self.fs)
+        return Place(str(self), "/dev/stdin" if self.path == STANDARD else self.path, self.fs)
 
     @property
     def is_utf8(self) -> bool:
@@ -129,7 +134,9 @@ class File:
         return None if size is None else int(size)
 
     def open(self) -> Any:
-        """Open for random access, as Arrow reads files."""
+        """Open for random access, as Arrow reads files; what can be read once may have to be read in order."""
+        if self.content is not None:
+            return self.content.open()
         if self.fs is None:
             return pa.memory_map(os.fsencode(self.path))
         if self._is_small:
@@ -142,6 +149,8 @@ class File:
 
     def read(self) -> bytes:
         """The whole content."""
+        if self.content is not None:
+            return bytes(self.content.open().read())
         if self.fs is not None:
             return self._fetched()
         if not stat.S_ISREG(os.stat(self.path).st_mode):
@@ -153,30 +162,59 @@ class File:
         content = self.held.get(self.path) if self.held is not None else None
         if content is None:
             size = self.size or 0
-            part = {"start": 0, "end": size} if self._is_small and size else {}
-            content = bytes(ask(str(self), self.fs, "cat_file", self.path, num_bytes=size, **part))
+            part = (0, size) if self._is_small and size else None
+            content = ask_bytes(str(self), self.fs, self.path, part)
             if self.held is not None and self._is_small:
                 self.held.put(self.path, content)
         return content
 
     def stream(self) -> Any:
         """Open for reading from the start, decompressed as the suffix says. An Arrow `NativeFile`."""
+        if self.content is not None:
+            codec = sniffed(self.content.open().read(MAGIC_BYTES)) or (
+                "brotli" if codec_of(self.name) == "brotli" else None
+            )
+            return decompressed(self.content.open(), codec)
         raw = pa.OSFile(os.fsencode(self.path)) if self.fs is None else self.open()
         raw = pa.PythonFile(raw, mode="r") if isinstance(raw, RemoteFile) else raw
-        codec = COMPRESSIONS.get(os.path.splitext(self.name)[1].lower())
-        return pa.CompressedInputStream(raw, codec) if codec else raw
+        return decompressed(raw, codec_of(self.name))
 
     def state(self) -> tuple[int, str]:
         """Size in bytes, and what changes when the content does: the time of change, or an object's tag."""
+        if self.content is not None:
+            return 0, ""
         if self.fs is None:
             found = os.stat(self.path)
             return found.st_size, str(found.st_mtime_ns)
         options = {"refresh": True} if type(self.fs).__name__ == "S3FileSystem" else {}
-        return _state_of(ask(str(self), self.fs, "info", self.path, **options))
+        return _state_of(ask_info(str(self), self.fs, self.path, **options))
 
     def state_found(self) -> tuple[int, str]:
         """Its state when it was found, where that is known, else now."""
         return self.state() if self.info is None else _state_of(self.info)
+
+    @property
+    def reads_once(self) -> bool:
+        """Whether it can be read only once: standard input, a pipe, a device, or an answer of which no parts can be asked for."""
+        return (self.fs is None and not self.is_regular) or (
+            self.info is not None and self.info.get("partial") is False
+        )
+
+    def once(self, *, in_order: bool) -> File:
+        """The same file with what can be read of it.
+
+        Args:
+            in_order: whether it is read in order, its beginning twice at most; anything else needs a temporary file.
+
+        Raises:
+            InputError: when that file would be too large, or nobody writes to the pipe.
+        """
+        where = str(self)
+
+        def reader() -> Reader:
+            return open_pipe(self.path) if self.fs is None else Download(where, self.fs, self.path)
+
+        return replace(self, content=Passing(reader, where) if in_order else Spooled(reader(), where))
 
 
 def _state_of(info: Mapping[str, Any]) -> tuple[int, str]:
@@ -245,6 +283,8 @@ def look_for(what: str | os.PathLike[str]) -> Found:
 
 
 def _found(place: Place) -> Found:
+    if place.text == STANDARD:
+        return Found([File(STANDARD, is_regular=False)], named=True)
     if os.path.isdir(place.path):
         return _of(search(place), place, f"the folder {place!s} holds no files")
     if os.path.exists(place.path):
@@ -276,7 +316,7 @@ def _info(place: Place, path: str) -> Mapping[str, Any] | None:
     if place.key[0] == "http" and (is_pattern(place) or place.text.endswith("/")):
         return {"type": "directory"}
     try:
-        found: Mapping[str, Any] = ask(str(place), place.fs, "info", path)
+        found = ask_info(str(place), place.fs, path)
     except InputError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None
@@ -301,9 +341,16 @@ def _of(searched: Searched, place: Place, missing: str) -> Found:
 
 
 def fingerprint_files(files: Sequence[File], options: Iterable[object] = ()) -> str:
-    """A digest that changes when a file does: of names, sizes, times or tags, and the content of few small files."""
+    """A digest that changes when a file does: of names, sizes, times or tags, and the content of few small files.
+
+    Raises:
+        InputError: when one can be read only once.
+    """
     digest = hashlib.sha256(repr(tuple(options)).encode())
     for file in files:
+        if file.content is not None:
+            hint = "write it to a file first, or run without resuming"
+            raise InputError("can be read only once, so a run over it cannot be resumed", where=str(file), hint=hint)
         digest.update(os.fsencode(file.name) + b"\0")
         try:
             size, stamp = file.state_found()

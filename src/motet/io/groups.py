@@ -53,6 +53,7 @@ class GroupedSource(Stream):
                 )
         self._source, self._keys = source, list(keys)
         self.description = f"{source.description} grouped by {', '.join(keys)}"
+        self.reads_again = source.reads_again
         self.left_out, self.reads = (source.left_out, source.reads) if isinstance(source, Stream) else ("", ())
         self.schema = pa.schema([_grouped_field(field, field.name in keys) for field in source.schema])
         self._sorted = source.reads_again and self._is_sorted()

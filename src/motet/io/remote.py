@@ -5,13 +5,24 @@ fsspec has no errors of its own, so those of the libraries below it (botocore, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from motet.errors import InputError, MotetError, RunError
 
-__all__ = ["HTTP", "RemoteFile", "ask", "asking", "check_bucket", "is_asynchronous", "open_file_system"]
+__all__ = [
+    "HTTP",
+    "Download",
+    "RemoteFile",
+    "ask",
+    "ask_bytes",
+    "ask_info",
+    "asking",
+    "check_bucket",
+    "is_asynchronous",
+    "open_file_system",
+]
 
 HTTP = ("http", "https")
 SILENCE_S = 60.0
@@ -20,6 +31,7 @@ _LISTING_S = 600.0
 """How long a listing may take, of as many pages as there are."""
 _SLOWEST = 64 << 10
 """Bytes a second of the slowest connection that is waited for."""
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 _BLOCK_BYTES = 8 << 20
 """What is asked for at once where less is read, so that reading on asks rarely."""
 
@@ -98,6 +110,71 @@ def ask(url: str, fs: Any, method: str, *arguments: Any, num_bytes: int = 0, **o
         return sync(fs.loop, getattr(fs, f"_{method}"), *arguments, timeout=bound, **options)
 
 
+def ask_bytes(url: str, fs: Any, path: str, part: tuple[int, int] | None = None) -> bytes:
+    """The bytes of a file, or those from a place to another. Raises as `ask` does, and where it gives others."""
+    start, stop = part or (None, None)
+    options = {} if _is_http(fs) is False else {"headers": dict(_AS_IT_IS)}
+    size = 0 if part is None else part[1] - part[0]
+    data = bytes(ask(url, fs, "cat_file", path, start=start, end=stop, num_bytes=size, **options))
+    if part is not None and len(data) != size:
+        raise RunError(
+            f"gave {len(data):,} bytes of {size:,}", where=url, hint="it has changed, or broke off; try again"
+        )
+    return data
+
+
+def ask_info(url: str, fs: Any, path: str, **options: Any) -> Mapping[str, Any]:
+    """What a file system says of a path: its `type`, `size`, tags and times; of an address, whether parts can be asked for
+    (`partial`). Raises as `ask` does."""
+    if not _is_http(fs):
+        found: Mapping[str, Any] = ask(url, fs, "info", path, **options)
+        return found
+    from fsspec.asyn import sync
+
+    with asking(url, fs):
+        return dict(sync(fs.loop, _address_info, fs, path, timeout=SILENCE_S))
+
+
+def _is_http(fs: Any) -> bool:
+    return is_asynchronous(fs) and type(fs).__name__ == "HTTPFileSystem"
+
+
+async def _address_info(fs: Any, url: str) -> dict[str, Any]:
+    """Ask for one byte: addresses that are signed for reading know no HEAD, and the answer shows whether there are parts."""
+    session = await fs.set_session()
+    headers = {**fs.kwargs.get("headers", {}), **_AS_IT_IS, "Range": "bytes=0-0"}
+    async with session.get(fs.encode_url(url), **{**fs.kwargs, "headers": headers}) as answer:
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        stamps = {name: answer.headers[name] for name in ("ETag", "Last-Modified") if name in answer.headers}
+        if answer.status == 416 and total == "0":
+            return {"name": url, "type": "file", "size": 0, **stamps}
+        if answer.status in (404, 410):
+            raise FileNotFoundError(url)
+        if answer.status in (401, 403, 407):
+            raise PermissionError(f"{answer.status} {answer.reason}")
+        answer.raise_for_status()
+        if answer.status == 206 and total.isdecimal() and "Content-Encoding" not in answer.headers:
+            return {"name": url, "type": "file", "size": int(total), "partial": True, **stamps}
+        return {"name": url, "type": "file", "size": None, "partial": False, **stamps}
+
+
+class Download:
+    """An answer over HTTP, as it comes."""
+
+    def __init__(self, url: str, fs: Any, path: str) -> None:
+        self._url, self._fs = url, fs
+        with asking(url, fs):
+            self._file = fs.open(path, "rb", block_size=0, size=1, headers=dict(_AS_IT_IS))
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, at most so many; none at the end."""
+        with asking(self._url, self._fs):
+            return bytes(self._file.read(size))
+
+    def stop(self) -> None:
+        """A read ends by itself where nothing comes."""
+
+
 def check_bucket(url: str, fs: Any, path: str) -> None:
     """See that an object store has the bucket of a path, and credentials for it, before work is done for it.
 
@@ -159,12 +236,7 @@ class RemoteFile:
 
     def _fetch(self, stop: int) -> None:
         start, stop = self._place, min(self._size, max(stop, self._place + _BLOCK_BYTES))
-        data = ask(self._url, self._fs, "cat_file", self._path, start=start, end=stop, num_bytes=stop - start)
-        if len(data) != stop - start:
-            raise RunError(
-                f"gave {len(data)} bytes of {stop - start}", where=self._url, hint="it has changed, or breaks off"
-            )
-        self._start, self._block = start, data
+        self._start, self._block = start, ask_bytes(self._url, self._fs, self._path, (start, stop))
 
     def seek(self, place: int, whence: int = 0) -> int:
         """Go to a byte, counted from the start, from here, or from the end."""

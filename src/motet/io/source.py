@@ -198,14 +198,30 @@ def _open_paths(
             raise UnknownNameError("source format", format, _FORMATS)
     found, twice = _each_once([look_for(path) for path in paths])
     chosen = format or _one_format([file for each in found for file in each.files], description)
+    found = [_readable(each, chosen) if each.named else each for each in found]
     files, left_out = _sorted_out(found, chosen, twice, any_suffix=format is not None)
     source = _of_files(files, chosen, options, types, description)
-    source.reads = tuple(files)
     source.left_out = "; ".join(filter(None, (left_out, _said_of_folders(files, chosen, source))))
     return source
 
 
+def _readable(found: Found, format: str) -> Found:
+    """What was named, ready to be read also where that can be done once."""
+    return replace(
+        found, files=[file.once(in_order=format == "csv") if file.reads_once else file for file in found.files]
+    )
+
+
 def _of_files(
+    files: Sequence[File], format: str, options: TextOptions, types: Mapping[str, ColumnType], description: str
+) -> Stream:
+    source = _of_parts(files, format, options, types, description)
+    source.reads = tuple(files)
+    source.reads_again = all(file.content is None or file.content.reads_again for file in files)
+    return source
+
+
+def _of_parts(
     files: Sequence[File], format: str, options: TextOptions, types: Mapping[str, ColumnType], description: str
 ) -> Stream:
     options.check_known_by(format, description)
@@ -231,8 +247,11 @@ def _is_empty(file: File) -> bool:
     """Whether a file of text has nothing in it, not even a header: it counts for nothing among others."""
     if file.size == 0:
         return True
-    with file.stream() as raw:
-        return not raw.read(1)
+    try:
+        with file.stream() as raw:
+            return not raw.read(1)
+    except (OSError, pa.ArrowException):
+        return False  # whoever reads it says what is wrong
 
 
 def _each_once(found: Sequence[Found]) -> tuple[list[Found], int]:

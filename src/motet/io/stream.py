@@ -61,6 +61,12 @@ class Stream(ABC):
             rows: the size that batches will be cut to, to choose a piece's size by.
         """
 
+    def stop(self) -> None:
+        """End a read that waits in another thread for what may never come."""
+        for file in self.reads:
+            if file.content is not None:
+                file.content.stop()
+
     @abstractmethod
     def fingerprint(self) -> str:
         """A digest that changes when the input does."""

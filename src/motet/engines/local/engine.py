@@ -39,6 +39,7 @@ from motet.errors import Failure, InputError, OutputExistsError, ResumeError, Ru
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
 from motet.io.places import place_of
+from motet.io.stream import Stream
 from motet.runtime.executor import Executor, Played, drive
 from motet.runtime.host import Host
 from motet.runtime.isolate import Tolerance
@@ -188,6 +189,8 @@ class _Run:
             journal.remove()
         except BaseException:
             self.turns.stop()
+            if isinstance(self.source, Stream):
+                self.source.stop()
             if pipeline is not None:
                 pipeline.close()
             writer.abort()

@@ -1,0 +1,307 @@
+"""What can be read once: standard input, pipes, and answers over HTTP of which no parts can be asked for.
+
+CSV is read as it comes (`Passing`). Whatever must be looked at twice, or at places, is put into a temporary file without
+a name first (`Spooled`), which goes when nobody reads it any more, however the process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from motet.errors import InputError
+from motet.io.places import STANDARD
+from motet.system.places import temporary_folder
+
+__all__ = ["Content", "Passing", "Reader", "Spooled", "open_pipe"]
+
+SPOOL_BYTES = 16 << 30
+"""The most that is put into a temporary file."""
+WRITER_S = 60.0
+"""How long a pipe is waited for that nobody writes to."""
+_HEAD_BYTES = 32 << 20
+"""What is held of the beginning, so that it can be read again."""
+_READ_BYTES = 1 << 20
+_LOOK_MS = 200
+
+
+class Reader(Protocol):
+    """What comes, in order."""
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, at most so many; none at the end."""
+        ...
+
+    def stop(self) -> None:
+        """End a read that waits in another thread, as if nothing came any more."""
+        ...
+
+
+class Content(Protocol):
+    """What is in a file that can be read once.
+
+    Attributes:
+        reads_again: whether it can be read more than once after all.
+    """
+
+    reads_again: bool
+
+    def open(self) -> Any:
+        """An Arrow file, from its beginning."""
+        ...
+
+    def stop(self) -> None:
+        """End what waits for more."""
+        ...
+
+
+class Passing:
+    """Read as it comes. Its beginning can be read again, as long as no more than 32 MiB have been read.
+
+    Args:
+        make: gives what comes, when it is wanted.
+        where: what errors call it.
+    """
+
+    reads_again = False
+
+    def __init__(self, make: Callable[[], Reader], where: str) -> None:
+        self._make, self._where = make, where
+        self._reader: Reader | None = None
+        self._head, self._holds, self._end = bytearray(), True, False
+
+    def open(self) -> Any:
+        """See `Content.open`.
+
+        Raises:
+            InputError: when it is too late to begin again.
+        """
+        if not self._holds:
+            raise InputError("can be read only once", where=self._where, hint="write it to a file first")
+        return pa.PythonFile(_Following(self), mode="r")
+
+    def take(self, place: int, size: int) -> bytes:
+        """Bytes from a place that is no further than what was read; fewer only at the end."""
+        held = bytes(self._head[place : place + size]) if self._holds else b""
+        parts, missing = [held], size - len(held)
+        while missing and not self._end:
+            if self._reader is None:
+                self._reader = self._make()
+            data = self._reader.read(missing)
+            self._end = not data
+            self._hold(data)
+            parts.append(data)
+            missing -= len(data)
+        return b"".join(parts)
+
+    def _hold(self, data: bytes) -> None:
+        if self._holds and len(self._head) + len(data) <= _HEAD_BYTES:
+            self._head += data
+        elif self._holds:
+            self._holds, self._head = False, bytearray()
+
+    def stop(self) -> None:
+        """See `Content.stop`."""
+        if self._reader is not None:
+            self._reader.stop()
+
+
+class _OnlyRead:
+    """What Arrow asks of a file that is read."""
+
+    closed = False
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def writable(self) -> bool:
+        """It is not."""
+        return False
+
+    def flush(self) -> None:
+        """Nothing is written."""
+
+    def close(self) -> None:
+        """Read no more."""
+        self.closed = True
+
+
+class _Following(_OnlyRead):
+    """One reading of what passes."""
+
+    def __init__(self, passing: Passing) -> None:
+        self._passing, self._place = passing, 0
+
+    def read(self, size: int) -> bytes:
+        """Some bytes; fewer only at the end."""
+        data = self._passing.take(self._place, size)
+        self._place += len(data)
+        return data
+
+    def tell(self) -> int:
+        """Bytes that were read."""
+        return self._place
+
+    def seekable(self) -> bool:
+        """It is not."""
+        return False
+
+
+class Spooled:
+    """All of it, in a temporary file without a name.
+
+    Args:
+        reader: what comes.
+        where: what errors call it.
+
+    Raises:
+        InputError: when it is more than 16 GiB, or there is no room for it.
+    """
+
+    reads_again = True
+
+    def __init__(self, reader: Reader, where: str) -> None:
+        self.file = tempfile.TemporaryFile(prefix="motet-", dir=temporary_folder())  # noqa: SIM115 (open as long as this is)
+        self.size = 0
+        weakref.finalize(self, self.file.close)
+        try:
+            self._take(reader, where)
+        except OSError as error:
+            what = f"cannot be put into a temporary file in {temporary_folder()}: {error.strerror or error}"
+            hint = "set TMPDIR to a folder with room, or write it to a file first"
+            raise InputError(what, where=where, hint=hint) from error
+
+    def _take(self, reader: Reader, where: str) -> None:
+        while data := reader.read(_READ_BYTES):
+            self.size += len(data)
+            if self.size > SPOOL_BYTES:
+                what = f"is more than {SPOOL_BYTES >> 30} GiB, which is the most that is put into a temporary file"
+                raise InputError(what, where=where, hint="write it to a file first; CSV is read as it comes")
+            self.file.write(data)
+        self.file.flush()
+
+    def open(self) -> Any:
+        """See `Content.open`."""
+        return pa.PythonFile(_Places(self), mode="r")
+
+    def stop(self) -> None:
+        """See `Content.stop`; all has come."""
+
+
+class _Places(_OnlyRead):
+    """One reading of what was put into a file, which others read too."""
+
+    def __init__(self, spooled: Spooled) -> None:
+        self._spooled, self._size, self._place = spooled, spooled.size, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Some bytes; fewer only at the end."""
+        wanted = self._size - self._place if size is None or size < 0 else size
+        data = os.pread(self._spooled.file.fileno(), wanted, self._place)
+        self._place += len(data)
+        return data
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go to a byte, counted from the start, from here, or from the end."""
+        self._place = place + (0, self._place, self._size)[whence]
+        return self._place
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        return self._place
+
+    def size(self) -> int:
+        """Bytes in it."""
+        return self._size
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+
+def open_pipe(path: str) -> Reader:
+    """Open standard input (`-`), a pipe or a device.
+
+    Raises:
+        InputError: when standard input is closed, or nobody writes to a pipe for a minute.
+    """
+    if path == STANDARD:
+        if sys.stdin is None or sys.stdin.closed:
+            raise InputError("is closed", where="standard input")
+        try:
+            return _Pipe(sys.stdin.fileno(), "standard input")
+        except (OSError, AttributeError):  # something else was put in its place
+            return _Given(sys.stdin.buffer)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    return _Pipe(descriptor, path, named=stat.S_ISFIFO(os.fstat(descriptor).st_mode))
+
+
+class _Given:
+    """What stands for standard input in this process."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._stopped = file, False
+
+    def read(self, size: int) -> bytes:
+        """See `Reader.read`."""
+        return b"" if self._stopped else bytes(self._file.read(size))
+
+    def stop(self) -> None:
+        """See `Reader.stop`."""
+        self._stopped = True
+
+
+class _Pipe:
+    """A descriptor, of which a read that waits can be ended."""
+
+    def __init__(self, descriptor: int, where: str, *, named: bool = False) -> None:
+        self._descriptor, self._where = descriptor, where
+        self._stopped = threading.Event()
+        self._looks = int(WRITER_S * 1000 / _LOOK_MS) if named else -1
+        """How often it is looked at before somebody must have opened it to write; never where somebody has."""
+
+    def read(self, size: int) -> bytes:
+        """See `Reader.read`.
+
+        Raises:
+            InputError: when nobody has opened it to write for a minute.
+        """
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        while not self._stopped.is_set():
+            if poll.poll(_LOOK_MS):
+                self._looks = -1
+                return os.read(self._descriptor, size)
+            self._looks -= self._looks > 0
+            if self._looks == 0:
+                return self._of_somebody(size)
+        return b""
+
+    def _of_somebody(self, size: int) -> bytes:
+        """What comes from whoever has opened it to write.
+
+        Raises:
+            InputError: when nobody has.
+        """
+        try:
+            data = os.read(self._descriptor, size)
+        except BlockingIOError:
+            self._looks = -1
+            return self.read(size)
+        if not data:
+            raise InputError(f"is a pipe that nobody has written to for {WRITER_S:.0f} s", where=self._where)
+        return data
+
+    def stop(self) -> None:
+        """See `Reader.stop`."""
+        self._stopped.set()
