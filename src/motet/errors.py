@@ -337,12 +337,21 @@ class RowErrors(MotetError, RuntimeError):
         failures: one `Failure` for each row that failed, in the order of the rows.
         columns: the answers of the other rows, arrays whose first axis is the row.
         ids: the positions of those rows in what was given.
+        exceptions: what was raised for the rows that failed first, by row, with tracebacks, where it was raised in a call
+            in this process; the first of them is the cause (`__cause__`). They do not travel to other processes.
     """
 
     status = 422
 
-    def __init__(self, failures: Sequence[Failure], columns: Mapping[str, Any], ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        failures: Sequence[Failure],
+        columns: Mapping[str, Any],
+        ids: Sequence[int],
+        exceptions: Mapping[int, BaseException] | None = None,
+    ) -> None:
         self.failures, self.columns, self.ids = tuple(failures), columns, ids
+        self.exceptions: Mapping[int, BaseException] = exceptions or {}
         first = "\n".join(f"  {failure}" for failure in self.failures[:5])
         more = f"\n  and {len(self.failures) - 5} more" if len(self.failures) > 5 else ""
         super().__init__(
@@ -350,6 +359,10 @@ class RowErrors(MotetError, RuntimeError):
             hint="the answers of the other rows are in .columns and their positions in .ids; "
             "failures='return' gives both without raising",
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        make, (kind, args, attributes, cause) = super().__reduce__()
+        return make, (kind, args, {**attributes, "exceptions": {}}, cause)
 
 
 class RunError(MotetError, RuntimeError):

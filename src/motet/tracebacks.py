@@ -7,6 +7,9 @@ import signal
 import sysconfig
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -14,11 +17,35 @@ from typing import Any
 
 from motet.errors import MotetError, told_file
 
-__all__ = ["describe", "ends_program", "said", "summary", "users_place", "written"]
+__all__ = ["describe", "ends_program", "keeping", "kept", "said", "summary", "users_place", "written"]
 
 MESSAGE_LENGTH = 1000
 _OWN = str(Path(__file__).parent) + os.sep
 _INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+_KEPT: ContextVar[list[BaseException] | None] = ContextVar("motet_kept_exceptions", default=None)
+MOST_KEPT = 100
+"""Exceptions of a call that are kept: each holds the frames that it came through, and what is in them."""
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """While it lasts, exceptions of rows are kept, here and in threads that this context is handed to."""
+    token = _KEPT.set([])
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
+def kept(error: BaseException) -> BaseException | None:
+    """An error, if it is to be kept."""
+    found = _KEPT.get()
+    if found is None or len(found) >= MOST_KEPT:
+        return None
+    found.append(error)
+    return error
 
 
 def said(error: BaseException) -> str:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from motet.batch import Column, Indices
 from motet.errors import GraphError
 from motet.graph.fields import Fields
 from motet.graph.function import Function
-from motet.tracebacks import describe
+from motet.tracebacks import describe, kept
 from motet.types import ColumnType
 
 __all__ = [
@@ -96,6 +96,7 @@ class Fault:
         model: the model or function it happened in.
         version: the version of that model.
         node: the node inside a member graph it happened in, empty otherwise.
+        exception: itself, where exceptions are kept (see `motet.tracebacks.keeping`).
     """
 
     position: int
@@ -104,15 +105,16 @@ class Fault:
     model: str = ""
     version: str = ""
     node: str = ""
+    exception: BaseException | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, position: int, error: BaseException, model: str = "", version: str = "") -> Fault:
         """Of what a row's own call raised, or would have."""
-        return cls(position, type(error).__name__, describe(error), model, version)
+        return cls(position, type(error).__name__, describe(error), model, version, exception=kept(error))
 
     def at(self, position: int) -> Fault:
         """The same for the row at another place."""
-        return Fault(position, self.error, self.message, self.model, self.version, self.node)
+        return replace(self, position=position)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -183,7 +183,7 @@ def _without_failed(answer: Answer, counts: Indices, alive: Indices) -> tuple[li
     for fault in answer.faults:
         row = int(row_of[fault.position])
         message = f"piece {fault.position - first[row]} of {counts[row]}: {fault.message}"
-        faults.setdefault(row, Fault(int(alive[row]), fault.error, message, fault.model, fault.version, fault.node))
+        faults.setdefault(row, replace(fault, position=int(alive[row]), message=message))
     good = ~np.isin(row_of[answer.kept], list(faults))
     kept = np.flatnonzero(good)
     left = np.setdiff1d(np.arange(len(counts)), list(faults))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from motet.errors import Failure, InputError, RowErrors
 from motet.runtime.executor import Call, Executor, Played, drive, joined
 from motet.runtime.side_by_side import side_by_side
 from motet.system.limits import num_cores
+from motet.tracebacks import keeping
 
 __all__ = ["Explanation", "answer", "check_failures", "explain", "play"]
 
@@ -35,13 +37,15 @@ def answer(executor: Executor, batch: Batch, bad: Sequence[Failure], failures: s
         RowErrors: when rows failed; carries the answers of the others.
     """
     check_failures(failures)
-    played = play(executor, batch)
+    with keeping() if failures == "raise" else nullcontext():
+        played = play(executor, batch)
     every = sorted([*bad, *played.failures], key=lambda failure: failure.row)
     answers = {name: plain(column) for name, column in played.outputs.columns.items()}
     if failures == "return":
         return answers, every
     if every:
-        raise RowErrors(every, answers, played.outputs.ids.tolist())
+        raised = played.exceptions
+        raise RowErrors(every, answers, played.outputs.ids.tolist(), raised) from raised.get(min(raised, default=-1))
     return answers
 
 

@@ -58,21 +58,24 @@ class Played:
     Attributes:
         outputs: the rows that were answered, in order, by output name.
         failures: the rows that were not, in order.
+        exceptions: what was raised for some of them, where that is kept (see `motet.tracebacks.keeping`).
     """
 
     outputs: Batch
     failures: list[Failure]
+    exceptions: Mapping[int, BaseException] = field(default_factory=dict)
 
 
 def joined(parts: Sequence[Played]) -> Played:
     """What was played one after another, as one batch; at least one part."""
     filled = [part for part in parts if len(part.outputs)] or parts[:1]
     failures = sorted((failure for part in parts for failure in part.failures), key=lambda failure: failure.row)
+    raised = {row: error for part in parts for row, error in part.exceptions.items()}
     if len(filled) == 1:
-        return Played(filled[0].outputs, failures)
+        return Played(filled[0].outputs, failures, raised)
     names = filled[0].outputs.columns
     columns = {name: concat_columns([part.outputs.columns[name] for part in filled]) for name in names}
-    return Played(Batch(columns, np.concatenate([part.outputs.ids for part in filled])), failures)
+    return Played(Batch(columns, np.concatenate([part.outputs.ids for part in filled])), failures, raised)
 
 
 @dataclass
@@ -267,13 +270,14 @@ class Executor:
             MotetError: when no row is at fault: a function that breaks its contract, a model that fails on everything.
         """
         columns, ids, failures = dict(batch.columns), batch.ids, list[Failure]()
+        raised: dict[int, BaseException] = {}
         straight = self._straight_plays() if trace is None and not self._keep_all and self.calls is None else ()
         for place, step in enumerate(self._steps):
             if lapsed is not None and place and (useful := lapsed(ids)) is not None:
                 columns = {name: take_rows(column, useful) for name, column in columns.items()}
                 ids = ids[useful]
                 if not len(ids):
-                    return self.nothing(failures)
+                    return self.nothing(failures, raised)
             started = time.perf_counter()
             given = {reference: columns[name] for reference, name in step.columns}
             try:
@@ -290,11 +294,15 @@ class Executor:
                 for name in step.drops:
                     columns.pop(name, None)
             if answer.kept is not None:
-                failures += [_failure(fault, int(ids[fault.position]), step.path) for fault in answer.faults]
+                for fault in answer.faults:
+                    row = int(ids[fault.position])
+                    failures.append(_failure(fault, row, step.path))
+                    if fault.exception is not None:
+                        raised[row] = fault.exception
                 columns = {name: take_rows(column, answer.kept) for name, column in columns.items()}
                 ids = ids[answer.kept]
             if not len(ids):
-                return self.nothing(failures)
+                return self.nothing(failures, raised)
             given_back = answer.columns
             for name in step.gives:
                 if name not in given_back:
@@ -307,7 +315,7 @@ class Executor:
         outputs = {name: columns[full] for name, full in self._outputs}
         if failures:
             failures.sort(key=lambda failure: failure.row)
-        return Played(Batch.of(outputs, ids), failures)
+        return Played(Batch.of(outputs, ids), failures, raised)
 
     def _straight_plays(self) -> Sequence[AtOnce | None]:
         """For each node what plays it as a plain function."""
@@ -315,11 +323,11 @@ class Executor:
             self._straight = [step.node.straight(Straight(self, step)) for step in self._steps]
         return self._straight
 
-    def nothing(self, failures: list[Failure]) -> Played:
+    def nothing(self, failures: list[Failure], raised: Mapping[int, BaseException] | None = None) -> Played:
         """What it gives when no row is left."""
         outputs = {name: empty_column(kind) for name, kind in self.checked.signature.outputs.items()}
         failures.sort(key=lambda failure: failure.row)
-        return Played(Batch(outputs, np.empty(0, dtype=np.int64)), failures)
+        return Played(Batch(outputs, np.empty(0, dtype=np.int64)), failures, raised or {})
 
     def _count(self, path: str, rows: int, seconds: float, failed: int, batches: int = 1) -> None:
         with self._shared.lock:

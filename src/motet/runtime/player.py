@@ -246,7 +246,10 @@ class Player(_Turn):
         if lost:
             batch = batch.take(kept_rows(faults, rows))
         played = await inner.play(batch, trace) if len(batch.ids) else inner.nothing([])
-        faults += [Fault(f.row, f.error, f.message, f.model, f.version, f.node) for f in played.failures]
+        raised = played.exceptions
+        faults += [
+            Fault(f.row, f.error, f.message, f.model, f.version, f.node, raised.get(f.row)) for f in played.failures
+        ]
         faults.sort(key=lambda fault: fault.position)
         return Answer(played.outputs.columns, tuple(faults), played.outputs.ids if faults else None)
 
