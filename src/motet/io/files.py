@@ -17,7 +17,7 @@ import pyarrow as pa
 from motet.errors import InputError
 from motet.io.compression import COMPRESSIONS, MAGIC_BYTES, codec_of, decompressed, sniffed
 from motet.io.once import Content, Passing, Reader, Spooled, open_pipe
-from motet.io.places import STANDARD, Place, file_system, place_of, shown_path, split_url
+from motet.io.places import STANDARD, Place, place_of, shown_path, split_url
 from motet.io.remote import HTTP, Download, RemoteFile, ask_bytes, ask_info, asking, check_bucket, is_asynchronous
 from motet.io.search import Entry, Searched, is_pattern, search, split_pattern
 
@@ -26,7 +26,6 @@ __all__ = [
     "TABLE_SUFFIXES",
     "File",
     "Found",
-    "file_system",
     "find_files",
     "fingerprint_files",
     "look_for",

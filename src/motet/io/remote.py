@@ -5,6 +5,7 @@ fsspec has no errors of its own, so those of the libraries below it (botocore, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +32,8 @@ _LISTING_S = 600.0
 """How long a listing may take, of as many pages as there are."""
 _SLOWEST = 64 << 10
 """Bytes a second of the slowest connection that is waited for."""
+_SIGNED = re.compile(r"(https?://[^\s'?]+)\?[^\s']*")
+"""An address with a query, which may hold what is secret."""
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 _BLOCK_BYTES = 8 << 20
 """What is asked for at once where less is read, so that reading on asks rarely."""
@@ -152,7 +155,8 @@ async def _address_info(fs: Any, url: str) -> dict[str, Any]:
             raise FileNotFoundError(url)
         if answer.status in (401, 403, 407):
             raise PermissionError(f"{answer.status} {answer.reason}")
-        answer.raise_for_status()
+        if answer.status >= 400:
+            raise ConnectionError(f"{answer.status} {answer.reason}")
         if answer.status == 206 and total.isdecimal() and "Content-Encoding" not in answer.headers:
             return {"name": url, "type": "file", "size": int(total), "partial": True, **stamps}
         return {"name": url, "type": "file", "size": None, "partial": False, **stamps}
@@ -168,11 +172,19 @@ class Download:
 
     def read(self, size: int) -> bytes:
         """Some bytes, at most so many; none at the end."""
-        with asking(self._url, self._fs):
-            return bytes(self._file.read(size))
+        data = b""
+        try:
+            with asking(self._url, self._fs):
+                data = b"" if self._file.closed else bytes(self._file.read(size))
+        finally:
+            if not data:
+                self.stop()
+        return data
 
     def stop(self) -> None:
-        """A read ends by itself where nothing comes."""
+        """Ask for no more. A read that waits ends by itself where nothing comes."""
+        if not self._file.closed:
+            self._file.close()
 
 
 def check_bucket(url: str, fs: Any, path: str) -> None:
@@ -277,7 +289,7 @@ class RemoteFile:
 
 def _told(error: Exception, url: str) -> MotetError:
     scheme = url.partition("://")[0].lower()
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _SIGNED.sub(r"\1?...", " ".join(str(error).split())) or type(error).__name__
     if type(error).__name__ in _NO_CREDENTIALS:
         hint = _HOW.get(scheme, "give credentials, as its file system of fsspec wants them")
         return InputError(f"no credentials that hold were found: {text}", where=url, hint=hint)

@@ -97,12 +97,16 @@ def _opened(checked: CheckedGraph, source: Any, output: str, options: dict[str, 
     writes = {"output": output, "failed": chosen.failed or default_failed(output)}
     check_apart(writes)
     opened = open_source(source, wanted=checked.graph.stored_types, **chosen.source)
-    check_not_read(getattr(opened, "reads", ()), writes)
-    run = _Run(checked, opened, output, chosen)
     try:
-        yield run
+        check_not_read(getattr(opened, "reads", ()), writes)
+        run = _Run(checked, opened, output, chosen)
+        try:
+            yield run
+        finally:
+            run.host.close()
     finally:
-        run.host.close()
+        if isinstance(opened, Stream):
+            opened.stop()
 
 
 @dataclass
