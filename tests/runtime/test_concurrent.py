@@ -8,7 +8,7 @@ import pytest
 
 import motet as mt
 from helpers import busy
-from motet.runtime.gate import Gate
+from motet.nodes.gate import Gate
 
 X = np.arange(1000, dtype=np.float64)
 

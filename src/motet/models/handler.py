@@ -39,7 +39,9 @@ class LoadedModel(Protocol):
     """A model in memory. It may be called from several threads at once.
 
     An attribute `batch_invariant`, where it has one, wins over its handler's. Where it has a method `need(outputs)`, it is told
-    the names of the outputs that somebody needs, again when they become more; it may leave out the others.
+    the names of the outputs that somebody needs, again when they become more; it may leave out the others. Where it has
+    `fresh_outputs`, and that is true, each call gives arrays that it made for it, and writes to none of them later: they need
+    not be looked at, and copied where it may still hold them.
     """
 
     def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
@@ -51,7 +53,7 @@ class LoadedModel(Protocol):
 
         Returns:
             By the names of the signature's outputs, arrays `[rows, ...]`, or lists of arrays, one a row, in the order
-            of the rows. They are the caller's, and must not be written to at the next call. An exception in the place of
+            of the rows. What it still holds, such as a buffer that it fills at each call, is copied. An exception in the place of
             a row's value fails that row.
 
         Raises:

@@ -75,6 +75,8 @@ class JaxHandler:
 class JaxModel:
     """A compiled program; several threads may call it."""
 
+    fresh_outputs = True
+
     def __init__(self, jax: Any, shape: _Shape, device: Any) -> None:
         self._jax, self._shape, self._device = jax, shape, device
         self._call: Any = jax.jit(shape.exported.call)

@@ -109,6 +109,8 @@ class OnnxHandler:
 class OnnxModel:
     """A session; ONNX Runtime lets several threads call it at once, without the interpreter's lock."""
 
+    fresh_outputs = True
+
     def __init__(self, session: Any, signature: Signature, batch_invariant: bool = True) -> None:
         self.batch_invariant = batch_invariant
         self._session: Any = session

@@ -15,9 +15,9 @@ Inputs are given in the order of the declared ones (of the parameters of `forwar
 outputs are a dict by name, or values in the order of the declared ones. Weights are loaded with weights_only=True, so
 they carry no code; exported programs and TorchScript may do what any program may.
 
-Inputs are not copied on the cpu. Whether a model writes to them is seen at its first call, which gets copies; then one
-that does so always gets copies. `torch.set_num_threads` is process-wide: it is set to the most that any model of the
-process may use.
+Outputs are copied, since a model may give a buffer of its own. Inputs are not copied on the cpu. Whether a model writes to
+them is seen at its first call, which gets copies; then one that does so always gets copies. `torch.set_num_threads` is
+process-wide: it is set to the most that any model of the process may use.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class TorchHandler:
 class TorchModel:
     """A model in evaluation and inference mode; several threads may call it."""
 
+    fresh_outputs = True
+
     def __init__(
         self, torch: Any, function: Callable[..., Any], signature: Signature, source: ModelSource, device: Any
     ) -> None:
@@ -147,7 +149,7 @@ class TorchModel:
         if not isinstance(value, self._torch.Tensor):
             return value
         tensor = value.detach().cpu()
-        return tensor.float().numpy() if tensor.dtype == self._torch.bfloat16 else tensor.numpy()
+        return np.array((tensor.float() if tensor.dtype == self._torch.bfloat16 else tensor).numpy())
 
 
 def _device(torch: Any, source: ModelSource) -> Any:

@@ -17,6 +17,7 @@ from motet.errors import AnswerError, GraphError, TypeMismatchError
 from motet.graph.function import Function
 from motet.nodes.classes import Rule, placed
 from motet.nodes.contract import as_given, conform, whole
+from motet.nodes.gate import gate_of
 from motet.types import ANY, ColumnType
 
 __all__ = ["COMBINERS", "Combiner", "Custom", "Part", "part_of"]
@@ -251,10 +252,11 @@ class Custom:
     def combine(self, parts: Sequence[Part]) -> Any:
         """What the function returns."""
         columns = [as_given(part.column) for part in parts]
-        combined = self.function.resolve()(*columns, **self.function.keywords)
+        rows, function = len(columns[0]), self.function.resolve()
+        combined = gate_of(function)(function, columns, self.function.keywords, lone=rows == 1)
         if isinstance(combined, Mapping) or hasattr(combined, "_asdict"):
             raise AnswerError(f"a combiner returns one array; {self.function} returned columns by name")
-        return whole(conform(combined, len(columns[0]), self.function.declared, str(self.function)))[""]
+        return whole(conform(combined, rows, self.function.declared, str(self.function)))[""]
 
 
 def missing(kind: Array, rows: int) -> Array:

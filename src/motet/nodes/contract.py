@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Ragged, as_named, objects, read_only
+from motet.batch import Column, Ragged, as_named, read_only
 from motet.errors import AnswerError
 from motet.graph.node import Answer, Fault
 from motet.nodes.hold import Held, as_declared, hold, only
 from motet.nodes.merge import kept_rows
+from motet.nodes.owned import own_objects
 from motet.types import ColumnType, Outputs
 
 __all__ = ["answer_of", "as_given", "conform", "whole"]
@@ -21,22 +22,7 @@ def as_given(column: Column) -> Any:
     """A column as functions get it: a list of arrays where rows differ in shape, else an array; nobody can change them."""
     if type(column) is not np.ndarray and isinstance(column, Ragged):
         return Ragged(read_only(column.values), column.offsets, column.shapes).rows()
-    if column.dtype == object and not _CONTAINERS.isdisjoint(map(type, listed := column.reshape(-1).tolist())):
-        return read_only(objects([_own(value) for value in listed]).reshape(column.shape))
-    return read_only(column)
-
-
-_CONTAINERS = frozenset((dict, list, set, bytearray))
-"""What a function could change where others would see it: each call has its own."""
-
-
-def _own(value: Any) -> Any:
-    kind = type(value)
-    if kind is dict:
-        return {key: _own(each) for key, each in value.items()}
-    if kind is list:
-        return [_own(each) for each in value]
-    return kind(value) if kind in _CONTAINERS else value
+    return read_only(own_objects(column) if column.dtype == object else column)
 
 
 def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> Answer:
@@ -45,7 +31,7 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> Answe
     Rows whose value is an exception, or does not fit what is declared, fail; they need not be asked for again.
 
     Args:
-        result: one column, or a dict or named tuple of columns.
+        result: one column, or a dict or named tuple of columns; what is in arrays is ours (see `motet.nodes.owned`).
         rows: how many rows it was given.
         outputs: what it declared; None where it does not say.
         name: the function, for messages.

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from motet.batch import Array, Column, Ragged, column_type, empty_column, objects, take_rows, unmasked
 from motet.errors import AnswerError, cut
+from motet.nodes.owned import own_objects, own_value
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert
 from motet.types import ColumnType
 
@@ -87,16 +88,19 @@ def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
 
 
 def as_rows(value: Any, rows: int) -> Any:
-    """What has an entry for each row as a list or an array: iterators are read, one entry further than there are rows."""
-    if isinstance(value, np.ma.MaskedArray):
-        return unmasked(value)
-    if isinstance(value, (list, tuple, Ragged)):
+    """What has an entry for each row as a list or an array: iterators are read, one entry further than there are rows.
+
+    What is no array of numpy itself, but may be one in other hands, such as a tensor or a column of a frame, is copied.
+    """
+    if type(value) is np.ndarray or isinstance(value, (list, tuple, Ragged)):
         return value
+    if isinstance(value, np.ma.MaskedArray):
+        return unmasked(value).copy()
     if isinstance(value, (Iterator, ValuesView)):
-        return list(islice(value, rows + 1))
+        return [own_value(each) for each in islice(value, rows + 1)]  # it may give one buffer again and again
     if _has_zone(value):  # numpy's times have no zone
         return value.to_pylist() if hasattr(value, "to_pylist") else value.to_list()
-    return np.asarray(value)
+    return np.asarray(value).copy()
 
 
 def _in_columns_units(array: Array) -> Array:
@@ -344,7 +348,7 @@ def _undeclared(values: list[Any], kinds: set[type], where: str) -> Held:
         if isinstance(value, str) and not _can_be_written(value)
     }
     kept = [None if is_missing(value) else value for row, value in enumerate(values) if row not in errors]
-    return Held(objects(kept), errors)
+    return Held(own_objects(objects(kept)), errors)
 
 
 def _as_numbers(values: list[Any]) -> Array | None:

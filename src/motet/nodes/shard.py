@@ -15,6 +15,7 @@ from motet.graph.fields import Fields, of_kind, show
 from motet.graph.function import Function, read_functions, write_functions
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.nodes.contract import as_given, conform, whole
+from motet.nodes.gate import gate_of
 from motet.nodes.merge import kept_rows
 from motet.nodes.spread import SPREADS, Spread
 from motet.types import ANY, ColumnType
@@ -98,7 +99,8 @@ class Shard(Node):
 
         def run(first: int, end: int) -> tuple[dict[str, Column], Indices]:
             taken = [as_given(take_rows(column, slice(first, end))) for column in columns]
-            return _pieces(function(*taken, **self.apart.keywords), end - first, self.apart)
+            lone = end - first == 1
+            return _pieces(gate_of(function)(function, taken, self.apart.keywords, lone=lone), end - first, self.apart)
 
         segments, faults = player.isolate(run, rows, str(self.apart))
         if not segments:
@@ -116,11 +118,8 @@ class Shard(Node):
 
         def run(first: int, end: int) -> dict[str, Column]:
             chosen = slice(int(ends[first]), int(ends[end]))
-            result = function(
-                *(as_given(take_rows(column, chosen)) for column in columns),
-                counts[first:end],
-                **self.together.keywords,
-            )
+            taken = [*(as_given(take_rows(column, chosen)) for column in columns), counts[first:end]]
+            result = gate_of(function)(function, taken, self.together.keywords, lone=end - first == 1)
             return whole(conform(result, end - first, self.together.declared, str(self.together)))
 
         segments, faults = player.isolate(run, len(counts), str(self.together))

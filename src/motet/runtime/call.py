@@ -9,6 +9,7 @@ from typing import Any
 
 from motet.batch import Batch, Column, Ragged, take_rows
 from motet.errors import Failure, InputError, RowErrors
+from motet.nodes.owned import apart
 from motet.runtime.executor import Call, Executor, Played, drive, joined
 from motet.runtime.side_by_side import side_by_side
 from motet.system.limits import num_cores
@@ -30,8 +31,9 @@ def answer(executor: Executor, batch: Batch, bad: Sequence[Failure], failures: s
         failures: `raise`, or `return` to get the failures beside the answers.
 
     Returns:
-        Arrays by the names of the outputs, whose first axis is the row (lists of arrays where rows differ in shape);
-        with `return`, these for the rows that were answered, and the failures.
+        Arrays by the names of the outputs, whose first axis is the row (lists of arrays where rows differ in shape). They are
+        the caller's: none shares memory with an input or another output, and all can be written. With `return`, these for the
+        rows that were answered, and the failures.
 
     Raises:
         RowErrors: when rows failed; carries the answers of the others.
@@ -40,7 +42,8 @@ def answer(executor: Executor, batch: Batch, bad: Sequence[Failure], failures: s
     with keeping() if failures == "raise" else nullcontext():
         played = play(executor, batch)
     every = sorted([*bad, *played.failures], key=lambda failure: failure.row)
-    answers = {name: plain(column) for name, column in played.outputs.columns.items()}
+    own = apart(played.outputs.columns, batch.columns.values())
+    answers = {name: plain(column) for name, column in own.items()}
     if failures == "return":
         return answers, every
     if every:

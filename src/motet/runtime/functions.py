@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,23 +12,13 @@ from motet.errors import AnswerError, GraphError
 from motet.graph.function import Function
 from motet.graph.node import Answer, Fault
 from motet.nodes.contract import as_given, conform
+from motet.nodes.gate import gate_of
 from motet.nodes.merge import merge
-from motet.runtime.gate import Gate
+from motet.nodes.owned import own_result
 from motet.runtime.isolate import Health, is_of_rows, isolate
 from motet.types import Outputs
 
 __all__ = ["FunctionRunner", "chain"]
-
-
-_GATES: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
-"""One for each function, which several nodes may call."""
-
-
-def _gate_of(function: Callable[..., Any]) -> Gate:
-    try:
-        return _GATES.setdefault(function, Gate())
-    except TypeError:  # there are no weak references to it, or it is not hashable
-        return Gate()
 
 
 class FunctionRunner:
@@ -45,7 +34,7 @@ class FunctionRunner:
         self._call: Callable[..., Any] = function.resolve()
         self._keywords = dict(function.keywords)
         self._each, self._outputs = each, outputs
-        self._gate = _gate_of(self._call)
+        self._gate = gate_of(self._call)
         self.name = str(function)
         self.health = Health(self.name)
 
@@ -85,7 +74,7 @@ class FunctionRunner:
         return conform(result, rows, self._outputs, self.name)
 
     def _by_row(self, columns: Sequence[Any], rows: int) -> Any:
-        results = [self._call(*(column[row] for column in columns), **self._keywords) for row in range(rows)]
+        results = [self._call_one([column[row] for column in columns]) for row in range(rows)]
         named = [result._asdict() if hasattr(result, "_asdict") else result for result in results]
         given = [each for each in named if isinstance(each, Mapping)]
         wanted = self._outputs if isinstance(self._outputs, Mapping) else next(iter(given), None)
@@ -98,6 +87,13 @@ class FunctionRunner:
         if rows > 1:
             raise AnswerError(f"{self.name} gave other columns for some rows")
         return {name: [value] for name, value in given[0].items()} if given else named
+
+    def _call_one(self, values: Sequence[Any]) -> Any:
+        """What it returns for one row, which is ours."""
+        held = [self._call(*values, **self._keywords)]
+        if own_result(held):
+            self._gate.keep_apart()
+        return held[0]
 
 
 def chain(runners: Sequence[FunctionRunner], columns: Sequence[Column], rows: int) -> Answer:

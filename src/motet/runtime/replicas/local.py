@@ -10,7 +10,8 @@ import numpy as np
 from motet.batch import Array, read_only
 from motet.errors import ReplicaLostError
 from motet.models.handler import LoadedModel
-from motet.runtime.gate import Gate
+from motet.nodes.gate import Gate
+from motet.nodes.owned import own_result
 from motet.runtime.replicas.shared import NOBODY, Part, Sharing
 from motet.tracebacks import said
 
@@ -81,7 +82,7 @@ class Loaded:
 
 
 class _Lent:
-    """A model that is lent its columns: others read them too, so it cannot change them.
+    """A model that is lent its columns: others read them too, so it cannot change them. What it gives is the caller's.
 
     One that writes to what it is given, which raises, is given copies of its own from then on.
     """
@@ -89,6 +90,7 @@ class _Lent:
     def __init__(self, part: Part[Loaded]) -> None:
         self._part, self._model, self._gate, self._writes = part, part.value.model, part.value.gate, False
         self.batch_invariant = getattr(self._model, "batch_invariant", None)
+        self._fresh = bool(getattr(self._model, "fresh_outputs", False))
         self.need = part.need
 
     def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
@@ -96,16 +98,24 @@ class _Lent:
         if not self._writes:
             lent = {name: read_only(each) if each.flags.writeable else each for name, each in columns.items()}
             try:
-                return self._model(lent) if self._gate is None else self._through(self._gate, lent)
+                return self._answers(lent)
             except ValueError as error:
                 if not any(sign in said(error) for sign in ("read-only", "readonly")):
                     raise
             self._writes = True
         own = {name: np.array(each) for name, each in columns.items()}
-        return self._model(own) if self._gate is None else self._through(self._gate, own)
+        return self._answers(own)
 
-    def _through(self, gate: Gate, columns: Mapping[str, Array]) -> Mapping[str, Any]:
-        return gate(self._model, (columns,), {}, lone=len(next(iter(columns.values()), ())) == 1)
+    def _answers(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
+        """What the model gives, which is nobody's but the caller's then."""
+        if self._gate is not None:
+            lone = len(next(iter(columns.values()), ())) == 1
+            return self._gate(self._model, (columns,), {}, lone=lone, fresh=self._fresh)
+        if self._fresh:
+            return self._model(columns)
+        held = [self._model(columns)]
+        own_result(held)
+        return held[0]
 
     def close(self) -> None:
         """Give the model back."""

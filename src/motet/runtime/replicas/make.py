@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from motet.errors import ModelLoadError, MotetError
 from motet.graph.model import Model
 from motet.models.handler import LoadedModel
-from motet.runtime.gate import Gate
+from motet.nodes.gate import Gate
 from motet.runtime.replicas.balancer import BALANCERS
 from motet.runtime.replicas.local import Loaded, LocalReplica
 from motet.runtime.replicas.remote import RemoteReplica

@@ -1,0 +1,181 @@
+"""Whose memory an answer is: what users' code returned is ours before it is called again, what a caller gets is the caller's.
+
+A function may return the buffer that it fills at each call, a view of one, or a view of what it was given. Such an array is
+copied as soon as it is returned. One that nobody else holds is not: Python counts who holds an object, and a count that tells
+of anybody else, or cannot tell, costs a copy and nothing more.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Array, Column, Ragged, objects
+
+__all__ = ["apart", "own_objects", "own_result", "own_value"]
+
+_CONTAINERS = frozenset((dict, list, set, bytearray, np.ndarray))
+
+
+def own_result(held: list[Any]) -> bool:
+    """Make what was returned ours: arrays, tensors of torch, columns and frames of pandas, and lists, tuples and dicts of them.
+
+    What cannot be written to, such as columns of Arrow and polars, is left as it is.
+
+    Args:
+        held: a list whose only entry is what was returned, which nobody of ours holds besides; it is changed.
+
+    Returns:
+        whether somebody else may write to what was returned, so that it must not be returned twice at the same time.
+    """
+    kind = type(held[0])
+    if kind is np.ndarray and sys.getrefcount(held[0]) <= _ITEM and _is_alone(held[0]):
+        return False
+    if kind is dict:
+        if sys.getrefcount(held[0]) > _ITEM:
+            held[0] = dict(held[0])
+        return _own_items(held[0], held[0])
+    if issubclass(kind, (list, tuple)):
+        return _own_sequence(held, kind)
+    return _own_items(held, (0,))
+
+
+def _own_sequence(held: list[Any], kind: Any) -> bool:
+    if not any(map(_may_be_held, {*map(type, held[0])})):
+        return False
+    items = list(held[0])
+    held[0] = None  # which holds them too
+    written = _own_items(items, range(len(items)))
+    held[0] = items if kind is list else kind._make(items) if hasattr(kind, "_make") else tuple(items)
+    return written
+
+
+def _may_be_held(kind: type) -> bool:
+    """Whether values of this type have memory that somebody may write to."""
+    return (
+        kind in _CONTAINERS
+        or issubclass(kind, np.ndarray)
+        or kind is memoryview
+        or _is_tensor(kind)
+        or _is_pandas(kind)
+    )
+
+
+def _is_tensor(kind: type) -> bool:
+    return hasattr(kind, "untyped_storage")
+
+
+def _is_pandas(kind: type) -> bool:
+    return hasattr(kind, "iloc")
+
+
+def _own_items(items: Any, keys: Iterable[Any]) -> bool:
+    """Make entries of a list or dict ours, which nobody else holds; whether somebody else may write to one."""
+    written = False
+    for key in keys:
+        kind = type(items[key])
+        if kind is np.ndarray:
+            if sys.getrefcount(items[key]) > _ITEM or not _is_alone(items[key]):
+                written |= items[key].flags.writeable
+                items[key] = _copied(items[key])
+        elif not _may_be_held(kind):
+            continue
+        elif _is_tensor(kind):
+            written |= sys.getrefcount(items[key]) > _ITEM or not _storage_is_alone(items[key])
+            items[key] = _array(items[key])
+        elif kind is memoryview:
+            written |= not items[key].readonly
+            items[key] = np.array(items[key])
+        elif kind in _CONTAINERS:
+            items[key] = own_value(items[key])
+        else:  # a column or frame of pandas, a masked array: who holds their memory, nobody counts
+            written = True
+            items[key] = items[key].copy()
+    return written
+
+
+def own_value(value: Any) -> Any:
+    """A value that nobody else can change: containers and arrays as copies, others as they are."""
+    kind = type(value)
+    if kind is dict:
+        return {key: own_value(each) for key, each in value.items()}
+    if kind is list:
+        return [own_value(each) for each in value]
+    if kind in _CONTAINERS:
+        return _copied(value) if kind is np.ndarray else kind(value)
+    return np.asarray(value).copy() if hasattr(kind, "__array__") and not isinstance(value, np.generic) else value
+
+
+def own_objects(array: Array) -> Array:
+    """An array of objects, those that can be changed as copies; itself where none can be."""
+    if _CONTAINERS.isdisjoint(map(type, listed := array.reshape(-1).tolist())):
+        return array
+    return objects([own_value(value) for value in listed]).reshape(array.shape)
+
+
+def _copied(array: Array) -> Array:
+    found = own_objects(array) if array.dtype == object else array
+    return array.copy() if found is array else found
+
+
+def _array(tensor: Any) -> Array:
+    """A copy of a tensor of torch, which code that is not Python's may hold, whom nobody counts."""
+    tensor = tensor.detach().cpu()
+    return np.array((tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy())
+
+
+def _storage_is_alone(tensor: Any) -> bool:
+    """Whether no other tensor has its memory; False where torch does not say it."""
+    count = getattr(getattr(sys.modules.get("torch"), "_C", None), "_storage_Use_Count", None)
+    return count is not None and count(tensor.untyped_storage()._cdata) <= 2  # the tensor, and the one that asks
+
+
+def _is_alone(array: Array) -> bool:
+    """Whether an array that nobody else holds has its memory for itself."""
+    if not array.flags.writeable:
+        return False
+    base = array.base
+    if base is None:
+        return True
+    return type(base) is np.ndarray and base.base is None and sys.getrefcount(base) <= _BASE
+
+
+def _holders_of_item(items: list[Array]) -> int:
+    return sys.getrefcount(items[0])
+
+
+def _holders_of_base(array: Array) -> int:
+    base = array.base
+    return sys.getrefcount(base)
+
+
+_ITEM = _holders_of_item([np.empty(1)])
+_BASE = _holders_of_base(np.empty(2)[:1])
+"""What Python counts where there is one holder: its versions differ in whether they count the one who asks."""
+
+
+def apart(outputs: Mapping[str, Column], inputs: Iterable[Column]) -> dict[str, Column]:
+    """Outputs for a caller to keep: all can be written, and none shares memory with an input or with another output."""
+    taken = {id(_owner(column)) for column in inputs}
+    found: dict[str, Column] = {}
+    for name, column in outputs.items():
+        values = column.values if isinstance(column, Ragged) else column
+        own = own_objects(values) if values.dtype == object else values
+        if own is values and (not values.flags.writeable or id(_owner(column)) in taken):
+            own = values.copy()
+        if own is not values:
+            column = Ragged(own, column.offsets, column.shapes) if isinstance(column, Ragged) else own
+        taken.add(id(_owner(column)))
+        found[name] = column
+    return found
+
+
+def _owner(column: Column) -> Any:
+    """What holds the memory of a column."""
+    owner: Any = column.values if isinstance(column, Ragged) else column
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    return owner
