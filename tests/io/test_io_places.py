@@ -234,3 +234,27 @@ def test_names_may_be_any_bytes(here: Path) -> None:
     told = run(f"{name}/a.parquet", "o.parquet")
     assert told.exit_code == 0, told.output
     assert "caf\\xe9/b.parquet" in run(f"{name}/b.parquet", "o.parquet").stderr
+
+
+@pytest.mark.parametrize(
+    ("log", "kind"),
+    [
+        ("_delta_log/00000000000000000000.json", "Delta Lake"),
+        (".hoodie/hoodie.properties", "Hudi"),
+        ("metadata/v1.metadata.json", "Iceberg"),
+    ],
+)
+def test_a_table_whose_log_says_which_files_count_is_refused(log: str, kind: str) -> None:
+    write("table/data/a.parquet", 1)
+    Path("table", log).parent.mkdir(parents=True)
+    Path("table", log).write_text("{}")
+    with pytest.raises(InputError, match=f"table: is a table of {kind}, whose log says which of its files count"):
+        open_source("table")
+    assert read("table/data/*.parquet") == [1]
+
+
+@pytest.mark.parametrize("pattern", ["nothing/*.parquet", "in/*.csv", "in/*/x.parquet", "nothing", "", "in/nothing/"])
+def test_what_is_not_there_is_said(pattern: str) -> None:
+    write("in/a.parquet", 1)
+    with pytest.raises(InputError, match=r"there is no file|no file fits"):
+        open_source(pattern)

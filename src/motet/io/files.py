@@ -330,7 +330,9 @@ def _of(searched: Searched, place: Place, missing: str) -> Found:
         return File(entry.path, place.fs, entry.info, entry.is_regular, held, root)
 
     if not searched.files:
-        raise InputError(missing, hint="check the pattern" if is_pattern(place) else _near(place))
+        there = place.fs is not None or os.path.isdir(root or ".")
+        hint = "check the pattern" if there else f"the folder {root!r} does not exist either"
+        raise InputError(missing, hint=hint if is_pattern(place) else _near(place))
     return Found(
         list(map(file, searched.files)),
         hidden=list(map(file, searched.hidden)),

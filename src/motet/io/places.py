@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from motet.errors import InputError, MissingExtraError
+from motet.errors import InputError, MissingExtraError, cut
 from motet.io.remote import HTTP, asking, open_file_system
 
 __all__ = ["STANDARD", "Place", "file_system", "place_of", "shown_path", "split_url"]
@@ -123,7 +123,7 @@ def place_of(what: str | os.PathLike[str]) -> Place:
         raise InputError(f"cannot open {text!r}: {error}", hint=hint) from None
     except OSError as error:
         hint = "its file system needs something that is not installed here, or does not answer; or copy the files"
-        raise InputError(f"cannot open {text!r}: {' '.join(str(error).split())}", hint=hint) from None
+        raise InputError(f"cannot open {text!r}: {cut(' '.join(str(error).split()), 120)}", hint=hint) from None
     return Place(text, path) if type(fs).__name__ == "LocalFileSystem" else Place(text, path, fs)
 
 

@@ -81,6 +81,8 @@ def search(place: Place) -> Searched:
         InputError: when a folder cannot be read.
     """
     root, parts = split_pattern(place.path) if is_pattern(place) else (place.path, [])
+    if place.fs is None and not os.path.isdir(root or "."):
+        return Searched()
     tree: _Tree = _Here() if place.fs is None else _Elsewhere(place, root)
     if not parts:
         return _searched(tree, [*_below(tree, root)])
@@ -106,7 +108,7 @@ def _searched(tree: _Tree, found: list[tuple[Entry, bool]]) -> Searched:
     """Each file once: the visible before the hidden, the one that is no link before links."""
     result = Searched()
     keys: set[str] = set()
-    ranked = sorted(found, key=lambda each: (each[1], tree.key(each[0]) != tree.plain(each[0]), each[0].path))
+    ranked = sorted(found, key=lambda each: (each[1], tree.is_linked(each[0]), each[0].path))
     for entry, hidden in ranked:
         key = tree.key(entry)
         if key not in keys:
@@ -185,7 +187,7 @@ class _Tree(Protocol):
 
     def key(self, entry: Entry) -> str: ...
 
-    def plain(self, entry: Entry) -> str: ...
+    def is_linked(self, entry: Entry) -> bool: ...
 
 
 class _Here:
@@ -193,7 +195,7 @@ class _Here:
 
     def __init__(self) -> None:
         self.passed = 0
-        self._real: dict[str, str] = {}
+        self._real: dict[str, tuple[str, bool]] = {}
         self._entries: dict[str, list[Entry]] = {}
 
     def entries(self, folder: str, *, hidden: bool = False) -> list[Entry]:
@@ -218,14 +220,22 @@ class _Here:
 
     def key(self, entry: Entry) -> str:
         """The same for all links to a file."""
-        return os.path.realpath(entry.path) if entry.is_link else self.plain(entry, real=True)
+        if entry.is_link:
+            return os.path.realpath(entry.path)
+        return f"{self._folder(entry)[0]}/{entry.name}"
 
-    def plain(self, entry: Entry, *, real: bool = False) -> str:
-        """Its path, where no link leads to it."""
-        folder = os.path.dirname(entry.path)
+    def is_linked(self, entry: Entry) -> bool:
+        """Whether a link leads to it, or to its folder."""
+        return entry.is_link or self._folder(entry)[1]
+
+    def _folder(self, entry: Entry) -> tuple[str, bool]:
+        """The real path of a file's folder, and whether it is another."""
+        folder = entry.path.rpartition("/")[0]
         if folder not in self._real:
-            self._real[folder] = os.path.realpath(folder)
-        return os.path.join(self._real[folder] if real else os.path.abspath(folder), entry.name)
+            named = folder or ("/" if entry.path.startswith("/") else ".")
+            real = os.path.realpath(named)
+            self._real[folder] = real, real != os.path.abspath(named)
+        return self._real[folder]
 
 
 def _entry(path: str, found: os.DirEntry[str]) -> Entry:
@@ -277,6 +287,6 @@ class _Elsewhere:
         """Its path."""
         return entry.path
 
-    def plain(self, entry: Entry) -> str:
-        """Its path."""
-        return entry.path
+    def is_linked(self, entry: Entry) -> bool:
+        """There are no links."""
+        return False

@@ -43,6 +43,8 @@ SOURCE_SUFFIXES = {**TABLE_SUFFIXES, **dict.fromkeys(IMAGE_SUFFIXES, "images")}
 
 MOST_NAMED = 8
 """Suffixes of files that are left out."""
+_LOGS = {"/_delta_log/": "Delta Lake", "/.hoodie/": "Hudi", ".metadata.json": "Iceberg"}
+"""What is in the paths of files of tables that have a log."""
 _FORMATS = ("parquet", "arrow", "csv", "jsonl", "images")
 
 
@@ -197,12 +199,28 @@ def _open_paths(
         if format is not None:
             raise UnknownNameError("source format", format, _FORMATS)
     found, twice = _each_once([look_for(path) for path in paths])
+    _check_no_log(found, description)
     chosen = format or _one_format([file for each in found for file in each.files], description)
     found = [_readable(each, chosen) if each.named else each for each in found]
     files, left_out = _sorted_out(found, chosen, twice, any_suffix=format is not None)
     source = _of_files(files, chosen, options, types, description)
     source.left_out = "; ".join(filter(None, (left_out, _said_of_folders(files, chosen, source))))
     return source
+
+
+def _check_no_log(found: Sequence[Found], where: str) -> None:
+    """Refuse a folder of which a log says which files count: reading them all would give rows that were deleted or replaced.
+
+    Raises:
+        InputError: naming what it is.
+    """
+    for file in (file for each in found if not each.named for file in (*each.hidden, *each.files)):
+        for sign, kind in _LOGS.items():
+            if sign in f"/{file.path}":
+                hint = "read it by its own package into Arrow, or name the files that count, such as with a pattern"
+                raise InputError(
+                    f"is a table of {kind}, whose log says which of its files count", where=where, hint=hint
+                )
 
 
 def _readable(found: Found, format: str) -> Found:

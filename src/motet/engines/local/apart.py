@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from motet.errors import InputError
 from motet.io.files import File
-from motet.io.places import place_of
+from motet.io.places import Place, place_of
 
 __all__ = ["check_apart", "check_not_read"]
 
@@ -40,10 +41,26 @@ def check_not_read(files: Iterable[File], writes: Mapping[str, str | None]) -> N
         InputError: naming such a file.
     """
     places = [place_of(text) for text in writes.values() if text is not None]
-    read = [file.place for file in files] if places else []
+    read = list(files)
     for place in places:
-        for each in read:
-            if place.is_same(each) or (place.names_folder and place.holds(each)):
-                raise InputError(
-                    f"the run reads {each}, and would write over it", where=str(place), hint="write elsewhere"
-                )
+        each = next(_read_there(place, read), None)
+        if each is not None:
+            raise InputError(f"the run reads {each}, and would write over it", where=str(place), hint="write elsewhere")
+
+
+def _read_there(place: Place, files: Sequence[File]) -> Iterator[File]:
+    """The files that a place is, or holds were it a folder. On this machine a file that is read is there, so it is compared
+    with a place that is there alone."""
+    if place.names_folder:
+        yield from (file for file in files if place.holds(file.place))
+    elif place.fs is not None:
+        yield from (file for file in files if place.is_same(file.place))
+    elif os.path.exists(place.path):
+        yield from (file for file in files if file.is_local and _is_file(file, place.path))
+
+
+def _is_file(file: File, path: str) -> bool:
+    try:
+        return os.path.samefile(file.place.path, path)
+    except OSError:  # one that cannot be looked at is told by whoever reads it
+        return False
