@@ -14,7 +14,7 @@ import pytest
 import motet as mt
 from helpers import onnxes
 from motet.runtime.call import BATCH_ROWS
-from motet.runtime.threads import Pool
+from motet.threads import Pool
 
 SIZES = (1, BATCH_ROWS, BATCH_ROWS + 1, 3 * BATCH_ROWS + 5)
 request = contextvars.ContextVar("request", default="none")

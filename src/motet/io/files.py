@@ -7,7 +7,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -20,16 +19,17 @@ from motet.io.once import Content, Passing, Reader, Spooled, open_pipe
 from motet.io.places import STANDARD, Place, place_of, shown_path, split_url
 from motet.io.remote import HTTP, Download, RemoteFile, ask_bytes, ask_info, asking, check_bucket, is_asynchronous
 from motet.io.search import Entry, Searched, is_pattern, search, split_pattern
+from motet.threads import side_by_side
 
 __all__ = [
     "COMPRESSIONS",
     "TABLE_SUFFIXES",
     "File",
     "Found",
+    "asked",
     "find_files",
     "fingerprint_files",
     "look_for",
-    "side_by_side",
     "suffix_of",
 ]
 
@@ -234,12 +234,9 @@ def _last(path: str) -> str:
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 
-def side_by_side(function: Callable[[_T], _R], files: Sequence[_T], *, remote: bool) -> list[_R]:
+def asked(function: Callable[[_T], _R], files: Sequence[_T], *, remote: bool) -> list[_R]:
     """What a function gives for each of these, some at once where they are on another machine."""
-    if not remote or len(files) < 2:
-        return [function(file) for file in files]
-    with ThreadPoolExecutor(_ASKED_AT_ONCE, "motet-ask") as pool:
-        return list(pool.map(function, files))
+    return side_by_side(function, files, _ASKED_AT_ONCE if remote else 1, most=_ASKED_AT_ONCE)
 
 
 @dataclass(frozen=True)

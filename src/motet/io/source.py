@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from motet.batch import Batch
 from motet.errors import InputError, UnknownNameError
-from motet.io.files import TABLE_SUFFIXES, File, Found, look_for, side_by_side, suffix_of
+from motet.io.files import TABLE_SUFFIXES, File, Found, asked, look_for, suffix_of
 from motet.io.fitted import decoded_schema
 from motet.io.foreign import ForeignSource
 from motet.io.frames import frame_name, is_frame
@@ -247,9 +247,9 @@ def _of_parts(
         return ImagesSource(files, description)
     remote = any(not file.is_local for file in files)
     if len(files) > 1 and format in ("csv", "jsonl"):
-        empty = side_by_side(_is_empty, files, remote=remote)
+        empty = asked(_is_empty, files, remote=remote)
         files = [file for file, nothing in zip(files, empty, strict=True) if not nothing] or files[:1]
-    parts = side_by_side(lambda file: _open_file(file, format, options, types), files, remote=remote)
+    parts = asked(lambda file: _open_file(file, format, options, types), files, remote=remote)
     if format == "jsonl":
         from motet.io.jsonl import agree
 

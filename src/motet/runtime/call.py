@@ -11,8 +11,8 @@ from motet.batch import Batch, Column, Ragged, take_rows
 from motet.errors import Failure, InputError, RowErrors
 from motet.nodes.owned import apart
 from motet.runtime.executor import Call, Executor, Played, drive, joined
-from motet.runtime.side_by_side import side_by_side
 from motet.system.limits import num_cores
+from motet.threads import side_by_side
 from motet.tracebacks import keeping
 
 __all__ = ["Explanation", "answer", "check_failures", "explain", "play"]

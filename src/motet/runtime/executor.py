@@ -24,9 +24,9 @@ from motet.runtime.host import Host, HostedModel, LazyKey
 from motet.runtime.isolate import Health
 from motet.runtime.lazy import LazyModels, share_places
 from motet.runtime.player import Call, Player, Step, Straight, Trace
-from motet.runtime.side_by_side import side_by_side
 from motet.runtime.stats import NodeStats
 from motet.system.limits import num_cores
+from motet.threads import side_by_side
 
 __all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive", "joined"]
 

@@ -34,12 +34,12 @@ from motet.runtime.padding import Padding
 from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
 from motet.runtime.resolve import Located, is_remote
-from motet.runtime.side_by_side import side_by_side
 from motet.runtime.sizes import BatchSize, CallTime
 from motet.runtime.stats import ModelStats
 from motet.runtime.terms import Terms, check_names
 from motet.runtime.trial import Trials, try_sizes
 from motet.runtime.widen import widened
+from motet.threads import side_by_side
 from motet.types import Signature
 
 __all__ = ["HostedModel", "ModelStats", "model_key"]

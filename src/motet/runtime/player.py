@@ -22,8 +22,9 @@ from motet.nodes.merge import kept_rows, merge
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import HostedModel
 from motet.runtime.isolate import Health, isolate
-from motet.runtime.side_by_side import Members, side_by_side
+from motet.runtime.side_by_side import Members
 from motet.runtime.widen import widened
+from motet.threads import side_by_side
 
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor

@@ -6,15 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from motet.runtime.threads import Pool
+from motet.threads import side_by_side
 
-__all__ = ["MOST", "Members", "side_by_side"]
+__all__ = ["Members"]
 
-S = TypeVar("S")
 T = TypeVar("T")
 
-MOST = 16
-"""Calls of one batch that are under way at the same time."""
 SLOW_S = 0.005
 """Members that together take less are not worth a thread."""
 WAITED, SEEN = 0.25, 2
@@ -48,25 +45,3 @@ class Members:
             self._together = self._seen >= SEEN
         self._slow = seconds > SLOW_S
         return answers
-
-
-def side_by_side(call: Callable[[S], T], parts: Sequence[S], at_once: int, most: int = MOST) -> list[T]:
-    """What a function gives for each part, in their order; as many are under way as there are replicas for them.
-
-    Args:
-        call: is called from several threads at the same time, each time in the context of the caller.
-        parts: what it is called with.
-        at_once: how many calls the replicas take together.
-        most: how many threads there may be.
-
-    Raises:
-        Exception: what the first part raised that failed; calls that were not begun are left out.
-    """
-    threads = min(len(parts), at_once, most)
-    if threads < 2:
-        return [call(part) for part in parts]
-    pool = Pool(threads, "motet-calls")
-    try:
-        return [made.result() for made in [pool.submit(call, part) for part in parts]]
-    finally:
-        pool.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import motet as mt
-from motet.runtime.side_by_side import MOST, side_by_side
+from motet.threads import MOST, side_by_side
 
 
 @pytest.fixture

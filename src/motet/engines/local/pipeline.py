@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from motet.runtime.threads import Pool, begun, thread_of
+from motet.threads import Pool, begun, thread_of
 
 __all__ = ["Pipeline"]
 

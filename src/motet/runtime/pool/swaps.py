@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from motet import threads
 from motet.errors import ModelLoadError, ModelUnavailableError
-from motet.runtime import threads
 from motet.runtime.pool.memory import resident_bytes, trim
 from motet.runtime.pool.shelf import Entry, Group, Shelf, Swap, Waiter
 

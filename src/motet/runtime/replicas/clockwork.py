@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from motet.runtime.threads import begun, beside
+from motet.threads import begun, beside
 
 __all__ = ["CLOCKWORK", "Clockwork", "Threads"]
 

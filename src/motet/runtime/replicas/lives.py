@@ -17,7 +17,7 @@ from motet.runtime.replicas.keeper import Keeper, Keeping
 from motet.runtime.replicas.life import UNBOUNDED, Life, ReplicaState, ReplicaStatus, Slot
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
-from motet.runtime.side_by_side import side_by_side
+from motet.threads import side_by_side
 from motet.tracebacks import summary
 
 __all__ = ["WAIT_S", "Lives", "Make"]

@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["Pool", "begun", "beside", "thread_of"]
+__all__ = ["MOST", "Pool", "begun", "beside", "side_by_side", "thread_of"]
 
 S = TypeVar("S")
 T = TypeVar("T")
 Work = Callable[[], object]
+MOST = 16
+"""Calls that wait which are under way for one caller at the same time."""
 
 
 def thread_of(work: Work, name: str) -> threading.Thread:
@@ -116,3 +118,25 @@ def _do(made: Future[T], call: Callable[[], T]) -> None:
         made.set_exception(error)
     else:
         made.set_result(result)
+
+
+def side_by_side(call: Callable[[S], T], parts: Sequence[S], at_once: int, most: int = MOST) -> list[T]:
+    """What a function gives for each part, in their order; as many are under way as there are replicas for them.
+
+    Args:
+        call: is called from several threads at the same time, each time in the context of the caller.
+        parts: what it is called with.
+        at_once: how many calls the replicas take together.
+        most: how many threads there may be.
+
+    Raises:
+        Exception: what the first part raised that failed; calls that were not begun are left out.
+    """
+    threads = min(len(parts), at_once, most)
+    if threads < 2:
+        return [call(part) for part in parts]
+    pool = Pool(threads, "motet-calls")
+    try:
+        return [made.result() for made in [pool.submit(call, part) for part in parts]]
+    finally:
+        pool.close()
