@@ -30,6 +30,7 @@
     ├── WorkflowError (RuntimeError)   a workflow that could not go on
     │   └── StepError                  a step that failed; carries its error
     └── RunError (RuntimeError)        a bulk run that could not go on
+        ├── DataError (InputError)     data that it could not go on with, though no argument is wrong
         ├── TooManyFailuresError       more rows failed than `--max-failures` allows
         └── ResumeError                a run that may not go on where it stopped
 
@@ -52,6 +53,7 @@ __all__ = [
     "CancelledError",
     "CauseText",
     "CycleError",
+    "DataError",
     "DeadlineError",
     "DeadlyRowsError",
     "Failure",
@@ -393,6 +395,10 @@ class NotPublishedError(StoreError):
 
     status = 404
     retryable = False
+
+
+class DataError(RunError, InputError):
+    """Data that a run could not go on with: what is read no further, has changed meanwhile, or cannot be written."""
 
 
 class TooManyFailuresError(RunError):

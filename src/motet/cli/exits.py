@@ -136,9 +136,10 @@ def say_finished(text: str) -> None:
 
 def exit_code(error: Exception) -> int:
     """The exit code of an error: a wrong graph or argument is 2, all else is 1."""
-    from motet.errors import GraphError, InputError, MissingExtraError
+    from motet.errors import GraphError, InputError, MissingExtraError, RunError
 
-    return WRONG if isinstance(error, (GraphError, InputError, MissingExtraError)) else FAILED
+    wrong = isinstance(error, (GraphError, InputError, MissingExtraError)) and not isinstance(error, RunError)
+    return WRONG if wrong else FAILED
 
 
 def load_graph(path: str) -> Graph:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.errors import InputError, UnknownNameError
+from motet.errors import DataError, InputError, UnknownNameError
 from motet.io.faults import drop_empty_errors, with_errors
 from motet.io.fitted import check_readable, fitted
 from motet.io.take import take_batch
@@ -96,7 +96,7 @@ class Stream(ABC):
             for batch in rechunk(pieces, rows, partial(fitted, schema=schema, where=self.description)):
                 yield drop_empty_errors(batch)
         except (OSError, pa.ArrowException) as error:
-            raise InputError(f"cannot be read any further: {error}", where=self.description) from error
+            raise DataError(f"cannot be read any further: {error}", where=self.description) from error
 
     def pieces_at(
         self, positions: npt.NDArray[np.int64], columns: Sequence[str], rows: int

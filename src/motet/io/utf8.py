@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from motet.errors import InputError
+from motet.errors import DataError
 from motet.io.files import File
 
 __all__ = ["LINE_BYTES", "Pieces", "utf8_pieces"]
@@ -60,7 +60,7 @@ def utf8_pieces(file: File, encoding: str | None) -> Iterator[bytes]:
         encoding: a codec of Python; None is UTF-8, or what a byte order mark says.
 
     Raises:
-        InputError: when the file cannot be read any further.
+        DataError: when the file cannot be read any further.
     """
     try:
         with file.stream() as raw:
@@ -73,7 +73,7 @@ def utf8_pieces(file: File, encoding: str | None) -> Iterator[bytes]:
                     return
                 piece = raw.read(_PIECE_BYTES)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"cannot be read any further: {error}", where=str(file)) from error
+        raise DataError(f"cannot be read any further: {error}", where=str(file)) from error
 
 
 def _decoder(first: bytes, encoding: str | None) -> Callable[[bytes], bytes]:

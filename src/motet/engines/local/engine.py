@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ from motet.engines.local.sizing import Sizing
 from motet.engines.local.turns import Turns
 from motet.engines.local.undeclared import Answers, Undeclared
 from motet.engines.local.work import work_folder
-from motet.errors import Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
+from motet.errors import DataError, Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
 from motet.io.places import place_of
@@ -120,6 +121,26 @@ class _Result:
     last: bool
 
 
+@contextmanager
+def _underway(output: str) -> Iterator[None]:
+    """Say of what data or disks refuse from here on that no argument is wrong, and how to go on.
+
+    Raises:
+        DataError: in place of `InputError`.
+        RunError: in place of `OSError`.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise DataError(error.what, where=error.where, hint=error.hint) from error
+    except BrokenPipeError:  # who reads the output has had enough
+        raise
+    except OSError as error:
+        where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else output
+        hint = "mend that, and --resume goes on with what is finished"
+        raise RunError(error.strerror or str(error), where=where, hint=hint) from error
+
+
 class _Run:
     """One run."""
 
@@ -181,15 +202,17 @@ class _Run:
             self.executor.load()
             self._begin(journal, batch_rows)
             self._replay(journal, journal.pieces() if first else [], writer, failures)
-            self._play(pipeline, journal, writer, failures)
+            with _underway(self.output):
+                self._play(pipeline, journal, writer, failures)
             pipeline.close()
             if not writer.is_open and self.rows:  # all of them failed
                 writer.open(self.layout.known(pa.null()))
             if not writer.is_open:
                 raise RunError("no row was answered, so the types of the outputs are not known", where=self.output)
-            journal.folder.check(now=True)
-            failed_path = failures.close()
-            writer.close()
+            with _underway(self.output):
+                journal.folder.check(now=True)
+                failed_path = failures.close()
+                writer.close()
             journal.remove()
         except BaseException:
             self.turns.stop()
@@ -297,11 +320,15 @@ class _Run:
         if self.options.batch_rows or self.executor.lazy_keys or not self.versions:
             return rows
         cost = self.sizing.known_cost()
-        if cost is None and self.source.reads_again and (item := next(self.input.read(0, rows, 1), None)):
+        if cost is None and self.source.reads_again and (item := self._first_item(rows)):
             self.executor.load()
             self.sizing.take_remembered(())
             cost = self.head.play(item.read, item.ids, rows)
         return rows if cost is None else cost.bound(rows, at_least=self.head.rows)
+
+    def _first_item(self, rows: int) -> Item | None:
+        with _underway(self.output):
+            return next(self.input.read(0, rows, 1), None)
 
     def _batch_rows_by_size(self) -> int:
         """Rows of a batch, as was asked for or by their size."""
