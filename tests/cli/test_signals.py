@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from motet.engines.local.journal import Piece
 
 FUNCTIONS = """
 import os, signal, threading
@@ -46,8 +47,8 @@ def motet(*args: str, code: str = "from motet.cli import main; main()", **env: s
 
 
 def finished_rows(tmp_path: Path) -> int:
-    pieces = (tmp_path / "out.parquet.unfinished").glob("piece-*.json")
-    return sum(json.loads(piece.read_text())["rows"] for piece in pieces)
+    pieces = [Piece.named(path.name) for path in (tmp_path / "out.parquet.unfinished").iterdir()]
+    return sum(piece.rows for piece in pieces if piece is not None)
 
 
 @pytest.mark.parametrize(
