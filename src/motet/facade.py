@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,10 +20,14 @@ from motet.graph.check import CheckedGraph, check
 from motet.graph.defaults import checked_default
 from motet.graph.fields import NAME
 from motet.graph.graph import NO_DEFAULT, Input
+from motet.graph.places import folder_of, joined, relative
 from motet.runtime.session import Session
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+    from typing import IO
+
     from motet.batch import Batch
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.report import RunReport
@@ -289,26 +292,29 @@ class Graph(data.Graph):
         finally:
             self._session.give_back(lent)
 
-    def save(self, path: str | Path) -> None:
-        """Write the graph to a YAML file; model URIs are written relative to it.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the graph to a YAML file.
+
+        Args:
+            path: the file, or a URL that fsspec opens (`s3://bucket/graph.yaml`). Models that lie in the same place are named
+                relative to it, others as they are.
 
         Raises:
-            GraphError: when a function cannot be imported by name.
+            GraphError: when a function cannot be imported by name, or a URL does not take the file.
         """
         from motet.graph.yaml import dump_graph
+        from motet.models.fetch import resolve
+        from motet.models.graph_files import write_text
 
-        target = Path(path)
-        text = dump_graph(_placed(self, str(target.parent.resolve())))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
+        target = resolve(os.fspath(path), None)
+        folder = folder_of(target)
+        write_text(target, dump_graph(_placed(self, folder if "://" in folder else os.path.realpath(folder))))
 
     def to_yaml(self) -> str:
-        """The text of the graph's file, URIs as they are."""
+        """The text of the graph's file, in its folder: `motet.load(io.StringIO(text), folder=graph.folder)` reads it."""
         from motet.graph.yaml import dump_graph
 
-        return dump_graph(self)
+        return dump_graph(_placed(self, self.folder if "://" in self.folder else os.path.realpath(self.folder)))
 
     def _parts(self) -> tuple[Any, ...]:
         return _placed(self, None)._parts()  # the same models are the same, wherever the file is that names them
@@ -364,17 +370,8 @@ def _uri(uri: str, base: str, folder: str | None) -> str:
         is_relative = handler.has_file and not location.startswith("/") and "://" not in location
     if not is_relative:
         return uri
-    place, _, path = base.rpartition("://")
-    path = posixpath.normpath(posixpath.join(path, location))
-    other, _, within = (folder or "").rpartition("://")
-    if folder is not None and place == other and _root(path, place) == _root(within, place):
-        return f"{scheme}{posixpath.relpath(path, within)}{mark}"
-    return f"{scheme}{place}{'://' if place else ''}{path}{mark}"
-
-
-def _root(path: str, place: str) -> str:
-    """Where relative paths end: the bucket, the host, or the root of a file system of this machine."""
-    return path.split("/")[0] if place else "/"
+    absolute = joined(base, location)
+    return f"{scheme}{absolute if folder is None else relative(absolute, folder)}{mark}"
 
 
 def input(name: str, type: str | ColumnType, *, default: Any = NO_DEFAULT, column: str | None = None) -> Handle:
@@ -459,14 +456,27 @@ def member(
     return PendingMember(uses, inputs, output)
 
 
-def load(path: str | Path) -> Graph:
+def load(
+    source: str | os.PathLike[str] | IO[str] | IO[bytes] | Traversable, *, folder: str | os.PathLike[str] | None = None
+) -> Graph:
     """Read a graph from a YAML file.
 
     A file can name any importable function, so loading one is as trusting as running code.
+
+    Args:
+        source: a path; a URL that fsspec opens (`s3://bucket/graph.yaml`, `memory://...`, `file://...`); an open file, also
+            `io.StringIO(text)`; or a resource of a package, `importlib.resources.files("package") / "graph.yaml"`, in a zip
+            file too.
+        folder: what relative names in it (models, graphs, labels) are relative to, a path or a URL; the file's own folder when
+            not given, the working directory where it has none.
 
     Raises:
         GraphError: for the first mistake in it; says what, where, what was got, and how to mend it.
     """
     from motet.graph.yaml import load_graph
+    from motet.models.fetch import resolve
+    from motet.models.graph_files import opened
 
-    return load_graph(path, Graph)
+    name, read, has_folder = opened(source)
+    place = None if folder is None and has_folder else resolve(os.fspath(folder or ""), None)
+    return load_graph(name, Graph, folder=place, read_text=read)

@@ -14,6 +14,7 @@ from motet.errors import GraphError
 from motet.graph.fields import NAME, Fields, of_kind, plain, read_type, text_of
 from motet.graph.function import Function, as_functions, read_functions, write_functions
 from motet.graph.identity import identity
+from motet.graph.places import expanded
 from motet.graph.replicas import Replicas, as_replicas, as_warm_up, check_placing, read_replicas, write_replicas
 from motet.graph.snapshot import check_written, is_model, sent, snapshot
 from motet.types import ColumnType
@@ -288,16 +289,17 @@ _KEYS = (
 def read_model(name: str, value: object, where: str) -> Model:
     """A model as a graph file says it: `{uri: ..., batch: {...}, ...}`, or the URI alone."""
     if isinstance(value, str):
-        return Model(value, name)
+        return Model(expanded(value, where), name)
     fields = Fields(value, where, _KEYS)
     unpickle = fields.take("unpickle", str, "refuse")
     if unpickle not in ("allow", "refuse"):
         raise GraphError(f"expected allow or refuse; got {unpickle!r}", where=fields.place("unpickle"))
-    uris = [of_kind(uri, str, fields.place("uris")) for uri in fields.take("uris", list, [])]
+    place = fields.place("uris")
+    uris = [expanded(of_kind(uri, str, place), place) for uri in fields.take("uris", list, [])]
     if "uri" not in fields and uris:
         uri, *uris = uris
     else:
-        uri = fields.take("uri", str)
+        uri = expanded(fields.take("uri", str), fields.place("uri"))
     return Model(
         uri,
         name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import yaml
@@ -21,6 +21,7 @@ from motet.graph.label_files import with_labels
 from motet.graph.members import read_inputs, write_inputs
 from motet.graph.model import read_model, write_model
 from motet.graph.node import KINDS, Inputs, Node
+from motet.graph.places import folder_of, joined
 from motet.graph.pool import read_places, write_places
 
 __all__ = ["VERSION", "dump_graph", "graph_mapping", "load_graph", "read_graph"]
@@ -80,6 +81,7 @@ def load_graph(
     path: str | Path,
     make: Callable[..., G],
     *,
+    folder: str | None = None,
     read_text: Callable[[str], str] | None = None,
     inside: tuple[str, ...] = (),
 ) -> G:
@@ -88,6 +90,7 @@ def load_graph(
     Args:
         path: the file.
         make: the class of graph to make.
+        folder: what the names in it are relative to; None is the file's own.
         read_text: how to read it; None reads a local file.
         inside: the files that it is named in, the outermost first.
 
@@ -109,21 +112,17 @@ def load_graph(
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise GraphError(f"{name!r} cannot be read: {error}") from error
-    folder = name.rpartition("/")[0]
+    place = folder_of(name) if folder is None else folder
+    stem = PurePosixPath(name.partition("::")[0]).stem or "graph"
     try:
-        value = with_labels(parse(text), lambda file: read(_beside(file, folder)))
-        return read_graph(value, make, folder=folder, default_name=Path(name).stem, read_text=read_text, inside=files)
+        value = with_labels(parse(text), lambda file: read(joined(place, file)))
+        return read_graph(value, make, folder=place, default_name=stem, read_text=read_text, inside=files)
     except MotetError as error:
-        raise error.located(name) from error.__cause__
+        raise (error.located(name) if name else error) from error.__cause__
 
 
 def _read(name: str) -> str:
     return Path(name).read_text(encoding="utf-8")
-
-
-def _beside(file: str, folder: str) -> str:
-    """A file that a graph file names: relative to its folder."""
-    return file if "://" in file or file.startswith("/") or not folder else f"{folder}/{file}"
 
 
 def parse(text: str) -> Any:
@@ -228,7 +227,7 @@ def _read_inner(
 ) -> G:
     if isinstance(value, Mapping) and "file" in value:
         file = Fields(value, where, ("file",)).take("file", str)
-        return load_graph(_beside(file, folder), make, read_text=read_text, inside=inside)
+        return load_graph(joined(folder, file), make, read_text=read_text, inside=inside)
     return read_graph(
         value, make, folder=folder, default_name=name, inner=where, shared=shared, read_text=read_text, inside=inside
     )

@@ -13,13 +13,13 @@ remote is asked at all.
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from motet.errors import ModelLoadError
+from motet.graph.places import joined
 from motet.models.digest import digest
 
 __all__ = ["digest", "is_remote", "local_path", "resolve"]
@@ -79,8 +79,7 @@ def resolve(uri: str, base: str | Path | None) -> str:
         return _without_file_scheme(uri)
     uri = os.path.expanduser(uri)
     if is_remote(place) and not os.path.isabs(uri):
-        protocol, _, path = place.partition("://")
-        return f"{protocol}://{posixpath.normpath(posixpath.join(path, uri))}"
+        return joined(place, uri)
     return os.path.abspath(os.path.join(_without_file_scheme(place), uri))
 
 

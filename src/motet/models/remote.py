@@ -14,7 +14,7 @@ __all__ = ["Remote", "RemoteError"]
 
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 _STATE_FIELDS = (
-    "etag", "e_tag", "md5hash", "content_md5", "content-md5", "checksum", "digest", "crc32c", "version_id",
+    "etag", "e_tag", "md5hash", "content_md5", "content-md5", "checksum", "digest", "crc", "crc32c", "version_id",
     "generation", "mtime", "modified", "last_modified", "lastmodified", "last-modified", "updated", "created",
 )  # fmt: skip
 
@@ -87,7 +87,24 @@ class Remote:
         if size is not None and got != size:
             raise RemoteError(f"{got} of its {size} bytes came", "try again")
 
-    def _asked(self, method: str, *arguments: str) -> Any:
+    def read(self) -> bytes:
+        """What the file holds.
+
+        Raises:
+            RemoteError: when it cannot be read.
+        """
+        content: bytes = self._asked("cat_file")
+        return content
+
+    def write(self, content: bytes) -> None:
+        """Put a file there, in the place of one that is there.
+
+        Raises:
+            RemoteError: when it cannot be written.
+        """
+        self._asked("pipe_file", content)
+
+    def _asked(self, method: str, *arguments: Any) -> Any:
         system, path = self._system
         try:
             system.invalidate_cache(path)

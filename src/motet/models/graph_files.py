@@ -1,0 +1,91 @@
+"""The texts of graph files, wherever they are: paths, URLs, open files, resources of packages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import Path as ZipPath
+
+from motet.errors import GraphError
+from motet.models.fetch import is_remote, resolve
+from motet.models.remote import Remote, RemoteError
+
+__all__ = ["opened", "read_text", "write_text"]
+
+
+def opened(source: Any) -> tuple[str, Callable[[str], str], bool]:
+    """What a graph is read from: its name, what gives the text of this file and of those that it names, and whether it has a folder.
+
+    Args:
+        source: a path, a URL, an open file, or a resource of a package.
+
+    Raises:
+        GraphError: when it is none of these, or holds no text.
+    """
+    if isinstance(source, ZipPath):  # a resource of a package that lies in a zip file
+        archive = str(source.root.filename)
+        source = f"zip://{source.at}::{os.path.abspath(archive)}"
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)
+    if isinstance(source, str):
+        if "\n" in source:
+            hint = "to read a graph from a text, write motet.load(io.StringIO(text), folder=...)"
+            raise GraphError("expected a path or a URL; got a text of several lines", hint=hint)
+        return (resolve(source, None) if source.startswith(("file://", "local://")) else source), read_text, True
+    read = getattr(source, "read", None) or getattr(source, "read_text", None)
+    if read is None or isinstance(source, type):
+        hint = "give a path, a URL, an open file, or importlib.resources.files(package) / 'graph.yaml'"
+        raise GraphError(f"expected what a graph can be read from; got {type(source).__name__}", hint=hint)
+    return _of_open(source, read)
+
+
+def _of_open(source: Any, read: Callable[[], Any]) -> tuple[str, Callable[[str], str], bool]:
+    given = getattr(source, "name", None)
+    name = given if isinstance(given, str) and given[:1] != "<" else ""
+    has_folder = hasattr(source, "read") and os.path.isfile(name)
+    name = os.path.abspath(name) if has_folder else name
+    try:
+        text = read()
+        text = text.decode("utf-8-sig") if isinstance(text, (bytes, bytearray)) else text
+    except (OSError, ValueError) as error:
+        raise GraphError(f"{name or 'the open file'} cannot be read: {error}") from error
+    if not isinstance(text, str):
+        raise GraphError(f"expected a file that gives text; it gave {type(text).__name__}", where=name)
+    return name, lambda other: text if other == name else read_text(other), has_folder
+
+
+def read_text(name: str) -> str:
+    """The text of a file of this machine, or behind a URL.
+
+    Raises:
+        OSError, UnicodeDecodeError: when it cannot be read.
+        GraphError: when a URL does not answer.
+    """
+    if not is_remote(name):
+        return Path(resolve(name, None)).read_text(encoding="utf-8")
+    try:
+        return Remote(name, {}).read().decode("utf-8")
+    except RemoteError as error:
+        raise GraphError(f"it cannot be read: {error}", where=name, hint=error.hint) from error
+
+
+def write_text(name: str, text: str) -> None:
+    """Write a file whole, or not at all, to this machine or behind a URL.
+
+    Raises:
+        OSError: when it cannot be written.
+        GraphError: when a URL does not take it.
+    """
+    if is_remote(name):
+        try:
+            Remote(name, {}).write(text.encode())
+        except RemoteError as error:
+            raise GraphError(f"it cannot be written: {error}", where=name, hint=error.hint) from error
+        return
+    target = Path(resolve(name, None))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(target)
