@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
 from motet.errors import Failure, InputError, UnknownNameError
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
     from motet.batch import Batch
     from motet.engines.local.estimate import Estimate
+    from motet.engines.local.options import RunOptions
     from motet.engines.local.report import RunReport
     from motet.runtime.call import Explanation
     from motet.runtime.executor import Executor
     from motet.runtime.resolve import ModelResolver
+    from motet.serving.config import ServeOptions
     from motet.serving.here import BackgroundServer
 
 __all__ = ["Graph", "input", "inputs", "load", "member"]
@@ -109,6 +111,12 @@ class Graph(data.Graph):
     def executor(self) -> Executor:
         """What plays this graph when it is called; its models stay loaded until the graph is closed, or gone."""
         return self._session.executor
+
+    @overload
+    def __call__(self, columns: Any, *, failures: Literal["raise"] = "raise") -> dict[str, Any]: ...
+
+    @overload
+    def __call__(self, columns: Any, *, failures: Literal["return"]) -> tuple[dict[str, Any], list[Failure]]: ...
 
     def __call__(self, columns: Any, *, failures: Literal["raise", "return"] = "raise") -> Any:
         """Play columns here and now.
@@ -195,13 +203,24 @@ class Graph(data.Graph):
         return bind_columns(columns, self.checked)
 
     @overload
-    def run(self, source: Any, output: None = None, **options: Any) -> Any: ...
+    def run(
+        self, source: Any, output: None = None, *, failures: Literal["raise"] = "raise", **options: Unpack[RunOptions]
+    ) -> Any: ...
 
     @overload
-    def run(self, source: Any, output: str | Path, *, dry_run: Literal[True], **options: Any) -> Estimate: ...
+    def run(
+        self, source: Any, output: None = None, *, failures: Literal["return"], **options: Unpack[RunOptions]
+    ) -> tuple[Any, list[Failure]]: ...
 
     @overload
-    def run(self, source: Any, output: str | Path, **options: Any) -> RunReport: ...
+    def run(
+        self, source: Any, output: str | Path, *, dry_run: Literal[True], **options: Unpack[RunOptions]
+    ) -> Estimate: ...
+
+    @overload
+    def run(
+        self, source: Any, output: str | Path, *, dry_run: Literal[False] = False, **options: Unpack[RunOptions]
+    ) -> RunReport: ...
 
     def run(self, source: Any, output: str | Path | None = None, **options: Any) -> Any:
         """Play a whole data set, on this machine.
@@ -240,10 +259,10 @@ class Graph(data.Graph):
         return collect(engine, self.checked, source, failures, options)
 
     @overload
-    def serve(self, *, block: Literal[True] = True, **options: Any) -> None: ...
+    def serve(self, *, block: Literal[True] = True, **options: Unpack[ServeOptions]) -> None: ...
 
     @overload
-    def serve(self, *, block: Literal[False], **options: Any) -> BackgroundServer: ...
+    def serve(self, *, block: Literal[False], **options: Unpack[ServeOptions]) -> BackgroundServer: ...
 
     def serve(self, *, block: bool = True, **options: Any) -> BackgroundServer | None:
         """Put the graph on line, as `motet serve` does.

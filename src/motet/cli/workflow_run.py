@@ -97,7 +97,7 @@ def _wired(workflow: Workflow[Any], parameters: dict[str, Any]) -> Plan:
     from motet.errors import GraphError, MotetError
 
     try:
-        return workflow(**parameters)  # type: ignore[no-any-return]
+        return workflow(**parameters)
     except Exception as error:
         from motet.tracebacks import users_place
 

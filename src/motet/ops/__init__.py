@@ -15,14 +15,20 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from motet.ops import columns, image, linalg, scores, text
 
 __all__ = ["columns", "image", "linalg", "scores", "text"]
 
 
-def __getattr__(name: str) -> ModuleType:
-    if name in __all__:
-        return import_module(f"motet.ops.{name}")
-    raise AttributeError(f"module 'motet.ops' has no attribute {name!r}; known: {', '.join(__all__)}")
+if not TYPE_CHECKING:  # which would make every name one that is there
+
+    def __getattr__(name: str) -> ModuleType:
+        if name in __all__:
+            return import_module(f"motet.ops.{name}")
+        raise AttributeError(f"module 'motet.ops' has no attribute {name!r}; known: {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:

@@ -28,11 +28,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 if TYPE_CHECKING:
     from motet.facade import Graph
     from motet.serving.application import Application
+    from motet.serving.config import AsgiOptions, ServeOptions
     from motet.serving.here import BackgroundServer
 
 __all__ = ["asgi", "start"]
@@ -40,7 +41,7 @@ __all__ = ["asgi", "start"]
 _OF_THE_HOST = ("host", "port", "grpc_port", "tls", "grpc")
 
 
-def asgi(*graphs: Graph | str | Path, config: str | Path | None = None, **options: Any) -> Application:
+def asgi(*graphs: Graph | str | Path, config: str | Path | None = None, **options: Unpack[AsgiOptions]) -> Application:
     """Graphs as an ASGI application: to mount in Starlette, FastAPI or Quart, or to run under uvicorn or hypercorn.
 
     It answers as `motet serve` does over HTTP: the same addresses, limits, admission, page and errors.
@@ -66,7 +67,9 @@ def asgi(*graphs: Graph | str | Path, config: str | Path | None = None, **option
     return Application(served, configured(served, _path(config), options, _OF_THE_HOST))
 
 
-def start(*graphs: Graph | str | Path, config: str | Path | None = None, **options: Any) -> BackgroundServer:
+def start(
+    *graphs: Graph | str | Path, config: str | Path | None = None, **options: Unpack[ServeOptions]
+) -> BackgroundServer:
     """Serve graphs in a thread of this program, for notebooks, tests and programs that go on.
 
         with motet.serving.start(graph, port=0) as server:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from motet.errors import GraphError
 from motet.graph.fields import Fields, of_kind
 from motet.graph.yaml import parse
 from motet.serving.limits import Limits
 
-__all__ = ["Network", "ServeConfig", "Tls", "read_config"]
+__all__ = ["AsgiOptions", "Network", "ServeConfig", "ServeOptions", "Tls", "read_config"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KEYS = (
@@ -138,6 +138,34 @@ class ServeConfig:
             taken["samples"] = _within(folder, fields.take("samples", str))
         taken["graphs"] = tuple(_within(folder, each) for each in taken.get("graphs", ()))
         return replace(config, **taken)
+
+
+class AsgiOptions(TypedDict, total=False):
+    """The keywords of `motet.serving.asgi`: fields of `ServeConfig`, which says what they mean, each as a file has it."""
+
+    threads: int | None
+    limits: Limits | Mapping[str, Any]
+    cors: Iterable[str]
+    trusted_proxies: Iterable[str | Network]
+    proxy_header: str
+    admin: str
+    admission: Mapping[str, Any] | None
+    sinks: Any
+    cache: Mapping[str, Any] | None
+    seen: Mapping[str, Any] | None
+    pool: Mapping[str, Any] | None
+    samples: str
+    store_poll_s: float
+
+
+class ServeOptions(AsgiOptions, total=False):
+    """The keywords of `Graph.serve` and `motet.serving.start`: likewise, and what a port needs."""
+
+    host: str
+    port: int
+    grpc_port: int | None
+    grpc: Mapping[str, Any] | None
+    tls: Tls | Mapping[str, str] | None
 
 
 def read_config(path: str | None, graphs: Mapping[str, Mapping[str, Any]]) -> ServeConfig:

@@ -66,7 +66,9 @@ def configured(
     """
     made = [each if isinstance(each, Graph) else load(each) for each in graphs]
     base = read_config(path, {os.path.join(each.folder, each.name): each.serving for each in made})
-    known = [each.name for each in fields(ServeConfig) if each.name not in ("folder", "processes", *elsewhere)]
+    known = [
+        each.name for each in fields(ServeConfig) if each.name not in ("folder", "graphs", "processes", *elsewhere)
+    ]
     for name in options:
         if name == "processes" or name in elsewhere:
             raise InputError(

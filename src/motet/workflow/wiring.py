@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Generic, ParamSpec
+from typing import Any, Generic, ParamSpec, overload
 
 from motet.errors import CycleError, GraphError
 from motet.workflow.deferred import Deferred, Result, copied, hidden_in, nodes_of
@@ -148,8 +148,8 @@ class Workflow(Generic[P]):
         self.signature = inspect.signature(function)
         functools.update_wrapper(self, function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Wire the steps: a `Plan`, or, inside of another workflow, what the function returns.
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Plan:
+        """Wire the steps: a `Plan`, or, inside of another workflow, what the function returns (which its type does not say).
 
         Raises:
             GraphError: when a parameter is missing or unknown, or the steps cannot be wired.
@@ -158,7 +158,8 @@ class Workflow(Generic[P]):
         outer = building()
         if outer is not None:
             with outer.inside(self):
-                return self.function(*arguments.args, **arguments.kwargs)
+                inside: Any = self.function(*arguments.args, **arguments.kwargs)
+                return inside  # type: ignore[no-any-return]
         wiring = Wiring(self.name)
         token = _building.set(wiring)
         try:
@@ -196,6 +197,14 @@ class Workflow(Generic[P]):
 
     def __repr__(self) -> str:
         return f"<workflow {self.name} ({place_of(self.function)})>"
+
+
+@overload
+def workflow(function: Callable[P, Any], /, *, name: str = "") -> Workflow[P]: ...
+
+
+@overload
+def workflow(*, name: str = "") -> Callable[[Callable[P, Any]], Workflow[P]]: ...
 
 
 def workflow(function: Callable[P, Any] | None = None, /, *, name: str = "") -> Any:

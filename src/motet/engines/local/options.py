@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 from motet.engines.local.selection import Sample, Selection, Shard
 from motet.errors import InputError
 from motet.system.limits import num_cores
 from motet.types import ColumnType
 
-__all__ = ["MaxFailures", "Options", "Progress"]
+__all__ = ["MaxFailures", "Options", "Progress", "RunOptions"]
 
 Progress = Callable[[int, int | None, int], None]
 """Called with the rows done, the rows there are (None when that is not known), and the rows failed."""
@@ -166,3 +166,34 @@ class Options:
         if self.max_failures is None or isinstance(self.max_failures, MaxFailures):
             return self.max_failures
         return MaxFailures.parse(self.max_failures)
+
+
+class RunOptions(TypedDict, total=False):
+    """The keywords of `Graph.run`: the fields of `Options`, which says what they mean, and the engine that runs it."""
+
+    engine: str
+    failed: str | None
+    batch_rows: int | None
+    skip: int
+    sample: str | int | None
+    seed: int | None
+    shard: str | None
+    limit: int | None
+    row_ids: str | None
+    workers: int | None
+    part_rows: int
+    resume: bool
+    overwrite: bool
+    keep: Sequence[str] | None
+    drop: Sequence[str]
+    only_failed: str | None
+    any_input: bool
+    max_failures: MaxFailures | str | int | None
+    group_by: str | Sequence[str] | None
+    format: str | None
+    encoding: str | None
+    delimiter: str | None
+    types: Mapping[str, str | ColumnType] | None
+    empty: str | None
+    pool: str | None
+    progress: Progress | None
