@@ -229,9 +229,10 @@ class Graph(data.Graph):
             source: a frame (pandas, polars, DuckDB), a file (Parquet, Arrow, CSV, JSON Lines), a folder, a list of files, a
                 pyarrow data set or table, or an iterable of batches or frames.
             output: the file to write; its suffix says the format. A folder (a path ending in `/`) keeps the parts. None
-                gives the answers back.
+                gives the answers back, unless `into` names an output that is there.
             options: as those of `motet run`: `failed`, `batch_rows`, `workers`, `resume`, `overwrite`, `keep`, `drop`,
-                `skip`, `sample`, `seed`, `shard`, `limit`, `row_ids`, `only_failed`, `any_input`, `max_failures`, `group_by`,
+                `skip`, `sample`, `seed`, `shard`, `limit`, `row_ids`, `only_failed`, `into`, `any_input`, `max_failures`,
+                `group_by`,
                 `format`, `encoding`, `delimiter`, `types`, `empty`, `engine`, `dry_run`; and `progress`, called with the rows
                 done. Without an output: `failures`, `raise` or `return`, as in a call.
 
@@ -247,6 +248,7 @@ class Graph(data.Graph):
 
         engine = find_engine(options.pop("engine", "local"))
         dry_run = options.pop("dry_run", False)
+        output = options.get("into") if output is None else output
         if output is not None:
             return (engine.estimate if dry_run else engine.run)(self.checked, source, str(output), **options)
         if dry_run:

@@ -93,7 +93,6 @@ _EXITS = {
 @click.option(
     "--output",
     metavar="PATH",
-    required=True,
     help="File to write (.parquet, .arrow, .csv, .jsonl); PATH/ is a folder of parts.",
 )
 @source_options
@@ -124,6 +123,9 @@ _EXITS = {
 @click.option("--drop", callback=_names, metavar="c", default="", help="Columns of the input to leave out.")
 @click.option("--only-failed", metavar="FILE", help="Play only the rows of a file of failures.")
 @click.option(
+    "--into", metavar="PATH", help="With --only-failed: put the answers into the output that its rows failed in."
+)
+@click.option(
     "--any-input", is_flag=True, help="With --only-failed: take its rows from another input than they failed in."
 )
 @click.option("--max-failures", metavar="N|P%", help="End the run when more rows fail.")
@@ -142,7 +144,7 @@ def command(
     /,
     graph: str,
     input_: tuple[str, ...],
-    output: str,
+    output: str | None,
     report: str | None,
     quiet: bool,
     **options: Any,
@@ -152,6 +154,8 @@ def command(
     Writes the plain columns of the input and the outputs of the graph, in the order of the input. Rows that fail go to a
     file of their own, with the node, model and reason.
     """
+    if output is None and (output := options["into"]) is None:
+        raise click.UsageError("Missing option '--output'.")
     if report is not None:
         _check_report(report, [output, options["failed"], graph], input_)
     found = load_graph(graph)

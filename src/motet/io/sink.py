@@ -114,7 +114,7 @@ class FileWriter:
         check_held(path, schema, path, format=format)
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
-        self._written = schema if format == "jsonl" else plain_schema(schema)
+        self._written = schema if format in ("jsonl", "lines") else plain_schema(schema)
         self._file = target.open()
         try:
             with self._told(None):
@@ -216,6 +216,7 @@ _FORMATS = {
     "arrow": "motet.io.ipc",
     "csv": "motet.io.write_csv",
     "jsonl": "motet.io.write_jsonl",
+    "lines": "motet.io.lines",
 }
 """The module of each format, with `open_writer` and `holds`."""
 
@@ -266,11 +267,11 @@ def check_held(path: str, schema: pa.Schema, where: str, *, format: str | None =
             )
 
 
-_NAMES = {"parquet": "Parquet", "arrow": "Arrow", "csv": "CSV", "jsonl": "JSON Lines"}
+_NAMES = {"parquet": "Parquet", "arrow": "Arrow", "csv": "CSV", "jsonl": "JSON Lines", "lines": "Lines"}
 
 
 def _codec(path: str, format: str) -> str | None:
-    return COMPRESSIONS.get(os.path.splitext(path)[1].lower()) if format in ("csv", "jsonl") else None
+    return COMPRESSIONS.get(os.path.splitext(path)[1].lower()) if format in ("csv", "jsonl", "lines") else None
 
 
 def _difference(got: pa.Schema, wanted: pa.Schema) -> str:

@@ -21,7 +21,7 @@ from motet.io.places import file_system
 from motet.io.remote import asking, check_bucket
 from motet.io.uploads import commits_uploads
 
-__all__ = ["DiskTarget", "StoreTarget", "Target", "target_of", "writing"]
+__all__ = ["DiskTarget", "MemoryTarget", "StoreTarget", "Target", "target_of", "writing"]
 
 SMALL_BYTES = 8 << 20
 """What fits into it is uploaded by one request."""
@@ -224,6 +224,28 @@ class _Upload(io.RawIOBase):
         else:
             self._file.close()
             self._fs.rm_file(self._path)
+
+
+class MemoryTarget:
+    """A file in memory.
+
+    Attributes:
+        content: of the file, once it is published.
+    """
+
+    content = b""
+
+    def open(self) -> Any:
+        """See `Target`."""
+        self._buffer = pa.BufferOutputStream()
+        return self._buffer
+
+    def publish(self) -> None:
+        """See `Target`."""
+        self.content = self._buffer.getvalue().to_pybytes()
+
+    def discard(self) -> None:
+        """See `Target`."""
 
 
 def target_of(path: str, partial: str | None = None, where: str | None = None) -> Target:

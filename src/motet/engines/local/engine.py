@@ -23,13 +23,14 @@ from motet.engines.local.head import Head
 from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
 from motet.engines.local.manifest import Manifest, graph_digest
+from motet.engines.local.merge import MergedOutput, seems_output_of
 from motet.engines.local.options import Options
 from motet.engines.local.output import FailureFile, Output, default_failed, exists, holds, is_folder, open_output
 from motet.engines.local.pending import Pending
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.replay import failed_rows
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
-from motet.engines.local.rows import Item, Rows
+from motet.engines.local.rows import Item, Rows, count_rows
 from motet.engines.local.second_look import SecondLook
 from motet.engines.local.selection import Ids
 from motet.engines.local.sizing import Sizing
@@ -39,6 +40,7 @@ from motet.engines.local.work import work_folder
 from motet.errors import DataError, Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
+from motet.io.files import fingerprint_files
 from motet.io.places import place_of
 from motet.io.stream import Stream
 from motet.runtime.executor import Executor, Played, drive
@@ -94,8 +96,10 @@ def _opened(checked: CheckedGraph, source: Any, output: str, options: dict[str, 
         raise InputError(
             f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
         ) from None
+    if chosen.into is not None and not place_of(chosen.into).is_same(place_of(output)):
+        raise InputError("into names the output, and another one was given", where="into", hint="leave the other out")
     output = place_of(output).plain
-    writes = {"output": output, "failed": chosen.failed or default_failed(output)}
+    writes = {"output": output, "failed": chosen.failures_path or default_failed(output)}
     check_apart(writes)
     opened = open_source(source, wanted=checked.graph.stored_types, **chosen.source)
     try:
@@ -156,7 +160,8 @@ class _Run:
             partial(holds, output),
             options.row_ids,
         )
-        self.input = Rows(source, self.layout.read, options.selection, self._failed_rows())
+        self.failed_rows = self._failed_rows()
+        self.input = Rows(source, self.layout.read, options.selection, self.failed_rows)
         self.total = self.input.total
         self.remembered = RememberedSizes()
         tolerance = Tolerance(unlimited=options.goes_on)
@@ -183,11 +188,12 @@ class _Run:
         """Check, play, finish."""
         self._check_output()
         journal = Journal(work_folder(self.output, is_folder=is_folder(self.output)))
-        writer = open_output(self.output, journal.folder, self.options.part_rows)
+        writer: Output | None = None
         failures: FailureFile | None = None
         pipeline: Pipeline[Item, list[_Result]] | None = None
         try:
             self._check_unfinished(journal)
+            writer = self._open_output(journal)
             schema = self.layout.schema()
             writer.check(self.layout.known())
             if schema is not None:
@@ -211,8 +217,7 @@ class _Run:
                 raise RunError("no row was answered, so the types of the outputs are not known", where=self.output)
             with _underway(self.output):
                 journal.folder.check(now=True)
-                failed_path = failures.close()
-                writer.close()
+                failed_path = self._finish(writer, failures)
             journal.remove()
         except BaseException:
             self.turns.stop()
@@ -220,7 +225,8 @@ class _Run:
                 self.source.stop()
             if pipeline is not None:
                 pipeline.close()
-            writer.abort()
+            if writer is not None:
+                writer.abort()
             if failures is not None:
                 failures.abort()
             journal.release()
@@ -229,13 +235,36 @@ class _Run:
             self.sizing.remember()
         return self._report(pipeline, batch_rows, failed_path)
 
+    def _finish(self, writer: Output, failures: FailureFile) -> str:
+        """Put answers and failures where they belong: last what the other is told from. The path of the failures."""
+        if self.options.into is not None:
+            writer.close()
+            return failures.close()
+        failed_path = failures.close()
+        writer.close()
+        return failed_path
+
+    def _open_output(self, journal: Journal) -> Output:
+        if self.options.into is None:
+            return open_output(self.output, journal.folder, self.options.part_rows)
+        assert self.failed_rows is not None
+        rows = self.options.selection.of(count_rows(self.source, self.layout.read))
+        return MergedOutput(
+            self.output, journal, rows, self.failed_rows, partial(self._answers_of, journal),
+            [*self.layout.known().names, *self.layout.undeclared], goes_on=self._goes_on(journal),
+        )  # fmt: skip
+
+    def _answers_of(self, journal: Journal) -> Iterator[pa.RecordBatch]:
+        """All answers of the journal, in the types that are known now."""
+        return (self.undeclared.widened(batch) for piece in journal.pieces() for batch in journal.answers(piece))
+
     def estimate(self) -> Estimate:
         """Check what a run checks, and play its first rows; nothing is written."""
         self._check_output()
         journal = Journal(work_folder(self.output, is_folder=is_folder(self.output)))  # and nobody else writes there
         try:
             self._check_unfinished(journal)
-            open_output(self.output, journal.folder, self.options.part_rows).check(self.layout.known())
+            self._open_output(journal).check(self.layout.known())
         finally:
             journal.release()
         begun = time.perf_counter()
@@ -277,22 +306,36 @@ class _Run:
         return sorted([*failures, *played.failures], key=lambda failure: failure.row), written
 
     def _failure_file(self, journal: Journal) -> FailureFile:
-        path = place_of(self.options.failed or default_failed(self.output)).plain
+        path = place_of(self.options.failures_path or default_failed(self.output)).plain
         path_of = getattr(self.source, "path_of", None)
         return FailureFile(
             path, journal.folder, lambda: self._identity, always=self.options.failed is not None, path_of=path_of
         )
 
     def _check_output(self) -> None:
-        if not self.options.overwrite and not self.options.resume and exists(self.output):
+        options = self.options
+        if options.into is None and not options.overwrite and not options.resume and exists(self.output):
             raise OutputExistsError(
                 f"{self.output} is there already",
                 hint="--overwrite replaces it, --resume goes on with an unfinished run",
             )
+        if options.overwrite and options.only_failed and options.into is None and exists(self.output):
+            self._check_no_answers_go(options.only_failed)
+
+    def _check_no_answers_go(self, only_failed: str) -> None:
+        """See that rows that are played again do not replace the output that has the answers of all others."""
+        assert self.failed_rows is not None
+        is_named = place_of(only_failed).is_same(place_of(default_failed(self.output)))
+        if is_named or seems_output_of(self.output, count_rows(self.source, self.layout.read), len(self.failed_rows)):
+            raise InputError(
+                f"{self.output} has the answers of the rows that did not fail, which --overwrite would throw away",
+                where="only_failed",
+                hint="--into puts the new answers into it, --output names another one",
+            )
 
     def _check_unfinished(self, journal: Journal) -> None:
         """See that an unfinished run is gone on with only where that is asked for; and say where there is none."""
-        if journal.is_there and not self.options.overwrite and not self.options.resume:
+        if journal.is_there and not (self.options.overwrite or self.options.resume or self.options.into):
             raise OutputExistsError(
                 f"an unfinished run of {self.output} is there ({journal.folder.where})",
                 hint="--resume goes on with it, --overwrite begins anew",
@@ -301,6 +344,8 @@ class _Run:
             _LOG.warning("%s: there is no unfinished run to go on with; this one begins anew", self.output)
 
     def _goes_on(self, journal: Journal) -> bool:
+        if self.options.into is not None:  # one of other rows was finished, but for its journal
+            return journal.is_there and not self.options.overwrite and journal.manifest().rows == self.input.said()
         return self.options.resume and journal.is_there
 
     def _where_to_begin(self, journal: Journal) -> tuple[int, int]:
@@ -363,22 +408,29 @@ class _Run:
 
     def _manifest(self, batch_rows: int) -> Manifest:
         kind = "folder" if is_folder(self.output) else Path(self.output).suffix
+        kind = kind if self.options.into is None else f"{kind}, merged into"
         return Manifest(
             graph_digest(self.checked), self.versions, self._fingerprint, batch_rows, self.input.said(),
             self.layout.kept, self.layout.row_ids, kind, self.sizing.fixed(),
         )  # fmt: skip
 
-    @property
+    @cached_property
     def _fingerprint(self) -> str:
-        """What tells inputs apart; a source without identity can run, but not go on."""
-        if self._identity is None and self.options.resume:
-            self.source.fingerprint()  # says why there is none
-        return self._identity or f"unknown-{time.time_ns()}"
+        """What tells inputs, and how they are read, apart; a source without identity can run, but not go on."""
+        try:
+            return self.source.fingerprint()
+        except InputError:
+            if self.options.resume:
+                raise
+            return f"unknown-{time.time_ns()}"
 
     @cached_property
     def _identity(self) -> str | None:
-        """What tells the input from others; None where nothing does."""
+        """What tells the rows of the input from those of others, however they are read; None where nothing does."""
+        files = getattr(self.source, "reads", ())
         try:
+            if files and self.source.reads_again:
+                return fingerprint_files(files, [self.options.group_by])[:32]
             return self.source.fingerprint()[:32]
         except InputError:
             return None
@@ -513,6 +565,8 @@ class _Run:
             self._check_failures(pending, journal, finished=False)
             self._tell()
         self._check_failures(pending, journal, finished=True)
+        if self.options.into is not None:  # which takes them from the journal
+            pending.commit(journal)
 
     def _tell(self) -> None:
         if self.options.progress:

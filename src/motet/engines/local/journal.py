@@ -21,7 +21,7 @@ from motet.errors import Failure, ResumeError
 
 __all__ = ["Journal", "Piece"]
 
-_MANIFEST = "_manifest.json"
+_MANIFEST, _NOTE = "_manifest.json", "_note.json"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Journal:
         """
         self._manifest = manifest
         counted = [piece.name for piece in self.pieces()]
-        self.folder.remove({*self._found} - {*counted, _MANIFEST})
+        self.folder.remove({*self._found} - {*counted, _MANIFEST, _NOTE})
         self._found = counted
 
     def manifest(self) -> Manifest:
@@ -105,6 +105,19 @@ class Journal:
             raise ResumeError(
                 f"its manifest cannot be read: {error}", where=self.folder.where, hint="begin anew with --overwrite"
             ) from None
+
+    def note(self) -> str:
+        """What this run, or the one that stopped here, has noted; empty for nothing."""
+        if _NOTE not in self._found:
+            return ""
+        with self.folder.reading(_NOTE) as file:
+            return str(file.read().decode())
+
+    def put_note(self, text: str) -> None:
+        """Keep what whoever goes on with this run must know."""
+        self.folder.check()
+        with self.folder.writing(_NOTE) as file:
+            file.write(text.encode())
 
     def pieces(self) -> list[Piece]:
         """The pieces that count, in order and without a gap."""

@@ -82,6 +82,8 @@ class Options:
             lists, structs and maps that the output does not hold.
         drop: columns of the source to leave out.
         only_failed: a file of failures: play only its rows.
+        into: the output in which these rows failed. Their answers are put into it, at their places, and the file of failures
+            keeps those that fail again.
         any_input: take these rows from any input, not only from the one that they failed in.
         max_failures: ends a run in which more rows fail, and no run in which fewer do.
         group_by: a column of the source, or several: makes one row of all rows with the same values, with list columns.
@@ -107,6 +109,7 @@ class Options:
     keep: Sequence[str] | None = None
     drop: Sequence[str] = ()
     only_failed: str | None = None
+    into: str | None = None
     any_input: bool = False
     max_failures: MaxFailures | str | int | None = None
     group_by: str | Sequence[str] | None = None
@@ -127,6 +130,12 @@ class Options:
             raise InputError(f"skip must be a whole number of at least 0; got {self.skip!r}")
         if self.seed is not None and self.sample is None:
             raise InputError("seed is for a sample", hint="say how many rows with --sample, or leave --seed out")
+        if self.into is not None and self.only_failed is None:
+            raise InputError("into is for only_failed", hint="name the file of failures, or an output instead of into")
+        if self.into is not None and self.failed is not None:
+            raise InputError(
+                "failed and into exclude each other", hint="what fails again stays in the file of only_failed"
+            )
         if self.any_input and self.only_failed is None:
             raise InputError("any_input is for only_failed", hint="leave it out")
         _ = self.selection  # and see that it can be read
@@ -149,6 +158,11 @@ class Options:
         sample = None if self.sample is None else Sample.parse(self.sample, self.seed or 0)
         shard = None if self.shard is None else Shard.parse(self.shard)
         return Selection(self.skip, sample, shard, self.limit)
+
+    @property
+    def failures_path(self) -> str | None:
+        """Where failures are written; None for beside the output. Of a merge it is where they came from."""
+        return self.failed if self.into is None else self.only_failed
 
     @property
     def goes_on(self) -> bool:

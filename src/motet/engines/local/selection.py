@@ -238,6 +238,21 @@ class Chosen:
                 break
         return np.concatenate(found)
 
+    def ranks(self, ids: Ids) -> Ids:
+        """How many of its rows come before each of these of them, which are in ascending order: the inverse of `at`."""
+        if self.positions is not None:
+            return np.searchsorted(self.positions, ids)
+        if self.part is None or not len(ids):
+            return ids - self.start
+        found, seen = [np.empty(0, np.int64)], 0
+        for chunk in self._stretches():
+            inside = ids[slice(*np.searchsorted(ids, [chunk[0], chunk[-1] + 1]))] if len(chunk) else ids[:0]
+            found.append(seen + np.searchsorted(chunk, inside))
+            seen += len(chunk)
+            if len(chunk) and chunk[-1] >= ids[-1]:
+                break
+        return np.concatenate(found)
+
     def has(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Which ids are those of its rows, but for the limit."""
         if self.positions is not None:
