@@ -152,3 +152,36 @@ def test_no_output_goes_over_an_input_of_a_store(store: ObjectStore) -> None:
         asked = ["run", "g.yaml", "--input", "s3://bucket/in/p00.parquet", "--output", "o.parquet", option]
         assert CliRunner().invoke(cli, [*asked, "S3://bucket/in/p00.parquet"]).exit_code == 2
     assert files.cat_file("bucket/in/p00.parquet") == before
+
+
+@pytest.mark.parametrize("what", ["s3://bucket/in/", "s3://bucket/text/", "s3://bucket/lines/"])
+def test_files_that_are_too_many_to_hold_are_fetched_some_at_once(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr("motet.io.files._HELD_BYTES", 0)
+    source = open_source(what)
+    store.requests.clear()
+    store.most, store.delay_s = 0, 0.02
+    try:
+        values = [int(value) for batch in source.batches(5) for value in batch["x"].to_pylist()]
+    finally:
+        store.delay_s = 0
+    assert sorted(values) == list(range(2 * FILES))
+    gets = Counter(request for request in store.requests if request.startswith("GET"))
+    assert max(gets.values()) == 1
+    assert 4 <= store.most <= 16
+
+
+def test_a_store_that_says_nothing_is_not_waited_for_forever(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("motet.io.remote.SILENCE_S", 0.3)
+    Path("i.csv").write_text("x\n1\n")
+    store.delay_s = 2.0
+    try:
+        for source, output in (("s3://bucket/in/", "o.parquet"), ("i.csv", "s3://bucket/o.parquet")):
+            told = CliRunner().invoke(cli, ["run", "g.yaml", "--input", source, "--output", output, "--format", "csv"])
+            assert told.exit_code == 1, told.output
+            assert "does not answer: nothing came within" in told.stderr
+    finally:
+        store.delay_s = 0

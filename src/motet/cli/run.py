@@ -88,7 +88,7 @@ _EXITS = {
     metavar="PATH",
     multiple=True,
     required=True,
-    help="File, folder, pattern or URL; may be repeated.",
+    help="File, folder, pattern or URL; - is standard input; may be repeated.",
 )
 @click.option(
     "--output",

@@ -62,21 +62,37 @@ _R = TypeVar("_R")
 
 
 class Held:
-    """Contents of small remote files, by path, as long as they are few."""
+    """Contents of small remote files that were found together: those of the first ones are kept; others are fetched some at
+    once when they are read one after another, behind a first look at each."""
 
     def __init__(self) -> None:
-        self._contents: dict[str, bytes] = {}
+        self.files: list[File] = []
+        self._kept: dict[str, bytes] = {}
+        self._ahead: dict[str, bytes] = {}
+        self._seen: set[str] = set()
         self._bytes = 0
 
-    def get(self, path: str) -> bytes | None:
-        """What is held of a file."""
-        return self._contents.get(path)
-
-    def put(self, path: str, content: bytes) -> None:
-        """Hold it where there is room."""
-        if self._bytes + len(content) <= _HELD_BYTES and path not in self._contents:
+    def read(self, file: File, fetch: Callable[[File], bytes]) -> bytes:
+        """The content of a file, which `fetch` fetches where it is not held."""
+        for held in (self._kept, self._ahead):
+            if file.path in held:
+                return held[file.path]
+        if file.path in self._seen:
+            return self._look_ahead(file, fetch)
+        content = fetch(file)
+        self._seen.add(file.path)
+        if self._bytes + len(content) <= _HELD_BYTES:
             self._bytes += len(content)
-            self._contents[path] = content
+            self._kept[file.path] = content
+        return content
+
+    def _look_ahead(self, file: File, fetch: Callable[[File], bytes]) -> bytes:
+        start = next((place for place, each in enumerate(self.files) if each is file), None)
+        following = [file] if start is None else self.files[start : start + _ASKED_AT_ONCE]
+        wanted = [each for each in following if each.is_small and each.path not in self._kept]
+        contents = side_by_side(fetch, wanted, _ASKED_AT_ONCE)
+        self._ahead = {each.path: content for each, content in zip(wanted, contents, strict=True)}
+        return self._ahead[file.path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +154,13 @@ class File:
             return self.content.open()
         if self.fs is None:
             return pa.memory_map(os.fsencode(self.path))
-        if self._is_small:
+        if self.is_small:
             return pa.BufferReader(self.read())
         return RemoteFile(str(self), self.fs, self.path, self.size)
 
     @property
-    def _is_small(self) -> bool:
+    def is_small(self) -> bool:
+        """Whether it is a remote file that is fetched whole."""
         return self.size is not None and self.size <= _SMALL_BYTES and is_asynchronous(self.fs)
 
     def read(self) -> bytes:
@@ -158,14 +175,13 @@ class File:
             return file.read()
 
     def _fetched(self) -> bytes:
-        content = self.held.get(self.path) if self.held is not None else None
-        if content is None:
-            size = self.size or 0
-            part = (0, size) if self._is_small and size else None
-            content = ask_bytes(str(self), self.fs, self.path, part)
-            if self.held is not None and self._is_small:
-                self.held.put(self.path, content)
-        return content
+        if self.held is not None and self.is_small:
+            return self.held.read(self, File._fetch)
+        return self._fetch()
+
+    def _fetch(self) -> bytes:
+        size = self.size or 0
+        return ask_bytes(str(self), self.fs, self.path, (0, size) if self.is_small and size else None)
 
     def stream(self) -> Any:
         """Open for reading from the start, decompressed as the suffix says. An Arrow `NativeFile`."""
@@ -330,12 +346,9 @@ def _of(searched: Searched, place: Place, missing: str) -> Found:
         there = place.fs is not None or os.path.isdir(root or ".")
         hint = "check the pattern" if there else f"the folder {root!r} does not exist either"
         raise InputError(missing, hint=hint if is_pattern(place) else _near(place))
-    return Found(
-        list(map(file, searched.files)),
-        hidden=list(map(file, searched.hidden)),
-        again=searched.again,
-        folders=searched.folders,
-    )
+    held.files = [file(entry) for entry in searched.files]
+    hidden = [file(entry) for entry in searched.hidden]
+    return Found(list(held.files), hidden=hidden, again=searched.again, folders=searched.folders)
 
 
 def fingerprint_files(files: Sequence[File], options: Iterable[object] = ()) -> str:

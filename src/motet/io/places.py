@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from motet.errors import InputError, MissingExtraError, cut
-from motet.io.remote import HTTP, asking, open_file_system
+from motet.io.remote import HTTP, ask, open_file_system
 
 __all__ = ["STANDARD", "Place", "file_system", "place_of", "shown_path", "split_url"]
 
@@ -73,8 +73,9 @@ class Place:
         Raises:
             InputError, RunError: when a remote file system refuses, or does not answer.
         """
-        with asking(self.text, self.fs):
-            return bool(self.fs.exists(self.path)) if self.fs is not None else os.path.exists(self.path)
+        if self.fs is not None:
+            return bool(ask(self.text, self.fs, "exists", self.path))
+        return os.path.exists(self.path)
 
     @property
     def names_folder(self) -> bool:

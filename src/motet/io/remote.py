@@ -197,13 +197,13 @@ def check_bucket(url: str, fs: Any, path: str) -> None:
     if url.partition("://")[0].lower() not in _HOW:
         return
     bucket = path.partition("/")[0]
-    with asking(url, fs):
-        try:
-            fs.info(bucket)
-        except FileNotFoundError:
+    try:
+        ask(url, fs, "info", bucket)
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
             raise InputError(f"there is no bucket {bucket!r}", where=url, hint="check its name, or make it") from None
-        except PermissionError:
-            return  # who may write need not be allowed to look
+        if not isinstance(error.__cause__, PermissionError):  # who may write need not be allowed to look
+            raise
 
 
 class RemoteFile:
