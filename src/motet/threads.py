@@ -8,19 +8,40 @@ container, the caller's thread does the work. No thread outlives the call that b
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["MOST", "Pool", "begun", "beside", "side_by_side", "thread_of"]
+__all__ = ["MOST", "Pool", "begun", "beside", "new_lock", "side_by_side", "thread_of"]
 
 S = TypeVar("S")
 T = TypeVar("T")
 Work = Callable[[], object]
 MOST = 16
 """Calls that wait which are under way for one caller at the same time."""
+
+
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def new_lock() -> threading.Lock:
+    """A lock of something that lives as long as the process, which is free in a process that is forked while another thread
+    holds it."""
+    lock = threading.Lock()
+    _locks.add(lock)
+    return lock
+
+
+def _free_locks() -> None:
+    for lock in list(_locks):
+        lock._at_fork_reinit()
+
+
+os.register_at_fork(after_in_child=_free_locks)
 
 
 def thread_of(work: Work, name: str) -> threading.Thread:

@@ -14,7 +14,6 @@ from torch import nn
 
 from motet.errors import ModelFailedError, ModelLoadError, TypeMismatchError, UnknownNameError
 from motet.models import handler_by_name, local_path
-from motet.models import torch as torch_models
 from motet.models.locate import runs_code
 
 handler = handler_by_name("torch")
@@ -323,13 +322,19 @@ def threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("threads")
-def test_threads_are_the_most_that_any_model_may_use(
-    weights: Any, source: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch_models, "_most_threads", 0)
-    for asked, set_to in ((1, 1), (2, 2), (1, 2)):
-        handler.load(source(weights(Linear()), options=LINEAR, threads=asked))
-        assert torch.get_num_threads() == set_to
+def test_a_call_has_the_models_threads_and_the_program_its_own(weights: Any, source: Any) -> None:
+    for own, asked in ((1, 2), (2, 1), (3, 3)):
+        torch.set_num_threads(own)
+        model = handler.load(source(weights(Linear()), options=LINEAR, threads=asked))
+        within: list[int] = []
+
+        def linear(x: Any, within: list[int] = within) -> Any:
+            within.append(torch.get_num_threads())
+            return x
+
+        model._function = linear  # type: ignore[attr-defined]
+        model({"x": ONES})
+        assert (within, torch.get_num_threads()) == ([asked], own)
 
 
 def test_a_device_that_is_not_there_is_refused(weights: Any, source: Any) -> None:

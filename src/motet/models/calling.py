@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from motet.errors import InputError, ModelError, ModelLoadError, ModelUnavailabl
 from motet.models.common import ADDRESS_OPTIONS, check_options, declared_over, framework, load_error, place
 from motet.models.handler import ModelSource
 from motet.oip.asking import Answer, Call, Lost, Wait, ask
+from motet.threads import new_lock
 from motet.types import Signature
 
 __all__ = [
@@ -345,7 +345,7 @@ class Signatures:
     """What servers said of their models, kept for a while so that a graph is checked and loaded with one question."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._lock = clock, threading.Lock()
+        self._clock, self._lock = clock, new_lock()
         self._kept: dict[str, tuple[float, Signature]] = {}
 
     def find(self, source: ModelSource, read: Callable[[], Signature]) -> Signature:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
+
+from motet.threads import new_lock
 
 __all__ = ["digest", "digest_all"]
 
 _CHUNK_BYTES = 1 << 20
 _MOST_KNOWN = 4096
 _known: dict[tuple[str, int, int], str] = {}
-_lock = threading.Lock()
+_lock = new_lock()
 
 
 def digest(path: str | os.PathLike[str]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from motet.models.handler import ModelSource
+from motet.threads import new_lock
 from motet.types import Signature
 
 __all__ = ["Kept", "Learned", "file_state"]
@@ -29,7 +29,7 @@ class Kept(Generic[_T]):
     def __init__(self, load: Callable[[ModelSource], _T], most: int = 4) -> None:
         self._load, self._most = load, most
         self._kept: OrderedDict[State, _T] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def look(self, source: ModelSource) -> _T:
         """The loaded file, kept for the next call of `look` or `take`."""
@@ -59,7 +59,7 @@ class Learned:
     def __init__(self, most: int = 4096) -> None:
         self._most = most
         self._learned: OrderedDict[tuple[State, str], Signature] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def get(self, source: ModelSource) -> Signature | None:
         """The signature; None where it is not known."""

@@ -22,6 +22,7 @@ from motet.models.handler import LoadedModel, ModelSource
 from motet.models.independence import RowByRow, one_row_a_call_if_needed
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, Tensor, read_onnx
 from motet.models.onnx_rows import Rows, reached_by_inputs, rows_of, same_bits
+from motet.threads import new_lock
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["OnnxHandler", "OnnxModel"]
@@ -37,6 +38,8 @@ _OPTIMIZATION = {
 _OUT_OF_MEMORY = (
     "bad allocation", "bad_alloc", "Failed to allocate memory", "out of memory", "ALLOC_FAILED", "AllocateRawInternal",
 )  # fmt: skip
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+_importing = new_lock()
 _FATAL_ONLY = 4  # what fails is raised, and said once
 _ON_CUDA = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
 
@@ -92,7 +95,7 @@ class OnnxHandler:
             MissingExtraError: when ONNX Runtime is not installed.
         """
         signature = self.signature(source)
-        runtime = framework("onnxruntime", "onnxruntime", "onnx", source)
+        runtime = _runtime(source)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = source.threads
         options.inter_op_num_threads = 1
@@ -135,6 +138,22 @@ class OnnxModel:
     def close(self) -> None:
         """Give the session's memory back."""
         self._session = self._run = None
+
+
+def _runtime(source: ModelSource) -> Any:
+    """ONNX Runtime, imported without its telemetry: the thread that sends it makes a forked process hang when it ends.
+
+    What the program says itself of `ORT_DISABLE_TELEMETRY` counts, and so does that it imports ONNX Runtime first.
+    """
+    with _importing:
+        said = os.environ.get(_NO_TELEMETRY)
+        if said is None:
+            os.environ[_NO_TELEMETRY] = "1"
+        try:
+            return framework("onnxruntime", "onnxruntime", "onnx", source)
+        finally:
+            if said is None:
+                os.environ.pop(_NO_TELEMETRY, None)
 
 
 def _model(session: Any, signature: Signature, source: ModelSource) -> LoadedModel:

@@ -17,13 +17,13 @@ they carry no code; exported programs and TorchScript may do what any program ma
 
 Outputs are copied, since a model may give a buffer of its own. Inputs are not copied on the cpu. Whether a model writes to
 them is seen at its first call, which gets copies; then one that does so always gets copies. `torch.set_num_threads` is
-process-wide: it is set to the most that any model of the process may use.
+what the model may use while a call runs, and what the program has set otherwise.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,14 +37,44 @@ from motet.models.keep import Kept
 from motet.models.results import by_name
 from motet.models.torch_load import Loaded, load_file
 from motet.models.torch_signature import loaded_signature
+from motet.threads import new_lock
 from motet.types import Signature
 
 __all__ = ["TorchHandler", "TorchModel"]
 
 _OPTIONS = ("module", "kwargs", "weights_key", "copy_inputs")
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
-_threads_lock = threading.Lock()
-_most_threads = 0
+
+
+class _Threads:
+    """The number of threads that torch uses, which is the program's again when no call runs.
+
+    torch keeps it for each thread that calls, and for threads that come later that of the last one who set it: a thread that
+    came while a call ran, and has its number, gets that of the program.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._running, self._before = new_lock(), 0, 0
+
+    @contextmanager
+    def of(self, torch: Any, threads: int) -> Iterator[None]:
+        """A call of this thread meanwhile uses so many."""
+        own = torch.get_num_threads()
+        with self._lock:
+            alone = not self._running
+            if alone:
+                self._before = own
+            self._running += 1
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                torch.set_num_threads(own if alone or own != threads else self._before)
+
+
+_threads = _Threads()
 
 
 class TorchHandler:
@@ -78,7 +108,6 @@ class TorchHandler:
         device = _device(torch, source)
         loaded = self._kept.take(source)
         signature = loaded_signature(loaded, source)
-        _allow_threads(torch, source.threads)
         model = TorchModel(torch, loaded.callable_on(device), signature, source, device)
         return one_row_a_call_if_needed(model, signature, place(source))
 
@@ -94,7 +123,7 @@ class TorchModel:
         self._torch, self._device, self._where = torch, device, place(source)
         self._function: Any = function
         self._inputs, self._outputs = tuple(signature.inputs), tuple(signature.outputs)
-        self._on_cpu = device.type == "cpu"
+        self._on_cpu, self._threads = device.type == "cpu", source.threads
         self._copies = bool(source.options.get("copy_inputs")) if "copy_inputs" in source.options else None
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
@@ -106,7 +135,7 @@ class TorchModel:
         """
         given = [self._tensor(columns[name]) for name in self._inputs]
         try:
-            with self._torch.inference_mode():
+            with self._torch.inference_mode(), _threads.of(self._torch, self._threads):
                 answers = self._function(*given)
         except Exception as error:
             memory = as_memory_error(error, _OUT_OF_MEMORY)
@@ -161,11 +190,3 @@ def _device(torch: Any, source: ModelSource) -> Any:
         what = f"there is no device {source.device!r}; torch {torch.__version__} sees {present} CUDA devices"
         raise load_error(source, what, "use device cpu, or a torch build and a driver for CUDA")
     return torch.device(source.device)
-
-
-def _allow_threads(torch: Any, threads: int) -> None:
-    global _most_threads
-    with _threads_lock:
-        if threads > _most_threads:
-            torch.set_num_threads(threads)
-            _most_threads = threads

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from motet.models.common import ADDRESS_OPTIONS
 from motet.models.handler import Handler, ModelSource
 from motet.models.keys import file_keys
 from motet.models.locate import PINNED, STORE, locate, runs_code
+from motet.threads import new_lock
 from motet.types import Signature
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ModelResolver:
     """Models remembered; beyond it the oldest are forgotten."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._located: dict[tuple[Model, str], Located] = {}
         self._signatures: dict[tuple[Model, str], tuple[Signature, Located]] = {}
 

@@ -1,11 +1,19 @@
-"""The executor of a graph that is called: made once, whoever asks first, and given back when nobody plays any more."""
+"""The executor of a graph that is called: made once, whoever asks first, and given back when nobody plays any more.
+
+A process that is forked from one that has called the graph makes an executor of its own: the models of the other one may wait
+for threads that are not there. They are left where they are, since to close them could wait for ever, too.
+"""
 
 from __future__ import annotations
 
-import threading
+import ctypes
+import os
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from motet.threads import new_lock
 
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
@@ -29,8 +37,9 @@ class Session:
     """
 
     def __init__(self, make: Callable[[], Executor]) -> None:
-        self._make, self._lock = make, threading.Lock()
+        self._make, self._lock = make, new_lock()
         self._lent: Lent | None = None
+        _sessions.add(self)
 
     @property
     def executor(self) -> Executor:
@@ -61,7 +70,25 @@ class Session:
         if lent is not None and done:
             lent.executor.close()
 
+    def leave(self) -> None:
+        """Let go of the executor and close nothing, in a forked process."""
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            lent.calls += 1
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(lent))  # not freed when the process ends, either
+
     def _made(self) -> Lent:
         if self._lent is None:
             self._lent = Lent(self._make())
         return self._lent
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for session in list(_sessions):
+        session.leave()
+
+
+os.register_at_fork(after_in_child=_in_child)

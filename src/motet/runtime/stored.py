@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from motet.models.locate import PINNED, STORE
 from motet.store.parts import code_of
 from motet.store.store import DEFAULT_URL, Store
 from motet.store.version import Reference, Version
+from motet.threads import new_lock
 
 __all__ = ["StoredModels", "number_of", "place_of"]
 
@@ -63,7 +63,7 @@ class StoredModels:
     """Finds the versions of stores; any thread may ask."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._stores: OrderedDict[str, Store] = OrderedDict()
         self._versions: OrderedDict[str, Version] = OrderedDict()
 

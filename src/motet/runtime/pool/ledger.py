@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from motet.errors import InputError
+from motet.threads import new_lock
 
 __all__ = ["Ledger"]
 
@@ -30,11 +31,11 @@ class Ledger:
     """
 
     _known: ClassVar[dict[tuple[int, str], Ledger]] = {}
-    _guard: ClassVar[threading.Lock] = threading.Lock()
+    _guard: ClassVar[threading.Lock] = new_lock()
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._turn = os.open(folder / "ledger.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._pages: dict[str, Page] = {}
         self._name = f"{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
