@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from motet.system.limits import THREADS, limit_threads, memory_bytes, num_cores
+from motet.system.limits import THREADS, at_most, limit_threads, memory_bytes, num_cores
 
 V2 = "31 23 0:28 {above} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
 CPU_1 = "32 31 0:29 {above} /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct"
@@ -81,6 +81,15 @@ def test_nested_groups_of_version_1(tmp_path: Path) -> None:
         tmp_path, [CPU_1.format(above="/"), MEMORY_1.format(above="/")], "4:memory:/a/b\n2:cpu,cpuacct:/a/b", files
     )
     assert (num_cores(made), memory_bytes(made)) == (2, 64 * MIB)
+
+
+def test_what_is_held_is_a_part_of_a_small_memory(tmp_path: Path) -> None:
+    made = root(tmp_path, [V2.format(above="/")], "0::/", {"memory.max": str(512 * MIB)})
+    assert [at_most(256 * MIB, 8, made), at_most(32 * MIB, 8, made), at_most(256 * MIB, 8)] == [
+        64 * MIB,
+        32 * MIB,
+        256 * MIB,
+    ]
 
 
 def test_both_versions_at_once(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from motet.errors import InputError, UnknownNameError
 from motet.io.faults import split_faults
 from motet.io.stream import Stream, drop_rows, join
 from motet.io.take import take_batch
+from motet.system.limits import at_most
 
 if TYPE_CHECKING:
     from motet.io.source import Source
@@ -31,7 +32,8 @@ class GroupedSource(Stream):
     """Rows that agree in their keys become one row: the keys as they are, every other column a list, in order.
 
     Keys come in ascending order. A source that is sorted by them is streamed, holding a group at a time; whether it
-    is, one pass over the keys tells. Any other must fit into `GROUP_MEMORY_BYTES`, and is sorted there.
+    is, one pass over the keys tells. Any other must fit into `GROUP_MEMORY_BYTES`, or a quarter of the
+    memory that there is, and is sorted there.
 
     Args:
         source: what to group.
@@ -52,6 +54,7 @@ class GroupedSource(Stream):
                     f"key {key!r} is {kind}, which has no order", where=f"group_by of {source.description}"
                 )
         self._source, self._keys = source, list(keys)
+        self._most_bytes = at_most(GROUP_MEMORY_BYTES, part=4)
         self.description = f"{source.description} grouped by {', '.join(keys)}"
         self.reads_again = source.reads_again
         self.left_out, self.reads = (source.left_out, source.reads) if isinstance(source, Stream) else ("", ())
@@ -103,10 +106,10 @@ class GroupedSource(Stream):
         for batch in self._read(names):
             held.append(batch)
             size += batch.nbytes
-            if size > GROUP_MEMORY_BYTES:
+            if size > self._most_bytes:
                 raise InputError(
                     f"is not known to be sorted by {', '.join(self._keys)}, "
-                    f"and is larger than {GROUP_MEMORY_BYTES >> 20} MiB",
+                    f"and is larger than {self._most_bytes >> 20} MiB",
                     where=self.description,
                     hint="sort it by the keys first, and give it as Parquet or Arrow files",
                 )
@@ -127,8 +130,8 @@ class GroupedSource(Stream):
                 yield join([*held, batch.slice(0, cut)])
                 held = []
             held.append(batch.slice(cut))
-            if sum(part.nbytes for part in held) > GROUP_MEMORY_BYTES:
-                raise InputError(f"one group holds more than {GROUP_MEMORY_BYTES >> 20} MiB", where=self.description)
+            if sum(part.nbytes for part in held) > self._most_bytes:
+                raise InputError(f"one group holds more than {self._most_bytes >> 20} MiB", where=self.description)
         if held:
             yield join(held)
 

@@ -1,8 +1,8 @@
 """Sinks: what a run writes its answers to, a batch at a time.
 
 `open_writer` picks the format by suffix. Rows are cut again, so that a file's bytes depend on its rows and not on how
-they arrived: a group ends after `row_group_rows` rows, or sooner where its rows hold `GROUP_BYTES`. A file appears
-under its name when it is closed, whole (see target.py).
+they arrived: a group ends after `row_group_rows` rows, or sooner where its rows hold `GROUP_BYTES`, or an eighth of the
+memory that there is. A file appears under its name when it is closed, whole (see target.py).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from motet.io.plugins import find_plugin
 from motet.io.sizes import fixed_width, row_sizes
 from motet.io.stream import join
 from motet.io.target import Target, target_of, writing
+from motet.system.limits import at_most
 
 __all__ = ["GROUP_BYTES", "FileWriter", "Writer", "can_hold", "check_held", "open_writer"]
 
@@ -110,7 +111,7 @@ class FileWriter:
 
     def __init__(self, path: str, schema: pa.Schema, format: str, row_group_rows: int, target: Target) -> None:
         self.path, self._schema, self._group_rows, self._target = path, schema, row_group_rows, target
-        self._format = format
+        self._format, self._group_bytes = format, at_most(GROUP_BYTES, part=8)
         check_held(path, schema, path, format=format)
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
@@ -140,19 +141,19 @@ class FileWriter:
         start = 0
         while start < len(batch):
             before = int(sizes[start - 1]) if start else 0
-            full = int(np.searchsorted(sizes, before + GROUP_BYTES - self._bytes)) + 1
+            full = int(np.searchsorted(sizes, before + self._group_bytes - self._bytes)) + 1
             stop = min(len(batch), start + self._group_rows - self._rows, max(full, start + 1))
             self._hold(batch.slice(start, stop - start), int(sizes[stop - 1]) - before)
             start = stop
 
     def _fits(self, batch: pa.RecordBatch, width: int) -> bool:
         """Whether a batch of rows of one width goes into the group that is held."""
-        return self._rows + len(batch) <= self._group_rows and self._bytes + len(batch) * width < GROUP_BYTES
+        return self._rows + len(batch) <= self._group_rows and self._bytes + len(batch) * width < self._group_bytes
 
     def _hold(self, part: pa.RecordBatch, size: int) -> None:
         self._held.append(part)
         self._rows, self._bytes = self._rows + len(part), self._bytes + size
-        if self._rows >= self._group_rows or self._bytes >= GROUP_BYTES:
+        if self._rows >= self._group_rows or self._bytes >= self._group_bytes:
             self._flush()
 
     def _flush(self) -> None:

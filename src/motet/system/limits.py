@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-__all__ = ["THREADS", "limit_threads", "memory_bytes", "num_cores"]
+__all__ = ["THREADS", "at_most", "limit_threads", "memory_bytes", "num_cores"]
 
 THREADS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -38,6 +38,17 @@ def memory_bytes(root: Path = Path("/")) -> int:
         root: where `proc` and the control groups are looked for.
     """
     return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), _memory(root))
+
+
+def at_most(num_bytes: int, part: int, root: Path = Path("/")) -> int:
+    """So many bytes, or that part of the memory that this process may use, where that is less.
+
+    Args:
+        num_bytes: what is held where there is enough.
+        part: 8 for an eighth.
+        root: where `proc` and the control groups are looked for.
+    """
+    return min(num_bytes, memory_bytes(root) // part)
 
 
 def limit_threads(root: Path = Path("/")) -> None:
