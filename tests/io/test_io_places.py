@@ -7,10 +7,13 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as fs
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+import motet as mt
 from motet.cli import cli
 from motet.errors import InputError
 from motet.io import open_source
@@ -258,3 +261,27 @@ def test_what_is_not_there_is_said(pattern: str) -> None:
     write("in/a.parquet", 1)
     with pytest.raises(InputError, match=r"there is no file|no file fits"):
         open_source(pattern)
+
+
+def test_files_of_datasets_and_of_failures_are_not_written_over(here: Path) -> None:
+    import fsspec
+
+    before = write("in/a.parquet", 1, 2).read_bytes()
+    graph = mt.load("g.yaml")
+    for dataset in (
+        ds.dataset("in"),
+        ds.dataset(here / "in", format="parquet"),
+        ds.dataset("in", filesystem=fs.SubTreeFileSystem(str(here), fs.LocalFileSystem())),
+        ds.dataset("in", filesystem=fsspec.filesystem("file")),
+        ds.dataset([ds.dataset("in")]),
+    ):
+        for output in ("in/a.parquet", f"file://{here}/in/a.parquet", "in/"):
+            with pytest.raises(InputError, match="would write over it"):
+                graph.run(dataset, output, overwrite=True)
+    pq.write_table(pa.table({"row": [1]}), "failed.parquet")
+    failed = Path("failed.parquet").read_bytes()
+    for output, more in (("failed.parquet", []), ("o.parquet", ["--failed", f"file://{here}/failed.parquet"])):
+        told = run("in", output, "--only-failed", "failed.parquet", "--overwrite", *more)
+        assert (told.exit_code, "would write over it" in told.stderr) == (2, True), told.output
+    assert run("in", "o.parquet", "--only-failed", "failed.parquet").exit_code == 0
+    assert (Path("in/a.parquet").read_bytes(), Path("failed.parquet").read_bytes()) == (before, failed)

@@ -8,8 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from motet.errors import InputError
+from motet.errors import InputError, MotetError
+from motet.io.files import File
 from motet.io.fitted import decoded_schema
+from motet.io.places import place_of
 from motet.io.stream import Stream, drop_rows, fixed_row_bytes, rows_to_read
 
 __all__ = ["DatasetSource"]
@@ -23,6 +25,7 @@ class DatasetSource(Stream):
 
     def __init__(self, dataset: Any) -> None:
         self._dataset, self.schema = dataset, decoded_schema(dataset.schema)
+        self.reads = tuple(_files_of(dataset))
         self.description = f"a dataset of {len(self._files())} files" if self._files() else "a dataset"
 
     @property
@@ -56,3 +59,26 @@ class DatasetSource(Stream):
             columns=list(columns), batch_size=size, batch_readahead=2, fragment_readahead=1
         )
         yield from drop_rows((batch.select(list(columns)) for batch in batches), skip)
+
+
+def _files_of(dataset: Any) -> Iterator[File]:
+    """The files of a dataset, or of those that it unites, where they are in a file system that is known here."""
+    for child in getattr(dataset, "children", ()):
+        yield from _files_of(child)
+    for path in getattr(dataset, "files", ()):
+        if (file := _file(dataset.filesystem, path)) is not None:
+            yield file
+
+
+def _file(system: Any, path: str) -> File | None:
+    if hasattr(system, "base_fs"):
+        return _file(system.base_fs, f"{system.base_path}{path}")
+    if system.type_name == "local":
+        return File(path)
+    if (handler := getattr(system, "handler", None)) is not None:
+        return File(path, handler.fs) if hasattr(handler, "fs") else None
+    try:
+        place = place_of(f"{system.type_name}://{path}")
+    except MotetError:  # no address, so that nothing could be written there either
+        return None
+    return File(place.path, place.fs)

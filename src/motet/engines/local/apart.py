@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from motet.errors import InputError
+from motet.io import Source
 from motet.io.files import File
 from motet.io.places import Place, place_of
 
-__all__ = ["check_apart", "check_not_read"]
+__all__ = ["check_apart", "check_not_read", "named_files", "read_files"]
 
 
 def check_apart(writes: Mapping[str, str | None]) -> None:
@@ -46,6 +47,22 @@ def check_not_read(files: Iterable[File], writes: Mapping[str, str | None]) -> N
         each = next(_read_there(place, read), None)
         if each is not None:
             raise InputError(f"the run reads {each}, and would write over it", where=str(place), hint="write elsewhere")
+
+
+def read_files(opened: Source, source: object) -> Sequence[File]:
+    """The files that a source reads, as it says, else as it was asked for: a package's own need not say."""
+    found: Sequence[File] = getattr(opened, "reads", ())
+    return found or named_files(source)
+
+
+def named_files(what: object) -> Sequence[File]:
+    """What a path, or each of a list, names; nothing where it is no path."""
+    if isinstance(what, (list, tuple)):
+        return [file for each in what for file in named_files(each)]
+    if not isinstance(what, (str, os.PathLike)):
+        return ()
+    place = place_of(what)
+    return [File(place.path, place.fs)]
 
 
 def _read_there(place: Place, files: Sequence[File]) -> Iterator[File]:

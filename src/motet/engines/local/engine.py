@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.batch import Batch, take_rows
-from motet.engines.local.apart import check_apart, check_not_read
+from motet.engines.local.apart import check_apart, check_not_read, named_files, read_files
 from motet.engines.local.estimate import NOTHING_TRIED, Estimate, estimated_memory, estimated_seconds, try_rows
 from motet.engines.local.head import Head
 from motet.engines.local.journal import Journal, Piece
@@ -103,7 +103,9 @@ def _opened(checked: CheckedGraph, source: Any, output: str, options: dict[str, 
     check_apart(writes)
     opened = open_source(source, wanted=checked.graph.stored_types, **chosen.source)
     try:
-        check_not_read(getattr(opened, "reads", ()), writes)
+        check_not_read(
+            [*read_files(opened, source), *(named_files(chosen.only_failed) if chosen.into is None else ())], writes
+        )
         run = _Run(checked, opened, output, chosen)
         try:
             yield run
