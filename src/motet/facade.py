@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.options import RunOptions
     from motet.engines.local.report import RunReport
-    from motet.runtime.call import Explanation
     from motet.runtime.executor import Executor
+    from motet.runtime.explanation import Explanation
     from motet.runtime.resolve import ModelResolver
     from motet.serving.config import ServeOptions
     from motet.serving.here import BackgroundServer
@@ -230,11 +230,10 @@ class Graph(data.Graph):
                 pyarrow data set or table, or an iterable of batches or frames.
             output: the file to write; its suffix says the format. A folder (a path ending in `/`) keeps the parts. None
                 gives the answers back, unless `into` names an output that is there.
-            options: as those of `motet run`: `failed`, `batch_rows`, `workers`, `resume`, `overwrite`, `keep`, `drop`,
-                `skip`, `sample`, `seed`, `shard`, `limit`, `row_ids`, `only_failed`, `into`, `any_input`, `max_failures`,
-                `group_by`,
-                `format`, `encoding`, `delimiter`, `types`, `empty`, `engine`, `dry_run`; and `progress`, called with the rows
-                done. Without an output: `failures`, `raise` or `return`, as in a call.
+            options: those of `motet run` by their names in Python (`batch_rows`, `overwrite`, `only_failed`, ...), which
+                `motet.engines.local.options.Options` explains; `engine`; and `progress`: True shows how far it is; or a
+                function, called with the rows done, the rows there are, and those failed. Without an output: `failures`,
+                `raise` or `return`, as in a call.
 
         Returns:
             The report of the run; with `dry_run` what it would do and take. Without an output the answers beside the columns
@@ -244,6 +243,12 @@ class Graph(data.Graph):
             RunError: when the run could not go on.
             RowErrors: without an output, when rows failed; its `columns` is the table of the others.
         """
+        from motet.system.progress import followed
+
+        with followed(options.pop("progress", None)) as told:
+            return self._run(source, output, {**options, "progress": told})
+
+    def _run(self, source: Any, output: str | Path | None, options: dict[str, Any]) -> Any:
         from motet.engines.engine import find_engine
 
         engine = find_engine(options.pop("engine", "local"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from motet.cli.progress_log import ProgressLog
+from motet.system.progress_log import ProgressLog
 
 
 class Clock:
@@ -81,7 +81,7 @@ def test_lines_come_while_it_runs(tmp_path: Path, quiet: bool) -> None:
     )
     (tmp_path / "in.csv").write_text("x\n1\n2\n3\n")
     names = [str(tmp_path / name) for name in ("g.yaml", "in.csv", "out.csv")]
-    code = "import motet.cli.progress_log as log; log.EVERY_S = 0.05; from motet.cli import main; main()"
+    code = "import motet.system.progress_log as log; log.EVERY_S = 0.05; from motet.cli import main; main()"
     args = ["run", names[0], "--input", names[1], "--output", names[2], "--batch-rows", "1", *["--quiet"][:quiet]]
     with subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, pass_fds=[told]) as running:
         assert running.stderr is not None

@@ -13,13 +13,15 @@ import pytest
 
 from motet.engines.local.options import Options, RunOptions
 from motet.serving.config import AsgiOptions, ServeConfig, ServeOptions
+from motet.system.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 TYPED = Path(__file__).parent / "typed"
 
 
 def test_what_a_run_may_be_told_is_what_its_options_are():
-    assert get_type_hints(RunOptions) == {"engine": str, **get_type_hints(Options)}
+    wanted = {"engine": str, **get_type_hints(Options), "progress": Progress | bool | None}
+    assert get_type_hints(RunOptions) == wanted
 
 
 def test_what_a_server_may_be_told_is_what_its_configuration_has():

@@ -198,10 +198,8 @@ columns = {"x": np.arange(3, dtype="float32")}
         CAUGHT.format("graph.save('g.yaml')"),
     )
     assert lines[:4] == ["[0.0, 2.0, 4.0]", "[0.0, 2.0, 4.0]", "3", "(1.5, 1) (1.5, 1)"]
-    assert lines[4].startswith(
-        "serve: a server needs the main thread for itself, and here is another thread or, as in a"
-    )
-    assert lines[5] == "  hint: save the graph, and run motet serve FILE in a terminal; motet.client asks it from here"
+    assert lines[4].startswith("serve: a server that blocks would stop the loop that runs here")
+    assert lines[5] == "  hint: serve(block=False) serves in a thread of its own"
     assert "double (/nowhere/kernel-" in lines[6]
     assert "cannot be imported by name, so a file cannot name it" in lines[6]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,8 +160,7 @@ def command(
     found = load_graph(graph)
     ctx.obj = "; --resume goes on with what is finished"
     source = input_[0] if len(input_) == 1 else list(input_)
-    with _progress(quiet) as progress:
-        done = found.run(source, output, progress=progress, **options)
+    done = found.run(source, output, progress=not quiet, **options)
     if report is not None:
         from motet.io.places import place_of
 
@@ -193,21 +191,6 @@ def _check_report(report: str, others: Sequence[str | None], inputs: Sequence[st
         raise InputError(f"{report!r} cannot be written: {error.strerror}", where="--report") from error
     if path.is_dir():
         raise InputError(f"{report!r} is a folder", where="--report", hint="name a file in it")
-
-
-def _progress(quiet: bool) -> Any:
-    """What is told of progress: a line that changes, where a person looks at a terminal; else one every ten seconds."""
-    import contextlib
-
-    if quiet or sys.stderr is None:
-        return contextlib.nullcontext()
-    if not sys.stderr.isatty():
-        from motet.cli.progress_log import ProgressLog
-
-        return ProgressLog()
-    from motet.cli.progress import ProgressLine
-
-    return ProgressLine()
 
 
 def _say_failures(done: RunReport) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from motet.cli.progress_log import Ticker
+from motet.system.progress_log import Ticker
 
 __all__ = ["Progress"]
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 from motet.batch import Batch, Column, Ragged, take_rows
 from motet.errors import Failure, InputError, RowErrors
 from motet.nodes.owned import apart
 from motet.runtime.executor import Call, Executor, Played, drive, joined
+from motet.runtime.explanation import Explanation
 from motet.system.limits import num_cores
 from motet.threads import side_by_side
 from motet.tracebacks import keeping
 
-__all__ = ["Explanation", "answer", "check_failures", "explain", "play"]
+__all__ = ["answer", "check_failures", "explain", "play"]
 
 BATCH_ROWS = 2048
 """Rows that are played together."""
@@ -79,25 +79,6 @@ def play(executor: Executor, batch: Batch) -> Played:
 def plain(column: Column) -> Any:
     """A column as users get it: an array, or a list of arrays where rows differ in shape."""
     return column.rows() if isinstance(column, Ragged) else column
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """How a graph came to the answer of one row.
-
-    Attributes:
-        row: the row's id.
-        outputs: the answer by output name; empty when the row failed.
-        calls: the calls of models and graphs, in order.
-        columns: every column of the graph by full name, for this row.
-        failures: why the row failed; empty when it did not.
-    """
-
-    row: int
-    outputs: Mapping[str, Any]
-    calls: Sequence[Call]
-    columns: Mapping[str, Any]
-    failures: Sequence[Failure]
 
 
 def explain(executor: Executor, batch: Batch) -> Explanation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypedDict
@@ -11,12 +11,10 @@ from typing import Any, TypedDict
 from motet.engines.local.selection import Sample, Selection, Shard
 from motet.errors import InputError
 from motet.system.limits import num_cores
+from motet.system.progress import Progress
 from motet.types import ColumnType
 
 __all__ = ["MaxFailures", "Options", "Progress", "RunOptions"]
-
-Progress = Callable[[int, int | None, int], None]
-"""Called with the rows done, the rows there are (None when that is not known), and the rows failed."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,8 @@ class Options:
         encoding, delimiter, types, empty: how text is read, see `motet.io.open_source`.
         pool: a folder that the work of this machine shares: batches take turns with what else borrows there, and live work goes
             first. None is `$MOTET_POOL`; empty shares with nobody.
-        progress: called now and then.
+        progress: called now and then with the rows done, the rows there are (None where that is not known), and those failed;
+            for `Graph.run` also True, which shows a line.
     """
 
     failed: str | None = None
@@ -201,6 +200,7 @@ class RunOptions(TypedDict, total=False):
     keep: Sequence[str] | None
     drop: Sequence[str]
     only_failed: str | None
+    into: str | None
     any_input: bool
     max_failures: MaxFailures | str | int | None
     group_by: str | Sequence[str] | None
@@ -210,4 +210,4 @@ class RunOptions(TypedDict, total=False):
     types: Mapping[str, str | ColumnType] | None
     empty: str | None
     pool: str | None
-    progress: Progress | None
+    progress: Progress | bool | None

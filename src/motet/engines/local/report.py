@@ -12,6 +12,7 @@ from typing import Any
 
 from motet.runtime.executor import Executor
 from motet.runtime.host import HostedModel
+from motet.system.html import paragraph, table
 
 __all__ = ["ModelReport", "NodeReport", "RunReport", "node_reports", "peak_memory_bytes"]
 
@@ -125,10 +126,18 @@ class RunReport:
         Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """The report as a notebook shows it."""
+        """The report as a shell shows it."""
         printer.text(str(self))
 
+    def _repr_html_(self) -> str:
+        """The report as a notebook shows it."""
+        return "".join([paragraph(self._head()), *(table(*each) for each in self._tables()), paragraph(self._foot())])
+
     def __str__(self) -> str:
+        tables = [line for each in self._tables() for line in _table(*each)]
+        return "\n".join([*self._head(), *tables, "", *self._foot()])
+
+    def _head(self) -> list[str]:
         lines = [
             f"{self.graph}: {self.rows:,} rows, {self.answered:,} answered, {self.failed:,} failed, "
             f"{self.seconds:.2f} s, {self.rows_per_second:,.0f} rows/s, peak memory {self.peak_memory_bytes / 2**20:,.0f} MiB",
@@ -142,43 +151,49 @@ class RunReport:
             lines.append(f"columns left out: {', '.join(self.columns_left_out)} (--keep names those to write)")
         if self.left_out:
             lines.append(f"left out, for no store had them: {', '.join(self.left_out)}")
-        lines += _table(
-            ("node", "rows", "batches", "failed", "queue s", "compute s"),
-            [
-                (
-                    n.name,
-                    f"{n.rows:,}",
-                    f"{n.batches:,}",
-                    f"{n.failed:,}",
-                    f"{n.seconds_queue:.3f}",
-                    f"{n.seconds_compute:.3f}",
-                )
-                for n in self.nodes
-            ],
-        )
-        lines += _table(
-            ("model", "version", "rows", "calls", "failed", "compute s", "rows a call"),
-            [
-                (
-                    m.name,
-                    m.version,
-                    f"{m.rows:,}",
-                    f"{m.calls:,}",
-                    f"{m.failed:,}",
-                    f"{m.seconds_compute:.3f}",
-                    f"{m.batch_rows:,}",
-                )
-                for m in self.models
-            ],
-        )
-        lines.append("")
-        lines.append(
+        return lines
+
+    def _tables(self) -> list[tuple[Sequence[str], Sequence[Sequence[str]]]]:
+        return [
+            (
+                ("node", "rows", "batches", "failed", "queue s", "compute s"),
+                [
+                    (
+                        n.name,
+                        f"{n.rows:,}",
+                        f"{n.batches:,}",
+                        f"{n.failed:,}",
+                        f"{n.seconds_queue:.3f}",
+                        f"{n.seconds_compute:.3f}",
+                    )
+                    for n in self.nodes
+                ],
+            ),
+            (
+                ("model", "version", "rows", "calls", "failed", "compute s", "rows a call"),
+                [
+                    (
+                        m.name,
+                        m.version,
+                        f"{m.rows:,}",
+                        f"{m.calls:,}",
+                        f"{m.failed:,}",
+                        f"{m.seconds_compute:.3f}",
+                        f"{m.batch_rows:,}",
+                    )
+                    for m in self.models
+                ],
+            ),
+        ]
+
+    def _foot(self) -> list[str]:
+        lines = [
             f"reading {self.seconds_reading:.3f} s, writing {self.seconds_writing:.3f} s, writer waited {self.seconds_waiting:.3f} s; "
             f"{self.workers} workers, {self.batch_rows:,} rows a batch"
-        )
+        ]
         if self.failed_output:
             lines.append(f"failures: {self.failed_output}")
-        return "\n".join(lines)
+        return lines
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Progress where no terminal is: a line of its own every ten seconds, as logs of containers are read."""
+"""Progress where no terminal is: a line of its own every ten seconds, as logs of containers are read; in notebooks one that changes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Self
 
-__all__ = ["ProgressLog", "Ticker"]
+__all__ = ["ProgressCell", "ProgressLog", "Ticker"]
 
-EVERY_S = 10.0
+EVERY_S, CELL_S = 10.0, 0.5
 WINDOW = 3
 """Speed is that since so many lines ago."""
 
@@ -27,7 +28,7 @@ class Ticker:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="motet-progress", daemon=True)
 
-    def __enter__(self) -> Ticker:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -36,9 +37,15 @@ class Ticker:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(EVERY_S):
+        while not self._over.wait(self._every_s()):
             if line := self._line():
-                print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}", file=sys.stderr, flush=True)
+                self._say(line)
+
+    def _every_s(self) -> float:
+        return EVERY_S
+
+    def _say(self, line: str) -> None:
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 class ProgressLog(Ticker):
@@ -76,6 +83,20 @@ class ProgressLog(Ticker):
         speed = (done - before) / (now - since) if now > since else 0.0
         left = f", {_time((total - done) / speed)} left" if total is not None and speed else ""
         return f"{rows}, {speed:,.{0 if speed >= 10 else 1}f} rows/s, {failed:,} failed{left}"
+
+
+class ProgressCell(ProgressLog):
+    """The same below a cell of a notebook: one line that changes, and is gone at the end."""
+
+    def _every_s(self) -> float:
+        return CELL_S
+
+    def _say(self, line: str) -> None:
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _time(seconds: float) -> str:
