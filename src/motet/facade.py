@@ -113,26 +113,68 @@ class Graph(data.Graph):
         return self._session.executor
 
     @overload
-    def __call__(self, columns: Any, *, failures: Literal["raise"] = "raise") -> dict[str, Any]: ...
+    def __call__(
+        self, columns: Any, *, failures: Literal["raise"] = "raise", timeout: float | None = None
+    ) -> dict[str, Any]: ...
 
     @overload
-    def __call__(self, columns: Any, *, failures: Literal["return"]) -> tuple[dict[str, Any], list[Failure]]: ...
+    def __call__(
+        self, columns: Any, *, failures: Literal["return"], timeout: float | None = None
+    ) -> tuple[dict[str, Any], list[Failure]]: ...
 
-    def __call__(self, columns: Any, *, failures: Literal["raise", "return"] = "raise") -> Any:
+    def __call__(
+        self, columns: Any, *, failures: Literal["raise", "return"] = "raise", timeout: float | None = None
+    ) -> Any:
         """Play columns here and now.
 
         Args:
             columns: by the names of the inputs, arrays (or lists) whose first axis is the row; or a frame of pandas,
                 polars, DuckDB or Arrow, of which columns that are no inputs are left alone.
             failures: `raise`, or `return` to get `(answers, failures)`.
+            timeout: the seconds that it may take; None for any number. A call with a timeout is played in another thread, in
+                the caller's context; one that is late stops before its next node or call of a model.
 
         Returns:
-            Arrays by the names of the outputs, whose first axis is the row; lists of arrays where rows differ in shape.
+            Arrays by the names of the outputs, whose first axis is the row; lists of arrays where rows differ in shape. They
+            are the caller's: none shares memory with an input or another output, and all can be written.
 
         Raises:
             RowErrors: when rows failed; carries the answers of the others.
             InputError: when the columns are not those of the graph.
+            DeadlineError: when it takes longer than `timeout`.
         """
+        if timeout is None:
+            return self._answers(columns, failures)
+        from motet.runtime.deadline import asked_in_time
+
+        return asked_in_time(partial(self._answers, columns, failures), timeout)
+
+    @overload
+    async def acall(
+        self, columns: Any, *, failures: Literal["raise"] = "raise", timeout: float | None = None
+    ) -> dict[str, Any]: ...
+
+    @overload
+    async def acall(
+        self, columns: Any, *, failures: Literal["return"], timeout: float | None = None
+    ) -> tuple[dict[str, Any], list[Failure]]: ...
+
+    async def acall(
+        self, columns: Any, *, failures: Literal["raise", "return"] = "raise", timeout: float | None = None
+    ) -> Any:
+        """Play columns in another thread, while the event loop of asyncio goes on; arguments and answers are those of a call.
+
+        The context variables are those of the task. When the task is cancelled the call stops before its next node or call
+        of a model. At most `motet.runtime.deadline.MOST_CALLS` calls of a process are played so at the same time.
+
+        Raises:
+            RowErrors, InputError, DeadlineError: as a call does.
+        """
+        from motet.runtime.deadline import awaited
+
+        return await awaited(partial(self._answers, columns, failures), timeout)
+
+    def _answers(self, columns: Any, failures: str) -> Any:
         from motet.runtime.call import answer, check_failures
 
         check_failures(failures)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["MOST", "Pool", "begun", "beside", "new_lock", "side_by_side", "thread_of"]
+__all__ = ["MOST", "Pool", "begun", "beside", "do", "new_lock", "side_by_side", "thread_of"]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def begun(thread: threading.Thread) -> bool:
 
 
 class Pool:
-    """Up to so many threads, begun as they are needed, for the work of one caller; to be closed by it.
+    """Up to so many threads, begun as they are needed; to be closed by whoever made it. Any thread may give it work.
 
     Args:
         most: how many threads.
@@ -91,20 +91,18 @@ class Pool:
         context = contextvars.copy_context()
 
         def work() -> None:
-            _do(made, lambda: context.run(call, given))
+            do(made, lambda: context.run(call, given))
 
         with self._changed:
-            self._waiting.append((made, work))
-            if self._idle >= len(self._waiting):
+            if self._idle <= len(self._waiting) and len(self._threads) < self._most:
+                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                if begun(thread):
+                    self._threads.append(thread)
+            if self._threads:
+                self._waiting.append((made, work))
                 self._changed.notify()
                 return made
-        if len(self._threads) < self._most:
-            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            if begun(thread):
-                self._threads.append(thread)
-        if not self._threads:
-            self._waiting.clear()
-            work()
+        work()
         return made
 
     def _work(self) -> None:
@@ -131,8 +129,10 @@ class Pool:
             thread.join()
 
 
-def _do(made: Future[T], call: Callable[[], T]) -> None:
-    """Call a function, and put what comes of it into a future."""
+def do(made: Future[T], call: Callable[[], T]) -> None:
+    """Call a function, and put what comes of it into a future that is not cancelled."""
+    if not made.set_running_or_notify_cancel():
+        return
     try:
         result = call()
     except BaseException as error:  # noqa: BLE001 (handed to whoever waits)

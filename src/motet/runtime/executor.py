@@ -19,6 +19,7 @@ from motet.errors import Failure, GraphError, ModelFailedError, MotetError, Unkn
 from motet.graph.check import CheckedGraph, outer_outputs
 from motet.graph.node import Answer, AtOnce, Fault, Node
 from motet.nodes.route import Route
+from motet.runtime.deadline import go_on
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, HostedModel, LazyKey
 from motet.runtime.isolate import Health
@@ -268,11 +269,13 @@ class Executor:
 
         Raises:
             MotetError: when no row is at fault: a function that breaks its contract, a model that fails on everything.
+            Halted: before a node, when the call that this is a part of is late.
         """
         columns, ids, failures = dict(batch.columns), batch.ids, list[Failure]()
         raised: dict[int, BaseException] = {}
         straight = self._straight_plays() if trace is None and not self._keep_all and self.calls is None else ()
         for place, step in enumerate(self._steps):
+            go_on()
             if lapsed is not None and place and (useful := lapsed(ids)) is not None:
                 columns = {name: take_rows(column, useful) for name, column in columns.items()}
                 ids = ids[useful]

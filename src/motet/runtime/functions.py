@@ -15,6 +15,7 @@ from motet.nodes.contract import as_given, conform
 from motet.nodes.gate import gate_of
 from motet.nodes.merge import merge
 from motet.nodes.owned import own_result
+from motet.runtime.deadline import go_on
 from motet.runtime.isolate import Health, is_of_rows, isolate
 from motet.types import Outputs
 
@@ -90,6 +91,7 @@ class FunctionRunner:
 
     def _call_one(self, values: Sequence[Any]) -> Any:
         """What it returns for one row, which is ours."""
+        go_on()
         held = [self._call(*values, **self._keywords)]
         if own_result(held):
             self._gate.keep_apart()

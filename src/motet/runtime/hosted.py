@@ -27,6 +27,7 @@ from motet.graph.function import chain_each
 from motet.graph.model import Model, Replicas
 from motet.graph.node import Answer, Fault
 from motet.nodes.merge import faults_at, first_rows, kept_rows, merge
+from motet.runtime.deadline import go_on
 from motet.runtime.equal import groups
 from motet.runtime.functions import FunctionRunner, chain
 from motet.runtime.isolate import Health, Tolerance, any_succeeds, is_of_rows, isolate
@@ -313,6 +314,7 @@ class HostedModel:
         else:
             parts = []
             while first < rows:
+                go_on()
                 end = min(rows, first + self.size.rows_of(rows - first))
                 parts.append(self._part(columns, rows, replica, (first, end)))
                 first = end
@@ -380,6 +382,7 @@ class HostedModel:
         def run(first: int, end: int) -> Answer:
             nonlocal calls
             calls += 1
+            go_on()
             return self._timed_call({name: column[first:end] for name, column in columns.items()}, end - first)
 
         place = {"model": self.model.name, "version": self.located.version}

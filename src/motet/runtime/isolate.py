@@ -18,6 +18,7 @@ from motet.errors import (
     ModelLoadError,
 )
 from motet.graph.node import Fault
+from motet.runtime.deadline import Halted
 from motet.tracebacks import describe, ends_program, said, users_place
 
 __all__ = ["Health", "Tolerance", "is_of_rows", "isolate", "out_of_memory"]
@@ -31,7 +32,7 @@ OFTEN = 3
 SPREAD = 8
 """Rows from elsewhere that are tried before that."""
 _LOG = logging.getLogger("motet.runtime")
-_ENDING = (ModelLoadError, MissingExtraError)
+_ENDING = (ModelLoadError, MissingExtraError, Halted)
 
 
 def is_of_rows(error: BaseException) -> bool:

@@ -1,0 +1,155 @@
+"""Calls that are waited for no longer than they may take, and calls that are awaited: both are played in threads of the process.
+
+A call that is late, or that nobody waits for any more, stops before the next node, part of its rows, or call of a model. What
+runs at that moment cannot be interrupted: its thread goes on until it returns, and is one of `MOST_CALLS` that such calls have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import math
+import os
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TypeVar
+
+from motet.errors import DeadlineError, InputError
+from motet.threads import Pool, beside, do
+
+__all__ = ["Halted", "asked_in_time", "awaited", "go_on"]
+
+T = TypeVar("T")
+
+MOST_CALLS = 32
+"""Calls that are awaited, or have a timeout, which are played at the same time; others wait."""
+
+
+class Halted(DeadlineError):
+    """What ends a call that is late, or that nobody waits for."""
+
+
+class _Call:
+    """A call that may be late.
+
+    Args:
+        timeout: the seconds that it may take; None for any number.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeout, self.dropped = timeout, False
+        self._until = math.inf if timeout is None else time.monotonic() + timeout
+
+    def check(self) -> None:
+        """Go on.
+
+        Raises:
+            Halted: when it is late, or was dropped.
+        """
+        if self.dropped or time.monotonic() > self._until:
+            raise Halted(f"not answered within {self.timeout:g} s" if self.timeout is not None else "not waited for")
+
+    def late(self) -> DeadlineError:
+        """The error of whoever waits."""
+        hint = "what runs goes on in its thread until it returns; allow more time, or give fewer rows"
+        return DeadlineError(f"not answered within {self.timeout:g} s", hint=hint)
+
+
+_current: ContextVar[_Call | None] = ContextVar("motet_call", default=None)
+
+
+def go_on() -> None:
+    """Go on with the call that this is a part of, if it is a part of one that may be late.
+
+    Raises:
+        Halted: when it is late, or nobody waits for it.
+    """
+    call = _current.get()
+    if call is not None:
+        call.check()
+
+
+def asked_in_time(ask: Callable[[], T], timeout: float) -> T:
+    """What a function gives, called in another thread and in the caller's context.
+
+    Args:
+        ask: calls a graph.
+        timeout: the seconds that it may take.
+
+    Raises:
+        DeadlineError: when it takes longer.
+        InputError: when the timeout is no number of at least 0.
+    """
+    call = _Call(_checked(timeout))
+    made = _begun(call, ask)
+    try:
+        if not concurrent.futures.wait([made], timeout).done:
+            raise call.late()
+        return made.result()
+    except Halted:
+        raise call.late() from None
+    finally:
+        call.dropped = True
+        made.cancel()
+
+
+async def awaited(ask: Callable[[], T], timeout: float | None) -> T:
+    """What a function gives, called in another thread and in the caller's context, while the event loop goes on.
+
+    Args:
+        ask: calls a graph.
+        timeout: the seconds that it may take; None for any number.
+
+    Raises:
+        DeadlineError: when it takes longer.
+        InputError: when the timeout is no number of at least 0.
+        asyncio.CancelledError: when the task is cancelled; the call then stops, too.
+    """
+    call = _Call(None if timeout is None else _checked(timeout))
+    made = asyncio.wrap_future(_begun(call, ask))
+    try:
+        if not (await asyncio.wait([made], timeout=timeout))[0]:
+            raise call.late()
+        return made.result()
+    except Halted:
+        raise call.late() from None
+    finally:
+        call.dropped = True
+        made.cancel()
+
+
+def _checked(timeout: float) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise InputError(f"timeout must be seconds, a number of at least 0; got {timeout!r}")
+    return timeout
+
+
+def _begun(call: _Call, ask: Callable[[], T]) -> concurrent.futures.Future[T]:
+    """A call that waits for its turn, or is played; one within such a call has a thread of its own, so that none waits for
+    itself."""
+
+    def play(_: None) -> T:
+        call.check()
+        token = _current.set(call)
+        try:
+            return ask()
+        finally:
+            _current.reset(token)
+
+    if _current.get() is None:
+        return _pool.submit(play, None)
+    made: concurrent.futures.Future[T] = concurrent.futures.Future()
+    beside(lambda: do(made, lambda: play(None)), "motet-call")
+    return made
+
+
+_pool = Pool(MOST_CALLS, "motet-call")
+
+
+def _anew() -> None:
+    global _pool
+    _pool = Pool(MOST_CALLS, "motet-call")
+
+
+os.register_at_fork(after_in_child=_anew)  # whose threads are not there
