@@ -54,6 +54,11 @@ def graph_of(*functions, **options):
     return mt.Graph("g", {"o": column})
 
 
+def asked(graph, awaited):
+    columns = {"x": np.ones(3, "f4")}
+    return asyncio.run(graph.acall(columns, timeout=0.05)) if awaited else graph(columns, timeout=0.05)
+
+
 def double(x):
     return x * 2
 
@@ -110,10 +115,7 @@ def test_what_is_late_is_said_in_time_and_costs_no_more(stuck, awaited):
     rows, count = counted()
     graph = graph_of(stuck, count)
     with pytest.raises(DeadlineError, match=r"not answered within 0\.05 s"):
-        if awaited:
-            asyncio.run(graph.acall({"x": np.ones(3, "f4")}, timeout=0.05))
-        else:
-            graph({"x": np.ones(3, "f4")}, timeout=0.05)
+        asked(graph, awaited)
     stuck.leave.set()
     assert graph({"x": np.ones(7, "f4")}, timeout=60)["o"].tolist() == [2] * 7
     assert rows == [7]  # the late one stopped before its second node
