@@ -103,9 +103,10 @@ def _opened(checked: CheckedGraph, source: Any, output: str, options: dict[str, 
     check_apart(writes)
     opened = open_source(source, wanted=checked.graph.stored_types, **chosen.source)
     try:
-        check_not_read(
-            [*read_files(opened, source), *(named_files(chosen.only_failed) if chosen.into is None else ())], writes
-        )
+        check_not_read(read_files(opened, source), writes)
+        if chosen.only_failed is not None and chosen.into is None:
+            failed = chosen.failed if exists(output) else writes["failed"]  # more is said of an output that is there
+            check_not_read(named_files(chosen.only_failed), {"output": output, "failed": failed})
         run = _Run(checked, opened, output, chosen)
         try:
             yield run
