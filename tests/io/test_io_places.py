@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import duckdb
@@ -285,3 +286,35 @@ def test_files_of_datasets_and_of_failures_are_not_written_over(here: Path) -> N
         assert (told.exit_code, "would write over it" in told.stderr) == (2, True), told.output
     assert run("in", "o.parquet", "--only-failed", "failed.parquet").exit_code == 0
     assert (Path("in/a.parquet").read_bytes(), Path("failed.parquet").read_bytes()) == (before, failed)
+
+
+def test_files_in_archives_are_read_and_those_of_two_are_two() -> None:
+    for number in range(2):
+        with zipfile.ZipFile(f"{number}.zip", "w") as archive:
+            archive.writestr("in/a.csv", f"x\n{number}\n")
+            archive.writestr("in/_b.csv", "x\n9\n")
+    for what in ("zip://in/a.csv::1.zip", "zip://in/*.csv::1.zip", "ZIP://::1.zip", "zip://**/*.csv::1.zip"):
+        assert read(what) == ["1"]
+    assert read(["zip://in/a.csv::0.zip", "zip://in/a.csv::1.zip"]) == ["0", "1"]
+    with pytest.raises(InputError, match=r"zip://\*.csv::1.zip"):
+        open_source("1.zip")
+
+
+def test_links_to_nothing_are_said(here: Path) -> None:
+    Path("in").mkdir()
+    Path("in/a.csv").write_text("x\n1\n")
+    Path("in/gone.csv").symlink_to("nowhere")
+    for what in ("in", "in/*.csv"):
+        told = run(what, "o.csv")
+        assert told.exit_code in (1, 2)
+        assert "gone.csv" in told.stderr
+    assert "'in/gone.csv' is a link to nowhere, which is not there" in run("in/gone.csv", "o.csv").stderr
+    Path("in/gone.csv").unlink()
+    Path("in/self.csv").symlink_to("self.csv")
+    assert "self.csv" in run("in", "o.csv").stderr
+
+
+@pytest.mark.parametrize("what", ["a\0b", "s3://", "http://", "file://", "://x", "x" * 5000])
+def test_what_names_nothing_is_said(what: str) -> None:
+    with pytest.raises(InputError):
+        open_source(what)

@@ -302,6 +302,8 @@ def _found(place: Place) -> Found:
     if os.path.exists(place.path):
         root = os.path.dirname(place.path)
         return Found([File(place.path, is_regular=os.path.isfile(place.path), root=root)], named=True)
+    if os.path.islink(place.path):
+        raise InputError(f"'{place}' is a link to {shown_path(os.readlink(place.path))}, which is not there")
     if not is_pattern(place):
         raise InputError(f"there is no file '{place}'", hint=_near(place))
     return _of(search(place), place, f"no file fits '{place}'")

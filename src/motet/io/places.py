@@ -21,6 +21,8 @@ STANDARD = "-"
 """How standard input, or output, is spelled."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*(?:::[^:/]+)*)://")
 _LOCAL_URL = re.compile(r"(?:file:|local:)(//[^/]*)?(?=/|$)", re.IGNORECASE)
+_ONE_STORE = ("s3", "gs", "gcs", "memory")
+"""Protocols whose paths say all; of others, such as archives and servers, there are several."""
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 
 
@@ -60,7 +62,7 @@ class Place:
             return "http", f"{url.netloc.lower()}{url.path}?{url.query}"
         if protocol in ("file", "local"):
             return "file", os.path.realpath(self.path)
-        return protocol, self.path.rstrip("/")
+        return protocol if protocol in _ONE_STORE else f"{protocol} {fs._fs_token}", self.path.rstrip("/")
 
     @property
     def plain(self) -> str:
@@ -106,6 +108,8 @@ def place_of(what: str | os.PathLike[str]) -> Place:
         MissingExtraError: when its file system is not installed.
     """
     text = os.fspath(what)
+    if "\0" in text:
+        raise InputError(f"{text!r} is no path: it has a zero byte")
     if text == STANDARD:
         return Place(text, text)
     if (local := _local_path(text)) is not None:

@@ -298,6 +298,8 @@ def _told(error: Exception, url: str) -> MotetError:
         return InputError(f"is not allowed: {text}", where=url, hint=hint)
     if isinstance(error, FileNotFoundError):
         return InputError("there is no such file or bucket", where=url, hint="check the address and its spelling")
+    if isinstance(error, (ValueError, NotImplementedError)):
+        return InputError(f"is nothing that can be opened: {text}", where=url, hint="check the address")
     hint = "check the address and the network, then try again; --resume goes on with a run"
     if type(error).__name__ in ("FSTimeoutError", "SocketTimeoutError"):
         return RunError(f"does not answer: nothing came within {SILENCE_S:.0f} s", where=url, hint=hint)

@@ -11,7 +11,6 @@ import fnmatch
 import heapq
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -240,17 +239,13 @@ class _Here:
 
 def _entry(path: str, found: os.DirEntry[str]) -> Entry:
     is_link = found.is_symlink()
-    if found.is_dir():
-        return Entry(path, is_folder=True, is_link=is_link)
-    return Entry(path, is_link=is_link, is_regular=found.is_file() or not _is_there(path))
-
-
-def _is_there(path: str) -> bool:
-    """Whether it is something else than a regular file, and not a link to nothing."""
     try:
-        return not stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:
-        return False
+        if found.is_dir():
+            return Entry(path, is_folder=True, is_link=is_link)
+        is_regular = found.is_file() or not found.stat()
+    except OSError:  # a link to nothing, or to itself: whoever reads it says so
+        is_regular = True
+    return Entry(path, is_link=is_link, is_regular=is_regular)
 
 
 class _Elsewhere:

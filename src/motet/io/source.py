@@ -378,10 +378,11 @@ def _one_format(files: Sequence[File], description: str) -> str:
 
 
 def _no_format(file: File, where: str) -> InputError:
+    packed = file.name.lower().endswith(".zip")
     return InputError(
         f"cannot tell the format of {file.name!r} by its suffix; known: {', '.join(SOURCE_SUFFIXES)}",
         where=where,
-        hint="name one with --format (format=)",
+        hint=f"name the files in it: zip://*.csv::{where}" if packed else "name one with --format (format=)",
     )
 
 
