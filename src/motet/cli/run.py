@@ -117,6 +117,9 @@ _EXITS = {
 )
 @click.option("--report", metavar="FILE.json", help="Write the report of the run.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run of the same command stopped.")
+@click.option(
+    "--append", is_flag=True, help="Play only files that no run before has played, and add parts to a folder."
+)
 @click.option("--overwrite", is_flag=True, help="Write over an output, or an unfinished run, that is there.")
 @click.option("--keep", callback=_names, metavar="a,b", help="Columns of the input to write beside the outputs.")
 @click.option("--drop", callback=_names, metavar="c", default="", help="Columns of the input to leave out.")

@@ -19,7 +19,7 @@ from motet.system.places import temporary_folder
 
 __all__ = ["collect"]
 
-_OF_FILES = ("failed", "resume", "overwrite", "only_failed", "any_input")
+_OF_FILES = ("failed", "resume", "append", "overwrite", "only_failed", "any_input")
 _NOT_THE_FIRST = ("skip", "sample", "shard")
 """Where one of these is given, the rows are not the first ones of the source."""
 _ROW = "__motet_row__"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -41,6 +41,7 @@ __all__ = ["SOURCE_SUFFIXES", "Source", "open_source"]
 SOURCE_SUFFIXES = {**TABLE_SUFFIXES, **dict.fromkeys(IMAGE_SUFFIXES, "images")}
 """The built-in formats by suffix."""
 
+Choose = Callable[[Sequence[File]], Sequence[File]]
 MOST_NAMED = 8
 """Suffixes of files that are left out."""
 _LOGS = {"/_delta_log/": "Delta Lake", "/.hoodie/": "Hudi", ".metadata.json": "Iceberg"}
@@ -105,6 +106,7 @@ def open_source(
     delimiter: str | None = None,
     empty: str | None = None,
     wanted: Mapping[str, ColumnType] | None = None,
+    choose: Choose | None = None,
 ) -> Source:
     """Open what rows are to be read from.
 
@@ -121,6 +123,7 @@ def open_source(
         empty: what an empty field of CSV is where text is wanted: `missing` (the same as None) or `text`.
         wanted: types of the columns that somebody takes, by which text is read; other formats know their own, and it is
             no matter whether there are such columns.
+        choose: gives those of the files found that are read; None reads all.
 
     Raises:
         InputError: when there is nothing to read, or no telling how.
@@ -133,7 +136,7 @@ def open_source(
     kinds = dict(wanted or {})
     if group_by is not None:
         kinds = {name: kind if name in keys else _of_one(kind) for name, kind in kinds.items()}
-    source = _open(what, format, options, options.with_wanted(kinds))
+    source = _open(what, format, options, options.with_wanted(kinds), choose)
     if not isinstance(source, Stream) and source.schema != decoded_schema(source.schema):
         source = ForeignSource(source)
     if group_by is None:
@@ -148,11 +151,15 @@ def _of_one(kind: ColumnType) -> ColumnType:
     return ColumnType(kind.dtype, kind.shape[1:])
 
 
-def _open(what: Any, format: str | None, options: TextOptions, types: Mapping[str, ColumnType]) -> Source:
+def _open(
+    what: Any, format: str | None, options: TextOptions, types: Mapping[str, ColumnType], choose: Choose | None
+) -> Source:
     if isinstance(what, (str, os.PathLike)):
-        return _open_paths([os.fspath(what)], format, options, types)
+        return _open_paths([os.fspath(what)], format, options, types, choose)
     if isinstance(what, (list, tuple)) and what and all(isinstance(part, (str, os.PathLike)) for part in what):
-        return _open_paths([os.fspath(part) for part in what], format, options, types)
+        return _open_paths([os.fspath(part) for part in what], format, options, types, choose)
+    if choose is not None:
+        raise InputError(f"a {type(what).__name__} is no files, of which some could be chosen")
     options.check_known_by("in memory", f"a {type(what).__name__}")
     return _open_values(what, types)
 
@@ -186,13 +193,19 @@ def _open_values(what: Any, types: Mapping[str, ColumnType]) -> Source:
 
 
 def _open_paths(
-    paths: Sequence[str], format: str | None, options: TextOptions, types: Mapping[str, ColumnType]
+    paths: Sequence[str],
+    format: str | None,
+    options: TextOptions,
+    types: Mapping[str, ColumnType],
+    choose: Choose | None,
 ) -> Source:
     first = shown_path(paths[0])
     description = first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
     if not _built_in(paths[0], format):
         plugin = find_plugin("motet.sources", paths[0], format)
         if plugin is not None:
+            if choose is not None:
+                raise InputError("is read by a plugin, of whose files none can be chosen", where=description)
             options.check_known_by("a plugin", description)
             what = paths[0] if len(paths) == 1 else list(paths)
             return cast("Source", plugin(what, types=types))
@@ -203,6 +216,8 @@ def _open_paths(
     chosen = format or _one_format([file for each in found for file in each.files], description)
     found = [_readable(each, chosen) if each.named else each for each in found]
     files, left_out = _sorted_out(found, chosen, twice, any_suffix=format is not None)
+    if choose is not None:
+        files = list(choose(files))
     source = _of_files(files, chosen, options, types, description)
     source.left_out = "; ".join(filter(None, (left_out, _said_of_folders(files, chosen, source))))
     return source

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,27 @@ import pyarrow as pa
 
 from motet.batch import Batch, take_rows
 from motet.engines.local.apart import check_apart, check_not_read, named_files, read_files
-from motet.engines.local.estimate import NOTHING_TRIED, Estimate, estimated_memory, estimated_seconds, try_rows
+from motet.engines.local.append import Appending, noted
+from motet.engines.local.done import NothingNew
+from motet.engines.local.estimate import (
+    NOTHING_TRIED,
+    Estimate,
+    estimated_memory,
+    estimated_seconds,
+    nothing_to_estimate,
+    try_rows,
+)
 from motet.engines.local.head import Head
 from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.merge import MergedOutput, seems_output_of
 from motet.engines.local.options import Options
-from motet.engines.local.output import FailureFile, Output, default_failed, exists, holds, is_folder, open_output
+from motet.engines.local.output import Added, FailureFile, Output, default_failed, exists, holds, is_folder, open_output
 from motet.engines.local.pending import Pending
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.replay import failed_rows
-from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
+from motet.engines.local.report import RunReport, model_reports, node_reports, nothing_to_do, peak_memory_bytes
 from motet.engines.local.rows import Item, Rows, count_rows
 from motet.engines.local.second_look import SecondLook
 from motet.engines.local.selection import Ids
@@ -74,16 +83,22 @@ class LocalEngine:
             InputError: when the source, the output or an option cannot be used.
             RunError: when the run could not go on; what is finished is kept, and `resume` goes on from there.
         """
-        with _opened(checked, source, output, options) as run:
-            return run.run()
+        try:
+            with _opened(checked, source, output, options) as run:
+                return run.run()
+        except NothingNew as nothing:
+            return nothing_to_do(checked.graph.name, str(source), output, nothing.said)
 
     def estimate(self, checked: CheckedGraph, source: Any, output: str, **options: Any) -> Estimate:
         """Check what a run checks, and play its first rows to tell what it would take; nothing is written.
 
         Args and errors are those of `run`.
         """
-        with _opened(checked, source, output, options) as run:
-            return run.estimate()
+        try:
+            with _opened(checked, source, output, options) as run:
+                return run.estimate()
+        except NothingNew as nothing:
+            return nothing_to_estimate(checked.graph.name, str(source), output, nothing.said)
 
 
 @contextmanager
@@ -99,15 +114,19 @@ def _opened(checked: CheckedGraph, source: Any, output: str, options: dict[str, 
     if chosen.into is not None and not place_of(chosen.into).is_same(place_of(output)):
         raise InputError("into names the output, and another one was given", where="into", hint="leave the other out")
     output = place_of(output).plain
+    appending = Appending(output, noted(work_folder(output, is_folder=True))) if chosen.append else None
     writes = {"output": output, "failed": chosen.failures_path or default_failed(output)}
+    if appending is not None:
+        chosen = replace(chosen, failed=appending.failed(writes["failed"]))
     check_apart(writes)
-    opened = open_source(source, wanted=checked.graph.stored_types, **chosen.source)
+    choose = None if appending is None else appending.choose
+    opened = open_source(source, wanted=checked.graph.stored_types, choose=choose, **chosen.source)
     try:
         check_not_read(read_files(opened, source), writes)
         if chosen.only_failed is not None and chosen.into is None:
             failed = chosen.failed if exists(output) else writes["failed"]  # more is said of an output that is there
             check_not_read(named_files(chosen.only_failed), {"output": output, "failed": failed})
-        run = _Run(checked, opened, output, chosen)
+        run = _Run(checked, opened, output, chosen, appending)
         try:
             yield run
         finally:
@@ -151,8 +170,16 @@ def _underway(output: str) -> Iterator[None]:
 class _Run:
     """One run."""
 
-    def __init__(self, checked: CheckedGraph, source: Source, output: str, options: Options) -> None:
+    def __init__(
+        self,
+        checked: CheckedGraph,
+        source: Source,
+        output: str,
+        options: Options,
+        appending: Appending | None = None,
+    ) -> None:
         self.checked, self.source, self.output, self.options = checked, source, output, options
+        self.appending = appending
         self.started = time.perf_counter()
         self.layout = Layout.of(
             checked,
@@ -181,6 +208,12 @@ class _Run:
         self.head = Head(self._play_rows, self.executor.num_keyed)
         self.rows = self.failed = self.resumed_rows = 0
         self.seconds_writing = 0.0
+
+    @property
+    def _left_out(self) -> str:
+        """What is said of files that are not read."""
+        said = self.appending.said if self.appending is not None else ""
+        return "; ".join(filter(None, [getattr(self.source, "left_out", ""), said]))
 
     def _failed_rows(self) -> Ids | None:
         """The rows that are played again; None where all are played."""
@@ -249,13 +282,26 @@ class _Run:
 
     def _open_output(self, journal: Journal) -> Output:
         if self.options.into is None:
-            return open_output(self.output, journal.folder, self.options.part_rows)
+            return open_output(self.output, journal.folder, self.options.part_rows, self._added())
         assert self.failed_rows is not None
         rows = self.options.selection.of(count_rows(self.source, self.layout.read))
         return MergedOutput(
             self.output, journal, rows, self.failed_rows, partial(self._answers_of, journal),
             [*self.layout.known().names, *self.layout.undeclared], goes_on=self._goes_on(journal),
         )  # fmt: skip
+
+    def _added(self) -> Added | None:
+        """How parts are added to those that are there; None where they replace them."""
+        appending = self.appending
+        if appending is None:
+            return None
+
+        def record(end_part: int) -> str:
+            failed_path = self.options.failed if self.failed else ""
+            graph = graph_digest(self.checked)
+            return appending.record(graph, self.versions, end_part, self.rows, self.failed, failed_path or "")
+
+        return Added(appending.first_part, appending.done.num_answered, appending.check, record)
 
     def _answers_of(self, journal: Journal) -> Iterator[pa.RecordBatch]:
         """All answers of the journal, in the types that are known now."""
@@ -290,7 +336,7 @@ class _Run:
             bytes=sum(file.state()[0] if file.size is None else file.size for file in files if file.is_regular),
             columns=(*self.layout.known().names, *self.layout.undeclared),
             columns_left_out=self.layout.left_out,
-            files_left_out=getattr(self.source, "left_out", ""),
+            files_left_out=self._left_out,
             tried=tried.rows,
             failures=tried.failures,
             batch_rows=rows,
@@ -312,12 +358,18 @@ class _Run:
         path = place_of(self.options.failures_path or default_failed(self.output)).plain
         path_of = getattr(self.source, "path_of", None)
         return FailureFile(
-            path, journal.folder, lambda: self._identity, always=self.options.failed is not None, path_of=path_of
+            path,
+            journal.folder,
+            lambda: self._identity,
+            path_of=path_of,
+            always=self.options.failed is not None and self.appending is None,
         )
 
     def _check_output(self) -> None:
         options = self.options
-        if options.into is None and not options.overwrite and not options.resume and exists(self.output):
+        if self.appending is not None:
+            self.appending.check_folder(is_folder=is_folder(self.output), exists=exists(self.output))
+        elif options.into is None and not options.overwrite and not options.resume and exists(self.output):
             raise OutputExistsError(
                 f"{self.output} is there already",
                 hint="--overwrite replaces it, --resume goes on with an unfinished run",
@@ -338,7 +390,8 @@ class _Run:
 
     def _check_unfinished(self, journal: Journal) -> None:
         """See that an unfinished run is gone on with only where that is asked for; and say where there is none."""
-        if journal.is_there and not (self.options.overwrite or self.options.resume or self.options.into):
+        options = self.options
+        if journal.is_there and not (options.overwrite or options.resume or options.into or options.append):
             raise OutputExistsError(
                 f"an unfinished run of {self.output} is there ({journal.folder.where})",
                 hint="--resume goes on with it, --overwrite begins anew",
@@ -349,7 +402,17 @@ class _Run:
     def _goes_on(self, journal: Journal) -> bool:
         if self.options.into is not None:  # one of other rows was finished, but for its journal
             return journal.is_there and not self.options.overwrite and journal.manifest().rows == self.input.said()
+        if self.appending is not None:
+            return journal.is_there and self.appending.goes_on and self._is_same(journal)
         return self.options.resume and journal.is_there
+
+    def _is_same(self, journal: Journal) -> bool:
+        """Whether the run that stopped was of the same graph, models, input and options."""
+        try:
+            self._manifest(0).check_same(journal.manifest(), self.output)
+        except ResumeError:
+            return False
+        return True
 
     def _where_to_begin(self, journal: Journal) -> tuple[int, int]:
         """The first batch to play and the rows of a batch; a run that goes on takes both from the one that stopped."""
@@ -408,6 +471,8 @@ class _Run:
         else:
             self.sizing.take_remembered(self.executor.lazy_keys)
             journal.begin(lambda: self._manifest(batch_rows))
+            if self.appending is not None:
+                journal.put_note(self.appending.note())
 
     def _manifest(self, batch_rows: int) -> Manifest:
         kind = "folder" if is_folder(self.output) else Path(self.output).suffix
@@ -621,5 +686,5 @@ class _Run:
             models=model_reports(self.host.known),
             left_out=self.checked.left_out,
             columns_left_out=self.layout.left_out,
-            files_left_out=getattr(self.source, "left_out", ""),
+            files_left_out=self._left_out,
         )

@@ -151,6 +151,14 @@ class Estimate:
         return "\n".join(filter(None, lines))
 
 
+def nothing_to_estimate(graph: str, source: str, output: str, said: str) -> Estimate:
+    """The estimate of a run that has no rows to play."""
+    return Estimate(
+        graph=graph, source=source, output=output, rows=0, files=0, bytes=0, columns=(), columns_left_out=(),
+        files_left_out=f"nothing new: {said}", tried=0, failures=(), batch_rows=0, workers=0, seconds=0.0, memory_bytes=0,
+    )  # fmt: skip
+
+
 def estimated_seconds(tried: Tried, rows: int, batch_rows: int, workers: int, reading: float, loading: float) -> float:
     """Seconds that a run takes whose reading and playing are side by side.
 

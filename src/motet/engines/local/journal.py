@@ -19,9 +19,9 @@ from motet.engines.local.manifest import Manifest
 from motet.engines.local.work import WorkFolder
 from motet.errors import Failure, ResumeError
 
-__all__ = ["Journal", "Piece"]
+__all__ = ["NOTE", "Journal", "Piece"]
 
-_MANIFEST, _NOTE = "_manifest.json", "_note.json"
+_MANIFEST, NOTE = "_manifest.json", "_note.json"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Journal:
         """
         self._manifest = manifest
         counted = [piece.name for piece in self.pieces()]
-        self.folder.remove({*self._found} - {*counted, _MANIFEST, _NOTE})
+        self.folder.remove({*self._found} - {*counted, _MANIFEST, NOTE})
         self._found = counted
 
     def manifest(self) -> Manifest:
@@ -108,15 +108,15 @@ class Journal:
 
     def note(self) -> str:
         """What this run, or the one that stopped here, has noted; empty for nothing."""
-        if _NOTE not in self._found:
+        if NOTE not in self._found:
             return ""
-        with self.folder.reading(_NOTE) as file:
+        with self.folder.reading(NOTE) as file:
             return str(file.read().decode())
 
     def put_note(self, text: str) -> None:
         """Keep what whoever goes on with this run must know."""
         self.folder.check()
-        with self.folder.writing(_NOTE) as file:
+        with self.folder.writing(NOTE) as file:
             file.write(text.encode())
 
     def pieces(self) -> list[Piece]:

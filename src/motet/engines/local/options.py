@@ -58,6 +58,11 @@ class MaxFailures:
         return str(self.rows) if self.rows is not None else f"{self.part:.3%}"
 
 
+_NOT_APPENDED = (
+    "resume", "overwrite", "only_failed", "skip", "sample", "shard", "limit", "row_ids", "group_by"
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Options:
     """What a run may be asked.
@@ -75,6 +80,7 @@ class Options:
         workers: threads that play batches; None is one a core.
         part_rows: rows of a part, where the output is a folder.
         resume: go on where an earlier run of the same command stopped.
+        append: play only files that no run with it has played before, and add parts to the output, which is a folder.
         overwrite: write over an output, or an unfinished run, that is there.
         keep: the source's columns to write beside the outputs; None is all but arrays and bytes that the graph takes, and
             lists, structs and maps that the output does not hold.
@@ -104,6 +110,7 @@ class Options:
     workers: int | None = None
     part_rows: int = 1_000_000
     resume: bool = False
+    append: bool = False
     overwrite: bool = False
     keep: Sequence[str] | None = None
     drop: Sequence[str] = ()
@@ -138,6 +145,12 @@ class Options:
         if self.any_input and self.only_failed is None:
             raise InputError("any_input is for only_failed", hint="leave it out")
         _ = self.selection  # and see that it can be read
+        excluded = [name for name in _NOT_APPENDED if getattr(self, name)] if self.append else []
+        if excluded:
+            raise InputError(
+                f"append and {excluded[0]} exclude each other",
+                hint="whole files are played, each once; a run that was stopped is gone on with as it is",
+            )
         if self.resume and self.overwrite:
             raise InputError("resume and overwrite exclude each other", hint="resume goes on, overwrite begins anew")
         for name in ("keep", "drop"):

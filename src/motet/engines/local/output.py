@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from motet.engines.local.done import DONE
 from motet.engines.local.layout import FAILURES, failures_table
 from motet.engines.local.replay import INPUT
 from motet.engines.local.work import UNFINISHED, WorkFolder
@@ -25,7 +27,7 @@ from motet.io.target import DiskTarget, StoreTarget, target_of, writing
 from motet.io.uploads import remove_files
 
 __all__ = [
-    "FailureFile", "FileOutput", "FolderOutput", "Output", "default_failed", "exists", "holds", "is_folder", "open_output"
+    "Added", "FailureFile", "FileOutput", "FolderOutput", "Output", "default_failed", "exists", "holds", "is_folder", "open_output"
 ]  # fmt: skip
 PATH = pa.field("path", pa.string(), nullable=False)
 """The file that a failed row was read from, where a row is a file."""
@@ -157,6 +159,23 @@ class FileOutput:
             self._writer.abort()
 
 
+@dataclass(frozen=True)
+class Added:
+    """How parts are added to a folder that has some.
+
+    Attributes:
+        first: the number of the first one to write; those from there on that are there are of a run that was killed, and go.
+        rows: rows that those before hold.
+        check: told the schema of the parts; refuses another than theirs.
+        record: gives the text of the record of what is done, of the number behind the last part.
+    """
+
+    first: int
+    rows: int
+    check: Callable[[pa.Schema], None]
+    record: Callable[[int], str]
+
+
 class FolderOutput:
     """A folder of parts. They stand aside until all are finished, and what was there stays until then.
 
@@ -167,9 +186,11 @@ class FolderOutput:
         path: the folder.
         work: where parts stand until they are finished.
         part_rows: rows of a part.
+        added: how parts are added to those that are there; None replaces these.
     """
 
-    def __init__(self, path: str, work: WorkFolder, part_rows: int) -> None:
+    def __init__(self, path: str, work: WorkFolder, part_rows: int, added: Added | None = None) -> None:
+        self._added, self._first = added, 0 if added is None else added.first
         self.path, self._work, self._part_rows = path, work, part_rows
         self._files, self._folder = file_system(path.rstrip("/"))
         self._writer: Writer | None = None
@@ -203,11 +224,13 @@ class FolderOutput:
 
     def open(self, schema: pa.Schema) -> None:
         """See `Output`."""
+        if self._added is not None:
+            self._added.check(schema)
         self._schema = schema
         self._next_part()
 
     def _next_part(self) -> None:
-        name = f"part-{len(self._parts):05d}.parquet"
+        name = f"part-{self._first + len(self._parts):05d}.parquet"
         path, where = self._work.part(name), f"{self.path.rstrip('/')}/{name}"
         target = DiskTarget(path, where=where) if self._files is None else StoreTarget(where, self._files, path, None)
         self._writer = open_writer(where, self._schema, target=target)
@@ -243,33 +266,43 @@ class FolderOutput:
         """See `Output`."""
         assert self._writer is not None
         self._writer.close()
-        text = json.dumps({"parts": len(self._parts), "rows": self._rows}) + "\n"
+        end, before = self._first + len(self._parts), 0 if self._added is None else self._added.rows
+        marks = {FINISHED: json.dumps({"parts": end, "rows": before + self._rows}) + "\n"}
+        if self._added is not None:
+            marks = {DONE: self._added.record(end), **marks}
         if self._files is None:
             with writing(self.path):
-                self._end(text)
+                self._end(marks)
         else:
             with asking(self.path, self._files):
-                self._end_in_store(text)
+                self._end_in_store(marks)
 
-    def _end(self, text: str) -> None:
+    def _is_old(self, name: str) -> bool:
+        """Whether a file goes when the new parts come: a part that they replace, or of a run that was killed; and marks."""
+        if name in (FINISHED, DONE):
+            return name == FINISHED or self._added is None
+        part = _PART.fullmatch(name)
+        return part is not None and int(part[1]) >= self._first
+
+    def _end(self, marks: Mapping[str, str]) -> None:
         folder = Path(self._folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FINISHED).unlink(missing_ok=True)
-        for part in folder.glob("part-*"):
-            if _PART.fullmatch(part.name):
-                part.unlink()
+        for name in sorted(filter(self._is_old, _names(None, self._folder))):  # the marks first
+            (folder / name).unlink()
         for name in self._parts:
             os.replace(self._work.part(name), folder / name)
-        (folder / FINISHED).write_text(text, encoding="utf-8")
+        for name, text in marks.items():
+            Path(self._work.part(name)).write_text(text, encoding="utf-8")
+            os.replace(self._work.part(name), folder / name)
 
-    def _end_in_store(self, text: str) -> None:
+    def _end_in_store(self, marks: Mapping[str, str]) -> None:
         staged = [self._work.part(name) for name in self._parts]
-        parts = [f"{self._folder}/{name}" for name in self._parts]
-        old = [name for name in _names(self._files, self._folder) if _PART.fullmatch(name)]
-        remove_files(self._files, [f"{self._folder}/{FINISHED}"])
-        remove_files(self._files, [f"{self._folder}/{name}" for name in old])
-        self._files.copy(staged, parts)
-        self._files.pipe_file(f"{self._folder}/{FINISHED}", text.encode())
+        old = sorted(filter(self._is_old, _names(self._files, self._folder)))
+        remove_files(self._files, [f"{self._folder}/{name}" for name in old if name in (FINISHED, DONE)])
+        remove_files(self._files, [f"{self._folder}/{name}" for name in old if name not in (FINISHED, DONE)])
+        self._files.copy(staged, [f"{self._folder}/{name}" for name in self._parts])
+        for name, text in marks.items():
+            self._files.pipe_file(f"{self._folder}/{name}", text.encode())
         remove_files(self._files, staged)
 
     def abort(self) -> None:
@@ -285,12 +318,12 @@ class FolderOutput:
                     Path(path).unlink(missing_ok=True)
 
 
-_PART = re.compile(r"part-\d+\.parquet")
+_PART = re.compile(r"part-(\d+)\.parquet")
 
 
-def open_output(path: str, work: WorkFolder, part_rows: int) -> Output:
+def open_output(path: str, work: WorkFolder, part_rows: int, added: Added | None = None) -> Output:
     """The output of a path: a folder of parts, or a file."""
-    return FolderOutput(path, work, part_rows) if is_folder(path) else FileOutput(path, work)
+    return FolderOutput(path, work, part_rows, added) if is_folder(path) else FileOutput(path, work)
 
 
 def _check_format(name: str, schema: pa.Schema, where: str) -> None:

@@ -214,6 +214,15 @@ def _cell(cell: str, width: int, place: int) -> str:
     return cell.ljust(width) if place == 0 else cell.rjust(width)
 
 
+def nothing_to_do(graph: str, source: str, output: str, said: str) -> RunReport:
+    """The report of a run that had no rows to play, and touched nothing."""
+    return RunReport(
+        graph=graph, source=source, output=output, failed_output="", rows=0, answered=0, failed=0, resumed_rows=0, seconds=0.0,
+        rows_per_second=0.0, seconds_reading=0.0, seconds_writing=0.0, seconds_waiting=0.0, batch_rows=0, workers=0,
+        peak_memory_bytes=peak_memory_bytes(), sizes_file="", files_left_out=f"nothing new: {said}",
+    )  # fmt: skip
+
+
 def node_reports(executor: Executor) -> list[NodeReport]:
     """What each node did; a node of models is busy as long as its calls are, for none waits for a replica here."""
     return [NodeReport(name, s.rows, s.batches, s.failed, 0.0, s.seconds) for name, s in executor.stats.items()]
