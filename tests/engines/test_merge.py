@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,9 @@ def test_answers_go_to_their_places(tmp_path: Path, name: str, rows: set[int]) -
     report = graph().run(tmp_path / "in.parquet", only_failed=failed, into=f"{tmp_path}/{name}", batch_rows=4)
     assert (report.rows, report.failed) == (len(rows), 0)
     assert content(tmp_path / name) == content(tmp_path / f"whole-{name}")
+    if name == "out/":
+        finished = json.loads((tmp_path / "out" / "_finished.json").read_text())
+        assert finished == json.loads((tmp_path / "whole-out" / "_finished.json").read_text())
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         {"in.parquet", name.strip("/"), f"whole-{name}".strip("/")}
     )

@@ -15,7 +15,9 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
+from motet.engines.local.done import DONE
 from motet.engines.local.journal import Journal
+from motet.engines.local.output import FINISHED
 from motet.engines.local.rows import count_rows
 from motet.engines.local.selection import Chosen, Ids
 from motet.errors import InputError, RunError
@@ -24,9 +26,10 @@ from motet.io.arrow.unify import unified_type
 from motet.io.files import TABLE_SUFFIXES, File, find_files, suffix_of
 from motet.io.fitted import fitted, may_fit
 from motet.io.lines import LINES, lines_of, read_lines
+from motet.io.places import place_of
 from motet.io.stream import join
 from motet.io.take import take_batch
-from motet.io.target import MemoryTarget
+from motet.io.target import MemoryTarget, target_of
 
 __all__ = ["MergedOutput", "seems_output_of"]
 
@@ -95,6 +98,12 @@ class MergedOutput:
         Raises:
             InputError: when it is not, as far as its rows and columns tell; or cannot be merged into.
         """
+        if place_of(f"{self.path.rstrip('/')}/{DONE}").exists():
+            raise InputError(
+                "was appended to, so it has rows of several runs",
+                where=self.path,
+                hint=f"write the answers to an output of their own: --output; {DONE} says which files a run has read",
+            )
         files = find_files(self.path)
         for file in files:
             if suffix_of(file.name) not in TABLE_SUFFIXES or "=" in file.path.removeprefix(file.root):
@@ -162,6 +171,17 @@ class MergedOutput:
             inside = places[slice(*np.searchsorted(places, [first, end + 1 if last else end]))] - first
             self._merge(part, inside, answers)
             first = end
+        self._mark(first + len(places))
+
+    def _mark(self, rows: int) -> None:
+        """Say of a folder how many rows its parts have now."""
+        finished = place_of(f"{self.path.rstrip('/')}/{FINISHED}")
+        if not place_of(self.path).names_folder or not finished.exists():
+            return
+        target = target_of(finished.plain)
+        with target.open() as file:
+            file.write((json.dumps({"parts": len(self._parts), "rows": rows}) + "\n").encode())
+        target.publish()
 
     def _ranks(self) -> Ids:
         """Where the rows that failed stood among those of the output's own run."""
