@@ -27,7 +27,7 @@ def told(x):
     return x + 1
 """
 GRAPH = "motet: 1\nname: g\ninputs: {x: int64}\nnodes: {a: {map: functions_of_signals.told, inputs: [x]}}\noutputs: {y: a}\n"
-HURRIED = "import motet.cli.signals as signals; signals.STOP_S = 0.5; from motet.cli import main; main()"
+HURRIED = "import motet.cli.signals as signals; signals.STOP_S = 4; from motet.cli import main; main()"
 
 
 @pytest.fixture

@@ -88,7 +88,9 @@ class Stopping:
         while True:
             left = None if end == math.inf else max(0.0, end - time.monotonic())
             if not select.select([told], [], [], left)[0]:
-                self._say()
+                saying = threading.Thread(target=self._say, daemon=True)  # nobody may listen
+                saying.start()
+                saying.join(LEAVE_S)
                 os._exit(self.code)
             numbers = os.read(told, 64)
             if not numbers:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from motet.errors import ModelLoadError, UnknownNameError
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
 from motet.models.results import by_name
+from motet.system.places import current_folder
 from motet.tracebacks import ends_program, summary
 from motet.types import ANY, ColumnType, Signature, declared_outputs
 
@@ -115,7 +115,9 @@ def _module(name: str, source: ModelSource) -> Any:
 def _no_module(name: str, source: ModelSource) -> ModelLoadError:
     parent, _, _ = name.rpartition(".")
     places = (
-        list(getattr(sys.modules.get(parent), "__path__", ())) if parent else [item or os.getcwd() for item in sys.path]
+        list(getattr(sys.modules.get(parent), "__path__", ()))
+        if parent
+        else [item or current_folder() or "/" for item in sys.path]
     )
     known = tuple(sorted(item.name for item in pkgutil.iter_modules(places)))
     unknown = UnknownNameError("module", name.rpartition(".")[2], known)

@@ -16,6 +16,7 @@ from motet.models.common import ADDRESS_OPTIONS
 from motet.models.handler import Handler, ModelSource
 from motet.models.keys import file_keys
 from motet.models.locate import PINNED, STORE, locate, runs_code
+from motet.system.limits import num_cores
 from motet.threads import new_lock
 from motet.types import Signature
 
@@ -119,7 +120,7 @@ class ModelResolver:
             _options(model, remote=bool(getattr(handler, "remote", False))),
             model.inputs,
             model.outputs,
-            max(1, round(model.resources.cpu)),
+            max(1, min(round(model.resources.cpu), num_cores())),
             model.device,
         )
         located = Located(handler, source, version, _state(location))

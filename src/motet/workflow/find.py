@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from motet.errors import GraphError, InputError, UnknownNameError
+from motet.system.places import current_folder
 from motet.tracebacks import summary
 from motet.workflow.wiring import Workflow
 
@@ -68,8 +69,8 @@ def read_parameters(workflow: Workflow[Any], given: Iterable[str]) -> dict[str, 
 def _load(path: Path) -> Any:
     if path.suffix != ".py" or not path.is_file():
         raise GraphError(f"there is no Python file {path}", hint="give the file of a workflow: FILE.py or FILE.py:NAME")
-    for folder in (str(Path.cwd()), str(path.parent)):
-        if folder not in sys.path:
+    for folder in (current_folder(), str(path.parent)):
+        if folder is not None and folder not in sys.path:
             sys.path.append(folder)
     known = sys.modules.get(path.stem)
     if known is not None and getattr(known, "__file__", None) == str(path):

@@ -35,6 +35,7 @@ from motet.runtime.replicas.wire import (
     Room,
     receive_descriptors,
 )
+from motet.system.streams import open_streams
 
 __all__ = ["main"]
 
@@ -53,8 +54,8 @@ def main(socket_fd: int, memory_fd: int, lifeline_fd: int) -> None:
     faulthandler.enable()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _go_on)
-    for output in (sys.stdout, sys.stderr):
-        output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    open_streams()
+    sys.stdout = sys.stderr
     for fd in (socket_fd, memory_fd, lifeline_fd):
         os.set_inheritable(fd, False)
     with socket.socket(fileno=socket_fd) as end, socket.socket(fileno=memory_fd) as memory:

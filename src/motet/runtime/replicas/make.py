@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from motet.runtime.replicas.set import ReplicaSet
 from motet.runtime.replicas.shared import SharedProcess, sharing
 from motet.runtime.replicas.warm import LOADING_S, warm_up
 from motet.runtime.resolve import Located
+from motet.system.places import current_folder
 from motet.tracebacks import ends_program, summary
 from motet.types import Signature
 
@@ -59,7 +59,7 @@ def replica_set(
         memory_bytes = model.resources.memory_bytes
         make = partial(
             SharedProcess,
-            sharing(model, located, "process", os.getcwd(), memory_bytes),
+            sharing(model, located, "process", current_folder() or "/", memory_bytes),
             partial(_process, model, located),
         )
     else:
