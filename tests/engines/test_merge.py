@@ -66,6 +66,11 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merge, "READ_ROWS", 7)
 
 
+@pytest.fixture(autouse=True)
+def none_bad() -> None:
+    bad.clear()
+
+
 def failed_run(folder: Path, name: str, rows: set[int], **options: Any) -> str:
     """A run in which rows fail, beside what a run without failures gives; the file of failures."""
     bad.clear()
@@ -122,6 +127,21 @@ def test_it_goes_by_the_choice_of_rows(tmp_path: Path, name: str, options: dict[
             graph().run(tmp_path / "in.parquet", only_failed=failed, into=f"{tmp_path}/{name}")
     graph().run(tmp_path / "in.parquet", only_failed=failed, into=f"{tmp_path}/{name}", **options)
     assert content(tmp_path / name) == content(tmp_path / f"whole-{name}")
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f.jsonl", "f.arrow", "f.csv.gz"])
+def test_failures_may_be_of_any_format(tmp_path: Path, name: str) -> None:
+    bad.update({3, 7})
+    graph().run(source(tmp_path), tmp_path / "out.parquet", failed=f"{tmp_path}/{name}")
+    bad.remove(3)
+    again = graph().run(tmp_path / "in.parquet", only_failed=f"{tmp_path}/{name}", into=tmp_path / "out.parquet")
+    assert (again.rows, again.failed, again.failed_output) == (2, 1, f"{tmp_path}/{name}")
+    bad.clear()
+    graph().run(tmp_path / "in.parquet", only_failed=f"{tmp_path}/{name}", into=tmp_path / "out.parquet")
+    assert pq.read_table(tmp_path / "out.parquet")["y"].to_pylist() == [10 * row for row in range(ROWS)]
+    (tmp_path / "bad.csv").write_text("row\n1\nx\n")
+    with pytest.raises(InputError, match="names no row in a line of it"):
+        graph().run(tmp_path / "in.parquet", tmp_path / "o.csv", only_failed=f"{tmp_path}/bad.csv")
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.csv"])

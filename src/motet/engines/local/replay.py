@@ -9,13 +9,15 @@ import pyarrow as pa
 
 from motet.engines.local.selection import Ids
 from motet.errors import InputError
-from motet.io import Source, open_source
+from motet.io import Source, open_source, split_faults
+from motet.types import ColumnType
 
 __all__ = ["INPUT", "failed_rows"]
 
 INPUT = pa.field("input", pa.string())
 """What tells the input that a row is of from others; null where nothing does."""
 _WHERE = "only_failed"
+_ROW = ColumnType("int64")
 
 
 def failed_rows(path: str, source: Source, identity: Callable[[], str | None], *, any_input: bool) -> Ids:
@@ -30,13 +32,17 @@ def failed_rows(path: str, source: Source, identity: Callable[[], str | None], *
     Raises:
         InputError: when the file is none of failures, is of another input, or names rows that are not in the source.
     """
-    file = open_source(path)
+    file = open_source(path, wanted={"row": _ROW})
     names = file.schema.names
     if "row" not in names or not pa.types.is_integer(file.schema.field("row").type):
         raise InputError(f"{path} has no column 'row' of whole numbers; it has {', '.join(names)}", where=_WHERE)
     columns = ["row", *([INPUT.name] if INPUT.name in names and not any_input else [])]
     found, inputs = [np.empty(0, np.int64)], set[str]()
-    for batch in file.batches(65_536, columns):
+    for read in file.batches(65_536, columns):
+        batch, faults = split_faults(read)
+        if faults or batch.column(0).null_count:
+            what = next(iter(faults.values()), "column 'row' is null")
+            raise InputError(f"{path} names no row in a line of it: {what}", where=_WHERE)
         found.append(batch.column(0).to_numpy(zero_copy_only=False).astype(np.int64))
         inputs.update(*(filter(None, column.unique().to_pylist()) for column in batch.columns[1:]))
     if inputs - {identity()}:
