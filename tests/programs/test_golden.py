@@ -11,7 +11,7 @@ import motet as mt
 from motet.cli import cli
 from motet.errors import InputError
 from motet.testing import check_golden
-from motet.testing.golden import play_golden
+from motet.testing.golden import Golden, play_golden
 
 
 def answered(x, text, raw):
@@ -159,6 +159,8 @@ def test_update_writes_what_differs_and_leaves_the_rest(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("", "golden.jsonl: the file has no rows"),
+        ("\n \n", "golden.jsonl: the file has no rows"),
         ("{", "golden.jsonl:1: the line is no JSON"),
         ("[1]", "golden.jsonl:1: a line must be an object"),
         ('{"inputs": {}, "output": {}}', "unknown key 'output'; did you mean 'outputs'"),
@@ -171,6 +173,16 @@ def test_files_that_are_none(tmp_path, text, said):
     (tmp_path / "golden.jsonl").write_text(text)
     with pytest.raises(InputError, match=said):
         check_golden(made(), tmp_path / "golden.jsonl")
+
+
+def test_lines_end_where_json_lines_do(tmp_path):
+    """Not at what else Unicode calls the end of a line; a mark of the byte order and CRLF are no part of them."""
+    path = tmp_path / "golden.jsonl"
+    text = "a\u2028b\x85c"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"x": 1, "text": text}).encode() + b"\r\n")
+    assert play_golden(made(), path, update=True) == Golden(1, (), 1)
+    assert text.upper() in path.read_text()
+    check_golden(made(), path)
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from motet.errors import InputError
 from motet.facade import Graph
 from motet.serving.config import ServeConfig
 from motet.serving.here import BackgroundServer, embedded
@@ -44,7 +45,7 @@ class Application:
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000, "reason": "nothing is spoken here but HTTP"})
-        elif (server := self._servers.get(asyncio.get_running_loop())) is not None:
+        elif (server := self._servers.get(_running_loop())) is not None:
             await MountedRequest(server.front, scope, receive, send).answer()
         else:
             await self._across(scope, receive, send)
@@ -59,7 +60,7 @@ class Application:
         Raises:
             ModelLoadError: when a graph cannot be loaded.
         """
-        loop = asyncio.get_running_loop()
+        loop = _running_loop()
         if loop in self._servers:  # by the host's lifespan, and again as what it runs
             yield
             return
@@ -114,6 +115,16 @@ class Application:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(answer(), background.server.loop))
         finally:
             await host.end()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise InputError(
+            "the application answers in event loops of asyncio, and another library's runs here",
+            hint="let the host run with asyncio or uvloop: hypercorn -k asyncio, anyio_backend = 'asyncio'",
+        ) from None
 
 
 class _Host:

@@ -74,6 +74,8 @@ def play_golden(graph: Graph, path: str | Path, *, tolerance: float = TOLERANCE,
     if not tolerance >= 0:
         raise InputError(f"tolerance must be 0 or more; got {tolerance}")
     lines = list(_read(path))
+    if not lines:
+        raise InputError("the file has no rows", where=os.fspath(path))
     answers, failures = answered_rows(graph.executor, [line["inputs"] for _, line in lines])
     failed = {failure.row for failure in failures}
     got = [answer if row in failed else {"outputs": answer} for row, answer in enumerate(answers)]
@@ -94,7 +96,7 @@ def play_golden(graph: Graph, path: str | Path, *, tolerance: float = TOLERANCE,
 def _read(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number and the content of each line that is not empty; a line without `inputs` is the inputs themselves."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the golden rows cannot be read: {error}", where=os.fspath(path)) from error
     for number, text in enumerate(lines, 1):
