@@ -110,11 +110,12 @@ class Cascade(Node):
             faults += faults_at(answer, active)
             held = active if answer.kept is None else active[answer.kept]
             found = counted(member, answer, self.output, self.where, player.places)
-            confidence = _confidence(found[self._of(found)], len(held))
-            wrong = np.flatnonzero((confidence < -SLACK) | (confidence > 1 + SLACK))
+            scores = found[self._of(found)]
+            confidence = _confidence(scores, len(held))
+            wrong = np.flatnonzero(~((confidence >= -SLACK) & (confidence <= 1 + SLACK)))  # NaN is neither
             faults += [_not_probabilities(int(held[place]), float(confidence[place]), member) for place in wrong]
             last = step == len(self.steps) - 1
-            sure = np.ones(len(held), dtype=bool) if last else confidence >= self.confidence[step]
+            sure = np.ones(len(held), dtype=bool) if last else confidence >= _held_as(self.confidence[step], scores)
             sure[wrong] = False
             unsure = ~sure
             unsure[wrong] = False
@@ -157,15 +158,20 @@ class Cascade(Node):
 
 
 def _confidence(column: Column, rows: int) -> Array:
-    """The largest value of each row; a row without values, or with NaN, is not confident at all."""
+    """The largest value of each row, NaN where one is NaN; a row without values is not confident at all."""
     if not rows:
         return np.zeros(0)
     if not isinstance(column, np.ndarray):
-        return np.nan_to_num(np.array([row.max() if row.size else 0.0 for row in column], dtype=np.float64))
+        return np.array([row.max() if row.size else 0.0 for row in column], dtype=np.float64)
     if column.ndim == 1:
-        return np.nan_to_num(column.astype(np.float64))
+        return column.astype(np.float64)
     flat = column.reshape(rows, -1)
-    return np.nan_to_num(_largest(flat).astype(np.float64)) if flat.shape[1] else np.zeros(rows)
+    return _largest(flat).astype(np.float64) if flat.shape[1] else np.zeros(rows)
+
+
+def _held_as(threshold: float, scores: Column) -> float:
+    """A threshold in the precision of scores: 0.9 of float32 is at least 0.9."""
+    return float(scores.dtype.type(threshold)) if scores.dtype.kind == "f" else threshold
 
 
 def _largest(flat: Array) -> Array:

@@ -31,7 +31,16 @@ from motet.nodes.members import (
     taken,
 )
 from motet.nodes.merge import merge
-from motet.nodes.route_checks import check_patterns, check_way, conditions_of, key_text, patterns, split_of
+from motet.nodes.route_checks import (
+    check_keys,
+    check_patterns,
+    check_way,
+    conditions_of,
+    key_text,
+    number_keys,
+    patterns,
+    split_of,
+)
 from motet.nodes.split import choose_arms, is_missing_key
 from motet.types import ColumnType
 
@@ -128,6 +137,8 @@ class Route(Node):
         for column in (self.key, self.by):
             if column is not None and types[column].shape:
                 raise TypeMismatchError(f"a key is one value a row; {column!r} is {types[column]}", where=self.where)
+        if self.key is not None and not self.sought:
+            check_keys(self.arms, types[self.key], self.where)
         for arm, condition in self.when.items():
             condition.check(types, f"{self.where}: when.{arm}")
         found = member_outputs(self.arms, self.inputs, self.output, types, scope, self.where)
@@ -224,7 +235,7 @@ class Route(Node):
                 Fault(
                     int(row),
                     "InputError",
-                    self._no_member(keys[row : row + 1].tolist()[0]),
+                    self._no_member(number_keys(keys[row : row + 1]).tolist()[0]),
                 )
             )
         return chosen, faults
@@ -249,7 +260,7 @@ class Route(Node):
     def _by_key(self, keys: Array) -> Indices:
         if keys.dtype != object:  # texts are made of each number once
             numbers, which = np.unique(keys, return_inverse=True)
-            return self._places(numbers)[which.reshape(-1)]
+            return self._places(number_keys(numbers))[which.reshape(-1)]
         return self._places(keys)
 
     def _places(self, keys: Array) -> Indices:

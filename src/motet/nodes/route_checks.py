@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from motet.batch import Array
 from motet.errors import GraphError
 from motet.graph.condition import Condition
 from motet.graph.fields import of_kind
 from motet.graph.members import check_member
 from motet.graph.node import Member
+from motet.types import ColumnType
 
-__all__ = ["check_patterns", "check_way", "conditions_of", "key_text", "patterns", "split_of"]
+__all__ = [
+    "check_keys", "check_patterns", "check_way", "conditions_of", "key_text", "number_keys", "patterns", "split_of",
+]  # fmt: skip
 
 
 def patterns(name: str) -> list[str]:
@@ -28,6 +32,45 @@ def key_text(key: Any) -> str:
     if isinstance(key, bytes):
         return key.decode(errors="replace")
     return str(int(key)) if isinstance(key, float) and key.is_integer() else str(key)
+
+
+def number_keys(keys: Array) -> Array:
+    """Keys that are numbers as people write them: 0.1 of float32 is 0.1, and none of the digits behind."""
+    if keys.dtype.kind == "f" and keys.dtype.itemsize < 8:
+        return np.array([float(str(key)) for key in keys])
+    return keys
+
+
+def check_keys(arms: Sequence[Member], kind: ColumnType, where: str) -> None:
+    """See that a column of a type can hold the key of each arm.
+
+    Raises:
+        GraphError: when it never holds one, or not as it is written; says how to write it.
+    """
+    if kind.is_object:
+        return
+    for key in (key for arm in arms for key in patterns(arm.name) if key != "*"):
+        written = _as_written(key, kind)
+        if written == key:
+            continue
+        hint = "write true, false or *" if kind.dtype == "bool" else "write numbers, or *"
+        raise GraphError(
+            f"the key {key!r} is never one of a column of {kind}",
+            where=where,
+            hint=f"write {written}" if written else hint,
+        )
+
+
+def _as_written(key: str, kind: ColumnType) -> str:
+    """How the key of an arm is written that a column of numbers can hold; empty where it cannot."""
+    if kind.dtype == "bool":
+        return key.lower() if key.lower() in ("true", "false") else ""
+    try:
+        found = int(key) if kind.numpy_dtype.kind in "iu" else float(key)
+        held = np.array([found], kind.numpy_dtype)
+    except (ValueError, OverflowError):
+        return ""
+    return "" if found != found else key_text(number_keys(held).tolist()[0])
 
 
 _OPTIONS = {"key": ("missing",), "split": ("by", "salt", "missing"), "when": ("otherwise",)}

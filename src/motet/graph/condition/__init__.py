@@ -8,9 +8,10 @@ It is a part of Python's syntax: names of columns (`node.output` too; `column('o
 numbers, strings, `true`, `false`, `null`, comparisons, `and`, `or`, `not`, `+ - * / // %`, `in` a list, and the
 functions of `FUNCTIONS`. Nothing else is accepted, so a condition can only look at columns.
 
-A null (a missing string; a division by zero; a whole number beyond 64 bits; the mean of nothing) makes what is computed
+A null (a missing string; a division by zero; the mean of nothing) makes what is computed
 from it null, compares as false with everything, and counts as false; `isnull(x)` and `x == null` tell. NaN behaves as in
-Python, and is also null for these two. Numbers are computed as 64-bit integers or in the precision of the column.
+Python, and is also null for these two; among the values of an array it is not true. Whole numbers are computed and compared
+exactly, whatever their size, others in the precision of the column.
 
 A condition is parsed once, into closures over whole columns. Each operation has one rule about the kinds it takes
 (`number`, `string`, ...), asked with the declared types when a graph is checked, and with the values when rows flow.
@@ -18,6 +19,7 @@ A condition is parsed once, into closures over whole columns. Each operation has
 parse.py      from the text to closures
 kinds.py      kinds, and the rules of operations
 values.py     columns as values, and the work of operations
+exact.py      numbers as Python computes them
 functions.py  the functions, by name
 """
 

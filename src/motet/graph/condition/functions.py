@@ -6,13 +6,14 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from motet.batch import Ragged
+from motet.graph.condition.exact import extreme, total
 from motet.graph.condition.kinds import ARRAYS, BOOL, BOOLS, BYTES, NULL, NUMBER, NUMBERS, STRING
 from motet.graph.condition.values import (
     Value,
@@ -22,7 +23,6 @@ from motet.graph.condition.values import (
     computed_dtype,
     is_missing,
     mapped,
-    narrowed,
     truth,
 )
 
@@ -45,13 +45,11 @@ def _length(value: Value) -> Value:
 
 def _absolute(value: Value) -> Value:
     below = arithmetic("-", Value(NUMBER, 0), value)
-    return Value(NUMBER, np.maximum(below.data, narrowed(value)[0]), below.valid)
+    return Value(NUMBER, extreme(np.maximum, (below.data, value.data)), below.valid)
 
 
 def _extreme(choose: Callable[[Any, Any], Any], *values: Value) -> Value:
-    narrow = [narrowed(value) for value in values]
-    valid = all_valid(*(Value(NUMBER, data, mask) for data, mask in narrow))
-    return Value(NUMBER, reduce(choose, (data for data, _ in narrow)), valid)
+    return Value(NUMBER, extreme(choose, [value.data for value in values]), all_valid(*values))
 
 
 def _reduced(name: str, value: Value) -> Value:
@@ -70,8 +68,17 @@ def _reduced(name: str, value: Value) -> Value:
     return Value(reduction.kind, data if len(data) else data.astype(dtype), valid)
 
 
-def _total(values: Any, axis: int | None = None) -> Any:
-    return np.add.reduce(values, axis=axis)
+def _any(values: Any, axis: int | None = None) -> Any:
+    """Whether any value is true; NaN is not."""
+    return np.any(_true(values), axis=axis)
+
+
+def _all(values: Any, axis: int | None = None) -> Any:
+    return np.all(_true(values), axis=axis)
+
+
+def _true(values: Any) -> Any:
+    return (values != 0) & (values == values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +105,16 @@ def _kept(dtype: np.dtype[Any]) -> npt.DTypeLike:
 
 
 def _wide(dtype: np.dtype[Any]) -> npt.DTypeLike:
-    return np.float64 if dtype.kind == "f" else np.int64
+    return np.float64 if dtype.kind == "f" else dtype
 
 
 _REDUCTIONS = {
     "max_of": _Reduction(np.max, _kept, needs_some=True),
     "min_of": _Reduction(np.min, _kept, needs_some=True),
-    "sum_of": _Reduction(_total, _wide),
+    "sum_of": _Reduction(total, _wide),
     "mean_of": _Reduction(np.mean, lambda dtype: np.float64, needs_some=True),
-    "any_of": _Reduction(np.any, lambda dtype: bool, nothing=False, kind=BOOL),
-    "all_of": _Reduction(np.all, lambda dtype: bool, nothing=True, kind=BOOL),
+    "any_of": _Reduction(_any, _kept, nothing=False, kind=BOOL),
+    "all_of": _Reduction(_all, _kept, nothing=True, kind=BOOL),
 }
 
 

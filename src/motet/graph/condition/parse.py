@@ -133,8 +133,8 @@ class Compiler:
         value = node.value if isinstance(node, ast.Constant) else ...
         if not isinstance(value, (bool, int, float, str, type(None))):
             self._fail(node, "a constant is a number, a string, true, false or null")
-        if isinstance(value, (int, float)) and not abs(value) < (2**63 if isinstance(value, int) else math.inf):
-            self._fail(node, "this number is too large", "whole numbers have 64 bits")
+        if isinstance(value, float) and not abs(value) < math.inf:
+            self._fail(node, "this number is too large")
         return value
 
     def _constant(self, node: ast.expr) -> Step:
@@ -242,8 +242,6 @@ class Compiler:
                 value = step.run({})
         except Unfit as error:
             self._fail(error.spot or node, error.what, error.hint)
-        if value.valid is not None and not np.all(value.valid):
-            self._fail(node, "this number is too large", "whole numbers have 64 bits")
         return _constant_step(
             node, value.data.item() if isinstance(value.data, (np.generic, np.ndarray)) else value.data
         )

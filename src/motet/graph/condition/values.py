@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from motet.batch import Column, Ragged
 from motet.errors import known_names
+from motet.graph.condition.exact import compared, computed, is_whole
 from motet.graph.condition.kinds import ANY, BOOL, BOOLS, BYTES, NULL, NUMBER, NUMBERS, OBJECTS, STRING, Unfit
 
 Mask = npt.NDArray[np.bool_]
@@ -56,28 +57,13 @@ def truth(value: Value) -> Any:
     return value.data if value.valid is None else value.data & value.valid
 
 
-def _whole(data: Any) -> bool:
-    return isinstance(data, int) if not isinstance(data, np.ndarray) else data.dtype.kind in "iu"
-
-
-def narrowed(value: Value) -> tuple[Any, Mask | None]:
-    """Numbers to compute with: those of uint64 as int64, null where they do not fit."""
-    if isinstance(value.data, np.ndarray) and value.data.dtype == np.uint64:
-        return value.data.astype(np.int64), and_not(value.valid, value.data > np.uint64(2**63 - 1))
-    return value.data, value.valid
-
-
 def arithmetic(symbol: str, left: Value, right: Value) -> Value:
     """Numbers from numbers; null where it cannot be computed."""
-    (first, first_valid), (second, second_valid) = narrowed(left), narrowed(right)
-    valid = all_valid(Value(NUMBER, first, first_valid), Value(NUMBER, second, second_valid))
+    second, valid = right.data, all_valid(left, right)
     if symbol in ("/", "//", "%"):
         zero = np.equal(second, 0)
         valid, second = and_not(valid, zero), np.where(zero, np.ones_like(second), second) if np.any(zero) else second
-    if _whole(first) and _whole(second) and symbol not in ("/", "%"):
-        near = _ARITHMETIC[symbol](np.asarray(first, dtype=np.float64), second)
-        valid = and_not(valid, np.abs(near) >= 2.0**63)
-    return Value(NUMBER, _ARITHMETIC[symbol](first, second), valid)
+    return Value(NUMBER, computed(symbol, left.data, second), valid)
 
 
 def compare(symbols: Sequence[str], *values: Value) -> Value:
@@ -92,8 +78,7 @@ def _compared(symbol: str, left: Value, right: Value) -> Any:
         return empty if symbol == "==" else np.logical_not(empty)
     if ANY in (left.kind, right.kind):
         return np.False_
-    result = _COMPARISONS[symbol](left.data, right.data)
-    result = result.astype(bool) if isinstance(result, np.ndarray) else np.bool_(result)
+    result = compared(symbol, left.data, right.data)
     valid = all_valid(left, right)
     return result if valid is None else result & valid
 
@@ -102,7 +87,7 @@ def is_missing(value: Value) -> Any:
     """Where a value is null, or NaN."""
     if value.kind == NULL:
         return np.True_
-    if value.kind == NUMBER and not _whole(value.data):
+    if value.kind == NUMBER and not is_whole(value.data):
         missing = np.isnan(value.data)
         return missing if value.valid is None else missing | ~value.valid
     if value.valid is None:
@@ -115,7 +100,7 @@ def is_member(members: tuple[Any, ...], value: Value, *, negated: bool) -> Value
     if value.kind == ANY:
         return Value(BOOL, np.False_)
     if value.kind == NUMBER:
-        found = reduce(operator.or_, (np.equal(value.data, member) for member in members), np.False_)
+        found = reduce(operator.or_, (compared("==", value.data, member) for member in members), np.False_)
     else:
         found = mapped(frozenset(members).__contains__, bool, value)
     return Value(BOOL, truth(Value(BOOL, np.logical_not(found) if negated else found, value.valid)))
@@ -157,14 +142,6 @@ def every(*values: Value) -> Value:
 def some(*values: Value) -> Value:
     """Where any value is true."""
     return Value(BOOL, reduce(operator.or_, map(truth, values)))
-
-
-_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide, "//": np.floor_divide, "%": np.remainder,
-}  # fmt: skip
-_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
 
 
 def computed_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -212,13 +189,11 @@ def _load_objects(name: str, column: npt.NDArray[Any]) -> Value:
 
 
 def _packed(values: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
-    """Objects as an array of numbers; whole numbers too large for it as uint64, and else as floats."""
-    for each in (dtype, np.uint64) if dtype is np.int64 else (dtype,):
-        try:
-            return values.astype(each)
-        except OverflowError:
-            continue
-    return values.astype(np.float64)
+    """Objects as an array of numbers; whole numbers too large for it as they are."""
+    try:
+        return values.astype(dtype)
+    except OverflowError:
+        return values
 
 
 _OBJECT_KINDS: tuple[tuple[str, tuple[type, ...], Any, Any], ...] = (
