@@ -6,6 +6,7 @@ rows differ in shape. A batch is columns by name plus the rows' ids, their posit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = [
     "Batch",
     "Column",
     "Ragged",
+    "as_array",
     "as_column",
     "as_named",
     "column_bytes",
@@ -242,18 +244,40 @@ def as_column(values: Any) -> Column:
     differ in length; any other list becomes an array.
 
     Raises:
-        InputError: when lists are nested unevenly.
+        InputError: when lists are nested unevenly, or it cannot be an array.
     """
     if isinstance(values, Ragged):
         return values
     if isinstance(values, (list, tuple)):
+        if len(values) and hasattr(values[0], "detach"):
+            values = [as_array(value) for value in values]
         if any(value is None or isinstance(value, (str, bytes, bytearray, memoryview)) for value in values):
             return objects(values)
         if any(isinstance(value, np.ndarray) and value.ndim > 0 for value in values):
             return Ragged.from_rows(values)
         return _column_of_list(values)
-    array = np.asarray(values)
+    array = as_array(values)
     return array.astype(object) if array.dtype.kind in "SUT" else array
+
+
+def as_array(values: Any) -> Array:
+    """What numpy takes as an array; tensors without their gradients, from wherever they are; narrow floats as float32.
+
+    Raises:
+        InputError: when it cannot be one.
+    """
+    try:
+        if hasattr(values, "detach"):
+            values = values.detach().cpu()
+            values = values.float() if _NARROW.search(str(values.dtype)) else values
+        array = np.asarray(values)
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"a {type(values).__name__} cannot be an array: {error}", hint="give a numpy array") from error
+    return array.astype(np.float32) if array.dtype.kind == "V" and _NARROW.match(array.dtype.name) else array
+
+
+_NARROW = re.compile(r"bfloat16|float8")
+"""The floats that numpy has not, all of which are also floats of 32 bits."""
 
 
 def _column_of_list(values: Sequence[Any]) -> Column:

@@ -269,7 +269,7 @@ class _Reader:
         if wanted and not isinstance(value, wanted):
             self.bad[row] = refusal(value, self.kind)
             return None
-        return value
+        return bytes(value) if wanted and not isinstance(value, (str, bytes)) else value
 
     def _row(self, value: Any, row: int) -> Array:
         """One row's value as an array of the type's dtype and shape; zeros stand in where it is bad."""

@@ -533,7 +533,7 @@ def test_a_cascade_whose_scores_are_no_probabilities_fails_those_rows():
     )
     found = play(graph, floats(0.6, 3.0, 0.1, np.nan))
     assert (found[0]["y"], found[2]["y"]) == (np.float32(0.6), np.float32(0.2))
-    assert np.isnan(found[3]["y"])
+    assert "confidence nan of member 'a' is no probability" in found[3].message
     assert (
         found[1].message
         == "confidence 3 of member 'a' is no probability; put motet.ops.scores.softmax behind the model (after:)"

@@ -11,6 +11,7 @@ from motet.errors import GraphError
 from motet.graph.fields import plain, show
 from motet.numbers import from_objects
 from motet.reading import NO_DEFAULT
+from motet.tracebacks import written
 from motet.types import ColumnType
 
 __all__ = ["checked_default"]
@@ -35,6 +36,9 @@ def checked_default(value: Any, kind: ColumnType, where: str) -> Any:
         return value
     if isinstance(value, str) and kind.dtype == "bytes":
         value = value.encode()
+    if any(each != written(each) for each in np.asarray(value, dtype=object).flat if isinstance(each, str)):
+        hint = "write texts that any encoding knows"
+        raise GraphError(f"a default holds a lone surrogate; got {show(value)}", where=where, hint=hint)
     if not _is_of(value, kind):
         raise GraphError(f"expected a default of type {kind}; got {show(value)}", where=where)
     if isinstance(value, float) and value != value:

@@ -23,6 +23,7 @@ from motet.graph.model import read_model, write_model
 from motet.graph.node import KINDS, Inputs, Node
 from motet.graph.places import folder_of, joined
 from motet.graph.pool import read_places, write_places
+from motet.tracebacks import written as escaped
 
 __all__ = ["VERSION", "dump_graph", "graph_mapping", "load_graph", "read_graph"]
 
@@ -348,6 +349,8 @@ def _writable(value: Any, where: str) -> Any:
         return {key: _writable(each, f"{where}.{key}") for key, each in value.items()}
     if isinstance(value, list):
         return [_writable(each, f"{where}[{place}]") for place, each in enumerate(value)]
+    if isinstance(value, str) and value != escaped(value):
+        raise GraphError(f"a file cannot hold the lone surrogate in {show(value)}", where=where)
     if value is None or type(value) in (str, bytes, bool, int, float):
         return value
     raise GraphError(

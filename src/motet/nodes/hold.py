@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from motet.batch import Array, Column, Ragged, column_type, empty_column, objects, take_rows, unmasked
+from motet.batch import Array, Column, Ragged, as_array, column_type, empty_column, objects, take_rows, unmasked
 from motet.errors import AnswerError, cut
 from motet.nodes.owned import own_objects, own_value
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert
@@ -100,7 +100,7 @@ def as_rows(value: Any, rows: int) -> Any:
         return [own_value(each) for each in islice(value, rows + 1)]  # it may give one buffer again and again
     if _has_zone(value):  # numpy's times have no zone
         return value.to_pylist() if hasattr(value, "to_pylist") else value.to_list()
-    return np.asarray(value).copy()
+    return as_array(value).copy()
 
 
 def _in_columns_units(array: Array) -> Array:

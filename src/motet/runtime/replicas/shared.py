@@ -17,6 +17,7 @@ from motet.errors import ReplicaLostError
 from motet.graph.identity import identity
 from motet.graph.model import Model
 from motet.runtime.resolve import Located
+from motet.threads import new_lock
 
 if TYPE_CHECKING:
     from motet.runtime.replicas.process import ProcessReplica
@@ -79,7 +80,7 @@ class _Held(Generic[T]):
         self.parts: list[Part[T]] = []
 
 
-_lock = threading.Lock()
+_lock = new_lock()
 _all: dict[Hashable, _Held[Any]] = {}
 
 
@@ -162,14 +163,7 @@ class Part(Generic[T]):
             tell(needed)
 
 
-def _forget() -> None:
-    """In a process that was forked: what is loaded stays with those that had it, and the locks may be held by nobody."""
-    global _lock
-    _lock = threading.Lock()
-    _all.clear()
-
-
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_all.clear)  # what is loaded stays with those that had it
 
 
 class SharedProcess:
