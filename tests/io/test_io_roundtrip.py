@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from motet.batch import Ragged
 from motet.io.arrow import arrow_type, check_fits, from_column, to_column
-from motet.io.stream import drop_rows, rechunk
+from motet.io.marks import drop_rows
+from motet.io.stream import rechunk
 from motet.types import DTYPES, ColumnType
 
 NUMBERS = [name for name in DTYPES if name not in ("string", "bytes", "any")]

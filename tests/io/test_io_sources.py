@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from motet.batch import Batch, Ragged
-from motet.errors import InputError, MissingExtraError, UnknownNameError
+from motet.errors import InputError, MissingExtraError, RunError, UnknownNameError
 from motet.io import Source, open_source, open_writer
 from motet.types import ColumnType
 
@@ -282,7 +282,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[100:400] = bytes(300)
     path.write_bytes(bytes(content))
-    with pytest.raises(InputError, match=r"y\.parquet: cannot be read any further: "):
+    with pytest.raises(RunError, match=r"y\.parquet: cannot be read any further: "):
         list(open_source(path).batches(10))
 
 
@@ -334,4 +334,5 @@ def test_other_packages_may_add_formats(tmp_path: Path, monkeypatch: pytest.Monk
     )
     for what, format in [("x.made", None), ("made://x", None), ("x.data", "made")]:
         assert next(iter(open_source(what, format=format).batches(1)))["what"].to_pylist() == [what]
-    assert open_writer("y.made", TABLE.schema) == ("sink", "y.made", ["a", "b", "c"])
+    written = open_writer("y.made", TABLE.schema)
+    assert vars(written)["_writer"] == ("sink", "y.made", ["a", "b", "c"])

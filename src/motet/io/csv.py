@@ -10,18 +10,20 @@ the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from motet.errors import InputError
+from motet.errors import DataError, InputError, RunError
 from motet.io.arrow import arrow_type
 from motet.io.arrow.buffers import numbers
 from motet.io.cells import FALSE, MISSING, TRUE, Reasons, read_cells, without_empty
 from motet.io.faults import with_errors
 from motet.io.files import File
+from motet.io.marks import drop_rows, mark
 from motet.io.records import Block, Fault, Record, blocks, records
-from motet.io.stream import drop_rows
+from motet.io.stream import reading
+from motet.io.tally import CsvTally
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
 from motet.io.text_options import TextOptions
 from motet.io.utf8 import utf8_pieces
@@ -52,13 +54,14 @@ class CsvSource(TextSource):
     ) -> None:
         super().__init__(file, options or TextOptions())
         self._delimiter = (self._options.delimiter or ",").encode()
-        names = self._names_of(self._first())
+        with reading(self.description):
+            names = self._names_of(self._first())
         _check_names(names, types or {}, self._options.delimiter, str(file))
         self.schema = pa.schema([pa.field(name, _type_of((types or {}).get(name))) for name in names])
 
-    def _first(self) -> tuple[Record, bytes, int, Iterator[bytes]]:
+    def _first(self, seen: Callable[[bytes], None] | None = None) -> tuple[Record, bytes, int, Iterator[bytes]]:
         """The record that names the columns; and what comes behind it, the line it begins on, and more of it."""
-        pieces, data = utf8_pieces(self._file, self._options.encoding), b""
+        pieces, data = utf8_pieces(self._file, self._options.encoding, seen), b""
         while len(data) < _HEADER_BYTES:
             piece = next(pieces, b"")
             data += piece
@@ -89,16 +92,35 @@ class CsvSource(TextSource):
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; rows that are skipped are counted, and not read."""
         schema = pa.schema([self.schema.field(name) for name in columns])
-        _, behind, line, pieces = self._first()
+        row = 0
+        for block in self._blocks():
+            start, row = row, row + block.num_rows
+            if row > skip:
+                yield from drop_rows([mark(self._read(block, schema), start, row)], max(0, skip - start))
+
+    def count(self) -> int | None:
+        """See `Stream.count`: where quotes are sound by the bytes alone, else as many as all bytes are taken apart into."""
+        if self._counted is None:
+            for _ in self._blocks():
+                pass
+        return self._counted
+
+    def _blocks(self) -> Iterator[Block]:
+        """All records; at the end it is known how many there are."""
+        self.check_opened()
+        tally = CsvTally(self._delimiter)
+        _, behind, line, pieces = self._first(tally.add)
+        rows, size, whole = 0, tally.size - len(behind), True
         try:
             for block in blocks(pieces, behind, line, self._delimiter, len(self.schema)):
-                if skip and skip >= block.num_rows:
-                    skip -= block.num_rows
-                    continue
-                yield from drop_rows([self._read(block, schema)], skip)
-                skip = 0
+                rows, size = rows + block.num_rows, size + len(block.data)
+                whole = whole and block.is_whole
+                yield block
         except ValueError as error:
-            raise InputError(str(error), where=str(self._file)) from None
+            raise DataError(str(error), where=str(self._file)) from None
+        if not whole or size not in (tally.size, tally.size + 1):  # a last line without its end is given one
+            raise RunError("was not taken apart whole: rows are missing", where=str(self._file))
+        self._counted = rows if tally.rows is None else tally.rows
 
     def _read(self, block: Block, schema: pa.Schema) -> pa.RecordBatch:
         if block.found is None and (batch := self._quick(block, schema)) is not None:
@@ -203,10 +225,9 @@ def _is_whole(batch: pa.RecordBatch, block: Block) -> bool:
 
     Such a float is infinite for Arrow; and `0xFF`, which is no int8, is -1.
     """
-    if len(batch) != block.num_lines and len(batch) != block.num_rows:
+    if len(batch) != block.num_rows:
         return False
-    hexadecimal = b"0x" in block.data or b"0X" in block.data
-    return not has_infinite(batch) and not (hexadecimal and _has_negative(batch))
+    return not has_infinite(batch) and not (_has_negative(batch) and (b"0x" in block.data or b"0X" in block.data))
 
 
 def _has_negative(batch: pa.RecordBatch) -> bool:

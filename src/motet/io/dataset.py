@@ -11,8 +11,9 @@ import pyarrow as pa
 from motet.errors import InputError, MotetError
 from motet.io.files import File
 from motet.io.fitted import decoded_schema
+from motet.io.marks import drop_rows, mark_all
 from motet.io.places import place_of
-from motet.io.stream import Stream, drop_rows, fixed_row_bytes, rows_to_read
+from motet.io.stream import Stream, fixed_row_bytes, rows_to_read
 
 __all__ = ["DatasetSource"]
 
@@ -32,6 +33,11 @@ class DatasetSource(Stream):
     def num_rows(self) -> None:
         """Not known without reading."""
         return None
+
+    def count(self) -> int | None:
+        """See `Stream.count`: by the footers of Parquet and Arrow files; None of formats that have none."""
+        format = getattr(getattr(self._dataset, "format", None), "default_extname", "")
+        return int(self._dataset.count_rows()) if format in ("parquet", "ipc", "arrow", "feather") else None
 
     def _files(self) -> list[str]:
         return list(getattr(self._dataset, "files", ()))
@@ -58,7 +64,7 @@ class DatasetSource(Stream):
         batches = self._dataset.to_batches(
             columns=list(columns), batch_size=size, batch_readahead=2, fragment_readahead=1
         )
-        yield from drop_rows((batch.select(list(columns)) for batch in batches), skip)
+        yield from drop_rows(mark_all(batch.select(list(columns)) for batch in batches), skip)
 
 
 def _files_of(dataset: Any) -> Iterator[File]:

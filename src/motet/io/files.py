@@ -149,11 +149,14 @@ class File:
         return None if size is None else int(size)
 
     def open(self) -> Any:
-        """Open for random access, as Arrow reads files; what can be read once may have to be read in order."""
+        """Open for random access, as Arrow reads files; what can be read once may have to be read in order.
+
+        No file is mapped into memory: one that is cut off meanwhile would end the process by a signal.
+        """
         if self.content is not None:
             return self.content.open()
         if self.fs is None:
-            return pa.memory_map(os.fsencode(self.path))
+            return pa.OSFile(os.fsencode(self.path))
         if self.is_small:
             return pa.BufferReader(self.read())
         return RemoteFile(str(self), self.fs, self.path, self.size)

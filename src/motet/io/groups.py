@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from motet.errors import InputError, UnknownNameError
+from motet.errors import InputError, RunError, UnknownNameError
 from motet.io.faults import split_faults
-from motet.io.stream import Stream, drop_rows, join
+from motet.io.marks import drop_rows, mark
+from motet.io.stream import Seen, Stream, join
 from motet.io.take import take_batch
 from motet.system.limits import at_most
 
@@ -59,6 +60,7 @@ class GroupedSource(Stream):
         self.reads_again = source.reads_again
         self.left_out, self.reads = (source.left_out, source.reads) if isinstance(source, Stream) else ("", ())
         self.schema = pa.schema([_grouped_field(field, field.name in keys) for field in source.schema])
+        self._counted: int | None = None
         self._sorted = source.reads_again and self._is_sorted()
 
     @property
@@ -74,7 +76,26 @@ class GroupedSource(Stream):
         """See `Stream.pieces`."""
         names = [*self._keys, *(name for name in columns if name not in self._keys)]
         ordered = self._read(names) if self._sorted else self._sort(names)
-        yield from drop_rows((self._gather(piece).select(list(columns)) for piece in self._whole(ordered)), skip)
+        yield from drop_rows((piece.select(list(columns)) for piece in self._gathered(ordered)), skip)
+
+    def count(self) -> int | None:
+        """See `Stream.count`: the keys that were met."""
+        return self._counted
+
+    def files(self) -> Sequence[Seen]:
+        """See `Stream.files`."""
+        return self._source.files() if isinstance(self._source, Stream) else ()
+
+    def _gathered(self, ordered: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        groups = rows = 0
+        for piece in self._whole(ordered):
+            found = self._gather(piece)
+            yield mark(found, groups)
+            groups, rows = groups + len(found), rows + len(piece)
+        there = self._source.count() if isinstance(self._source, Stream) else self._source.num_rows
+        if there is not None and rows != there:
+            raise RunError(f"has {there:,} rows, and {rows:,} were grouped", where=self.description)
+        self._counted = groups
 
     def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         start = 0

@@ -10,7 +10,8 @@ from motet.errors import InputError
 from motet.io.arrow import IMAGE_METADATA
 from motet.io.faults import ERROR_COLUMN, ERROR_FIELD
 from motet.io.files import File, fingerprint_files
-from motet.io.stream import Stream
+from motet.io.marks import mark_all
+from motet.io.stream import Seen, State, Stream
 
 __all__ = ["IMAGE_SCHEMA", "IMAGE_SUFFIXES", "ImagesSource"]
 
@@ -31,11 +32,16 @@ class ImagesSource(Stream):
 
     def __init__(self, files: Sequence[File], description: str) -> None:
         self._files, self.description, self.schema = list(files), description, IMAGE_SCHEMA
+        self._states = [_state(file) for file in files]
 
     @property
     def num_rows(self) -> int:
         """One a file."""
         return len(self._files)
+
+    def files(self) -> Sequence[Seen]:
+        """See `Stream.files`; what could not be looked at is a failed row, whatever becomes of it."""
+        return [(file, state) for file, state in zip(self._files, self._states, strict=True) if state is not None]
 
     def path_of(self, row: int) -> str:
         """The file of a row."""
@@ -47,11 +53,14 @@ class ImagesSource(Stream):
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; holds `rows` files, or fewer where they are large."""
+        yield from mark_all(self._batches(columns, self._files[skip:], rows), skip)
+
+    def _batches(self, columns: Sequence[str], files: Sequence[File], rows: int) -> Iterator[pa.RecordBatch]:
         held: list[File] = []
         data: list[bytes | None] = []
         reasons: list[str | None] = []
         size = 0
-        for file in self._files[skip:]:
+        for file in files:
             content, reason = _read(file, whole="image" in columns)
             held.append(file)
             data.append(content)
@@ -62,6 +71,13 @@ class ImagesSource(Stream):
                 held, data, reasons, size = [], [], [], 0
         if held:
             yield _piece(held, data, reasons, columns)
+
+
+def _state(file: File) -> State | None:
+    try:
+        return file.state_found() if file.is_regular else None
+    except (OSError, InputError):
+        return None
 
 
 def _read(file: File, *, whole: bool) -> tuple[bytes | None, str | None]:

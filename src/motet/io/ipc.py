@@ -10,18 +10,20 @@ import numpy as np
 import pyarrow as pa
 
 from motet.errors import InputError
-from motet.io.files import File, fingerprint_files
+from motet.io.files import File
 from motet.io.fitted import decoded_schema
-from motet.io.stream import Stream, drop_rows, type_bytes
+from motet.io.marks import drop_rows, mark
+from motet.io.stream import FileStream, type_bytes
 
 __all__ = ["ArrowSource", "holds", "open_writer"]
 
 
-class ArrowSource(Stream):
+class ArrowSource(FileStream):
     """One Arrow file. A local one is mapped into memory, so that columns cost nothing to read where uncompressed."""
 
     def __init__(self, file: File) -> None:
-        self._file, self.description = file, str(file)
+        super().__init__(file)
+        self._counted: int | None = None
         with _open(file) as reader:
             self.schema = decoded_schema(reader.schema)
             self._random = isinstance(reader, pa.RecordBatchFileReader)
@@ -33,14 +35,15 @@ class ArrowSource(Stream):
         """Rows in a file on this machine; None for streams and for files elsewhere, which would have to be read."""
         return int(self._ends[-1]) if self._random and self._file.is_local else None
 
-    def fingerprint(self) -> str:
-        """See `fingerprint_files`."""
-        return fingerprint_files([self._file])
+    def count(self) -> int | None:
+        """See `Stream.count`: by the batches themselves, where they are not counted before."""
+        return self._counted if self.num_rows is None else self.num_rows
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`."""
         fields = sorted(self.schema.get_field_index(name) for name in columns)
         first = max(0, int(np.searchsorted(self._ends, skip, side="right")) - 1)
+        self.check_opened()
         with _open(self._file, fields) as reader:
             pieces = (piece.select(list(columns)) for piece in self._read(reader, first))
             yield from drop_rows(pieces, skip - int(self._ends[first]))
@@ -52,11 +55,13 @@ class ArrowSource(Stream):
             return [len(reader.get_batch(index)) for index in range(reader.num_record_batches)]
 
     def _read(self, reader: Any, first: int) -> Iterator[pa.RecordBatch]:
-        if not self._random:
-            yield from reader
-            return
-        for index in range(first, reader.num_record_batches):
-            yield reader.get_batch(index)
+        count = int(self._ends[first])
+        batches = map(reader.get_batch, range(first, reader.num_record_batches)) if self._random else reader
+        for batch in batches:
+            batch.validate(full=True)  # a damaged file may point anywhere
+            yield mark(batch, count)
+            count += len(batch)
+        self._counted = count
 
 
 @contextmanager

@@ -8,7 +8,7 @@ directions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -26,7 +26,9 @@ from motet.io.faults import with_errors
 from motet.io.files import File
 from motet.io.jsontext import JSON_NUMBER, is_json, json_value
 from motet.io.keys import Keys, Row
-from motet.io.stream import drop_rows
+from motet.io.marks import drop_rows, mark
+from motet.io.stream import reading
+from motet.io.tally import LinesTally
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
 from motet.io.text_options import TextOptions
 from motet.io.utf8 import LINE_BYTES, Pieces, utf8_pieces
@@ -37,6 +39,7 @@ from motet.types import ColumnType
 __all__ = ["JsonLinesSource", "agree"]
 
 _BLOCK_BYTES = 4 << 20
+_BLANK = b" \t\r\n"
 _CONSTANT = re.compile(rb"(?:NaN|Inf(?:inity)?)\s*[,}\]]")
 _BETWEEN: Any = re.compile(r"[\s,:]*")
 _row = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -63,20 +66,30 @@ class JsonLinesSource(TextSource):
             name: kind for name, kind in (types or {}).items() if arrow_type(ColumnType(kind.dtype)) is not None
         }
         self.keys = Keys({name: len(kind.shape) for name, kind in self._types.items()})
-        lines = found = 0
-        reason = ""
-        for block in self._blocks():
-            if not lines and block.data.startswith(b"["):
-                hint = "write one object a line: jq -c '.[]'"
-                raise InputError("is one JSON array, not JSON Lines", where=str(file), hint=hint)
-            rows = [row for row in block.rows if not isinstance(row, str)]
-            self.keys.add(rows, str(file))
-            reason = reason or next((row for row in block.rows if isinstance(row, str)), "")
-            lines, found = lines + block.num_rows, found + len(rows)
-        if lines and not found:
-            hint = "write one object a line: jq -c .; where it is not UTF-8 say encoding"
-            raise InputError(f"holds no line that is a JSON object; the first one {reason}", where=str(file), hint=hint)
+        with reading(self.description):
+            self._learn()
         self.set_keys(self.keys)
+
+    def _learn(self) -> None:
+        """Look at all lines: which keys there are, and how many lines."""
+        found, tally, reason = 0, LinesTally(), ""
+        for block in self._blocks(tally.add):
+            if block.number == 1 and block.data.startswith(b"["):
+                hint = "write one object a line: jq -c '.[]'"
+                raise InputError("is one JSON array, not JSON Lines", where=self.description, hint=hint)
+            rows = [row for row in block.rows if not isinstance(row, str)]
+            self.keys.add(rows, self.description)
+            reason = reason or next((row for row in block.rows if isinstance(row, str)), "")
+            found += len(rows)
+        self._counted = tally.rows
+        if self._counted and not found:
+            hint = "write one object a line: jq -c .; where it is not UTF-8 say encoding"
+            what = f"holds no line that is a JSON object; the first one {reason}"
+            raise InputError(what, where=self.description, hint=hint)
+
+    def count(self) -> int | None:
+        """See `Stream.count`: the lines that are not blank, by the bytes alone."""
+        return self._counted
 
     def set_keys(self, keys: Keys) -> None:
         """Have the columns that several files have together; what this one lacks is null."""
@@ -93,14 +106,16 @@ class JsonLinesSource(TextSource):
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; lines that are skipped are not parsed."""
         schema = pa.schema([self.schema.field(name) for name in columns])
+        self.check_opened()
+        row = 0
         for block in self._blocks():
-            if skip < block.num_rows:
-                yield from drop_rows([_read(block, schema)], skip)
-            skip = max(0, skip - block.num_rows)
+            start, row = row, row + block.num_rows
+            if row > skip:
+                yield from drop_rows([mark(_read(block, schema), start, row)], max(0, skip - start))
 
-    def _blocks(self) -> Iterator[_Block]:
+    def _blocks(self, seen: Callable[[bytes], None] | None = None) -> Iterator[_Block]:
         number, held, wanted = 1, Pieces(), _BLOCK_BYTES
-        for piece in utf8_pieces(self._file, self._options.encoding):
+        for piece in utf8_pieces(self._file, self._options.encoding, seen):
             held.add(piece)
             if held.size < min(wanted, LINE_BYTES + 1):
                 continue
@@ -109,11 +124,11 @@ class JsonLinesSource(TextSource):
                 what, hint = f"line {number} is longer than {LINE_BYTES >> 20} MiB", "write one object a line"
                 raise InputError(what, where=str(self._file), hint=hint)
             if newline:
-                if whole.strip():
+                if whole.strip(_BLANK):
                     yield _Block(number, whole)
                 number += whole.count(b"\n") + 1
             held, wanted = Pieces(tail), max(_BLOCK_BYTES, 2 * len(tail))
-        if (rest := held.take()).strip():
+        if (rest := held.take()).strip(_BLANK):
             yield _Block(number, rest.rstrip(b"\n"))
 
 
@@ -148,7 +163,7 @@ class _Block:
 
     @cached_property
     def _counted(self) -> list[tuple[int, bytes]]:
-        lines = (line.strip(b" \t\r") for line in self.text.split(b"\n"))
+        lines = (line.strip(_BLANK) for line in self.text.split(b"\n"))
         return [(self.number + index, line) for index, line in enumerate(lines) if line]
 
     @cached_property

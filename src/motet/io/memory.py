@@ -15,7 +15,8 @@ from motet.io.arrow import arrow_type, from_column
 from motet.io.faults import ERROR_COLUMN, with_errors
 from motet.io.fitted import UNREADABLE, check_readable, decoded_schema, fitted, may_fit
 from motet.io.frames import as_stored, as_table, index_of, is_frame, single_columns
-from motet.io.stream import Stream, drop_rows
+from motet.io.marks import drop_rows, mark, mark_all
+from motet.io.stream import Stream
 from motet.numbers import is_missing
 from motet.reading import as_given, read_column
 from motet.tracebacks import summary
@@ -51,7 +52,7 @@ class TableSource(Stream):
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`."""
         errors = [ERROR_COLUMN] if ERROR_COLUMN in self._table.column_names else []
-        yield from self._table.select([*columns, *errors]).slice(skip).to_batches()
+        yield from mark_all(self._table.select([*columns, *errors]).slice(skip).to_batches(), skip)
 
 
 class IterableSource(Stream):
@@ -78,6 +79,7 @@ class IterableSource(Stream):
         self._items = items
         self._iterator: Iterator[Any] | None = iter(items)
         self.reads_again = self._iterator is not items
+        self._counted: int | None = None
         self._ahead: list[Any] = []
         self._types = types or {}
         schema: pa.Schema | None = None
@@ -103,6 +105,10 @@ class IterableSource(Stream):
         """Not known."""
         return None
 
+    def count(self) -> int | None:
+        """See `Stream.count`: rows of the items, None before the last one was taken."""
+        return self._counted
+
     def fingerprint(self) -> str:
         """Raises InputError: what an iterable gives next time, nobody knows."""
         raise InputError(
@@ -117,7 +123,15 @@ class IterableSource(Stream):
         Raises:
             InputError: when an iterator is read again, it raises, or an item has columns that the first has not.
         """
-        yield from drop_rows((self._checked(item, columns) for item in self._walk()), skip)
+        yield from drop_rows(self._batches(columns), skip)
+
+    def _batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for item in self._walk():
+            batch = self._checked(item, columns)
+            yield mark(batch, rows)
+            rows += len(batch)
+        self._counted = rows
 
     def _walk(self) -> Iterator[Any]:
         if self.reads_again:

@@ -12,17 +12,20 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.arrow.layout import is_tensor
-from motet.io.files import File, fingerprint_files
+from motet.io.files import File
 from motet.io.fitted import decoded_schema
-from motet.io.stream import Stream, drop_rows, rows_to_read
+from motet.io.marks import drop_rows, mark_all
+from motet.io.stream import FileStream, rows_to_read
 from motet.io.take import take_batch
 
 __all__ = ["ParquetSource", "holds", "open_writer"]
 
 _RUN_BYTES = 32 << 20
+_BUFFERS_BYTES, _BUFFER_BYTES = 16 << 20, 256 << 10
+"""What is read ahead of all columns together, and at most of one: never all that a row group holds of it."""
 
 
-class ParquetSource(Stream):
+class ParquetSource(FileStream):
     """One Parquet file.
 
     Row groups are read in runs of some 32 MiB, so that little is held and small groups cost little; `skip` and
@@ -30,8 +33,7 @@ class ParquetSource(Stream):
     """
 
     def __init__(self, file: File) -> None:
-        self._file = file
-        self.description = str(file)
+        super().__init__(file)
         with _open(file) as parquet:
             stored = parquet.schema_arrow
             metadata = parquet.metadata
@@ -47,19 +49,16 @@ class ParquetSource(Stream):
         """Rows, as the footer says."""
         return int(self._ends[-1])
 
-    def fingerprint(self) -> str:
-        """See `fingerprint_files`."""
-        return fingerprint_files([self._file])
-
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; opens the file when the first is asked for."""
         first = int(np.searchsorted(self._ends, skip, side="right")) - 1
         if skip >= self.num_rows:
             return
-        with _open(self._file) as parquet:
-            yield from drop_rows(
-                self._read(parquet, first, len(self._bytes), columns, rows), skip - int(self._ends[first])
-            )
+        self.check_opened()
+        with _open(self._file, len(columns)) as parquet:
+            start = int(self._ends[first])
+            pieces = self._read(parquet, first, len(self._bytes), columns, rows)
+            yield from drop_rows(mark_all(pieces, start), skip - start)
 
     def pieces_at(
         self, positions: npt.NDArray[np.int64], columns: Sequence[str], rows: int
@@ -68,7 +67,8 @@ class ParquetSource(Stream):
         if len(positions) and positions[-1] >= self.num_rows:
             raise InputError(f"has {self.num_rows} rows; row {positions[-1]} is past the end", where=self.description)
         groups = np.unique(np.searchsorted(self._ends, positions, side="right") - 1)
-        with _open(self._file) as parquet:
+        self.check_opened()
+        with _open(self._file, len(columns)) as parquet:
             for group in groups.tolist():
                 start = int(self._ends[group])
                 for piece in self._read(parquet, group, group + 1, columns, rows):
@@ -91,12 +91,13 @@ class ParquetSource(Stream):
 
 
 @contextmanager
-def _open(file: File) -> Iterator[Any]:
+def _open(file: File, columns: int = 1) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     raw = file.open()
+    buffer = max(4096, min(_BUFFER_BYTES, _BUFFERS_BYTES // max(columns, 1))) if file.is_local else 0
     try:
-        parquet = pq.ParquetFile(raw, pre_buffer=not file.is_local)
+        parquet = pq.ParquetFile(raw, pre_buffer=not file.is_local, buffer_size=buffer, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:  # OSError for one that is encrypted
         raw.close()
         raise InputError(f"is no Parquet file that can be read: {error}", where=str(file)) from None

@@ -14,7 +14,8 @@ from motet.io.arrow import arrow_type
 from motet.io.arrow.unify import unified_fields, unified_type
 from motet.io.fitted import UNREADABLE, fitted, may_fit
 from motet.io.hive import FolderColumn, with_folder_columns
-from motet.io.stream import Stream, drop_rows
+from motet.io.marks import drop_rows, mark_all
+from motet.io.stream import Seen, Stream
 from motet.types import ColumnType
 
 __all__ = ["PartsSource"]
@@ -65,19 +66,31 @@ class PartsSource(Stream):
         own = "\n".join(part.fingerprint() for part in self._parts)
         return hashlib.sha256(f"{own}{said or ''}".encode()).hexdigest()
 
+    def count(self) -> int | None:
+        """See `Stream.count`."""
+        counts = [part.count() for part in self._parts]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    def files(self) -> Sequence[Seen]:
+        """See `Stream.files`."""
+        return [seen for part in self._parts for seen in part.files()]
+
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; parts that are skipped whole are not opened where they know their rows."""
+        yield from mark_all(self._pieces(columns, skip, rows), skip)
+
+    def _pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         for part, folders in zip(self._parts, self._folders, strict=True):
             count = part.num_rows
             inside = skip if count is None else min(skip, count)
             if count is None:
                 seen = 0
-                for piece in part.pieces(_present(part, columns, folders), 0, rows):
+                for piece in part.counted(part.pieces(_present(part, columns, folders), 0, rows), 0):
                     yield from self._unified(drop_rows([piece], max(0, skip - seen)), columns, part, folders)
                     seen += len(piece)
                 inside = min(skip, seen)
             elif inside < count:
-                pieces = part.pieces(_present(part, columns, folders), inside, rows)
+                pieces = part.counted(part.pieces(_present(part, columns, folders), inside, rows), inside)
                 yield from self._unified(pieces, columns, part, folders)
             skip -= inside
 

@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from motet.io.utf8 import LINE_BYTES, Pieces
 
-__all__ = ["Block", "Fault", "Record", "blocks", "records"]
+__all__ = ["RECORD_BYTES", "SWALLOWED_LINES", "Block", "Fault", "Record", "blocks", "records"]
 
 RECORD_BYTES = 16 << 20
 """The most that a quoted field may hold; a quote that closes later than that counts as never closed."""
-_SWALLOWED_LINES = 8
+SWALLOWED_LINES = 8
 """From so many lines on, a quoted field is asked whether its lines look like rows of the file."""
 _LF, _CR, _QUOTE = b'\n\r"'
 _COUNTED_SLOWLY = 4096
@@ -43,11 +43,13 @@ class Record:
     Attributes:
         line: the line it begins on, from 1.
         fields: its fields, or why it has none.
-        end: where it ends among the bytes it was found in.
+        start: where it begins among the bytes it was found in.
+        end: where it ends among them.
     """
 
     line: int
     fields: list[bytes] | Fault
+    start: int
     end: int
 
 
@@ -83,10 +85,25 @@ class Block:
         """How many lines there are, and so at most as many records."""
         return _count_lines(self.data)
 
-    @property
+    @cached_property
     def num_rows(self) -> int:
         """How many records there are."""
-        return len(self.found) if self.found is not None else len(self.starts)
+        if self.found is not None:
+            return len(self.found)
+        if self.ends is not None:
+            return len(self.starts)
+        ends = np.frombuffer(self.data, np.uint8) == _LF
+        return int(np.count_nonzero(ends[:-1] > ends[1:])) + int(not ends[0])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing but blank lines lies between the records."""
+        at = 0
+        for each in self.found or ():
+            if self.data[at : each.start].strip(b"\r\n"):
+                return False
+            at = each.end
+        return self.found is None or not self.data[at:].strip(b"\r\n")
 
     @cached_property
     def lines(self) -> list[int]:
@@ -172,7 +189,7 @@ def _swallows(block: Block, width: int) -> bool:
     """Whether a field of many lines looks as if a stray quote had swallowed rows."""
     bounds = np.append(block.starts, len(block.data))
     lines = np.diff(np.searchsorted(_line_ends(block.data), bounds))
-    many = np.flatnonzero(lines >= _SWALLOWED_LINES)
+    many = np.flatnonzero(lines >= SWALLOWED_LINES)
     return any(_are_rows(block.data[bounds[row] : bounds[row + 1]], block.delimiter, width) for row in many)
 
 
@@ -182,7 +199,7 @@ def _are_rows(text: bytes, delimiter: bytes, width: int) -> bool:
     A table within a field is not: its first line stands behind other fields, or its last one before them.
     """
     lines = text.splitlines()
-    if width < 2 or len(lines) < _SWALLOWED_LINES:
+    if width < 2 or len(lines) < SWALLOWED_LINES:
         return False
     return all(line.count(delimiter) == width - 1 for line in lines)
 
@@ -211,7 +228,7 @@ def records(data: bytes, line: int, delimiter: bytes, width: int | None, *, last
                 found = _stray(data, at, at + quote, line, reason)
             elif fields and len(fields) != width:
                 reason = f"has {len(fields)} fields, the first line names {width}"
-                found = Record(line, Fault(reason), found.end)
+                found = Record(line, Fault(reason), at, found.end)
         yield found
         at, line = found.end, line + _count_lines(data[at : found.end])
 
@@ -242,7 +259,7 @@ def _record(
     end = at + (2 if data.startswith(b"\r\n", at) else 1)
     if end > len(data) or (end == len(data) and data.endswith(b"\r") and not last):
         return None
-    return Record(line, [] if at == start else fields, end)
+    return Record(line, [] if at == start else fields, start, end)
 
 
 def _stray(data: bytes, start: int, quote: int, line: int, reason: str) -> Record:
@@ -252,6 +269,7 @@ def _stray(data: bytes, start: int, quote: int, line: int, reason: str) -> Recor
     return Record(
         line,
         Fault(reason if where == line else f"{reason}; it is on line {where}"),
+        start,
         found.end() if found else len(data),
     )
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
-from motet.errors import InputError, MotetError, UnknownNameError
+from motet.errors import InputError, MotetError, RunError, UnknownNameError
 from motet.io.files import COMPRESSIONS, TABLE_SUFFIXES, suffix_of
 from motet.io.jsontext import plain_batch, plain_schema
 from motet.io.plugins import find_plugin
@@ -26,7 +26,7 @@ from motet.io.stream import join
 from motet.io.target import Target, target_of, writing
 from motet.system.limits import at_most
 
-__all__ = ["GROUP_BYTES", "FileWriter", "Writer", "can_hold", "check_held", "open_writer"]
+__all__ = ["GROUP_BYTES", "CountingWriter", "FileWriter", "Writer", "can_hold", "check_held", "open_writer"]
 
 GROUP_BYTES = 256 << 20
 """The most bytes of rows that a writer holds before it writes them."""
@@ -49,6 +49,16 @@ class Writer(Protocol):
         ...
 
 
+class CountingWriter(Writer, Protocol):
+    """A writer that counts.
+
+    Attributes:
+        rows: rows that it has taken.
+    """
+
+    rows: int
+
+
 def open_writer(
     path: str | os.PathLike[str],
     schema: pa.Schema,
@@ -56,7 +66,7 @@ def open_writer(
     format: str | None = None,
     row_group_rows: int = 65_536,
     target: Target | None = None,
-) -> Writer:
+) -> CountingWriter:
     """Open a file to write rows to.
 
     Args:
@@ -78,24 +88,31 @@ def open_writer(
     plugin = find_plugin("motet.sinks", text, format)
     if plugin is not None:
         plain = plain_schema(schema)
-        writer: Writer = plugin(text, plain)
-        return writer if plain.equals(schema, check_metadata=True) else _Plain(writer, plain)
+        return _PluginWriter(plugin(text, plain), plain)
     if format is not None:
         raise UnknownNameError("sink format", format, sorted(_FORMATS))
     known = ", ".join(TABLE_SUFFIXES)
     raise InputError(f"cannot tell the format of {text!r} by its suffix; known: {known}", hint="give it one of these")
 
 
-class _Plain:
-    """Hands batches to another package's writer, in types that it knows."""
+class _PluginWriter:
+    """Hands batches to another package's writer, in types that it knows, and counts their rows."""
 
     def __init__(self, writer: Writer, schema: pa.Schema) -> None:
-        self._writer, self._schema = writer, schema
-        self.close, self.abort = writer.close, writer.abort
+        self._writer, self._schema, self.rows = writer, schema, 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         """See `Writer`."""
         self._writer.write(plain_batch(batch, self._schema))
+        self.rows += len(batch)
+
+    def close(self) -> None:
+        """See `Writer`."""
+        self._writer.close()
+
+    def abort(self) -> None:
+        """See `Writer`."""
+        self._writer.abort()
 
 
 class FileWriter:
@@ -107,6 +124,9 @@ class FileWriter:
         format: one of the built-in formats.
         row_group_rows: rows a group.
         target: where its bytes go.
+
+    Attributes:
+        rows: rows that were taken.
     """
 
     def __init__(self, path: str, schema: pa.Schema, format: str, row_group_rows: int, target: Target) -> None:
@@ -114,7 +134,7 @@ class FileWriter:
         self._format, self._group_bytes = format, at_most(GROUP_BYTES, part=8)
         check_held(path, schema, path, format=format)
         self._held: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0
+        self._rows = self._bytes = self.rows = self._rows_out = 0
         self._written = schema if format in ("jsonl", "lines") else plain_schema(schema)
         self._file = target.open()
         try:
@@ -152,7 +172,7 @@ class FileWriter:
 
     def _hold(self, part: pa.RecordBatch, size: int) -> None:
         self._held.append(part)
-        self._rows, self._bytes = self._rows + len(part), self._bytes + size
+        self._rows, self._bytes, self.rows = self._rows + len(part), self._bytes + size, self.rows + len(part)
         if self._rows >= self._group_rows or self._bytes >= self._group_bytes:
             self._flush()
 
@@ -162,6 +182,7 @@ class FileWriter:
             batch = plain_batch(join(held), self._written)
             with self._told(batch):
                 self._out.write_batch(batch)
+            self._rows_out += len(batch)
 
     @contextmanager
     def _told(self, batch: pa.RecordBatch | None) -> Iterator[None]:
@@ -193,6 +214,8 @@ class FileWriter:
             with self._told(None):
                 self._out.close()
                 self._file.close()
+            if self._rows_out != self.rows:
+                raise RunError(f"took {self.rows:,} rows and wrote {self._rows_out:,}", where=self.path)
             self._target.publish()
         except BaseException:
             self.abort()

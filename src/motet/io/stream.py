@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.errors import DataError, InputError, UnknownNameError
+from motet.errors import DataError, InputError, RunError, UnknownNameError
 from motet.io.faults import drop_empty_errors, with_errors
+from motet.io.files import File, asked, fingerprint_files
 from motet.io.fitted import check_readable, fitted
+from motet.io.marks import take_mark
 from motet.io.take import take_batch
 
-if TYPE_CHECKING:
-    from motet.io.files import File
+__all__ = ["FileStream", "Seen", "State", "Stream", "reading", "rechunk", "rows_to_read"]
 
-__all__ = ["Stream", "drop_rows", "rechunk", "rows_to_read"]
-
+State = tuple[int, str]
+"""See `File.state`."""
+Seen = tuple[File, State]
 _READ_BYTES = 2 << 20
+_CHANGED = "put it back as it was and go on with --resume, or begin anew with --overwrite"
+_LOST = "rows were lost while reading, which is a fault of the reader: nothing of this run can be trusted"
 
 
 class Stream(ABC):
@@ -71,12 +76,57 @@ class Stream(ABC):
     def fingerprint(self) -> str:
         """A digest that changes when the input does."""
 
+    def count(self) -> int | None:
+        """Rows in the source, by its metadata or by a count that was taken beside `pieces` while all of it was read.
+
+        None where nothing else than `pieces` tells.
+        """
+        return self.num_rows
+
+    def files(self) -> Sequence[Seen]:
+        """The files that are read, each with the state that it had when the source was made; none of what is no file."""
+        return ()
+
+    def check_unchanged(self) -> None:
+        """See that what is read is what it was when the source was made.
+
+        Raises:
+            DataError: naming the first file that was replaced, grew, was cut off or is gone.
+        """
+        found = self.files()
+        states = dict(found)
+        asked(
+            lambda file: check_same(file, states[file]), list(states), remote=any(not file.is_local for file in states)
+        )
+
+    def counted(self, pieces: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
+        """The pieces of this source without its first `skip` rows, seen to be all that there are.
+
+        Raises:
+            RunError: when they are not, or cannot be read to the end.
+        """
+        rows = skip
+        with reading(self.description):
+            for piece in pieces:
+                plain, said = take_mark(piece)
+                self._check_rows(rows, rows + len(plain), *(said or (rows, rows + len(plain))))
+                rows += len(plain)
+                yield plain
+            there = self.count()
+        self._check_rows(rows, rows, rows, rows if there is None else max(skip, there))
+
+    def _check_rows(self, start: int, stop: int, wanted_start: int, wanted_stop: int) -> None:
+        if (start, stop) != (wanted_start, wanted_stop):
+            self.check_unchanged()
+            what = f"rows {wanted_start:,} to {wanted_stop:,} were expected, and {start:,} to {stop:,} were read"
+            raise RunError(what, where=self.description, hint=_LOST)
+
     def batches(self, rows: int, columns: Sequence[str] | None = None, skip: int = 0) -> Iterator[pa.RecordBatch]:
         """Batches of exactly `rows` rows, the last one of fewer; where they end depends on nothing but `rows`."""
         names = self._names(columns)
         if rows < 1 or skip < 0:
             raise InputError(f"rows is {rows} and skip is {skip}; rows must be 1 or more, skip 0 or more")
-        return self._cut(self.pieces(names, skip, rows), names, rows)
+        return self._cut(self.counted(self.pieces(names, skip, rows), skip), names, rows)
 
     def batches_at(
         self, positions: npt.ArrayLike, rows: int, columns: Sequence[str] | None = None
@@ -92,11 +142,9 @@ class Stream(ABC):
 
     def _cut(self, pieces: Iterator[pa.RecordBatch], names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         schema = pa.schema([self.schema.field(name) for name in names])
-        try:
+        with reading(self.description):
             for batch in rechunk(pieces, rows, partial(fitted, schema=schema, where=self.description)):
                 yield drop_empty_errors(batch)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"cannot be read any further: {error}", where=self.description) from error
 
     def pieces_at(
         self, positions: npt.NDArray[np.int64], columns: Sequence[str], rows: int
@@ -106,7 +154,7 @@ class Stream(ABC):
             return
         first = start = int(positions[0])
         stop = int(positions[-1]) + 1
-        for piece in self.pieces(columns, start, rows):
+        for piece in self.counted(self.pieces(columns, start, rows), start):
             low, high = np.searchsorted(positions, [start, start + len(piece)])
             if high > low:
                 yield take_batch(piece, positions[low:high] - start)
@@ -129,6 +177,67 @@ class Stream(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.description})"
+
+
+class FileStream(Stream):
+    """A source that is one file.
+
+    Args:
+        file: the file.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file, self.description = file, str(file)
+        self._state = file.state_found() if file.is_regular else None
+
+    def fingerprint(self) -> str:
+        """See `fingerprint_files`."""
+        return fingerprint_files([self._file])
+
+    def files(self) -> Sequence[Seen]:
+        """See `Stream.files`."""
+        return [] if self._state is None else [(self._file, self._state)]
+
+    def check_opened(self) -> None:
+        """See that a file of this machine that is about to be opened is what it was; see `check_unchanged`."""
+        if self._file.is_local:
+            self.check_unchanged()
+
+
+def check_same(file: File, state: State) -> None:
+    """See that a file has the state that it had: its size, and its time of change or tag.
+
+    Raises:
+        DataError: when it has not.
+    """
+    try:
+        now = file.state()
+    except (OSError, InputError) as error:
+        raise DataError(f"is gone: {error}", where=str(file), hint=_CHANGED) from error
+    if now[0] != state[0] or _other_stamp(now[1], state[1]):
+        sizes = f"from {state[0]:,} to {now[0]:,} bytes" if now[0] != state[0] else f"at {now[0]:,} bytes"
+        raise DataError(f"has changed since the run began, {sizes}", where=str(file), hint=_CHANGED)
+
+
+def _other_stamp(one: str, other: str) -> bool:
+    """Whether two stamps differ in what both of them say; a listing says less of an object than the object itself."""
+    if "=" not in one or "=" not in other:
+        return one != other
+    first, second = (dict(each.partition("=")[::2] for each in stamp.split(";")) for stamp in (one, other))
+    return any(first[key] != second[key] for key in first.keys() & second.keys())
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Tell what storage and Arrow raise meanwhile as an error of what is read.
+
+    Raises:
+        DataError: which names it.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"cannot be read any further: {error}", where=where) from error
 
 
 def rechunk(
@@ -167,14 +276,6 @@ def join(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     if len(batches) != 1:
         raise InputError("a batch holds more than 2 GiB in a column", hint="ask for fewer rows a batch")
     return batches[0]
-
-
-def drop_rows(pieces: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
-    """The pieces without their first `skip` rows."""
-    for piece in pieces:
-        if skip < len(piece):
-            yield piece.slice(skip) if skip else piece
-        skip = max(0, skip - len(piece))
 
 
 def rows_to_read(rows: int, row_bytes: float) -> int:

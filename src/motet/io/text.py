@@ -16,7 +16,7 @@ from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_list
 from motet.io.faults import with_errors
 from motet.io.files import File, fingerprint_files
-from motet.io.stream import Stream
+from motet.io.stream import FileStream
 from motet.io.text_options import TextOptions
 from motet.reading import from_base64
 
@@ -31,7 +31,7 @@ __all__ = [
 _WIRE = {pa.binary(): pa.string(), pa.large_binary(): pa.string(), pa.float16(): pa.float32()}
 
 
-class TextSource(Stream):
+class TextSource(FileStream):
     """One file of text, compressed or not.
 
     Args:
@@ -40,7 +40,9 @@ class TextSource(Stream):
     """
 
     def __init__(self, file: File, options: TextOptions) -> None:
-        self._file, self.description, self._options = file, str(file), options
+        super().__init__(file)
+        self._options = options
+        self._counted: int | None = None
 
     @property
     def num_rows(self) -> None:

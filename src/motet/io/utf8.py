@@ -5,9 +5,6 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator
 
-import pyarrow as pa
-
-from motet.errors import DataError
 from motet.io.files import File
 
 __all__ = ["LINE_BYTES", "Pieces", "utf8_pieces"]
@@ -50,7 +47,7 @@ class Pieces:
         return b"".join(self._pieces)
 
 
-def utf8_pieces(file: File, encoding: str | None) -> Iterator[bytes]:
+def utf8_pieces(file: File, encoding: str | None, seen: Callable[[bytes], None] | None = None) -> Iterator[bytes]:
     """A file's text as UTF-8, half a MiB at a time, without its byte order mark.
 
     What is no text of the encoding comes as a byte that is none of UTF-8, so that it is found where it matters.
@@ -58,22 +55,22 @@ def utf8_pieces(file: File, encoding: str | None) -> Iterator[bytes]:
     Args:
         file: the file, compressed or not.
         encoding: a codec of Python; None is UTF-8, or what a byte order mark says.
+        seen: is told each piece before it is handed on.
 
     Raises:
-        DataError: when the file cannot be read any further.
+        OSError, ArrowException: when the file cannot be read any further.
     """
-    try:
-        with file.stream() as raw:
-            piece = raw.read(max(_PIECE_BYTES, len(codecs.BOM_UTF32)))
-            decode = _decoder(piece, encoding)
-            while True:
-                if text := decode(piece):
-                    yield text
-                if not piece:
-                    return
-                piece = raw.read(_PIECE_BYTES)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot be read any further: {error}", where=str(file)) from error
+    with file.stream() as raw:
+        piece = raw.read(max(_PIECE_BYTES, len(codecs.BOM_UTF32)))
+        decode = _decoder(piece, encoding)
+        while True:
+            if text := decode(piece):
+                if seen is not None:
+                    seen(text)
+                yield text
+            if not piece:
+                return
+            piece = raw.read(_PIECE_BYTES)
 
 
 def _decoder(first: bytes, encoding: str | None) -> Callable[[bytes], bytes]:

@@ -206,7 +206,7 @@ class _Run:
         places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
         self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
         self.head = Head(self._play_rows, self.executor.num_keyed)
-        self.rows = self.failed = self.resumed_rows = 0
+        self.rows = self.failed = self.resumed_rows = self.next_batch = 0
         self.seconds_writing = 0.0
 
     @property
@@ -247,6 +247,7 @@ class _Run:
             with _underway(self.output):
                 self._play(pipeline, journal, writer, failures)
             pipeline.close()
+            self._reconcile(writer)
             if not writer.is_open and self.rows:  # all of them failed
                 writer.open(self.layout.known(pa.null()))
             if not writer.is_open:
@@ -353,6 +354,21 @@ class _Run:
         played = self._play_bound(batch)
         written = self.layout.unbind(played, read, ids).table.nbytes if len(played.outputs) else 0
         return sorted([*failures, *played.failures], key=lambda failure: failure.row), written
+
+    def _reconcile(self, writer: Output) -> None:
+        """See that the rows of the source are those that were answered and written, and those that failed.
+
+        Raises:
+            RunError: when they are not, or the source is not what it was when the run began.
+        """
+        if isinstance(self.source, Stream):
+            self.source.check_unchanged()
+        expected = self.input.expected(self.rows)
+        if expected is not None and expected != self.rows:
+            raise RunError(f"has {expected:,} rows, and {self.rows:,} were played", where=self.source.description)
+        if writer.rows != self.rows - self.failed:
+            what = f"{self.rows - self.failed:,} rows were answered, and {writer.rows:,} were written"
+            raise RunError(what, where=self.output)
 
     def _failure_file(self, journal: Journal) -> FailureFile:
         path = place_of(self.options.failures_path or default_failed(self.output)).plain
@@ -568,16 +584,26 @@ class _Run:
         self._played(self.layout.bind(read, ids)[0])
 
     def _replay(self, journal: Journal, pieces: Sequence[Piece], writer: Output, failures: FailureFile) -> None:
-        """Write again what an earlier part of this run had done."""
+        """Write again what an earlier part of this run had done.
+
+        Raises:
+            ResumeError: when a piece does not hold what it should.
+        """
         for piece in pieces:
+            answered = 0
             for batch in journal.answers(piece):
                 self.undeclared.take(batch)
-        self._write_again(journal, pieces, writer)
-        for piece in pieces:
-            failures.write(journal.failures(piece))
+                answered += batch.num_rows
+            failed = journal.failures(piece)
+            if (answered, len(failed)) != (piece.rows - piece.failed, piece.failed):
+                what = f"a piece of {piece.rows:,} rows holds {answered:,} answers and {len(failed):,} failures"
+                raise ResumeError(what, where=journal.folder.where, hint="begin anew with --overwrite")
+            failures.write(failed)
             self.rows += piece.rows
             self.failed += piece.failed
             self.resumed_rows += piece.rows
+        self.next_batch = pieces[-1].end if pieces else 0
+        self._write_again(journal, pieces, writer)
 
     def _write_again(self, journal: Journal, pieces: Sequence[Piece], writer: Output) -> None:
         """Write the answers of pieces in the types that are known now."""
@@ -623,6 +649,8 @@ class _Run:
                     writer.open(answers.schema)
                 if answers.num_rows:
                     writer.write(answers)
+            self._check_whole(result, answers)
+            self.next_batch += 1
             pending.add(result.index, result.rows, answers, result.failures, last=result.last)
             failures.write(result.failures)
             self.rows += result.rows
@@ -639,6 +667,13 @@ class _Run:
     def _tell(self) -> None:
         if self.options.progress:
             self.options.progress(self.rows, self.total, self.failed)
+
+    def _check_whole(self, result: _Result, answers: pa.RecordBatch | None) -> None:
+        """See that a batch is the next one, and that each of its rows came back."""
+        answered, failed = 0 if answers is None else answers.num_rows, len(result.failures)
+        if result.index != self.next_batch or answered + failed != result.rows:
+            what = f"{result.rows:,} rows came back as {answered:,} answers and {failed:,} failures"
+            raise RunError(f"batch {self.next_batch}: {what}", where=self.source.description)
 
     def _of_known_types(self, results: Iterable[_Result]) -> Iterator[_Result]:
         """The same results; the first ones wait until the types of outputs that nobody declared are known."""

@@ -22,7 +22,7 @@ from motet.io.files import TABLE_SUFFIXES, suffix_of
 from motet.io.places import file_system, place_of
 from motet.io.plugins import find_plugin
 from motet.io.remote import asking
-from motet.io.sink import can_hold, check_held
+from motet.io.sink import CountingWriter, can_hold, check_held
 from motet.io.target import DiskTarget, StoreTarget, target_of, writing
 from motet.io.uploads import remove_files
 
@@ -78,6 +78,11 @@ class Output(Protocol):
         """Whether the schema is known."""
         ...
 
+    @property
+    def rows(self) -> int:
+        """Rows that its writers have taken, as they count them."""
+        ...
+
     def check(self, schema: pa.Schema) -> None:
         """See that the format is known, and holds the columns of which the types are known, before rows are played.
 
@@ -121,12 +126,17 @@ class FileOutput:
 
     def __init__(self, path: str, work: WorkFolder) -> None:
         self._path, self._work = path, work
-        self._writer: Writer | None = None
+        self._writer: CountingWriter | None = None
 
     @property
     def is_open(self) -> bool:
         """See `Output`."""
         return self._writer is not None
+
+    @property
+    def rows(self) -> int:
+        """See `Output`."""
+        return 0 if self._writer is None else self._writer.rows
 
     def check(self, schema: pa.Schema) -> None:
         """See `Output`."""
@@ -193,7 +203,7 @@ class FolderOutput:
         self._added, self._first = added, 0 if added is None else added.first
         self.path, self._work, self._part_rows = path, work, part_rows
         self._files, self._folder = file_system(path.rstrip("/"))
-        self._writer: Writer | None = None
+        self._writer: CountingWriter | None = None
         self._schema: pa.Schema | None = None
         self._parts: list[str] = []
         self._rows = self._in_part = 0
@@ -202,6 +212,11 @@ class FolderOutput:
     def is_open(self) -> bool:
         """See `Output`."""
         return self._schema is not None
+
+    @property
+    def rows(self) -> int:
+        """See `Output`."""
+        return self._rows + (0 if self._writer is None else self._writer.rows)
 
     def check(self, schema: pa.Schema) -> None:
         """See `Output`.
@@ -246,15 +261,19 @@ class FolderOutput:
             room = self._part_rows - self._in_part
             self._write(batch.slice(0, room))
             batch = batch.slice(room)
-            self._writer.close()
+            self._close_part()
             self._next_part()
         self._write(batch)
+
+    def _close_part(self) -> None:
+        assert self._writer is not None
+        self._writer.close()
+        self._rows, self._writer = self._rows + self._writer.rows, None
 
     def _write(self, batch: pa.RecordBatch) -> None:
         assert self._writer is not None
         self._writer.write(batch)
         self._in_part += batch.num_rows
-        self._rows += batch.num_rows
 
     def start_over(self) -> None:
         """See `Output`."""
@@ -264,8 +283,7 @@ class FolderOutput:
 
     def close(self) -> None:
         """See `Output`."""
-        assert self._writer is not None
-        self._writer.close()
+        self._close_part()
         end, before = self._first + len(self._parts), 0 if self._added is None else self._added.rows
         marks = {FINISHED: json.dumps({"parts": end, "rows": before + self._rows}) + "\n"}
         if self._added is not None:
@@ -333,7 +351,7 @@ def _check_format(name: str, schema: pa.Schema, where: str) -> None:
     check_held(name, schema, where)
 
 
-def _open(path: str, schema: pa.Schema, work: WorkFolder) -> Writer:
+def _open(path: str, schema: pa.Schema, work: WorkFolder) -> CountingWriter:
     """A writer of a file, which stands aside until it is finished where a rename reaches it from there."""
     files, there = file_system(path)
     folder = os.path.dirname(os.path.realpath(there))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from motet.engines.local.selection import Ids, Selection
 from motet.errors import InputError
 from motet.io import Source
-from motet.io.stream import rechunk
+from motet.io.stream import Stream, rechunk
 from motet.io.take import take_batch
 
 __all__ = ["Item", "Rows", "count_rows"]
@@ -55,6 +55,17 @@ class Rows:
         """How many there are, or at most; None where that is not known."""
         total = self.chosen.total
         return self.chosen.limit if total is None else total
+
+    def expected(self, played: int) -> int | None:
+        """How many there must have been, as the source counts them; None where nothing else than reading them tells.
+
+        Args:
+            played: how many there were. A source that was not read to its end, since no more rows were wanted, is not asked.
+        """
+        if self.chosen.positions is not None or played == self.chosen.limit:
+            return self.total
+        there = self._source.count() if isinstance(self._source, Stream) else self._source.num_rows
+        return None if there is None else self._selection.of(there, self._failed).total
 
     def said(self) -> dict[str, Any]:
         """What tells the rows from others of the source."""

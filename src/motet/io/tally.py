@@ -1,0 +1,98 @@
+"""How many rows text has, counted where its bytes pass, by other means than those that take it apart.
+
+A row begins where something other than a line's end follows one. So the count needs no more than the byte before, and in
+CSV whether an odd number of quotes came before. It says nothing of CSV in which quotes stand where they should not, or
+hold so many lines that they may be stray (see `records.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from motet.io.records import RECORD_BYTES, SWALLOWED_LINES
+
+__all__ = ["CsvTally", "LinesTally"]
+
+_LF, _CR, _QUOTE = b'\n\r"'
+_BLANK = np.zeros(256, bool)
+_BLANK[list(b" \t\r\n")] = True
+Bytes = npt.NDArray[np.uint8]
+
+
+class LinesTally:
+    """Counts lines that are not blank."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._begun = False
+
+    def add(self, piece: bytes) -> None:
+        """See the next bytes."""
+        raw = np.frombuffer(piece, np.uint8)
+        ends = np.flatnonzero(raw == _LF)
+        if len(ends) and (self._begun or not _BLANK[raw[0]]) and not _BLANK[raw[ends[:-1] + 1]].any():
+            self.rows += len(ends) - self._begun
+            self._begun = False
+            piece = piece[ends[-1] + 1 :]
+        for place, line in enumerate(piece.split(b"\n")):
+            self._begun = self._begun and not place
+            if not self._begun and line.strip(b" \t\r"):
+                self.rows, self._begun = self.rows + 1, True
+
+
+class CsvTally:
+    """Counts records behind the first, which names the columns.
+
+    Args:
+        delimiter: what stands between fields, one byte.
+
+    Attributes:
+        size: bytes that passed.
+    """
+
+    def __init__(self, delimiter: bytes) -> None:
+        self._beside = np.zeros(256, bool)
+        self._beside[[_LF, _CR, _QUOTE, delimiter[0]]] = True
+        self._before = np.array([_LF], np.uint8)
+        self._starts, self._inside, self._sound = 0, False, True
+        self.size = self._lines = self._length = 0
+
+    @property
+    def rows(self) -> int | None:
+        """How many there were, None where quotes leave that to whoever takes them apart."""
+        return self._starts - 1 if self._sound and not self._inside else None
+
+    def add(self, piece: bytes) -> None:
+        """See the next bytes."""
+        self.size += len(piece)
+        if not self._sound:
+            return
+        raw = np.concatenate([self._before, np.frombuffer(piece, np.uint8)])
+        ends = raw == _LF
+        if b"\r" in piece or self._before[0] == _CR:
+            ends |= raw == _CR
+        if self._inside or b'"' in piece or self._before[0] == _QUOTE:
+            starts = self._quoted(raw, ends)
+        else:
+            starts = int(np.count_nonzero(ends[:-1] > ends[1:]))
+            self._lines = 0 if starts else self._lines
+        self._starts, self._before = self._starts + starts, raw[-1:]
+        self._length = len(piece) + (0 if starts else self._length)
+
+    def _quoted(self, raw: Bytes, ends: Any) -> int:
+        """Rows that begin where quotes are; the first byte is the last one of the piece before."""
+        quotes = raw == _QUOTE
+        inside = (np.cumsum(quotes) - quotes[0] + self._inside) % 2 == 1  # behind the byte
+        self._inside = bool(inside[-1])
+        starts = np.flatnonzero(ends[:-1] & ~ends[1:] & ~inside[:-1])
+        lines = np.bincount(np.searchsorted(starts, np.flatnonzero(ends & inside), "right"), minlength=len(starts) + 1)
+        lines[0] += self._lines
+        self._lines = int(lines[-1])
+        beside = self._beside[raw]
+        misplaced = (quotes & inside)[1:] & ~beside[:-1] | (quotes & ~inside)[:-1] & ~beside[1:]
+        stray = lines.max() >= SWALLOWED_LINES - 1 or self._length + len(raw) > RECORD_BYTES
+        self._sound = not (stray or misplaced.any())
+        return len(starts)
