@@ -847,13 +847,17 @@ def test_a_damaged_manifest_is_said(parquet: Path, tmp_path: Path) -> None:
         graph().run(parquet, tmp_path / "out.parquet", resume=True)
 
 
-def test_two_runs_do_not_write_the_same_output(parquet: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "spelling", ["{0}/out.parquet", "file://{0}/out.parquet", "FILE:{0}/../{1}/out.parquet", "{0}/link/out.parquet"]
+)
+def test_two_runs_do_not_write_the_same_output(parquet: Path, tmp_path: Path, spelling: str) -> None:
     refused: list[str] = []
+    (tmp_path / "link").symlink_to(".")
 
     def second(*_: Any) -> None:
         if not refused:
             with pytest.raises(RunError, match="another run is writing this output") as caught:
-                graph().run(parquet, tmp_path / "out.parquet", overwrite=True)
+                graph().run(parquet, spelling.format(tmp_path, tmp_path.name), overwrite=True)
             refused.append(str(caught.value))
 
     graph().run(parquet, tmp_path / "out.parquet", progress=second)

@@ -88,7 +88,7 @@ def search(place: Place) -> Searched:
     matched = list(_matched(tree, root, parts, hidden=False))
     files = [each for each in matched if not each[0].is_folder]
     folders = [each for each in matched if each[0].is_folder]
-    if any(not hidden for _, hidden in files) or "**" in parts:
+    if any(not hidden for _, hidden in files):
         found = _searched(tree, files)
         found.folders = 0 if "**" in parts else sum(not hidden for _, hidden in folders)
         return found
