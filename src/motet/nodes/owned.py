@@ -159,23 +159,27 @@ _BASE = _holders_of_base(np.empty(2)[:1])
 
 def apart(outputs: Mapping[str, Column], inputs: Iterable[Column]) -> dict[str, Column]:
     """Outputs for a caller to keep: all can be written, and none shares memory with an input or with another output."""
-    taken = {id(_owner(column)) for column in inputs}
+    taken = {id(_owner(_values(column))) for column in inputs}
     found: dict[str, Column] = {}
     for name, column in outputs.items():
-        values = column.values if isinstance(column, Ragged) else column
+        values = _values(column)
         own = own_objects(values) if values.dtype == object else values
-        if own is values and (not values.flags.writeable or id(_owner(column)) in taken):
+        if own is values and (not values.flags.writeable or id(_owner(values)) in taken):
             own = values.copy()
         if own is not values:
-            column = Ragged(own, column.offsets, column.shapes) if isinstance(column, Ragged) else own
-        taken.add(id(_owner(column)))
+            column = own if type(column) is np.ndarray else Ragged(own, column.offsets, column.shapes)  # type: ignore[union-attr]
+        taken.add(id(_owner(own)))
         found[name] = column
     return found
 
 
-def _owner(column: Column) -> Any:
-    """What holds the memory of a column."""
-    owner: Any = column.values if isinstance(column, Ragged) else column
-    while isinstance(owner, np.ndarray) and owner.base is not None:
+def _values(column: Column) -> Array:
+    return column if type(column) is np.ndarray else column.values  # type: ignore[union-attr]
+
+
+def _owner(array: Array) -> Any:
+    """What holds the memory of an array."""
+    owner: Any = array
+    while type(owner) is np.ndarray and owner.base is not None:
         owner = owner.base
     return owner

@@ -59,7 +59,7 @@ def _as_given(values: Any, kind: ColumnType) -> Any:
 def _read(column: Any, each: Input, name: str, values: Any) -> tuple[Column, dict[int, str]]:
     """A column that was given, as its input's type: all rows, or only those that fit; and by row why the others do not."""
     what = f"input {name!r}"
-    if not isinstance(column, (np.ndarray, Ragged)):
+    if type(column) is not np.ndarray and not isinstance(column, Ragged):
         found, bad = read_stored(column, pa.field(name, column.type), each)
         return found, {row: f"{what} {why}" for row, why in bad.items()}
     if isinstance(values, np.ma.MaskedArray) and column.dtype != object:
