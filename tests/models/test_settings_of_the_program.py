@@ -1,10 +1,12 @@
 """What a program has set stays as it was: after a model is loaded, while and after it is called, and when it is closed."""
 
+import contextlib
 import locale
 import os
 import random
 import signal
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -12,12 +14,15 @@ import pytest
 import motet as mt
 from helpers import onnxes
 
+with contextlib.suppress(ImportError):
+    import torch  # before scikit-learn's models look for the libraries that use threads
+
 x = mt.input("x", "float32[4]")
 ROWS = np.ones((3000, 4), "f4")
 
 
 def torch_model(folder):
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     path = folder / "m.pt"
     torch.jit.script(torch.nn.Linear(4, 1)).save(str(path))
     return mt.Model(str(path), "m", inputs={"x": "float32[4]"}, outputs={"y": "float32[1]"})
@@ -29,6 +34,34 @@ def sklearn_model(folder):
 
     joblib.dump(LinearRegression().fit(ROWS[:9], ROWS[:9, 0]), folder / "m.joblib")
     return mt.Model(str(folder / "m.joblib"), "m")
+
+
+def forest_model(folder):
+    """Tasks, and estimators inside that were fitted with names."""
+    joblib, pandas = pytest.importorskip("joblib"), pytest.importorskip("pandas")
+    from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, VotingClassifier
+
+    rows = np.random.default_rng(0).normal(size=(60, 4))
+    frame = pandas.DataFrame(rows, columns=list("abcd"))
+    members = [("f", RandomForestClassifier(5)), ("b", BaggingClassifier(n_estimators=3))]
+    joblib.dump(VotingClassifier(members, voting="soft").fit(frame, rows[:, 0] > 0), folder / "f.joblib")
+    return mt.Model(str(folder / "f.joblib"), "m", inputs={"x": "float32[4]"}, outputs={"probabilities": "float64[2]"})
+
+
+def test_the_programs_own_calls_of_sklearn_warn_as_ever(tmp_path):
+    graph = mt.Graph("g", {"y": mt.model(forest_model(tmp_path), x)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph({"x": ROWS})
+    import joblib
+
+    estimator = joblib.load(tmp_path / "f.joblib")
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        estimator.predict_proba(ROWS[:3].astype("f8"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="X does not have valid feature names"):
+            estimator.predict_proba(ROWS[:3].astype("f8"))
 
 
 def onnx_model(folder):
@@ -45,10 +78,9 @@ def settings():
         "random": random.getstate(),
         "random of numpy": str(np.random.get_state()),
         "folder": os.getcwd(),
+        "filters of warnings": list(warnings.filters),
     }
-    try:
-        import torch
-    except ImportError:
+    if "torch" not in globals():
         return found
     found |= {
         "threads": torch.get_num_threads(), "grad": torch.is_grad_enabled(), "inference": torch.is_inference_mode_enabled(),
@@ -58,7 +90,7 @@ def settings():
     return found
 
 
-@pytest.mark.parametrize("model", [torch_model, sklearn_model, onnx_model])
+@pytest.mark.parametrize("model", [torch_model, sklearn_model, forest_model, onnx_model])
 @pytest.mark.parametrize("placement", [None, "thread"])
 def test_what_the_program_has_set_stays(model, placement, tmp_path):
     made = model(tmp_path)
@@ -73,7 +105,7 @@ def test_what_the_program_has_set_stays(model, placement, tmp_path):
     assert settings() == before
 
 
-def threads_of_a_new_thread(torch):
+def threads_of_a_new_thread():
     found = []
     asking = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
     asking.start()
@@ -83,7 +115,7 @@ def threads_of_a_new_thread(torch):
 
 @pytest.mark.parametrize("own", [1, 3])
 def test_torch_has_the_programs_threads_between_calls_and_the_models_within(own, tmp_path):
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     before = torch.get_num_threads()
     seen = []
 
@@ -100,7 +132,7 @@ def test_torch_has_the_programs_threads_between_calls_and_the_models_within(own,
             for rows in (ROWS[:3], ROWS):
                 graph({"x": rows})
                 assert torch.get_num_threads() == own
-                assert threads_of_a_new_thread(torch) == own
+                assert threads_of_a_new_thread() == own
             loaded = graph.executor.models()[0].replicas.direct._model
             loaded._function = Tells()
             graph({"x": ROWS})
@@ -112,6 +144,6 @@ def test_torch_has_the_programs_threads_between_calls_and_the_models_within(own,
                 each.join()
             assert set(seen) == {1}
             assert torch.get_num_threads() == own
-            assert threads_of_a_new_thread(torch) == own
+            assert threads_of_a_new_thread() == own
     finally:
         torch.set_num_threads(before)

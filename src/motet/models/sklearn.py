@@ -46,6 +46,7 @@ from motet.models.handler import ModelSource
 from motet.models.keep import Kept, Learned
 from motet.models.openmp import OpenMP
 from motet.models.sklearn_inputs import taken
+from motet.models.sklearn_quiet import quiet
 from motet.models.sklearn_signature import METHODS, TRIED_ROWS, dense, estimator_outputs
 from motet.tracebacks import summary
 from motet.types import ColumnType, Signature
@@ -121,7 +122,7 @@ class SklearnModel:
         """Answer a batch; see `LoadedModel`. Each method is given features of its own, which some estimators change."""
         rows = len(next(iter(columns.values())))
         found: dict[str, Array] = {}
-        with self._openmp.limited():
+        with self._openmp.limited(), quiet():
             for name, method, _ in self._calls:
                 if name == "label" and self._classes is not None and "probabilities" in found:
                     found[name] = self._classes.take(np.argmax(found["probabilities"], axis=1))
@@ -192,7 +193,6 @@ def _check_estimator(estimator: Any, source: ModelSource) -> None:
 def _unpickle(source: ModelSource) -> Any:
     """Load the file, with one warning that names the model where another version of scikit-learn wrote it."""
     framework("sklearn", "scikit-learn", "sklearn", source)
-    _quiet()
     joblib = framework("joblib", "joblib", "sklearn", source)
     from sklearn.exceptions import InconsistentVersionWarning
 
@@ -225,26 +225,6 @@ def _tell(source: ModelSource, caught: list[warnings.WarningMessage], version_wa
     for item in caught:
         if not issubclass(item.category, version_warning):
             warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
-
-
-def _quiet() -> None:
-    """Keep what scikit-learn says of each call, and is no news to the user, off the console.
-
-    Estimators inside others that were fitted with names are given arrays. And each task of its `Parallel`, also of one job,
-    sets the warning filters of the process and puts them back. Of threads that do so at the same time some leave them
-    empty: then each task warns, and the program's own filters are gone. There is no setting that spares it, so tasks in this
-    process leave the filters alone.
-    """
-    warnings.filterwarnings("ignore", "X (does not have valid|has) feature names", UserWarning)
-    tasks = getattr(importlib.import_module("sklearn.utils.parallel"), "_FuncWrapper", None)
-    if tasks is not None:
-        tasks.__call__ = _task
-
-
-def _task(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """A task of scikit-learn's `Parallel`, under the configuration that it was made with."""
-    with importlib.import_module("sklearn").config_context(**getattr(self, "config", {})):
-        return self.function(*args, **kwargs)
 
 
 def _set_jobs(estimator: Any, threads: int) -> None:

@@ -14,6 +14,7 @@ from motet.batch import Array
 from motet.errors import TypeMismatchError, UnknownNameError
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
+from motet.models.sklearn_quiet import quiet
 from motet.models.structure import structure
 from motet.types import ANY, ColumnType
 
@@ -96,7 +97,7 @@ class _Trial:
 
     def _try(self, method: str) -> Array | None:
         for choice in (0, 1):
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
+            with warnings.catch_warnings(), np.errstate(all="ignore"), quiet():
                 warnings.simplefilter("ignore")
                 try:
                     given = dense(getattr(self.estimator, method)(self._give(choice)))
