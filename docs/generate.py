@@ -100,8 +100,8 @@ def _training() -> str:
 
 
 def _programs() -> str:
-    from motet.serving.application import Application
-    from motet.serving.here import BackgroundServer
+    from motet.serving.embedded.application import Application
+    from motet.serving.embedded.background import BackgroundServer
 
     lead = (
         "`mt.serving`, what it gives, and `mt.testing`. The guides are [programs.md](../programs.md) and "

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from motet.runtime.explanation import Explanation
     from motet.runtime.resolve import ModelResolver
     from motet.serving.config import ServeOptions
-    from motet.serving.here import BackgroundServer
+    from motet.serving.embedded.background import BackgroundServer
 
 __all__ = ["Graph", "input", "inputs", "load", "member"]
 
@@ -72,9 +72,10 @@ class Graph(data.Graph):
         GraphError: for the first mistake found; says what, where, what was got, and how to mend it.
     """
 
-    def __init__(self, name: str, outputs: Mapping[str, Any], **parts: Any) -> None:
-        folder = parts.pop("folder", "")
-        super().__init__(name, outputs, folder=folder if "://" in folder else os.path.abspath(folder), **parts)
+    def __init__(self, name: str, outputs: Mapping[str, Any], **parts: Unpack[data.GraphParts]) -> None:
+        folder = parts.get("folder", "")
+        parts["folder"] = folder if "://" in folder else os.path.abspath(folder)
+        super().__init__(name, outputs, **parts)
         self._open(check(self.changed(), _shared_resolver()))
 
     def _open(self, checked: CheckedGraph) -> None:
@@ -333,7 +334,7 @@ class Graph(data.Graph):
         import importlib
 
         if block:
-            importlib.import_module("motet.serving.here").serve_here(self, options)
+            importlib.import_module("motet.serving.embedded.background").serve_here(self, options)
             return None
         server: BackgroundServer = importlib.import_module("motet.serving").start(self, **options)
         return server

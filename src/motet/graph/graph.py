@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict
 
 from motet.errors import GraphError
 from motet.graph.build import Collected, collect
@@ -16,7 +16,7 @@ from motet.graph.pool import Places
 from motet.reading import NO_DEFAULT
 from motet.types import ColumnType
 
-__all__ = ["NO_DEFAULT", "Graph", "Input"]
+__all__ = ["NO_DEFAULT", "Graph", "GraphParts", "Input"]
 
 _PARTS = ("name", "inputs", "models", "graphs", "nodes", "outputs", "folder", "pool", "serving")
 
@@ -46,6 +46,18 @@ class Input:
     def has_default(self) -> bool:
         """Whether the column may be missing or null."""
         return self.default is not NO_DEFAULT
+
+
+class GraphParts(TypedDict, total=False):
+    """The keywords of a `Graph`, beside its name and outputs, which says what they mean."""
+
+    inputs: Mapping[str, Input] | None
+    models: Mapping[str, Model] | None
+    graphs: Mapping[str, Graph] | None
+    nodes: Mapping[str, Node] | None
+    folder: str
+    serving: Mapping[str, Any] | None
+    pool: Places | None
 
 
 class Graph:

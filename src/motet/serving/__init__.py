@@ -20,8 +20,7 @@ visits.py     a request that was let in
 config.py     serve.yaml
 server.py     one process: sockets, signals, draining
 supervisor.py several processes that share the ports
-here.py       servers inside other programs
-application.py a server as an ASGI application
+embedded/     servers inside other programs: in a thread, and as an ASGI application
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from typing import TYPE_CHECKING, Unpack
 
 if TYPE_CHECKING:
     from motet.facade import Graph
-    from motet.serving.application import Application
     from motet.serving.config import AsgiOptions, ServeOptions
-    from motet.serving.here import BackgroundServer
+    from motet.serving.embedded.application import Application
+    from motet.serving.embedded.background import BackgroundServer
 
 __all__ = ["asgi", "start"]
 
@@ -60,8 +59,8 @@ def asgi(*graphs: Graph | str | Path, config: str | Path | None = None, **option
         InputError: when there is no graph, or an option is unknown or the host's own.
         GraphError: when a graph or the configuration is wrong.
     """
-    from motet.serving.application import Application
-    from motet.serving.here import configured
+    from motet.serving.embedded.application import Application
+    from motet.serving.embedded.background import configured
 
     served = _served(graphs, config)
     return Application(served, configured(served, _path(config), options, _OF_THE_HOST))
@@ -91,7 +90,7 @@ def start(
         GraphError: when a graph or the configuration is wrong.
         ModelLoadError: when a graph cannot be loaded.
     """
-    from motet.serving.here import BackgroundServer, configured
+    from motet.serving.embedded.background import BackgroundServer, configured
 
     served = _served(graphs, config)
     return BackgroundServer(served, configured(served, _path(config), options))

@@ -42,6 +42,14 @@ def ask(graph: mt.Graph, images: npt.NDArray[np.uint8]) -> list[str]:
     return [*answers, *whole, *some, first.message, *rows[0], *row]
 
 
+async def later(graph: mt.Graph, images: npt.NDArray[np.uint8]) -> Failure:
+    answers: dict[str, Any] = await graph.acall({"image": images}, timeout=3)
+    _, failures = await graph.acall(answers, failures="return")
+    with graph as same:
+        same({"image": images}, timeout=1.5)
+    return failures[0]
+
+
 def bulk(graph: mt.Graph) -> float:
     report = graph.run("in.parquet", Path("out.parquet"), batch_rows=100, keep=["id"], overwrite=True, progress=print)
     table, failures = graph.run("in.parquet", failures="return", limit=10)

@@ -17,10 +17,19 @@ def flow(epochs: int = 3) -> float:
     return train("a", epochs)
 
 
+async def later() -> str:
+    answers = await graph.acall({}, timeout=1)
+    _, failures = await graph.acall({}, failures="return")
+    await graph.acall({}, failures="ignore")  # error
+    failures[0].why  # error
+    return answers  # error
+
+
 graph({}, failures="ignore")  # error
 graph({})[0]  # error
 graph({}, failures="return")["label"]  # error
 graph({}).label  # error
+graph({}, timeout="1")  # error
 graph.run("in", "out", nonsense=1)  # error
 graph.run("in", "out", batch_rows="many")  # error
 graph.run("in", "out", failures="return")  # error
@@ -38,6 +47,7 @@ mt.Model("a.onnx", input={"x": "float32"})  # error
 mt.input("x")  # error
 mt.cascade([mt.Model("a.onnx")], mt.input("x", "float32"), confidense=0.9)  # error
 mt.Graph("g")  # error
+mt.Graph("g", {}, foldr="x")  # error
 graph.predict(7)  # error
 graph.explain({}).output  # error
 graph.name.foo  # error

@@ -209,6 +209,7 @@ class RunOptions(TypedDict, total=False):
     workers: int | None
     part_rows: int
     resume: bool
+    append: bool
     overwrite: bool
     keep: Sequence[str] | None
     drop: Sequence[str]

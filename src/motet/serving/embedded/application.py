@@ -11,7 +11,7 @@ from typing import Any
 from motet.errors import InputError
 from motet.facade import Graph
 from motet.serving.config import ServeConfig
-from motet.serving.here import BackgroundServer, embedded
+from motet.serving.embedded.background import BackgroundServer, embedded
 from motet.serving.http.asgi import Message
 from motet.serving.http.mounted import MountedRequest, Receive, Send
 from motet.serving.server import Server
