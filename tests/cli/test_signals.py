@@ -86,3 +86,14 @@ def test_other_commands_end_too(run: list[str], args: list[str]) -> None:
     told += f"import motet.cli.{args[0]} as command; command.load_graph = told\nfrom motet.cli import main; main()"
     stopped = motet(args[0], run[1], *args[1:], code=told)
     assert (stopped.returncode, stopped.stderr) == (143, "stopped by SIGTERM\n")
+
+
+def test_a_container_without_threads_left(run: list[str], tmp_path: Path) -> None:
+    none = 'import threading\ndef none(self): raise RuntimeError("can\'t start new thread")\nthreading.Thread.start = none\n'
+    done = motet(*run, code=none + "from motet.cli import main; main()")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 40
+    (tmp_path / "out.parquet").unlink()
+    stopped = motet(*run, code=none + "from motet.cli import main; main()", TOLD=str(int(signal.SIGTERM)))
+    assert stopped.returncode == 143
+    assert 14 <= finished_rows(tmp_path) <= 40

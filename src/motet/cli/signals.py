@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from motet.threads import begun
+
 __all__ = ["AT_ONCE_S", "LEAVE_S", "STOP_S", "Stopping", "be_init", "name_of"]
 
 STOP_S = 8.0
@@ -26,6 +28,8 @@ LEAVE_S = 1.0
 """How long what is left of a program may take to end behind its command that was stopped."""
 SAME_S = 0.5
 """Signals that come this soon after the first are the same: who ends a service may tell its processes one by one."""
+WAKE, WAKE_S = signal.SIGURG, 0.1
+"""What wakes the main thread, and how often: a signal that comes just before it begins to wait for a lock does not."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FORWARDED = (*SIGNALS, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 
@@ -62,10 +66,12 @@ class Stopping:
         if threading.current_thread() is threading.main_thread():
             ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()  # as nohup has it
             self._before = {number: signal.signal(number, self._note) for number in set(SIGNALS) - ignored}
+            self._before[WAKE] = signal.signal(WAKE, lambda number, frame: None)
             told, self._tells = os.pipe()
             os.set_blocking(self._tells, False)
             self._told_before = signal.set_wakeup_fd(self._tells, warn_on_full_buffer=False)
-            threading.Thread(target=self._watch, args=(told,), name="motet-stopping", daemon=True).start()
+            if not begun(threading.Thread(target=self._watch, args=(told,), name="motet-stopping", daemon=True)):
+                os.close(told)  # without a thread there is no bound
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -86,12 +92,15 @@ class Stopping:
         """End the process when it does not end by itself; until nobody can tell of signals any more."""
         first = end = math.inf
         while True:
-            left = None if end == math.inf else max(0.0, end - time.monotonic())
-            if not select.select([told], [], [], left)[0]:
-                saying = threading.Thread(target=self._say, daemon=True)  # nobody may listen
-                saying.start()
-                saying.join(LEAVE_S)
-                os._exit(self.code)
+            left = end - time.monotonic()
+            if left <= 0:
+                self._leave()
+            waking = self.number != 0 and not self._first_at
+            wait = min(left, WAKE_S) if waking else left
+            if not select.select([told], [], [], None if wait == math.inf else wait)[0]:
+                if waking:
+                    signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
+                continue
             numbers = os.read(told, 64)
             if not numbers:
                 os.close(told)
@@ -101,6 +110,12 @@ class Stopping:
                 now = time.monotonic()
                 first = min(first, now)
                 end = min(end, now + (STOP_S if now - first <= SAME_S else AT_ONCE_S))
+
+    def _leave(self) -> NoReturn:
+        saying = threading.Thread(target=self._say, daemon=True)
+        if begun(saying):
+            saying.join(LEAVE_S)  # nobody may listen
+        os._exit(self.code)
 
 
 def be_init() -> None:
@@ -112,7 +127,10 @@ def be_init() -> None:
     if os.getpid() != 1:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
-    worker = os.fork()
+    try:
+        worker = os.fork()
+    except OSError:  # a container may have no room for a second process
+        worker = 0
     if worker:
         _init(worker)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*FORWARDED, signal.SIGCHLD})

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
+from motet.threads import begun
+
 __all__ = ["ProgressCell", "ProgressLog", "Ticker"]
 
 EVERY_S, CELL_S = 10.0, 0.5
@@ -29,12 +31,13 @@ class Ticker:
         self._thread = threading.Thread(target=self._run, name="motet-progress", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._begun = begun(self._thread)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
-        self._thread.join()
+        if self._begun:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._over.wait(self._every_s()):
