@@ -19,8 +19,8 @@ import motet as mt
 from motet.cli import cli
 from motet.engines.local import pending
 from motet.engines.local.done import DONE
+from motet.engines.local.folder_output import FolderOutput
 from motet.engines.local.journal import Journal
-from motet.engines.local.output import FolderOutput
 from motet.errors import InputError, OutputExistsError, ResumeError
 from motet.io.files import File
 

@@ -99,7 +99,7 @@ def test_an_iterator_can_be_looked_at_no_further_than_it_was_read(tmp_path: Path
     batches = pa.table({"x": np.arange(ROWS)}).to_batches(max_chunksize=100)
     with pytest.raises(ModelFailedError, match="camera off"):
         of(camera).run(iter(batches), tmp_path / "out.parquet", batch_rows=50)
-    report = of(camera).run(iter(batches), tmp_path / "out.parquet", batch_rows=50, max_failures="100%")
+    report = of(camera).run(iter(batches), tmp_path / "out.parquet", batch_rows=50, max_failures="100%", overwrite=True)
     assert (report.answered, report.failed) == (ROWS - BAD, BAD)
 
 

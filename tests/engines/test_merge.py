@@ -165,8 +165,8 @@ class Stopped(BaseException):
 def test_a_merge_that_is_killed_is_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str
 ) -> None:
+    from motet.engines.local.failure_file import FailureFile
     from motet.engines.local.journal import Journal
-    from motet.engines.local.output import FailureFile
 
     rows = {0, 7, 8, 22, 41, 59}
     options = {"part_rows": 20} if name.endswith("/") else {}

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from motet.facade import Graph
 
 __all__ = [
-    "EXITS", "FAILED", "HUNG_UP", "INTERRUPTED", "OK", "ROWS_FAILED", "STOPPED", "TERMINATED", "WRONG", "Command", "Group", "load_graph",
+    "BROKEN_PIPE", "EXITS", "FAILED", "HUNG_UP", "INTERRUPTED", "OK", "ROWS_FAILED", "STOPPED", "TERMINATED", "WRONG",
+    "Command", "Group", "load_graph",
     "say_finished",
     "write_exits",
 ]  # fmt: skip
 
 OK, FAILED, WRONG, ROWS_FAILED = 0, 1, 2, 3
+BROKEN_PIPE = 141
 STOPPED = INTERRUPTED, TERMINATED, HUNG_UP = 130, 143, 129
 EXITS = {
     OK: "all went well",
@@ -34,6 +36,7 @@ EXITS = {
     INTERRUPTED: "stopped by Ctrl-C",
     TERMINATED: "stopped by SIGTERM",
     HUNG_UP: "stopped by SIGHUP, as a terminal that is closed sends it",
+    BROKEN_PIPE: "nobody reads standard output any more, as behind | head",
 }
 """What each exit code means, for all commands together."""
 
@@ -75,7 +78,7 @@ class Command(click.Command):
                 return super().invoke(ctx)
             except BrokenPipeError:
                 sys.stdout = None  # nobody reads it any more
-                ctx.exit(FAILED)
+                ctx.exit(BROKEN_PIPE)
             except (click.exceptions.Exit, click.ClickException):
                 raise
             except (KeyboardInterrupt, Exception) as error:
@@ -120,8 +123,11 @@ def _say(error: MotetError | OSError) -> None:
         click.echo(f"error: {error}{notes}", err=True)
 
 
-def say_finished(text: str) -> None:
+def say_finished(text: str, *, err: bool = False) -> None:
     """Say what a run came to that is finished: that nobody can or will read it makes nothing of it fail."""
+    if err:
+        click.echo(text, err=True)
+        return
     if sys.stdout is None:
         return
     try:

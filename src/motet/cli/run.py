@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from motet.cli.exits import (
+    BROKEN_PIPE,
     EXITS,
     FAILED,
     HUNG_UP,
@@ -22,13 +23,13 @@ from motet.cli.exits import (
     load_graph,
     say_finished,
 )
+from motet.system.streams import STANDARD_OUTPUT, only_output
 
 if TYPE_CHECKING:
+    from motet.engines.local.estimate import Estimate
     from motet.engines.local.report import RunReport
 
 __all__ = ["command", "source_options"]
-
-SHOWN_FAILURES = 3
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
@@ -76,6 +77,7 @@ _EXITS = {
     INTERRUPTED: "stopped by Ctrl-C; --resume goes on with what is finished",
     TERMINATED: "the same by SIGTERM",
     HUNG_UP: "the same by SIGHUP",
+    BROKEN_PIPE: "nobody reads what is written to standard output any more, as behind | head",
 }
 
 
@@ -92,7 +94,7 @@ _EXITS = {
 @click.option(
     "--output",
     metavar="PATH",
-    help="File to write (.parquet, .arrow, .csv, .jsonl); PATH/ is a folder of parts.",
+    help="File to write (.parquet, .arrow, .csv, .jsonl); PATH/ is a folder of parts, - standard output.",
 )
 @source_options
 @click.option("--failed", metavar="PATH", help="Where failures go.  [default: OUTPUT.failed.parquet]")
@@ -106,6 +108,18 @@ _EXITS = {
 @click.option("--row-ids", metavar="NAME", help="Write the row's position in the input to a column of this name.")
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Threads that play batches.  [default: one a core]"
+)
+@click.option(
+    "--output-format",
+    metavar="NAME",
+    help="Format of the output: parquet, arrow, csv, jsonl, csv.gz, ...  [default: by suffix; of parts Parquet]",
+)
+@click.option(
+    "--partition-by",
+    callback=_names,
+    default="",
+    metavar="a,b",
+    help="Columns by whose values an output folder has folders.",
 )
 @click.option(
     "--part-rows",
@@ -158,18 +172,17 @@ def command(
     """
     if output is None and (output := options["into"]) is None:
         raise click.UsageError("Missing option '--output'.")
+    with only_output(output):
+        if report is not None:
+            _check_report(report, [output, options["failed"], graph], input_)
+        found = load_graph(graph)
+        ctx.obj = "; --resume goes on with what is finished"
+        source = input_[0] if len(input_) == 1 else list(input_)
+        done = found.run(source, output, progress=not quiet, **options)
     if report is not None:
-        _check_report(report, [output, options["failed"], graph], input_)
-    found = load_graph(graph)
-    ctx.obj = "; --resume goes on with what is finished"
-    source = input_[0] if len(input_) == 1 else list(input_)
-    done = found.run(source, output, progress=not quiet, **options)
-    if report is not None:
-        from motet.io.places import place_of
-
-        done.save(place_of(report).plain)
+        _save_report(done, report)
     if not quiet:
-        say_finished(str(done))
+        say_finished(str(done), err=output in STANDARD_OUTPUT)
     if not options["dry_run"] and done.failed:
         _say_failures(done)
         ctx.exit(ROWS_FAILED)
@@ -180,6 +193,7 @@ def _check_report(report: str, others: Sequence[str | None], inputs: Sequence[st
     from motet.errors import InputError
     from motet.io.files import look_for
     from motet.io.places import place_of
+    from motet.io.target import target_of, writing
 
     place = place_of(report)
     taken = [place_of(other) for other in (*others, *inputs) if other is not None]
@@ -187,21 +201,24 @@ def _check_report(report: str, others: Sequence[str | None], inputs: Sequence[st
         taken += [file.place for each in inputs for file in look_for(each).files]
     if any(place.is_same(each) for each in taken):
         raise InputError(f"{report!r} is an input or an output of the run", where="--report", hint="name another file")
-    path = Path(place.path)
+    if place.is_local:
+        with writing(report):
+            os.makedirs(os.path.dirname(place.path) or ".", exist_ok=True)
+    target_of(report).probe()
+
+
+def _save_report(done: RunReport | Estimate, report: str) -> None:
+    """Write the report; where that fails, the run is still finished, and what the report says is not lost."""
+    from motet.errors import MotetError
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{report!r} cannot be written: {error.strerror}", where="--report") from error
-    if path.is_dir():
-        raise InputError(f"{report!r} is a folder", where="--report", hint="name a file in it")
+        done.save(report)
+    except (MotetError, OSError) as error:
+        click.echo(f"the run is finished, but its report cannot be written: {error}\n{done.to_json()}", err=True)
 
 
 def _say_failures(done: RunReport) -> None:
-    click.echo(f"{done.failed:,} of {done.rows:,} rows failed; they are in {done.failed_output}", err=True)
-    from motet.io import open_source
-
-    first = next(open_source(done.failed_output).batches(SHOWN_FAILURES), None)
-    for row in first.to_pylist() if first is not None else []:
-        inside = f" in {row['model']}" if row["model"] else ""
-        place = f"row {row['row']} ({row['path']})" if "path" in row else f"row {row['row']}"
-        click.echo(f"  {place}: node {row['node']}{inside}: {row['error']}: {row['message']}", err=True)
+    where = f"they are in {done.failed_output}" if done.failed_output else "--failed FILE keeps which, and why"
+    click.echo(f"{done.failed:,} of {done.rows:,} rows failed; {where}", err=True)
+    for failure in done.first_failures:
+        click.echo(f"  {failure}", err=True)

@@ -15,7 +15,7 @@ from motet.io.fitted import decoded_schema
 from motet.io.marks import drop_rows, mark
 from motet.io.stream import FileStream, type_bytes
 
-__all__ = ["ArrowSource", "holds", "open_writer"]
+__all__ = ["ArrowSource", "holds", "open_stream_writer", "open_writer"]
 
 
 class ArrowSource(FileStream):
@@ -86,8 +86,8 @@ def _reader(raw: Any, options: Any, file: File) -> Any:
 
 
 class _ArrowWriter:
-    def __init__(self, file: Any, schema: pa.Schema) -> None:
-        self._out = pa.ipc.new_file(file, schema)
+    def __init__(self, out: Any) -> None:
+        self._out = out
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Write a copy whose buffers begin and end with its rows, since slices show in the file."""
@@ -105,4 +105,9 @@ def holds(field: pa.Field) -> bool:
 
 def open_writer(file: Any, schema: pa.Schema, codec: str | None) -> Any:
     """Arrow's own writer of the file format, uncompressed, so that it can be mapped into memory."""
-    return _ArrowWriter(file, schema)
+    return _ArrowWriter(pa.ipc.new_file(file, schema))
+
+
+def open_stream_writer(file: Any, schema: pa.Schema, codec: str | None) -> Any:
+    """Arrow's own writer of the stream format, which is read as it comes."""
+    return _ArrowWriter(pa.ipc.new_stream(file, schema))

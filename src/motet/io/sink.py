@@ -10,23 +10,25 @@ from __future__ import annotations
 import importlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import pyarrow as pa
 
 from motet.errors import InputError, MotetError, RunError, UnknownNameError
-from motet.io.files import COMPRESSIONS, TABLE_SUFFIXES, suffix_of
+from motet.io.compression import codec_of
+from motet.io.cutter import Cutter
+from motet.io.files import TABLE_SUFFIXES, suffix_of
 from motet.io.jsontext import plain_batch, plain_schema
 from motet.io.plugins import find_plugin
-from motet.io.sizes import fixed_width, row_sizes
 from motet.io.stream import join
 from motet.io.target import Target, target_of, writing
 from motet.system.limits import at_most
 
-__all__ = ["GROUP_BYTES", "CountingWriter", "FileWriter", "Writer", "can_hold", "check_held", "open_writer"]
+__all__ = [
+    "GROUP_BYTES", "CountingWriter", "FileWriter", "Writer", "can_hold", "check_format", "check_held", "open_writer"
+]  # fmt: skip
 
 GROUP_BYTES = 256 << 20
 """The most bytes of rows that a writer holds before it writes them."""
@@ -72,7 +74,8 @@ def open_writer(
     Args:
         path: a path or an fsspec URL; what is there is replaced on close.
         schema: names and types of the columns; every batch must have it.
-        format: `parquet`, `arrow`, `csv` or `jsonl`, or what an installed package adds; None goes by the suffix.
+        format: `parquet`, `arrow`, `csv` or `jsonl`, text also compressed (`csv.gz`), or what an installed package adds; None
+            goes by the suffix.
         row_group_rows: rows a group, 1 or more.
         target: where the bytes of a built-in format go; None is the file of this path.
 
@@ -82,17 +85,14 @@ def open_writer(
     text = os.fspath(path)
     if row_group_rows < 1:
         raise InputError(f"row_group_rows is {row_group_rows}; it must be 1 or more")
-    name = format or TABLE_SUFFIXES.get(suffix_of(text)) or ""
-    if name in _FORMATS:
-        return FileWriter(text, schema, name, row_group_rows, target or target_of(text))
+    name, codec = _named(text, format)
+    if name is not None:
+        return FileWriter(text, schema, name, codec, row_group_rows, target or target_of(text))
     plugin = find_plugin("motet.sinks", text, format)
     if plugin is not None:
         plain = plain_schema(schema)
         return _PluginWriter(plugin(text, plain), plain)
-    if format is not None:
-        raise UnknownNameError("sink format", format, sorted(_FORMATS))
-    known = ", ".join(TABLE_SUFFIXES)
-    raise InputError(f"cannot tell the format of {text!r} by its suffix; known: {known}", hint="give it one of these")
+    raise _unknown(text, format)
 
 
 class _PluginWriter:
@@ -122,6 +122,7 @@ class FileWriter:
         path: where the file will be.
         schema: what every batch must have.
         format: one of the built-in formats.
+        codec: how its text is compressed; None for not.
         row_group_rows: rows a group.
         target: where its bytes go.
 
@@ -129,17 +130,19 @@ class FileWriter:
         rows: rows that were taken.
     """
 
-    def __init__(self, path: str, schema: pa.Schema, format: str, row_group_rows: int, target: Target) -> None:
-        self.path, self._schema, self._group_rows, self._target = path, schema, row_group_rows, target
-        self._format, self._group_bytes = format, at_most(GROUP_BYTES, part=8)
+    def __init__(
+        self, path: str, schema: pa.Schema, format: str, codec: str | None, row_group_rows: int, target: Target
+    ) -> None:
+        self.path, self._schema, self._target = path, schema, target
+        self._open = _writer_of("stream" if format == "arrow" and target.is_stream else format)
         check_held(path, schema, path, format=format)
-        self._held: list[pa.RecordBatch] = []
-        self._rows = self._bytes = self.rows = self._rows_out = 0
+        self._groups = Cutter(row_group_rows, at_most(GROUP_BYTES, part=8), self._write_group)
+        self.rows = self._rows_out = 0
         self._written = schema if format in ("jsonl", "lines") else plain_schema(schema)
         self._file = target.open()
         try:
             with self._told(None):
-                self._out: Any = _module(format).open_writer(self._file, self._written, _codec(path, format))
+                self._out: Any = self._open(self._file, self._written, codec)
         except BaseException:
             target.discard()
             raise
@@ -154,41 +157,26 @@ class FileWriter:
             raise InputError("has been closed", where=self.path)
         if not batch.schema.equals(self._schema):
             raise InputError(_difference(batch.schema, self._schema), where=self.path)
-        if (width := fixed_width(batch)) is not None and self._fits(batch, width):
-            self._hold(batch, len(batch) * width)
-            return
-        sizes = np.cumsum(row_sizes(batch))
-        start = 0
-        while start < len(batch):
-            before = int(sizes[start - 1]) if start else 0
-            full = int(np.searchsorted(sizes, before + self._group_bytes - self._bytes)) + 1
-            stop = min(len(batch), start + self._group_rows - self._rows, max(full, start + 1))
-            self._hold(batch.slice(start, stop - start), int(sizes[stop - 1]) - before)
-            start = stop
+        self._groups.add(batch)
+        self.rows = self._groups.rows
 
-    def _fits(self, batch: pa.RecordBatch, width: int) -> bool:
-        """Whether a batch of rows of one width goes into the group that is held."""
-        return self._rows + len(batch) <= self._group_rows and self._bytes + len(batch) * width < self._group_bytes
+    def _write_group(self, held: Sequence[pa.RecordBatch]) -> None:
+        batch = plain_batch(join(held), self._written)
+        with self._told(batch):
+            self._out.write_batch(batch)
+        self._rows_out += len(batch)
 
-    def _hold(self, part: pa.RecordBatch, size: int) -> None:
-        self._held.append(part)
-        self._rows, self._bytes, self.rows = self._rows + len(part), self._bytes + size, self.rows + len(part)
-        if self._rows >= self._group_rows or self._bytes >= self._group_bytes:
-            self._flush()
-
-    def _flush(self) -> None:
-        held, self._held, self._rows, self._bytes = self._held, [], 0, 0
-        if held:
-            batch = plain_batch(join(held), self._written)
-            with self._told(batch):
-                self._out.write_batch(batch)
-            self._rows_out += len(batch)
+    def flush(self) -> None:
+        """Let all rows so far go where they belong, as a group."""
+        self._groups.flush()
+        with self._told(None):
+            self._file.flush()
 
     @contextmanager
     def _told(self, batch: pa.RecordBatch | None) -> Iterator[None]:
         """Tell what Arrow refuses to write as an error of the column that it cannot be written of, else of the file."""
         try:
-            with writing(self.path):
+            with writing(self.path, resumes=not self._target.is_stream):
                 yield
         except pa.ArrowException as error:
             culprit = "it" if batch is None else self._culprit(batch)
@@ -198,7 +186,7 @@ class FileWriter:
         """The column that cannot be written, found by writing each alone."""
         for field in self._written:
             try:
-                out = _module(self._format).open_writer(pa.MockOutputStream(), pa.schema([field]), None)
+                out = self._open(pa.MockOutputStream(), pa.schema([field]), None)
                 out.write_batch(batch.select([field.name]))
                 out.close()
             except pa.ArrowException:
@@ -210,7 +198,7 @@ class FileWriter:
         if self._out is None:
             return
         try:
-            self._flush()
+            self._groups.flush()
             with self._told(None):
                 self._out.close()
                 self._file.close()
@@ -224,7 +212,7 @@ class FileWriter:
 
     def abort(self) -> None:
         """See `Writer`."""
-        out, self._out, self._held = self._out, None, []
+        out, self._out = self._out, None
         if out is None:
             return
         try:
@@ -250,10 +238,60 @@ def _module(format: str) -> Any:
     return importlib.import_module(_FORMATS[format])
 
 
-def can_hold(path: str, field: pa.Field) -> bool:
-    """Whether the format of a path can hold a column; formats of other packages are trusted to."""
-    format = TABLE_SUFFIXES.get(suffix_of(path))
-    return format is None or bool(_module(format).holds(field))
+def _writer_of(format: str) -> Callable[..., Any]:
+    """What opens a format's own writer; `stream` is Arrow's format for what cannot be read from its end."""
+    if format == "stream":
+        from motet.io.ipc import open_stream_writer
+
+        return open_stream_writer
+    found: Callable[..., Any] = _module(format).open_writer
+    return found
+
+
+def _named(path: str, format: str | None) -> tuple[str | None, str | None]:
+    """The built-in format that is named, else that of a path's suffix, and how its text is compressed; None for no such.
+
+    Raises:
+        InputError: when a format is compressed that does so by itself.
+    """
+    name = path if format is None else f"rows.{format}"
+    found = format if format in _FORMATS else TABLE_SUFFIXES.get(suffix_of(name))
+    codec = codec_of(name) or codec_of(path)
+    if found in ("parquet", "arrow") and codec is not None:
+        raise InputError(
+            f"{_NAMES[found]} is not compressed as a whole",
+            where=path,
+            hint=f"leave {os.path.splitext(name)[1]} out of the name: Parquet is compressed inside",
+        )
+    return found, codec
+
+
+def can_hold(path: str, field: pa.Field, *, format: str | None = None) -> bool:
+    """Whether the format that is named, else that of a path, can hold a column; formats of other packages are trusted to."""
+    name = _named(path, format)[0]
+    return name is None or bool(_module(name).holds(field))
+
+
+def check_format(path: str, schema: pa.Schema, *, format: str | None = None) -> None:
+    """See that the format that is named, else that of a path, is known, and holds columns.
+
+    Raises:
+        InputError: when it is or does not.
+    """
+    name = _named(path, format)[0]
+    if name is None and find_plugin("motet.sinks", path, format) is None:
+        raise _unknown(path, format)
+    check_held(path, schema, path, format=name)
+
+
+def _unknown(path: str, format: str | None) -> MotetError:
+    if format is not None:
+        return UnknownNameError("sink format", format, sorted(_FORMATS))
+    known = ", ".join(TABLE_SUFFIXES)
+    return InputError(
+        f"cannot tell the format of {path!r} by its suffix; known: {known}",
+        hint="give it one of these, or name one with --output-format (output_format=)",
+    )
 
 
 def check_held(path: str, schema: pa.Schema, where: str, *, format: str | None = None) -> None:
@@ -292,10 +330,6 @@ def check_held(path: str, schema: pa.Schema, where: str, *, format: str | None =
 
 
 _NAMES = {"parquet": "Parquet", "arrow": "Arrow", "csv": "CSV", "jsonl": "JSON Lines", "lines": "Lines"}
-
-
-def _codec(path: str, format: str) -> str | None:
-    return COMPRESSIONS.get(os.path.splitext(path)[1].lower()) if format in ("csv", "jsonl", "lines") else None
 
 
 def _difference(got: pa.Schema, wanted: pa.Schema) -> str:

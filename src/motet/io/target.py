@@ -9,7 +9,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
+import logging
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -19,20 +22,29 @@ import pyarrow as pa
 from motet.errors import InputError, RunError
 from motet.io.places import file_system
 from motet.io.remote import asking, check_bucket
-from motet.io.uploads import commits_uploads
+from motet.io.uploads import commits_uploads, remove_files
+from motet.system.streams import STANDARD_OUTPUT, output_number
 
-__all__ = ["DiskTarget", "MemoryTarget", "StoreTarget", "Target", "target_of", "writing"]
+__all__ = [
+    "DiskTarget", "MemoryTarget", "StoreTarget", "StreamTarget", "Target", "is_stream", "target_of", "write_file", "writing",
+]  # fmt: skip
+
+_LOG = logging.getLogger("motet.io")
 
 SMALL_BYTES = 8 << 20
 """What fits into it is uploaded by one request."""
+_BUFFER_BYTES = 1 << 20
 _WRONG = frozenset(
-    (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENAMETOOLONG)
+    (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.EBADF, errno.EEXIST)
 )
 """What is wrong with a place, in contrast to what may pass."""
 
 
 class Target(Protocol):
     """A file that is written from its start to its end. One thread at a time may touch it."""
+
+    is_stream: bool
+    """Whether what is written is gone at once."""
 
     def open(self) -> Any:
         """Begin; gives an Arrow file to write to."""
@@ -42,13 +54,21 @@ class Target(Protocol):
         """Let the file that was written, and closed, appear under its name."""
         ...
 
+    def probe(self) -> None:
+        """See that the file can be written, before work is done for it; leaves nothing.
+
+        Raises:
+            InputError: when it cannot.
+        """
+        ...
+
     def discard(self) -> None:
         """Leave nothing. After `publish` it does nothing."""
         ...
 
 
 @contextmanager
-def writing(where: str) -> Iterator[None]:
+def writing(where: str, *, resumes: bool = True) -> Iterator[None]:
     """Tell what the system refuses while a file is written as an error of that file; a reader that is gone stays one.
 
     Raises:
@@ -67,7 +87,7 @@ def writing(where: str) -> Iterator[None]:
             raise InputError(
                 what, where=where, hint="write to another place, or mend the rights of this one"
             ) from error
-        hint = "make room, or mend the disk; then --resume goes on with what is finished"
+        hint = f"make room, or mend the disk{'; then --resume goes on with what is finished' if resumes else ''}"
         raise RunError(what, where=where, hint=hint) from error
 
 
@@ -80,6 +100,8 @@ class DiskTarget:
             which one writer at a time may have.
         where: what errors call it.
     """
+
+    is_stream = False
 
     def __init__(self, path: str, partial: str | None = None, where: str | None = None) -> None:
         self._path, self._where = path, where or path
@@ -109,6 +131,13 @@ class DiskTarget:
             os.fsync(self._lock)
             os.replace(self._partial, self._path)
         self._release()
+
+    def probe(self) -> None:
+        """See `Target`."""
+        if os.path.isdir(self._path):
+            raise InputError("is a folder", where=self._where, hint="name a file in it")
+        self.open().close()
+        self.discard()
 
     def discard(self) -> None:
         """See `Target`."""
@@ -149,6 +178,8 @@ class StoreTarget:
             there, for what nobody reads.
     """
 
+    is_stream = False
+
     def __init__(self, url: str, fs: Any, path: str, partial: str | None) -> None:
         self._url, self._fs, self._path = url, fs, path
         self._partial = path if partial is None or commits_uploads(fs) else partial
@@ -167,6 +198,13 @@ class StoreTarget:
             if self._partial != self._path:
                 self._fs.mv(self._partial, self._path)
         self._upload = None
+
+    def probe(self) -> None:
+        """See `Target`."""
+        folder, _, name = self._path.rpartition("/")
+        with asking(self._url, self._fs):
+            self._fs.pipe_file(f"{folder}/.{name}.part", b"")
+            remove_files(self._fs, [f"{folder}/.{name}.part"])
 
     def discard(self) -> None:
         """See `Target`."""
@@ -233,6 +271,7 @@ class MemoryTarget:
         content: of the file, once it is published.
     """
 
+    is_stream = False
     content = b""
 
     def open(self) -> Any:
@@ -244,8 +283,94 @@ class MemoryTarget:
         """See `Target`."""
         self.content = self._buffer.getvalue().to_pybytes()
 
+    def probe(self) -> None:
+        """See `Target`."""
+
     def discard(self) -> None:
         """See `Target`."""
+
+
+class StreamTarget:
+    """Standard output, a pipe or a device: it is written into, and never replaced.
+
+    Args:
+        path: the stream.
+    """
+
+    is_stream = True
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def open(self) -> Any:
+        """See `Target`; waits for a reader, and says so."""
+        with writing(self._path, resumes=False):
+            return pa.PythonFile(open(self._descriptor(), "wb", buffering=_BUFFER_BYTES), mode="w")
+
+    def _descriptor(self) -> int:
+        if (number := _number_of(self._path)) is not None:
+            return os.dup(number)
+        path = file_system(self._path)[1]
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            _LOG.warning("%s: waits for somebody to read it", self._path)
+            return os.open(path, os.O_WRONLY)
+        os.set_blocking(handle, True)
+        return handle
+
+    def publish(self) -> None:
+        """See `Target`: it has gone already."""
+
+    def probe(self) -> None:
+        """See `Target`: who reads it would see it."""
+
+    def discard(self) -> None:
+        """See `Target`: what went out stays so."""
+
+
+def is_stream(path: str) -> bool:
+    """Whether a path is standard output (`-`), a descriptor, a pipe or a device."""
+    if _number_of(path) is not None:
+        return True
+    fs, there = file_system(path)
+    try:
+        mode = os.stat(there).st_mode if fs is None else stat.S_IFREG
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode)
+
+
+def _number_of(path: str) -> int | None:
+    """The number of a descriptor that is named by a path."""
+    if path in STANDARD_OUTPUT:
+        return output_number()
+    if path == "/dev/stderr":
+        return 2
+    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", path)
+    return int(found[1]) if found else None
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a whole file, which appears when it is complete.
+
+    Args:
+        path: a path or an fsspec URL.
+        data: what is in it.
+
+    Raises:
+        InputError, RunError: when it cannot be written.
+    """
+    target = target_of(path)
+    try:
+        with writing(path), target.open() as file:
+            file.write(data)
+        target.publish()
+    except BaseException:
+        target.discard()
+        raise
 
 
 def target_of(path: str, partial: str | None = None, where: str | None = None) -> Target:
@@ -256,6 +381,8 @@ def target_of(path: str, partial: str | None = None, where: str | None = None) -
         partial: see `DiskTarget` and `StoreTarget`; in the file system of the path.
         where: what errors call the file; None is its path.
     """
+    if is_stream(path):
+        return StreamTarget(path)
     fs, target = file_system(path)
     if fs is None:
         return DiskTarget(os.path.realpath(target), partial, where or path)

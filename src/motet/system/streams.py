@@ -12,9 +12,16 @@ import os
 import select
 import sys
 import threading
+from collections.abc import Iterator
 from typing import TextIO
 
-__all__ = ["open_streams", "ready"]
+from motet.errors import InputError
+
+__all__ = ["STANDARD_OUTPUT", "only_output", "open_streams", "output_number", "ready"]
+
+STANDARD_OUTPUT = ("-", "/dev/stdout")
+"""How standard output is spelled."""
+_output = 1
 
 WAIT_S = 5.0
 """How long a reader of standard error may leave it full before what is said to it is dropped."""
@@ -35,6 +42,41 @@ def open_streams() -> None:
             io.BufferedWriter(_Patient(sys.stderr.fileno())), sys.stderr.encoding, "backslashreplace",
             line_buffering=True, write_through=True,
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def only_output(output: str) -> Iterator[None]:
+    """Let nothing else go to standard output where that is what is written to: what is printed goes to standard error.
+
+    One at a time, for the streams are the process's.
+
+    Args:
+        output: a path, or how standard output is spelled.
+
+    Raises:
+        InputError: when standard output is closed.
+    """
+    global _output
+    if output not in STANDARD_OUTPUT:
+        yield
+        return
+    if sys.stdout is None:
+        raise InputError("standard output is closed", where=output, hint="write to a file")
+    sys.stdout.flush()
+    _output = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(_output, 1)
+        os.close(_output)
+        _output = 1
+
+
+def output_number() -> int:
+    """The descriptor of standard output, also while nothing else may go there."""
+    return _output
 
 
 def ready(stream: int | TextIO, timeout_s: float | None = None) -> bool:

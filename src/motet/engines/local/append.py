@@ -59,14 +59,12 @@ class Appending:
         number = f"-{len(self.done.runs) + 1:05d}"
         return f"{stem}{number}{dot}{suffix}" if dot and "/" not in suffix else f"{path}{number}"
 
-    def check_folder(self, *, is_folder: bool, exists: bool) -> None:
-        """See that the output is a folder, with the record of what is in it.
+    def check_folder(self, *, exists: bool) -> None:
+        """See that the output, where it is there, has the record of what is in it.
 
         Raises:
-            InputError: when it is none, or has parts and no record.
+            InputError: when it has parts and no record.
         """
-        if not is_folder:
-            raise InputError(f"{self.output} is no folder", where="append", hint="a folder is a path with / at its end")
         if exists and not self._has_record:
             raise InputError(
                 f"{self.output} is there, and has no record of the files that were played",

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,13 +27,15 @@ from motet.engines.local.estimate import (
     nothing_to_estimate,
     try_rows,
 )
+from motet.engines.local.failure_file import FailureFile
+from motet.engines.local.folder_output import Added
 from motet.engines.local.head import Head
 from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.merge import MergedOutput, seems_output_of
 from motet.engines.local.options import Options
-from motet.engines.local.output import Added, FailureFile, Output, default_failed, exists, holds, is_folder, open_output
+from motet.engines.local.output import Output
 from motet.engines.local.pending import Pending
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.replay import failed_rows
@@ -45,7 +46,6 @@ from motet.engines.local.selection import Ids
 from motet.engines.local.sizing import Sizing
 from motet.engines.local.turns import Turns
 from motet.engines.local.undeclared import Answers, Undeclared
-from motet.engines.local.work import work_folder
 from motet.errors import DataError, Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
@@ -114,9 +114,11 @@ def _opened(checked: CheckedGraph, source: Any, output: str, options: dict[str, 
     if chosen.into is not None and not place_of(chosen.into).is_same(place_of(output)):
         raise InputError("into names the output, and another one was given", where="into", hint="leave the other out")
     output = place_of(output).plain
-    appending = Appending(output, noted(work_folder(output, is_folder=True))) if chosen.append else None
-    writes = {"output": output, "failed": chosen.failures_path or default_failed(output)}
-    if appending is not None:
+    destination = chosen.destination(output)
+    destination.check(resume=chosen.resume, append=chosen.append)
+    appending = Appending(output, noted(destination.work_folder())) if chosen.append else None
+    writes = {"output": output, "failed": chosen.failures_path or destination.failed}
+    if appending is not None and writes["failed"] is not None:
         chosen = replace(chosen, failed=appending.failed(writes["failed"]))
     check_apart(writes)
     choose = None if appending is None else appending.choose
@@ -124,7 +126,8 @@ def _opened(checked: CheckedGraph, source: Any, output: str, options: dict[str, 
     try:
         check_not_read(read_files(opened, source), writes)
         if chosen.only_failed is not None and chosen.into is None:
-            failed = chosen.failed if exists(output) else writes["failed"]  # more is said of an output that is there
+            # more is said of an output that is there
+            failed = chosen.failed if destination.exists() else writes["failed"]
             check_not_read(named_files(chosen.only_failed), {"output": output, "failed": failed})
         run = _Run(checked, opened, output, chosen, appending)
         try:
@@ -181,13 +184,14 @@ class _Run:
         self.checked, self.source, self.output, self.options = checked, source, output, options
         self.appending = appending
         self.started = time.perf_counter()
+        self.destination = options.destination(output)
         self.layout = Layout.of(
             checked,
             source.schema,
             options.keep,
             options.drop,
             source.description,
-            partial(holds, output),
+            self.destination.holds,
             options.row_ids,
         )
         self.failed_rows = self._failed_rows()
@@ -223,7 +227,7 @@ class _Run:
     def run(self) -> RunReport:
         """Check, play, finish."""
         self._check_output()
-        journal = Journal(work_folder(self.output, is_folder=is_folder(self.output)))
+        journal = Journal(self.destination.work_folder())
         writer: Output | None = None
         failures: FailureFile | None = None
         pipeline: Pipeline[Item, list[_Result]] | None = None
@@ -270,7 +274,7 @@ class _Run:
             raise
         finally:
             self.sizing.remember()
-        return self._report(pipeline, batch_rows, failed_path)
+        return self._report(pipeline, batch_rows, failed_path, failures.first)
 
     def _finish(self, writer: Output, failures: FailureFile) -> str:
         """Put answers and failures where they belong: last what the other is told from. The path of the failures."""
@@ -283,7 +287,7 @@ class _Run:
 
     def _open_output(self, journal: Journal) -> Output:
         if self.options.into is None:
-            return open_output(self.output, journal.folder, self.options.part_rows, self._added())
+            return self.destination.open(journal.folder, self._added())
         assert self.failed_rows is not None
         rows = self.options.selection.of(count_rows(self.source, self.layout.read))
         return MergedOutput(
@@ -311,7 +315,7 @@ class _Run:
     def estimate(self) -> Estimate:
         """Check what a run checks, and play its first rows; nothing is written."""
         self._check_output()
-        journal = Journal(work_folder(self.output, is_folder=is_folder(self.output)))  # and nobody else writes there
+        journal = Journal(self.destination.work_folder())  # and nobody else writes there
         try:
             self._check_unfinished(journal)
             self._open_output(journal).check(self.layout.known())
@@ -371,7 +375,8 @@ class _Run:
             raise RunError(what, where=self.output)
 
     def _failure_file(self, journal: Journal) -> FailureFile:
-        path = place_of(self.options.failures_path or default_failed(self.output)).plain
+        failed = self.options.failures_path or self.destination.failed
+        path = None if failed is None else place_of(failed).plain
         path_of = getattr(self.source, "path_of", None)
         return FailureFile(
             path,
@@ -384,19 +389,19 @@ class _Run:
     def _check_output(self) -> None:
         options = self.options
         if self.appending is not None:
-            self.appending.check_folder(is_folder=is_folder(self.output), exists=exists(self.output))
-        elif options.into is None and not options.overwrite and not options.resume and exists(self.output):
+            self.appending.check_folder(exists=self.destination.exists())
+        elif options.into is None and not options.overwrite and not options.resume and self.destination.exists():
             raise OutputExistsError(
                 f"{self.output} is there already",
                 hint="--overwrite replaces it, --resume goes on with an unfinished run",
             )
-        if options.overwrite and options.only_failed and options.into is None and exists(self.output):
+        if options.overwrite and options.only_failed and options.into is None and self.destination.exists():
             self._check_no_answers_go(options.only_failed)
 
     def _check_no_answers_go(self, only_failed: str) -> None:
         """See that rows that are played again do not replace the output that has the answers of all others."""
         assert self.failed_rows is not None
-        is_named = place_of(only_failed).is_same(place_of(default_failed(self.output)))
+        is_named = place_of(only_failed).is_same(place_of(self.destination.failed or only_failed))
         if is_named or seems_output_of(self.output, count_rows(self.source, self.layout.read), len(self.failed_rows)):
             raise InputError(
                 f"{self.output} has the answers of the rows that did not fail, which --overwrite would throw away",
@@ -491,8 +496,7 @@ class _Run:
                 journal.put_note(self.appending.note())
 
     def _manifest(self, batch_rows: int) -> Manifest:
-        kind = "folder" if is_folder(self.output) else Path(self.output).suffix
-        kind = kind if self.options.into is None else f"{kind}, merged into"
+        kind = self.destination.kind if self.options.into is None else f"{self.destination.kind}, merged into"
         return Manifest(
             graph_digest(self.checked), self.versions, self._fingerprint, batch_rows, self.input.said(),
             self.layout.kept, self.layout.row_ids, kind, self.sizing.fixed(),
@@ -639,7 +643,12 @@ class _Run:
             started = time.perf_counter()
             answers: pa.RecordBatch | None = None
             if result.answers is not None:
-                if writer.is_open and self.layout.undeclared and self.undeclared.widen(result.answers):
+                if (
+                    writer.is_open
+                    and writer.starts_over
+                    and self.layout.undeclared
+                    and self.undeclared.widen(result.answers)
+                ):
                     pending.commit(journal)
                     writer.start_over()
                     self._write_again(journal, journal.pieces(), writer)
@@ -697,13 +706,16 @@ class _Run:
                 hint="the failures so far are in the unfinished run; look at one with motet explain, or allow more with --max-failures",
             )
 
-    def _report(self, pipeline: Pipeline[Item, list[_Result]], batch_rows: int, failed_path: str) -> RunReport:
+    def _report(
+        self, pipeline: Pipeline[Item, list[_Result]], batch_rows: int, failed_path: str, first: list[str]
+    ) -> RunReport:
         seconds = time.perf_counter() - self.started
         return RunReport(
             graph=self.checked.graph.name,
             source=self.source.description,
             output=self.output,
             failed_output=failed_path,
+            first_failures=tuple(first),
             rows=self.rows,
             answered=self.rows - self.failed,
             failed=self.failed,

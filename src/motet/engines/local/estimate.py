@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from motet.engines.local.head import Cost
-from motet.engines.local.report import peak_memory_bytes
+from motet.engines.local.report import peak_memory_bytes, save_json
 from motet.engines.local.selection import Ids
 from motet.errors import Failure
 
@@ -123,9 +123,9 @@ class Estimate:
         """The estimate as JSON."""
         return json.dumps(asdict(self), indent=2)
 
-    def save(self, path: str | Path) -> None:
-        """Write the estimate as JSON."""
-        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the estimate as JSON; see `RunReport.save`."""
+        save_json(path, self.to_json())
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """The estimate as a notebook shows it."""

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from motet.engines.local.done import DONE
+from motet.engines.local.folder_output import FINISHED
 from motet.engines.local.journal import Journal
-from motet.engines.local.output import FINISHED
 from motet.engines.local.rows import count_rows
 from motet.engines.local.selection import Chosen, Ids
 from motet.errors import InputError, RunError
@@ -68,6 +68,8 @@ class MergedOutput:
         columns: their names.
         goes_on: whether the journal is of an earlier part of this run, and not of another one.
     """
+
+    starts_over = True
 
     def __init__(
         self,

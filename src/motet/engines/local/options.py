@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypedDict
 
+from motet.engines.local.destination import Destination
 from motet.engines.local.selection import Sample, Selection, Shard
 from motet.errors import InputError
+from motet.io.files import TABLE_SUFFIXES, suffix_of
+from motet.io.target import is_stream
 from motet.system.limits import num_cores
 from motet.system.progress import Progress
 from motet.types import ColumnType
 
 __all__ = ["MaxFailures", "Options", "Progress", "RunOptions"]
+
+
+_STREAMED = ("csv", "jsonl", "arrow")
+"""Formats that are read and written as they come."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Options:
 
     Attributes:
         failed: where failures are written; None is the output with `.failed.parquet` appended, written only when rows
-            failed.
+            failed, and nowhere where the output is a stream.
         batch_rows: rows of a batch; None chooses by their size, about 2 MiB.
         skip: rows of the source that are left out at the start.
         sample: play some of the rows, by chance: so many, or a part such as `1%`.
@@ -78,7 +85,10 @@ class Options:
         limit: play only the first of all these.
         row_ids: a column to write with the row's position in the source.
         workers: threads that play batches; None is one a core.
+        output_format: the format of the output, the parts of a folder or a stream: `parquet`, `arrow`, `csv` or `jsonl`, text also
+            compressed (`csv.gz`); None goes by the output's suffix, for parts it is Parquet.
         part_rows: rows of a part, where the output is a folder.
+        partition_by: columns by whose values a folder as output has folders, `year=2024/month=1/part-00000.parquet`.
         resume: go on where an earlier run of the same command stopped.
         append: play only files that no run with it has played before, and add parts to the output, which is a folder.
         overwrite: write over an output, or an unfinished run, that is there.
@@ -108,7 +118,9 @@ class Options:
     limit: int | None = None
     row_ids: str | None = None
     workers: int | None = None
+    output_format: str | None = None
     part_rows: int = 1_000_000
+    partition_by: Sequence[str] = ()
     resume: bool = False
     append: bool = False
     overwrite: bool = False
@@ -153,7 +165,7 @@ class Options:
             )
         if self.resume and self.overwrite:
             raise InputError("resume and overwrite exclude each other", hint="resume goes on, overwrite begins anew")
-        for name in ("keep", "drop"):
+        for name in ("keep", "drop", "partition_by"):
             if isinstance(getattr(self, name), str):
                 raise InputError(f"{name} must be a list of names; got {getattr(self, name)!r}")
         if isinstance(self.max_failures, (str, int)):
@@ -181,6 +193,13 @@ class Options:
         """Whether the run was told to go on, however many rows fail in a row."""
         return self.resume or self.only_failed is not None or self.max_failures is not None
 
+    def destination(self, output: str) -> Destination:
+        """Where the answers of a run go; a stream whose format nobody names has that of the input, where that was named."""
+        named = self.output_format
+        if named is None and self.format in _STREAMED and is_stream(output) and suffix_of(output) not in TABLE_SUFFIXES:
+            named = self.format
+        return Destination(output, named, self.part_rows, tuple(self.partition_by))
+
     @property
     def source(self) -> dict[str, Any]:
         """What `open_source` is given."""
@@ -207,7 +226,9 @@ class RunOptions(TypedDict, total=False):
     limit: int | None
     row_ids: str | None
     workers: int | None
+    output_format: str | None
     part_rows: int
+    partition_by: Sequence[str]
     resume: bool
     append: bool
     overwrite: bool

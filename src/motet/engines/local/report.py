@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
+from motet.io.places import place_of
+from motet.io.target import write_file, writing
 from motet.runtime.executor import Executor
 from motet.runtime.host import HostedModel
 from motet.system.html import paragraph, table
@@ -72,6 +74,7 @@ class RunReport:
         source: what was read.
         output: what was written.
         failed_output: where failures were written, empty where no row failed and no file was asked for.
+        first_failures: the first few of them, as people read them.
         rows: rows played, those of an earlier part of a resumed run included.
         answered: rows with an answer.
         failed: rows without one.
@@ -115,15 +118,22 @@ class RunReport:
     left_out: Sequence[str] = field(default_factory=tuple)
     files_left_out: str = ""
     columns_left_out: Sequence[str] = field(default_factory=tuple)
+    first_failures: Sequence[str] = field(default_factory=tuple)
 
     def to_json(self) -> str:
         """The report as JSON."""
         return json.dumps(asdict(self), indent=2)
 
-    def save(self, path: str | Path) -> None:
-        """Write the report as JSON."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON.
+
+        Args:
+            path: a path or an fsspec URL.
+
+        Raises:
+            InputError, RunError: when it cannot be written.
+        """
+        save_json(path, self.to_json())
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """The report as a shell shows it."""
@@ -194,6 +204,15 @@ class RunReport:
         if self.failed_output:
             lines.append(f"failures: {self.failed_output}")
         return lines
+
+
+def save_json(path: str | os.PathLike[str], text: str) -> None:
+    """Write what is said of a run to a path or an fsspec URL, in a folder that is made where it is not there."""
+    where = os.fspath(path)
+    if (place := place_of(where)).is_local:
+        with writing(where):
+            os.makedirs(os.path.dirname(place.path) or ".", exist_ok=True)
+    write_file(where, f"{text}\n".encode())
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -23,11 +23,11 @@ from motet.io.remote import asking, check_bucket
 from motet.io.target import writing
 from motet.io.uploads import abort_uploads, remove_files
 
-__all__ = ["UNFINISHED", "DiskFolder", "StoreFolder", "WorkFolder", "work_folder"]
+__all__ = ["UNFINISHED", "DiskFolder", "NoFolder", "StoreFolder", "WorkFolder", "work_folder"]
 
 UNFINISHED = "_unfinished"
 """The folder of an output that is a folder."""
-PARTS = "_parts"
+_PARTS = "_parts"
 """Files of the output that are not where they belong yet."""
 _LOCK = "_lock"
 
@@ -119,14 +119,14 @@ class DiskFolder:
                     ) from None
             self._held = held
             self.device = self._path.stat().st_dev
-        shutil.rmtree(self._path / PARTS, ignore_errors=True)
+        shutil.rmtree(self._path / _PARTS, ignore_errors=True)
 
     def check(self, *, now: bool = False) -> None:
         """See `WorkFolder`; nobody can take a lock of the system away."""
 
     def names(self) -> list[str]:
         """See `WorkFolder`."""
-        return sorted(name for name in os.listdir(self._path) if name not in (_LOCK, PARTS))
+        return sorted(name for name in os.listdir(self._path) if name not in (_LOCK, _PARTS))
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Any]:
@@ -159,7 +159,7 @@ class DiskFolder:
 
     def part(self, name: str) -> str:
         """See `WorkFolder`."""
-        path = self._path / PARTS / name
+        path = self._path / _PARTS / name
         with writing(self.where):
             path.parent.mkdir(parents=True, exist_ok=True)
         return str(path)
@@ -197,7 +197,7 @@ class StoreFolder:
             with asking(self._output, self._fs):
                 abort_uploads(self._fs, file_system(self._output.rstrip("/"))[1])
                 abort_uploads(self._fs, self._path)
-                self._remove(name for name in self._all() if name.startswith(f"{PARTS}/"))
+                self._remove(name for name in self._all() if name.startswith(f"{_PARTS}/"))
             self._is_empty = False
 
     def check(self, *, now: bool = False) -> None:
@@ -249,7 +249,44 @@ class StoreFolder:
     def part(self, name: str) -> str:
         """See `WorkFolder`."""
         self._is_empty = False
-        return f"{self._path}/{PARTS}/{name}"
+        return f"{self._path}/{_PARTS}/{name}"
+
+
+class NoFolder:
+    """No folder, for what cannot be gone on with: nothing is kept."""
+
+    where = ""
+    compression: str | None = None
+    device: int | None = None
+
+    def lock(self) -> None:
+        """See `WorkFolder`: everybody may write a stream."""
+
+    def check(self, *, now: bool = False) -> None:
+        """See `WorkFolder`."""
+
+    def names(self) -> list[str]:
+        """See `WorkFolder`: none."""
+        return []
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Any]:
+        """See `WorkFolder`: what is written is forgotten."""
+        yield pa.MockOutputStream()
+
+    def reading(self, name: str) -> Any:
+        """See `WorkFolder`."""
+        raise FileNotFoundError(name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """See `WorkFolder`."""
+
+    def release(self, *, empty: bool) -> None:
+        """See `WorkFolder`."""
+
+    def part(self, name: str) -> str:
+        """See `WorkFolder`."""
+        raise FileNotFoundError(name)
 
 
 def work_folder(output: str, *, is_folder: bool) -> WorkFolder:

@@ -1,0 +1,60 @@
+"""Rows put together to groups whose ends depend on the rows alone, and not on how they arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from motet.io.sizes import fixed_width, row_sizes
+
+__all__ = ["Cutter"]
+
+
+class Cutter:
+    """Cuts batches into groups: of so many rows, or fewer that hold so many bytes.
+
+    Args:
+        rows: rows of a group.
+        size: bytes after which a group ends.
+        take: is given the batches of each group.
+
+    Attributes:
+        rows: rows that were added.
+    """
+
+    def __init__(self, rows: int, size: int, take: Callable[[Sequence[pa.RecordBatch]], None]) -> None:
+        self._most_rows, self._most_bytes, self._take = rows, size, take
+        self._held: list[pa.RecordBatch] = []
+        self._rows = self._bytes = self.rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take rows."""
+        if (width := fixed_width(batch)) is not None and self._fits(batch, width):
+            self._hold(batch, len(batch) * width)
+            return
+        sizes = np.cumsum(row_sizes(batch))
+        start = 0
+        while start < len(batch):
+            before = int(sizes[start - 1]) if start else 0
+            full = int(np.searchsorted(sizes, before + self._most_bytes - self._bytes)) + 1
+            stop = min(len(batch), start + self._most_rows - self._rows, max(full, start + 1))
+            self._hold(batch.slice(start, stop - start), int(sizes[stop - 1]) - before)
+            start = stop
+
+    def _fits(self, batch: pa.RecordBatch, width: int) -> bool:
+        """Whether a batch of rows of one width goes into the group that is held."""
+        return self._rows + len(batch) <= self._most_rows and self._bytes + len(batch) * width < self._most_bytes
+
+    def _hold(self, part: pa.RecordBatch, size: int) -> None:
+        self._held.append(part)
+        self._rows, self._bytes, self.rows = self._rows + len(part), self._bytes + size, self.rows + len(part)
+        if self._rows >= self._most_rows or self._bytes >= self._most_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let the group that is held end here."""
+        held, self._held, self._rows, self._bytes = self._held, [], 0, 0
+        if held:
+            self._take(held)
