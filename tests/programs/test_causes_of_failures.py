@@ -1,5 +1,6 @@
 """The exceptions behind failed rows of a call: reached by debuggers, trackers of errors, and people."""
 
+import asyncio
 import copy
 import pickle
 import threading
@@ -83,6 +84,17 @@ def test_rows_that_cannot_be_read_have_no_exception():
     with pytest.raises(RowErrors) as raised:
         GRAPHS["map"]({"x": [None]})
     assert (raised.value.exceptions, raised.value.__cause__) == ({}, None)
+
+
+def test_awaited_and_bounded_calls_have_them_too():
+    for call in (
+        lambda: GRAPHS["map"]({"x": [-2.0]}, timeout=30),
+        lambda: asyncio.run(GRAPHS["map"].acall({"x": [-2.0]})),
+        lambda: GRAPHS["map"].predict({"x": -2.0}),
+    ):
+        with pytest.raises(RowErrors) as raised:
+            call()
+        assert isinstance(raised.value.__cause__, OddError)
 
 
 def test_in_threads_of_a_large_call_too():

@@ -273,23 +273,32 @@ def test_it_runs_under_uvicorn_by_itself(http):
         assert json.loads(events[-1].removeprefix("data: ")) == {"rows": [{"y": 6.0}]}
 
 
-def test_it_runs_under_hypercorn(tmp_path):
+@pytest.mark.parametrize("prefix", ["", "/one", "/two/deep"])
+def test_it_runs_under_hypercorn(tmp_path, prefix):
+    """By itself, and behind the dispatcher with which Quart and others are mounted: it hands its lifespan on."""
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
+    from hypercorn.middleware import DispatcherMiddleware
 
     config = Config()
     config.bind = [f"unix:{tmp_path / 'socket'}"]
     config.loglevel = "ERROR"
 
+    before = set(threading.enumerate())
+
     async def main():
         ending = asyncio.Event()
-        serving = asyncio.ensure_future(serve(mt.serving.asgi(*graphs()), config, shutdown_trigger=ending.wait))
+        mounts = {each: mt.serving.asgi(*graphs()) for each in ("/one", "/two/deep", "")}
+        app = DispatcherMiddleware(mounts) if prefix else mounts[""]
+        serving = asyncio.ensure_future(serve(app, config, shutdown_trigger=ending.wait))
         while not os.path.exists(tmp_path / "socket"):
             await asyncio.sleep(0.01)
         transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "socket"))
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-            assert (await client.post("/predict/g", json={"x": 3})).json() == {"y": 6.0}
-            assert (await client.post("/v2/models/g/infer", json=INFER)).status_code == 200
+            assert (await client.post(f"{prefix}/predict/g", json={"x": 3})).json() == {"y": 6.0}
+            assert (await client.post(f"{prefix}/v2/models/g/infer", json=INFER)).status_code == 200
+            assert f'href="{prefix}/page/page.css"' in (await client.get(f"{prefix}/")).text
+        assert not any(thread.name == "motet-serve" for thread in set(threading.enumerate()) - before)
         ending.set()
         await serving
 

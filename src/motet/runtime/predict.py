@@ -14,6 +14,7 @@ from motet.graph.fields import show
 from motet.runtime.call import play
 from motet.runtime.executor import Executor
 from motet.runtime.rows import read_rows, rows_of
+from motet.tracebacks import keeping
 
 __all__ = ["answered_rows", "predict"]
 
@@ -21,17 +22,22 @@ __all__ = ["answered_rows", "predict"]
 def predict(executor: Executor, rows: Any) -> Any:
     """Play rows; see `Graph.predict`."""
     if isinstance(rows, Mapping):
-        (answer,), failures = answered_rows(executor, [rows])
+        with keeping():
+            (answer,), failures, raised = answered_rows(executor, [rows])
         if failures:
-            raise RowErrors(failures, {}, [])
+            raise RowErrors(failures, {}, [], raised) from raised.get(0)
         return _finite(answer)
     if isinstance(rows, (str, bytes)) or not hasattr(rows, "__iter__"):
         raise InputError(f"rows are mappings of inputs by name; got {show(rows)}", hint="graph(columns) takes columns")
     return [_finite(answer) for answer in answered_rows(executor, list(rows))[0]]
 
 
-def answered_rows(executor: Executor, rows: list[Any]) -> tuple[list[dict[str, Any]], list[Failure]]:
-    """The answer of each row, its outputs as JSON has them (NaN and infinities are floats) or `error`; and the failures."""
+def answered_rows(
+    executor: Executor, rows: list[Any]
+) -> tuple[list[dict[str, Any]], list[Failure], Mapping[int, BaseException]]:
+    """The answer of each row, its outputs as JSON has them (NaN and infinities are floats) or `error`; the failures; and what
+    was raised for them, where that is kept.
+    """
     given = read_rows([dict(row) if isinstance(row, Mapping) else row for row in rows], executor.checked, len(rows))
     failures = [Failure(row, "input", "", "", "InputError", message) for row, message in given.bad.items()]
     played = play(executor, Batch.of(dict(given.columns), np.asarray(given.places, dtype=np.int64)))
@@ -47,7 +53,7 @@ def answered_rows(executor: Executor, rows: list[Any]) -> tuple[list[dict[str, A
     failures = sorted([*failures, *played.failures], key=lambda failure: failure.row)
     for failure in failures:
         answers[failure.row] = {"error": unread.get(failure.row) or str(failure).partition(": ")[2]}
-    return answers, failures
+    return answers, failures, played.exceptions
 
 
 def _finite(value: Any) -> Any:

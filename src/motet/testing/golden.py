@@ -76,7 +76,7 @@ def play_golden(graph: Graph, path: str | Path, *, tolerance: float = TOLERANCE,
     lines = list(_read(path))
     if not lines:
         raise InputError("the file has no rows", where=os.fspath(path))
-    answers, failures = answered_rows(graph.executor, [line["inputs"] for _, line in lines])
+    answers, failures, _ = answered_rows(graph.executor, [line["inputs"] for _, line in lines])
     failed = {failure.row for failure in failures}
     got = [answer if row in failed else {"outputs": answer} for row, answer in enumerate(answers)]
     if update:
