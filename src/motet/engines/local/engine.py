@@ -7,17 +7,16 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Batch, take_rows
 from motet.engines.local.apart import check_apart, check_not_read, named_files, read_files
 from motet.engines.local.append import Appending, noted
+from motet.engines.local.batch_rows import BatchRows
+from motet.engines.local.batches import Batches, Result
 from motet.engines.local.done import NothingNew
 from motet.engines.local.estimate import (
     NOTHING_TRIED,
@@ -29,9 +28,8 @@ from motet.engines.local.estimate import (
 )
 from motet.engines.local.failure_file import FailureFile
 from motet.engines.local.folder_output import Added
-from motet.engines.local.head import Head
 from motet.engines.local.journal import Journal, Piece
-from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
+from motet.engines.local.layout import Layout
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.merge import MergedOutput, seems_output_of
 from motet.engines.local.options import Options
@@ -41,21 +39,20 @@ from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.replay import failed_rows
 from motet.engines.local.report import RunReport, model_reports, node_reports, nothing_to_do, peak_memory_bytes
 from motet.engines.local.rows import Item, Rows, count_rows
-from motet.engines.local.second_look import SecondLook
 from motet.engines.local.selection import Ids
 from motet.engines.local.sizing import Sizing
 from motet.engines.local.turns import Turns
-from motet.engines.local.undeclared import Answers, Undeclared
-from motet.errors import DataError, Failure, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
+from motet.engines.local.undeclared import Undeclared
+from motet.errors import DataError, InputError, OutputExistsError, ResumeError, RunError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
 from motet.io.files import fingerprint_files
 from motet.io.places import place_of
 from motet.io.stream import Stream
-from motet.runtime.executor import Executor, Played, drive
+from motet.runtime.executor import Executor
 from motet.runtime.host import Host
 from motet.runtime.isolate import Tolerance
-from motet.runtime.sizes import CallTime, RememberedSizes
+from motet.runtime.sizes import RememberedSizes
 from motet.runtime.trial import Trials
 
 __all__ = ["LocalEngine"]
@@ -63,8 +60,6 @@ __all__ = ["LocalEngine"]
 _LOG = logging.getLogger("motet.run")
 MILLION = 1_000_000
 """Rows whose time is told where it is not known how many there are."""
-FEW_KEYED = 8
-"""Among more models that keys choose from, rows of several batches are played together."""
 
 
 class LocalEngine:
@@ -139,17 +134,6 @@ def _opened(checked: CheckedGraph, source: Any, output: str, options: dict[str, 
             opened.stop()
 
 
-@dataclass
-class _Result:
-    """A batch as it was answered; whether it is the last of those that were played together."""
-
-    index: int
-    rows: int
-    answers: Answers | None
-    failures: list[Failure]
-    last: bool
-
-
 @contextmanager
 def _underway(output: str) -> Iterator[None]:
     """Say of what data or disks refuse from here on that no argument is wrong, and how to go on.
@@ -201,15 +185,14 @@ class _Run:
         tolerance = Tolerance(unlimited=options.goes_on)
         self.host = Host(trials=Trials(), run=tolerance)
         self.executor = Executor(checked, self.host)
-        self.second_look = SecondLook(tolerance, self.input, self._try_rows)
-        self.kinds = [each.type for each in checked.graph.inputs.values()]
         self.versions = self._versions(self.executor, "")
         self.sizing = Sizing(checked, self.host, self.remembered, self.versions)
         self.workers = options.workers or self.sizing.workers(options.num_workers)
         self.turns = Turns(options.pool)
         places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
         self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
-        self.head = Head(self._play_rows, self.executor.num_keyed)
+        self.batches = Batches(self.layout, self.executor, self.input, tolerance, self.sizing, self.turns)
+        self.sizes = BatchRows(self.executor, self.total, self.workers, options.batch_rows, models=bool(self.versions))
         self.rows = self.failed = self.resumed_rows = self.next_batch = 0
         self.seconds_writing = 0.0
 
@@ -230,7 +213,7 @@ class _Run:
         journal = Journal(self.destination.work_folder())
         writer: Output | None = None
         failures: FailureFile | None = None
-        pipeline: Pipeline[Item, list[_Result]] | None = None
+        pipeline: Pipeline[Item, list[Result]] | None = None
         try:
             self._check_unfinished(journal)
             writer = self._open_output(journal)
@@ -240,9 +223,9 @@ class _Run:
                 writer.open(schema)
             failures = self._failure_file(journal)
             first, batch_rows = self._where_to_begin(journal)
-            together = self._together(batch_rows)
+            together = self.sizes.together(batch_rows)
             pipeline = Pipeline(
-                self.input.read(first, batch_rows, together), partial(self._play_batches, batch_rows), self.workers
+                self.input.read(first, batch_rows, together), partial(self.batches.play, batch_rows), self.workers
             )
             pipeline.start()
             self.executor.load()
@@ -324,11 +307,11 @@ class _Run:
         begun = time.perf_counter()
         self.executor.load()
         loading = time.perf_counter() - begun
-        rows = self._batch_rows_by_size()
+        rows = self.sizes.by_size()
         begun = time.perf_counter()
         item = next(self.input.read(0, rows, 1), None)
         reading = time.perf_counter() - begun
-        tried = try_rows(item.read, item.ids, self._try) if item is not None else NOTHING_TRIED
+        tried = try_rows(item.read, item.ids, self.batches.play_for_estimate) if item is not None else NOTHING_TRIED
         if not self.options.batch_rows and self.versions:
             rows = tried.cost.bound(rows)
         total, files = self.input.chosen.total, getattr(self.source, "reads", ())
@@ -351,13 +334,6 @@ class _Run:
             ),
             memory_bytes=estimated_memory(tried, total, rows, self.workers),
         )
-
-    def _try(self, read: pa.RecordBatch, ids: Ids) -> tuple[list[Failure], int]:
-        """Play a few rows; the failures, and the bytes of the answers."""
-        batch, failures, _ = self.layout.bind(read, ids)
-        played = self._play_bound(batch)
-        written = self.layout.unbind(played, read, ids).table.nbytes if len(played.outputs) else 0
-        return sorted([*failures, *played.failures], key=lambda failure: failure.row), written
 
     def _reconcile(self, writer: Output) -> None:
         """See that the rows of the source are those that were answered and written, and those that failed.
@@ -448,39 +424,19 @@ class _Run:
 
     def _choose_batch_rows(self) -> int:
         """Rows of a batch, by their size and by the time that they take."""
-        rows = self._batch_rows_by_size()
+        rows = self.sizes.by_size()
         if self.options.batch_rows or self.executor.lazy_keys or not self.versions:
             return rows
-        cost = self.sizing.known_cost()
+        cost, played = self.sizing.known_cost(), 0
         if cost is None and self.source.reads_again and (item := self._first_item(rows)):
             self.executor.load()
             self.sizing.take_remembered(())
-            cost = self.head.play(item.read, item.ids, rows)
-        return rows if cost is None else cost.bound(rows, at_least=self.head.rows)
+            cost, played = self.batches.play_first(item.read, item.ids, rows)
+        return rows if cost is None else cost.bound(rows, at_least=played)
 
     def _first_item(self, rows: int) -> Item | None:
         with _underway(self.output):
             return next(self.input.read(0, rows, 1), None)
-
-    def _batch_rows_by_size(self) -> int:
-        """Rows of a batch, as was asked for or by their size."""
-        return (
-            self.options.batch_rows
-            or self._window_rows()
-            or choose_batch_rows(self.kinds, self.total, self.workers, models=bool(self.versions))
-        )
-
-    def _window_rows(self) -> int:
-        """Rows that are played together where keys choose among many models; 0 where they do not."""
-        if self.executor.lazy_keys:
-            return choose_window_rows(self.kinds, self.total, min(2, self.workers))
-        if self.executor.num_keyed > FEW_KEYED:
-            return choose_window_rows(self.kinds, self.total, 1 if self._one_at_a_time(self.executor) else self.workers)
-        return 0
-
-    def _together(self, batch_rows: int) -> int:
-        """Batches that are played together."""
-        return max(1, self._window_rows() // batch_rows)
 
     def _begin(self, journal: Journal, batch_rows: int) -> None:
         """Say what this run is, or see that it is what the one that stopped was."""
@@ -531,62 +487,6 @@ class _Run:
             versions |= self._versions(inner, f"{path}{name}/")
         return versions
 
-    def _one_at_a_time(self, executor: Executor) -> bool:
-        """Whether calls of every model hold the interpreter's lock, so that a second worker gains nothing."""
-        graph = executor.checked.graph
-        handlers = [self.host.resolver.locate(model, graph.folder).handler for model in graph.models.values()]
-        alone = all(getattr(handler, "holds_lock", False) for handler in handlers)
-        return alone and all(self._one_at_a_time(inner) for inner in executor.graphs.values())
-
-    def _play_batches(self, batch_rows: int, item: Item) -> list[_Result]:
-        """Play what was read, one batch or several together, and give the answers batch by batch."""
-        batch, failures, _ = self.layout.bind(item.read, item.ids)
-        if len(batch):
-            with self.turns.take():
-                played = self.head.join(batch, self._play_bound) if item.index == 0 else self._play_bound(batch)
-        else:
-            played = self.executor.nothing([])
-        failures = sorted([*failures, *played.failures], key=lambda failure: failure.row)
-        starts = range(0, len(item.ids), batch_rows)
-        return [
-            self._result(
-                item.index + place, item, slice(start, min(len(item.ids), start + batch_rows)), played, failures
-            )
-            for place, start in enumerate(starts)
-        ]
-
-    def _result(self, index: int, item: Item, rows: slice, played: Played, failures: list[Failure]) -> _Result:
-        """The part of what was played that is of one batch."""
-        ids = item.ids[rows]
-        last = rows.stop == len(item.ids)
-        outputs = played.outputs
-        if len(ids) < len(item.ids):
-            chosen = slice(*np.searchsorted(outputs.ids, [ids[0], ids[-1] + 1]))
-            outputs = Batch(
-                {name: take_rows(column, chosen) for name, column in outputs.columns.items()}, outputs.ids[chosen]
-            )
-            failures = [failure for failure in failures if ids[0] <= failure.row <= ids[-1]]
-        read = item.read.slice(rows.start, len(ids))
-        answers = self.layout.unbind(Played(outputs, []), read, ids) if len(outputs) else None
-        return _Result(index, len(ids), answers, failures, last)
-
-    def _play_rows(self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> Played:
-        batch, _, _ = self.layout.bind(read, ids)
-        with self.turns.take():
-            return self._play_bound(batch)
-
-    def _play_bound(self, batch: Batch) -> Played:
-        begun = CallTime()
-        played = self.second_look.play(lambda: self._played(batch))
-        self.sizing.took(len(batch), begun.seconds())
-        return played
-
-    def _played(self, batch: Batch) -> Played:
-        return drive(self.executor.play(batch)) if len(batch) else self.executor.nothing([])
-
-    def _try_rows(self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> None:
-        self._played(self.layout.bind(read, ids)[0])
-
     def _replay(self, journal: Journal, pieces: Sequence[Piece], writer: Output, failures: FailureFile) -> None:
         """Write again what an earlier part of this run had done.
 
@@ -617,7 +517,7 @@ class _Run:
 
     def _play(
         self,
-        pipeline: Pipeline[Item, list[_Result]],
+        pipeline: Pipeline[Item, list[Result]],
         journal: Journal,
         writer: Output,
         failures: FailureFile,
@@ -634,7 +534,7 @@ class _Run:
     def _play_all(
         self,
         pending: Pending,
-        pipeline: Pipeline[Item, list[_Result]],
+        pipeline: Pipeline[Item, list[Result]],
         journal: Journal,
         writer: Output,
         failures: FailureFile,
@@ -677,16 +577,16 @@ class _Run:
         if self.options.progress:
             self.options.progress(self.rows, self.total, self.failed)
 
-    def _check_whole(self, result: _Result, answers: pa.RecordBatch | None) -> None:
+    def _check_whole(self, result: Result, answers: pa.RecordBatch | None) -> None:
         """See that a batch is the next one, and that each of its rows came back."""
         answered, failed = 0 if answers is None else answers.num_rows, len(result.failures)
         if result.index != self.next_batch or answered + failed != result.rows:
             what = f"{result.rows:,} rows came back as {answered:,} answers and {failed:,} failures"
             raise RunError(f"batch {self.next_batch}: {what}", where=self.source.description)
 
-    def _of_known_types(self, results: Iterable[_Result]) -> Iterator[_Result]:
+    def _of_known_types(self, results: Iterable[Result]) -> Iterator[Result]:
         """The same results; the first ones wait until the types of outputs that nobody declared are known."""
-        waiting: list[_Result] = []
+        waiting: list[Result] = []
         known = not self.layout.undeclared
         for result in results:
             known = known or (result.answers is not None and self.undeclared.learn(result.answers))
@@ -707,7 +607,7 @@ class _Run:
             )
 
     def _report(
-        self, pipeline: Pipeline[Item, list[_Result]], batch_rows: int, failed_path: str, first: list[str]
+        self, pipeline: Pipeline[Item, list[Result]], batch_rows: int, failed_path: str, first: list[str]
     ) -> RunReport:
         seconds = time.perf_counter() - self.started
         return RunReport(

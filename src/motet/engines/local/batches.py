@@ -1,0 +1,116 @@
+"""How the batches of a run are played: bound, played and unbound, in worker threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from motet.batch import Batch, take_rows
+from motet.engines.local.head import Cost, Head
+from motet.engines.local.layout import Layout
+from motet.engines.local.rows import Item, Rows
+from motet.engines.local.second_look import SecondLook
+from motet.engines.local.selection import Ids
+from motet.engines.local.sizing import Sizing
+from motet.engines.local.turns import Turns
+from motet.engines.local.undeclared import Answers
+from motet.errors import Failure
+from motet.runtime.executor import Executor, Played, drive
+from motet.runtime.isolate import Tolerance
+from motet.runtime.sizes import CallTime
+
+__all__ = ["Batches", "Result"]
+
+
+@dataclass
+class Result:
+    """A batch as it was answered; whether it is the last of those that were played together."""
+
+    index: int
+    rows: int
+    answers: Answers | None
+    failures: list[Failure]
+    last: bool
+
+
+class Batches:
+    """Plays batches of a run; in any thread.
+
+    Args:
+        layout: which columns go in and out.
+        executor: plays the graph.
+        rows: of the run.
+        tolerance: what the run does about a model that fails on everything.
+        sizing: learns how long batches take.
+        turns: taken with what else works on this machine.
+    """
+
+    def __init__(
+        self, layout: Layout, executor: Executor, rows: Rows, tolerance: Tolerance, sizing: Sizing, turns: Turns
+    ) -> None:
+        self._layout, self._executor, self._sizing, self._turns = layout, executor, sizing, turns
+        self._second_look = SecondLook(tolerance, rows, self._try_rows)
+        self._head = Head(self._play_rows, executor.num_keyed)
+
+    def play_first(self, read: pa.RecordBatch, ids: Ids, batch_rows: int) -> tuple[Cost | None, int]:
+        """Play some of the first rows, which are a part of the first batch; what rows cost, and how many were played."""
+        cost = self._head.play(read, ids, batch_rows)
+        return cost, self._head.rows
+
+    def play(self, batch_rows: int, item: Item) -> list[Result]:
+        """Play what was read, one batch or several together, and give the answers batch by batch."""
+        batch, failures, _ = self._layout.bind(item.read, item.ids)
+        if len(batch):
+            with self._turns.take():
+                played = self._head.join(batch, self._play_bound) if item.index == 0 else self._play_bound(batch)
+        else:
+            played = self._executor.nothing([])
+        failures = sorted([*failures, *played.failures], key=lambda failure: failure.row)
+        starts = range(0, len(item.ids), batch_rows)
+        return [
+            self._result(
+                item.index + place, item, slice(start, min(len(item.ids), start + batch_rows)), played, failures
+            )
+            for place, start in enumerate(starts)
+        ]
+
+    def _result(self, index: int, item: Item, rows: slice, played: Played, failures: list[Failure]) -> Result:
+        """The part of what was played that is of one batch."""
+        ids = item.ids[rows]
+        last = rows.stop == len(item.ids)
+        outputs = played.outputs
+        if len(ids) < len(item.ids):
+            chosen = slice(*np.searchsorted(outputs.ids, [ids[0], ids[-1] + 1]))
+            outputs = Batch(
+                {name: take_rows(column, chosen) for name, column in outputs.columns.items()}, outputs.ids[chosen]
+            )
+            failures = [failure for failure in failures if ids[0] <= failure.row <= ids[-1]]
+        read = item.read.slice(rows.start, len(ids))
+        answers = self._layout.unbind(Played(outputs, []), read, ids) if len(outputs) else None
+        return Result(index, len(ids), answers, failures, last)
+
+    def play_for_estimate(self, read: pa.RecordBatch, ids: Ids) -> tuple[list[Failure], int]:
+        """Play a few rows; the failures, and the bytes of the answers."""
+        batch, failures, _ = self._layout.bind(read, ids)
+        played = self._play_bound(batch)
+        written = self._layout.unbind(played, read, ids).table.nbytes if len(played.outputs) else 0
+        return sorted([*failures, *played.failures], key=lambda failure: failure.row), written
+
+    def _play_rows(self, read: pa.RecordBatch, ids: Ids) -> Played:
+        batch, _, _ = self._layout.bind(read, ids)
+        with self._turns.take():
+            return self._play_bound(batch)
+
+    def _play_bound(self, batch: Batch) -> Played:
+        begun = CallTime()
+        played = self._second_look.play(lambda: self._played(batch))
+        self._sizing.took(len(batch), begun.seconds())
+        return played
+
+    def _played(self, batch: Batch) -> Played:
+        return drive(self._executor.play(batch)) if len(batch) else self._executor.nothing([])
+
+    def _try_rows(self, read: pa.RecordBatch, ids: Ids) -> None:
+        self._played(self._layout.bind(read, ids)[0])
