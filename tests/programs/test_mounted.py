@@ -411,13 +411,31 @@ def test_a_model_that_cannot_be_loaded_ends_the_start_and_says_why():
         ({"limit": {}}, InputError, "unknown option 'limit' of serve; did you mean 'limits'"),
         ({"limits": {"row": 1}}, GraphError, "limits.*unknown key 'row'"),
         ({"cors": "*"}, GraphError, "serve.cors"),
-        ({"config": "nothing.yaml"}, GraphError, "'nothing.yaml' cannot be read"),
+        ({"config": "nothing.yaml"}, GraphError, "nothing.yaml' cannot be read"),
     ],
 )
 def test_what_it_cannot_be_told(options, error, said):
     graph, _ = graphs()
     with pytest.raises(error, match=said):
         mt.serving.asgi(graph, **options)
+
+
+def test_files_are_those_that_were_named_wherever_the_program_is_later(tmp_path, monkeypatch):
+    graph, _ = graphs()
+    graph.save(tmp_path / "g.yaml")
+    (tmp_path / "serve.yaml").write_text("limits: {rows: 1}")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    made = mt.serving.asgi("g.yaml", config="serve.yaml")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    async def asked():
+        async with in_process(made) as client:
+            assert (await client.post("/predict/g", json={"x": 3})).json() == {"y": 6.0}
+            assert (await client.post("/predict/g", json={"rows": [{"x": 3}] * 2})).status_code == 413
+
+    asyncio.run(asked())
+    made.close()
 
 
 def test_without_graphs_there_is_nothing_to_serve():

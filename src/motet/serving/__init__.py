@@ -105,8 +105,14 @@ def _served(graphs: tuple[Graph | str | Path, ...], config: str | Path | None) -
     for each in graphs:
         if not isinstance(each, (Graph, str, os.PathLike)):
             raise InputError(f"a graph or its file is served; got {type(each).__name__}")
-    return [each if isinstance(each, Graph) else os.fspath(each) for each in graphs]
+    return [each if isinstance(each, Graph) else _placed(each) for each in graphs]
 
 
 def _path(config: str | Path | None) -> str | None:
-    return None if config is None else os.fspath(config)
+    return None if config is None else _placed(config)
+
+
+def _placed(path: str | Path) -> str:
+    """A path that means the same when the server begins, wherever the program is then."""
+    text = os.fspath(path)
+    return text if "://" in text else os.path.abspath(text)

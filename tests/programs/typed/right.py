@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 import motet as mt
 from motet import serving, testing
@@ -59,6 +61,8 @@ def bulk(graph: mt.Graph) -> float:
 
 def serve(graph: mt.Graph) -> str:
     app = serving.asgi(graph, limits={"rows": 10}, cors=["*"])
+    host = Starlette(routes=[Mount("/models", app)], lifespan=app.lifespan)
+    print(host.routes)
     app.close()
     with graph.serve(block=False, port=0, grpc_port=None) as server:
         url: str = server.url
