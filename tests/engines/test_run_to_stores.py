@@ -319,3 +319,39 @@ def test_a_run_with_nothing_to_go_on_with_says_so(quick: Any, caplog: pytest.Log
     assert caplog.messages == [
         "memory://leases/out.parquet: there is no unfinished run to go on with; this one begins anew"
     ]
+
+
+def test_failures_and_reports_go_to_urls(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from motet.cli import cli
+
+    monkeypatch.chdir(tmp_path)
+    Path("g.yaml").write_text(
+        "motet: 1\nname: g\ninputs: {x: int32}\nnodes: {a: {map: motet.ops.columns.cast, inputs: [x], with: {dtype: int64}}}\noutputs: {y: a}\n"
+    )
+    pq.write_table(pa.table({"x": pa.array([1, None, 3], pa.int32())}), "in.parquet")
+    command = ["run", "g.yaml", "--input", "in.parquet", "--overwrite", "--output"]
+    given = [
+        "s3://bucket/out.parquet",
+        "--failed",
+        "s3://bucket/bad/rows.jsonl",
+        "--report",
+        "s3://bucket/r/report.json",
+    ]
+    done = CliRunner().invoke(cli, [*command, *given])
+    assert done.exit_code == 3, done.output
+    assert below(s3, "bucket") == ["bad/rows.jsonl", "out.parquet", "r/report.json"]
+    assert json.loads(s3.cat_file("bucket/bad/rows.jsonl"))["row"] == 1
+    report = json.loads(s3.cat_file("bucket/r/report.json"))
+    assert (report["rows"], report["failed"], report["failed_output"]) == (3, 1, "s3://bucket/bad/rows.jsonl")
+    assert not Path("s3:").exists()
+    assert "row 1: node input: InputError: " in done.stderr
+    for option in ("--failed", "--report"):
+        refused = CliRunner().invoke(cli, [*command, "other.parquet", option, "s3://nowhere/x.json"])
+        assert (refused.exit_code, "there is no bucket 'nowhere'" in refused.stderr) == (2, True), refused.output
+    assert not Path("other.parquet").exists()
+    pq.write_table(pa.table({"x": pa.array([1], pa.int32())}), "in.parquet")
+    done = CliRunner().invoke(cli, [*command, "s3://bucket/out.parquet", "--failed", "s3://bucket/bad/rows.jsonl"])
+    assert done.exit_code == 0
+    assert s3.cat_file("bucket/bad/rows.jsonl") == b""

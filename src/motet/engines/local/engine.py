@@ -527,7 +527,10 @@ class _Run:
             self._tell()
         try:
             self._play_all(pending, pipeline, journal, writer, failures)
-        except BaseException:  # what is finished stays so, before anything is waited for
+        except (
+            BaseException
+        ):  # what is finished stays so, before anything is waited for, and on a disk that is full too
+            writer.abort()
             pending.commit_whole(journal)
             raise
 

@@ -133,11 +133,14 @@ class DiskFolder:
         """See `WorkFolder`; by rename."""
         temporary = self._path / f".{name}.tmp"
         with writing(self.where):
-            with pa.OSFile(os.fsencode(temporary), "wb") as file:
-                yield file
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(self._path / name)
+            try:
+                with pa.OSFile(os.fsencode(temporary), "wb") as file:
+                    yield file
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(self._path / name)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def reading(self, name: str) -> Any:
         """See `WorkFolder`."""
