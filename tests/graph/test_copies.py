@@ -224,3 +224,10 @@ def test_a_graph_is_a_key():
     first, same, other = (mt.Graph(name, {"o": _by_key()}) for name in ("g", "g", "h"))
     assert {first: 1}[same] == 1
     assert len({first, same, other}) == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_runs_is_not_copied(graph, way):
+    for what in (graph.executor, graph.executor.host):
+        with pytest.raises(TypeError, match="holds loaded models, which stay where they are; copy or send the graph"):
+            way(what)

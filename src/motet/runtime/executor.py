@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
@@ -166,6 +166,11 @@ class Executor:
             executor._straight = None
             executor._models.clear()
         self.host.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an executor holds loaded models, which stay where they are; copy or send the graph, and call that"
+        )
 
     def models(self) -> list[HostedModel]:
         """The models that the outputs need and that stay, here and in the graphs inside, loaded."""

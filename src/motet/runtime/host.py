@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from motet.graph.model import Model
 from motet.graph.pool import Places
@@ -71,6 +71,9 @@ class Host:
         self._models: dict[tuple[Model, str], list[HostedModel]] = {}
         self._loading: dict[tuple[Model, str], threading.Lock] = {}
         self._needs: dict[tuple[Model, str], frozenset[str] | None] = {}
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a host holds loaded models, which stay where they are; copy or send the graph, and call that")
 
     def model(self, model: Model, folder: str) -> HostedModel:
         """A loaded model; one whose file has changed is loaded beside what was loaded before.

@@ -83,7 +83,9 @@ def _is_number(data: Any) -> bool:
 
 def _within(data: Any, bound: int) -> bool:
     """Whether all numbers lie between a bound and its opposite, without both."""
-    return bool(np.all((data > -bound) & (data < bound)))
+    if not isinstance(data, np.ndarray):
+        return bool(-bound < data < bound)
+    return not data.size or bool(data.min() > -bound and data.max() < bound)
 
 
 def _signed(data: Any) -> Any:
