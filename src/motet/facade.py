@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
@@ -51,6 +51,14 @@ def _shared_resolver() -> ModelResolver:
 
         _resolver = ModelResolver()
     return _resolver
+
+
+@cache
+def _calling() -> tuple[Any, Any]:
+    """The modules that calls need, imported by the first one: when the interpreter ends, none can be."""
+    from motet.runtime import bind, call
+
+    return bind, call
 
 
 def _executor(checked: CheckedGraph) -> Executor:
@@ -176,13 +184,12 @@ class Graph(data.Graph):
         return await awaited(partial(self._answers, columns, failures), timeout)
 
     def _answers(self, columns: Any, failures: str) -> Any:
-        from motet.runtime.call import answer, check_failures
-
-        check_failures(failures)
+        _, call = _calling()
+        call.check_failures(failures)
         batch, bad = self._bound(columns)
         lent = self._session.borrow()
         try:
-            return answer(lent.executor, batch, bad, failures)
+            return call.answer(lent.executor, batch, bad, failures)
         finally:
             self._session.give_back(lent)
 
@@ -237,13 +244,13 @@ class Graph(data.Graph):
 
     def _bound(self, columns: Any) -> tuple[Batch, list[Failure]]:
         """The batch of what is given, and the rows that do not fit."""
-        from motet.runtime.bind import bind_columns
-
         if hasattr(columns, "__arrow_c_stream__"):
             from motet.engines.local.layout import bind_frame
 
             return bind_frame(columns, self.checked)
-        return bind_columns(columns, self.checked)
+        bind, _ = _calling()
+        bound: tuple[Batch, list[Failure]] = bind.bind_columns(columns, self.checked)
+        return bound
 
     @overload
     def run(

@@ -4,7 +4,9 @@ import gc
 import importlib
 import os
 import signal
+import subprocess
 import sys
+import textwrap
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -278,3 +280,26 @@ def test_a_process_is_shared_and_begun_once():
         assert _played(second) == after
     with pytest.raises(ProcessLookupError):
         os.kill(after[0], 0)
+
+
+def test_a_graph_that_was_called_is_called_by_what_ends_with_the_interpreter(tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text(
+        textwrap.dedent("""
+        import builtins, sys
+        import numpy as np, motet as mt
+        from motet.testing.fakes import Affine, fake
+
+        class Late:
+            def __init__(self):
+                self.graph = mt.Graph("g", {"o": mt.model(fake(Affine, "a", scale=2.0), mt.input("x", "float32"))})
+                self.graph({"x": [1.0]})
+
+            def __del__(self):
+                print(sys.meta_path, self.graph({"x": [1.0, 2.0]})["o"].tolist(), file=sys.__stderr__)
+
+        builtins.late = Late()
+        """)
+    )
+    told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert told.stderr == "None [2.0, 4.0]\n"
