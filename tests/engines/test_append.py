@@ -255,4 +255,6 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (told.exit_code, f"{rows} rows" in told.output) == (0, True), told.output
         done = CliRunner().invoke(cli, arguments)
         assert (done.exit_code, f"{rows} rows" in done.output) == (0, True), done.output
+    assert done.output.splitlines()[-1] == "nothing new: 1 file done by earlier runs"
+    assert told.output.splitlines()[-1] == "nothing new: 1 file done by earlier runs"
     assert File(str(tmp_path / "out" / DONE)).state()[0] > 0

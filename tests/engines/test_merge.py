@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import motet as mt
+from motet.cli import cli
 from motet.engines.local import merge, pending
 from motet.errors import InputError, MotetError, ResumeError
 from motet.io.lines import lines_of
@@ -303,3 +305,39 @@ def test_rows_of_text_are_cut_where_they_end(fields: list[str], quotes: bool) ->
         rows = [field.replace("\n", "") + "\n" for field in fields]
     batch = lines_of("".join(rows).encode(), quotes=quotes)
     assert [row.decode() for row in batch.column(0).to_pylist()] == rows
+
+
+def test_the_command_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    failed = failed_run(tmp_path, "out.csv", {2, 5})
+    graph().save("g.yaml")
+    arguments = ["run", "g.yaml", "--input", "in.parquet", "--only-failed", failed]
+    wrong = CliRunner().invoke(cli, arguments)
+    assert (wrong.exit_code, "Missing option '--output'" in wrong.stderr) == (2, True)
+    bad.clear()
+    bad.add(5)
+    some = CliRunner().invoke(cli, [*arguments, "--into", "out.csv"])
+    assert (some.exit_code, "1 of 2 rows failed" in some.stderr) == (3, True)
+    bad.clear()
+    assert CliRunner().invoke(cli, [*arguments, "--into", "out.csv"]).exit_code == 0
+    assert content(tmp_path / "out.csv") == content(tmp_path / "whole-out.csv")
+
+
+def test_partitions_are_not_merged_into(tmp_path: Path) -> None:
+    bad.add(3)
+    failed = graph().run(source(tmp_path), f"{tmp_path}/out/", partition_by=["name"]).failed_output
+    bad.clear()
+    with pytest.raises(InputError, match="in a folder that cannot be merged into"):
+        graph().run(tmp_path / "in.parquet", only_failed=failed, into=f"{tmp_path}/out/", partition_by=["name"])
+    assert pq.read_table(failed)["row"].to_pylist() == [3]
+
+
+def test_parts_of_text_are_merged_into(tmp_path: Path) -> None:
+    failed = failed_run(tmp_path, "out/", {0, 21, 59}, output_format="csv", part_rows=20)
+    bad.clear()
+    graph().run(tmp_path / "in.parquet", only_failed=failed, into=f"{tmp_path}/out/", output_format="csv")
+    texts = []
+    for folder in ("out", "whole-out"):
+        parts = [path.read_text().partition("\n") for path in sorted((tmp_path / folder).glob("part-*"))]
+        texts.append("".join(rows for _, _, rows in parts))
+    assert texts[0] == texts[1] != ""

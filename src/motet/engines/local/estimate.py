@@ -139,6 +139,10 @@ class Estimate:
             f"{self.graph}: {rows}{files}; nothing was written",
             f"{self.source} -> {self.output}",
             self.files_left_out,
+        ]
+        if not self.workers:  # there is nothing to play
+            return "\n".join(lines)
+        lines += [
             f"columns: {', '.join(self.columns)}",
             f"columns left out: {', '.join(self.columns_left_out)} (--keep names those to write)"
             if self.columns_left_out

@@ -145,7 +145,7 @@ class RunReport:
 
     def __str__(self) -> str:
         tables = [line for each in self._tables() for line in _table(*each)]
-        return "\n".join([*self._head(), *tables, "", *self._foot()])
+        return "\n".join([*self._head(), *tables, "", *self._foot()]).rstrip()
 
     def _head(self) -> list[str]:
         lines = [
@@ -197,6 +197,8 @@ class RunReport:
         ]
 
     def _foot(self) -> list[str]:
+        if not self.workers:  # there was nothing to play
+            return []
         lines = [
             f"reading {self.seconds_reading:.3f} s, writing {self.seconds_writing:.3f} s, writer waited {self.seconds_waiting:.3f} s; "
             f"{self.workers} workers, {self.batch_rows:,} rows a batch"
