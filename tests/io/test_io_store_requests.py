@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from tests.helpers.object_store import ObjectStore
 
 from motet.cli import cli
-from motet.errors import InputError
+from motet.errors import InputError, RunError
 from motet.io import open_source
 from motet.io.files import look_for
 
@@ -84,8 +84,8 @@ def test_a_folder_costs_one_listing_and_one_request_a_file(store: ObjectStore, w
     assert sorted(pq.read_table("o.parquet")["y"].to_pylist()) == list(range(2 * FILES))
     asked = Counter(request.split()[0] for request in store.requests)
     assert asked["GET"] == FILES
-    assert asked["LIST"] <= 2
-    assert asked["HEAD"] <= 2 + FILES  # whether each is what it was is asked when the run ends
+    assert asked["LIST"] <= 3  # the last one to see that each is still what it was
+    assert asked["HEAD"] <= 2
     gets = [request for request in store.requests if request.startswith("GET")]
     assert max(Counter(gets).values()) == 1
 
@@ -185,3 +185,21 @@ def test_a_store_that_says_nothing_is_not_waited_for_forever(
             assert "does not answer: nothing came within" in told.stderr
     finally:
         store.delay_s = 0
+
+
+@pytest.mark.parametrize("what", ["s3://bucket/changes/", "s3://bucket/changes/p0*.csv"])
+@pytest.mark.parametrize("change", ["grown", "replaced", "gone"])
+def test_what_changes_while_it_is_read_is_noticed(store: ObjectStore, what: str, change: str) -> None:
+    import s3fs
+
+    files = s3fs.S3FileSystem()
+    for number in range(FILES):
+        files.pipe_file(f"bucket/changes/p{number:02}.csv", f"x\n{number}\n".encode())
+    source = open_source(what)
+    source.check_unchanged()
+    if change == "gone":
+        files.rm_file("bucket/changes/p07.csv")
+    else:
+        files.pipe_file("bucket/changes/p07.csv", b"x\n7\n8\n" if change == "grown" else b"x\n9\n")
+    with pytest.raises(RunError, match=r"changes/p07.csv: (has changed since the run began|is gone)"):
+        source.check_unchanged()

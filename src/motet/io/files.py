@@ -17,7 +17,7 @@ from motet.errors import InputError
 from motet.io.compression import COMPRESSIONS, MAGIC_BYTES, codec_of, decompressed, sniffed
 from motet.io.once import Content, Passing, Reader, Spooled, open_pipe
 from motet.io.places import STANDARD, Place, place_of, shown_path, split_url
-from motet.io.remote import HTTP, Download, RemoteFile, ask_bytes, ask_info, asking, check_bucket, is_asynchronous
+from motet.io.remote import HTTP, Download, RemoteFile, ask, ask_bytes, ask_info, asking, check_bucket, is_asynchronous
 from motet.io.search import Entry, Searched, is_pattern, search, split_pattern
 from motet.threads import side_by_side
 
@@ -26,10 +26,12 @@ __all__ = [
     "TABLE_SUFFIXES",
     "File",
     "Found",
+    "State",
     "asked",
     "find_files",
     "fingerprint_files",
     "look_for",
+    "states_now",
     "suffix_of",
 ]
 
@@ -57,6 +59,8 @@ _SMALL_BYTES = 4 << 20
 _HELD_BYTES = 64 << 20
 """The most that is held of those, so that what is looked at to begin with is not fetched again to be read."""
 
+State = tuple[int, str]
+"""See `File.state`."""
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -197,7 +201,12 @@ class File:
         raw = pa.PythonFile(raw, mode="r") if isinstance(raw, RemoteFile) else raw
         return decompressed(raw, codec_of(self.name))
 
-    def state(self) -> tuple[int, str]:
+    @property
+    def is_listed(self) -> bool:
+        """Whether it was found with so many others on a store that a listing tells more cheaply what they are now."""
+        return self.held is not None and len(self.held.files) > _ASKED_AT_ONCE and is_asynchronous(self.fs)
+
+    def state(self) -> State:
         """Size in bytes, and what changes when the content does: the time of change, or an object's tag."""
         if self.content is not None:
             return 0, ""
@@ -207,7 +216,7 @@ class File:
         options = {"refresh": True} if type(self.fs).__name__ == "S3FileSystem" else {}
         return _state_of(ask_info(str(self), self.fs, self.path, **options))
 
-    def state_found(self) -> tuple[int, str]:
+    def state_found(self) -> State:
         """Its state when it was found, where that is known, else now."""
         return self.state() if self.info is None else _state_of(self.info)
 
@@ -235,7 +244,30 @@ class File:
         return replace(self, content=Passing(reader, where) if in_order else Spooled(reader(), where))
 
 
-def _state_of(info: Mapping[str, Any]) -> tuple[int, str]:
+def states_now(files: Sequence[File]) -> list[State | Exception]:
+    """The state of each file now, or what was raised instead; files of a long listing are listed again, and not asked for.
+
+    Raises:
+        RunError: when a remote file system does not answer.
+    """
+    listed: dict[int, Mapping[str, Mapping[str, Any]]] = {}
+    for file in files:
+        if file.is_listed and id(file.held) not in listed:
+            file.fs.invalidate_cache()
+            listed[id(file.held)] = ask(str(file), file.fs, "find", file.root, detail=True)
+
+    def now(file: File) -> State | Exception:
+        try:
+            return file.state() if not file.is_listed else _state_of(listed[id(file.held)][file.path])
+        except KeyError:
+            return FileNotFoundError(file.path)
+        except (OSError, InputError) as error:
+            return error
+
+    return asked(now, files, remote=any(not file.is_local for file in files))
+
+
+def _state_of(info: Mapping[str, Any]) -> State:
     tags = [f"{key}={info[key]}" for key in _TAGS if info.get(key)]
     stamps = tags or [f"{key}={info[key]}" for key in _TIMES if info.get(key) is not None]
     return int(info.get("size") or 0), ";".join(stamps)

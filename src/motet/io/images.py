@@ -9,9 +9,9 @@ import pyarrow as pa
 from motet.errors import InputError
 from motet.io.arrow import IMAGE_METADATA
 from motet.io.faults import ERROR_COLUMN, ERROR_FIELD
-from motet.io.files import File, fingerprint_files
+from motet.io.files import File, State, fingerprint_files
 from motet.io.marks import mark_all
-from motet.io.stream import Seen, State, Stream
+from motet.io.stream import Seen, Stream
 
 __all__ = ["IMAGE_SCHEMA", "IMAGE_SUFFIXES", "ImagesSource"]
 

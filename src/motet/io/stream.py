@@ -14,15 +14,13 @@ import pyarrow as pa
 
 from motet.errors import DataError, InputError, RunError, UnknownNameError
 from motet.io.faults import drop_empty_errors, with_errors
-from motet.io.files import File, asked, fingerprint_files
+from motet.io.files import File, State, fingerprint_files, states_now
 from motet.io.fitted import check_readable, fitted
 from motet.io.marks import take_mark
 from motet.io.take import take_batch
 
-__all__ = ["FileStream", "Seen", "State", "Stream", "reading", "rechunk", "rows_to_read"]
+__all__ = ["FileStream", "Seen", "Stream", "reading", "rechunk", "rows_to_read"]
 
-State = tuple[int, str]
-"""See `File.state`."""
 Seen = tuple[File, State]
 _READ_BYTES = 2 << 20
 _CHANGED = "put it back as it was and go on with --resume, or begin anew with --overwrite"
@@ -94,10 +92,8 @@ class Stream(ABC):
             DataError: naming the first file that was replaced, grew, was cut off or is gone.
         """
         found = self.files()
-        states = dict(found)
-        asked(
-            lambda file: check_same(file, states[file]), list(states), remote=any(not file.is_local for file in states)
-        )
+        for (file, state), now in zip(found, states_now([file for file, _ in found]), strict=True):
+            check_same(file, state, now)
 
     def counted(self, pieces: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
         """The pieces of this source without its first `skip` rows, seen to be all that there are.
@@ -204,16 +200,14 @@ class FileStream(Stream):
             self.check_unchanged()
 
 
-def check_same(file: File, state: State) -> None:
+def check_same(file: File, state: State, now: State | Exception) -> None:
     """See that a file has the state that it had: its size, and its time of change or tag.
 
     Raises:
         DataError: when it has not.
     """
-    try:
-        now = file.state()
-    except (OSError, InputError) as error:
-        raise DataError(f"is gone: {error}", where=str(file), hint=_CHANGED) from error
+    if isinstance(now, Exception):
+        raise DataError(f"is gone: {now}", where=str(file), hint=_CHANGED) from now
     if now[0] != state[0] or _other_stamp(now[1], state[1]):
         sizes = f"from {state[0]:,} to {now[0]:,} bytes" if now[0] != state[0] else f"at {now[0]:,} bytes"
         raise DataError(f"has changed since the run began, {sizes}", where=str(file), hint=_CHANGED)
