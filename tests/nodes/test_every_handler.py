@@ -1,6 +1,7 @@
 """Every kind of node with models of every framework, built in Python and read from YAML: the same answers."""
 
 import json
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -166,3 +167,26 @@ def test_members_of_every_framework_vote_together(tmp_path):
     made = {name: mt.member(model, [x], output=outputs[name]) for name, model in members.items()}
     graph = mt.Graph("all", {"p": mt.ensemble(made, output="probabilities").probabilities})
     np.testing.assert_allclose(graph({"x": X})["p"], np.mean(answers, axis=0), atol=1e-5)
+
+
+def test_no_answer_shares_memory_with_another_or_with_what_was_given(trained):
+    """Also of a handler that says that its arrays are new at each call, which nobody copies then."""
+    folder, said, answers = trained
+    one, _ = models_of(folder, said)
+    x = mt.input("x", "float32[4]")
+    with mt.Graph("g", {"p": mt.model(one, x, name="n"), "x": x}) as graph:
+        given = X[:9].copy()
+        first, second = graph({"x": given}), graph({"x": given[::-1].copy()})
+        np.testing.assert_allclose(first["p"], answers[0](given), atol=1e-5)
+        for array in (*first.values(), *second.values()):
+            assert array.flags.writeable
+        found = [first["p"], first["x"], second["p"], second["x"], given]
+        assert not any(np.shares_memory(one, two) for one, two in combinations(found, 2))
+        (hosted,) = graph.executor.models()
+        direct, ((name, kind),) = hosted.replicas.direct, hosted.signature.inputs.items()
+        own = given.astype(kind.dtype)
+        raw = [direct({name: rows}) for rows in (own, own[::-1].copy(), own)]
+    kept = [value for answer in raw for value in answer.values() if isinstance(value, np.ndarray)]
+    assert not any(np.shares_memory(one, two) for one, two in combinations([*kept, own], 2))
+    for name, value in raw[0].items():
+        np.testing.assert_array_equal(value, raw[2][name])

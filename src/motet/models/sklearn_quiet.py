@@ -67,7 +67,7 @@ def _marked(make: Callable[..., None]) -> Callable[..., None]:
 def _called(call: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(call)
     def called(task: Any, *args: Any, **kwargs: Any) -> Any:
-        if not (task.is_of_motet or _within.get()):
+        if not (getattr(task, "is_of_motet", False) or _within.get()):
             return call(task, *args, **kwargs)
         token = _within.set(True)
         try:
