@@ -52,7 +52,7 @@ def bind_columns(columns: Mapping[str, Any], checked: CheckedGraph) -> tuple[Bat
 
 
 def _as_given(values: Any, kind: ColumnType) -> Any:
-    stored = as_stored(values)
+    stored = None if type(values) is np.ndarray else as_stored(values)
     return as_given(values, kind) if stored is None else stored
 
 
