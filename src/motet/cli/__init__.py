@@ -25,7 +25,6 @@ from motet.cli.exits import EXITS, STOPPED, Command, write_exits
 from motet.cli.signals import LEAVE_S, be_init
 from motet.system.limits import limit_threads
 from motet.system.streams import open_streams
-from motet.threads import begun
 from motet.version import __version__
 
 __all__ = ["cli", "main"]
@@ -111,6 +110,8 @@ def main() -> NoReturn:
         if end.code is None or isinstance(end.code, int):
             code.append(end.code or 0)
             if code[0] in STOPPED:
+                from motet.threads import begun
+
                 begun(threading.Thread(target=_leave_late, args=(code,), daemon=True))
         raise
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motet.cli.signals import Stopping, name_of
-from motet.system.places import current_folder
 from motet.system.streams import ready
 
 if TYPE_CHECKING:
@@ -113,6 +112,8 @@ def _say(error: MotetError | OSError) -> None:
 
         traceback.print_exception(error)
     if isinstance(error, OSError):
+        from motet.system.places import current_folder
+
         place = "".join(f"{name}: " for name in (error.filename, error.filename2) if name is not None)
         if not place and current_folder() is None:
             click.echo("error: the current folder was deleted\n  hint: name all files from /", err=True)
@@ -155,6 +156,7 @@ def load_graph(path: str) -> Graph:
     """
     from motet.errors import GraphError, ModelError
     from motet.facade import load
+    from motet.system.places import current_folder
 
     here = current_folder()
     for folder in (here, os.path.dirname(os.path.join(here or "/", path))):

@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from motet.threads import begun
-
 __all__ = ["AT_ONCE_S", "LEAVE_S", "STOP_S", "Stopping", "be_init", "name_of"]
 
 STOP_S = 8.0
@@ -63,6 +61,8 @@ class Stopping:
         return 128 + (self.number or signal.SIGINT)
 
     def __enter__(self) -> Stopping:
+        from motet.threads import begun
+
         if threading.current_thread() is threading.main_thread():
             ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()  # as nohup has it
             self._before = {number: signal.signal(number, self._note) for number in set(SIGNALS) - ignored}
@@ -112,6 +112,8 @@ class Stopping:
                 end = min(end, now + (STOP_S if now - first <= SAME_S else AT_ONCE_S))
 
     def _leave(self) -> NoReturn:
+        from motet.threads import begun
+
         saying = threading.Thread(target=self._say, daemon=True)
         if begun(saying):
             saying.join(LEAVE_S)  # nobody may listen
