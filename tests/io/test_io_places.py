@@ -95,6 +95,16 @@ def test_what_is_written_goes_to_different_places(here: Path, spelling: str, opt
     assert not Path("o.parquet").exists()
 
 
+@pytest.mark.parametrize("report", ["o.parquet.failed.parquet", "failed.parquet", "file://{here}/g.yaml", "in.parquet"])
+def test_a_report_takes_the_place_of_nothing(here: Path, report: str) -> None:
+    write("in.parquet", 1)
+    pq.write_table(pa.table({"row": [0]}), "failed.parquet")
+    before = {path.name: path.read_bytes() for path in here.iterdir() if path.is_file()}
+    refused = run("in.parquet", "o.parquet", "--only-failed", "failed.parquet", "--report", report.format(here=here))
+    assert (refused.exit_code, "is an input or an output of the run" in refused.stderr) == (2, True), refused.output
+    assert {path.name: path.read_bytes() for path in here.iterdir() if path.is_file()} == before
+
+
 def test_a_folder_that_is_written_holds_nothing_that_is_read_nor_the_failures(here: Path) -> None:
     write("out/deep/in.parquet", 1)
     Path("again").symlink_to("out")

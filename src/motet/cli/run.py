@@ -174,7 +174,10 @@ def command(
         raise click.UsageError("Missing option '--output'.")
     with only_output(output):
         if report is not None:
-            _check_report(report, [output, options["failed"], graph], input_)
+            from motet.engines.local.destination import Destination
+
+            others = [output, options["failed"] or Destination(output).failed, options["only_failed"], graph]
+            _check_report(report, others, input_)
         found = load_graph(graph)
         ctx.obj = "; --resume goes on with what is finished"
         source = input_[0] if len(input_) == 1 else list(input_)
