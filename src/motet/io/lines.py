@@ -62,8 +62,11 @@ class _LinesWriter:
         self._out = compressed_output(file, codec)
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        for row in batch.column(0):
-            self._out.write(row.as_buffer())
+        rows = batch.column(0)
+        _, offsets, text = rows.buffers()
+        if len(rows):
+            first, end = np.frombuffer(offsets, np.int64)[[rows.offset, rows.offset + len(rows)]].tolist()
+            self._out.write(text.slice(first, end - first))
 
     def close(self) -> None:
         self._out.close()
