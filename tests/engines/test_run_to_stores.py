@@ -314,6 +314,15 @@ def test_a_run_to_a_store_in_memory_goes_on(quick: Any, monkeypatch: pytest.Monk
         assert quick.cat_file(f"/leases/{path}") == quick.cat_file(f"/leases/whole/{path}")
 
 
+@pytest.mark.parametrize("where", ["s3://bucket", "memory://leases"])
+def test_names_that_look_like_patterns_are_names(s3: Any, quick: Any, where: str) -> None:
+    files, root = (s3, "bucket") if where.startswith("s3") else (quick, "/leases")
+    graph().run(table(), f"{where}/a [1]*?/o.csv")
+    graph().run(table(), f"{where}/a [1]*?/p/", part_rows=50)
+    graph().run(table(40), f"{where}/a [1]*?/p/", part_rows=50, overwrite=True)
+    assert below(files, root) == ["a [1]*?/o.csv", "a [1]*?/p/_finished.json", "a [1]*?/p/part-00000.parquet"]
+
+
 def test_a_run_with_nothing_to_go_on_with_says_so(quick: Any, caplog: pytest.LogCaptureFixture) -> None:
     graph().run(table(), "memory://leases/out.parquet", resume=True)
     assert caplog.messages == [

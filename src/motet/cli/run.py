@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -172,7 +174,7 @@ def command(
     """
     if output is None and (output := options["into"]) is None:
         raise click.UsageError("Missing option '--output'.")
-    with only_output(output):
+    with only_output(output), _warnings(shown=not quiet):
         if report is not None:
             from motet.engines.local.destination import Destination
 
@@ -189,6 +191,18 @@ def command(
     if not options["dry_run"] and done.failed:
         _say_failures(done)
         ctx.exit(ROWS_FAILED)
+
+
+@contextmanager
+def _warnings(*, shown: bool) -> Iterator[None]:
+    """What a run logs, unless only errors are wanted."""
+    logger = logging.getLogger("motet")
+    level = logger.level
+    logger.setLevel(level if shown else logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check_report(report: str, others: Sequence[str | None], inputs: Sequence[str]) -> None:

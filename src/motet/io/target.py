@@ -22,7 +22,7 @@ import pyarrow as pa
 from motet.errors import InputError, RunError
 from motet.io.places import file_system
 from motet.io.remote import asking, check_bucket
-from motet.io.uploads import commits_uploads, remove_files
+from motet.io.uploads import commits_uploads, move_file, remove_files
 from motet.system.streams import STANDARD_OUTPUT, output_number
 
 __all__ = [
@@ -196,7 +196,7 @@ class StoreTarget:
         with asking(self._url, self._fs):
             self._upload.commit()
             if self._partial != self._path:
-                self._fs.mv(self._partial, self._path)
+                move_file(self._fs, self._partial, self._path)
         self._upload = None
 
     def probe(self) -> None:

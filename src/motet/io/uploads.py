@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["abort_uploads", "commits_uploads", "create_file", "creates_files", "remove_files"]
+__all__ = ["abort_uploads", "commits_uploads", "create_file", "creates_files", "move_file", "remove_files"]
 
 _COMMITTING = frozenset(("s3", "s3a", "gs", "gcs"))
 """Protocols whose files appear when an upload is committed."""
@@ -54,10 +54,24 @@ def abort_uploads(fs: Any, path: str) -> None:
     if not hasattr(fs, "abort_mpu"):
         return
     bucket, key, _ = fs.split_path(path)
-    found = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key).get("Uploads", [])
+    try:
+        found = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key).get("Uploads", [])
+    except PermissionError:
+        return  # who may write need not be allowed to look
     for upload in found:
         if upload["Key"] == key or upload["Key"].startswith(f"{key.rstrip('/')}/"):
             fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
+
+
+def move_file(fs: Any, source: str, target: str) -> None:
+    """Let a file appear under another name; by the file system's own rename where it has one."""
+    from fsspec import AbstractFileSystem
+
+    if type(fs).mv is not AbstractFileSystem.mv:
+        fs.mv(source, target)
+        return
+    fs.copy([source], [target])  # lists, for one path would be a pattern
+    fs.rm_file(source)
 
 
 def remove_files(fs: Any, paths: Sequence[str]) -> None:

@@ -249,11 +249,13 @@ class _Run:
                 self.source.stop()
             if pipeline is not None:
                 pipeline.close()
-            if writer is not None:
-                writer.abort()
-            if failures is not None:
-                failures.abort()
-            journal.release()
+            try:
+                if writer is not None:
+                    writer.abort()
+                if failures is not None:
+                    failures.abort()
+            finally:
+                journal.release()
             raise
         finally:
             self.sizing.remember()
@@ -530,8 +532,10 @@ class _Run:
         except (
             BaseException
         ):  # what is finished stays so, before anything is waited for, and on a disk that is full too
-            writer.abort()
-            pending.commit_whole(journal)
+            try:
+                writer.abort()
+            finally:
+                pending.commit_whole(journal)
             raise
 
     def _play_all(

@@ -8,6 +8,7 @@ compared.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import socket
@@ -22,6 +23,7 @@ from motet.io.uploads import create_file
 
 __all__ = ["Lease"]
 
+_LOG = logging.getLogger("motet.run")
 BEAT_S = 3.0
 """How often the owner's object changes."""
 LEASE_S = 20.0
@@ -115,6 +117,7 @@ class Lease:
         """Whether an owner's object changes; one on this machine that is not dead does."""
         if _is_here(found):
             return True
+        _LOG.warning("%s: another run has begun it; looking for %.0f s whether it is alive", self._where, LEASE_S)
         until = time.monotonic() + LEASE_S
         while time.monotonic() < until:
             self._ended.wait(POLL_S)
