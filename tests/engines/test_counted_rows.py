@@ -221,13 +221,13 @@ def _lose_of_bound(real: Any) -> Any:
 
 def test_rows_lost_while_played_or_written_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     what = write(tmp_path, "parquet")
-    real_iter, real_write, real_flush = Pipeline.__iter__, sink.FileWriter.write, sink.FileWriter._flush
+    real_iter, real_write, real_group = Pipeline.__iter__, sink.FileWriter.write, sink.FileWriter._write_group
     for owner, name, changed in (
         (Layout, "bind", _lose_of_bound(Layout.bind)),
         (Pipeline, "__iter__", lambda self: drop(2)(real_iter(self))),
         (Pipeline, "__iter__", lambda self: drop(-1)(real_iter(self))),
         (sink.FileWriter, "write", lambda self, batch: real_write(self, batch.slice(1))),
-        (sink.FileWriter, "_flush", lambda self: (self._held.pop(), real_flush(self))),
+        (sink.FileWriter, "_write_group", lambda self, held: real_group(self, held[1:])),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, changed)

@@ -82,6 +82,10 @@ class GroupedSource(Stream):
         """See `Stream.count`: the keys that were met."""
         return self._counted
 
+    def row_bytes(self, columns: Sequence[str]) -> float:
+        """See `Stream.row_bytes`; how large groups are only reading them tells."""
+        return 0.0
+
     def files(self) -> Sequence[Seen]:
         """See `Stream.files`."""
         return self._source.files() if isinstance(self._source, Stream) else ()

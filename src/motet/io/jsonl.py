@@ -66,6 +66,7 @@ class JsonLinesSource(TextSource):
             name: kind for name, kind in (types or {}).items() if arrow_type(ColumnType(kind.dtype)) is not None
         }
         self.keys = Keys({name: len(kind.shape) for name, kind in self._types.items()})
+        self._bytes = 0
         with reading(self.description):
             self._learn()
         self.set_keys(self.keys)
@@ -80,12 +81,16 @@ class JsonLinesSource(TextSource):
             rows = [row for row in block.rows if not isinstance(row, str)]
             self.keys.add(rows, self.description)
             reason = reason or next((row for row in block.rows if isinstance(row, str)), "")
-            found += len(rows)
+            found, self._bytes = found + len(rows), self._bytes + len(block.text)
         self._counted = tally.rows
         if self._counted and not found:
             hint = "write one object a line: jq -c .; where it is not UTF-8 say encoding"
             what = f"holds no line that is a JSON object; the first one {reason}"
             raise InputError(what, where=self.description, hint=hint)
+
+    def row_bytes(self, columns: Sequence[str]) -> float:
+        """See `Stream.row_bytes`; by the lines, all of which were looked at."""
+        return self._bytes / max(self._counted or 0, 1)
 
     def count(self) -> int | None:
         """See `Stream.count`: the lines that are not blank, by the bytes alone."""

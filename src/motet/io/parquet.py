@@ -21,6 +21,7 @@ from motet.io.take import take_batch
 __all__ = ["ParquetSource", "holds", "open_writer"]
 
 _RUN_BYTES = 32 << 20
+_MEASURED_GROUPS = 32
 _BUFFERS_BYTES, _BUFFER_BYTES = 16 << 20, 256 << 10
 """What is read ahead of all columns together, and at most of one: never all that a row group holds of it."""
 
@@ -38,6 +39,7 @@ class ParquetSource(FileStream):
             stored = parquet.schema_arrow
             metadata = parquet.metadata
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+            self._metadata = metadata
         self.schema = decoded_schema(stored)
         pairs = zip(stored, self.schema, strict=True)
         self._alone = {one.name for one, plain in pairs if pa.types.is_nested(one.type) and one.type != plain.type}
@@ -48,6 +50,17 @@ class ParquetSource(FileStream):
     def num_rows(self) -> int:
         """Rows, as the footer says."""
         return int(self._ends[-1])
+
+    def stored_row_bytes(self, columns: Sequence[str]) -> float:
+        """See `Stream.stored_row_bytes`; by some row groups from all over the file."""
+        wanted, most = set(columns), 0.0
+        paths = [self._metadata.schema.column(index).path for index in range(self._metadata.num_columns)]
+        places = [index for index, path in enumerate(paths) if path in wanted or path.partition(".")[0] in wanted]
+        for index in range(0, len(self._bytes), max(1, len(self._bytes) // _MEASURED_GROUPS)):
+            group = self._metadata.row_group(index)
+            if group.num_rows:
+                most = max(most, sum(group.column(place).total_uncompressed_size for place in places) / group.num_rows)
+        return most
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; opens the file when the first is asked for."""
@@ -78,13 +91,14 @@ class ParquetSource(FileStream):
                     start += len(piece)
 
     def _read(self, parquet: Any, first: int, stop: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        stored = self.stored_row_bytes(columns)
         alone = not self._alone.isdisjoint(columns)  # pyarrow reads no dictionaries in lists across groups
         while first < stop:
             last = first + 1
             while not alone and last < stop and sum(self._bytes[first : last + 1]) <= _RUN_BYTES:
                 last += 1
             count = int(self._ends[last] - self._ends[first])
-            size = rows_to_read(rows, sum(self._bytes[first:last]) / max(count, 1))
+            size = rows_to_read(rows, max(stored, 0.0) or sum(self._bytes[first:last]) / max(count, 1))
             for piece in parquet.iter_batches(size, row_groups=list(range(first, last)), columns=list(columns)):
                 yield piece.select(list(columns))
             first = last

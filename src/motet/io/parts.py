@@ -20,6 +20,8 @@ from motet.types import ColumnType
 
 __all__ = ["PartsSource"]
 
+_MEASURED_PARTS = 64
+
 
 class PartsSource(Stream):
     """Sources one after another, such as the parts of a folder.
@@ -74,6 +76,12 @@ class PartsSource(Stream):
     def files(self) -> Sequence[Seen]:
         """See `Stream.files`."""
         return [seen for part in self._parts for seen in part.files()]
+
+    def stored_row_bytes(self, columns: Sequence[str]) -> float:
+        """See `Stream.stored_row_bytes`; by some parts from all over."""
+        some = self._parts[:: max(1, len(self._parts) // _MEASURED_PARTS)]
+        names = [[name for name in columns if name in part.schema.names] for part in some]
+        return max((part.stored_row_bytes(each) for part, each in zip(some, names, strict=True)), default=0.0)
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; parts that are skipped whole are not opened where they know their rows."""

@@ -30,7 +30,7 @@ __all__ = [
     "GROUP_BYTES", "CountingWriter", "FileWriter", "Writer", "can_hold", "check_format", "check_held", "open_writer"
 ]  # fmt: skip
 
-GROUP_BYTES = 256 << 20
+GROUP_BYTES = 64 << 20
 """The most bytes of rows that a writer holds before it writes them."""
 
 

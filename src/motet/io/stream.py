@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,9 @@ from motet.io.take import take_batch
 __all__ = ["FileStream", "Seen", "Stream", "reading", "rechunk", "rows_to_read"]
 
 Seen = tuple[File, State]
-_READ_BYTES = 2 << 20
+_READ_BYTES, _MOST_READ_BYTES = 2 << 20, 16 << 20
+MEASURED_ROWS = 16
+"""Rows that are read to see how large they are."""
 _CHANGED = "put it back as it was and go on with --resume, or begin anew with --overwrite"
 _LOST = "rows were lost while reading, which is a fault of the reader: nothing of this run can be trusted"
 
@@ -94,6 +96,23 @@ class Stream(ABC):
         found = self.files()
         for (file, state), now in zip(found, states_now([file for file, _ in found]), strict=True):
             check_same(file, state, now)
+
+    def row_bytes(self, columns: Sequence[str]) -> float:
+        """Bytes of a row in some columns, by their types, by what is known of the file, and by the first rows.
+
+        Where rows differ it is a guess, and rather too large than too small; 0 where it cannot be known before reading.
+        """
+        fixed = fixed_row_bytes(self.schema, columns, 0)
+        if all(type_bytes(self.schema.field(name).type, 0) for name in columns) or not self.reads_again:
+            return fixed
+        with suppress(InputError), reading(self.description):  # what is wrong is told when it is read
+            first = next(self.pieces(columns, 0, MEASURED_ROWS), None)
+            return max(fixed, self.stored_row_bytes(columns), first.nbytes / len(first) if first else 0.0)
+        return fixed
+
+    def stored_row_bytes(self, columns: Sequence[str]) -> float:
+        """Bytes of a row in some columns as the file's metadata have it, where rows are largest; 0 where it has none."""
+        return 0.0
 
     def counted(self, pieces: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
         """The pieces of this source without its first `skip` rows, seen to be all that there are.
@@ -273,8 +292,10 @@ def join(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def rows_to_read(rows: int, row_bytes: float) -> int:
-    """Rows to read at a time: a multiple of the batch, so that cutting copies nothing, within some 2 MiB."""
-    return rows * max(1, int(_READ_BYTES / max(row_bytes, 1.0) / rows))
+    """Rows to read at a time: a multiple of the batch, so that cutting copies nothing, within some 2 MiB; of a batch that
+    is larger than 16 MiB a part."""
+    fit = int(_READ_BYTES / max(row_bytes, 1.0))
+    return rows * (fit // rows) if fit >= rows else max(1, min(rows, int(_MOST_READ_BYTES / row_bytes)))
 
 
 def fixed_row_bytes(schema: pa.Schema, names: Iterable[str], unknown: int = 256) -> float:

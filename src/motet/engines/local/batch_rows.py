@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
-from motet.engines.local.layout import choose_batch_rows, choose_window_rows
+from collections.abc import Sequence
+from functools import cached_property
+
+from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
+from motet.io import Source
+from motet.io.stream import Stream
 from motet.runtime.executor import Executor
 
-__all__ = ["BatchRows"]
+__all__ = ["BatchRows", "RowBytes"]
 
+LARGE_ROW = 256
+"""Bytes of a row from which on it is looked at how many of them are played."""
 FEW_KEYED = 8
 """Among more models that keys choose from, rows of several batches are played together."""
+
+
+class RowBytes:
+    """How large rows are, as far as that is known before they are read; it is looked at when it is first asked for.
+
+    Args:
+        source: where they are.
+        layout: what is read of them, and answered.
+    """
+
+    def __init__(self, source: Source, layout: Layout) -> None:
+        self._source, self._layout = source, layout
+
+    @cached_property
+    def held(self) -> float:
+        """Bytes of all columns that are read, and of answers whose type says it."""
+        return self._of(self._layout.read) + sum(kind.row_bytes or 0 for kind in self._layout.outputs.values())
+
+    @cached_property
+    def played(self) -> float:
+        """Bytes of what the graph takes; 0 where rows are small."""
+        taken = [self._layout.stored[name] for name in self._layout.taken]
+        return self._of(taken) if taken and self.held > LARGE_ROW else 0.0
+
+    def _of(self, columns: Sequence[str]) -> float:
+        return self._source.row_bytes(columns) if isinstance(self._source, Stream) else 0.0
 
 
 class BatchRows:
@@ -19,10 +52,21 @@ class BatchRows:
         total: how many rows the run has; None where that is not known.
         workers: threads that play.
         asked: rows of a batch that were asked for; None for none.
+        measured: how large rows are.
         models: whether the graph has models.
     """
 
-    def __init__(self, executor: Executor, total: int | None, workers: int, asked: int | None, *, models: bool) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        total: int | None,
+        workers: int,
+        asked: int | None,
+        measured: RowBytes,
+        *,
+        models: bool,
+    ) -> None:
+        self._measured = measured
         self._executor, self._total, self._workers, self._models = executor, total, workers, models
         self._kinds = [each.type for each in executor.checked.graph.inputs.values()]
         self.asked = asked
@@ -30,7 +74,10 @@ class BatchRows:
     def by_size(self) -> int:
         """Rows of a batch, as was asked for or by their size."""
         chosen = self.asked or self._window()
-        return chosen or choose_batch_rows(self._kinds, self._total, self._workers, models=self._models)
+        if chosen:
+            return chosen
+        sizes = {"played": self._measured.played, "held": self._measured.held}
+        return choose_batch_rows(self._kinds, self._total, self._workers, models=self._models, **sizes)
 
     def together(self, batch_rows: int) -> int:
         """Batches that are played together."""
@@ -39,10 +86,10 @@ class BatchRows:
     def _window(self) -> int:
         """Rows that are played together where keys choose among many models; 0 where they do not."""
         if self._executor.lazy_keys:
-            return choose_window_rows(self._kinds, self._total, min(2, self._workers))
+            return choose_window_rows(self._kinds, self._total, min(2, self._workers), self._measured.held)
         if self._executor.num_keyed > FEW_KEYED:
             workers = 1 if _one_at_a_time(self._executor) else self._workers
-            return choose_window_rows(self._kinds, self._total, workers)
+            return choose_window_rows(self._kinds, self._total, workers, self._measured.held)
         return 0
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from motet.engines.local.apart import check_apart, check_not_read, named_files, read_files
 from motet.engines.local.append import Appending, noted
-from motet.engines.local.batch_rows import BatchRows
+from motet.engines.local.batch_rows import BatchRows, RowBytes
 from motet.engines.local.batches import Batches, Result
 from motet.engines.local.done import NothingNew
 from motet.engines.local.estimate import (
@@ -192,7 +192,10 @@ class _Run:
         places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
         self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
         self.batches = Batches(self.layout, self.executor, self.input, tolerance, self.sizing, self.turns)
-        self.sizes = BatchRows(self.executor, self.total, self.workers, options.batch_rows, models=bool(self.versions))
+        measured = RowBytes(source, self.layout)
+        self.sizes = BatchRows(
+            self.executor, self.total, self.workers, options.batch_rows, measured, models=bool(self.versions)
+        )
         self.rows = self.failed = self.resumed_rows = self.next_batch = 0
         self.seconds_writing = 0.0
 

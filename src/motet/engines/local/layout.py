@@ -40,6 +40,8 @@ FAILURES = pa.schema(
 """What is written for each row that failed; `row` is its position in the source, from 0."""
 
 BATCH_BYTES = 2 << 20
+HELD_BYTES = 16 << 20
+"""The most that a batch holds of all columns that are read and of the answers, as far as that is known before it is read."""
 MIN_ROWS, MAX_ROWS, MAX_ROWS_OF_MODELS = 16, 65_536, 8_192
 SMALL_RUN_BATCHES = 8
 """A small source is played in no more batches; each costs the overhead of calls."""
@@ -265,17 +267,39 @@ def failures_table(failures: Sequence[Failure]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(columns[field.name], field.type) for field in FAILURES], schema=FAILURES)
 
 
-def choose_batch_rows(inputs: Sequence[ColumnType], num_rows: int | None, workers: int, *, models: bool) -> int:
-    """Rows of a batch: about 2 MiB of input, no great number where models play, and of a small source two for each worker."""
-    rows = 1 << max(0, (BATCH_BYTES // _bytes_of(inputs)).bit_length() - 1)
-    rows = min(MAX_ROWS_OF_MODELS if models else MAX_ROWS, max(MIN_ROWS, rows))
+def choose_batch_rows(
+    inputs: Sequence[ColumnType],
+    num_rows: int | None,
+    workers: int,
+    *,
+    models: bool,
+    played: float = 0.0,
+    held: float = 0.0,
+) -> int:
+    """Rows of a batch: about 2 MiB of input, no great number where models play, and of a small source two for each worker.
+
+    Args:
+        inputs: the types of what is played.
+        num_rows: rows there are; None where that is not known.
+        workers: threads that play.
+        models: whether models play.
+        played: bytes of a row of what is played, 0 where that is not known.
+        held: bytes of a row with all that is read and answered, 0 where that is not known.
+    """
+    rows = 1 << max(0, int(BATCH_BYTES / max(_bytes_of(inputs), played)).bit_length() - 1)
+    rows = min(MAX_ROWS_OF_MODELS if models else MAX_ROWS, max(MIN_ROWS, rows), held_rows(held))
     return rows if num_rows is None else min(rows, max(64, -(-num_rows // min(SMALL_RUN_BATCHES, 2 * workers))))
 
 
-def choose_window_rows(inputs: Sequence[ColumnType], num_rows: int | None, workers: int) -> int:
+def held_rows(row_bytes: float) -> int:
+    """The most rows of so many bytes that a batch may hold, a power of two; 1 of rows that are larger than a batch may be."""
+    return 1 << (max(1, int(HELD_BYTES / max(row_bytes, 1.0))).bit_length() - 1)
+
+
+def choose_window_rows(inputs: Sequence[ColumnType], num_rows: int | None, workers: int, held: float = 0.0) -> int:
     """Rows that are played together where keys choose among many models: about 16 MiB of input, in as many equal parts as
     keep all workers busy. The more rows are played together, the more have the same model."""
-    most = min(MAX_ROWS_OF_A_WINDOW, max(MIN_ROWS, WINDOW_BYTES // _bytes_of(inputs)))
+    most = min(MAX_ROWS_OF_A_WINDOW, max(MIN_ROWS, WINDOW_BYTES // _bytes_of(inputs)), held_rows(held))
     if num_rows is None:
         return most
     rounds = max(1, -(-num_rows // (most * workers)))
