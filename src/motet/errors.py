@@ -178,6 +178,16 @@ class _Cause:
         return _cause_again, (data, text, own, self.is_only)
 
 
+class _Here(dict[int, BaseException]):
+    """Exceptions by row, which copies share, and which stay behind where an error is pickled."""
+
+    def __deepcopy__(self, memo: Any) -> _Here:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Here, ()
+
+
 def _cause_again(data: bytes, text: str, own: _Cause | None, is_only: bool) -> _Cause:
     """A cause that was pickled, or what it said."""
     try:
@@ -353,7 +363,7 @@ class RowErrors(MotetError, RuntimeError):
         exceptions: Mapping[int, BaseException] | None = None,
     ) -> None:
         self.failures, self.columns, self.ids = tuple(failures), columns, ids
-        self.exceptions: Mapping[int, BaseException] = exceptions or {}
+        self.exceptions: Mapping[int, BaseException] = _Here(exceptions or {})
         first = "\n".join(f"  {failure}" for failure in self.failures[:5])
         more = f"\n  and {len(self.failures) - 5} more" if len(self.failures) > 5 else ""
         super().__init__(
@@ -361,10 +371,6 @@ class RowErrors(MotetError, RuntimeError):
             hint="the answers of the other rows are in .columns and their positions in .ids; "
             "failures='return' gives both without raising",
         )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        make, (kind, args, attributes, cause) = super().__reduce__()
-        return make, (kind, args, {**attributes, "exceptions": {}}, cause)
 
 
 class RunError(MotetError, RuntimeError):

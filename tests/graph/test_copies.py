@@ -210,6 +210,24 @@ def test_other_objects_travel(graph, tmp_path):
     assert mt.Graph("g", {"o": handle})({"x": [1.0]})["o"].tolist() == [1.0]
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("default", [float("nan"), None, 0.0, -0.0, float("inf"), [1.0, float("nan")]])
+def test_defaults_stay_what_they_are(way, default):
+    graph = mt.Graph(
+        "g", {"o": mt.input("x", "float64[2]" if isinstance(default, list) else "float64", default=default)}
+    )
+    made = way(graph)
+    assert made == graph
+    assert np.array_equal(made({"x": [None, None]})["o"], graph({"x": [None, None]})["o"], equal_nan=True)
+
+
+def test_equal_graphs_have_equal_hashes_whatever_the_order():
+    x, y = mt.input("x", "float32"), mt.input("y", "float32")
+    first, second = mt.Graph("g", {"a": x, "b": y}), mt.Graph("g", {"b": y, "a": x})
+    assert first == second
+    assert hash(first) == hash(second)
+
+
 def test_parts_of_a_graph_cannot_be_changed(graph):
     with pytest.raises(TypeError):
         graph.models["a"] = fake(Affine, "c")

@@ -82,6 +82,13 @@ def test_copies_share_the_cause():
     assert copy.copy(error).__cause__ is copy.deepcopy(error).__cause__ is error.__cause__
 
 
+def test_copies_share_the_exceptions_of_rows_which_do_not_travel():
+    raised = {1: NeedsTwo("one", "two")}
+    error = RowErrors(GIVEN["failures"], {"o": np.arange(1)}, [0], raised)
+    assert copy.copy(error).exceptions == copy.deepcopy(error).exceptions == raised
+    assert pickle.loads(pickle.dumps(error)).exceptions == {}
+
+
 def test_the_causes_of_causes_come_too():
     error, second, third = ModelLoadError("no"), ValueError("bad", 3), InputError("worse", where="there")
     third.__cause__ = OSError(2, "gone")

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from motet.errors import GraphError
 from motet.graph.build import Collected, collect
 from motet.graph.fields import NAME, check_name
+from motet.graph.identity import identity
 from motet.graph.model import Model
 from motet.graph.node import Node
 from motet.graph.pool import Places
@@ -40,7 +41,8 @@ class Input:
         """Whether both mean the same; a default of NaN is equal to itself."""
         if not isinstance(other, Input):
             return NotImplemented
-        return (self.type, self.default, self.column) == (other.type, other.default, other.column)
+        said = (self.type, self.column, identity(self.default))
+        return said == (other.type, other.column, identity(other.default))
 
     @property
     def has_default(self) -> bool:
@@ -167,7 +169,7 @@ class Graph:
         return self._parts() == other._parts()
 
     def __hash__(self) -> int:
-        return hash((self.name, tuple(self.inputs), tuple(self.outputs.items())))
+        return hash((self.name, frozenset(self.inputs), frozenset(self.outputs.items())))
 
     def _parts(self) -> tuple[Any, ...]:
         return (
