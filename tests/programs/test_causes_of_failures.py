@@ -135,8 +135,9 @@ def test_they_stay_behind_when_the_error_travels():
     error = raised_by(GRAPHS["map"], [1, -2])
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert (other.failures, other.ids, str(other)) == (error.failures, error.ids, str(error))
-        assert other.exceptions == {}
         assert "no -2.0" in str(other.__cause__)
+    assert pickle.loads(pickle.dumps(error)).exceptions == {}
+    assert copy.copy(error).exceptions == copy.deepcopy(error).exceptions == error.exceptions
 
 
 def test_a_debugger_finds_the_line():
