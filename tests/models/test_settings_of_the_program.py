@@ -5,6 +5,7 @@ import locale
 import os
 import random
 import signal
+import sys
 import threading
 import warnings
 
@@ -62,6 +63,31 @@ def test_the_programs_own_calls_of_sklearn_warn_as_ever(tmp_path):
         warnings.simplefilter("error")
         with pytest.raises(UserWarning, match="X does not have valid feature names"):
             estimator.predict_proba(ROWS[:3].astype("f8"))
+
+
+def test_models_that_load_at_the_same_time_leave_the_filters(tmp_path):
+    import joblib
+    from sklearn.linear_model import LinearRegression
+
+    for place in range(12):
+        joblib.dump(LinearRegression().fit(ROWS[:9] * place, ROWS[:9, 0]), tmp_path / f"{place}.joblib")
+    before = list(warnings.filters)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+
+        def load(place):
+            with mt.Graph("g", {"y": mt.model(mt.Model(str(tmp_path / f"{place}.joblib"), "m"), x)}) as graph:
+                graph({"x": ROWS[:3]})
+
+        loading = [threading.Thread(target=load, args=(place,)) for place in range(12)]
+        for each in loading:
+            each.start()
+        for each in loading:
+            each.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert list(warnings.filters) == before
 
 
 def onnx_model(folder):

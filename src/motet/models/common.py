@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,6 +30,7 @@ __all__ = [
     "fixed_rows",
     "framework",
     "load_error",
+    "own_filters",
     "place",
 ]
 
@@ -181,6 +186,22 @@ def features_of(inputs: Mapping[str, ColumnType], dtype: str) -> Callable[[Mappi
         return np.concatenate(parts, axis=1, out=features, casting="same_kind")
 
     return stacked
+
+
+_filters = threading.RLock()
+os.register_at_fork(after_in_child=_filters._at_fork_reinit)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def own_filters(action: Literal["ignore", "always"], category: type[Warning] = Warning) -> Iterator[list[Any]]:
+    """Warnings go to the list that this gives, or nowhere, meanwhile; then the program's filters are as they were.
+
+    Python keeps one list of filters for all threads: of two that put it back at the same time the later one could put back
+    what the other had set. So only one has filters of its own at a time.
+    """
+    with _filters, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter(action, category)
+        yield caught
 
 
 def as_memory_error(error: Exception, signs: Sequence[str]) -> MemoryError | None:

@@ -41,7 +41,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from motet.batch import Array
-from motet.models.common import check_cpu, check_options, framework, load_error, place
+from motet.models.common import check_cpu, check_options, framework, load_error, own_filters, place
 from motet.models.handler import ModelSource
 from motet.models.keep import Kept, Learned
 from motet.models.openmp import OpenMP
@@ -196,8 +196,7 @@ def _unpickle(source: ModelSource) -> Any:
     joblib = framework("joblib", "joblib", "sklearn", source)
     from sklearn.exceptions import InconsistentVersionWarning
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with own_filters("always") as caught:
         try:
             estimator = joblib.load(source.location)
         except ModuleNotFoundError as error:

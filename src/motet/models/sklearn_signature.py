@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import TypeMismatchError, UnknownNameError
-from motet.models.common import load_error, place
+from motet.models.common import load_error, own_filters, place
 from motet.models.handler import ModelSource
 from motet.models.sklearn_quiet import quiet
 from motet.models.structure import structure
@@ -97,8 +96,7 @@ class _Trial:
 
     def _try(self, method: str) -> Array | None:
         for choice in (0, 1):
-            with warnings.catch_warnings(), np.errstate(all="ignore"), quiet():
-                warnings.simplefilter("ignore")
+            with own_filters("ignore"), np.errstate(all="ignore"), quiet():
                 try:
                     given = dense(getattr(self.estimator, method)(self._give(choice)))
                 except Exception:  # noqa: BLE001 (made up rows may be none that it takes; then rows will tell)

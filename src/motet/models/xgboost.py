@@ -15,7 +15,6 @@ one of `multi:softprob` does. A value that is none of the categories fails its r
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -23,7 +22,7 @@ import numpy as np
 
 from motet.batch import Array
 from motet.models.categories import chosen_categories
-from motet.models.common import check_cpu, check_options, framework, load_error
+from motet.models.common import check_cpu, check_options, framework, load_error, own_filters
 from motet.models.handler import ModelSource
 from motet.models.keep import Kept
 from motet.models.trees import TreeModel, TreeShape, iterations, tree_signature
@@ -80,8 +79,7 @@ def _read(source: ModelSource) -> Any:
 
 
 def _config(booster: Any) -> dict[str, Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+    with own_filters("ignore", UserWarning):
         learner: dict[str, Any] = json.loads(booster.save_config())["learner"]
     return learner
 
