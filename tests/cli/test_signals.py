@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from helpers.container import until
 from motet.engines.local.journal import Piece
 
 FUNCTIONS = """
@@ -86,6 +89,21 @@ def test_other_commands_end_too(run: list[str], args: list[str]) -> None:
     told += f"import motet.cli.{args[0]} as command; command.load_graph = told\nfrom motet.cli import main; main()"
     stopped = motet(args[0], run[1], *args[1:], code=told)
     assert (stopped.returncode, stopped.stderr) == (143, "stopped by SIGTERM\n")
+
+
+def test_a_server_of_several_processes_has_its_own_time_and_reads_its_configuration_again(run: list[str]) -> None:
+    code = "import motet.cli.signals as signals; signals.STOP_S = signals.AT_ONCE_S = 0.0; from motet.cli import main; main()"
+    args = ["serve", run[1], "--port", "0", "--grpc-port", "-1", "--processes", "2"]
+    with subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        port = re.search(r"2 processes serve on 127.0.0.1:(\d+)", server.stderr.readline())
+        assert port is not None
+        until(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/v2/health/ready", timeout=5).status == 200)
+        server.send_signal(signal.SIGHUP)
+        assert "the configuration was read again" in server.stderr.readline()
+        server.send_signal(signal.SIGTERM)
+        assert "stopped" not in server.stderr.read()
+        assert server.wait() == 0
 
 
 def test_a_container_without_threads_left(run: list[str], tmp_path: Path) -> None:

@@ -6,20 +6,16 @@ import json
 import os
 import signal
 import socket
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from helpers.container import container
+from helpers.container import container, until
 from motet.engines.local.journal import Piece
 
-T = TypeVar("T")
 MODELS = Path(__file__).parents[2] / "examples" / "fashion" / "models"
 FUNCTIONS = """
 import os, pathlib, subprocess, time
@@ -192,15 +188,3 @@ def free_port() -> int:
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))
         return int(made.getsockname()[1])
-
-
-def until(asked: Callable[[], bool]) -> None:
-    """Ask until the answer is yes: of what is not there yet no event tells."""
-    for _ in range(600):
-        try:
-            if asked():
-                return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("it was never ready")

@@ -106,6 +106,8 @@ class Stopping:
                 os.close(told)
                 return
             for number in set(numbers) & set(SIGNALS):
+                if signal.getsignal(number) != self._note:
+                    continue  # a server, or a training, has taken it over
                 self.number = self.number or number
                 now = time.monotonic()
                 first = min(first, now)
