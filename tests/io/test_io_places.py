@@ -328,3 +328,13 @@ def test_links_to_nothing_are_said(here: Path) -> None:
 def test_what_names_nothing_is_said(what: str) -> None:
     with pytest.raises(InputError):
         open_source(what)
+
+
+@pytest.mark.parametrize("output", [".", "./", "../here", "../here/", "../here/.", "{here}/here/../here/"])
+def test_the_current_folder_may_be_written(here: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    source = write("in.parquet", 1, 2).absolute()
+    graph = mt.load("g.yaml")
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    assert graph.run(source, output.format(here=here)).rows == 2
+    assert sorted(path.name for path in Path().iterdir()) == ["_finished.json", "part-00000.parquet"]

@@ -66,8 +66,11 @@ class Place:
 
     @property
     def plain(self) -> str:
-        """The path on this machine, however it was spelled; the URL of anything else."""
-        return self.path if self.fs is None else self.text
+        """The path on this machine, however it was spelled; the URL of anything else. What is named `.` or `..` has its name."""
+        if self.fs is not None:
+            return self.text
+        has_name = os.path.basename(self.path.rstrip("/")) not in (".", "..")
+        return self.path if has_name else f"{os.path.abspath(self.path)}/"
 
     def exists(self) -> bool:
         """Whether something is there.
