@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ from typing import NoReturn
 import click
 
 from motet.cli.exits import EXITS, STOPPED, Command, write_exits
-from motet.cli.signals import LEAVE_S, be_init
+from motet.cli.signals import LEAVE_S, SIGNALS, be_init
 from motet.system.limits import limit_threads
 from motet.system.streams import open_streams
 from motet.version import __version__
@@ -109,6 +110,8 @@ def main() -> NoReturn:
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             code.append(end.code or 0)
+            for number in SIGNALS:  # what it came to is known: being told to end makes nothing else of it
+                signal.signal(number, lambda *_: _leave(code))
             if code[0] in STOPPED:
                 from motet.threads import begun
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-__all__ = ["AT_ONCE_S", "LEAVE_S", "STOP_S", "Stopping", "be_init", "name_of"]
+__all__ = ["AT_ONCE_S", "LEAVE_S", "SIGNALS", "STOP_S", "Stopping", "be_init", "name_of"]
 
 STOP_S = 8.0
 """How long a command may take to end once it was told to: Docker kills after ten seconds."""

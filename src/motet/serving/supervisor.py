@@ -81,6 +81,8 @@ def _loop(main: Any) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
         threading.Thread(target=_leave, daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):  # the loop has given them back
+        signal.signal(number, lambda *_: os._exit(0))
 
 
 def _leave() -> None:
