@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -82,7 +82,8 @@ class FailureFile:
             return self.path or ""
         files, path = file_system(self.path)
         if files is None:
-            Path(path).unlink(missing_ok=True)
+            if os.path.lexists(path):  # a file system that can only be read refuses also what is not there
+                os.unlink(path)
         else:
             with asking(self.path, files):
                 remove_files(files, [path])
