@@ -22,7 +22,18 @@ from typing import Any
 
 from motet.workflow.code import project
 from motet.workflow.code.bytecode import names_of, plain_code
-from motet.workflow.code.things import annotated, attribute, holds, is_full, module_of, name_of, package_of, wrapped
+from motet.workflow.code.things import (
+    annotated,
+    attribute,
+    holds,
+    is_found,
+    is_full,
+    is_made,
+    module_of,
+    name_of,
+    package_of,
+    wrapped,
+)
 from motet.workflow.code.told import told_of
 from motet.workflow.memo.artifacts import digest_leaf
 from motet.workflow.memo.encode import Encoder, find_class, pack
@@ -116,9 +127,9 @@ class Follower:
     def function(self, function: Any) -> str:
         """Follow a function, or whatever can be called. Returns what stands for it."""
         found = self.describe(function, str(getattr(function, "__module__", "") or ""))
-        if not isinstance(function, (types.FunctionType, type)):  # what a method is bound to, what a partial holds
-            self._parts[f"{type(function).__name__} that is called"] = hashlib.sha256(found.encode()).hexdigest()
         self._work()
+        if found not in self._parts:  # which of a library's, what a method is bound to, what a partial holds
+            self._parts[f"{type(function).__name__} that is called"] = hashlib.sha256(found.encode()).hexdigest()
         return found
 
     def classes(self, names: Iterable[str]) -> None:
@@ -166,10 +177,11 @@ class Follower:
         if isinstance(thing, types.ModuleType):
             return self._whole(thing.__name__)
         if isinstance(thing, types.FunctionType):
-            own = project.is_project(module_of(thing)) or holds(thing)
+            own = project.is_project(module_of(thing)) or holds(thing) or not is_found(thing)
             return self._label(thing) if own else self._outside(thing)
         if isinstance(thing, type):
-            return self._label(thing) if project.is_project(thing.__module__) else self._outside(thing)
+            own = project.is_project(thing.__module__) or is_made(thing)
+            return self._label(thing) if own else self._outside(thing)
         inner = wrapped(thing)
         if inner is not None:
             return f"{type(thing).__name__}({', '.join(self.describe(each, owner) for each in inner)})"
@@ -241,10 +253,11 @@ class Follower:
         return found
 
     def _decorator(self, function: types.FunctionType) -> list[Any]:
-        """A function that is not the project's, as a decorator makes one: what it holds may be."""
+        """A function that is not the project's and has no name there, as a decorator makes one: what it holds may be."""
         owner = str(function.__module__)
         held = [cell.cell_contents for cell in function.__closure__ or () if is_full(cell)]
-        return [self._outside(function), *(self.describe(each, owner) for each in held)]
+        held += [function.__defaults__, function.__kwdefaults__]
+        return [self._outside(function), plain_code(function.__code__), *(self.describe(each, owner) for each in held)]
 
     def _chain(self, space: dict[str, Any], chain: tuple[str, ...], owner: str, holder: str = "") -> str:
         """What stands for `name.attribute...`: as far as names are modules, only the attributes count.

@@ -8,7 +8,20 @@ import sys
 import types
 from typing import Any
 
-__all__ = ["annotated", "attribute", "holds", "is_full", "module_of", "name_of", "package_of", "wrapped"]
+__all__ = [
+    "annotated",
+    "attribute",
+    "holds",
+    "is_found",
+    "is_full",
+    "is_made",
+    "module_of",
+    "name_of",
+    "package_of",
+    "wrapped",
+]
+
+_HEAP_TYPE = 1 << 9
 
 
 def wrapped(thing: Any) -> tuple[Any, ...] | None:
@@ -51,6 +64,16 @@ def attribute(module: str, path: str) -> Any:
     for part in path.split("."):
         found = getattr(found, part, None)
     return found
+
+
+def is_found(thing: Any) -> bool:
+    """Whether a function or class is what its module has under its name, so that the name says which it is."""
+    return attribute(str(thing.__module__ or ""), thing.__qualname__) is thing
+
+
+def is_made(kind: type) -> bool:
+    """Whether a class was made at run time and its module does not have it: only what it is made of tells it apart."""
+    return bool(kind.__flags__ & _HEAP_TYPE) and not is_found(kind)
 
 
 def annotated(thing: Any) -> list[Any]:

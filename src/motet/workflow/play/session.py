@@ -15,6 +15,7 @@ from typing import Any
 from motet.errors import WorkflowError
 from motet.workflow.code.follow import Code, Follower, follow
 from motet.workflow.code.project import is_project, module_name
+from motet.workflow.code.things import wrapped
 from motet.workflow.code.told import short
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
 from motet.workflow.files import File
@@ -111,8 +112,8 @@ class Session:
     def _hook(self, value: Any) -> Any:
         if isinstance(value, Deferred):
             return {"$input": self.digest(value)}
-        if isinstance(value, _FOLLOWED):
-            return {"$code": follow(value).digest}  # type: ignore[arg-type]
+        if isinstance(value, _FOLLOWED) or wrapped(value) is not None:
+            return {"$code": follow(value).digest}
         return None
 
     def state(self, node: Node) -> StepState:
