@@ -61,7 +61,7 @@ def as_named(result: Any) -> Mapping[str, Any] | None:
     return {str(name): result[name] for name in names if isinstance(name, str)}
 
 
-class Ragged(Sequence[Array]):
+class Ragged:
     """A column whose rows differ in shape: flat values, offsets and shapes.
 
     Args:
@@ -149,6 +149,9 @@ class Ragged(Sequence[Array]):
         return f"Ragged({len(self)} rows, {self.shapes.shape[1]} axes, {self.dtype})"
 
 
+Sequence.register(
+    Ragged
+)  # and no subclass of it, since whether something is one of an abstract class takes long to tell
 Column = Array | Ragged
 
 

@@ -19,13 +19,33 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, Column, Ragged, as_column, column_type, empty_column, hold_as, objects, unmasked
+from motet.batch import (
+    Array,
+    Column,
+    Ragged,
+    as_column,
+    column_type,
+    empty_column,
+    hold_as,
+    is_exactly,
+    objects,
+    unmasked,
+)
 from motet.errors import InputError, TypeMismatchError
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert, refusal
 from motet.pictures import begins_as_picture, is_picture, read_picture
 from motet.types import ColumnType
 
-__all__ = ["NO_DEFAULT", "as_given", "constant_column", "from_base64", "holds_truth", "of_text", "read_column"]
+__all__ = [
+    "NO_DEFAULT",
+    "as_given",
+    "constant_column",
+    "from_base64",
+    "holds_truth",
+    "is_read",
+    "of_text",
+    "read_column",
+]
 
 
 class _NoDefault(Enum):
@@ -51,6 +71,8 @@ def as_given(values: Any, kind: ColumnType) -> Column:
     objects: whole numbers of 64 bits beside others, true and false beside numbers, numbers where texts are wanted. Lists
     that are nested unevenly are objects too, one a row; so is what is masked or null in columns of other libraries.
     """
+    if type(values) is np.ndarray and values.dtype.kind in "biufO":
+        return values
     if isinstance(values, (list, tuple)):
         if any(issubclass(each, np.ma.MaskedArray) or hasattr(each, "as_py") for each in {*map(type, values)}):
             values = [_as_python(each) for each in values]
@@ -64,11 +86,13 @@ def as_given(values: Any, kind: ColumnType) -> Column:
     if isinstance(values, np.ma.MaskedArray):
         return _without_mask(values)
     column = as_column(values)
+    if isinstance(column, Ragged):
+        return column
     if not isinstance(getattr(values, "dtype", None), np.dtype) and column.dtype.kind == "f":
         listed = next((getattr(values, name) for name in ("to_pylist", "to_list") if hasattr(values, name)), None)
         if listed is not None and np.isnan(column).any():
             return objects(listed())  # whole numbers with nulls, which numpy makes floats of
-    if getattr(column, "ndim", 0) == 1 and column.dtype == object and hasattr(values, "isna"):  # a column of pandas
+    if column.ndim == 1 and column.dtype == object and hasattr(values, "isna"):  # a column of pandas
         return objects([None if gone else value for value, gone in zip(column, np.asarray(values.isna()), strict=True)])
     return column
 
@@ -107,6 +131,11 @@ def _is_promoted(values: Any, column: Column, kind: ColumnType) -> bool:
     if kind.dtype == "bool":
         return flat.dtype.kind in "iuf"
     return kind.dtype in ("int64", "uint64") and flat.dtype.kind == "f" and bool((np.abs(flat) >= 1 << 53).any())
+
+
+def is_read(column: Array, kind: ColumnType) -> bool:
+    """Whether an array is what `read_column` would make of it: numbers of the type, or nothing but texts."""
+    return is_exactly(column, kind, len(column)) and (column.dtype != object or {*map(type, column.tolist())} == {str})
 
 
 def read_column(

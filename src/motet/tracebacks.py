@@ -7,8 +7,6 @@ import signal
 import sysconfig
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -29,14 +27,16 @@ MOST_KEPT = 100
 """Exceptions of a call that are kept: each holds the frames that it came through, and what is in them."""
 
 
-@contextmanager
-def keeping() -> Iterator[None]:
+class keeping:  # noqa: N801 (used as a function is)
     """While it lasts, exceptions of rows are kept, here and in threads that this context is handed to."""
-    token = _KEPT.set([])
-    try:
-        yield
-    finally:
-        _KEPT.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = _KEPT.set([])
+
+    def __exit__(self, *error: object) -> None:
+        _KEPT.reset(self._token)
 
 
 def kept(error: BaseException) -> BaseException | None:

@@ -8,7 +8,7 @@ of anybody else, or cannot tell, costs a copy and nothing more.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def own_result(held: list[Any]) -> bool:
         whether somebody else may write to what was returned, so that it must not be returned twice at the same time.
     """
     kind = type(held[0])
-    if kind is np.ndarray and sys.getrefcount(held[0]) <= _ITEM and _is_alone(held[0]):
+    if _are_alone(held):
         return False
     if kind is dict:
         if sys.getrefcount(held[0]) > _ITEM:
@@ -44,6 +44,8 @@ def own_result(held: list[Any]) -> bool:
 
 
 def _own_sequence(held: list[Any], kind: Any) -> bool:
+    if sys.getrefcount(held[0]) <= _ITEM and _are_alone(held[0]):
+        return False
     if not any(map(_may_be_held, {*map(type, held[0])})):
         return False
     items = list(held[0])
@@ -143,6 +145,14 @@ def _is_alone(array: Array) -> bool:
     return type(base) is np.ndarray and base.base is None and sys.getrefcount(base) <= _BASE
 
 
+def _are_alone(items: Sequence[Any]) -> bool:
+    """Whether entries are arrays that nobody but what holds them has, nor their memory."""
+    for place in range(len(items)):
+        if type(items[place]) is not np.ndarray or sys.getrefcount(items[place]) > _ITEM or not _is_alone(items[place]):
+            return False
+    return True
+
+
 def _holders_of_item(items: list[Array]) -> int:
     return sys.getrefcount(items[0])
 
@@ -159,27 +169,24 @@ _BASE = _holders_of_base(np.empty(2)[:1])
 
 def apart(outputs: Mapping[str, Column], inputs: Iterable[Column]) -> dict[str, Column]:
     """Outputs for a caller to keep: all can be written, and none shares memory with an input or with another output."""
-    taken = {id(_owner(_values(column))) for column in inputs}
+    taken = {id(_owner(column)) for column in inputs}
     found: dict[str, Column] = {}
     for name, column in outputs.items():
-        values = _values(column)
+        values = column.values if isinstance(column, Ragged) else column
         own = own_objects(values) if values.dtype == object else values
-        if own is values and (not values.flags.writeable or id(_owner(values)) in taken):
-            own = values.copy()
+        owner = _owner(own)
+        if own is values and (not values.flags.writeable or id(owner) in taken):
+            owner = own = values.copy()
         if own is not values:
-            column = own if type(column) is np.ndarray else Ragged(own, column.offsets, column.shapes)  # type: ignore[union-attr]
-        taken.add(id(_owner(own)))
+            column = Ragged(own, column.offsets, column.shapes) if isinstance(column, Ragged) else own
+        taken.add(id(owner))
         found[name] = column
     return found
 
 
-def _values(column: Column) -> Array:
-    return column if type(column) is np.ndarray else column.values  # type: ignore[union-attr]
-
-
-def _owner(array: Array) -> Any:
-    """What holds the memory of an array."""
-    owner: Any = array
+def _owner(column: Column) -> Any:
+    """What holds the memory of a column."""
+    owner: Any = column.values if isinstance(column, Ragged) else column
     while type(owner) is np.ndarray and owner.base is not None:
         owner = owner.base
     return owner

@@ -14,7 +14,7 @@ from motet.graph.check import CheckedGraph
 from motet.graph.graph import Input
 from motet.io import as_stored, is_image, to_column
 from motet.io.jsontext import is_json, json_values
-from motet.reading import as_given, constant_column, read_column
+from motet.reading import as_given, constant_column, is_read, read_column
 from motet.types import ColumnType
 
 __all__ = ["absent_inputs", "bind_columns", "by_input", "columns_of", "fill_defaults", "read_stored", "takes"]
@@ -43,10 +43,13 @@ def bind_columns(columns: Mapping[str, Any], checked: CheckedGraph) -> tuple[Bat
     bad: dict[int, str] = {}
     for _, wrong in read.values():
         bad = wrong | bad
-    good = np.setdiff1d(np.arange(rows), list(bad)) if bad else np.arange(rows)
-    bound = {name: _chosen(column, wrong, good, rows) if bad else column for name, (column, wrong) in read.items()}
+    good = np.arange(rows)
+    bound = {name: column for name, (column, _) in read.items()}
+    if bad:
+        good = np.setdiff1d(good, list(bad))
+        bound = {name: _chosen(column, wrong, good, rows) for name, (column, wrong) in read.items()}
     fill_defaults(bound, absent, inputs, len(good))
-    return Batch(bound, good), [
+    return Batch.of(bound, good), [
         Failure(row, "input", "", "", "InputError", message) for row, message in sorted(bad.items())
     ]
 
@@ -58,6 +61,8 @@ def _as_given(values: Any, kind: ColumnType) -> Any:
 
 def _read(column: Any, each: Input, name: str, values: Any) -> tuple[Column, dict[int, str]]:
     """A column that was given, as its input's type: all rows, or only those that fit; and by row why the others do not."""
+    if type(values) is np.ndarray and is_read(column, each.type):
+        return column, {}
     what = f"input {name!r}"
     if type(column) is not np.ndarray and not isinstance(column, Ragged):
         found, bad = read_stored(column, pa.field(name, column.type), each)
