@@ -65,6 +65,7 @@ _SOURCE_OPTIONS = (
     click.option(
         "--empty", type=click.Choice(["missing", "text"]), help="What an empty field of CSV is where text is wanted.  [default: missing]"
     ),
+    click.option("--decrypt", metavar="FILE", help="File (or env:NAME) of the key of encrypted Parquet, or JSON of master keys."),
 )  # fmt: skip
 
 _EPILOG = """

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.arrow.layout import is_tensor
+from motet.io.decryption import ParquetKeys, is_encrypted, without_keys
 from motet.io.files import File
 from motet.io.fitted import decoded_schema
 from motet.io.marks import drop_rows, mark_all
@@ -31,11 +32,16 @@ class ParquetSource(FileStream):
 
     Row groups are read in runs of some 32 MiB, so that little is held and small groups cost little; `skip` and
     `batches_at` leave whole groups unread.
+
+    Args:
+        file: the file.
+        keys: what it is decrypted with where it is encrypted.
     """
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, keys: ParquetKeys | None = None) -> None:
         super().__init__(file)
-        with _open(file) as parquet:
+        self._keys = keys
+        with _open(file, keys) as parquet:
             stored = parquet.schema_arrow
             metadata = parquet.metadata
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
@@ -53,6 +59,10 @@ class ParquetSource(FileStream):
 
     def stored_row_bytes(self, columns: Sequence[str]) -> float:
         """See `Stream.stored_row_bytes`; by some row groups from all over the file."""
+        if self._keys is not None:  # of columns whose key is not there Arrow has no metadata
+            return max(
+                (size / max(1, rows) for size, rows in zip(self._bytes, np.diff(self._ends), strict=True)), default=0.0
+            )
         wanted, most = set(columns), 0.0
         paths = [self._metadata.schema.column(index).path for index in range(self._metadata.num_columns)]
         places = [index for index, path in enumerate(paths) if path in wanted or path.partition(".")[0] in wanted]
@@ -68,7 +78,7 @@ class ParquetSource(FileStream):
         if skip >= self.num_rows:
             return
         self.check_opened()
-        with _open(self._file, len(columns)) as parquet:
+        with _open(self._file, self._keys, len(columns)) as parquet:
             start = int(self._ends[first])
             pieces = self._read(parquet, first, len(self._bytes), columns, rows)
             yield from drop_rows(mark_all(pieces, start), skip - start)
@@ -81,7 +91,7 @@ class ParquetSource(FileStream):
             raise InputError(f"has {self.num_rows} rows; row {positions[-1]} is past the end", where=self.description)
         groups = np.unique(np.searchsorted(self._ends, positions, side="right") - 1)
         self.check_opened()
-        with _open(self._file, len(columns)) as parquet:
+        with _open(self._file, self._keys, len(columns)) as parquet:
             for group in groups.tolist():
                 start = int(self._ends[group])
                 for piece in self._read(parquet, group, group + 1, columns, rows):
@@ -105,20 +115,39 @@ class ParquetSource(FileStream):
 
 
 @contextmanager
-def _open(file: File, columns: int = 1) -> Iterator[Any]:
+def _open(file: File, keys: ParquetKeys | None, columns: int = 1) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     raw = file.open()
     buffer = max(4096, min(_BUFFER_BYTES, _BUFFERS_BYTES // max(columns, 1))) if file.is_local else 0
     try:
-        parquet = pq.ParquetFile(raw, pre_buffer=not file.is_local, buffer_size=buffer, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:  # OSError for one that is encrypted
+        parquet = pq.ParquetFile(
+            raw,
+            pre_buffer=not file.is_local,
+            buffer_size=buffer,
+            page_checksum_verification=True,
+            decryption_properties=without_keys() if keys is None else keys.properties(file),
+        )
+    except BaseException as error:  # OSError for one that is encrypted
         raw.close()
-        raise InputError(f"is no Parquet file that can be read: {error}", where=str(file)) from None
+        if isinstance(error, pa.ArrowException | OSError):
+            raise _refusal(file, keys, error) from None
+        raise
     try:
         yield parquet
     finally:
         parquet.close(force=True)
+
+
+def _refusal(file: File, keys: ParquetKeys | None, error: Exception) -> InputError:
+    """Why a file cannot be opened."""
+    if not is_encrypted(file, error):
+        return InputError(f"is no Parquet file that can be read: {error}", where=str(file))
+    if keys is None:
+        hint = "give its keys with --decrypt (decrypt=)"
+        return InputError("is encrypted, and no keys were given", where=str(file), hint=hint)
+    hint = "check them: one key (for all of the file), or master keys by their ids; keys of columns without KMS are not read"
+    return InputError(f"is encrypted, and not with the keys that were given: {error}", where=str(file), hint=hint)
 
 
 def holds(field: pa.Field) -> bool:

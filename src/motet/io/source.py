@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from motet.batch import Batch
 from motet.errors import InputError, UnknownNameError
+from motet.io.decryption import Decrypt, ParquetKeys
 from motet.io.files import TABLE_SUFFIXES, File, Found, asked, look_for, suffix_of
 from motet.io.fitted import decoded_schema
 from motet.io.foreign import ForeignSource
@@ -105,6 +106,7 @@ def open_source(
     encoding: str | None = None,
     delimiter: str | None = None,
     empty: str | None = None,
+    decrypt: Decrypt | None = None,
     wanted: Mapping[str, ColumnType] | None = None,
     choose: Choose | None = None,
 ) -> Source:
@@ -121,6 +123,7 @@ def open_source(
         encoding: of CSV and JSON Lines, a codec of Python; None is UTF-8, or what a byte order mark says.
         delimiter: what stands between fields of CSV, or its name, such as `tab`; None is a comma.
         empty: what an empty field of CSV is where text is wanted: `missing` (the same as None) or `text`.
+        decrypt: keys of encrypted Parquet files, see `ParquetKeys.of`.
         wanted: types of the columns that somebody takes, by which text is read; other formats know their own, and it is
             no matter whether there are such columns.
         choose: gives those of the files found that are read; None reads all.
@@ -131,7 +134,8 @@ def open_source(
         MissingExtraError: when the URL's file system is not installed.
     """
     declared = {name: ColumnType.parse(kind, f"types: {name}") for name, kind in (types or {}).items()}
-    options = TextOptions(encoding, delimiter, declared, empty)
+    keys_of_files = None if decrypt is None else ParquetKeys.of(decrypt)
+    options = TextOptions(encoding, delimiter, declared, empty, keys_of_files)
     keys = [group_by] if isinstance(group_by, str) else list(group_by or ())
     kinds = dict(wanted or {})
     if group_by is not None:
@@ -405,7 +409,7 @@ def _open_file(file: File, format: str, options: TextOptions, types: Mapping[str
     if format == "parquet":
         from motet.io.parquet import ParquetSource
 
-        return ParquetSource(file)
+        return ParquetSource(file, options.keys)
     if format == "arrow":
         from motet.io.ipc import ArrowSource
 

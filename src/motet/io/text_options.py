@@ -1,4 +1,4 @@
-"""How sources of text are read: encoding, delimiter, types of columns, and what an empty field is."""
+"""How sources are read: encoding, delimiter, types of columns and empty fields of text, and keys of Parquet."""
 
 from __future__ import annotations
 
@@ -7,23 +7,32 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from motet.errors import InputError
+from motet.io.decryption import ParquetKeys
 from motet.types import ColumnType
 
 __all__ = ["TextOptions"]
 
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
-_KNOWN_BY = {"csv": ("encoding", "delimiter", "types", "empty"), "jsonl": ("encoding", "types"), "a plugin": ("types",)}
+_KNOWN_BY = {
+    "csv": ("encoding", "delimiter", "types", "empty"),
+    "jsonl": ("encoding", "types"),
+    "a plugin": ("types",),
+    "parquet": ("keys",),
+}
+_OPTIONS = {"keys": "decrypt"}
+"""What users call them where that is another word."""
 
 
 @dataclass(frozen=True)
 class TextOptions:
-    """How text is read.
+    """How sources are read.
 
     Attributes:
         encoding: a codec of Python; None is UTF-8, or what a byte order mark says.
         delimiter: what stands between the fields of a CSV, one ASCII character or its name (`tab`, `semicolon`, ...); None is a comma.
         types: types of columns that nobody else declares.
         empty: what an empty field of a CSV is where text is wanted: `missing` (None is the same), or `text`.
+        keys: what encrypted Parquet files are decrypted with.
 
     Raises:
         InputError: when one of them is none.
@@ -33,6 +42,7 @@ class TextOptions:
     delimiter: str | None = None
     types: Mapping[str, ColumnType] = field(default_factory=dict)
     empty: str | None = None
+    keys: ParquetKeys | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delimiter", _DELIMITERS.get(self.delimiter or "", self.delimiter))
@@ -79,9 +89,10 @@ class TextOptions:
         """
         for each in fields(self):
             if getattr(self, each.name) and each.name not in _KNOWN_BY.get(format, ()):
-                known = " and ".join(name for name in ("csv", "jsonl") if each.name in _KNOWN_BY[name])
+                known = " and ".join(kind for kind in ("csv", "jsonl", "parquet") if each.name in _KNOWN_BY[kind])
+                name = _OPTIONS.get(each.name, each.name)
                 raise InputError(
-                    f"{each.name} is an option of {known}; this is {format}", where=where, hint=f"leave {each.name} out"
+                    f"{name} is an option of {known}; this is {format}", where=where, hint=f"leave {name} out"
                 )
 
     def digest(self) -> tuple[Any, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypedDict
 
 from motet.engines.local.destination import Destination
 from motet.engines.local.selection import Sample, Selection, Shard
 from motet.errors import InputError
+from motet.io.decryption import Decrypt
 from motet.io.files import TABLE_SUFFIXES, suffix_of
 from motet.io.target import is_stream
 from motet.system.limits import num_cores
@@ -103,6 +104,7 @@ class Options:
         group_by: a column of the source, or several: makes one row of all rows with the same values, with list columns.
         format: the format of the source; None goes by its suffix.
         encoding, delimiter, types, empty: how text is read, see `motet.io.open_source`.
+        decrypt: keys of encrypted Parquet files, see `motet.io.open_source`. They are kept nowhere.
         pool: a folder that the work of this machine shares: batches take turns with what else borrows there, and live work goes
             first. None is `$MOTET_POOL`; empty shares with nobody.
         progress: called now and then with the rows done, the rows there are (None where that is not known), and those failed;
@@ -136,6 +138,7 @@ class Options:
     delimiter: str | None = None
     types: Mapping[str, str | ColumnType] | None = None
     empty: str | None = None
+    decrypt: Decrypt | None = field(default=None, repr=False)
     pool: str | None = None
     progress: Progress | None = None
 
@@ -203,7 +206,10 @@ class Options:
     @property
     def source(self) -> dict[str, Any]:
         """What `open_source` is given."""
-        return {name: getattr(self, name) for name in ("format", "group_by", "types", "encoding", "delimiter", "empty")}
+        return {
+            name: getattr(self, name)
+            for name in ("format", "group_by", "types", "encoding", "delimiter", "empty", "decrypt")
+        }
 
     @property
     def allowed(self) -> MaxFailures | None:
@@ -244,5 +250,6 @@ class RunOptions(TypedDict, total=False):
     delimiter: str | None
     types: Mapping[str, str | ColumnType] | None
     empty: str | None
+    decrypt: Decrypt | None
     pool: str | None
     progress: Progress | bool | None
