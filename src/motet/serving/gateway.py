@@ -108,6 +108,11 @@ class Gateway:
         wanted = [each for each in self._graphs.values() if each.reason != UNLOADED]
         return not (self.stopping or self.draining) and all(each.state == "READY" for each in wanted)
 
+    @property
+    def busy(self) -> bool:
+        """Whether models are being loaded or given back, or the server ends, which may hold the process for long."""
+        return self.stopping or self._changing.locked() or self._loader.swaps.swapping
+
     def add(self, graph: Graph | str | os.PathLike[str]) -> Served:
         """Add a graph, or the file of one; `load` makes it ready. One whose models a store does not have yet waits for them.
 

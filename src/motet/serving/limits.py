@@ -32,6 +32,8 @@ class Limits:
         answer_timeout_s: from a request's last byte to its answer, where the caller does not say; 0 for no bound.
         half_closed_s: how long requests go on whose client has closed its side of the connection.
         drain_timeout_s: how long accepted requests may take when the server is told to stop.
+        hang_timeout_s: how long one of several processes may give no sign of life while it serves: then it is killed, and
+            another takes its place.
     """
 
     body_bytes: int = 64 << 20
@@ -50,6 +52,7 @@ class Limits:
     answer_timeout_s: float = 60.0
     half_closed_s: float = 1.0
     drain_timeout_s: float = 30.0
+    hang_timeout_s: float = 5.0
 
     @classmethod
     def read(cls, value: object, where: str) -> Limits:

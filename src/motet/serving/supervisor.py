@@ -1,7 +1,8 @@
 """Runs a server: in this process, or in several that share its ports and one folder.
 
-The parent of several processes serves nothing itself. It holds the ports, starts the others, starts one anew that has
-ended, with a growing pause, and gives up when they end again and again before they are ready. Signals are handed on.
+The parent of several processes serves nothing itself. It holds the ports, starts the others, starts one anew that has ended
+or that hangs (see `heartbeat.py`), with a growing pause, and gives up when they end again and again and none serves.
+Signals are handed on.
 Only the first listens before it is ready: whoever finds the server ready meets no process that still loads.
 A child that finds its parent gone ends as if it had been told to.
 """
@@ -9,10 +10,12 @@ A child that finds its parent gone ends as if it had been told to.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +28,7 @@ from typing import Any
 
 from motet.errors import InputError
 from motet.serving.config import ServeConfig
+from motet.serving.heartbeat import Heartbeat, Pulse
 from motet.serving.server import Server, bind, serve
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
@@ -36,13 +40,15 @@ WORKER = "MOTET_SERVE_WORKER"
 """Tells a process that it is one of several: `HTTP PORT:GRPC PORT:FOLDER`."""
 LATE = "MOTET_SERVE_LATE"
 """Tells one of several processes to listen when it has loaded, and the first has, and not before."""
+REPLACES = "MOTET_SERVE_REPLACES"
+"""Tells a process what was the matter with the one that it takes the place of: it has `ended`, or `hung`."""
 LOADED = "first-loaded"
 """The file in the folder that processes share which says that the first has."""
 PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Before a process is started anew, by how often it has ended soon after its start."""
 SOON_S = 10.0
 TRIES = 5
-"""Times that processes may end soon after their start, one after the other, before the server gives up."""
+"""Times that processes may end soon after their start, one after the other, before a server of which none serves gives up."""
 LOOK_S = 0.05
 LEAVE_S = 2.0
 """What a process that has closed everything may take to end."""
@@ -94,20 +100,27 @@ def _leave() -> None:
 def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], ServeConfig], worker: str) -> None:
     port, grpc_port, folder = worker.split(":", 2)
     threads = config.threads or max(1, num_cores() // config.processes)
-    threading.Thread(target=_until_parent_ends, daemon=True).start()
+    link = socket.socket(fileno=os.dup(0))
+    threading.Thread(target=_until_parent_ends, args=(link,), daemon=True).start()
+
+    def begin(server: Server) -> None:
+        if reason := os.environ.get(REPLACES):
+            server.services.seen.process_replaced(reason)
+        Heartbeat(link, lambda: server.gateway.busy).start()
 
     def mine(config: ServeConfig) -> ServeConfig:
         return replace(config, threads=threads, port=int(port), grpc_port=int(grpc_port) if grpc_port else None)
 
     again = lambda: mine(reconfigure())  # noqa: E731
     late, loaded = os.environ.get(LATE) == "1", Path(folder, LOADED)
-    _loop(serve(graphs, mine(config), lambda server: None, late=late, loaded=loaded, folder=folder, reconfigure=again))
+    _loop(serve(graphs, mine(config), begin, late=late, loaded=loaded, folder=folder, reconfigure=again))
 
 
-def _until_parent_ends() -> None:
+def _until_parent_ends(link: socket.socket) -> None:
     """The parent holds the other end of our standard input: it is closed when the parent is gone, however it ended."""
-    while os.read(0, 1024):
-        continue
+    with contextlib.suppress(ConnectionError):
+        while link.recv(1024):
+            continue
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -127,12 +140,15 @@ class _Worker:
     """One of several processes."""
 
     process: subprocess.Popen[bytes]
+    pulse: Pulse
     started: float
     late: bool
     ended_soon: int = 0
     again_at: float | None = None
     told: bool = False
     """Whether it was told to end: a second time would end it at once."""
+    hung: bool = False
+    """Whether it was killed because it was silent."""
 
 
 class _Parent:
@@ -170,7 +186,7 @@ class _Parent:
             self._end()
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self) -> _Worker:
+    def _start(self, replaces: str = "") -> _Worker:
         grpc = "" if self._grpc is None else self._grpc.getsockname()[1]
         early = (worker for worker in self._workers if not worker.late and worker.process.poll() is None)
         late = any(early) or Path(self._folder, LOADED).exists()
@@ -178,12 +194,16 @@ class _Parent:
             **os.environ,
             WORKER: f"{self._http.getsockname()[1]}:{grpc}:{self._folder}",
             LATE: str(int(late)),
+            REPLACES: replaces,
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "motet.cli", *sys.argv[1:]], env=environment, stdin=subprocess.PIPE,
-            start_new_session=True,
-        )  # fmt: skip
-        return _Worker(process, time.monotonic(), late)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "motet.cli", *sys.argv[1:]], env=environment, stdin=theirs.fileno(),
+                start_new_session=True,
+            )  # fmt: skip
+        now = time.monotonic()
+        return _Worker(process, Pulse(ours, process.pid, self.config.limits.hang_timeout_s, now), now, late)
 
     def _watch(self) -> None:
         while not self._stopping:
@@ -194,20 +214,40 @@ class _Parent:
     def _look_at(self, place: int, worker: _Worker) -> None:
         now = time.monotonic()
         code = worker.process.poll()
-        if code is None or self._stopping:
+        if code is None:
+            self._listen_to(worker, now)
+            return
+        if self._stopping:
             return
         if worker.again_at is None:
-            soon = now - worker.started < SOON_S
-            worker.ended_soon = worker.ended_soon + 1 if soon else 0
-            if code == 2 or worker.ended_soon >= TRIES:
-                raise InputError(
-                    f"a process of the server ended with code {code} soon after its start, and again and again"
-                )
-            pause = PAUSES_S[min(worker.ended_soon, len(PAUSES_S) - 1)]
-            _LOG.error("process %d ended with code %d; another takes its place", worker.process.pid, code)
-            worker.again_at = now + pause
+            worker.again_at = now + self._pause_s(worker, code, now)
         if now >= worker.again_at:
-            self._workers[place] = replace(self._start(), ended_soon=worker.ended_soon)
+            worker.pulse.close()
+            anew = self._start("hung" if worker.hung else "ended")
+            self._workers[place] = replace(anew, ended_soon=worker.ended_soon)
+
+    def _listen_to(self, worker: _Worker, now: float) -> None:
+        """Kill a process that hangs: another takes its place, and its connections are closed."""
+        if not worker.hung and worker.pulse.hangs(now):
+            _LOG.error("process %d hangs, it has said nothing for long; it is killed", worker.process.pid)
+            worker.hung = True
+            worker.process.kill()
+
+    def _pause_s(self, worker: _Worker, code: int, now: float) -> float:
+        """How long nobody takes the place of a process that has ended with this code.
+
+        Raises:
+            InputError: when none serves, and that is so again and again.
+        """
+        soon = now - worker.started < SOON_S
+        worker.ended_soon = worker.ended_soon + 1 if soon else 0
+        serving = any(each.pulse.serving for each in self._workers if each is worker or each.process.poll() is None)
+        if not serving and (code == 2 or worker.ended_soon >= TRIES):
+            raise InputError(
+                f"a process of the server ended with code {code} soon after its start, and again and again"
+            )
+        _LOG.error("process %d ended with code %d; another takes its place", worker.process.pid, code)
+        return PAUSES_S[min(worker.ended_soon, len(PAUSES_S) - 1)]
 
     def _stop(self, number: int, frame: Any) -> None:
         self._stopping = True
@@ -225,9 +265,11 @@ class _Parent:
             if not worker.told and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM)
         end = time.monotonic() + self.config.limits.drain_timeout_s + 5
+        while (left := [each for each in self._workers if each.process.poll() is None]) and time.monotonic() < end:
+            for worker in left:
+                self._listen_to(worker, time.monotonic())
+            time.sleep(LOOK_S)
         for worker in self._workers:
-            try:
-                worker.process.wait(max(0.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+            worker.process.kill()
+            worker.process.wait()
+            worker.pulse.close()

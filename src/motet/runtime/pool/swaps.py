@@ -231,6 +231,11 @@ class Swaps(Generic[M]):
         return self._shelf.evictions
 
     @property
+    def swapping(self) -> bool:
+        """Whether a model is being loaded."""
+        return self._swapping > 0
+
+    @property
     def waiting_rows(self) -> int:
         """Rows that wait for a model to be loaded."""
         with self._lock:

@@ -87,6 +87,9 @@ SHOWN = {
     "motet_grpc_received_bytes": Shown("counter", "Bytes of messages that came over gRPC."),
     "motet_grpc_sent_bytes": Shown("counter", "Bytes of messages that were sent over gRPC."),
     "motet_log_lines_dropped": Shown("counter", "Lines of logs that were lost, as too many waited.", ("log",)),
+    "motet_process_restarts": Shown(
+        "counter", "Processes of the server that took the place of one that ended or hung.", ("reason",)
+    ),
     "process_cpu_seconds": Shown("counter", "Seconds of processors, of all processes."),
     "process_resident_memory_bytes": Shown("gauge", "Memory of all processes."),
 }

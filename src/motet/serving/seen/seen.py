@@ -167,6 +167,10 @@ class Seen:
         self._cells.values[received] += received_bytes
         self._cells.values[sent] += sent_bytes
 
+    def process_replaced(self, reason: str) -> None:
+        """This process takes the place of one that has `ended`, or that `hung` and was killed."""
+        self._cells.values[self._cells.at("counter", "motet_process_restarts", reason=reason)] += 1
+
     def error(self, graph: str, error: MotetError, id: str = "", rows: int = 0) -> None:
         """Show an error that did not come from a lane, for example of a graph that could not be loaded."""
         self._errors.add(graph, "", type(error).__name__, str(error), id, rows)

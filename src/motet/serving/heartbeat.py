@@ -1,0 +1,90 @@
+"""How the parent of several processes knows that one of them hangs: each sends it a byte from its event loop, again and again.
+
+A process that is stopped, or whose code holds the interpreter or the loop, sends nothing. Both ends are those of one pair
+of sockets, which also tells the process when its parent is gone. Starting, loading and ending may hold the interpreter for
+long by themselves: the byte says so, and more silence is allowed, but to a process that somebody has stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["Heartbeat", "Pulse"]
+
+BEAT_S = 0.25
+"""How often a process says that it goes on."""
+BUSY_S = 600.0
+"""The silence that is allowed to a process that starts, loads or ends."""
+LOOK_S = 1.0
+"""The most that one look adds to a silence: while the parent itself was stopped it heard nobody."""
+SERVING, BUSY = b".", b"+"
+
+
+class Heartbeat:
+    """Sends the beats of this process, in the thread of its event loop.
+
+    Args:
+        link: to the parent.
+        busy: whether something goes on that may hold the process for long.
+    """
+
+    def __init__(self, link: socket.socket, busy: Callable[[], bool]) -> None:
+        self._link, self._busy = link, busy
+
+    def start(self) -> None:
+        """Send one, and the next ones as long as the event loop runs."""
+        with contextlib.suppress(OSError):  # nobody has read for long, or the parent is gone, which another thread sees
+            self._link.send(BUSY if self._busy() else SERVING, socket.MSG_DONTWAIT)
+        asyncio.get_running_loop().call_later(BEAT_S, self.start)
+
+
+class Pulse:
+    """What the parent hears of one process.
+
+    Args:
+        link: to that process.
+        pid: its number.
+        hang_s: the silence after which a process that serves hangs.
+        now: the time on a clock that only goes up, in seconds.
+
+    Attributes:
+        serving: whether it has ever served.
+    """
+
+    def __init__(self, link: socket.socket, pid: int, hang_s: float, now: float) -> None:
+        self._link, self._pid, self._hang_s, self._looked = link, pid, hang_s, now
+        self._silent_s, self._last = 0.0, BUSY
+        self.serving = False
+
+    def hangs(self, now: float) -> bool:
+        """Listen; whether it was silent for too long."""
+        self._silent_s += min(now - self._looked, LOOK_S)
+        self._looked = now
+        if beats := self._heard():
+            self._silent_s, self._last = 0.0, beats[-1:]
+            self.serving = self.serving or SERVING in beats
+        if self._silent_s <= self._hang_s:
+            return False
+        return self._last == SERVING or self._silent_s > BUSY_S or _is_stopped(self._pid)
+
+    def _heard(self) -> bytes:
+        try:
+            return self._link.recv(1 << 16, socket.MSG_DONTWAIT)
+        except OSError:  # nothing has come, or it has ended
+            return b""
+
+    def close(self) -> None:
+        """Let the process go: what is left of it ends as without a parent."""
+        self._link.close()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger has stopped a process; where the system does not say, it is not known."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+    except OSError:
+        return False
