@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import os
+import sys
 import threading
 import weakref
 from collections import deque
@@ -62,6 +63,8 @@ def beside(work: Work, name: str) -> None:
 
 def begun(thread: threading.Thread) -> bool:
     """Begin a thread, and say whether that could be done."""
+    if sys.is_finalizing():  # Python up to 3.11 waits for ever for the new thread, which never gets the interpreter
+        return False
     try:
         thread.start()
     except RuntimeError:  # the program ends, or the system has no more of them

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ def forms_of(values, kind):
     yield "chunks", pa.chunked_array([stored[:1], stored[1:]])
     yield "slice", pa.concat_arrays([stored, stored]).slice(len(values))
     yield "dictionary", stored.dictionary_encode()
+    yield "run ends", pc.run_end_encode(stored)
     yield "scalars", list(stored)
     yield "polars", pl.Series(stored)
     yield "pandas of Arrow", pd.Series(stored, dtype=pd.ArrowDtype(stored.type))
@@ -82,6 +84,22 @@ def test_a_run_and_a_call_of_a_column_take_the_same_rows(form):
         ran, failed = graph.run({"x": column}, failures="return", keep=[], batch_rows=2)
         assert [each.row for each in failures] == [each.row for each in failed]
         assert list(called["o"]) == ran["o"].to_pylist()
+
+
+def test_categories_that_are_missing_are_missing():
+    for column in (pd.Categorical([1.5, None]), pd.Series([1.5, None], dtype="category"), pa.array([1.5, None]).dictionary_encode()):  # fmt: skip
+        assert mt.Graph("g", {"o": mt.input("x", "float64", default=7.0)})({"x": column})["o"].tolist() == [1.5, 7.0]
+
+
+@pytest.mark.parametrize("encoded", [pa.Array.dictionary_encode, pc.run_end_encode])
+@pytest.mark.parametrize("kind", sorted(ARROW))
+def test_runs_take_encoded_columns_with_nulls(kind, encoded):
+    values = [DEFAULTS[kind], None, DEFAULTS[kind]]
+    table = pa.table({"x": encoded(pa.array(values, ARROW[kind]))})
+    graph = mt.Graph("g", {"o": mt.input("x", kind)})
+    answers, failures = graph.run(table, failures="return", keep=[], batch_rows=2)
+    assert answers["o"].to_pylist() == [values[0], values[2]]
+    assert [each.row for each in failures] == [1]
 
 
 @pytest.mark.parametrize("kind", ["float64[2]", "float64[?]"])

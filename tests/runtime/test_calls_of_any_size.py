@@ -121,3 +121,30 @@ def test_the_end_of_the_program_is_no_end_of_calls(tmp_path):
     assert ran.stderr == ""
     rows = ["2048", "5000", "40000", "5000"]
     assert ran.stdout.split() == [word for where in ("thread", "atexit") for count in rows for word in (where, count)]
+
+
+AT_THE_VERY_END = """
+import os, sys
+import numpy as np, motet as mt
+x = mt.input("x", "float32")
+g = mt.Graph("g", {"o": mt.map(lambda x: x + 1, x, outputs="float32")})
+g({"x": [1]})
+
+class Last:
+    def __init__(self, ask, write, finalizing):
+        self.ask, self.write, self.finalizing = ask, write, finalizing
+        self.me = self  # so that it is there until the last collection of garbage
+
+    def __del__(self):
+        self.write(1, f"{self.finalizing()} {len(self.ask()['o'])}".encode())
+
+Last(lambda g=g, np=np: g({"x": np.zeros(%d, "f4")}, timeout=%s), os.write, sys.is_finalizing)
+"""
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+@pytest.mark.parametrize("rows", SIZES)
+def test_what_python_clears_away_last_may_call_a_graph(rows, timeout):
+    script = AT_THE_VERY_END % (rows, timeout)
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", f"True {rows}")

@@ -116,7 +116,8 @@ def _converted(array: pa.Array, field: pa.Field, reasons: dict[int, str]) -> pa.
     """Numbers, and decimals, in another type of numbers; those that are lost are null, with the reason."""
     nulls = numbers(array.is_null())
     kind = ColumnType(number_name(field.type) or "any")
-    values, lost, missing = converted(array.fill_null(0) if array.null_count else array, kind)
+    none = pa.scalar(0, pa.int8()).cast(array.type) if array.null_count else None
+    values, lost, missing = converted(array if none is None else array.fill_null(none), kind)
     for row in np.flatnonzero(lost).tolist() if lost is not None else []:
         reasons.setdefault(row, f"column {field.name!r} {refusal(array[row].as_py(), kind)}")
     gone: Any = nulls

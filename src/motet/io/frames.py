@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from motet.errors import InputError
+from motet.io.arrow.fit import fit
+from motet.io.arrow.unify import decoded_type
 
 __all__ = ["as_stored", "as_table", "frame_name", "index_of", "is_frame", "single_columns", "with_index"]
 
@@ -52,22 +54,32 @@ def as_stored(values: Any) -> pa.Array | pa.ChunkedArray | None:
     """One column as Arrow stores it, where it is of Arrow, of polars, or of a dtype of pandas that knows nulls.
 
     Returns:
-        None for arrays of numpy and what holds one, for Python's own values, and for what Arrow has no type of its own for.
+        It, without dictionaries, run-ends and views (see `decoded_type`). None for arrays of numpy and what holds one, for
+        Python's own values, and for what Arrow has no type of its own for.
     """
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
-        return values
+        return _decoded(values)
     if isinstance(getattr(values, "dtype", np.dtype(object)), np.dtype):
         return None
     try:
         if hasattr(values, "__arrow_c_stream__"):
             found = pa.chunked_array(values)
-        elif hasattr(values, "__arrow_array__"):
+        elif hasattr(values, "__arrow_array__") or hasattr(values, "categories"):
             found = pa.array(values)
         else:
             return None
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
-    return None if isinstance(found.type, pa.BaseExtensionType) else found
+    return None if isinstance(found.type, pa.BaseExtensionType) else _decoded(found)
+
+
+def _decoded(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    kind = decoded_type(column.type)
+    if kind == column.type:
+        return column
+    if isinstance(column, pa.Array):
+        return fit(column, kind)
+    return pa.chunked_array([fit(chunk, kind) for chunk in column.chunks], kind)
 
 
 def index_of(frame: Any) -> pa.Table:
