@@ -1,0 +1,235 @@
+"""What a run is put together from, once it is known what may be read and written: before anything is played."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from motet.engines.local.apart import check_apart, check_not_read, named_files, read_files
+from motet.engines.local.append import Appending, noted
+from motet.engines.local.batch_rows import BatchRows, RowBytes
+from motet.engines.local.batches import Batches
+from motet.engines.local.destination import Destination
+from motet.engines.local.layout import Layout
+from motet.engines.local.manifest import Manifest, graph_digest
+from motet.engines.local.options import Options
+from motet.engines.local.replay import failed_rows
+from motet.engines.local.rows import Rows
+from motet.engines.local.selection import Ids
+from motet.engines.local.sizing import Sizing
+from motet.engines.local.turns import Turns
+from motet.engines.local.undeclared import Undeclared
+from motet.errors import DataError, InputError, RunError
+from motet.graph.check import CheckedGraph
+from motet.io import Source, open_source
+from motet.io.files import fingerprint_files
+from motet.io.places import place_of
+from motet.io.stream import Stream
+from motet.runtime.executor import Executor
+from motet.runtime.host import Host
+from motet.runtime.isolate import Tolerance
+from motet.runtime.sizes import RememberedSizes
+from motet.runtime.trial import Trials
+
+__all__ = ["PreparedRun", "prepared", "underway"]
+
+
+@contextmanager
+def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str, Any]) -> Iterator[PreparedRun]:
+    """A run that can begin; its models and its source are given back when the context ends.
+
+    Args:
+        checked: the graph.
+        source: what `motet.io.open_source` takes.
+        output: where answers go.
+        options: the fields of `Options`.
+
+    Raises:
+        InputError: when the source, the output or an option cannot be used.
+        NothingNew: when all files are done that a run which appends would play.
+    """
+    chosen = _options(output, options)
+    output = place_of(output).plain
+    destination = chosen.destination(output)
+    destination.check(resume=chosen.resume, append=chosen.append)
+    appending = Appending(output, noted(destination.work_folder())) if chosen.append else None
+    writes = {"output": output, "failed": chosen.failures_path or destination.failed}
+    if appending is not None and writes["failed"] is not None:
+        chosen = replace(chosen, failed=appending.failed(writes["failed"]))
+    check_apart(writes)
+    choose = None if appending is None else appending.choose
+    opened = open_source(source, wanted=checked.graph.stored_types, choose=choose, **chosen.source)
+    try:
+        check_not_read(read_files(opened, source), writes)
+        if chosen.only_failed is not None and chosen.into is None:
+            # more is said of an output that is there
+            failed = chosen.failed if destination.exists() else writes["failed"]
+            check_not_read(named_files(chosen.only_failed), {"output": output, "failed": failed})
+        run = PreparedRun(checked, opened, destination, chosen, appending)
+        try:
+            yield run
+        finally:
+            run.host.close()
+    finally:
+        if isinstance(opened, Stream):
+            opened.stop()
+
+
+def _options(output: str, options: dict[str, Any]) -> Options:
+    try:
+        chosen = Options(**options)
+    except TypeError:
+        unknown = [name for name in options if name not in Options.__dataclass_fields__]
+        raise InputError(
+            f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
+        ) from None
+    if chosen.into is not None and not place_of(chosen.into).is_same(place_of(output)):
+        raise InputError("into names the output, and another one was given", where="into", hint="leave the other out")
+    return chosen
+
+
+@contextmanager
+def underway(output: str) -> Iterator[None]:
+    """Say of what data or disks refuse from here on that no argument is wrong, and how to go on.
+
+    Raises:
+        DataError: in place of `InputError`.
+        RunError: in place of `OSError`.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise DataError(error.what, where=error.where, hint=error.hint) from error
+    except BrokenPipeError:  # who reads the output has had enough
+        raise
+    except OSError as error:
+        where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else output
+        hint = "mend that, and --resume goes on with what is finished"
+        raise RunError(error.strerror or str(error), where=where, hint=hint) from error
+
+
+class PreparedRun:
+    """The parts of one run.
+
+    Args:
+        checked: the graph.
+        source: where rows come from.
+        destination: where answers go.
+        options: what was asked.
+        appending: what a run that appends is to read and to say; None for others.
+
+    Attributes:
+        failed_rows: the rows that are played again; None where all are played.
+        input: the rows that are played.
+        total: how many they are, or at most; None where that is not known.
+        versions: of the models, by the graphs they stand in and their names.
+
+    Raises:
+        InputError: when the graph and the source, or the file of failures, do not fit each other.
+    """
+
+    def __init__(
+        self,
+        checked: CheckedGraph,
+        source: Source,
+        destination: Destination,
+        options: Options,
+        appending: Appending | None,
+    ) -> None:
+        self.started = time.perf_counter()
+        self.checked, self.source, self.options, self.appending = checked, source, options, appending
+        self.destination, self.output = destination, destination.path
+        self.layout = Layout.of(
+            checked,
+            source.schema,
+            options.keep,
+            options.drop,
+            source.description,
+            destination.holds,
+            options.row_ids,
+        )
+        self.failed_rows = self._failed_rows()
+        self.input = Rows(source, self.layout.read, options.selection, self.failed_rows)
+        self.total = self.input.total
+        self.remembered = RememberedSizes()
+        tolerance = Tolerance(unlimited=options.goes_on)
+        self.host = Host(trials=Trials(), run=tolerance)
+        self.executor = Executor(checked, self.host)
+        self.versions = self._versions(self.executor, "")
+        self.sizing = Sizing(checked, self.host, self.remembered, self.versions)
+        self.workers = options.workers or self.sizing.workers(options.num_workers)
+        self.turns = Turns(options.pool)
+        places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
+        self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
+        self.batches = Batches(self.layout, self.executor, self.input, tolerance, self.sizing, self.turns)
+        measured = RowBytes(source, self.layout)
+        self.sizes = BatchRows(
+            self.executor, self.total, self.workers, options.batch_rows, measured, models=bool(self.versions)
+        )
+
+    @property
+    def left_out(self) -> str:
+        """What is said of files that are not read."""
+        said = self.appending.said if self.appending is not None else ""
+        return "; ".join(filter(None, [getattr(self.source, "left_out", ""), said]))
+
+    def _failed_rows(self) -> Ids | None:
+        path, any_input = self.options.only_failed, self.options.any_input
+        return None if path is None else failed_rows(path, self.source, lambda: self.identity, any_input=any_input)
+
+    def _versions(self, executor: Executor, path: str) -> dict[str, str]:
+        versions = {}
+        for name, model in executor.checked.graph.models.items():
+            versions[f"{path}{name}"] = self.host.resolver.locate(model, executor.checked.graph.folder).version
+        for name, inner in executor.graphs.items():
+            versions |= self._versions(inner, f"{path}{name}/")
+        return versions
+
+    def manifest(self, batch_rows: int) -> Manifest:
+        """What this run is, with batches of so many rows."""
+        kind = self.destination.kind if self.options.into is None else f"{self.destination.kind}, merged into"
+        return Manifest(
+            graph_digest(self.checked), self.versions, self._fingerprint, batch_rows, self.input.said(),
+            self.layout.kept, self.layout.row_ids, kind, self.sizing.fixed(),
+        )  # fmt: skip
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """What tells inputs, and how they are read, apart; a source without identity can run, but not go on."""
+        try:
+            return self.source.fingerprint()
+        except InputError:
+            if self.options.resume:
+                raise
+            return f"unknown-{time.time_ns()}"
+
+    @cached_property
+    def identity(self) -> str | None:
+        """What tells the rows of the input from those of others, however they are read; None where nothing does."""
+        files = getattr(self.source, "reads", ())
+        try:
+            if files and self.source.reads_again:
+                return fingerprint_files(files, [self.options.group_by])[:32]
+            return self.source.fingerprint()[:32]
+        except InputError:
+            return None
+
+    def choose_batch_rows(self) -> int:
+        """Rows of a batch, by their size and by the time that they take: where that is not known, some are played."""
+        rows = self.sizes.by_size()
+        if self.options.batch_rows or self.executor.lazy_keys or not self.versions:
+            return rows
+        cost, played = self.sizing.known_cost(), 0
+        if cost is None and self.source.reads_again:
+            with underway(self.output):
+                item = next(self.input.read(0, rows, 1), None)
+            if item is not None:
+                self.executor.load()
+                self.sizing.take_remembered(())
+                cost, played = self.batches.play_first(item.read, item.ids, rows)
+        return rows if cost is None else cost.bound(rows, at_least=played)
