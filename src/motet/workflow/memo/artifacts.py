@@ -32,11 +32,24 @@ _NOTHING = object()
 
 @dataclass(frozen=True, slots=True)
 class LeafRef:
-    """A leaf that is kept: its format, its digest and its size in bytes."""
+    """A leaf that is kept.
+
+    Attributes:
+        codec: its format.
+        digest: of its file.
+        size: of its file, in bytes.
+        content: of what it holds, where values that hold the same can have files that differ.
+    """
 
     codec: str
     digest: str
     size: int
+    content: str = ""
+
+    @property
+    def counts(self) -> str:
+        """What stands for it in keys."""
+        return self.content or self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +85,7 @@ class Kept:
 
     def to_json(self) -> dict[str, Any]:
         """As entries have it."""
-        leaves = [[leaf.codec, leaf.digest, leaf.size] for leaf in self.leaves]
+        leaves = [[leaf.codec, leaf.digest, leaf.size, leaf.content] for leaf in self.leaves]
         return {"tree": self.tree, "leaves": leaves, "classes": list(self.classes), "digest": self.digest}
 
     @classmethod
@@ -111,7 +124,7 @@ class Artifacts:
             return Kept(packed.decode(), (), tuple(sorted(encoder.classes)), hashlib.sha256(packed).hexdigest()), values
         whole = hashlib.sha256(packed)
         for ref in leaves:
-            whole.update(ref.digest.encode())
+            whole.update(ref.counts.encode())
         if len(packed) > LONGEST_TREE:
             leaves.append(self.put(Leaf("json", packed)))
             packed = b""
@@ -137,7 +150,7 @@ class Artifacts:
             os.replace(part, place)
         finally:
             part.unlink(missing_ok=True)
-        return LeafRef(leaf.codec, digest, size)
+        return LeafRef(leaf.codec, digest, size, leaf.value.content if leaf.codec == "pickle" else "")
 
     def fault(self, kept: Kept) -> str:
         """What is wrong with a value that is kept; empty where all of it is there and as it was written."""
@@ -269,7 +282,9 @@ def digest_file(path: Path) -> str:
 
 
 def digest_leaf(leaf: Leaf) -> str:
-    """The digest that a leaf would have as an artifact."""
+    """What stands for a leaf in keys."""
+    if leaf.codec == "pickle":
+        return str(leaf.value.content)
     if leaf.codec == "file":
         return digest_file(Path(leaf.value))
     writer = _Hashing(None)

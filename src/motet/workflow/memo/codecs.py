@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from motet.workflow.memo.content import content_digest, same_content
+
 __all__ = ["BY_NAME", "Codec", "Pickled", "codec_of", "pickled"]
 
 
@@ -46,11 +48,17 @@ class Pickled:
         value: the value.
         data: its pickle.
         classes: the classes of what is in it, as `module:name`.
+        content: a digest of what it holds, the same in all processes.
     """
 
     value: Any
     data: bytes
     classes: tuple[str, ...]
+    content: str
+
+
+_PLAIN = {str, bool, int, float, bytes, type(None)}
+"""Types of which values are the same where they are equal."""
 
 
 class _Pickler(pickle.Pickler):
@@ -71,7 +79,8 @@ def pickled(value: Any) -> Pickled:
     file = io.BytesIO()
     pickler = _Pickler(file)
     pickler.dump(value)
-    return Pickled(value, file.getvalue(), tuple(sorted(pickler.classes)))
+    data = file.getvalue()
+    return Pickled(value, data, tuple(sorted(pickler.classes)), content_digest(value, len(data)))
 
 
 def _is(value: Any, module: str, *names: str) -> bool:
@@ -114,12 +123,46 @@ def _fits_safetensors(tensor: Any) -> bool:
 
 
 def _fits_arrow(frame: Any) -> bool:
+    """Whether a frame comes back from Arrow as it is, in all that it has."""
     import pyarrow as pa
 
-    try:
-        return bool(pa.Table.from_pandas(frame).to_pandas().equals(frame))
-    except (pa.ArrowException, TypeError, ValueError):
+    if frame.attrs or not frame.flags.allows_duplicate_labels:
         return False
+    try:
+        back = pa.Table.from_pandas(frame).to_pandas()
+        axes = zip(frame.axes, back.axes, strict=True)
+        if not (back.equals(frame) and all(_same_axis(*each) for each in axes)):
+            return False
+        return all(_same_objects(frame.iloc[:, place], back.iloc[:, place]) for place in range(frame.shape[1]))
+    except Exception:  # noqa: BLE001  comparing a user's values may raise anything
+        return False
+
+
+def _same_axis(one: Any, other: Any) -> bool:
+    """Whether the rows' or columns' labels of two equal frames are the same in all that they have."""
+    if type(one) is not type(other) or getattr(one, "freq", None) != getattr(other, "freq", None):
+        return False
+    if not same_content(list(one.names), list(other.names)):
+        return False
+    if hasattr(one, "levels"):
+        levels = zip(one.levels, other.levels, strict=True)
+        return same_content(one.codes, other.codes) and all(_same_axis(*each) for each in levels)
+    return _same_objects(one, other)
+
+
+def _same_objects(one: Any, other: Any) -> bool:
+    """Whether two equal columns have the same type, and objects in them the same types and content."""
+    kind = one.dtype
+    if kind != other.dtype or type(kind) is not type(other.dtype):
+        return False
+    if kind == "category":
+        return _same_axis(one.dtype.categories, other.dtype.categories)
+    if not getattr(kind, "hasobject", False):
+        return True
+    kinds = list(map(type, one))
+    if kinds != list(map(type, other)):
+        return False
+    return set(kinds) <= _PLAIN or same_content(list(one), list(other))
 
 
 def _write_npy(value: Any, file: BinaryIO) -> None:
@@ -140,6 +183,8 @@ def _read_npy(path: Path) -> Any:
 def _write_arrow(value: Any, file: BinaryIO) -> None:
     import pyarrow as pa
 
+    if isinstance(value, pa.Table):
+        value = value.unify_dictionaries()  # a file has one dictionary a column
     with pa.ipc.new_file(file, value.schema) as writer:
         writer.write(value)
 

@@ -3,6 +3,7 @@
 Plain values stand for themselves. What JSON cannot say is a dict with one key that begins with `$`:
 
     {"$tuple": [...]}  {"$set": [...]}  {"$frozenset": [...]}  {"$dict": [[key, value], ...]}  {"$int": "..."}
+    {"$ordered": a dict, "about": its attributes}
     {"$float": "nan"}  {"$bytes": base64}  {"$path": text}  {"$numpy": [dtype, base64]}
     {"$enum": class, "name": ...}  {"$data": class, "fields": {...}}  {"$named": class, "fields": [...]}
     {"$leaf": number}  {"$file": path, "leaf": number, "as": ...}  {"$folder": path, "files": {...}, "as": ...}
@@ -16,6 +17,7 @@ import enum
 import math
 import os
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,21 +76,19 @@ class Encoder:
             return value if math.isfinite(value) else {"$float": repr(value)}
         if kind is list:
             return [self.tree(each) for each in value]
-        if kind is dict or kind.__name__ == "OrderedDict":
-            found = self._dict(value, kind)
-            if found is not None:
-                return found
+        if kind is dict:
+            return self._dict(value)
+        if kind is OrderedDict:
+            return {"$ordered": self._dict(dict(value)), "about": self.tree(vars(value))}
         if kind is tuple:
             return {"$tuple": [self.tree(each) for each in value]}
         if self.hook is not None and (found := self.hook(value)) is not None:
             return found
         return self._other(value, kind)
 
-    def _dict(self, value: dict[Any, Any], kind: type) -> Any:
+    def _dict(self, value: dict[Any, Any]) -> Any:
         if is_state(value):
-            return self._leaf("safetensors", dict(value))
-        if kind is not dict:
-            return None
+            return self._leaf("safetensors", value)
         if all(type(name) is str and name[:1] != "$" and (name.isascii() or _is_unicode(name)) for name in value):
             return {name: self.tree(each) for name, each in value.items()}
         return {"$dict": [[self.tree(name), self.tree(each)] for name, each in value.items()]}
@@ -104,7 +104,7 @@ class Encoder:
             )
         if kind is File or isinstance(value, Path):
             return self._path(value)
-        if isinstance(value, enum.Enum) and _found(kind):
+        if isinstance(value, enum.Enum) and _found(kind) and value.name in type(value).__members__:
             return {"$enum": self._class(kind), "name": value.name}
         if _is_scalar(value, kind):
             return {"$numpy": [value.dtype.str, base64.b64encode(value.tobytes()).decode()]}
@@ -206,6 +206,12 @@ def _data(tree: dict[str, Any], inner: Callable[[Any], Any]) -> Any:
     return value
 
 
+def _ordered(tree: dict[str, Any], inner: Callable[[Any], Any]) -> Any:
+    value = OrderedDict(inner(tree["$ordered"]))
+    vars(value).update(inner(tree["about"]))
+    return value
+
+
 def _named(tree: dict[str, Any], inner: Callable[[Any], Any]) -> Any:
     return find_class(tree["$named"])(*map(inner, tree["fields"]))
 
@@ -215,6 +221,7 @@ _DECODERS: dict[str, Callable[[dict[str, Any], Callable[[Any], Any]], Any]] = {
     "$set": lambda tree, inner: set(map(inner, tree["$set"])),
     "$frozenset": lambda tree, inner: frozenset(map(inner, tree["$frozenset"])),
     "$dict": lambda tree, inner: {inner(name): inner(each) for name, each in tree["$dict"]},
+    "$ordered": _ordered,
     "$int": lambda tree, inner: int(tree["$int"]),
     "$float": lambda tree, inner: float(tree["$float"]),
     "$bytes": lambda tree, inner: base64.b64decode(tree["$bytes"]),

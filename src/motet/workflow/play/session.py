@@ -158,7 +158,7 @@ class Session:
         tree, left = part_of(unpack(value.kept.tree), keys)
         if left:
             return hashlib.sha256(pack([value.digest, keys])).hexdigest()
-        used = [value.kept.leaves[number].digest for number in _leaves_in(tree)]
+        used = [value.kept.leaves[number].counts for number in _leaves_in(tree)]
         return hashlib.sha256(pack([tree, used, self.classes_digest(value.kept.classes)])).hexdigest()
 
     def way(self, promise: Deferred) -> tuple[list[str | int], Deferred]:
