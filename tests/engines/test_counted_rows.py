@@ -17,7 +17,8 @@ from PIL import Image
 
 import motet as mt
 from helpers import functions
-from motet.engines.local import pending
+from motet.engines.local import merge, pending
+from motet.engines.local.failure_file import FailureFile
 from motet.engines.local.journal import Journal
 from motet.engines.local.layout import Layout
 from motet.engines.local.pipeline import Pipeline
@@ -108,6 +109,12 @@ def drop(which: int) -> Callable[[Iterator[Any]], Iterator[Any]]:
     return lose
 
 
+def double(items: Iterator[Any]) -> Iterator[Any]:
+    """Give the second of what an iterator gives twice."""
+    held = list(items)
+    yield from [*held[:2], *held[1:]]
+
+
 def cut(first: int, last: int | None) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """Lose rows of each batch."""
     return lambda items: (item[first:last] for item in items)
@@ -145,6 +152,22 @@ def test_rows_lost_between_reader_and_player_end_the_run(
     monkeypatch.setattr(owner, name, lambda *given, **options: lose(real(*given, **options)))
     with pytest.raises(RunError):
         run(what, tmp_path)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_rows_lost_or_doubled_before_a_limit_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    what = write(tmp_path, kind)
+    for owner, name in ((Rows, "read"), (Rows, "_limited"), (Pipeline, "__iter__")):
+        real = getattr(owner, name)
+        for change in (drop(1), drop(-1), double):
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, lambda *given, r=real, c=change, **options: c(r(*given, **options)))
+                with pytest.raises(RunError):
+                    run(what, tmp_path, limit=30)
+    assert run(what, tmp_path, limit=30).rows == 30
+    assert run(what, tmp_path, limit=50).rows == ROWS
 
 
 @pytest.mark.parametrize("kind", ["csv", "quoted.csv", "stray.csv", "parts.csv"])
@@ -250,3 +273,54 @@ def test_a_piece_that_lost_rows_is_not_gone_on_with(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Journal, "answers", lambda self, piece: drop(0)(real(self, piece)))
     with pytest.raises(ResumeError, match="a piece of 3 rows holds 0 answers and 0 failures"):
         run(what, tmp_path, resume=True, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda found: found[1:], lambda found: [*found[:1], *found]], ids=["lost", "doubled"]
+)
+@pytest.mark.parametrize("output", ["o.parquet", "o.csv", "parts/"])
+def test_failures_that_are_lost_or_doubled_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, change: Callable[[Any], Any]
+) -> None:
+    table = pa.table({"x": pa.array([None if row % 3 == 0 else row for row in range(ROWS)], "int64")})
+    assert DOUBLE.run(table, f"{tmp_path}/{output}", batch_rows=7).failed == 14
+    real = FailureFile.write
+    monkeypatch.setattr(FailureFile, "write", lambda self, failures: real(self, change(failures)))
+    with pytest.raises(RunError, match="14 rows failed, and .* were written"):
+        DOUBLE.run(table, f"{tmp_path}/{output}", batch_rows=7, overwrite=True)
+
+
+@pytest.mark.parametrize("change", [drop(0), drop(-1), double], ids=["first", "last", "doubled"])
+@pytest.mark.parametrize("output", ["o.parquet", "o.csv", "o.jsonl"])
+@pytest.mark.parametrize("where", ["old", "new", "both", "answers"])
+def test_rows_lost_or_doubled_in_a_merge_leave_the_output_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, output: str, change: Any
+) -> None:
+    def fails(x: Any) -> Any:
+        if broken and (x % 5 == 1).any():
+            raise ValueError("camera off")
+        return 2 * x
+
+    graph = mt.Graph("g", {"y": mt.map(fails, mt.input("x", "int64"), outputs="int64")})
+    if where in ("old", "new") and output != "o.parquet":
+        return  # text of so few rows is one batch
+    path, broken = tmp_path / output, True
+    failed = graph.run(TABLE, str(path), batch_rows=3).failed_output
+    before, broken = path.read_bytes(), False
+    monkeypatch.setattr(merge, "READ_ROWS", 7)
+    if where in ("old", "new"):
+        real, taken = merge._interleaved, {"old": 0, "new": 2}[where]
+
+        def interleaved(*given: Any) -> Any:
+            given[taken]._batches = change(given[taken]._batches)
+            return real(*given)
+
+        monkeypatch.setattr(merge, "_interleaved", interleaved)
+    elif where == "both":
+        monkeypatch.setattr(merge, "_interleaved", lambda *given, r=merge._interleaved: change(r(*given)))
+    else:
+        monkeypatch.setattr(Journal, "answers", lambda self, piece, r=Journal.answers: change(r(self, piece)))
+    with pytest.raises(RunError):
+        graph.run(TABLE, only_failed=failed, into=str(path), batch_rows=3)
+    if where != "answers":
+        assert path.read_bytes() == before

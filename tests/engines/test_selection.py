@@ -222,3 +222,19 @@ def test_groups_have_ids_and_shards(tmp_path: Path) -> None:
     whole = pa.concat_tables(shards)
     assert whole["row"].to_pylist() == whole["k"].to_pylist() == list(range(10))
     assert whole["m"].to_pylist() == [3.0 * row + 1 for row in range(10)]
+
+
+def test_a_part_of_few_rows_is_gone_on_with_behind_its_last_batch(tmp_path: Path) -> None:
+    def stop(done: int, total: int | None, failed: int) -> None:
+        raise KeyboardInterrupt
+
+    graph = mt.Graph("g", {"y": mt.map(lambda x: x + 1, mt.input("x", "int64"), outputs="int64")})
+    table, output = pa.table({"x": range(40)}), str(tmp_path / "o.parquet")
+    chosen = {"sample": "30%", "row_ids": "row", "batch_rows": 20}
+    rows = graph.run(table, **chosen)["row"].to_pylist()
+    assert 0 < len(rows) < 20
+    with pytest.raises(KeyboardInterrupt):
+        graph.run(table, output, progress=stop, **chosen)
+    report = graph.run(table, output, resume=True, **chosen)
+    assert (report.rows, report.resumed_rows) == (len(rows), len(rows))
+    assert pq.read_table(output)["row"].to_pylist() == rows

@@ -42,6 +42,7 @@ class Stream(ABC):
         left_out: what of the place that it reads it does not: `2 files left out: .db, .heic`; empty for nothing.
         reads: the files that it reads; empty where it reads none.
         lacks: columns of the schema that are declared, and of which nothing is there.
+        was_read: whether it was read to its end.
     """
 
     schema: pa.Schema
@@ -50,6 +51,7 @@ class Stream(ABC):
     left_out: str = ""
     reads: tuple[File, ...] = ()
     lacks: frozenset[str] = frozenset()
+    was_read: bool = False
 
     @property
     @abstractmethod
@@ -128,6 +130,7 @@ class Stream(ABC):
                 rows += len(plain)
                 yield plain
             there = self.count()
+        self.was_read = True
         self._check_rows(rows, rows, rows, rows if there is None else max(skip, there))
 
     def _check_rows(self, start: int, stop: int, wanted_start: int, wanted_stop: int) -> None:

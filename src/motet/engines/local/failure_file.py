@@ -12,9 +12,9 @@ from motet.engines.local.output import open_beside
 from motet.engines.local.replay import INPUT
 from motet.engines.local.work import WorkFolder
 from motet.errors import Failure
-from motet.io import Writer
 from motet.io.places import file_system
 from motet.io.remote import asking
+from motet.io.sink import CountingWriter
 from motet.io.target import target_of
 from motet.io.uploads import remove_files
 
@@ -51,11 +51,18 @@ class FailureFile:
     ) -> None:
         self.path, self._work, self._identity, self._path_of = path, work, identity, path_of
         self._schema = (FAILURES if path_of is None else FAILURES.append(PATH)).append(INPUT)
-        self._writer: Writer | None = None
+        self._writer: CountingWriter | None = None
         self.first: list[str] = []
         if path is not None and always:
             target_of(path).probe()
             self._writer = open_beside(path, self._schema, work)
+
+    @property
+    def rows(self) -> int | None:
+        """Failures that its writer has taken; None where none are kept."""
+        if self.path is None:
+            return None
+        return 0 if self._writer is None else self._writer.rows
 
     def write(self, failures: Sequence[Failure]) -> None:
         """Write failures."""

@@ -21,12 +21,13 @@ from motet.engines.local.journal import Journal
 from motet.engines.local.rows import count_rows
 from motet.engines.local.selection import Chosen, Ids
 from motet.errors import InputError, RunError
-from motet.io import Source, Writer, open_source, open_writer
+from motet.io import Source, open_source, open_writer
 from motet.io.arrow.unify import unified_type
 from motet.io.files import TABLE_SUFFIXES, File, find_files, suffix_of
 from motet.io.fitted import fitted, may_fit
 from motet.io.lines import LINES, lines_of, read_lines
 from motet.io.places import place_of
+from motet.io.sink import CountingWriter
 from motet.io.stream import join
 from motet.io.take import take_batch
 from motet.io.target import MemoryTarget, target_of
@@ -165,7 +166,7 @@ class MergedOutput:
         """Put the answers at their places."""
         places = self._places()
         self._journal.put_note(json.dumps({part.file.name: part.rows for part in self._parts}))
-        answers = _Cursor(self._answers())
+        answers = _Cursor(self._answers(), self._journal.folder.where)
         first = 0
         for number, part in enumerate(self._parts):
             end = first + part.rows
@@ -173,6 +174,7 @@ class MergedOutput:
             inside = places[slice(*np.searchsorted(places, [first, end + 1 if last else end]))] - first
             self._merge(part, inside, answers)
             first = end
+        answers.end()
         self._mark(first + len(places))
 
     def _mark(self, rows: int) -> None:
@@ -211,17 +213,24 @@ class MergedOutput:
 
 
 class _Cursor:
-    """Batches as rows that are taken from their start on."""
+    """Batches as rows that are taken from their start on.
 
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches = batches
+    Args:
+        batches: the batches.
+        where: what errors call them.
+    """
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], where: str) -> None:
+        self._batches, self._where = batches, where
         self._held: list[pa.RecordBatch] = []
 
     def take(self, rows: int) -> list[pa.RecordBatch]:
         """The next so many rows."""
         found: list[pa.RecordBatch] = []
         while rows > 0:
-            batch = self._held.pop() if self._held else next(self._batches)
+            batch = self._held.pop() if self._held else next(self._batches, None)
+            if batch is None:
+                raise RunError(f"ends {rows:,} rows too early", where=self._where)
             found.append(batch.slice(0, rows))
             if len(batch) > rows:
                 self._held.append(batch.slice(rows))
@@ -240,6 +249,12 @@ class _Cursor:
         for _ in self.some(rows):
             pass
 
+    def end(self) -> None:
+        """See that nothing is left."""
+        left = sum(map(len, chain(self._held, self._batches)))
+        if left:
+            raise RunError(f"has {left:,} rows too many", where=self._where)
+
 
 def _interleaved(old: _Cursor, rows: int, new: _Cursor, places: Ids, size: int) -> Iterator[pa.RecordBatch]:
     """Rows of which each new one comes before the old one of its place, so many at a time."""
@@ -253,6 +268,8 @@ def _interleaved(old: _Cursor, rows: int, new: _Cursor, places: Ids, size: int) 
         order = np.empty(stop - start, np.int64)
         order[is_new], order[~is_new] = np.arange(high - low), np.arange(high - low, stop - start)
         yield together if low == high else take_batch(together, order)
+    old.end()
+    new.end()
 
 
 def _merge_typed(part: _Part, places: Ids, answers: _Cursor, schema: pa.Schema) -> None:
@@ -262,30 +279,36 @@ def _merge_typed(part: _Part, places: Ids, answers: _Cursor, schema: pa.Schema) 
     wanted = _unified(source.schema, schema, schema.names, where)
     row_bytes = (part.file.state()[0] or 1) / max(1, part.rows)
     size = _rows_of(row_bytes)
-    old = _Cursor(_fitted(batch, wanted, where) for batch in source.batches(size, wanted.names))
-    new = _Cursor(_fitted(batch, wanted, where) for batch in answers.some(len(places)))
-    _write(part, open_writer(part.file.place.plain, wanted), _interleaved(old, part.rows, new, places, size))
+    old = _Cursor((_fitted(batch, wanted, where) for batch in source.batches(size, wanted.names)), where)
+    new = _Cursor((_fitted(batch, wanted, where) for batch in answers.some(len(places))), where)
+    rows = _interleaved(old, part.rows, new, places, size)
+    _write(open_writer(part.file.place.plain, wanted), rows, part.rows + len(places), where)
 
 
 def _merge_text(part: _Part, places: Ids, answers: _Cursor, schema: pa.Schema) -> None:
     """Merge into a file of CSV or JSON Lines; rows that are there stay what they are to the byte."""
-    old = _Cursor(read_lines(part.file, quotes=part.format == "csv"))
-    new = _Cursor(_rendered(answers.some(len(places)), schema, part))
+    where = str(part.file)
+    old = _Cursor(read_lines(part.file, quotes=part.format == "csv"), where)
+    new = _Cursor(_rendered(answers.some(len(places)), schema, part), where)
     header: list[pa.RecordBatch] = []
     if part.format == "csv":
         header = new.take(1)
         there = old.take(1)
         if part.rows:
-            _check_header(there, iter(header), str(part.file))
+            _check_header(there, iter(header), where)
     size = _rows_of((part.file.state()[0] or 1) / max(1, part.rows))
     rows = _interleaved(old, part.rows, new, places, size)
-    _write(part, open_writer(part.file.place.plain, LINES, format="lines"), chain(header, rows))
+    lines = part.rows + len(places) + len(header)
+    _write(open_writer(part.file.place.plain, LINES, format="lines"), chain(header, rows), lines, where)
 
 
-def _write(part: _Part, writer: Writer, batches: Iterable[pa.RecordBatch]) -> None:
+def _write(writer: CountingWriter, batches: Iterable[pa.RecordBatch], rows: int, where: str) -> None:
+    """Write a file of so many rows."""
     try:
         for batch in batches:
             writer.write(batch)
+        if writer.rows != rows:
+            raise RunError(f"would have {writer.rows:,} rows in place of {rows:,}", where=where)
     except BaseException:
         writer.abort()
         raise
@@ -306,7 +329,7 @@ def _rendered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, part: _Part)
 
 
 def _header(file: File) -> list[pa.RecordBatch]:
-    return _Cursor(read_lines(file, quotes=True)).take(1)
+    return _Cursor(read_lines(file, quotes=True), str(file)).take(1)
 
 
 def _check_header(there: Sequence[pa.RecordBatch], wanted: Iterator[pa.RecordBatch], where: str) -> None:

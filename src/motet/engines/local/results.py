@@ -210,6 +210,9 @@ class ResultWriter:
         if self._output.rows != rows - failed:
             what = f"{rows - failed:,} rows were answered, and {self._output.rows:,} were written"
             raise RunError(what, where=self._run.output)
+        if self.failures.rows not in (None, failed):
+            what = f"{failed:,} rows failed, and {self.failures.rows:,} were written"
+            raise RunError(what, where=self.failures.path or self._run.output)
         if not self._output.is_open and rows:  # all of them failed
             self._output.open(self._run.layout.known(pa.null()))
         if not self._output.is_open:

@@ -62,10 +62,16 @@ class Rows:
         Args:
             played: how many there were. A source that was not read to its end, since no more rows were wanted, is not asked.
         """
-        if self.chosen.positions is not None or played == self.chosen.limit:
+        limit = self.chosen.limit
+        if self.chosen.positions is not None or played == limit:
             return self.total
-        there = self._source.count() if isinstance(self._source, Stream) else self._source.num_rows
-        return None if there is None else self._selection.of(there, self._failed).total
+        if not isinstance(self._source, Stream):
+            there, ended = self._source.num_rows, True
+        else:
+            there, ended = self._source.count(), self._source.was_read
+        if there is None:
+            return limit if limit is not None and (played > limit or not ended) else None
+        return self._selection.of(there, self._failed).total
 
     def said(self) -> dict[str, Any]:
         """What tells the rows from others of the source."""
@@ -143,7 +149,12 @@ class Rows:
         """The rows of a sample behind its first ones."""
         part = self.chosen.part
         assert part is not None
-        start = int(self.chosen.at(np.array([skip - 1]))[0]) + 1 if skip else self.chosen.start
+        start = self.chosen.start
+        if skip:
+            last = self.chosen.at(np.array([skip - 1]))
+            if not len(last):  # the last batch, of fewer rows, is behind
+                return
+            start = int(last[0]) + 1
         waiting: list[Ids] = []
 
         def picked() -> Iterator[pa.RecordBatch]:
