@@ -1,6 +1,7 @@
 """Functions and models that give what they keep: the buffer that they fill at each call, a view of it, what they were given."""
 
 import threading
+from collections import OrderedDict
 
 import numpy as np
 
@@ -8,6 +9,7 @@ lock = threading.Lock()
 buffer = np.zeros(1 << 16, "f4")
 exact = {}
 held = {"o": buffer}
+kept = []
 TABLE = np.arange(10, dtype="f4")
 TABLE.flags.writeable = False
 
@@ -82,6 +84,44 @@ def tensor(x):
         found = torch.from_numpy(buffer)[: len(x)]
         torch.mul(torch.from_numpy(x.copy()), 2, out=found)
         return found
+
+
+def numbers(x):
+    """The same list."""
+    with lock:
+        kept[:] = (x * 2).tolist()
+        return kept
+
+
+def ordered(x):
+    return OrderedDict(o=view(x))
+
+
+def nested(x):
+    """Rows that are views of one buffer, in a dict."""
+    return {"o": listed(x)}
+
+
+def index(x):
+    import pandas as pd
+
+    with lock:
+        buffer[: len(x)] = x * 2
+        return pd.Index(buffer[: len(x)])
+
+
+class Shown:
+    """Has memory, which it shows as an array."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def shown(x):
+    return Shown(view(x))
 
 
 def row(x):

@@ -18,14 +18,15 @@ ROWS = 6000
 X = np.arange(ROWS, dtype="f4")
 x = mt.input("x", "float32")
 REUSED = ["view", "view_of_view", "owned", "out_of", "named", "listed", "memory", "frame", "masked", "tensor", "fresh"]
+REUSED += ["numbers", "ordered", "nested", "index", "shown"]
 
 
 def map_of(name, column=x):
     if name == "tensor":
         pytest.importorskip("torch")
-    outputs = {"o": "float32"} if name == "named" else "float32"
-    made = mt.map(getattr(buffers, name), column, outputs=outputs)
-    return made.o if name == "named" else made
+    by_name = name in ("named", "ordered", "nested")
+    made = mt.map(getattr(buffers, name), column, outputs={"o": "float32"} if by_name else "float32")
+    return made.o if by_name else made
 
 
 @pytest.fixture
@@ -78,6 +79,17 @@ def test_models_may_keep_their_buffers(placement, in_a_hurry):
             for each in answers:
                 np.testing.assert_array_equal(each["a"], X[place : place + 50] * 2)
         np.testing.assert_array_equal(graph.run({"x": X}, batch_rows=64)["b"], X * 2 + 2)
+
+
+@pytest.mark.parametrize("name", REUSED)
+def test_models_may_be_such_functions(name, in_a_hurry):
+    if name == "tensor":
+        pytest.importorskip("torch")
+    model = mt.Model(f"python:helpers.buffers:{name}", "m", inputs={"x": "float32"}, outputs={"o": "float32"})
+    with mt.Graph("g", {"o": mt.model(model, x)}) as graph:
+        first = graph({"x": X})["o"]
+        np.testing.assert_array_equal(graph({"x": X + 5})["o"], X * 2 + 10)
+        np.testing.assert_array_equal(first, X * 2)
 
 
 def test_every_kind_of_node_may_call_them(in_a_hurry):

@@ -208,6 +208,12 @@ def test_a_timeout_is_seconds(wrong):
         asyncio.run(graph_of(double).acall({"x": np.ones(1, "f4")}, timeout=wrong))
 
 
+@pytest.mark.parametrize("long", [float("inf"), 1e300, 10**400, np.float32(60), np.int64(60)])
+def test_any_number_of_seconds_may_be_allowed(long):
+    assert graph_of(double)({"x": np.ones(1, "f4")}, timeout=long)["o"].tolist() == [2]
+    assert asyncio.run(graph_of(double).acall({"x": np.ones(1, "f4")}, timeout=long))["o"].tolist() == [2]
+
+
 def test_no_time_at_all_is_late():
     with pytest.raises(DeadlineError, match="within 0 s"):
         graph_of(double)({"x": np.ones(1, "f4")}, timeout=0)

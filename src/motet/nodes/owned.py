@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, Column, Ragged, objects
+from motet.batch import Array, Column, Ragged, as_array, objects
 
 __all__ = ["apart", "own_objects", "own_result", "own_value"]
 
@@ -34,10 +34,11 @@ def own_result(held: list[Any]) -> bool:
     kind = type(held[0])
     if _are_alone(held):
         return False
-    if kind is dict:
-        if sys.getrefcount(held[0]) > _ITEM:
+    if issubclass(kind, dict):
+        filled = sys.getrefcount(held[0]) > _ITEM
+        if filled or kind is not dict:
             held[0] = dict(held[0])
-        return _own_items(held[0], held[0])
+        return _own_items(held[0], held[0]) or filled
     if issubclass(kind, (list, tuple)):
         return _own_sequence(held, kind)
     return _own_items(held, (0,))
@@ -46,11 +47,13 @@ def own_result(held: list[Any]) -> bool:
 def _own_sequence(held: list[Any], kind: Any) -> bool:
     if sys.getrefcount(held[0]) <= _ITEM and _are_alone(held[0]):
         return False
+    filled = kind is list and sys.getrefcount(held[0]) > _ITEM
     if not any(map(_may_be_held, {*map(type, held[0])})):
-        return False
+        held[0] = list(held[0]) if filled else held[0]
+        return filled
     items = list(held[0])
     held[0] = None  # which holds them too
-    written = _own_items(items, range(len(items)))
+    written = _own_items(items, range(len(items))) or filled
     held[0] = items if kind is list else kind._make(items) if hasattr(kind, "_make") else tuple(items)
     return written
 
@@ -63,6 +66,7 @@ def _may_be_held(kind: type) -> bool:
         or kind is memoryview
         or _is_tensor(kind)
         or _is_pandas(kind)
+        or _gives_array(kind)
     )
 
 
@@ -71,7 +75,14 @@ def _is_tensor(kind: type) -> bool:
 
 
 def _is_pandas(kind: type) -> bool:
-    return hasattr(kind, "iloc")
+    return hasattr(kind, "iloc") or hasattr(kind, "isna")  # the latter have columns without an index, and indices
+
+
+def _gives_array(kind: type) -> bool:
+    """Whether it shows its memory as an array and is none of the others, nor a column of Arrow or polars."""
+    if not hasattr(kind, "__array__") or hasattr(kind, "__arrow_c_array__") or hasattr(kind, "__arrow_c_stream__"):
+        return False
+    return not (issubclass(kind, (np.ndarray, np.generic)) or _is_tensor(kind) or _is_pandas(kind))
 
 
 def _own_items(items: Any, keys: Iterable[Any]) -> bool:
@@ -79,6 +90,9 @@ def _own_items(items: Any, keys: Iterable[Any]) -> bool:
     written = False
     for key in keys:
         kind = type(items[key])
+        if _gives_array(kind):
+            items[key] = as_array(items[key])
+            kind = np.ndarray
         if kind is np.ndarray:
             if sys.getrefcount(items[key]) > _ITEM or not _is_alone(items[key]):
                 written |= items[key].flags.writeable
@@ -91,7 +105,13 @@ def _own_items(items: Any, keys: Iterable[Any]) -> bool:
         elif kind is memoryview:
             written |= not items[key].readonly
             items[key] = np.array(items[key])
+        elif kind is list or kind is dict:
+            held = [items[key]]
+            items[key] = None  # which holds it too
+            written |= own_result(held)
+            items[key] = held[0]
         elif kind in _CONTAINERS:
+            written |= sys.getrefcount(items[key]) > _ITEM
             items[key] = own_value(items[key])
         else:  # a column or frame of pandas, a masked array: who holds their memory, nobody counts
             written = True

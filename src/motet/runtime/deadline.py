@@ -10,10 +10,13 @@ import asyncio
 import concurrent.futures
 import math
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from motet.errors import DeadlineError, InputError
 from motet.threads import Pool, beside, do
@@ -81,7 +84,8 @@ def asked_in_time(ask: Callable[[], T], timeout: float) -> T:
         DeadlineError: when it takes longer.
         InputError: when the timeout is no number of at least 0.
     """
-    call = _Call(_checked(timeout))
+    timeout = _checked(timeout)
+    call = _Call(timeout)
     made = _begun(call, ask)
     try:
         if not concurrent.futures.wait([made], timeout).done:
@@ -106,7 +110,8 @@ async def awaited(ask: Callable[[], T], timeout: float | None) -> T:
         InputError: when the timeout is no number of at least 0.
         asyncio.CancelledError: when the task is cancelled; the call then stops, too.
     """
-    call = _Call(None if timeout is None else _checked(timeout))
+    timeout = None if timeout is None else _checked(timeout)
+    call = _Call(timeout)
     made = asyncio.wrap_future(_begun(call, ask))
     try:
         if not (await asyncio.wait([made], timeout=timeout))[0]:
@@ -119,10 +124,10 @@ async def awaited(ask: Callable[[], T], timeout: float | None) -> T:
         made.cancel()
 
 
-def _checked(timeout: float) -> float:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+def _checked(timeout: Any) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float, np.integer, np.floating)) or not timeout >= 0:
         raise InputError(f"timeout must be seconds, a number of at least 0; got {timeout!r}")
-    return timeout
+    return float(min(timeout, threading.TIMEOUT_MAX))  # more cannot be waited for
 
 
 def _begun(call: _Call, ask: Callable[[], T]) -> concurrent.futures.Future[T]:
