@@ -107,3 +107,19 @@ class AppDesk:
             visit.end(None, None, status, name_of(error))
             raise
         return visit
+
+    def administers(self, asked: Asked) -> bool:
+        """Whether the caller may see what the requests of others were: where callers are told apart those of the class
+        `admin` alone, else those who may load and unload."""
+        from motet.serving.app.desk import check_admin
+
+        services = self._services
+        address, klass, admin = services.address(asked.peer, lambda: asked.headers), "", services.config.admin
+        try:
+            if services.admission is not None:
+                klass = services.admission.identify(asked.headers, address).klass
+                admin = "open" if admin == "open" else "key"
+            check_admin(admin, asked, address, klass, services.config.cors)
+        except MotetError:
+            return False
+        return True

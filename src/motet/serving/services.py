@@ -292,6 +292,8 @@ class Services:
         before, audit, read = self.admission, self.audit, self._admission_config(config)
         if config.cache is not None:
             AnswerCacheConfig.read(config.cache, "cache")
+        if read is not None and (before is None or read.keys != before.config.keys):
+            read.check_keys()
         self.seen.take(self._seen_config(config))
         if before is not None and read is not None:
             await before.reload(read)

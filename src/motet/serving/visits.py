@@ -25,7 +25,7 @@ class Visit:
     Args:
         services: of the server.
         protocol: `http` or `grpc`.
-        asked: the method and address, or the name of the method.
+        asked: the method and address, of which the query is left out, or the name of the method.
         target: the graph or model that is asked for.
         address: of the client.
 
@@ -45,7 +45,8 @@ class Visit:
 
     def __init__(self, services: Services, protocol: str, asked: str, target: str, address: str) -> None:
         self._services, self._began, self._ended = services, time.monotonic(), False
-        self.protocol, self.asked, self.target, self.address = protocol, asked, target, address
+        self.protocol, self.target, self.address = protocol, target, address
+        self.asked = asked.partition("?")[0]  # a query may hold what is nobody's business
         self.identity: Identity = ANONYMOUS
         self.caller: Caller | None = None
         self.ticket: Ticket | None = None

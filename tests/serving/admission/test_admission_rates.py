@@ -20,7 +20,7 @@ def run(coroutine):
 
 @pytest.fixture
 def rates(tmp_path, clock):
-    made = SqliteRates(tmp_path / "rates.sqlite", clock=clock)
+    made = SqliteRates(tmp_path / "rates.sqlite", ticks=clock, clock=clock)
     yield made
     run(made.close())
 
@@ -61,9 +61,54 @@ def test_looking_counts_nothing(rates):
 def test_rates_outlive_the_server(tmp_path, clock):
     wanted = [(KEY, Rate(1, 3600))]
     for expected in (0, 3600):
-        rates = SqliteRates(tmp_path / "rates.sqlite", clock=clock)
+        rates = SqliteRates(tmp_path / "rates.sqlite", ticks=clock, clock=clock)
         assert rates.take_now(wanted) == pytest.approx(expected)
         run(rates.close())
+
+
+class Machine:
+    """A machine whose time of day may be set, and that may be started again."""
+
+    def __init__(self):
+        self.since_start, self.day, self.start = 100.0, 1_800_000_000.0, "one"
+
+    def pass_by(self, seconds):
+        self.since_start, self.day = self.since_start + seconds, self.day + seconds
+
+    def storage(self, path):
+        return SqliteStorage(path, ticks=lambda: self.since_start, clock=lambda: self.day, boot=lambda: self.start)
+
+
+@pytest.mark.parametrize("step_s", [-60.0, -86_400.0, 86_400.0, 3_600.0])
+def test_a_time_of_day_that_is_set_changes_no_rate(tmp_path, step_s):
+    machine = Machine()
+    before = machine.storage(tmp_path / "r.sqlite")
+    assert [before.acquire_entry("k", 2, 60) for _ in range(3)] == [True, True, False]
+    machine.day += step_s
+    later = machine.storage(tmp_path / "r.sqlite")  # another process, that begins after it was set
+    machine.pass_by(59)
+    for storage in (before, later):
+        assert not storage.acquire_entry("k", 2, 60)
+        assert storage.free_at("k", 2, 60) - storage.now() == pytest.approx(1)
+    machine.pass_by(1.5)
+    assert [each.acquire_entry("k", 2, 60) for each in (before, later, before)] == [True, True, False]
+    before.close()
+    later.close()
+
+
+@pytest.mark.parametrize(("away_s", "free"), [(30.0, False), (61.0, True), (-86_400.0, False)])
+def test_rates_go_on_after_another_start_of_the_machine(tmp_path, away_s, free):
+    machine = Machine()
+    storage = machine.storage(tmp_path / "r.sqlite")
+    assert storage.acquire_entry("k", 1, 60)
+    storage.close()
+    machine.since_start, machine.day, machine.start = 5.0, machine.day + away_s, "two"
+    storage = machine.storage(tmp_path / "r.sqlite")
+    assert storage.acquire_entry("k", 1, 60) is free
+    assert 0 <= storage.free_at("k", 1, 60) - storage.now() <= 60
+    machine.pass_by(60)
+    assert storage.acquire_entry("k", 1, 60)
+    storage.close()
 
 
 steps = st.lists(
@@ -74,7 +119,7 @@ steps = st.lists(
 @given(steps, st.integers(1, 5), st.integers(1, 10))
 def test_the_moving_window_is_what_a_plain_list_of_times_says(tmp_path_factory, steps, limit, period_s):
     now = [1000.0]
-    storage = SqliteStorage(tmp_path_factory.mktemp("rates") / "r.sqlite", clock=lambda: now[0])
+    storage = SqliteStorage(tmp_path_factory.mktemp("rates") / "r.sqlite", ticks=lambda: now[0], clock=lambda: now[0])
     hits = defaultdict(list)
     for key, later_s, amount in steps:
         now[0] += later_s
@@ -134,7 +179,7 @@ def test_a_file_that_is_no_store_of_rates_is_told_when_a_server_starts(tmp_path)
 
 
 def test_keys_that_nobody_uses_are_forgotten(tmp_path, clock):
-    storage = SqliteStorage(tmp_path / "r.sqlite", clock=clock)
+    storage = SqliteStorage(tmp_path / "r.sqlite", ticks=clock, clock=clock)
     for number in range(1000):
         storage.acquire_entry(f"key{number}", 5, 10)
     clock.now += 11
@@ -147,7 +192,7 @@ def test_keys_that_nobody_uses_are_forgotten(tmp_path, clock):
 
 
 def test_a_file_that_grows_too_big_forgets_what_would_be_forgotten_first(tmp_path, clock):
-    storage = SqliteStorage(tmp_path / "r.sqlite", clock=clock, max_bytes=300_000)
+    storage = SqliteStorage(tmp_path / "r.sqlite", ticks=clock, clock=clock, max_bytes=300_000)
     for number in range(20_000):
         storage.acquire_entry(f"key{number}", 5, 3600)
         clock.now += 0.01

@@ -177,6 +177,8 @@ def test_sighup_reads_the_configuration_and_the_graphs_again(tmp_path, mlp):
     [
         ({"admission": {"classes": {"anonymous": {"rate": "often"}}}}, "'often' is no rate"),
         ({"admission": {"keys": "broken.jsonl"}}, "broken.jsonl, line 1"),
+        ({"admission": {"keys": "none.jsonl"}}, "none.jsonl' does not exist"),
+        ({"admission": {"keys": "none.jsonl", "anonymous": False}}, "none.jsonl' does not exist"),
         ({"cache": {"max_byte": 1}}, "unknown key 'max_byte'"),
         ({"seen": {"access_log": "/dev/null/a.jsonl"}}, "/dev/null"),
         ({"tls": {"certificate": "a.pem", "key": "a.key"}}, "are no certificate and key"),

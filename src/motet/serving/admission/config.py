@@ -260,6 +260,16 @@ class AdmissionConfig:
             )
         return config
 
+    def check_keys(self) -> None:
+        """See that the file of keys is there, without which none of them would hold.
+
+        Raises:
+            GraphError: when it is not.
+        """
+        if self.keys is not None and not Path(self.keys).exists():
+            hint = f"make it by motet keys add NAME --keys {self.keys}"
+            raise GraphError(f"{self.keys!r} does not exist", where="admission.keys", hint=hint)
+
 
 def _classes(fields: Fields) -> Mapping[str, ClassLimits]:
     classes = dict(CLASSES)

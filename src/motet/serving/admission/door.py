@@ -82,7 +82,7 @@ class Admission:
         self._callers = Callers(config, clock=clock, ticks=ticks)
         self._table = LockTable.of(self._folder)
         self._pools = Pools(self._table, asyncio.get_running_loop())
-        self._rates = _rates(config, self._folder, clock)
+        self._rates = _rates(config, self._folder, clock, ticks)
         self._waiting = 0
 
     @property
@@ -99,7 +99,7 @@ class Admission:
         callers = Callers(config, clock=self._clock, ticks=self._ticks)
         old = self._rates
         if old is None or config.redis != self.config.redis:
-            self._rates = _rates(config, self._folder, self._clock)
+            self._rates = _rates(config, self._folder, self._clock, self._ticks)
         self.config, self._callers = config, callers
         self._pools = Pools(self._table, asyncio.get_running_loop())
         if old is not None and old is not self._rates:
@@ -223,12 +223,14 @@ _REASONS: tuple[tuple[type[MotetError], str], ...] = (
 )
 
 
-def _rates(config: AdmissionConfig, folder: Path, clock: Callable[[], float]) -> Rates | None:
+def _rates(
+    config: AdmissionConfig, folder: Path, clock: Callable[[], float], ticks: Callable[[], float]
+) -> Rates | None:
     if not any(each.rates for limits in config.classes.values() for each in _all(limits)):
         return None
     if config.redis is not None:
         return RedisRates(config.redis, clock=clock)
-    return SqliteRates(folder / "rates.sqlite", clock=clock)
+    return SqliteRates(folder / "rates.sqlite", ticks=ticks, clock=clock)
 
 
 def _all(limits: ClassLimits) -> tuple[ClassLimits, ...]:

@@ -68,23 +68,26 @@ class SqliteRates:
 
     Args:
         path: the file.
-        clock: seconds since 1970.
+        ticks: seconds since the machine's start.
+        clock: seconds since 1970, of which only the first one counts.
 
     Raises:
         MissingExtraError: when `limits` is not installed.
         GraphError: when the file cannot be used.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, path: Path, *, ticks: Callable[[], float] = time.monotonic, clock: Callable[[], float] = time.time
+    ) -> None:
         try:
             import limits
         except ImportError as error:
             raise MissingExtraError("limits", "auth", "admission by rates") from error
         from motet.serving.admission.sqlite import SqliteStorage
 
-        self._clock, self._item = clock, limits.RateLimitItemPerSecond
+        self._item = limits.RateLimitItemPerSecond
         try:
-            self._storage = SqliteStorage(path, busy_s=0.0, clock=clock)
+            self._storage = SqliteStorage(path, busy_s=0.0, ticks=ticks, clock=clock)
         except sqlite3.Error as error:
             raise GraphError(f"{str(path)!r} cannot keep rates: {error}", where="admission.folder") from None
         self._limiter = limits.strategies.MovingWindowRateLimiter(self._storage)
@@ -124,7 +127,7 @@ class SqliteRates:
         try:
             items = [(self._item(rate.amount, rate.period_s), key, rate) for key, rate in wanted]
             free = (self._storage.free_at(i.key_for(key.hex()), rate.amount, rate.period_s) for i, key, rate in items)
-            return max(free) - self._clock()
+            return max(free) - self._storage.now()
         except sqlite3.Error as error:
             raise _trouble(error) from None
 

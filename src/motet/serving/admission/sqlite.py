@@ -3,6 +3,10 @@
 Of its strategies it serves the moving window. The times of the last `limit` hits of a key are a ring: hit number `n` is
 in place `n` modulo `limit`, so that a check looks at one row, however high the limit is, and old hits are overwritten.
 
+Times are of a clock that only goes up, whatever is done to the time of day: the seconds since the machine's start, which are
+the same for all its processes, and what the file says to add to them. After another start of the machine they go on from the
+time of day, or from the last hit where that is later.
+
 What has been written survives the end of any process; after a loss of power hits of the last seconds may be forgotten
 (`synchronous=OFF`: a check does not wait for the disk).
 """
@@ -15,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from limits.storage import MovingWindowSupport, Storage
 
-__all__ = ["MAX_BYTES", "SqliteStorage"]
+__all__ = ["MAX_BYTES", "SqliteStorage", "boot_id"]
 
 MAX_BYTES = 1 << 30
 """Of the file; beyond it the keys that would be forgotten first are forgotten at once."""
@@ -28,11 +33,20 @@ _PURGE_ROWS = 1000
 _CUT = "SELECT place FROM hits WHERE name = ? ORDER BY place DESC LIMIT 1 OFFSET ?"
 _TABLES = """
     CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, hits INTEGER NOT NULL, ends REAL NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS clock (boot TEXT NOT NULL, zero REAL NOT NULL);
     CREATE INDEX IF NOT EXISTS keys_ends ON keys (ends);
     CREATE TABLE IF NOT EXISTS hits (
         name TEXT NOT NULL, place INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (name, place)
     ) WITHOUT ROWID;
 """
+
+
+def boot_id() -> str:
+    """What tells this start of the machine from every other; empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 class SqliteStorage(Storage, MovingWindowSupport):
@@ -41,7 +55,9 @@ class SqliteStorage(Storage, MovingWindowSupport):
     Args:
         path: the file; its folder must be on a disk of this machine.
         busy_s: how long another process may keep the file before `sqlite3.OperationalError` is raised; 0 never waits.
+        ticks: seconds since the machine's start.
         clock: seconds since 1970.
+        boot: tells the machine's starts apart.
         max_bytes: of the file, about.
     """
 
@@ -52,31 +68,49 @@ class SqliteStorage(Storage, MovingWindowSupport):
         path: str | os.PathLike[str],
         *,
         busy_s: float = 5.0,
+        ticks: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
+        boot: Callable[[], str] = boot_id,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         super().__init__()
-        self._clock, self._max_bytes = clock, max_bytes
+        self._ticks, self._max_bytes = ticks, max_bytes
         self._lock = threading.RLock()
         self._hits = 0
         self._open = False
         with _alone(f"{os.fspath(path)}.lock"):
             self._base = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
             try:
-                self._page_bytes = self._set_up(busy_s)
+                self._page_bytes = self._set_up()
+                self._zero = self._zero_of(boot(), clock)
+                self._base.execute(f"PRAGMA busy_timeout={int(busy_s * 1000)}")
             except sqlite3.Error:
                 self._base.close()
                 raise
 
-    def _set_up(self, busy_s: float) -> int:
+    def _set_up(self) -> int:
         """Make the tables where they are missing; gives the bytes of a page of the file."""
         self._base.execute("PRAGMA journal_mode=WAL")
         self._base.execute("PRAGMA synchronous=OFF")
         self._base.execute("PRAGMA wal_autocheckpoint=250")
         self._base.executescript(_TABLES)
-        self._base.execute(f"PRAGMA busy_timeout={int(busy_s * 1000)}")
         page: int = self._base.execute("PRAGMA page_size").fetchone()[0]
         return page
+
+    def _zero_of(self, boot: str, clock: Callable[[], float]) -> float:
+        """What is added to the seconds since the machine's start."""
+        row = self._base.execute("SELECT zero FROM clock WHERE boot = ? AND boot != ''", (boot,)).fetchone()
+        if row is None:
+            last = self._base.execute("SELECT max(at) FROM hits").fetchone()[0] or 0.0
+            row = (max(clock(), last) - self._ticks(),)
+            with self.together():
+                self._base.execute("DELETE FROM clock")
+                self._base.execute("INSERT INTO clock VALUES (?, ?)", (boot, *row))
+        return float(row[0])
+
+    def now(self) -> float:
+        """The time of hits, in seconds: about the time of day, but it only goes up."""
+        return self._ticks() + self._zero
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
@@ -117,7 +151,7 @@ class SqliteStorage(Storage, MovingWindowSupport):
         if amount > limit:
             return False
         with self.together():
-            now = self._clock()
+            now = self.now()
             row = self._base.execute("SELECT hits FROM keys WHERE name = ?", (key,)).fetchone()
             hits: int = row[0] if row else 0
             oldest = hits + amount - limit - 1
@@ -135,14 +169,14 @@ class SqliteStorage(Storage, MovingWindowSupport):
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """When the window began, that is its oldest hit, and how many hits are in it."""
-        now = self._clock()
+        now = self.now()
         with self._lock:
             query = "SELECT min(at), count(*) FROM hits WHERE name = ? AND at > ?"
             began, hits = self._base.execute(query, (key, now - expiry)).fetchone()
         return (began, hits) if hits else (now, 0)
 
     def free_at(self, key: str, limit: int, expiry: int) -> float:
-        """When the window has room for a hit, in seconds since 1970; not after now where it has."""
+        """When the window has room for a hit, on the clock of `now`; not after that where it has."""
         with self._lock:
             row = self._base.execute("SELECT hits FROM keys WHERE name = ?", (key,)).fetchone()
             return self._at(key, (row[0] - limit) % limit) + expiry if row and row[0] >= limit else 0.0
@@ -175,9 +209,9 @@ class SqliteStorage(Storage, MovingWindowSupport):
         raise NotImplementedError("this storage serves the moving window alone")
 
     def get_expiry(self, key: str) -> float:
-        """When a key is forgotten, in seconds since 1970; now for one that is not known."""
+        """When a key is forgotten, on the clock of `now`; that for one that is not known."""
         row = self._base.execute("SELECT ends FROM keys WHERE name = ?", (key,)).fetchone()
-        return float(row[0]) if row else self._clock()
+        return float(row[0]) if row else self.now()
 
     def check(self) -> bool:
         """Whether the file can be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from motet.errors import GraphError, NotReadyError
 
 __all__ = ["CHECK_S", "Watched"]
 
+_LOG = logging.getLogger("motet.serving")
 T = TypeVar("T")
 CHECK_S = 0.5
 """Seconds between two looks at the file."""
@@ -22,8 +24,8 @@ _UNSURE_NS = 1_000_000_000
 class Watched(Generic[T]):
     """What a file says, as it is now or was half a second ago.
 
-    A look at an unchanged file costs one `stat`. A file that cannot be read any more lets nobody in: what it said
-    before might have been revoked since.
+    A look at an unchanged file costs one `stat`. A file that cannot be read any more, or is not there, lets nobody in: what
+    it said before might have been revoked since. The log says so once, and when it can be read again.
 
     Args:
         path: the file.
@@ -42,6 +44,7 @@ class Watched(Generic[T]):
         self._stamp: _Stamp | None = None
         self._value: T | None = None
         self._error: GraphError | None = None
+        self._trouble = ""
         self._next = clock() + CHECK_S
         self.num_reads = 0
         """How often it was read: tells whether what was derived from it still holds."""
@@ -77,13 +80,14 @@ class Watched(Generic[T]):
 
     def _load(self) -> None:
         self.num_reads += 1
-        self._error, self._value, self._stamp = None, None, None
+        trouble, self._error, self._value, self._stamp = "", None, None, None
         try:
             with open(self.path, "rb") as file:
                 found = os.fstat(file.fileno())
                 self._value = self._read(file.read(), self.path)
             self._stamp = _stamp(found)
         except FileNotFoundError as error:
+            trouble = f"{self.path!r} does not exist"
             self._value = self._missing
             if self._missing is None:
                 self._error = GraphError(f"{self.path!r} does not exist: {error.strerror}")
@@ -91,6 +95,15 @@ class Watched(Generic[T]):
             self._error = GraphError(f"{self.path!r} cannot be read: {error.strerror}")
         except GraphError as error:
             self._error = error
+        self._say(trouble if self._error is None else str(self._error))
+
+    def _say(self, trouble: str) -> None:
+        """Log what is the matter with the file, where that is new."""
+        if trouble and trouble != self._trouble:
+            _LOG.error("%s: no credential holds that it has to confirm", trouble)
+        elif self._trouble and not trouble:
+            _LOG.info("%r can be read again", self.path)
+        self._trouble = trouble
 
 
 def _stamp(found: os.stat_result) -> _Stamp | None:

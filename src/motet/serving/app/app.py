@@ -46,7 +46,7 @@ def create_app(gateway: Gateway, parts: AppParts | None = None) -> Starlette:
 
     routes = [
         *About(gateway, parts, desk).routes(),
-        *Pages(gateway, parts, errors).routes(),
+        *Pages(gateway, parts, errors, desk).routes(),
         Route("/v2/models/{name}/infer", _infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", _infer, methods=["POST"]),
         Route("/predict/{name}", predict.__call__, methods=["POST"]),

@@ -21,7 +21,7 @@ class Asked:
     """What came in.
 
     Attributes:
-        method, path: of the request; the path with the query.
+        method, path: of the request.
         target: the graph or model that is asked for; empty for none.
         headers: by lower-case names; what came several times is joined with commas.
         peer: the address at the other end of the connection; empty where it has none.
@@ -69,6 +69,10 @@ class Desk(Protocol):
         """
         ...
 
+    def administers(self, asked: Asked, /) -> bool:
+        """Whether the caller may see what the requests of others were; lets nobody in."""
+        ...
+
 
 class _Anybody:
     """A visit of which nothing is known, and nothing is kept."""
@@ -103,6 +107,14 @@ class OpenDesk:
         if asked.admin:
             check_admin(self._admin, asked, asked.peer, "", self._origins)
         return _Anybody()
+
+    def administers(self, asked: Asked, /) -> bool:
+        """Whether the caller may load and unload."""
+        try:
+            check_admin(self._admin, asked, asked.peer, "", self._origins)
+        except ForbiddenError:
+            return False
+        return True
 
 
 def check_admin(admin: str, asked: Asked, address: str, klass: str, origins: Sequence[str] = ()) -> None:

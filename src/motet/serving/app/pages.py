@@ -19,9 +19,11 @@ from motet.errors import NotFoundError
 from motet.graph.graph import Graph
 from motet.pictures import is_picture
 from motet.serving.app.classes import Classes, classes_of
+from motet.serving.app.desk import Desk
 from motet.serving.app.parts import AppParts
+from motet.serving.app.playing import asked_of
 from motet.serving.app.respond import json_response
-from motet.serving.app.status import ErrorLog, lane_status
+from motet.serving.app.status import ErrorLog, for_anybody, lane_status
 from motet.serving.app.uploads import takes_files
 from motet.serving.gateway import Gateway
 from motet.serving.served import Served
@@ -54,10 +56,11 @@ class Pages:
         gateway: what is served.
         parts: of the server.
         errors: those of this process.
+        desk: says who may see what the requests of others were.
     """
 
-    def __init__(self, gateway: Gateway, parts: AppParts, errors: ErrorLog) -> None:
-        self._gateway, self._parts, self._errors = gateway, parts, errors
+    def __init__(self, gateway: Gateway, parts: AppParts, errors: ErrorLog, desk: Desk) -> None:
+        self._gateway, self._parts, self._errors, self._desk = gateway, parts, errors, desk
         self._files: dict[str, tuple[bytes, str]] = {}
 
     def routes(self) -> list[Route]:
@@ -102,26 +105,31 @@ class Pages:
             return Response(status_code=304, headers=headers)
         return Response(data, media_type=KINDS[name.rpartition(".")[2]], headers=headers)
 
-    async def graphs(self, _request: Request) -> Response:
+    def _for(self, request: Request, found: dict[str, Any]) -> Response:
+        """What the caller may see of an answer: administrators all of it."""
+        asked = asked_of(request, "", 0, visited=False)
+        return json_response(found if self._desk.administers(asked) else for_anybody(found))
+
+    async def graphs(self, request: Request) -> Response:
         """Everything that is served, as the page needs it."""
         names: dict[str, list[str]] = {}
         for name, served in self._gateway.served.items():
             names.setdefault(served.name, []).append(name)
         listed = [_about(each, names) for each in dict.fromkeys(self._gateway.served.values())]
-        return json_response({"version": __version__, "ready": self._gateway.ready, "served": listed})
+        return self._for(request, {"version": __version__, "ready": self._gateway.ready, "served": listed})
 
     async def drawing(self, request: Request) -> Response:
         """The drawing of a graph."""
         served = self._gateway.find(request.path_params["name"])
         return Response(served.graph.draw("svg"), media_type=KINDS["svg"], headers=SAFE)
 
-    async def status(self, _request: Request) -> Response:
+    async def status(self, request: Request) -> Response:
         """What happens now."""
         provided = self._parts.status
         found = lane_status(self._gateway, self._errors) if provided is None else provided()
         found = await found if inspect.isawaitable(found) else found
         states = {each.name: {"state": each.state, "reason": each.reason} for each in self._gateway.served.values()}
-        return json_response({**found, "ready": self._gateway.ready, "states": states})
+        return self._for(request, {**found, "ready": self._gateway.ready, "states": states})
 
     async def samples(self, _request: Request) -> Response:
         """The names of the pictures that the page offers to try."""

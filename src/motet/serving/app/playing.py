@@ -94,9 +94,9 @@ def headers_of(request: Request) -> dict[str, str]:
     return found
 
 
-def asked_of(request: Request, target: str, received_bytes: int, *, admin: bool = False) -> Asked:
-    """What came in, for the desk, which makes a visit of it."""
-    request.scope["state"][VISITED] = True
+def asked_of(request: Request, target: str, received_bytes: int, *, admin: bool = False, visited: bool = True) -> Asked:
+    """What came in, for the desk, which makes a visit of it, unless it is only asked who it is of (`visited`)."""
+    if visited:
+        request.scope["state"][VISITED] = True
     peer = "" if request.client is None else request.client.host
-    path = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-    return Asked(request.method, path, target, headers_of(request), peer, admin, received_bytes)
+    return Asked(request.method, request.url.path, target, headers_of(request), peer, admin, received_bytes)

@@ -13,10 +13,15 @@ from typing import Any
 from motet.errors import Failure
 from motet.serving.gateway import Gateway
 from motet.serving.request import Request
+from motet.serving.served import UNLOADED
 
-__all__ = ["ErrorLog", "lane_status"]
+__all__ = ["ErrorLog", "for_anybody", "lane_status"]
 
 KEPT = 100
+SHOWN = ("time", "graph", "node", "error", "rows")
+"""What everybody may know of an error."""
+HIDDEN = ("reason", "who")
+"""What may name files, addresses and commands of the server's machine."""
 LONGEST = 400
 
 
@@ -62,3 +67,20 @@ def lane_status(gateway: Gateway, errors: ErrorLog) -> dict[str, Any]:
         }
         graphs[served.name] = {"queued_rows": served.lane.waiting_rows, "nodes": nodes}
     return {"time": time.time(), "processes": 1, "graphs": graphs, "models": {}, "errors": errors.listed()}
+
+
+def for_anybody(found: Any) -> Any:
+    """What is shown without what only administrators may see: rows, ids, files and addresses, which messages may hold."""
+    if isinstance(found, list):
+        return [for_anybody(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    return {key: _shown(key, value) for key, value in found.items()}
+
+
+def _shown(key: str, value: Any) -> Any:
+    if key == "errors":
+        return [{name: each[name] for name in SHOWN if name in each} for each in value]
+    if key == "places":
+        value = [{**each, "models": [{**model, "error": ""} for model in each["models"]]} for each in value]
+    return ("" if value != UNLOADED else value) if key in HIDDEN else for_anybody(value)

@@ -21,7 +21,7 @@ class Access(msgspec.Struct, omit_defaults=True):
     Attributes:
         time: when it was answered, in seconds since 1970; the line has it as RFC 3339 in UTC.
         method: of HTTP, or of gRPC.
-        path: what was asked for; of an address the path and the query.
+        path: what was asked for; of an address the path, without its query.
         status: of HTTP; for gRPC the one that stands for its code.
         seconds: from its last byte to its answer.
         protocol: `http` or `grpc`.

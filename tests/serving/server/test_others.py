@@ -1,0 +1,111 @@
+"""What callers see of the requests of others, and what logs have of addresses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from serve_process import serving, written
+from test_services import key_of
+
+CODE = """
+import motet as mt
+
+@mt.returns("float32")
+def picky(x):
+    if (x < 0).any():
+        raise ValueError(f"negative in row {x.tolist()}")
+    return x
+"""
+GRAPH = {
+    "motet": 1, "name": "g", "inputs": {"x": "float32"}, "nodes": {"a": {"map": "picky.picky", "inputs": ["x"]}},
+    "outputs": {"y": "a"},
+}  # fmt: skip
+BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [-4111111]}]})
+SECRETS = ("4111111", "picky.py", "mine-7", "/broken")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("others")
+    (folder / "picky.py").write_text(CODE)
+    (folder / "cannot.py").write_text("class Cannot:\n    def __init__(self):\n        open('/broken.onnx')\n")
+    types = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
+    broken = {**GRAPH, "name": "broken", "models": {"m": {"uri": "python:cannot:Cannot", **types}}}
+    written(folder / "broken.yaml", {**broken, "nodes": {"a": {"model": "m", "inputs": ["x"]}}})
+    written(folder / "g.yaml", GRAPH)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["told apart", "anybody"])
+def server(request, folder):
+    """A server that needs a credential, or none; and the headers of a caller, an administrator and a stranger."""
+    config, callers = {"seen": {"access_log": str(folder / f"{request.param}.access")}}, {}
+    if request.param == "told apart":
+        keys = folder / "keys.jsonl"
+        callers = {name: {"x-api-key": key_of(keys, name, "--class", name)} for name in ("known", "admin")}
+        audit = {"file": str(folder / "audit.jsonl")}
+        config["admission"] = {"anonymous": False, "keys": str(keys), "audit": audit}
+    else:
+        callers = {"known": {}, "admin": {}}
+    callers["stranger"] = {} if request.param == "told apart" else {"x-forwarded-for": "192.0.2.1"}
+    path = written(folder / "serve.yaml", config)
+    with serving(str(folder / "g.yaml"), "--config", path) as live:
+        live.until(live.is_ready)
+        yield live, callers
+
+
+def ask(live, headers, query=""):
+    body = json.loads(BODY) | {"id": "mine-7"}
+    return httpx.post(f"{live.url}/v2/models/g/infer{query}", json=body, headers=headers, timeout=30)
+
+
+def test_rows_and_paths_of_others_are_for_administrators(server):
+    live, callers = server
+    assert ask(live, callers["known"]).status_code == 422
+    everything = httpx.get(f"{live.url}/status.json", headers=callers["admin"]).json()["errors"][0]
+    assert "4111111" in everything["message"]
+    assert everything["id"] == "mine-7"
+    strangers = [callers["stranger"]] + [callers["known"]] * ("x-api-key" in callers["known"])
+    for headers in strangers:
+        answer = httpx.get(f"{live.url}/status.json", headers=headers)
+        assert answer.status_code == 200
+        (error, *_) = answer.json()["errors"]
+        assert {name: error[name] for name in ("graph", "node", "error", "rows")} == {
+            "graph": "g", "node": "a", "error": "ValueError", "rows": 1,
+        }  # fmt: skip
+        assert set(error) == {"graph", "node", "error", "rows", "time"}
+        assert not any(secret in answer.text for secret in SECRETS)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/models/g/infer", "/predict/g", "/v2/models/g", "/status.json", "/nothing", "/v2/models/none/infer"]
+)
+def test_no_log_has_the_query_of_an_address(server, folder, path):
+    live, callers = server
+    for method in ("GET", "POST"):
+        httpx.request(method, f"{live.url}{path}?api_key=SECRETQ&token=SECRETQ", headers=callers["known"], content=BODY)
+    logs = [each for pattern in ("*.access", "audit.jsonl") for each in Path(folder).glob(pattern)]
+    live.until(lambda: any(f'{path}"' in each.read_text() for each in logs))
+    assert not any("SECRETQ" in each.read_text() for each in logs)
+    assert not any("SECRETQ" in line for line in live.log)
+
+
+def test_why_a_graph_is_not_served_is_for_administrators(folder):
+    with serving(str(folder / "broken.yaml")) as live:
+        status = lambda **headers: httpx.get(f"{live.url}/status.json", headers=headers)  # noqa: E731
+        live.until(lambda: listens(live) and status().json()["states"]["broken"]["state"] == "UNAVAILABLE")
+        assert "broken.onnx" in status().json()["states"]["broken"]["reason"]
+        for page in ("/status.json", "/graphs.json"):
+            seen = httpx.get(live.url + page, headers={"x-forwarded-for": "192.0.2.1"}).text
+            assert "broken.onnx" not in seen
+            assert str(folder) not in seen
+
+
+def listens(live):
+    try:
+        return httpx.get(f"{live.url}/v2/health/live").status_code == 200
+    except httpx.HTTPError:
+        return False
