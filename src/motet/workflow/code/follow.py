@@ -36,6 +36,7 @@ from motet.workflow.code.things import (
 )
 from motet.workflow.code.told import told_of
 from motet.workflow.memo.artifacts import digest_leaf
+from motet.workflow.memo.checkout import Seen, see
 from motet.workflow.memo.encode import Encoder, find_class, pack
 
 __all__ = ["Code", "Follower", "follow"]
@@ -80,6 +81,7 @@ class Code:
         told: what says which half of a part has changed: `code NAME`, a digest of a part without the values of its
             names, and `value NAME`, the beginning of a value's digest, and the value in short.
         bodies: a digest of the compiled code of each function, without anything that it refers to.
+        files: the files and folders that count with their content, as values of names are `File`s.
     """
 
     parts: dict[str, str]
@@ -87,6 +89,7 @@ class Code:
     places: dict[str, str]
     told: dict[str, str]
     bodies: dict[str, str]
+    files: tuple[Seen, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -114,6 +117,7 @@ class Follower:
     _places: dict[str, str] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
     _bodies: dict[str, str] = field(default_factory=dict)
+    _files: list[Seen] = field(default_factory=list)
     _noted: set[str] = field(default_factory=set)
     _labels: dict[int, str] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
@@ -122,7 +126,7 @@ class Follower:
 
     def code(self) -> Code:
         """What was collected."""
-        return Code(self._parts, self._pins, self._places, self._told, self._bodies)
+        return Code(self._parts, self._pins, self._places, self._told, self._bodies, tuple(self._files))
 
     def function(self, function: Any) -> str:
         """Follow a function, or whatever can be called. Returns what stands for it."""
@@ -316,6 +320,7 @@ class Follower:
         try:
             packed = pack(encoder.tree(value))
             leaves = [digest_leaf(leaf) for leaf in encoder.leaves]
+            self._files += [see(path) for path in encoder.paths]
         except Exception:  # noqa: BLE001  pickling a user's value may raise anything
             return self._whole(owner)
         for name in encoder.classes:

@@ -20,10 +20,11 @@ from typing import Any, BinaryIO
 
 from motet.batch import read_only
 from motet.errors import WorkflowError
+from motet.workflow.memo.checkout import Checkout, Seen, digest_file, digest_folder, see
 from motet.workflow.memo.codecs import BY_NAME
 from motet.workflow.memo.encode import Encoder, Leaf, decode, pack, part_of, unpack
 
-__all__ = ["Artifacts", "Kept", "LeafRef", "digest_file", "digest_leaf"]
+__all__ = ["Artifacts", "Kept", "LeafRef", "digest_leaf"]
 
 LONGEST_TREE = 64 << 10
 """Longer trees, in bytes, are artifacts themselves."""
@@ -106,15 +107,19 @@ class Artifacts:
         """Where an artifact is, or would be."""
         return self.root / digest[:2] / digest
 
-    def keep(self, value: Any) -> tuple[Kept, dict[int | str, Any]]:
+    def keep(self, value: Any, checkout: Checkout | None = None) -> tuple[Kept, dict[int, Any]]:
         """Keep a value. Returns what is kept, and values of its leaves, by number, for those who want it at once.
+
+        Args:
+            value: the value.
+            checkout: where whoever made it found the files of other values.
 
         Raises whatever pickling raises, where the value has to be pickled: what cannot be read again is not kept.
         """
-        encoder = Encoder(files=True)
+        encoder = Encoder(files=True, named=checkout.named if checkout is not None else str)
         packed = pack(encoder.tree(value))
         leaves = [self.put(leaf) for leaf in encoder.leaves]
-        values: dict[int | str, Any] = {}
+        values: dict[int, Any] = {}
         for number, leaf in enumerate(encoder.leaves):
             if leaf.codec == "pickle":
                 values[number] = pickle.loads(leaf.value.data)
@@ -136,8 +141,11 @@ class Artifacts:
         part = self.root / f".new-{uuid.uuid4().hex}"
         try:
             if leaf.codec == "file":
+                before = see(leaf.value)
                 shutil.copyfile(leaf.value, part)
                 digest, size = digest_file(part), part.stat().st_size
+                if digest != before.digest or before.changed:
+                    raise ValueError(f"{leaf.value} was changed while it was copied")
             else:
                 with part.open("wb") as file:
                     hashing = _Hashing(file)
@@ -165,20 +173,28 @@ class Artifacts:
                 return f"artifact {leaf.digest[:12]} is not there any more"
         return ""
 
-    def load(self, kept: Kept, values: dict[int | str, Any] | None = None, keys: Sequence[str | int] = ()) -> Any:
+    def load(
+        self,
+        kept: Kept,
+        values: dict[int, Any] | None = None,
+        keys: Sequence[str | int] = (),
+        checkout: Checkout | None = None,
+    ) -> Any:
         """The value itself, or a part of it.
 
         Args:
             kept: what is kept.
-            values: leaves that are loaded already, by number, and files that are put back, by path. What all may share
-                is added; what can be changed is taken out, so that nobody else has it.
+            values: leaves that are loaded already, by number. What all may share is added; what can be changed is taken
+                out, so that nobody else has it.
             keys: the parts that are taken, one of the other; what is not in them is not read.
+            checkout: where files go, which notes them; by default where they were.
 
         Raises:
             WorkflowError: when an artifact is not there, or cannot be read.
             LookupError, TypeError: when there is no such part.
         """
-        known: dict[int | str, Any] = {} if values is None else values
+        known: dict[int, Any] = {} if values is None else values
+        places = checkout or Checkout()
 
         def leaf(number: int) -> Any:
             ref = kept.leaves[number]
@@ -190,18 +206,22 @@ class Artifacts:
             return known[number]
 
         tree, left = part_of(unpack(kept.tree or leaf(len(kept.leaves) - 1)), keys)
-        value = decode(tree, leaf, lambda found: self._restore(found, kept, known))
+        value = decode(tree, leaf, lambda found: self._restore(found, kept, places))
         for key in left:
             value = value[key]
         return value
 
-    def put_files_back(self, kept: Kept, values: dict[int | str, Any]) -> None:
-        """Put the files and folders of a value back where they were, as far as they are missing or changed there."""
-        if not kept.has_files:
-            return
-        data = kept.tree or self._read(kept.leaves[-1])
-        for tree in _files_in(unpack(data)):
-            self._restore(tree, kept, values)
+    def put_files_back(self, kept: Kept, checkout: Checkout) -> None:
+        """Put the files and folders of a value where they belong, as far as they are missing or changed there."""
+        for tree in self._files(kept):
+            self._restore(tree, kept, checkout)
+
+    def contents(self, kept: Kept) -> dict[str, str]:
+        """The files and folders of a value: digests of their content, by path."""
+        return {_path_of(tree): _content_of(tree, kept) for tree in self._files(kept)}
+
+    def _files(self, kept: Kept) -> list[dict[str, Any]]:
+        return list(_files_in(unpack(kept.tree or self._read(kept.leaves[-1])))) if kept.has_files else []
 
     def _read(self, ref: LeafRef) -> Any:
         try:
@@ -213,19 +233,29 @@ class Artifacts:
                 hint="run again; what is missing or damaged is made anew",
             ) from error
 
-    def _restore(self, tree: dict[str, Any], kept: Kept, known: dict[int | str, Any]) -> str:
-        """Put a file or folder back where it was, as far as it is missing or changed there."""
-        path = str(tree.get("$file") or tree["$folder"])
-        if path in known:
-            return path
+    def _restore(self, tree: dict[str, Any], kept: Kept, checkout: Checkout) -> str:
+        """Put a file or folder where it belongs, as far as it is missing or changed there."""
+        path, content = _path_of(tree), _content_of(tree, kept)
+        place = checkout.place(path, content)
+        seen = self._lay(tree, kept, place, content)
+        if seen.digest != content and checkout.folder:  # there is more in the folder
+            place = checkout.apart(path, content)
+            self._lay(tree, kept, place, content)
+        elif place == path:
+            checkout.seen.append(seen)
+        return place
+
+    def _lay(self, tree: dict[str, Any], kept: Kept, path: str, content: str) -> Seen:
+        """Have a file or folder at a path, and see it there."""
+        if os.path.exists(path) and (seen := see(path)).digest == content:
+            return seen
         if "$file" in tree:
             self._put_back(kept.leaves[tree["$leaf"]], path)
         else:
+            os.makedirs(path, exist_ok=True)
             for name, number in tree["files"].items():
                 self._put_back(kept.leaves[number], os.path.join(path, *name.split("/")))
-            os.makedirs(path, exist_ok=True)
-        known[path] = path
-        return path
+        return see(path)
 
     def _put_back(self, ref: LeafRef, path: str) -> None:
         if os.path.isfile(path) and os.path.getsize(path) == ref.size and digest_file(Path(path)) == ref.digest:
@@ -275,10 +305,15 @@ def _files_in(tree: Any) -> Iterator[dict[str, Any]]:
             yield from _files_in(each)
 
 
-def digest_file(path: Path) -> str:
-    """The SHA-256 of a file, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, hashlib.sha256, _bufsize=1 << 20).hexdigest()
+def _path_of(tree: dict[str, Any]) -> str:
+    return str(tree.get("$file") or tree["$folder"])
+
+
+def _content_of(tree: dict[str, Any], kept: Kept) -> str:
+    """The digest of a file or folder as it was kept."""
+    if "$file" in tree:
+        return str(kept.leaves[tree["$leaf"]].digest)
+    return digest_folder({name: kept.leaves[number].digest for name, number in tree["files"].items()})
 
 
 def digest_leaf(leaf: Leaf) -> str:

@@ -122,6 +122,11 @@ class Cache:
         with self._lock:
             self._new.append(entry)
 
+    def drop(self, digest: str) -> None:
+        """Forget the entry of a key, if there is one."""
+        with suppress(OSError):
+            os.unlink(self.path(digest))
+
     def new(self) -> list[Entry]:
         """The entries that were put since the last time it was asked."""
         with self._lock:

@@ -26,6 +26,7 @@ from typing import Any
 import orjson
 
 from motet.workflow.files import File
+from motet.workflow.memo.checkout import files_of
 from motet.workflow.memo.codecs import codec_of, is_state, pickled
 
 __all__ = ["Encoder", "Leaf", "decode", "pack", "part_of", "unpack"]
@@ -56,14 +57,18 @@ class Encoder:
     Attributes:
         hook: is asked first about what is no plain value; what it gives stands for the value, unless that is None.
         files: whether the content of files counts, not only that of `File` but also of paths.
+        named: gives what the path of a file is called in the tree.
         leaves: the leaves so far.
         classes: classes of what was met, as `module:name`.
+        paths: files and folders that count with their content.
     """
 
     hook: Callable[[Any], Any] | None = None
     files: bool = False
+    named: Callable[[str], str] = str
     leaves: list[Leaf] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
+    paths: list[str] = field(default_factory=list)
 
     def tree(self, value: Any) -> Any:
         """The tree of a value. Raises whatever pickling raises, where a value has to be pickled."""
@@ -125,12 +130,12 @@ class Encoder:
         kind = "File" if isinstance(value, File) else "Path"
         text = os.fspath(value)
         if kind == "Path" and not (self.files and os.path.exists(text)):
-            return {"$path": text}
+            return {"$path": self.named(text)}
+        self.paths.append(text)
         if not os.path.isdir(text):
-            return {"$file": text, **self._leaf("file", text), "as": kind}
-        names = sorted(os.path.join(at, name) for at, _, names in os.walk(text) for name in names)
-        files = {os.path.relpath(name, text).replace(os.sep, "/"): self._leaf("file", name)["$leaf"] for name in names}
-        return {"$folder": text, "files": files, "as": kind}
+            return {"$file": self.named(text), **self._leaf("file", text), "as": kind}
+        files = {name: self._leaf("file", path)["$leaf"] for name, path in files_of(text).items()}
+        return {"$folder": self.named(text), "files": files, "as": kind}
 
     def _leaf(self, codec: str, value: Any) -> dict[str, Any]:
         if codec == "pickle" and not hasattr(value, "classes"):

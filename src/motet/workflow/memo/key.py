@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from motet.workflow.memo.checkout import Seen
 from motet.workflow.memo.encode import pack
 
 __all__ = ["Argument", "Key", "differences"]
@@ -19,10 +20,12 @@ class Argument:
     Attributes:
         digest: of its value; empty where it counts by a rule instead of by content.
         told: the value in short, or where it comes from.
+        files: the files and folders that count with their content.
     """
 
     digest: str
     told: str
+    files: tuple[Seen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

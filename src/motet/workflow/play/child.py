@@ -19,6 +19,7 @@ from motet.workflow.code.follow import follow
 from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
 from motet.workflow.memo.cache import write_file
+from motet.workflow.memo.checkout import Checkout
 from motet.workflow.play.process import Job, Part
 from motet.workflow.step import Step, StepContext, _running, place_of
 
@@ -56,14 +57,14 @@ def _answer(folder: Path, name: str, file: str, cancelled: threading.Event) -> d
     _refuse_other(function, job.bodies)
     artifacts = Artifacts(Path(job.cache))
     step = Step(function)
-    values = {name: _loaded(artifacts, value) for name, value in job.arguments.items()}
+    values = {name: _loaded(artifacts, value, job.checkout) for name, value in job.arguments.items()}
     _running.set(StepContext(job.run, job.step, job.attempt, job.resources, cancelled))
     result = step.call(values)
     from motet.workflow.play.execute import refuse_result
 
     refuse_result(result)
     try:
-        kept, _ = artifacts.keep(result)
+        kept, _ = artifacts.keep(result, job.checkout)
     except OSError:
         raise
     except Exception as error:
@@ -87,13 +88,13 @@ def _refuse_other(function: Any, bodies: dict[str, str]) -> None:
         )
 
 
-def _loaded(artifacts: Artifacts, value: Any) -> Any:
+def _loaded(artifacts: Artifacts, value: Any, checkout: Checkout) -> Any:
     if isinstance(value, Part):
-        return artifacts.load(value.kept, keys=value.keys)
+        return artifacts.load(value.kept, keys=value.keys, checkout=checkout)
     if type(value) in (list, tuple):
-        return type(value)(_loaded(artifacts, each) for each in value)
+        return type(value)(_loaded(artifacts, each, checkout) for each in value)
     if type(value) is dict:
-        return {name: _loaded(artifacts, each) for name, each in value.items()}
+        return {name: _loaded(artifacts, each, checkout) for name, each in value.items()}
     return value
 
 

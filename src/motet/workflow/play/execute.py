@@ -18,6 +18,7 @@ from motet.errors import InputError, WorkflowError, told_file
 from motet.workflow.deferred import Deferred, deferreds_in
 from motet.workflow.files import File
 from motet.workflow.memo.cache import Entry
+from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.key import Argument, Key, differences
 from motet.workflow.plan import AsReady
 from motet.workflow.play.budget import Budget
@@ -108,7 +109,7 @@ class Executor:
         if found is None or self.session.cache.artifacts.fault(found[0]):
             return None
         value = self.session.held(found[0], {})
-        self.session.cache.artifacts.put_files_back(found[0], value.leaves)
+        self.session.lay_files(state, found[0])
         state.outcome, state.why, state.made_s = "resumed", "finished before the run was stopped", found[1]
         _note(state, value)
         return value
@@ -135,7 +136,7 @@ class Executor:
             if not holds:
                 return None, told
             reasons.append(told)
-        cache.artifacts.put_files_back(entry.kept, value.leaves)
+        self.session.lay_files(state, entry.kept)
         state.outcome, state.made_s = "hit", entry.seconds
         state.why = "; ".join([f"kept {told_s(age_s)} ago by run {entry.run}", *reasons])
         _note(state, value)
@@ -175,7 +176,9 @@ class Executor:
             return float(session.cache.artifacts.load(found.kept))
         began = time.perf_counter()
         values = [session.resolve(list(items or ()) if isinstance(each, AsReady) else each) for each in given.values()]
-        number = float(rule.function(*([] if value is None else [session.load(value)]), *values))
+        number = float(
+            rule.function(*([] if value is None else [session.load(value, session.files.checkout())]), *values)
+        )
         kept, _ = session.cache.artifacts.keep(number)
         seconds = time.perf_counter() - began
         session.cache.put(Entry(key.digest, key, kept, session.cache.clock(), seconds, session.run))
@@ -226,16 +229,15 @@ class Executor:
                     numbers[self._place(place, rule)] = self._number(state, rule, None, items)
         created = session.cache.clock()
         began = time.perf_counter()
-        value, fault = self._called(state, items)
+        value, fault = self._called(state, key, items)
         seconds = time.perf_counter() - began
         state.outcome = "done"
         _note(state, value)
-        if value.kept is None:
-            told = f"its result cannot be written, so it is not kept: {fault}"
-            state.why = f"{state.why}; {told}" if state.why else told
+        if fault:
+            state.why = f"{state.why}; {fault}" if state.why else fault
             if policy is not None:
-                _logger.warning("step %s: %s", state.id, told)
-        else:
+                _logger.warning("step %s: %s", state.id, fault)
+        elif value.kept is not None:
             entry = Entry(state.key, key, value.kept, created, seconds, session.run, numbers)
             with session.writing(state.id):
                 self._note_made(state, entry)
@@ -255,7 +257,7 @@ class Executor:
             self.session.cache.put_code(digest, code.named())
             self._kept_codes.add(digest)
 
-    def _called(self, state: StepState, items: Sequence[Deferred] | None) -> tuple[Value, str]:
+    def _called(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> tuple[Value, str]:
         session, node = self.session, state.node
         options = node.step.options
         own = node.step.own_process
@@ -265,9 +267,7 @@ class Executor:
                 raise Cancelled
             state.attempts += 1
             try:
-                if own:
-                    return run_in_process(session, state, items), ""
-                return self._here(state, items)
+                return self._tried(state, key, items)
             except (Cancelled, WorkflowError):
                 raise
             except Exception as error:
@@ -279,11 +279,47 @@ class Executor:
                 _logger.warning("step %s failed, trying again in %g s: %s", state.id, after_s, error)
                 raise Again(after_s) from error
 
-    def _here(self, state: StepState, items: Sequence[Deferred] | None) -> tuple[Value, str]:
+    def _tried(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> tuple[Value, str]:
+        """Call a step; once more, with copies of files, where another has written them meanwhile."""
+        checkout = self.session.files.checkout(state.id)
+        try:
+            found = self._tried_with(state, key, items, checkout)
+        except (Cancelled, WorkflowError):
+            raise
+        except Exception:
+            if not self._taken_away(state, checkout):
+                raise
+        else:
+            if not self._taken_away(state, checkout):
+                return found
+        return self._tried_with(state, key, items, self.session.files.checkout(state.id, all_apart=True))
+
+    def _taken_away(self, state: StepState, checkout: Checkout) -> bool:
+        """Whether another step has written what a step took, while it ran."""
+        changed = checkout.changed()
+        running = [each for each in self.session.states if each is not state and each.state == "running"]
+        return any(self.session.files.is_contested(path, running) for path in changed)
+
+    def _tried_with(
+        self, state: StepState, key: Key, items: Sequence[Deferred] | None, checkout: Checkout
+    ) -> tuple[Value, str]:
+        began = time.time()
+        if state.node.step.own_process:
+            value, fault = run_in_process(self.session, state, items, checkout), ""
+        else:
+            value, fault = self._here(state, items, checkout)
+        if value.kept is not None:
+            self.session.claim_files(state, value.kept, began, time.time(), checkout)
+        code = self.session.code(state.node.step.function)[0]
+        seen = [*code.files, *(each for argument in key.arguments.values() for each in argument.files)]
+        changed = [*checkout.changed(), *(each.path for each in seen if each.changed)]
+        return value, fault or (f"{changed[0]} was changed while it ran, so its result is not kept" if changed else "")
+
+    def _here(self, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout) -> tuple[Value, str]:
         session, node = self.session, state.node
         step = node.step
         values = {
-            name: session.resolve(list(items or ()) if isinstance(value, AsReady) else value)
+            name: session.resolve(list(items or ()) if isinstance(value, AsReady) else value, checkout)
             for name, value in node.arguments.items()
         }
         context = StepContext(session.run, state.id, state.attempts - 1, step.options.resources, session.cancel)
@@ -293,7 +329,7 @@ class Executor:
         finally:
             _running.reset(token)
         refuse_result(result)
-        return session.keep(result, state.id)
+        return session.keep(result, state.id, checkout)
 
 
 def refuse_result(result: Any) -> None:

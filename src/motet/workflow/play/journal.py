@@ -54,6 +54,10 @@ class Journal:
                 self._file = self._open()
         os.write(self._file, orjson.dumps([step, key, kept.to_json(), seconds]) + b"\n")
 
+    def drop(self, step: str, key: str) -> None:
+        """Note that a result is not to be taken again."""
+        self.add(step, key, Kept("", (), (), ""), 0.0)
+
     def close(self, remove: bool) -> None:
         """Close it, and remove it where nothing can go on from it."""
         if self._file is not None:

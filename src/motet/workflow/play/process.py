@@ -32,6 +32,7 @@ from motet.errors import InputError, StepError
 from motet.system.places import temporary_folder
 from motet.workflow.deferred import Deferred, Item, Result
 from motet.workflow.memo.artifacts import Kept
+from motet.workflow.memo.checkout import Checkout
 from motet.workflow.options import Resources
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.session import Session
@@ -65,6 +66,7 @@ class Job:
         run, step, attempt, resources: what the step can ask about itself.
         path: where modules are looked for.
         bodies: digests of the compiled functions that it stands on, as they are in the process that asks.
+        checkout: where it finds the files of results.
     """
 
     module: str
@@ -78,9 +80,10 @@ class Job:
     resources: Resources
     path: tuple[str, ...]
     bodies: dict[str, str]
+    checkout: Checkout
 
 
-def run_in_process(session: Session, state: StepState, items: Sequence[Deferred] | None) -> Value:
+def run_in_process(session: Session, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout) -> Value:
     """Run a step in a process of its own.
 
     Raises:
@@ -91,7 +94,7 @@ def run_in_process(session: Session, state: StepState, items: Sequence[Deferred]
 
     options = state.node.step.options
     with tempfile.TemporaryDirectory(prefix="motet-step-", dir=temporary_folder()) as folder:
-        _write_job(Path(folder), session, state, items)
+        _write_job(Path(folder), session, state, items, checkout)
         logs = session.record.folder(session.run) / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         with open(logs / f"{state.id.replace('/', '.')}.log", "ab") as log:
@@ -140,18 +143,20 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _write_job(folder: Path, session: Session, state: StepState, items: Sequence[Deferred] | None) -> None:
+def _write_job(
+    folder: Path, session: Session, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout
+) -> None:
     step = state.node.step
     function = step.function
     name = getattr(function, "__qualname__", "")
     arguments = {
-        name: _sent(session, list(items or ()) if isinstance(value, AsReady) else value)
+        name: _sent(session, list(items or ()) if isinstance(value, AsReady) else value, checkout)
         for name, value in state.node.arguments.items()
     }
     file = getattr(getattr(function, "__code__", None), "co_filename", "")
     job = Job(
         function.__module__, name, file, arguments, str(session.cache.root), session.run, state.id, state.attempts - 1,
-        step.options.resources, tuple(sys.path), session.code(function)[0].bodies,
+        step.options.resources, tuple(sys.path), session.code(function)[0].bodies, checkout,
     )  # fmt: skip
     try:
         packed = pickle.dumps(job, protocol=5)
@@ -200,19 +205,20 @@ def _is_found(function: Any, name: str) -> bool:
     return found is function or (isinstance(found, Step) and found.function is function)
 
 
-def _sent(session: Session, value: Any) -> Any:
+def _sent(session: Session, value: Any, checkout: Checkout) -> Any:
     """An argument as it is sent: results that are kept are loaded by the child."""
     if isinstance(value, Deferred):
         keys, source = session.way(value) if isinstance(value, Item) else ([], value)
         if isinstance(source, Result):
             found = session.state(source.node).value
             if found is not None and found.kept is not None:
+                session.cache.artifacts.put_files_back(found.kept, checkout)  # which the child only has to find
                 return Part(found.kept, tuple(keys))
-        return session.resolve(value)
+        return session.resolve(value, checkout)
     if type(value) in (list, tuple):
-        return type(value)(_sent(session, each) for each in value)
+        return type(value)(_sent(session, each, checkout) for each in value)
     if type(value) is dict:
-        return {name: _sent(session, each) for name, each in value.items()}
+        return {name: _sent(session, each, checkout) for name, each in value.items()}
     return value
 
 

@@ -12,7 +12,7 @@ from threading import Event, Lock
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from motet.errors import WorkflowError
+from motet.errors import StepError, WorkflowError
 from motet.workflow.code.follow import Code, Follower, follow
 from motet.workflow.code.project import is_project, module_name
 from motet.workflow.code.things import wrapped
@@ -21,9 +21,11 @@ from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Ite
 from motet.workflow.files import File
 from motet.workflow.memo.artifacts import Kept, digest_leaf
 from motet.workflow.memo.cache import Cache
+from motet.workflow.memo.checkout import Checkout, see
 from motet.workflow.memo.encode import Encoder, pack, part_of, unpack
 from motet.workflow.memo.key import Argument
 from motet.workflow.plan import AsReady, Node
+from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal
 from motet.workflow.play.record import Record
 from motet.workflow.play.state import StepState, Value
@@ -46,6 +48,7 @@ class Session:
         resumed: results of steps without cache that the run had before it was killed, by step and key.
         cancel: set when the run is to end.
         file: where the workflow is written.
+        files: where the files of results are.
     """
 
     run: str
@@ -56,6 +59,7 @@ class Session:
     resumed: dict[tuple[str, str], tuple[Kept, float]]
     cancel: Event
     file: str
+    files: Files
     _codes: dict[Any, Code] = field(default_factory=dict)
     _digests: dict[Any, str] = field(default_factory=dict)
     _names: dict[Any, str] = field(default_factory=dict)
@@ -104,10 +108,13 @@ class Session:
         packed = pack(encoder.tree(value))
         whole = hashlib.sha256(packed)
         for leaf in encoder.leaves:
-            whole.update(digest_leaf(leaf).encode())
+            whole.update(digest_leaf(leaf).encode() if leaf.codec != "file" else b"file")
+        files = [see(path) for path in encoder.paths]
+        for seen in files:
+            whole.update(seen.digest.encode())
         if encoder.classes:
             whole.update(self.classes_digest(sorted(encoder.classes)).encode())
-        return Argument(whole.hexdigest(), _argument(value))
+        return Argument(whole.hexdigest(), _argument(value), tuple(files))
 
     def _hook(self, value: Any) -> Any:
         if isinstance(value, Deferred):
@@ -169,47 +176,80 @@ class Session:
             promise = promise.source
         return keys, promise
 
-    def resolve(self, value: Any) -> Any:
-        """A value with every promise kept. Raises whatever taking a part or comparing raises."""
+    def resolve(self, value: Any, checkout: Checkout | None = None) -> Any:
+        """A value with every promise kept. Raises whatever taking a part or comparing raises.
+
+        Args:
+            value: the value.
+            checkout: where files go; by default where those of the run's output do.
+        """
+        places = checkout or self.files.checkout()
         if isinstance(value, Deferred):
             if isinstance(value, Result):
-                return self.load(self._value(value))
+                return self.load(self._value(value), places)
             if isinstance(value, Item):
-                return self._part(value)
+                return self._part(value, places)
             if isinstance(value, Choice):
-                return self.resolve(self.chosen(value))
+                return self.resolve(self.chosen(value), places)
             assert isinstance(value, Comparison)
-            return OPERATORS[value.sign](self.resolve(value.source), self.resolve(value.other))
+            return OPERATORS[value.sign](self.resolve(value.source, places), self.resolve(value.other, places))
         if type(value) is list:
-            return [self.resolve(each) for each in value]
+            return [self.resolve(each, places) for each in value]
         if isinstance(value, tuple):
-            items = [self.resolve(each) for each in value]
+            items = [self.resolve(each, places) for each in value]
             return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
         if type(value) is dict:
-            return {name: self.resolve(each) for name, each in value.items()}
+            return {name: self.resolve(each, places) for name, each in value.items()}
         return value
 
-    def _part(self, promise: Item) -> Any:
+    def _part(self, promise: Item, checkout: Checkout) -> Any:
         keys, source = self.way(promise)
         if isinstance(source, Result):
             value = self._value(source)
             if value.kept is not None:
-                return self.cache.artifacts.load(value.kept, value.leaves, keys)
-        return self.resolve(promise.source)[promise.key]
+                return self.cache.artifacts.load(value.kept, value.leaves, keys, checkout)
+        return self.resolve(promise.source, checkout)[promise.key]
 
-    def load(self, value: Value) -> Any:
+    def load(self, value: Value, checkout: Checkout) -> Any:
         """The result of a step, its own for each who asks; arrays and tables are shared and cannot be written."""
-        return value.alone if value.kept is None else self.cache.artifacts.load(value.kept, value.leaves)
+        return value.alone if value.kept is None else self.cache.artifacts.load(value.kept, value.leaves, (), checkout)
 
-    def keep(self, result: Any, where: str) -> tuple[Value, str]:
-        """Keep a result as well as it can be kept. Returns it, and why it cannot be written where that is so."""
+    def lay_files(self, state: StepState, kept: Kept) -> None:
+        """Put the files of a kept result where they belong, unless that of another step is there."""
+        for _ in self.files.claim(state, self.cache.artifacts.contents(kept)):
+            pass
+        checkout = self.files.checkout()
+        self.cache.artifacts.put_files_back(kept, checkout)
+
+    def claim_files(self, state: StepState, kept: Kept, began: float, ended: float, checkout: Checkout) -> None:
+        """Note the files of the result of a step that has run.
+
+        Raises:
+            StepError: when another step has written one of them at the same time; what was kept of it is not taken again.
+        """
+        contents = self.cache.artifacts.contents(kept)
+        same = {*checkout.names.values(), *(each.path for each in checkout.seen if not each.changed)}
+        own = {path: content for path, content in contents.items() if path not in same}
+        for path, other in self.files.claim(state, own, began, ended):
+            self.cache.drop(other.key)
+            self.journal.drop(other.id, other.key)
+            raise StepError(
+                f"steps {other.id} and {state.id} ran at the same time and both returned {path}, so that it is not known "
+                "whose content it is",
+                where=state.node.step.place,
+                hint="let each write a file of its own, such as one named by a parameter, or one begin .after the other",
+            )
+
+    def keep(self, result: Any, where: str, checkout: Checkout) -> tuple[Value, str]:
+        """Keep a result as well as it can be kept. Returns it, and why it is not kept where that is so."""
         try:
             with self.writing(where):
-                kept, leaves = self.cache.artifacts.keep(result)
+                kept, leaves = self.cache.artifacts.keep(result, checkout)
         except WorkflowError:
             raise
         except Exception as error:  # noqa: BLE001  pickling a user's value may raise anything
-            return Value(None, f"memory {uuid.uuid4().hex}", alone=result), f"{type(error).__name__}: {error}"
+            told = f"its result cannot be written, so it is not kept: {type(error).__name__}: {error}"
+            return Value(None, f"memory {uuid.uuid4().hex}", alone=result), told
         return self.held(kept, leaves), ""
 
     @contextmanager
@@ -224,7 +264,7 @@ class Session:
                 hint=f"make room where results are kept, {self.cache.root}, or name another folder as the cache",
             ) from error
 
-    def held(self, kept: Kept, leaves: dict[int | str, Any]) -> Value:
+    def held(self, kept: Kept, leaves: dict[int, Any]) -> Value:
         """A kept result in this run."""
         classes = self.classes_digest(kept.classes) if kept.classes else ""
         digest = hashlib.sha256(f"{kept.digest} {classes}".encode()).hexdigest() if classes else kept.digest

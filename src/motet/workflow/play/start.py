@@ -27,6 +27,7 @@ from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.plan import Plan
 from motet.workflow.play.budget import Budget, Machine
 from motet.workflow.play.execute import Executor
+from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal
 from motet.workflow.play.logs import captured
 from motet.workflow.play.process import refuse_lost
@@ -95,7 +96,9 @@ def _run(
     journal = Journal(record.folder(run))
     states = [StepState(node.id, node) for node in plan.nodes]
     resumed = journal.read() if earlier is not None else {}
-    session = Session(run, cache, record, journal, states, resumed, settings.cancel, plan.file)
+    session = Session(
+        run, cache, record, journal, states, resumed, settings.cancel, plan.file, Files(record.folder(run))
+    )
     parameters = orjson.dumps({name: short(value) for name, value in plan.parameters.items()}).decode()
     about = (os.getpid(), socket.gethostname(), earlier.id if earlier is not None else "")
     row = RunRow(
@@ -130,6 +133,7 @@ def _run(
             if state:
                 record.end(run, state, seconds, "; ".join(f"{each.id}: {each.error}" for each in failed[:3]))
         finally:
+            session.files.close()
             journal.close(remove=state == "done")
             _index(cache)
     found = Run(run, plan.name, state, tuple(states), seconds, earlier is not None, plan, session)

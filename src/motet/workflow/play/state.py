@@ -24,13 +24,13 @@ class Value:
     Attributes:
         kept: what is kept of it; None where it cannot be written, so that it is only in memory.
         digest: what stands for it in the keys of other steps.
-        leaves: leaves that are loaded, by number, and files that are where they belong, by path.
+        leaves: leaves that are loaded, by number.
         alone: the value itself where nothing is kept.
     """
 
     kept: Kept | None
     digest: str
-    leaves: dict[int | str, Any] = field(default_factory=dict)
+    leaves: dict[int, Any] = field(default_factory=dict)
     alone: Any = None
 
 
