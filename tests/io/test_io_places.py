@@ -58,6 +58,7 @@ def read(what: object) -> list[int]:
         "file://{here}/in%20put.parquet", "FILE://{here}/in%20put.parquet", "file:{here}/in%20put.parquet",
         "file://localhost{here}/in%20put.parquet", "file://{here}/in put.parquet", "local://{here}/in%20put.parquet",
         "link.parquet", "folder_link/in put.parquet", "~/in put.parquet", "hard.parquet",
+        "simplecache::file://{here}/in put.parquet", "simplecache::file://{here}/hard.parquet",
     ],
 )  # fmt: skip
 def test_a_file_is_read_and_not_written_over_however_it_is_spelled(here: Path, monkeypatch, spelling: str) -> None:
@@ -115,6 +116,27 @@ def test_a_folder_that_is_written_holds_nothing_that_is_read_nor_the_failures(he
     refused = run("g.yaml", "new/", "--failed", "new/failed.parquet", "--format", "csv")
     assert refused.exit_code == 2
     assert "lies in the folder of the output" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["dir://x.parquet", "github://x.csv", "dbfs://x.csv", "reference://x.parquet", "jupyter://x.csv", "https://[::1/x.csv",
+     "zip://x.csv::g.yaml", "tar://x.csv::g.yaml", "zip://x.csv"],
+)  # fmt: skip
+def test_what_a_file_system_cannot_open_is_refused_by_its_address(url: str) -> None:
+    with pytest.raises(InputError, match="cannot open"):
+        open_source(url)
+    Path("in.csv").write_text("x\n1\n")
+    refused = run("in.csv", url, "--overwrite")
+    assert (refused.exit_code, "Traceback" in refused.stderr) == (2, False), refused.output
+
+
+@pytest.mark.parametrize("what", ["folder", "folder/", "folder/*.parquet"])
+def test_a_link_to_nothing_among_tables_is_refused_by_its_name(what: str) -> None:
+    write("folder/a.parquet", 1)
+    Path("folder/b.parquet").symlink_to("gone.parquet")
+    refused = run(what, "o.parquet")
+    assert (refused.exit_code, "folder/b.parquet" in refused.stderr) == (2, True), refused.output
 
 
 @pytest.mark.parametrize("spelling", ["memory://in.parquet", "memory:///in.parquet", "MEMORY://in.parquet"])

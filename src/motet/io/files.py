@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -280,8 +280,9 @@ def suffix_of(path: str) -> str:
 
 
 def _last(path: str) -> str:
-    if split_url(path)[0] in HTTP:
-        path = unquote(urlsplit(path).path)
+    scheme, rest = split_url(path)
+    if scheme in HTTP:
+        path = unquote(rest.partition("?")[0].partition("#")[0].partition("/")[2])
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from motet.errors import InputError, MissingExtraError, cut
 from motet.io.remote import HTTP, ask, open_file_system
 
-__all__ = ["STANDARD", "Place", "file_system", "place_of", "shown_path", "split_url"]
+__all__ = ["STANDARD", "Place", "file_system", "is_same_file", "place_of", "shown_path", "split_url"]
 
 STANDARD = "-"
 """How standard input, or output, is spelled."""
@@ -91,14 +91,19 @@ class Place:
         """Whether both are one place: the same path when links are followed, or the same file under two names."""
         if self.key == other.key:
             return True
-        try:
-            return self.fs is None and other.fs is None and os.path.samefile(self.path, other.path)
-        except OSError:
-            return False
+        return self.key[0] == other.key[0] == "file" and is_same_file(self.key[1], other.key[1])
 
     def holds(self, other: Place) -> bool:
         """Whether the other place lies in this one, were it a folder."""
         return self.key[0] == other.key[0] and other.key[1].startswith(f"{self.key[1].rstrip('/')}/")
+
+
+def is_same_file(path: str, other: str) -> bool:
+    """Whether two paths of this machine are one file under two names; one that cannot be looked at is none."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def place_of(what: str | os.PathLike[str]) -> Place:
@@ -121,6 +126,8 @@ def place_of(what: str | os.PathLike[str]) -> Place:
     if not scheme:
         return Place(text, os.path.expanduser(text) if text.startswith("~") else text)
     try:
+        if scheme in HTTP:
+            urlsplit(text)  # raises of one that is no address
         fs, path = open_file_system(f"{scheme}://{rest}")
     except ImportError as error:
         if scheme in _EXTRAS:
@@ -129,7 +136,7 @@ def place_of(what: str | os.PathLike[str]) -> Place:
     except ValueError as error:
         hint = "use a path or a URL that fsspec knows; rows of a database come as frames: pandas.read_sql(query, connection)"
         raise InputError(f"cannot open {text!r}: {error}", hint=hint) from None
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 (file systems raise what they like of a URL that lacks what they need)
         hint = "its file system needs something that is not installed here, or does not answer; or copy the files"
         raise InputError(f"cannot open {text!r}: {cut(' '.join(str(error).split()), 120)}", hint=hint) from None
     return Place(text, path) if type(fs).__name__ == "LocalFileSystem" else Place(text, path, fs)

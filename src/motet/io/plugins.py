@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from motet.io.files import suffix_of
+from motet.io.places import split_url
 
 __all__ = ["find_plugin"]
 
@@ -20,7 +20,7 @@ def find_plugin(group: str, what: str, format: str | None) -> Callable[..., Any]
     """What an installed package gives for a format, else for a suffix or a scheme; None where none does."""
     from importlib.metadata import entry_points
 
-    names = [format] if format is not None else [suffix_of(what).lstrip("."), urlsplit(what).scheme]
+    names = [format] if format is not None else [suffix_of(what).lstrip("."), split_url(what)[0]]
     for name in names:
         found = list(entry_points(group=group, name=name)) if name else []
         if found:

@@ -206,7 +206,14 @@ class FileStream(Stream):
 
     def __init__(self, file: File) -> None:
         self._file, self.description = file, str(file)
-        self._state = file.state_found() if file.is_regular else None
+        try:
+            self._state = file.state_found() if file.is_regular else None
+        except OSError as error:
+            raise InputError(
+                f"cannot be looked at: {error.strerror or error}",
+                where=str(file),
+                hint="a link must lead to a file; --input also takes files one by one, and patterns",
+            ) from error
 
     def fingerprint(self) -> str:
         """See `fingerprint_files`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from motet.errors import InputError
 from motet.io import Source
 from motet.io.files import File
-from motet.io.places import Place, place_of
+from motet.io.places import Place, is_same_file, place_of
 
 __all__ = ["check_apart", "check_not_read", "named_files", "read_files"]
 
@@ -73,11 +73,8 @@ def _read_there(place: Place, files: Sequence[File]) -> Iterator[File]:
     elif place.fs is not None:
         yield from (file for file in files if place.is_same(file.place))
     elif os.path.exists(place.path):
-        yield from (file for file in files if file.is_local and _is_file(file, place.path))
+        yield from (file for file in files if _is_there(file, place))
 
 
-def _is_file(file: File, path: str) -> bool:
-    try:
-        return os.path.samefile(file.place.path, path)
-    except OSError:  # one that cannot be looked at is told by whoever reads it
-        return False
+def _is_there(file: File, place: Place) -> bool:
+    return is_same_file(file.path, place.path) if file.is_local else place.is_same(file.place)
