@@ -6,16 +6,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import motet as mt
+from motet.engines.local import rows as rows_module
 from motet.engines.local.layout import HELD_BYTES, choose_batch_rows, choose_window_rows
 from motet.io import open_source
-from motet.io.stream import Stream, rows_to_read
+from motet.io.stream import Stream, rechunk, rows_to_read
 from motet.types import ColumnType
 
 RUN = """
@@ -23,7 +28,7 @@ import json, sys
 import motet as mt
 import numpy as np
 lengths = mt.map(lambda s: np.array([len(each) for each in s]), mt.input("s", "string"), outputs="int64")
-report = mt.Graph("g", {"n": lengths}).run(sys.argv[1], sys.argv[2], drop=json.loads(sys.argv[3]))
+report = mt.Graph("g", {"n": lengths}).run(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))
 print(json.dumps([report.rows, report.failed, report.peak_memory_bytes >> 20]))
 """
 DOCUMENT = "0123456 " * 12_500
@@ -36,13 +41,74 @@ def test_documents_of_100_kb_stream(tmp_path: Path, drop: list[str]) -> None:
     with pq.ParquetWriter(tmp_path / "x.parquet", some.schema, use_dictionary=False, compression="zstd") as out:
         for _ in range(60):
             out.write_table(some)
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(tmp_path / "x.parquet"), str(tmp_path / "o.parquet"), json.dumps(drop)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    rows, failed, peak = json.loads(done.stdout)
+    rows, failed, peak = run(tmp_path / "x.parquet", drop=drop)
     assert (rows, failed) == (6000, 0)
     assert peak < 560, peak
+
+
+def run(path: Path, **options: Any) -> list[int]:
+    """Rows, failures and the peak of memory in MiB of a run in a process of its own."""
+    command = [sys.executable, "-c", RUN, str(path), str(path.parent / "o.parquet"), json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("drop", [["s"], []])
+def test_many_rows_a_batch_are_fewer_where_they_grow(tmp_path: Path, drop: list[str]) -> None:
+    """5,000 rows of 100 KB would be 500 MB a batch, several of which are under way."""
+    small = pa.table({"s": [str(row) for row in range(20_000)]})
+    large = pa.table({"s": [f"{row} {DOCUMENT}" for row in range(100)]})
+    with pq.ParquetWriter(tmp_path / "x.parquet", small.schema, use_dictionary=False, compression="zstd") as out:
+        out.write_table(small)
+        for _ in range(60):
+            out.write_table(large)
+    rows, failed, peak = run(tmp_path / "x.parquet", drop=drop, batch_rows=5000, workers=2)
+    assert (rows, failed) == (26_000, 0)
+    assert peak < (700 if drop else 1000), peak
+
+
+@given(
+    st.lists(st.integers(0, 300), max_size=60),
+    st.lists(st.integers(1, 20), min_size=1),
+    st.integers(1, 12),
+    st.integers(1, 500),
+)
+@settings(max_examples=100, deadline=None)
+def test_batches_end_where_their_rows_say(sizes: list[int], pieces: list[int], rows: int, most: int) -> None:
+    table = pa.table({"s": ["x" * size for size in sizes]}, pa.schema([pa.field("s", pa.string())]))
+    wanted: list[list[int]] = []
+    for size in sizes:
+        last = wanted[-1] if wanted else []
+        if not last or len(last) == rows or sum(last) + len(last) + size + 1 > most:
+            wanted.append(last := [])
+        last.append(size)
+    parts = []
+    while sum(map(len, parts)) < len(sizes):
+        parts += table.slice(sum(map(len, parts)), pieces[len(parts) % len(pieces)]).to_batches()
+    batches = list(rechunk(parts, rows, most_bytes=most))
+    assert [[len(text) for text in batch["s"].to_pylist()] for batch in batches] == wanted
+
+
+@pytest.mark.parametrize("stop", [1, 7, 30, 59])
+def test_a_run_of_cut_batches_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
+    monkeypatch.setattr(rows_module, "MOST_BYTES", 2_000)
+    texts = ["x" * (row * 37 % 1900) for row in range(60)]
+    pq.write_table(pa.table({"s": texts}), tmp_path / "x.parquet")
+    lengths = mt.map(lambda s: np.array([len(each) for each in s]), mt.input("s", "string"), outputs="int64")
+    graph = mt.Graph("g", {"n": lengths})
+
+    def stopped(done: int, total: int | None, failed: int) -> None:
+        if done >= stop:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        graph.run(tmp_path / "x.parquet", tmp_path / "o.parquet", batch_rows=16, progress=stopped)
+    report = graph.run(tmp_path / "x.parquet", tmp_path / "o.parquet", batch_rows=16, resume=True)
+    assert report.resumed_rows >= stop
+    written = pq.read_table(tmp_path / "o.parquet")
+    assert written["s"].to_pylist() == texts
+    assert written["n"].to_pylist() == [len(text) for text in texts]
 
 
 def row_bytes(path: Path, *columns: str) -> float:

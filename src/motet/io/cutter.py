@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from motet.io.sizes import fixed_width, row_sizes
@@ -13,44 +14,66 @@ __all__ = ["Cutter"]
 
 
 class Cutter:
-    """Cuts batches into groups: of so many rows, or fewer that hold so many bytes.
+    """Cuts batches into groups: of so many rows, or fewer where these would hold more than so many bytes.
 
     Args:
-        rows: rows of a group.
-        size: bytes after which a group ends.
+        rows: the most rows of a group.
+        size: the most bytes of a group of more than one row; None for any.
         take: is given the batches of each group.
 
     Attributes:
         rows: rows that were added.
     """
 
-    def __init__(self, rows: int, size: int, take: Callable[[Sequence[pa.RecordBatch]], None]) -> None:
+    def __init__(self, rows: int, size: int | None, take: Callable[[Sequence[pa.RecordBatch]], None]) -> None:
         self._most_rows, self._most_bytes, self._take = rows, size, take
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = self.rows = 0
 
+    @property
+    def held(self) -> int:
+        """Rows of the group that has not ended."""
+        return self._rows
+
     def add(self, batch: pa.RecordBatch) -> None:
         """Take rows."""
-        if (width := fixed_width(batch)) is not None and self._fits(batch, width):
+        if self._most_bytes is None:
+            for start, stop in self._by_rows(len(batch)):
+                self._hold(batch.slice(start, stop - start), 0)
+        elif (width := fixed_width(batch)) is not None and self._fits(batch, width):
             self._hold(batch, len(batch) * width)
-            return
-        sizes = np.cumsum(row_sizes(batch))
+        else:
+            self._add(batch, np.cumsum(row_sizes(batch)), self._most_bytes)
+
+    def _by_rows(self, rows: int) -> Iterator[tuple[int, int]]:
+        """Where groups begin and end in so many rows, whatever these hold."""
+        start = 0
+        while start < rows:
+            stop = min(rows, start + self._most_rows - self._rows)
+            yield start, stop
+            start = stop
+
+    def _add(self, batch: pa.RecordBatch, sizes: npt.NDArray[np.int64], most_bytes: int) -> None:
         start = 0
         while start < len(batch):
             before = int(sizes[start - 1]) if start else 0
-            full = int(np.searchsorted(sizes, before + self._most_bytes - self._bytes)) + 1
+            full = int(np.searchsorted(sizes, before + most_bytes - self._bytes, side="right"))
+            if full <= start and self._rows:  # not even one row goes into this group
+                self.flush()
+                continue
             stop = min(len(batch), start + self._most_rows - self._rows, max(full, start + 1))
             self._hold(batch.slice(start, stop - start), int(sizes[stop - 1]) - before)
             start = stop
 
     def _fits(self, batch: pa.RecordBatch, width: int) -> bool:
         """Whether a batch of rows of one width goes into the group that is held."""
+        assert self._most_bytes is not None
         return self._rows + len(batch) <= self._most_rows and self._bytes + len(batch) * width < self._most_bytes
 
     def _hold(self, part: pa.RecordBatch, size: int) -> None:
         self._held.append(part)
         self._rows, self._bytes, self.rows = self._rows + len(part), self._bytes + size, self.rows + len(part)
-        if self._rows >= self._most_rows or self._bytes >= self._most_bytes:
+        if self._rows >= self._most_rows or (self._most_bytes is not None and self._bytes >= self._most_bytes):
             self.flush()
 
     def flush(self) -> None:

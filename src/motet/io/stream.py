@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.errors import DataError, InputError, RunError, UnknownNameError
+from motet.io.cutter import Cutter
 from motet.io.faults import drop_empty_errors, with_errors
 from motet.io.files import File, State, fingerprint_files, states_now
 from motet.io.fitted import check_readable, fitted
@@ -139,29 +141,40 @@ class Stream(ABC):
             what = f"rows {wanted_start:,} to {wanted_stop:,} were expected, and {start:,} to {stop:,} were read"
             raise RunError(what, where=self.description, hint=_LOST)
 
-    def batches(self, rows: int, columns: Sequence[str] | None = None, skip: int = 0) -> Iterator[pa.RecordBatch]:
-        """Batches of exactly `rows` rows, the last one of fewer; where they end depends on nothing but `rows`."""
+    def batches(
+        self, rows: int, columns: Sequence[str] | None = None, skip: int = 0, most_bytes: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches of exactly `rows` rows, the last one of fewer.
+
+        Where they end depends on nothing but `rows`, `skip` and, of a batch of fewer rows that hold `most_bytes`, the rows.
+        """
         names = self._names(columns)
         if rows < 1 or skip < 0:
             raise InputError(f"rows is {rows} and skip is {skip}; rows must be 1 or more, skip 0 or more")
-        return self._cut(self.counted(self.pieces(names, skip, rows), skip), names, rows)
+        return self._cut(self.counted(self.pieces(names, skip, rows), skip), names, rows, most_bytes)
 
     def batches_at(
-        self, positions: npt.ArrayLike, rows: int, columns: Sequence[str] | None = None
+        self,
+        positions: npt.ArrayLike,
+        rows: int,
+        columns: Sequence[str] | None = None,
+        most_bytes: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Batches of the rows at these positions alone, in ascending order, `rows` at a time."""
+        """Batches of the rows at these positions alone, in ascending order, `rows` at a time, or `most_bytes`."""
         names = self._names(columns)
         if rows < 1:
             raise InputError(f"rows is {rows}; it must be 1 or more")
         chosen = np.unique(np.asarray(positions, dtype=np.int64))
         if len(chosen) and chosen[0] < 0:
             raise InputError(f"row {chosen[0]} is before the first", where=self.description)
-        return self._cut(self.pieces_at(chosen, names, rows), names, rows)
+        return self._cut(self.pieces_at(chosen, names, rows), names, rows, most_bytes)
 
-    def _cut(self, pieces: Iterator[pa.RecordBatch], names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    def _cut(
+        self, pieces: Iterator[pa.RecordBatch], names: Sequence[str], rows: int, most_bytes: int | None
+    ) -> Iterator[pa.RecordBatch]:
         schema = pa.schema([self.schema.field(name) for name in names])
         with reading(self.description):
-            for batch in rechunk(pieces, rows, partial(fitted, schema=schema, where=self.description)):
+            for batch in rechunk(pieces, rows, partial(fitted, schema=schema, where=self.description), most_bytes):
                 yield drop_empty_errors(batch)
 
     def pieces_at(
@@ -264,25 +277,29 @@ def reading(where: str) -> Iterator[None]:
 
 
 def rechunk(
-    pieces: Iterable[pa.RecordBatch], rows: int, fit: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None
+    pieces: Iterable[pa.RecordBatch],
+    rows: int,
+    fit: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
+    most_bytes: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Cut pieces of any size into batches of exactly `rows` rows, the last one of fewer, holding one batch's worth.
 
-    What is cut goes through `fit` before it is joined.
+    A batch of more than one row that would hold more than `most_bytes` has fewer. What is cut goes through `fit` before it is
+    joined.
     """
-    held: list[pa.RecordBatch] = []
-    count = 0
+    full: deque[Sequence[pa.RecordBatch]] = deque()
+    cutter = Cutter(rows, most_bytes, full.append)
     for piece in pieces:
         start = 0
         while start < len(piece):
-            part = piece.slice(start, rows - count)
-            held.append(part if fit is None else fit(part))
-            start, count = start + len(part), count + len(part)
-            if count == rows:
-                yield join(held)
-                held, count = [], 0
-    if held:
-        yield join(held)
+            part = piece.slice(start, rows - cutter.held)
+            cutter.add(part if fit is None else fit(part))
+            start += len(part)
+            while full:
+                yield join(full.popleft())
+    cutter.flush()
+    while full:
+        yield join(full.popleft())
 
 
 def join(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

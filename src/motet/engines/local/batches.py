@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from motet.runtime.executor import Executor, Played, drive
 from motet.runtime.isolate import Tolerance
 from motet.runtime.sizes import CallTime
 
-__all__ = ["Batches", "Result"]
+__all__ = ["Batches", "Result", "answered_bytes"]
 
 
 @dataclass
@@ -33,6 +34,11 @@ class Result:
     answers: Answers | None
     failures: list[Failure]
     last: bool
+
+
+def answered_bytes(results: Sequence[Result]) -> int:
+    """Bytes of answers."""
+    return sum(each.answers.num_bytes() for each in results if each.answers is not None)
 
 
 class Batches:

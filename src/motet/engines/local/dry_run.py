@@ -28,7 +28,7 @@ def dry_run(run: PreparedRun) -> Estimate:
     loading = time.perf_counter() - begun
     rows = run.sizes.by_size()
     begun = time.perf_counter()
-    item = next(run.input.read(0, rows, 1), None)
+    item = next(run.input.read(rows), None)
     reading = time.perf_counter() - begun
     tried = try_rows(item.read, item.ids, run.batches.play_for_estimate) if item is not None else NOTHING_TRIED
     if not run.options.batch_rows and run.versions:

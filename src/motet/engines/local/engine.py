@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from motet.engines.local.batches import Result
+from motet.engines.local.batches import Result, answered_bytes
 from motet.engines.local.beginning import Beginning, check_output
 from motet.engines.local.done import NothingNew
 from motet.engines.local.dry_run import dry_run
@@ -96,8 +96,9 @@ def _played(run: PreparedRun, journal: Journal, undo: ExitStack) -> RunReport:
 def _pipeline(run: PreparedRun, beginning: Beginning) -> Pipeline[Item, list[Result]]:
     """Reads and plays what no earlier part of the run has played."""
     pieces, batch_rows = beginning.pieces(), beginning.batch_rows
-    items = run.input.read(pieces[-1].end if pieces else 0, batch_rows, run.sizes.together(batch_rows))
-    return Pipeline(items, partial(run.batches.play, batch_rows), run.workers)
+    first, skip = pieces[-1].end if pieces else 0, sum(piece.rows for piece in pieces)
+    items = run.input.read(batch_rows, run.sizes.together(batch_rows), first=first, skip=skip)
+    return Pipeline(items, partial(run.batches.play, batch_rows), run.workers, (Item.num_bytes, answered_bytes))
 
 
 def _stop(run: PreparedRun) -> None:

@@ -10,11 +10,12 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from motet.system.limits import at_most
 from motet.threads import Pool, begun, thread_of
 
 __all__ = ["Pipeline"]
@@ -24,11 +25,24 @@ R = TypeVar("R")
 
 READ_AHEAD = 2
 """Batches that the reader may be ahead of the workers."""
+LARGE_BYTES = 32 << 20
+"""Of larger ones it is ahead by one."""
+IN_FLIGHT_BYTES, WORKER_BYTES = 256 << 20, 32 << 20
+"""What may be under way behind the reader, or so much a worker, or an eighth of the memory: what was read and is not played, and
+answers that wait for those before them. One batch always may."""
 
 
 @dataclass
 class _Failed:
     error: BaseException
+
+
+@dataclass
+class _InFlight(Generic[R]):
+    """A batch that is played: its bytes, of what was read, then of the answers."""
+
+    bytes: int
+    future: Future[R] = field(init=False)
 
 
 _END = object()
@@ -41,10 +55,19 @@ class Pipeline(Generic[T, R]):
         items: what is read; runs in a thread of its own.
         play: answers one item; runs in several threads.
         workers: how many.
+        sizes: bytes of what was read, and of what was answered.
     """
 
-    def __init__(self, items: Iterator[T], play: Callable[[T], R], workers: int) -> None:
+    def __init__(
+        self,
+        items: Iterator[T],
+        play: Callable[[T], R],
+        workers: int,
+        sizes: tuple[Callable[[T], int], Callable[[R], int]],
+    ) -> None:
         self._items, self._play, self._workers = items, play, workers
+        self._size, self._answered_size = sizes
+        self._most_bytes = at_most(max(IN_FLIGHT_BYTES, workers * WORKER_BYTES), part=8)
         self._read: queue.Queue[object] = queue.Queue(READ_AHEAD)
         self._pool: Pool | None = None
         self._stop = threading.Event()
@@ -71,27 +94,46 @@ class Pipeline(Generic[T, R]):
         Raises:
             Exception: the first error of reading or playing.
         """
-        pending: deque[Future[R]] = deque()
+        pending: deque[_InFlight[R]] = deque()
         window = 2 * self._workers + 1
         self._pool = pool = Pool(self._workers, "motet-worker")
         try:
             while (item := self._next()) is not _END:
                 if isinstance(item, _Failed):
                     raise item.error
-                pending.append(pool.submit(self._play, item))  # type: ignore[arg-type]
+                pending.append(self._submitted(pool, item))  # type: ignore[arg-type]
                 del item
-                if len(pending) >= window:
+                while len(pending) >= window or self._is_much(pending):
                     yield self._take(pending)
-                while pending and pending[0].done():
-                    yield pending.popleft().result()
+                while pending and pending[0].future.done():
+                    yield pending.popleft().future.result()
             while pending:
                 yield self._take(pending)
         finally:
             self._stop.set()
 
+    def _submitted(self, pool: Pool, item: T) -> _InFlight[R]:
+        batch: _InFlight[R] = _InFlight(self._size(item))
+        batch.future = pool.submit(self._played, (batch, item))
+        return batch
+
+    def _played(self, given: tuple[_InFlight[R], T]) -> R:
+        batch, item = given
+        result = self._play(item)
+        batch.bytes = self._answered_size(result)
+        return result
+
+    def _is_much(self, pending: Sequence[_InFlight[R]]) -> bool:
+        """Whether no more should be played before the oldest is handed on."""
+        return len(pending) > 1 and sum(batch.bytes for batch in pending) > self._most_bytes
+
     def _next(self) -> object:
         """What was read next."""
-        return self._read.get() if self._ahead else self._read_one()
+        if not self._ahead:
+            return self._read_one()
+        item = self._read.get()
+        self._read.task_done()
+        return item
 
     def _read_one(self) -> object:
         started = time.perf_counter()
@@ -99,9 +141,9 @@ class Pipeline(Generic[T, R]):
         self.seconds_reading += time.perf_counter() - started
         return item
 
-    def _take(self, pending: deque[Future[R]]) -> R:
+    def _take(self, pending: deque[_InFlight[R]]) -> R:
         started = time.perf_counter()
-        result = pending.popleft().result()
+        result = pending.popleft().future.result()
         self.seconds_waiting += time.perf_counter() - started
         return result
 
@@ -109,9 +151,12 @@ class Pipeline(Generic[T, R]):
         try:
             while not self._stop.is_set():
                 item = self._read_one()
+                if item is not _END and self._size(item) > LARGE_BYTES:  # type: ignore[arg-type]
+                    self._read.join()
                 self._read.put(item)
                 if item is _END:
                     return
+                del item
         except BaseException as error:  # noqa: BLE001 (handed to the thread that asked)
             self._read.put(_Failed(error))
 
@@ -120,5 +165,6 @@ class Pipeline(Generic[T, R]):
         try:
             while True:
                 self._read.get_nowait()
+                self._read.task_done()
         except queue.Empty:
             return

@@ -227,7 +227,7 @@ class PreparedRun:
         cost, played = self.sizing.known_cost(), 0
         if cost is None and self.source.reads_again:
             with underway(self.output):
-                item = next(self.input.read(0, rows, 1), None)
+                item = next(self.input.read(rows), None)
             if item is not None:
                 self.executor.load()
                 self.sizing.take_remembered(())

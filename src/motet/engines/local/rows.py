@@ -21,6 +21,10 @@ __all__ = ["Item", "Rows", "count_rows"]
 READ_ROWS = 8_192
 """Rows that are read at a time where they are only counted."""
 
+MOST_BYTES = 64 << 20
+"""The most bytes of what is read as one, however many rows were asked for. Where batches end depends on it, and a run that goes on
+goes on behind a batch: it may change."""
+
 
 @dataclass
 class Item:
@@ -29,6 +33,10 @@ class Item:
     index: int
     ids: Ids
     read: pa.RecordBatch
+
+    def num_bytes(self) -> int:
+        """Bytes of what was read."""
+        return int(self.read.nbytes)
 
 
 class Rows:
@@ -84,25 +92,25 @@ class Rows:
             return None
         total = self.chosen.total
         if total is None:
-            total = sum(len(item.ids) for item in self.read(0, READ_ROWS, 1))
+            total = sum(len(item.ids) for item in self.read(READ_ROWS))
         if not total:
             return None
         ids = self.chosen.at(np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64)))
         return next(self._source.batches_at(ids, count, self._columns)), ids
 
-    def read(self, first: int, batch_rows: int, together: int) -> Iterator[Item]:
-        """Read from a batch on.
+    def read(self, batch_rows: int, together: int = 1, *, first: int = 0, skip: int = 0) -> Iterator[Item]:
+        """Read from a batch on. One of more than one row holds `MOST_BYTES` at most, and fewer rows for that.
 
         Args:
-            first: that batch.
-            batch_rows: rows of a batch.
+            batch_rows: the most rows of a batch.
             together: how many batches are read as one.
+            first: the first batch.
+            skip: rows that the batches before it have.
         """
-        skip, size = first * batch_rows, batch_rows * together
-        index = first
+        index, size = first, batch_rows * together
         for ids, read in self._limited(skip, self._batches(skip, size)):
             yield Item(index, ids, read)
-            index += together
+            index += -(-len(ids) // batch_rows)
 
     def _limited(
         self, skip: int, batches: Iterator[tuple[Ids, pa.RecordBatch]]
@@ -123,7 +131,7 @@ class Rows:
         chosen = self.chosen
         if chosen.positions is not None:
             positions = chosen.positions[skip:]
-            batches = self._source.batches_at(positions, size, self._columns) if len(positions) else iter(())
+            batches = self._read(size, positions=positions) if len(positions) else iter(())
             start = 0
             for read in batches:
                 yield positions[start : start + len(read)], read
@@ -138,12 +146,24 @@ class Rows:
         stop = self.chosen.stop
         if stop is not None and start >= stop:
             return
-        for read in self._source.batches(size, self._columns, start):
+        for read in self._read(size, skip=start):
             read = read if stop is None else read.slice(0, stop - start)
             yield np.arange(start, start + len(read)), read
             start += len(read)
             if stop is not None and start >= stop:
                 return
+
+    def _read(self, size: int, *, skip: int = 0, positions: Ids | None = None) -> Iterator[pa.RecordBatch]:
+        """Batches of the source, of so many rows, or fewer that hold no more than may be."""
+        source, columns = self._source, self._columns
+        if isinstance(source, Stream):
+            if positions is None:
+                return source.batches(size, columns, skip, MOST_BYTES)
+            return source.batches_at(positions, size, columns, MOST_BYTES)
+        whole = (
+            source.batches(size, columns, skip) if positions is None else source.batches_at(positions, size, columns)
+        )
+        return rechunk(whole, size, most_bytes=MOST_BYTES)
 
     def _sampled(self, skip: int, size: int) -> Iterator[tuple[Ids, pa.RecordBatch]]:
         """The rows of a sample behind its first ones."""
@@ -164,7 +184,7 @@ class Rows:
                     waiting.append(ids[places])
                     yield take_batch(read, places)
 
-        for read in rechunk(picked(), size):
+        for read in rechunk(picked(), size, most_bytes=MOST_BYTES):
             ids = np.concatenate(waiting)
             waiting[:] = [ids[len(read) :]]
             yield ids[: len(read)], read

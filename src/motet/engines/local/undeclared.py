@@ -53,6 +53,10 @@ class Answers:
     loose: Mapping[str, Column]
     ids: npt.NDArray[np.int64]
 
+    def num_bytes(self) -> int:
+        """Bytes that they hold."""
+        return int(self.table.nbytes) + sum(column_bytes(column) for column in self.loose.values())
+
 
 class Undeclared:
     """The types of the outputs that nobody declared.
@@ -80,7 +84,7 @@ class Undeclared:
                     self._kinds[name] = shown
                 if isinstance(column, Ragged):
                     self._nothing[name] = _lists(pa.null(), column_type(column))
-        self._bytes += answers.table.nbytes + sum(column_bytes(column) for column in answers.loose.values())
+        self._bytes += answers.num_bytes()
         return None not in self._kinds.values() or self._bytes > HELD_BYTES
 
     def give_up(self) -> None:
