@@ -41,8 +41,6 @@ causes; a cause that cannot be pickled, or not where it arrives, becomes a `Caus
 
 from __future__ import annotations
 
-import difflib
-import pickle
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,6 +164,8 @@ class _Cause:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.error is None:
             return _Cause, (None, self.is_only)
+        import pickle
+
         own = None if isinstance(self.error, MotetError) else _Cause.of(self.error)
         try:
             text = f"{type(self.error).__name__}: {self.error}"
@@ -190,6 +190,8 @@ class _Here(dict[int, BaseException]):
 
 def _cause_again(data: bytes, text: str, own: _Cause | None, is_only: bool) -> _Cause:
     """A cause that was pickled, or what it said."""
+    import pickle
+
     try:
         error: Any = pickle.loads(data)
     except Exception:  # noqa: BLE001 (its class may not be here, or its constructor want more than it keeps)
@@ -433,6 +435,8 @@ def known_names(name: str, known: Sequence[str], limit: int = 12, synonyms: Mapp
     """Say which names exist, the nearest one first: `did you mean 'x'? known: x, y`; `synonyms` are what others call them."""
     if not known:
         return "there are none"
+    import difflib  # for those alone that say an unknown name
+
     meant = (synonyms or {}).get(name.lower())
     near = [meant] if meant is not None else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     listed = ", ".join(known[:limit]) + (f" and {len(known) - limit} more" if len(known) > limit else "")

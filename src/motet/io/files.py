@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import stat
@@ -420,5 +419,7 @@ def _near(place: Place) -> str:
     except OSError:
         return f"the folder {folder!r} does not exist either"
     names = [os.path.basename(entry.rstrip("/")) for entry in names]
+    import difflib  # for those alone that name a file wrong
+
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"near it: {', '.join(near)}" if near else f"the folder {folder or '.'!r} holds no name like it"

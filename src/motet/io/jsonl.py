@@ -78,9 +78,11 @@ class JsonLinesSource(TextSource):
             if block.number == 1 and block.data.startswith(b"["):
                 hint = "write one object a line: jq -c '.[]'"
                 raise InputError("is one JSON array, not JSON Lines", where=self.description, hint=hint)
-            rows = [row for row in block.rows if not isinstance(row, str)]
+            rows: Sequence[Any] = block.rows
+            if str in {*map(type, rows)}:
+                reason = reason or next(row for row in rows if isinstance(row, str))
+                rows = [row for row in rows if not isinstance(row, str)]
             self.keys.add(rows, self.description)
-            reason = reason or next((row for row in block.rows if isinstance(row, str)), "")
             found, self._bytes = found + len(rows), self._bytes + len(block.text)
         self._counted = tally.rows
         if self._counted and not found:

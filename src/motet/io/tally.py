@@ -70,29 +70,40 @@ class CsvTally:
         self.size += len(piece)
         if not self._sound:
             return
-        raw = np.concatenate([self._before, np.frombuffer(piece, np.uint8)])
-        ends = raw == _LF
-        if b"\r" in piece or self._before[0] == _CR:
-            ends |= raw == _CR
         if self._inside or b'"' in piece or self._before[0] == _QUOTE:
-            starts = self._quoted(raw, ends)
+            raw = np.concatenate([self._before, np.frombuffer(piece, np.uint8)])
+            starts = self._quoted(raw, _ends(raw, piece))
         else:
-            starts = int(np.count_nonzero(ends[:-1] > ends[1:]))
+            raw = np.frombuffer(piece, np.uint8)
+            ends = _ends(raw, piece)
+            starts = int(np.count_nonzero(ends[:-1] > ends[1:])) + int(self._before[0] in (_LF, _CR) and not ends[0])
             self._lines = 0 if starts else self._lines
         self._starts, self._before = self._starts + starts, raw[-1:]
         self._length = len(piece) + (0 if starts else self._length)
 
     def _quoted(self, raw: Bytes, ends: Any) -> int:
         """Rows that begin where quotes are; the first byte is the last one of the piece before."""
-        quotes = raw == _QUOTE
-        inside = (np.cumsum(quotes) - quotes[0] + self._inside) % 2 == 1  # behind the byte
-        self._inside = bool(inside[-1])
-        starts = np.flatnonzero(ends[:-1] & ~ends[1:] & ~inside[:-1])
-        lines = np.bincount(np.searchsorted(starts, np.flatnonzero(ends & inside), "right"), minlength=len(starts) + 1)
+        quotes, places, last = np.flatnonzero(raw == _QUOTE), np.flatnonzero(ends), len(raw) - 1
+        before = int(self._inside) + int(raw[0] == _QUOTE)  # which is counted twice then: in what came before, and here
+        inside = (np.searchsorted(quotes, places) + before) % 2 == 1
+        self._inside = (len(quotes) + before) % 2 == 1
+        starts = places[~inside & (places < last)]
+        starts = starts[~ends[starts + 1]]
+        lines = np.bincount(np.searchsorted(starts, places[inside], "right"), minlength=len(starts) + 1)
         lines[0] += self._lines
         self._lines = int(lines[-1])
-        beside = self._beside[raw]
-        misplaced = (quotes & inside)[1:] & ~beside[:-1] | (quotes & ~inside)[:-1] & ~beside[1:]
+        opening, closing = quotes[before % 2 :: 2], quotes[1 - before % 2 :: 2]
+        beside = (
+            self._beside[raw[opening[opening > 0] - 1]].all() and self._beside[raw[closing[closing < last] + 1]].all()
+        )
         stray = lines.max() >= SWALLOWED_LINES - 1 or self._length + len(raw) > RECORD_BYTES
-        self._sound = not (stray or misplaced.any())
+        self._sound = bool(beside and not stray)
         return len(starts)
+
+
+def _ends(raw: Bytes, piece: bytes) -> Any:
+    """Which bytes end a line; the last ones of them are those of a piece."""
+    ends = raw == _LF
+    if b"\r" in piece or raw[0] == _CR:
+        ends |= raw == _CR
+    return ends

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import Path as ZipPath
 
 from motet.errors import GraphError
 from motet.models.fetch import is_remote, resolve
@@ -24,7 +24,8 @@ def opened(source: Any) -> tuple[str, Callable[[str], str], bool]:
     Raises:
         GraphError: when it is none of these, or holds no text.
     """
-    if isinstance(source, ZipPath):  # a resource of a package that lies in a zip file
+    in_zip: Any = getattr(sys.modules.get("zipfile"), "Path", ())
+    if isinstance(source, in_zip):  # a resource of a package that lies in a zip file
         archive = str(source.root.filename)
         source = f"zip://{source.at}::{os.path.abspath(archive)}"
     if isinstance(source, os.PathLike):

@@ -85,7 +85,7 @@ class Gate:
         token = _within.set((*within, self))
         try:
             held = [call(*given, **options)]
-            if not fresh and own_result(held):
+            if not fresh and own_result(held, given):
                 self.keep_apart()
             again = self._filled and not apart and (shared or self._begun != begun)
             if not again:
@@ -123,7 +123,7 @@ class Gate:
             self._begun += 1
         try:
             held = [call(*given, **options)]
-            own_result(held)
+            own_result(held, given)
             return held[0]
         finally:
             with self._lock:

@@ -20,19 +20,22 @@ __all__ = ["apart", "own_objects", "own_result", "own_value"]
 _CONTAINERS = frozenset((dict, list, set, bytearray, np.ndarray))
 
 
-def own_result(held: list[Any]) -> bool:
+def own_result(held: list[Any], given: Sequence[Any] = ()) -> bool:
     """Make what was returned ours: arrays, tensors of torch, columns and frames of pandas, and lists, tuples and dicts of them.
 
-    What cannot be written to, such as columns of Arrow and polars, is left as it is.
+    What cannot be written to, such as columns of Arrow and polars, is left as it is, and so are numbers that were given.
 
     Args:
         held: a list whose only entry is what was returned, which nobody of ours holds besides; it is changed.
+        given: what it was called with, of which the arrays are ours and read-only.
 
     Returns:
         whether somebody else may write to what was returned, so that it must not be returned twice at the same time.
     """
     kind = type(held[0])
     if _are_alone(held):
+        return False
+    if kind is np.ndarray and held[0].dtype != object and any(held[0] is each for each in given):
         return False
     if issubclass(kind, dict):
         filled = sys.getrefcount(held[0]) > _ITEM

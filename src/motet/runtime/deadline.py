@@ -6,7 +6,6 @@ runs at that moment cannot be interrupted: its thread goes on until it returns, 
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import math
 import os
@@ -110,6 +109,8 @@ async def awaited(ask: Callable[[], T], timeout: float | None) -> T:
         InputError: when the timeout is no number of at least 0.
         asyncio.CancelledError: when the task is cancelled; the call then stops, too.
     """
+    import asyncio  # it takes long to import, and who awaits has it
+
     timeout = None if timeout is None else _checked(timeout)
     call = _Call(timeout)
     made = asyncio.wrap_future(_begun(call, ask))
