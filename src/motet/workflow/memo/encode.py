@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import enum
+import io
 import math
 import os
 import sys
@@ -28,6 +29,7 @@ import orjson
 from motet.workflow.files import File
 from motet.workflow.memo.checkout import files_of
 from motet.workflow.memo.codecs import codec_of, is_state, pickled
+from motet.workflow.memo.named import classes_named_in
 
 __all__ = ["Encoder", "Leaf", "decode", "pack", "part_of", "unpack"]
 
@@ -102,6 +104,7 @@ class Encoder:
         if kind in (set, frozenset):
             return {f"${kind.__name__}": sorted((self.tree(each) for each in value), key=pack)}
         if kind is bytes:
+            self.classes |= classes_named_in(io.BytesIO(value))
             return (
                 {"$bytes": base64.b64encode(value).decode()}
                 if len(value) <= LONGEST_BYTES
@@ -132,6 +135,9 @@ class Encoder:
         if kind == "Path" and not (self.files and os.path.exists(text)):
             return {"$path": self.named(text)}
         self.paths.append(text)
+        for each in files_of(text).values() if os.path.isdir(text) else (text,):
+            with open(each, "rb") as file:
+                self.classes |= classes_named_in(file)
         if not os.path.isdir(text):
             return {"$file": self.named(text), **self._leaf("file", text), "as": kind}
         files = {name: self._leaf("file", path)["$leaf"] for name, path in files_of(text).items()}
