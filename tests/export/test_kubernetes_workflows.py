@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 import yaml
@@ -139,7 +140,7 @@ def test_everything_holds_against_the_schemas(project, tmp_path):
     found = [each for path in sorted(out.rglob("*.yaml")) for each in objects(path)]
     kinds = [each["kind"] for each in found]
     claims = ["PersistentVolumeClaim", "PersistentVolumeClaim"]
-    assert kinds == ["ServiceAccount", "Role", "RoleBinding", *claims, "Workflow"]
+    assert kinds == ["ServiceAccount", "Role", "RoleBinding", "Kustomization", "NetworkPolicy", *claims, "Workflow"]
     validate_all(found)
     job = train_job(parts(out)[0]["together"])
     assert job["metadata"].pop("generateName") == "flow-together-"
@@ -213,10 +214,13 @@ def test_argo_remembers_what_it_can_know_to_be_the_same(project, tmp_path):
 
 
 def test_the_image_has_what_steps_import(project, tmp_path):
-    text = (exported(project, tmp_path / "out") / "Containerfile").read_text()
-    assert re.search(r"^    scipy==\S+", text, re.M)
-    assert "CMD" not in text
-    assert 'COPY [".", "/app"]' in text
+    image = exported(project, tmp_path / "out", "--pip", "s3fs", "--pip", "tabulate==0.9.0") / "image"
+    text = (image / "install" / "requirements.txt").read_text()
+    assert f"scipy=={metadata.version('scipy')}\n" in text
+    assert f"s3fs=={metadata.version('s3fs')}\n" in text  # no file imports it
+    assert "tabulate==0.9.0\n" in text
+    assert "CMD" not in (image / "Containerfile").read_text()
+    assert sorted(path.name for path in (image / "app").iterdir()) == ["flow_of_test.py", "helper_of_flow.py"]
 
 
 def test_a_folder_has_graphs_and_a_workflow(project, tmp_path):
@@ -227,14 +231,17 @@ def test_a_folder_has_graphs_and_a_workflow(project, tmp_path):
     )
     found = export_kubernetes([str(project)], tmp_path / "out", Settings())
     names = [str(path.relative_to(tmp_path / "out")) for path in found.files]
-    graph = ["deployment/echo.yaml", "kserve/echo.yaml"]
     assert names == [
-        "Containerfile",
-        "Containerfile.dockerignore",
+        "image/Containerfile",
         "volumes.yaml",
-        *graph,
+        "network.yaml",
+        "deployment/echo.yaml",
+        "kserve/echo.yaml",
         "access.yaml",
         "workflow/flow.yaml",
+        "kustomization.yaml",
+        "monitor.yaml",
+        "README.md",
     ]
 
 
@@ -244,7 +251,8 @@ def test_the_system_of_fashion_mnist_holds(tmp_path):
     options = ["--set", "output=/var/lib/motet/cache/fashion", "--store", store]
     command = [sys.executable, "-m", "motet.cli", "export", "kubernetes", str(ROOT / "examples" / "fashion_mnist")]
     subprocess.run([*command, "-o", str(tmp_path), *options], check=True, capture_output=True, timeout=60)
-    found = [each for path in sorted(tmp_path.rglob("*.yaml")) for each in objects(path)]
+    paths = [path for path in sorted(tmp_path.rglob("*.yaml")) if "image" not in path.relative_to(tmp_path).parts]
+    found = [each for path in paths for each in objects(path)]
     validate_all(found)
     (server,) = [each["spec"]["template"]["spec"] for each in found if each["kind"] == "Deployment"]
     (flow,) = [each["spec"] for each in found if each["kind"] == "Workflow"]
@@ -252,9 +260,8 @@ def test_the_system_of_fashion_mnist_holds(tmp_path):
     for pod in pods:
         assert {"name": "MOTET_STORE", "value": store} in pod["env"]
         assert {"name": "cache", "mountPath": "/var/lib/motet/cache"} in pod["volumeMounts"]
-    text = (tmp_path / "Containerfile").read_text()
-    assert 'COPY ["fashion/data.py", "/app/fashion/data.py"]' in text
-    assert re.search(r"^    torch==", text, re.M)
+    assert (tmp_path / "image" / "app" / "fashion" / "data.py").is_file()
+    assert re.search(r"^torch==", (tmp_path / "image" / "install" / "requirements.txt").read_text(), re.M)
 
 
 @pytest.mark.parametrize(
@@ -294,8 +301,8 @@ def test_times_as_cron_says_them(every, cron):
 class Argo:
     """What Argo and Kubeflow do with a workflow, as far as its containers see it: one task after another, on one disk."""
 
-    def __init__(self, out, folder, root):
-        self.machine = Machine(folder, out / "Containerfile", root)
+    def __init__(self, out, folder):
+        self.machine = Machine(folder, out / "image")
         self.templates, self.tasks = parts(out)
         self.uid = "3f5b-uid"
         self.results = {}
@@ -346,7 +353,7 @@ class Argo:
 def test_the_containers_commands_run_here(project, tmp_path):
     """Each in a process of its own; what one leaves, the next finds. A step under torchrun runs in two pods."""
     out = exported(project, tmp_path / "out", "--set", "kinds=a")
-    argo = Argo(out, tmp_path / "disk", project)
+    argo = Argo(out, tmp_path / "disk")
     for name in ("ingest", "train-a", "weigh"):
         code, said = argo.run(name)
         assert code == 0, said
@@ -371,7 +378,7 @@ def test_the_containers_commands_run_here(project, tmp_path):
 
 def test_a_step_whose_input_is_not_there_says_so(project, tmp_path):
     out = exported(project, tmp_path / "out")
-    argo = Argo(out, tmp_path / "disk", project)
+    argo = Argo(out, tmp_path / "disk")
     argo.results["tasks.ingest.outputs.parameters.result"] = "0" * 20
     code, said = argo.run("train-a")
     assert code == 1

@@ -68,12 +68,17 @@ def container(folder: Path, *command: str, temporary: bool = True, **env: str) -
         temporary: whether there is a place for temporary files.
         env: all variables but for what Python needs.
     """
+    usable()
+    return Container(folder, command, temporary, env)
+
+
+def usable() -> None:
+    """Skip the test where there can be no containers; fail it where there must be."""
     why_not = _why_not()
     if why_not and os.environ.get(MUST) == "1":
         pytest.fail(f"{MUST}=1, and {why_not}")
     if why_not:
         pytest.skip(why_not)
-    return Container(folder, command, temporary, env)
 
 
 @functools.cache

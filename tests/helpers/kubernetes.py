@@ -27,6 +27,8 @@ DEFINITIONS = {
     "InferenceService": "serving.kserve.io_inferenceservices.yaml",
     "TrainJob": "trainer.kubeflow.org_trainjobs.yaml",
 }
+LOCAL = {"Kustomization", "PodMonitor"}
+"""Kinds that have no schema here."""
 CORE = Path(str(files("kubernetes_validate"))) / "kubernetes-json-schema" / "v1.34.0-local-strict"
 
 PLACES = re.compile(r"(?<![\w/.])/(app|var/lib/motet|tmp)(?![\w.-])")
@@ -44,7 +46,9 @@ def of_kind(path, kind):
 
 def validate_all(found):
     """Raise unless all are; those whose schemas may be missing come last."""
-    for each in sorted(found, key=lambda each: each["kind"] in DEFINITIONS):
+    for each in sorted(
+        (each for each in found if each["kind"] not in LOCAL), key=lambda each: each["kind"] in DEFINITIONS
+    ):
         validate(each)
 
 
@@ -108,15 +112,15 @@ def strict(schema):
 class Machine:
     """A folder that stands for a container's disk: the image's files, and what is mounted over them."""
 
-    def __init__(self, folder, container_file, root):
+    def __init__(self, folder, image):
         self.disk = folder
         self.env = {}
         self.user = None
-        for line in container_file.read_text().splitlines():
+        for line in (image / "Containerfile").read_text().splitlines():
             word, _, rest = line.partition(" ")
             if word == "COPY":
                 source, target = json.loads(rest)
-                self._copy(root / source, self.path(target))
+                self._copy(image / source, self.path(target))
             elif word == "ENV":
                 name, _, value = rest.partition("=")
                 self.env[name] = json.loads(value)
@@ -158,7 +162,7 @@ class Machine:
 
     def environment(self, container):
         """The variables that a process of a container has: those of the image and the container, and nothing of ours."""
-        said = {each["name"]: each["value"] for each in container.get("env", ())}
+        said = {each["name"]: each["value"] for each in container.get("env", ()) if "value" in each}
         found = {name: self._here(value) for name, value in {**self.env, **said}.items()}
         found["HOME"] = str(self.path("/tmp"))
         Path(found["HOME"]).mkdir(parents=True, exist_ok=True)

@@ -32,14 +32,23 @@ def command() -> None:
     multiple=True,
     help="How graphs are served; may be given twice.  [default: both, in folders of their own]",
 )
-@click.option("--image", default="", help="The container image.  [default: named after what is exported]")
+@click.option(
+    "--image", default="", help="The container image.  [default: named after what is exported, and its content]"
+)
 @click.option("--namespace", default="default", show_default=True, help="Where it is to run.")
 @click.option("--replicas", default="2:4", show_default=True, metavar="MIN:MAX", help="Of each graph's server.")
 @click.option("--store", default="", metavar="URL", help="Where models are.  [default: a volume of its own]")
 @click.option("--storage-class", default="", help="Of the volumes.  [default: the cluster's]")
 @click.option("--cache-size", default="10Gi", show_default=True, help="Of the volume of fetched models and results.")
 @click.option("--store-size", default="10Gi", show_default=True, help="Of the volume of the store.")
-@click.option("--package", default="", metavar="SPEC|WHEEL", help="How pip gets Motet.  [default: this version]")
+@click.option("--state-size", default="10Gi", show_default=True, help="Of the volume of what a server writes itself.")
+@click.option(
+    "--package", default="", metavar="SPEC|WHEEL", help="How pip gets Motet.  [default: a wheel of what runs here]"
+)
+@click.option("--pip", metavar="SPEC", multiple=True, help="A package that no file imports; may be given again.")
+@click.option(
+    "--base", default="", metavar="IMAGE", help="The image to begin with: NAME@sha256:...  [default: Python's]"
+)
 @click.option(
     "--extra", "extras", metavar="NAME", multiple=True, help="An extra of Motet that models in the store need."
 )
@@ -50,7 +59,9 @@ def command() -> None:
     "--timezone", default="", metavar="NAME", help="Of --cron, as in Europe/Berlin.  [default: the cluster's]"
 )
 @click.option("--service-account", default="motet-workflow", show_default=True, help="Whom the workflow's pods run as.")
-@click.option("--context", metavar="DIR", help="The folder to build from.  [default: the smallest that fits]")
+@click.option(
+    "--context", metavar="DIR", help="The folder that the image has as /app.  [default: the smallest that fits]"
+)
 def kubernetes(
     targets: tuple[str, ...],
     output: str,
@@ -82,3 +93,5 @@ def kubernetes(
     found = export_kubernetes(targets, output, settings, servers or tuple(SERVERS), parameters)
     for path in found.files:
         click.echo(path)
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ import numpy as np
 from motet.errors import GraphError, UnknownNameError, cut
 from motet.types import ColumnType
 
-__all__ = ["NAME", "Fields", "check_name", "of_kind", "plain", "read_type", "show", "text_of"]
+__all__ = ["NAME", "Fields", "check_name", "from_environment", "of_kind", "plain", "read_type", "show", "text_of"]
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -65,6 +66,20 @@ class Fields:
     def place(self, key: str) -> str:
         """Where a key is, for messages."""
         return f"{self.where}.{key}"
+
+
+def from_environment(text: str, where: str) -> str:
+    """A text, or what the environment variable holds that `env:NAME` names.
+
+    Raises:
+        GraphError: when it is not set.
+    """
+    if not text.startswith("env:"):
+        return text
+    found = os.environ.get(text[4:])
+    if not found:
+        raise GraphError(f"the environment variable {text[4:]!r} is not set", where=where)
+    return found
 
 
 def of_kind(value: object, kind: type[Any] | tuple[type[Any], ...], where: str) -> Any:

@@ -2,6 +2,9 @@
 
 export.py      `export_kubernetes`: the whole folder       settings.py  what the command's options say
 project.py     what goes into the image                    image.py     the container file
+staging.py     copies of it, to build from                 locked.py    what pip installs   wheel.py  Motet itself
+configuration.py  how servers are set up there             secrets.py   keys, certificates, variables
+network.py     who may ask, and for metrics                readme.py    the page beside the manifests
 server.py      a graph's server as a pod                   needs.py     from hints to requests and limits
 deployment.py  kserve.py  two ways to run that pod         pods.py      what all pods have in common
 workflows.py   reading workflows                           steps.py     a step's command and its key

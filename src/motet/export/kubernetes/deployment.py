@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from motet.errors import InputError
-from motet.export.kubernetes.pods import labels, metadata
+from motet.export.kubernetes.pods import labels, metadata, selector
 from motet.export.kubernetes.project import Project
 from motet.export.kubernetes.server import GraphServer
 from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, Settings
@@ -48,7 +48,7 @@ def _deployment(
             "maxSkew": 1,
             "topologyKey": "kubernetes.io/hostname",
             "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": _selector(server)},
+            "labelSelector": {"matchLabels": selector(server.name, "server")},
         }
     ]
     return {
@@ -58,7 +58,7 @@ def _deployment(
         "spec": {
             # where it is scaled, the number is the autoscaler's: applying the file again must not change it
             **({} if scaled else {"replicas": settings.min_replicas}),
-            "selector": {"matchLabels": _selector(server)},
+            "selector": {"matchLabels": selector(server.name, "server")},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {"metadata": {"labels": own, "annotations": server.annotations()}, "spec": pod},
         },
@@ -72,7 +72,7 @@ def _service(server: GraphServer, settings: Settings) -> dict[str, Any]:
         "kind": "Service",
         "metadata": metadata(server.name, "server", settings),
         "spec": {
-            "selector": _selector(server),
+            "selector": selector(server.name, "server"),
             "ports": [
                 {"name": "http", "port": HTTP_PORT, "targetPort": "http", "appProtocol": http},
                 {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "grpc"},
@@ -109,10 +109,5 @@ def _budget(server: GraphServer, settings: Settings) -> dict[str, Any]:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(server.name, "server", settings),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _selector(server)}},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(server.name, "server")}},
     }
-
-
-def _selector(server: GraphServer) -> dict[str, str]:
-    found = labels(server.name, "server")
-    return {name: found[name] for name in ("app.kubernetes.io/name", "app.kubernetes.io/component")}

@@ -29,12 +29,14 @@ def dump(objects: Sequence[Any]) -> str:
     return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, explicit_start=True, width=120, allow_unicode=True)
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file by rename; folders are made."""
+def write(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a file by rename; folders are made. `mode` is its mode before the umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.new")
+    part.unlink(missing_ok=True)
     try:
-        part.write_text(text, encoding="utf-8")
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+            file.write(text)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -71,5 +71,8 @@ def _fit_knative(pod: dict[str, Any]) -> None:
         served[name]["httpGet"]["port"] = HTTP_PORT
     served.pop("lifecycle")
     pod.pop("terminationGracePeriodSeconds")
+    for volume in pod["volumes"]:
+        if "secret" in volume:
+            volume["secret"]["defaultMode"] = 0o444  # without fsGroup they belong to root
     security = pod.pop("securityContext")
     served["securityContext"] |= {name: security[name] for name in ("runAsNonRoot", "runAsUser", "seccompProfile")}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from motet.export.kubernetes.configuration import STATE
 from motet.export.kubernetes.project import APP, Project
 from motet.export.kubernetes.settings import Settings
 
 __all__ = [
-    "CACHE", "STORE", "USER", "cache_volume", "container", "environment", "labels", "metadata", "pod_security", "store_env", "store_volume",
+    "CACHE", "STORE", "USER", "cache_volume", "container", "environment", "labels", "metadata", "pod_security", "secret_volume", "selector",
+    "state_volume", "store_env", "store_volume",
 ]  # fmt: skip
 
 USER = 10001
@@ -21,7 +23,7 @@ Mount = tuple[dict[str, Any], dict[str, Any]]
 
 
 def environment(project: Project) -> dict[str, str]:
-    """The variables of every container; the image has them too."""
+    """The variables of every container, which the image has too."""
     found = {"PYTHONUNBUFFERED": "1", "HOME": "/tmp", "MOTET_CACHE_DIR": CACHE}
     if project.python_path:
         places = [APP if path == "." else f"{APP}/{path}" for path in project.python_path]
@@ -46,6 +48,12 @@ def labels(name: str, component: str) -> dict[str, str]:
     }
 
 
+def selector(name: str, component: str) -> dict[str, str]:
+    """The labels by which pods are found."""
+    found = labels(name, component)
+    return {key: found[key] for key in ("app.kubernetes.io/name", "app.kubernetes.io/component")}
+
+
 def metadata(name: str, component: str, settings: Settings, **more: Any) -> dict[str, Any]:
     """The metadata of an object."""
     return {"name": name, "namespace": settings.namespace, "labels": labels(name, component), **more}
@@ -63,7 +71,7 @@ def container(
     return {
         "name": name,
         "image": image,
-        "imagePullPolicy": "IfNotPresent",
+        "imagePullPolicy": "Always" if _moves(image) else "IfNotPresent",
         "command": list(command),
         "env": [{"name": key, "value": value} for key, value in env.items()],
         **({"resources": dict(resources)} if resources else {}),
@@ -74,6 +82,12 @@ def container(
         },
         "volumeMounts": [mount for _, mount in mounts],
     }
+
+
+def _moves(image: str) -> bool:
+    """Whether a name may stand for another image tomorrow."""
+    name = image.rpartition("/")[2]
+    return "@" not in name and (":" not in name or name.endswith(":latest"))
 
 
 def pod_security() -> dict[str, Any]:
@@ -101,6 +115,18 @@ def cache_volume(kept: bool, settings: Settings) -> Mount:
         else {"emptyDir": {"sizeLimit": settings.cache_size}}
     )
     return {"name": "cache", **source}, {"name": "cache", "mountPath": CACHE}
+
+
+def state_volume(settings: Settings) -> Mount:
+    """What a server writes itself: logs, files of sinks and their spool. It goes with the pod."""
+    source = {"emptyDir": {"sizeLimit": settings.state_size}}
+    return {"name": "state", **source}, {"name": "state", "mountPath": STATE}
+
+
+def secret_volume(name: str, secret: str, place: str) -> Mount:
+    """A Secret as a folder, which the one user there is may read; new content comes without a new pod."""
+    source = {"secretName": secret, "defaultMode": 0o440}
+    return {"name": name, "secret": source}, {"name": name, "mountPath": place, "readOnly": True}
 
 
 def store_volume(*, read_only: bool) -> Mount:

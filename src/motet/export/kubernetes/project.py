@@ -1,7 +1,7 @@
 """What goes into the image: files of the project, and the packages that they import.
 
 targets ──► their folders, whole ──┐
-models, modules elsewhere ─────────┼─► the smallest folder around all of them: what the image is built from
+models, modules elsewhere ─────────┼─► the smallest folder around all of them: where places in the image begin
                                    └─► paths in it, which are copied to the same places under /app
 """
 
@@ -12,15 +12,13 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 from motet.errors import InputError
-from motet.version import __version__
 
 __all__ = [
     "APP",
@@ -29,8 +27,7 @@ __all__ = [
     "module_file",
     "modules_imported",
     "modules_named",
-    "motet_requirement",
-    "packages_of",
+    "packages_imported",
 ]
 
 APP = "/app"
@@ -44,7 +41,7 @@ class Project:
     """What goes into the image.
 
     Attributes:
-        root: the folder that it is built from.
+        root: the folder where places in the image begin.
         paths: what of it is copied, relative to it; `.` is all of it.
         python_path: folders that modules are imported from, relative to it.
     """
@@ -193,54 +190,7 @@ def _installed_folders() -> tuple[str, ...]:
     return tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def packages_of(project: Project, extras: Iterable[str], files: Iterable[Path]) -> list[str]:
-    """What pip installs: what Motet requires, and what these files of the project import, in the versions that are here.
-
-    Args:
-        project: the project.
-        extras: those of Motet that are needed.
-        files: modules and packages that are imported in the image.
-    """
-    wanted = {name for extra in ("", *extras) for name in _required(extra)}
-    for name in _imports(project, files):
-        wanted.update(_distributions().get(name, ())[:1])
-    found = {}
-    for name in wanted:
-        try:
-            found[_normal(name)] = f"{name}=={metadata.version(name).partition('+')[0]}"
-        except metadata.PackageNotFoundError:
-            found[_normal(name)] = name
-    found.pop("motet", None)
-    return [found[name] for name in sorted(found)]
-
-
-@cache
-def _distributions() -> Mapping[str, list[str]]:
-    return metadata.packages_distributions()
-
-
-def motet_requirement(package: str, extras: Iterable[str]) -> str:
-    """Motet itself, with extras, as pip takes it."""
-    listed = f"[{','.join(sorted(extras))}]" if extras else ""
-    if package.endswith(".whl"):
-        return f"{package}{listed}"
-    return package or f"motet{listed}=={__version__}"
-
-
-def _required(extra: str) -> list[str]:
-    """The names of what an extra of the installed Motet requires; its own requirements for an empty one."""
-    found = []
-    for text in metadata.requires("motet") or ():
-        name, _, marker = text.partition(";")
-        said = re.search(r"extra\s*==\s*[\"']([^\"']+)", marker)
-        if (said[1] if said else "") == extra:
-            match = re.match(r"[A-Za-z0-9._-]+", name.strip())
-            assert match is not None, f"a requirement begins with a name: {text}"
-            found.append(match[0])
-    return found
-
-
-def _imports(project: Project, files: Iterable[Path]) -> set[str]:
+def packages_imported(project: Project, files: Iterable[Path]) -> set[str]:
     """The top-level names of what is installed that files import, also through other files of the project."""
     names: set[str] = set()
     waiting = [file / "__init__.py" if file.is_dir() else file for file in files]
@@ -271,7 +221,3 @@ def _imported(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from (alias.name for alias in node.names)
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

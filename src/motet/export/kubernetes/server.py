@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,13 @@ from typing import Any
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
 from motet.errors import GraphError, MotetError
+from motet.export.kubernetes.configuration import (
+    STATE,
+    Configuration,
+    read_configuration,
+    refuse_passwords,
+    variables,
+)
 from motet.export.kubernetes.needs import is_address, local_file, models_of, needs_of_graph
 from motet.export.kubernetes.pods import (
     Mount,
@@ -21,10 +29,12 @@ from motet.export.kubernetes.pods import (
     metadata,
     pod_security,
     scratch_volume,
+    state_volume,
     store_env,
     store_volume,
 )
 from motet.export.kubernetes.project import Project, modules_named
+from motet.export.kubernetes.secrets import secret_mounts, secret_variable
 from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, Settings, dns_name
 from motet.graph.graph import Graph
 from motet.graph.yaml import load_graph, parse
@@ -53,6 +63,7 @@ class GraphServer:
         config: how it is served, as its file says.
         models: the models that are files on this disk.
         modules: the project's modules that it names.
+        variables: environment variables that it names, which a Secret has.
     """
 
     path: Path
@@ -61,6 +72,7 @@ class GraphServer:
     config: ServeConfig
     models: tuple[Path, ...] = ()
     modules: tuple[Path, ...] = field(default=(), repr=False)
+    variables: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -96,20 +108,39 @@ class GraphServer:
         if self.config.admission is not None:
             found.add("auth")
         if self.config.sinks:
-            found.add("postgres" if "postgres" in str(self.config.sinks) else "sql")
+            found.add("postgres" if re.search(r"postgres|env:", str(self.config.sinks)) else "sql")
         if "redis" in str(self.config.admission):
             found.add("redis")
         return found
 
+    def configuration(self, project: Project) -> Configuration | None:
+        """How it is served in a container; None where nothing is said."""
+        if not self.graph.serving:
+            return None
+        return read_configuration(self.graph.serving, self.path.parent, project.place)
+
+    @property
+    def config_place(self) -> str:
+        """Where its configuration is in a container: relative paths in it, as that of the spool, begin there."""
+        return f"{STATE}/{self.name}.yaml"
+
     def command(self, project: Project, *, grpc: bool = True) -> list[str]:
         """The command line."""
+        config = ["--config", self.config_place] if self.graph.serving else []
         ports = ["--port", str(HTTP_PORT), "--grpc-port", str(GRPC_PORT if grpc else -1)]
-        return ["motet", "serve", project.place(self.path), "--host", "0.0.0.0", *ports]
+        return ["motet", "serve", project.place(self.path), *config, "--host", "0.0.0.0", *ports]
+
+    def _mapped(self, project: Project) -> dict[str, str]:
+        """The text of what its ConfigMap holds, by its place in a container; graph files that are too large are left out."""
+        configuration = self.configuration(project)
+        config = {} if configuration is None else {self.config_place: configuration.text}
+        graph = {project.place(path): text for path, text in self.texts.items()}
+        return config if sum(len(text.encode()) for text in graph.values()) > MOST_MAPPED_BYTES else graph | config
 
     def config_map(self, project: Project, settings: Settings) -> dict[str, Any] | None:
-        """The graph's files, so that it can be changed without a new image; None where they are too large."""
-        data = {_key(project.place(path)): text for path, text in self.texts.items()}
-        if sum(len(text.encode()) for text in data.values()) > MOST_MAPPED_BYTES:
+        """The graph's files, so that it can be changed without a new image, and how it is served; None for nothing."""
+        data = {_key(place): text for place, text in self._mapped(project).items()}
+        if not data:
             return None
         return {
             "apiVersion": "v1",
@@ -146,15 +177,19 @@ class GraphServer:
             grpc: whether there is a port of gRPC.
         """
         mounts = [scratch_volume(), cache_volume(self.fetches, settings)]
-        env = environment(project)
+        env = environment(project) | {"MOTET_CACHE_BYTES": str(settings.cache_bytes)}
+        if (configuration := self.configuration(project)) is not None:
+            mounts.append(state_volume(settings))
+            mounts += secret_mounts(self.name, configuration)
         if self.uses_store:
             env |= store_env(settings)
             mounts += [] if settings.store else [store_volume(read_only=True)]
         if (mapped := self.config_map(project, settings)) is not None:
-            mounts += _files_volume(mapped, [project.place(path) for path in self.texts])
+            mounts += _files_volume(mapped, list(self._mapped(project)))
         needs, most = needs_of_graph(self.graph)
         env["OMP_NUM_THREADS"] = str(max(1, math.ceil(needs.cpu)))
         served = container(name, image, self.command(project, grpc=grpc), env, mounts, needs.resources(most))
+        served["env"] += [secret_variable(self.name, each) for each in self.variables]
         served["ports"] = [{"name": "http", "containerPort": HTTP_PORT}]
         served["ports"] += [{"name": "grpc", "containerPort": GRPC_PORT}] if grpc else []
         served |= self._probes()
@@ -222,10 +257,19 @@ def read_server(path: str | Path) -> GraphServer:
         if not Path(found).exists():
             raise GraphError(f"there is no such model file: {found}", where=where)
         models.append(Path(found))
-    graphs = [text for name, text in texts.items() if Path(name).suffix in (".yaml", ".yml") or name == whole]
-    modules = {found for text in graphs for found in modules_named(parse(text), Path(whole).parent)}
+    graphs = [name for name in texts if Path(name).suffix in (".yaml", ".yml") or name == whole]
+    modules = {found for name in graphs for found in modules_named(parse(texts[name]), Path(whole).parent)}
+    for name in graphs:
+        refuse_passwords(parse(texts[name]), name)
+    named = {found for name in graphs for found in variables(parse(texts[name]))}
     config = ServeConfig.read(dict(graph.serving), f"{path}: serve", str(Path(whole).parent))
-    return GraphServer(Path(whole), graph, texts, config, tuple(models), tuple(sorted(modules)))
+    if config.graphs:
+        raise GraphError(
+            "each exported graph has a server of its own",
+            where=f"{path}: serve.graphs",
+            hint="name them all in the command",
+        )
+    return GraphServer(Path(whole), graph, texts, config, tuple(models), tuple(sorted(modules)), tuple(sorted(named)))
 
 
 def _key(place: str) -> str:

@@ -16,6 +16,7 @@ MOST_REPLICAS = 1000
 _LONGEST_NAME = 52
 """A CronWorkflow adds 11 letters to its name for each run, and 63 are allowed."""
 _SIZE = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
+_UNITS = {"Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "M": 10**6, "G": 10**9, "T": 10**12}
 _DNS = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _IMAGE = re.compile(r"[a-z0-9]+([._/:@-]+[A-Za-z0-9]+)*")
 
@@ -25,16 +26,19 @@ class Settings:
     """How an export is to be.
 
     Attributes:
-        image: the container image that is built from the container file; empty names it after what is exported.
+        image: the container image that is built from the container file; empty names it after what is exported, with a tag
+            that tells its content.
         namespace: where it is to run.
         min_replicas, max_replicas: of a graph's server. Where they are the same nothing scales it.
         store: where trained models are: a URL, or a path in the volume of the cache, `/var/lib/motet/cache/...`; empty
             for a volume of its own that the workflow and the servers share.
         storage_class: of the volumes; empty takes the cluster's own.
-        cache_size, store_size: of the volumes, as Kubernetes writes it.
-        package: what pip installs: empty for this version of Motet, a requirement, or a wheel.
+        cache_size, store_size, state_size: of the volumes, as Kubernetes writes it; `state` is what a server writes itself.
+        package: what pip installs as Motet: empty for a wheel of the files that run here, a requirement, or another wheel.
+        pip: further requirements of pip, for what no file imports.
+        base: the image to begin with, best by digest: `python:3.13-slim@sha256:...`; empty is Python's of the version here.
         extras: extras of Motet beside those that are found to be needed, such as those of models in the store.
-        context: the folder that the image is built from; None finds the smallest one that holds everything.
+        context: the folder where places in the image begin; None finds the smallest one that holds everything.
         cron: when a workflow runs, as cron writes it; empty for once.
         timezone: of `cron`, such as `Europe/Berlin`; empty is the cluster's.
         service_account: what a workflow's pods run as.
@@ -48,7 +52,10 @@ class Settings:
     storage_class: str = ""
     cache_size: str = "10Gi"
     store_size: str = "10Gi"
+    state_size: str = "10Gi"
     package: str = ""
+    pip: tuple[str, ...] = ()
+    base: str = ""
     extras: tuple[str, ...] = ()
     context: Path | None = None
     cron: str = ""
@@ -63,17 +70,24 @@ class Settings:
         for name, value in (("namespace", self.namespace), ("service account", self.service_account)):
             if not _DNS.fullmatch(value):
                 raise InputError(f"{name} {value!r}", hint="lower case letters, digits and dashes, at most 63")
-        for value in (self.cache_size, self.store_size):
+        for value in (self.cache_size, self.store_size, self.state_size):
             if not _SIZE.fullmatch(value):
                 raise InputError(f"{value!r} is no size of a volume", hint="a whole number and a unit: 10Gi")
-        if self.image and not _IMAGE.fullmatch(self.image):
-            raise InputError(f"{self.image!r} is no name of an image", hint="REGISTRY/NAME:TAG")
+        for image in (self.image, self.base):
+            if image and not _IMAGE.fullmatch(image):
+                raise InputError(f"{image!r} is no name of an image", hint="REGISTRY/NAME:TAG")
         if self.store and "://" not in self.store and not self.store.startswith("/"):
             raise InputError(
                 f"the store {self.store!r} has no meaning in a container", hint="give a URL, or a path in a volume"
             )
         if self.cron and len(self.cron.split()) != 5:
             raise InputError(f"{self.cron!r} is no time of cron", hint="minute hour day month weekday: 0 3 * * 1")
+
+    @property
+    def cache_bytes(self) -> int:
+        """What is kept in the cache at the most: a fifth of its volume is left, so that a pod is never put out for it."""
+        number, unit = re.findall(r"[0-9]+|[A-Za-z]+", self.cache_size)
+        return int(number) * _UNITS[unit] * 4 // 5
 
 
 def read_replicas(text: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from motet.errors import GraphError, InputError
@@ -34,6 +34,8 @@ MOST_STEPS = 1000
 RESULT = "/tmp/result"
 _LONGEST_KEY = 253
 _RUN = "{{workflow.uid}}"
+_WRITTEN = re.compile(r"(?:^|_)(store|output|out|target|dir|folder|checkpoints?|cache)(?:_|$)", re.I)
+_RELATIVE = re.compile(r"(?!/|[a-z0-9+]+://).")
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,14 @@ class ExportedWorkflow:
                     made[id(node)] = Task(name, node, tuple(made[id(each)] for each in needed))
                     waiting.remove(node)
         return list(made.values())
+
+    def written_in_image(self) -> dict[str, str]:
+        """Parameters of the workflow and of its steps that look like relative paths to write to: nothing is, below /app."""
+        given = [self.plan.parameters, *(node.arguments for node in self.plan.nodes)]
+        found = {
+            name: str(value) for each in given for name, value in each.items() if isinstance(value, (str, PurePath))
+        }
+        return {name: value for name, value in found.items() if _WRITTEN.search(name) and _RELATIVE.match(value)}
 
     def command(self, project: Project, step: str, inputs: str) -> list[str]:
         """The command line of a step, with what Argo fills in."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import GraphError
-from motet.graph.fields import Fields, check_name, of_kind, show
+from motet.graph.fields import Fields, check_name, from_environment, of_kind, show
 from motet.graph.model import read_bytes
 
 __all__ = ["CLASSES", "AdmissionConfig", "AuditConfig", "ClassLimits", "Rate", "TokenConfig"]
@@ -211,7 +211,8 @@ class AdmissionConfig:
         keys: the file of API keys; None where there are none.
         tokens: what tokens must say; None where there are none.
         classes: limits by the name of the class; always has `anonymous`, `known` and `admin`.
-        redis: the address of a Redis that counts rates; None counts them in a file of this machine.
+        redis: the address of a Redis that counts rates; None counts them in a file of this machine. `env:NAME` takes what
+            the environment variable holds, so that no password is in a file.
         folder: where slots and rates are kept; None leaves it to the server.
         audit: where the audit log is written; None for none.
     """
@@ -280,7 +281,7 @@ def _classes(fields: Fields) -> Mapping[str, ClassLimits]:
 
 
 def _redis(value: object, where: str) -> str:
-    text: str = of_kind(value, str, where)
+    text = from_environment(of_kind(value, str, where), where)
     if not text.startswith(("redis://", "rediss://", "redis+unix://")):
         raise GraphError(f"{show(text)} is no address of a Redis", where=where, hint="write redis://HOST:PORT/NUMBER")
     return text

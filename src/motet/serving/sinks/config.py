@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from motet.errors import GraphError
-from motet.graph.fields import Fields, of_kind
+from motet.graph.fields import Fields, from_environment, of_kind
 from motet.graph.model import read_bytes
 
 __all__ = ["SinkConfig", "read_sinks"]
@@ -91,7 +90,7 @@ class SinkConfig:
         if isinstance(value, str):
             value = {"to": value}
         given = Fields(value, where, tuple(each.name for each in fields(cls)))
-        to = _from_environment(given.take("to", str), given.place("to"))
+        to = from_environment(given.take("to", str), given.place("to"))
         form = _choice(given, "format") if "format" in given else _format(to, given.place("to"))
         taken: dict[str, Any] = {"format": form}
         if form == "parquet":
@@ -160,15 +159,6 @@ def _choice(given: Fields, key: str) -> Any:
     if value not in _CHOICES[key]:
         raise GraphError(f"expected {' or '.join(_CHOICES[key])}; got {value!r}", where=given.place(key))
     return value
-
-
-def _from_environment(to: str, where: str) -> str:
-    if not to.startswith("env:"):
-        return to
-    found = os.environ.get(to[4:])
-    if not found:
-        raise GraphError(f"the environment variable {to[4:]!r} is not set", where=where)
-    return found
 
 
 def _format(to: str, where: str) -> Format:

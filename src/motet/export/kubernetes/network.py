@@ -1,0 +1,51 @@
+"""Who may ask pods, and what asks them for metrics: a NetworkPolicy, and a PodMonitor of the Prometheus Operator.
+
+https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PodMonitor
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from motet.export.kubernetes.pods import metadata, selector
+from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, Settings
+
+__all__ = ["monitor", "server_policy", "step_policy"]
+
+
+def server_policy(name: str, settings: Settings) -> dict[str, Any]:
+    """A graph's server is asked on its two ports, and on no other."""
+    ports = [{"port": port, "protocol": "TCP"} for port in (HTTP_PORT, GRPC_PORT)]
+    return _policy(name, "server", [{"ports": ports}], settings)
+
+
+def step_policy(name: str, settings: Settings) -> dict[str, Any]:
+    """A workflow's steps ask others, and nobody asks them. Workers of trainings, which ask each other, are no steps here."""
+    return _policy(name, "step", [], settings)
+
+
+def _policy(name: str, component: str, ingress: list[Any], settings: Settings) -> dict[str, Any]:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(f"{name}-{component}", component, settings),
+        "spec": {
+            "podSelector": {"matchLabels": selector(name, component)},
+            "policyTypes": ["Ingress"],
+            "ingress": ingress,
+        },
+    }
+
+
+def monitor(name: str, settings: Settings, *, tls: bool) -> dict[str, Any]:
+    """What has Prometheus ask the pods of a graph's server for their metrics."""
+    secure = {"scheme": "https", "tlsConfig": {"insecureSkipVerify": True}} if tls else {}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": metadata(name, "server", settings),
+        "spec": {
+            "selector": {"matchLabels": selector(name, "server")},
+            "podMetricsEndpoints": [{"port": "http", "path": "/metrics", **secure}],
+        },
+    }

@@ -1,0 +1,396 @@
+"""What an image and its pods hold: nothing secret in the image, everything written in a volume; and it runs as its user."""
+
+import base64
+import csv
+import datetime
+import errno
+import io
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from packaging.requirements import Requirement
+
+from helpers.container import usable
+from helpers.image import Image, read
+from helpers.kubernetes import objects, of_kind, validate_all
+from motet.cli import cli
+
+SERVED = """\
+motet: 1
+name: kept
+inputs: {x: "float32[2]"}
+nodes: {y: {map: functions.double, inputs: [x], outputs: "float32[2]"}}
+outputs: {y: y}
+serve:
+  tls: {certificate: tls/server.pem, key: tls/server.key}
+  admin: key
+  admission: {anonymous: false, keys: keys.jsonl, audit: {file: ../logs/audit.jsonl}}
+  seen: {access_log: access.jsonl}
+  sinks:
+    - {to: "sqlite:///answers.db", batch_s: 0.01}
+    - {to: records/answers.jsonl, batch_s: 0.01}
+    - {to: env:ANSWERS_URL, name: env, batch_s: 0.01}
+"""
+PASSWORD = "hunter2"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A graph whose server has keys, a certificate, logs and sinks; what it wrote here lies beside it."""
+    folder = tmp_path / "project" / "graphs"
+    (folder / "tls").mkdir(parents=True)
+    (folder / "kept.yaml").write_text(SERVED)
+    (folder / "functions.py").write_text("def double(x):\n    return x * 2\n")
+    make_certificate(folder / "tls")
+    for name in ("access.jsonl", "access.jsonl.1", "answers.db", "answers.db-wal", ".env", "spool"):
+        (folder / name).write_text("of this machine")
+    for path in (folder / "functions.py", folder / "kept.yaml", folder / "tls" / "server.key"):
+        path.chmod(0o600)
+    return folder
+
+
+def make_certificate(folder):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kept")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    made = made.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "server.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    (folder / "server.key").write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
+
+
+def add_key(folder):
+    made = CliRunner().invoke(cli, ["keys", "add", "ann", "--class", "known", "--keys", str(folder / "keys.jsonl")])
+    assert made.exit_code == 0, made.output
+    return next(word for word in made.output.split() if word.startswith("mk_") or len(word) > 30)
+
+
+def exported(folder, out, *options):
+    done = CliRunner().invoke(cli, ["export", "kubernetes", str(folder / "kept.yaml"), "-o", str(out), *options])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def refused(folder, out, text):
+    (folder / "kept.yaml").write_text(text)
+    done = CliRunner().invoke(cli, ["export", "kubernetes", str(folder / "kept.yaml"), "-o", str(out)])
+    assert done.exit_code == 2
+    assert not out.exists()
+    return done.output
+
+
+def test_nothing_secret_is_in_the_image_or_a_config_map(project, tmp_path):
+    add_key(project)
+    out = project / "k8s"  # inside what is copied
+    for _ in range(2):
+        exported(project, out)
+    names = sorted(str(path.relative_to(out / "image" / "app")) for path in (out / "image" / "app").rglob("*"))
+    assert names == ["functions.py", "kept.yaml", "tls"]
+    secrets = [(project / name).read_text().split("\n")[1] for name in ("tls/server.key", "tls/server.pem")]
+    secrets += (project / "keys.jsonl").read_text().strip().split("\n")
+    for path in out.rglob("*"):
+        if path.is_file() and path.name not in ("secrets.yaml",) and path.suffix != ".whl":
+            text = path.read_text()
+            assert not [each for each in secrets if each in text], path
+    assert (out / "secrets.yaml").stat().st_mode & 0o777 == 0o600
+    assert (out / ".gitignore").read_text() == "secrets.yaml\n"
+    found = {each["metadata"]["name"]: each for each in objects(out / "secrets.yaml")}
+    decoded = {
+        name: {key: base64.b64decode(text) for key, text in each["data"].items()} for name, each in found.items()
+    }
+    assert decoded == {
+        "kept-tls": {
+            "tls.crt": (project / "tls" / "server.pem").read_bytes(),
+            "tls.key": (project / "tls" / "server.key").read_bytes(),
+        },
+        "kept-secrets": {"keys.jsonl": (project / "keys.jsonl").read_bytes()},
+    }
+    assert found["kept-tls"]["type"] == "kubernetes.io/tls"
+
+
+@pytest.mark.parametrize("options", [(), ("--replicas", "0:2")])
+def test_the_user_may_read_secrets_and_write_what_is_written(project, tmp_path, options):
+    add_key(project)
+    exported(project, tmp_path / "out", *options)
+    validate_all(read(tmp_path / "out"))
+    kserve = of_kind(tmp_path / "out" / "kserve" / "kept.yaml", "InferenceService")["spec"]["predictor"]
+    pods = [(kserve, 0o444 if options else 0o440)]
+    if not options:
+        pods.append(
+            (of_kind(tmp_path / "out" / "deployment" / "kept.yaml", "Deployment")["spec"]["template"]["spec"], 0o440)
+        )
+    for pod, mode in pods:
+        volumes = {each["name"]: each for each in pod["volumes"]}
+        assert {
+            each["secret"]["secretName"]: each["secret"]["defaultMode"] for each in volumes.values() if "secret" in each
+        } == {
+            "kept-tls": mode,
+            "kept-secrets": mode,
+        }
+        assert volumes["state"]["emptyDir"] == {"sizeLimit": "10Gi"}
+        env = {each["name"]: each for each in pod["containers"][0]["env"]}
+        assert env["ANSWERS_URL"]["valueFrom"] == {"secretKeyRef": {"name": "kept-env", "key": "ANSWERS_URL"}}
+
+
+def test_a_server_is_told_where_a_container_has_its_files(project, tmp_path):
+    exported(project, tmp_path / "out")
+    data = of_kind(tmp_path / "out" / "deployment" / "kept.yaml", "ConfigMap")["data"]
+    config = yaml.safe_load(data["var_lib_motet_state_kept.yaml"])
+    state = "/var/lib/motet/state"
+    assert config == {
+        "tls": {"certificate": "/etc/motet/tls/tls.crt", "key": "/etc/motet/tls/tls.key"},
+        "admin": "key",
+        "admission": {
+            "anonymous": False,
+            "keys": "/etc/motet/secrets/keys.jsonl",
+            "audit": {"file": f"{state}/logs/audit.jsonl"},
+        },
+        "seen": {"access_log": f"{state}/access.jsonl"},
+        "sinks": [
+            {"to": f"sqlite:///{state}/answers.db", "batch_s": 0.01},
+            {"to": f"{state}/records/answers.jsonl", "batch_s": 0.01},
+            {"to": "env:ANSWERS_URL", "name": "env", "batch_s": 0.01},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("seen: {access_log: stderr}", {"seen": {"access_log": "stderr"}}),
+        (
+            "seen: {access_log: {file: /var/log/a.jsonl}}",
+            {"seen": {"access_log": {"file": "/var/lib/motet/state/var/log/a.jsonl"}}},
+        ),
+        ("sinks: /tmp/a.jsonl", {"sinks": ["/tmp/a.jsonl"]}),
+        ("sinks: 'sqlite:////data/a.db'", {"sinks": ["sqlite:////var/lib/motet/state/data/a.db"]}),
+        ("sinks: {to: 'postgresql://ann@db/answers'}", {"sinks": [{"to": "postgresql://ann@db/answers"}]}),
+        ("admission: {folder: state}", {"admission": {"folder": "/var/lib/motet/state/state"}}),
+        ("samples: pictures", {"samples": "/app/pictures"}),
+    ],
+)
+def test_other_ways_to_say_where(project, tmp_path, written, kept):
+    (project / "kept.yaml").write_text(SERVED.partition("serve:")[0] + f"serve:\n  {written}\n")
+    exported(project, tmp_path / "out")
+    data = of_kind(tmp_path / "out" / "deployment" / "kept.yaml", "ConfigMap")["data"]
+    assert yaml.safe_load(data["var_lib_motet_state_kept.yaml"]) == kept
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"sinks: [{{to: 'postgresql://ann:{PASSWORD}@db/answers'}}]",
+        f"sinks: 'postgresql://db/answers?user=ann&password={PASSWORD}'",
+        f"admission: {{redis: 'redis://:{PASSWORD}@redis:6379/0'}}",
+        f"seen: {{trace: {{endpoint: 'http://ann:{PASSWORD}@otel:4318/v1/traces'}}}}",
+    ],
+)
+def test_a_password_in_the_file_is_refused(project, tmp_path, line):
+    said = refused(project, tmp_path / "out", SERVED.partition("serve:")[0] + f"serve:\n  {line}\n")
+    assert "holds a password, which would be in the image" in said
+    assert "write env:NAME" in said
+    assert PASSWORD not in said
+
+
+def test_a_key_of_a_model_is_refused_or_a_variable(project, tmp_path):
+    text = SERVED.partition("nodes:")[0] + (
+        "models: {far: {uri: 'oip+http://far:8000/m', inputs: {x: 'float32[2]'}, outputs: {y: 'float32[2]'}, with: {api_key: KEY}}}\n"
+        "nodes: {y: {model: far, inputs: [x]}}\noutputs: {y: y}\n"
+    )
+    assert "models.far.with.api_key: holds a password" in refused(
+        project, tmp_path / "out", text.replace("KEY", PASSWORD)
+    )
+    (project / "kept.yaml").write_text(text.replace("KEY", "env:FAR_KEY"))
+    exported(project, tmp_path / "out")
+    env = of_kind(tmp_path / "out" / "deployment" / "kept.yaml", "Deployment")["spec"]["template"]["spec"][
+        "containers"
+    ][0]["env"]
+    assert {"name": "FAR_KEY", "valueFrom": {"secretKeyRef": {"name": "kept-env", "key": "FAR_KEY"}}} in env
+    assert (
+        'create secret generic kept-env --from-literal=FAR_KEY="$FAR_KEY"'
+        in (tmp_path / "out" / "README.md").read_text()
+    )
+
+
+def test_other_graphs_of_one_server_are_refused(project, tmp_path):
+    said = refused(project, tmp_path / "out", SERVED + "  graphs: [other.yaml]\n")
+    assert "each exported graph has a server of its own" in said
+
+
+def test_the_wheel_is_what_runs_here(project, tmp_path):
+    exported(project, tmp_path / "out")
+    (wheel,) = (tmp_path / "out" / "image" / "install").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.testzip() is None
+        about = wheel.name.rpartition("-py3")[0] + ".dist-info"
+        recorded = {row[0]: row[1:] for row in csv.reader(io.StringIO(archive.read(f"{about}/RECORD").decode()))}
+        assert set(recorded) == set(archive.namelist())
+        for name in archive.namelist():
+            if name != f"{about}/RECORD":
+                assert int(recorded[name][1]) == len(archive.read(name))
+    target = tmp_path / "site"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        str(target),
+        str(wheel),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    (found,) = metadata.distributions(name="motet", path=[str(target)])
+    assert found.requires == metadata.requires("motet")
+    assert {each.name for each in found.entry_points} == {
+        each.name for each in metadata.distribution("motet").entry_points
+    }
+
+
+def test_every_package_has_the_version_that_is_here(project, tmp_path):
+    exported(project, tmp_path / "out", "--extra", "sklearn")
+    own, *lines = (tmp_path / "out" / "image" / "install" / "requirements.txt").read_text().splitlines()
+    assert Requirement(own).extras == {"auth", "grpc", "postgres", "sklearn"}
+    listed = {Requirement(line).name: line for line in lines}
+    assert all(line == f"{name}=={metadata.version(name).partition('+')[0]}" for name, line in listed.items())
+    for name in listed:  # what they require is there too
+        for each in map(Requirement, metadata.requires(name) or ()):
+            if each.marker is None or each.marker.evaluate({"extra": ""}):
+                assert each.name.lower().replace("_", "-").replace(".", "-") in listed, (name, each)
+    assert {"scikit-learn", "threadpoolctl", "psycopg-binary"} <= set(listed)
+
+
+def test_images_are_named_by_what_they_hold(project, tmp_path):
+    def image(out, *options):
+        exported(project, out, *options)
+        (container,) = of_kind(out / "deployment" / "kept.yaml", "Deployment")["spec"]["template"]["spec"]["containers"]
+        return container["image"], container["imagePullPolicy"]
+
+    first, again = image(tmp_path / "a"), image(tmp_path / "b")
+    assert first == again
+    assert first[1] == "IfNotPresent"
+    (project / "functions.py").write_text("def double(x):\n    return x + x\n")
+    assert image(tmp_path / "c")[0] != first[0]
+    assert image(tmp_path / "d", "--image", "r.io/kept:latest") == ("r.io/kept:latest", "Always")
+    assert image(tmp_path / "e", "--image", "r.io:5000/kept:1") == ("r.io:5000/kept:1", "IfNotPresent")
+
+
+def test_the_base_may_be_one_by_digest(project, tmp_path):
+    base = "python:3.13-slim@sha256:" + "0123456789abcdef" * 4
+    assert "note: the image begins with" not in exported(project, tmp_path / "out", "--base", base).output
+    assert f"\nFROM {base}\n" in (tmp_path / "out" / "image" / "Containerfile").read_text()
+    assert "note: the image begins with python:3." in exported(project, tmp_path / "other").output
+
+
+def test_a_secret_that_is_not_here_is_told_of(project, tmp_path):
+    said = exported(project, tmp_path / "out").output
+    assert "keys.jsonl is not here: make the Secret that has /etc/motet/secrets/keys.jsonl yourself" in said
+    assert [each["metadata"]["name"] for each in objects(tmp_path / "out" / "secrets.yaml")] == ["kept-tls"]
+
+
+def test_a_cache_is_never_as_large_as_its_volume(project, tmp_path):
+    exported(project, tmp_path / "out", "--cache-size", "5Gi")
+    pod = of_kind(tmp_path / "out" / "deployment" / "kept.yaml", "Deployment")["spec"]["template"]["spec"]
+    assert {"name": "MOTET_CACHE_BYTES", "value": str(4 << 30)} in pod["containers"][0]["env"]
+
+
+def test_what_is_applied_together_is_there(project, tmp_path):
+    exported(project, tmp_path / "out")
+    (base,) = objects(tmp_path / "out" / "kustomization.yaml")
+    assert base["resources"] == ["network.yaml", "deployment/kept.yaml"]
+    policy = of_kind(tmp_path / "out" / "network.yaml", "NetworkPolicy")["spec"]
+    assert [each["port"] for each in policy["ingress"][0]["ports"]] == [8000, 8001]
+    (monitor,) = objects(tmp_path / "out" / "monitor.yaml")
+    template = of_kind(tmp_path / "out" / "deployment" / "kept.yaml", "Deployment")["spec"]["template"]
+    for wanted in (policy["podSelector"], monitor["spec"]["selector"]):
+        assert wanted["matchLabels"].items() <= template["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert (endpoint["scheme"], endpoint["port"]) == ("https", template["spec"]["containers"][0]["ports"][0]["name"])
+
+
+def test_a_link_in_a_circle_is_refused(project, tmp_path):
+    (project / "again").symlink_to(project)
+    done = CliRunner().invoke(cli, ["export", "kubernetes", str(project / "kept.yaml"), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "leads round in a circle" in done.output
+
+
+INSIDE = """\
+import json, os, sqlite3, ssl, subprocess, sys, urllib.request
+
+told = json.loads(sys.argv[1])
+server = subprocess.Popen([sys.executable, "-m", "motet.cli", *told["command"][1:]], stderr=subprocess.PIPE)
+while subprocess.run([sys.executable, *told["health"][1:]], stderr=subprocess.DEVNULL).returncode:
+    if server.poll() is not None:
+        sys.exit(server.stderr.read().decode())
+unverified = ssl._create_unverified_context()
+
+
+def ask(path, body=None, key=""):
+    request = urllib.request.Request("https://127.0.0.1:8000" + path, body, {"X-API-Key": key, "Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, context=unverified, timeout=30) as answer:
+            return answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        return error.code, None
+
+
+while ask("/v2/health/ready")[0] != 200:
+    assert server.poll() is None
+rows = json.dumps({"x": [1.5, -2.0]}).encode()
+found = {"user": os.getuid(), "stranger": ask("/predict/kept", rows)[0], "answer": ask("/predict/kept", rows, told["key"])}
+server.terminate()
+found["code"] = server.wait(60)
+found["said"] = server.stderr.read().decode()
+found["kept"] = sorted(os.path.relpath(os.path.join(at, name), told["state"]) for at, _, names in os.walk(told["state"]) for name in names)
+for place in ("/app/new", "/new", "/etc/motet/secrets/new"):
+    try:
+        open(place, "w")
+    except OSError as error:
+        found[place] = error.errno
+import motet
+
+found["motet"] = motet.__file__
+print(json.dumps(found))
+"""
+
+
+def test_the_image_runs_as_its_user_with_a_root_that_cannot_be_written(project, tmp_path):
+    usable()
+    key = add_key(project)
+    out = tmp_path / "out"
+    exported(project, out)
+    found = read(out)
+    env = {
+        "kind": "Secret",
+        "metadata": {"name": "kept-env"},
+        "stringData": {"ANSWERS_URL": "sqlite:////var/lib/motet/state/env.db"},
+    }
+    (deployment,) = [each for each in found if each["kind"] == "Deployment"]
+    (mapped,) = [each for each in objects(out / "deployment" / "kept.yaml") if each["kind"] == "ConfigMap"]
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    image = Image(out / "image", tmp_path / "disk")
+    assert image.command == container["command"]
+    kept = [each for each in found if each["kind"] == "Secret"]
+    told = {"command": container["command"], "health": image.health, "key": key, "state": "/var/lib/motet/state"}
+    said = image.run(INSIDE, told, container, pod, [*kept, env, mapped])
+    assert (said["user"], said["code"], said["stranger"]) == (10001, 0, 401), said
+    assert said["answer"][1]["y"] == [3.0, -4.0], said
+    assert said["motet"] == "/site/motet/__init__.py"
+    assert {"access.jsonl", "answers.db", "env.db", "kept.yaml", "logs/audit.jsonl", "records/answers.jsonl"} <= set(
+        said["kept"]
+    )
+    assert {said[place] for place in ("/app/new", "/new")} == {errno.EROFS}
+    assert "Permission denied" not in said["said"]
