@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from motet.serving.desks import AppDesk, Desk
 from motet.serving.gateway import Gateway
 from motet.serving.request import Reply, Request
 from motet.serving.seen.config import SeenConfig
-from motet.serving.seen.seen import Seen
+from motet.serving.seen.seen import Seen, Watched
 from motet.serving.served import Served
 from motet.serving.together import Together
 from motet.serving.visits import Visit, name_of
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Services"]
 
 CLOSE_S = 10.0
+NOW = ("queued_rows", "spool_bytes")
+"""What is known of a sink that goes up and down."""
 
 
 class Services:
@@ -76,6 +78,7 @@ class Services:
         self._set_up(config)
         if config.sinks:
             self.sinks = self._made_sinks(config)
+            self.seen.watch(self._sink_numbers)
 
     @staticmethod
     def _seen_config(config: ServeConfig) -> SeenConfig:
@@ -117,6 +120,11 @@ class Services:
         read = read_sinks(config.sinks, "sinks")
         self._kept_models = {name for each in read for name in each.graphs}
         return Sinks(read, folder=config.folder or ".")
+
+    def _sink_numbers(self) -> Iterator[Watched]:
+        for name, counts in self.sinks.counts().items() if self.sinks is not None else ():
+            for count, value in counts.items():
+                yield "gauge" if count in NOW else "counter", f"motet_sink_{count}", {"sink": name}, value
 
     def check(self) -> None:
         """See that what is configured fits the graphs that were added.

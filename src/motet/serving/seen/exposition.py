@@ -40,7 +40,7 @@ def _seconds(about: str) -> Shown:
 
 
 _GRAPH, _NODE, _MODEL, _REPLICA = ("graph",), ("graph", "node"), ("model",), ("model", "replica")
-_PLACES = ("places",)
+_PLACES, _SINK = ("places",), ("sink",)
 SHOWN = {
     "motet_requests": Shown(
         "counter",
@@ -87,6 +87,15 @@ SHOWN = {
     "motet_grpc_received_bytes": Shown("counter", "Bytes of messages that came over gRPC."),
     "motet_grpc_sent_bytes": Shown("counter", "Bytes of messages that were sent over gRPC."),
     "motet_log_lines_dropped": Shown("counter", "Lines of logs that were lost, as too many waited.", ("log",)),
+    "motet_sink_written": Shown("counter", "Records that are where they belong.", _SINK),
+    "motet_sink_spooled": Shown(
+        "counter", "Records that went to the spool, as they could not be written in time.", _SINK
+    ),
+    "motet_sink_dropped": Shown("counter", "Records that are lost, as the buffer or the spool was full.", _SINK),
+    "motet_sink_rejected": Shown("counter", "Records that cannot be written, put aside with the reason.", _SINK),
+    "motet_sink_retried": Shown("counter", "Writes that were tried again.", _SINK),
+    "motet_sink_queued_rows": Shown("gauge", "Rows whose records are held in memory.", _SINK),
+    "motet_sink_spool_bytes": Shown("gauge", "What spools hold that is not written yet.", _SINK),
     "motet_process_restarts": Shown(
         "counter", "Processes of the server that took the place of one that ended or hung.", ("reason",)
     ),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from motet.errors import DeadlineError, Failure, MotetError, RequestError
 from motet.runtime.executor import Played, Trace
 from motet.serving.request import Request
-from motet.serving.seen.cells import Cells
+from motet.serving.seen.cells import Cells, Kind
 from motet.serving.seen.config import SeenConfig
 from motet.serving.seen.errors import ERRORS, Errors
 from motet.serving.seen.lent import Lender, LentBoard, pool_status
@@ -25,8 +25,10 @@ from motet.serving.seen.totals import Totals
 from motet.serving.seen.trace import Tracing
 from motet.serving.seen.writer import Lines, Writer
 
-__all__ = ["GraphListener", "Seen"]
+__all__ = ["GraphListener", "Seen", "Watched"]
 
+Watched = tuple[Kind, str, Mapping[str, str], float]
+"""A number that somebody else keeps: what kind it is, the name of its metric, its labels, and how much it is."""
 PUBLISH_S = 0.5
 """How often this process copies what its nodes and models have counted to where other processes see it."""
 FRESH_S = 0.25
@@ -78,6 +80,7 @@ class Seen:
         self._grpc = CodeMetrics(self._cells, "motet_grpc_responses")
         self._grpc_bytes = [self._cells.at("counter", f"motet_grpc_{name}_bytes") for name in ("received", "sent")]
         self._config, self._ending, self._dropped = SeenConfig(), list[threading.Thread](), 0
+        self._watched: list[Callable[[], Iterable[Watched]]] = []
         self._writer: Writer | None = None
         self.access: Lines | None = None
         self.tracing: Tracing | None = None
@@ -113,6 +116,10 @@ class Seen:
         if found is None:
             found = self._listeners[name] = GraphListener(self, name, self._cells, self._errors)
         return found
+
+    def watch(self, read: Callable[[], Iterable[Watched]]) -> None:
+        """Show numbers that somebody else keeps in this process, as `read` gives them whenever numbers are copied."""
+        self._watched.append(read)
 
     def start(self) -> None:
         """Begin to copy and to remember; needs a running event loop."""
@@ -196,6 +203,9 @@ class Seen:
 
     def _publish(self) -> None:
         self._publisher.publish()
+        for read in self._watched:
+            for kind, name, labels, value in read():
+                self._cells.values[self._cells.at(kind, name, 1, **labels)] = value
         if self.access is not None or self._dropped:
             place = self._cells.at("counter", "motet_log_lines_dropped", log="access")
             self._cells.values[place] = self._dropped + self._num_dropped

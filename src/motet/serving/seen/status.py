@@ -44,7 +44,8 @@ class Status:
         """What the page shows, as JSON can hold it.
 
         Keys: `time` (s since 1970), `processes`, `window_s` (seconds that rates and quantiles are of), `graphs` by name,
-        `models` by name, `errors` (the last first: `time`, `graph`, `node`, `error`, `message`, `id`, `rows`).
+        `models` by name, `sinks` by name (records `written`, `spooled`, `dropped`, `rejected`, and writes `retried`, in all;
+        `queued_rows` and `spool_bytes` now), `errors` (the last first: `time`, `graph`, `node`, `error`, `message`, `id`, `rows`).
         A graph has `requests`, `rows`, `failed_rows` (in all), `outcomes` (in all, by outcome), `requests_per_s`,
         `rows_per_s`, `p50_s`, `p99_s`, `queue_p50_s`, `queue_p99_s` (None where nothing was asked lately), `batch_rows`
         (mean), `in_flight`, `queued_rows`, and `nodes` by path: `rows`, `failed_rows` (in all), `rows_per_s`,
@@ -73,6 +74,7 @@ class Status:
             "window_s": window_s,
             "graphs": graphs,
             "models": models,
+            "sinks": _sinks(numbers),
             "errors": self._totals.errors(),
         }
 
@@ -104,6 +106,14 @@ def statistics(numbers: Numbers, name: str) -> dict[str, Any]:
         "compute_output": (answered, 0),
         "cache_hit": (int(_number(numbers, "motet_cached_requests", graph=name)), 0),
     }
+
+
+def _sinks(numbers: Numbers) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for count in ("written", "spooled", "dropped", "rejected", "retried", "queued_rows", "spool_bytes"):
+        for labels, values in numbers.of(f"motet_sink_{count}"):
+            found.setdefault(labels["sink"], {})[count] = int(values[0])
+    return found
 
 
 def _of_graph(graph: dict[str, Any], name: str, numbers: Numbers, recent: Numbers, window_s: float) -> None:

@@ -213,6 +213,14 @@ class Sinks:
     async def close(self, timeout_s: float = 10.0) -> None:
         """Write what is held, as far as there is time; the rest goes to the spools."""
         await asyncio.gather(*(writer.close(timeout_s) for writer in self._writers))
+        for writer in self._writers:
+            writer.say_lost(now=True)
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """What became of the records of each sink in this process, by its name; what was lost since is logged, now and then."""
+        for writer in self._writers:
+            writer.say_lost()
+        return {writer.config.name: writer.counts() for writer in self._writers}
 
     @property
     def stats(self) -> Mapping[str, SinkStats]:

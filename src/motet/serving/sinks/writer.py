@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ __all__ = ["Writer"]
 log = logging.getLogger("motet.serving.sinks")
 FIRST_DELAY_S, LAST_DELAY_S = 0.05, 5.0
 """Between two tries of a target that fails: doubled from the first to the last."""
+SAY_S = 10.0
+"""Between two lines of the log about records that are lost."""
 LINGER_S = 0.2
 """How long items wait to be turned into records, which take less memory."""
 REPLAYED_BATCHES = 4
@@ -70,6 +72,7 @@ class Writer:
         self._delay_s, self._probe_at = FIRST_DELAY_S, 0.0
         self._end_by: float | None = None
         self._number = 0
+        self._said, self._say_at = 0, 0.0
         self._lost = False  # whether this turn lost records
         self._enough = min(config.batch_rows, max(1, config.buffer_rows // 2))
         self._ahead = config.durable and not target.is_log
@@ -98,6 +101,23 @@ class Writer:
         self.stats.queued = self._buffer.held_rows
         self.stats.spool_bytes = spool_bytes(self._folder, self.config.name)
         return self.stats
+
+    def counts(self) -> Mapping[str, int]:
+        """What became of records until now in this process, by the names of metrics; cheap."""
+        stats = self.stats
+        spooled = sum(max(0, each.end - each.done) for each in (self._spool, *self._orphans))
+        return {
+            "written": stats.written, "spooled": stats.spooled, "dropped": stats.dropped, "rejected": stats.rejected,
+            "retried": stats.retried, "queued_rows": self._buffer.held_rows, "spool_bytes": spooled,
+        }  # fmt: skip
+
+    def say_lost(self, *, now: bool = False) -> None:
+        """Log how many records were lost since that was last said: now, or once in ten seconds at most."""
+        lost = self.stats.dropped
+        if lost > self._said and (now or time.monotonic() >= self._say_at):
+            what = "sink %s: %d records are lost, %d in all: its buffer or its spool is full"
+            log.error(what, self.config.name, lost - self._said, lost)
+            self._said, self._say_at = lost, time.monotonic() + SAY_S
 
     # In the writer's thread.
 
