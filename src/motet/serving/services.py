@@ -76,6 +76,7 @@ class Services:
             lambda: self.gateway,
         )
         self._set_up(config)
+        self.seen.watch(self._admission_numbers)
         if config.sinks:
             self.sinks = self._made_sinks(config)
             self.seen.watch(self._sink_numbers)
@@ -120,6 +121,10 @@ class Services:
         read = read_sinks(config.sinks, "sinks")
         self._kept_models = {name for each in read for name in each.graphs}
         return Sinks(read, folder=config.folder or ".")
+
+    def _admission_numbers(self) -> Iterator[Watched]:
+        if self.admission is not None and self.admission.config.redis is not None:
+            yield "counter", "motet_rates_uncounted", {}, self.admission.num_uncounted
 
     def _sink_numbers(self) -> Iterator[Watched]:
         for name, counts in self.sinks.counts().items() if self.sinks is not None else ():

@@ -31,7 +31,8 @@ MAX_CONCURRENT = 4096
 MAX_QUEUE = 16_384
 _RATE = re.compile(r"\s*(\d+)\s*(?:/|per)\s*(\d+)?\s*(second|minute|hour|day|week)s?\s*")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
-_KEYS = ("anonymous", "keys", "tokens", "classes", "redis", "folder", "audit")
+_KEYS = ("anonymous", "keys", "tokens", "classes", "redis", "fail", "folder", "audit")
+FAIL = ("closed", "open", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,8 @@ class AdmissionConfig:
         classes: limits by the name of the class; always has `anonymous`, `known` and `admin`.
         redis: the address of a Redis that counts rates; None counts them in a file of this machine. `env:NAME` takes what
             the environment variable holds, so that no password is in a file.
+        fail: what is done while that Redis does not answer: `closed` refuses requests that have a rate, `open` lets them in
+            uncounted, `local` counts them on this machine.
         folder: where slots and rates are kept; None leaves it to the server.
         audit: where the audit log is written; None for none.
     """
@@ -222,6 +225,7 @@ class AdmissionConfig:
     tokens: TokenConfig | None = None
     classes: Mapping[str, ClassLimits] = field(default_factory=lambda: dict(CLASSES))
     redis: str | None = None
+    fail: str = "closed"
     folder: str | None = None
     audit: AuditConfig | None = None
 
@@ -247,6 +251,8 @@ class AdmissionConfig:
             taken["audit"] = AuditConfig.read(fields.raw("audit"), fields.place("audit"), folder)
         if "redis" in fields:
             taken["redis"] = _redis(fields.raw("redis"), fields.place("redis"))
+        if "fail" in fields:
+            taken["fail"] = _fail(fields)
         config = cls(**taken)
         if not config.anonymous and config.keys is None and config.tokens is None:
             raise GraphError(
@@ -285,6 +291,18 @@ def _redis(value: object, where: str) -> str:
     if not text.startswith(("redis://", "rediss://", "redis+unix://")):
         raise GraphError(f"{show(text)} is no address of a Redis", where=where, hint="write redis://HOST:PORT/NUMBER")
     return text
+
+
+def _fail(fields: Fields) -> str:
+    found: str = fields.take("fail", str)
+    if found not in FAIL:
+        raise GraphError(f"{found!r} is none of {', '.join(FAIL)}", where=fields.place("fail"))
+    if "redis" not in fields:
+        raise GraphError(
+            "says what is done while Redis does not answer, and means nothing without 'redis'",
+            where=fields.place("fail"),
+        )
+    return found
 
 
 def _within(folder: str, path: str) -> str:

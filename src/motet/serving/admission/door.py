@@ -21,6 +21,7 @@ from motet.errors import (
 from motet.serving.admission.addresses import Headers
 from motet.serving.admission.callers import Caller, Callers
 from motet.serving.admission.config import AdmissionConfig, ClassLimits
+from motet.serving.admission.fallback import Fallback
 from motet.serving.admission.locks import LockTable
 from motet.serving.admission.rates import Busy, Rates, RedisRates, SqliteRates, Wanted
 from motet.serving.admission.slots import Pool, Pools
@@ -82,8 +83,24 @@ class Admission:
         self._callers = Callers(config, clock=clock, ticks=ticks)
         self._table = LockTable.of(self._folder)
         self._pools = Pools(self._table, asyncio.get_running_loop())
-        self._rates = _rates(config, self._folder, clock, ticks)
+        self.num_uncounted = 0
+        """Requests that Redis could not count."""
+        self._rates = self._made_rates(config)
         self._waiting = 0
+
+    def _made_rates(self, config: AdmissionConfig) -> Rates | None:
+        if not any(each.rates for limits in config.classes.values() for each in _all(limits)):
+            return None
+        local = None
+        if config.redis is None or config.fail == "local":
+            local = SqliteRates(self._folder / "rates.sqlite", ticks=self._ticks, clock=self._clock)
+        if config.redis is None:
+            return local
+        redis = RedisRates(config.redis, clock=self._clock)
+        return Fallback(redis, local, config.fail, self._not_counted, self._ticks)
+
+    def _not_counted(self) -> None:
+        self.num_uncounted += 1
 
     @property
     def num_waiting(self) -> int:
@@ -98,8 +115,8 @@ class Admission:
         """
         callers = Callers(config, clock=self._clock, ticks=self._ticks)
         old = self._rates
-        if old is None or config.redis != self.config.redis:
-            self._rates = _rates(config, self._folder, self._clock, self._ticks)
+        if old is None or (config.redis, config.fail) != (self.config.redis, self.config.fail):
+            self._rates = self._made_rates(config)
         self.config, self._callers = config, callers
         self._pools = Pools(self._table, asyncio.get_running_loop())
         if old is not None and old is not self._rates:
@@ -221,16 +238,6 @@ _REASONS: tuple[tuple[type[MotetError], str], ...] = (
     (_RateError, "rate"),
     (TooManyRequestsError, "busy"),
 )
-
-
-def _rates(
-    config: AdmissionConfig, folder: Path, clock: Callable[[], float], ticks: Callable[[], float]
-) -> Rates | None:
-    if not any(each.rates for limits in config.classes.values() for each in _all(limits)):
-        return None
-    if config.redis is not None:
-        return RedisRates(config.redis, clock=clock)
-    return SqliteRates(folder / "rates.sqlite", ticks=ticks, clock=clock)
 
 
 def _all(limits: ClassLimits) -> tuple[ClassLimits, ...]:
