@@ -173,6 +173,24 @@ def test_a_result_is_too_old_after_its_age(clock):
     assert flow().run().output == 2
 
 
+def test_a_result_of_the_future_has_no_age(clock):
+    @mt.step(cache=True, max_age="14d")
+    def fetch():
+        calls.append(1)
+        return len(calls)
+
+    @mt.workflow
+    def flow():
+        return fetch()
+
+    flow().run()
+    clock[0] -= 7200
+    run = flow().run()
+    assert (run.output, run.steps[0].state) == (2, "done")
+    assert run.steps[0].why == "kept 2 h after now, by the clock of this machine, so that its age is not known"
+    assert flow().run().steps[0].state == "hit"
+
+
 def count_rows(rows):
     calls.append("count")
     return len(rows)

@@ -14,6 +14,10 @@ _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 _OPAQUE = frozenset({"eval", "exec", "compile", "globals", "vars", "locals"})
 _IMPORTERS = frozenset({"import_module", "__import__"})
+_UNNAMED = frozenset({"__subclasses__", "CDLL", "LoadLibrary", "dlopen", "run_path", "run_module"})
+"""What is called by these is code that the program does not name."""
+_RUNNERS = frozenset({"subprocess", "runpy", "ctypes", "cffi", "pkgutil", "resources", "importlib_resources"})
+"""Modules that run or read what the program does not name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Names:
         free: the same of names of enclosing functions.
         imports: its own imports.
         opaque: whether it runs text as code or looks names up by text, so that what it refers to cannot be known.
-        any_module: whether it imports modules whose names cannot be known.
+        any_module: whether it uses code that it does not name: modules, programs, libraries, files of packages.
     """
 
     globals: tuple[tuple[str, ...], ...]
@@ -63,6 +67,8 @@ def names_of(code: CodeType) -> Names:
             chain = _chain(steps, place)
             if kind:
                 found[kind][chain] = None
+            any_module = any_module or bool(_UNNAMED & set(chain)) or bool(kind and _RUNNERS & set(chain))
+            any_module = any_module or chain[:2] in (("os", "system"), ("os", "popen"))
             opaque = opaque or (kind == "globals" and chain[0] in _OPAQUE) or chain[:2] == ("sys", "modules")
             if _IMPORTERS & set(chain):
                 target = _constant(steps, place + len(chain))
@@ -71,6 +77,7 @@ def names_of(code: CodeType) -> Names:
                     imports.append(Imported(0, target, ()))
         elif step.opname == "IMPORT_NAME":
             imports.append(_imported(steps, place))
+            any_module = any_module or bool(_RUNNERS & {*imports[-1].module.split("."), *imports[-1].names})
     for inner in (each for each in code.co_consts if isinstance(each, CodeType)):
         names = names_of(inner)
         found["globals"].update(dict.fromkeys(names.globals))

@@ -63,6 +63,7 @@ _SKIPPED = frozenset(
         "__conditional_annotations__",
     )
 )
+_RUNNERS = ("subprocess", "runpy", "ctypes", "cffi", "pkgutil")
 _OF_SHELLS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 _DYNAMIC = (eval, exec, compile, globals, locals, vars, __import__, importlib.import_module)
 _PLAIN_DESCRIPTORS = (
@@ -159,7 +160,10 @@ class Follower:
         while self._todo:
             label, thing = self._todo.pop()
             self._noted.clear()
-            told = pack(self._class(thing, label) if isinstance(thing, type) else self._function(thing, label))
+            try:
+                told = pack(self._class(thing, label) if isinstance(thing, type) else self._function(thing, label))
+            except Exception:  # noqa: BLE001  looking at a user's values may raise anything
+                told = pack(self._whole(module_of(thing)))
             self._parts[label] = hashlib.sha256(told).hexdigest()
             for digest in self._noted:
                 told = told.replace(digest.encode(), b"")
@@ -281,12 +285,16 @@ class Follower:
                 break
             if not project.is_project(thing.__name__):
                 return self._pin(thing.__name__)
+            if "__getattr__" in vars(thing):  # it may give what is in any module of the package
+                self._folder(thing.__name__)
             if name not in vars(thing):
                 return self._whole(thing.__name__)
             owner, called, thing = thing.__name__, name, vars(thing)[name]
             if isinstance(thing, types.ModuleType) and place == len(chain) - 2:
                 break
         if any(thing is each for each in _DYNAMIC) and chain[-1] != thing.__name__:  # under another name
+            self._folder(home)
+        if str(getattr(thing, "__module__", "")).partition(".")[0] in _RUNNERS:  # `from subprocess import run`
             self._folder(home)
         found = self.describe(thing, owner)
         self._note(f"{called} in {holder}" if holder else f"{project.module_name(owner)}.{called}", thing, found)
@@ -362,6 +370,8 @@ class Follower:
             self._parts[part] = project.source_digest(file) or f"without a file: {each}"  # so that it is met once
             if not file:
                 self._parts[part] = self._namespace(each)
+            elif project.is_lazy(file):
+                self._folder(each)
             for found in project.imports_in(file, each) if file.endswith(".py") else ():
                 if project.is_project(found):
                     todo += [found] if project.module_file(found) else []

@@ -8,6 +8,7 @@ import importlib.machinery
 import os
 import sys
 import sysconfig
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ __all__ = [
     "find_file",
     "folder_files",
     "imports_in",
+    "is_lazy",
     "is_project",
     "module_file",
     "module_name",
@@ -24,6 +26,8 @@ __all__ = [
 ]
 
 MOST_FILES = 5_000
+_CODE = (".py", ".pyx", ".sh", ".so", ".dylib", ".dll", ".pyd", ".r", ".R", ".jl", ".pl", ".js", ".sql")
+"""How files end that programs are made of."""
 _OWN = "motet"
 
 
@@ -50,9 +54,32 @@ def is_project(name: str) -> bool:
     return not _frozen(loaded) and (not folders or _own_file(folders[0]))
 
 
+@lru_cache(maxsize=8192)
 def _own_file(file: str) -> bool:
     path = os.path.realpath(file)
-    return "site-packages" not in path and "dist-packages" not in path and not path.startswith(_installed())
+    if "site-packages" in path or "dist-packages" in path or path.startswith(_installed()):
+        return False
+    return not any(_names_installed(os.path.dirname(at)) & {os.path.basename(at)} for at in _parents(path))
+
+
+def _parents(path: str) -> Iterator[str]:
+    """A path and the folders that it is in."""
+    while path != os.path.dirname(path):
+        yield path
+        path = os.path.dirname(path)
+
+
+@lru_cache(maxsize=4096)
+def _names_installed(folder: str) -> frozenset[str]:
+    """The files and folders in a folder that an installer has put there, as `pip install --target` does."""
+    found = set()
+    for record in Path(folder).glob("*.dist-info/RECORD"):
+        try:
+            lines = record.read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        found |= {line.split(",", 1)[0].strip('"').split("/", 1)[0] for line in lines}
+    return frozenset(found)
 
 
 def _frozen(module: ModuleType) -> bool:
@@ -71,17 +98,24 @@ def find_file(name: str) -> str:
     """The file that an import of a name would load; empty where there is none."""
     where: list[str] | None = None
     found = None
-    for count in range(1, name.count(".") + 2):
-        part = ".".join(name.split(".")[:count])
+    for part in name.split("."):  # by its last name alone: a package without `__init__.py` would ask for its parent
         try:
             found = importlib.machinery.PathFinder.find_spec(part, where)
-        except (ImportError, ValueError, AttributeError):
+        except (ImportError, ValueError, AttributeError, KeyError):
             return ""
         if found is None:
             return ""
         where = list(found.submodule_search_locations or ())
     origin = found.origin if found is not None else None
-    return origin if origin and os.path.isfile(origin) else ""
+    return origin if origin and _container(origin) else ""
+
+
+def _container(file: str) -> str:
+    """The file that a module is in: itself, or an archive; empty where there is none."""
+    while file and not os.path.isfile(file):
+        parent = os.path.dirname(file)
+        file = parent if parent != file else ""
+    return file
 
 
 def module_name(module: str) -> str:
@@ -95,9 +129,19 @@ def module_name(module: str) -> str:
 def source_digest(file: str) -> str:
     """A digest of a file's content; empty for one that cannot be read."""
     try:
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        return hashlib.sha256(Path(_container(file)).read_bytes()).hexdigest()
     except OSError:
         return ""
+
+
+def is_lazy(file: str) -> bool:
+    """Whether a module may load others when something is taken of it: it has, or makes, a `__getattr__` of its own."""
+    if os.path.basename(file) != "__init__.py":
+        return False
+    try:
+        return b"__getattr__" in Path(file).read_bytes()
+    except OSError:
+        return False
 
 
 def imports_in(file: str, name: str) -> list[str]:
@@ -131,11 +175,11 @@ def imported(level: int, module: str, names: list[str] | tuple[str, ...], packag
 
 
 def folder_files(file: str) -> list[str]:
-    """All source files in the folder of a file and below, at most 5,000."""
+    """All files of code in the folder of a file and below, at most 5,000."""
     found: list[str] = []
     for at, folders, names in os.walk(os.path.dirname(os.path.abspath(file))):
         folders[:] = sorted(each for each in folders if not each.startswith((".", "__pycache__")))
-        found += [os.path.join(at, name) for name in sorted(names) if name.endswith(".py")]
+        found += [os.path.join(at, name) for name in sorted(names) if name.endswith(_CODE)]
         if len(found) >= MOST_FILES:
             break
     return found[:MOST_FILES]

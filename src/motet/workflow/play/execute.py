@@ -124,6 +124,8 @@ class Executor:
             damaged = os.path.exists(cache.path(state.key))
             return None, "what is kept cannot be taken: its entry is damaged" if damaged else self._why_new(state, key)
         age_s = cache.clock() - entry.created
+        if policy.max_age_s is not None and age_s < 0:
+            return None, f"kept {told_s(-age_s)} after now, by the clock of this machine, so that its age is not known"
         if policy.max_age_s is not None and age_s > policy.max_age_s:
             return None, f"kept {told_s(age_s)} ago, and may be {told_s(policy.max_age_s)} old at most"
         fault = cache.artifacts.fault(entry.kept)
