@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from motet.batch import Batch
 from motet.engines.local import head
 from motet.engines.local.head import Head
+from motet.runtime.executor import Played
 
 BATCH = pa.record_batch({"x": pa.array(np.zeros(10_000))})
 
@@ -33,9 +35,10 @@ def test_the_overhead_of_calls_is_told_from_what_rows_take(
         def seconds(self) -> float:
             return now[0] - self.begun
 
-    def play(read: pa.RecordBatch, ids: Any) -> Any:
+    def play(read: pa.RecordBatch, ids: Any) -> Played:
         asked = members * (1 - (1 - 1 / members) ** read.num_rows)
         now[0] += asked * call_s + read.num_rows * row_s
+        return Played(Batch({"y": np.zeros(read.num_rows)}, ids), [])
 
     monkeypatch.setattr(head, "CallTime", Clock)
     tried = Head(play, members)
@@ -43,3 +46,4 @@ def test_the_overhead_of_calls_is_told_from_what_rows_take(
     assert cost is not None
     assert cost.of(10_000) == pytest.approx(members * call_s + 10_000 * row_s, rel=0.01)
     assert tried.rows <= most_played
+    assert tried.row_bytes == 8

@@ -153,3 +153,26 @@ def test_a_batch_that_is_large_is_read_in_parts() -> None:
     assert rows_to_read(10, 8) % 10 == 0
     assert rows_to_read(5000, 100_000) * 100_000 <= 16 << 20
     assert rows_to_read(5, 1e9) == 1
+
+
+ANSWERS = """
+import json, sys
+import motet as mt
+import numpy as np
+many = {"text": lambda x: ["a" * 1_000_000 for _ in x], "array": lambda x: np.zeros((len(x), 500, 500), np.float32)}
+given = mt.map(many[sys.argv[1]], mt.input("x", "int64"), outputs=json.loads(sys.argv[2]))
+report = mt.Graph("g", {"y": given}).run({"x": np.arange(300)}, sys.argv[3], workers=2)
+print(json.dumps([report.rows, report.failed, report.peak_memory_bytes >> 20]))
+"""
+
+
+@pytest.mark.parametrize(("what", "kind"), [("text", "string"), ("array", None)])
+def test_large_answers_are_few_in_a_batch(tmp_path: Path, what: str, kind: str | None) -> None:
+    """300 MB, of rows of 8 bytes."""
+    command = [sys.executable, "-c", ANSWERS, what, json.dumps(kind), str(tmp_path / "o.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows, failed, peak = json.loads(done.stdout)
+    assert (rows, failed) == (300, 0)
+    assert peak < 700, peak
+    assert pq.read_metadata(tmp_path / "o.parquet").num_rows == 300

@@ -35,6 +35,11 @@ class RowBytes:
         return self._of(self._layout.read) + sum(kind.row_bytes or 0 for kind in self._layout.outputs.values())
 
     @cached_property
+    def answers_vary(self) -> bool:
+        """Whether only playing rows tells how large answers are."""
+        return any(kind.row_bytes is None for kind in self._layout.outputs.values())
+
+    @cached_property
     def played(self) -> float:
         """Bytes of what the graph takes; 0 where rows are small."""
         taken = [self._layout.stored[name] for name in self._layout.taken]

@@ -65,6 +65,11 @@ class Batches:
         cost = self._head.play(read, ids, batch_rows)
         return cost, self._head.rows
 
+    @property
+    def answered_row_bytes(self) -> float:
+        """Bytes of the answers of a row, by the first rows; 0 where these were not played."""
+        return self._head.row_bytes
+
     def play(self, batch_rows: int, item: Item) -> list[Result]:
         """Play what was read, one batch or several together, and give the answers batch by batch."""
         batch, failures, _ = self._layout.bind(item.read, item.ids)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Batch
-from motet.engines.local.layout import MIN_ROWS
+from motet.batch import Batch, column_bytes
+from motet.engines.local.layout import HELD_BYTES, MIN_ROWS
 from motet.errors import ModelFailedError
 from motet.runtime.executor import Played, joined
 from motet.runtime.sizes import CallTime
@@ -64,7 +64,12 @@ class Head:
         self._play, self._members = play, max(1, members)
         self._parts: list[Played] = []
         self._last_id = -1
-        self.rows = 0
+        self.rows = self._bytes = 0
+
+    @property
+    def row_bytes(self) -> float:
+        """Bytes of the answers of a row; 0 where none was played."""
+        return self._bytes / max(1, self.rows)
 
     def play(self, read: pa.RecordBatch, ids: npt.NDArray[np.int64], batch_rows: int) -> Cost | None:
         """Play the first rows, until it is known what so many rows cost.
@@ -84,12 +89,13 @@ class Head:
             try:
                 self._parts.append(self._play(read.slice(self.rows, count), ids[self.rows : self.rows + count]))
             except ModelFailedError:  # the first rows may be bad and others good
-                self._parts, self._last_id, self.rows = [], -1, 0
+                self._parts, self._last_id, self.rows, self._bytes = [], -1, 0, 0
                 return None
             found.append((count, begun.seconds()))
             self.rows += count
+            self._bytes += sum(column_bytes(column) for column in self._parts[-1].outputs.columns.values())
             self._last_id = int(ids[self.rows - 1])
-            if found[-1][1] / count * batch_rows <= BATCH_SECONDS:
+            if found[-1][1] / count * batch_rows <= BATCH_SECONDS or self._bytes > HELD_BYTES:
                 break
             if len(found) > 1 and self._cost(found).of(batch_rows) <= BATCH_SECONDS:
                 break

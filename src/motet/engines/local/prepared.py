@@ -15,7 +15,7 @@ from motet.engines.local.append import Appending, noted
 from motet.engines.local.batch_rows import BatchRows, RowBytes
 from motet.engines.local.batches import Batches
 from motet.engines.local.destination import Destination
-from motet.engines.local.layout import Layout
+from motet.engines.local.layout import Layout, held_rows
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.options import Options
 from motet.engines.local.replay import failed_rows
@@ -167,9 +167,9 @@ class PreparedRun:
         places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
         self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
         self.batches = Batches(self.layout, self.executor, self.input, tolerance, self.sizing, self.turns)
-        measured = RowBytes(source, self.layout)
+        self.measured = RowBytes(source, self.layout)
         self.sizes = BatchRows(
-            self.executor, self.total, self.workers, options.batch_rows, measured, models=bool(self.versions)
+            self.executor, self.total, self.workers, options.batch_rows, self.measured, models=bool(self.versions)
         )
 
     @property
@@ -220,16 +220,18 @@ class PreparedRun:
             return None
 
     def choose_batch_rows(self) -> int:
-        """Rows of a batch, by their size and by the time that they take: where that is not known, some are played."""
+        """Rows of a batch, by their size, that of their answers, and the time that they take: some are played to see these."""
         rows = self.sizes.by_size()
-        if self.options.batch_rows or self.executor.lazy_keys or not self.versions:
+        if self.options.batch_rows or self.executor.lazy_keys:
             return rows
-        cost, played = self.sizing.known_cost(), 0
-        if cost is None and self.source.reads_again:
+        cost, played = self.sizing.known_cost() if self.versions else None, 0
+        if ((self.versions and cost is None) or self.measured.answers_vary) and self.source.reads_again:
             with underway(self.output):
                 item = next(self.input.read(rows), None)
             if item is not None:
                 self.executor.load()
                 self.sizing.take_remembered(())
-                cost, played = self.batches.play_first(item.read, item.ids, rows)
+                found, played = self.batches.play_first(item.read, item.ids, rows)
+                cost = cost or (found if self.versions else None)
+                rows = max(played, min(rows, held_rows(self.measured.held + self.batches.answered_row_bytes)))
         return rows if cost is None else cost.bound(rows, at_least=played)
