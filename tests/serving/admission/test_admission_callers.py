@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import jwt
 import pytest
@@ -55,6 +56,35 @@ def test_a_token_names_its_caller_and_class(config):
     for claims, klass in (({}, "known"), ({"class": "gold"}, "gold"), ({"class": ["staff", "gold"]}, "gold")):
         caller = callers.identify({"authorization": f"bearer {token(**claims)}"}, "192.0.2.7")
         assert (caller.identity, caller.klass) == (Identity("bob", "token"), klass)
+
+
+@pytest.mark.parametrize("claim", ["admin", ["admin"], ["staff", "admin"], "motet-admins"])
+def test_no_claim_makes_an_administrator_where_none_is_configured(config, claim):
+    said = "which no token gives here" if "admin" in claim and claim != "motet-admins" else "motet-admins"
+    with pytest.raises(ForbiddenError, match=said):
+        Callers(config).identify({"authorization": f"Bearer {token(**{'class': claim})}"}, "192.0.2.7")
+    both = {"authorization": f"Bearer {token(**{'class': ['admin', 'gold']})}"}
+    assert Callers(config).identify(both, "192.0.2.7").klass == "gold"
+
+
+@pytest.mark.parametrize(
+    ("claim", "klass"),
+    [
+        ("motet-admins", "admin"),
+        (["staff", "motet-admins"], "admin"),
+        ("gold", "gold"),
+        ("admin", None),
+        (["admin"], None),
+    ],
+)
+def test_the_claim_that_is_configured_makes_an_administrator(config, claim, klass):
+    callers = Callers(replace(config, tokens=replace(config.tokens, admin="motet-admins")))
+    headers = {"authorization": f"Bearer {token(**{'class': claim})}"}
+    if klass is None:
+        with pytest.raises(ForbiddenError, match="no token gives"):
+            callers.identify(headers, "192.0.2.7")
+    else:
+        assert callers.identify(headers, "192.0.2.7").klass == klass
 
 
 def test_a_class_that_the_server_does_not_have_is_forbidden(config):

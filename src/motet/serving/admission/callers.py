@@ -17,6 +17,8 @@ from motet.serving.request import Identity
 
 __all__ = ["Caller", "Callers"]
 
+ADMIN = "admin"
+"""The class of administrators."""
 CACHED = 65_536
 
 
@@ -105,11 +107,20 @@ class Callers:
     def _by_token(self, token: str) -> Caller:
         if self._tokens is None or self._config.tokens is None:
             raise UnauthorizedError("this server takes no tokens")
-        claims = self._tokens.verify(token)
+        claims, tokens = self._tokens.verify(token), self._config.tokens
         if claims.classes is None:
-            return self._caller("token", claims.name, self._config.tokens.default_class)
-        known = [name for name in claims.classes if name in self._config.classes]
-        return self._caller("token", claims.name, known[0] if known else ", ".join(claims.classes))
+            return self._caller("token", claims.name, tokens.default_class)
+        classes = [each for each in (self._token_class(name, tokens.admin) for name in claims.classes) if each]
+        if not classes and ADMIN in claims.classes:
+            hint = "use a key of that class, or say under admission.tokens.admin which claim makes an administrator"
+            raise ForbiddenError(f"{claims.name!r} is of class {ADMIN!r}, which no token gives here", hint=hint)
+        return self._caller("token", claims.name, classes[0] if classes else ", ".join(claims.classes))
+
+    def _token_class(self, name: str, admin: str | None) -> str:
+        """The class that a claim stands for; empty for none. Only what is configured to makes an administrator."""
+        if name == admin:
+            return ADMIN
+        return name if name in self._config.classes and name != ADMIN else ""
 
     def _caller(self, kind: str, name: str, klass: str, credential: str = "") -> Caller:
         asked = kind, name, klass, credential

@@ -142,6 +142,7 @@ class TokenConfig:
         name: the claim that is the caller's name.
         klass: the claim that gives the class, a text or a list of texts; the first one that is a class counts.
         default_class: of tokens without that claim.
+        admin: what that claim must be, or contain, for the class `admin`; None where no token gives it.
         leeway_s: how far clocks may be apart.
     """
 
@@ -151,6 +152,7 @@ class TokenConfig:
     name: str = "sub"
     klass: str = "class"
     default_class: str = "known"
+    admin: str | None = None
     leeway_s: float = 30.0
 
     @classmethod
@@ -160,7 +162,7 @@ class TokenConfig:
         Raises:
             GraphError: when a key is unknown, or a value wrong.
         """
-        keys = ("jwks", "issuer", "audience", "name", "class", "default_class", "leeway_s")
+        keys = ("jwks", "issuer", "audience", "name", "class", "default_class", "admin", "leeway_s")
         fields = Fields(value, where, keys)
         texts = {"class": "klass", **{key: key for key in keys if key not in ("class", "leeway_s", "jwks")}}
         taken: dict[str, Any] = {name: fields.take(key, str) for key, name in texts.items() if key in fields}
