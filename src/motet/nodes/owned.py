@@ -33,10 +33,12 @@ def own_result(held: list[Any], given: Sequence[Any] = ()) -> bool:
         whether somebody else may write to what was returned, so that it must not be returned twice at the same time.
     """
     kind = type(held[0])
-    if _are_alone(held):
-        return False
-    if kind is np.ndarray and held[0].dtype != object and any(held[0] is each for each in given):
-        return False
+    if kind is np.ndarray:
+        for each in given:
+            if held[0] is each and each.dtype != object:
+                return False
+        if _are_alone(held):
+            return False
     if issubclass(kind, dict):
         filled = sys.getrefcount(held[0]) > _ITEM
         if filled or kind is not dict:
