@@ -237,9 +237,12 @@ class Graph(data.Graph):
         Raises:
             UnknownNameError: when the graph has no such model; lists those that it has.
             GraphError: when something cannot stand in, or the graph cannot be right with it.
+            InputError: when what is given is no mapping.
         """
         from motet.graph.stand_in import with_stand_ins
 
+        if not isinstance(models, Mapping | None):
+            raise InputError(f"expected models by name; got {type(models).__name__}", where="with_models")
         return _opened(with_stand_ins(self, self.checked, {**(models or {}), **named}))
 
     def _bound(self, columns: Any) -> tuple[Batch, list[Failure]]:

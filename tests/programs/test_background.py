@@ -83,6 +83,15 @@ def test_several_graphs_and_grpc(tmp_path):
 def test_what_keeps_it_from_starting_is_raised_here():
     with graph().serve(block=False, port=0) as server, pytest.raises(InputError, match="cannot listen on 127.0.0.1"):
         graph().serve(block=False, port=server.port)
+    with graph().serve(block=False, port=0, grpc_port=0) as server:
+        for taken in (server.port, server.grpc_port):
+            with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{taken}"):
+                graph().serve(block=False, port=0, grpc_port=taken)
+        free = server.port
+    with pytest.raises(InputError, match=f"port and grpc_port are both {free}"):
+        graph().serve(block=False, port=free, grpc_port=free)
+    with graph().serve(block=False, port=free, grpc_port=-1) as server:
+        assert (server.port, server.grpc_port) == (free, 0)
     with pytest.raises(InputError, match="unknown option 'prot' of serve; did you mean 'port'"):
         graph().serve(block=False, prot=1)
     with pytest.raises(GraphError, match="serve.port: must be from 0 to 65535"):

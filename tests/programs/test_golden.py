@@ -166,6 +166,8 @@ def test_update_writes_what_differs_and_leaves_the_rest(tmp_path):
         ('{"inputs": {}, "output": {}}', "unknown key 'output'; did you mean 'outputs'"),
         ('{"inputs": {}, "outputs": {}, "error": true}', "there are both outputs and error"),
         ('{"inputs": {}, "error": 3}', "error must be a part of the message, or true; got 3"),
+        ('{"inputs": [1], "outputs": {}}', "golden.jsonl:1: inputs must be an object beside outputs or an error"),
+        ('{"outputs": {}, "error": true}', "inputs must be an object"),
         ('{"inputs": {}, "outputs": []}', r"outputs must be an object; got \[\]"),
     ],
 )
@@ -173,6 +175,12 @@ def test_files_that_are_none(tmp_path, text, said):
     (tmp_path / "golden.jsonl").write_text(text)
     with pytest.raises(InputError, match=said):
         check_golden(made(), tmp_path / "golden.jsonl")
+
+
+@pytest.mark.parametrize("wrong", [-1, float("nan"), "0.1", None])
+def test_a_tolerance_is_a_number(tmp_path, wrong):
+    with pytest.raises(InputError, match="tolerance must be a number, 0 or more"):
+        check_golden(made(), tmp_path / "golden.jsonl", tolerance=wrong)
 
 
 def test_lines_end_where_json_lines_do(tmp_path):

@@ -54,6 +54,8 @@ def with_stand_ins(graph: Graph, checked: CheckedGraph, given: Mapping[str, Any]
         inside[name] = {each: given[each] for each in given if _is_same(graph, inner, each)}
     own: dict[str, Any] = {}
     for name, each in given.items():
+        if not isinstance(name, str):
+            raise UnknownNameError("model", str(name), list(_names(graph)), where=f"graph {graph.name!r}")
         outer, mark, rest = name.partition("/")
         if mark and outer in inside:
             inside[outer][rest] = each
@@ -92,13 +94,15 @@ def _stand_in(given: Any, model: Model, signature: Signature | None) -> Model:
         return given.named(model.name)
     if isinstance(given, str):
         return replace(model, uri=given, version="")
-    if is_model(given):
+    is_graph = isinstance(given, Graph)
+    if is_model(given) and not is_graph:
         own = Model(given)
         return replace(
             own, name=model.name, before=model.before, after=model.after, batch=model.batch, labels=model.labels
         )
-    if not callable(given):
+    if is_graph or not callable(given):
         hint = "motet.testing.constant(...) gives every row the same answer"
+        hint = "give a function that calls it" if is_graph else hint
         raise GraphError(
             f"expected a Model, a URI, an estimator or a function; got {show(given)}", where=where, hint=hint
         )

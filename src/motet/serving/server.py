@@ -30,7 +30,7 @@ from motet.serving.stores import StoreWatch, has_stored
 if TYPE_CHECKING:
     from motet.serving.grpc.server import GrpcServer
 
-__all__ = ["Server", "bind", "open_files", "tls_context"]
+__all__ = ["Server", "bind", "check_unused", "open_files", "tls_context"]
 
 _LOG = logging.getLogger("motet.serving")
 BACKLOG = 4096
@@ -275,6 +275,19 @@ def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
             f"cannot listen on {host}:{port}: {error.strerror}", hint="another server may be there; give another --port"
         ) from error
     return made
+
+
+def check_unused(config: ServeConfig) -> None:
+    """See that nobody listens on the ports, which sockets that others may share do not find out.
+
+    Raises:
+        InputError: when somebody does, or both are the same.
+    """
+    ports = [port for port in (config.port, config.grpc_port) if port is not None and port > 0]
+    for port in ports:
+        bind(config.host, port, shared=False).close()
+    if len({*ports}) < len(ports):
+        raise InputError(f"port and grpc_port are both {config.port}", where="serve", hint="give another --grpc-port")
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:

@@ -29,7 +29,7 @@ from typing import Any
 from motet.errors import InputError
 from motet.serving.config import ServeConfig
 from motet.serving.heartbeat import Heartbeat, Pulse
-from motet.serving.server import Server, bind, serve
+from motet.serving.server import Server, bind, check_unused, serve
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
 
@@ -77,7 +77,7 @@ def run(
     elif config.processes > 1:
         _Parent(graphs, config).run()
     else:
-        _unused(config)
+        check_unused(config)
         _loop(serve(graphs, config, told or (lambda server: None), reconfigure=reconfigure))
 
 
@@ -124,17 +124,6 @@ def _until_parent_ends(link: socket.socket) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _unused(config: ServeConfig) -> None:
-    """See that nobody listens on the ports.
-
-    Raises:
-        InputError: when somebody does.
-    """
-    for port in (config.port, config.grpc_port):
-        if port:
-            bind(config.host, port, shared=False).close()
-
-
 @dataclass
 class _Worker:
     """One of several processes."""
@@ -160,7 +149,7 @@ class _Parent:
     """
 
     def __init__(self, graphs: Sequence[str], config: ServeConfig) -> None:
-        _unused(config)
+        check_unused(config)
         self.config = config
         self._http = bind(config.host, config.port)
         self._grpc = None if config.grpc_port is None else bind(config.host, config.grpc_port)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,9 @@ def check_golden(
 
 def play_golden(graph: Graph, path: str | Path, *, tolerance: float = TOLERANCE, update: bool = False) -> Golden:
     """Play golden rows, and compare, or write, the answers; see `check_golden`."""
-    if not tolerance >= 0:
-        raise InputError(f"tolerance must be 0 or more; got {tolerance}")
-    lines = list(_read(path))
+    if not isinstance(tolerance, (int, float)) or not tolerance >= 0:
+        raise InputError(f"tolerance must be a number, 0 or more; got {show(tolerance)}")
+    lines = list(_read(path, graph.inputs))
     if not lines:
         raise InputError("the file has no rows", where=os.fspath(path))
     answers, failures, _ = answered_rows(graph.executor, [line["inputs"] for _, line in lines])
@@ -93,7 +93,7 @@ def play_golden(graph: Graph, path: str | Path, *, tolerance: float = TOLERANCE,
     return Golden(len(lines), tuple(found))
 
 
-def _read(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read(path: str | Path, inputs: Collection[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number and the content of each line that is not empty; a line without `inputs` is the inputs themselves."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
@@ -109,11 +109,13 @@ def _read(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise InputError(f"the line is no JSON: {error}", where=where) from error
         if not isinstance(line, dict):
             raise InputError(f"a line must be an object; got {show(line)}", where=where)
-        yield number, _checked(line, where)
+        yield number, _checked(line, where, inputs)
 
 
-def _checked(line: dict[str, Any], where: str) -> dict[str, Any]:
+def _checked(line: dict[str, Any], where: str, inputs: Collection[str]) -> dict[str, Any]:
     if not isinstance(line.get("inputs"), dict):
+        if len(line) > 1 and {*line} <= {*_KEYS} - {*inputs}:
+            raise InputError("inputs must be an object beside outputs or an error", where=where)
         return {"inputs": line}
     for name in line:
         if name not in _KEYS:

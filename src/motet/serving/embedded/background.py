@@ -15,7 +15,7 @@ from motet.errors import InputError, ModelLoadError, known_names
 from motet.facade import Graph, load
 from motet.serving.config import ServeConfig, Tls, read_config
 from motet.serving.limits import Limits
-from motet.serving.server import Server, bind, serve
+from motet.serving.server import Server, check_unused, serve
 from motet.serving.stores import has_stored
 
 __all__ = ["BackgroundServer", "configured", "embedded", "serve_here"]
@@ -43,8 +43,7 @@ def serve_here(graph: Graph, options: Mapping[str, Any]) -> None:
             hint="serve(block=False) serves in a thread of its own",
         )
     config = configured([graph], None, options)
-    if config.port:
-        bind(config.host, config.port, shared=False).close()
+    check_unused(config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve([graph], config, lambda server: None))
 
@@ -152,8 +151,8 @@ class BackgroundServer:
     def __init__(
         self, graphs: Sequence[Graph | str], config: ServeConfig, *, listen: bool = True, strict: bool = True
     ) -> None:
-        if listen and config.port:
-            bind(config.host, config.port, shared=False).close()
+        if listen:
+            check_unused(config)
         started: Future[Server] = Future()
         run = self._run(graphs, config, started, listen=listen, strict=strict)
         self._pid = os.getpid()
