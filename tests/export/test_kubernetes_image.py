@@ -5,6 +5,7 @@ import csv
 import datetime
 import errno
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -317,6 +318,28 @@ def test_what_is_applied_together_is_there(project, tmp_path):
         assert wanted["matchLabels"].items() <= template["metadata"]["labels"].items()
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert (endpoint["scheme"], endpoint["port"]) == ("https", template["spec"]["containers"][0]["ports"][0]["name"])
+
+
+def test_the_user_may_read_what_is_copied_whatever_the_umask(project, tmp_path):
+    (project / "private").mkdir(mode=0o700)
+    (project / "private" / "large.bin").write_bytes(bytes(17 << 20))
+    (project / "private" / "large.bin").chmod(0o600)
+    before = os.umask(0o077)
+    try:
+        exported(project, tmp_path / "out")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "out" / "image").rglob("*"):
+        assert path.stat().st_mode & 0o005 >= (0o005 if path.is_dir() else 0o004) or path.name == "Containerfile", path
+    assert (project / "private" / "large.bin").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "out" / "secrets.yaml").stat().st_mode & 0o777 == 0o600
+
+
+def test_large_files_are_not_kept_twice(project, tmp_path):
+    (project / "large.bin").write_bytes(bytes(17 << 20))
+    (project / "large.bin").chmod(0o644)
+    exported(project, tmp_path / "out")
+    assert (tmp_path / "out" / "image" / "app" / "large.bin").samefile(project / "large.bin")
 
 
 def test_a_link_in_a_circle_is_refused(project, tmp_path):

@@ -223,6 +223,43 @@ def test_the_image_has_what_steps_import(project, tmp_path):
     assert sorted(path.name for path in (image / "app").iterdir()) == ["flow_of_test.py", "helper_of_flow.py"]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ('store="store"', ["store='store' of flow", "--set store=/var/lib/motet/... or a URL"]),
+        ('output_dir="runs/out"', ["output_dir='runs/out' of flow"]),
+        ('checkpoint=Path("here")', ["checkpoint='here' of flow"]),
+        ('store="/var/lib/motet/store"', []),
+        ('store="s3://models/here"', []),
+        ('kind="store"', []),
+    ],
+)
+@pytest.mark.parametrize("of_step", [False, True])
+def test_places_that_cannot_be_written_are_told_of(project, tmp_path, wanted, said, of_step):
+    name = wanted.partition("=")[0]
+    step, flow = (wanted, "") if of_step else (name, wanted)
+    (project / "flow_of_test.py").write_text(
+        f"from pathlib import Path\nimport motet as mt\n\n@mt.step\ndef keep({step}):\n    return 1\n\n"
+        f"@mt.workflow\ndef flow({flow}):\n    return keep({'' if of_step else name})\n"
+    )
+    command = [
+        "export",
+        "kubernetes",
+        str(project / "flow_of_test.py"),
+        "-o",
+        str(tmp_path / "out"),
+        "--base",
+        "python@sha256:" + "0" * 64,
+    ]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.output
+    if not said:
+        assert "note:" not in done.output
+    for text in said[: 1 if of_step else None]:
+        assert text in done.output
+        assert text in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_a_folder_has_graphs_and_a_workflow(project, tmp_path):
     (project / "flow_of_test.py").rename(project / "workflow.py")
     (project / "echo.yaml").write_text(

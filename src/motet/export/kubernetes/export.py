@@ -23,7 +23,7 @@ from motet.export.kubernetes.readme import readme
 from motet.export.kubernetes.secrets import secret_objects
 from motet.export.kubernetes.server import GraphServer, read_server, store_extras
 from motet.export.kubernetes.settings import Settings, dns_name
-from motet.export.kubernetes.staging import digest_of, stage
+from motet.export.kubernetes.staging import digest_of, let_read, stage
 from motet.export.kubernetes.steps import ExportedWorkflow
 from motet.export.kubernetes.wheel import WHEEL, own_wheel
 from motet.export.kubernetes.workflows import read_workflow
@@ -200,7 +200,11 @@ class _Parts:
             if not file.source.is_file()
         ] + [
             f"{name}={value!r} of {each.name} is below {APP} in a container, which cannot be written: "
-            f"--set {name}=/var/lib/motet/... or a URL"
+            + (
+                f"--set {name}=/var/lib/motet/... or a URL"
+                if name in each.plan.parameters
+                else "give a URL, or a place in a volume"
+            )
             for each in self.workflows
             for name, value in each.written_in_image().items()
         ]
@@ -244,6 +248,7 @@ class _Writer:
         for graph, configuration in parts.configurations(project):
             write(folder / "state" / Path(graph.config_place).name, configuration.text)
         stage(project, folder / "app", [self.folder, *parts.left_out(project)])
+        let_read(folder)
         text = parts.container_file(project)
         write(folder / "Containerfile", text)
         tagged = name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:{digest_of(folder)}"

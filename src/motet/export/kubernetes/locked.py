@@ -56,7 +56,8 @@ def read_requirement(text: str) -> Requirement:
     try:
         return Requirement(text)
     except InvalidRequirement as error:
-        raise InputError(f"{text!r} is no requirement of pip: {error}", hint="write NAME or NAME==VERSION") from None
+        said = str(error).partition("\n")[0]
+        raise InputError(f"{text!r} is no requirement of pip: {said}", hint="write NAME or NAME==VERSION") from None
 
 
 def _listed(extras: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from motet.errors import InputError
 from motet.export.kubernetes.project import Project
 
-__all__ = ["digest_of", "stage"]
+__all__ = ["digest_of", "let_read", "stage"]
 
 _LEFT_OUT = (
     ".git", ".venv", "venv", "__pycache__", "*.pyc", ".hypothesis", ".*_cache", "node_modules",
@@ -82,6 +82,15 @@ def _copy_file(source: Path, target: Path) -> None:
             target.unlink(missing_ok=True)
     shutil.copyfile(source, target)
     target.chmod(0o755 if about.st_mode & 0o100 else 0o644)
+
+
+def let_read(folder: Path) -> None:
+    """Let everybody read what is in a folder, whatever the umask was: an image keeps modes, and its user owns nothing."""
+    for path in (folder, *folder.rglob("*")):
+        mode = path.stat().st_mode & 0o777
+        wanted = mode | (0o055 if path.is_dir() else 0o044)
+        if wanted != mode:
+            path.chmod(wanted)
 
 
 def digest_of(folder: Path) -> str:

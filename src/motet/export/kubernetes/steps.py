@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -138,7 +139,7 @@ class ExportedWorkflow:
 
     def written_in_image(self) -> dict[str, str]:
         """Parameters of the workflow and of its steps that look like relative paths to write to: nothing is, below /app."""
-        given = [self.plan.parameters, *(node.arguments for node in self.plan.nodes)]
+        given = [*(_with_defaults(node) for node in self.plan.nodes), self.plan.parameters]
         found = {
             name: str(value) for each in given for name, value in each.items() if isinstance(value, (str, PurePath))
         }
@@ -155,6 +156,12 @@ class ExportedWorkflow:
         """The variables of a step: what steps share is in the volume, all else is the pod's own."""
         shared = {"MOTET_CACHE_DIR": "/tmp/motet", "MOTET_WORKFLOW_CACHE": f"{CACHE}/workflow"}
         return environment(project) | shared | dict(store)
+
+
+def _with_defaults(node: Node) -> dict[str, Any]:
+    """The arguments of a step, also those that nobody gave."""
+    known = inspect.signature(node.step.function).parameters
+    return {name: each.default for name, each in known.items()} | node.arguments
 
 
 def _digest(node: Node) -> str | None:
