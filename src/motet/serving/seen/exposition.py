@@ -101,6 +101,8 @@ SHOWN = {
         "counter", "Processes of the server that took the place of one that ended or hung.", ("reason",)
     ),
     "process_cpu_seconds": Shown("counter", "Seconds of processors, of all processes."),
+    "process_open_fds": Shown("gauge", "Files and connections that are open, of all processes."),
+    "process_max_fds": Shown("gauge", "How many may be open, of all processes."),
     "process_resident_memory_bytes": Shown("gauge", "Memory of all processes."),
 }
 """Every metric; names of counters get `_total`."""

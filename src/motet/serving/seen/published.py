@@ -6,6 +6,7 @@ process shows of them is at most half a second old.
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from motet.runtime.executor import NodeStats
 from motet.runtime.host import HostedModel
 from motet.serving.seen.cells import Cells, Gauges
 
-__all__ = ["Publisher", "ServedLane", "ServedThing", "Traffic"]
+__all__ = ["Publisher", "ServedLane", "ServedThing", "Traffic", "open_files"]
 
 _PAGE_BYTES = resource.getpagesize()
 
@@ -169,6 +170,15 @@ class Publisher:
                 place = self._cells.at("counter", "motet_http_responses", code=str(status))
                 self._values[place] += count - before
                 self._statuses[status] = count
+
+
+def open_files() -> tuple[int, int]:
+    """How many files and connections this process has open, 0 where the system does not say, and how many it may have."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1, most
+    except FileNotFoundError:
+        return 0, most
 
 
 def _resident_bytes(largest_kib: int) -> float:

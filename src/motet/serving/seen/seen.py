@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from motet.serving.seen.errors import ERRORS, Errors
 from motet.serving.seen.lent import Lender, LentBoard, pool_status
 from motet.serving.seen.log import Access, access_log
 from motet.serving.seen.metrics import CodeMetrics, GraphMetrics
-from motet.serving.seen.published import Publisher, ServedThing, Traffic
+from motet.serving.seen.published import Publisher, ServedThing, Traffic, open_files
 from motet.serving.seen.replicas import ReplicaBoard, hosted
 from motet.serving.seen.status import Status, statistics
 from motet.serving.seen.totals import Totals
@@ -27,6 +28,7 @@ from motet.serving.seen.writer import Lines, Writer
 
 __all__ = ["GraphListener", "Seen", "Watched"]
 
+_LOG = logging.getLogger("motet.serving")
 Watched = tuple[Kind, str, Mapping[str, str], float]
 """A number that somebody else keeps: what kind it is, the name of its metric, its labels, and how much it is."""
 PUBLISH_S = 0.5
@@ -74,7 +76,8 @@ class Seen:
         self._served, self._board = served, ReplicaBoard(place, self._cells)
         self._lender, self._lent = lender, LentBoard(place, self._cells)
         self._looking: asyncio.Task[None] | None = None
-        self._closed, self._looked = False, 0.0
+        self._closed, self._blind, self._looked = False, False, 0.0
+        self._files = [self._cells.at("gauge", f"process_{name}_fds") for name in ("open", "max")]
         self._listeners: dict[str, GraphListener] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._grpc = CodeMetrics(self._cells, "motet_grpc_responses")
@@ -154,12 +157,18 @@ class Seen:
         return {"replicas": self._board.everywhere(), "places": self._lent.everywhere(), "pool": pool}
 
     async def _look(self) -> None:
-        found = await asyncio.to_thread(self._board.look, hosted(self._served()))
+        try:
+            found = await asyncio.to_thread(self._board.look, hosted(self._served()))
+            files = await asyncio.to_thread(open_files)
+        except OSError:
+            return  # as in `_tick`, which says so
         lender = self._lender()
         lent = None if lender is None else await asyncio.to_thread(self._lent.look, lender)
         if not self._closed:
             self._looked = time.monotonic()
             self._board.count(found)
+            for place, number in zip(self._files, files, strict=True):
+                self._cells.values[place] = number
             if lender is not None and lent is not None:
                 self._lent.count(*lent, None if lender.pool is None else lender.pool.capacity)
 
@@ -215,12 +224,19 @@ class Seen:
         return 0 if self.access is None else self.access.num_dropped
 
     def _tick(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
-        self._publish()
-        if count % 2 == 0:
-            self._status.sample()
-            if self._looking is None or self._looking.done():
-                self._looking = loop.create_task(self._look())
         self._timer = loop.call_later(PUBLISH_S, self._tick, loop, count + 1)
+        try:
+            self._publish()
+            if count % 2 == 0:
+                self._status.sample()
+        except OSError as error:  # no file can be opened any more, or the folder is gone: it is tried again
+            if not self._blind:
+                _LOG.error("metrics are not kept up to date now: %s", error)
+            self._blind = True
+            return
+        self._blind = False
+        if count % 2 == 0 and (self._looking is None or self._looking.done()):
+            self._looking = loop.create_task(self._look())
 
 
 class GraphListener:
