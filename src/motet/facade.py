@@ -7,7 +7,6 @@ import re
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
@@ -20,8 +19,8 @@ from motet.graph.check import CheckedGraph, check
 from motet.graph.defaults import checked_default
 from motet.graph.fields import NAME
 from motet.graph.graph import NO_DEFAULT, Input
-from motet.graph.places import folder_of, joined, relative
-from motet.runtime.session import Session
+from motet.graph.places import folder_of
+from motet.runtime.session import CallSession
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class Graph(data.Graph):
     def _open(self, checked: CheckedGraph) -> None:
         """Be ready to be called as what was found when it was checked."""
         self.checked = checked
-        self._session = Session(partial(_executor, checked))
+        self._session = CallSession(partial(_executor, checked))
         weakref.finalize(self, self._session.close).atexit = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -383,20 +382,23 @@ class Graph(data.Graph):
         """
         from motet.graph.yaml import dump_graph
         from motet.models.fetch import resolve
-        from motet.models.graph_files import write_text
+        from motet.models.graph_files import placed, write_text
 
         target = resolve(os.fspath(path), None)
         folder = folder_of(target)
-        write_text(target, dump_graph(_placed(self, folder if "://" in folder else os.path.realpath(folder))))
+        write_text(target, dump_graph(placed(self, folder if "://" in folder else os.path.realpath(folder))))
 
     def to_yaml(self) -> str:
         """The text of the graph's file, in its folder: `motet.load(io.StringIO(text), folder=graph.folder)` reads it."""
         from motet.graph.yaml import dump_graph
+        from motet.models.graph_files import placed
 
-        return dump_graph(_placed(self, self.folder if "://" in self.folder else os.path.realpath(self.folder)))
+        return dump_graph(placed(self, self.folder if "://" in self.folder else os.path.realpath(self.folder)))
 
     def _parts(self) -> tuple[Any, ...]:
-        return _placed(self, None)._parts()  # the same models are the same, wherever the file is that names them
+        from motet.models.graph_files import placed
+
+        return placed(self, None)._parts()  # the same models are the same, wherever the file is that names them
 
     def anew(self) -> Graph:
         """The same graph, checked again: its models of stores are those that their aliases mean now."""
@@ -425,32 +427,6 @@ def _opened(graph: data.Graph) -> Graph:
     data.Graph.__setstate__(made, data.Graph.__getstate__(graph.changed(graphs=graphs)))
     made._open(check(made.changed(), _shared_resolver()))
     return made
-
-
-def _placed(graph: data.Graph, folder: str | None) -> data.Graph:
-    """The same graph with the URIs of its models relative to a folder, or absolute where that is None."""
-    base = graph.folder if "://" in graph.folder else str(Path(graph.folder or ".").resolve())
-    models = {name: replace(each, uri=_uri(each.uri, base, folder)) for name, each in graph.models.items()}
-    graphs = {name: _placed(each, folder) for name, each in graph.graphs.items()}
-    return graph.changed(models=models, graphs=graphs, folder=folder or "")
-
-
-def _uri(uri: str, base: str, folder: str | None) -> str:
-    """A URI that is relative to a base, relative to another folder where both are in one place, else absolute."""
-    from motet.models.registry import find_handler
-
-    if uri.startswith("store:"):
-        location, mark, reference = uri.removeprefix("store:").rpartition("#")
-        scheme, mark = "store:", f"#{reference}" if mark else ""
-        is_relative = bool(mark) and not location.startswith(("/", "~")) and "://" not in location
-    else:
-        handler, location = find_handler(uri)
-        scheme, mark = uri.removesuffix(location), ""
-        is_relative = handler.has_file and not location.startswith("/") and "://" not in location
-    if not is_relative:
-        return uri
-    absolute = joined(base, location)
-    return f"{scheme}{absolute if folder is None else relative(absolute, folder)}{mark}"
 
 
 def input(name: str, type: str | ColumnType, *, default: Any = NO_DEFAULT, column: str | None = None) -> Handle:

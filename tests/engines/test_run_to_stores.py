@@ -244,7 +244,7 @@ def other(beats: int = 0) -> bytes:
 
 def test_what_a_dead_owner_on_another_machine_had_is_taken_over(quick: Any) -> None:
     quick.pipe_file("/leases/lock", other())
-    taken = lease.Lease(quick, "/leases/lock", MEMORY)
+    taken = lease.OutputLease(quick, "/leases/lock", MEMORY)
     assert taken.take()
     taken.verify()
     taken.release()
@@ -255,16 +255,16 @@ def test_an_owner_on_another_machine_that_is_alive_keeps_it(quick: Any, monkeypa
     monkeypatch.setattr(lease, "LEASE_S", 60.0)
     quick.pipe_file("/leases/lock", other())
     beats = iter(range(1, 1_000_000))
-    read = lease.Lease._read
+    read = lease.OutputLease._read
 
     def read_and_beat(self: Any) -> Any:
         found = read(self)
         quick.pipe_file("/leases/lock", other(next(beats)))
         return found
 
-    monkeypatch.setattr(lease.Lease, "_read", read_and_beat)
+    monkeypatch.setattr(lease.OutputLease, "_read", read_and_beat)
     with pytest.raises(RunError, match=r"out \(elsewhere, process 7\): another run is writing this output"):
-        lease.Lease(quick, "/leases/lock", MEMORY).take()
+        lease.OutputLease(quick, "/leases/lock", MEMORY).take()
 
 
 def test_an_owner_whose_lease_was_taken_over_ends(quick: Any) -> None:
@@ -287,7 +287,7 @@ def test_an_owner_that_lives_beats(quick: Any, monkeypatch: pytest.MonkeyPatch) 
             beaten.set()
 
     monkeypatch.setattr(quick, "pipe_file", see)
-    taken = lease.Lease(quick, "/leases/lock", MEMORY)
+    taken = lease.OutputLease(quick, "/leases/lock", MEMORY)
     assert not taken.take()
     assert beaten.wait(30)
     taken.release()

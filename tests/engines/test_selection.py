@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import motet as mt
 from helpers import functions
 from motet.engines.local import pending
-from motet.engines.local.selection import CHUNK, Sample, Selection, Shard
+from motet.engines.local.selection import CHUNK, RowShard, Sample, Selection
 from motet.errors import InputError, ResumeError, RowErrors
 
 ROWS = 137
@@ -124,7 +124,7 @@ def test_shards_are_together_what_is_chosen(
         return found
 
     whole = ids(Selection(skip, chance))
-    assert [row for index in range(shards) for row in ids(Selection(skip, chance, Shard(index, shards)))] == whole
+    assert [row for index in range(shards) for row in ids(Selection(skip, chance, RowShard(index, shards)))] == whole
     assert ids(Selection(skip, chance, None, limit)) == whole[:limit]
     assert set(whole) <= set(range(min(skip, rows), rows)) & (failed if failed is not None else set(range(rows)))
     if chance is not None and chance.rows is not None and failed is None:

@@ -6,7 +6,6 @@ exits.py      how commands end, and with which code
 signals.py    what ends them from outside, and the first process of a container
 check.py      draw.py      run.py      explain.py      keys.py      store.py ...     one command each, its click command named `command`
 status.py     load.py      unload.py   scale.py     commands that talk to a running server, by talk.py
-progress.py   the line that follows a run on a terminal; progress_log.py: lines of a log instead
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from motet.io.read_only import ReadOnlyFile
+
 __all__ = ["COMPRESSIONS", "MAGIC_BYTES", "codec_of", "decompressed", "sniffed"]
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz", ".lz4": "lz4", ".br": "brotli"}
@@ -41,10 +43,8 @@ def decompressed(raw: Any, codec: str | None) -> Any:
     return pa.PythonFile(_Xz(raw), mode="r") if codec == "xz" else pa.CompressedInputStream(raw, codec)
 
 
-class _Xz:
+class _Xz(ReadOnlyFile):
     """Reads xz and its predecessor, of several streams too; what is cut off, or followed by something else, is an error."""
-
-    closed = False
 
     def __init__(self, raw: Any) -> None:
         self._raw, self._decoder = raw, lzma.LZMADecompressor()
@@ -99,22 +99,7 @@ class _Xz:
         """Bytes that were read."""
         return self._place
 
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def writable(self) -> bool:
-        """It is not."""
-        return False
-
-    def seekable(self) -> bool:
-        """It is not."""
-        return False
-
-    def flush(self) -> None:
-        """Nothing is written."""
-
     def close(self) -> None:
         """Let go of the file."""
-        self.closed = True
+        super().close()
         self._raw.close()

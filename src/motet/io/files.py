@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.compression import COMPRESSIONS, MAGIC_BYTES, codec_of, decompressed, sniffed
-from motet.io.once import Content, Passing, Reader, Spooled, open_pipe
+from motet.io.once import ByteReader, Content, Passing, Spooled, open_pipe
 from motet.io.places import STANDARD, Place, place_of, shown_path, split_url
 from motet.io.remote import HTTP, Download, RemoteFile, ask, ask_bytes, ask_info, asking, check_bucket, is_asynchronous
 from motet.io.search import Entry, Searched, is_pattern, search, split_pattern
@@ -237,7 +237,7 @@ class File:
         """
         where = str(self)
 
-        def reader() -> Reader:
+        def reader() -> ByteReader:
             return open_pipe(self.path) if self.fs is None else Download(where, self.fs, self.path)
 
         return replace(self, content=Passing(reader, where) if in_order else Spooled(reader(), where))

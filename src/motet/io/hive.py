@@ -16,9 +16,10 @@ from motet.io.faults import ERROR_COLUMN, with_errors
 from motet.io.files import File
 from motet.types import ColumnType
 
-__all__ = ["FolderColumn", "folder_columns", "folder_values", "with_folder_columns"]
+__all__ = ["NULL", "FolderColumn", "folder_columns", "folder_values", "with_folder_columns"]
 
-_NULL = "__HIVE_DEFAULT_PARTITION__"
+NULL = "__HIVE_DEFAULT_PARTITION__"
+"""The value of a folder of rows without one."""
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 """Whole numbers that are written in one way only, so that they come out as they were."""
 
@@ -45,7 +46,7 @@ def folder_values(file: File) -> dict[str, str | None]:
     above = [*takewhile(lambda part: "=" in part or not part, reversed(file.root.split("/")))]
     pairs = (part.partition("=") for part in [*reversed(above), *inside] if "=" in part)
     values = {unquote(name): unquote(value) for name, _, value in pairs if name}
-    return {name: None if value in ("", _NULL) else value for name, value in values.items()}
+    return {name: None if value in ("", NULL) else value for name, value in values.items()}
 
 
 def folder_columns(files: Sequence[File], types: Mapping[str, ColumnType]) -> list[dict[str, FolderColumn]]:

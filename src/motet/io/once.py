@@ -20,9 +20,10 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.places import STANDARD
+from motet.io.read_only import ReadOnlyFile
 from motet.system.places import temporary_folder
 
-__all__ = ["Content", "Passing", "Reader", "Spooled", "open_pipe"]
+__all__ = ["ByteReader", "Content", "Passing", "Spooled", "open_pipe"]
 
 SPOOL_BYTES = 16 << 30
 """The most that is put into a temporary file."""
@@ -34,7 +35,7 @@ _READ_BYTES = 1 << 20
 _LOOK_MS = 200
 
 
-class Reader(Protocol):
+class ByteReader(Protocol):
     """What comes, in order."""
 
     def read(self, size: int) -> bytes:
@@ -74,9 +75,9 @@ class Passing:
 
     reads_again = False
 
-    def __init__(self, make: Callable[[], Reader], where: str) -> None:
+    def __init__(self, make: Callable[[], ByteReader], where: str) -> None:
         self._make, self._where = make, where
-        self._reader: Reader | None = None
+        self._reader: ByteReader | None = None
         self._head, self._holds, self._end = bytearray(), True, False
 
     def open(self) -> Any:
@@ -115,28 +116,7 @@ class Passing:
             self._reader.stop()
 
 
-class _OnlyRead:
-    """What Arrow asks of a file that is read."""
-
-    closed = False
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def writable(self) -> bool:
-        """It is not."""
-        return False
-
-    def flush(self) -> None:
-        """Nothing is written."""
-
-    def close(self) -> None:
-        """Read no more."""
-        self.closed = True
-
-
-class _Following(_OnlyRead):
+class _Following(ReadOnlyFile):
     """One reading of what passes."""
 
     def __init__(self, passing: Passing) -> None:
@@ -152,10 +132,6 @@ class _Following(_OnlyRead):
         """Bytes that were read."""
         return self._place
 
-    def seekable(self) -> bool:
-        """It is not."""
-        return False
-
 
 class Spooled:
     """All of it, in a temporary file without a name.
@@ -170,7 +146,7 @@ class Spooled:
 
     reads_again = True
 
-    def __init__(self, reader: Reader, where: str) -> None:
+    def __init__(self, reader: ByteReader, where: str) -> None:
         self.file = tempfile.TemporaryFile(prefix="motet-", dir=temporary_folder())  # noqa: SIM115 (open as long as this is)
         self.size = 0
         weakref.finalize(self, self.file.close)
@@ -181,7 +157,7 @@ class Spooled:
             hint = "set TMPDIR to a folder with room, or write it to a file first"
             raise InputError(what, where=where, hint=hint) from error
 
-    def _take(self, reader: Reader, where: str) -> None:
+    def _take(self, reader: ByteReader, where: str) -> None:
         while data := reader.read(_READ_BYTES):
             self.size += len(data)
             if self.size > SPOOL_BYTES:
@@ -198,7 +174,7 @@ class Spooled:
         """See `Content.stop`; all has come."""
 
 
-class _Places(_OnlyRead):
+class _Places(ReadOnlyFile):
     """One reading of what was put into a file, which others read too."""
 
     def __init__(self, spooled: Spooled) -> None:
@@ -229,7 +205,7 @@ class _Places(_OnlyRead):
         return True
 
 
-def open_pipe(path: str) -> Reader:
+def open_pipe(path: str) -> ByteReader:
     """Open standard input (`-`), a pipe or a device.
 
     Raises:
@@ -253,11 +229,11 @@ class _Given:
         self._file, self._stopped = file, False
 
     def read(self, size: int) -> bytes:
-        """See `Reader.read`."""
+        """See `ByteReader.read`."""
         return b"" if self._stopped else bytes(self._file.read(size))
 
     def stop(self) -> None:
-        """See `Reader.stop`."""
+        """See `ByteReader.stop`."""
         self._stopped = True
 
 
@@ -271,7 +247,7 @@ class _Pipe:
         """How often it is looked at before somebody must have opened it to write; never where somebody has."""
 
     def read(self, size: int) -> bytes:
-        """See `Reader.read`.
+        """See `ByteReader.read`.
 
         Raises:
             InputError: when nobody has opened it to write for a minute.
@@ -303,5 +279,5 @@ class _Pipe:
         return data
 
     def stop(self) -> None:
-        """See `Reader.stop`."""
+        """See `ByteReader.stop`."""
         self._stopped.set()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from motet.errors import InputError, MotetError, RunError
+from motet.io.read_only import ReadOnlyFile
 
 __all__ = [
     "HTTP",
@@ -206,7 +207,7 @@ def check_bucket(url: str, fs: Any, path: str) -> None:
             raise
 
 
-class RemoteFile:
+class RemoteFile(ReadOnlyFile):
     """A file of a remote file system that is read, whose errors are told by its URL.
 
     Of a server that gives parts of files, 8 MiB are asked for at once, or what is read where that is more.
@@ -217,8 +218,6 @@ class RemoteFile:
         path: the path in it.
         size: bytes in it, where that is known.
     """
-
-    closed = False
 
     def __init__(self, url: str, fs: Any, path: str, size: int | None = None) -> None:
         self._url, self._fs, self._path = url, fs, path
@@ -265,24 +264,14 @@ class RemoteFile:
         """Bytes in it."""
         return int(self._size)
 
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
     def seekable(self) -> bool:
         """It is."""
         return True
 
-    def writable(self) -> bool:
-        """It is not."""
-        return False
-
-    def flush(self) -> None:
-        """Nothing is written."""
-
     def close(self) -> None:
         """Let go of it."""
-        self.closed, self._block = True, b""
+        super().close()
+        self._block = b""
         if self._file is not None:
             self._file.close()
 

@@ -23,7 +23,7 @@ from motet.io.files import TABLE_SUFFIXES, suffix_of
 from motet.io.jsontext import plain_batch, plain_schema
 from motet.io.plugins import find_plugin
 from motet.io.stream import join
-from motet.io.target import Target, target_of, writing
+from motet.io.target import FileTarget, target_of, writing
 from motet.system.limits import at_most
 
 __all__ = [
@@ -67,7 +67,7 @@ def open_writer(
     *,
     format: str | None = None,
     row_group_rows: int = 65_536,
-    target: Target | None = None,
+    target: FileTarget | None = None,
 ) -> CountingWriter:
     """Open a file to write rows to.
 
@@ -131,7 +131,7 @@ class FileWriter:
     """
 
     def __init__(
-        self, path: str, schema: pa.Schema, format: str, codec: str | None, row_group_rows: int, target: Target
+        self, path: str, schema: pa.Schema, format: str, codec: str | None, row_group_rows: int, target: FileTarget
     ) -> None:
         self.path, self._schema, self._target = path, schema, target
         self._open = _writer_of("stream" if format == "arrow" and target.is_stream else format)

@@ -26,7 +26,16 @@ from motet.io.uploads import commits_uploads, move_file, remove_files
 from motet.system.streams import STANDARD_OUTPUT, output_number
 
 __all__ = [
-    "DiskTarget", "MemoryTarget", "StoreTarget", "StreamTarget", "Target", "is_stream", "target_of", "write_file", "writing",
+    "DiskTarget",
+    "FileTarget",
+    "MemoryTarget",
+    "StoreTarget",
+    "StreamTarget",
+    "is_stream",
+    "lock_file",
+    "target_of",
+    "write_file",
+    "writing",
 ]  # fmt: skip
 
 _LOG = logging.getLogger("motet.io")
@@ -40,7 +49,7 @@ _WRONG = frozenset(
 """What is wrong with a place, in contrast to what may pass."""
 
 
-class Target(Protocol):
+class FileTarget(Protocol):
     """A file that is written from its start to its end. One thread at a time may touch it."""
 
     is_stream: bool
@@ -110,7 +119,7 @@ class DiskTarget:
         self._lock: int | None = None
 
     def open(self) -> Any:
-        """See `Target`.
+        """See `FileTarget`.
 
         Raises:
             InputError: when there is no folder, or another writer has the file.
@@ -119,13 +128,13 @@ class DiskTarget:
         if not os.path.isdir(folder):
             raise InputError(f"there is no folder {folder!r} to write to", where=self._where, hint="make it first")
         with writing(self._where):
-            self._lock = _lock(self._partial)
+            self._lock = lock_file(self._partial)
             if self._lock is None:
                 raise InputError("another run is writing it", where=self._where, hint="wait for it, or write elsewhere")
             return pa.OSFile(os.fsencode(self._partial), "wb")
 
     def publish(self) -> None:
-        """See `Target`."""
+        """See `FileTarget`."""
         assert self._lock is not None
         with writing(self._where):
             os.fsync(self._lock)
@@ -133,14 +142,14 @@ class DiskTarget:
         self._release()
 
     def probe(self) -> None:
-        """See `Target`."""
+        """See `FileTarget`."""
         if os.path.isdir(self._path):
             raise InputError("is a folder", where=self._where, hint="name a file in it")
         self.open().close()
         self.discard()
 
     def discard(self) -> None:
-        """See `Target`."""
+        """See `FileTarget`."""
         if self._lock is not None:
             os.unlink(self._partial)
             self._release()
@@ -151,8 +160,12 @@ class DiskTarget:
         self._lock = None
 
 
-def _lock(path: str) -> int | None:
-    """Open a file that this process alone may write until it is closed; None where another has it."""
+def lock_file(path: str) -> int | None:
+    """Open a file, made where there is none, that this process alone may write until it is closed; None where another has it.
+
+    Raises:
+        OSError: when it cannot be opened.
+    """
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -186,12 +199,12 @@ class StoreTarget:
         self._upload: _Upload | None = None
 
     def open(self) -> Any:
-        """See `Target`."""
+        """See `FileTarget`."""
         self._upload = _Upload(self._url, self._fs, self._partial)
         return pa.PythonFile(self._upload, mode="w")
 
     def publish(self) -> None:
-        """See `Target`."""
+        """See `FileTarget`."""
         assert self._upload is not None
         with asking(self._url, self._fs):
             self._upload.commit()
@@ -200,14 +213,14 @@ class StoreTarget:
         self._upload = None
 
     def probe(self) -> None:
-        """See `Target`."""
+        """See `FileTarget`."""
         folder, _, name = self._path.rpartition("/")
         with asking(self._url, self._fs):
             self._fs.pipe_file(f"{folder}/.{name}.part", b"")
             remove_files(self._fs, [f"{folder}/.{name}.part"])
 
     def discard(self) -> None:
-        """See `Target`."""
+        """See `FileTarget`."""
         upload, self._upload = self._upload, None
         if upload is not None:
             with asking(self._url, self._fs):
@@ -275,19 +288,19 @@ class MemoryTarget:
     content = b""
 
     def open(self) -> Any:
-        """See `Target`."""
+        """See `FileTarget`."""
         self._buffer = pa.BufferOutputStream()
         return self._buffer
 
     def publish(self) -> None:
-        """See `Target`."""
+        """See `FileTarget`."""
         self.content = self._buffer.getvalue().to_pybytes()
 
     def probe(self) -> None:
-        """See `Target`."""
+        """See `FileTarget`."""
 
     def discard(self) -> None:
-        """See `Target`."""
+        """See `FileTarget`."""
 
 
 class StreamTarget:
@@ -303,7 +316,7 @@ class StreamTarget:
         self._path = path
 
     def open(self) -> Any:
-        """See `Target`; waits for a reader, and says so."""
+        """See `FileTarget`; waits for a reader, and says so."""
         with writing(self._path, resumes=False):
             return pa.PythonFile(open(self._descriptor(), "wb", buffering=_BUFFER_BYTES), mode="w")
 
@@ -322,13 +335,13 @@ class StreamTarget:
         return handle
 
     def publish(self) -> None:
-        """See `Target`: it has gone already."""
+        """See `FileTarget`: it has gone already."""
 
     def probe(self) -> None:
-        """See `Target`: who reads it would see it."""
+        """See `FileTarget`: who reads it would see it."""
 
     def discard(self) -> None:
-        """See `Target`: what went out stays so."""
+        """See `FileTarget`: what went out stays so."""
 
 
 def is_stream(path: str) -> bool:
@@ -373,7 +386,7 @@ def write_file(path: str, data: bytes) -> None:
         raise
 
 
-def target_of(path: str, partial: str | None = None, where: str | None = None) -> Target:
+def target_of(path: str, partial: str | None = None, where: str | None = None) -> FileTarget:
     """Where the bytes of a file go.
 
     Args:

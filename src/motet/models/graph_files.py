@@ -1,18 +1,22 @@
-"""The texts of graph files, wherever they are: paths, URLs, open files, resources of packages."""
+"""Graph files, wherever they are: paths, URLs, open files, resources of packages; and the places of models that they name."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from motet.errors import GraphError
+from motet.graph.graph import Graph
+from motet.graph.places import joined, relative
 from motet.models.fetch import is_remote, resolve
+from motet.models.registry import find_handler
 from motet.models.remote import Remote, RemoteError
 
-__all__ = ["opened", "read_text", "write_text"]
+__all__ = ["opened", "placed", "read_text", "write_text"]
 
 
 def opened(source: Any) -> tuple[str, Callable[[str], str], bool]:
@@ -90,3 +94,27 @@ def write_text(name: str, text: str) -> None:
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(target)
+
+
+def placed(graph: Graph, folder: str | None) -> Graph:
+    """The same graph with the URIs of its models relative to a folder, or absolute where that is None."""
+    base = graph.folder if "://" in graph.folder else str(Path(graph.folder or ".").resolve())
+    models = {name: replace(each, uri=_uri(each.uri, base, folder)) for name, each in graph.models.items()}
+    graphs = {name: placed(each, folder) for name, each in graph.graphs.items()}
+    return graph.changed(models=models, graphs=graphs, folder=folder or "")
+
+
+def _uri(uri: str, base: str, folder: str | None) -> str:
+    """A URI that is relative to a base, relative to another folder where both are in one place, else absolute."""
+    if uri.startswith("store:"):
+        location, mark, reference = uri.removeprefix("store:").rpartition("#")
+        scheme, mark = "store:", f"#{reference}" if mark else ""
+        is_relative = bool(mark) and not location.startswith(("/", "~")) and "://" not in location
+    else:
+        handler, location = find_handler(uri)
+        scheme, mark = uri.removesuffix(location), ""
+        is_relative = handler.has_file and not location.startswith("/") and "://" not in location
+    if not is_relative:
+        return uri
+    absolute = joined(base, location)
+    return f"{scheme}{absolute if folder is None else relative(absolute, folder)}{mark}"

@@ -18,7 +18,7 @@ from motet.threads import new_lock
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
 
-__all__ = ["Lent", "Session"]
+__all__ = ["CallSession", "Lent"]
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Lent:
     calls: int = 0
 
 
-class Session:
+class CallSession:
     """Holds an executor from the first call until it is closed; may be used from any thread.
 
     Args:
@@ -83,7 +83,7 @@ class Session:
         return self._lent
 
 
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+_sessions: weakref.WeakSet[CallSession] = weakref.WeakSet()
 
 
 def _in_child() -> None:

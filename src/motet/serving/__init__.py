@@ -2,7 +2,6 @@
 
 `asgi` and `start` serve graphs inside other programs.
 
-
 request.py    what a protocol hands to the gateway, and what it gets back
 gateway.py    what is served, by name; loading, unloading, readiness, draining
 lane.py       one served graph: a bounded queue, one batch a tick, an answer for each request alone

@@ -20,6 +20,7 @@ from typing import Any
 from motet.errors import InputError, cut, known_names
 from motet.facade import Graph, load
 from motet.graph.fields import show
+from motet.io.target import write_file
 from motet.runtime.predict import answered_rows
 
 __all__ = ["TOLERANCE", "Golden", "check_golden", "play_golden"]
@@ -195,7 +196,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _write(path: str | Path, lines: list[dict[str, Any]]) -> None:
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), encoding="utf-8")
-    temporary.replace(target)
+    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+    write_file(os.fspath(path), text.encode())

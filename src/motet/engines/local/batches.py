@@ -22,11 +22,11 @@ from motet.runtime.executor import Executor, Played, drive
 from motet.runtime.isolate import Tolerance
 from motet.runtime.sizes import CallTime
 
-__all__ = ["Batches", "Result", "answered_bytes"]
+__all__ = ["BatchResult", "Batches", "answered_bytes"]
 
 
 @dataclass
-class Result:
+class BatchResult:
     """A batch as it was answered; whether it is the last of those that were played together."""
 
     index: int
@@ -36,7 +36,7 @@ class Result:
     last: bool
 
 
-def answered_bytes(results: Sequence[Result]) -> int:
+def answered_bytes(results: Sequence[BatchResult]) -> int:
     """Bytes of answers."""
     return sum(each.answers.num_bytes() for each in results if each.answers is not None)
 
@@ -70,7 +70,7 @@ class Batches:
         """Bytes of the answers of a row, by the first rows; 0 where these were not played."""
         return self._head.row_bytes
 
-    def play(self, batch_rows: int, item: Item) -> list[Result]:
+    def play(self, batch_rows: int, item: Item) -> list[BatchResult]:
         """Play what was read, one batch or several together, and give the answers batch by batch."""
         batch, failures, _ = self._layout.bind(item.read, item.ids)
         if len(batch):
@@ -87,7 +87,7 @@ class Batches:
             for place, start in enumerate(starts)
         ]
 
-    def _result(self, index: int, item: Item, rows: slice, played: Played, failures: list[Failure]) -> Result:
+    def _result(self, index: int, item: Item, rows: slice, played: Played, failures: list[Failure]) -> BatchResult:
         """The part of what was played that is of one batch."""
         ids = item.ids[rows]
         last = rows.stop == len(item.ids)
@@ -100,7 +100,7 @@ class Batches:
             failures = [failure for failure in failures if ids[0] <= failure.row <= ids[-1]]
         read = item.read.slice(rows.start, len(ids))
         answers = self._layout.unbind(Played(outputs, []), read, ids) if len(outputs) else None
-        return Result(index, len(ids), answers, failures, last)
+        return BatchResult(index, len(ids), answers, failures, last)
 
     def play_for_estimate(self, read: pa.RecordBatch, ids: Ids) -> tuple[list[Failure], int]:
         """Play a few rows; the failures, and the bytes of the answers."""

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from motet.engines.local.batches import Result, answered_bytes
+from motet.engines.local.batches import BatchResult, answered_bytes
 from motet.engines.local.beginning import Beginning, check_output
 from motet.engines.local.done import NothingNew
 from motet.engines.local.dry_run import dry_run
@@ -93,7 +93,7 @@ def _played(run: PreparedRun, journal: Journal, undo: ExitStack) -> RunReport:
     return _report(run, beginning, pipeline, writer, failed_path)
 
 
-def _pipeline(run: PreparedRun, beginning: Beginning) -> Pipeline[Item, list[Result]]:
+def _pipeline(run: PreparedRun, beginning: Beginning) -> Pipeline[Item, list[BatchResult]]:
     """Reads and plays what no earlier part of the run has played."""
     pieces, batch_rows = beginning.pieces(), beginning.batch_rows
     first, skip = pieces[-1].end if pieces else 0, sum(piece.rows for piece in pieces)
@@ -111,7 +111,7 @@ def _stop(run: PreparedRun) -> None:
 def _report(
     run: PreparedRun,
     beginning: Beginning,
-    pipeline: Pipeline[Item, list[Result]],
+    pipeline: Pipeline[Item, list[BatchResult]],
     writer: ResultWriter,
     failed_path: str,
 ) -> RunReport:

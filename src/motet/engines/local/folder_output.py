@@ -27,6 +27,7 @@ from motet.io import open_writer
 from motet.io.as_text import as_text, text_type
 from motet.io.cutter import Cutter
 from motet.io.files import TABLE_SUFFIXES, suffix_of
+from motet.io.hive import NULL
 from motet.io.places import file_system
 from motet.io.remote import asking
 from motet.io.sink import GROUP_BYTES, CountingWriter, check_format
@@ -40,8 +41,6 @@ __all__ = ["Added", "FolderOutput", "PartitionedOutput", "Parts"]
 
 FINISHED = "_finished.json"
 """Stands in a folder whose parts are all there."""
-NULL = "__HIVE_DEFAULT_PARTITION__"
-"""The value of a folder of rows without one, as Hive has it."""
 MOST_PARTITIONS = 10_000
 _PART = re.compile(r"(?:[^/=]+=[^/]*/)*part-(\d+)\.(?:parquet|arrow|csv|jsonl)(?:\.\w+)?")
 

@@ -21,7 +21,7 @@ from motet.errors import MotetError, RunError
 from motet.io.remote import asking
 from motet.io.uploads import create_file
 
-__all__ = ["Lease"]
+__all__ = ["OutputLease"]
 
 _LOG = logging.getLogger("motet.run")
 BEAT_S = 3.0
@@ -31,7 +31,7 @@ LEASE_S = 20.0
 POLL_S = 1.0
 
 
-class Lease:
+class OutputLease:
     """The right to write an output in a store.
 
     Args:

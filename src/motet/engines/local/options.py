@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, TypedDict
 
 from motet.engines.local.destination import Destination
-from motet.engines.local.selection import Sample, Selection, Shard
+from motet.engines.local.selection import RowShard, Sample, Selection
 from motet.errors import InputError
 from motet.io.decryption import Decrypt
 from motet.io.files import TABLE_SUFFIXES, suffix_of
@@ -183,7 +183,7 @@ class Options:
     def selection(self) -> Selection:
         """Which rows are played."""
         sample = None if self.sample is None else Sample.parse(self.sample, self.seed or 0)
-        shard = None if self.shard is None else Shard.parse(self.shard)
+        shard = None if self.shard is None else RowShard.parse(self.shard)
         return Selection(self.skip, sample, shard, self.limit)
 
     @property

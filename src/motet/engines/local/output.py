@@ -65,71 +65,13 @@ class Output(Protocol):
         ...
 
 
-class FileOutput:
-    """One file.
+class _OneWriter:
+    """What outputs of one writer share.
 
     Args:
-        path: the file.
-        work: where it stands until it is finished.
+        path: where the answers go.
         format: see `motet.io.open_writer`.
     """
-
-    starts_over = True
-
-    def __init__(self, path: str, work: WorkFolder, format: str | None = None) -> None:
-        self._path, self._work, self._format = path, work, format
-        self._writer: CountingWriter | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """See `Output`."""
-        return self._writer is not None
-
-    @property
-    def rows(self) -> int:
-        """See `Output`."""
-        return 0 if self._writer is None else self._writer.rows
-
-    def check(self, schema: pa.Schema) -> None:
-        """See `Output`."""
-        check_format(self._path, schema, format=self._format)
-
-    def open(self, schema: pa.Schema) -> None:
-        """See `Output`."""
-        self._writer = open_beside(self._path, schema, self._work, self._format)
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """See `Output`."""
-        if self._writer is None:
-            self.open(batch.schema)
-        assert self._writer is not None
-        self._writer.write(batch)
-
-    def start_over(self) -> None:
-        """See `Output`."""
-        self.abort()
-        self._writer = None
-
-    def close(self) -> None:
-        """See `Output`."""
-        assert self._writer is not None
-        self._writer.close()
-
-    def abort(self) -> None:
-        """See `Output`."""
-        if self._writer is not None:
-            self._writer.abort()
-
-
-class StreamOutput:
-    """Standard output, a pipe or a device: what is answered goes out at once, and for good.
-
-    Args:
-        path: the stream.
-        format: see `motet.io.open_writer`.
-    """
-
-    starts_over = False
 
     def __init__(self, path: str, format: str | None) -> None:
         self._path, self._format = path, format
@@ -151,7 +93,10 @@ class StreamOutput:
 
     def open(self, schema: pa.Schema) -> None:
         """See `Output`."""
-        self._writer = open_writer(self._path, schema, format=self._format, target=StreamTarget(self._path))
+        self._writer = self._opened(schema)
+
+    def _opened(self, schema: pa.Schema) -> CountingWriter:
+        raise NotImplementedError
 
     def write(self, batch: pa.RecordBatch) -> None:
         """See `Output`."""
@@ -159,12 +104,6 @@ class StreamOutput:
             self.open(batch.schema)
         assert self._writer is not None
         self._writer.write(batch)
-        if flush := getattr(self._writer, "flush", None):
-            flush()
-
-    def start_over(self) -> None:
-        """See `Output`: it cannot."""
-        raise AssertionError("what went out cannot be forgotten")
 
     def close(self) -> None:
         """See `Output`."""
@@ -175,6 +114,49 @@ class StreamOutput:
         """See `Output`."""
         if self._writer is not None:
             self._writer.abort()
+
+
+class FileOutput(_OneWriter):
+    """One file.
+
+    Args:
+        path: the file.
+        work: where it stands until it is finished.
+        format: see `motet.io.open_writer`.
+    """
+
+    starts_over = True
+
+    def __init__(self, path: str, work: WorkFolder, format: str | None = None) -> None:
+        super().__init__(path, format)
+        self._work = work
+
+    def _opened(self, schema: pa.Schema) -> CountingWriter:
+        return open_beside(self._path, schema, self._work, self._format)
+
+    def start_over(self) -> None:
+        """See `Output`."""
+        self.abort()
+        self._writer = None
+
+
+class StreamOutput(_OneWriter):
+    """Standard output, a pipe or a device: what is answered goes out at once, and for good."""
+
+    starts_over = False
+
+    def _opened(self, schema: pa.Schema) -> CountingWriter:
+        return open_writer(self._path, schema, format=self._format, target=StreamTarget(self._path))
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """See `Output`."""
+        super().write(batch)
+        if flush := getattr(self._writer, "flush", None):
+            flush()
+
+    def start_over(self) -> None:
+        """See `Output`: it cannot."""
+        raise AssertionError("what went out cannot be forgotten")
 
 
 def open_beside(path: str, schema: pa.Schema, work: WorkFolder, format: str | None = None) -> CountingWriter:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from motet.engines.local.batches import Result
+from motet.engines.local.batches import BatchResult
 from motet.engines.local.beginning import Beginning
 from motet.engines.local.failure_file import FailureFile
 from motet.engines.local.folder_output import Added
@@ -106,7 +106,7 @@ class ResultWriter:
             for batch in self._journal.answers(piece):
                 self._output.write(self._run.undeclared.widened(batch))
 
-    def write_all(self, results: Iterable[Result]) -> None:
+    def write_all(self, results: Iterable[BatchResult]) -> None:
         """Write results as they come. What is finished stays so, whatever ends this.
 
         Raises:
@@ -130,7 +130,7 @@ class ResultWriter:
                 self._pending.commit_whole(self._journal)
             raise
 
-    def _write(self, result: Result) -> None:
+    def _write(self, result: BatchResult) -> None:
         """Write the answers and the failures of a batch."""
         started = time.perf_counter()
         answers = self._written(result)
@@ -144,7 +144,7 @@ class ResultWriter:
             self._pending.commit(self._journal)
         self.counts.seconds_writing += time.perf_counter() - started
 
-    def _written(self, result: Result) -> pa.RecordBatch | None:
+    def _written(self, result: BatchResult) -> pa.RecordBatch | None:
         """The answers of a batch as they were written; those that do not fit are failures of it now."""
         if result.answers is None:
             return None
@@ -162,16 +162,16 @@ class ResultWriter:
             output.write(answers)
         return answers
 
-    def _check_whole(self, result: Result, answers: pa.RecordBatch | None) -> None:
+    def _check_whole(self, result: BatchResult, answers: pa.RecordBatch | None) -> None:
         """See that a batch is the next one, and that each of its rows came back."""
         answered, failed = 0 if answers is None else answers.num_rows, len(result.failures)
         if result.index != self.counts.batches or answered + failed != result.rows:
             what = f"{result.rows:,} rows came back as {answered:,} answers and {failed:,} failures"
             raise RunError(f"batch {self.counts.batches}: {what}", where=self._run.source.description)
 
-    def _of_known_types(self, results: Iterable[Result]) -> Iterator[Result]:
+    def _of_known_types(self, results: Iterable[BatchResult]) -> Iterator[BatchResult]:
         """The same results; the first ones wait until the types of outputs that nobody declared are known."""
-        waiting: list[Result] = []
+        waiting: list[BatchResult] = []
         known = not self._run.layout.undeclared
         for result in results:
             known = known or (result.answers is not None and self._run.undeclared.learn(result.answers))

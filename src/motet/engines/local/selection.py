@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from motet.errors import InputError
 
-__all__ = ["Chosen", "Sample", "Selection", "Shard"]
+__all__ = ["Chosen", "RowShard", "Sample", "Selection"]
 
 Ids = npt.NDArray[np.int64]
 CHUNK = 1 << 16
@@ -29,7 +29,7 @@ _ALL = 1 << 64
 
 
 @dataclass(frozen=True)
-class Shard:
+class RowShard:
     """One of so many equal stretches of rows.
 
     Attributes:
@@ -41,7 +41,7 @@ class Shard:
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> Shard:
+    def parse(cls, text: str) -> RowShard:
         """Read `i/n`.
 
         Raises:
@@ -142,7 +142,7 @@ class Selection:
 
     skip: int = 0
     sample: Sample | None = None
-    shard: Shard | None = None
+    shard: RowShard | None = None
     limit: int | None = None
 
     @property

@@ -6,7 +6,6 @@ output that is a folder as `_unfinished`. All names in it begin with `_`, which 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -16,11 +15,11 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from motet.engines.local.lease import Lease
+from motet.engines.local.lease import OutputLease
 from motet.errors import RunError
 from motet.io.places import file_system, place_of
 from motet.io.remote import asking, check_bucket
-from motet.io.target import writing
+from motet.io.target import lock_file, writing
 from motet.io.uploads import abort_uploads, remove_files
 
 __all__ = ["UNFINISHED", "DiskFolder", "NoFolder", "StoreFolder", "WorkFolder", "work_folder"]
@@ -100,26 +99,28 @@ class DiskFolder:
         self._path, self.where = path, str(path)
         self.device: int | None = None
         self._made: list[Path] = []
-        self._held: Any = None
+        self._held: int | None = None
 
     def lock(self) -> None:
         """See `WorkFolder`; by a lock of the system, which ends with the process."""
         with writing(self.where):
             self._made = [each for each in (self._path, self._path.parent) if not each.exists()]
-            held = None
-            while held is None or not _is_at(held, self._path / _LOCK):  # who had it may have removed the folder
-                self._path.mkdir(parents=True, exist_ok=True)
-                held = (self._path / _LOCK).open("w")
-                try:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    held.close()
-                    raise RunError(
-                        "another run is writing this output", where=self.where, hint="wait for it, or write elsewhere"
-                    ) from None
-            self._held = held
+            self._held = self._locked()
             self.device = self._path.stat().st_dev
         shutil.rmtree(self._path / _PARTS, ignore_errors=True)
+
+    def _locked(self) -> int:
+        while True:
+            self._path.mkdir(parents=True, exist_ok=True)
+            try:
+                held = lock_file(str(self._path / _LOCK))
+            except FileNotFoundError:  # who had it has removed the folder
+                continue
+            if held is None:
+                raise RunError(
+                    "another run is writing this output", where=self.where, hint="wait for it, or write elsewhere"
+                )
+            return held
 
     def check(self, *, now: bool = False) -> None:
         """See `WorkFolder`; nobody can take a lock of the system away."""
@@ -158,7 +159,9 @@ class DiskFolder:
             for made in self._made[1:]:
                 if made.is_dir() and not any(made.iterdir()):
                     made.rmdir()
-        self._held.close()
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
 
     def part(self, name: str) -> str:
         """See `WorkFolder`."""
@@ -166,13 +169,6 @@ class DiskFolder:
         with writing(self.where):
             path.parent.mkdir(parents=True, exist_ok=True)
         return str(path)
-
-
-def _is_at(file: Any, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 class StoreFolder:
@@ -190,7 +186,7 @@ class StoreFolder:
         self.where = url
         self._fs, self._path = file_system(url)
         self._output = output
-        self._lease = Lease(self._fs, f"{self._path}/{_LOCK}", output)
+        self._lease = OutputLease(self._fs, f"{self._path}/{_LOCK}", output)
         self._is_empty = True
 
     def lock(self) -> None:
