@@ -6,15 +6,18 @@ hive.py                   columns that names of folders have
 once.py, compression.py   what can be read once, such as standard input; text that is compressed
 files.py, remote.py       files opened and fingerprinted; servers asked, and their errors told
 target.py, uploads.py     where the bytes of a file go that is not yet there; files of object stores, whole and once
+read_only.py              what Arrow asks of a file of Python
 stream.py, take.py        batches of an exact size out of any pieces; rows by position
+marks.py, tally.py        which rows a piece is; rows of text, counted by other means than they are read
 fitted.py, parts.py       batches in the types of a schema; parts that differ, as one
-groups.py, sizes.py       sources put together by the value of a column; bytes a row, to bound what a writer holds
+groups.py                 sources put together by the value of a column
+cutter.py, sizes.py       groups of rows that a writer writes at once; bytes a row, to bound what it holds
 faults.py                 rows that could not be read
 text_options.py, utf8.py  how text is read; text of any encoding as UTF-8
 text.py, cells.py         what sources of text share; texts as values of a type
 records.py                where records of CSV end
 keys.py, jsontext.py      what the keys of JSON Lines are; JSON that is kept as it was written
-as_text.py                what CSV and JSON Lines write for a value
+as_text.py, lines.py      what CSV and JSON Lines write for a value; rows of text as the bytes that they are
 arrow/                    between stored columns and the columns of a graph
 parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py frames.py foreign.py    one kind of source a file
 write_csv.py write_jsonl.py                                                              the writers of text

@@ -7,6 +7,7 @@ Where a change goes:
     fetch.py        location -> local path; remote.py reads files, cache.py keeps them, digest.py tells them apart
     locate.py       the three in one call: URI -> handler and local files
     common.py       what handlers share
+    graph_files.py  the files of graphs, and the places of models that they name
 
 One framework a file, imported only when a model of it is loaded:
 

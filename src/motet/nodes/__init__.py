@@ -7,7 +7,8 @@
     cascade   through one member after another until one is confident
     shard     apart into pieces, each through a model, and together again
 
-members.py and merge.py hold what nodes of several members share.
+members.py and merge.py hold what nodes of several members share. What users' code gives is called through gate.py, made ours
+by owned.py, and held to its type by contract.py and hold.py.
 """
 
 from motet.nodes.cascade import Cascade, cascade

@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from motet.errors import RunError
@@ -72,7 +72,7 @@ def current_folder() -> str | None:
         return None
 
 
-@cache
+@lru_cache(256)  # reasons may name files that are other ones each time
 def _say_once(text: str) -> None:
     _LOG.warning("%s", text)
 
