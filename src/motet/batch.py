@@ -149,9 +149,8 @@ class Ragged:
         return f"Ragged({len(self)} rows, {self.shapes.shape[1]} axes, {self.dtype})"
 
 
-Sequence.register(
-    Ragged
-)  # and no subclass of it, since whether something is one of an abstract class takes long to tell
+# No subclass of it, since whether something is an instance of an abstract class takes long to tell.
+Sequence.register(Ragged)
 Column = Array | Ragged
 
 

@@ -158,7 +158,7 @@ def test_no_output_goes_over_an_input_of_a_store(store: ObjectStore) -> None:
 def test_files_that_are_too_many_to_hold_are_fetched_some_at_once(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr("motet.io.files._HELD_BYTES", 0)
+    monkeypatch.setattr("motet.io.content_cache._HELD_BYTES", 0)
     source = open_source(what)
     store.requests.clear()
     store.most, store.delay_s = 0, 0.02

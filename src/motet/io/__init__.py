@@ -4,7 +4,9 @@ source.py, sink.py        `open_source` and the `Source` protocol; `open_writer`
 places.py, search.py      one place under many spellings; what folders and patterns hold
 hive.py                   columns that names of folders have
 once.py, compression.py   what can be read once, such as standard input; text that is compressed
+input_files.py            which of the files found are read
 files.py, remote.py       files opened and fingerprinted; servers asked, and their errors told
+content_cache.py          contents of small remote files
 target.py, uploads.py     where the bytes of a file go that is not yet there; files of object stores, whole and once
 read_only.py              what Arrow asks of a file of Python
 stream.py, take.py        batches of an exact size out of any pieces; rows by position

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.compression import COMPRESSIONS, MAGIC_BYTES, codec_of, decompressed, sniffed
+from motet.io.content_cache import FETCHED_AT_ONCE, ContentCache
 from motet.io.once import ByteReader, Content, Passing, Spooled, open_pipe
 from motet.io.places import STANDARD, Place, place_of, shown_path, split_url
 from motet.io.remote import HTTP, Download, RemoteFile, ask, ask_bytes, ask_info, asking, check_bucket, is_asynchronous
@@ -52,50 +53,13 @@ _TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", 
 """What tells a change where there is no such tag; a listing and a question for one file may give them at another precision."""
 _HASHED_BYTES = 1 << 20
 _HASHED_FILES = 64
-_ASKED_AT_ONCE = 16
 _SMALL_BYTES = 4 << 20
 """A remote file of no more is fetched whole."""
-_HELD_BYTES = 64 << 20
-"""The most that is held of those, so that what is looked at to begin with is not fetched again to be read."""
 
 State = tuple[int, str]
 """See `File.state`."""
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-
-
-class Held:
-    """Contents of small remote files that were found together: those of the first ones are kept; others are fetched some at
-    once when they are read one after another, behind a first look at each."""
-
-    def __init__(self) -> None:
-        self.files: list[File] = []
-        self._kept: dict[str, bytes] = {}
-        self._ahead: dict[str, bytes] = {}
-        self._seen: set[str] = set()
-        self._bytes = 0
-
-    def read(self, file: File, fetch: Callable[[File], bytes]) -> bytes:
-        """The content of a file, which `fetch` fetches where it is not held."""
-        for held in (self._kept, self._ahead):
-            if file.path in held:
-                return held[file.path]
-        if file.path in self._seen:
-            return self._look_ahead(file, fetch)
-        content = fetch(file)
-        self._seen.add(file.path)
-        if self._bytes + len(content) <= _HELD_BYTES:
-            self._bytes += len(content)
-            self._kept[file.path] = content
-        return content
-
-    def _look_ahead(self, file: File, fetch: Callable[[File], bytes]) -> bytes:
-        start = next((place for place, each in enumerate(self.files) if each is file), None)
-        following = [file] if start is None else self.files[start : start + _ASKED_AT_ONCE]
-        wanted = [each for each in following if each.is_small and each.path not in self._kept]
-        contents = side_by_side(fetch, wanted, _ASKED_AT_ONCE)
-        self._ahead = {each.path: content for each, content in zip(wanted, contents, strict=True)}
-        return self._ahead[file.path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +80,7 @@ class File:
     fs: Any = None
     info: Mapping[str, Any] | None = field(default=None, compare=False)
     is_regular: bool = True
-    held: Held | None = field(default=None, compare=False)
+    held: ContentCache | None = field(default=None, compare=False)
     root: str = field(default="", compare=False)
     content: Content | None = field(default=None, compare=False)
 
@@ -203,7 +167,7 @@ class File:
     @property
     def is_listed(self) -> bool:
         """Whether it was found with so many others on a store that a listing tells more cheaply what they are now."""
-        return self.held is not None and len(self.held.files) > _ASKED_AT_ONCE and is_asynchronous(self.fs)
+        return self.held is not None and len(self.held.files) > FETCHED_AT_ONCE and is_asynchronous(self.fs)
 
     def state(self) -> State:
         """Size in bytes, and what changes when the content does: the time of change, or an object's tag."""
@@ -287,7 +251,7 @@ def _last(path: str) -> str:
 
 def asked(function: Callable[[_T], _R], files: Sequence[_T], *, remote: bool) -> list[_R]:
     """What a function gives for each of these, some at once where they are on another machine."""
-    return side_by_side(function, files, _ASKED_AT_ONCE if remote else 1, most=_ASKED_AT_ONCE)
+    return side_by_side(function, files, FETCHED_AT_ONCE if remote else 1, most=FETCHED_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -351,7 +315,7 @@ def _found_elsewhere(place: Place) -> Found:
     info = _info(place, split_pattern(place.path)[0] if pattern else place.path)
     if info is not None and info["type"] != "directory" and not pattern:
         root = place.path.partition("?")[0].rpartition("/")[0] if place.key[0] in HTTP else os.path.dirname(place.path)
-        return Found([File(place.path, place.fs, info, held=Held(), root=root)], named=True)
+        return Found([File(place.path, place.fs, info, held=ContentCache(), root=root)], named=True)
     searched = Searched() if info is None else search(place)
     if not searched.files:
         check_bucket(str(place), place.fs, place.path)
@@ -374,7 +338,7 @@ def _info(place: Place, path: str) -> Mapping[str, Any] | None:
 
 
 def _of(searched: Searched, place: Place, missing: str) -> Found:
-    held, root = Held(), split_pattern(place.path)[0] if is_pattern(place) else place.path
+    held, root = ContentCache(), split_pattern(place.path)[0] if is_pattern(place) else place.path
 
     def file(entry: Entry) -> File:
         return File(entry.path, place.fs, entry.info, entry.is_regular, held, root)

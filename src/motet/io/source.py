@@ -8,9 +8,7 @@ open_source ── path, URL, pattern, folder ── files.py ── parquet, ip
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
@@ -20,12 +18,13 @@ import pyarrow as pa
 from motet.batch import Batch
 from motet.errors import InputError, UnknownNameError
 from motet.io.decryption import Decrypt, ParquetKeys
-from motet.io.files import TABLE_SUFFIXES, File, Found, asked, look_for, suffix_of
+from motet.io.files import File, asked
 from motet.io.fitted import decoded_schema
 from motet.io.foreign import ForeignSource
 from motet.io.frames import frame_name, is_frame
 from motet.io.hive import folder_columns, folder_values
-from motet.io.images import IMAGE_SUFFIXES, ImagesSource
+from motet.io.images import ImagesSource
+from motet.io.input_files import FORMATS, input_files, is_built_in
 from motet.io.memory import IterableSource, TableSource, as_record_batch, table_of
 from motet.io.parts import PartsSource
 from motet.io.places import shown_path
@@ -37,17 +36,9 @@ from motet.types import ColumnType
 if TYPE_CHECKING:
     from motet.io.jsonl import JsonLinesSource
 
-__all__ = ["SOURCE_SUFFIXES", "Source", "open_source"]
-
-SOURCE_SUFFIXES = {**TABLE_SUFFIXES, **dict.fromkeys(IMAGE_SUFFIXES, "images")}
-"""The built-in formats by suffix."""
+__all__ = ["Source", "open_source"]
 
 Choose = Callable[[Sequence[File]], Sequence[File]]
-MOST_NAMED = 8
-"""Suffixes of files that are left out."""
-_LOGS = {"/_delta_log/": "Delta Lake", "/.hoodie/": "Hudi", ".metadata.json": "Iceberg"}
-"""What is in the paths of files of tables that have a log."""
-_FORMATS = ("parquet", "arrow", "csv", "jsonl", "images")
 
 
 @runtime_checkable
@@ -205,7 +196,7 @@ def _open_paths(
 ) -> Source:
     first = shown_path(paths[0])
     description = first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
-    if not _built_in(paths[0], format):
+    if not is_built_in(paths[0], format):
         plugin = find_plugin("motet.sources", paths[0], format)
         if plugin is not None:
             if choose is not None:
@@ -214,39 +205,13 @@ def _open_paths(
             what = paths[0] if len(paths) == 1 else list(paths)
             return cast("Source", plugin(what, types=types))
         if format is not None:
-            raise UnknownNameError("source format", format, _FORMATS)
-    found, twice = _each_once([look_for(path) for path in paths])
-    _check_no_log(found, description)
-    chosen = format or _one_format([file for each in found for file in each.files], description)
-    found = [_readable(each, chosen) if each.named else each for each in found]
-    files, left_out = _sorted_out(found, chosen, twice, any_suffix=format is not None)
+            raise UnknownNameError("source format", format, FORMATS)
+    files, chosen, left_out = input_files(paths, format, description)
     if choose is not None:
         files = list(choose(files))
     source = _of_files(files, chosen, options, types, description)
     source.left_out = "; ".join(filter(None, (left_out, _said_of_folders(files, chosen, source))))
     return source
-
-
-def _check_no_log(found: Sequence[Found], where: str) -> None:
-    """Refuse a folder of which a log says which files count: reading them all would give rows that were deleted or replaced.
-
-    Raises:
-        InputError: naming what it is.
-    """
-    for file in (file for each in found if not each.named for file in (*each.hidden, *each.files)):
-        for sign, kind in _LOGS.items():
-            if sign in f"/{file.path}":
-                hint = "read it by its own package into Arrow, or name the files that count, such as with a pattern"
-                raise InputError(
-                    f"is a table of {kind}, whose log says which of its files count", where=where, hint=hint
-                )
-
-
-def _readable(found: Found, format: str) -> Found:
-    """What was named, ready to be read also where that can be done once."""
-    return replace(
-        found, files=[file.once(in_order=format == "csv") if file.reads_once else file for file in found.files]
-    )
 
 
 def _of_files(
@@ -291,71 +256,6 @@ def _is_empty(file: File) -> bool:
         return False  # whoever reads it says what is wrong
 
 
-def _each_once(found: Sequence[Found]) -> tuple[list[Found], int]:
-    """What was found, without what was found before: a file that is named is kept; and how many were left out.
-
-    Raises:
-        InputError: when a file was named twice.
-    """
-    if len(found) == 1:
-        return list(found), 0
-    named: dict[tuple[str, str], File] = {}
-    for file in (file for each in found if each.named for file in each.files):
-        if (other := named.setdefault(file.place.key, file)) is not file:
-            also = f", also as {other}" if str(other) != str(file) else ""
-            raise InputError(
-                f"is named twice{also}", where=str(file), hint="name it once; its rows would be read twice"
-            )
-    seen, twice, result = set(named), 0, []
-    for each in found:
-        if not each.named:
-            new = [file for file in each.files if file.place.key not in seen]
-            seen.update(file.place.key for file in new)
-            twice += len(each.files) - len(new)
-            each = replace(each, files=new)
-        result.append(each)
-    return result, twice
-
-
-def _sorted_out(found: Sequence[Found], format: str, twice: int, *, any_suffix: bool) -> tuple[list[File], str]:
-    """The files to read, and what is said of the others: those of other suffixes, and hidden ones of this format.
-
-    Files that were named are read, whatever their suffix; where the format was named and nothing has its suffix, all are.
-    Pipes and devices are read only where they were named; a picture is a row, so one that is none is a row that fails.
-    """
-
-    def fits(file: File) -> bool:
-        return SOURCE_SUFFIXES.get(suffix_of(file.name)) == format
-
-    takes_all = any_suffix and not any(fits(file) for each in found for file in each.files)
-    files: list[File] = []
-    others: Counter[str] = Counter()
-    for each in found:
-        for file in each.files:
-            if not each.named and not file.is_regular and format != "images":
-                others["no regular file"] += 1
-            elif fits(file) or takes_all or (each.named and any_suffix):
-                files.append(file)
-            elif each.named:
-                raise _no_format(file, str(file))
-            else:
-                others[suffix_of(file.name) or "without suffix"] += 1
-        others["hidden"] += sum(map(fits, each.hidden))
-    if not files:
-        raise InputError(f"there is nothing to read but {_said_of(+others)}", where=str(found[0].files[0]))
-    folders = sum(each.folders for each in found)
-    more = [
-        f"{folders} folder{'s' if folders > 1 else ''} left out that the pattern fits (end it with /** to read them)" if folders else "",
-        _links(twice + sum(each.again for each in found)),
-    ]  # fmt: skip
-    return files, "; ".join(filter(None, [_said_of(+others), *more]))
-
-
-def _links(count: int) -> str:
-    """What is said of files that were found again."""
-    return f"{count} found twice, by another name or a link, and read once" if count else ""
-
-
 def _said_of_folders(files: Sequence[File], format: str, source: Stream) -> str:
     """What is said of columns of folders (`year=2024/part.parquet`) that are not read, since the files have them; or are pictures."""
     names = dict.fromkeys(name for file in files for name in folder_values(file))
@@ -363,46 +263,6 @@ def _said_of_folders(files: Sequence[File], format: str, source: Stream) -> str:
         return f"names of folders are no columns of pictures: {', '.join(names)}" if names else ""
     both = [name for name in names if isinstance(source, PartsSource) and source.has_itself(name)]
     return f"read from the files, and not from the names of their folders: {', '.join(both)}" if both else ""
-
-
-def _said_of(others: Counter[str]) -> str:
-    """Such as `4 files left out: 2 .heic, 1 .db, 1 hidden`."""
-    if not others:
-        return ""
-    shown = [f"{count} {name}" for name, count in sorted(others.items(), key=lambda each: (-each[1], each[0]))]
-    more = [f"{len(shown) - MOST_NAMED} other suffixes"] if len(shown) > MOST_NAMED else []
-    total = others.total()
-    return f"{total:,} file{'s' if total > 1 else ''} left out: {', '.join(shown[:MOST_NAMED] + more)}"
-
-
-def _built_in(path: str, format: str | None) -> bool:
-    """Whether a path goes to our own readers: by its format, by its suffix, or for want of one (a folder)."""
-    if format is not None:
-        return format in _FORMATS
-    return suffix_of(path) in SOURCE_SUFFIXES or ("://" not in path and not suffix_of(path))
-
-
-def _one_format(files: Sequence[File], description: str) -> str:
-    found = Counter(SOURCE_SUFFIXES[suffix] for file in files if (suffix := suffix_of(file.name)) in SOURCE_SUFFIXES)
-    if len(found) == 1:
-        return next(iter(found))
-    if found:
-        counts = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
-        raise InputError(
-            f"holds files of several formats: {counts}",
-            where=description,
-            hint="name one with --format (format=), or a pattern",
-        )
-    raise _no_format(files[0], description)
-
-
-def _no_format(file: File, where: str) -> InputError:
-    packed = file.name.lower().endswith(".zip")
-    return InputError(
-        f"cannot tell the format of {file.name!r} by its suffix; known: {', '.join(SOURCE_SUFFIXES)}",
-        where=where,
-        hint=f"name the files in it: zip://*.csv::{where}" if packed else "name one with --format (format=)",
-    )
 
 
 def _open_file(file: File, format: str, options: TextOptions, types: Mapping[str, ColumnType]) -> Stream:
