@@ -13,14 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers.container import container
-
-GRAPH = """
-motet: 1
-name: g
-inputs: {x: int64}
-nodes: {a: {map: motet.ops.columns.cast, inputs: [x], with: {dtype: float64}}}
-outputs: {y: a}
-"""
+from helpers.number_graph import GRAPH
 
 
 @pytest.fixture

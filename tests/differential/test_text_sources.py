@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.helpers.npm import package
 
 import motet as mt
+from helpers.npm import package
 from motet.io import open_source, split_faults
 from motet.types import ColumnType
 

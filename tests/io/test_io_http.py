@@ -17,16 +17,10 @@ from click.testing import CliRunner, Result
 
 import motet.io.files
 import motet.io.remote
+from helpers.number_graph import GRAPH
 from motet.cli import cli
 from motet.io import open_source
 
-GRAPH = """
-motet: 1
-name: numbers
-inputs: {x: int64}
-nodes: {a: {map: motet.ops.columns.cast, inputs: [x], with: {dtype: float64}}}
-outputs: {y: a}
-"""
 ROWS = 2000
 _PARQUET = io.BytesIO()
 pq.write_table(pa.table({"x": range(ROWS)}), _PARQUET, row_group_size=100)

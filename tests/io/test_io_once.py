@@ -20,17 +20,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import motet.io.once as once
+from helpers.number_graph import GRAPH
 from motet.cli import cli
 from motet.errors import InputError
 from motet.io import open_source, open_writer
 
-GRAPH = """
-motet: 1
-name: numbers
-inputs: {x: int64}
-nodes: {a: {map: motet.ops.columns.cast, inputs: [x], with: {dtype: float64}}}
-outputs: {y: a}
-"""
 ROWS = 3000
 TABLE = pa.table({"x": range(ROWS), "k": [f"row {row}" for row in range(ROWS)]})
 

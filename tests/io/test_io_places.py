@@ -15,18 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import motet as mt
+from helpers.number_graph import GRAPH
 from motet.cli import cli
 from motet.errors import InputError
 from motet.io import open_source
 from motet.io.places import place_of
-
-GRAPH = """
-motet: 1
-name: numbers
-inputs: {x: int64}
-nodes: {a: {map: motet.ops.columns.cast, inputs: [x], with: {dtype: float64}}}
-outputs: {y: a}
-"""
 
 
 @pytest.fixture(autouse=True)

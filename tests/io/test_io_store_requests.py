@@ -12,21 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from tests.helpers.object_store import ObjectStore
 
+from helpers.number_graph import GRAPH
+from helpers.object_store import ObjectStore
 from motet.cli import cli
 from motet.errors import InputError, RunError
 from motet.io import open_source
 from motet.io.files import look_for
 
 FILES = 24
-GRAPH = """
-motet: 1
-name: numbers
-inputs: {x: int64}
-nodes: {a: {map: motet.ops.columns.cast, inputs: [x], with: {dtype: float64}}}
-outputs: {y: a}
-"""
 
 
 def parquet(*values: int) -> bytes:
