@@ -77,4 +77,4 @@ def _read_there(place: Place, files: Sequence[File]) -> Iterator[File]:
 
 
 def _is_there(file: File, place: Place) -> bool:
-    return is_same_file(file.path, place.path) if file.is_local else place.is_same(file.place)
+    return is_same_file(file.place.path, place.path) if file.is_local else place.is_same(file.place)
