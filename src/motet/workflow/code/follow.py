@@ -305,8 +305,19 @@ class Follower:
         told: list[Any] = [[self.describe(each, owner) for each in (*kind.__bases__, type(kind))], annotated(kind)]
         if dataclasses.is_dataclass(kind):
             told.append([self._field(each, owner) for each in dataclasses.fields(kind)])
+        made = vars(kind).get("__pydantic_fields__")
+        if isinstance(made, dict):  # what pydantic makes of a class has no content of its own
+            told.append(self._whole(owner))
+            told.append(
+                [
+                    [name, *(self.describe(part, owner) for part in (each.default, each.default_factory))]
+                    for name, each in made.items()
+                ]
+            )
         hidden = "_member_" if issubclass(kind, enum.Enum) else "\0"
         for name, value in sorted(vars(kind).items()):
+            if isinstance(made, dict) and (name.startswith("__pydantic_") or name == "__signature__"):
+                continue
             if name in _SKIPPED or name.startswith(hidden) or name in ("_value2member_map_", "__annotations__"):
                 continue
             if isinstance(value, kind):  # a member of an enumeration, or an instance of the class itself
