@@ -138,3 +138,70 @@ def test_what_an_installer_has_put_into_a_folder_counts_by_its_version(project, 
     assert set(code.parts) == {"flow.s", "own.g"}
     for name in ("big", "own"):
         sys.modules.pop(name)
+
+
+SETTINGS = {
+    "a seed of numpy": ("import numpy as np\nnp.random.seed({value})\n", 1, 2),
+    "a seed by name": ("from random import seed\nseed({value})\n", 1, 2),
+    "a seed that has a name": ("import random\nSEED = {value}\nrandom.seed(SEED)\n", 1, 2),
+    "a helper that seeds": ("import random\ndef prepare(n):\n    random.seed(n)\nprepare({value})\n", 1, 2),
+    "a seed in the helper": ("import random\ndef prepare():\n    random.seed({value})\nprepare()\n", 1, 2),
+    "a seed under a condition": ("import random\nif True:\n    random.seed({value})\n", 1, 2),
+    "an environment variable": ("import os\nos.environ['MOTET_TEST_X'] = {value!r}\n", "1", "2"),
+    "an attribute of a library": ("import decimal\ndecimal.DefaultContext.prec = {value}\n", 28, 29),
+    "an option of pandas": ("import pandas as pd\npd.set_option('display.width', {value})\n", 80, 81),
+    "errors of numpy": ("import numpy as np\nnp.seterr(over={value!r})\n", "warn", "ignore"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_at_the_top_of_a_module_are_seen(project, monkeypatch, name):
+    import decimal
+    import random
+
+    import numpy as np
+
+    monkeypatch.setenv("MOTET_TEST_X", "0")
+    text, one, other = SETTINGS[name]
+    states, seen = (np.random.get_state(), random.getstate(), np.geterr(), decimal.DefaultContext.prec), []
+    try:
+        flows = [text.format(value=value) + "def s(x):\n    return x\n" for value in (one, other, one)]
+        seen += [digest_of(project, {"flow.py": flow}) for flow in flows]
+    finally:
+        np.random.set_state(states[0])
+        random.setstate(states[1])
+        np.seterr(**states[2])
+        decimal.DefaultContext.prec = states[3]
+        if "pandas" in sys.modules:
+            sys.modules["pandas"].reset_option("display.width")
+    assert seen[0] == seen[2] != seen[1]
+
+
+def test_what_a_module_prints_or_registers_does_not_count(project):
+    text = (
+        "import math\nprint({value})\nFOUND = []\nFOUND.append({value})\nmath.sqrt({value})\ndef s(x):\n    return x\n"
+    )
+    digests = {digest_of(project, {"flow.py": text.format(value=value)}) for value in (1, 2)}
+    assert len(digests) == 1
+
+
+def test_models_of_pydantic_have_one_digest_in_every_process(project):
+    import os
+    import subprocess
+
+    pytest.importorskip("pydantic")
+    text = (
+        "import pydantic\nclass P(pydantic.BaseModel):\n    a: int = {value}\n    tags: set[str] = {{'x', 'y', 'z'}}\n"
+        "@pydantic.dataclasses.dataclass\nclass D:\n    b: int = 1\ndef s(x):\n    return P(a=x).a + D(x).b\n"
+    )
+    program = "from motet.workflow.code.follow import follow; import flow; print(follow(flow.s).digest)"
+
+    def digest(value, seed):
+        project.write(flow=text.format(value=value))
+        path = os.pathsep.join([str(project.folder), *sys.path])
+        env = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed, "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert digest(1, "1") == digest(1, "2") != digest(22, "1")

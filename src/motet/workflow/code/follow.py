@@ -14,6 +14,7 @@ import dataclasses
 import enum
 import hashlib
 import importlib
+import re
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -63,6 +64,7 @@ _SKIPPED = frozenset(
         "__conditional_annotations__",
     )
 )
+_SETTING = re.compile(r"seed|^set|^use_|_use$|default|option|config|^update$|filterwarnings|simplefilter|putenv|chdir")
 _RUNNERS = ("subprocess", "runpy", "ctypes", "cffi", "pkgutil")
 _OF_SHELLS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 _DYNAMIC = (eval, exec, compile, globals, locals, vars, __import__, importlib.import_module)
@@ -119,6 +121,7 @@ class Follower:
     _told: dict[str, str] = field(default_factory=dict)
     _bodies: dict[str, str] = field(default_factory=dict)
     _files: list[Seen] = field(default_factory=list)
+    _settled: set[str] = field(default_factory=set)
     _noted: set[str] = field(default_factory=set)
     _labels: dict[int, str] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
@@ -239,6 +242,7 @@ class Follower:
         used = [[*chain, self._chain(function.__globals__, chain, owner)] for chain in names.globals]
         used += [[*chain, self._chain(free, chain, owner, label)] for chain in names.free if chain[0] in free]
         told.append(sorted(used))
+        self._settings(owner)
         package = package_of(owner)
         for each in names.imports:
             for name in project.imported(each.level, each.module, each.names, package):
@@ -248,6 +252,31 @@ class Follower:
         if names.any_module:
             self._folder(owner)
         return told
+
+    def _settings(self, owner: str) -> None:
+        """Count what a module of the project does to libraries when it is imported: seeds, default types, options."""
+        label, module = f"settings of {project.module_name(owner)}", sys.modules.get(owner)
+        if label in self._settled or module is None:
+            return
+        self._settled.add(label)
+        found = []
+        for code, assigns in project.statements(project.module_file(owner)):
+            chains = names_of(code).globals
+            if any(self._sets(vars(module), chain, assigns) for chain in chains):
+                found.append([plain_code(code), [self._chain(vars(module), chain, owner) for chain in chains]])
+        if found:
+            self._parts[label] = hashlib.sha256(pack(found)).hexdigest()
+
+    def _sets(self, space: dict[str, Any], chain: tuple[str, ...], assigns: bool) -> bool:
+        """Whether what is called, or assigned to, is a setting of a library, or a function of the project that has some."""
+        thing = space.get(chain[0])
+        if isinstance(thing, types.FunctionType) and project.is_project(module_of(thing)):
+            return any(_SETTING.search(each[-1]) for each in names_of(thing.__code__).globals)
+        if thing is None or project.is_project(
+            str(getattr(thing, "__module__", None) or getattr(thing, "__name__", "builtins"))
+        ):
+            return False
+        return isinstance(thing, types.ModuleType) if assigns else bool(_SETTING.search(chain[-1]))
 
     def _defaults(self, function: types.FunctionType, owner: str, label: str) -> str:
         """What stands for the defaults of a function's parameters."""
