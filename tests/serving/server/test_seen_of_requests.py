@@ -68,7 +68,7 @@ def ask_all(url: str, grpc_port: int) -> list[httpx.Response]:
         httpx.post(f"{url}{PREDICT}?stream=1", json=ROW),
         httpx.post(f"{url}{PREDICT}", content=b"no JSON"),
         httpx.post(f"{url}{PREDICT}", json=ROW, headers={"x-api-key": "wrong"}),
-        httpx.get(f"{url}/v2/models/fashion_mlp?x=1"),
+        httpx.get(f"{url}/v2/models/fashion_mlp/config?x=1"),
         httpx.get(f"{url}/nowhere"),
         httpx.delete(f"{url}/v2"),
     ]
