@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from motet.workflow.memo.checkout import Checkout, files_of
-from motet.workflow.play.state import StepState
+
+if TYPE_CHECKING:
+    from motet.workflow.play.state import StepState
 
 __all__ = ["Files"]
 
