@@ -42,6 +42,8 @@ class Cutter:
                 self._hold(batch.slice(start, stop - start), 0)
         elif (width := fixed_width(batch)) is not None and self._fits(batch, width):
             self._hold(batch, len(batch) * width)
+        elif not self._rows and len(batch) == self._most_rows and _is_small(batch, self._most_bytes):
+            self._hold(batch, 0)  # it is a group, whatever its rows hold
         else:
             self._add(batch, np.cumsum(row_sizes(batch)), self._most_bytes)
 
@@ -81,3 +83,12 @@ class Cutter:
         held, self._held, self._rows, self._bytes = self._held, [], 0, 0
         if held:
             self._take(held)
+
+
+def _is_small(batch: pa.RecordBatch, most_bytes: int) -> bool:
+    """Whether all rows of a batch surely hold no more, as `row_sizes` counts them: at most 8 times what Arrow takes."""
+    types = pa.types
+    plain = all(
+        types.is_primitive(each) or types.is_string(each) or types.is_binary(each) for each in batch.schema.types
+    )
+    return plain and 8 * int(batch.nbytes) + len(batch) <= most_bytes
