@@ -98,6 +98,11 @@ class CsvSource(TextSource):
             if row > skip:
                 yield from drop_rows([mark(self._read(block, schema), start, row)], max(0, skip - start))
 
+    def varying_bytes(self, columns: Sequence[str]) -> float:
+        """See `Stream.varying_bytes`; no more than records have in the file, which need not be taken apart for it."""
+        first = next(self._blocks(), None)
+        return len(first.data) / first.num_rows if first is not None and first.num_rows else 0.0
+
     def count(self) -> int | None:
         """See `Stream.count`: where quotes are sound by the bytes alone, else as many as all bytes are taken apart into."""
         if self._counted is None:

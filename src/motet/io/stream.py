@@ -106,13 +106,17 @@ class Stream(ABC):
 
         Where rows differ it is a guess, and rather too large than too small; 0 where it cannot be known before reading.
         """
-        fixed = fixed_row_bytes(self.schema, columns, 0)
-        if all(type_bytes(self.schema.field(name).type, 0) for name in columns) or not self.reads_again:
-            return fixed
-        with suppress(InputError), reading(self.description):  # what is wrong is told when it is read
-            first = next(self.pieces(columns, 0, MEASURED_ROWS), None)
-            return max(fixed, self.stored_row_bytes(columns), first.nbytes / len(first) if first else 0.0)
+        sizes = {name: type_bytes(self.schema.field(name).type, 0) for name in columns}
+        fixed, varying = sum(sizes.values()), [name for name, size in sizes.items() if not size]
+        if varying and self.reads_again:
+            with suppress(InputError), reading(self.description):  # what is wrong is told when it is read
+                return fixed + self.varying_bytes(varying)
         return fixed
+
+    def varying_bytes(self, columns: Sequence[str]) -> float:
+        """Bytes of a row in columns whose rows differ, by what is known of the file and by the first rows."""
+        first = next(self.pieces(columns, 0, MEASURED_ROWS), None)
+        return max(self.stored_row_bytes(columns), first.nbytes / len(first) if first else 0.0)
 
     def stored_row_bytes(self, columns: Sequence[str]) -> float:
         """Bytes of a row in some columns as the file's metadata have it, where rows are largest; 0 where it has none."""
