@@ -176,3 +176,11 @@ def test_large_answers_are_few_in_a_batch(tmp_path: Path, what: str, kind: str |
     assert (rows, failed) == (300, 0)
     assert peak < 700, peak
     assert pq.read_metadata(tmp_path / "o.parquet").num_rows == 300
+
+
+def test_the_peak_is_of_the_process_alone() -> None:
+    """What began it held 400 MB, which Linux counts for it in `ru_maxrss`."""
+    inner = "from motet.engines.local.report import peak_memory_bytes; print(peak_memory_bytes() >> 20)"
+    outer = f"import subprocess, sys; held = b'x' * (400 << 20); subprocess.run([sys.executable, '-c', {inner!r}])"
+    done = subprocess.run([sys.executable, "-c", outer], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 200

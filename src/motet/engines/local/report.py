@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from motet.io.places import place_of
@@ -17,6 +19,8 @@ from motet.runtime.host import HostedModel
 from motet.system.html import paragraph, table
 
 __all__ = ["ModelReport", "NodeReport", "RunReport", "node_reports", "peak_memory_bytes"]
+
+_HIGH_WATER = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -267,6 +271,19 @@ def model_reports(models: Sequence[HostedModel]) -> list[ModelReport]:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that the process has had, as the system counts it."""
+    """The most memory that the process has had, as the system counts it.
+
+    Linux counts the program that began this one as well in `ru_maxrss`, which `VmHWM` leaves out.
+    """
+    if (found := _HIGH_WATER.search(_own_status())) is not None:
+        return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _own_status() -> str:
+    """What Linux says of this process; empty elsewhere."""
+    try:
+        return Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
