@@ -64,12 +64,14 @@ def test_it_tells_what_the_run_does_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_rows_that_only_reading_tells_are_said_to_be_unknown(tmp_path: Path) -> None:
     pa.csv.write_csv(pa.table({"x": np.arange(50.0)}), tmp_path / "in.csv")
-    told = graph().run(tmp_path / "in.csv", tmp_path / "out.parquet", dry_run=True)
+    told = graph().run(tmp_path / "in.csv", tmp_path / "out.parquet", dry_run=True, batch_rows=16)
     assert told.rows is None
     assert "only reading them all would tell" in str(told)
     assert "for a million rows" in str(told)
     counted = graph().run(tmp_path / "in.csv", tmp_path / "out.parquet", dry_run=True, sample=20)
     assert (counted.rows, counted.tried) == (20, 20)
+    whole = graph().run(tmp_path / "in.csv", tmp_path / "out.parquet", dry_run=True)  # all of them are in the first batch
+    assert whole.rows == 50
 
 
 def test_failures_of_the_rows_tried_are_shown(tmp_path: Path) -> None:

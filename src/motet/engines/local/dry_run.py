@@ -28,12 +28,16 @@ def dry_run(run: PreparedRun) -> Estimate:
     loading = time.perf_counter() - begun
     rows = run.sizes.by_size()
     begun = time.perf_counter()
-    item = next(run.input.read(rows), None)
+    items = run.input.read(rows)
+    item = next(items, None)
     reading = time.perf_counter() - begun
+    read = 0 if item is None else len(item.ids)
     tried = try_rows(item.read, item.ids, run.batches.play_for_estimate) if item is not None else NOTHING_TRIED
     if not run.options.batch_rows and run.versions:
         rows = tried.cost.bound(rows)
     total, files = run.input.chosen.total, getattr(run.source, "reads", ())
+    if total is None and next(items, None) is None:  # the first batch was all
+        total = read
     return Estimate(
         graph=run.checked.graph.name,
         source=run.source.description,
@@ -49,7 +53,7 @@ def dry_run(run: PreparedRun) -> Estimate:
         batch_rows=rows,
         workers=run.workers,
         seconds=estimated_seconds(
-            tried, MILLION if total is None else total, rows, run.workers, reading / max(tried.rows, 1), loading
+            tried, MILLION if total is None else total, rows, run.workers, reading / max(read, 1), loading
         ),
         memory_bytes=estimated_memory(tried, total, rows, run.workers),
     )
