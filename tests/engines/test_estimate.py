@@ -70,7 +70,7 @@ def test_rows_that_only_reading_tells_are_said_to_be_unknown(tmp_path: Path) -> 
     assert "for a million rows" in str(told)
     counted = graph().run(tmp_path / "in.csv", tmp_path / "out.parquet", dry_run=True, sample=20)
     assert (counted.rows, counted.tried) == (20, 20)
-    whole = graph().run(tmp_path / "in.csv", tmp_path / "out.parquet", dry_run=True)  # all of them are in the first batch
+    whole = graph().run(tmp_path / "in.csv", tmp_path / "out.parquet", dry_run=True)
     assert whole.rows == 50
 
 

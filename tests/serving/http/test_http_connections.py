@@ -598,4 +598,4 @@ def test_connections_leave_nothing_behind(site):
         client.answer()
     site.loop.until(lambda: not site.front.connections)
     site.loop.call(gc.collect)
-    assert not [each for each in gc.get_objects() if isinstance(each, Connection)]
+    assert not [each for each in gc.get_objects() if type(each) is Connection]
