@@ -303,3 +303,18 @@ def test_a_graph_that_was_called_is_called_by_what_ends_with_the_interpreter(tmp
     )
     told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     assert told.stderr == "None [2.0, 4.0]\n"
+
+
+def test_garbage_that_is_collected_while_its_thread_shares_is_closed_behind():
+    """A collector runs at any line, also where a lock is held that closing needs."""
+    from motet.runtime.replicas import shared
+
+    graph = _graph(_model())
+    assert _played(graph) == [0, 1, 2]
+    circle = [graph]
+    circle.append(circle)
+    del graph, circle
+    with shared._alone():
+        gc.collect()
+        assert Counted.open == 1
+    assert Counted.open == 0

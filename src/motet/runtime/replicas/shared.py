@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -17,7 +19,6 @@ from motet.errors import ReplicaLostError
 from motet.graph.identity import identity
 from motet.graph.model import Model
 from motet.runtime.resolve import Located
-from motet.threads import new_lock
 
 if TYPE_CHECKING:
     from motet.runtime.replicas.process import ProcessReplica
@@ -80,8 +81,20 @@ class _Held(Generic[T]):
         self.parts: list[Part[T]] = []
 
 
-_lock = new_lock()
+_lock: Any = threading.RLock()
 _all: dict[Hashable, _Held[Any]] = {}
+_collected: deque[Part[Any]] = deque()
+"""Parts of garbage that was collected in the middle of `_alone`, by the thread that was there."""
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Nobody else is here meanwhile. Garbage may be collected at any line; what it had a part in is given back behind it."""
+    with _lock:
+        yield
+    with suppress(IndexError):  # another thread was faster
+        while _collected and not _lock._is_owned():
+            _collected.popleft().close()
 
 
 class Part(Generic[T]):
@@ -108,7 +121,7 @@ class Part(Generic[T]):
         outputs: frozenset[str] = frozenset(),
     ) -> None:
         self.sharing, self._outputs = sharing, outputs
-        with _lock:
+        with _alone():
             self._held = self._found(usable)
             self._held.parts.append(self)
         try:
@@ -130,7 +143,10 @@ class Part(Generic[T]):
 
     def close(self) -> None:
         """Give it back; any number of times. What nobody has a part in is closed."""
-        with _lock:
+        if _lock._is_owned():
+            _collected.append(self)
+            return
+        with _alone():
             held = self._held
             if self not in held.parts:
                 return
@@ -158,12 +174,18 @@ class Part(Generic[T]):
         """Tell the model which outputs somebody needs."""
         tell = getattr(self._held.value, "need", None)
         if tell is not None:
-            with _lock:
+            with _alone():
                 needed = frozenset[str]().union(*(part._outputs for part in self._held.parts))
             tell(needed)
 
 
-os.register_at_fork(after_in_child=_all.clear)  # what is loaded stays with those that had it
+def _in_child() -> None:
+    _lock._at_fork_reinit()
+    _all.clear()  # what is loaded stays with those that had it
+    _collected.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 class SharedProcess:
