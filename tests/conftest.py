@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +12,9 @@ QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped
 settings.register_profile("quick", max_examples=30, **QUIET)
 settings.register_profile("deep", max_examples=500, **QUIET)  # pytest --hypothesis-profile=deep
 settings.load_profile("quick")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell begins what it does in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
