@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from typing import NoReturn
 
 import click
@@ -114,7 +113,9 @@ def main() -> NoReturn:
             if code[0] in STOPPED:
                 from motet.threads import begun
 
-                begun(threading.Thread(target=_leave_late, args=(code,), daemon=True))
+                late = threading.Timer(LEAVE_S, _leave, (code,))  # a thread may play what nobody waits for
+                late.daemon = True
+                begun(late)
         raise
 
 
@@ -122,12 +123,6 @@ def _speak_utf8() -> None:
     """Begin anew with UTF-8 where names are ASCII: in the C locale, when Python was told to leave it at that."""
     if sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})
-
-
-def _leave_late(code: list[int]) -> None:
-    """End the process though a thread still plays something: it cannot be interrupted, and nobody waits for its answer."""
-    time.sleep(LEAVE_S)
-    _leave(code)
 
 
 def _leave(code: list[int]) -> None:

@@ -6,7 +6,6 @@ import logging
 from functools import cached_property
 
 from motet.engines.local.journal import Journal, Piece
-from motet.engines.local.merge import seems_output_of
 from motet.engines.local.prepared import PreparedRun
 from motet.engines.local.rows import count_rows
 from motet.errors import InputError, OutputExistsError, ResumeError
@@ -38,6 +37,8 @@ def check_output(run: PreparedRun) -> None:
 
 def _check_no_answers_go(run: PreparedRun, only_failed: str) -> None:
     """See that rows that are played again do not replace the output that has the answers of all others."""
+    from motet.engines.local.merge import seems_output_of  # few runs ask
+
     assert run.failed_rows is not None
     is_named = place_of(only_failed).is_same(place_of(run.destination.failed or only_failed))
     if is_named or seems_output_of(run.output, count_rows(run.source, run.layout.read), len(run.failed_rows)):

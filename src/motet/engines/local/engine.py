@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from motet.engines.local.batches import BatchResult, answered_bytes
 from motet.engines.local.beginning import Beginning, check_output
 from motet.engines.local.done import NothingNew
-from motet.engines.local.dry_run import dry_run
-from motet.engines.local.estimate import Estimate, nothing_to_estimate
 from motet.engines.local.journal import Journal
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.prepared import PreparedRun, prepared, underway
@@ -20,6 +18,9 @@ from motet.engines.local.results import ResultWriter
 from motet.engines.local.rows import Item
 from motet.graph.check import CheckedGraph
 from motet.io.stream import Stream
+
+if TYPE_CHECKING:
+    from motet.engines.local.estimate import Estimate
 
 __all__ = ["LocalEngine"]
 
@@ -51,6 +52,9 @@ class LocalEngine:
 
         Args and errors are those of `run`.
         """
+        from motet.engines.local.dry_run import dry_run  # few runs are dry
+        from motet.engines.local.estimate import nothing_to_estimate
+
         try:
             with prepared(checked, source, output, options) as run:
                 return dry_run(run)

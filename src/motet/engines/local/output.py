@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import pyarrow as pa
@@ -65,7 +66,7 @@ class Output(Protocol):
         ...
 
 
-class _OneWriter:
+class _OneWriter(ABC):
     """What outputs of one writer share.
 
     Args:
@@ -95,8 +96,9 @@ class _OneWriter:
         """See `Output`."""
         self._writer = self._opened(schema)
 
+    @abstractmethod
     def _opened(self, schema: pa.Schema) -> CountingWriter:
-        raise NotImplementedError
+        """A writer of what has this schema."""
 
     def write(self, batch: pa.RecordBatch) -> None:
         """See `Output`."""

@@ -14,7 +14,6 @@ from motet.engines.local.failure_file import FailureFile
 from motet.engines.local.folder_output import Added
 from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.manifest import graph_digest
-from motet.engines.local.merge import MergedOutput
 from motet.engines.local.output import Output
 from motet.engines.local.pending import Pending
 from motet.engines.local.prepared import PreparedRun
@@ -247,6 +246,8 @@ def open_output(run: PreparedRun, journal: Journal, beginning: Beginning, counts
     """
     if run.options.into is None:
         return run.destination.open(journal.folder, _added(run, counts))
+    from motet.engines.local.merge import MergedOutput  # few runs merge
+
     assert run.failed_rows is not None
 
     def answers() -> Iterator[pa.RecordBatch]:
