@@ -18,7 +18,6 @@ from motet.errors import DataError, InputError, RunError
 from motet.io.arrow import arrow_type
 from motet.io.arrow.buffers import numbers
 from motet.io.cells import FALSE, MISSING, TRUE, Reasons, read_cells, without_empty
-from motet.io.faults import with_errors
 from motet.io.files import File
 from motet.io.marks import drop_rows, mark
 from motet.io.records import Block, Fault, Record, blocks, records
@@ -145,7 +144,7 @@ class CsvSource(TextSource):
         try:
             table = self._parse(block, {field.name: field.type for field in wire})
             batch = finish(self._with_missing(table), schema)
-            return with_errors(batch) if _is_whole(batch, block) else None
+            return batch if _is_whole(batch, block) else None
         except (pa.ArrowInvalid, ValueError):
             return None
 

@@ -6,20 +6,15 @@ fine, else why the row could not be read. So a damaged line keeps its place, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-
 import numpy as np
 import pyarrow as pa
 
 from motet.io.arrow.buffers import numbers
 
-__all__ = ["ERROR_COLUMN", "drop_empty_errors", "salvage", "split_faults", "with_errors"]
+__all__ = ["ERROR_COLUMN", "drop_empty_errors", "split_faults", "with_errors"]
 
 ERROR_COLUMN = "__motet_error__"
 ERROR_FIELD = pa.field(ERROR_COLUMN, pa.string())
-
-_T = TypeVar("_T")
 
 
 def split_faults(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
@@ -46,38 +41,3 @@ def with_errors(batch: pa.RecordBatch, reasons: pa.Array | None = None) -> pa.Re
     if batch.schema.get_field_index(ERROR_COLUMN) >= 0:
         return batch
     return batch.append_column(ERROR_FIELD, pa.nulls(len(batch), pa.string()) if reasons is None else reasons)
-
-
-def salvage(
-    rows: Sequence[_T],
-    parse: Callable[[Sequence[_T]], pa.RecordBatch],
-    schema: pa.Schema,
-    label: Callable[[_T], str],
-) -> list[pa.RecordBatch]:
-    """Parse rows, halving what cannot be parsed until the bad rows stand alone as nulls with a reason.
-
-    Args:
-        rows: what `parse` takes, one a row.
-        parse: gives one row of `schema` for each; raises `pa.ArrowInvalid` or `ValueError` when it cannot.
-        schema: the schema of a batch, without the error column.
-        label: where a row is, to begin its reason with.
-
-    Returns:
-        Batches that together have one row for each of `rows`, in order, with the error column last.
-    """
-    try:
-        batch = parse(rows)
-        if len(batch) != len(rows):
-            raise ValueError(f"holds {len(batch)} rows where {len(rows)} should be")
-        return [with_errors(batch)]
-    except (pa.ArrowInvalid, ValueError) as error:
-        if len(rows) == 1:
-            return [null_row(schema, f"{label(rows[0])}: {error}")]
-    middle = len(rows) // 2
-    return salvage(rows[:middle], parse, schema, label) + salvage(rows[middle:], parse, schema, label)
-
-
-def null_row(schema: pa.Schema, reason: str) -> pa.RecordBatch:
-    """One row of nulls with its reason."""
-    batch = pa.RecordBatch.from_arrays([pa.nulls(1, field.type) for field in schema], schema=schema)
-    return with_errors(batch, pa.array([reason], pa.string()))

@@ -22,7 +22,6 @@ from motet.errors import InputError, cut
 from motet.io.arrow import arrow_type
 from motet.io.arrow.layout import is_list, number_name
 from motet.io.cells import SHOWN, Cells, Reasons, read_base64, read_numbers, shown
-from motet.io.faults import with_errors
 from motet.io.files import File
 from motet.io.jsontext import JSON_NUMBER, is_json, json_value
 from motet.io.keys import Keys, Row
@@ -284,7 +283,7 @@ def _quick(block: _Block, schema: pa.Schema) -> pa.RecordBatch | None:
         batch = finish(_parsed(block.data, wire_schema(schema)), schema)
     except (pa.ArrowInvalid, ValueError):
         return None
-    return with_errors(batch) if len(batch) == block.num_rows and not has_infinite(batch) else None
+    return batch if len(batch) == block.num_rows and not has_infinite(batch) else None
 
 
 def _parsed(data: bytes, schema: pa.Schema) -> pa.Table:

@@ -90,7 +90,7 @@ def with_reasons(columns: Sequence[pa.Array], schema: pa.Schema, reasons: Mappin
     """A batch in which rows that have a reason are null, with the reasons beside them (see `motet.io.faults`)."""
     batch = pa.RecordBatch.from_arrays(list(columns), schema=schema)
     if not reasons:
-        return with_errors(batch)
+        return batch
     good = np.ones(len(batch), bool)
     good[list(reasons)] = False
     blanked = [null_where(column, ~good) for column in batch.columns]
