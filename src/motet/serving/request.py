@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -73,7 +74,7 @@ class Together(Protocol):
         ...
 
 
-class Request:
+class Request(ABC):
     """Rows for one served graph. A protocol makes one, hands it to `Gateway.submit`, and is called back once.
 
     All of it happens in the thread of the event loop. Subclasses implement `answered` and `failed`, which must not raise.
@@ -120,10 +121,10 @@ class Request:
         self.kept_as = b""
         self.together: Together | None = None
 
+    @abstractmethod
     def answered(self, reply: Reply) -> None:
         """Take the answer; some rows may have failed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self, error: MotetError) -> None:
         """Take the reason why there is none: `error.status` is the HTTP status."""
-        raise NotImplementedError

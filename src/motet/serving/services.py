@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from motet.serving.admission import Admission, AdmissionConfig, AuditLog, Ticket
     from motet.serving.admission.addresses import Headers
     from motet.serving.http.asgi import App, Message
-    from motet.serving.http.connection import Connection
+    from motet.serving.http.exchange import Origin
     from motet.serving.http.front import Front
     from motet.serving.http.infer import InferExchange
     from motet.serving.http.unvisited import Unvisited
@@ -194,13 +194,13 @@ class Services:
 
         return client_address(peer, headers(), self.config.trusted_proxies, self.config.proxy_header)
 
-    def _address(self, connection: Connection) -> str:
-        peer = connection.address()
+    def _address(self, origin: Origin) -> str:
+        peer = origin.address()
 
         def headers() -> Headers:
             from motet.serving.admission.addresses import joined
 
-            return joined(connection.headers, (self.config.proxy_header.encode(),))
+            return joined(origin.headers, (self.config.proxy_header.encode(),))
 
         return self.address("" if peer is None else peer[0], headers)
 
@@ -210,9 +210,9 @@ class Services:
             exchange.body = body
             exchange.submit(body)
             return
-        connection = exchange.connection
-        asked = f"POST {connection.url.decode('latin-1')}"
-        visit = exchange.visit = Visit(self, "http", asked, exchange.name, self._address(connection))
+        origin = exchange.origin
+        asked = f"POST {origin.url.decode('latin-1')}"
+        visit = exchange.visit = Visit(self, "http", asked, exchange.name, self._address(origin))
         visit.received_bytes = len(body)
         visit.trace(exchange.known.get(b"traceparent", b"").decode("latin-1"))
         try:
@@ -273,7 +273,7 @@ class Services:
         """A request is over that no visit was made for."""
         if self.seen.access is None:
             return
-        visit = Visit(self, "http", over.asked, "", self._address(over.connection))
+        visit = Visit(self, "http", over.asked, "", self._address(over.origin))
         visit.status, visit.received_bytes, visit.sent_bytes = over.status, over.received_bytes, over.sent_bytes
         entry = visit.access(None, None, "" if over.error is None else name_of(over.error))
         entry.seconds = over.seconds

@@ -14,12 +14,18 @@ from motet.serving.seen.totals import Totals
 
 
 class Asked(Request):
-    """A request that keeps its answer."""
+    """A request that only counts: nobody plays it."""
 
     def __init__(self, rows=1, waited_s=0.0, id="", settled=False):
         super().__init__({}, rows, id=id)
         self.arrived = time.monotonic() - waited_s
         self.settled = settled
+
+    def answered(self, reply):
+        raise AssertionError("it was played")
+
+    def failed(self, error):
+        raise error
 
 
 def played(rows, failed=(), node="vote", error="ValueError"):

@@ -200,6 +200,8 @@ class SqliteStorage(Storage, MovingWindowSupport):
                 return
             self._base.execute("DELETE FROM keys WHERE name = ?", (name,))
 
+    # `Storage` has counts of windows that do not move as abstract methods; nothing here asks for them.
+
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Not served: windows that do not move let twice the limit through at their borders."""
         raise NotImplementedError("this storage serves the moving window alone")

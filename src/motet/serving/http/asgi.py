@@ -13,7 +13,6 @@ import httptools
 
 from motet.errors import InputError, ModelError
 from motet.serving.http.respond import STATUS_LINES, error_answer
-from motet.serving.http.unvisited import Unvisited
 
 if TYPE_CHECKING:
     from motet.serving.http.connection import Connection
@@ -66,10 +65,9 @@ class AppExchange:
         try:
             scope = self._scope()
         except InputError as error:
-            self.data = error_answer(error, self._front.date, keep_alive=self.keep_alive, bodiless=self._head_only)
-            self._front.statuses[error.status] += 1
-            asked = f"{self._connection.method.decode()} {self._connection.url.decode('latin-1')}"
-            self._front.unvisited(self._connection, asked, error, self._received_bytes, self.data)
+            self.data = self._front.refused(
+                self._connection, error, self._received_bytes, keep_alive=self.keep_alive, bodiless=self._head_only
+            )
             self._connection.finished(self)
             return
         if self._connection.is_head(self):
@@ -128,20 +126,11 @@ class AppExchange:
             if not self._started and not self._gone:
                 failed = ModelError("the server gave no answer to this request")
                 self.data, self._status = error_answer(failed, self._front.date, keep_alive=False), 500
-        self._front.statuses[self._status or 499] += 1
-        if self._front.written is not None and not scope["state"].get(VISITED):
-            self._tell(scope, self._front.written)
+        asked = f"{scope['method']} {scope['raw_path'].decode('latin-1')}"
+        sizes = self._received_bytes, self._sent_bytes
+        self._front.app_answered(self._connection, asked, scope, self._status, *sizes, self._began)
         if not self._gone:
             self._connection.finished(self)
-
-    def _tell(self, scope: Message, written: Callable[[Unvisited], None]) -> None:
-        query = scope["query_string"]
-        asked = (
-            f"{scope['method']} {scope['raw_path'].decode('latin-1')}{'?' if query else ''}{query.decode('latin-1')}"
-        )
-        seconds = self._front.loop.time() - self._began
-        status = self._status or 499
-        written(Unvisited(self._connection, asked, status, self._received_bytes, self._sent_bytes, seconds))
 
     async def _receive(self) -> Message:
         if self._body is not _READ:

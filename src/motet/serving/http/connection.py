@@ -26,7 +26,7 @@ from motet.serving.http.refusals import (
     check_size,
     head_too_large,
 )
-from motet.serving.http.respond import CONTINUE, error_answer
+from motet.serving.http.respond import CONTINUE
 
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange
@@ -462,10 +462,8 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: MotetError) -> None:
         """Answer an error behind the answers that are to come, and read nothing more."""
-        answer = error_answer(error, self._front.date, keep_alive=False, bodiless=self.method == b"HEAD")
-        self._front.statuses[error.status] += 1
-        asked = f"{self.method.decode() or '-'} {self._url.decode('latin-1') or '-'}"
-        self._front.unvisited(self, asked, error, self._body_bytes, answer)
+        bodiless = self.method == b"HEAD"
+        answer = self._front.refused(self, error, self._body_bytes, keep_alive=False, bodiless=bodiless)
         self._forget_body()
         self._state = REFUSED
         self.due = self._front.now + self._front.limits.request_timeout_s

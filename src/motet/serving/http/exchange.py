@@ -1,10 +1,11 @@
-"""What stands in a connection's line of answers."""
+"""What stands in a connection's line of answers, and what it asks of the connection."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "Origin"]
 
 
 class Exchange(Protocol):
@@ -24,4 +25,36 @@ class Exchange(Protocol):
 
     def abandon(self) -> None:
         """The client is gone."""
+        ...
+
+
+class Origin(Protocol):
+    """Where a request comes from, and what is known of it: a connection, or a server around this one.
+
+    Attributes:
+        method: of the request.
+        known: the fields of its head by their names in lower case; of those that came several times the last.
+        prepared: what was made of them before, for a request that has the same head; None for nothing.
+    """
+
+    method: bytes
+    known: dict[bytes, bytes]
+    prepared: object
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The fields of the request's head, names in lower case."""
+        ...
+
+    @property
+    def url(self) -> bytes:
+        """The address as it was sent."""
+        ...
+
+    def address(self, kind: str = "peername") -> tuple[str, int] | None:
+        """The client's address and port (or, for `sockname`, ours)."""
+        ...
+
+    def finished(self, exchange: Exchange, /) -> None:
+        """An answer is complete."""
         ...

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from motet.errors import MotetError
-from motet.serving.http.asgi import App, AppExchange
+from motet.serving.http.asgi import VISITED, App, AppExchange, Message
 from motet.serving.http.connection import Connection
-from motet.serving.http.respond import date_line
+from motet.serving.http.respond import date_line, error_answer
 from motet.serving.http.unvisited import Unvisited
 from motet.serving.limits import Limits
 
 if TYPE_CHECKING:
-    from motet.serving.http.exchange import Exchange
+    from motet.serving.http.exchange import Exchange, Origin
 
 __all__ = ["Front", "Route"]
 
@@ -28,7 +28,7 @@ KNOWN_URLS, KNOWN_BYTES = 4096, 256
 class Route(Protocol):
     """Answers requests for one address, without the ASGI application."""
 
-    def __call__(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
+    def __call__(self, origin: Origin, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
         """Put an exchange into the line, and begin with it."""
         ...
 
@@ -96,13 +96,37 @@ class Front:
                 self.routes[url] = found
             return found
 
-    def unvisited(
-        self, connection: Connection, asked: str, error: MotetError, received_bytes: int, answer: bytes
-    ) -> None:
+    def refused(
+        self, origin: Origin, error: MotetError, received_bytes: int, *, keep_alive: bool, bodiless: bool = False
+    ) -> bytes:
+        """The answer to a request that is refused before a visit is made for it; counted, and told of."""
+        self.statuses[error.status] += 1
+        answer = error_answer(error, self.date, keep_alive=keep_alive, bodiless=bodiless)
+        asked = f"{origin.method.decode() or '-'} {origin.url.decode('latin-1') or '-'}"
+        self.unvisited(origin, asked, error, received_bytes, answer)
+        return answer
+
+    def unvisited(self, origin: Origin, asked: str, error: MotetError, received_bytes: int, answer: bytes) -> None:
         """Tell of a request that no visit is made for, and that is refused with this message."""
         if self.written is not None:
             sent_bytes = len(answer) - answer.index(b"\r\n\r\n") - 4
-            self.written(Unvisited(connection, asked, error.status, received_bytes, sent_bytes, error=error))
+            self.written(Unvisited(origin, asked, error.status, received_bytes, sent_bytes, error=error))
+
+    def app_answered(
+        self,
+        origin: Origin,
+        asked: str,
+        scope: Message,
+        status: int,
+        received_bytes: int,
+        sent_bytes: int,
+        began: float,
+    ) -> None:
+        """Count an answer of the application, and tell of it where it has made no visit; `status` is 0 for none."""
+        status = status or 499
+        self.statuses[status] += 1
+        if self.written is not None and not scope["state"].get(VISITED):
+            self.written(Unvisited(origin, asked, status, received_bytes, sent_bytes, self.loop.time() - began))
 
     def forget_routes(self) -> None:
         """What is served has changed."""

@@ -28,8 +28,7 @@ from motet.tracebacks import summary
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
-    from motet.serving.http.connection import Connection
-    from motet.serving.http.exchange import Exchange
+    from motet.serving.http.exchange import Exchange, Origin
     from motet.serving.http.front import Front
     from motet.serving.services import Services
     from motet.serving.visits import Visit
@@ -81,8 +80,8 @@ class _Missing:
     def __init__(self, error: NotFoundError, routes: InferRoutes) -> None:
         self._error, self.services, self.front = error, routes.services, routes.front
 
-    def __call__(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
-        exchange = InferExchange(self, connection, keep_alive, connection.known)
+    def __call__(self, origin: Origin, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
+        exchange = InferExchange(self, origin, keep_alive, origin.known)
         exchange.body = body
         line.append(exchange)
         exchange.refuse(self._error)
@@ -103,8 +102,8 @@ class _Infer:
         """The body of an answer, and the bytes of its JSON where bytes follow."""
         return self.codec.write(asked, reply.columns, reply.first, reply.end)
 
-    def __call__(self, connection: Connection, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
-        exchange = InferExchange(self, connection, keep_alive, connection.known)
+    def __call__(self, origin: Origin, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
+        exchange = InferExchange(self, origin, keep_alive, origin.known)
         line.append(exchange)
         services = self.services
         if services is not None and services.busy:
@@ -137,7 +136,7 @@ class _Infer:
         try:
             said = exchange.said
             if said is None:
-                said = exchange.said = exchange.connection.prepared = Said(exchange.known)
+                said = exchange.said = exchange.origin.prepared = Said(exchange.known)
             if len(body) > said.long_bytes:
                 work = self.front.loop.run_in_executor(None, self._read, body, said)
                 work.add_done_callback(lambda done: self._was_read(exchange, done))
@@ -212,16 +211,16 @@ class InferTogether:
                 front.statuses[200] += 1
                 exchange.data = data
                 if not exchange.cancelled:
-                    exchange.connection.finished(exchange)
+                    exchange.origin.finished(exchange)
 
 
 class InferExchange(Request):
     """A request of this route: what the gateway plays, and what stands in the connection's line."""
 
-    __slots__ = ("_asked", "_columns", "body", "connection", "data", "keep_alive", "known", "route", "said", "visit")
+    __slots__ = ("_asked", "_columns", "body", "data", "keep_alive", "known", "origin", "route", "said", "visit")
 
     def __init__(
-        self, route: _Infer | _Missing, connection: Connection, keep_alive: bool, known: Mapping[bytes, bytes]
+        self, route: _Infer | _Missing, origin: Origin, keep_alive: bool, known: Mapping[bytes, bytes]
     ) -> None:
         self._columns: Mapping[str, Column] | None = _NONE
         self._asked: InferRequest | None = None
@@ -231,10 +230,10 @@ class InferExchange(Request):
         self.cancelled = self.settled = self.explain = False
         self.watch = self.together = None
         self.arrived, self.kept_as = 0.0, b""
-        self.route, self.connection, self.keep_alive, self.known = route, connection, keep_alive, known
+        self.route, self.origin, self.keep_alive, self.known = route, origin, keep_alive, known
         self.data: bytes | None = None
         self.visit: Visit | None = None
-        prepared = connection.prepared
+        prepared = origin.prepared
         self.said = prepared if type(prepared) is Said else None
 
     def put(self, body: bytes, together: InferTogether) -> None:
@@ -288,7 +287,7 @@ class InferExchange(Request):
     @property
     def asked_for(self) -> str:
         """The method and the address; of an address where nothing is served as it is on the connection now."""
-        path = f"/v2/models/{self.name}/infer" if self.name else self.connection.url.decode("latin-1")
+        path = f"/v2/models/{self.name}/infer" if self.name else self.origin.url.decode("latin-1")
         return f"POST {path}"
 
     def refuse(self, error: MotetError) -> None:
@@ -323,7 +322,7 @@ class InferExchange(Request):
             if self.visit is not None:
                 self.visit.answered(self, reply, self.data)
             if not self.cancelled:
-                self.connection.finished(self)
+                self.origin.finished(self)
             return
         elements = rows * route.row_elements
         if elements > LONG_ELEMENTS and not all(each.binary for each in asked.wanted):
@@ -361,7 +360,7 @@ class InferExchange(Request):
         if self.visit is not None:
             self.visit.answered(self, reply, self.data)
         if not self.cancelled:
-            self.connection.finished(self)
+            self.origin.finished(self)
 
     def _described(self, body: bytes, length: int | None, more: bytes) -> bytes:
         """An answer that may be compressed, that a page reads, or that is the last one of its connection."""
@@ -387,9 +386,9 @@ class InferExchange(Request):
         if self.visit is not None:
             self.visit.failed(self, error, self.data)
         else:
-            front.unvisited(self.connection, self.asked_for, error, len(getattr(self, "body", b"")), self.data)
+            front.unvisited(self.origin, self.asked_for, error, len(getattr(self, "body", b"")), self.data)
         if not self.cancelled:
-            self.connection.finished(self)
+            self.origin.finished(self)
 
 
 def _elements(kind: ColumnType) -> int:

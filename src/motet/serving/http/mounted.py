@@ -9,17 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from motet.errors import MotetError, OverloadedError
-from motet.serving.http.asgi import VISITED, Message
+from motet.serving.http.asgi import Message
 from motet.serving.http.refusals import body_too_large
-from motet.serving.http.respond import error_answer
-from motet.serving.http.unvisited import Unvisited
 
 if TYPE_CHECKING:
-    from motet.serving.http.connection import Connection
     from motet.serving.http.exchange import Exchange
     from motet.serving.http.front import Front, Route
 
@@ -32,15 +29,12 @@ _OF_THE_HOST = (b"date", b"connection")
 
 
 class MountedRequest:
-    """One request of a server around this one. Stands for a `Connection` where one is asked who asks, and what.
+    """One request of a server around this one, and the `Origin` of the exchange that answers it.
 
     Args:
         front: what requests share.
         scope, receive, send: of the request, as ASGI has them.
     """
-
-    version = "1.1"
-    method: bytes
 
     def __init__(self, front: Front, scope: Message, receive: Receive, send: Send) -> None:
         self._front, self._receive, self._send = front, receive, send
@@ -51,7 +45,8 @@ class MountedRequest:
         self.method = scope["method"].encode()
         self.url = quote(inner).encode() + (b"?" + query if query else b"")
         self.headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
-        self.known, self.prepared = dict(self.headers), None
+        self.known = dict(self.headers)
+        self.prepared: object = None
         state = dict(scope.get("state") or {})
         self._scope = {**scope, "root_path": root, "path": root + inner, "state": state}
         self._client, self._done = scope.get("client"), asyncio.Event()
@@ -77,30 +72,20 @@ class MountedRequest:
         try:
             await self._front.app(self._scope, self._received, self._sent)
         finally:
-            self._front.statuses[self._status or 499] += 1
-            if self._front.written is not None and not self._scope["state"].get(VISITED):
-                seconds = self._front.loop.time() - self._began
-                asked = f"{self.method.decode()} {self.url.decode('latin-1')}"
-                connection = cast("Connection", self)
-                self._front.written(
-                    Unvisited(connection, asked, self._status or 499, self._body_bytes, self._sent_bytes, seconds)
-                )
+            asked = f"{self.method.decode()} {self.url.decode('latin-1')}"
+            sizes = self._body_bytes, self._sent_bytes
+            self._front.app_answered(self, asked, self._scope, self._status, *sizes, self._began)
 
     async def _infer(self, route: Route) -> None:
         line: deque[Exchange] = deque()
-        connection = cast("Connection", self)
         try:
             body = await self._whole_body()
         except MotetError as error:
-            self._front.statuses[error.status] += 1
-            data = error_answer(error, keep_alive=True)
-            asked = f"POST {self.url.decode('latin-1')}"
-            self._front.unvisited(connection, asked, error, self._body_bytes, data)
-            await self._give(data)
+            await self._give(self._front.refused(self, error, self._body_bytes, keep_alive=True))
             return
         if body is None:
             return
-        route(connection, line, body, True)
+        route(self, line, body, True)
         exchange = line[0]
         try:
             await self._until_done()

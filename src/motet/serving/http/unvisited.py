@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from motet.errors import MotetError
 
 if TYPE_CHECKING:
-    from motet.serving.http.connection import Connection
+    from motet.serving.http.exchange import Origin
 
 __all__ = ["Unvisited"]
 
@@ -18,7 +18,7 @@ class Unvisited:
     """A request that is over, and of which nobody asked who it is of: it was refused before, or is of no graph.
 
     Attributes:
-        connection: it came on.
+        origin: where it came from.
         asked: its method and address.
         status: of the answer.
         received_bytes, sent_bytes: of the bodies.
@@ -26,7 +26,7 @@ class Unvisited:
         error: why it was refused; None where it was answered.
     """
 
-    connection: Connection
+    origin: Origin
     asked: str
     status: int
     received_bytes: int

@@ -195,7 +195,7 @@ class Writer:
             if waiting >= CHUNK_ROWS:
                 records += self._convert(chunk)
                 chunk, waiting = [], 0
-                time.sleep(0)
+                time.sleep(0)  # gives the interpreter to the event loop now, not after its switch interval
         records += self._convert(chunk)
         return _Pending(records, rows, size)
 
