@@ -21,6 +21,7 @@ from motet.graph.fields import NAME
 from motet.graph.graph import NO_DEFAULT, Input
 from motet.graph.places import folder_of
 from motet.runtime.session import CallSession
+from motet.threads import close_garbage
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Graph(data.Graph):
         """Be ready to be called as what was found when it was checked."""
         self.checked = checked
         self._session = CallSession(partial(_executor, checked))
-        weakref.finalize(self, self._session.close).atexit = False
+        weakref.finalize(self, close_garbage, self._session.close).atexit = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: part for name, part in super().__getstate__().items() if name != "_session"}

@@ -8,6 +8,7 @@ container, the caller's thread does the work. No thread outlives the call that b
 from __future__ import annotations
 
 import contextvars
+import logging
 import os
 import sys
 import threading
@@ -17,11 +18,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["MOST", "Pool", "begun", "beside", "do", "new_lock", "side_by_side", "thread_of"]
+__all__ = [
+    "MOST",
+    "Pool",
+    "QuietLock",
+    "begun",
+    "beside",
+    "close_garbage",
+    "do",
+    "new_lock",
+    "side_by_side",
+    "thread_of",
+]
 
 S = TypeVar("S")
 T = TypeVar("T")
 Work = Callable[[], object]
+_LOG = logging.getLogger("motet.runtime")
 MOST = 16
 """Calls that wait which are under way for one caller at the same time."""
 
@@ -43,6 +56,60 @@ def _free_locks() -> None:
 
 
 os.register_at_fork(after_in_child=_free_locks)
+
+
+class _OfThread(threading.local):
+    """How many `QuietLock`s a thread holds, and what it closes once it holds none."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.garbage: deque[Work] = deque()
+
+
+_of_thread = _OfThread()
+
+
+class QuietLock:
+    """A lock of `new_lock` that closing needs, so that no garbage is closed by the thread that holds it; see `close_garbage`."""
+
+    def __init__(self) -> None:
+        self._lock = new_lock()
+
+    def __enter__(self) -> None:
+        _of_thread.held += 1
+        try:
+            self._lock.acquire()
+        except BaseException:
+            _of_thread.held -= 1
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._lock.release()
+        finally:
+            _of_thread.held -= 1
+        _close_what_waits()
+
+
+def close_garbage(close: Work) -> None:
+    """Close what garbage had: at once, or behind the lines in which this thread holds a `QuietLock`.
+
+    Garbage is collected in the middle of any line of any thread, also where that holds a lock that closing would wait for.
+
+    Args:
+        close: what it raises is logged.
+    """
+    _of_thread.garbage.append(close)
+    _close_what_waits()
+
+
+def _close_what_waits() -> None:
+    while _of_thread.garbage and not _of_thread.held:
+        close = _of_thread.garbage.popleft()
+        try:
+            close()
+        except Exception:  # noqa: BLE001 (nobody called it)
+            _LOG.exception("garbage could not be closed")
 
 
 def thread_of(work: Work, name: str) -> threading.Thread:

@@ -20,6 +20,8 @@ import motet as mt
 from helpers import onnxes
 from helpers.counted import Counted, Waiting
 from motet.models.onnx import OnnxHandler
+from motet.runtime.replicas import shared
+from motet.threads import close_garbage
 
 X = {"x": np.arange(3, dtype=np.float32)}
 
@@ -305,16 +307,24 @@ def test_a_graph_that_was_called_is_called_by_what_ends_with_the_interpreter(tmp
     assert told.stderr == "None [2.0, 4.0]\n"
 
 
-def test_garbage_that_is_collected_while_its_thread_shares_is_closed_behind():
-    """A collector runs at any line, also where a lock is held that closing needs."""
-    from motet.runtime.replicas import shared
-
-    graph = _graph(_model())
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("lock", [lambda host: shared._lock, lambda host: host._lock, lambda host: host.swaps._lock])
+def test_garbage_that_is_collected_where_its_thread_holds_a_lock_is_closed_behind(lock, replicas):
+    """A collector runs at any line, also where a lock is held that closing needs, in this thread or in those that close copies."""
+    graph = _graph(_model(replicas=replicas))
     assert _played(graph) == [0, 1, 2]
+    held = lock(graph.executor.host)
     circle = [graph]
     circle.append(circle)
     del graph, circle
-    with shared._alone():
+    with held:
         gc.collect()
-        assert Counted.open == 1
+        assert Counted.open == replicas
     assert Counted.open == 0
+
+
+def test_garbage_that_cannot_be_closed_is_logged_and_harms_nobody(caplog):
+    with shared._lock:
+        close_garbage(lambda: 1 / 0)
+        assert not caplog.records
+    assert "ZeroDivisionError" in caplog.text

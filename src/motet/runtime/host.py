@@ -16,6 +16,7 @@ from motet.runtime.pool.swaps import Swaps
 from motet.runtime.resolve import ModelResolver, is_remote
 from motet.runtime.sizes import BatchSize
 from motet.runtime.trial import Trials
+from motet.threads import QuietLock
 
 __all__ = ["Host", "HostedModel", "LazyKey", "ModelStats", "model_key"]
 
@@ -67,7 +68,7 @@ class Host:
         self._groups: dict[str, Group] = {}
         self.resolver = resolver or ModelResolver()
         self._sizes = dict(sizes or {})
-        self._lock = threading.Lock()
+        self._lock = QuietLock()
         self._models: dict[tuple[Model, str], list[HostedModel]] = {}
         self._loading: dict[tuple[Model, str], threading.Lock] = {}
         self._needs: dict[tuple[Model, str], frozenset[str] | None] = {}

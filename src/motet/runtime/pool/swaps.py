@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
@@ -77,7 +76,7 @@ class Swaps(Generic[M]):
         self._load, self._drop, self._clock, self._memory = load, drop, clock, memory
         self._beside = beside or partial(threads.beside, name="motet-swap")
         self._shelf = Shelf(loads_at_once)
-        self._lock = threading.Lock()
+        self._lock = threads.QuietLock()
         self._models: dict[Key, M] = {}
         self._swapping = 0
         self._freed_bytes, self._trimmed_at = 0, float("-inf")

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -19,6 +17,7 @@ from motet.errors import ReplicaLostError
 from motet.graph.identity import identity
 from motet.graph.model import Model
 from motet.runtime.resolve import Located
+from motet.threads import QuietLock
 
 if TYPE_CHECKING:
     from motet.runtime.replicas.process import ProcessReplica
@@ -81,20 +80,8 @@ class _Held(Generic[T]):
         self.parts: list[Part[T]] = []
 
 
-_lock: Any = threading.RLock()
+_lock = QuietLock()
 _all: dict[Hashable, _Held[Any]] = {}
-_collected: deque[Part[Any]] = deque()
-"""Parts of garbage that was collected in the middle of `_alone`, by the thread that was there."""
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Nobody else is here meanwhile. Garbage may be collected at any line; what it had a part in is given back behind it."""
-    with _lock:
-        yield
-    with suppress(IndexError):  # another thread was faster
-        while _collected and not _lock._is_owned():
-            _collected.popleft().close()
 
 
 class Part(Generic[T]):
@@ -121,7 +108,7 @@ class Part(Generic[T]):
         outputs: frozenset[str] = frozenset(),
     ) -> None:
         self.sharing, self._outputs = sharing, outputs
-        with _alone():
+        with _lock:
             self._held = self._found(usable)
             self._held.parts.append(self)
         try:
@@ -143,10 +130,7 @@ class Part(Generic[T]):
 
     def close(self) -> None:
         """Give it back; any number of times. What nobody has a part in is closed."""
-        if _lock._is_owned():
-            _collected.append(self)
-            return
-        with _alone():
+        with _lock:
             held = self._held
             if self not in held.parts:
                 return
@@ -174,18 +158,12 @@ class Part(Generic[T]):
         """Tell the model which outputs somebody needs."""
         tell = getattr(self._held.value, "need", None)
         if tell is not None:
-            with _alone():
+            with _lock:
                 needed = frozenset[str]().union(*(part._outputs for part in self._held.parts))
             tell(needed)
 
 
-def _in_child() -> None:
-    _lock._at_fork_reinit()
-    _all.clear()  # what is loaded stays with those that had it
-    _collected.clear()
-
-
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(after_in_child=_all.clear)  # what is loaded stays with those that had it
 
 
 class SharedProcess:

@@ -47,7 +47,7 @@ class Spawned:
     """
 
     def __init__(self, name: str, threads: int, folder: str) -> None:
-        self._ending = threading.Lock()
+        self._ending = threading.RLock()  # garbage that has it too may be collected while it is held
         self._mine = True
         self.socket, messages = socket.socketpair()
         self.memory, memory = socket.socketpair()
