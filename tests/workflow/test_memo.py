@@ -152,43 +152,36 @@ def test_a_file_that_a_step_wrote_is_there_again_after_a_hit(tmp_path):
     assert calls == ["export"]
 
 
+@mt.step(cache=True, max_age="14d")
+def fetch():
+    calls.append(1)
+    return len(calls)
+
+
+@mt.workflow
+def fetched():
+    return fetch()
+
+
 def test_a_result_is_too_old_after_its_age(clock):
-    @mt.step(cache=True, max_age="14d")
-    def fetch():
-        calls.append(1)
-        return len(calls)
-
-    @mt.workflow
-    def flow():
-        return fetch()
-
-    assert flow().run().output == 1
+    assert fetched().run().output == 1
     clock[0] += 13 * 86400
-    assert flow().run().output == 1
+    assert fetched().run().output == 1
     clock[0] += 2 * 86400
-    run = flow().run()
+    run = fetched().run()
     assert run.output == 2
     assert run.steps[0].why == "kept 15 d ago, and may be 14 d old at most"
     clock[0] += 13 * 86400
-    assert flow().run().output == 2
+    assert fetched().run().output == 2
 
 
 def test_a_result_of_the_future_has_no_age(clock):
-    @mt.step(cache=True, max_age="14d")
-    def fetch():
-        calls.append(1)
-        return len(calls)
-
-    @mt.workflow
-    def flow():
-        return fetch()
-
-    flow().run()
+    fetched().run()
     clock[0] -= 7200
-    run = flow().run()
+    run = fetched().run()
     assert (run.output, run.steps[0].state) == (2, "done")
     assert run.steps[0].why == "kept 2 h after now, by the clock of this machine, so that its age is not known"
-    assert flow().run().steps[0].state == "hit"
+    assert fetched().run().steps[0].state == "hit"
 
 
 def count_rows(rows):
