@@ -67,6 +67,14 @@ def graph_of(name, *, outputs=None, each=False):
     return mt.Graph(name.replace("_", "-"), {"y": mt.map(function, x, outputs=outputs, each=each, name="y")})
 
 
+def graph_in_process(name, *, outputs):
+    """The function as a model in a process of its own."""
+    model = mt.Model(
+        f"python:helpers.odd_functions:{name}", inputs={"name": "string"}, outputs={"y": outputs}, placement="process"
+    )
+    return mt.Graph("g", {"y": mt.model(model, mt.input("name", "string"), name="y")})
+
+
 @pytest.mark.parametrize("name", DECLARED)
 def test_declared_answers_are_the_same_called_and_in_bulk(name, tmp_path):
     outputs, wanted, each = DECLARED[name]
@@ -331,7 +339,9 @@ def test_bools_of_one_shape_are_written_as_json(tmp_path):
     assert rows == [[False, False], [True, False], [True, True]]
 
 
-@pytest.mark.parametrize("value", [1j, object(), np.longdouble(1), {"a": [object()]}], ids=repr)
+@pytest.mark.parametrize(
+    "value", [1j, object(), np.longdouble(1), {"a": [object()]}], ids=["complex", "object", "long double", "inside"]
+)
 def test_what_no_column_can_hold_fails_its_row(value, tmp_path):
     graph = mt.Graph("g", {"y": mt.map(lambda x: objects([value] * len(x)), mt.input("x", "float64"))})
     table, failures = graph.run({"x": [1.0, 2.0]}, failures="return")
@@ -359,11 +369,7 @@ def test_values_of_any_type_are_the_same_from_predict_and_in_json_lines(live, tm
 )
 def test_models_in_processes_answer_as_those_in_this_one(name):
     outputs, wanted = CASES[name]
-    model = mt.Model(
-        f"python:helpers.odd_functions:{name}", inputs={"name": "string"}, outputs={"y": outputs}, placement="process"
-    )
-    graph = mt.Graph("g", {"y": mt.model(model, mt.input("name", "string"), name="y")})
-    assert of_call(graph) == [shown(row) for row in wanted]
+    assert of_call(graph_in_process(name, outputs=outputs)) == [shown(row) for row in wanted]
 
 
 def left_out(x):
@@ -403,26 +409,18 @@ def test_a_row_of_other_columns_fails_alone_where_each_is_called(place, odd, err
     assert [(each.row, each.error) for each in failures] == [(place, error)]
 
 
+@pytest.mark.parametrize("made", [graph_of, graph_in_process])
 @pytest.mark.parametrize(
     ("outputs", "wanted"),
-    [("float64[2]", [1, MISSING]), ("int64[2]", WRONG), ("float64[?]", [1, MISSING]), (None, [1, MISSING])],
+    [("float64[2]", [1, MISSING]), ("int64[2]", WRONG), ("float64[?]", [1, MISSING])],
 )
-@pytest.mark.parametrize("placement", [None, "process"])
-def test_what_is_masked_in_a_row_is_missing(outputs, wanted, placement):
-    if placement and outputs is None:
-        return
-    name = "masked_rows"
-    if placement:
-        model = mt.Model(
-            f"python:helpers.odd_functions:{name}",
-            inputs={"name": "string"},
-            outputs={"y": outputs},
-            placement=placement,
-        )
-        graph = mt.Graph("g", {"y": mt.model(model, mt.input("name", "string"), name="y")})
-    else:
-        graph = graph_of(name, outputs=outputs)
+def test_what_is_masked_in_a_row_is_missing(outputs, wanted, made):
+    graph = made("masked_rows", outputs=outputs)
     assert of_call(graph) == [shown(row) for row in bobs(wanted, [[1, 2]] * len(NAMES))]
+
+
+def test_what_is_masked_in_a_row_is_missing_where_nothing_is_declared():
+    assert of_call(graph_of("masked_rows")) == [shown(row) for row in bobs([1, MISSING], [[1, 2]] * len(NAMES))]
 
 
 def test_a_masked_value_among_others_is_missing():

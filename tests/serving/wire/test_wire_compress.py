@@ -91,6 +91,7 @@ def test_an_unknown_encoding_is_said():
         (zlib.compress(b"abc") + b"12345", "deflate", "the body in deflate has 5 bytes behind its end"),
         (gzip.compress(b"") * (MAX_MEMBERS + 1), "gzip", "the body in gzip has more than 64 pieces; send it in one"),
     ],
+    ids=["empty", "no gzip", "no deflate", "cut off", "more behind", "many pieces"],
 )
 def test_what_is_wrong_with_a_body_is_said(body, encoding, message):
     with pytest.raises(InputError, match=message):
