@@ -60,6 +60,36 @@ CASES = {
         {"pkg/__init__.py": ""},
         "import importlib.resources\nimport pkg\ndef s(x):\n    return importlib.resources.read_text('pkg', 'm.sql')\n",
     ),
+    "code of a package's data, by a name of its own": (
+        "pkg/m.sql",
+        {"pkg/__init__.py": ""},
+        "from importlib.resources import read_text\nimport pkg\ndef s(x):\n    return read_text('pkg', 'm.sql')\n",
+    ),
+    "a script, of a module by a name of its own": (
+        "script.py",
+        {},
+        "import subprocess as sp\ndef s(x):\n    return sp.run(['script.py'])\n",
+    ),
+    "a script of the shell, by a name of its own": (
+        "script.sh",
+        {},
+        "from os import system\ndef s(x):\n    return system('sh script.sh')\n",
+    ),
+    "a script of the shell, imported inside": (
+        "script.sh",
+        {},
+        "def s(x):\n    from os import system\n    return system('sh script.sh')\n",
+    ),
+    "a script in a process of its own": (
+        "script.sh",
+        {},
+        "import os\ndef s(x):\n    return os.spawnlp(os.P_WAIT, 'sh', 'sh', 'script.sh')\n",
+    ),
+    "a module that runs, as a value": (
+        "script.py",
+        {},
+        "import subprocess\ndef s(x):\n    return getattr(subprocess, x)(['script.py'])\n",
+    ),
     "a package without a file, imported inside": (
         "ns/sub/mod.py",
         {},
@@ -175,6 +205,17 @@ def test_settings_at_the_top_of_a_module_are_seen(project, monkeypatch, name):
         if "pandas" in sys.modules:
             sys.modules["pandas"].reset_option("display.width")
     assert seen[0] == seen[2] != seen[1]
+
+
+@pytest.mark.parametrize(
+    "flow",
+    ["def s(resources):\n    return resources.cpu\n", "RESOURCES = {}\ndef s(x):\n    return RESOURCES.keys()\n",
+     "import os\ndef s(x):\n    return os.getcwd()\n", "from os import getcwd\ndef s(x):\n    return getcwd()\n"],
+    ids=["a parameter", "a value", "a module that can also run", "a function of it"],
+)  # fmt: skip
+def test_a_change_of_what_is_not_used_is_not_seen(project, flow):
+    digests = {digest_of(project, {"flow.py": flow, "other.py": INNER.format(value=value)}) for value in (1, 2)}
+    assert len(digests) == 1
 
 
 def test_what_a_module_prints_or_registers_does_not_count(project):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
 
-__all__ = ["Imported", "Names", "names_of", "plain_code"]
+__all__ = ["Imported", "Names", "names_of", "plain_code", "runs_unnamed"]
 
 _FREE = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
@@ -18,6 +18,8 @@ _UNNAMED = frozenset({"__subclasses__", "CDLL", "LoadLibrary", "dlopen", "run_pa
 """What is called by these is code that the program does not name."""
 _RUNNERS = frozenset({"subprocess", "runpy", "ctypes", "cffi", "pkgutil", "resources", "importlib_resources"})
 """Modules that run or read what the program does not name."""
+_PROGRAMS = ("system", "popen", "exec", "spawn", "posix_spawn")
+"""How functions of `os` begin that run programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,7 @@ def names_of(code: CodeType) -> Names:
             chain = _chain(steps, place)
             if kind:
                 found[kind][chain] = None
-            any_module = any_module or bool(_UNNAMED & set(chain)) or bool(kind and _RUNNERS & set(chain))
-            any_module = any_module or chain[:2] in (("os", "system"), ("os", "popen"))
+            any_module = any_module or bool(_UNNAMED & set(chain)) or (chain[0] == "os" and runs_unnamed(*chain[:2]))
             opaque = opaque or (kind == "globals" and chain[0] in _OPAQUE) or chain[:2] == ("sys", "modules")
             if _IMPORTERS & set(chain):
                 target = _constant(steps, place + len(chain))
@@ -77,7 +78,8 @@ def names_of(code: CodeType) -> Names:
                     imports.append(Imported(0, target, ()))
         elif step.opname == "IMPORT_NAME":
             imports.append(_imported(steps, place))
-            any_module = any_module or bool(_RUNNERS & {*imports[-1].module.split("."), *imports[-1].names})
+            taken = imports[-1].names or ("",)
+            any_module = any_module or any(runs_unnamed(imports[-1].module, name) for name in taken)
     for inner in (each for each in code.co_consts if isinstance(each, CodeType)):
         names = names_of(inner)
         found["globals"].update(dict.fromkeys(names.globals))
@@ -86,6 +88,13 @@ def names_of(code: CodeType) -> Names:
         opaque, any_module = opaque or names.opaque, any_module or names.any_module
     free = tuple(chain for chain in found["free"] if chain[0] in code.co_freevars)
     return Names(tuple(found["globals"]), free, tuple(dict.fromkeys(imports)), opaque, any_module)
+
+
+def runs_unnamed(module: str, name: str = "") -> bool:
+    """Whether what a module has under a name runs or reads code that the program does not name."""
+    if module in ("os", "posix", "nt"):
+        return name.startswith(_PROGRAMS)
+    return not _RUNNERS.isdisjoint((*module.split("."), name))
 
 
 def _chain(steps: list[dis.Instruction], place: int) -> tuple[str, ...]:

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
-import enum
 import hashlib
 import importlib
-import re
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -22,7 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from motet.workflow.code import project
-from motet.workflow.code.bytecode import names_of, plain_code
+from motet.workflow.code.bytecode import names_of, plain_code, runs_unnamed
+from motet.workflow.code.settings import settings_in
 from motet.workflow.code.things import (
     annotated,
     attribute,
@@ -30,9 +29,11 @@ from motet.workflow.code.things import (
     is_found,
     is_full,
     is_made,
+    members_of,
     module_of,
     name_of,
     package_of,
+    pydantic_fields,
     wrapped,
 )
 from motet.workflow.code.told import told_of
@@ -42,30 +43,6 @@ from motet.workflow.memo.encode import Encoder, find_class, pack
 
 __all__ = ["Code", "Follower", "follow"]
 
-_SKIPPED = frozenset(
-    (
-        "__module__",
-        "__qualname__",
-        "__doc__",
-        "__dict__",
-        "__weakref__",
-        "__firstlineno__",
-        "__static_attributes__",
-        "__annotations_cache__",
-        "__parameters__",
-        "__orig_bases__",
-        "__abstractmethods__",
-        "_abc_impl",
-        "__hash__",
-        "__slotnames__",
-        "__annotate_func__",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__conditional_annotations__",
-    )
-)
-_SETTING = re.compile(r"seed|^set|^use_|_use$|default|option|config|^update$|filterwarnings|simplefilter|putenv|chdir")
-_RUNNERS = ("subprocess", "runpy", "ctypes", "cffi", "pkgutil")
 _OF_SHELLS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 _DYNAMIC = (eval, exec, compile, globals, locals, vars, __import__, importlib.import_module)
 _PLAIN_DESCRIPTORS = (
@@ -259,24 +236,12 @@ class Follower:
         if label in self._settled or module is None:
             return
         self._settled.add(label)
-        found = []
-        for code, assigns in project.statements(project.module_file(owner)):
-            chains = names_of(code).globals
-            if any(self._sets(vars(module), chain, assigns) for chain in chains):
-                found.append([plain_code(code), [self._chain(vars(module), chain, owner) for chain in chains]])
+        found = [
+            [plain_code(code), [self._chain(vars(module), chain, owner) for chain in names_of(code).globals]]
+            for code in settings_in(module)
+        ]
         if found:
             self._parts[label] = hashlib.sha256(pack(found)).hexdigest()
-
-    def _sets(self, space: dict[str, Any], chain: tuple[str, ...], assigns: bool) -> bool:
-        """Whether what is called, or assigned to, is a setting of a library, or a function of the project that has some."""
-        thing = space.get(chain[0])
-        if isinstance(thing, types.FunctionType) and project.is_project(module_of(thing)):
-            return any(_SETTING.search(each[-1]) for each in names_of(thing.__code__).globals)
-        if thing is None or project.is_project(
-            str(getattr(thing, "__module__", None) or getattr(thing, "__name__", "builtins"))
-        ):
-            return False
-        return isinstance(thing, types.ModuleType) if assigns else bool(_SETTING.search(chain[-1]))
 
     def _defaults(self, function: types.FunctionType, owner: str, label: str) -> str:
         """What stands for the defaults of a function's parameters."""
@@ -313,6 +278,8 @@ class Follower:
             if not isinstance(thing, types.ModuleType):
                 break
             if not project.is_project(thing.__name__):
+                if runs_unnamed(thing.__name__, name):
+                    self._folder(home)
                 return self._pin(thing.__name__)
             if "__getattr__" in vars(thing):  # it may give what is in any module of the package
                 self._folder(thing.__name__)
@@ -323,7 +290,7 @@ class Follower:
                 break
         if any(thing is each for each in _DYNAMIC) and chain[-1] != thing.__name__:  # under another name
             self._folder(home)
-        if str(getattr(thing, "__module__", "")).partition(".")[0] in _RUNNERS:  # `from subprocess import run`
+        if runs_unnamed(str(getattr(thing, "__module__", "")), str(getattr(thing, "__name__", ""))):
             self._folder(home)
         found = self.describe(thing, owner)
         self._note(f"{called} in {holder}" if holder else f"{project.module_name(owner)}.{called}", thing, found)
@@ -334,25 +301,17 @@ class Follower:
         told: list[Any] = [[self.describe(each, owner) for each in (*kind.__bases__, type(kind))], annotated(kind)]
         if dataclasses.is_dataclass(kind):
             told.append([self._field(each, owner) for each in dataclasses.fields(kind)])
-        made = vars(kind).get("__pydantic_fields__")
-        if isinstance(made, dict):  # what pydantic makes of a class has no content of its own
+        made = pydantic_fields(kind)
+        if made is not None:  # what pydantic makes of a class has no content of its own
             told.append(self._whole(owner))
-            told.append(
-                [
-                    [name, *(self.describe(part, owner) for part in (each.default, each.default_factory))]
-                    for name, each in made.items()
-                ]
-            )
-        hidden = "_member_" if issubclass(kind, enum.Enum) else "\0"
-        for name, value in sorted(vars(kind).items()):
-            if isinstance(made, dict) and (name.startswith("__pydantic_") or name == "__signature__"):
-                continue
-            if name in _SKIPPED or name.startswith(hidden) or name in ("_value2member_map_", "__annotations__"):
-                continue
+            told += [
+                [name, self.describe(each.default, owner), self.describe(each.default_factory, owner)]
+                for name, each in made.items()
+            ]
+        for name, value in members_of(kind):
             if isinstance(value, kind):  # a member of an enumeration, or an instance of the class itself
-                told.append(
-                    [name, self._value(vars(value), owner) if hasattr(value, "__dict__") else repr(type(value))]
-                )
+                held = self._value(vars(value), owner) if hasattr(value, "__dict__") else repr(type(value))
+                told.append([name, held])
             else:
                 told.append([name, self.describe(value, owner)])
                 if not name.startswith("__"):

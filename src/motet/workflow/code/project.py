@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 
 __all__ = [
     "find_file",
@@ -23,7 +23,6 @@ __all__ = [
     "module_name",
     "pin",
     "source_digest",
-    "statements",
 ]
 
 MOST_FILES = 5_000
@@ -133,34 +132,6 @@ def source_digest(file: str) -> str:
         return hashlib.sha256(Path(_container(file)).read_bytes()).hexdigest()
     except OSError:
         return ""
-
-
-def statements(file: str) -> tuple[tuple[CodeType, bool], ...]:
-    """The calls and assignments that a source file makes by itself when it is imported, to things that exist already.
-
-    Returns:
-        Each as code, and whether it assigns.
-    """
-    try:
-        found = os.stat(file)
-        return _statements(file, found.st_mtime_ns, found.st_size)
-    except (OSError, SyntaxError, ValueError):
-        return ()
-
-
-@lru_cache(maxsize=512)
-def _statements(file: str, *_: int) -> tuple[tuple[CodeType, bool], ...]:
-    found = []
-    todo: list[ast.stmt] = list(ast.parse(Path(file).read_bytes()).body)
-    while todo:
-        each = todo.pop(0)
-        targets = each.targets if isinstance(each, ast.Assign) else []
-        assigns = any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets)
-        if assigns or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Call)):
-            found.append((compile(ast.Module([each], []), file, "exec"), assigns))
-        elif isinstance(each, (ast.If, ast.Try, ast.With)):
-            todo += [*each.body, *getattr(each, "orelse", ())]
-    return tuple(found)
 
 
 def is_lazy(file: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
 import sys
@@ -15,13 +16,40 @@ __all__ = [
     "is_found",
     "is_full",
     "is_made",
+    "members_of",
     "module_of",
     "name_of",
     "package_of",
+    "pydantic_fields",
     "wrapped",
 ]
 
 _HEAP_TYPE = 1 << 9
+_SKIPPED = frozenset(
+    (
+        "__module__",
+        "__qualname__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__annotations_cache__",
+        "__parameters__",
+        "__orig_bases__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__hash__",
+        "__slotnames__",
+        "__annotate_func__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__conditional_annotations__",
+        "__annotations__",
+        "_value2member_map_",
+    )
+)
+"""Names in a class that say nothing of its content."""
 
 
 def wrapped(thing: Any) -> tuple[Any, ...] | None:
@@ -74,6 +102,22 @@ def is_found(thing: Any) -> bool:
 def is_made(kind: type) -> bool:
     """Whether a class was made at run time and its module does not have it: only what it is made of tells it apart."""
     return bool(kind.__flags__ & _HEAP_TYPE) and not is_found(kind)
+
+
+def members_of(kind: type) -> list[tuple[str, Any]]:
+    """What a class itself has under its names, in their order; what Python or pydantic add to it is left out."""
+    hidden = ("_member_",) if issubclass(kind, enum.Enum) else ()
+    if pydantic_fields(kind) is not None:
+        hidden = (*hidden, "__pydantic_", "__signature__")
+    return [
+        (name, vars(kind)[name]) for name in sorted(vars(kind)) if name not in _SKIPPED and not name.startswith(hidden)
+    ]
+
+
+def pydantic_fields(kind: type) -> dict[str, Any] | None:
+    """The fields of a class that pydantic has made; None for another."""
+    found = vars(kind).get("__pydantic_fields__")
+    return found if isinstance(found, dict) else None
 
 
 def annotated(thing: Any) -> list[Any]:
