@@ -9,6 +9,8 @@ import pytest
 
 import motet as mt
 from motet.errors import StepError
+from motet.workflow.memo.cache import Cache
+from motet.workflow.play.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -121,8 +123,25 @@ def test_a_lone_path_stays_where_it_is():
     assert run.output.read_text() == "one"
 
 
-def test_steps_that_write_one_path_at_the_same_time_are_refused():
-    both = threading.Barrier(2, timeout=60)
+@pytest.mark.parametrize("late", [False, True])
+def test_steps_that_write_one_path_at_the_same_time_are_refused(late, monkeypatch):
+    both, refused = threading.Barrier(2, timeout=60), threading.Event()
+    claim, put = Session.claim_files, Cache.put
+
+    def claimed(*args):
+        try:
+            claim(*args)
+        except StepError:
+            refused.set()
+            raise
+
+    def put_late(*args):
+        assert refused.wait(60)
+        put(*args)
+
+    if late:  # the other keeps its result when it has been refused
+        monkeypatch.setattr(Session, "claim_files", claimed)
+        monkeypatch.setattr(Cache, "put", put_late)
 
     @mt.step(cache=True)
     def side_by_side(text):
@@ -136,6 +155,7 @@ def test_steps_that_write_one_path_at_the_same_time_are_refused():
         return [side_by_side("a"), side_by_side("b")]
 
     for _ in range(2):  # nothing of it was kept
+        refused.clear()
         with pytest.raises(StepError, match="ran at the same time and both returned out.txt"):
             flow().run(resume=False)
 

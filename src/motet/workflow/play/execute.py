@@ -243,6 +243,7 @@ class Executor:
             entry = Entry(state.key, key, value.kept, created, seconds, session.run, numbers)
             with session.writing(state.id):
                 self._note_made(state, entry)
+                session.forget_refused(state)
         return value
 
     def _note_made(self, state: StepState, entry: Entry) -> None:

@@ -40,6 +40,7 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._claims: dict[str, dict[str, _Claim]] = {}
+        self._refused: set[str] = set()
         self._lock = Lock()
 
     def checkout(self, step: str = "", *, all_apart: bool = False) -> Checkout:
@@ -72,7 +73,12 @@ class Files:
                 claims[state.id] = mine
             for each in others:
                 if written and each.ended > began and each.began < ended:
+                    self._refused.add(each.state.id)
                     yield name, each.state
+
+    def is_refused(self, state: StepState) -> bool:
+        """Whether a file of a step's result was written by another one while it ran, so that nothing of it is kept."""
+        return state.id in self._refused
 
     def is_contested(self, path: str, running: list[StepState]) -> bool:
         """Whether more than one result belongs at a path, or a function that has returned it runs."""

@@ -231,14 +231,19 @@ class Session:
         same = {*checkout.names.values(), *(each.path for each in checkout.seen if not each.changed)}
         own = {path: content for path, content in contents.items() if path not in same}
         for path, other in self.files.claim(state, own, began, ended):
-            self.cache.drop(other.key)
-            self.journal.drop(other.id, other.key)
+            self.forget_refused(other)
             raise StepError(
                 f"steps {other.id} and {state.id} ran at the same time and both returned {path}, so that it is not known "
                 "whose content it is",
                 where=state.node.step.place,
                 hint="let each write a file of its own, such as one named by a parameter, or one begin .after the other",
             )
+
+    def forget_refused(self, state: StepState) -> None:
+        """Drop what is kept of a step whose files another has written; asked by both, as either may be the last."""
+        if self.files.is_refused(state):
+            self.cache.drop(state.key)
+            self.journal.drop(state.id, state.key)
 
     def keep(self, result: Any, where: str, checkout: Checkout) -> tuple[Value, str]:
         """Keep a result as well as it can be kept. Returns it, and why it is not kept where that is so."""
