@@ -11,14 +11,18 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from motet.errors import DeadlineError, InputError
 from motet.threads import Pool, beside, do
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Halted", "asked_in_time", "awaited", "go_on"]
 
@@ -52,6 +56,17 @@ class _Call:
         if self.dropped or time.monotonic() > self._until:
             raise Halted(f"not answered within {self.timeout:g} s" if self.timeout is not None else "not waited for")
 
+    @contextmanager
+    def waited_for(self, made: concurrent.futures.Future[Any] | asyncio.Future[Any]) -> Iterator[None]:
+        """Nobody waits for what is made once this is over; a call that halts until then is late."""
+        try:
+            yield
+        except Halted:
+            raise self.late() from None
+        finally:
+            self.dropped = True
+            made.cancel()
+
     def late(self) -> DeadlineError:
         """The error of whoever waits."""
         hint = "what runs goes on in its thread until it returns; allow more time, or give fewer rows"
@@ -83,18 +98,12 @@ def asked_in_time(ask: Callable[[], T], timeout: float) -> T:
         DeadlineError: when it takes longer.
         InputError: when the timeout is no number of at least 0.
     """
-    timeout = _checked(timeout)
-    call = _Call(timeout)
+    call = _Call(_checked(timeout))
     made = _begun(call, ask)
-    try:
-        if not concurrent.futures.wait([made], timeout).done:
+    with call.waited_for(made):
+        if not concurrent.futures.wait([made], call.timeout).done:
             raise call.late()
         return made.result()
-    except Halted:
-        raise call.late() from None
-    finally:
-        call.dropped = True
-        made.cancel()
 
 
 async def awaited(ask: Callable[[], T], timeout: float | None) -> T:
@@ -111,18 +120,12 @@ async def awaited(ask: Callable[[], T], timeout: float | None) -> T:
     """
     import asyncio  # it takes long to import, and who awaits has it
 
-    timeout = None if timeout is None else _checked(timeout)
-    call = _Call(timeout)
+    call = _Call(None if timeout is None else _checked(timeout))
     made = asyncio.wrap_future(_begun(call, ask))
-    try:
-        if not (await asyncio.wait([made], timeout=timeout))[0]:
+    with call.waited_for(made):
+        if not (await asyncio.wait([made], timeout=call.timeout))[0]:
             raise call.late()
         return made.result()
-    except Halted:
-        raise call.late() from None
-    finally:
-        call.dropped = True
-        made.cancel()
 
 
 def _checked(timeout: Any) -> float:
