@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from motet.batch import Batch, Ragged
     from motet.engines.local.report import RunReport
     from motet.errors import Failure, GraphError, InputError, ModelError, MotetError, RowErrors, RunError
-    from motet.facade import Graph, input, inputs, load, member
+    from motet.facade import Graph, load, member
     from motet.graph.model import Batching, Model, Resources
+    from motet.input_columns import input, inputs
     from motet.nodes import cascade, ensemble, model, route, shard
     from motet.nodes import map_ as map
     from motet.store.store import Store
@@ -58,8 +59,8 @@ _HOMES = {
     "cascade": "motet.nodes",
     "current_step": "motet.workflow.step",
     "ensemble": "motet.nodes",
-    "input": "motet.facade",
-    "inputs": "motet.facade",
+    "input": "motet.input_columns",
+    "inputs": "motet.input_columns",
     "load": "motet.facade",
     "map": "motet.nodes:map_",
     "member": "motet.facade",

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from motet.batch import Array, Column, as_column
 from motet.errors import Failure, ModelFailedError
-from motet.facade import Graph, input, member
+from motet.facade import Graph, member
+from motet.input_columns import input
 from motet.io import arrow_type, from_column
 from motet.nodes import cascade, ensemble, map_, model, route, shard
 from motet.testing.fakes import Affine, Failing, Scores, fake
