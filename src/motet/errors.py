@@ -46,6 +46,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from motet.portable import CauseText, Portable, Staying
+
 __all__ = [
     "AnswerError",
     "CancelledError",
@@ -90,7 +92,7 @@ __all__ = [
 ]
 
 
-class MotetError(Exception):
+class MotetError(Portable):
     """The root of the tree.
 
     Args:
@@ -121,84 +123,6 @@ class MotetError(Exception):
         self.where = f"{where}: {self.where}" if self.where else where
         self.args = (self.what, self.where, self.hint)
         return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (type(self), self.args, vars(self), _Cause.of(self))
-
-
-def _made_again(kind: type[MotetError], args: tuple[Any, ...], attributes: Mapping[str, Any], cause: _Cause) -> Any:
-    """An error as it was, whatever its constructor takes."""
-    made = kind.__new__(kind, *args)
-    made.args = args
-    vars(made).update(attributes)
-    return cause.put(made)
-
-
-class CauseText(Exception):
-    """What the cause of an error said that came from another process and could not be sent itself: `KeyError: 'x'`."""
-
-
-class _Cause:
-    """The cause of an error, which copies share, and which is pickled apart: what goes wrong there harms the error not.
-
-    Args:
-        error: the cause; None for none.
-        is_only: whether the context of the error is not to be shown (`raise ... from ...`).
-    """
-
-    def __init__(self, error: BaseException | None, is_only: bool) -> None:
-        self.error, self.is_only = error, is_only
-
-    @classmethod
-    def of(cls, error: BaseException) -> _Cause:
-        return cls(error.__cause__, error.__suppress_context__)
-
-    def put(self, error: BaseException) -> BaseException:
-        """Make it the cause of an error."""
-        error.__cause__, error.__suppress_context__ = self.error, self.is_only
-        return error
-
-    def __deepcopy__(self, memo: Any) -> _Cause:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.error is None:
-            return _Cause, (None, self.is_only)
-        import pickle
-
-        own = None if isinstance(self.error, MotetError) else _Cause.of(self.error)
-        try:
-            text = f"{type(self.error).__name__}: {self.error}"
-        except Exception:  # noqa: BLE001 (it is of code that is not ours)
-            text = type(self.error).__name__
-        try:
-            data = pickle.dumps(self.error)
-        except Exception:  # noqa: BLE001 (likewise)
-            data = b""
-        return _cause_again, (data, text, own, self.is_only)
-
-
-class _Here(dict[int, BaseException]):
-    """Exceptions by row, which copies share, and which stay behind where an error is pickled."""
-
-    def __deepcopy__(self, memo: Any) -> _Here:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Here, ()
-
-
-def _cause_again(data: bytes, text: str, own: _Cause | None, is_only: bool) -> _Cause:
-    """A cause that was pickled, or what it said."""
-    import pickle
-
-    try:
-        error: Any = pickle.loads(data)
-    except Exception:  # noqa: BLE001 (its class may not be here, or its constructor want more than it keeps)
-        error = None
-    if not isinstance(error, BaseException):
-        error = CauseText(text)
-    return _Cause(error if own is None else own.put(error), is_only)
 
 
 class GraphError(MotetError, ValueError):
@@ -365,7 +289,7 @@ class RowErrors(MotetError, RuntimeError):
         exceptions: Mapping[int, BaseException] | None = None,
     ) -> None:
         self.failures, self.columns, self.ids = tuple(failures), columns, ids
-        self.exceptions: Mapping[int, BaseException] = _Here(exceptions or {})
+        self.exceptions: Mapping[int, BaseException] = Staying(exceptions or {})
         first = "\n".join(f"  {failure}" for failure in self.failures[:5])
         more = f"\n  and {len(self.failures) - 5} more" if len(self.failures) > 5 else ""
         super().__init__(

@@ -21,6 +21,7 @@ import numpy as np
 
 from motet.batch import Array, column_type
 from motet.nodes.hold import as_rows
+from motet.portable import without_init
 from motet.runtime.replicas.wire import Raised
 from motet.tracebacks import said, users_place, written
 
@@ -112,20 +113,13 @@ def _same(raised: Raised) -> Exception | None:
     if not isinstance(found, type) or not issubclass(found, Exception) or not raised.state:
         return None
     args, attributes = pickle.loads(raised.state)
-    for make in (_without_init, _with_init):
+    for make in (without_init, _with_init):
         with suppress(Exception):
             made = make(found, args)
             made.__dict__.update(attributes)
             if type(made) is found and said(made) == raised.text:
                 return made
     return None
-
-
-def _without_init(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
-    """Most exceptions are their class, arguments and attributes, whatever their constructor takes."""
-    made = kind.__new__(kind, *args)
-    made.args = args
-    return made
 
 
 def _with_init(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
