@@ -29,6 +29,8 @@ BEAT_S = 3.0
 LEASE_S = 20.0
 """An owner whose object has not changed for so long is dead."""
 POLL_S = 1.0
+TRIES = 10
+"""How often somebody else may get it first."""
 
 
 class OutputLease:
@@ -51,10 +53,10 @@ class OutputLease:
         """Take it; whether another run had it, and died.
 
         Raises:
-            RunError: when another run is alive that has it.
+            RunError: when another run is alive that has it, or others get it again and again.
         """
         died = False
-        while True:
+        for _ in range(TRIES):
             with asking(self._where, self._fs):
                 found = self._read()
                 if found is None:
@@ -72,6 +74,9 @@ class OutputLease:
                 if self._read() == found:
                     died = True
                     self._fs.rm_file(self._path)
+        raise RunError(
+            "other runs begin it again and again", where=self._where, hint="begin one at a time, or write elsewhere"
+        )
 
     def check(self) -> None:
         """See that it was not taken over, as far as is known.
