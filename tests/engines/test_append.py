@@ -101,6 +101,21 @@ def test_failures_of_each_run_are_kept(tmp_path: Path) -> None:
     assert [run["failures"].rpartition("/")[2] for run in runs] == ["out.failed-00001.parquet", "f-00002.csv", ""]
 
 
+@pytest.mark.parametrize("is_done", [False, True])
+def test_failures_are_not_written_over_an_input(tmp_path: Path, is_done: bool) -> None:
+    """Their name gets the number of the run, which may make it that of an input, also of one that is done."""
+    number = int(is_done) + 1
+    put(tmp_path, f"a-{number:05d}", range(10))
+    if is_done:
+        append(tmp_path)
+        put(tmp_path, "b", range(10, 20))
+    bad.update({3, 14})
+    before = (tmp_path / "in" / f"a-{number:05d}.parquet").read_bytes()
+    with pytest.raises(InputError, match=rf"the run reads .*a-{number:05d}\.parquet, and would write over it"):
+        append(tmp_path, failed=str(tmp_path / "in" / "a.parquet"))
+    assert (tmp_path / "in" / f"a-{number:05d}.parquet").read_bytes() == before
+
+
 def test_a_file_that_changed_is_refused_and_one_that_is_gone_is_said(tmp_path: Path) -> None:
     put(tmp_path, "a", range(10))
     put(tmp_path, "b", range(10, 20))

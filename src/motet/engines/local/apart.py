@@ -13,16 +13,15 @@ from motet.io.places import Place, is_same_file, place_of
 __all__ = ["check_apart", "check_not_read", "named_files", "read_files"]
 
 
-def check_apart(writes: Mapping[str, str | None]) -> None:
+def check_apart(places: Mapping[str, Place]) -> None:
     """See that what is written goes to different places, and nothing beside the output into its folder.
 
     Args:
-        writes: places by what is written there, `output` first; None for what is not.
+        places: by what is written there, `output` first.
 
     Raises:
         InputError: when two of them are one.
     """
-    places = {what: place_of(text) for what, text in writes.items() if text is not None}
     for what, place in places.items():
         for other, before in places.items():
             if other == what:
@@ -35,16 +34,14 @@ def check_apart(writes: Mapping[str, str | None]) -> None:
                 )
 
 
-def check_not_read(files: Iterable[File], writes: Mapping[str, str | None]) -> None:
+def check_not_read(files: Sequence[File], places: Iterable[Place]) -> None:
     """See that no file that is read is written over, nor lies in a folder that is written.
 
     Raises:
         InputError: naming such a file.
     """
-    places = [place_of(text) for text in writes.values() if text is not None]
-    read = list(files)
     for place in places:
-        each = next(_read_there(place, read), None)
+        each = next(_read_there(place, files), None)
         if each is not None:
             raise InputError(f"the run reads {each}, and would write over it", where=str(place), hint="write elsewhere")
 

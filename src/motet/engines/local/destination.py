@@ -41,7 +41,8 @@ class Destination:
     partition_by: Sequence[str] = ()
 
     @cached_property
-    def _place(self) -> Place:
+    def place(self) -> Place:
+        """The path as a place."""
         return place_of(self.path)
 
     @cached_property
@@ -52,7 +53,7 @@ class Destination:
     @cached_property
     def is_folder(self) -> bool:
         """Whether it is a folder of parts: its path ends in `/`, or a folder is there."""
-        return not self.is_stream and self._place.names_folder
+        return not self.is_stream and self.place.names_folder
 
     @property
     def failed(self) -> str | None:
@@ -84,7 +85,7 @@ class Destination:
 
     def exists(self) -> bool:
         """Whether it is there already: a file, or a folder with something in it."""
-        place = self._place
+        place = self.place
         if self.is_stream:
             return False
         if not self.is_folder:
@@ -105,7 +106,7 @@ class Destination:
 
     def work_folder(self) -> WorkFolder:
         """Where a run keeps what is finished until the output is there."""
-        return NoFolder() if self.is_stream else work_folder(self.path, is_folder=self.is_folder)
+        return NoFolder() if self.is_stream else work_folder(self.place, is_folder=self.is_folder)
 
     def open(self, work: WorkFolder, added: Added | None = None) -> Output:
         """What answers are written to.

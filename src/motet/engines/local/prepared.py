@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -27,8 +27,8 @@ from motet.engines.local.undeclared import Undeclared
 from motet.errors import DataError, InputError, RunError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
-from motet.io.files import fingerprint_files
-from motet.io.places import place_of
+from motet.io.files import File, fingerprint_files
+from motet.io.places import Place, place_of
 from motet.io.stream import Stream
 from motet.runtime.executor import Executor
 from motet.runtime.host import Host
@@ -58,18 +58,20 @@ def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str,
     destination = chosen.destination(output)
     destination.check(resume=chosen.resume, append=chosen.append)
     appending = Appending(output, noted(destination.work_folder())) if chosen.append else None
-    writes = {"output": output, "failed": chosen.failures_path or destination.failed}
-    if appending is not None and writes["failed"] is not None:
-        chosen = replace(chosen, failed=appending.failed(writes["failed"]))
+    failed = chosen.failures_path or destination.failed
+    if appending is not None and failed is not None:
+        failed = appending.failed(failed)
+        chosen = replace(chosen, failed=failed)
+    writes = {"output": destination.place, **({} if failed is None else {"failed": place_of(failed)})}
     check_apart(writes)
-    choose = None if appending is None else appending.choose
+    choose = None if appending is None else _choice(appending, writes.values())
     opened = open_source(source, wanted=checked.graph.stored_types, choose=choose, **chosen.source)
     try:
-        check_not_read(read_files(opened, source), writes)
+        check_not_read(read_files(opened, source), writes.values())
         if chosen.only_failed is not None and chosen.into is None:
-            # more is said of an output that is there
-            failed = chosen.failed if destination.exists() else writes["failed"]
-            check_not_read(named_files(chosen.only_failed), {"output": output, "failed": failed})
+            said_later = chosen.failed is None and destination.exists()  # with more to say of an output
+            places = [destination.place] if said_later else writes.values()
+            check_not_read(named_files(chosen.only_failed), places)
         run = PreparedRun(checked, opened, destination, chosen, appending)
         try:
             yield run
@@ -78,6 +80,16 @@ def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str,
     finally:
         if isinstance(opened, Stream):
             opened.stop()
+
+
+def _choice(appending: Appending, places: Collection[Place]) -> Callable[[Sequence[File]], list[File]]:
+    """What chooses the files of a run that appends; those that are done are inputs as well, and are not written over."""
+
+    def choose(files: Sequence[File]) -> list[File]:
+        check_not_read(files, places)
+        return appending.choose(files)
+
+    return choose
 
 
 def _options(output: str, options: dict[str, Any]) -> Options:
@@ -224,7 +236,7 @@ class PreparedRun:
         rows = self.sizes.by_size()
         if self.options.batch_rows or self.executor.lazy_keys:
             return rows
-        cost, played = self.sizing.known_cost() if self.versions else None, 0
+        cost, played = self.sizing.known_cost(), 0
         if ((self.versions and cost is None) or self.measured.answers_vary) and self.source.reads_again:
             with underway(self.output):
                 item = next(self.input.read(rows), None)

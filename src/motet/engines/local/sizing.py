@@ -40,14 +40,13 @@ class Sizing:
         self, checked: CheckedGraph, host: Host, remembered: RememberedSizes, versions: Mapping[str, str]
     ) -> None:
         self._checked, self._host, self._remembered = checked, host, remembered
-        what = hashlib.sha256(repr((graph_digest(checked), sorted(versions.items()))).encode()).hexdigest()[:32]
-        self._cost_key = f"graph {what}{_COST}"
+        self._cost_key = _cost_key(checked, versions) if versions else None
         self._lock = threading.Lock()
         self._rows, self._seconds = 0, 0.0
 
     def known_cost(self) -> Cost | None:
-        """What a row of this graph costs, None where it was never timed here."""
-        found = self._remembered.get(self._cost_key)
+        """What a row of this graph costs, None where it was never timed here, or has no models."""
+        found = None if self._cost_key is None else self._remembered.get(self._cost_key)
         return None if found is None else Cost(0.0, found / 1e6)
 
     def took(self, rows: int, seconds: float) -> None:
@@ -101,10 +100,16 @@ class Sizing:
     def remember(self) -> None:
         """Keep what was found for the next run."""
         found = {model.key: model.size.best for model in self._host.known if _found_here(model)}
-        if self._rows >= MIN_ROWS:
+        if self._cost_key is not None and self._rows >= MIN_ROWS:
             found[self._cost_key] = max(1, round(self._seconds / self._rows * 1e6))
         if any(_differs(self._remembered.get(key), size, key) for key, size in found.items()):
             self._remembered.put(found)
+
+
+def _cost_key(checked: CheckedGraph, versions: Mapping[str, str]) -> str:
+    """What the cost of a graph with models of these versions is remembered by."""
+    what = hashlib.sha256(repr((graph_digest(checked), sorted(versions.items()))).encode()).hexdigest()[:32]
+    return f"graph {what}{_COST}"
 
 
 def _found_here(model: HostedModel) -> bool:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from motet.engines.local.lease import OutputLease
 from motet.errors import RunError
-from motet.io.places import file_system, place_of
+from motet.io.places import Place, file_system
 from motet.io.remote import asking, check_bucket
 from motet.io.target import lock_file, writing
 from motet.io.uploads import abort_uploads, remove_files
@@ -107,7 +107,8 @@ class DiskFolder:
             self._made = [each for each in (self._path, self._path.parent) if not each.exists()]
             self._held = self._locked()
             self.device = self._path.stat().st_dev
-        shutil.rmtree(self._path / _PARTS, ignore_errors=True)
+        if self._path not in self._made:
+            shutil.rmtree(self._path / _PARTS, ignore_errors=True)
 
     def _locked(self) -> int:
         while True:
@@ -288,9 +289,8 @@ class NoFolder:
         raise FileNotFoundError(name)
 
 
-def work_folder(output: str, *, is_folder: bool) -> WorkFolder:
+def work_folder(output: Place, *, is_folder: bool) -> WorkFolder:
     """Where a run keeps what is finished until its output is there; the same for all spellings of the output."""
-    place = place_of(output)
-    plain = place.key[1] if place.is_local else output.rstrip("/")
+    plain = output.key[1] if output.is_local else output.text.rstrip("/")
     path = f"{plain}/{UNFINISHED}" if is_folder else f"{plain}.unfinished"
-    return DiskFolder(Path(path)) if place.is_local else StoreFolder(path, output)
+    return DiskFolder(Path(path)) if output.is_local else StoreFolder(path, output.text)
