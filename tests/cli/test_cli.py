@@ -182,6 +182,8 @@ def test_draw_prints_each_form_or_writes_it(graph: str, tmp_path: Path, form: st
     assert printed.output.startswith(start)
     assert motet("draw", graph, "--format", form, "-o", str(tmp_path / "out")).exit_code == 0
     assert (tmp_path / "out").read_text().strip() == printed.output.strip()
+    assert motet("draw", graph, "--format", form, "-o", f"{tmp_path.as_uri()}/a%20b").exit_code == 0
+    assert (tmp_path / "a b").read_text() == (tmp_path / "out").read_text()
 
 
 def test_run_writes_the_answers_beside_the_plain_columns(graph: str, tmp_path: Path) -> None:

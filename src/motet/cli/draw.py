@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -27,16 +26,13 @@ __all__ = ["command"]
     show_default=True,
     help="A tree for a terminal, a Mermaid flowchart, or an image.",
 )
-@click.option("-o", "output", metavar="FILE", help="Write to a file instead of the terminal.")
+@click.option("-o", "output", metavar="FILE", help="File or URL to write, instead of the terminal.")
 def command(graph: str, format_: Any, output: str | None) -> None:
     """Show a graph: its inputs, every node with its members and the types of its columns, its outputs."""
     drawing = load_graph(graph).draw(format_)
     if output is None:
         click.echo(drawing)
         return
-    from motet.errors import InputError
+    from motet.io.target import write_file
 
-    try:
-        Path(output).write_text(drawing if drawing.endswith("\n") else drawing + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{output!r} cannot be written: {error.strerror}", where="-o") from error
+    write_file(output, f"{drawing.removesuffix(chr(10))}\n".encode())

@@ -126,12 +126,13 @@ def graph(run: str, output: str | None) -> None:
 
 def write_page(run: str, output: str | None) -> str:
     """Write the page of a run. Returns where it is."""
+    from motet.io.target import write_file
     from motet.workflow.page import run_page
 
     found, steps = _read(run)
-    path = Path(output or f"{found.id}.html")
-    path.write_text(run_page(found, steps), encoding="utf-8")
-    return str(path)
+    path = output or f"{found.id}.html"
+    write_file(path, run_page(found, steps).encode())
+    return path
 
 
 def _plain(row: Any) -> dict[str, Any]:
