@@ -180,7 +180,8 @@ def _networks_by_hand(files: _Files) -> tuple[Answer, float]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     sessions = [
-        ort.InferenceSession(files.model(key), options, providers=["CPUExecutionProvider"]) for key in range(200)
+        ort.InferenceSession(files.model(key), options, providers=["CPUExecutionProvider"])
+        for key in range(KEYS[files.job])
     ]
     (x, keys), spent = files.rows(), _Spent()
     order = np.argsort(keys, kind="stable")

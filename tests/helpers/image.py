@@ -53,21 +53,10 @@ class Image:
     def _run(self, rest: str) -> None:
         line = shlex.split(rest)
         if line[:2] == ["pip", "install"]:
-            own, *others = (self.disk / line[-1].lstrip("/")).read_text().splitlines()
-            wheel = self.disk / own.partition("file:///")[2]
-            said = [
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-index",
-                "--no-deps",
-                "--target",
-                str(self.disk / "site"),
-            ]
-            subprocess.run([*said, str(wheel)], check=True, capture_output=True)
-            self.packages = others
+            own = (self.disk / line[-1].lstrip("/")).read_text().splitlines()[0]
+            wheel, target = self.disk / own.partition("file:///")[2], self.disk / "site"
+            options = ["--quiet", "--no-index", "--no-deps", "--target", target]
+            subprocess.run([sys.executable, "-m", "pip", "install", *options, wheel], check=True, capture_output=True)
 
     def _env(self, rest: str) -> None:
         name, _, value = rest.partition("=")
