@@ -15,8 +15,8 @@ GRPC_PORT = 8001
 MOST_REPLICAS = 1000
 _LONGEST_NAME = 52
 """A CronWorkflow adds 11 letters to its name for each run, and 63 are allowed."""
-_SIZE = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
 _UNITS = {"Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "M": 10**6, "G": 10**9, "T": 10**12}
+_SIZE = re.compile(rf"([1-9][0-9]*)({'|'.join(_UNITS)})")
 _DNS = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _IMAGE = re.compile(r"[a-z0-9]+([._/:@-]+[A-Za-z0-9]+)*")
 
@@ -86,8 +86,9 @@ class Settings:
     @property
     def cache_bytes(self) -> int:
         """What is kept in the cache at the most: a fifth of its volume is left, so that a pod is never put out for it."""
-        number, unit = re.findall(r"[0-9]+|[A-Za-z]+", self.cache_size)
-        return int(number) * _UNITS[unit] * 4 // 5
+        size = _SIZE.fullmatch(self.cache_size)
+        assert size is not None, "sizes are checked when settings are made"
+        return int(size[1]) * _UNITS[size[2]] * 4 // 5
 
 
 def read_replicas(text: str) -> tuple[int, int]:
