@@ -4,10 +4,11 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.request import urlopen
 
 import httpx
@@ -16,6 +17,7 @@ import pytest
 import motet as mt
 from helpers.threads import all_end
 from motet.errors import GraphError, InputError, ModelLoadError
+from motet.serving.embedded import background
 from motet.testing.fakes import Affine, fake
 
 
@@ -103,6 +105,38 @@ def test_what_keeps_it_from_starting_is_raised_here():
     with pytest.raises(ModelLoadError, match="no weights"):
         mt.Graph("u", {"y": mt.model(model, mt.input("x", "float32"))}).serve(block=False, port=0)
     all_end(before)
+
+
+def test_a_start_that_is_interrupted_leaves_no_server_behind(monkeypatch):
+    """As by Ctrl+C in a notebook, while models are loaded."""
+    loading, interrupted = threading.Event(), threading.Event()
+    made = background.embedded
+
+    async def slow(*args, **options):
+        loading.set()
+        await asyncio.to_thread(interrupted.wait, 60)
+        return await made(*args, **options)
+
+    class Interrupted(Future):
+        def result(self, timeout=None):
+            assert loading.wait(60)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(background, "embedded", slow)
+    monkeypatch.setattr(background, "Future", Interrupted)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    before = threading.enumerate()
+    with pytest.raises(KeyboardInterrupt):
+        graph().serve(block=False, port=port)
+    (server,) = (each for each in {*threading.enumerate()} - {*before} if each.name == "motet-serve")
+    interrupted.set()
+    server.join(60)
+    all_end(before)
+    monkeypatch.undo()
+    with graph().serve(block=False, port=port) as server:
+        assert doubled(server.url, 3) == {"y": 6.0}
 
 
 class Unloadable:

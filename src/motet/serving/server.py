@@ -30,7 +30,7 @@ from motet.serving.stores import StoreWatch, has_stored
 if TYPE_CHECKING:
     from motet.serving.grpc.server import GrpcServer
 
-__all__ = ["Server", "bind", "check_unused", "open_files", "tls_context"]
+__all__ = ["Server", "bind", "check_unused", "new_runner", "tls_context"]
 
 _LOG = logging.getLogger("motet.serving")
 BACKLOG = 4096
@@ -78,6 +78,7 @@ class Server:
         self._stopped_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket: socket.socket | None = None
+        self._context: ssl.SSLContext | None = None
         self._listening: asyncio.Server | None = None
         self._grpc: GrpcServer | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -101,8 +102,7 @@ class Server:
         config = self.config
         self._socket = bind(config.host, config.port)
         self.port = self._socket.getsockname()[1]
-        context = None if config.tls is None else tls_context(config.tls)
-        self._context = context
+        context = self._context = None if config.tls is None else tls_context(config.tls)
         self._listening = await self.loop.create_server(
             self.front.connection, sock=self._socket, backlog=BACKLOG, ssl=context
         )
@@ -306,7 +306,14 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def open_files() -> None:
+def new_runner() -> asyncio.Runner:
+    """What runs a server in a loop of its own, which ends with the block."""
+    import uvloop
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _raise_file_limit() -> None:
     """Allow as many open files as the system lets this process have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
@@ -333,7 +340,7 @@ async def serve(
         loaded: see `Server.load`.
         parts: `folder` and `reconfigure` of `Server`.
     """
-    open_files()
+    _raise_file_limit()
     server = Server(graphs, config, **parts)
     try:
         await server.start(late=late)

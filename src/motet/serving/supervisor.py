@@ -9,7 +9,6 @@ A child that finds its parent gone ends as if it had been told to.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -29,7 +28,7 @@ from typing import Any
 from motet.errors import InputError
 from motet.serving.config import ServeConfig
 from motet.serving.heartbeat import Heartbeat, Pulse
-from motet.serving.server import Server, bind, check_unused, serve
+from motet.serving.server import Server, bind, check_unused, new_runner, serve
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
 
@@ -82,9 +81,7 @@ def run(
 
 
 def _loop(main: Any) -> None:
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with new_runner() as runner:
         runner.run(main)
         threading.Thread(target=_leave, daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):  # the loop has given them back

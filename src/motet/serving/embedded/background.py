@@ -15,7 +15,7 @@ from motet.errors import InputError, ModelLoadError, known_names
 from motet.facade import Graph, load
 from motet.serving.config import ServeConfig, Tls, read_config
 from motet.serving.limits import Limits
-from motet.serving.server import Server, check_unused, serve
+from motet.serving.server import Server, check_unused, new_runner, serve
 from motet.serving.stores import has_stored
 
 __all__ = ["BackgroundServer", "configured", "embedded", "serve_here"]
@@ -34,8 +34,6 @@ def serve_here(graph: Graph, options: Mapping[str, Any]) -> None:
     Raises:
         InputError: when an option is unknown, the port cannot be had, or a loop runs here.
     """
-    import uvloop
-
     if _has_loop():
         raise InputError(
             "a server that blocks would stop the loop that runs here",
@@ -44,7 +42,7 @@ def serve_here(graph: Graph, options: Mapping[str, Any]) -> None:
         )
     config = configured([graph], None, options)
     check_unused(config)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with new_runner() as runner:
         runner.run(serve([graph], config, lambda server: None))
 
 
@@ -160,8 +158,9 @@ class BackgroundServer:
         self._thread.start()
         try:
             self.server = started.result()
-        except Exception:
-            self._thread.join()
+        except BaseException:
+            if not started.cancel():  # it has failed; else the wait was interrupted, and it ends when it has loaded
+                self._thread.join()
             raise
         host = f"[{config.host}]" if ":" in config.host else config.host
         self.port, self.grpc_port = self.server.port, self.server.grpc_port
@@ -175,7 +174,11 @@ class BackgroundServer:
         try:
             server = await embedded(graphs, config, listen=listen, strict=strict)
         except BaseException as error:  # noqa: BLE001 (it is raised in the thread that waits)
-            started.set_exception(error)
+            if started.set_running_or_notify_cancel():
+                started.set_exception(error)
+            return
+        if not started.set_running_or_notify_cancel():
+            await server.close()
             return
         started.set_result(server)
         await server.run()
@@ -204,9 +207,7 @@ class BackgroundServer:
 
 
 def _loop(main: Any) -> None:
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with new_runner() as runner:
         runner.run(main)
 
 
