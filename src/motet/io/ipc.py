@@ -19,7 +19,7 @@ __all__ = ["ArrowSource", "holds", "open_stream_writer", "open_writer"]
 
 
 class ArrowSource(FileStream):
-    """One Arrow file. A local one is mapped into memory, so that columns cost nothing to read where uncompressed."""
+    """One Arrow file, of the file or the stream format; of a file on this machine only the batches that are wanted are read."""
 
     def __init__(self, file: File) -> None:
         super().__init__(file)

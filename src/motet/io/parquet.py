@@ -80,7 +80,7 @@ class ParquetSource(FileStream):
         self.check_opened()
         with _open(self._file, self._keys, len(columns)) as parquet:
             start = int(self._ends[first])
-            pieces = self._read(parquet, first, len(self._bytes), columns, rows)
+            pieces = self._read(parquet, first, len(self._bytes), columns, rows, self.stored_row_bytes(columns))
             yield from drop_rows(mark_all(pieces, start), skip - start)
 
     def pieces_at(
@@ -91,24 +91,26 @@ class ParquetSource(FileStream):
             raise InputError(f"has {self.num_rows} rows; row {positions[-1]} is past the end", where=self.description)
         groups = np.unique(np.searchsorted(self._ends, positions, side="right") - 1)
         self.check_opened()
+        stored = self.stored_row_bytes(columns)
         with _open(self._file, self._keys, len(columns)) as parquet:
             for group in groups.tolist():
                 start = int(self._ends[group])
-                for piece in self._read(parquet, group, group + 1, columns, rows):
+                for piece in self._read(parquet, group, group + 1, columns, rows, stored):
                     low, high = np.searchsorted(positions, [start, start + len(piece)])
                     if high > low:
                         yield take_batch(piece, positions[low:high] - start)
                     start += len(piece)
 
-    def _read(self, parquet: Any, first: int, stop: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        stored = self.stored_row_bytes(columns)
+    def _read(
+        self, parquet: Any, first: int, stop: int, columns: Sequence[str], rows: int, stored: float
+    ) -> Iterator[pa.RecordBatch]:
         alone = not self._alone.isdisjoint(columns)  # pyarrow reads no dictionaries in lists across groups
         while first < stop:
             last = first + 1
             while not alone and last < stop and sum(self._bytes[first : last + 1]) <= _RUN_BYTES:
                 last += 1
             count = int(self._ends[last] - self._ends[first])
-            size = rows_to_read(rows, max(stored, 0.0) or sum(self._bytes[first:last]) / max(count, 1))
+            size = rows_to_read(rows, stored or sum(self._bytes[first:last]) / max(count, 1))
             for piece in parquet.iter_batches(size, row_groups=list(range(first, last)), columns=list(columns)):
                 yield piece.select(list(columns))
             first = last
