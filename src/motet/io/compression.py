@@ -48,7 +48,7 @@ class _Xz(ReadOnlyFile):
 
     def __init__(self, raw: Any) -> None:
         self._raw, self._decoder = raw, lzma.LZMADecompressor()
-        self._place, self._started, self._left = 0, False, b""
+        self._started, self._left = False, b""
 
     def read(self, size: int = -1) -> bytes:
         """Read some bytes; fewer than asked for only at the end.
@@ -94,10 +94,6 @@ class _Xz(ReadOnlyFile):
                 return False
         self._decoder, self._left = lzma.LZMADecompressor(), rest
         return True
-
-    def tell(self) -> int:
-        """Bytes that were read."""
-        return self._place
 
     def close(self) -> None:
         """Let go of the file."""

@@ -120,17 +120,13 @@ class _Following(ReadOnlyFile):
     """One reading of what passes."""
 
     def __init__(self, passing: Passing) -> None:
-        self._passing, self._place = passing, 0
+        self._passing = passing
 
     def read(self, size: int) -> bytes:
         """Some bytes; fewer only at the end."""
         data = self._passing.take(self._place, size)
         self._place += len(data)
         return data
-
-    def tell(self) -> int:
-        """Bytes that were read."""
-        return self._place
 
 
 class Spooled:
@@ -178,7 +174,7 @@ class _Places(ReadOnlyFile):
     """One reading of what was put into a file, which others read too."""
 
     def __init__(self, spooled: Spooled) -> None:
-        self._spooled, self._size, self._place = spooled, spooled.size, 0
+        self._spooled, self._size = spooled, spooled.size
 
     def read(self, size: int = -1) -> bytes:
         """Some bytes; fewer only at the end."""
@@ -190,10 +186,6 @@ class _Places(ReadOnlyFile):
     def seek(self, place: int, whence: int = 0) -> int:
         """Go to a byte, counted from the start, from here, or from the end."""
         self._place = place + (0, self._place, self._size)[whence]
-        return self._place
-
-    def tell(self) -> int:
-        """The byte that is read next."""
         return self._place
 
     def size(self) -> int:

@@ -9,6 +9,7 @@ class ReadOnlyFile:
     """A file that is read from its start, or at places where it says that it is `seekable`."""
 
     closed = False
+    _place = 0
 
     def readable(self) -> bool:
         """It is."""
@@ -21,6 +22,10 @@ class ReadOnlyFile:
     def seekable(self) -> bool:
         """It is not."""
         return False
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        return self._place
 
     def flush(self) -> None:
         """Nothing is written."""

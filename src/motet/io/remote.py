@@ -221,7 +221,7 @@ class RemoteFile(ReadOnlyFile):
 
     def __init__(self, url: str, fs: Any, path: str, size: int | None = None) -> None:
         self._url, self._fs, self._path = url, fs, path
-        self._place = self._start = 0
+        self._start = 0
         self._block = b""
         self._file = None
         if size is None or not is_asynchronous(fs):
