@@ -149,7 +149,7 @@ def test_uploads_that_a_killed_run_left_are_given_up(s3: Any, monkeypatch: pytes
 
 
 def test_large_outputs_are_uploaded_while_they_are_written(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("motet.io.target.SMALL_BYTES", 1000)
+    monkeypatch.setattr("motet.io.uploads.SMALL_BYTES", 1000)
     seen: list[list[str]] = []
     report = graph().run(
         table(5000), "s3://bucket/out.csv", batch_rows=500, progress=lambda *_: seen.append(below(s3, "bucket"))
@@ -163,7 +163,7 @@ def test_large_outputs_are_uploaded_while_they_are_written(s3: Any, monkeypatch:
 
 
 def test_a_run_that_fails_leaves_no_upload(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("motet.io.target.SMALL_BYTES", 1000)
+    monkeypatch.setattr("motet.io.uploads.SMALL_BYTES", 1000)
     monkeypatch.setattr(s3, "default_block_size", 5 << 20)
     monkeypatch.setattr("motet.io.sink.GROUP_BYTES", 1000)
     begun: list[str] = []

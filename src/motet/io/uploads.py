@@ -2,16 +2,128 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["abort_uploads", "commits_uploads", "create_file", "creates_files", "move_file", "remove_files"]
+import pyarrow as pa
 
+from motet.io.remote import asking
+
+__all__ = [
+    "StoreTarget",
+    "abort_uploads",
+    "commits_uploads",
+    "create_file",
+    "creates_files",
+    "move_file",
+    "remove_files",
+]
+
+SMALL_BYTES = 8 << 20
+"""What fits into it is uploaded by one request."""
 _COMMITTING = frozenset(("s3", "s3a", "gs", "gcs"))
 """Protocols whose files appear when an upload is committed."""
 _CREATING = _COMMITTING | {"abfs", "abfss", "az", "memory"}
 """Protocols whose file systems make a file only where there is none."""
+
+
+class StoreTarget:
+    """A file of a remote file system, uploaded while it is written: a `FileTarget` (see target.py).
+
+    Args:
+        url: what errors call it.
+        fs: the file system.
+        path: the file in it.
+        partial: the file that becomes it where the file system shows files that are not whole yet; None writes in place
+            there, for what nobody reads.
+    """
+
+    is_stream = False
+
+    def __init__(self, url: str, fs: Any, path: str, partial: str | None) -> None:
+        self._url, self._fs, self._path = url, fs, path
+        self._partial = path if partial is None or commits_uploads(fs) else partial
+        self._upload: _Upload | None = None
+
+    def open(self) -> Any:
+        """See `FileTarget`."""
+        self._upload = _Upload(self._url, self._fs, self._partial)
+        return pa.PythonFile(self._upload, mode="w")
+
+    def publish(self) -> None:
+        """See `FileTarget`."""
+        assert self._upload is not None
+        with asking(self._url, self._fs):
+            self._upload.commit()
+            if self._partial != self._path:
+                move_file(self._fs, self._partial, self._path)
+        self._upload = None
+
+    def probe(self) -> None:
+        """See `FileTarget`."""
+        folder, _, name = self._path.rpartition("/")
+        with asking(self._url, self._fs):
+            self._fs.pipe_file(f"{folder}/.{name}.part", b"")
+            remove_files(self._fs, [f"{folder}/.{name}.part"])
+
+    def discard(self) -> None:
+        """See `FileTarget`."""
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            with asking(self._url, self._fs):
+                upload.discard()
+
+
+class _Upload(io.RawIOBase):
+    """Takes bytes; what is small is held and put at the end, by one request."""
+
+    def __init__(self, url: str, fs: Any, path: str) -> None:
+        super().__init__()
+        self._url, self._fs, self._path = url, fs, path
+        self._held = io.BytesIO()
+        self._file: Any = None
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any) -> int:
+        """Take bytes."""
+        with asking(self._url, self._fs):
+            if self._file is None and self._held.tell() + len(data) > SMALL_BYTES:
+                self._file = self._fs.open(
+                    self._path, "wb", **({"autocommit": False} if commits_uploads(self._fs) else {})
+                )
+                self._file.write(self._held.getbuffer())
+                self._held = io.BytesIO()
+            (self._file or self._held).write(data)
+        self._size += len(data)
+        return len(data)
+
+    def commit(self) -> None:
+        """Let the file appear."""
+        if self._file is None:
+            self._fs.pipe_file(self._path, self._held.getvalue())
+            return
+        self._file.close()
+        if commits_uploads(self._fs):
+            self._file.commit()
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        if self._file is None:
+            return
+        if commits_uploads(self._fs):
+            self._file.discard()
+            self._file.closed = True  # else it would be flushed when it is forgotten
+        else:
+            self._file.close()
+            self._fs.rm_file(self._path)
 
 
 def _protocols(fs: Any) -> frozenset[str]:

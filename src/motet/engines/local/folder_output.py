@@ -33,8 +33,8 @@ from motet.io.remote import asking
 from motet.io.sink import GROUP_BYTES, CountingWriter, check_format
 from motet.io.stream import join
 from motet.io.take import take_batch
-from motet.io.target import DiskTarget, StoreTarget, writing
-from motet.io.uploads import remove_files
+from motet.io.target import DiskTarget, writing
+from motet.io.uploads import StoreTarget, remove_files
 from motet.system.limits import at_most
 
 __all__ = ["Added", "FolderOutput", "PartitionedOutput", "Parts"]
