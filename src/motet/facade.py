@@ -182,11 +182,7 @@ class Graph(data.Graph):
         _, call = _calling()
         call.check_failures(failures)
         batch, bad = self._bound(columns)
-        lent = self._session.borrow()
-        try:
-            return call.answer(lent.executor, batch, bad, failures)
-        finally:
-            self._session.give_back(lent)
+        return self._session.lend(lambda executor: call.answer(executor, batch, bad, failures))
 
     @overload
     def predict(self, rows: Mapping[str, Any]) -> dict[str, Any]: ...
@@ -210,11 +206,7 @@ class Graph(data.Graph):
         """
         from motet.runtime.predict import predict
 
-        lent = self._session.borrow()
-        try:
-            return predict(lent.executor, rows)
-        finally:
-            self._session.give_back(lent)
+        return self._session.lend(lambda executor: predict(executor, rows))
 
     def with_models(self, models: Mapping[str, Any] | None = None, /, **named: Any) -> Graph:
         """The same graph with other models in the place of some, for tests and comparisons.
@@ -360,11 +352,7 @@ class Graph(data.Graph):
         places = [place for place, each in enumerate(batch.ids) if each == row]
         if not places:
             raise InputError(f"there is no row {row}; there are {len(batch)}")
-        lent = self._session.borrow()
-        try:
-            return explain(lent.executor, batch.take(places))
-        finally:
-            self._session.give_back(lent)
+        return self._session.lend(lambda executor: explain(executor, batch.take(places)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the graph to a YAML file.

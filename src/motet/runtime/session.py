@@ -11,18 +11,20 @@ import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from motet.threads import new_lock
 
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
 
-__all__ = ["CallSession", "Lent"]
+__all__ = ["CallSession"]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Lent:
+class _Lent:
     """An executor, and how many calls it plays."""
 
     executor: Executor
@@ -38,7 +40,7 @@ class CallSession:
 
     def __init__(self, make: Callable[[], Executor]) -> None:
         self._make, self._lock = make, new_lock()
-        self._lent: Lent | None = None
+        self._lent: _Lent | None = None
         _sessions.add(self)
 
     @property
@@ -47,20 +49,22 @@ class CallSession:
         with self._lock:
             return self._made().executor
 
-    def borrow(self) -> Lent:
-        """The executor for one call; it stays open until it is given back."""
+    def lend(self, play: Callable[[Executor], T]) -> T:
+        """What a call gives, which is lent the executor: it stays open until then.
+
+        The last call of an executor that was closed meanwhile lets its models go.
+        """
         with self._lock:
             lent = self._made()
             lent.calls += 1
-            return lent
-
-    def give_back(self, lent: Lent) -> None:
-        """A call is over. The last one of an executor that was closed meanwhile lets its models go."""
-        with self._lock:
-            lent.calls -= 1
-            done = not lent.calls and lent is not self._lent
-        if done:
-            lent.executor.close()
+        try:
+            return play(lent.executor)
+        finally:
+            with self._lock:
+                lent.calls -= 1
+                done = not lent.calls and lent is not self._lent
+            if done:
+                lent.executor.close()
 
     def close(self) -> None:
         """Let the models go, once the calls that are under way have ended; the next call loads them anew."""
@@ -77,9 +81,9 @@ class CallSession:
             lent.calls += 1
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(lent))  # not freed when the process ends, either
 
-    def _made(self) -> Lent:
+    def _made(self) -> _Lent:
         if self._lent is None:
-            self._lent = Lent(self._make())
+            self._lent = _Lent(self._make())
         return self._lent
 
 
