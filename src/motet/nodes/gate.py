@@ -77,7 +77,7 @@ class Gate:
         """
         within = _within.get()
         with self._lock:
-            if self not in within and (self._alone or (self._most is not None and self._running >= self._most)):
+            if (self._alone or (self._most is not None and self._running >= self._most)) and self not in within:
                 self._wait()
             self._running += 1
             self._begun = begun = self._begun + 1
