@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from motet.errors import InputError, ModelError, ModelLoadError, ModelUnavailableError, RequestError
+from motet.errors import GraphError, InputError, ModelError, ModelLoadError, ModelUnavailableError, RequestError
+from motet.graph.fields import from_environment
 from motet.models.common import ADDRESS_OPTIONS, check_options, declared_over, framework, load_error, place
 from motet.models.handler import ModelSource
 from motet.oip.asking import Answer, Call, Lost, Wait, ask
@@ -97,13 +98,10 @@ class Remote:
 
 def _secret(value: object, source: ModelSource) -> str:
     """A value, or what the environment variable holds that it names."""
-    text = str(value)
-    if not text.startswith("env:"):
-        return text
-    found = os.environ.get(text[4:])
-    if not found:
-        raise load_error(source, f"the environment variable {text[4:]!r} is not set")
-    return found
+    try:
+        return from_environment(str(value), place(source))
+    except GraphError as error:
+        raise load_error(source, error.what) from None
 
 
 class Line(Protocol):
