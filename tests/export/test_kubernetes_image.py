@@ -320,10 +320,11 @@ def test_what_is_applied_together_is_there(project, tmp_path):
     assert (endpoint["scheme"], endpoint["port"]) == ("https", template["spec"]["containers"][0]["ports"][0]["name"])
 
 
-def test_the_user_may_read_what_is_copied_whatever_the_umask(project, tmp_path):
+@pytest.mark.parametrize("mode", [0o600, 0o604, 0o640])
+def test_the_user_may_read_what_is_copied_whatever_the_umask(project, tmp_path, mode):
     (project / "private").mkdir(mode=0o700)
     (project / "private" / "large.bin").write_bytes(bytes(17 << 20))
-    (project / "private" / "large.bin").chmod(0o600)
+    (project / "private" / "large.bin").chmod(mode)
     before = os.umask(0o077)
     try:
         exported(project, tmp_path / "out")
@@ -331,7 +332,7 @@ def test_the_user_may_read_what_is_copied_whatever_the_umask(project, tmp_path):
         os.umask(before)
     for path in (tmp_path / "out" / "image").rglob("*"):
         assert path.stat().st_mode & 0o005 >= (0o005 if path.is_dir() else 0o004) or path.name == "Containerfile", path
-    assert (project / "private" / "large.bin").stat().st_mode & 0o777 == 0o600
+    assert (project / "private" / "large.bin").stat().st_mode & 0o777 == mode
     assert (tmp_path / "out" / "secrets.yaml").stat().st_mode & 0o777 == 0o600
 
 

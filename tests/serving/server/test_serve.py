@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
 
 import motet
+from motet.serving.config import ServeConfig, Tls
+from motet.serving.limits import Limits
+from motet.serving.server import Server
 from serving.server.serve_process import FASHION, MLP, body, free_port, serving, slow_graph, written
 
 HELD = """
@@ -215,6 +219,26 @@ def reloaded(tmp_path_factory):
     path = folder / "serve.yaml"
     with serving("--config", written(path, config), ready="fashion_mlp") as server:
         yield server, config, path
+
+
+def test_a_process_that_does_not_listen_yet_reads_its_configuration_again(lane_loop, tmp_path, mlp):
+    """As the later ones of several, while they load."""
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
+        "-keyout key.pem -out cert.pem"
+    )
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    config = ServeConfig(port=0, tls=Tls(str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")))
+
+    async def main():
+        server = Server([mlp], config, reconfigure=lambda: replace(config, limits=Limits(rows=7)))
+        await server.start(late=True)
+        await server.reload()
+        rows = server.gateway.limits.rows
+        await server.close()
+        return rows
+
+    assert lane_loop.run(main()) == 7
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

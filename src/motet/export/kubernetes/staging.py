@@ -26,6 +26,8 @@ _LEFT_OUT = (
 )  # fmt: skip
 _LINKED_BYTES = 16 << 20
 """Larger files are hard links where that can be: models are not kept twice."""
+_READ, _ENTER = 0o044, 0o055
+"""What everybody may do with a file and with a folder of an image."""
 
 
 def stage(project: Project, target: Path, left_out: Collection[Path]) -> None:
@@ -74,7 +76,7 @@ def _stems(name: str) -> list[str]:
 
 def _copy_file(source: Path, target: Path) -> None:
     about = source.stat()
-    if about.st_size >= _LINKED_BYTES and about.st_mode & 0o004:
+    if about.st_size >= _LINKED_BYTES and about.st_mode & _READ == _READ:  # so that `let_read` leaves its mode alone
         try:
             os.link(source.resolve(), target)
             return
@@ -88,7 +90,7 @@ def let_read(folder: Path) -> None:
     """Let everybody read what is in a folder, whatever the umask was: an image keeps modes, and its user owns nothing."""
     for path in (folder, *folder.rglob("*")):
         mode = path.stat().st_mode & 0o777
-        wanted = mode | (0o055 if path.is_dir() else 0o044)
+        wanted = mode | (_ENTER if path.is_dir() else _READ)
         if wanted != mode:
             path.chmod(wanted)
 
