@@ -233,16 +233,12 @@ def _of_arrow(column: Column, kind: Any, where: str) -> tuple[pa.Array, Mapping[
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             column = objects(list(stored))
     values = [row.tolist() for row in column] if nested else [None if is_missing(value) else value for value in column]
-    try:
-        stored = pa.array(values, kind)
-        if all(map(_same, values, stored.to_pylist())):
-            return stored, {}
-    except _UNSTORED:
-        pass
+    if (whole := _stored(values, kind)) is not None:
+        return whole, {}
     errors: dict[int, BaseException] = {}
     good: list[Any] = []
     for row, value in enumerate(values):
-        if _is_stored(value, kind):
+        if _stored([value], kind) is not None:
             good.append(value)
             continue
         text = f"{cut(repr(value))} ({type(value).__name__})"
@@ -255,11 +251,13 @@ _UNSTORED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, Ov
 """What Arrow raises for values that it cannot store."""
 
 
-def _is_stored(value: Any, kind: pa.DataType) -> bool:
+def _stored(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
+    """Values as Arrow holds them; None where one of them cannot be held, or would be another value."""
     try:
-        return _same(value, pa.array([value], kind)[0].as_py())
+        stored = pa.array(values, kind)
+        return stored if all(map(_same, values, stored.to_pylist())) else None
     except _UNSTORED:
-        return False
+        return None
 
 
 def _same(value: Any, stored: Any) -> bool:
