@@ -466,10 +466,11 @@ def test_a_part_of_an_unknown_number_of_rows_is_judged_at_the_end(tmp_path: Path
         graph(model).run(iter(table().to_batches()), tmp_path / "out.parquet", max_failures="1%", batch_rows=10)
 
 
-@pytest.mark.parametrize("text", ["many", "-1", "101%", "1.5", "%"])
-def test_max_failures_is_a_number_or_a_part(parquet: Path, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["many", "-1", "101%", "1.5", "%", 0.5, "9" * 5000])
+def test_max_failures_is_a_number_or_a_part(parquet: Path, tmp_path: Path, text: Any) -> None:
     with pytest.raises(InputError, match=r"max_failures: .* is no number of failures\n.*a part such as 1%"):
         graph().run(parquet, tmp_path / "out.parquet", max_failures=text)
+    assert left(tmp_path) == ["rows.parquet"]
 
 
 def test_the_failures_of_a_run_that_ended_for_them_can_be_seen(parquet: Path, tmp_path: Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypedDict
 
 from motet.engines.local.destination import Destination
-from motet.engines.local.selection import RowShard, Sample, Selection
+from motet.engines.local.selection import RowShard, Sample, Selection, count_or_part
 from motet.errors import InputError
 from motet.io.decryption import Decrypt
 from motet.io.files import TABLE_SUFFIXES, suffix_of
@@ -43,14 +42,14 @@ class MaxFailures:
     @classmethod
     def parse(cls, text: str | int) -> MaxFailures:
         """Read `N` or `P%`."""
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", str(text))
-        if match is None or (not match[2] and "." in match[1]) or (match[2] and float(match[1]) > 100):
+        found = count_or_part(text)
+        if found is None:
             raise InputError(
                 f"{text!r} is no number of failures",
                 where="max_failures",
                 hint="write a whole number, or a part such as 1%",
             )
-        return cls(part=float(match[1]) / 100) if match[2] else cls(rows=int(match[1]))
+        return cls(rows=found) if isinstance(found, int) else cls(part=found)
 
     def exceeded(self, failed: int, done: int, total: int | None, *, finished: bool = False) -> bool:
         """Whether too many rows have failed."""
@@ -159,7 +158,7 @@ class Options:
             )
         if self.any_input and self.only_failed is None:
             raise InputError("any_input is for only_failed", hint="leave it out")
-        _ = self.selection  # and see that it can be read
+        _ = self.selection, self.allowed  # and see that they can be read
         excluded = [name for name in _NOT_APPENDED if getattr(self, name)] if self.append else []
         if excluded:
             raise InputError(
@@ -171,8 +170,6 @@ class Options:
         for name in ("keep", "drop", "partition_by"):
             if isinstance(getattr(self, name), str):
                 raise InputError(f"{name} must be a list of names; got {getattr(self, name)!r}")
-        if isinstance(self.max_failures, (str, int)):
-            object.__setattr__(self, "max_failures", MaxFailures.parse(self.max_failures))
 
     @property
     def num_workers(self) -> int:
@@ -211,12 +208,11 @@ class Options:
             for name in ("format", "group_by", "types", "encoding", "delimiter", "empty", "decrypt")
         }
 
-    @property
+    @cached_property
     def allowed(self) -> MaxFailures | None:
-        """How many rows may fail."""
-        if self.max_failures is None or isinstance(self.max_failures, MaxFailures):
-            return self.max_failures
-        return MaxFailures.parse(self.max_failures)
+        """How many rows may fail; None for any number."""
+        given = self.max_failures
+        return given if given is None or isinstance(given, MaxFailures) else MaxFailures.parse(given)
 
 
 class RunOptions(TypedDict, total=False):

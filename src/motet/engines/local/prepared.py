@@ -93,13 +93,10 @@ def _choice(appending: Appending, places: Collection[Place]) -> Callable[[Sequen
 
 
 def _options(output: str, options: dict[str, Any]) -> Options:
-    try:
-        chosen = Options(**options)
-    except TypeError:
-        unknown = [name for name in options if name not in Options.__dataclass_fields__]
-        raise InputError(
-            f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}"
-        ) from None
+    unknown = [name for name in options if name not in Options.__dataclass_fields__]
+    if unknown:
+        raise InputError(f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}")
+    chosen = Options(**options)
     if chosen.into is not None and not place_of(chosen.into).is_same(place_of(output)):
         raise InputError("into names the output, and another one was given", where="into", hint="leave the other out")
     return chosen

@@ -20,12 +20,23 @@ import numpy.typing as npt
 
 from motet.errors import InputError
 
-__all__ = ["Chosen", "RowShard", "Sample", "Selection"]
+__all__ = ["Chosen", "RowShard", "Sample", "Selection", "count_or_part"]
 
 Ids = npt.NDArray[np.int64]
 CHUNK = 1 << 16
 """Ids that are looked at together."""
 _ALL = 1 << 64
+
+
+def count_or_part(text: object) -> int | float | None:
+    """Read `N` as a number of rows below 10^18, `P%` as a part of them, 0.0 to 1.0; None for what is neither."""
+    match = re.fullmatch(r"\s*(\d{1,18})(\.\d+)?\s*(%?)\s*", str(text))
+    if match is None or (match[2] and not match[3]):
+        return None
+    if not match[3]:
+        return int(match[1])
+    part = float(match[1] + (match[2] or "")) / 100
+    return part if part <= 1 else None
 
 
 @dataclass(frozen=True)
@@ -86,18 +97,12 @@ class Sample:
         Raises:
             InputError: when it is neither.
         """
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", str(text))
-        if (
-            match is None
-            or (not match[2] and "." in match[1])
-            or not 0 < float(match[1]) <= (100 if match[2] else 1e18)
-        ):
+        found = count_or_part(text)
+        if not found:
             raise InputError(
                 f"{text!r} is no sample", where="sample", hint="write a number of rows, or a part of them such as 1%"
             )
-        if match[2]:
-            return cls(part=float(match[1]) / 100, seed=seed)
-        return cls(rows=int(match[1]), seed=seed)
+        return cls(rows=found, seed=seed) if isinstance(found, int) else cls(part=found, seed=seed)
 
     def hashes(self, ids: Ids) -> npt.NDArray[np.uint64]:
         """A number for each row: equally likely ones, and no two alike (Steele, Lea and Flood 2014, SplitMix64)."""
