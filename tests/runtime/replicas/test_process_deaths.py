@@ -262,3 +262,14 @@ def test_a_process_ends_when_its_parent_is_killed(what):
         pid = int(parent.stdout.readline())
         parent.kill()
     assert gone(pid)
+
+
+def test_what_is_being_ended_can_be_closed_by_garbage_of_the_same_thread():
+    """A collector runs at any line, also where this thread is about to end the process."""
+    with started() as replica:
+        pid = replica.pid
+        with replica._spawned._ending:
+            replica.close()
+        assert gone(pid)
+        with pytest.raises(ReplicaLostError, match="was closed"):
+            do(replica, "echo")
