@@ -15,7 +15,7 @@ fitted.py, parts.py       batches in the types of a schema; parts that differ, a
 groups.py                 sources put together by the value of a column
 cutter.py, sizes.py       groups of rows that a writer writes at once; bytes a row, to bound what it holds
 faults.py                 rows that could not be read
-text_options.py, utf8.py  how text is read; text of any encoding as UTF-8
+read_options.py, utf8.py  how sources are read; text of any encoding as UTF-8
 text.py, cells.py         what sources of text share; texts as values of a type
 records.py                where records of CSV end
 keys.py, jsontext.py      what the keys of JSON Lines are; JSON that is kept as it was written

@@ -20,11 +20,11 @@ from motet.io.arrow.buffers import numbers
 from motet.io.cells import FALSE, MISSING, TRUE, Reasons, read_cells, without_empty
 from motet.io.files import File
 from motet.io.marks import drop_rows, mark
+from motet.io.read_options import ReadOptions
 from motet.io.records import Block, Fault, Record, blocks, records
 from motet.io.stream import reading
 from motet.io.tally import CsvTally
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
-from motet.io.text_options import TextOptions
 from motet.io.utf8 import utf8_pieces
 from motet.pictures import is_picture
 from motet.types import ColumnType
@@ -49,9 +49,9 @@ class CsvSource(TextSource):
     """
 
     def __init__(
-        self, file: File, types: Mapping[str, ColumnType] | None = None, options: TextOptions | None = None
+        self, file: File, types: Mapping[str, ColumnType] | None = None, options: ReadOptions | None = None
     ) -> None:
-        super().__init__(file, options or TextOptions())
+        super().__init__(file, options or ReadOptions())
         self._delimiter = (self._options.delimiter or ",").encode()
         with reading(self.description):
             names = self._names_of(self._first())

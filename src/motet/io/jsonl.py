@@ -26,10 +26,10 @@ from motet.io.files import File
 from motet.io.jsontext import JSON_NUMBER, is_json, json_value
 from motet.io.keys import Keys, Row
 from motet.io.marks import drop_rows, mark
+from motet.io.read_options import ReadOptions
 from motet.io.stream import reading
 from motet.io.tally import LinesTally
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
-from motet.io.text_options import TextOptions
 from motet.io.utf8 import LINE_BYTES, Pieces, utf8_pieces
 from motet.pictures import is_picture
 from motet.reading import as_given, holds_truth, read_column
@@ -57,9 +57,9 @@ class JsonLinesSource(TextSource):
     """
 
     def __init__(
-        self, file: File, types: Mapping[str, ColumnType] | None = None, options: TextOptions | None = None
+        self, file: File, types: Mapping[str, ColumnType] | None = None, options: ReadOptions | None = None
     ) -> None:
-        super().__init__(file, options or TextOptions())
+        super().__init__(file, options or ReadOptions())
         self._anything = {name for name, kind in (types or {}).items() if kind.dtype == "any"}
         self._types = {
             name: kind for name, kind in (types or {}).items() if arrow_type(ColumnType(kind.dtype)) is not None

@@ -29,8 +29,8 @@ from motet.io.memory import IterableSource, TableSource, as_record_batch, table_
 from motet.io.parts import PartsSource
 from motet.io.places import shown_path
 from motet.io.plugins import find_plugin
+from motet.io.read_options import ReadOptions
 from motet.io.stream import Stream
-from motet.io.text_options import TextOptions
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def open_source(
     """
     declared = {name: ColumnType.parse(kind, f"types: {name}") for name, kind in (types or {}).items()}
     keys_of_files = None if decrypt is None else ParquetKeys.of(decrypt)
-    options = TextOptions(encoding, delimiter, declared, empty, keys_of_files)
+    options = ReadOptions(encoding, delimiter, declared, empty, keys_of_files)
     keys = [group_by] if isinstance(group_by, str) else list(group_by or ())
     kinds = dict(wanted or {})
     if group_by is not None:
@@ -147,7 +147,7 @@ def _of_one(kind: ColumnType) -> ColumnType:
 
 
 def _open(
-    what: Any, format: str | None, options: TextOptions, types: Mapping[str, ColumnType], choose: Choose | None
+    what: Any, format: str | None, options: ReadOptions, types: Mapping[str, ColumnType], choose: Choose | None
 ) -> Source:
     if isinstance(what, (str, os.PathLike)):
         return _open_paths([os.fspath(what)], format, options, types, choose)
@@ -190,7 +190,7 @@ def _open_values(what: Any, types: Mapping[str, ColumnType]) -> Source:
 def _open_paths(
     paths: Sequence[str],
     format: str | None,
-    options: TextOptions,
+    options: ReadOptions,
     types: Mapping[str, ColumnType],
     choose: Choose | None,
 ) -> Source:
@@ -215,7 +215,7 @@ def _open_paths(
 
 
 def _of_files(
-    files: Sequence[File], format: str, options: TextOptions, types: Mapping[str, ColumnType], description: str
+    files: Sequence[File], format: str, options: ReadOptions, types: Mapping[str, ColumnType], description: str
 ) -> Stream:
     source = _of_parts(files, format, options, types, description)
     source.reads = tuple(files)
@@ -224,7 +224,7 @@ def _of_files(
 
 
 def _of_parts(
-    files: Sequence[File], format: str, options: TextOptions, types: Mapping[str, ColumnType], description: str
+    files: Sequence[File], format: str, options: ReadOptions, types: Mapping[str, ColumnType], description: str
 ) -> Stream:
     options.check_known_by(format, description)
     if format == "images":
@@ -265,7 +265,7 @@ def _said_of_folders(files: Sequence[File], format: str, source: Stream) -> str:
     return f"read from the files, and not from the names of their folders: {', '.join(both)}" if both else ""
 
 
-def _open_file(file: File, format: str, options: TextOptions, types: Mapping[str, ColumnType]) -> Stream:
+def _open_file(file: File, format: str, options: ReadOptions, types: Mapping[str, ColumnType]) -> Stream:
     if format == "parquet":
         from motet.io.parquet import ParquetSource
 

@@ -16,8 +16,8 @@ from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_list
 from motet.io.faults import with_errors
 from motet.io.files import File, fingerprint_files
+from motet.io.read_options import ReadOptions
 from motet.io.stream import FileStream
-from motet.io.text_options import TextOptions
 from motet.reading import from_base64
 
 __all__ = [
@@ -39,7 +39,7 @@ class TextSource(FileStream):
         options: how it is read.
     """
 
-    def __init__(self, file: File, options: TextOptions) -> None:
+    def __init__(self, file: File, options: ReadOptions) -> None:
         super().__init__(file)
         self._options = options
         self._counted: int | None = None

@@ -10,7 +10,7 @@ from motet.errors import InputError
 from motet.io.decryption import ParquetKeys
 from motet.types import ColumnType
 
-__all__ = ["TextOptions"]
+__all__ = ["ReadOptions"]
 
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
 _KNOWN_BY = {
@@ -24,7 +24,7 @@ _OPTIONS = {"keys": "decrypt"}
 
 
 @dataclass(frozen=True)
-class TextOptions:
+class ReadOptions:
     """How sources are read.
 
     Attributes:
