@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import motet as mt
 from motet.errors import InputError, StepError
+from motet.workflow.play.runner import Runner
 
 
 @mt.step
@@ -287,3 +288,36 @@ def test_no_step_runs_before_its_inputs_and_each_runs_once(data):
     run = flow().run(threads=data.draw(st.integers(1, 5)), resume=False)
     assert run.output == list(range(count))
     assert sorted(begun) == list(range(count))
+
+
+def test_progress_is_told_of_the_last_step_before_the_run_ends(monkeypatch):
+    flushed, told, flush = threading.Semaphore(0), [], Runner.flush
+    monkeypatch.setattr(Runner, "flush", lambda self: (flush(self), flushed.release()))
+
+    def progress(state):
+        if state.state == "done":
+            while flushed.acquire(blocking=False):
+                pass
+            for _ in range(2):  # a run that ends flushes once more
+                assert flushed.acquire(timeout=60)
+            told.append(state.id)
+
+    @mt.workflow
+    def flow():
+        return number(1)
+
+    assert flow().run(progress=progress).output == 1
+    assert told == ["number"]
+
+
+def test_a_run_goes_on_where_progress_raises(caplog):
+    def progress(state):
+        raise OSError(f"{state.state} of {state.id}")
+
+    @mt.workflow
+    def flow():
+        return total([number(i) for i in range(4)])
+
+    assert flow().run(progress=progress, threads=1).output == 6
+    assert "step total: progress raised; the run goes on" in caplog.text
+    assert "OSError: done of total" in caplog.text

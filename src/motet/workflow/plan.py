@@ -127,7 +127,8 @@ class Plan:
             check: whether a failed run raises; else look at `Run.state`.
             threads: how many steps run at the same time in this process; by default a thread a core, at least 4.
             cancel: ends the run when set.
-            progress: is told each change of a step's state, with a `StepState`.
+            progress: is told each change of a step's state, with a `StepState`, in the thread that runs the step and before
+                the run ends; what it raises is logged.
             capture: whether what steps print goes to their logs.
             budget: lends resources to steps that ask for them; by default those of this machine.
 

@@ -43,7 +43,7 @@ class Runner:
         threads: how many run in this process at the same time.
         asynchronous: whether steps that take results as they come run again with each.
         fail_fast: whether the first failure ends the run.
-        progress: is told each change of a step's state.
+        progress: is told each change of a step's state; what it raises is logged.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Runner:
         self._fresh: set[int] = set()
         self._left = len(nodes)
         self._dirty: set[int] = set()
+        self._telling: set[int] = set()
         self._hard = [0] * len(nodes)
         self._soft: dict[int, set[int]] = {}
         self._needs: list[str] = []
@@ -98,7 +99,7 @@ class Runner:
         deadline = None
         while True:
             with self._lock:
-                if not self._left:
+                if not self._left and not self._telling:
                     break
                 try:
                     self._over.wait(self._wait_s())
@@ -162,6 +163,7 @@ class Runner:
                 state.why = "did not end in time"
                 state.seconds = time.time() - state.started if state.started else 0.0
                 self._left -= 1
+        self._telling.clear()
 
     def _give_up(self) -> None:
         """End the processes of steps and wait for nothing: nobody will look at what comes of them."""
@@ -241,11 +243,16 @@ class Runner:
         state.seconds += time.perf_counter() - began
         with self._lock:
             self._queued.discard(state.node.place)
+            self._telling.add(threading.get_ident())
             if self._left and state.state not in ("cancelled", "failed"):
                 self._ending = kind
                 self._end(state, verdict, value, after_s)
                 self._ending = ""
         self._tell(state)
+        with self._lock:
+            self._telling.discard(threading.get_ident())
+            if not self._left:
+                self._over.notify_all()
 
     def _end(self, state: StepState, verdict: Any, value: Value | None, after_s: float | None) -> None:
         place = state.node.place
@@ -289,8 +296,12 @@ class Runner:
         self._dirty.add(state.node.place)
 
     def _tell(self, state: StepState) -> None:
-        if self.progress is not None:
+        if self.progress is None:
+            return
+        try:
             self.progress(state)
+        except Exception:
+            _logger.exception("step %s: progress raised; the run goes on", state.id)
 
     def _judge(self, node: Node) -> tuple[Any, list[Deferred] | None]:
         """Whether a step runs: None, or the state that it ends in; and the results that it takes as they come."""
