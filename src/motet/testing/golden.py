@@ -106,7 +106,7 @@ def _read(path: str | Path, inputs: Collection[str]) -> Iterator[tuple[int, dict
         where = f"{os.fspath(path)}:{number}"
         try:
             line = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"the line is no JSON: {error}", where=where) from error
         if not isinstance(line, dict):
             raise InputError(f"a line must be an object; got {show(line)}", where=where)
@@ -184,7 +184,10 @@ def _equal(wanted: Any, got: Any, tolerance: float) -> bool:
         return type(wanted) is type(got) and bool(wanted == got)
     if isinstance(wanted, int) and isinstance(got, int):
         return wanted == got
-    return math.isclose(wanted, got, rel_tol=tolerance, abs_tol=tolerance)
+    try:
+        return math.isclose(wanted, got, rel_tol=tolerance, abs_tol=tolerance)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def _is_missing(value: Any) -> bool:
