@@ -19,6 +19,7 @@ visits.py     a request that was let in
 config.py     serve.yaml
 server.py     one process: sockets, signals, draining
 supervisor.py several processes that share the ports
+heartbeat.py  which of them hangs
 embedded/     servers inside other programs: in a thread, and as an ASGI application
 """
 
