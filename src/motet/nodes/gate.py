@@ -114,22 +114,26 @@ class Gate:
 
     def _by_itself(self, call: Callable[..., T], given: Sequence[Any], options: Mapping[str, Any]) -> T:
         """Make a call when no other runs; those that come now wait for its end."""
+        within, running = _within.get(), 0
         with self._lock:
             self._alone += 1
             self._waiting += 1
-            if self not in _within.get():
-                self._changed.wait_for(lambda: not self._running, ALONE_S)
-            self._running += 1
-            self._begun += 1
+        token = _within.set((*within, self))
         try:
+            with self._lock:
+                if self not in within:
+                    self._changed.wait_for(lambda: not self._running, ALONE_S)
+                self._begun += 1
+                self._running, running = self._running + 1, 1
             held = [call(*given, **options)]
             own_result(held, given)
             return held[0]
         finally:
+            _within.reset(token)
             with self._lock:
                 self._alone -= 1
                 self._waiting -= 1
-                self._running -= 1
+                self._running -= running
                 self._changed.notify_all()
 
 
