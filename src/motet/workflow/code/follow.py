@@ -37,8 +37,8 @@ from motet.workflow.code.things import (
     wrapped,
 )
 from motet.workflow.code.told import told_of
-from motet.workflow.memo.artifacts import digest_leaf
-from motet.workflow.memo.checkout import Seen, see
+from motet.workflow.memo.artifacts import digests_of
+from motet.workflow.memo.checkout import Seen
 from motet.workflow.memo.encode import Encoder, find_class, pack
 
 __all__ = ["Code", "Follower", "follow"]
@@ -326,8 +326,8 @@ class Follower:
         encoder = Encoder(hook=lambda each: self._hooked(each, owner))
         try:
             packed = pack(encoder.tree(value))
-            leaves = [digest_leaf(leaf) for leaf in encoder.leaves]
-            self._files += [see(path) for path in encoder.paths]
+            leaves, files = digests_of(encoder)
+            self._files += files
         except Exception:  # noqa: BLE001  pickling a user's value may raise anything
             return self._whole(owner)
         for name in encoder.classes:

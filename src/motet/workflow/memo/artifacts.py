@@ -24,7 +24,7 @@ from motet.workflow.memo.checkout import Checkout, Seen, digest_file, digest_fol
 from motet.workflow.memo.codecs import BY_NAME
 from motet.workflow.memo.encode import Encoder, Leaf, decode, pack, part_of, unpack
 
-__all__ = ["Artifacts", "Kept", "LeafRef", "digest_leaf"]
+__all__ = ["Artifacts", "Kept", "LeafRef", "digests_of"]
 
 LONGEST_TREE = 64 << 10
 """Longer trees, in bytes, are artifacts themselves."""
@@ -316,12 +316,16 @@ def _content_of(tree: dict[str, Any], kept: Kept) -> str:
     return digest_folder({name: kept.leaves[number].digest for name, number in tree["files"].items()})
 
 
-def digest_leaf(leaf: Leaf) -> str:
-    """What stands for a leaf in keys."""
+def digests_of(encoder: Encoder) -> tuple[list[str], tuple[Seen, ...]]:
+    """What stands for the leaves of a tree in keys, and the files and folders among them as they were seen, each read once."""
+    seen = tuple(see(path) for path in encoder.paths)
+    leaves = [_digest(leaf) for leaf in encoder.leaves if leaf.codec != "file"]
+    return [*leaves, *(each.digest for each in seen)], seen
+
+
+def _digest(leaf: Leaf) -> str:
     if leaf.codec == "pickle":
         return str(leaf.value.content)
-    if leaf.codec == "file":
-        return digest_file(Path(leaf.value))
     writer = _Hashing(None)
     BY_NAME[leaf.codec].write(leaf.value, writer)  # type: ignore[arg-type]
     return writer.hash.hexdigest()

@@ -19,9 +19,9 @@ from motet.workflow.code.things import wrapped
 from motet.workflow.code.told import short
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
 from motet.workflow.files import File
-from motet.workflow.memo.artifacts import Kept, digest_leaf
+from motet.workflow.memo.artifacts import Kept, digests_of
 from motet.workflow.memo.cache import Cache
-from motet.workflow.memo.checkout import Checkout, see
+from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.encode import Encoder, pack, part_of, unpack
 from motet.workflow.memo.key import Argument
 from motet.workflow.plan import AsReady, Node
@@ -107,14 +107,11 @@ class Session:
         encoder = Encoder(hook=self._hook)
         packed = pack(encoder.tree(value))
         whole = hashlib.sha256(packed)
-        for leaf in encoder.leaves:
-            whole.update(digest_leaf(leaf).encode() if leaf.codec != "file" else b"file")
-        files = [see(path) for path in encoder.paths]
-        for seen in files:
-            whole.update(seen.digest.encode())
+        digests, files = digests_of(encoder)
+        whole.update("".join(digests).encode())
         if encoder.classes:
             whole.update(self.classes_digest(sorted(encoder.classes)).encode())
-        return Argument(whole.hexdigest(), _argument(value), tuple(files))
+        return Argument(whole.hexdigest(), _argument(value), files)
 
     def _hook(self, value: Any) -> Any:
         if isinstance(value, Deferred):
