@@ -59,10 +59,11 @@ os.register_at_fork(after_in_child=_free_locks)
 
 
 class _OfThread(threading.local):
-    """How many `QuietLock`s a thread holds, and what it closes once it holds none."""
+    """How many `QuietLock`s a thread holds, what it closes once it holds none, and whether it is closing something."""
 
     def __init__(self) -> None:
         self.held = 0
+        self.closing = False
         self.garbage: deque[Work] = deque()
 
 
@@ -94,7 +95,8 @@ class QuietLock:
 def close_garbage(close: Work) -> None:
     """Close what garbage had: at once, or behind the lines in which this thread holds a `QuietLock`.
 
-    Garbage is collected in the middle of any line of any thread, also where that holds a lock that closing would wait for.
+    Garbage is collected in the middle of any line of any thread, also where that holds a lock that closing would wait for, or
+    one of Python's own that threads need which are just begun: `side_by_side` begins none meanwhile.
 
     Args:
         close: what it raises is logged.
@@ -105,11 +107,14 @@ def close_garbage(close: Work) -> None:
 
 def _close_what_waits() -> None:
     while _of_thread.garbage and not _of_thread.held:
-        close = _of_thread.garbage.popleft()
+        close, within = _of_thread.garbage.popleft(), _of_thread.closing
+        _of_thread.closing = True
         try:
             close()
         except Exception:  # noqa: BLE001 (nobody called it)
             _LOG.exception("garbage could not be closed")
+        finally:
+            _of_thread.closing = within
 
 
 def thread_of(work: Work, name: str) -> threading.Thread:
@@ -224,7 +229,7 @@ def side_by_side(call: Callable[[S], T], parts: Sequence[S], at_once: int, most:
         Exception: what the first part raised that failed; calls that were not begun are left out.
     """
     threads = min(len(parts), at_once, most)
-    if threads < 2:
+    if threads < 2 or _of_thread.closing:
         return [call(part) for part in parts]
     pool = Pool(threads, "motet-calls")
     try:

@@ -323,6 +323,16 @@ def test_garbage_that_is_collected_where_its_thread_holds_a_lock_is_closed_behin
     assert Counted.open == 0
 
 
+def test_garbage_is_closed_where_no_thread_can_begin_to_work():
+    """Python holds this lock in `threading.enumerate`; a thread that was begun works only once it has had it."""
+    graph = _graph(_model(replicas=2))
+    assert _played(graph) == [0, 1, 2]
+    assert Counted.open == 2
+    with threading._active_limbo_lock:
+        del graph
+        assert Counted.open == 0
+
+
 def test_garbage_that_cannot_be_closed_is_logged_and_harms_nobody(caplog):
     with shared._lock:
         close_garbage(lambda: 1 / 0)
