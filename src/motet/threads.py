@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -156,12 +156,15 @@ class Pool:
         self._most, self._name = most, name
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
-        self._waiting: deque[tuple[Future[Any], Work]] = deque()
+        self._waiting: OrderedDict[Future[Any], Work] = OrderedDict()
         self._idle = 0
         self._closed = False
 
     def submit(self, call: Callable[[S], T], given: S) -> Future[T]:
-        """Have a function called with one argument; what it returns, or raises, is in the future."""
+        """Have a function called with one argument; what it returns, or raises, is in the future.
+
+        A call that is cancelled before it begins is forgotten at once, whether or not a thread is ever free for it.
+        """
         made: Future[T] = Future()
         context = contextvars.copy_context()
 
@@ -174,11 +177,16 @@ class Pool:
                 if begun(thread):
                     self._threads.append(thread)
             if self._threads:
-                self._waiting.append((made, work))
+                self._waiting[made] = work
                 self._changed.notify()
+                made.add_done_callback(self._forget)
                 return made
         work()
         return made
+
+    def _forget(self, made: Future[Any]) -> None:
+        with self._changed:
+            self._waiting.pop(made, None)
 
     def _work(self) -> None:
         while (work := self._next()) is not None:
@@ -190,16 +198,16 @@ class Pool:
             self._idle += 1
             self._changed.wait_for(lambda: self._waiting or self._closed)
             self._idle -= 1
-            return self._waiting.popleft()[1] if self._waiting else None
+            return self._waiting.popitem(last=False)[1] if self._waiting else None
 
     def close(self) -> None:
         """Leave out what was not begun, and wait for what was. Closing again does nothing."""
         with self._changed:
-            for made, _ in self._waiting:
-                made.cancel()
-            self._waiting.clear()
+            left_out, self._waiting = self._waiting, OrderedDict()
             self._closed = True
             self._changed.notify_all()
+        for made in left_out:
+            made.cancel()
         for thread in self._threads:
             thread.join()
 

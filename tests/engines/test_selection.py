@@ -131,6 +131,12 @@ def test_shards_are_together_what_is_chosen(
         assert len(whole) == min(chance.rows, max(0, rows - skip))
 
 
+def test_samples_of_unlike_parts_are_told_apart() -> None:
+    parts = [Selection(sample=Sample.parse(text, 0)).said() for text in ("0.0000001%", "0.0000002%", "1%")]
+    assert len({said["sample"] for said in parts}) == 3
+    assert parts[2] == Selection(sample=Sample.parse("1.0%", 0)).said()
+
+
 def test_what_cannot_be_chosen_is_refused(tmp_path: Path) -> None:
     for options, message in [
         ({"shard": "4/4"}, r"'4/4' is no shard\n.*from 0"),

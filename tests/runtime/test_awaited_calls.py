@@ -2,7 +2,9 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -172,6 +174,21 @@ def test_calls_that_are_stuck_are_bounded_and_others_are_late(stuck, monkeypatch
     assert stuck.calls == 2
     stuck.leave.set()
     assert quick({"x": np.ones(1, "f4")}, timeout=60)["o"].tolist() == [2]
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_late_calls_that_had_no_turn_are_forgotten(awaited, stuck, monkeypatch):
+    monkeypatch.setattr(deadline, "_pool", deadline.Pool(1, "one"))
+    graph, waiting = graph_of(stuck), []
+    for _ in range(3):
+        columns = {"x": np.ones(3, "f4")}
+        waiting.append(weakref.ref(columns["x"]))
+        with pytest.raises(DeadlineError):
+            asyncio.run(graph.acall(columns, timeout=0.05)) if awaited else graph(columns, timeout=0.05)
+    del columns
+    gc.collect()
+    assert stuck.calls == 1
+    assert [each() is None for each in waiting[1:]] == [True, True]
 
 
 def test_calls_within_calls_wait_for_no_place(monkeypatch):

@@ -160,7 +160,7 @@ class Selection:
         sample = self.sample
         return {
             "skip": self.skip,
-            "sample": None if sample is None else sample.rows if sample.rows is not None else f"{sample.part:%}",
+            "sample": None if sample is None else sample.rows if sample.rows is not None else repr(sample.part),
             "seed": None if sample is None else sample.seed,
             "shard": None if self.shard is None else str(self.shard),
             "limit": self.limit,
