@@ -166,10 +166,9 @@ def flow():
     return second(first())
 """
     kernel(IMPORTS, flow, "flow().run()", code=-9)
-    assert kernel(IMPORTS, flow, "told(flow().run())") == [
-        "first resumed: finished before the run was stopped",
-        "second done: ",
-    ]
+    first, second = kernel(IMPORTS, flow, "told(flow().run())")
+    assert first.startswith("first resumed: finished")
+    assert second == "second done: "
 
 
 def test_all_of_it_works_while_the_loop_of_the_kernel_runs(kernel):

@@ -38,6 +38,12 @@ _EXITS = {
 )
 @click.option("--explain", is_flag=True, help="Say for each step why it ran or not, and what has changed.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped; finished steps are not run again.")
+@click.option(
+    "--resume-within",
+    metavar="TIME",
+    help="How long ago the run that is gone on with may have been stopped: 90s, 15m, 2h.  "
+    "[default: 15m; with --resume no bound; with --every, --cron, --watch 0]",
+)
 @click.option("--fresh", is_flag=True, help="Begin anew, though the same run was killed before its end.")
 @click.option("--cache", metavar="DIR", help="Where results are kept.  [default: $MOTET_WORKFLOW_CACHE]")
 @click.option("--fail-fast", is_flag=True, help="End the run at the first failure.")
@@ -65,7 +71,8 @@ def command(
 ) -> None:
     """Run a workflow, once, or whenever --every, --cron or --watch say so.
 
-    What is kept and has not changed is not done again. A run that was killed is gone on with by the same command.
+    What is kept and has not changed is not done again. A run that was killed a short while ago is gone on with by the same
+    command, which says so; each run of --every, --cron and --watch begins anew.
     """
     plan_of = _plans(workflow, parameters, settings["resume"])
     triggers = _triggers(every, cron, watch)
@@ -77,6 +84,7 @@ def command(
     from motet.workflow.triggers import repeat
 
     plan = plan_of()
+    settings["resume_within"] = settings["resume_within"] or 0.0
     repeat(triggers, lambda: _again(ctx, plan, settings, explain, page, quiet), threading.Event())
 
 
@@ -154,6 +162,7 @@ def _once(
             cache=settings["cache"],
             asynchronous=settings["asynchronous"],
             resume=settings["resume"] or not settings["fresh"],
+            resume_within=settings["resume_within"],
             fail_fast=settings["fail_fast"],
             threads=settings["threads"],
             check=False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from motet.errors import CycleError
 from motet.workflow.deferred import Deferred, nodes_of
+from motet.workflow.options import read_duration_s
 from motet.workflow.step import Step
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Plan:
         cache: str | os.PathLike[str] | None = None,
         asynchronous: bool = True,
         resume: str | bool = True,
+        resume_within: str | float | None = None,
         fail_fast: bool = False,
         check: bool = True,
         threads: int | None = None,
@@ -122,7 +124,10 @@ class Plan:
                 `~/.cache/motet`. It may be on a file system that several machines share.
             asynchronous: whether steps that take `as_ready(...)` run again as each result comes; else once, at the end.
             resume: a run to go on with, by its id; True goes on with the last run of the same workflow and parameters
-                if that was killed; False begins anew. Steps that are finished are not run again.
+                if that was killed; False begins anew. Steps that are finished are not run again; which run it is, and of
+                which age its results are, is logged.
+            resume_within: how long ago that run may have been stopped, as `"2h"` or seconds; by default 15
+                minutes, and without a bound for one by its id.
             fail_fast: whether the first failure ends the run; else all steps run that do not need the failed one.
             check: whether a failed run raises; else look at `Run.state`.
             threads: how many steps run at the same time in this process; by default a thread a core, at least 4.
@@ -139,7 +144,17 @@ class Plan:
         from motet.workflow.play.start import Settings, run_plan
 
         settings = Settings(
-            cache, asynchronous, resume, fail_fast, check, threads, cancel or Event(), progress, capture, budget
+            cache=cache,
+            asynchronous=asynchronous,
+            resume=resume,
+            resume_within_s=None if resume_within is None else read_duration_s(resume_within, "run, resume_within"),
+            fail_fast=fail_fast,
+            check=check,
+            threads=threads,
+            cancel=cancel or Event(),
+            progress=progress,
+            capture=capture,
+            budget=budget,
         )
         return run_plan(self, settings)
 

@@ -106,11 +106,13 @@ class Executor:
 
     def _resumed(self, state: StepState) -> Value | None:
         found = self.session.resumed.get((state.id, state.key))
-        if found is None or self.session.cache.artifacts.fault(found[0]):
+        if found is None or self.session.cache.artifacts.fault(found.kept):
             return None
-        value = self.session.held(found[0], {})
-        self.session.lay_files(state, found[0])
-        state.outcome, state.why, state.made_s = "resumed", "finished before the run was stopped", found[1]
+        value = self.session.held(found.kept, {})
+        self.session.lay_files(state, found.kept)
+        age_s = max(time.time() - found.created, 0.0)
+        state.outcome, state.made_s = "resumed", found.seconds
+        state.why = f"finished {told_s(age_s)} ago, before the run was stopped"
         _note(state, value)
         return value
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,20 @@ import orjson
 
 from motet.workflow.memo.artifacts import Kept
 
-__all__ = ["Journal", "journals"]
+__all__ = ["Journal", "Noted", "journals"]
 
 NAME = "results.jsonl"
+_NOTHING = Kept("", (), (), "")
+"""Noted for a result that is not to be taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A result that is noted: what is kept, the seconds it took, and when it was noted, in seconds since 1970."""
+
+    kept: Kept
+    seconds: float
+    created: float
 
 
 class Journal:
@@ -35,9 +48,10 @@ class Journal:
         self._file: int | None = None
         self._lock = threading.Lock()
 
-    def read(self) -> dict[tuple[str, str], tuple[Kept, float]]:
-        """The results that are noted, with the seconds they took, by step and key."""
-        return {(step, key): (kept, seconds) for step, key, kept, seconds in _lines(self.path)}
+    def read(self) -> dict[tuple[str, str], Noted]:
+        """The results that are noted, by step and key."""
+        found = {(step, key): noted for step, key, noted in _lines(self.path)}
+        return {name: noted for name, noted in found.items() if noted.kept != _NOTHING}
 
     def _open(self) -> int:
         """Begin to note; what a crash has torn is cut off."""
@@ -52,11 +66,11 @@ class Journal:
         with self._lock:
             if self._file is None:
                 self._file = self._open()
-        os.write(self._file, orjson.dumps([step, key, kept.to_json(), seconds]) + b"\n")
+        os.write(self._file, orjson.dumps([step, key, kept.to_json(), seconds, time.time()]) + b"\n")
 
     def drop(self, step: str, key: str) -> None:
         """Note that a result is not to be taken again."""
-        self.add(step, key, Kept("", (), (), ""), 0.0)
+        self.add(step, key, _NOTHING, 0.0)
 
     def close(self, remove: bool) -> None:
         """Close it, and remove it where nothing can go on from it."""
@@ -72,10 +86,10 @@ class Journal:
 def journals(home: Path) -> Iterator[tuple[Path, list[Kept]]]:
     """The journals of all runs that may have to go on, with the results that they note."""
     for path in sorted((home / "runs").glob(f"*/{NAME}")):
-        yield path, [kept for _, _, kept, _ in _lines(path)]
+        yield path, [noted.kept for _, _, noted in _lines(path)]
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str, Kept, float]]:
+def _lines(path: Path) -> Iterator[tuple[str, str, Noted]]:
     try:
         data = path.read_bytes()
     except OSError:
@@ -83,6 +97,6 @@ def _lines(path: Path) -> Iterator[tuple[str, str, Kept, float]]:
     for line in data.split(b"\n"):
         try:
             found: Any = orjson.loads(line)
-            yield found[0], found[1], Kept.from_json(found[2]), found[3]
+            yield found[0], found[1], Noted(Kept.from_json(found[2]), found[3], found[4])
         except (ValueError, LookupError, TypeError):
             continue

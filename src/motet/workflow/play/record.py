@@ -159,6 +159,11 @@ class Record:
             self._base.executemany("delete from steps where run=?", old)
             self._base.executemany("delete from runs where id=?", old)
 
+    def goes(self, run: str, seconds: float) -> None:
+        """Note that a run goes on after some seconds, so that it is known when it was killed."""
+        with self._writing():
+            self._base.execute("update runs set seconds=? where id=?", (seconds, run))
+
     def end(self, run: str, state: str, seconds: float, error: str) -> None:
         """Note how a run ended."""
         with self._writing():

@@ -31,6 +31,8 @@ _logger = logging.getLogger("motet.workflow")
 MOST_PROCESSES = 32
 _FLUSH_S = 0.25
 _GRACE_S = 5.0
+_NOTE_S = 10.0
+"""How often the record is told that the run goes on."""
 _PAST = {"skipped": "was skipped", "cancelled": "was cancelled", "left out": "was left out"}
 
 
@@ -71,6 +73,7 @@ class Runner:
         self._queued: set[int] = set()
         self._fresh: set[int] = set()
         self._left = len(nodes)
+        self._began, self._noted_s = time.perf_counter(), 0.0
         self._dirty: set[int] = set()
         self._telling: set[int] = set()
         self._hard = [0] * len(nodes)
@@ -134,6 +137,10 @@ class Runner:
         rows = [_row(self.session.run, self.states[place], self._needs[place]) for place in dirty]
         for start in range(0, len(rows), 2000):
             self.session.record.steps(rows[start : start + 2000])
+        seconds = time.perf_counter() - self._began
+        if seconds - self._noted_s > _NOTE_S:
+            self.session.record.goes(self.session.run, seconds)
+            self._noted_s = seconds
 
     def _wait_s(self) -> float:
         if not self._later:

@@ -26,7 +26,7 @@ from motet.workflow.memo.encode import Encoder, pack, part_of, unpack
 from motet.workflow.memo.key import Argument
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.files import Files
-from motet.workflow.play.journal import Journal
+from motet.workflow.play.journal import Journal, Noted
 from motet.workflow.play.record import Record
 from motet.workflow.play.state import StepState, Value
 
@@ -56,7 +56,7 @@ class Session:
     record: Record
     journal: Journal
     states: Sequence[StepState]
-    resumed: dict[tuple[str, str], tuple[Kept, float]]
+    resumed: dict[tuple[str, str], Noted]
     cancel: Event
     file: str
     files: Files

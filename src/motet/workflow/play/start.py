@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -31,7 +30,8 @@ from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal
 from motet.workflow.play.logs import captured
 from motet.workflow.play.process import refuse_lost
-from motet.workflow.play.record import Record, RunRow, is_alive, run_lock
+from motet.workflow.play.record import Record, RunRow, run_lock
+from motet.workflow.play.resume import earlier_run, say_resumed
 from motet.workflow.play.run import Run
 from motet.workflow.play.runner import Runner
 from motet.workflow.play.session import Session
@@ -49,6 +49,7 @@ class Settings:
     cache: str | os.PathLike[str] | None = None
     asynchronous: bool = True
     resume: str | bool = True
+    resume_within_s: float | None = None
     fail_fast: bool = False
     check: bool = True
     threads: int | None = None
@@ -77,7 +78,7 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
     record = Record.of(home)
     try:
         digest = _plan_digest(plan)
-        earlier = _earlier(record, home, settings.resume, digest, plan)
+        earlier = earlier_run(record, home, plan.name, digest, settings.resume, settings.resume_within_s)
         run = earlier.id if earlier is not None else _new_id(plan.name)
         if not try_lock(home / "runs.lock", run_lock(run)):
             raise WorkflowError(f"run {run} is running", where=plan.name, hint="wait for it, or stop it")
@@ -96,6 +97,8 @@ def _run(
     journal = Journal(record.folder(run))
     states = [StepState(node.id, node) for node in plan.nodes]
     resumed = journal.read() if earlier is not None else {}
+    if earlier is not None:
+        say_resumed(earlier, list(resumed.values()))
     session = Session(
         run, cache, record, journal, states, resumed, settings.cancel, plan.file, Files(record.folder(run))
     )
@@ -172,19 +175,6 @@ def _failure(run: Run, failed: list[StepState]) -> WorkflowError:
     error = StepError(told, where=run.workflow, hint=hint)
     error.__cause__ = failed[0].cause
     return error
-
-
-def _earlier(record: Record, home: Path, resume: str | bool, digest: str, plan: Plan) -> RunRow | None:
-    """The run to go on with."""
-    if isinstance(resume, str):
-        found = record.run(resume)
-        if found.workflow != plan.name:
-            raise InputError(
-                f"run {found.id} is of workflow {found.workflow}", where=plan.name, hint="name another run"
-            )
-        return found
-    last = record.last_of(digest) if resume and digest else None
-    return last if last is not None and last.state == "running" and not is_alive(home, last.id) else None
 
 
 def _plan_digest(plan: Plan) -> str:
