@@ -10,12 +10,13 @@ reads numbers by the same rule (`motet.numbers`).
 from __future__ import annotations
 
 import base64
-import binascii
+import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from motet.batch import (
     objects,
     unmasked,
 )
-from motet.errors import InputError, TypeMismatchError
+from motet.errors import InputError, TypeMismatchError, cut
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert, refusal
 from motet.pictures import begins_as_picture, is_picture, read_picture
 from motet.types import ColumnType
@@ -39,6 +40,7 @@ from motet.types import ColumnType
 __all__ = [
     "NO_DEFAULT",
     "as_given",
+    "base64_in",
     "constant_column",
     "from_base64",
     "holds_truth",
@@ -61,6 +63,9 @@ NO_DEFAULT: Any = _NoDefault.NO_DEFAULT
 _OBJECTS: dict[str, tuple[type, ...]] = {"string": (str,), "bytes": (bytes, bytearray, memoryview)}
 _INSIDE = "holds a null"
 _ADDRESS = "data:"
+_BASE64 = frozenset(string.ascii_letters + string.digits + "+/")
+_PLAIN_BASE64 = str.maketrans("-_", "+/", string.whitespace)
+_SHOWN = 40
 _PICTURES = "the file of a picture is written data:image/png;base64,..."
 
 
@@ -399,7 +404,7 @@ def of_text(text: str, kind: ColumnType) -> Any:
         data = from_base64(text)
     except InputError as error:
         raise InputError(f"{error.what}; {_PICTURES}" if is_picture(kind) else error.what) from None
-    return read_picture(data, kind) if text.startswith(_ADDRESS) and is_picture(kind) else of_bytes(data, kind)
+    return read_picture(data, kind) if _is_address(text) and is_picture(kind) else of_bytes(data, kind)
 
 
 def of_bytes(data: bytes, kind: ColumnType) -> Array:
@@ -422,16 +427,49 @@ def of_bytes(data: bytes, kind: ColumnType) -> Array:
 
 
 def from_base64(text: str) -> bytes:
-    """Bytes that were written as base64, or in an address as browsers hold images in: `data:image/png;base64,...`.
+    """Bytes that were written as base64 (RFC 4648), in any of its usual forms.
+
+    The alphabet may be the one for addresses (`-` and `_`), lines may be broken as MIME does, `=` at the end may be left
+    out, and all of it may be an address as browsers hold images in: `data:image/png;base64,...`.
 
     Raises:
         InputError: when they were not.
     """
-    if text.startswith(_ADDRESS):
-        head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise InputError("an address that holds bytes must be data:image/...;base64,...")
+    letters = _in_address(text) if _is_address(text) else text
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InputError(f"is no base64: {error}") from None
+        return base64.b64decode(letters, validate=True)
+    except ValueError:  # no ASCII among them
+        pass
+    letters = letters.translate(_PLAIN_BASE64)
+    body = letters.rstrip("=")
+    wrong = next((each for each in body if each not in _BASE64), None)
+    if wrong is not None:
+        raise InputError(f"is no base64: got {cut(repr(text), _SHOWN)}, where {wrong!r} is no letter of it")
+    padded = body + "=" * (-len(body) % 4)
+    if len(body) % 4 == 1 or letters not in (body, padded) or (letters == body and not _ends_whole(padded)):
+        raise InputError(f"is no base64: got {cut(repr(text), _SHOWN)}, whose end is cut off or no end of base64")
+    return base64.b64decode(padded)
+
+
+def base64_in(value: Any) -> Any:
+    """The text of `{"b64": text}`, as JSON of TensorFlow Serving holds bytes; any other value as it is."""
+    return value["b64"] if isinstance(value, dict) and value.keys() == {"b64"} else value
+
+
+def _is_address(text: str) -> bool:
+    return text[: len(_ADDRESS)].lower() == _ADDRESS
+
+
+def _in_address(text: str) -> str:
+    """The base64 in an address."""
+    head, comma, letters = text.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise InputError(
+            f"an address that holds bytes must be data:image/...;base64,...; got {cut(repr(text), _SHOWN)}"
+        )
+    return unquote(letters)
+
+
+def _ends_whole(padded: str) -> bool:
+    """Whether the last letter holds no more than its bytes, as a text that was cut would."""
+    return base64.b64encode(base64.b64decode(padded[-4:])).decode() == padded[-4:]

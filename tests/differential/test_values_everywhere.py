@@ -340,13 +340,15 @@ def check_tensors(ask, kind, stored, default, *, nulls=False):
 
 @pytest.mark.parametrize("kind", [each for each in KINDS if each not in ("any", "bytes")])
 def test_what_is_written_as_a_tensor_of_the_types_own_datatype(http, kind):
-    """Numbers of JSON have no width of their own; there, 0 and 1 may stand for a BOOL, as clients write it."""
+    """Numbers of JSON have no width of their own; 0 and 1 may stand for a BOOL, as clients write it, but no bool for a number."""
     for value in [*WRITTEN, *([] if kind == "string" else [math.nan, math.inf]), None]:
         (want,) = wanted([value], None, kind, False)
         if kind == "bool" and value in (0, 1) and not isinstance(value, float):
             want = repr(bool(value))
         said = infer(http, kind, json.dumps({"inputs": [tensor([value], DATATYPES[kind], {"data": [value]})]}))
-        if isinstance(want, tuple):
+        if isinstance(value, bool) and kind not in ("bool", "string"):
+            assert said == f"input 'x': got true or false where a number of {DATATYPES[kind]} should be"
+        elif isinstance(want, tuple):
             assert isinstance(said, str), f"{value!r}"
             assert ("is null" if value is None or value != value else repr(value)) in said
         else:

@@ -129,7 +129,7 @@ def read_base64(texts: pa.Array, name: str) -> Cells:
             found.append(None if text is None else from_base64(text))
         except InputError as error:
             found.append(None)
-            reasons[row] = f"column {name!r} {error.what}; got {shown(text)}"
+            reasons[row] = f"column {name!r} {error.what}"
     return pa.array(found, pa.binary()), reasons
 
 

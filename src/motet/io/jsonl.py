@@ -32,7 +32,7 @@ from motet.io.tally import LinesTally
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
 from motet.io.utf8 import LINE_BYTES, Pieces, utf8_pieces
 from motet.pictures import is_picture
-from motet.reading import as_given, holds_truth, read_column
+from motet.reading import as_given, base64_in, holds_truth, read_column
 from motet.types import ColumnType
 
 __all__ = ["JsonLinesSource", "agree"]
@@ -304,15 +304,18 @@ def _values(raws: Sequence[Any], field: pa.Field) -> Cells:
     if is_list(field.type):
         return _lists(texts, field)
     reasons: Reasons = {}
-    text_wanted = pa.types.is_string(field.type) or pa.types.is_binary(field.type)
-    known = '"' if text_wanted else "tf" if pa.types.is_boolean(field.type) else "-0123456789NI"
+    bytes_wanted = pa.types.is_binary(field.type)
+    text_wanted = pa.types.is_string(field.type) or bytes_wanted
+    known = (
+        '"{' if bytes_wanted else '"' if text_wanted else "tf" if pa.types.is_boolean(field.type) else "-0123456789NI"
+    )
     held: list[str | None] = []
     text: str | None
     for row, text in enumerate(texts):
         try:
             if text is not None and text[0] not in known:
                 raise ValueError(text)
-            held.append(text if text is None or not text_wanted else msgspec.json.decode(text))
+            held.append(text if text is None or not text_wanted else _text_in(text))
         except (ValueError, msgspec.DecodeError):
             held.append(None)
             reasons[row] = (
@@ -327,6 +330,14 @@ def _values(raws: Sequence[Any], field: pa.Field) -> Cells:
         else read_numbers(found, number_name(field.type) or "", field.name, (), partial(cut, length=SHOWN))
     )
     return read[0], {**read[1], **reasons}
+
+
+def _text_in(written: str) -> str:
+    """The text that is written, also as `{"b64": text}`."""
+    value = base64_in(msgspec.json.decode(written))
+    if not isinstance(value, str):
+        raise ValueError(written)
+    return value
 
 
 def _written(raw: Any) -> str | None:

@@ -14,7 +14,8 @@ from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["ModelInfo", "TensorInfo"]
 
-_CONTENT = {"str": "string", "bytes": "bytes", "raw": "bytes", "base64": "bytes"}
+_CONTENT = {"str": "string", "bytes": "bytes", "raw": "bytes", "base64": "string"}
+"""Such columns are sent and read as they are: what is base64 is a text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from motet.batch import Array, Column, Ragged, empty_column, objects
 from motet.errors import InputError, known_names
 from motet.numbers import may_convert
-from motet.reading import NO_DEFAULT, read_column
+from motet.reading import NO_DEFAULT, from_base64, read_column
 from motet.types import ColumnType
 
 __all__ = [
@@ -29,8 +29,11 @@ __all__ = [
     "encode_bytes",
     "from_elements",
     "from_raw",
+    "is_base64",
     "num_elements",
+    "of_base64",
     "read_rows",
+    "row_shape",
     "tensor_of",
     "tensor_shape",
     "to_raw",
@@ -59,6 +62,12 @@ def datatype_of(kind: ColumnType) -> str:
 def tensor_shape(kind: ColumnType) -> list[int]:
     """The shape that metadata gives: the row axis first; -1 is an axis of any length."""
     return [-1, *(-1 if axis is None else axis for axis in kind.shape)]
+
+
+def row_shape(shape: Sequence[int], kind: ColumnType) -> Sequence[int]:
+    """The shape of a tensor without the axes of 1 behind the rows of scalars, which many clients send."""
+    scalars = not kind.shape and kind.dtype != "any"
+    return shape[:1] if scalars and all(axis == 1 for axis in shape[1:]) else shape
 
 
 def num_elements(shape: Sequence[int], where: str) -> int:
@@ -188,6 +197,37 @@ def _text_or_bytes(value: Any) -> Any:
         return value
 
 
+def is_base64(datatype: str, content_type: object, kind: ColumnType) -> bool:
+    """Whether the elements of a tensor are base64: where its parameter `content_type` says so, as in MLServer."""
+    return datatype == "BYTES" and content_type == "base64" and kind.is_object
+
+
+def of_base64(
+    read: Callable[[ColumnType, Any], Column], shape: Sequence[int], kind: ColumnType, where: str, default: Any
+) -> Column:
+    """The column of a tensor whose elements are base64; for strings they are that of UTF-8.
+
+    Args:
+        read: the tensor as a column of a type, with a value that stands in for null.
+        shape, kind, where, default: as in `from_raw`.
+
+    Raises:
+        InputError: when an element is none, or the tensor is not of the type that is wanted.
+    """
+    written = read(ColumnType("bytes", tuple(shape[1:]) if kind.dtype == "any" else kind.shape), None)
+    assert isinstance(written, np.ndarray)
+    found = [_unwrapped(value, place, where) for place, value in enumerate(written.flat)]
+    texts = objects([*map(_text_or_bytes, found)]) if kind.dtype == "any" else _texts(found, kind, where)
+    return read_rows(texts.reshape(written.shape), kind, where, default)
+
+
+def _unwrapped(value: bytes | None, place: int, where: str) -> bytes | None:
+    try:
+        return None if value is None else from_base64(value.decode("latin-1"))
+    except InputError as error:
+        raise InputError(f"element {place} {error.what}", where=where) from None
+
+
 def encode_bytes(values: Iterable[Any]) -> bytes:
     """Texts (as UTF-8) and bytes, each after its length: the elements of BYTES."""
     parts: list[bytes] = []
@@ -197,13 +237,13 @@ def encode_bytes(values: Iterable[Any]) -> bytes:
     return b"".join(parts)
 
 
-def decode_bytes(raw: bytes | memoryview, count: int, where: str) -> list[bytes]:
+def decode_bytes(raw: bytes | memoryview, count: int, where: str) -> list[bytes | None]:
     """The elements of BYTES.
 
     Raises:
         InputError: when there are not exactly `count`.
     """
-    values: list[bytes] = []
+    values: list[bytes | None] = []
     start, end = 0, len(raw)
     while start < end and len(values) < count:
         if start + 4 > end:
@@ -241,6 +281,7 @@ def checked_datatype(datatype: str, kind: ColumnType, where: str) -> np.dtype[An
 
 def _of_kind(array: Array, shape: Sequence[int], kind: ColumnType, where: str, default: Any) -> Column:
     """The array in its shape, of the type that is wanted, and held as it wants it."""
+    shape = row_shape(shape, kind)
     if not _fits(shape, kind):
         raise InputError(f"is {kind}, so its shape is {tensor_shape(kind)}; got {list(shape)}", where=where)
     try:
@@ -282,13 +323,13 @@ def _fits(shape: Sequence[int], kind: ColumnType) -> bool:
     return kind.dtype == "any" or axes == kind.shape or kind.has_shape(axes)
 
 
-def _texts(values: list[bytes], kind: ColumnType, where: str) -> Array:
+def _texts(values: list[bytes | None], kind: ColumnType, where: str) -> Array:
     if kind.dtype != "string":
         return objects(values)
     texts = []
     for row, value in enumerate(values):
         try:
-            texts.append(value.decode())
+            texts.append(None if value is None else value.decode())
         except UnicodeDecodeError as error:
             raise InputError(f"element {row} is not UTF-8: {error.reason} at byte {error.start}", where=where) from None
     return objects(texts)

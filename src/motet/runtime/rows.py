@@ -2,7 +2,7 @@
 
 A row is an object whose keys are the inputs; other keys are passed over. Numbers are numbers and nested lists; an array
 may also be the base64 of its bytes, in C order, little-endian; a picture may also be an image file, as
-`data:image/png;base64,...`; `bytes` are base64.
+`data:image/png;base64,...`; `bytes` are base64. Base64 may also be `{"b64": ...}`, as TensorFlow Serving has it.
 A row that is wrong is noted, and never harms its neighbours.
 """
 
@@ -22,7 +22,7 @@ from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
 from motet.graph.graph import Input
 from motet.numbers import refusal
-from motet.reading import holds_truth, of_text
+from motet.reading import base64_in, holds_truth, of_text
 from motet.runtime.bind import bind_columns, by_input, columns_of, takes
 
 __all__ = ["Rows", "Unread", "plain_value", "read_rows", "rows_of"]
@@ -77,6 +77,8 @@ def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Rows
             row = {}
         for name, each in inputs.items():
             value = row.get(name)
+            if each.type.dtype not in ("any", "string"):
+                value = base64_in(value)
             try:
                 if each.type.numpy_dtype.kind in "iuf" and isinstance(value, (bool, list)) and holds_truth(value):
                     bad.setdefault(place, f"input {name!r} {refusal(value, each.type)}")

@@ -146,6 +146,18 @@ def test_the_best_classes_are_answered_where_they_are_asked_for(client):
     assert got.tolist() == wanted
 
 
+@pytest.mark.parametrize("dtype", [*TYPED, "float16"])
+@pytest.mark.parametrize("axes", [(1,), (1, 1, 1)])
+def test_scalars_may_have_axes_of_one_behind_the_rows(server, client, dtype, axes):
+    sent = values(dtype, 3)
+    got = client.infer(f"echo_{dtype}", [tensor("x", sent.reshape(3, *axes))]).as_numpy("y")
+    np.testing.assert_array_equal(got, as_sent(sent))
+    if dtype != "float16":
+        message = ModelInferRequest(model_name=f"echo_{dtype}")
+        contents(message, "x", sent.reshape(3, *axes))
+        np.testing.assert_array_equal(typed_answer(ask(server, "ModelInfer", message)), as_sent(sent))
+
+
 def named(name, *outputs, **options):
     return "two", [tensor("a", np.ones((1, 2), np.float32))], [triton.InferRequestedOutput(name, **options), *outputs]
 
@@ -157,8 +169,8 @@ def named(name, *outputs, **options):
         ((FLOAT, [numbers(1), numbers(1)]), "INVALID_ARGUMENT", "input 'x' is given twice"),
         ((FLOAT, [tensor("y", np.ones(1))]), "INVALID_ARGUMENT", "unknown input 'y'; known: x"),
         ((FLOAT, [tensor("x", np.ones(1))]), "INVALID_ARGUMENT", "input 'x': is float32, so its datatype is FP32; got FP64"),
-        ((FLOAT, [tensor("x", np.ones((1, 1), np.float32))]), "INVALID_ARGUMENT",
-         "input 'x': is float32, so its shape is [-1]; got [1, 1]"),
+        ((FLOAT, [tensor("x", np.ones((1, 2), np.float32))]), "INVALID_ARGUMENT",
+         "input 'x': is float32, so its shape is [-1]; got [1, 2]"),
         (("image", [tensor("image", np.ones((2, 28, 27), np.uint8))]), "INVALID_ARGUMENT",
          "input 'image': is uint8[28,28], so its shape is [-1, 28, 28]; got [2, 28, 27]"),
         (("two", [tensor("a", np.ones((2, 2), np.float32)), tensor("b", np.ones(3, np.int64))]), "INVALID_ARGUMENT",

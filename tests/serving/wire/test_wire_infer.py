@@ -364,3 +364,24 @@ def test_columns_are_views_of_the_body_where_they_can_be():
     assert got.columns["x"].base is body
     assert not got.columns["x"].flags.writeable
     assert column_type(got.columns["x"]) == ColumnType("uint8", (28, 28))
+
+
+@given(st.sampled_from(sorted(NUMBERS)), st.integers(0, 3), st.integers(1, 4), st.booleans())
+def test_scalars_may_have_axes_of_one_behind_the_rows(datatype, rows, axes, nested):
+    """As the pandas codec of MLServer and many clients of numpy send columns."""
+    array = np.arange(rows).astype(NUMBERS[datatype]).reshape(rows, *[1] * axes)
+    reads = codec({"x": NUMBERS[datatype]}).read
+    raw = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    body, length = framed(raw, tensor("x", array.shape, datatype, size=len(raw)))
+    data = array.tolist() if nested else array.ravel().tolist()
+    for _ in range(3):
+        check(reads(body, length), array.reshape(rows), ColumnType(NUMBERS[datatype]))
+        read = reads(request(tensor("x", array.shape, datatype, data)), None)
+        check(read, array.reshape(rows), ColumnType(NUMBERS[datatype]))
+
+
+@pytest.mark.parametrize("kind", ["string", "bytes", "string[1]"])
+def test_texts_may_have_axes_of_one_too_and_lists_of_one_stay_lists(kind):
+    read = codec({"x": kind}).read(request(tensor("x", [2, 1], "BYTES", ["a", "b"])), None)
+    texts = ["a", "b"] if kind != "bytes" else [b"a", b"b"]
+    assert read.columns["x"].tolist() == ([[each] for each in texts] if kind == "string[1]" else texts)

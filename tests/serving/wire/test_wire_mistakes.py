@@ -315,3 +315,31 @@ def test_outputs_that_have_no_form_are_said():
             c.write(asked, {"y": column}, 0, 2)
         assert str(caught.value).startswith(message)
         assert caught.value.status == (400 if "UTF-8" in message else 422)  # whether another form would do
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "UINT8", "INT8", "FP16", "FP32", "FP64"])
+@pytest.mark.parametrize("kind", ["int64", "uint8", "float64", "bool"])
+@pytest.mark.parametrize("data", [[1, True], [[False], [0]], [None, True], [True, float("nan")]])
+def test_true_and_false_are_no_numbers(kind, datatype, data):
+    reads = codec({"x": kind}).read
+    message = f"input 'x': got true or false where a number of {datatype} should be"
+    for shape in ([2], [2, 1]):
+        assert refused(reads, request(tensor("x", shape, datatype, data))) == message
+        assert refused(reads, *framed(b"", tensor("x", shape, datatype, data))) == message
+        more = {"parameters": {"binary_data_output": True}}
+        assert refused(reads, request(tensor("x", shape, datatype, data), **more)) == message
+
+
+def test_true_is_no_number_either_where_requests_like_it_were_read_before():
+    reads = codec({"x": "int64"}).read
+    for _ in range(4):
+        assert reads(request(tensor("x", [2], "INT64", [1, 2])), None).columns["x"].tolist() == [1, 2]
+    for wrong in ([1, True], [False, 2]):
+        refused(reads, request(tensor("x", [2], "INT64", wrong)))
+
+
+def test_true_is_true_where_bools_are_wanted_or_sent():
+    for kind, wanted in (("bool", [True, False]), ("int64", [1, 0]), ("float32", [1, 0])):
+        for given in ([True, False], [1, 0]):
+            read = codec({"x": kind}).read(request(tensor("x", [2], "BOOL", given)), None)
+            assert read.columns["x"].tolist() == wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.graph import Input
 from motet.oip.classes import best_classes
 from motet.oip.messages import ModelInferResponse
-from motet.oip.tensors import from_elements, from_raw, tensor_of, to_raw, with_texts
+from motet.oip.tensors import from_elements, from_raw, is_base64, of_base64, tensor_of, to_raw, with_texts
 from motet.runtime.bind import absent_inputs, fill_defaults
 from motet.types import ColumnType, Signature
 
@@ -83,10 +83,23 @@ def _column(tensor: Any, raw: bytes | None, shape: tuple[int, ...], declared: In
     where, kind, default = f"input {tensor.name!r}", declared.type, declared.default
     if tensor.parameters and _SHARED_MEMORY in tensor.parameters:
         raise InputError("shared memory is not offered", where=where, hint="send the elements")
-    if raw is not None:
-        if tensor.HasField("contents"):
-            raise InputError("has contents, and raw_input_contents is given too", where=where)
-        return _of_any(from_raw(raw, tensor.datatype, shape, kind, where, default), kind)
+    elements = _contents(tensor, where) if raw is None else ()
+    if raw is not None and tensor.HasField("contents"):
+        raise InputError("has contents, and raw_input_contents is given too", where=where)
+
+    def read(kind: ColumnType, default: Any) -> Column:
+        if raw is not None:
+            return from_raw(raw, tensor.datatype, shape, kind, where, default)
+        return from_elements(elements, tensor.datatype, shape, kind, where, default)
+
+    if is_base64(tensor.datatype, parameter(tensor.parameters, "content_type"), kind):
+        return of_base64(read, shape, kind, where, default)
+    column = read(kind, default)
+    return with_texts(column) if kind.dtype == "any" else column
+
+
+def _contents(tensor: Any, where: str) -> Sequence[Any]:
+    """The elements of a tensor that are in its message one by one."""
     filled = [(field.name, values) for field, values in tensor.contents.ListFields()]
     field = _FIELDS.get(tensor.datatype)
     if field is None and tensor.datatype == "FP16":
@@ -94,12 +107,7 @@ def _column(tensor: Any, raw: bytes | None, shape: tuple[int, ...], declared: In
     for name, _ in filled:
         if field is not None and name != field:
             raise InputError(f"elements of {tensor.datatype} are expected in {field}; got {name}", where=where)
-    elements = filled[0][1] if filled else ()
-    return _of_any(from_elements(elements, tensor.datatype, shape, kind, where, default), kind)
-
-
-def _of_any(column: Column, kind: ColumnType) -> Column:
-    return with_texts(column) if kind.dtype == "any" else column
+    return filled[0][1] if filled else ()
 
 
 def wanted_outputs(message: Any, signature: Signature) -> list[tuple[str, int]]:

@@ -18,7 +18,7 @@ import orjson
 from motet.batch import Column
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.graph import Input
-from motet.oip.tensors import datatype_of, from_raw, num_elements, with_texts
+from motet.oip.tensors import datatype_of, from_raw, is_base64, num_elements, of_base64, with_texts
 from motet.runtime.bind import absent_inputs, fill_defaults
 from motet.serving.wire.answer import Answers, Form
 from motet.serving.wire.envelope import Tensor, Wanted, read_envelope
@@ -168,13 +168,16 @@ class InferCodec:
             return self._read_any_json(body)
         tensor, dtype, rows, missing, own, parameters, answers = frame
         identity = own if match is None else text_of(match[1])
+        text = body[start:end]
+        if b"t" in text or b"f" in text:  # true or false, which are no numbers
+            return self._read_any_json(body)
         try:
-            elements = orjson.loads(body[start:end])
+            elements = orjson.loads(text)
         except orjson.JSONDecodeError:  # the elements end elsewhere, or there is NaN among them
             return self._read_any_json(body)
         if identity is None:
             return self._read_any_json(body)
-        name, datatype, shape, _, _ = tensor
+        name, datatype, shape = tensor[:3]
         raw = packed(elements, datatype, shape, f"input {name!r}")
         if raw is None:
             return self._read_any_json(body)
@@ -282,7 +285,7 @@ class InferCodec:
     def _checked(self, tensors: list[Tensor]) -> tuple[int, list[str]]:
         """The number of rows, and the inputs for which defaults stand in."""
         rows, given = -1, set()
-        for name, _, shape, _, _ in tensors:
+        for name, _, shape, *_ in tensors:
             where = f"input {name!r}"
             if name not in self._inputs:
                 raise InputError(f"unknown input {name!r}; {known_names(name, list(self._inputs))}")
@@ -306,16 +309,23 @@ class InferCodec:
 
     def _column(self, tensor: Tensor, raw: memoryview | None) -> Column:
         """The column of a tensor; `raw` is for tensors that came as bytes."""
-        name, datatype, shape, data, size = tensor
-        kind, default, where = self._inputs[name].type, self._inputs[name].default, f"input {name!r}"
-        if size is not None and raw is not None:
-            column = from_raw(raw, datatype, shape, kind, where, default)
-            return with_texts(column) if kind.dtype == "any" else column
-        dtype = self._dtypes[name]
-        plain = packed(data, datatype, shape, where) if dtype is not None and self._is_plain(tensor) else None
-        if plain is None:
+        name, datatype, shape, data, size, content_type = tensor
+        declared, where = self._inputs[name], f"input {name!r}"
+
+        def read(kind: ColumnType, default: Any) -> Column:
+            if size is not None and raw is not None:
+                return from_raw(raw, datatype, shape, kind, where, default)
             return from_json(data, datatype, shape, kind, where, default)
-        return np.ndarray(shape, dtype, plain)
+
+        kind, dtype = declared.type, self._dtypes[name]
+        if is_base64(datatype, content_type, kind):
+            return of_base64(read, shape, kind, where, declared.default)
+        plain = size is None and dtype is not None and self._is_plain(tensor)
+        elements = packed(data, datatype, shape, where) if plain else None
+        if elements is not None:
+            return np.ndarray(shape, dtype, elements)
+        column = read(kind, declared.default)
+        return with_texts(column) if kind.dtype == "any" and raw is not None else column
 
     def _answers_of(self, outputs: tuple[Wanted, ...]) -> Answers:
         answers = self._answers.get(outputs)

@@ -22,7 +22,7 @@ from motet.batch import Array, Column, objects
 from motet.errors import InputError
 from motet.graph.fields import show
 from motet.numbers import from_objects
-from motet.oip.tensors import DATATYPES, checked_datatype, from_raw, num_elements, read_rows, tensor_shape
+from motet.oip.tensors import DATATYPES, checked_datatype, from_raw, num_elements, read_rows, row_shape, tensor_shape
 from motet.reading import NO_DEFAULT
 from motet.types import ColumnType
 
@@ -39,7 +39,7 @@ def from_json(
 
     Args:
         data: a list of the elements in C order, or lists of lists; only their order counts, as in Triton.
-        datatype: of the tensor. Whole numbers are taken for floats, true and false for 1 and 0, 3.0 for 3.
+        datatype: of the tensor. Whole numbers are taken for floats, 1 and 0 for true and false, 3.0 for 3.
         shape: of the tensor, the row axis first.
         kind: the type that is wanted.
         where: which tensor, for messages.
@@ -50,6 +50,7 @@ def from_json(
             tensor is not of the type that is wanted.
     """
     checked_datatype(datatype, kind, where)
+    shape = row_shape(shape, kind)
     if kind.dtype != "any" and not kind.accepts(ColumnType(kind.dtype, tuple(shape[1:]))):
         raise InputError(f"is {kind}, so its shape is {tensor_shape(kind)}; got {list(shape)}", where=where)
     raw = packed(data, datatype, shape, where)
