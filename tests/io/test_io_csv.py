@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -272,6 +273,33 @@ def test_a_quoted_field_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     rows, reasons = read(path, 65_536, wanted={"x": "int64"})
     assert [row["x"] for row in rows] == [None, *range(2, 300_000)]
     assert reasons == {0: "line 2: a quote opens in field 2 and does not close within 1 MiB"}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("piece", [97, 1000, 1 << 14])
+def test_a_record_that_is_too_long_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, quote: str, end: str
+) -> None:
+    """Of long ones on one line those are read that may be held, whatever quotes may hold of many lines."""
+    monkeypatch.setattr("motet.io.utf8._PIECE_BYTES", piece)
+    monkeypatch.setattr(records_module, "RECORD_BYTES", 1 << 12)
+    monkeypatch.setattr(records_module, "LINE_BYTES", 1 << 14)
+    for at, last in product((1, 3, 5), ("", end)):
+        for size in (5_000, 9_000, 16_000, 40_000, 70_001):
+            lines = [f"{row},{quote}t{quote}" for row in range(1, 6)]
+            lines[at - 1] = f"{at},{quote}{'y' * size}{quote}"
+            path = write(tmp_path / "x.csv", end.join(["x,t", *lines]) + last)
+            with open(path, newline="") as file:
+                expected = [dict(row, x=int(row["x"])) for row in csv.DictReader(file)]
+            rows, reasons = read(path, wanted={"x": "int64"})
+            if size > 2 * (1 << 14):
+                expected[at - 1] = {"x": None, "t": None}
+                assert list(reasons) == [at - 1]
+                assert f"line {at + 1}: is longer than" in reasons[at - 1]
+            else:
+                assert reasons == {}
+            assert rows == expected
 
 
 @pytest.mark.parametrize("piece", [1, 2, 7, 50])

@@ -190,13 +190,31 @@ def test_what_is_no_json_lines_says_so(tmp_path: Path) -> None:
         open_source(path)
 
 
-def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", ['"}', '"}\n', '"}\n\n{"a": 3}', '"}\r\n{"a": 3}\n', '"} {"a": 3}\n'])
+@pytest.mark.parametrize("size", [2 << 20, 9_999_999])
+def test_a_line_that_is_too_long_fails_alone(
+    size: int, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("motet.io.jsonl._BLOCK_BYTES", 1 << 10)
     monkeypatch.setattr("motet.io.jsonl.LINE_BYTES", 1 << 20)
     path = tmp_path / "x.jsonl"
-    path.write_text('{"a": 1}\n{"a": "' + "x" * (2 << 20) + '"}\n')
-    with pytest.raises(InputError, match="line 2 is longer than 1 MiB"):
-        list(open_source(path).batches(10))
+    path.write_text('{"a": 1}\n{"a": "' + "x" * size + end, newline="")
+    source = open_source(path, wanted=types(a="int64"))
+    found, faults = [], []
+    for batch in source.batches(10):
+        plain, reasons = split_faults(batch)
+        found += plain["a"].to_pylist()
+        faults += reasons.values()
+    assert found == [1, None] + [3] * end.count("\n{")
+    assert faults == ["line 2: is longer than 1 MiB"]
+    assert source.count() == len(found)
+
+
+def test_a_file_of_one_line_without_end_is_no_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motet.io.jsonl.LINE_BYTES", 1 << 20)
+    (tmp_path / "x.jsonl").write_text("x" * (2 << 20))
+    with pytest.raises(InputError, match="the first one is longer than 1 MiB"):
+        open_source(tmp_path / "x.jsonl")
 
 
 def test_an_empty_file_has_the_declared_columns(tmp_path: Path) -> None:

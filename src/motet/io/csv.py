@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from motet.errors import DataError, InputError, RunError
+from motet.errors import InputError, RunError
 from motet.io.arrow import arrow_type
 from motet.io.arrow.buffers import numbers
 from motet.io.cells import FALSE, MISSING, TRUE, Reasons, read_cells, without_empty
@@ -115,13 +115,10 @@ class CsvSource(TextSource):
         tally = CsvTally(self._delimiter)
         _, behind, line, pieces = self._first(tally.add)
         rows, size, whole = 0, tally.size - len(behind), True
-        try:
-            for block in blocks(pieces, behind, line, self._delimiter, len(self.schema)):
-                rows, size = rows + block.num_rows, size + len(block.data)
-                whole = whole and block.is_whole
-                yield block
-        except ValueError as error:
-            raise DataError(str(error), where=str(self._file)) from None
+        for block in blocks(pieces, behind, line, self._delimiter, len(self.schema)):
+            rows, size = rows + block.num_rows, size + len(block.data) + block.skipped
+            whole = whole and block.is_whole
+            yield block
         if not whole or size not in (tally.size, tally.size + 1):  # a last line without its end is given one
             raise RunError("was not taken apart whole: rows are missing", where=str(self._file))
         self._counted = rows if tally.rows is None else tally.rows

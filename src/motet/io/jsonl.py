@@ -121,18 +121,22 @@ class JsonLinesSource(TextSource):
 
     def _blocks(self, seen: Callable[[bytes], None] | None = None) -> Iterator[_Block]:
         number, held, wanted = 1, Pieces(), _BLOCK_BYTES
+        too_long = False  # whether the line that is held begins with more than a line may have, which is held no more
         for piece in utf8_pieces(self._file, self._options.encoding, seen):
+            if too_long:
+                _, newline, piece = piece.partition(b"\n")
+                number, too_long = number + len(newline), not newline
             held.add(piece)
             if held.size < min(wanted, LINE_BYTES + 1):
                 continue
             whole, newline, tail = held.take().rpartition(b"\n")
-            if len(tail) > LINE_BYTES:
-                what, hint = f"line {number} is longer than {LINE_BYTES >> 20} MiB", "write one object a line"
-                raise InputError(what, where=str(self._file), hint=hint)
             if newline:
                 if whole.strip(_BLANK):
                     yield _Block(number, whole)
                 number += whole.count(b"\n") + 1
+            if len(tail) > LINE_BYTES:
+                yield _TooLong(number, b"")
+                tail, too_long = b"", True
             held, wanted = Pieces(tail), max(_BLOCK_BYTES, 2 * len(tail))
         if (rest := held.take()).strip(_BLANK):
             yield _Block(number, rest.rstrip(b"\n"))
@@ -206,6 +210,18 @@ class _Block:
         except (msgspec.DecodeError, RecursionError):
             found = []
         return found if len(found) == self.num_rows else [_values_of(line) for line in self.lines]
+
+
+class _TooLong(_Block):
+    """A line whose text is not held."""
+
+    @cached_property
+    def _counted(self) -> list[tuple[int, bytes]]:
+        return [(self.number, self.text)]
+
+    @cached_property
+    def rows(self) -> list[Any]:
+        return [f"is longer than {LINE_BYTES >> 20} MiB"]
 
 
 def _are_apart(text: bytes) -> bool:

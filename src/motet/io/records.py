@@ -63,6 +63,7 @@ class Block:
         delimiter: what stands between fields, one byte.
         found: the records, where they were taken apart one by one.
         ends: where they end by the count of quotes, blank lines among them.
+        skipped: bytes behind them which belong to the last one and are not held.
     """
 
     line: int
@@ -70,6 +71,7 @@ class Block:
     delimiter: bytes
     found: list[Record] | None = None
     ends: Indices | None = None
+    skipped: int = 0
 
     @cached_property
     def starts(self) -> Indices:
@@ -115,7 +117,7 @@ class Block:
 
 
 def blocks(pieces: Iterator[bytes], rest: bytes, line: int, delimiter: bytes, width: int) -> Iterator[Block]:
-    """All records, some MiB at a time.
+    """All records, some MiB at a time; one that is longer than 256 MiB has no fields, and is not held whole.
 
     Args:
         pieces: bytes as they were read.
@@ -123,15 +125,12 @@ def blocks(pieces: Iterator[bytes], rest: bytes, line: int, delimiter: bytes, wi
         line: the line that it is on.
         delimiter: one byte.
         width: fields that a record has.
-
-    Raises:
-        ValueError: when a line is longer than 256 MiB.
     """
-    held, wanted = Pieces(rest), 0
-    for piece in chain(pieces, [b""]):
+    pieces, held, wanted = chain(pieces, [b""]), Pieces(rest), 0
+    for piece in pieces:
         held.add(piece)
         last = not piece
-        if held.size < wanted and not last:
+        if held.size < min(wanted, LINE_BYTES + 1) and not last:
             continue
         rest = held.take()
         if last and rest and not rest.endswith(b"\n"):
@@ -140,9 +139,22 @@ def blocks(pieces: Iterator[bytes], rest: bytes, line: int, delimiter: bytes, wi
         if block.data:
             yield block
         rest, line = rest[len(block.data) :], line + block.num_lines
-        held, wanted = Pieces(rest), 2 * len(rest)
         if len(rest) > LINE_BYTES:
-            raise ValueError(f"line {line} is longer than {LINE_BYTES >> 20} MiB")
+            skipped, behind = (0, b"") if rest.endswith(b"\r") else _rest_of_line(pieces)
+            too_long = Record(line, Fault(f"is longer than {LINE_BYTES >> 20} MiB"), 0, len(rest))
+            yield (block := Block(line, rest, delimiter, [too_long], skipped=skipped))
+            rest, line = behind, line + block.num_lines + (not rest.endswith(b"\r"))
+        held, wanted = Pieces(rest), 2 * len(rest)
+
+
+def _rest_of_line(pieces: Iterator[bytes]) -> tuple[int, bytes]:
+    """How many bytes there are to the end of a line, and what was read behind it."""
+    size = 0
+    for piece in pieces:
+        if end := _LINE_END.search(piece):
+            return size + end.end(), piece[end.end() :]
+        size += len(piece)
+    return size, b""
 
 
 def _whole(data: bytes, line: int, delimiter: bytes, width: int, *, last: bool) -> Block:
@@ -243,7 +255,7 @@ def _record(
         assert match is not None  # it matches nothing at all, too
         quoted, behind, plain = match.groups()
         if quoted is None and plain.startswith(b'"'):
-            if not last and len(data) - start <= RECORD_BYTES:
+            if not last and (len(data) - start <= RECORD_BYTES or not _LINE_END.search(data, at)):
                 return None
             within = "" if last and len(data) - start <= RECORD_BYTES else f" within {RECORD_BYTES >> 20} MiB"
             return _stray(data, start, at, line, f"a quote opens in field {len(fields) + 1} and does not close{within}")
