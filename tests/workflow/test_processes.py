@@ -64,6 +64,34 @@ def test_a_file_that_changed_since_it_was_imported_is_not_taken_for_what_was_wir
     assert project.load("stale").flow(4).run().output == 9
 
 
+def test_what_was_computed_with_other_values_than_the_program_has_is_not_kept(project, caplog):
+    """The process has values as the module's file says; the key has them as the program has set them."""
+    text = "import motet as mt\n\nBY = 2\n\n@mt.step(cache=True, process=True)\ndef work(x):\n    return BY * x\n\n"
+    project.write(set_after=text + "@mt.workflow\ndef flow(x):\n    return work(x)\n")
+    loaded = project.load("set_after")
+    loaded.BY = 5
+    run = loaded.flow(3).run()
+    assert run.output == 6
+    why = "values that set_after.work uses are others in the step's own process than in the program"
+    assert why in run.steps[0].why
+    assert why in caplog.text
+    assert loaded.flow(3).run().steps[0].state == "done"
+    loaded.BY = 2
+    assert [loaded.flow(3).run().steps[0].state for _ in range(2)] == ["done", "hit"]
+
+
+def test_a_script_is_itself_in_the_processes_of_its_steps(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import enum, motet as mt\n\nclass Kind(enum.Enum):\n    A = 1\nTABLE = {Kind.A: 3}\ndef helper(x):\n    return TABLE[Kind.A] * x, Kind.A\n"
+        "@mt.step(cache=True, process=True)\ndef own(x):\n    return helper(x)\n\n@mt.workflow\ndef flow():\n"
+        "    return own(2)\n\nif __name__ == '__main__':\n    run = flow().run()\n    print(run.output, run.steps[0].state)\n"
+    )
+    command = [sys.executable, str(script)]
+    found = [subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout for _ in range(2)]
+    assert found == ["(6, <Kind.A: 1>) done\n", "(6, <Kind.A: 1>) hit\n"]
+
+
 def test_a_script_without_a_guard_does_not_run_itself_without_end(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from motet.errors import InputError
 
@@ -38,11 +38,23 @@ def load_module(name: str, file: str) -> ModuleType:
     assert spec.loader is not None, "a file that ends in .py has a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[known] = module
-    if name == "__main__":  # classes of the script are pickled under that name
+    if name == "__main__":  # where pickles look for classes of the script
         sys.modules["__main__"] = module
     loading.append(file)
     try:
         spec.loader.exec_module(module)
     finally:
         loading.pop()
+    if name == "__main__":
+        _call_main(module)
     return module
+
+
+def _call_main(module: ModuleType) -> None:
+    """Let a script, and what it defines, be called what it is called where it runs, now that its guard is passed."""
+    things, known = [module, *vars(module).values()], module.__name__
+    for each in things:
+        if isinstance(each, (type, FunctionType)) and each.__module__ == known:
+            each.__module__ = "__main__"
+            things += vars(each).values()
+    module.__name__ = "__main__"

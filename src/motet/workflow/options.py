@@ -63,7 +63,8 @@ class Options:
         backoff_s: seconds before the first new try; they double each time, up to ten minutes.
         timeout_s: seconds that a try may take; None is no limit.
         resources: what it needs while it runs.
-        process: whether it runs in a process of its own; None is where it asks for resources or has a timeout.
+        process: whether it runs in a process of its own; None is where it asks for resources, has a timeout, or may run
+            beside others and sets what its process has once.
     """
 
     retries: int = 0

@@ -197,7 +197,8 @@ def step(
         memory: memory that it needs, in bytes or as `"2GiB"`.
         accelerator: accelerators that it needs.
         workers: processes that it starts itself, each with these resources.
-        process: whether it runs in a process of its own, whatever it asks for.
+        process: whether it runs in a process of its own, whatever it asks for. False also says that it may share seeds,
+            working directory, environment and options of libraries with steps that run beside it.
         name: what it is called in runs; the function's name by default.
 
     Raises:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dis
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from types import CodeType
 
 __all__ = ["Imported", "Names", "names_of", "plain_code", "runs_unnamed"]
 
 _FREE = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_STORES = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF")
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 _OPAQUE = frozenset({"eval", "exec", "compile", "globals", "vars", "locals"})
 _IMPORTERS = frozenset({"import_module", "__import__"})
@@ -47,6 +49,8 @@ class Names:
         imports: its own imports.
         opaque: whether it runs text as code or looks names up by text, so that what it refers to cannot be known.
         any_module: whether it uses code that it does not name: modules, programs, libraries, files of packages.
+        used: the chains of all names; one that is assigned to, or deleted, ends with `=`.
+        bound: what local names are other names for: chains, which begin with an empty text where they are of an import.
     """
 
     globals: tuple[tuple[str, ...], ...]
@@ -54,6 +58,8 @@ class Names:
     imports: tuple[Imported, ...]
     opaque: bool
     any_module: bool
+    used: frozenset[tuple[str, ...]]
+    bound: dict[str, tuple[str, ...]]
 
 
 @lru_cache(maxsize=4096)
@@ -61,6 +67,8 @@ def names_of(code: CodeType) -> Names:
     """What code refers to, with the code of functions and classes inside it."""
     found: dict[str, dict[tuple[str, ...], None]] = {"globals": {}, "free": {}}
     imports: list[Imported] = []
+    used: set[tuple[str, ...]] = set()
+    bound: dict[str, tuple[str, ...]] = {}
     opaque = any_module = False
     steps = [each for each in dis.get_instructions(code) if each.opname not in ("CACHE", "EXTENDED_ARG", "PUSH_NULL")]
     for place, step in enumerate(steps):
@@ -69,6 +77,8 @@ def names_of(code: CodeType) -> Names:
             chain = _chain(steps, place)
             if kind:
                 found[kind][chain] = None
+            used.add((*chain, "=") if _is_assigned(steps, place + len(chain)) else chain)
+            bound.update(_other_name(steps, place + len(chain), chain))
             any_module = any_module or bool(_UNNAMED & set(chain)) or (chain[0] == "os" and runs_unnamed(*chain[:2]))
             opaque = opaque or (kind == "globals" and chain[0] in _OPAQUE) or chain[:2] == ("sys", "modules")
             if _IMPORTERS & set(chain):
@@ -78,6 +88,7 @@ def names_of(code: CodeType) -> Names:
                     imports.append(Imported(0, target, ()))
         elif step.opname == "IMPORT_NAME":
             imports.append(_imported(steps, place))
+            bound.update(_bound(steps, place, imports[-1]))
             taken = imports[-1].names or ("",)
             any_module = any_module or any(runs_unnamed(imports[-1].module, name) for name in taken)
     for inner in (each for each in code.co_consts if isinstance(each, CodeType)):
@@ -85,9 +96,13 @@ def names_of(code: CodeType) -> Names:
         found["globals"].update(dict.fromkeys(names.globals))
         found["free"].update(dict.fromkeys(names.free))
         imports += names.imports
+        used |= names.used
+        bound = {**names.bound, **bound}
         opaque, any_module = opaque or names.opaque, any_module or names.any_module
     free = tuple(chain for chain in found["free"] if chain[0] in code.co_freevars)
-    return Names(tuple(found["globals"]), free, tuple(dict.fromkeys(imports)), opaque, any_module)
+    local = {*code.co_varnames, *code.co_cellvars} - bound.keys()
+    mine = frozenset(chain for chain in used if chain[0] not in local)
+    return Names(tuple(found["globals"]), free, tuple(dict.fromkeys(imports)), opaque, any_module, mine, bound)
 
 
 def runs_unnamed(module: str, name: str = "") -> bool:
@@ -104,6 +119,39 @@ def _chain(steps: list[dis.Instruction], place: int) -> tuple[str, ...]:
             break
         names.append(str(step.argval))
     return tuple(names)
+
+
+def _is_assigned(steps: list[dis.Instruction], place: int) -> bool:
+    """Whether an attribute or an item of what was loaded before a place is assigned to or deleted."""
+    depth = 0  # values above it on the stack
+    for step in steps[place:]:
+        if step.opname in ("STORE_ATTR", "DELETE_ATTR") or (step.opname == "COPY" and depth < 2):
+            return depth == 0 or step.opname == "COPY"
+        if step.opname in ("STORE_SUBSCR", "DELETE_SUBSCR"):
+            return depth == 1
+        depth += dis.stack_effect(step.opcode, step.arg if step.opcode >= dis.HAVE_ARGUMENT else None, jump=False)
+        if depth < 1:
+            return False
+    return False
+
+
+def _other_name(steps: list[dis.Instruction], place: int, chain: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The name that something gets which was loaded before a place, where it is stored as it is."""
+    stored = place < len(steps) and steps[place].opname.startswith(_STORES) and len(chain) > 1
+    return {str(steps[place].argval): chain} if stored else {}
+
+
+def _bound(steps: list[dis.Instruction], place: int, imported: Imported) -> dict[str, tuple[str, ...]]:
+    """The names that an import gives, and what they are names for."""
+    found: dict[str, tuple[str, ...]] = {}
+    parts, taken = imported.module.split("."), steps[place - 1].argval
+    for before, step in pairwise(steps[place:] if not imported.level else ()):
+        if step.opname.startswith(_STORES):
+            way = (*parts, str(before.argval)) if taken else parts[:1] if before.opname == "IMPORT_NAME" else parts
+            found[str(step.argval)] = ("", *way)
+        elif step.opname not in ("IMPORT_FROM", "SWAP", "POP_TOP"):
+            break
+    return found
 
 
 def _constant(steps: list[dis.Instruction], place: int) -> str | None:

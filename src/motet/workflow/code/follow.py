@@ -22,6 +22,7 @@ from typing import Any
 from motet.workflow.code import project
 from motet.workflow.code.bytecode import names_of, plain_code, runs_unnamed
 from motet.workflow.code.settings import settings_in
+from motet.workflow.code.shared import shared_in, shared_in_file
 from motet.workflow.code.things import (
     annotated,
     attribute,
@@ -62,6 +63,7 @@ class Code:
             names, and `value NAME`, the beginning of a value's digest, and the value in short.
         bodies: a digest of the compiled code of each function, without anything that it refers to.
         files: the files and folders that count with their content, as values of names are `File`s.
+        shared: what it may set that its process has once, such as `numpy.random.seed` and `os.chdir`.
     """
 
     parts: dict[str, str]
@@ -70,6 +72,7 @@ class Code:
     told: dict[str, str]
     bodies: dict[str, str]
     files: tuple[Seen, ...] = ()
+    shared: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -98,6 +101,7 @@ class Follower:
     _told: dict[str, str] = field(default_factory=dict)
     _bodies: dict[str, str] = field(default_factory=dict)
     _files: list[Seen] = field(default_factory=list)
+    _shared: set[str] = field(default_factory=set)
     _settled: set[str] = field(default_factory=set)
     _noted: set[str] = field(default_factory=set)
     _labels: dict[int, str] = field(default_factory=dict)
@@ -107,7 +111,8 @@ class Follower:
 
     def code(self) -> Code:
         """What was collected."""
-        return Code(self._parts, self._pins, self._places, self._told, self._bodies, tuple(self._files))
+        files, shared = tuple(self._files), frozenset(self._shared)
+        return Code(self._parts, self._pins, self._places, self._told, self._bodies, files, shared)
 
     def function(self, function: Any) -> str:
         """Follow a function, or whatever can be called. Returns what stands for it."""
@@ -163,7 +168,7 @@ class Follower:
             owner: the module whose code refers to it, or holds it.
         """
         if isinstance(thing, types.ModuleType):
-            return self._whole(thing.__name__)
+            return self._whole(thing.__name__, runs=True)
         if isinstance(thing, types.FunctionType):
             own = project.is_project(module_of(thing)) or holds(thing) or not is_found(thing)
             return self._label(thing) if own else self._outside(thing)
@@ -220,12 +225,13 @@ class Follower:
         used += [[*chain, self._chain(free, chain, owner, label)] for chain in names.free if chain[0] in free]
         told.append(sorted(used))
         self._settings(owner)
+        self._shared |= shared_in(names, lambda name: free.get(name, function.__globals__.get(name)))
         package = package_of(owner)
         for each in names.imports:
             for name in project.imported(each.level, each.module, each.names, package):
                 self._import(name)
         if names.opaque:
-            self._whole(owner)
+            self._whole(owner, runs=True)
         if names.any_module:
             self._folder(owner)
         return told
@@ -284,7 +290,7 @@ class Follower:
             if "__getattr__" in vars(thing):  # it may give what is in any module of the package
                 self._folder(thing.__name__)
             if name not in vars(thing):
-                return self._whole(thing.__name__)
+                return self._whole(thing.__name__, runs=True)
             owner, called, thing = thing.__name__, name, vars(thing)[name]
             if isinstance(thing, types.ModuleType) and place == len(chain) - 2:
                 break
@@ -351,10 +357,15 @@ class Follower:
             if name in sys.modules or project.find_file(name.partition(".")[0]):
                 self._pin(name)
         elif project.module_file(name):
-            self._whole(name)
+            self._whole(name, runs=True)
 
-    def _whole(self, name: str) -> str:
-        """Count a whole module: its file, and the project's files that it imports; one of others by its version."""
+    def _whole(self, name: str, *, runs: bool = False) -> str:
+        """Count a whole module: its file, and the project's files that it imports; one of others by its version.
+
+        Args:
+            name: the module.
+            runs: whether any of its functions may run, so that what they set of their process counts.
+        """
         if not project.is_project(name):
             return self._pin(name)
         label = f"module {project.module_name(name)}"
@@ -362,8 +373,9 @@ class Follower:
         while todo:
             each = todo.pop()
             part = f"module {project.module_name(each)}"
-            if part in self._parts:
+            if part in (self._settled if runs else self._parts):
                 continue
+            self._settled |= {part} if runs else set()
             file = project.module_file(each)
             self._places[part] = file
             self._parts[part] = project.source_digest(file) or f"without a file: {each}"  # so that it is met once
@@ -371,6 +383,8 @@ class Follower:
                 self._parts[part] = self._namespace(each)
             elif project.is_lazy(file):
                 self._folder(each)
+            if runs:
+                self._shared |= shared_in_file(file)
             for found in project.imports_in(file, each) if file.endswith(".py") else ():
                 if project.is_project(found):
                     todo += [found] if project.module_file(found) else []

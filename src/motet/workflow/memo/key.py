@@ -21,11 +21,13 @@ class Argument:
         digest: of its value; empty where it counts by a rule instead of by content.
         told: the value in short, or where it comes from.
         files: the files and folders that count with their content.
+        shared: what its functions and classes may set that a process has once.
     """
 
     digest: str
     told: str
     files: tuple[Seen, ...] = ()
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ runner.py   which step when          state.py    what is known of each step
 execute.py  one step: its key, a hit, or a call and what is kept of it
 session.py  what the steps share     journal.py  results that only the run keeps
 process.py  a step's own process     child.py    what runs in it
+turns.py    steps that set what their process has once, without a process of their own
 budget.py   resources                record.py   runs in SQLite
 logs.py     what steps print
 """

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
 from motet.workflow.memo.cache import write_file
 from motet.workflow.memo.checkout import Checkout
+from motet.workflow.play.execute import refuse_result
 from motet.workflow.play.process import Job, Part
 from motet.workflow.step import Step, StepContext, _running, place_of
 
@@ -38,15 +40,58 @@ def main(folder: Path) -> None:
     signal.signal(signal.SIGTERM, end)
     found = orjson.loads((folder / "module.json").read_bytes())
     sys.path[:] = [*found["path"], *(each for each in sys.path if each not in found["path"])]
+    stage = "load"
     try:
-        answer = _answer(folder, found["module"], found["file"], cancelled)
+        call = _prepared(folder, found["module"], found["file"], cancelled)
+        stage = "call"
+        result = call.step.call(call.values)
+        refuse_result(result)
+        stage = "keep"
+        answer = call.kept(result)
     except Exception as error:  # noqa: BLE001  a user's function may raise anything
-        answer = _failure(error, found["file"])
+        answer = {**_failure(error, found["file"]), "called": stage == "call" or isinstance(error, OSError)}
     write_file(folder / "answer", orjson.dumps(answer))
     sys.stdout.flush()
 
 
-def _answer(folder: Path, name: str, file: str, cancelled: threading.Event) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Call:
+    """A step that is ready to be called.
+
+    Attributes:
+        step: the step.
+        values: its arguments.
+        job: what is to be done.
+        artifacts: where its result goes.
+        fault: why that is not kept; empty where it is.
+    """
+
+    step: Step[Any, Any]
+    values: dict[str, Any]
+    job: Job
+    artifacts: Artifacts
+    fault: str
+
+    def kept(self, result: Any) -> dict[str, Any]:
+        """The answer of a result, which is kept.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        try:
+            kept, _ = self.artifacts.keep(result, self.job.checkout)
+        except OSError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"the result of a step in a process of its own cannot be written: {error}",
+                where=self.job.step,
+                hint="return data, arrays, tables or paths",
+            ) from error
+        return {"kept": kept.to_json(), "fault": self.fault}
+
+
+def _prepared(folder: Path, name: str, file: str, cancelled: threading.Event) -> _Call:
     module = load_module(name, file)
     job: Job = pickle.loads((folder / "job").read_bytes())
     function: Any = module
@@ -54,38 +99,34 @@ def _answer(folder: Path, name: str, file: str, cancelled: threading.Event) -> d
         function = getattr(function, part)
     if isinstance(function, Step):
         function = function.function
-    _refuse_other(function, job.bodies)
+    fault = _refuse_other(function, job)
     artifacts = Artifacts(Path(job.cache))
-    step = Step(function)
     values = {name: _loaded(artifacts, value, job.checkout) for name, value in job.arguments.items()}
     _running.set(StepContext(job.run, job.step, job.attempt, job.resources, cancelled))
-    result = step.call(values)
-    from motet.workflow.play.execute import refuse_result
-
-    refuse_result(result)
-    try:
-        kept, _ = artifacts.keep(result, job.checkout)
-    except OSError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"the result of a step in a process of its own cannot be written: {error}",
-            where=job.step,
-            hint="return data, arrays, tables or paths",
-        ) from error
-    return {"kept": kept.to_json()}
+    return _Call(Step(function), values, job, artifacts, fault)
 
 
-def _refuse_other(function: Any, bodies: dict[str, str]) -> None:
-    """Refuse functions that are not those that the key of the result was made of: their file has changed meanwhile."""
-    found = follow(function).bodies
-    other = [name for name, body in found.items() if bodies.get(name, body) != body]
+def _refuse_other(function: Any, job: Job) -> str:
+    """Refuse functions that are not those that the key of the result was made of: their file has changed meanwhile.
+
+    Returns:
+        Why a result is not kept: values that they use are others here, as the program has set them after the import.
+    """
+    found = follow(function)
+    other = [name for name, body in found.bodies.items() if job.bodies.get(name, body) != body]
     if other:
         raise InputError(
             f"the code of {', '.join(other[:3])} has changed since it was imported",
             where=place_of(function),
             hint="import it anew, as importlib.reload does, or begin the program again",
         )
+    parts = [name for name in {**job.parts, **found.parts} if job.parts.get(name) != found.parts.get(name)]
+    if not parts:
+        return ""
+    told = f"values that {', '.join(parts[:3])} uses are others in the step's own process than in the program"
+    if job.only_same:
+        raise InputError(told, where=place_of(function))
+    return f"{told}, so its result is not kept"
 
 
 def _loaded(artifacts: Artifacts, value: Any, checkout: Checkout) -> Any:

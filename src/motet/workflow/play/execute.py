@@ -22,9 +22,10 @@ from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.key import Argument, Key, differences
 from motet.workflow.plan import AsReady
 from motet.workflow.play.budget import Budget
-from motet.workflow.play.process import run_in_process
+from motet.workflow.play.process import NotApart, ProcessError, is_of_a_module, run_in_process
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import StepState, Value
+from motet.workflow.play.turns import Turns, put_back, runs_beside
 from motet.workflow.policies import Policy, Rule, WhenChanged
 from motet.workflow.step import StepContext, _running, place_of
 
@@ -60,6 +61,7 @@ class Executor:
         self._codes: dict[str, dict[str, str]] = {}
         self._kept_codes: set[str] = set()
         self._lock = threading.Lock()
+        self._turns = Turns(self.session.cancel.is_set)
 
     def run(self, state: StepState, items: Sequence[Deferred] | None) -> Value:
         """Get the result of a step: kept, from before the run was killed, or by calling it.
@@ -273,9 +275,11 @@ class Executor:
             state.attempts += 1
             try:
                 return self._tried(state, key, items)
-            except (Cancelled, WorkflowError):
+            except Cancelled:
                 raise
             except Exception as error:
+                if isinstance(error, WorkflowError) and not isinstance(error, ProcessError):
+                    raise
                 if session.cancel.is_set() and own:
                     raise Cancelled from None
                 if state.attempts > options.retries:
@@ -310,9 +314,9 @@ class Executor:
     ) -> tuple[Value, str]:
         began = time.time()
         if state.node.step.own_process:
-            value, fault = run_in_process(self.session, state, items, checkout), ""
+            value, fault = run_in_process(self.session, state, items, checkout)
         else:
-            value, fault = self._here(state, items, checkout)
+            value, fault = self._beside(state, key, items, checkout)
         if value.kept is not None:
             self.session.claim_files(state, value.kept, began, time.time(), checkout)
         code = self.session.code(state.node.step.function)[0]
@@ -320,7 +324,30 @@ class Executor:
         changed = [*checkout.changed(), *(each.path for each in seen if each.changed)]
         return value, fault or (f"{changed[0]} was changed while it ran, so its result is not kept" if changed else "")
 
-    def _here(self, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout) -> tuple[Value, str]:
+    def _beside(
+        self, state: StepState, key: Key, items: Sequence[Deferred] | None, checkout: Checkout
+    ) -> tuple[Value, str]:
+        """Call a step that may run beside others: what it sets of its process is not theirs."""
+        step = state.node.step
+        shared = self.session.shared(state.node, key) if step.options.process is None else ()
+        if not shared or not runs_beside(state.node, [each.node for each in self.session.states]):
+            with self._turns.beside() as held:
+                return self._here(state, items, checkout, held)
+        why = "its function is found in no module"
+        if is_of_a_module(step.function):
+            try:
+                return run_in_process(self.session, state, items, checkout)
+            except NotApart as error:
+                why = str(error)
+        _logger.info("step %s runs while no other does, as it sets %s: %s", state.id, ", ".join(sorted(shared)), why)
+        with self._turns.alone() as held, put_back(shared):
+            return self._here(state, items, checkout, held)
+
+    def _here(
+        self, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout, held: bool
+    ) -> tuple[Value, str]:
+        if not held:
+            raise Cancelled
         session, node = self.session, state.node
         step = node.step
         values = {

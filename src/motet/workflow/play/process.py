@@ -39,11 +39,19 @@ from motet.workflow.play.session import Session
 from motet.workflow.play.state import StepState, Value
 from motet.workflow.step import Step, place_of
 
-__all__ = ["Job", "Part", "refuse_lost", "run_in_process"]
+__all__ = ["Job", "NotApart", "Part", "ProcessError", "is_of_a_module", "refuse_lost", "run_in_process"]
 
 _POLL_S = 0.05
 _GRACE_S = 5.0
 _LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class ProcessError(StepError):
+    """A step that failed in its process, took too long, or whose process ended."""
+
+
+class NotApart(ProcessError, InputError):
+    """A step that cannot run in a process of its own: it cannot be called there, or what it gave cannot be sent back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,9 @@ class Job:
         run, step, attempt, resources: what the step can ask about itself.
         path: where modules are looked for.
         bodies: digests of the compiled functions that it stands on, as they are in the process that asks.
+        parts: digests of all parts of the code that it stands on, the same.
         checkout: where it finds the files of results.
+        only_same: whether it is refused where a part differs, instead of called with what is there.
     """
 
     module: str
@@ -80,15 +90,20 @@ class Job:
     resources: Resources
     path: tuple[str, ...]
     bodies: dict[str, str]
+    parts: dict[str, str]
     checkout: Checkout
+    only_same: bool
 
 
-def run_in_process(session: Session, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout) -> Value:
-    """Run a step in a process of its own.
+def run_in_process(
+    session: Session, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout
+) -> tuple[Value, str]:
+    """Run a step in a process of its own. Returns its result, and why that is not kept where that is so.
 
     Raises:
         Cancelled: when the run was cancelled; the process is ended.
-        StepError: when the step failed, took too long, or its process ended.
+        ProcessError: when the step failed, took too long, or its process ended.
+        NotApart: when it was not called, or what it gave cannot be sent back.
     """
     from motet.workflow.play.execute import Cancelled
 
@@ -115,7 +130,7 @@ def run_in_process(session: Session, state: StepState, items: Sequence[Deferred]
         if ended == "cancelled":
             raise Cancelled
         if ended == "too long":
-            raise StepError(f"took more than {options.timeout_s:g} s, and was ended", where=state.node.step.place)
+            raise ProcessError(f"took more than {options.timeout_s:g} s, and was ended", where=state.node.step.place)
         return _answer(Path(folder), session, state, child.returncode, Path(log.name))
 
 
@@ -154,14 +169,16 @@ def _write_job(
         for name, value in state.node.arguments.items()
     }
     file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    code = session.code(function)[0]
     job = Job(
         function.__module__, name, file, arguments, str(session.cache.root), session.run, state.id, state.attempts - 1,
-        step.options.resources, tuple(sys.path), session.code(function)[0].bodies, checkout,
+        step.options.resources, tuple(sys.path), code.bodies, code.parts, checkout,
+        not step.own_process,
     )  # fmt: skip
     try:
         packed = pickle.dumps(job, protocol=5)
     except Exception as error:
-        raise InputError(
+        raise NotApart(
             f"step {state.id} runs in a process of its own, and what it is called with cannot be sent there: {error}",
             where=place_of(function),
             hint="give paths, numbers and data, or say process=False",
@@ -190,6 +207,11 @@ def refuse_lost(node: Node) -> None:
             where=place_of(function),
             hint=f"{hint}, or say process=False",
         )
+
+
+def is_of_a_module(function: Any) -> bool:
+    """Whether another process finds a function in a module that it can import, without running a program anew."""
+    return function.__module__ != "__main__" and _is_found(function, getattr(function, "__qualname__", ""))
 
 
 def _is_found(function: Any, name: str) -> bool:
@@ -230,17 +252,18 @@ def _environment(resources: Resources) -> dict[str, str]:
     return {**found, "PYTHONUNBUFFERED": "1"}
 
 
-def _answer(folder: Path, session: Session, state: StepState, code: int, log: Path) -> Value:
+def _answer(folder: Path, session: Session, state: StepState, code: int, log: Path) -> tuple[Value, str]:
     where = state.node.step.place
     try:
         found = orjson.loads((folder / "answer").read_bytes())
     except (OSError, ValueError):
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         hint = f"what it printed is in {log}" + ("; it may have wanted more memory than there is" if code == -9 else "")
-        raise StepError(f"its process {how}", where=where, hint=hint) from None
+        raise ProcessError(f"its process {how}", where=where, hint=hint) from None
     if "kept" in found:
-        return session.held(Kept.from_json(found["kept"]), {})
-    error = StepError(found["error"], where=found["place"], hint=f"what it printed is in {log}")
+        return session.held(Kept.from_json(found["kept"]), {}), found["fault"]
+    kind = ProcessError if found["called"] else NotApart
+    error = kind(found["error"], where=found["place"], hint=f"what it printed is in {log}")
     error.add_note(found["traceback"])
     with suppress(Exception):
         error.__cause__ = pickle.loads(base64.b64decode(found["cause"]))

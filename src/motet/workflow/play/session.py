@@ -17,13 +17,13 @@ from motet.workflow.code.follow import Code, Follower, follow
 from motet.workflow.code.project import is_project, module_name
 from motet.workflow.code.things import wrapped
 from motet.workflow.code.told import short
-from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
+from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result, nodes_of
 from motet.workflow.files import File
 from motet.workflow.memo.artifacts import Kept, digests_of
 from motet.workflow.memo.cache import Cache
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.encode import Encoder, pack, part_of, unpack
-from motet.workflow.memo.key import Argument
+from motet.workflow.memo.key import Argument, Key
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal, Noted
@@ -81,17 +81,29 @@ class Session:
             found = self._names[function] = f"{module_name(function.__module__)}.{name}"
         return found
 
-    def classes_digest(self, names: Sequence[str]) -> str:
-        """A digest of the project's classes among some, by `module:name`; empty where there are none."""
+    def classes(self, names: Sequence[str]) -> tuple[Code | None, str]:
+        """What the project's classes among some stand on, by `module:name`, with its digest; nothing where there are none."""
         own = tuple(name for name in names if is_project(name.partition(":")[0]))
         if not own:
-            return ""
+            return None, ""
         with self._lock:
-            if own not in self._digests:
+            if own not in self._codes:
                 follower = Follower()
                 follower.classes(own)
-                self._digests[own] = follower.code().digest
-            return self._digests[own]
+                self._codes[own] = found = follower.code()
+                self._digests[own] = found.digest
+            return self._codes[own], self._digests[own]
+
+    def shared(self, node: Node, key: Key) -> frozenset[str]:
+        """What a step may set that its process has once: its code, and that of the classes and functions it is given."""
+        found = self.code(node.step.function)[0].shared.union(*(each.shared for each in key.arguments.values()))
+        for value in node.arguments.values():
+            for other in nodes_of(value):
+                result = self.state(other).value
+                if result is not None and result.kept is not None and result.kept.classes:
+                    code = self.classes(result.kept.classes)[0]
+                    found |= code.shared if code is not None else frozenset()
+        return found
 
     def argument(self, value: Any, items: Sequence[Deferred] | None = None) -> Argument:
         """What an argument counts by.
@@ -104,20 +116,25 @@ class Session:
             value = list(items or ())
         if isinstance(value, Deferred):
             return Argument(self.digest(value), str(value).removeprefix("the "))
-        encoder = Encoder(hook=self._hook)
+        shared: set[str] = set()
+        encoder = Encoder(hook=lambda each: self._hook(each, shared))
         packed = pack(encoder.tree(value))
         whole = hashlib.sha256(packed)
         digests, files = digests_of(encoder)
         whole.update("".join(digests).encode())
         if encoder.classes:
-            whole.update(self.classes_digest(sorted(encoder.classes)).encode())
-        return Argument(whole.hexdigest(), _argument(value), files)
+            code, digest = self.classes(sorted(encoder.classes))
+            whole.update(digest.encode())
+            shared |= code.shared if code is not None else frozenset()
+        return Argument(whole.hexdigest(), _argument(value), files, frozenset(shared))
 
-    def _hook(self, value: Any) -> Any:
+    def _hook(self, value: Any, shared: set[str]) -> Any:
         if isinstance(value, Deferred):
             return {"$input": self.digest(value)}
         if isinstance(value, _FOLLOWED) or wrapped(value) is not None:
-            return {"$code": follow(value).digest}
+            code = follow(value)
+            shared |= code.shared
+            return {"$code": code.digest}
         return None
 
     def state(self, node: Node) -> StepState:
@@ -163,7 +180,7 @@ class Session:
         if left:
             return hashlib.sha256(pack([value.digest, keys])).hexdigest()
         used = [value.kept.leaves[number].counts for number in _leaves_in(tree)]
-        return hashlib.sha256(pack([tree, used, self.classes_digest(value.kept.classes)])).hexdigest()
+        return hashlib.sha256(pack([tree, used, self.classes(value.kept.classes)[1]])).hexdigest()
 
     def way(self, promise: Deferred) -> tuple[list[str | int], Deferred]:
         """The parts that are taken of a promise, one after the other, and what they are taken of."""
@@ -268,7 +285,7 @@ class Session:
 
     def held(self, kept: Kept, leaves: dict[int, Any]) -> Value:
         """A kept result in this run."""
-        classes = self.classes_digest(kept.classes) if kept.classes else ""
+        classes = self.classes(kept.classes)[1] if kept.classes else ""
         digest = hashlib.sha256(f"{kept.digest} {classes}".encode()).hexdigest() if classes else kept.digest
         return Value(kept, digest, leaves)
 
