@@ -435,7 +435,7 @@ def test_when_every_row_fails_around_a_model_every_row_fails(place, kind):
         "ensemble": lambda: mt.ensemble([refusing, other], x),
         "named": lambda: mt.ensemble([refusing, other], x, output="z", require=1),
         "route": lambda: mt.route({"a": refusing, "b": other}, x, when={"a": "x < 0"}, otherwise="b", output="z"),
-        "cascade": lambda: mt.cascade([refusing, other], x, confidence=0.0),
+        "cascade": lambda: mt.cascade([refusing, other], x, confidence=0.0, on_error="fail"),
         "shard": lambda: mt.shard(refusing, x, apart=functions.one_piece, together=functions.total),
     }[kind]()
     graph = mt.Graph("g", {"y": node.z if kind in ("named", "route") else node})
@@ -575,7 +575,8 @@ def test_a_piece_that_fails_first_is_the_one_that_is_named():
 def test_a_cascade_goes_on_with_the_rows_that_are_left(last):
     first = fake(Failing, "first", "float32[2]", bad=[1.0, 2.0])
     other = fake(Failing, "other", "float32[2]", bad=[0.0] if last == "broken" else [])
-    graph = mt.Graph("g", {"y": mt.cascade([first, other], mt.input("x", "float32[2]"), confidence=0.9)})
+    x = mt.input("x", "float32[2]")
+    graph = mt.Graph("g", {"y": mt.cascade([first, other], x, confidence=0.9, on_error="fail")})
     found = play(graph, {"x": np.array([[1, 0], [2, 0]], np.float32)})
     assert [each.message for each in found] == ["cannot take 1", "cannot take 2"]
     found = play(graph, {"x": np.array([[1, 0], [0, 0.5], [0, 1]], np.float32)})

@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Array, Column, Indices, objects, take_rows
-from motet.errors import GraphError, TypeMismatchError, UnknownNameError
+from motet.errors import GraphError, ModelFailedError, ModelUnavailableError, TypeMismatchError, UnknownNameError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
-from motet.graph.fields import Fields, of_kind
+from motet.graph.fields import Fields, of_kind, show
 from motet.graph.members import read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.nodes.members import (
     STRING,
     agreed,
+    all_reasons,
     bound_members,
     checked_combine,
     counted,
     member_outputs,
     needed,
+    not_answered,
     read_combine,
     taken,
 )
@@ -45,6 +47,7 @@ class Cascade(Node):
         of: the output whose largest value is the confidence; None where members give one output.
         output: the one output that counts, under this name.
         combine: `union` where the classes of members differ; see `Route`.
+        on_error: what becomes of a row that a member fails on: `next` sends it on to the next one, `fail` fails it.
     """
 
     steps: tuple[Member, ...]
@@ -52,9 +55,10 @@ class Cascade(Node):
     of: str | None = None
     output: str | None = None
     combine: str | None = None
+    on_error: str = "next"
 
     kind = "cascade"
-    keys = ("until", "of", "output", "combine")
+    keys = ("until", "of", "output", "combine", "on_error")
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -100,31 +104,71 @@ class Cascade(Node):
         return needed(self, outputs, gives, self.output, self.of)
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
-        """Call each member on the rows that no member before it was sure of."""
+        """Call each member on the rows that no member before it was sure of, or that those before it failed on."""
         active: Indices = np.arange(rows)
         parts: list[tuple[Indices, Answer]] = []
         faults: list[Fault] = []
+        reasons: dict[int, list[tuple[Member, Fault]]] = {}
         for step, member in enumerate(self.steps):
+            goes_on = self.on_error == "next" and step < len(self.steps) - 1
             inputs = taken(member, self.inputs, columns, active, rows)
-            answer = await player.call(member.uses, inputs, len(active), active, member.name)
-            faults += faults_at(answer, active)
-            held = active if answer.kept is None else active[answer.kept]
-            found = counted(member, answer, self.output, self.where, player.places)
-            scores = found[self._of(found)]
-            confidence = _confidence(scores, len(held))
-            wrong = np.flatnonzero(~((confidence >= -SLACK) & (confidence <= 1 + SLACK)))  # NaN is neither
-            faults += [_not_probabilities(int(held[place]), float(confidence[place]), member) for place in wrong]
-            last = step == len(self.steps) - 1
-            sure = np.ones(len(held), dtype=bool) if last else confidence >= _held_as(self.confidence[step], scores)
-            sure[wrong] = False
-            unsure = ~sure
-            unsure[wrong] = False
-            done = np.flatnonzero(sure)
-            parts.append((held[done], self._answer(found, confidence, member, done)))
-            active = held[unsure]
+            try:
+                answer = await player.call(member.uses, inputs, len(active), active, member.name)
+            except (ModelUnavailableError, ModelFailedError) as error:
+                if not goes_on and (isinstance(error, ModelFailedError) or not parts):
+                    raise
+                answer = not_answered(member, error, len(active))
+            failed, unsure = faults_at(answer, active), active[:0]
+            if answer.columns:
+                held = active if answer.kept is None else active[answer.kept]
+                part, unsure, unknown, wrong = self._judged(step, answer, held, player)
+                parts.append(part)
+                failed += unknown
+                faults += wrong
+            for fault in failed:
+                reasons.setdefault(fault.position, []).append((member, fault))
+            places = [fault.position for fault in failed]
+            if goes_on:
+                active = np.sort(np.concatenate([unsure, np.array(places, dtype=np.int64)])) if failed else unsure
+            else:
+                active = unsure
+                faults += [all_reasons(reasons[place]) for place in places]
             if not len(active):
                 break
         return merge(parts, rows, faults)
+
+    def _judged(
+        self, step: int, answer: Answer, held: Indices, player: Player
+    ) -> tuple[tuple[Indices, Answer], Indices, list[Fault], list[Fault]]:
+        """What a member's answer is worth.
+
+        Args:
+            step: the member's place.
+            answer: of at least one of its outputs.
+            held: the places of its rows.
+            player: of the node.
+
+        Returns:
+            The rows that it is sure of, with their places; the places of those that it is not; faults of rows whose confidence
+            is NaN, on which it failed; and faults of rows whose confidence is no probability, which is the graph's mistake.
+        """
+        member = self.steps[step]
+        found = counted(member, answer, self.output, self.where, player.places)
+        scores = found[self._of(found)]
+        confidence = _confidence(scores, len(held))
+        unknown = np.isnan(confidence)
+        wrong = ~unknown & ~((confidence >= -SLACK) & (confidence <= 1 + SLACK))
+        last = step == len(self.steps) - 1
+        sure = ~(unknown | wrong)
+        if not last:
+            sure &= confidence >= _held_as(self.confidence[step], scores)
+        done = np.flatnonzero(sure)
+        part = held[done], self._answer(found, confidence, member, done)
+        faulty = [
+            [_not_probabilities(int(held[place]), float(confidence[place]), member) for place in np.flatnonzero(some)]
+            for some in (unknown, wrong)
+        ]
+        return part, held[~(sure | unknown | wrong)], faulty[0], faulty[1]
 
     def _answer(self, found: Mapping[str, Column], confidence: Array, member: Member, done: Indices) -> Answer:
         whole = len(done) == len(confidence)
@@ -137,14 +181,15 @@ class Cascade(Node):
 
     @classmethod
     def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Cascade:
-        """`{cascade: [a, b], until: {confidence: 0.9}, of: OUTPUT, inputs: [...]}`."""
+        """`{cascade: [a, b], until: {confidence: 0.9}, of: OUTPUT, inputs: [...], on_error: next}`."""
         members = read_members(value, fields.place("cascade"))
         until = Fields(fields.take("until", dict), fields.place("until"), ("confidence",))
         confidence = _thresholds(
             until.raw("confidence"), [member.name for member in members], until.place("confidence")
         )
         of, output = fields.take("of", str, None), fields.take("output", str, None)
-        return cls(name, inputs, members, confidence, of, output, read_combine(fields))
+        on_error = _on_error(fields.take("on_error", str, "next"), fields.place("on_error"))
+        return cls(name, inputs, members, confidence, of, output, read_combine(fields), on_error)
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
@@ -153,7 +198,8 @@ class Cascade(Node):
             self.confidence[0] if same else dict(zip((m.name for m in self.steps), self.confidence, strict=False))
         )
         written: dict[str, Any] = {"cascade": write_members(self.steps), "until": {"confidence": confidence}}
-        more = {"of": self.of, "output": self.output, "combine": self.combine}
+        on_error = None if self.on_error == "next" else self.on_error
+        more = {"of": self.of, "output": self.output, "combine": self.combine, "on_error": on_error}
         return written | {key: value for key, value in more.items() if value is not None}
 
 
@@ -189,6 +235,12 @@ def _not_probabilities(position: int, value: float, member: Member) -> Fault:
     return Fault(position, "InputError", message, member.uses)
 
 
+def _on_error(value: object, where: str) -> str:
+    if value not in ("next", "fail"):
+        raise GraphError(f"on_error must be 'next' or 'fail'; got {show(value)}", where=where)
+    return str(value)
+
+
 def _thresholds(value: object, members: Sequence[str], where: str) -> tuple[float, ...]:
     if len(members) < 2:
         raise GraphError(f"a cascade needs at least two members; got {', '.join(members)}", where=where)
@@ -217,6 +269,7 @@ def cascade(
     of: str | None = None,
     output: str | None = None,
     combine: str | None = None,
+    on_error: str = "next",
     name: str | None = None,
 ) -> Handle:
     """Send rows through one member after another until one is confident.
@@ -229,6 +282,8 @@ def cascade(
         output: the one output that counts, under this name.
         combine: `union` for members whose classes differ: a score for each class that any of them knows, 0 where one does
             not. Without it they must be the same, in whatever order.
+        on_error: `next` sends a row that a member fails on to the next one; a row that the last one fails on, too, fails with
+            the reasons of all. `fail` fails it at once.
         name: the node's name; `cascade` and a number when not given.
 
     Returns:
@@ -241,6 +296,7 @@ def cascade(
         where = f"node {name!r}: confidence"
         sure = _thresholds(confidence, [m.name for m in steps], where)
         union = checked_combine(combine, f"node {name!r}: combine")
-        return Cascade(name, names.inputs(inputs), steps, sure, of, output, union)
+        way = _on_error(on_error, f"node {name!r}: on_error")
+        return Cascade(name, names.inputs(inputs), steps, sure, of, output, union, way)
 
     return Handle("cascade", name, make, [*inputs_of(inputs, "cascade()"), *needs])

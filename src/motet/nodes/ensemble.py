@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Column, objects, take_rows
-from motet.errors import GraphError, ModelUnavailableError, TypeMismatchError, UnknownNameError
+from motet.errors import (
+    GraphError,
+    ModelFailedError,
+    ModelUnavailableError,
+    MotetError,
+    TypeMismatchError,
+    UnknownNameError,
+)
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.function import Function, read_functions, write_functions
@@ -18,7 +25,6 @@ from motet.graph.members import read_members, write_members
 from motet.graph.node import (
     Answer,
     AtOnce,
-    Fault,
     Inputs,
     Member,
     Node,
@@ -30,9 +36,9 @@ from motet.graph.node import (
 )
 from motet.nodes.classes import aligned
 from motet.nodes.combine import COMBINERS, Combiner, Custom, Stack, part_of
-from motet.nodes.members import STRING, bound_members, counted, member_outputs, needed
+from motet.nodes.members import STRING, bound_members, counted, member_outputs, needed, not_answered
 from motet.nodes.merge import merge
-from motet.nodes.partial import first_fault, joined, spread
+from motet.nodes.partial import joined, spread, too_few
 from motet.nodes.quick import Quick
 from motet.types import ColumnType
 
@@ -131,8 +137,8 @@ class Ensemble(Node):
             call, pick = picked[place]
             try:
                 return call(pick(columns), rows)
-            except ModelUnavailableError as error:
-                return self._unreachable(self.players[place], error, rows)
+            except (ModelUnavailableError, ModelFailedError) as error:
+                return self._lost(self.players[place], error, rows)
 
         def play(columns: Mapping[str, Column], rows: int) -> Answer:
             answers = player.gather([partial(one, place, columns, rows) for place in range(len(picked))])
@@ -148,19 +154,18 @@ class Ensemble(Node):
         return self._partial(answers, rows, player)
 
     async def _call(self, member: Member, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
-        """Call a member; one that cannot be reached fails on every row, where the others may be enough."""
+        """Call a member; one that cannot be called fails on every row, where the others may be enough."""
         inputs = (member.inputs or self.inputs).pick(columns)
         try:
             return await player.call(member.uses, inputs, rows, None, member.name)
-        except ModelUnavailableError as error:
-            return self._unreachable(member, error, rows)
+        except (ModelUnavailableError, ModelFailedError) as error:
+            return self._lost(member, error, rows)
 
-    def _unreachable(self, member: Member, error: ModelUnavailableError, rows: int) -> Answer:
-        """The answer of a member that fails on every row; raises where the others are not enough."""
-        if self.require is None and self.weights[self.players.index(member)]:
+    def _lost(self, member: Member, error: MotetError, rows: int) -> Answer:
+        """The answer of a member that fails on every row; raises where the others are not enough, or nothing would be said of it."""
+        if self.weights[self.players.index(member)] and (self.require is None or isinstance(error, ModelFailedError)):
             raise error
-        faults = tuple(Fault(row, "ModelUnavailableError", str(error), member.uses) for row in range(rows))
-        return Answer({}, faults, np.arange(0))
+        return not_answered(member, error, rows)
 
     def _found(self, answers: Sequence[Answer]) -> list[dict[str, Column]]:
         """For each member its outputs that count, under the node's names."""
@@ -216,7 +221,7 @@ class Ensemble(Node):
             present[[fault.position for fault in answer.faults], place] = False
         counting = self._counting()
         enough = present[:, counting].sum(axis=1) >= (len(counting) if self.require is None else self.require)
-        faults = [first_fault(answers, counting, int(row)) for row in np.flatnonzero(~enough)]
+        faults = too_few(self.players, answers, counting, np.flatnonzero(~enough), every=False)
         kept = np.flatnonzero(enough)
         found = [spread(outputs, answer, rows) for outputs, answer in zip(self._found(answers), answers, strict=True)]
         parts = []

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from motet.batch import Column, Indices, take_columns
-from motet.errors import GraphError, TypeMismatchError, UnknownNameError
+from motet.errors import GraphError, MotetError, TypeMismatchError, UnknownNameError
 from motet.graph.fields import Fields
-from motet.graph.node import Answer, Inputs, Member, Node, Scope
+from motet.graph.node import Answer, Fault, Inputs, Member, Node, Scope
 from motet.nodes.classes import Aligned, Places, aligned, placed
 from motet.types import ColumnType
 
 __all__ = [
     "agreed",
+    "all_reasons",
     "bound_members",
     "checked_combine",
     "counted",
     "member_outputs",
     "needed",
+    "not_answered",
     "picks",
     "read_combine",
     "taken",
@@ -123,6 +127,20 @@ def counted(
     found = {name: answer.columns[inner] for name, inner in chosen.items()}
     index = places.get(member.name) if places else None
     return {name: placed(column, index.get(name)) for name, column in found.items()} if index else found
+
+
+def not_answered(member: Member, error: MotetError, rows: int) -> Answer:
+    """The answer of a member that raised, as one that cannot be reached does: a fault for each row, and no columns."""
+    return Answer({}, tuple(Fault.of(row, error, member.uses) for row in range(rows)), np.arange(0))
+
+
+def all_reasons(faults: Sequence[tuple[Member, Fault]]) -> Fault:
+    """Why a row is not answered that every member failed on: the last fault, which names them all where there are several."""
+    _, last = faults[-1]
+    if len(faults) == 1:
+        return last
+    said = "; ".join(f"{member.name}: {fault.error}: {fault.message}" for member, fault in faults)
+    return replace(last, message=f"{len(faults)} members failed: {said}")
 
 
 def member_outputs(

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from motet.batch import Array, Column, Ragged, concat_columns
-from motet.graph.node import Answer, Fault
+from motet.batch import Array, Column, Indices, Ragged, concat_columns
+from motet.graph.node import Answer, Fault, Member
 from motet.nodes.combine import missing
+from motet.nodes.members import all_reasons
 from motet.nodes.merge import kept_rows
 
-__all__ = ["first_fault", "joined", "spread"]
+__all__ = ["joined", "spread", "too_few"]
 
 
 def joined(segments: Sequence[tuple[int, int, dict[str, Column]]], faults: Sequence[Fault], rows: int) -> Answer:
@@ -23,13 +24,24 @@ def joined(segments: Sequence[tuple[int, int, dict[str, Column]]], faults: Seque
     return Answer(columns, tuple(faults), kept_rows(faults, rows))
 
 
-def first_fault(answers: Sequence[Answer], counting: Sequence[int], row: int) -> Fault:
-    """Why a row is not answered: what the first of the members that count said of it."""
+def too_few(
+    members: Sequence[Member], answers: Sequence[Answer], counting: Sequence[int], rows: Indices, *, every: bool
+) -> list[Fault]:
+    """Why rows are not answered: what the members that count and failed on them said.
+
+    Args:
+        members: of the node.
+        answers: what each of them gave.
+        counting: the places of those that count.
+        rows: the places of the rows, on each of which one of these failed.
+        every: whether all that failed are named, or the first one.
+    """
+    by_row: dict[int, list[tuple[Member, Fault]]] = {int(row): [] for row in rows}
     for place in counting:
         for fault in answers[place].faults:
-            if fault.position == row:
-                return fault
-    raise AssertionError(f"row {row} has too few answers and no fault")
+            if fault.position in by_row:
+                by_row[fault.position].append((members[place], fault))
+    return [all_reasons(found if every else found[:1]) for found in by_row.values()]
 
 
 def spread(outputs: Mapping[str, Column], answer: Answer, rows: int) -> dict[str, Column]:

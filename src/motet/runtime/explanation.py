@@ -96,7 +96,8 @@ def as_text(row: int, told: Explanation | None, failures: Sequence[Failure]) -> 
 def _call_as_text(call: Call) -> list[str]:
     version = f" {call.version}" if call.version else ""
     rows = "1 row" if call.rows == 1 else f"{call.rows} rows, of which the first is shown"
-    lines = [f"  {call.node}: {call.uses}{version}, {call.seconds * 1e3:.3f} ms, {rows}"]
+    member = f"{call.member} = " if call.member not in ("", call.uses) else ""
+    lines = [f"  {call.node}: {member}{call.uses}{version}, {call.seconds * 1e3:.3f} ms, {rows}"]
     return lines + [f"      {said}" for said in _said(call)]
 
 

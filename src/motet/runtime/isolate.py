@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from motet.errors import (
     GraphError,
@@ -49,12 +50,12 @@ class Tolerance:
         unlimited: whether the run was told to go on: then nothing that rows raise ends it.
 
     Attributes:
-        lost: what failed on all its rows so far, by the error that says so.
+        lost: what failed on all its rows so far, by the error that says so, for as long as somebody has that.
     """
 
     def __init__(self, *, unlimited: bool = False) -> None:
         self.unlimited, self._trying = unlimited, 0
-        self.lost: dict[ModelFailedError, Health] = {}
+        self.lost: WeakKeyDictionary[ModelFailedError, Health] = WeakKeyDictionary()
 
     @property
     def ends(self) -> bool:

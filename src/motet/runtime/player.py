@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from motet.batch import Batch, Column, Indices, take_columns
-from motet.errors import GraphError
+from motet.errors import GraphError, ModelFailedError, ModelUnavailableError
 from motet.graph.function import Function
 from motet.graph.node import Answer, AtOnce, Fault, Node, Shares
 from motet.nodes.map import Map
@@ -187,8 +187,32 @@ class Player(_Turn):
         spread: Shares | None = None,
     ) -> Answer:
         """Play rows through a model or graph."""
-        executor, trace = self._executor, self._trace
-        started = time.perf_counter()
+        trace, path = self._trace, self._step.path
+        if trace is None:
+            return (await self._called(name, columns, rows, chosen, member, spread))[0]
+        started, ids = time.perf_counter(), self._chosen(chosen)
+        try:
+            answer, version = await self._called(name, columns, rows, chosen, member, spread)
+        except (ModelUnavailableError, ModelFailedError) as error:
+            faults = tuple(Fault.of(row, error, name) for row in range(rows))
+            seconds = time.perf_counter() - started
+            trace.append(Call(path, name, "", rows, seconds, {}, faults, member, ids, np.arange(0)))
+            raise
+        seconds, outputs = time.perf_counter() - started, dict(answer.columns)
+        trace.append(Call(path, name, version, rows, seconds, outputs, answer.faults, member, ids, answer.kept))
+        return answer
+
+    async def _called(
+        self,
+        name: str,
+        columns: Sequence[Column] | Mapping[str, Column],
+        rows: int,
+        chosen: Indices | None,
+        member: str,
+        spread: Shares | None,
+    ) -> tuple[Answer, str]:
+        """What a model or graph answers, and the model's version."""
+        executor = self._executor
         inner = executor.graphs.get(name)
         version = ""
         if name in executor.lazy.keys:
@@ -203,16 +227,11 @@ class Player(_Turn):
             else:
                 answer = model.play(columns, rows) if calls is None else await calls.model(model, columns, rows)
         else:
-            within = None if trace is None else _Within(trace, self._chosen(chosen))
+            within = None if self._trace is None else _Within(self._trace, self._chosen(chosen))
             answer = await self._graph(inner, columns, rows, within)
         if name in self._step.needs:
             answer.columns = {output: answer.columns[output] for output in self._step.needs[name]}
-        if trace is not None:
-            seconds = time.perf_counter() - started
-            ids, outputs = self._chosen(chosen), dict(answer.columns)
-            path = self._step.path
-            trace.append(Call(path, name, version, rows, seconds, outputs, answer.faults, member, ids, answer.kept))
-        return answer
+        return answer, version
 
     async def _apart(
         self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int, spread: Shares
