@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -12,6 +13,7 @@ from typing import Any, Self, TypeVar, overload
 from motet.client.flows import Flow, Flows, model_path, ready_path, statistics_path
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, httpx, lost, request_of
 from motet.oip.asking import Answer, Call, Lost, Wait
+from motet.oip.connections import Connections
 from motet.oip.info import ModelInfo
 
 __all__ = ["AsyncClient"]
@@ -52,12 +54,11 @@ class AsyncClient:
         connections: int = 64,
     ) -> None:
         self._flows = Flows(url, api_key, timeout_s, retries)
-        self._made = functools.partial(
+        made = functools.partial(
             httpx().AsyncClient, **arguments(self._flows, verify, min(connections, POOL_CONNECTIONS))
         )
         self._turn = asyncio.Semaphore(connections)
-        self._pools: list[Any] = []
-        self._free: list[Any] = []
+        self._pools = Connections(functools.partial(_Pools, made))
 
     async def infer(
         self,
@@ -193,8 +194,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        for pool in self._pools:
-            await pool.aclose()
+        await self._pools.current.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -219,24 +219,19 @@ class AsyncClient:
                 got = await self._send(step)
 
     async def _send(self, call: Call) -> Answer | Lost:
+        pools, got = self._pools.take(), None
         try:
             async with asyncio.timeout(call.timeout_s), self._turn:
-                pool = self._free.pop() if self._free else self._another_pool()
-                try:
+                with pools.free() as pool:
                     return await self._sent(pool, call)
-                finally:
-                    self._free.append(pool)
         except TimeoutError:
-            return Lost("timeout", "the answer took too long")
+            got = Lost("timeout", "the answer took too long")
         except httpx().HTTPError as error:
-            return lost(error)
-
-    def _another_pool(self) -> Any:
-        """A pool of connections, all of whose others are free: one large pool would look at each for each call."""
-        pool = self._made()
-        self._pools.append(pool)
-        self._free += [pool] * (POOL_CONNECTIONS - 1)
-        return pool
+            got = lost(error)
+        finally:
+            if self._pools.give_back(pools, condemned=got is not None and got.kind == "timeout"):
+                await pools.close()
+        return got
 
     async def _sent(self, pool: Any, call: Call) -> Answer | Lost:
         response = await pool.send(request_of(pool, call), stream=True)
@@ -249,3 +244,32 @@ class AsyncClient:
         finally:
             await response.aclose()
         return Answer(response.status_code, response.headers, body)
+
+
+class _Pools:
+    """Pools of connections: one large one would look at each of them for each call."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._all: list[Any] = []
+        self._free: list[Any] = []
+
+    @contextmanager
+    def free(self) -> Iterator[Any]:
+        """A pool that has a connection to spare, which is taken."""
+        pool = self._free.pop() if self._free else self._another()
+        try:
+            yield pool
+        finally:
+            self._free.append(pool)
+
+    def _another(self) -> Any:
+        pool = self._make()
+        self._all.append(pool)
+        self._free += [pool] * (POOL_CONNECTIONS - 1)
+        return pool
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for pool in self._all:
+            await pool.aclose()

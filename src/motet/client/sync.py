@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -11,6 +12,7 @@ from typing import Any, Self, TypeVar, overload
 from motet.client.flows import Flow, Flows, model_path, ready_path, statistics_path
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, httpx, lost, request_of
 from motet.oip.asking import Answer, Call, Lost, Wait
+from motet.oip.connections import Connections
 from motet.oip.info import ModelInfo
 
 __all__ = ["Client"]
@@ -48,7 +50,7 @@ class Client:
         connections: int = 64,
     ) -> None:
         self._flows = Flows(url, api_key, timeout_s, retries)
-        self._http = httpx().Client(**arguments(self._flows, verify, connections))
+        self._clients = Connections(partial(httpx().Client, **arguments(self._flows, verify, connections)))
 
     def infer(
         self,
@@ -184,7 +186,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._clients.current.close()
 
     def __enter__(self) -> Self:
         return self
@@ -209,9 +211,18 @@ class Client:
                 got = self._send(step)
 
     def _send(self, call: Call) -> Answer | Lost:
+        http, got = self._clients.take(), None
+        try:
+            got = self._sent(http, call)
+            return got
+        finally:
+            if self._clients.give_back(http, condemned=isinstance(got, Lost) and got.kind == "timeout"):
+                http.close()
+
+    def _sent(self, http: Any, call: Call) -> Answer | Lost:
         end = time.monotonic() + call.timeout_s
         try:
-            response = self._http.send(request_of(self._http, call), stream=True)
+            response = http.send(request_of(http, call), stream=True)
             try:
                 body = bytearray()
                 for part in response.iter_bytes():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from motet.graph.fields import from_environment
 from motet.models.common import ADDRESS_OPTIONS, check_options, declared_over, framework, load_error, place
 from motet.models.handler import ModelSource
 from motet.oip.asking import Answer, Call, Lost, Wait, ask
+from motet.oip.connections import Connections
 from motet.threads import new_lock
 from motet.types import Signature
 
@@ -117,23 +120,32 @@ class Line(Protocol):
 
 
 class HttpLine:
-    """A line over HTTP. Connections are kept open.
+    """A line over HTTP. Connections are kept open, until one of them has no answer in time.
 
     Args:
-        pool: of connections, of urllib3.
+        make: makes a pool of connections, of urllib3.
         urllib3: the package.
     """
 
-    def __init__(self, pool: Any, urllib3: Any) -> None:
-        self._pool, self._errors, self._timeout = pool, urllib3.exceptions, urllib3.Timeout
+    def __init__(self, make: Callable[[], Any], urllib3: Any) -> None:
+        self._pools, self._errors, self._timeout = Connections(make), urllib3.exceptions, urllib3.Timeout
 
     def send(self, call: Call) -> Answer | Lost:
         """Send a call; answers are decompressed."""
+        pool, got = self._pools.take(), None
+        try:
+            got = self._sent(pool, call)
+            return got
+        finally:
+            if self._pools.give_back(pool, condemned=isinstance(got, Lost) and got.kind == "timeout"):
+                pool.close()
+
+    def _sent(self, pool: Any, call: Call) -> Answer | Lost:
         end = time.monotonic() + call.timeout_s
         timeout = self._timeout(connect=min(CONNECT_S, call.timeout_s), read=call.timeout_s)
         errors = self._errors
         try:
-            response = self._pool.urlopen(
+            response = pool.urlopen(
                 call.method, call.path, body=call.body, headers=call.headers, timeout=timeout, retries=False,
                 redirect=False, preload_content=False, pool_timeout=call.timeout_s,
             )  # fmt: skip
@@ -160,7 +172,7 @@ class HttpLine:
 
     def close(self) -> None:
         """Close its connections."""
-        self._pool.close()
+        self._pools.current.close()
 
 
 def _told(error: Exception) -> str:
@@ -184,12 +196,21 @@ def http_line(host: str, remote: Remote, source: ModelSource, *, tls: bool) -> H
     """
     urllib3 = framework("urllib3", "urllib3", "remote", source)
     name, port = host_and_port(host, source)
-    sizes = {"maxsize": MAX_CONNECTIONS, "block": True}
+    sockets = [*urllib3.connection.HTTPConnection.default_socket_options, *_kept_alive()]
+    options: dict[str, Any] = {"maxsize": MAX_CONNECTIONS, "block": True, "socket_options": sockets}
     if not tls:
-        return HttpLine(urllib3.HTTPConnectionPool(name, port, **sizes), urllib3)
+        return HttpLine(partial(urllib3.HTTPConnectionPool, name, port, **options), urllib3)
     if remote.ca and not os.path.isfile(remote.ca):
         raise load_error(source, f"there is no file of certificates {remote.ca!r}", "check `with: {ca: ...}`")
-    return HttpLine(urllib3.HTTPSConnectionPool(name, port, ca_certs=remote.ca or None, **sizes), urllib3)
+    options["ca_certs"] = remote.ca or None
+    return HttpLine(partial(urllib3.HTTPSConnectionPool, name, port, **options), urllib3)
+
+
+def _kept_alive() -> list[tuple[int, int, int]]:
+    """Options of sockets that keep networks from forgetting idle connections, and find out where they did."""
+    times = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+    known = [(getattr(socket, name), value) for name, value in times.items() if hasattr(socket, name)]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *((socket.IPPROTO_TCP, *each) for each in known)]
 
 
 def host_and_port(host: str, source: ModelSource) -> tuple[str, int | None]:
@@ -330,7 +351,8 @@ _LOST = {
 _HINTS = {
     "connect": "check the address, and that the server runs",
     "broken": "look into the server's log",
-    "timeout": "allow more time with `with: {timeout_s: ...}`, or give it fewer rows with `batch: {max_rows: ...}`",
+    "timeout": "allow more time with `with: {timeout_s: ...}`, or give it fewer rows with `batch: {max_rows: ...}`; "
+    "the next call makes a new connection",
 }
 
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from motet.models.calling import MAX_ANSWER_BYTES, Remote, host_and_port
 from motet.models.common import framework, load_error
 from motet.models.handler import ModelSource
 from motet.oip.asking import Answer, Call, Lost
+from motet.oip.connections import Connections
 
 __all__ = ["GrpcLine", "grpc_line"]
 
-_OPTIONS = (
+Options = tuple[tuple[str, int], ...]
+_OPTIONS: Options = (
     ("grpc.max_receive_message_length", MAX_ANSWER_BYTES - 1),
     ("grpc.max_send_message_length", MAX_ANSWER_BYTES - 1),
     ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),  # as over HTTP: proxies of the environment are left alone
+    ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection
 )
 _STATUS = {
     "CANCELLED": 499, "INVALID_ARGUMENT": 400, "DEADLINE_EXCEEDED": 504, "NOT_FOUND": 404, "ALREADY_EXISTS": 409,
@@ -54,54 +59,86 @@ def grpc_line(
     name, given = host_and_port(host, source)
     target = f"{name}:{given or (443 if tls else port)}"
     metadata = tuple((key.lower(), value) for key, value in remote.headers.items())
-    if not tls:
-        return GrpcLine(grpc.insecure_channel(target, _OPTIONS), metadata, grpc, service, methods)
-    certificates = None
-    if remote.ca:
-        try:
-            with open(remote.ca, "rb") as file:
-                certificates = file.read()
-        except OSError as error:
-            raise load_error(source, f"the certificates {remote.ca!r} cannot be read: {error}") from error
-    channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(certificates), _OPTIONS)
-    return GrpcLine(channel, metadata, grpc, service, methods)
+    options = (*_OPTIONS, *_keepalive(remote.timeout_s))
+    if tls:
+        credentials = grpc.ssl_channel_credentials(_certificates(remote, source))
+        make = partial(grpc.secure_channel, target, credentials, options)
+    else:
+        make = partial(grpc.insecure_channel, target, options)
+    paths = {method: f"/{service}/{method}" for method in methods}
+    return GrpcLine(partial(_Channel, make, paths), metadata, grpc)
+
+
+def _keepalive(timeout_s: float) -> Options:
+    """How a connection on which nothing comes is found out while there is time for another try.
+
+    A call asks at most twice, which servers bear that allow it once in five minutes.
+    """
+    answer_ms = max(250, round(timeout_s * 400))
+    return (
+        ("grpc.keepalive_time_ms", max(250, round(timeout_s * 250))),
+        ("grpc.keepalive_timeout_ms", answer_ms),
+        ("grpc.http2.ping_timeout_ms", answer_ms),
+        ("grpc.http2.max_pings_without_data", 2),
+    )
+
+
+def _certificates(remote: Remote, source: ModelSource) -> bytes | None:
+    if not remote.ca:
+        return None
+    try:
+        with open(remote.ca, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise load_error(source, f"the certificates {remote.ca!r} cannot be read: {error}") from error
+
+
+class _Channel:
+    """A channel, and what calls its methods by their names."""
+
+    def __init__(self, make: Callable[[], Any], paths: Mapping[str, str]) -> None:
+        channel = make()
+        self.methods = {name: channel.unary_unary(path) for name, path in paths.items()}
+        self.close: Callable[[], None] = channel.close
 
 
 class GrpcLine:
     """A line over gRPC: a call's method is the name of an RPC, its body a message.
 
     Args:
-        channel: to the server.
+        make: makes a channel to the server.
         metadata: sent with each call.
         grpc: the package.
-        service: the full name of the service.
-        methods: the names of its methods that are called.
     """
 
-    def __init__(
-        self, channel: Any, metadata: tuple[tuple[str, str], ...], grpc: Any, service: str, methods: Sequence[str]
-    ) -> None:
-        self._channel, self._metadata, self._error = channel, metadata, grpc.RpcError
-        self._methods = {name: channel.unary_unary(f"/{service}/{name}") for name in methods}
+    def __init__(self, make: Callable[[], _Channel], metadata: tuple[tuple[str, str], ...], grpc: Any) -> None:
+        self._channels, self._metadata, self._error = Connections(make), metadata, grpc.RpcError
 
     def send(self, call: Call) -> Answer | Lost:
         """Send a call; errors become answers with the status of HTTP that means the same."""
+        channel, got = self._channels.take(), None
         try:
-            body = self._methods[call.method](call.body, timeout=call.timeout_s, metadata=self._metadata)
+            body = channel.methods[call.method](call.body, timeout=call.timeout_s, metadata=self._metadata)
+            return Answer(200, {}, body)
         except self._error as error:
-            return _refused(error)
-        return Answer(200, {}, body)
+            got = _refused(error)
+            return got
+        finally:
+            if self._channels.give_back(channel, condemned=isinstance(got, Lost) and got.kind != "connect"):
+                channel.close()
 
     def close(self) -> None:
         """Close its connections."""
-        self._channel.close()
+        self._channels.current.close()
 
 
 def _refused(error: Any) -> Answer | Lost:
     code, said = error.code().name, error.details() or ""
     if code == "UNAVAILABLE" and _UNREACHED.search(said):
         return Lost("connect", f"the server cannot be reached: {said}")
-    if code == "UNAVAILABLE" and re.search(r"socket closed|connection reset|goaway", said, re.IGNORECASE):
+    if code == "UNAVAILABLE" and re.search(
+        r"socket closed|connection reset|goaway|ping timeout|keepalive", said, re.IGNORECASE
+    ):
         return Lost("broken", f"the connection broke before the answer came: {said}")
     if code == "DEADLINE_EXCEEDED":
         return Lost("timeout", said)

@@ -14,6 +14,8 @@ datatype for texts and bytes, so such columns are `any` unless they are declared
     ca          a file of certificates to believe, instead of the system's
     binary      whether tensors travel as bytes; true by default
     parameters  sent with each request
+    batch_axis  whether the first axis of tensors is the row; false for a model that takes one row a call, all of whose
+                axes are the row's, such as one of Triton with `max_batch_size: 0`. A shape like [3] must say it
 
 A call is made again when it was not sent, was refused with 429 or 503 (Retry-After is kept to), or its connection broke.
 What the server refuses with another 4xx is halved until the rows at fault stand alone; 413 makes calls smaller from
@@ -24,13 +26,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from motet.batch import Array
+import numpy as np
+
+from motet.batch import Array, Column
 from motet.errors import InputError, ModelFailedError
 from motet.models.addressed import RemoteHandler
 from motet.models.calling import Caller, Line, Remote, http_line, name_of
-from motet.models.common import place
+from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
 from motet.oip.asking import Call
 from motet.oip.info import ModelInfo
@@ -38,7 +43,17 @@ from motet.oip.rest import LENGTH_HEADER, read_answer, write_request
 from motet.oip.tensors import tensor_of
 from motet.types import Signature
 
-__all__ = ["OipHttpHandler", "OipHttpsHandler", "RemoteModel", "tensors_of"]
+__all__ = [
+    "OipHttpHandler",
+    "OipHttpsHandler",
+    "RemoteModel",
+    "as_a_row",
+    "by_call",
+    "has_rows",
+    "of_the_row",
+    "signature_of",
+    "tensors_of",
+]
 
 _LOCATION = re.compile(r"//([^/?#]+)((?:/[^?#]*?)?/v2/models/[^/?#]+(?:/versions/([^/?#]+))?)(?:/infer)?/?")
 
@@ -49,7 +64,11 @@ class OipHttpHandler(RemoteHandler):
     name: ClassVar[str] = "oip+http"
     location: ClassVar[re.Pattern[str]] = _LOCATION
     example: ClassVar[str] = "//localhost:8000/v2/models/NAME"
-    options: ClassVar[tuple[str, ...]] = ("binary", "parameters")
+    options: ClassVar[tuple[str, ...]] = ("binary", "parameters", "batch_axis")
+
+    def signature(self, source: ModelSource) -> Signature:
+        """See `RemoteHandler.signature`."""
+        return by_call(super().signature(source), source)
 
     def load(self, source: ModelSource) -> RemoteModel:
         """Make ready to call it; see `RemoteHandler.load`."""
@@ -62,7 +81,7 @@ class OipHttpHandler(RemoteHandler):
     def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
         path = self._match(source)[2]
         got = caller(lambda left_s: Call("GET", path, remote.headers, timeout_s=left_s))
-        return ModelInfo.read(got.body, place(source)).signature
+        return signature_of(ModelInfo.read(got.body, place(source)), source)
 
 
 class OipHttpsHandler(OipHttpHandler):
@@ -80,10 +99,13 @@ class RemoteModel:
         self._path, self._headers = f"{path}/infer", {**remote.headers, "Accept-Encoding": "identity"}
         self._binary, self._parameters = bool(source.options.get("binary", True)), source.options.get("parameters", {})
         self._outputs = list(signature.outputs)
+        self._has_rows = has_rows(source)
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""
         tensors = tensors_of(columns, self._signature, self._where)
+        if not self._has_rows:
+            tensors = of_the_row(tensors)
 
         def make(left_s: float) -> Call:
             parameters = {"timeout": max(1, round(left_s * 1e6)), **self._parameters}
@@ -92,9 +114,9 @@ class RemoteModel:
 
         got = self._caller(make)
         try:
-            return dict(
-                read_answer(got.body, got.headers.get(LENGTH_HEADER.lower()), self._signature.outputs, self._where)
-            )
+            length, kinds = got.headers.get(LENGTH_HEADER.lower()), self._signature.outputs
+            read = read_answer(got.body, length, kinds, self._where)
+            return read if self._has_rows else as_a_row(read)
         except InputError as error:
             raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
 
@@ -106,3 +128,44 @@ class RemoteModel:
 def tensors_of(columns: Mapping[str, Array], signature: Signature, where: str) -> dict[str, tuple[str, Array]]:
     """The columns of a call as tensors: datatypes and elements."""
     return {name: tensor_of(columns[name], kind, f"{where}: input {name!r}") for name, kind in signature.inputs.items()}
+
+
+def has_rows(source: ModelSource) -> bool:
+    """Whether the first axis of a model's tensors is the row."""
+    given = source.options.get("batch_axis", True)
+    if not isinstance(given, bool):
+        raise load_error(source, f"batch_axis must be true or false; got {given!r}")
+    return given
+
+
+def by_call(signature: Signature, source: ModelSource) -> Signature:
+    """The signature of a model that takes one row a call, where its tensors have no axis of rows."""
+    return signature if has_rows(source) else replace(signature, fixed_rows=1)
+
+
+def signature_of(info: ModelInfo, source: ModelSource) -> Signature:
+    """What a model takes and gives by what its server says.
+
+    Raises:
+        ModelLoadError: when a shape may be that of several rows or of one, and nothing says which.
+    """
+    if not has_rows(source):
+        return info.signature_of_a_row
+    for name, tensor in info.inputs.items():
+        if "batch_axis" not in source.options and len(tensor.shape) == 1 and tensor.shape[0] > 1:
+            rows = tensor.shape[0]
+            what = (
+                f"its server gives input {name!r} the shape [{rows}]: one row of {rows} elements, or {rows} rows of one"
+            )
+            raise load_error(source, what, "say which: `with: {batch_axis: false}` for one row, true for several")
+    return info.signature
+
+
+def of_the_row(tensors: Mapping[str, tuple[str, Array]]) -> dict[str, tuple[str, Array]]:
+    """The tensors of a call of one row, without the axis of rows."""
+    return {name: (datatype, array[0, ...]) for name, (datatype, array) in tensors.items()}
+
+
+def as_a_row(columns: Mapping[str, Column]) -> dict[str, Column]:
+    """The tensors of an answer as columns of one row."""
+    return {name: np.asarray(column)[np.newaxis] for name, column in columns.items()}

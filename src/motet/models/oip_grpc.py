@@ -21,7 +21,7 @@ from motet.models.calling import Caller, Line, Remote, name_of
 from motet.models.calling_grpc import grpc_line
 from motet.models.common import framework, load_error
 from motet.models.handler import LoadedModel, ModelSource
-from motet.models.oip import tensors_of
+from motet.models.oip import as_a_row, by_call, has_rows, of_the_row, signature_of, tensors_of
 from motet.oip.asking import Call
 from motet.oip.info import ModelInfo, TensorInfo
 from motet.oip.rest import as_sent
@@ -45,7 +45,11 @@ class OipGrpcHandler(RemoteHandler):
     name: ClassVar[str] = "oip+grpc"
     location: ClassVar[re.Pattern[str]] = _LOCATION
     example: ClassVar[str] = "//localhost:8001/NAME"
-    options: ClassVar[tuple[str, ...]] = ("parameters",)
+    options: ClassVar[tuple[str, ...]] = ("parameters", "batch_axis")
+
+    def signature(self, source: ModelSource) -> Signature:
+        """See `RemoteHandler.signature`."""
+        return by_call(super().signature(source), source)
 
     def load(self, source: ModelSource) -> LoadedModel:
         """Make ready to call it; see `RemoteHandler.load`."""
@@ -70,7 +74,7 @@ class OipGrpcHandler(RemoteHandler):
             {each.name: TensorInfo(each.name, each.datatype, tuple(each.shape)) for each in tensors}
             for tensors in (said.inputs, said.outputs)
         )
-        return ModelInfo(name, inputs=inputs, outputs=outputs).signature
+        return signature_of(ModelInfo(name, inputs=inputs, outputs=outputs), source)
 
 
 class OipGrpcsHandler(OipGrpcHandler):
@@ -87,13 +91,15 @@ class RemoteGrpcModel:
         self._messages = framework("motet.oip.messages", "protobuf", "grpc", source)
         self._where, self._signature, self._caller = name_of(source), signature, caller
         self._name, self._version = name, version
+        self._has_rows = has_rows(source)
         parameters = {str(key): value for key, value in source.options.get("parameters", {}).items()}
         self._parameters = {key: _parameter(value, self._messages, source) for key, value in parameters.items()}
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""
         request = self._messages.ModelInferRequest(model_name=self._name, model_version=self._version)
-        for name, (datatype, array) in tensors_of(columns, self._signature, self._where).items():
+        tensors = tensors_of(columns, self._signature, self._where)
+        for name, (datatype, array) in (tensors if self._has_rows else of_the_row(tensors)).items():
             request.inputs.add(name=name, datatype=datatype, shape=array.shape)
             request.raw_input_contents.append(to_raw(array))
         for name in self._signature.outputs:
@@ -128,7 +134,7 @@ class RemoteGrpcModel:
             else:
                 elements = getattr(tensor.contents, _CONTENTS.get(tensor.datatype, "bytes_contents"))
                 columns[tensor.name] = from_elements(elements, tensor.datatype, shape, kind, where)
-        return columns
+        return columns if self._has_rows else as_a_row(columns)
 
 
 def _parameter(value: object, messages: Any, source: ModelSource) -> Any:

@@ -37,12 +37,18 @@ class TensorInfo:
     @property
     def type(self) -> ColumnType:
         """The type of such a column; `any` where that cannot be told: BYTES may be texts or bytes."""
+        return self._of_axes(self.shape[1:]) if self.shape else ANY
+
+    @property
+    def whole_type(self) -> ColumnType:
+        """The type of such a column where all axes are those of one row."""
+        return self._of_axes(self.shape)
+
+    def _of_axes(self, axes: tuple[int, ...]) -> ColumnType:
         dtype = DATATYPES.get(self.datatype, "any")
         if dtype == "bytes":
             dtype = _CONTENT.get(self.content_type, "any")
-        if dtype == "any" or not self.shape:
-            return ANY
-        return ColumnType(dtype, tuple(None if axis < 0 else axis for axis in self.shape[1:]))
+        return ANY if dtype == "any" else ColumnType(dtype, tuple(None if axis < 0 else axis for axis in axes))
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,12 @@ class ModelInfo:
         rows = {tensor.shape[0] for tensor in self.inputs.values() if tensor.shape}
         fixed = rows.pop() if len(rows) == 1 else -1
         return Signature(inputs, outputs, fixed if fixed > 0 else None)
+
+    @property
+    def signature_of_a_row(self) -> Signature:
+        """What it takes and gives where a call is one row, and no axis is that of the rows."""
+        inputs = {name: tensor.whole_type for name, tensor in self.inputs.items()}
+        return Signature(inputs, {name: tensor.whole_type for name, tensor in self.outputs.items()}, 1)
 
 
 class _Tensor(msgspec.Struct):
