@@ -30,7 +30,8 @@ class Limits:
         idle_timeout_s: between two requests of a connection.
         write_timeout_s: how long a client may take none of its answer.
         answer_timeout_s: from a request's last byte to its answer, where the caller does not say; 0 for no bound.
-        half_closed_s: how long requests go on whose client has closed its side of the connection.
+        half_closed_s: how long requests go on whose client has closed its side of the connection and still reads, before
+            they are answered 408. A client that is gone is found out after five seconds.
         drain_timeout_s: how long accepted requests may take when the server is told to stop.
         hang_timeout_s: how long one of several processes may give no sign of life while it serves: then it is killed, and
             another takes its place.
@@ -50,7 +51,7 @@ class Limits:
     idle_timeout_s: float = 75.0
     write_timeout_s: float = 30.0
     answer_timeout_s: float = 60.0
-    half_closed_s: float = 1.0
+    half_closed_s: float = 60.0
     drain_timeout_s: float = 30.0
     hang_timeout_s: float = 5.0
 

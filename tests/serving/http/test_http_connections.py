@@ -2,6 +2,9 @@
 
 import asyncio
 import gc
+import http.client
+import json
+import socket
 import ssl
 import subprocess
 import time
@@ -11,6 +14,8 @@ import pytest
 from http_live import Site, chunked, graphs, infer, infer_body, shut, values_of
 
 from motet.serving.config import Tls
+from motet.serving.http import half_closed
+from motet.serving.http.front import SWEEP_S
 
 GET = b"GET /said HTTP/1.1\r\nHost: a\r\n\r\n"
 INFER = b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\n"
@@ -322,8 +327,69 @@ class TestEnds:
             client.send(infer([1.0], name="gated"))
             entered()
             client.half_close()
+            answer = client.answer()
+            assert (answer.status, answer.closes) == (408, True)
+            assert answer.json()["error"] == "no answer within 0.3 s after the client closed its side"
             assert client.closed()
         site.loop.until(lambda: site.gateway.find("gated").lane.idle)
+
+    def test_a_half_closed_client_that_waits_is_asked_once_and_answered(self, site, monkeypatch):
+        monkeypatch.setattr(half_closed, "ASK_S", 0.0)
+        monkeypatch.setattr(half_closed, "LOOK_S", 0.0)
+        with shut() as entered, site.connect() as client:
+            client.send(infer([1.0], name="gated") + infer([2.0]))
+            entered()
+            client.half_close()
+            assert client.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue"
+            sweeps = site.front.now
+            site.loop.until(lambda: site.front.now > sweeps + 2.5 * SWEEP_S)
+            open_gate()
+            assert values_of(client.answer()) == [1.0]
+            assert values_of(client.answer()) == [2.0]
+            assert client.closed()
+
+    def test_a_client_of_http_1_0_is_not_asked(self, site, monkeypatch):
+        monkeypatch.setattr(half_closed, "ASK_S", 0.0)
+        with shut() as entered, site.connect() as client:
+            client.send(infer([1.0], name="gated").replace(b"HTTP/1.1", b"HTTP/1.0"))
+            entered()
+            client.half_close()
+            sweeps = site.front.now
+            site.loop.until(lambda: site.front.now > sweeps + 2.5 * SWEEP_S)
+            open_gate()
+            assert values_of(client.answer()) == [1.0]
+            assert client.closed()
+
+    def test_stock_clients_pass_over_the_question(self, site, monkeypatch):
+        monkeypatch.setattr(half_closed, "ASK_S", 0.0)
+        body = infer([1.0], name="gated").partition(b"\r\n\r\n")[2]
+        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+        with shut() as entered:
+            connection.request("POST", "/v2/models/gated/infer", body)
+            connection.sock.shutdown(socket.SHUT_WR)
+            entered()
+            sweeps = site.front.now
+            site.loop.until(lambda: site.front.now > sweeps + 2.5 * SWEEP_S)
+            open_gate()
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())["outputs"][0]["data"]) == (200, [1.0])
+        connection.close()
+
+    def test_what_a_client_has_asked_that_closed_everything_is_not_played(self, make_site, monkeypatch):
+        """It looks like one that has closed its side alone, until it is asked."""
+        monkeypatch.setattr(half_closed, "ASK_S", 0.0)
+        monkeypatch.setattr(half_closed, "LOOK_S", 0.0)
+        site = make_site(threads=1)
+        with shut() as entered, site.connect() as client, site.connect() as other:
+            other.send(infer([1.0], name="gated"))
+            entered()
+            client.send(infer([7.0], name="gated"))
+            site.loop.until(lambda: site.gateway.find("gated").lane.in_flight == 2)
+            client.socket.close()
+            site.loop.until(lambda: site.front.statuses[499] == 1)
+            open_gate()
+            assert values_of(other.answer()) == [1.0]
+        assert http_functions.played["http"] == [[1.0]]
 
     def test_what_a_client_that_is_gone_has_asked_is_not_played(self, make_site):
         site = make_site(threads=1)

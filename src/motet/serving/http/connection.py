@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from motet.errors import InputError, MotetError, OverloadedError
+from motet.serving.http.half_closed import HalfClosed
 from motet.serving.http.refusals import (
     MAX_HEADERS,
     ExpectationError,
@@ -26,7 +27,7 @@ from motet.serving.http.refusals import (
     check_size,
     head_too_large,
 )
-from motet.serving.http.respond import CONTINUE
+from motet.serving.http.respond import CONTINUE, error_answer
 
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange
@@ -57,7 +58,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_body", "_body_bytes", "_chunk", "_closing", "_continues", "_first_byte", "_front", "_half_closed", "_head_bytes",
+        "_begun", "_body", "_body_bytes", "_chunk", "_closing", "_continues", "_first_byte", "_front", "_half_closed", "_head_bytes",
         "_headers", "_line", "_loop", "_messages", "_parser", "_reading", "_route", "_same", "_same_bytes", "_same_routes",
         "_state", "_transport", "_upgrade", "_url", "_version", "_wire_bytes", "_writing", "due", "known", "method",
         "prepared",
@@ -69,7 +70,9 @@ class Connection(asyncio.Protocol):
         self._line: deque[Exchange] = deque()
         self._state = IDLE
         self._head_bytes = self._body_bytes = self._wire_bytes = self._chunk = 0
-        self._closing = self._half_closed = self._continues = self._upgrade = False
+        self._closing = self._continues = self._upgrade = False
+        self._half_closed: HalfClosed | None = None
+        self._begun: Exchange | None = None
         self._reading = self._writing = True
         self._url = self.method = b""
         self._version = "1.1"
@@ -101,15 +104,15 @@ class Connection(asyncio.Protocol):
         self._closing = True
 
     def eof_received(self) -> bool:
-        """The client sends no more. What it has asked may still be answered, for a short while."""
+        """The client sends no more. What it has asked may still be answered, unless it turns out that it is gone."""
         if not self._line or self.secure:
             return False
         if self._state in (HEAD, BODY):  # of what is not whole nothing will come
             self._forget_body()
             self._state = REFUSED
-        self._half_closed = True
+        self._half_closed = HalfClosed(self._transport, self._front.now, self._front.limits.half_closed_s)
         if self._writing:
-            self.due = self._front.now + self._front.limits.half_closed_s
+            self.due = self._half_closed.due
         return True
 
     def pause_writing(self) -> None:
@@ -343,7 +346,7 @@ class Connection(asyncio.Protocol):
         if not self._reading:
             self._resume()
         if not line:
-            if self._half_closed:
+            if self._half_closed is not None:
                 self._end()
             elif self._state == IDLE and self._writing and not self._front.draining:  # as nearly always
                 self.due = self._front.now + self._front.limits.idle_timeout_s
@@ -356,6 +359,7 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send a part of the answer at the head of the line."""
+        self._begun = self._line[0] if self._line else None
         self._front.sent_bytes += len(data)
         self._transport.write(data)
 
@@ -388,13 +392,35 @@ class Connection(asyncio.Protocol):
 
     def timed_out(self) -> None:
         """The time that was due has passed."""
-        if not self._writing or self._state == REFUSED or self._half_closed or self._transport.is_closing():
+        if not self._writing or self._transport.is_closing():
+            self._transport.abort()
+        elif self._half_closed is not None and self._line:
+            self._look(self._half_closed)
+        elif self._state == REFUSED or self._half_closed is not None:
             self._transport.abort()
         elif self._state in (HEAD, BODY):
             what = "head" if self._state == HEAD else "body"
             self._refuse(TimedOutError(f"the {what} of the request did not come in time"))
         else:
             self._end()
+
+    def _look(self, client: HalfClosed) -> None:
+        """See whether a client that has closed its side is there, and has waited long enough."""
+        now, is_begun = self._front.now, self._line[0] is self._begun
+        if client.is_gone():
+            self._transport.abort()
+        elif client.is_late(now):
+            self._abandon()
+            if not is_begun:
+                wait_s = self._front.limits.half_closed_s
+                error = TimedOutError(f"no answer within {wait_s:g} s after the client closed its side")
+                self._transport.write(error_answer(error, self._front.date, keep_alive=False))
+            self._end()
+        else:
+            if not (client.asked or is_begun or self._version == "1.0"):
+                self._transport.write(CONTINUE)
+            client.look_later(now)
+            self.due = client.due
 
     def drain(self) -> None:
         """The server is about to stop: end when what was accepted is answered, and what is on its way has had time to come."""
@@ -413,8 +439,8 @@ class Connection(asyncio.Protocol):
         limits = front.limits
         if not self._writing:
             self.due = front.now + limits.write_timeout_s
-        elif self._half_closed:
-            self.due = front.now + limits.half_closed_s
+        elif self._half_closed is not None:
+            self.due = self._half_closed.due
         elif state == IDLE:
             if self._line:
                 self.due = NEVER
@@ -478,7 +504,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._abandon()
         self.due = self._front.now + LINGER_S
-        if self._half_closed or not self._transport.can_write_eof():
+        if self._half_closed is not None or not self._transport.can_write_eof():
             self._transport.close()
             return
         self._transport.write_eof()
