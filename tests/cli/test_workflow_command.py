@@ -141,12 +141,13 @@ def test_a_file_that_cannot_be_imported_is_told_with_the_line(run, tmp_path):
     assert result.stderr.startswith(place)
 
 
-def test_a_cache_that_cannot_be_written_is_told_as_that(run, tmp_path):
+def test_a_cache_that_cannot_be_is_told_as_that_before_the_work(run, tmp_path):
     (tmp_path / "file").write_text("")
     result = run("workflow", "run", "commanded.py", "--cache", str(tmp_path / "file" / "cache"))
     assert result.exit_code == 1
     where = tmp_path / "file" / "cache"
-    assert f"step train failed: {where}: the cache cannot be written: [Errno 20] Not a directory" in result.stderr
+    assert f"error: {where}: the cache cannot be used: {tmp_path / 'file'} is no folder" in result.stderr
+    assert run("workflow", "list").stderr == "no runs\n"
     assert "hint: name another folder as the cache" in result.stderr
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 from typing import Any
 
@@ -54,6 +56,118 @@ def dies() -> None:
 @mt.workflow
 def troubles():
     return own_failure(), sleeps(), dies()
+
+
+def _end(how: str) -> None:
+    """End this process in one way or another."""
+    if how == "exit":
+        os._exit(0)
+    if how == "sys.exit":
+        sys.exit(3)
+    if how == "crash":
+        signal.raise_signal(signal.SIGSEGV)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@mt.step(process=True, retries=1, backoff_s=0.001)
+def ends_once(how: str) -> str:
+    context = mt.current_step()
+    assert context is not None
+    if context.attempt == 0:
+        _end(how)
+    return how
+
+
+@mt.step(retries=1, backoff_s=0.001)
+def leaves_once() -> str:
+    context = mt.current_step()
+    assert context is not None
+    if context.attempt == 0:
+        sys.exit(3)
+    return "left"
+
+
+@mt.workflow
+def deaths(hows: list[str]):
+    return [ends_once(how) for how in hows], leaves_once()
+
+
+class Scaled:
+    """A model that pickle cannot write: one of its parts is a lambda."""
+
+    def __init__(self) -> None:
+        self.scale = lambda x: 2 * x
+        self.seen: list[float] = []
+
+    def predict(self, x: float) -> float:
+        self.seen.append(x)
+        return self.scale(x)
+
+
+@mt.step(process=True)
+def trained() -> Scaled:
+    return Scaled()
+
+
+@mt.step
+def trained_here() -> Scaled:
+    return Scaled()
+
+
+@mt.step
+def predicted(model: Scaled, x: float) -> tuple[float, list[float], bool]:
+    return model.predict(x), model.seen, isinstance(model, Scaled)
+
+
+@mt.step(process=True)
+def predicted_apart(model: Scaled, x: float) -> tuple[float, list[float], bool]:
+    return model.predict(x), model.seen, isinstance(model, Scaled)
+
+
+@mt.workflow
+def unwritten():
+    made = trained()
+    return [
+        predicted(made, 1.0),
+        predicted(made, 2.0),
+        predicted_apart(made, 3.0),
+        predicted_apart(trained_here(), 4.0),
+    ]
+
+
+@mt.step(process=True, retries=3)
+def locked() -> Any:
+    return threading.Lock()
+
+
+@mt.workflow
+def unsent():
+    return locked()
+
+
+@mt.step(process=True)
+def doubled(values: Any) -> Any:
+    sys.stdout.write("said")
+    return {"twice": 2 * values, "mean": float(values.mean())}
+
+
+@mt.step(cache=True)
+def counted(n: int) -> Any:
+    return np.arange(float(n))
+
+
+@mt.step
+def changed(values: Any, by: float) -> list[float]:
+    found = np.array(values)
+    found += by
+    return found.tolist()
+
+
+@mt.workflow
+def full_disk(n: int):
+    values = counted(n)
+    twice = doubled(values)
+    return [changed(twice["twice"], 1.0), changed(twice["twice"], 2.0), twice["mean"]]
 
 
 @mt.step(memory="1TiB")

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import threading
 import time
 
-import numpy as np
 import pytest
 
 import motet as mt
 from motet.errors import StepError, WorkflowError
-from motet.workflow.memo import cache
-from motet.workflow.memo.artifacts import Artifacts
-from motet.workflow.memo.cache import cache_folder, home_folder
-from motet.workflow.play.journal import Journal
-from motet.workflow.play.record import Record
 
 
 @mt.step
@@ -152,54 +145,6 @@ def test_a_missing_file_is_told_of_the_step_that_names_it(tmp_path):
     error = flow().run(check=False).steps[0].error
     assert error.startswith("number (")
     assert "No such file or directory" in error
-
-
-def test_a_full_disk_is_told_as_that_and_not_as_the_steps_error(monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    @mt.step(cache=True)
-    def kept():
-        return 1
-
-    @mt.step
-    def array():
-        return np.arange(3)
-
-    @mt.workflow
-    def flow():
-        return kept(), number(1), array()
-
-    monkeypatch.setattr(cache, "write_file", full)
-    monkeypatch.setattr(Journal, "add", full)
-    monkeypatch.setattr(Artifacts, "put", full)
-    for step in flow().run(check=False).steps:
-        assert step.error.startswith(f"{step.id}: the result cannot be written: [Errno 28] No space left on device")
-        assert f"make room where results are kept, {cache_folder()}" in step.error
-
-
-def test_a_record_that_cannot_be_written_ends_the_run_which_can_be_gone_on_with():
-    @mt.step
-    def fill():
-        base = Record.of(home_folder())._base
-        (pages,) = base.execute("pragma page_count").fetchone()
-        base.execute(f"pragma max_page_count={pages}")
-        return "x" * 100
-
-    @mt.workflow
-    def flow():
-        first = fill()
-        return [number.named(f"number-{i}-{'x' * 200}")(i) for i in range(100)], first
-
-    with pytest.raises(WorkflowError, match="the record of runs cannot be written: database or disk is full") as told:
-        flow().run()
-    assert "see that its disk has room; then the same command goes on with the run" in str(told.value)
-    record = Record.of(home_folder())
-    record._base.execute("pragma max_page_count=1000000")
-    assert [each.state for each in record.runs()] == ["running"], "as if it had been killed"
-    run = flow().run()
-    assert run.resumes
-    assert run.state == "done"
 
 
 def test_a_named_file_that_is_not_there_is_told_by_the_argument():

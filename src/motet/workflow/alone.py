@@ -248,9 +248,9 @@ def _play(plan: Plan, node: Node, arguments: dict[str, Any], cache: Path) -> Kep
     step = Step(node.step.function, Options(process=False), node.step.policy, node.step.name)
     alone = Node(node.id, step, arguments, (), 0)
     ran = Plan(plan.name, {}, [alone], Result(alone), plan.file).run(cache=cache, resume=False)
-    value = ran.steps[0].value
+    value, artifacts = ran.steps[0].value, ran._session.cache.artifacts
     assert value is not None, "a run that went well has a result of its only step"
-    return value.alone if value.kept is None else value.kept
+    return value.kept if value.kept is not None and artifacts.holds(value.kept) else ran.output
 
 
 def _help(node: Node, arguments: dict[str, Any], results: _Results) -> str:

@@ -59,7 +59,7 @@ class Options:
     """How a step is run.
 
     Attributes:
-        retries: how often it is tried again after an error.
+        retries: how often it is tried again after an error, a timeout, or the end of its process.
         backoff_s: seconds before the first new try; they double each time, up to ten minutes.
         timeout_s: seconds that a try may take; None is no limit.
         resources: what it needs while it runs.

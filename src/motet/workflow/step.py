@@ -190,7 +190,7 @@ def step(
         cache: whether its result is kept for later runs: False, True (by content: code, parameters, inputs, files,
             versions of packages), a rule (`when_changed`, `while_at_least`), or several of which all must hold.
         max_age: how long a result is kept, as `"14d"` or seconds; counts from its making.
-        retries: how often it is tried again after an error.
+        retries: how often it is tried again after an error, a timeout, or the end of its process.
         backoff_s: seconds before the first new try; they double each time.
         timeout_s: seconds that a try may take. It runs in a process of its own, which is ended then.
         cpu: cores that it needs. A step that asks for resources runs in a process of its own.

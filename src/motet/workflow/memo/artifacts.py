@@ -14,6 +14,7 @@ import pickle
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -97,15 +98,28 @@ class Kept:
 
 
 class Artifacts:
-    """The artifacts of a folder. Any number of threads, processes and machines may use it at the same time."""
+    """The artifacts of a folder. Any number of threads, processes and machines may use it at the same time.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root / "artifacts"
-        self._made: set[str] = set()
+    Args:
+        root: the folder of the cache.
+        spare: a folder of this run alone, for what cannot be written there: it may be full, or not ours to write.
+
+    Attributes:
+        refused: why something went to the spare folder; empty where nothing did.
+    """
+
+    def __init__(self, root: Path, spare: Path | None = None) -> None:
+        self.root, self.spare, self.refused = root / "artifacts", spare, ""
+        self._made: set[Path] = set()
 
     def path(self, digest: str) -> Path:
         """Where an artifact is, or would be."""
-        return self.root / digest[:2] / digest
+        place = _place(self.root, digest)
+        return _place(self.spare, digest) if self.refused and self.spare and not place.exists() else place
+
+    def holds(self, kept: Kept) -> bool:
+        """Whether nothing of a value that was just kept is in the spare folder."""
+        return not self.refused or all(_place(self.root, leaf.digest).exists() for leaf in kept.leaves)
 
     def keep(self, value: Any, checkout: Checkout | None = None) -> tuple[Kept, dict[int, Any]]:
         """Keep a value. Returns what is kept, and values of its leaves, by number, for those who want it at once.
@@ -136,9 +150,19 @@ class Artifacts:
         return Kept(packed.decode(), tuple(leaves), tuple(sorted(encoder.classes)), whole.hexdigest()), values
 
     def put(self, leaf: Leaf) -> LeafRef:
-        """Write a leaf, unless it is there."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        part = self.root / f".new-{uuid.uuid4().hex}"
+        """Write a leaf, unless it is there. Raises OSError where there is no room for it in the spare folder either."""
+        try:
+            return self._put(leaf, self.root)
+        except OSError as error:
+            if self.spare is None:
+                raise
+            found = self._put(leaf, self.spare)
+            self.refused = self.refused or error.strerror or str(error)
+            return found
+
+    def _put(self, leaf: Leaf, root: Path) -> LeafRef:
+        root.mkdir(parents=True, exist_ok=True)
+        part = root / f".new-{uuid.uuid4().hex}"
         try:
             if leaf.codec == "file":
                 before = see(leaf.value)
@@ -151,13 +175,15 @@ class Artifacts:
                     hashing = _Hashing(file)
                     BY_NAME[leaf.codec].write(leaf.value, hashing)  # type: ignore[arg-type]
                 digest, size = hashing.hash.hexdigest(), hashing.size
-            place = self.path(digest)
-            if digest[:2] not in self._made:
+            place = _place(root, digest)
+            if place.parent not in self._made:
                 place.parent.mkdir(parents=True, exist_ok=True)
-                self._made.add(digest[:2])
+                self._made.add(place.parent)
             os.replace(part, place)
-        finally:
-            part.unlink(missing_ok=True)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
         return LeafRef(leaf.codec, digest, size, leaf.value.content if leaf.codec == "pickle" else "")
 
     def fault(self, kept: Kept) -> str:
@@ -269,6 +295,10 @@ class Artifacts:
             raise WorkflowError(f"a kept file cannot be put back: {error}", where=path, hint="run again") from error
         finally:
             Path(part).unlink(missing_ok=True)
+
+
+def _place(root: Path, digest: str) -> Path:
+    return root / digest[:2] / digest
 
 
 class _Hashing:

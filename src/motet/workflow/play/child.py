@@ -1,4 +1,4 @@
-"""What runs in a step's own process: `python -m motet.workflow.play.child FOLDER`."""
+"""What runs in a step's own process: `python -m motet.workflow.play.child JOB ANSWER`, two files by their numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -19,17 +19,19 @@ from motet.errors import InputError, MotetError
 from motet.workflow.code.follow import follow
 from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
-from motet.workflow.memo.cache import write_file
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.play.execute import refuse_result
+from motet.workflow.play.logs import Lenient
+from motet.workflow.play.pack import packed, unpacked
 from motet.workflow.play.process import Job, Part
+from motet.workflow.play.session import unpicklable
 from motet.workflow.step import Step, StepContext, _running, place_of
 
 __all__ = ["main"]
 
 
-def main(folder: Path) -> None:
-    """Do the job that is in a folder, and write the answer there."""
+def main(job: BinaryIO, answer: BinaryIO) -> None:
+    """Do a job, and write the answer: a line, and behind it a result that could not be kept."""
     cancelled = threading.Event()
     threading.Thread(target=_end_with_parent, args=(cancelled,), daemon=True).start()
 
@@ -38,19 +40,22 @@ def main(folder: Path) -> None:
         sys.exit(143)
 
     signal.signal(signal.SIGTERM, end)
-    found = orjson.loads((folder / "module.json").read_bytes())
+    sys.stdout, sys.stderr = Lenient(sys.stdout), Lenient(sys.stderr)
+    found = orjson.loads(job.readline())
     sys.path[:] = [*found["path"], *(each for each in sys.path if each not in found["path"])]
-    stage = "load"
+    stage, data = "load", b""
     try:
-        call = _prepared(folder, found["module"], found["file"], cancelled)
+        call = _prepared(job, found["module"], found["file"], cancelled)
         stage = "call"
         result = call.step.call(call.values)
         refuse_result(result)
         stage = "keep"
-        answer = call.kept(result)
+        told, data = call.kept(result)
     except Exception as error:  # noqa: BLE001  a user's function may raise anything
-        answer = {**_failure(error, found["file"]), "called": stage == "call" or isinstance(error, OSError)}
-    write_file(folder / "answer", orjson.dumps(answer))
+        told = {**_failure(error, found["file"]), "called": stage == "call" or isinstance(error, OSError)}
+    answer.write(orjson.dumps({**told, "size": len(data)}) + b"\n")
+    answer.write(data)
+    answer.flush()
     sys.stdout.flush()
 
 
@@ -72,35 +77,45 @@ class _Call:
     artifacts: Artifacts
     fault: str
 
-    def kept(self, result: Any) -> dict[str, Any]:
-        """The answer of a result, which is kept.
+    def kept(self, result: Any) -> tuple[dict[str, Any], bytes]:
+        """The answer of a result, which is kept; where it cannot be, also the result itself.
 
         Raises:
-            InputError: when it cannot be written.
+            InputError: when it cannot be sent either.
         """
         try:
             kept, _ = self.artifacts.keep(result, self.job.checkout)
-        except OSError:
-            raise
+        except OSError as error:
+            return {"refused": error.strerror or str(error), "fault": ""}, self._packed(result)
+        except Exception as error:  # noqa: BLE001  pickling a user's value may raise anything
+            data = self._packed(result)
+            unpacked(data)  # what nobody could read fails here
+            return {"refused": "", "fault": unpicklable(error)}, data
+        return {"kept": kept.to_json(), "refused": self.artifacts.refused, "fault": self.fault}, b""
+
+    def _packed(self, result: Any) -> bytes:
+        try:
+            return packed(result)
         except Exception as error:
             raise InputError(
-                f"the result of a step in a process of its own cannot be written: {error}",
+                f"the result of a step in a process of its own cannot be sent to the others: {error}",
                 where=self.job.step,
                 hint="return data, arrays, tables or paths",
             ) from error
-        return {"kept": kept.to_json(), "fault": self.fault}
 
 
-def _prepared(folder: Path, name: str, file: str, cancelled: threading.Event) -> _Call:
+def _prepared(source: BinaryIO, name: str, file: str, cancelled: threading.Event) -> _Call:
     module = load_module(name, file)
-    job: Job = pickle.loads((folder / "job").read_bytes())
+    job: Job = pickle.load(source)
+    source.close()
     function: Any = module
     for part in job.name.split("."):
         function = getattr(function, part)
     if isinstance(function, Step):
         function = function.function
     fault = _refuse_other(function, job)
-    artifacts = Artifacts(Path(job.cache))
+    artifacts = Artifacts(Path(job.cache), job.spare)
+    artifacts.refused = job.refused
     values = {name: _loaded(artifacts, value, job.checkout) for name, value in job.arguments.items()}
     _running.set(StepContext(job.run, job.step, job.attempt, job.resources, cancelled))
     return _Call(Step(function), values, job, artifacts, fault)
@@ -168,4 +183,4 @@ def _end_with_parent(cancelled: threading.Event) -> None:
 if __name__ == "__main__":
     from motet.workflow.play.child import main as own_main
 
-    own_main(Path(sys.argv[1]))
+    own_main(os.fdopen(int(sys.argv[1]), "rb"), os.fdopen(int(sys.argv[2]), "wb"))

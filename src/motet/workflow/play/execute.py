@@ -22,9 +22,9 @@ from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.key import Argument, Key, differences
 from motet.workflow.plan import AsReady
 from motet.workflow.play.budget import Budget
-from motet.workflow.play.process import NotApart, ProcessError, is_of_a_module, run_in_process
+from motet.workflow.play.process import NotApart, is_of_a_module, run_in_process
 from motet.workflow.play.session import Session
-from motet.workflow.play.state import StepState, Value
+from motet.workflow.play.state import FinalStepError, StepState, Value
 from motet.workflow.play.turns import Turns, put_back, runs_beside
 from motet.workflow.policies import Policy, Rule, WhenChanged
 from motet.workflow.step import StepContext, _running, place_of
@@ -83,7 +83,7 @@ class Executor:
         found, why = self._find(state, key, policy, items)
         if found is not None:
             return found
-        with self.session.cache.lock(state.key, self.session.cancel.is_set) as held:
+        with self.session.alone(state.key) as held:
             if not held:
                 raise Cancelled
             if os.path.exists(self.session.cache.path(state.key)):
@@ -187,7 +187,10 @@ class Executor:
         )
         kept, _ = session.cache.artifacts.keep(number)
         seconds = time.perf_counter() - began
-        session.cache.put(Entry(key.digest, key, kept, session.cache.clock(), seconds, session.run))
+        try:
+            session.cache.put(Entry(key.digest, key, kept, session.cache.clock(), seconds, session.run))
+        except OSError as error:
+            session.not_kept(error.strerror or str(error))
         return number
 
     def _why_new(self, state: StepState, key: Key) -> str:
@@ -239,23 +242,31 @@ class Executor:
         seconds = time.perf_counter() - began
         state.outcome = "done"
         _note(state, value)
+        if value.kept is not None and not fault:
+            fault = self._note_made(state, Entry(state.key, key, value.kept, created, seconds, session.run, numbers))
         if fault:
             state.why = f"{state.why}; {fault}" if state.why else fault
-            if policy is not None:
-                _logger.warning("step %s: %s", state.id, fault)
-        elif value.kept is not None:
-            entry = Entry(state.key, key, value.kept, created, seconds, session.run, numbers)
-            with session.writing(state.id):
-                self._note_made(state, entry)
-                session.forget_refused(state)
+            if policy is not None and fault not in session.said:
+                session.say_once(f"step {state.id}: {fault}")
         return value
 
-    def _note_made(self, state: StepState, entry: Entry) -> None:
-        if state.node.step.policy is None:
-            self.session.journal.add(state.id, state.key, entry.kept, entry.seconds)
-        else:
-            self._put_code(state.node.step.function)
-            self.session.cache.put(entry)
+    def _note_made(self, state: StepState, entry: Entry) -> str:
+        """Keep what a step has given, for later runs. Returns why it is not kept, where that is so."""
+        session = self.session
+        if not session.cache.artifacts.holds(entry.kept):
+            return session.not_kept(session.cache.artifacts.refused)
+        try:
+            if state.node.step.policy is None:
+                session.journal.add(state.id, state.key, entry.kept, entry.seconds)
+            else:
+                self._put_code(state.node.step.function)
+                session.cache.put(entry)
+        except OSError as error:
+            where = session.journal.path.parent if state.node.step.policy is None else None
+            return session.not_kept(error.strerror or str(error), where)
+        finally:
+            session.forget_refused(state)
+        return ""
 
     def _put_code(self, function: Callable[..., Any]) -> None:
         """Keep the parts of a function's code, once a run."""
@@ -275,11 +286,9 @@ class Executor:
             state.attempts += 1
             try:
                 return self._tried(state, key, items)
-            except Cancelled:
+            except (Cancelled, FinalStepError, KeyboardInterrupt):
                 raise
-            except Exception as error:
-                if isinstance(error, WorkflowError) and not isinstance(error, ProcessError):
-                    raise
+            except BaseException as error:
                 if session.cancel.is_set() and own:
                     raise Cancelled from None
                 if state.attempts > options.retries:
@@ -293,7 +302,7 @@ class Executor:
         checkout = self.session.files.checkout(state.id)
         try:
             found = self._tried_with(state, key, items, checkout)
-        except (Cancelled, WorkflowError):
+        except (Cancelled, FinalStepError):
             raise
         except Exception:
             if not self._taken_away(state, checkout):
@@ -361,7 +370,7 @@ class Executor:
         finally:
             _running.reset(token)
         refuse_result(result)
-        return session.keep(result, state.id, checkout)
+        return session.keep(result, checkout)
 
 
 def refuse_result(result: Any) -> None:

@@ -69,8 +69,11 @@ class Journal:
         os.write(self._file, orjson.dumps([step, key, kept.to_json(), seconds, time.time()]) + b"\n")
 
     def drop(self, step: str, key: str) -> None:
-        """Note that a result is not to be taken again."""
-        self.add(step, key, _NOTHING, 0.0)
+        """Note that a result is not to be taken again; where that cannot be noted, none is."""
+        try:
+            self.add(step, key, _NOTHING, 0.0)
+        except OSError:
+            self.path.unlink(missing_ok=True)
 
     def close(self, remove: bool) -> None:
         """Close it, and remove it where nothing can go on from it."""

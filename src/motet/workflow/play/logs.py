@@ -6,13 +6,13 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from motet.workflow.step import current_step
 
-__all__ = ["captured", "log_file"]
+__all__ = ["Lenient", "captured", "log_file"]
 
 _MOST_BYTES = 64 << 20
 """What a step prints beyond this is not kept."""
@@ -34,7 +34,7 @@ class _Logs:
 
     def write(self, step: str, text: str) -> None:
         """Add to a step's log; each line that is whole is in the file at once."""
-        with self._lock:
+        with self._lock, suppress(OSError):  # a full disk fails no step
             file = self._files.get(step) or self._open(step)
             self._files.move_to_end(step)
             if file.tell() < _MOST_BYTES:
@@ -52,7 +52,29 @@ class _Logs:
         """Close the files."""
         with self._lock:
             while self._files:
-                self._files.popitem()[1].close()
+                with suppress(OSError):
+                    self._files.popitem()[1].close()
+
+
+class Lenient:
+    """A stream that drops what there is no room for: a full disk fails no step that prints."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, as far as there is room."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush it, as far as there is room."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _Split:

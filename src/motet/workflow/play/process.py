@@ -4,10 +4,11 @@
     writes job: function, arguments, where results go
     starts the child, in a session of its own     ──►  loads the function and its arguments
     waits, ends it when time is over or the run ends   calls the function, keeps its result
-    reads the answer                              ◄──  writes the answer by rename
+    reads the answer                              ◄──  writes the answer
 
-The child's standard input is a pipe that only the parent holds: when that closes, however the parent ended, the child ends
-itself and all that it has started.
+Job and answer are files in memory, so that a full disk loses no result: what cannot be kept is in the answer. The child's
+standard input is a pipe that only the parent holds: when that closes, however the parent ended, the child ends itself and
+all that it has started.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 import orjson
 
@@ -35,22 +36,20 @@ from motet.workflow.memo.artifacts import Kept
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.options import Resources
 from motet.workflow.plan import AsReady, Node
+from motet.workflow.play.logs import log_file
+from motet.workflow.play.pack import packed
 from motet.workflow.play.session import Session
-from motet.workflow.play.state import StepState, Value
+from motet.workflow.play.state import FinalStepError, StepState, Value
 from motet.workflow.step import Step, place_of
 
-__all__ = ["Job", "NotApart", "Part", "ProcessError", "is_of_a_module", "refuse_lost", "run_in_process"]
+__all__ = ["Job", "NotApart", "Part", "is_of_a_module", "refuse_lost", "run_in_process"]
 
 _POLL_S = 0.05
 _GRACE_S = 5.0
 _LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class ProcessError(StepError):
-    """A step that failed in its process, took too long, or whose process ended."""
-
-
-class NotApart(ProcessError, InputError):
+class NotApart(FinalStepError, InputError):
     """A step that cannot run in a process of its own: it cannot be called there, or what it gave cannot be sent back."""
 
 
@@ -71,6 +70,7 @@ class Job:
         file: the file of its module.
         arguments: what it is called with; `Part`s in it are loaded.
         cache: the folder of the cache.
+        spare, refused: where results go that cannot be written there, and why some did.
         run, step, attempt, resources: what the step can ask about itself.
         path: where modules are looked for.
         bodies: digests of the compiled functions that it stands on, as they are in the process that asks.
@@ -84,6 +84,8 @@ class Job:
     file: str
     arguments: dict[str, Any]
     cache: str
+    spare: Path | None
+    refused: str
     run: str
     step: str
     attempt: int
@@ -102,25 +104,25 @@ def run_in_process(
 
     Raises:
         Cancelled: when the run was cancelled; the process is ended.
-        ProcessError: when the step failed, took too long, or its process ended.
+        StepError: when the step failed, took too long, or its process ended.
         NotApart: when it was not called, or what it gave cannot be sent back.
     """
     from motet.workflow.play.execute import Cancelled
 
     options = state.node.step.options
-    with tempfile.TemporaryDirectory(prefix="motet-step-", dir=temporary_folder()) as folder:
-        _write_job(Path(folder), session, state, items, checkout)
-        logs = session.record.folder(session.run) / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        with open(logs / f"{state.id.replace('/', '.')}.log", "ab") as log:
+    with _file_in_memory() as job, _file_in_memory() as answer:
+        _write_job(job, session, state, items, checkout)
+        with _log_of(session, state) as (log, place):
             child = subprocess.Popen(
-                [sys.executable, "-m", "motet.workflow.play.child", folder],
+                [sys.executable, "-m", "motet.workflow.play.child", str(job.fileno()), str(answer.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=_environment(options.resources),
+                pass_fds=(job.fileno(), answer.fileno()),
             )
+        job.close()
         try:
             ended = _wait(child, session, options.timeout_s)
         finally:
@@ -130,8 +132,31 @@ def run_in_process(
         if ended == "cancelled":
             raise Cancelled
         if ended == "too long":
-            raise ProcessError(f"took more than {options.timeout_s:g} s, and was ended", where=state.node.step.place)
-        return _answer(Path(folder), session, state, child.returncode, Path(log.name))
+            raise StepError(f"took more than {options.timeout_s:g} s, and was ended", where=state.node.step.place)
+        return _answer(answer, session, state, child.returncode, place)
+
+
+def _file_in_memory() -> BinaryIO:
+    """A file without a name; on the disk of temporary files where the system has none in memory."""
+    if hasattr(os, "memfd_create"):
+        with suppress(OSError):
+            return os.fdopen(os.memfd_create("motet-step"), "w+b")
+    return tempfile.TemporaryFile(prefix="motet-step-", dir=temporary_folder())
+
+
+@contextmanager
+def _log_of(session: Session, state: StepState) -> Iterator[tuple[IO[bytes] | int, str]]:
+    """Where what a step prints goes: its log, or nowhere where there is no room for that; and what is told of it."""
+    path = log_file(session.record.folder(session.run) / "logs", state.id)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        session.say_once(f"{path.parent} cannot be written ({error.strerror}): what steps print is not kept")
+        yield subprocess.DEVNULL, "what it printed could not be kept"
+        return
+    with file:
+        yield file, f"what it printed is in {path}"
 
 
 def _wait(child: subprocess.Popen[bytes], session: Session, timeout_s: float | None) -> str:
@@ -159,9 +184,10 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _write_job(
-    folder: Path, session: Session, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout
+    job: BinaryIO, session: Session, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout
 ) -> None:
-    step = state.node.step
+    """Write a job: a line that names its module, whose file is loaded first, and the job itself."""
+    step, artifacts = state.node.step, session.cache.artifacts
     function = step.function
     name = getattr(function, "__qualname__", "")
     arguments = {
@@ -170,13 +196,13 @@ def _write_job(
     }
     file = getattr(getattr(function, "__code__", None), "co_filename", "")
     code = session.code(function)[0]
-    job = Job(
-        function.__module__, name, file, arguments, str(session.cache.root), session.run, state.id, state.attempts - 1,
-        step.options.resources, tuple(sys.path), code.bodies, code.parts, checkout,
-        not step.own_process,
+    found = Job(
+        function.__module__, name, file, arguments, str(session.cache.root), artifacts.spare, artifacts.refused,
+        session.run, state.id, state.attempts - 1, step.options.resources, tuple(sys.path),
+        code.bodies, code.parts, checkout, not step.own_process,
     )  # fmt: skip
     try:
-        packed = pickle.dumps(job, protocol=5)
+        data = packed(found)
     except Exception as error:
         raise NotApart(
             f"step {state.id} runs in a process of its own, and what it is called with cannot be sent there: {error}",
@@ -184,8 +210,8 @@ def _write_job(
             hint="give paths, numbers and data, or say process=False",
         ) from error
     modules = {"module": function.__module__, "file": file, "path": list(sys.path)}
-    (folder / "module.json").write_bytes(orjson.dumps(modules))
-    (folder / "job").write_bytes(packed)
+    job.write(orjson.dumps(modules) + b"\n" + data)
+    job.seek(0)
 
 
 def refuse_lost(node: Node) -> None:
@@ -252,19 +278,28 @@ def _environment(resources: Resources) -> dict[str, str]:
     return {**found, "PYTHONUNBUFFERED": "1"}
 
 
-def _answer(folder: Path, session: Session, state: StepState, code: int, log: Path) -> tuple[Value, str]:
+def _answer(answer: BinaryIO, session: Session, state: StepState, code: int, log: str) -> tuple[Value, str]:
+    """Read an answer: a line, and behind it a result that could not be kept."""
+    answer.seek(0)
     where = state.node.step.place
     try:
-        found = orjson.loads((folder / "answer").read_bytes())
-    except (OSError, ValueError):
+        found = orjson.loads(answer.readline())
+        data = answer.read()
+    except ValueError:
+        found, data = {}, b""
+    if not found or len(data) != found["size"]:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        hint = f"what it printed is in {log}" + ("; it may have wanted more memory than there is" if code == -9 else "")
-        raise ProcessError(f"its process {how}", where=where, hint=hint) from None
-    if "kept" in found:
-        return session.held(Kept.from_json(found["kept"]), {}), found["fault"]
-    kind = ProcessError if found["called"] else NotApart
-    error = kind(found["error"], where=found["place"], hint=f"what it printed is in {log}")
-    error.add_note(found["traceback"])
-    with suppress(Exception):
-        error.__cause__ = pickle.loads(base64.b64decode(found["cause"]))
-    raise error
+        hint = f"{log}{'; it may have wanted more memory than there is' if code == -9 else ''}"
+        raise StepError(f"its process {how}", where=where, hint=hint)
+    if "error" in found:
+        kind = StepError if found["called"] else NotApart
+        error = kind(found["error"], where=found["place"], hint=log)
+        error.add_note(found["traceback"])
+        with suppress(Exception):
+            error.__cause__ = pickle.loads(base64.b64decode(found["cause"]))
+        raise error
+    artifacts = session.cache.artifacts
+    artifacts.refused = artifacts.refused or found["refused"]
+    if data:
+        return Value.packed(data), found["fault"] or session.not_kept(found["refused"])
+    return session.held(Kept.from_json(found["kept"]), {}), found["fault"]

@@ -121,26 +121,27 @@ class Runner:
                     deadline = time.monotonic() + _GRACE_S if deadline is None else deadline
                     if time.monotonic() > deadline:
                         self._abandon()
-            try:
-                self.flush()
-            except WorkflowError:
-                self._give_up()
-                raise
+            self.flush()
         self.flush()
         if interrupted is not None:
             raise interrupted
 
     def flush(self) -> None:
-        """Write to the record what has changed."""
+        """Write to the record what has changed; where its disk is full, that is said, and tried again."""
         with self._lock:
             dirty, self._dirty = sorted(self._dirty), set()
         rows = [_row(self.session.run, self.states[place], self._needs[place]) for place in dirty]
-        for start in range(0, len(rows), 2000):
-            self.session.record.steps(rows[start : start + 2000])
         seconds = time.perf_counter() - self._began
-        if seconds - self._noted_s > _NOTE_S:
-            self.session.record.goes(self.session.run, seconds)
-            self._noted_s = seconds
+        try:
+            for start in range(0, len(rows), 2000):
+                self.session.record.steps(rows[start : start + 2000])
+            if seconds - self._noted_s > _NOTE_S:
+                self.session.record.goes(self.session.run, seconds)
+                self._noted_s = seconds
+        except WorkflowError as error:
+            with self._lock:
+                self._dirty.update(dirty)
+            self.session.say_once(f"{error.what}; the run goes on")
 
     def _wait_s(self) -> float:
         if not self._later:
@@ -171,15 +172,6 @@ class Runner:
                 state.seconds = time.time() - state.started if state.started else 0.0
                 self._left -= 1
         self._telling.clear()
-
-    def _give_up(self) -> None:
-        """End the processes of steps and wait for nothing: nobody will look at what comes of them."""
-        self.session.cancel.set()
-        with self._lock:
-            self._cancel()
-            self._abandon()
-            for wake in self._wake.values():
-                wake.notify_all()
 
     def _enqueue(self, place: int) -> None:
         """Queue a step, if it can run now."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event, Lock
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from motet.errors import StepError, WorkflowError
+from motet.errors import WorkflowError
 from motet.workflow.code.follow import Code, Follower, follow
 from motet.workflow.code.project import is_project, module_name
 from motet.workflow.code.things import wrapped
@@ -27,11 +28,13 @@ from motet.workflow.memo.key import Argument, Key
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal, Noted
+from motet.workflow.play.pack import packed
 from motet.workflow.play.record import Record
-from motet.workflow.play.state import StepState, Value
+from motet.workflow.play.state import FinalStepError, StepState, Value
 
-__all__ = ["Session"]
+__all__ = ["Session", "unpicklable"]
 
+_logger = logging.getLogger("motet.workflow")
 _FOLLOWED = (FunctionType, type, ModuleType, BuiltinFunctionType)
 
 
@@ -49,6 +52,7 @@ class Session:
         cancel: set when the run is to end.
         file: where the workflow is written.
         files: where the files of results are.
+        said: what was warned of once.
     """
 
     run: str
@@ -60,6 +64,7 @@ class Session:
     cancel: Event
     file: str
     files: Files
+    said: set[str] = field(default_factory=set)
     _codes: dict[Any, Code] = field(default_factory=dict)
     _digests: dict[Any, str] = field(default_factory=dict)
     _names: dict[Any, str] = field(default_factory=dict)
@@ -226,7 +231,10 @@ class Session:
 
     def load(self, value: Value, checkout: Checkout) -> Any:
         """The result of a step, its own for each who asks; arrays and tables are shared and cannot be written."""
-        return value.alone if value.kept is None else self.cache.artifacts.load(value.kept, value.leaves, (), checkout)
+        if value.alone is not None:
+            return value.alone()
+        assert value.kept is not None, "a value is kept, or in memory"
+        return self.cache.artifacts.load(value.kept, value.leaves, (), checkout)
 
     def lay_files(self, state: StepState, kept: Kept) -> None:
         """Put the files of a kept result where they belong, unless that of another step is there."""
@@ -239,14 +247,14 @@ class Session:
         """Note the files of the result of a step that has run.
 
         Raises:
-            StepError: when another step has written one of them at the same time; what was kept of it is not taken again.
+            FinalStepError: when another step has written one of them at the same time; what was kept of it is not taken again.
         """
         contents = self.cache.artifacts.contents(kept)
         same = {*checkout.names.values(), *(each.path for each in checkout.seen if not each.changed)}
         own = {path: content for path, content in contents.items() if path not in same}
         for path, other in self.files.claim(state, own, began, ended):
             self.forget_refused(other)
-            raise StepError(
+            raise FinalStepError(
                 f"steps {other.id} and {state.id} ran at the same time and both returned {path}, so that it is not known "
                 "whose content it is",
                 where=state.node.step.place,
@@ -259,29 +267,45 @@ class Session:
             self.cache.drop(state.key)
             self.journal.drop(state.id, state.key)
 
-    def keep(self, result: Any, where: str, checkout: Checkout) -> tuple[Value, str]:
+    def keep(self, result: Any, checkout: Checkout) -> tuple[Value, str]:
         """Keep a result as well as it can be kept. Returns it, and why it is not kept where that is so."""
         try:
-            with self.writing(where):
-                kept, leaves = self.cache.artifacts.keep(result, checkout)
-        except WorkflowError:
-            raise
+            kept, leaves = self.cache.artifacts.keep(result, checkout)
         except Exception as error:  # noqa: BLE001  pickling a user's value may raise anything
-            told = f"its result cannot be written, so it is not kept: {type(error).__name__}: {error}"
-            return Value(None, f"memory {uuid.uuid4().hex}", alone=result), told
+            if isinstance(error, OSError):
+                told = self.not_kept(error.strerror or str(error))
+                with suppress(Exception):
+                    return Value.packed(packed(result)), told
+            else:
+                told = unpicklable(error)
+            return Value.in_memory(lambda: result), told
         return self.held(kept, leaves), ""
 
+    def not_kept(self, why: str, where: Path | None = None) -> str:
+        """What is told of results that cannot be written to the cache, or another folder; in the log once a run."""
+        told = f"{where or self.cache.root} cannot be written ({why}): results reach the steps of this run, and are not kept"
+        self.say_once(told)
+        return told
+
+    def say_once(self, text: str) -> None:
+        """Warn of something, once a run."""
+        with self._lock:
+            if text in self.said:
+                return
+            self.said.add(text)
+        _logger.warning("%s", text)
+
     @contextmanager
-    def writing(self, where: str) -> Iterator[None]:
-        """Tell a full disk as what it is, and not as an error of the step."""
-        try:
-            yield
-        except OSError as error:
-            raise WorkflowError(
-                f"the result cannot be written: {error}",
-                where=where,
-                hint=f"make room where results are kept, {self.cache.root}, or name another folder as the cache",
-            ) from error
+    def alone(self, key: str) -> Iterator[bool]:
+        """Be the only one to compute a key, as far as the cache can be written; False when the run ends first."""
+        with ExitStack() as stack:
+            held = True
+            try:
+                held = stack.enter_context(self.cache.lock(key, self.cancel.is_set))
+            except WorkflowError as error:
+                cause = error.__cause__
+                self.not_kept((isinstance(cause, OSError) and cause.strerror) or error.what)
+            yield held
 
     def held(self, kept: Kept, leaves: dict[int, Any]) -> Value:
         """A kept result in this run."""
@@ -294,6 +318,11 @@ class Session:
         if value is None:
             raise WorkflowError(f"{promise!s} is not there: the step is {self.states[promise.node.place].state}")
         return value
+
+
+def unpicklable(error: Exception) -> str:
+    """What is told of a result that cannot be written, whatever room there is."""
+    return f"its result cannot be written, so it is not kept: {type(error).__name__}: {error}"
 
 
 def _argument(value: Any) -> str:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import socket
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from motet.errors import InputError, StepError, WorkflowError
+from motet.errors import InputError, RunError, StepError, WorkflowError
 from motet.system.limits import num_cores
+from motet.system.places import temporary_folder
 from motet.workflow.code.told import short
 from motet.workflow.load import loading
 from motet.workflow.memo.cache import Cache, cache_folder, home_folder
@@ -70,6 +74,8 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
     if settings.threads is not None and settings.threads < 1:
         raise InputError(f"threads={settings.threads}", where="run", hint="1 or more")
     budget = settings.budget or Machine()
+    folder = cache_folder(settings.cache)
+    _refuse_file(folder)
     for node in plan.nodes:
         if node.step.own_process:
             refuse_lost(node)
@@ -83,7 +89,7 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
         if not try_lock(home / "runs.lock", run_lock(run)):
             raise WorkflowError(f"run {run} is running", where=plan.name, hint="wait for it, or stop it")
         try:
-            return _run(plan, settings, budget, record, run, digest, earlier)
+            return _run(plan, settings, folder, budget, record, run, digest, earlier)
         finally:
             unlock(home / "runs.lock", run_lock(run))
     finally:
@@ -91,9 +97,17 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
 
 
 def _run(
-    plan: Plan, settings: Settings, budget: Budget, record: Record, run: str, digest: str, earlier: RunRow | None
+    plan: Plan,
+    settings: Settings,
+    folder: Path,
+    budget: Budget,
+    record: Record,
+    run: str,
+    digest: str,
+    earlier: RunRow | None,
 ) -> Run:
-    cache = Cache(cache_folder(settings.cache))
+    cache = Cache(folder)
+    cache.artifacts.spare = spare = _spare_folder(run)
     journal = Journal(record.folder(run))
     states = [StepState(node.id, node) for node in plan.nodes]
     resumed = journal.read() if earlier is not None else {}
@@ -102,6 +116,7 @@ def _run(
     session = Session(
         run, cache, record, journal, states, resumed, settings.cancel, plan.file, Files(record.folder(run))
     )
+    weakref.finalize(session, _remove, spare, os.getpid())
     parameters = orjson.dumps({name: short(value) for name, value in plan.parameters.items()}).decode()
     about = (os.getpid(), socket.gethostname(), earlier.id if earlier is not None else "")
     row = RunRow(
@@ -126,23 +141,44 @@ def _run(
     except KeyboardInterrupt:
         state = "cancelled"
         raise
-    except WorkflowError:  # the record cannot be written: it says that the run runs, and so it is gone on with
-        state = ""
-        raise
     finally:
         failed = [each for each in states if each.state == "failed"]
         seconds = time.perf_counter() - began
         try:
-            if state:
-                record.end(run, state, seconds, "; ".join(f"{each.id}: {each.error}" for each in failed[:3]))
-        finally:
-            session.files.close()
-            journal.close(remove=state == "done")
-            _index(cache)
+            record.end(run, state, seconds, "; ".join(f"{each.id}: {each.error}" for each in failed[:3]))
+        except WorkflowError as error:
+            session.say_once(f"{error.what}, so it does not say how run {run} ended: {state}")
+        session.files.close()
+        journal.close(remove=state == "done")
+        _index(cache)
     found = Run(run, plan.name, state, tuple(states), seconds, earlier is not None, plan, session)
     if settings.check and state != "done":
         raise _failure(found, failed)
     return found
+
+
+def _refuse_file(folder: Path) -> None:
+    """Refuse a cache that can never be one: a file is there, or on the way to it."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir():
+        raise WorkflowError(
+            f"the cache cannot be used: {there} is no folder",
+            where=str(folder),
+            hint="name another folder as the cache",
+        )
+
+
+def _spare_folder(run: str) -> Path | None:
+    """Where results of a run go that cannot be written to the cache; made when there are some."""
+    try:
+        return Path(temporary_folder(), f"motet-{run}-{os.getpid()}")
+    except RunError:
+        return None
+
+
+def _remove(folder: Path | None, process: int) -> None:
+    if folder is not None and os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _outcome(states: list[StepState]) -> str:

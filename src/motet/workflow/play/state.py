@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
+from motet.errors import StepError
 from motet.workflow.memo.artifacts import Kept
 from motet.workflow.plan import Node
+from motet.workflow.play.pack import unpacked
 
-__all__ = ["ENDED", "GOOD", "State", "StepState", "Value"]
+__all__ = ["ENDED", "GOOD", "FinalStepError", "State", "StepState", "Value"]
 
 State = Literal["waiting", "running", "done", "hit", "resumed", "left out", "failed", "skipped", "cancelled"]
 GOOD = frozenset({"done", "hit", "resumed"})
@@ -25,13 +30,27 @@ class Value:
         kept: what is kept of it; None where it cannot be written, so that it is only in memory.
         digest: what stands for it in the keys of other steps.
         leaves: leaves that are loaded, by number.
-        alone: the value itself where nothing is kept.
+        alone: gives the value itself where nothing is kept.
     """
 
     kept: Kept | None
     digest: str
     leaves: dict[int, Any] = field(default_factory=dict)
-    alone: Any = None
+    alone: Callable[[], Any] | None = None
+
+    @classmethod
+    def in_memory(cls, alone: Callable[[], Any]) -> Value:
+        """A value of which nothing is kept."""
+        return cls(None, f"memory {uuid.uuid4().hex}", alone=alone)
+
+    @classmethod
+    def packed(cls, data: bytes) -> Value:
+        """A value that cannot be kept, of its own for each who asks; see `pack.py`."""
+        return cls.in_memory(partial(unpacked, data))
+
+
+class FinalStepError(StepError):
+    """A step that failed, and would fail in the same way again, so that it is not tried again."""
 
 
 @dataclass(slots=True, repr=False)
