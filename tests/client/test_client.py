@@ -195,6 +195,8 @@ def test_unknown_outputs_and_other_arguments_are_mistakes_too(client, server):
     [
         ("ftp://x", "is no server's address"), ("http://", "is no server's address"),
         ("http://u:p@x", "the address holds a credential"), ("http://x?y=1", "is no server's address"),
+        ("http://::1:8000", r"address of IPv6 in brackets: \[::1\]:8000"), ("fe80::1:8000", r"brackets: \[::1\]:8000"),
+        ("http://[::1", "is no server's address"), ("http://x:y", "Port could not be cast"), ("x:99999", "Port out of range"),
     ],
 )  # fmt: skip
 def test_an_address_must_be_one(make_client, url, message):

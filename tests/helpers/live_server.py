@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
-SAYS = re.compile(r"on (?:http://)?([\w.]+:\d+)(?:, grpc on port (\d+))?")
+SAYS = re.compile(r"on (?:http://)?([\w.:\[\]]+:\d+)(?:, grpc on port (\d+))?")
 
 
 class Live:

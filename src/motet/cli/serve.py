@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, TERMINATED, WRONG, Command, load_graph
+from motet.system.addresses import in_url
 
 if TYPE_CHECKING:
     from motet.serving.config import ServeConfig
@@ -90,4 +91,4 @@ def _say(server: Server) -> None:
     names = [f"{each.name} ({each.kind})" for name, each in server.gateway.served.items() if each.name == name]
     scheme = "https" if server.config.tls else "http"
     grpc = f", grpc on port {server.grpc_port}" if server.grpc_port else ""
-    click.echo(f"serving {', '.join(names)} on {scheme}://{server.config.host}:{server.port}{grpc}", err=True)
+    click.echo(f"serving {', '.join(names)} on {scheme}://{in_url(server.config.host)}:{server.port}{grpc}", err=True)

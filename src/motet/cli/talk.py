@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from motet.system.addresses import lacks_brackets
+
 __all__ = ["ask", "key_option", "repository", "url_argument"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,11 +45,14 @@ def ask(url: str, path: str, key: str | None, *, body: Mapping[str, Any] | None 
     base = (url if "://" in url else f"http://{url}").rstrip("/")
     if not base.startswith(("http://", "https://")):
         raise InputError(f"{url!r} is no URL of a server", hint="write http://HOST:PORT")
+    if hint := lacks_brackets(base.partition("://")[2].partition("/")[0]):
+        raise InputError(f"{url!r} is no URL of a server", hint=hint)
     headers = {"accept": "application/json"} | ({} if key is None else {"authorization": f"Bearer {key}"})
     data = None if body is None else json.dumps(body).encode()
     try:
         request = urllib.request.Request(base + path, data, {**headers, "content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=timeout_s or TIMEOUT_S) as answer:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(request, timeout=timeout_s or TIMEOUT_S) as answer:
             return json.loads(answer.read(MAX_BYTES))
     except urllib.error.HTTPError as error:
         said = _said(error.read(MAX_BYTES)) or str(error.reason)

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from motet.errors import InputError, NotFoundError, RequestError
 from motet.oip.asking import Answer, Asking, Call, Lost, Wait, ask
 from motet.oip.info import ModelInfo
 from motet.oip.rest import LENGTH_HEADER, decode_json, read_answer, write_request
+from motet.system.addresses import lacks_brackets
 from motet.types import ColumnType
 from motet.version import __version__
 
@@ -59,7 +60,7 @@ class Flows:
         retries: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
+        parts = _parts(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise InputError(f"{url!r} is no server's address", hint="write http://localhost:8000")
         if parts.username or parts.password:
@@ -256,6 +257,18 @@ class Flows:
             return self._timeout_s
         _check_timeout(timeout_s)
         return timeout_s
+
+
+def _parts(url: str) -> SplitResult:
+    """A URL in its parts, with a port that is one."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if not (hint := lacks_brackets(parts.netloc)):
+            parts.port  # noqa: B018 (raises where it is none)
+            return parts
+    except ValueError as error:
+        hint = str(error)
+    raise InputError(f"{url!r} is no server's address", hint=hint)
 
 
 def _check_timeout(timeout_s: float) -> None:

@@ -18,6 +18,7 @@ from motet.models.common import ADDRESS_OPTIONS, check_options, declared_over, f
 from motet.models.handler import ModelSource
 from motet.oip.asking import Answer, Call, Lost, Wait, ask
 from motet.oip.connections import Connections
+from motet.system.addresses import in_url, lacks_brackets
 from motet.threads import new_lock
 from motet.types import Signature
 
@@ -223,12 +224,13 @@ def host_and_port(host: str, source: ModelSource) -> tuple[str, int | None]:
         parts = urlsplit(f"//{host}")
         name, port = parts.hostname, parts.port
     except ValueError as error:
-        raise load_error(source, f"{host!r} is no address: {error}") from error
+        hint = lacks_brackets(host) or "write HOST:PORT"
+        raise load_error(source, f"{host!r} is no address: {error}", hint) from error
     if "@" in host:
         raise load_error(source, "the URI holds a credential", "give it as `with: {api_key: env:NAME}`")
     if not name:
-        raise load_error(source, f"{host!r} is no address", "write HOST:PORT")
-    return (f"[{name}]" if ":" in name else name), port
+        raise load_error(source, f"{host!r} is no address", lacks_brackets(host) or "write HOST:PORT")
+    return in_url(name), port
 
 
 class Caller:

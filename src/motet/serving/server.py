@@ -252,7 +252,7 @@ def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
     """A socket on an address.
 
     Args:
-        host: the address.
+        host: the address; one of IPv6 may stand in brackets.
         port: the port; 0 takes a free one.
         shared: whether other processes may listen there too.
 
@@ -260,7 +260,7 @@ def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
         InputError: when the address cannot be had.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         made = socket.socket(found[0], found[1], found[2])
     except OSError as error:
         raise InputError(f"cannot listen on {host}: {error.strerror or error}", hint="give another --host") from error

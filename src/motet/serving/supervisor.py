@@ -29,6 +29,7 @@ from motet.errors import InputError
 from motet.serving.config import ServeConfig
 from motet.serving.heartbeat import Heartbeat, Pulse
 from motet.serving.server import Server, bind, check_unused, new_runner, serve
+from motet.system.addresses import in_url
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
 
@@ -165,7 +166,9 @@ class _Parent:
         signal.signal(signal.SIGHUP, lambda number, frame: self._tell(signal.SIGHUP))
         for _ in range(self.config.processes):
             self._workers.append(self._start())
-        _LOG.info("%d processes serve on %s:%d", self.config.processes, self.config.host, self._http.getsockname()[1])
+        _LOG.info(
+            "%d processes serve on %s:%d", self.config.processes, in_url(self.config.host), self._http.getsockname()[1]
+        )
         try:
             self._watch()
         finally:

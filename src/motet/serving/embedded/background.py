@@ -17,6 +17,7 @@ from motet.serving.config import ServeConfig, Tls, read_config
 from motet.serving.limits import Limits
 from motet.serving.server import Server, check_unused, new_runner, serve
 from motet.serving.stores import has_stored
+from motet.system.addresses import in_url
 
 __all__ = ["BackgroundServer", "configured", "embedded", "serve_here"]
 
@@ -162,9 +163,8 @@ class BackgroundServer:
             if not started.cancel():  # it has failed; else the wait was interrupted, and it ends when it has loaded
                 self._thread.join()
             raise
-        host = f"[{config.host}]" if ":" in config.host else config.host
         self.port, self.grpc_port = self.server.port, self.server.grpc_port
-        self.url = f"{'https' if config.tls else 'http'}://{host}:{self.port}" if listen else ""
+        self.url = f"{'https' if config.tls else 'http'}://{in_url(config.host)}:{self.port}" if listen else ""
         _RUNNING.add(self)
 
     @staticmethod

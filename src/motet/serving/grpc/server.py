@@ -25,6 +25,7 @@ from motet.serving.grpc.reflection import Reflection
 from motet.serving.grpc.status import code_of
 from motet.serving.grpc.stream import Streams
 from motet.serving.limits import Limits
+from motet.system.addresses import in_url
 
 __all__ = ["GrpcServer", "grpc_server"]
 
@@ -112,7 +113,7 @@ class GrpcServer:
         Raises:
             InputError: when it cannot listen there, or the files of TLS cannot be used.
         """
-        address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        address = f"{in_url(self.host)}:{self.port}"
         credentials = None if self._tls is None else _credentials(self._tls)
         try:
             if credentials is None:
