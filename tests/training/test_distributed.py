@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
+import os
+import threading
+from collections import OrderedDict
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +19,7 @@ import pytest
 import motet as mt
 from helpers import training_jobs
 from motet.errors import InputError, TrainingError
+from motet.training.launch import may_pass
 
 pytest.importorskip("torch")
 
@@ -61,6 +70,61 @@ def test_workers_that_drift_apart_are_told(rows: Any, tmp_path: Path) -> None:
         mt.train.distributed(training_jobs.train, rows, str(tmp_path), "drift", 2, workers=2, threads=1, max_restarts=0)
 
 
+def test_a_module_is_itself_with_any_number_of_workers(rows: Any) -> None:
+    one = mt.train.distributed(training_jobs.train_parts, rows, workers=1)
+    two = mt.train.distributed(training_jobs.train_parts, rows, workers=2, threads=1, max_restarts=0)
+    for name, weight in one["weights"].items():
+        if not name.startswith("by_worker"):
+            np.testing.assert_allclose(two["weights"][name], weight, rtol=1e-3, atol=1e-4)
+    # The gradient of mean(w x) is mean(x): half of worker 1's, since worker 0 counts as zero.
+    assert not np.array_equal(two["weights"]["by_worker.weight"], one["weights"]["by_worker.weight"])
+    assert list(two["weights"]) == list(one["weights"])
+    assert (one["unused"], two["unused"]) == (None, None)
+    assert (two["seen"], two["scale"]) == (one["seen"], 0.5) == (list(range(16)), 0.5)
+    assert two["best"] == pytest.approx(one["best"], abs=0.5)
+
+
+def test_a_wrong_shape_is_an_error_of_the_code_and_not_tried_again(rows: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(
+        TrainingError, match=r"training_jobs\.py:\d+: worker 1 of 2 failed: RuntimeError: mat1 and mat2"
+    ):
+        mt.train.distributed(training_jobs.train_parts, rows, "wrong shape", workers=2, threads=1)
+    assert "started again" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (RuntimeError("mine"), False),
+        (ValueError("mine"), False),
+        (KeyError("mine"), False),
+        (SystemExit(3), False),
+        (FileNotFoundError("rows.csv"), False),
+        (PermissionError("rows.csv"), False),
+        (ConnectionResetError("gone"), True),
+        (OSError(5, "Input/output error"), True),
+        (MemoryError(), True),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(error: BaseException, passes: bool) -> None:
+    with pytest.raises(type(error)) as raised:
+        raise error
+    assert may_pass(raised.value) is passes
+
+
+def test_the_death_of_another_worker_may_pass() -> None:
+    import torch
+    import torch.distributed as dist
+
+    for error in (dist.DistBackendError("peer"), dist.DistNetworkError("reset"), torch.OutOfMemoryError("full")):
+        with pytest.raises(RuntimeError) as raised:
+            raise error
+        assert may_pass(raised.value)
+    with pytest.raises(ValueError, match="process group") as missing:
+        dist.all_reduce(torch.zeros(1))
+    assert not may_pass(missing.value)
+
+
 def test_a_bug_in_a_worker_is_told_and_not_tried_again(rows: Any, tmp_path: Path) -> None:
     message = r"training_jobs\.py:\d+: worker 1 of 2 failed: ValueError: the labels are wrong"
     with pytest.raises(TrainingError, match=message) as raised:
@@ -98,6 +162,148 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> Non
     for name in "abcdef":
         mt.train.Checkpoints(tmp_path, name).begin()
     assert len(list(tmp_path.iterdir())) == 4
+
+
+class Said:
+    """A part of a training that says what it has."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.value}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.value = state["best"]
+
+
+def run(rows: Any, state: Any, folder: Path, stop: int = 99, change: Any = lambda state, number: None) -> list[int]:
+    """Go through 16 steps, or up to one; gives the steps."""
+    worker = mt.train.Worker(checkpoints=mt.train.Checkpoints(folder, "one"))
+    taken = []
+    for step in worker.steps(rows, batch_rows=32, num_epochs=1, state=state, checkpoint_every_s=0):
+        if step.number == stop:
+            break
+        change(state, step.number)
+        taken.append(step.number)
+    return taken
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0.5, 3, True, "text", None, b"bytes", (1, 2), {1, 2}, OrderedDict(a=1), [1, {"a": 2.5}],
+        np.float64(0.5), np.float32(0.5), np.int64(3), np.bool_(True), np.arange(3.0), np.array(["a", "bc"]),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{str(value)[:8]}",
+)  # fmt: skip
+@pytest.mark.parametrize("said", [True, False], ids=["said", "plain"])
+def test_a_value_of_the_state_comes_back(rows: Any, tmp_path: Path, value: Any, said: bool) -> None:
+    assert run(rows, {"mine": Said(value) if said else value}, tmp_path, stop=10) == list(range(10))
+    state = {"mine": Said(None) if said else copy.copy(value)}
+    assert run(rows, state, tmp_path) == list(range(10, 16))
+    found = state["mine"].value if said else state["mine"]
+    assert type(found) is type(value)
+    np.testing.assert_array_equal(found, value)
+
+
+class Colour(Enum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Path("x"), Colour.RED, datetime.date(2026, 1, 1), SimpleNamespace(a=1), Decimal(1), lambda: 1, threading.Lock()],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("said", [True, False], ids=["said", "plain"])
+def test_what_a_checkpoint_would_not_give_back_is_refused_before_the_work(
+    rows: Any, tmp_path: Path, value: Any, said: bool
+) -> None:
+    began: list[int] = []
+    with pytest.raises(InputError, match="state entry 'mine': a checkpoint would not give it back") as refused:
+        run(rows, {"good": 1, "mine": Said(value) if said else value}, tmp_path, change=lambda _, at: began.append(at))
+    assert "numbers, texts, tensors" in str(refused.value)
+    assert began == []
+
+
+def test_a_value_that_becomes_one_which_cannot_be_read_ends_the_training_and_spares_the_checkpoint(
+    rows: Any, tmp_path: Path
+) -> None:
+    def change(state: Any, number: int) -> None:
+        state["best"] = Path("x") if number == 5 else number
+
+    with pytest.raises(InputError, match="state entry 'best': a checkpoint would not give it back"):
+        run(rows, {"best": 0}, tmp_path, change=change)
+    state = {"best": -1}
+    assert run(rows, state, tmp_path) == list(range(5, 16))
+
+
+def test_values_that_a_training_holds_are_filled_again(rows: Any, tmp_path: Path) -> None:
+    def change(state: Any, number: int) -> None:
+        state["best"] = number
+        state["losses"].append(number)
+        state["deep"]["a"].append(number)
+        state["sums"][0] += number
+
+    def begin() -> dict[str, Any]:
+        return {"best": -1, "losses": [], "deep": {"a": []}, "sums": np.zeros(2)}
+
+    run(rows, begin(), tmp_path, stop=10, change=change)
+    state = begin()
+    losses, deep, sums = state["losses"], state["deep"]["a"], state["sums"]
+    assert run(rows, state, tmp_path, change=change) == list(range(10, 16))
+    assert losses == deep == list(range(16))
+    assert (state["best"], sums[0]) == (15, sum(range(16)))
+
+
+def test_a_state_that_cannot_be_set_again_is_refused(rows: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="state entry 'best': cannot be set again in a mappingproxy"):
+        run(rows, MappingProxyType({"best": 1}), tmp_path)
+    run(rows, {"best": 1}, tmp_path / "other", stop=3)
+    with pytest.raises(TrainingError, match="the checkpoint has best, and the state is worst"):
+        run(rows, {"worst": 1}, tmp_path / "other")
+
+
+def test_checkpoints_that_cannot_be_read_are_told(rows: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(rows, {"best": 1}, tmp_path, stop=5)
+    older, newer = sorted(tmp_path.rglob("*.pt"))
+    whole = newer.read_bytes()
+    newer.write_bytes(whole[: len(whole) // 2])
+    assert run(rows, {"best": 1}, tmp_path, stop=5) == [4]
+    assert f"checkpoint {newer.name}: " in caplog.text
+    assert f"going on from {older.name}" in caplog.text
+    for path in tmp_path.rglob("*.pt"):
+        path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match="none of the 2 checkpoints can be read") as lost:
+        run(rows, {"best": 1}, tmp_path)
+    assert "remove the folder to begin anew" in str(lost.value)
+    for path in tmp_path.rglob("*.pt"):
+        path.write_bytes(b"")
+    with pytest.raises(TrainingError, match="none of the 2 checkpoints can be read"):
+        run(rows, {"best": 1}, tmp_path)
+
+
+def test_a_full_disk_ends_no_training_that_is_under_way(
+    rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def change(_: Any, number: int) -> None:
+        if number == 4:
+            monkeypatch.setattr(os, "fsync", full)
+        if number == 9:
+            monkeypatch.undo()
+
+    assert run(rows, {"model": torch.nn.Linear(2, 1)}, tmp_path, change=change) == list(range(16))
+    assert caplog.text.count("cannot be written, and the training goes on: [Errno 28]") == 5
+    assert [path.name for path in sorted(tmp_path.rglob("*.*"))] == ["000000000015.pt", "000000000016.pt"]
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingError, match="no checkpoint can be written: .*No space left"):
+        run(rows, {"best": 1}, tmp_path / "other")
 
 
 def test_checkpoints_come_by_the_clock(rows: Any, tmp_path: Path) -> None:

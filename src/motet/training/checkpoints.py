@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import pickle
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Checkpoints"]
+import numpy as np
 
+from motet.errors import TrainingError
+
+__all__ = ["Checkpoints", "read"]
+
+_logger = logging.getLogger("motet.training")
 _KEPT = 2
 _KEPT_TRAININGS = 4
 
@@ -31,11 +35,15 @@ class Checkpoints:
         self.folder = Path(folder).absolute() / training
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Write what there is after `step` steps; older ones than the last two go.
+        """Write what there is after `step` steps, and see that it can be read; older ones than the last two go.
 
         Args:
             step: steps done.
-            state: tensors, numbers, strings, lists and dicts of them.
+            state: tensors, arrays, numbers, strings, lists and dicts of them.
+
+        Raises:
+            OSError: when it cannot be written.
+            Exception: of torch, when it could not be read again; the ones before stay.
         """
         import torch
 
@@ -46,6 +54,7 @@ class Checkpoints:
                 torch.save(dict(state), file)
                 file.flush()
                 os.fsync(file.fileno())
+            read(part, mmap=True)
             os.replace(part, self.folder / f"{step:012}.pt")
         except BaseException:
             os.unlink(part)
@@ -54,15 +63,27 @@ class Checkpoints:
             old.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest that can be read, its tensors on the CPU; None where there is none."""
-        import torch
+        """The newest that can be read, its tensors on the CPU; None where there is none.
 
+        Raises:
+            TrainingError: when there are some, and none can be read.
+        """
+        unread: list[str] = []
         for path in self._files():
             try:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile):
-                continue  # damaged on its disk: the one before it is good enough
+                state: dict[str, Any] = read(path)
+            except Exception as error:  # noqa: BLE001  what is damaged may raise anything
+                unread.append(f"{path.name}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+                continue
+            if unread:
+                _logger.warning("checkpoint %s cannot be read; going on from %s", "; ".join(unread), path.name)
             return state
+        if unread:
+            raise TrainingError(
+                f"none of the {len(unread)} checkpoints can be read: {'; '.join(unread)}",
+                where=str(self.folder),
+                hint="put back what was there, or remove the folder to begin anew",
+            )
         return None
 
     def begin(self) -> None:
@@ -81,3 +102,18 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.pt"), reverse=True) if self.folder.is_dir() else []
+
+
+def read(file: Any, *, mmap: bool = False) -> Any:
+    """What torch has written, its tensors on the CPU. Nothing but data is made from it: no code of a pickle runs.
+
+    Args:
+        file: a path, or a file that is open.
+        mmap: leave the tensors of a path on the disk until they are looked at.
+    """
+    import torch
+
+    kinds = {type(np.dtype(kind)) for kind in np.sctypeDict.values()}
+    arrays = [np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0], np.ndarray, np.dtype, *kinds]
+    with torch.serialization.safe_globals(arrays):
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)

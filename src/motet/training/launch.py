@@ -31,7 +31,7 @@ from motet.system.places import temporary_folder
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker, leave_group
 
-__all__ = ["Plan", "launch"]
+__all__ = ["Plan", "launch", "may_pass"]
 
 _logger = logging.getLogger("motet.training")
 _TALKATIVE = ("torch.distributed.elastic.multiprocessing.api", "torch.multiprocessing.spawn")
@@ -39,8 +39,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _PARENT_POLL_S = 1.0
 _SHUTDOWN_S = 10
 _JOIN_S = 120
-_MAY_PASS = (RuntimeError, OSError, MemoryError)
-"""Errors that may be another's death, or want of memory: worth another try."""
+_MAY_PASS = {"MemoryError", "DistError", "OutOfMemoryError", "AcceleratorError"}
+_OWN_FAULT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""Errors of the system that come of what was asked for, so that asking again gives the same."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ def _work(plan: Plan, folder: str, parent: int, function: Callable[..., Any], ar
         result = function(worker, *args)
         worker.check_same()
         leave_group()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         _write_failure(Path(folder), attempt, rank, error)
         raise
     return result if rank == 0 else None
@@ -145,7 +148,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _write_failure(folder: Path, attempt: int, rank: int, error: Exception) -> None:
+def _write_failure(folder: Path, attempt: int, rank: int, error: BaseException) -> None:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "/motet/training/" not in frame.filename and "/torch/" not in frame.filename]
     place = (own or list(frames))[-1]
@@ -156,11 +159,27 @@ def _write_failure(folder: Path, attempt: int, rank: int, error: Exception) -> N
         "hint": error.hint if isinstance(error, MotetError) else "",
         "place": f"{place.filename}:{place.lineno}",
         "traceback": "".join(traceback.format_exception(error)),
-        "may_pass": isinstance(error, _MAY_PASS) and not isinstance(error, TrainingError),
+        "may_pass": may_pass(error),
     }
     part = folder / f".{attempt}-{rank}"
     part.write_text(json.dumps(told), encoding="utf-8")
     os.replace(part, folder / f"failed-{attempt}-{rank}.json")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether an error may be another worker's death, want of memory or a device that failed: worth another try.
+
+    What torch raises for the death of another is mostly a plain RuntimeError, as for a wrong shape; only where it was
+    raised tells them apart.
+    """
+    import torch.distributed as dist
+
+    if isinstance(error, OSError):
+        return not isinstance(error, _OWN_FAULT)
+    if _MAY_PASS & {each.__name__ for each in type(error).__mro__}:
+        return True
+    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+    return type(error) is RuntimeError and Path(dist.__file__).parent in Path(innermost).parents
 
 
 def _first_failure(folder: Path, attempt: int) -> dict[str, Any] | None:

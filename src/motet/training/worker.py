@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,8 +16,12 @@ from motet.errors import InputError, TrainingError
 from motet.training.checkpoints import Checkpoints
 from motet.training.data.dataset import Dataset
 from motet.training.data.readers import Columns
+from motet.training.gradients import Gradients
+from motet.training.state import kept, refuse_unkept, refuse_unread, restore
 
 __all__ = ["Step", "Worker", "leave_group"]
+
+_logger = logging.getLogger("motet.training")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +60,25 @@ class Worker:
     checkpoints: Checkpoints | None = None
     clock: Callable[[], float] = time.monotonic
     _models: list[Any] = field(default_factory=list, init=False, repr=False)
+    _gradients: Gradients = field(default_factory=Gradients, init=False, repr=False)
 
     def wrap(self, model: Any) -> Any:
-        """Move a `torch.nn.Module` to the worker's device, and average its gradients over the workers (DDP).
+        """Move a `torch.nn.Module` to the worker's device, and average its gradients over the workers from now on.
 
-        All workers begin with worker 0's parameters. When the function ends, the parameters of all workers are
-        compared. A single worker gets the module itself.
+        It is the module itself, whatever their number. All workers begin with worker 0's parameters and buffers. Gradients
+        are averaged when `backward` ends, so each worker calls that as often; a parameter that one worker did not use
+        counts as zero there, and one that none used has no gradient. When the function ends, the parameters of all
+        workers are compared.
+
+        Raises:
+            TrainingError: when the workers' modules differ in names, shapes or types.
         """
         model = model.to(self.device)
         self._models.append(model)
-        if self.num_workers == 1:
-            return model
-        from torch.nn.parallel import DistributedDataParallel
-
-        return DistributedDataParallel(model, device_ids=[self.device] if self.device != "cpu" else None)
+        if self.num_workers > 1:
+            self._refuse_different(model)
+            self._gradients.add(model)
+        return model
 
     def mean(self, value: float) -> float:
         """The mean of all workers' values; every worker must ask."""
@@ -98,12 +108,15 @@ class Worker:
             batch_rows: rows of a step over all workers, a multiple of their number; a last, smaller batch is left out.
             num_epochs: how often the rows are seen.
             state: what makes up the training, by name: model, optimizer, schedule, anything with `state_dict` and
-                `load_state_dict`. Restored from the checkpoint before the first step.
+                `load_state_dict`; and numbers, texts, arrays, lists and dicts of them, changed in it: `state["best"] = 0.9`.
+                Restored from the checkpoint before the first step.
             seed: fixes torch's random numbers.
             checkpoint_every_s: seconds between checkpoints; 0 writes one after each step. There is one at the end.
 
         Raises:
-            InputError: when `batch_rows` cannot be shared out, or the dataset cannot fill one batch.
+            InputError: when `batch_rows` cannot be shared out, the dataset cannot fill one batch, or an entry of the state
+                cannot be kept in a checkpoint.
+            TrainingError: when there are checkpoints, and none can be read.
         """
         import torch
 
@@ -117,6 +130,8 @@ class Worker:
         rows = batch_rows // self.num_workers
         per_epoch = self._num_batches(mine, rows)
         done = self._restore(state)
+        if done == 0:
+            self._save(0, state)
         written = self.clock()
         for epoch in range(done // per_epoch, num_epochs):
             for columns in mine.batches(rows, epoch=epoch, skip=done - epoch * per_epoch):
@@ -138,12 +153,24 @@ class Worker:
             for name, parameter in model.named_parameters():
                 digest.update(name.encode())
                 digest.update(parameter.detach().cpu().contiguous().flatten().view(_bytes()).numpy().tobytes())
-        numbers = [float(byte) for byte in digest.digest()]
-        if self.num_workers > 1 and self._together(numbers, "min") != self._together(numbers, "max"):
+        if self._differs(digest.digest()):
             raise TrainingError(
                 f"the {self.num_workers} workers end with different parameters",
                 hint="change parameters by an optimizer step after backward() on the wrapped model alone, and alike on every worker",
             )
+
+    def _refuse_different(self, model: Any) -> None:
+        told = [(name, str(each.dtype), tuple(each.shape)) for name, each in model.state_dict(keep_vars=True).items()]
+        if self._differs(hashlib.sha256(repr(told).encode()).digest()):
+            raise TrainingError(
+                f"the {self.num_workers} workers wrap modules of different names, shapes or types",
+                hint="make the same modules in every worker, in the same order",
+            )
+
+    def _differs(self, digest: bytes) -> bool:
+        """Whether the workers' digests are not the same; every worker must ask."""
+        numbers = [float(byte) for byte in digest]
+        return self.num_workers > 1 and self._together(numbers, "min") != self._together(numbers, "max")
 
     def _num_batches(self, mine: Dataset, rows: int) -> int:
         found = mine.num_batches(rows)
@@ -162,17 +189,31 @@ class Worker:
         return found
 
     def _restore(self, state: Mapping[str, Any]) -> int:
-        found = self.checkpoints.load() if self.checkpoints is not None else None
+        if self.checkpoints is None:
+            return 0
+        refuse_unkept(state)
+        found = self.checkpoints.load()
         if found is None:
             return 0
-        for name, each in state.items():
-            _plain(each).load_state_dict(found["state"][name])
+        restore(state, found["state"])
         return int(found["step"])
 
     def _save(self, step: int, state: Mapping[str, Any]) -> None:
-        if self.checkpoints is not None and self.rank == 0:
-            kept = {name: _plain(each).state_dict() for name, each in state.items()}
-            self.checkpoints.save(step, {"step": step, "state": kept})
+        if self.checkpoints is None or self.rank != 0:
+            return
+        parts = kept(state)
+        try:
+            self.checkpoints.save(step, {"step": step, "state": parts})
+        except Exception as error:
+            for name, part in parts.items():
+                refuse_unread(name, part)
+            if step == 0:
+                raise TrainingError(
+                    f"no checkpoint can be written: {error}",
+                    where=str(self.checkpoints.folder),
+                    hint="see that the disk has room, and that the folder can be written to",
+                ) from error
+            _logger.warning("the checkpoint after step %d cannot be written, and the training goes on: %s", step, error)
 
     def _together(self, values: list[float], how: str) -> list[float]:
         """An allreduce of numbers: `sum`, `min` or `max`."""
@@ -195,13 +236,6 @@ def leave_group() -> None:
 
     dist.destroy_process_group()
     gc.collect()
-
-
-def _plain(thing: Any) -> Any:
-    """A module without what wraps it, so that checkpoints do not depend on the number of workers."""
-    from torch.nn.parallel import DistributedDataParallel
-
-    return thing.module if isinstance(thing, DistributedDataParallel) else thing
 
 
 def _seed(torch: Any, device: str, number: int) -> None:
