@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from motet.facade import Graph, load, member
     from motet.graph.model import Batching, Model, Resources
     from motet.input_columns import input, inputs
+    from motet.metrics_log import log
     from motet.nodes import cascade, ensemble, model, route, shard
     from motet.nodes import map_ as map
     from motet.store.store import Store
@@ -62,6 +63,7 @@ _HOMES = {
     "input": "motet.input_columns",
     "inputs": "motet.input_columns",
     "load": "motet.facade",
+    "log": "motet.metrics_log",
     "map": "motet.nodes:map_",
     "member": "motet.facade",
     "model": "motet.nodes",
@@ -113,6 +115,7 @@ __all__ = [
     "input",
     "inputs",
     "load",
+    "log",
     "map",
     "member",
     "model",

@@ -12,6 +12,7 @@ import click
 from motet.cli.exits import EXITS, OK, WRONG, Command
 
 if TYPE_CHECKING:
+    from motet.workflow.play.metrics import RunMetrics
     from motet.workflow.play.record import Record, RunRow, StepRow
 
 __all__ = ["graph", "list_runs", "logs", "show", "write_page"]
@@ -27,22 +28,23 @@ def _record() -> Record:
     return Record.of(home_folder())
 
 
-def _read(name: str) -> tuple[RunRow, list[StepRow]]:
+def _metrics(run: RunRow, steps: list[StepRow]) -> RunMetrics:
+    from motet.workflow.play.metrics import metrics_of
+
     record = _record()
     try:
-        run = _honest(record, record.run(name))
-        return run, record.steps_of(run.id)
+        return metrics_of(record, run, steps)
     finally:
         record.close()
 
 
-def _honest(record: Record, run: RunRow) -> RunRow:
-    """A run as it is: one that runs by its record, and whose process is gone, was killed."""
-    from dataclasses import replace
-
-    from motet.workflow.play.record import is_alive
-
-    return replace(run, state="killed") if run.state == "running" and not is_alive(record.home, run.id) else run
+def _read(name: str) -> tuple[RunRow, list[StepRow]]:
+    record = _record()
+    try:
+        run = record.as_it_is(record.run(name))
+        return run, record.steps_of(run.id)
+    finally:
+        record.close()
 
 
 @click.command("list", cls=Command, short_help="List the last runs.", exits={OK: EXITS[OK]})
@@ -53,7 +55,7 @@ def list_runs(workflow: str, limit: int, as_json: bool) -> None:
     """List the last runs, the newest first."""
     record = _record()
     try:
-        runs = [_honest(record, each) for each in record.runs(limit, workflow)]
+        runs = [record.as_it_is(each) for each in record.runs(limit, workflow)]
     finally:
         record.close()
     if as_json:
@@ -71,10 +73,20 @@ def list_runs(workflow: str, limit: int, as_json: bool) -> None:
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def show(run: str, as_json: bool) -> None:
-    """Show the steps of a run: what became of each, how long it took, and why."""
+    """Show the steps of a run: what became of each, how long it took, why, and its metrics."""
+    from motet.metrics_log import in_json
+
     found, steps = _read(run)
+    metrics = _metrics(found, steps)
     if as_json:
-        click.echo(json.dumps({**_plain(found), "steps": [_plain(each) for each in steps]}, indent=2))
+        click.echo(
+            json.dumps(
+                in_json(
+                    {**_plain(found), "steps": [_plain(each) for each in steps], "metrics": _plain_metrics(metrics)}
+                ),
+                indent=2,
+            )
+        )
         return
     click.echo(f"{found.id}: {found.state}, {found.seconds:.2f} s, {found.file}")
     for name, value in json.loads(found.parameters).items():
@@ -86,6 +98,8 @@ def show(run: str, as_json: bool) -> None:
         click.echo(f"{each.id:{longest}}  {each.state:9}  {took:>10}  {size:>16}  {each.why}".rstrip())
         if each.error:
             click.echo(f"{'':{longest}}  {each.error}")
+        for series in metrics.get(each.id, {}).values():
+            click.echo(f"{'':{longest}}  {series.name}: {series}")
 
 
 @click.command("logs", cls=Command, short_help="Print what the steps of a run have printed.", exits=_EXITS)
@@ -133,6 +147,10 @@ def write_page(run: str, output: str | None) -> str:
     path = output or f"{found.id}.html"
     write_file(path, run_page(found, steps).encode())
     return path
+
+
+def _plain_metrics(metrics: RunMetrics) -> dict[str, Any]:
+    return {step: {name: _plain(series) for name, series in named.items()} for step, named in metrics.items()}
 
 
 def _plain(row: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from motet.errors import InputError, MissingExtraError, told_file
+from motet.metrics_log import current_destination
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
 from motet.training.checkpoints import Checkpoints
@@ -93,7 +94,9 @@ def distributed(
         else:
             _refuse_lost(function)
             assert kept is not None, "several workers always have a folder"
-            plan = Plan(num_workers, threads, chosen, kept, max_restarts, collective_timeout_s)
+            mine = current_destination()
+            metrics = (mine.path, mine.step) if mine is not None else None
+            plan = Plan(num_workers, threads, chosen, kept, max_restarts, collective_timeout_s, metrics)
             result = launch(plan, function, args)
         if kept is not None:
             kept.clear()

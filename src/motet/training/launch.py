@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import MotetError, TrainingError
+from motet.metrics_log import Destination, logging_to
 from motet.system.places import temporary_folder
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker, leave_group
@@ -55,6 +56,7 @@ class Plan:
         checkpoints: where checkpoints are kept.
         max_restarts: how often all workers are started again after one died.
         collective_timeout_s: seconds that workers wait for each other.
+    metrics: where metrics go, and the step that begins the training.
     """
 
     num_workers: int
@@ -63,6 +65,7 @@ class Plan:
     checkpoints: Checkpoints
     max_restarts: int
     collective_timeout_s: float
+    metrics: tuple[Path, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,9 @@ def _work(plan: Plan, folder: str, parent: int, function: Callable[..., Any], ar
         timeout = timedelta(seconds=plan.collective_timeout_s)
         dist.init_process_group(plan.backend, store=store, rank=rank, world_size=plan.num_workers, timeout=timeout)
         worker = Worker(rank, plan.num_workers, device, attempt, plan.checkpoints)
-        result = function(worker, *args)
+        destination = Destination(*plan.metrics, worker=rank) if plan.metrics else None
+        with logging_to(destination, whole_process=True):
+            result = function(worker, *args)
         worker.check_same()
         leave_group()
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ wiring.py     `workflow`: from calls to a plan (plan.py)   choices.py  `when`, `
 code/         what a function stands on
 memo/         results that are kept
 play/         running plans
+comparison.py two runs side by side
 page/         what a run looks like                                     triggers.py  when to run again
 load.py       workflows in files
 
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from motet.workflow.choices import as_ready, when
 from motet.workflow.deferred import Deferred
@@ -37,6 +38,9 @@ from motet.workflow.policies import when_changed, while_at_least
 from motet.workflow.step import Step, StepContext, current_step, step
 from motet.workflow.wiring import Workflow, workflow
 
+if TYPE_CHECKING:
+    from motet.workflow.comparison import compare, metrics
+
 __all__ = [
     "Deferred",
     "File",
@@ -45,13 +49,23 @@ __all__ = [
     "StepContext",
     "Workflow",
     "as_ready",
+    "compare",
     "current_step",
+    "metrics",
     "step",
     "when",
     "when_changed",
     "while_at_least",
     "workflow",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("compare", "metrics"):  # which need the record of runs
+        from motet.workflow import comparison
+
+        return getattr(comparison, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _Callable(ModuleType):

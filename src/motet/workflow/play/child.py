@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from motet.errors import InputError, MotetError
+from motet.metrics_log import Destination, logging_to
 from motet.workflow.code.follow import follow
 from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
@@ -47,7 +48,8 @@ def main(job: BinaryIO, answer: BinaryIO) -> None:
     try:
         call = _prepared(job, found["module"], found["file"], cancelled)
         stage = "call"
-        result = call.step.call(call.values)
+        with logging_to(Destination(call.job.metrics, call.job.step), whole_process=True):
+            result = call.step.call(call.values)
         refuse_result(result)
         stage = "keep"
         told, data = call.kept(result)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from motet.errors import InputError, WorkflowError, told_file
+from motet.metrics_log import Destination, logging_to, metrics_file
 from motet.workflow.deferred import Deferred, deferreds_in
 from motet.workflow.files import File
 from motet.workflow.memo.cache import Entry
@@ -57,6 +58,7 @@ class Executor:
     budget: Budget
 
     def __post_init__(self) -> None:
+        self._metrics = metrics_file(self.session.record.folder(self.session.run))
         self._former: dict[str, tuple[list[Entry], set[str]]] = {}
         self._codes: dict[str, dict[str, str]] = {}
         self._kept_codes: set[str] = set()
@@ -366,7 +368,8 @@ class Executor:
         context = StepContext(session.run, state.id, state.attempts - 1, step.options.resources, session.cancel)
         token = _running.set(context)
         try:
-            result = step.call(values)
+            with logging_to(Destination(self._metrics, state.id)):
+                result = step.call(values)
         finally:
             _running.reset(token)
         refuse_result(result)

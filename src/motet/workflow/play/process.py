@@ -30,6 +30,7 @@ from typing import IO, Any, BinaryIO
 import orjson
 
 from motet.errors import InputError, StepError
+from motet.metrics_log import metrics_file
 from motet.system.places import temporary_folder
 from motet.workflow.deferred import Deferred, Item, Result
 from motet.workflow.memo.artifacts import Kept
@@ -77,6 +78,7 @@ class Job:
         parts: digests of all parts of the code that it stands on, the same.
         checkout: where it finds the files of results.
         only_same: whether it is refused where a part differs, instead of called with what is there.
+    metrics: where its metrics go.
     """
 
     module: str
@@ -95,6 +97,7 @@ class Job:
     parts: dict[str, str]
     checkout: Checkout
     only_same: bool
+    metrics: Path
 
 
 def run_in_process(
@@ -200,6 +203,7 @@ def _write_job(
         function.__module__, name, file, arguments, str(session.cache.root), artifacts.spare, artifacts.refused,
         session.run, state.id, state.attempts - 1, step.options.resources, tuple(sys.path),
         code.bodies, code.parts, checkout, not step.own_process,
+        metrics_file(session.record.folder(session.run)),
     )  # fmt: skip
     try:
         data = packed(found)

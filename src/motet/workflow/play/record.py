@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +181,10 @@ class Record:
         with self._lock:
             rows = self._base.execute(f"select * from runs {where} order by started desc limit ?", values).fetchall()
         return [RunRow(*row) for row in rows]
+
+    def as_it_is(self, run: RunRow) -> RunRow:
+        """A run with its true state: one that runs by the record, and whose process is gone, was `killed`."""
+        return replace(run, state="killed") if run.state == "running" and not is_alive(self.home, run.id) else run
 
     def last_of(self, plan: str) -> RunRow | None:
         """The last run of the same workflow with the same parameters."""

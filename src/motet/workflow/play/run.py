@@ -8,6 +8,7 @@ from typing import Any
 
 from motet.errors import WorkflowError
 from motet.workflow.plan import Plan
+from motet.workflow.play.metrics import RunMetrics, metrics_of
 from motet.workflow.play.record import Record
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
@@ -47,6 +48,18 @@ class Run:
         if not self._session.known(self._plan.output):
             raise WorkflowError("what the workflow returns is not known: a step has no result", where=self.id)
         return self._session.resolve(self._plan.output)
+
+    @property
+    def metrics(self) -> RunMetrics:
+        """What `mt.log` has kept, by step and by name: `run.metrics["train"]["loss"].values`.
+
+        Of a step whose result was kept, what the run that made it has.
+        """
+        record = Record.of(self._session.record.home)
+        try:
+            return metrics_of(record, record.run(self.id), record.steps_of(self.id))
+        finally:
+            record.close()
 
     def step(self, name: str) -> StepState:
         """A step by its id."""

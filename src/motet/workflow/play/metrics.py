@@ -1,0 +1,52 @@
+"""The metrics of a run: its own, and for results that were kept, those of the run that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from motet.errors import UnknownNameError
+from motet.metrics_log import Series, metrics_file, read_series
+from motet.workflow.memo.cache import Cache
+from motet.workflow.play.record import Record, RunRow, StepRow
+
+__all__ = ["RunMetrics", "metrics_of"]
+
+RunMetrics = dict[str, dict[str, Series]]
+"""Metrics by step and by name."""
+
+
+def metrics_of(record: Record, run: RunRow, steps: Sequence[StepRow]) -> RunMetrics:
+    """The metrics of a run, by step and by name; steps without any are left out."""
+    found: RunMetrics = {}
+    own = _by_step(record, run.id)
+    cache, makers = Cache(Path(run.cache)), dict[str, RunMetrics]()
+    for step in steps:
+        series = own.get(step.id, {})
+        entry = cache.peek(step.key) if step.state == "hit" and not series else None
+        if entry is not None:
+            if entry.run not in makers:
+                makers[entry.run] = _by_key(record, entry.run)
+            series = makers[entry.run].get(step.key, {})
+        if series:
+            found[step.id] = series
+    return found
+
+
+def _by_step(record: Record, run: str) -> RunMetrics:
+    found: RunMetrics = {}
+    for each in read_series(metrics_file(record.folder(run))):
+        found.setdefault(each.step, {})[each.name] = each
+    return found
+
+
+def _by_key(record: Record, run: str) -> RunMetrics:
+    """The metrics that a run itself has, by the keys of its steps."""
+    own = _by_step(record, run)
+    if not own:
+        return {}
+    try:
+        steps = record.steps_of(record.run(run).id)
+    except UnknownNameError:
+        return {}  # forgotten since
+    return {step.key: own[step.id] for step in steps if step.id in own}
