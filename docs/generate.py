@@ -53,6 +53,7 @@ def pages() -> dict[str, str]:
         "reference/engines.md": _engines(),
         "reference/serving.md": _serving(),
         "reference/training.md": _training(),
+        "reference/workflows.md": _workflows(),
         "reference/programs.md": _programs(),
         "values.md": _values(),
     }
@@ -78,6 +79,7 @@ _INDEX = {
     "reference/serving.md": "every key of `serve.yaml`",
     "reference/programs.md": "graphs on line inside other programs, and what tests use",
     "reference/training.md": "datasets, and functions that train on several workers",
+    "reference/workflows.md": "what a running step knows of itself, what runs give back, and how two compare",
     "reference/engines.md": "which engine does what a graph can ask for",
 }
 
@@ -97,6 +99,20 @@ def _api() -> str:
 def _training() -> str:
     lead = "`mt.data` and `mt.train`: datasets, and functions that train on several workers."
     return _page("Training", lead, [*_of_module(motet.data, "mt.data"), *_of_module(motet.train, "mt.train")])
+
+
+def _workflows() -> str:
+    from motet.metrics_log import Series
+    from motet.workflow.comparison import ComparedMetric, ComparedStep, RunComparison, compare, metrics
+    from motet.workflow.options import Resources
+    from motet.workflow.play.run import Run
+    from motet.workflow.play.state import StepState
+    from motet.workflow.step import StepContext
+
+    lead = "What `mt.current_step()`, a run and its steps have, and `mt.workflow.compare`. The guide is [workflows.md](../workflows.md)."
+    given = (StepContext, Resources, Run, StepState, Series, RunComparison, ComparedStep, ComparedMetric)
+    functions = [_entry(each.__name__, each, f"mt.workflow.{each.__name__}") for each in (compare, metrics)]
+    return _page("Workflows", lead, [*(_entry(each.__name__, each, each.__name__) for each in given), *functions])
 
 
 def _programs() -> str:
@@ -138,8 +154,10 @@ def _described(heading: str, shown: str, thing: Any) -> str:
 
 
 def _methods(name: str, cls: type) -> Iterable[str]:
-    """The public methods that a class defines itself."""
+    """The public methods and properties that a class defines itself."""
     for method, value in vars(cls).items():
+        if isinstance(value, property) and not method.startswith("_") and value.__doc__:
+            yield _described(f"### {name}.{method}", f"{name.lower()}.{method}", value)
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         if inspect.isfunction(function) and (not method.startswith("_") or method == "__call__") and function.__doc__:
             of_class = isinstance(value, (classmethod, staticmethod))

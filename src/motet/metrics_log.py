@@ -240,6 +240,6 @@ def _points(path: Path) -> Iterator[tuple[str, str, float, float, str, float]]:
         for line in file:
             try:
                 step, source, _, number, when, values = json.loads(line)
-                yield from ((step, source, number, when, name, float(value)) for name, value in values.items())
+                yield from ((step, source, float(number), when, name, float(value)) for name, value in values.items())
             except (ValueError, TypeError, AttributeError):
                 continue  # torn by a crash
