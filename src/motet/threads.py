@@ -29,6 +29,7 @@ __all__ = [
     "new_lock",
     "side_by_side",
     "thread_of",
+    "together",
 ]
 
 S = TypeVar("S")
@@ -244,3 +245,35 @@ def side_by_side(call: Callable[[S], T], parts: Sequence[S], at_once: int, most:
         return [made.result() for made in [pool.submit(call, part) for part in parts]]
     finally:
         pool.close()
+
+
+def together(calls: Sequence[Callable[[], T]], apart: Sequence[bool], most: int = MOST) -> list[T]:
+    """What calls give, in their order: some made in threads, while the caller's makes the others, one after the other.
+
+    Args:
+        calls: each is made in the context of the caller.
+        apart: which of them are made in threads; where all are, the last one is made here.
+        most: how many threads there may be.
+
+    Raises:
+        Exception: what the first call raised that failed; all that were begun have ended then.
+    """
+    places = [place for place, each in enumerate(apart) if each]
+    places = places[:-1] if len(places) == len(calls) else places
+    if not places or _of_thread.closing:
+        return [call() for call in calls]
+    pool = Pool(min(len(places), most), "motet-calls")
+    try:
+        made = {place: pool.submit(_made, calls[place]) for place in places}
+        for place, call in enumerate(calls):
+            if place not in made:
+                here: Future[T] = Future()
+                do(here, call)
+                made[place] = here
+        return [made[place].result() for place in range(len(calls))]
+    finally:
+        pool.close()
+
+
+def _made(call: Callable[[], T]) -> T:
+    return call()

@@ -18,27 +18,27 @@ def waits():
 def test_calls_that_wait_are_made_together():
     members = Members()
     for _ in range(SEEN + 1):
-        assert set(members([waits, waits])) == {threading.get_ident()}
+        assert set(members([waits, waits], "ab")) == {threading.get_ident()}
     barrier = threading.Barrier(2, timeout=30)
-    assert sorted(members([barrier.wait, barrier.wait])) == [0, 1]
+    assert sorted(members([barrier.wait, barrier.wait], "ab")) == [0, 1]
 
 
 def test_calls_that_are_quick_are_made_one_after_the_other():
     members = Members()
     for _ in range(10):
-        assert set(members([threading.get_ident, threading.get_ident])) == {threading.get_ident()}
+        assert set(members([threading.get_ident, threading.get_ident], "ab")) == {threading.get_ident()}
 
 
 def test_the_first_error_is_the_one_that_is_raised():
     members = Members()
     for _ in range(SEEN + 1):
-        members([waits, waits])
+        members([waits, waits], "ab")
 
     def fails():
         raise LookupError("odd")
 
     with pytest.raises(LookupError, match="odd"):
-        members([waits, fails])
+        members([waits, fails], "ab")
 
 
 def test_members_of_an_ensemble_that_wait_are_asked_at_the_same_time():

@@ -149,8 +149,8 @@ class StraightPlayer(Protocol):
         ...
 
     @property
-    def gather(self) -> Callable[[Sequence[Callable[[], T]]], list[T]]:
-        """Makes several calls, at the same time where they wait; what each gave, in their order."""
+    def gather(self) -> Callable[[Sequence[Callable[[], T]], Sequence[str]], list[T]]:
+        """Makes several calls, each of a model, at the same time where they wait; what each gave, in their order."""
         ...
 
     def function(self, function: Function, *, each: bool = False) -> AtOnce:
@@ -205,13 +205,16 @@ class Player(Protocol):
         """Play rows through a function; a single array it returns is the column `""`."""
         ...
 
-    async def gather(self, calls: Sequence[Awaitable[Answer]], uses: Sequence[tuple[str, int]] = ()) -> list[Answer]:
+    async def gather(
+        self, calls: Sequence[Awaitable[Answer]], uses: Sequence[str], rows: Sequence[int] = ()
+    ) -> list[Answer]:
         """Await several calls, at the same time where that pays.
 
         Args:
             calls: the calls.
-            uses: for each the model or graph it calls, and its rows, where models may share a few places: calls of models
-                that are loaded are made first.
+            uses: for each the model or graph it calls.
+            rows: for each how many rows it has, where models may share a few places: calls of models that are loaded are made
+                first.
         """
         ...
 

@@ -122,7 +122,7 @@ class Ensemble(Node):
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
         calls = [self._call(member, columns, rows, player) for member in self.players]
-        return self._answered(await player.gather(calls), rows, player)
+        return self._answered(await player.gather(calls, [member.uses for member in self.players]), rows, player)
 
     def straight(self, player: StraightPlayer) -> AtOnce | None:
         """Call every member on every row, and combine what came back."""
@@ -131,7 +131,7 @@ class Ensemble(Node):
         if len(calls) < len(models):
             return None
         picked = [(call, (member.inputs or self.inputs).pick) for call, member in zip(calls, self.players, strict=True)]
-        quick = Quick(self, player.places, player.gives)
+        quick, uses = Quick(self, player.places, player.gives), [member.uses for member in self.players]
 
         def one(place: int, columns: Mapping[str, Column], rows: int) -> Answer:
             call, pick = picked[place]
@@ -141,7 +141,7 @@ class Ensemble(Node):
                 return self._lost(self.players[place], error, rows)
 
         def play(columns: Mapping[str, Column], rows: int) -> Answer:
-            answers = player.gather([partial(one, place, columns, rows) for place in range(len(picked))])
+            answers = player.gather([partial(one, place, columns, rows) for place in range(len(picked))], uses)
             return quick(answers) or self._answered(answers, rows, player)
 
         return play

@@ -159,8 +159,8 @@ class Route(Node):
         chosen, faults = self._choose(columns, rows, player)
         shares = self._shares(chosen) if rows else [(0, np.empty(0, dtype=np.int64))]
         calls = [self._call(place, columns, share, chosen, player) for place, share in shares]
-        uses = [(self.arms[place].uses, len(share)) for place, share in shares]
-        answers = await player.gather(calls, uses)
+        uses = [self.arms[place].uses for place, _ in shares]
+        answers = await player.gather(calls, uses, [len(share) for _, share in shares])
         parts = [
             (share, self._answer(place, answer, chosen[share], player))
             for (place, share), answer in zip(shares, answers, strict=True)

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from motet.batch import Batch, Column, Indices, concat_columns, empty_column, take_rows
+from motet.batch import Batch, Column, Indices, empty_column, take_rows
 from motet.errors import Failure, GraphError, ModelFailedError, MotetError, UnknownNameError
 from motet.graph.check import CheckedGraph, outer_outputs
-from motet.graph.node import Answer, AtOnce, Fault, Node
+from motet.graph.node import Answer, AtOnce, Node
 from motet.nodes.route import Route
 from motet.runtime.deadline import go_on
+from motet.runtime.flow import AsTasks, Flow, InThreads, Parts
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, HostedModel, LazyKey
+from motet.runtime.hosted import is_elsewhere
 from motet.runtime.isolate import Health
 from motet.runtime.lazy import LazyModels, share_places
-from motet.runtime.player import Call, Player, Step, Straight, Trace
+from motet.runtime.played import Played, failure_of, joined
+from motet.runtime.player import Call, Calls, Player, Step, Straight, Trace, drive
+from motet.runtime.side_by_side import SLOW_S, Members
 from motet.runtime.stats import NodeStats
 from motet.system.limits import num_cores
 from motet.threads import side_by_side
@@ -32,51 +36,6 @@ from motet.threads import side_by_side
 __all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive", "joined"]
 
 T = TypeVar("T")
-
-
-class Calls(Protocol):
-    """How the calls of a graph's nodes are made, where they may wait; in the thread that asks where none is given."""
-
-    async def model(
-        self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
-    ) -> Answer:
-        """Play rows through a model: through the replica of that name where it is ready, if one is named."""
-        ...
-
-    async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:
-        """Play rows through a function."""
-        ...
-
-    async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
-        """Await several calls."""
-        ...
-
-
-@dataclass(slots=True)
-class Played:
-    """A batch that went through a graph.
-
-    Attributes:
-        outputs: the rows that were answered, in order, by output name.
-        failures: the rows that were not, in order.
-        exceptions: what was raised for some of them, where that is kept (see `motet.tracebacks.keeping`).
-    """
-
-    outputs: Batch
-    failures: list[Failure]
-    exceptions: Mapping[int, BaseException] = field(default_factory=dict)
-
-
-def joined(parts: Sequence[Played]) -> Played:
-    """What was played one after another, as one batch; at least one part."""
-    filled = [part for part in parts if len(part.outputs)] or parts[:1]
-    failures = sorted((failure for part in parts for failure in part.failures), key=lambda failure: failure.row)
-    raised = {row: error for part in parts for row, error in part.exceptions.items()}
-    if len(filled) == 1:
-        return Played(filled[0].outputs, failures, raised)
-    names = filled[0].outputs.columns
-    columns = {name: concat_columns([part.outputs.columns[name] for part in filled]) for name in names}
-    return Played(Batch(columns, np.concatenate([part.outputs.ids for part in filled])), failures, raised)
 
 
 @dataclass
@@ -122,8 +81,10 @@ class Executor:
         self.runners: dict[int, FunctionRunner] = {}
         self.healths: dict[str, Health] = {}
         self._models: dict[str, HostedModel] = {}
+        self._members: dict[str, Members] = {}
         self._outputs = [(name, checked.canonical[reference]) for name, reference in checked.graph.outputs.items()]
         self._steps = self._plan(path)
+        self._parts = Parts(self._steps, self.step_waits)
         self._straight: list[AtOnce | None] | None = None
 
     @property
@@ -249,6 +210,25 @@ class Executor:
                 found[uses] = some
         return found
 
+    def members(self, step: Step) -> Members:
+        """Makes calls of a node's members, where none is awaited."""
+        found = self._members.get(step.name)
+        if found is None:
+            waits = [member.uses for member in step.node.members if self.waits(member.uses)]
+            found = self._members.setdefault(step.name, Members(waits))
+        return found
+
+    def waits(self, name: str) -> bool:
+        """Whether calls of a model or graph wait for another process or machine."""
+        if name in self.graphs:
+            return any(map(self.graphs[name].step_waits, self.graphs[name]._steps))
+        model, folder = self.checked.graph.models[name], self.checked.graph.folder
+        return is_elsewhere(model, self.host.resolver.locate(model, folder))
+
+    def step_waits(self, step: Step) -> bool:
+        """Whether a node waits for another process or machine."""
+        return any(self.waits(member.uses) for member in step.node.members)
+
     def model(self, name: str) -> HostedModel:
         """A model, loaded."""
         found = self._models.get(name)
@@ -276,9 +256,11 @@ class Executor:
             MotetError: when no row is at fault: a function that breaks its contract, a model that fails on everything.
             Halted: before a node, when the call that this is a part of is late.
         """
+        straight = self._straight_plays() if trace is None and not self._keep_all and self.calls is None else ()
+        if self._parts.any and self._parts.together:
+            return await self._play_together(batch, trace, columns_out, lapsed, straight)
         columns, ids, failures = dict(batch.columns), batch.ids, list[Failure]()
         raised: dict[int, BaseException] = {}
-        straight = self._straight_plays() if trace is None and not self._keep_all and self.calls is None else ()
         for place, step in enumerate(self._steps):
             go_on()
             if lapsed is not None and place and (useful := lapsed(ids)) is not None:
@@ -286,6 +268,8 @@ class Executor:
                 ids = ids[useful]
                 if not len(ids):
                     return self.nothing(failures, raised)
+            slow = self._parts.any and step.name in self._parts.slow
+            spent = time.process_time() if slow else 0.0
             started = time.perf_counter()
             given = {reference: columns[name] for reference, name in step.columns}
             try:
@@ -294,17 +278,19 @@ class Executor:
                 else:
                     answer = await step.node.play(given, len(ids), Player(self, step, trace, ids))
             except MotetError as error:
-                if isinstance(error, (GraphError, ModelFailedError)) and f"node {step.path!r}" not in error.where:
-                    error.located(f"node {step.path!r}")
+                _locate(error, step)
                 raise
-            self._count(step.path, len(ids), time.perf_counter() - started, len(answer.faults))
+            seconds = time.perf_counter() - started
+            self._count(step.path, len(ids), seconds, len(answer.faults))
+            if slow or (self._parts.any and seconds > SLOW_S):
+                self._parts.took(step.name, seconds, time.process_time() - spent if slow else seconds)
             if not self._keep_all:
                 for name in step.drops:
                     columns.pop(name, None)
             if answer.kept is not None:
                 for fault in answer.faults:
                     row = int(ids[fault.position])
-                    failures.append(_failure(fault, row, step.path))
+                    failures.append(failure_of(fault, row, step.path))
                     if fault.exception is not None:
                         raised[row] = fault.exception
                 columns = {name: take_rows(column, answer.kept) for name, column in columns.items()}
@@ -312,9 +298,8 @@ class Executor:
             if not len(ids):
                 return self.nothing(failures, raised)
             given_back = answer.columns
+            _check_given(step, given_back)
             for name in step.gives:
-                if name not in given_back:
-                    raise UnknownNameError("column", name, list(given_back), where=f"node {step.path!r}")
                 columns[name] = given_back[name]
             if self._keep_all:
                 columns |= given_back
@@ -323,6 +308,53 @@ class Executor:
         outputs = {name: columns[full] for name, full in self._outputs}
         if failures:
             failures.sort(key=lambda failure: failure.row)
+        return Played(Batch.of(outputs, ids), failures, raised)
+
+    async def _play_together(
+        self,
+        batch: Batch,
+        trace: Trace | None,
+        columns_out: dict[str, Column] | None,
+        lapsed: Callable[[Indices], Indices | None] | None,
+        straight: Sequence[AtOnce | None],
+    ) -> Played:
+        """What `play` does, with nodes that wait at the same time as others."""
+        plays = dict(zip((step.name for step in self._steps), straight, strict=False))
+
+        async def turn(step: Step, given: Mapping[str, Column], ids: Indices) -> Answer:
+            play, spent, started = plays.get(step.name), time.process_time(), time.perf_counter()
+            try:
+                if play is not None:
+                    answer = play(given, len(ids))
+                else:
+                    answer = await step.node.play(given, len(ids), Player(self, step, trace, ids))
+            except MotetError as error:
+                _locate(error, step)
+                raise
+            seconds = time.perf_counter() - started
+            self._count(step.path, len(ids), seconds, len(answer.faults))
+            if seconds > SLOW_S or step.name in self._parts.slow:
+                self._parts.took(step.name, seconds, time.process_time() - spent)
+            if answer.kept is None or len(answer.kept):
+                _check_given(step, answer.columns)
+            return answer
+
+        tasks = self.calls is not None
+        flow = Flow(
+            self._steps,
+            batch,
+            keep_all=self._keep_all,
+            apart=lambda step: tasks or self._parts.is_long(step),
+            lapsed=lapsed,
+        )
+        await flow.play(turn, AsTasks() if tasks else InThreads(len(self._steps)))
+        failures, raised = flow.failures()
+        ids = flow.survivors()
+        if not len(ids):
+            return self.nothing(failures, raised)
+        if columns_out is not None:
+            columns_out |= {name: flow.column(name, ids) for name in flow.columns}
+        outputs = {name: flow.column(full, ids) for name, full in self._outputs}
         return Played(Batch.of(outputs, ids), failures, raised)
 
     def _straight_plays(self) -> Sequence[AtOnce | None]:
@@ -346,16 +378,18 @@ class Executor:
             stats.failed += failed
 
 
-def _failure(fault: Fault, row: int, path: str) -> Failure:
-    return Failure(row, fault.node or path, fault.model, fault.version, fault.error, fault.message)
+def _locate(error: MotetError, step: Step) -> None:
+    """Say in which node it happened."""
+    if isinstance(error, (GraphError, ModelFailedError)) and f"node {step.path!r}" not in error.where:
+        error.located(f"node {step.path!r}")
 
 
-def drive(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends, as playing does where every call answers at once."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    coroutine.close()
-    raise AssertionError("a call that waits was played without an event loop")
+def _check_given(step: Step, columns: Mapping[str, Column]) -> None:
+    """See that a node gave what others need of it.
+
+    Raises:
+        UnknownNameError: when it did not.
+    """
+    for name in step.gives:
+        if name not in columns:
+            raise UnknownNameError("column", name, list(columns), where=f"node {step.path!r}")

@@ -43,7 +43,7 @@ from motet.runtime.widen import widened
 from motet.threads import side_by_side
 from motet.types import Signature
 
-__all__ = ["HostedModel", "ModelStats", "model_key"]
+__all__ = ["HostedModel", "ModelStats", "is_elsewhere", "model_key"]
 
 FEW_ROWS, WORTH_S = 1024, 0.5
 """Before it is known how many rows a call should have, so few rows are called together until calls have taken so many seconds;
@@ -60,6 +60,11 @@ def model_key(model: Model, located: Located) -> str:
     said += [source.device] if source.device != "cpu" else []
     declared = f":{hashlib.sha256(', '.join(said).encode()).hexdigest()[:12]}" if said else ""
     return f"{located.version}:{source.threads}{declared}"
+
+
+def is_elsewhere(model: Model, located: Located) -> bool:
+    """Whether a model's calls wait for another process or another machine."""
+    return model.placement == "process" or bool(model.uris) or is_remote(located)
 
 
 class HostedModel:
@@ -130,7 +135,7 @@ class HostedModel:
     @property
     def elsewhere(self) -> bool:
         """Whether its calls wait for another process or another machine."""
-        return self.model.placement == "process" or bool(self.model.uris) or is_remote(self.located)
+        return is_elsewhere(self.model, self.located)
 
     def scale(self, count: int) -> None:
         """Have so many local replicas, from now on; see `ReplicaSet.scale`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -22,14 +23,13 @@ from motet.nodes.merge import kept_rows, merge
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import HostedModel
 from motet.runtime.isolate import Health, isolate
-from motet.runtime.side_by_side import Members
 from motet.runtime.widen import widened
 from motet.threads import side_by_side
 
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
 
-__all__ = ["Call", "Player", "Step", "Straight", "Trace"]
+__all__ = ["Call", "Calls", "Player", "Step", "Straight", "Trace", "drive"]
 
 T = TypeVar("T")
 
@@ -68,6 +68,24 @@ class Trace(Protocol):
 
     def append(self, call: Call, /) -> None:
         """Take a call."""
+        ...
+
+
+class Calls(Protocol):
+    """How the calls of a graph's nodes are made, where they may wait; in the thread that asks where none is given."""
+
+    async def model(
+        self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
+    ) -> Answer:
+        """Play rows through a model: through the replica of that name where it is ready, if one is named."""
+        ...
+
+    async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:
+        """Play rows through a function."""
+        ...
+
+    async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
+        """Await several calls."""
         ...
 
 
@@ -132,7 +150,7 @@ class Straight(_Turn):
 
     def __init__(self, executor: Executor, step: Step) -> None:
         super().__init__(executor, step)
-        self.gather = Members()
+        self.gather = executor.members(step)
 
     def model(self, name: str) -> AtOnce | None:
         """What plays rows through a model; None for a graph, and for a model that comes and goes."""
@@ -278,23 +296,21 @@ class Player(_Turn):
         runner, calls = self._runner(function, each), self._executor.calls
         return runner(columns, rows) if calls is None else await calls.function(runner, columns, rows)
 
-    async def gather(self, calls: Sequence[Awaitable[Answer]], uses: Sequence[tuple[str, int]] = ()) -> list[Answer]:
+    async def gather(
+        self, calls: Sequence[Awaitable[Answer]], uses: Sequence[str], rows: Sequence[int] = ()
+    ) -> list[Answer]:
         """Await several calls."""
         executor = self._executor
         if executor.calls is not None:
             return await executor.calls.gather(calls)
-        if uses and executor.lazy.keys:
-            return await executor.lazy.in_turn(calls, uses, self._held)
-        waiting = list(reversed(calls))
-        answers: list[Answer] = []
+        if rows and executor.lazy.keys:
+            return await executor.lazy.in_turn(calls, list(zip(uses, rows, strict=True)), self._held)
+        waiting = [call for call in calls if isinstance(call, Coroutine)]
         try:
-            while waiting:
-                answers.append(await waiting.pop())
+            return executor.members(self._step)([partial(drive, call) for call in waiting], uses)
         finally:
             for call in waiting:  # left when one raised
-                if isinstance(call, Coroutine):
-                    call.close()
-        return answers
+                call.close()
 
 
 class _Within:
@@ -307,3 +323,14 @@ class _Within:
 
     def append(self, call: Call, /) -> None:
         self._trace.append(replace(call, ids=None if call.ids is None else self._ids[call.ids]))
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, as playing does where every call answers at once."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise AssertionError("a call that waits was played without an event loop")

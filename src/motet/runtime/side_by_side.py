@@ -3,45 +3,98 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
-from motet.threads import side_by_side
+from motet.threads import together
 
-__all__ = ["Members"]
+__all__ = ["SLOW_S", "Members", "Waiting"]
 
 T = TypeVar("T")
 
 SLOW_S = 0.005
-"""Members that together take less are not worth a thread."""
+"""Calls that together take less are not worth a thread."""
 WAITED, SEEN = 0.25, 2
-"""The part of its time that a node must have waited, and how many times in a row, for its members to be called together."""
+"""The part of its time that a call must have waited, and how many times in a row, to count as one that waits."""
+
+
+MOST_MEMBERS = 64
+"""Threads that the members of one node have for one batch."""
+
+
+class Waiting:
+    """Which calls wait: those that are known to, as for another machine or process, and those that were seen to.
+
+    What waits uses no processor; the time of the whole process counts, so that a busy one changes nothing. One that was only
+    seen to, and is quick again, waits no more.
+
+    Args:
+        known: the keys of calls that wait.
+
+    Attributes:
+        keys: of all calls that wait.
+    """
+
+    __slots__ = ("_known", "_seen", "keys")
+
+    def __init__(self, known: Iterable[Hashable] = ()) -> None:
+        self._known = frozenset(known)
+        self.keys = set(self._known)
+        self._seen: dict[Hashable, int] = {}
+
+    def watched(self, key: Hashable, call: Callable[[], T], least_s: float = SLOW_S) -> T:
+        """Make a call and see whether it waits.
+
+        Args:
+            key: what it is known by.
+            call: the call.
+            least_s: what must have been waited for, for the wait to count.
+        """
+        started, spent = time.perf_counter(), time.process_time()
+        answer = call()
+        self.took(key, time.perf_counter() - started, time.process_time() - spent, least_s)
+        return answer
+
+    def took(self, key: Hashable, seconds: float, spent: float, least_s: float = SLOW_S) -> None:
+        """A call took these seconds, of which these on the processor."""
+        waits = seconds - spent > max(least_s, WAITED * seconds)
+        self._seen[key] = self._seen.get(key, 0) + 1 if waits else 0
+        if self._seen[key] >= SEEN:
+            self.keys.add(key)
+        elif seconds < least_s and key not in self._known:
+            self.keys.discard(key)
 
 
 class Members:
-    """Calls of a node's members: one after the other while they compute, at the same time once they were seen to wait.
+    """Calls of a node's members: one after the other while they compute; those that wait at the same time as the others.
 
-    What waits (for another machine, another process, a clock) uses no processor; the time of the whole process counts, so
-    that a busy one changes nothing.
+    Args:
+        known: the keys of those that wait.
     """
 
-    __slots__ = ("_seen", "_slow", "_together")
+    __slots__ = ("_slow", "_waiting")
 
-    def __init__(self) -> None:
-        self._slow = self._together = False
-        self._seen = 0
+    def __init__(self, known: Iterable[Hashable] = ()) -> None:
+        self._waiting = Waiting(known)
+        self._slow = False
 
-    def __call__(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """What each call gives, in their order."""
-        if self._together:
-            return side_by_side(lambda call: call(), calls, len(calls))
-        spent = time.process_time() if self._slow else 0.0
+    def __call__(self, calls: Sequence[Callable[[], T]], keys: Sequence[Hashable]) -> list[T]:
+        """What each call gives, in their order.
+
+        Args:
+            calls: the calls.
+            keys: what each is known by.
+        """
+        if not self._waiting.keys and not self._slow:
+            started = time.perf_counter()
+            answers = [call() for call in calls]
+            self._slow = len(calls) > 1 and time.perf_counter() - started > SLOW_S
+            return answers
+        waiting, least_s = self._waiting, SLOW_S / max(1, len(calls))
+        apart = [key in waiting.keys for key in keys]
         started = time.perf_counter()
-        answers = [call() for call in calls]
-        seconds = time.perf_counter() - started
-        if self._slow and len(calls) > 1:
-            waited = seconds - (time.process_time() - spent)
-            self._seen = self._seen + 1 if waited > max(SLOW_S, WAITED * seconds) else 0
-            self._together = self._seen >= SEEN
-        self._slow = seconds > SLOW_S
+        watched = [partial(waiting.watched, key, call, least_s) for call, key in zip(calls, keys, strict=True)]
+        answers = together(watched, apart, MOST_MEMBERS)
+        self._slow = time.perf_counter() - started > SLOW_S
         return answers
