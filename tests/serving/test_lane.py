@@ -88,12 +88,12 @@ class TestTogether:
         assert [each.values()[0] for each in long] == [0.0, 1.0, 2.0]
         assert lane.idle
 
-    def test_higher_priority_goes_first_and_order_is_kept_within_one(self, lane_loop, gateways):
+    def test_priority_1_goes_first_and_order_is_kept_within_one(self, lane_loop, gateways):
         gateway = gateways(graph_of(gated("priority")), threads=1, batch_rows=2)
         with shut("priority") as gate:
             submit(lane_loop, gateway, ("g", {"x": [0.0]}))
             assert gate.entered.acquire(timeout=20)
-            order = [(1.0, 0), (2.0, 5), (3.0, 0), (4.0, 5), (5.0, -1), (6.0, 7)]
+            order = [(1.0, 0), (2.0, 5), (3.0, 100), (4.0, 5), (5.0, 101), (6.0, 1)]
             asked = submit(lane_loop, gateway, *[("g", {"x": [x], "priority": p}) for x, p in order])
         for each in asked:
             assert each.reply

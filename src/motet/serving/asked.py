@@ -38,7 +38,8 @@ def asked_times(parameters: Mapping[str, object], header: bytes | None = None) -
     """The seconds that a caller waits, and its priority.
 
     Args:
-        parameters: `timeout` in microseconds, as Triton's clients send it, 0 for none; `priority`, higher goes first.
+        parameters: `timeout` in microseconds, as Triton's clients send it, 0 for none; `priority`, as the
+            extension `schedule_policy` has it: 1 goes first, then 2; 0 is `DEFAULT_PRIORITY`.
         header: milliseconds, for callers over HTTP without parameters.
 
     Raises:
@@ -50,8 +51,9 @@ def asked_times(parameters: Mapping[str, object], header: bytes | None = None) -
         timeout_s = _number(timeout, "parameter 'timeout' (microseconds)") / 1e6
     elif header is not None:
         timeout_s = _number(header.decode("latin-1"), "X-Request-Timeout-Ms") / 1e3
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise InputError(f"parameter 'priority' must be a whole number; got {priority!r}")
+    if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
+        wanted = "a whole number" if not isinstance(priority, int) else "at least 0"
+        raise InputError(f"parameter 'priority' must be {wanted}; got {priority!r}", hint="1 goes first, then 2")
     return timeout_s, priority
 
 

@@ -33,7 +33,7 @@ from motet.serving.crowd import Crowd
 from motet.serving.limits import Limits
 from motet.serving.looks import Both, Listener, Watch, alike, explained
 from motet.serving.playing import Playing
-from motet.serving.request import Request
+from motet.serving.request import DEFAULT_PRIORITY, Request
 from motet.serving.settler import Settler
 from motet.serving.timed import Timed
 from motet.tracebacks import ends_program, summary
@@ -213,7 +213,7 @@ class Lane:
         return max(self._at_once, min(MOST_TASKS, elsewhere + 1))
 
     def _take(self) -> list[Request]:
-        """The requests of the next batch: those of the highest priority first, then in the order they came."""
+        """The requests of the next batch: those of priority 1 first, then 2 and so on, and among them in the order they came."""
         waiting, now = self._waiting, self._loop.time()
         if not self._mixed and self._apart is None and self.waiting_rows <= self.limits.batch_rows:
             useful = [request for request in waiting if not request.settled and not request.cancelled]
@@ -222,7 +222,7 @@ class Lane:
                 waiting.clear()
                 return useful
         if len(waiting) > 1 and any(request.priority for request in waiting):
-            self._waiting = waiting = deque(sorted(waiting, key=lambda request: -request.priority))
+            self._waiting = waiting = deque(sorted(waiting, key=lambda request: request.priority or DEFAULT_PRIORITY))
         taken: list[Request] = []
         rows = 0
         while waiting and (not taken or rows + waiting[0].rows <= self.limits.batch_rows):

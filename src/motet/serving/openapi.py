@@ -22,7 +22,7 @@ _QUERY: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("explain", {"enum": ["1", "0", "true", "false"]}, "say how each answer came about"),
     ("stream", {"enum": ["1", "0", "true", "false"]}, "send server-sent events: each member's answer, then the whole"),
     ("timeout", {"type": "integer", "minimum": 1, "maximum": 10**14}, "µs until the answer is of no use"),
-    ("priority", {"type": "integer", "minimum": -(2**31), "maximum": 2**31}, "higher goes first; 0 by default"),
+    ("priority", {"type": "integer", "minimum": 0, "maximum": 2**31}, "1 goes first, then 2; 100 by default"),
 )
 _SECURITY = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -110,7 +110,7 @@ def _predict(served: Served, stem: str) -> dict[str, Any]:
                         "type": "object",
                         "properties": {
                             "timeout": {"type": "integer", "minimum": 0, "maximum": 10**14},
-                            "priority": {"type": "integer"},
+                            "priority": {"type": "integer", "minimum": 0},
                         },
                     },
                     "explain": {"type": "boolean"},

@@ -11,7 +11,7 @@ from motet.batch import Column, Indices
 from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call
 
-__all__ = ["ANONYMOUS", "Identity", "Reply", "Request", "Together"]
+__all__ = ["ANONYMOUS", "DEFAULT_PRIORITY", "Identity", "Reply", "Request", "Together"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Identity:
 
 
 ANONYMOUS = Identity("anonymous")
+DEFAULT_PRIORITY = 100
+"""Of requests that say none: there is room before it and behind it."""
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class Request(ABC):
         rows: how many.
         id: the caller's name for it, empty where there is none.
         deadline: when its answer is of no use any more, on the clock of the event loop; None for never.
-        priority: higher goes first; 0 where nothing is said.
+        priority: 1 goes first, then 2, and so on; 0, where nothing is said, is `DEFAULT_PRIORITY`.
         identity: who asks.
         explain: whether the reply is to carry the calls of models; such a request is played row by row.
         watch: is given every call of a model when it is done, in the event loop; such a request is played alone.

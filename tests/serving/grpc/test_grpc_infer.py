@@ -324,6 +324,24 @@ def test_requests_and_answers_may_be_compressed(live, gateway, algorithm):
     np.testing.assert_array_equal(got.as_numpy("image"), sent)
 
 
+def test_priorities_of_the_stock_client_are_those_of_schedule_policy(live, gated, gated_gateway):
+    lane = gated_gateway.find("gated").lane
+    live.call(setattr, lane, "limits", Limits(batch_rows=1))
+    before, answered = len(played["gate"]), []
+    with shut("gate") as entered:
+        gated.async_infer("gated", [numbers(0)], lambda result, error: answered.append(error))
+        assert entered.wait(20)
+        for count, (value, priority) in enumerate([(9, 0), (3, 3), (1, 1), (2, 2), (4, 3)], 2):
+            gated.async_infer(
+                "gated", [numbers(value)], lambda result, error: answered.append(error), priority=priority
+            )
+            live.until(lambda count=count: lane.in_flight == count)
+    live.until(lambda: len(answered) == 6)
+    live.call(setattr, lane, "limits", Limits())
+    assert answered == [None] * 6
+    assert played["gate"][before:] == [0, 1, 2, 3, 4, 9]
+
+
 def test_a_deadline_travels_with_the_request(gated):
     with shut("gate") as entered:
         gated.async_infer("gated", [numbers(1)], lambda result, error: None)

@@ -238,6 +238,38 @@ def open_gate():
 
 
 class TestOrder:
+    def test_priorities_are_those_of_schedule_policy(self, make_site):
+        """1 goes before 2, and that before those that say none, also where they say 0."""
+        site = make_site(threads=1, batch_rows=1)
+
+        def inferred(value, priority):
+            body = json.loads(infer_body([value])) | (
+                {} if priority is None else {"parameters": {"priority": priority}}
+            )
+            body = json.dumps(body).encode()
+            return INFER.replace(b"echo", b"gated") + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+        sent = [
+            inferred(9.0, None), inferred(10.0, 0), inferred(12.0, 101), inferred(3.0, 3), inferred(1.0, 1),
+            inferred(2.0, 2), inferred(4.0, 3), inferred(11.0, 0), inferred(1.5, 1),
+        ]  # fmt: skip
+        with shut() as entered, site.connect() as client:
+            client.send(infer([0.0], name="gated"))
+            entered()
+            for count, each in enumerate(sent, 2):
+                client.send(each)
+                site.loop.until(lambda count=count: site.gateway.find("gated").lane.in_flight == count)
+            open_gate()
+            assert [client.answer().status for _ in range(10)] == [200] * 10
+        played = [value for batch in http_functions.played["http"] for value in batch]
+        assert played == [0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 9.0, 10.0, 11.0, 12.0]
+
+    @pytest.mark.parametrize("priority", [-1, 1.5, "2", True])
+    def test_other_priorities_are_refused(self, site, priority):
+        body = json.dumps(json.loads(infer_body([1.0])) | {"parameters": {"priority": priority}}).encode()
+        (answer,) = site.ask(INFER + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert (answer.status, answer.json()["error"].partition("must be ")[0]) == (400, "parameter 'priority' ")
+
     def test_answers_come_in_the_order_of_the_requests(self, site, app):
         app.gate.clear()
         with shut() as entered, site.connect() as client:
