@@ -70,6 +70,7 @@ __all__ = [
     "NotPublishedError",
     "NotReadyError",
     "OutputExistsError",
+    "OverlapError",
     "OverloadedError",
     "ReplicaLostError",
     "RequestError",
@@ -313,6 +314,10 @@ class WorkflowError(MotetError, RuntimeError):
 
 class StepError(WorkflowError):
     """A step that failed. Its own error is the cause (`__cause__`), where it failed in this process."""
+
+
+class OverlapError(WorkflowError):
+    """A run that does not begin, as another one of the same workflow goes."""
 
 
 class StoreError(MotetError, RuntimeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -13,6 +14,28 @@ from hypothesis import strategies as st
 from motet.errors import InputError
 from motet.workflow.cron import read_cron
 from motet.workflow.triggers import At, Every, Watch, repeat
+
+
+@pytest.fixture
+def zone(monkeypatch):
+    """Sets the zone of this machine."""
+
+    def put(name):
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield put
+    monkeypatch.undo()
+    time.tzset()
+
+
+def following(text, after, count=1):
+    """The next times, as the clock on the wall shows them."""
+    cron, stamp, found = read_cron(text), datetime.fromisoformat(after).timestamp(), []
+    for _ in range(count):
+        stamp = cron.after(stamp)
+        found.append(f"{datetime.fromtimestamp(stamp):%Y-%m-%d %H:%M}")
+    return found
 
 
 @pytest.mark.parametrize(
@@ -29,7 +52,7 @@ from motet.workflow.triggers import At, Every, Watch, repeat
     ],
 )
 def test_cron_says_the_next_time(text, after, expected):
-    assert read_cron(text).after(datetime.fromisoformat(after)) == datetime.fromisoformat(expected)
+    assert following(text, after) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -51,10 +74,51 @@ def test_wrong_times_are_refused(text, message):
 
 def test_a_time_that_never_comes_is_refused():
     with pytest.raises(InputError, match="there is no such time"):
-        read_cron("0 0 31 2 *").after(datetime(2026, 1, 1))
+        read_cron("0 0 31 2 *")
 
 
-FIELD = st.sampled_from(["*", "*/7", "3", "10-20", "1,5,9"])
+@pytest.mark.parametrize(
+    ("name", "text", "after", "expected"),
+    [
+        ("Europe/Berlin", "30 2 * * *", "2026-03-28 00:00", ["03-28 02:30", "03-29 03:00", "03-30 02:30"]),
+        ("Europe/Berlin", "0 2 * * *", "2026-03-28 12:00", ["03-29 03:00", "03-30 02:00"]),
+        ("Europe/Berlin", "15,45 2 * * sun", "2026-03-28 12:00", ["03-29 03:00", "04-05 02:15", "04-05 02:45"]),
+        ("Europe/Berlin", "30 2 * * *", "2026-10-24 12:00", ["10-25 02:30", "10-26 02:30"]),
+        ("Europe/Berlin", "*/30 * * * *", "2026-03-29 01:10", ["03-29 01:30", "03-29 03:00", "03-29 03:30"]),
+        (
+            "Europe/Berlin",
+            "*/30 * * * *",
+            "2026-10-25 01:40",
+            ["10-25 02:00", "10-25 02:30", "10-25 02:00", "10-25 02:30", "10-25 03:00"],
+        ),
+        ("America/New_York", "@daily", "2026-03-08 12:00", ["03-09 00:00", "03-10 00:00"]),
+        ("America/Santiago", "0 0 * * *", "2026-09-05 12:00", ["09-06 01:00", "09-07 00:00"]),
+        ("Australia/Lord_Howe", "15 2 * * *", "2026-10-03 12:00", ["10-04 02:30", "10-05 02:15"]),
+        ("Asia/Kolkata", "0 9 * * *", "2026-10-25 12:00", ["10-26 09:00"]),
+    ],
+)
+def test_nothing_is_left_out_or_done_twice_where_the_clock_is_put_on_or_back(zone, name, text, after, expected):
+    """Times by hand from the rules of Debian's cron and the days of the tz database."""
+    zone(name)
+    assert following(text, after, len(expected)) == [f"2026-{each}" for each in expected]
+
+
+def test_half_hours_are_half_an_hour_apart_all_year(zone):
+    zone("Europe/Berlin")
+    cron, stamp = read_cron("*/30 * * * *"), datetime(2026, 10, 24).timestamp()
+    for _ in range(100):
+        assert cron.after(stamp) - stamp == 1800
+        stamp += 1800
+
+
+def test_in_the_hour_that_comes_twice_a_time_of_the_first_is_past(zone):
+    zone("Europe/Berlin")
+    second = datetime(2026, 10, 25, 2, 15, fold=1).timestamp()
+    assert datetime.fromtimestamp(read_cron("30 2 * * *").after(second)) == datetime(2026, 10, 26, 2, 30)
+
+
+VALUES = {"*": range(60), "*/7": range(0, 60, 7), "3": [3], "10-20": range(10, 21), "1,5,9": [1, 5, 9]}
+FIELD = st.sampled_from(list(VALUES))
 
 
 @given(
@@ -63,13 +127,16 @@ FIELD = st.sampled_from(["*", "*/7", "3", "10-20", "1,5,9"])
     start=st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)),
 )
 def test_cron_finds_the_first_minute_that_fits(minute, hour, start):
-    cron = read_cron(f"{minute} {hour} * * *")
-    found = cron.after(start)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        found = datetime.fromtimestamp(read_cron(f"{minute} {hour} * * *").after(start.timestamp()))
+    time.tzset()
     assert found > start
-    assert (found.minute in cron.minutes, found.hour in cron.hours) == (True, True)
+    assert (found.minute in VALUES[minute], found.hour in VALUES[hour]) == (True, True)
     probe = start.replace(second=0, microsecond=0) + timedelta(minutes=1)
     while probe < found:
-        assert probe.minute not in cron.minutes or probe.hour not in cron.hours
+        assert probe.minute not in VALUES[minute] or probe.hour not in VALUES[hour]
         probe += timedelta(minutes=1)
 
 
@@ -103,8 +170,47 @@ def test_every_so_often_counts_from_beginning_to_beginning():
     assert ran([Every(10)], 1065, took=12) == [1000, 1020, 1040, 1060]
 
 
-def test_cron_runs_at_its_times():
-    assert [round(each) % 60 for each in ran([At(read_cron("* * * * *"))], 1200)] == [0, 0, 0]
+class Wall(Clock):
+    """The clock on the wall, which is set at some times of the one that is never set."""
+
+    def __init__(self, set_by: dict[float, float], steady: Clock) -> None:
+        self.set_by, self.steady = set_by, steady
+
+    def __call__(self) -> float:
+        return self.steady.now + sum(by for at, by in self.set_by.items() if self.steady.now >= at)
+
+
+def ran_at(text, until, set_by):
+    """The times of the clock that is never set at which runs begin, in minutes from the first."""
+    steady, times = Clock(until), []
+    steady.now = 0.0
+    trigger = At(read_cron(text), Wall(set_by, steady))
+    repeat([trigger], lambda: times.append(steady.now / 60), threading.Event(), steady, steady.wait)
+    return times
+
+
+@pytest.mark.parametrize(
+    ("text", "set_by", "expected"),
+    [
+        ("*/10 * * * *", {}, [10, 20, 30, 40, 50]),
+        ("*/10 * * * *", {1500: -7200}, [10, 20, 30, 40, 50]),
+        ("*/10 * * * *", {1500: -86400}, [10, 20, 30, 40, 50]),
+        ("*/10 * * * *", {1201: -2}, [10, 20, 30 + 2 / 60, 40 + 2 / 60, 50 + 2 / 60]),
+        ("*/10 * * * *", {1500: 7200}, [10, 20, 25, 30, 40, 50]),
+        ("20 0-3 * * *", {1500: -600}, [20]),
+        ("20 0-3 * * *", {1500: 7200}, [20, 25]),
+        ("20 0-23 * * *", {1500: -4 * 3600}, [20]),
+        ("40 0-23 * * *", {2700: -4 * 3600 - 600}, [40, 50]),
+    ],
+)
+def test_cron_runs_at_its_times_and_keeps_its_head_where_the_clock_is_set(zone, text, set_by, expected):
+    zone("UTC")
+    assert ran_at(text, 3500, set_by) == pytest.approx(expected)
+
+
+def test_every_so_often_and_changes_of_files_do_not_look_at_the_clock_on_the_wall(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: pytest.fail("it looks at the clock"))
+    assert ran([Every(10), Watch([str(tmp_path)])], 1035) == [1000, 1010, 1020, 1030]
 
 
 def test_a_run_comes_when_files_change_and_have_settled(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,6 +54,12 @@ _EXITS = {
 @click.option("--every", metavar="TIME", help="Run again every so often: 90s, 15m, 12h, 7d.")
 @click.option("--cron", metavar="EXPR", help="Run at times: 'MINUTE HOUR DAY MONTH WEEKDAY'.")
 @click.option("--watch", metavar="PATH", multiple=True, help="Run when a file or folder changes.")
+@click.option(
+    "--overlap",
+    type=click.Choice(["allow", "forbid", "wait"]),
+    help="While another run of the same workflow and parameters goes: run as well, leave this one out, or wait.  "
+    "[default: allow; with --every, --cron, --watch forbid]",
+)
 @click.option("--page", metavar="FILE.html", help="Write the page of the run.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_context
@@ -85,7 +92,9 @@ def command(
 
     plan = plan_of()
     settings["resume_within"] = settings["resume_within"] or 0.0
-    repeat(triggers, lambda: _again(ctx, plan, settings, explain, page, quiet), threading.Event())
+    settings["overlap"] = settings["overlap"] or "forbid"
+    with _only_process(plan, f"{every} {cron} {watch}", settings["overlap"], quiet):
+        repeat(triggers, lambda: _again(ctx, plan, settings, explain, page, quiet), threading.Event())
 
 
 def _plans(workflow: str | None, parameters: tuple[str, ...], resume: str | None) -> Callable[[], Plan]:
@@ -139,16 +148,36 @@ def _triggers(every: str | None, cron: str | None, watch: tuple[str, ...]) -> li
     return found
 
 
+def _only_process(plan: Plan, times: str, overlap: str, quiet: bool) -> AbstractContextManager[object]:
+    """Be the only process that plays a schedule, unless runs may overlap."""
+    from motet.workflow.memo.cache import home_folder
+    from motet.workflow.play.overlap import schedule_lock
+    from motet.workflow.play.start import plan_digest
+
+    def say() -> None:
+        if not quiet:
+            click.echo("another process plays this schedule; this one goes on with it when that ends", err=True)
+
+    if overlap == "allow":
+        return nullcontext()
+    name = f"{plan_digest(plan) or f'{plan.name} {plan.file}'} {times}"
+    return schedule_lock(home_folder(), name, lambda: False, say)
+
+
 def _again(
     ctx: click.Context, plan: Plan, settings: dict[str, Any], explain: bool, page: str | None, quiet: bool
 ) -> None:
     """A run among many: one that fails is told of, and the next one comes all the same."""
-    from motet.errors import MotetError
+    from motet.errors import MotetError, OverlapError
 
     try:
         _once(ctx, plan, settings, explain, page, quiet)
+    except OverlapError as error:
+        if not quiet:
+            click.echo(f"left out: {error.what}", err=True)
     except MotetError as error:
         click.echo(f"error: {error}", err=True)
+    ctx.obj = None  # nothing runs that --resume could go on with
 
 
 def _once(
@@ -163,6 +192,7 @@ def _once(
             asynchronous=settings["asynchronous"],
             resume=settings["resume"] or not settings["fresh"],
             resume_within=settings["resume_within"],
+            overlap=settings["overlap"] or "allow",
             fail_fast=settings["fail_fast"],
             threads=settings["threads"],
             check=False,

@@ -1,14 +1,17 @@
 """Times as cron writes them: `MINUTE HOUR DAY MONTH WEEKDAY`, in local time.
 
 A field is `*`, a number, a range `1-5`, a list `1,15`, each with a step `*/10`. Months and weekdays may be named by three
-letters; Sunday is 0 or 7. Where both days are given, one of the two is enough, as in every cron. A time that the clock
-leaves out in spring is passed over, one that it has twice in autumn counts once.
+letters; Sunday is 0 or 7. Where both days are given, one of the two is enough, as in every cron. Where the clock is put
+forward in spring, a time that it leaves out comes right after; where it is put back, a time that it has twice counts once.
+Times whose minute or hour begins with `*` come whenever the clock shows them, as in Debian's cron.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from cronsim import CronSim, CronSimError
 
 from motet.errors import InputError
 
@@ -21,11 +24,30 @@ _NAMES = {
     "@monthly": "0 0 1 * *",
     "@yearly": "0 0 1 1 *",
 }
-_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_MOST_YEARS = 9
-"""A leap day comes after eight years at the latest."""
+_FIELDS = ("minute", "hour", "day", "month", "weekday")
+_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+
+
+class _Local(tzinfo):
+    """The zone of this machine, as its C library knows it."""
+
+    def utcoffset(self, time: datetime | None) -> timedelta | None:
+        if time is None:
+            return None
+        shown = time.replace(tzinfo=None)
+        return shown.replace(fold=0) - datetime.fromtimestamp(shown.timestamp(), UTC).replace(tzinfo=None)
+
+    def fromutc(self, time: datetime) -> datetime:
+        return datetime.fromtimestamp(time.replace(tzinfo=UTC).timestamp()).replace(tzinfo=self)
+
+    def tzname(self, time: datetime | None) -> None:
+        return None
+
+    def dst(self, time: datetime | None) -> None:
+        return None
+
+
+_LOCAL = _Local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,40 +55,26 @@ class Cron:
     """When something is to happen.
 
     Attributes:
-        minutes, hours, days, months, weekdays: what each may be; weekdays from Sunday, 0.
-        any_day, any_weekday: whether that field says nothing.
+        text: five fields.
     """
 
-    minutes: frozenset[int]
-    hours: frozenset[int]
-    days: frozenset[int]
-    months: frozenset[int]
-    weekdays: frozenset[int]
-    any_day: bool
-    any_weekday: bool
+    text: str
 
-    def after(self, time: datetime) -> datetime:
-        """The first time after another one; both without a time zone, as the clock on the wall shows them."""
-        found = (time + timedelta(minutes=1)).replace(second=0, microsecond=0)
-        end = time.year + _MOST_YEARS
-        while found.year <= end:
-            if found.month not in self.months:
-                found = (found.replace(day=1, hour=0, minute=0) + timedelta(days=32)).replace(day=1)
-            elif not self._is_day(found):
-                found = found.replace(hour=0, minute=0) + timedelta(days=1)
-            elif found.hour not in self.hours:
-                found = found.replace(minute=0) + timedelta(hours=1)
-            elif found.minute not in self.minutes:
-                found += timedelta(minutes=1)
-            elif _exists(found):
-                return found
-            else:
-                found += timedelta(minutes=1)
-        raise InputError("there is no such time in the next years", where="cron", hint="is the day in that month?")
+    @property
+    def often(self) -> bool:
+        """Whether it comes whenever the clock shows it: its minute or hour begins with `*`."""
+        return any(field[0] == "*" for field in self.text.split()[:2])
 
-    def _is_day(self, time: datetime) -> bool:
-        day, weekday = time.day in self.days, time.isoweekday() % 7 in self.weekdays
-        return (day or weekday) if not self.any_day and not self.any_weekday else (day and weekday)
+    def after(self, time: float) -> float:
+        """The first time after another one, both in seconds since 1970.
+
+        Raises:
+            InputError: when there is none in the next 50 years.
+        """
+        for found in CronSim(self.text, datetime.fromtimestamp(time, _LOCAL)):
+            if found.timestamp() > time:
+                return found.timestamp()
+        raise _never(self.text)
 
 
 def read_cron(text: str) -> Cron:
@@ -82,45 +90,25 @@ def read_cron(text: str) -> Cron:
             where="cron",
             hint=f"five: minute hour day month weekday; or one of {', '.join(_NAMES)}",
         )
-    found = [_field(part, *field) for part, field in zip(parts, _FIELDS, strict=True)]
-    weekdays = frozenset(each % 7 for each in found[4])
-    return Cron(found[0], found[1], found[2], found[3], weekdays, parts[2][0] == "*", parts[4][0] == "*")
+    for number, (part, name, (first, last)) in enumerate(zip(parts, _FIELDS, _RANGES, strict=True)):
+        alone = ["*"] * len(_FIELDS)
+        alone[number] = part
+        if not _is_read(alone):
+            raise InputError(
+                f"{part!r} is no {name}", where="cron", hint=f"from {first} to {last}: *, 3, 1-5, */10, 1,15"
+            )
+    if not _is_read(parts):
+        raise _never(text)
+    return Cron(" ".join(parts))
 
 
-def _field(text: str, name: str, first: int, last: int) -> frozenset[int]:
-    found: set[int] = set()
-    for part in text.split(","):
-        span, slash, step = part.partition("/")
-        if slash and (not step.isdecimal() or int(step) == 0):
-            raise _wrong(text, name, first, last)
-        low, dash, high = span.partition("-")
-        if span == "*":
-            begin, end = first, last
-        else:
-            begin = _number(low, text, name, first, last)
-            end = _number(high, text, name, first, last) if dash else last if slash else begin
-        if begin > end:
-            raise _wrong(text, name, first, last)
-        found.update(range(begin, end + 1, int(step) if slash else 1))
-    return frozenset(found)
-
-
-def _number(text: str, whole: str, name: str, first: int, last: int) -> int:
-    names = {"month": _MONTHS, "weekday": _DAYS}.get(name, ())
-    if text.lower() in names:
-        return names.index(text.lower()) + first
-    if not text.isdecimal() or not first <= int(text) <= last:
-        raise _wrong(whole, name, first, last)
-    return int(text)
-
-
-def _wrong(text: str, name: str, first: int, last: int) -> InputError:
-    return InputError(f"{text!r} is no {name}", where="cron", hint=f"from {first} to {last}: *, 3, 1-5, */10, 1,15")
-
-
-def _exists(time: datetime) -> bool:
-    """Whether the clock on the wall shows a time: in spring it leaves some out."""
+def _is_read(parts: list[str]) -> bool:
     try:
-        return datetime.fromtimestamp(time.timestamp()) == time
-    except (OverflowError, OSError, ValueError):
-        return True
+        CronSim(" ".join(parts), datetime.fromtimestamp(0, UTC))
+    except CronSimError:
+        return False
+    return True
+
+
+def _never(text: str) -> InputError:
+    return InputError(f"{text!r}: there is no such time", where="cron", hint="is the day in that month?")

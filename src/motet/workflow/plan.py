@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from motet.errors import CycleError
 from motet.workflow.deferred import Deferred, nodes_of
@@ -109,6 +109,7 @@ class Plan:
         asynchronous: bool = True,
         resume: str | bool = True,
         resume_within: str | float | None = None,
+        overlap: Literal["allow", "forbid", "wait"] = "allow",
         fail_fast: bool = False,
         check: bool = True,
         threads: int | None = None,
@@ -128,6 +129,8 @@ class Plan:
                 which age its results are, is logged.
             resume_within: how long ago that run may have been stopped, as `"2h"` or seconds; by default 15
                 minutes, and without a bound for one by its id.
+            overlap: what becomes of it while another run of the same workflow and parameters goes on this machine: it runs
+                all the same, is refused, or waits.
             fail_fast: whether the first failure ends the run; else all steps run that do not need the failed one.
             check: whether a failed run raises; else look at `Run.state`.
             threads: how many steps run at the same time in this process; by default a thread a core, at least 4.
@@ -138,9 +141,11 @@ class Plan:
             budget: lends resources to steps that ask for them; by default those of this machine.
 
         Raises:
+            OverlapError: when another run goes, and `overlap` forbids that.
             StepError: when a step failed. The step's own error is its cause.
             WorkflowError: when the run could not go on.
         """
+        from motet.workflow.play.overlap import read_overlap
         from motet.workflow.play.start import Settings, run_plan
 
         settings = Settings(
@@ -148,6 +153,7 @@ class Plan:
             asynchronous=asynchronous,
             resume=resume,
             resume_within_s=None if resume_within is None else read_duration_s(resume_within, "run, resume_within"),
+            overlap=read_overlap(overlap),
             fail_fast=fail_fast,
             check=check,
             threads=threads,

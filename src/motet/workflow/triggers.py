@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 
 from motet.workflow.cron import Cron
@@ -17,19 +16,25 @@ from motet.workflow.cron import Cron
 __all__ = ["At", "Every", "Trigger", "Watch", "fingerprint", "repeat"]
 
 POLL_S = 1.0
+SET_BACK_S, _MOMENT_S = 3 * 3600.0, 60.0
 
 
 class Trigger(Protocol):
-    """Says when to run next."""
+    """Says when to run next. `now` is in seconds of a clock that is never set, and counts while the machine sleeps."""
 
     def wait_s(self, now: float) -> float:
-        """Seconds until it is time, or until it wants to be asked again; 0 where it is time. `now` since 1970."""
+        """Seconds until it is time, or until it wants to be asked again; 0 where it is time."""
 
     def ran(self, now: float) -> None:
         """A run begins now."""
 
     def over(self, now: float) -> None:
         """A run has ended now: times that it has missed are left out."""
+
+
+def steady_s() -> float:
+    """Seconds of a clock that is never set, and counts while the machine sleeps, where there is one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 @dataclass
@@ -62,26 +67,37 @@ class Every:
 class At:
     """A run at times as cron has them, in local time; what a long run misses is left out.
 
+    A clock that is put forward over such times makes one run. Where it is put back by less than three hours, times that there
+    have been do not come again, but for those that come often; by more, all do. So Debian's cron has it.
+
     Attributes:
         cron: the times.
+        clock: gives the time, in seconds since 1970.
     """
 
     cron: Cron
-    _next: float | None = None
+    clock: Callable[[], float] = time.time
+    _next: float = -math.inf
+    _seen: float = math.inf
+    _past: float = -math.inf
 
     def wait_s(self, now: float) -> float:
         """Seconds until it is time."""
-        if self._next is None:
-            self._next = self.cron.after(datetime.fromtimestamp(now)).timestamp()
-        return max(self._next - now, 0.0)
+        shown = self.clock()
+        if shown < self._seen:
+            repeats = _MOMENT_S if self.cron.often else SET_BACK_S
+            self._next = self.cron.after(self._past if 0 <= self._past - shown < repeats else shown)
+        self._seen = shown
+        return max(self._next - shown, 0.0)
 
     def ran(self, now: float) -> None:
         """A run begins now."""
-        self._next = self.cron.after(datetime.fromtimestamp(now)).timestamp()
+        self.over(now)
 
     def over(self, now: float) -> None:
         """A run has ended now: times that it has missed are left out."""
-        self.ran(now)
+        self._seen = self._past = self.clock()
+        self._next = self.cron.after(self._past)
 
 
 @dataclass
@@ -143,7 +159,7 @@ def repeat(
     triggers: Sequence[Trigger],
     run: Callable[[], None],
     stop: threading.Event,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = steady_s,
     wait: Callable[[float], bool] | None = None,
 ) -> None:
     """Run whenever a trigger says so, until `stop` is set.
@@ -152,7 +168,7 @@ def repeat(
         triggers: any of them is enough.
         run: what to do; its errors end the repetition.
         stop: ends it.
-        clock: gives the time, in seconds since 1970.
+        clock: gives the `now` of triggers.
         wait: waits so many seconds, and says whether to stop; by default `stop.wait`.
     """
     waits = wait or stop.wait

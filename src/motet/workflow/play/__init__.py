@@ -6,6 +6,8 @@ execute.py  one step: its key, a hit, or a call and what is kept of it
 session.py  what the steps share     journal.py  results that only the run keeps
 process.py  a step's own process     child.py    what runs in it
 turns.py    steps that set what their process has once, without a process of their own
+resume.py   going on with a run          overlap.py  runs of one workflow at the same time
+pack.py     results that cannot be kept
 budget.py   resources                record.py   runs in SQLite
 logs.py     what steps print
 """

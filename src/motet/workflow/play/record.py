@@ -194,6 +194,14 @@ class Record:
             ).fetchone()
         return RunRow(*row) if row else None
 
+    def running(self, workflow: str, plan: str) -> list[RunRow]:
+        """The runs of a workflow with the same parameters that run, or were killed; of all parameters where `plan` is empty."""
+        with self._lock:
+            rows = self._base.execute(
+                "select * from runs where state='running' and workflow=? and (plan=? or ?='')", (workflow, plan, plan)
+            ).fetchall()
+        return [RunRow(*row) for row in rows]
+
     def run(self, name: str) -> RunRow:
         """A run by its id, by the beginning of it, or the `last` one.
 

@@ -33,6 +33,7 @@ from motet.workflow.play.execute import Executor
 from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal
 from motet.workflow.play.logs import captured
+from motet.workflow.play.overlap import Overlap, turn
 from motet.workflow.play.process import refuse_lost
 from motet.workflow.play.record import Record, RunRow, run_lock
 from motet.workflow.play.resume import earlier_run, say_resumed
@@ -41,7 +42,7 @@ from motet.workflow.play.runner import Runner
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
 
-__all__ = ["Settings", "run_plan"]
+__all__ = ["Settings", "plan_digest", "run_plan"]
 
 LEAST_THREADS = 4
 
@@ -54,6 +55,7 @@ class Settings:
     asynchronous: bool = True
     resume: str | bool = True
     resume_within_s: float | None = None
+    overlap: Overlap = "allow"
     fail_fast: bool = False
     check: bool = True
     threads: int | None = None
@@ -83,15 +85,16 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
     home = home_folder()
     record = Record.of(home)
     try:
-        digest = _plan_digest(plan)
-        earlier = earlier_run(record, home, plan.name, digest, settings.resume, settings.resume_within_s)
-        run = earlier.id if earlier is not None else _new_id(plan.name)
-        if not try_lock(home / "runs.lock", run_lock(run)):
-            raise WorkflowError(f"run {run} is running", where=plan.name, hint="wait for it, or stop it")
-        try:
-            return _run(plan, settings, folder, budget, record, run, digest, earlier)
-        finally:
-            unlock(home / "runs.lock", run_lock(run))
+        digest = plan_digest(plan)
+        with turn(record, home, plan, digest, settings.overlap, settings.cancel):
+            earlier = earlier_run(record, home, plan.name, digest, settings.resume, settings.resume_within_s)
+            run = earlier.id if earlier is not None else _new_id(plan.name)
+            if not try_lock(home / "runs.lock", run_lock(run)):
+                raise WorkflowError(f"run {run} is running", where=plan.name, hint="wait for it, or stop it")
+            try:
+                return _run(plan, settings, folder, budget, record, run, digest, earlier)
+            finally:
+                unlock(home / "runs.lock", run_lock(run))
     finally:
         record.close()
 
@@ -213,7 +216,7 @@ def _failure(run: Run, failed: list[StepState]) -> WorkflowError:
     return error
 
 
-def _plan_digest(plan: Plan) -> str:
+def plan_digest(plan: Plan) -> str:
     """What tells whether two runs are of the same workflow with the same parameters; empty where that cannot be told."""
     encoder = Encoder(hook=lambda value: _importable(value))
     try:

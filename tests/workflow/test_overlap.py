@@ -1,0 +1,141 @@
+"""Runs of one workflow at the same time, in threads and processes: both, none or one after the other."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+from motet.cli import cli
+from motet.errors import InputError, OverlapError
+from motet.workflow import triggers
+from motet.workflow.memo.cache import home_folder
+from motet.workflow.play.overlap import schedule_lock
+from motet.workflow.play.record import Record
+
+PROGRAM = """
+import os, sys
+import motet as mt
+
+@mt.step
+def holds(number):
+    print("begun", flush=True)
+    sys.stdin.read()
+
+@mt.workflow
+def overlapping(number: int = 1):
+    holds(number)
+
+if __name__ == "__main__":
+    overlapping().run(overlap=sys.argv[1])
+"""
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Begins a run in another process, which goes until its standard input is closed."""
+    (tmp_path / "overlapping.py").write_text(PROGRAM)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    children = []
+
+    def begin(overlap="allow"):
+        command = [sys.executable, str(tmp_path / "overlapping.py"), overlap]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        children.append(child)
+        assert child.stdout.readline() == "begun\n"
+        return child
+
+    yield begin
+    for child in children:
+        child.kill()
+        child.communicate()
+    sys.modules.pop("overlapping", None)
+
+
+@pytest.fixture
+def plan(program, monkeypatch):
+    """The same workflow here, whose step ends at once."""
+    import overlapping  # type: ignore[import-not-found]
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    return overlapping.overlapping
+
+
+@pytest.mark.parametrize("theirs", ["allow", "forbid", "wait"])
+def test_a_run_is_refused_while_another_process_runs_the_same(program, plan, theirs):
+    child = program(theirs)
+    with pytest.raises(OverlapError, match=rf"overlapping: run overlapping-.* of it goes \(process {child.pid}\)"):
+        plan().run(overlap="forbid")
+    assert plan(2).run(overlap="forbid").state == "done", "other parameters are another run"
+    assert plan().run().state == "done", "both are allowed by default"
+    child.communicate("")
+    assert plan().run(overlap="forbid").state == "done"
+
+
+def test_a_run_that_was_killed_holds_nobody_up(program, plan):
+    child = program("forbid")
+    child.kill()
+    child.communicate()
+    assert plan().run(overlap="forbid", resume=False).state == "done"
+    assert plan().run(overlap="wait", resume=False).state == "done"
+
+
+def test_a_run_waits_for_the_one_that_goes(program, plan):
+    child = program()
+    over = []
+    waiting = threading.Thread(target=lambda: over.append(plan().run(overlap="wait")))
+    waiting.start()
+    assert not over
+    record = Record.of(home_folder())
+    assert len(record.runs()) == 1, "it has not begun"
+    record.close()
+    child.communicate("")
+    waiting.join(60)
+    assert [run.state for run in over] == ["done"]
+
+
+def test_waiting_ends_when_the_run_is_cancelled(program, plan):
+    program()
+    cancel = threading.Event()
+    cancel.set()
+    assert plan().run(overlap="wait", cancel=cancel, check=False).state == "cancelled"
+
+
+def test_an_overlap_that_is_none_is_refused(plan):
+    with pytest.raises(InputError, match="overlap='skip'"):
+        plan().run(overlap="skip")
+
+
+@pytest.mark.parametrize("overlap", [None, "allow"])
+def test_a_time_of_a_schedule_is_left_out_while_a_run_goes(program, plan, monkeypatch, overlap):
+    program()
+    monkeypatch.setattr(triggers, "repeat", lambda triggers, run, stop: run())
+    options = ["--overlap", overlap] if overlap else []
+    result = CliRunner().invoke(cli, ["workflow", "run", "overlapping.py", "--every", "1h", *options])
+    assert result.exit_code == 0
+    assert ("left out: run overlapping-" in result.stderr) == (overlap is None)
+
+
+def test_one_process_plays_a_schedule_and_the_next_goes_on_when_it_is_killed(home):
+    code = (
+        "import sys; from pathlib import Path; from motet.workflow.play.overlap import schedule_lock\n"
+        "with schedule_lock(Path(sys.argv[1]), 'nightly', lambda: False, lambda: None) as held:\n"
+        "    print(held, flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "True\n"
+    said = []
+    with schedule_lock(home, "weekly", lambda: False, lambda: said.append("weekly")) as held:
+        assert (held, said) == (True, [])
+    with schedule_lock(home, "nightly", lambda: True, lambda: said.append("nightly")) as held:
+        assert (held, said) == (False, ["nightly"])
+    with schedule_lock(home, "nightly", lambda: False, child.kill) as held:
+        assert held
+    child.communicate()
