@@ -327,7 +327,7 @@ def test_requests_and_answers_may_be_compressed(live, gateway, algorithm):
 def test_priorities_of_the_stock_client_are_those_of_schedule_policy(live, gated, gated_gateway):
     lane = gated_gateway.find("gated").lane
     live.call(setattr, lane, "limits", Limits(batch_rows=1))
-    before, answered = len(played["gate"]), []
+    answered = []
     with shut("gate") as entered:
         gated.async_infer("gated", [numbers(0)], lambda result, error: answered.append(error))
         assert entered.wait(20)
@@ -339,7 +339,7 @@ def test_priorities_of_the_stock_client_are_those_of_schedule_policy(live, gated
     live.until(lambda: len(answered) == 6)
     live.call(setattr, lane, "limits", Limits())
     assert answered == [None] * 6
-    assert played["gate"][before:] == [0, 1, 2, 3, 4, 9]
+    assert played["gate"] == [0, 1, 2, 3, 4, 9]
 
 
 def test_a_deadline_travels_with_the_request(gated):
