@@ -1,7 +1,9 @@
 """What all tests share."""
 
 import os
+import shutil
 import signal
+import tempfile
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,6 +29,19 @@ def _own_cache(tmp_path_factory):
         del os.environ["MOTET_CACHE_DIR"]
     else:
         os.environ["MOTET_CACHE_DIR"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_sockets():
+    """Servers of the tests are found by the tests alone."""
+    folder = tempfile.mkdtemp(prefix="motet-", dir="/tmp")
+    before = os.environ.get("MOTET_RUNTIME_DIR")
+    os.environ["MOTET_RUNTIME_DIR"] = folder
+    yield
+    shutil.rmtree(folder)
+    os.environ.pop("MOTET_RUNTIME_DIR")
+    if before is not None:
+        os.environ["MOTET_RUNTIME_DIR"] = before
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,9 @@ def live(tmp_path_factory):
     ]  # fmt: skip
     for graph in graphs:
         graph.save(folder / f"{graph.name}.yaml")
-    live = Live(folder, FASHION, *(folder / f"{graph.name}.yaml" for graph in graphs))
+    (folder / "serve.yaml").write_text("admin: open")
+    files = [folder / f"{graph.name}.yaml" for graph in graphs]
+    live = Live(folder, FASHION, *files, "--config", folder / "serve.yaml")
     with Client(live.url) as client:
         end = time.monotonic() + 60
         while not client.ready():

@@ -98,7 +98,8 @@ def test_a_list_of_keys_takes_no_others_and_must_have_its_files(models: Any) -> 
 def test_new_files_are_found_when_the_graph_is_loaded_again_also_by_a_server(models: Any) -> None:
     folder, own = models
     _graph(folder)
-    live = Live(folder, folder / "g.yaml")
+    (folder / "serve.yaml").write_text("admin: open")
+    live = Live(folder, folder / "g.yaml", "--config", folder / "serve.yaml")
     try:
         row = {"f": [0.5, -1.0], "k": "new"}
         answer = httpx.post(f"{live.url}/predict/g", json=row)

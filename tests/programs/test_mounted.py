@@ -95,13 +95,13 @@ def told(answer, *more):
 
 @pytest.fixture(scope="module")
 def server():
-    with mt.serving.start(*graphs(), port=0, limits=LIMITS, cors=["https://page.example"]) as running:
+    with mt.serving.start(*graphs(), port=0, limits=LIMITS, cors=["https://page.example"], admin="open") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def app():
-    made = mt.serving.asgi(*graphs(), limits=LIMITS, cors=["https://page.example"])
+    made = mt.serving.asgi(*graphs(), limits=LIMITS, cors=["https://page.example"], admin="open")
     yield made
     made.close()
 

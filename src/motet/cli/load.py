@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from motet.cli.exits import FAILED, OK, WRONG, Command
-from motet.cli.talk import key_option, repository, url_argument
+from motet.cli.talk import key_option, repository, server_argument
 
 __all__ = ["command"]
 
@@ -20,15 +20,17 @@ __all__ = ["command"]
         WRONG: "nothing is served under that name, or the caller may not",
     },
 )
-@url_argument
+@server_argument
 @click.argument("name")
 @key_option
-def command(url: str, name: str, key: str | None) -> None:
-    """Have the server at URL load the graph NAME, anew from its file where it is loaded.
+def command(server: str, name: str, key: str | None) -> None:
+    """Have SERVER load the graph NAME, anew from its file where it is loaded.
 
     Models whose files changed are loaded beside those that answer. Requests go to the new ones when all are ready; the
     old ones finish what they began. Where one does not get ready everything stays as it is. Replicas that were given up
     are tried again.
+
+    SERVER is named as for motet status: one that you run here by its port.
     """
-    repository(url, name, "load", key)
+    repository(server, name, "load", key)
     click.echo(f"{name} is ready")

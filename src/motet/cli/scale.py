@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from motet.cli.exits import FAILED, OK, WRONG, Command
-from motet.cli.talk import key_option, repository, url_argument
+from motet.cli.talk import key_option, repository, server_argument
 
 __all__ = ["command"]
 
@@ -20,15 +20,17 @@ __all__ = ["command"]
         WRONG: "nothing is served under that name, it cannot have so many, or the caller may not",
     },
 )
-@url_argument
+@server_argument
 @click.argument("model")
 @click.argument("replicas", type=click.IntRange(0, 256))
 @key_option
-def command(url: str, model: str, replicas: int, key: str | None) -> None:
-    """Have the server at URL keep REPLICAS copies of MODEL, in each of its processes.
+def command(server: str, model: str, replicas: int, key: str | None) -> None:
+    """Have SERVER keep REPLICAS copies of MODEL, in each of its processes.
 
     MODEL is a model's name, or GRAPH.MODEL. New replicas answer when they are ready; those that go finish their calls
     first. With 0 the memory is given back, and the next call starts one. motet status shows them.
+
+    SERVER is named as for motet status: one that you run here by its port.
     """
-    repository(url, model, "scale", key, {"replicas": replicas})
+    repository(server, model, "scale", key, {"replicas": replicas})
     click.echo(f"{model} is to have {replicas} replica{'' if replicas == 1 else 's'}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motet.cli.exits import FAILED, OK, WRONG, Command
-from motet.cli.talk import ask, key_option, url_argument
+from motet.cli.talk import ask, key_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,16 +27,20 @@ _GOOD = {"READY": "green", "STARTING": "yellow", "LOADING": "yellow", "SUSPECT":
     exits={
         OK: "the server is ready",
         FAILED: "it is not, or it cannot be reached",
-        WRONG: "the URL is none, or the caller may not ask",
+        WRONG: "the URL is none, several servers are meant, or the caller may not ask",
     },
 )
-@url_argument
+@click.argument("server", metavar="[SERVER]", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print /status.json, for programs.")
 @key_option
 @click.pass_context
-def command(ctx: click.Context, /, url: str, as_json: bool, key: str | None) -> None:
-    """Say what the server at URL serves, how fast it answers, and what the replicas of its models are doing."""
-    found = ask(url, "/status.json", key)
+def command(ctx: click.Context, /, server: str, as_json: bool, key: str | None) -> None:
+    """Say what SERVER serves, how fast it answers, and what the replicas of its models are doing.
+
+    SERVER is a URL, or, for one that you run on this machine, its port, the name of a graph that it serves, or the path of
+    its socket; left out it is the only one that you run here.
+    """
+    found = ask(server, "/status.json", key)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from motet.cli.exits import FAILED, OK, WRONG, Command
-from motet.cli.talk import key_option, repository, url_argument
+from motet.cli.talk import key_option, repository, server_argument
 
 __all__ = ["command"]
 
@@ -20,13 +20,15 @@ __all__ = ["command"]
         WRONG: "nothing is served under that name, or the caller may not",
     },
 )
-@url_argument
+@server_argument
 @click.argument("name")
 @key_option
-def command(url: str, name: str, key: str | None) -> None:
-    """Have the server at URL take the graph NAME off line, once the requests that it accepted are answered.
+def command(server: str, name: str, key: str | None) -> None:
+    """Have SERVER take the graph NAME off line, once the requests that it accepted are answered.
 
     Models that other graphs have too stay.
+
+    SERVER is named as for motet status: one that you run here by its port.
     """
-    repository(url, name, "unload", key)
+    repository(server, name, "unload", key)
     click.echo(f"{name} is off line")

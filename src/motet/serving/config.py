@@ -52,7 +52,8 @@ class ServeConfig:
         cors: origins that pages may ask from; `*` is any.
         trusted_proxies: networks whose `proxy_header` is believed.
         proxy_header: which header they write: `x-forwarded-for`, or `forwarded` (RFC 7239). The other one is not read.
-        admin: who may load and unload: `local` (callers on this machine), `key` (keys of class `admin`), or `open`.
+        admin: who may load, unload and scale over the network, and see what others asked: `key` (credentials of class `admin`),
+            `open` (everybody), or `socket` (nobody). On the machine the user that runs the server may in any case.
         admission: who may ask, and how much; as it was written, like those that follow.
         sinks: where answers are kept.
         cache: answers that are given again.
@@ -75,7 +76,7 @@ class ServeConfig:
     cors: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
     proxy_header: str = "x-forwarded-for"
-    admin: str = "local"
+    admin: str = "key"
     admission: Any = None
     sinks: Any = None
     cache: Any = None
@@ -123,8 +124,15 @@ class ServeConfig:
             taken["tls"] = Tls(_within(folder, tls.take("certificate", str)), _within(folder, tls.take("key", str)))
         if "admin" in fields:
             taken["admin"] = fields.take("admin", str)
-            if taken["admin"] not in ("local", "key", "open"):
-                raise GraphError(f"expected local, key or open; got {taken['admin']!r}", where=fields.place("admin"))
+            if taken["admin"] not in ("socket", "key", "open"):
+                local = (
+                    "leave it out: `local` let in what proxies on the machine hand on; commands there use a socket now"
+                )
+                raise GraphError(
+                    f"expected socket, key or open; got {taken['admin']!r}",
+                    where=fields.place("admin"),
+                    hint=local if taken["admin"] == "local" else "",
+                )
         for key in ("admission", "sinks", "cache", "seen", "grpc", "pool"):
             if key in fields:
                 taken[key] = fields.raw(key)

@@ -43,7 +43,7 @@ class Desk:
 
                 asked = Asked("POST", f"/{method}", model, headers, address, True, 0)
                 klass = "" if visit.caller is None else visit.caller.klass
-                check_admin(services.config.admin, asked, visit.address, klass, services.config.cors)
+                check_admin(services.config.admin, asked, klass, services.config.cors)
         except MotetError as error:
             self._refused(visit, error)
             raise
@@ -90,12 +90,12 @@ class AppDesk:
         visit.received_bytes = asked.received_bytes
         visit.trace(asked.headers.get("traceparent", ""))
         try:
-            waiting = services.enter(visit, asked.headers)
+            waiting = services.enter(visit, asked.headers, owner=asked.owner)
             if asked.admin:
                 from motet.serving.app.desk import check_admin
 
                 klass = "" if visit.caller is None else visit.caller.klass
-                check_admin(services.config.admin, asked, address, klass, services.config.cors)
+                check_admin(services.config.admin, asked, klass, services.config.cors)
             if waiting is not None:
                 visit.entered(await waiting)
         except BaseException as error:
@@ -109,17 +109,15 @@ class AppDesk:
         return visit
 
     def administers(self, asked: Asked) -> bool:
-        """Whether the caller may see what the requests of others were: where callers are told apart those of the class
-        `admin` alone, else those who may load and unload."""
+        """Whether the caller may see what the requests of others were: who may load and unload."""
         from motet.serving.app.desk import check_admin
 
-        services = self._services
-        address, klass, admin = services.address(asked.peer, lambda: asked.headers), "", services.config.admin
+        services, klass = self._services, ""
         try:
-            if services.admission is not None:
+            if services.admission is not None and not asked.owner:
+                address = services.address(asked.peer, lambda: asked.headers)
                 klass = services.admission.identify(asked.headers, address).klass
-                admin = "open" if admin == "open" else "key"
-            check_admin(admin, asked, address, klass, services.config.cors)
+            check_admin(services.config.admin, asked, klass, services.config.cors)
         except MotetError:
             return False
         return True

@@ -19,8 +19,8 @@ class Identity:
     """Who asks.
 
     Attributes:
-        name: of the key or the token's subject; the address for anonymous callers.
-        kind: `anonymous`, `key` or `token`.
+        name: of the key or the token's subject; the address for anonymous callers; `owner`.
+        kind: `anonymous`, `key`, `token`, or `owner` for the user that runs the server.
     """
 
     name: str

@@ -26,11 +26,12 @@ from motet.serving.pool import PoolConfig
 from motet.serving.served import UNLOADED
 from motet.serving.services import Services
 from motet.serving.stores import StoreWatch, has_stored
+from motet.system.sockets import FOLDER, OwnSocket
 
 if TYPE_CHECKING:
     from motet.serving.grpc.server import GrpcServer
 
-__all__ = ["Server", "bind", "check_unused", "new_runner", "tls_context"]
+__all__ = ["Server", "bind", "check_unused", "new_runner", "owner_socket", "tls_context"]
 
 _LOG = logging.getLogger("motet.serving")
 BACKLOG = 4096
@@ -49,6 +50,7 @@ class Server:
         config: how.
         folder: where processes of one server keep what they share; None makes one that ends with this process.
         reconfigure: reads the configuration again, for `reload`.
+        owner: the socket over which the user that runs the server asks, where its parent has it; None makes one.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Server:
         *,
         folder: str | None = None,
         reconfigure: Callable[[], ServeConfig] | None = None,
+        owner: socket.socket | None = None,
     ) -> None:
         self.config, self.loop = config, asyncio.get_running_loop()
         self._reconfigure = reconfigure
@@ -79,7 +82,9 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket: socket.socket | None = None
         self._context: ssl.SSLContext | None = None
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
+        self._owner = owner
+        self._made: OwnSocket | None = None
         self._grpc: GrpcServer | None = None
         self._watching: asyncio.Task[None] | None = None
         self.port = self.grpc_port = 0
@@ -103,9 +108,14 @@ class Server:
         self._socket = bind(config.host, config.port)
         self.port = self._socket.getsockname()[1]
         context = self._context = None if config.tls is None else tls_context(config.tls)
-        self._listening = await self.loop.create_server(
-            self.front.connection, sock=self._socket, backlog=BACKLOG, ssl=context
+        self._listening.append(
+            await self.loop.create_server(self.front.connection, sock=self._socket, backlog=BACKLOG, ssl=context)
         )
+        if self._owner is None:
+            self._made = owner_socket(self.port)
+            self._owner = None if self._made is None else self._made.socket
+        if self._owner is not None:
+            self._listening.append(await self.loop.create_unix_server(self.front.owner_connection, sock=self._owner))
         if config.grpc_port is not None and config.grpc_port >= 0:
             from motet.serving.grpc import grpc_server
 
@@ -123,9 +133,9 @@ class Server:
         try:
             await self.gateway.load_all()
         finally:
-            if loaded is not None and self._listening is not None:
+            if loaded is not None and self._listening:
                 loaded.touch()
-        if loaded is not None and self._listening is None:
+        if loaded is not None and not self._listening:
             await self._listen_after(loaded)
         for served in self.gateway.served.values():
             if served.kind == "graph" and served.state == "UNAVAILABLE":
@@ -219,8 +229,10 @@ class Server:
         self.gateway.stopping = True
         if self._watching is not None:
             self._watching.cancel()
-        if self._listening is not None:
-            self._listening.close()
+        for listening in self._listening:
+            listening.close()
+        if self._made is not None:
+            self._made.close()
         self.front.drain()
         hurry = self.loop.create_task(self._hurry.wait())
         finishing = self.loop.create_task(self._finish())
@@ -274,6 +286,18 @@ def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
         raise InputError(
             f"cannot listen on {host}:{port}: {error.strerror}", hint="another server may be there; give another --port"
         ) from error
+    return made
+
+
+def owner_socket(port: int) -> OwnSocket | None:
+    """The socket over which the user that runs a server asks it, and nobody else; None, which the log says, where there can be
+    none."""
+    try:
+        made = OwnSocket(str(port))
+    except OSError as error:
+        _LOG.warning("commands on this machine need a key to administer this server: %s; set %s", error, FOLDER)
+        return None
+    _LOG.info("commands of this user administer this server through %s", made.path)
     return made
 
 
@@ -338,7 +362,7 @@ async def serve(
         told: called when the server has started, before it is ready.
         late: see `Server.start`.
         loaded: see `Server.load`.
-        parts: `folder` and `reconfigure` of `Server`.
+        parts: `folder`, `reconfigure` and `owner` of `Server`.
     """
     _raise_file_limit()
     server = Server(graphs, config, **parts)

@@ -28,7 +28,7 @@ from typing import Any
 from motet.errors import InputError
 from motet.serving.config import ServeConfig
 from motet.serving.heartbeat import Heartbeat, Pulse
-from motet.serving.server import Server, bind, check_unused, new_runner, serve
+from motet.serving.server import Server, bind, check_unused, new_runner, owner_socket, serve
 from motet.system.addresses import in_url
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
@@ -37,7 +37,7 @@ __all__ = ["run"]
 
 _LOG = logging.getLogger("motet.serving")
 WORKER = "MOTET_SERVE_WORKER"
-"""Tells a process that it is one of several: `HTTP PORT:GRPC PORT:FOLDER`."""
+"""Tells a process that it is one of several: `HTTP PORT:GRPC PORT:NUMBER OF THE OWNER'S SOCKET:FOLDER`."""
 LATE = "MOTET_SERVE_LATE"
 """Tells one of several processes to listen when it has loaded, and the first has, and not before."""
 REPLACES = "MOTET_SERVE_REPLACES"
@@ -96,9 +96,12 @@ def _leave() -> None:
 
 
 def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], ServeConfig], worker: str) -> None:
-    port, grpc_port, folder = worker.split(":", 2)
+    port, grpc_port, number, folder = worker.split(":", 3)
     threads = config.threads or max(1, num_cores() // config.processes)
     link = socket.socket(fileno=os.dup(0))
+    owner = socket.socket(fileno=int(number)) if number else None
+    if owner is not None:
+        owner.set_inheritable(False)
     threading.Thread(target=_until_parent_ends, args=(link,), daemon=True).start()
 
     def begin(server: Server) -> None:
@@ -111,7 +114,8 @@ def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], 
 
     again = lambda: mine(reconfigure())  # noqa: E731
     late, loaded = os.environ.get(LATE) == "1", Path(folder, LOADED)
-    _loop(serve(graphs, mine(config), begin, late=late, loaded=loaded, folder=folder, reconfigure=again))
+    parts = {"folder": folder, "reconfigure": again, "owner": owner}
+    _loop(serve(graphs, mine(config), begin, late=late, loaded=loaded, **parts))
 
 
 def _until_parent_ends(link: socket.socket) -> None:
@@ -152,6 +156,7 @@ class _Parent:
         self._http = bind(config.host, config.port)
         self._grpc = None if config.grpc_port is None else bind(config.host, config.grpc_port)
         self._folder = tempfile.mkdtemp(prefix="motet-serve-", dir=temporary_folder())
+        self._owner = owner_socket(self._http.getsockname()[1])
         self._workers: list[_Worker] = []
         self._stopping = False
 
@@ -173,15 +178,18 @@ class _Parent:
             self._watch()
         finally:
             self._end()
+            if self._owner is not None:
+                self._owner.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, replaces: str = "") -> _Worker:
         grpc = "" if self._grpc is None else self._grpc.getsockname()[1]
+        owner = () if self._owner is None else (self._owner.socket.fileno(),)
         early = (worker for worker in self._workers if not worker.late and worker.process.poll() is None)
         late = any(early) or Path(self._folder, LOADED).exists()
         environment = {
             **os.environ,
-            WORKER: f"{self._http.getsockname()[1]}:{grpc}:{self._folder}",
+            WORKER: f"{self._http.getsockname()[1]}:{grpc}:{''.join(map(str, owner))}:{self._folder}",
             LATE: str(int(late)),
             REPLACES: replaces,
         }
@@ -189,7 +197,7 @@ class _Parent:
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "motet.cli", *sys.argv[1:]], env=environment, stdin=theirs.fileno(),
-                start_new_session=True,
+                start_new_session=True, pass_fds=owner,
             )  # fmt: skip
         now = time.monotonic()
         return _Worker(process, Pulse(ours, process.pid, self.config.limits.hang_timeout_s, now), now, late)

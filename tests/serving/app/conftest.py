@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 import motet as mt
-from motet.serving.app import create_app
+from motet.serving.app import AppParts, create_app
 from motet.serving.gateway import Gateway
 from motet.serving.http.front import Front
 from motet.serving.http.infer import InferRoutes
@@ -56,7 +56,7 @@ class Live:
         if load:
             await gateway.load_all()
         routes = InferRoutes(gateway)
-        front = routes.front = Front(create_app(gateway, parts), routes, limits)
+        front = routes.front = Front(create_app(gateway, parts or AppParts(admin="open")), routes, limits)
         listening = await self.loop.create_server(front.connection, "127.0.0.1", 0)
         self.closing.append((gateway, front, listening))
         return Served(self, gateway, listening.sockets[0].getsockname()[1])

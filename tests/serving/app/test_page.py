@@ -87,7 +87,8 @@ def server(live):
     async def started():
         graphs = [str(EXAMPLES / "fashion" / f"{name}.yaml") for name in ("fashion", "ab")]
         made = Server(
-            [*graphs, tens("unlucky"), whole(), ranked(), unnamed(), detector(), noted()], ServeConfig(port=0)
+            [*graphs, tens("unlucky"), whole(), ranked(), unnamed(), detector(), noted()],
+            ServeConfig(port=0, admin="open"),
         )
         await made.start()
         await made.load()
@@ -423,7 +424,7 @@ def shared(live, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pool")
 
     async def started():
-        made = Server([keyed.graph(12, 3)], ServeConfig(port=0, pool={"folder": str(folder), "cpu": 4}))
+        made = Server([keyed.graph(12, 3)], ServeConfig(port=0, admin="open", pool={"folder": str(folder), "cpu": 4}))
         await made.start()
         await made.load()
         return made

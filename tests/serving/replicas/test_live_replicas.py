@@ -16,6 +16,7 @@ import yaml
 
 from helpers import onnxes
 from helpers.live_server import Live
+from helpers.owner import owner_of
 
 STUCK_S = 1.0
 CLIENTS = 4
@@ -63,7 +64,8 @@ def until(holds, timeout_s=20.0):
 
 
 def replicas(server, model="steady_model"):
-    return [each for each in httpx.get(f"{server.url}/status.json").json()["replicas"] if each["model"] == model]
+    with owner_of(server.port) as owner:
+        return [each for each in owner.get("/status.json").json()["replicas"] if each["model"] == model]
 
 
 def versions(server, model):

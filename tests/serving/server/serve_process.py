@@ -18,6 +18,8 @@ from pathlib import Path
 import httpx
 import yaml
 
+from helpers.owner import owner_of
+
 LINE = re.compile(r"on https?://[^:]+:(\d+)(?:, grpc on port (\d+))?")
 FASHION = Path(__file__).parents[3] / "examples" / "fashion"
 MLP = {
@@ -83,6 +85,10 @@ class Process:
     def __init__(self, process: subprocess.Popen[str], port: int, log: list[str]) -> None:
         self.process, self.port, self.log = process, port, log
         self.url = f"http://127.0.0.1:{port}"
+
+    def owner(self) -> httpx.Client:
+        """A client of the user that runs the server."""
+        return owner_of(self.port)
 
     def infer(self, name: str, data: bytes, client: httpx.Client | None = None, **headers: str) -> httpx.Response:
         """Ask a model."""

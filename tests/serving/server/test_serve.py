@@ -141,13 +141,14 @@ def _until_gone(pid: int) -> None:
     raise AssertionError(f"process {pid} is still there")
 
 
-def test_what_one_process_unloads_and_loads_is_so_in_all(mlp):
+def test_what_one_process_unloads_and_loads_is_so_in_all(tmp_path, mlp):
     from motet.oip.messages import RepositoryModelLoadRequest, RepositoryModelUnloadRequest
 
     grpc = pytest.importorskip("grpc")
     grpc_port = free_port()
+    config = written(tmp_path / "serve.yaml", {"admin": "open"})
     with serving(
-        mlp, "--processes", "2", ready="fashion_mlp", grpc=("--grpc-port", str(grpc_port))
+        mlp, "--config", config, "--processes", "2", ready="fashion_mlp", grpc=("--grpc-port", str(grpc_port))
     ) as server, grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:  # fmt: skip
 
         def call(method: str, message: object) -> None:
@@ -184,6 +185,7 @@ def test_sighup_reads_the_configuration_and_the_graphs_again(tmp_path, mlp):
         ({"admission": {"keys": "none.jsonl"}}, "none.jsonl' does not exist"),
         ({"admission": {"keys": "none.jsonl", "anonymous": False}}, "none.jsonl' does not exist"),
         ({"cache": {"max_byte": 1}}, "unknown key 'max_byte'"),
+        ({"admin": "local"}, "expected socket, key or open; got 'local'"),
         ({"seen": {"access_log": "/dev/null/a.jsonl"}}, "/dev/null"),
         ({"tls": {"certificate": "a.pem", "key": "a.key"}}, "are no certificate and key"),
     ],
@@ -215,7 +217,7 @@ def test_what_cannot_change_is_said_and_what_was_unloaded_stays_so(reloaded):
 def reloaded(tmp_path_factory):
     """A server, its configuration, and where that is written."""
     folder = tmp_path_factory.mktemp("reloaded")
-    config = {"graphs": [written(folder / "mlp.yaml", MLP)], "limits": {"rows": 4}}
+    config = {"graphs": [written(folder / "mlp.yaml", MLP)], "limits": {"rows": 4}, "admin": "open"}
     path = folder / "serve.yaml"
     with serving("--config", written(path, config), ready="fashion_mlp") as server:
         yield server, config, path

@@ -157,7 +157,9 @@ def test_answers_are_kept_once_a_row_and_once_a_member(tmp_path, config):
 def test_an_answer_is_given_again_without_playing(tmp_path, config):
     audit = tmp_path / "audit.jsonl"
     admission = {"classes": {"anonymous": {}}, "audit": {"file": str(audit)}}
-    with serving("--config", config(cache={"max_bytes": "1MiB"}, admission=admission), ready="fashion_mlp") as server:
+    with serving(
+        "--config", config(cache={"max_bytes": "1MiB"}, admission=admission, admin="open"), ready="fashion_mlp"
+    ) as server:
         first = server.infer("fashion_mlp", body(1, 200))
         again = server.infer("fashion_mlp", body(1, 200))
         assert first.json() == again.json()

@@ -57,6 +57,12 @@ def readme(
         "```", "",
         "Podman: `podman build --format docker`, since images of OCI have no health check. Pods have probes of their own.", "",
     ]  # fmt: skip
+    if graphs:
+        asked = "`motet status 8000` (and `load`, `unload`, `scale`)"
+        lines += [
+            f"In a pod, `{kubectl} exec POD -- ...`, {asked} administers that pod; from outside it takes a key.",
+            "",
+        ]
     lines += [f"- {each}" for each in (*_written(graphs, project), *notes)]
     return "\n".join(lines).rstrip() + "\n"
 

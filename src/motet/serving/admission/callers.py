@@ -68,6 +68,11 @@ class Callers:
         self._tokens = None if config.tokens is None else TokenVerifier(config.tokens, clock=clock, ticks=ticks)
         self._made: OrderedDict[tuple[str, str, str, str], Caller] = OrderedDict()
 
+    @property
+    def owner(self) -> Caller:
+        """The user that runs the server."""
+        return self._caller("owner", "owner", ADMIN)
+
     def identify(self, headers: Headers, address: str) -> Caller:
         """The caller of a request.
 

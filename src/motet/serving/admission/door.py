@@ -122,6 +122,11 @@ class Admission:
         if old is not None and old is not self._rates:
             await old.close()
 
+    @property
+    def owner(self) -> Caller:
+        """The user that runs the server, who asks over its socket; of the class `admin`."""
+        return self._callers.owner
+
     def identify(self, headers: Headers, address: str) -> Caller:
         """The caller of a request.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +12,7 @@ from motet.serving.request import ANONYMOUS, Identity, Reply, Request
 __all__ = ["Asked", "Desk", "OpenDesk", "Visit", "check_admin"]
 
 ADMIN = "admin"
-"""The class of callers who may always load and unload."""
+"""The class of callers who may load and unload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,7 @@ class Asked:
         peer: the address at the other end of the connection; empty where it has none.
         admin: whether something is to be loaded or unloaded.
         received_bytes: of the body.
+        owner: whether the user that runs the server asks, over the socket that nobody else can reach.
     """
 
     method: str
@@ -36,6 +36,7 @@ class Asked:
     peer: str
     admin: bool
     received_bytes: int
+    owner: bool = False
 
 
 class Visit(Protocol):
@@ -91,11 +92,11 @@ class OpenDesk:
     """Lets everybody ask, and those load and unload who may.
 
     Args:
-        admin: `local`, `key` or `open`; see `check_admin`.
+        admin: `socket`, `key` or `open`; see `check_admin`.
         origins: other origins whose pages may ask.
     """
 
-    def __init__(self, admin: str = "local", origins: Sequence[str] = ()) -> None:
+    def __init__(self, admin: str = "key", origins: Sequence[str] = ()) -> None:
         self._admin, self._origins = admin, origins
 
     async def enter(self, asked: Asked, /) -> Visit:
@@ -105,68 +106,39 @@ class OpenDesk:
             ForbiddenError: when it is to load or unload, and may not.
         """
         if asked.admin:
-            check_admin(self._admin, asked, asked.peer, "", self._origins)
+            check_admin(self._admin, asked, "", self._origins)
         return _Anybody()
 
     def administers(self, asked: Asked, /) -> bool:
         """Whether the caller may load and unload."""
         try:
-            check_admin(self._admin, asked, asked.peer, "", self._origins)
+            check_admin(self._admin, asked, "", self._origins)
         except ForbiddenError:
             return False
         return True
 
 
-def check_admin(admin: str, asked: Asked, address: str, klass: str, origins: Sequence[str] = ()) -> None:
-    """See that a caller may load and unload.
-
-    Where being local is enough, a page of another origin that a browser on this machine shows is not local, nor is what
-    a proxy on this machine hands on that is not trusted to say for whom.
+def check_admin(admin: str, asked: Asked, klass: str, origins: Sequence[str] = ()) -> None:
+    """See that a caller may load, unload and scale. Where it calls from decides nothing: a proxy calls for others.
 
     Args:
-        admin: `open` lets everybody, `local` callers on this machine, `key` only those of the class `admin`, who may in
-            any case.
+        admin: who may over the network: `key` those of the class `admin`, `open` everybody but pages of other sites,
+            `socket` nobody. The user that runs the server may in any case, over its socket.
         asked: what came in.
-        address: of the client, behind proxies that are trusted.
         klass: the class of the caller; empty where there are no classes.
         origins: other origins whose pages may ask.
 
     Raises:
         ForbiddenError: when it may not; says who may.
     """
-    if klass == ADMIN or admin == "open":
+    if asked.owner or (klass == ADMIN and admin != "socket"):
         return
-    if admin == "key":
-        raise ForbiddenError("loading and unloading is not allowed", hint=f"use a key of class {ADMIN!r}")
-    if not _is_loopback(address) or (address == asked.peer and _is_forwarded(asked.headers)):
+    if admin != "open":
+        elsewhere = "" if admin == "socket" else f", elsewhere use a key of class {ADMIN!r}"
         raise ForbiddenError(
-            "loading and unloading is allowed from this machine only",
-            hint=f"call from there, use a key of class {ADMIN!r}, or set admin: open",
+            "loading, unloading and scaling is not allowed over the network",
+            hint=f"on the server's machine, as the user that runs it, use motet load, unload and scale{elsewhere}",
         )
     origin = asked.headers.get("origin")
-    foreign = origin is not None and origin not in origins and origin.partition("://")[2] != asked.headers.get("host")
-    if foreign or not _is_own_name(asked.headers.get("host", "")):
-        raise ForbiddenError("loading and unloading is not allowed from pages of other sites")
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return not address or ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_forwarded(headers: Mapping[str, str]) -> bool:
-    return "x-forwarded-for" in headers or "forwarded" in headers
-
-
-def _is_own_name(host: str) -> bool:
-    """Whether a Host is an address or `localhost`: another name may be a site's that points here (DNS rebinding)."""
-    name = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-    if name in ("", "localhost") or name.endswith(".localhost"):
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    if origin is not None and origin not in origins and origin.partition("://")[2] != asked.headers.get("host"):
+        raise ForbiddenError("loading, unloading and scaling is not allowed from pages of other sites")

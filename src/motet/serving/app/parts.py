@@ -26,7 +26,7 @@ class AppParts:
 
     Attributes:
         cors: origins whose pages may ask; `*` is any, none by default.
-        admin: who may load and unload where there is no `desk`: `local`, `key` or `open`.
+        admin: who may load and unload where there is no `desk`: `socket`, `key` or `open`.
         desk: who may ask; None lets everybody.
         secured: ways to say who asks that the API's description names: `key` (X-API-Key), `bearer`.
         required: whether one of them is needed.
@@ -37,7 +37,7 @@ class AppParts:
     """
 
     cors: tuple[str, ...] = ()
-    admin: str = "local"
+    admin: str = "key"
     desk: Desk | None = None
     secured: tuple[str, ...] = ()
     required: bool = False

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from motet.errors import CancelledError, DeadlineError, MotetError
 from motet.serving.app.desk import Asked
-from motet.serving.http.asgi import VISITED
+from motet.serving.http.asgi import OWNER, VISITED
 from motet.serving.request import Reply
 from motet.serving.request import Request as Played
 
@@ -96,7 +96,17 @@ def headers_of(request: Request) -> dict[str, str]:
 
 def asked_of(request: Request, target: str, received_bytes: int, *, admin: bool = False, visited: bool = True) -> Asked:
     """What came in, for the desk, which makes a visit of it, unless it is only asked who it is of (`visited`)."""
+    state = request.scope["state"]
     if visited:
-        request.scope["state"][VISITED] = True
+        state[VISITED] = True
     peer = "" if request.client is None else request.client.host
-    return Asked(request.method, request.url.path, target, headers_of(request), peer, admin, received_bytes)
+    return Asked(
+        request.method,
+        request.url.path,
+        target,
+        headers_of(request),
+        peer,
+        admin,
+        received_bytes,
+        owner=state.get(OWNER, False),
+    )

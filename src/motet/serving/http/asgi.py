@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange
     from motet.serving.http.front import Front
 
-__all__ = ["VISITED", "App", "AppExchange"]
+__all__ = ["OWNER", "VISITED", "App", "AppExchange"]
 
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
@@ -27,6 +27,8 @@ _LOG = logging.getLogger("motet.serving")
 _BODILESS = (204, 304)
 VISITED = "motet.visited"
 """What is true in a scope's state where the application has made a visit for the request."""
+OWNER = "motet.owner"
+"""What is true there where the user that runs the server asks."""
 
 
 class ClientGoneError(OSError):
@@ -106,7 +108,7 @@ class AppExchange:
             "raw_path": raw_path,
             "query_string": url.query or b"",
             "headers": connection.headers,
-            "state": {},
+            "state": {OWNER: connection.owner},
         }
 
     async def _run(self, scope: Message) -> None:

@@ -55,17 +55,18 @@ class Connection(asyncio.Protocol):
 
     Args:
         front: what all connections share.
+        owner: whether the client is the user that runs the server.
     """
 
     __slots__ = (
         "_begun", "_body", "_body_bytes", "_chunk", "_closing", "_continues", "_first_byte", "_front", "_half_closed", "_head_bytes",
         "_headers", "_line", "_loop", "_messages", "_parser", "_reading", "_route", "_same", "_same_bytes", "_same_routes",
         "_state", "_transport", "_upgrade", "_url", "_version", "_wire_bytes", "_writing", "due", "known", "method",
-        "prepared",
+        "owner", "prepared",
     )  # fmt: skip
 
-    def __init__(self, front: Front) -> None:
-        self._front, self._loop = front, front.loop
+    def __init__(self, front: Front, *, owner: bool = False) -> None:
+        self._front, self._loop, self.owner = front, front.loop, owner
         self._parser = httptools.HttpRequestParser(self)
         self._line: deque[Exchange] = deque()
         self._state = IDLE

@@ -35,11 +35,13 @@ class Origin(Protocol):
         method: of the request.
         known: the fields of its head by their names in lower case; of those that came several times the last.
         prepared: what was made of them before, for a request that has the same head; None for nothing.
+        owner: whether it comes from the user that runs the server, over the socket that nobody else can reach.
     """
 
     method: bytes
     known: dict[bytes, bytes]
     prepared: object
+    owner: bool
 
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:

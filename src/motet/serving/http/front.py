@@ -73,6 +73,10 @@ class Front:
         """A protocol for a connection that was accepted."""
         return Connection(self)
 
+    def owner_connection(self) -> Connection:
+        """A protocol for a connection of the user that runs the server, over the socket that nobody else can reach."""
+        return Connection(self, owner=True)
+
     def connected(self, connection: Connection) -> bool:
         """Take a connection in; False where there are too many."""
         if len(self.connections) >= self.limits.connections:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from motet.errors import MotetError, OverloadedError
-from motet.serving.http.asgi import Message
+from motet.serving.http.asgi import OWNER, Message
 from motet.serving.http.refusals import body_too_large
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class MountedRequest:
         self.headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
         self.known = dict(self.headers)
         self.prepared: object = None
-        state = dict(scope.get("state") or {})
+        self.owner = False
+        state = {**(scope.get("state") or {}), OWNER: False}
         self._scope = {**scope, "root_path": root, "path": root + inner, "state": state}
         self._client, self._done = scope.get("client"), asyncio.Event()
         self._body_bytes = self._status = self._sent_bytes = 0

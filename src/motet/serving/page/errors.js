@@ -16,7 +16,7 @@ export function showErrors(table, count, errors) {
       element("td", {}, each.graph ?? ""),
       element("td", {}, each.node ?? ""),
       element("td", {}, (each.error ?? "") + (times > 1 ? ` × ${times}` : "")),
-      element("td", {}, (each.message ?? "") + rows + id));
+      element("td", {}, (each.message ?? "what it said is for administrators: motet status") + rows + id));
   });
   const none = element("tr", { class: "none" }, element("td", { colspan: 5 }, "none"));
   table.tBodies[0].replaceChildren(...(rows.length ? rows : [none]));
