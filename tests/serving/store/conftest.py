@@ -42,7 +42,7 @@ def serve(store_loop):
 
     def served(graph):
         async def started():
-            server = Server([graph], ServeConfig(port=0, store_poll_s=0.05))
+            server = Server([graph], ServeConfig(port=0, store_poll_s=0.05, admin="open"))
             await server.start()
             await server.load()
             return server
