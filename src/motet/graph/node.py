@@ -6,12 +6,12 @@ The kinds themselves are in `motet.nodes`, one a file; each registers itself her
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from motet.batch import Column, Indices
-from motet.errors import GraphError
+from motet.errors import DeadlineError, GraphError
 from motet.graph.fields import Fields
 from motet.graph.function import Function
 from motet.tracebacks import describe, kept
@@ -216,6 +216,23 @@ class Player(Protocol):
             rows: for each how many rows it has, where models may share a few places: calls of models that are loaded are made
                 first.
         """
+        ...
+
+    async def in_time(
+        self, calls: Mapping[Member, Callable[[Player], Coroutine[Any, Any, Answer]]], rows: int, seconds: float
+    ) -> list[Answer | DeadlineError]:
+        """What members answer within some time, which begins now; of one that is late, that it is.
+
+        Args:
+            calls: for each member its call, of the player that it is given.
+            rows: how many rows each of them has.
+            seconds: the time; in a bulk run so much for each row.
+        """
+        ...
+
+    @property
+    def gives(self) -> Container[str]:
+        """The columns of the node that somebody needs, by full name."""
         ...
 
     def isolate(

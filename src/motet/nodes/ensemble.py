@@ -11,15 +11,14 @@ import numpy as np
 
 from motet.batch import Column, objects, take_rows
 from motet.errors import (
-    GraphError,
+    DeadlineError,
     ModelFailedError,
     ModelUnavailableError,
     MotetError,
     TypeMismatchError,
-    UnknownNameError,
 )
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
-from motet.graph.fields import Fields, of_kind, show
+from motet.graph.fields import Fields, of_kind
 from motet.graph.function import Function, read_functions, write_functions
 from motet.graph.members import read_members, write_members
 from motet.graph.node import (
@@ -36,6 +35,15 @@ from motet.graph.node import (
 )
 from motet.nodes.classes import aligned
 from motet.nodes.combine import COMBINERS, Combiner, Custom, Stack, part_of
+from motet.nodes.ensemble_checks import (
+    AS_AVAILABLE,
+    check_available,
+    checked_require,
+    checked_within_ms,
+    combiner_named,
+    read_as_available,
+    weights_of,
+)
 from motet.nodes.members import STRING, bound_members, counted, member_outputs, needed, not_answered
 from motet.nodes.merge import merge
 from motet.nodes.partial import joined, spread, too_few
@@ -43,8 +51,6 @@ from motet.nodes.quick import Quick
 from motet.types import ColumnType
 
 __all__ = ["Ensemble", "ensemble"]
-
-AS_AVAILABLE = "as available"
 
 
 @kind
@@ -59,6 +65,7 @@ class Ensemble(Node):
         require: how many of the members that count must have answered a row; None for all.
         output: the one output that counts, under this name.
         as_available: whether members whose models a store does not have yet are left out.
+        within_ms: how long members are waited for; None for as long as they take.
     """
 
     players: tuple[Member, ...]
@@ -67,9 +74,10 @@ class Ensemble(Node):
     require: int | None = None
     output: str | None = None
     as_available: bool = False
+    within_ms: float | None = None
 
     kind = "ensemble"
-    keys = ("combine", "weights", "require", "output", "members")
+    keys = ("combine", "weights", "require", "output", "members", "within_ms")
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -121,11 +129,21 @@ class Ensemble(Node):
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
+        if self.within_ms is not None:
+            made = {member: partial(self._call, member, columns, rows) for member in self.players}
+            found = await player.in_time(made, rows, self.within_ms / 1e3)
+            answers = [
+                not_answered(member, answer, rows) if isinstance(answer, DeadlineError) else answer
+                for member, answer in zip(self.players, found, strict=True)
+            ]
+            return self._answered(answers, rows, player)
         calls = [self._call(member, columns, rows, player) for member in self.players]
         return self._answered(await player.gather(calls, [member.uses for member in self.players]), rows, player)
 
     def straight(self, player: StraightPlayer) -> AtOnce | None:
-        """Call every member on every row, and combine what came back."""
+        """Call every member on every row, and combine what came back; None where somebody may have to wait for them."""
+        if self.within_ms is not None:
+            return None
         models = [player.model(member.uses) for member in self.players]
         calls = [model for model in models if model is not None]
         if len(calls) < len(models):
@@ -148,10 +166,23 @@ class Ensemble(Node):
 
     def _answered(self, answers: Sequence[Answer], rows: int, player: Player | StraightPlayer) -> Answer:
         """Combine what the members gave."""
+        if not any(answer.columns for answer in answers):
+            return self._nobody(answers, rows)
         answers = _with_columns(answers)
         if all(answer.kept is None for answer in answers):
             return self._combined(self._found(answers), rows, player)
         return self._partial(answers, rows, player)
+
+    def _nobody(self, answers: Sequence[Answer], rows: int) -> Answer:
+        """No member could be called, or was in time.
+
+        Raises:
+            ModelUnavailableError: when none could be called.
+        """
+        faults = too_few(self.players, answers, self._counting(), np.arange(rows), every=True)
+        if not any(fault.error == "DeadlineError" for answer in answers for fault in answer.faults[:1]):
+            raise ModelUnavailableError(answers[0].faults[0].message if rows else "no member can be called")
+        return Answer({}, tuple(faults), np.arange(0))
 
     async def _call(self, member: Member, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call a member; one that cannot be called fails on every row, where the others may be enough."""
@@ -162,8 +193,12 @@ class Ensemble(Node):
             return self._lost(member, error, rows)
 
     def _lost(self, member: Member, error: MotetError, rows: int) -> Answer:
-        """The answer of a member that fails on every row; raises where the others are not enough, or nothing would be said of it."""
-        if self.weights[self.players.index(member)] and (self.require is None or isinstance(error, ModelFailedError)):
+        """The answer of a member that fails on every row; raises where the others are not enough.
+
+        One that fails on everything is only done without where there is a time for it, too: else a run would not end for it.
+        """
+        hopeless = isinstance(error, ModelFailedError) and self.within_ms is None
+        if self.weights[self.players.index(member)] and (self.require is None or hopeless):
             raise error
         return not_answered(member, error, rows)
 
@@ -221,7 +256,7 @@ class Ensemble(Node):
             present[[fault.position for fault in answer.faults], place] = False
         counting = self._counting()
         enough = present[:, counting].sum(axis=1) >= (len(counting) if self.require is None else self.require)
-        faults = too_few(self.players, answers, counting, np.flatnonzero(~enough), every=False)
+        faults = too_few(self.players, answers, counting, np.flatnonzero(~enough), every=self.within_ms is not None)
         kept = np.flatnonzero(enough)
         found = [spread(outputs, answer, rows) for outputs, answer in zip(self._found(answers), answers, strict=True)]
         parts = []
@@ -234,20 +269,22 @@ class Ensemble(Node):
 
     @classmethod
     def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Ensemble:
-        """`{ensemble: [a, b], inputs: [...], combine: NAME, weights: [...], require: 2, output: NAME, members: as available}`."""
+        """`{ensemble: [a, b], inputs: [...], combine: NAME, weights: [...], require: 2, within_ms: 40, output: NAME,
+        members: as available}`."""
         members = read_members(value, fields.place("ensemble"))
         raw = fields.raw("combine", "weighted_average")
         combine: str | Function
         if isinstance(raw, Mapping) or (isinstance(raw, str) and "." in raw):
             combine = read_functions(raw, fields.place("combine"))[0]
         else:
-            combine = _combiner_named(of_kind(raw, str, fields.place("combine")), fields.place("combine"))
-        weights = _weights(fields.raw("weights"), members, combine, fields.place("weights"))
-        require = _require(fields.take("require", int, None), weights, fields.place("require"))
+            combine = combiner_named(of_kind(raw, str, fields.place("combine")), fields.place("combine"))
+        weights = weights_of(fields.raw("weights"), members, combine, fields.place("weights"))
+        require = checked_require(fields.take("require", int, None), weights, fields.place("require"))
         output = fields.take("output", str, None)
-        as_available = _as_available(fields)
-        _check_available(as_available, combine, fields.place("members"))
-        return cls(name, inputs, members, combine, weights, require, output, as_available)
+        as_available = read_as_available(fields)
+        check_available(as_available, combine, fields.place("members"))
+        within_ms = checked_within_ms(fields.raw("within_ms"), fields.place("within_ms"))
+        return cls(name, inputs, members, combine, weights, require, output, as_available, within_ms)
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
@@ -257,87 +294,18 @@ class Ensemble(Node):
         )
         if any(weight != 1 for weight in self.weights):
             written["weights"] = list(self.weights)
-        more = {"require": self.require, "output": self.output, "members": AS_AVAILABLE if self.as_available else None}
+        more = {"require": self.require, "within_ms": self.within_ms, "output": self.output}
+        more["members"] = AS_AVAILABLE if self.as_available else None
         return written | {key: value for key, value in more.items() if value is not None}
 
 
 def _with_columns(answers: Sequence[Answer]) -> Sequence[Answer]:
-    """Members that could not be reached give the columns of another one, without rows.
-
-    Raises:
-        ModelUnavailableError: when none could be reached.
-    """
-    reached = next((answer for answer in answers if answer.columns), None)
-    if reached is None:
-        raise ModelUnavailableError(answers[0].faults[0].message if answers[0].faults else "no member can be reached")
+    """Members that could not be called give the columns of another one, without rows."""
+    reached = next(answer for answer in answers if answer.columns)
     for answer in answers:
         if not answer.columns:
             answer.columns = {name: take_rows(column, slice(0, 0)) for name, column in reached.columns.items()}
     return answers
-
-
-def _as_available(fields: Fields) -> bool:
-    said = fields.take("members", str, None)
-    if said not in (None, AS_AVAILABLE):
-        raise GraphError(f"members can only be {AS_AVAILABLE!r}; got {said!r}", where=fields.place("members"))
-    return said is not None
-
-
-def _check_available(as_available: bool, combine: str | Function, where: str) -> None:
-    if as_available and combine in ("stack", "union"):
-        raise GraphError(
-            f"the answer of {combine} has a place for what every member says; it would change when a member is published",
-            where=where,
-            hint="use a combiner whose answer looks the same for any number of members, for example weighted_average",
-        )
-
-
-def _combiner_named(name: str, where: str) -> str:
-    if name not in COMBINERS:
-        raise UnknownNameError(
-            "combiner",
-            name,
-            list(COMBINERS),
-            where=where,
-            hint="or write the import path of a function",
-            synonyms={"mean": "average", "avg": "average", "vote": "majority_vote", "mode": "majority_vote"},
-        )
-    return name
-
-
-def _weights(value: object, members: Sequence[Member], combine: str | Function, where: str) -> tuple[float, ...]:
-    if value is None:
-        return (1.0,) * len(members)
-    names = [member.name for member in members]
-    if isinstance(value, Mapping):
-        for name in value:
-            if name not in names:
-                raise UnknownNameError("member", str(name), names, where=where)
-        value = [value.get(name, 1.0) for name in names]
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(members):
-        raise GraphError(
-            f"expected one weight for each of the {len(members)} members ({', '.join(names)}); got {show(value)}",
-            where=where,
-        )
-    weights = tuple(float(of_kind(each, float, f"{where}[{place}]")) for place, each in enumerate(value))
-    if not all(np.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-        raise GraphError(f"weights must be at least 0, and one more than 0; got {list(weights)}", where=where)
-    if combine not in ("weighted_average", "majority_vote", "union") and set(weights) - {0.0, 1.0}:
-        raise GraphError(
-            f"{combine} does not weigh its members; got {list(weights)}",
-            where=where,
-            hint="with it a weight is 1, or 0 for a member that does not count",
-        )
-    return weights
-
-
-def _require(value: int | None, weights: Sequence[float], where: str) -> int | None:
-    counting = sum(1 for weight in weights if weight > 0)
-    if value is not None and not 1 <= value <= counting:
-        raise GraphError(
-            f"require must be from 1 to {counting}, the number of members that count; got {value}", where=where
-        )
-    return value
 
 
 def ensemble(
@@ -346,6 +314,7 @@ def ensemble(
     combine: str | Callable[..., Any] = "weighted_average",
     weights: Sequence[float] | Mapping[str, float] | None = None,
     require: int | None = None,
+    within_ms: float | None = None,
     output: str | None = None,
     as_available: bool = False,
     name: str | None = None,
@@ -359,6 +328,8 @@ def ensemble(
             columns in order that returns one column.
         weights: how much each member counts, in order or by name; 1 each when not given; a member with 0 does not count.
         require: how many members must have answered a row; all of them when not given. Which did is in `node.member`.
+        within_ms: how many milliseconds members are waited for; one that is late has not answered. In a bulk run so many for
+            each row of a batch. As long as they take when not given.
         output: the one output that counts, under this name.
         as_available: begin without members whose models a store does not have yet; a server takes them in when they are
             published. Which members answered is in `node.member`.
@@ -373,15 +344,15 @@ def ensemble(
         where = f"node {name!r}"
         players = names.members(chosen, where)
         how: str | Function = (
-            _combiner_named(combine, f"{where}: combine")
+            combiner_named(combine, f"{where}: combine")
             if isinstance(combine, str) and "." not in combine
             else Function.of(combine)
         )
-        given = _weights(weights, players, how, f"{where}: weights")
-        _check_available(as_available, how, f"{where}: as_available")
+        given = weights_of(weights, players, how, f"{where}: weights")
+        check_available(as_available, how, f"{where}: as_available")
         return Ensemble(
-            name, names.inputs(inputs), players, how, given, _require(require, given, f"{where}: require"), output,
-            as_available,
+            name, names.inputs(inputs), players, how, given, checked_require(require, given, f"{where}: require"), output,
+            as_available, checked_within_ms(within_ms, f"{where}: within_ms"),
         )  # fmt: skip
 
     return Handle("ensemble", name, make, [*inputs_of(inputs, "ensemble()"), *needs])

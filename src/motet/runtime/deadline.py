@@ -24,7 +24,7 @@ from motet.threads import Pool, beside, do
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Halted", "asked_in_time", "awaited", "go_on"]
+__all__ = ["Halted", "asked_in_time", "awaited", "droppable", "go_on", "unhurried"]
 
 T = TypeVar("T")
 
@@ -41,10 +41,11 @@ class _Call:
 
     Args:
         timeout: the seconds that it may take; None for any number.
+        outer: the call that it is a part of, and halts with.
     """
 
-    def __init__(self, timeout: float | None) -> None:
-        self.timeout, self.dropped = timeout, False
+    def __init__(self, timeout: float | None, outer: _Call | None = None) -> None:
+        self.timeout, self.dropped, self._outer = timeout, False, outer
         self._until = math.inf if timeout is None else time.monotonic() + timeout
 
     def check(self) -> None:
@@ -53,6 +54,8 @@ class _Call:
         Raises:
             Halted: when it is late, or was dropped.
         """
+        if self._outer is not None:
+            self._outer.check()
         if self.dropped or time.monotonic() > self._until:
             raise Halted(f"not answered within {self.timeout:g} s" if self.timeout is not None else "not waited for")
 
@@ -85,6 +88,32 @@ def go_on() -> None:
     call = _current.get()
     if call is not None:
         call.check()
+
+
+def droppable(call: Callable[[], T]) -> tuple[Callable[[], T], Callable[[], None]]:
+    """A call that can be dropped, and what drops it: it then halts as one that nobody waits for."""
+    known = _Call(None, _current.get())
+
+    def run() -> T:
+        token = _current.set(known)
+        try:
+            return call()
+        finally:
+            _current.reset(token)
+
+    def drop() -> None:
+        known.dropped = True
+
+    return run, drop
+
+
+def unhurried(call: Callable[[], T]) -> T:
+    """What a call gives that is no part of the one around it, and goes on when that is over."""
+    token = _current.set(None)
+    try:
+        return call()
+    finally:
+        _current.reset(token)
 
 
 def asked_in_time(ask: Callable[[], T], timeout: float) -> T:

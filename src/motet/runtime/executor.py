@@ -6,10 +6,8 @@ plays through as one plain function call: the coroutine never suspends, and `dri
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -26,24 +24,17 @@ from motet.runtime.host import Host, HostedModel, LazyKey
 from motet.runtime.hosted import is_elsewhere
 from motet.runtime.isolate import Health
 from motet.runtime.lazy import LazyModels, share_places
+from motet.runtime.overdue import LateCalls
 from motet.runtime.played import Played, failure_of, joined
 from motet.runtime.player import Call, Calls, Player, Step, Straight, Trace, drive
 from motet.runtime.side_by_side import SLOW_S, Members
-from motet.runtime.stats import NodeStats
+from motet.runtime.stats import Counts, NodeStats
 from motet.system.limits import num_cores
 from motet.threads import side_by_side
 
 __all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive", "joined"]
 
 T = TypeVar("T")
-
-
-@dataclass
-class _Shared:
-    """What the executors of a graph and of the graphs inside it share."""
-
-    stats: dict[str, NodeStats] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Executor:
@@ -68,12 +59,13 @@ class Executor:
         path: str = "",
         shared: Any = None,
     ) -> None:
-        self.checked, self.host, self.calls = checked, host, calls
+        self.checked, self.host, self.calls, self._path = checked, host, calls, path
+        self._at_once: Executor | None = None
         self._keep_all = keep_all
         if shared is None:
             share_places(checked, host)
         self.lazy = LazyModels(checked, host)
-        self._shared: _Shared = shared or _Shared()
+        self._shared: Counts = shared or Counts()
         self.graphs = {
             name: Executor(each, host, calls=calls, path=f"{path}{name}/", shared=self._shared)
             for name, each in checked.graphs.items()
@@ -95,13 +87,11 @@ class Executor:
     def count_of(self, other: Executor) -> None:
         """Count what another executor of the same graph has played as if this one had."""
         for path, stats in other.stats.items():
-            self._count(path, stats.rows, stats.seconds, stats.failed, stats.batches)
+            self._shared.add(path, stats.rows, stats.seconds, stats.failed, stats.batches)
 
     def count_anew(self) -> None:
         """Forget what nodes have done: it was nobody's, but to warm up."""
-        with self._shared.lock:
-            for stats in self._shared.stats.values():
-                stats.rows, stats.batches, stats.seconds, stats.failed = 0, 0, 0.0, 0
+        self._shared.forget()
 
     @property
     def shared(self) -> Any:
@@ -178,7 +168,7 @@ class Executor:
             node = graph.nodes[name]
             columns = tuple((reference, canonical[reference]) for reference in node.references())
             drops = tuple({column for _, column in columns} - needed)
-            gives = tuple(column for column in needed if column.split(".")[0] == name)
+            gives = frozenset(column for column in needed if column.split(".")[0] == name)
             needed |= {column for _, column in columns}
             steps.append(Step(name, node, columns, drops, f"{path}{name}", gives, self._needs(node, gives)))
             self._shared.stats.setdefault(f"{path}{name}", NodeStats())
@@ -187,7 +177,7 @@ class Executor:
             self._shared.stats[step.path] = self._shared.stats.pop(step.path)
         return steps
 
-    def _needs(self, node: Node, gives: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    def _needs(self, node: Node, gives: frozenset[str]) -> dict[str, tuple[str, ...]]:
         """The outputs of its models that a node needs, where it does not need all, of which the host is told."""
         checked = self.checked
         models = {member.uses: checked.graph.models.get(member.uses) for member in node.members}
@@ -198,7 +188,7 @@ class Executor:
         }
         if self._keep_all:
             return {}
-        needs = node.needs(outputs, frozenset(gives))
+        needs = node.needs(outputs, gives)
         found: dict[str, tuple[str, ...]] = {}
         for uses, every in outputs.items():
             some = tuple(output for output in every if output in needs[uses])
@@ -209,6 +199,36 @@ class Executor:
                 self.host.need(model, checked.graph.folder, some)
                 found[uses] = some
         return found
+
+    @property
+    def at_once(self) -> Executor:
+        """What plays the same graph in the thread that asks, where this one makes calls that may wait."""
+        if self.calls is None:
+            return self
+        if self._at_once is None:
+            keep = self._keep_all
+            self._at_once = Executor(self.checked, self.host, keep_all=keep, path=self._path, shared=self._shared)
+        return self._at_once
+
+    @property
+    def timed(self) -> bool:
+        """Whether a node, here or in the graphs inside, waits for its members only for some time."""
+        return any(getattr(step.node, "within_ms", None) for each in self._all() for step in each._steps)
+
+    def load_of(self, step: Step) -> None:
+        """Load the models that a node calls and that stay."""
+        for uses in dict.fromkeys(member.uses for member in step.node.members):
+            if uses in self.graphs:
+                for executor, name in self.graphs[uses]._needed():
+                    executor.model(name)
+            elif uses not in self.lazy.keys:
+                self.model(uses)
+
+    def late(self, step: Step, member: str) -> LateCalls:
+        """The calls of a member that are late."""
+        return self.host.late.setdefault(
+            (self.checked.graph.folder, self.checked.graph.name, step.path, member), LateCalls()
+        )
 
     def members(self, step: Step) -> Members:
         """Makes calls of a node's members, where none is awaited."""
@@ -281,7 +301,7 @@ class Executor:
                 _locate(error, step)
                 raise
             seconds = time.perf_counter() - started
-            self._count(step.path, len(ids), seconds, len(answer.faults))
+            self._shared.add(step.path, len(ids), seconds, len(answer.faults))
             if slow or (self._parts.any and seconds > SLOW_S):
                 self._parts.took(step.name, seconds, time.process_time() - spent if slow else seconds)
             if not self._keep_all:
@@ -332,7 +352,7 @@ class Executor:
                 _locate(error, step)
                 raise
             seconds = time.perf_counter() - started
-            self._count(step.path, len(ids), seconds, len(answer.faults))
+            self._shared.add(step.path, len(ids), seconds, len(answer.faults))
             if seconds > SLOW_S or step.name in self._parts.slow:
                 self._parts.took(step.name, seconds, time.process_time() - spent)
             if answer.kept is None or len(answer.kept):
@@ -368,14 +388,6 @@ class Executor:
         outputs = {name: empty_column(kind) for name, kind in self.checked.signature.outputs.items()}
         failures.sort(key=lambda failure: failure.row)
         return Played(Batch(outputs, np.empty(0, dtype=np.int64)), failures, raised or {})
-
-    def _count(self, path: str, rows: int, seconds: float, failed: int, batches: int = 1) -> None:
-        with self._shared.lock:
-            stats = self._shared.stats[path]
-            stats.rows += rows
-            stats.batches += batches
-            stats.seconds += seconds
-            stats.failed += failed
 
 
 def _locate(error: MotetError, step: Step) -> None:

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from motet.batch import Batch, Column, Indices, take_columns
-from motet.errors import GraphError, ModelFailedError, ModelUnavailableError
+from motet.errors import DeadlineError, GraphError, ModelFailedError, ModelUnavailableError
 from motet.graph.function import Function
-from motet.graph.node import Answer, AtOnce, Fault, Node, Shares
+from motet.graph.node import Answer, AtOnce, Fault, Member, Node, Shares
+from motet.graph.node import Player as Protocols
 from motet.nodes.map import Map
 from motet.nodes.merge import kept_rows, merge
+from motet.runtime.deadline import Halted
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import HostedModel
 from motet.runtime.isolate import Health, isolate
+from motet.runtime.overdue import Timed, punctual
 from motet.runtime.widen import widened
 from motet.threads import side_by_side
 
@@ -102,7 +105,7 @@ class Step:
     columns: tuple[tuple[str, str], ...]
     drops: tuple[str, ...]
     path: str
-    gives: tuple[str, ...]
+    gives: frozenset[str]
     needs: Mapping[str, Collection[str]]
 
 
@@ -138,6 +141,11 @@ class _Turn:
         return isolate(function, rows, health)
 
     @property
+    def gives(self) -> frozenset[str]:
+        """The columns of the node that somebody needs, by full name."""
+        return self._step.gives
+
+    @property
     def places(self) -> Mapping[str, Mapping[str, Indices]]:
         """How the node places its members' answers."""
         return self._executor.checked.places.get(self._step.name, {})
@@ -171,11 +179,6 @@ class Straight(_Turn):
     def function(self, function: Function, *, each: bool = False) -> FunctionRunner:
         """What plays rows through a function."""
         return self._runner(function, each)
-
-    @property
-    def gives(self) -> frozenset[str]:
-        """The columns of the node that somebody needs, by full name."""
-        return frozenset(self._step.gives)
 
 
 class Player(_Turn):
@@ -311,6 +314,49 @@ class Player(_Turn):
         finally:
             for call in waiting:  # left when one raised
                 call.close()
+
+    async def in_time(
+        self, calls: Mapping[Member, Callable[[Protocols], Coroutine[Any, Any, Answer]]], rows: int, seconds: float
+    ) -> list[Answer | DeadlineError]:
+        """What members answer within some time, which begins once their models are loaded."""
+        executor, step, trace = self._executor, self._step, self._trace
+        executor.load_of(step)
+        allowed = seconds if executor.host.run is None else seconds * rows
+        started = time.perf_counter()
+        traces: list[list[Call]] = [[] for _ in calls]
+        made = [
+            Timed(
+                partial(_play_alone, executor.at_once, step, None if trace is None else own, self._ids, call),
+                executor.late(step, member.name),
+            )
+            for (member, call), own in zip(calls.items(), traces, strict=True)
+        ]
+        in_time = await punctual(made, allowed, awaited=executor.calls is not None)
+        found: list[Answer | DeadlineError] = []
+        for member, each, is_in, own in zip(calls, made, in_time, traces, strict=True):
+            error = each.made.exception() if is_in else DeadlineError(f"not answered within {allowed * 1e3:g} ms")
+            if isinstance(error, DeadlineError) and not isinstance(error, Halted):
+                found.append(error)
+                lost = tuple(Fault.of(row, error, member.uses) for row in range(rows))
+                took, none = time.perf_counter() - started, np.arange(0)
+                own = [Call(step.path, member.uses, "", rows, took, {}, lost, member.name, self._ids, none)]
+            else:
+                found.append(each.made.result())
+            if trace is not None:
+                for made_call in own:
+                    trace.append(made_call)
+        return found
+
+
+def _play_alone(
+    executor: Executor,
+    step: Step,
+    trace: Trace | None,
+    ids: Indices,
+    call: Callable[[Protocols], Coroutine[Any, Any, T]],
+) -> T:
+    """Make a call in the thread that asks, whatever it waits for."""
+    return drive(call(Player(executor, step, trace, ids)))
 
 
 class _Within:

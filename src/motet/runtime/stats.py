@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-__all__ = ["ModelStats", "NodeStats"]
+__all__ = ["Counts", "ModelStats", "NodeStats"]
 
 
 @dataclass
@@ -36,3 +36,26 @@ class ModelStats:
             self.calls += calls
             self.seconds += seconds
             self.failed += failed
+
+
+@dataclass
+class Counts:
+    """What the nodes of a graph have done, and those of the graphs inside it, by path."""
+
+    stats: dict[str, NodeStats] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, path: str, rows: int, seconds: float, failed: int, batches: int = 1) -> None:
+        """Count what a node did."""
+        with self.lock:
+            stats = self.stats[path]
+            stats.rows += rows
+            stats.batches += batches
+            stats.seconds += seconds
+            stats.failed += failed
+
+    def forget(self) -> None:
+        """Begin to count at 0."""
+        with self.lock:
+            for stats in self.stats.values():
+                stats.rows, stats.batches, stats.seconds, stats.failed = 0, 0, 0.0, 0

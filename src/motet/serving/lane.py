@@ -114,7 +114,7 @@ class Lane:
         waits = (
             model.elsewhere or model.model.batch.max_wait_ms or not model.model.num_replicas for model in self._models
         )
-        self._waits = self._apart is not None or any(waits)
+        self._waits = self._apart is not None or any(waits) or self.executor.timed
         placements = {model.placement for model in self._models}
         self._inline, self._threaded = placements == {"inline"}, "thread" in placements
         if not self._waits:
