@@ -46,6 +46,7 @@ _EXITS = {
     "[default: 15m; with --resume no bound; with --every, --cron, --watch 0]",
 )
 @click.option("--fresh", is_flag=True, help="Begin anew, though the same run was killed before its end.")
+@click.option("--again", metavar="STEP", multiple=True, help="Run this step whatever is kept of it.")
 @click.option("--cache", metavar="DIR", help="Where results are kept.  [default: $MOTET_WORKFLOW_CACHE]")
 @click.option("--fail-fast", is_flag=True, help="End the run at the first failure.")
 @click.option(
@@ -193,6 +194,7 @@ def _once(
             resume=settings["resume"] or not settings["fresh"],
             resume_within=settings["resume_within"],
             overlap=settings["overlap"] or "allow",
+            again=settings["again"],
             fail_fast=settings["fail_fast"],
             threads=settings["threads"],
             check=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import click
 
@@ -33,6 +32,7 @@ def command(
     What decides which step runs when is elsewhere: Argo, by what motet export kubernetes has written. Under torchrun
     every process runs the step, and the first one leaves the result.
     """
+    from motet.io.target import write_file
     from motet.workflow.alone import rank_of_process, read_inputs, run_alone
     from motet.workflow.find import find_workflow, read_parameters
 
@@ -41,5 +41,5 @@ def command(
     plan = found(**read_parameters(found, parameters))
     name = run_alone(plan, step, run=run, inputs=read_inputs(inputs), cache=cache, rank=rank_of_process())
     if output is not None:
-        Path(output).write_text(name, encoding="utf-8")
+        write_file(output, name.encode())
     click.echo(name)

@@ -257,9 +257,7 @@ def _help(node: Node, arguments: dict[str, Any], results: _Results) -> str:
     """Run the step beside process 0, until that one has left the result."""
     over = threading.Thread(target=_end_with_first, args=(node.id, results), daemon=True)
     over.start()
-    bound = node.step.signature.bind_partial()
-    bound.arguments.update(arguments)
-    node.step.function(*bound.args, **bound.kwargs)
+    node.step.call(arguments)
     over.join()
     raise AssertionError("the process has ended with process 0")
 

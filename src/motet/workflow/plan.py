@@ -110,6 +110,7 @@ class Plan:
         resume: str | bool = True,
         resume_within: str | float | None = None,
         overlap: Literal["allow", "forbid", "wait"] = "allow",
+        again: Sequence[str] = (),
         fail_fast: bool = False,
         check: bool = True,
         threads: int | None = None,
@@ -131,6 +132,7 @@ class Plan:
                 minutes, and without a bound for one by its id.
             overlap: what becomes of it while another run of the same workflow and parameters goes on this machine: it runs
                 all the same, is refused, or waits.
+            again: steps, by their ids, that run whatever is kept of them; their new results are kept instead.
             fail_fast: whether the first failure ends the run; else all steps run that do not need the failed one.
             check: whether a failed run raises; else look at `Run.state`.
             threads: how many steps run at the same time in this process; by default a thread a core, at least 4.
@@ -154,6 +156,7 @@ class Plan:
             resume=resume,
             resume_within_s=None if resume_within is None else read_duration_s(resume_within, "run, resume_within"),
             overlap=read_overlap(overlap),
+            again=frozenset(again),
             fail_fast=fail_fast,
             check=check,
             threads=threads,

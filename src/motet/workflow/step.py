@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Event
@@ -79,6 +80,7 @@ class Step(Generic[P, R]):
         self.own_process = options.own_process
         kinds = {each.kind for each in self.signature.parameters.values()}
         self._by_name = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+        self._takes_names = self._by_name and _takes_names(function, self.signature)
         self._names = tuple(self.signature.parameters)
         self._is_python = _is_python(function)
         self._num_positional = sum(
@@ -126,7 +128,7 @@ class Step(Generic[P, R]):
 
     def call(self, arguments: dict[str, Any]) -> R:
         """Call the function with arguments by parameter."""
-        if self._by_name:
+        if self._takes_names:
             return self.function(**arguments)  # type: ignore[call-arg]
         bound = self.signature.bind_partial()
         bound.arguments.update(arguments)
@@ -227,6 +229,35 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
         raise InputError(
             f"nothing says what {function!r} takes", where="@step", hint="write a function that calls it"
         ) from None
+
+
+def _takes_names(function: Callable[..., Any], signature: inspect.Signature) -> bool:
+    """Whether a function takes its arguments by their names: what a decorator has put around it may take them in order alone.
+
+    Raises:
+        InputError: when it takes them in neither way.
+    """
+    if not hasattr(function, "__wrapped__"):
+        return True
+    try:
+        own = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # a compiled one, such as that of functools.cache
+        return True
+    names = dict.fromkeys(signature.parameters)
+    in_order = [name for name, each in signature.parameters.items() if each.kind is each.POSITIONAL_OR_KEYWORD]
+    by_name = {name: None for name in names if name not in in_order}
+    with suppress(TypeError):
+        own.bind(**names)
+        return True
+    try:
+        own.bind(*in_order, **by_name)
+    except TypeError as error:
+        raise InputError(
+            f"a decorator shows the parameters {signature}, and cannot be called with them: {error}",
+            where=place_of(function),
+            hint="let what it puts around the function take (*args, **kwargs)",
+        ) from None
+    return False
 
 
 def _is_python(function: Any) -> bool:

@@ -24,10 +24,12 @@ from motet.workflow.memo.key import Argument, Key, differences
 from motet.workflow.plan import AsReady
 from motet.workflow.play.budget import Budget
 from motet.workflow.play.process import NotApart, is_of_a_module, run_in_process
+from motet.workflow.play.rules import Rules
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import FinalStepError, StepState, Value
+from motet.workflow.play.told import apart, told_s
 from motet.workflow.play.turns import Turns, put_back, runs_beside
-from motet.workflow.policies import Policy, Rule, WhenChanged
+from motet.workflow.policies import Policy, WhenChanged
 from motet.workflow.step import StepContext, _running, place_of
 
 __all__ = ["Again", "Cancelled", "Executor", "place_of_error"]
@@ -63,6 +65,7 @@ class Executor:
         self._codes: dict[str, dict[str, str]] = {}
         self._kept_codes: set[str] = set()
         self._lock = threading.Lock()
+        self.rules = Rules(self.session)
         self._turns = Turns(self.session.cancel.is_set)
 
     def run(self, state: StepState, items: Sequence[Deferred] | None) -> Value:
@@ -80,6 +83,9 @@ class Executor:
         key = self._key(state, items)
         state.key = key.digest
         policy = state.node.step.policy
+        if state.id in self.session.again:
+            state.why = "it was to run again"
+            return self._made(state, key, items)
         if policy is None:
             return self._resumed(state) or self._made(state, key, items)
         found, why = self._find(state, key, policy, items)
@@ -133,14 +139,15 @@ class Executor:
         if policy.max_age_s is not None and age_s < 0:
             return None, f"kept {told_s(-age_s)} after now, by the clock of this machine, so that its age is not known"
         if policy.max_age_s is not None and age_s > policy.max_age_s:
-            return None, f"kept {told_s(age_s)} ago, and may be {told_s(policy.max_age_s)} old at most"
+            age, most = apart(age_s, policy.max_age_s, told_s)
+            return None, f"kept {age} ago, and may be {most} old at most"
         fault = cache.artifacts.fault(entry.kept)
         if fault:
             return None, f"what is kept cannot be taken: {fault}"
         value = self.session.held(entry.kept, {})
         reasons = []
         for place, rule in enumerate(policy.rules):
-            holds, told = self._holds(state, place, rule, entry, value, items)
+            holds, told = self.rules.holds(state, place, rule, entry, value, items)
             if not holds:
                 return None, told
             reasons.append(told)
@@ -149,51 +156,6 @@ class Executor:
         state.why = "; ".join([f"kept {told_s(age_s)} ago by run {entry.run}", *reasons])
         _note(state, value)
         return value, ""
-
-    def _holds(
-        self, state: StepState, place: int, rule: Rule, entry: Entry, value: Value, items: Sequence[Deferred] | None
-    ) -> tuple[bool, str]:
-        name = getattr(rule.function, "__name__", "the rule")
-        if isinstance(rule, WhenChanged):
-            then = entry.numbers.get(self._place(place, rule))
-            if then is None:
-                return False, f"{name} itself is new or changed"
-            now = self._number(state, rule, None, items)
-            holds = rule.holds(then, now)
-            change = f", a change of {100 * abs(now - then) / abs(then):.3g}%" if then else ""
-            bound = f"{'at most' if holds else 'more than'} {100 * rule.by:.3g}%"
-            return holds, f"{name}: {then:.6g} -> {now:.6g}{change}, {bound}"
-        now = self._number(state, rule, value, items)
-        holds = rule.holds(now)
-        return holds, f"{name} is {now:.6g}, {'at least' if holds else 'less than'} {rule.bound:.6g}"
-
-    def _place(self, place: int, rule: WhenChanged) -> str:
-        """The name of a statistic's number in an entry: numbers of another function cannot be compared."""
-        return f"{place} {self.session.code(rule.function)[1][:16]}"
-
-    def _number(self, state: StepState, rule: Rule, value: Value | None, items: Sequence[Deferred] | None) -> float:
-        """What a rule's function gives now; kept by content, so that nothing is loaded to find it again."""
-        session, node = self.session, state.node
-        given = {name: node.arguments[name] for name in rule.data(node.step.signature)}
-        arguments = {name: session.argument(each, items) for name, each in given.items()}
-        if value is not None:
-            arguments["(result)"] = Argument(value.digest, "")
-        key = Key(f"rule {place_of(rule.function).partition(' ')[0]}", session.code(rule.function)[1], arguments)
-        found = session.cache.get(key.digest)
-        if found is not None and not session.cache.artifacts.fault(found.kept):
-            return float(session.cache.artifacts.load(found.kept))
-        began = time.perf_counter()
-        values = [session.resolve(list(items or ()) if isinstance(each, AsReady) else each) for each in given.values()]
-        number = float(
-            rule.function(*([] if value is None else [session.load(value, session.files.checkout())]), *values)
-        )
-        kept, _ = session.cache.artifacts.keep(number)
-        seconds = time.perf_counter() - began
-        try:
-            session.cache.put(Entry(key.digest, key, kept, session.cache.clock(), seconds, session.run))
-        except OSError as error:
-            session.not_kept(error.strerror or str(error))
-        return number
 
     def _why_new(self, state: StepState, key: Key) -> str:
         """Why nothing is kept under a key: what differs from the most alike of the last results of the step."""
@@ -237,7 +199,7 @@ class Executor:
         if policy is not None:
             for place, rule in enumerate(policy.rules):
                 if isinstance(rule, WhenChanged):
-                    numbers[self._place(place, rule)] = self._number(state, rule, None, items)
+                    numbers[self.rules.place(place, rule)] = self.rules.number(state, rule, None, items)
         created = session.cache.clock()
         began = time.perf_counter()
         value, fault = self._called(state, key, items)
@@ -380,14 +342,6 @@ def refuse_result(result: Any) -> None:
     """Refuse results that only one could read, once."""
     if hasattr(result, "__next__") or hasattr(result, "__await__"):
         raise TypeError(f"a step returned {type(result).__name__}, which can be gone through only once; return a list")
-
-
-def told_s(seconds: float) -> str:
-    """A time in words: `12 s`, `3.5 min`, `2.1 h`, `14 d`."""
-    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def place_of_error(error: BaseException, function: Any) -> str:

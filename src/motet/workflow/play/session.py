@@ -52,6 +52,7 @@ class Session:
         cancel: set when the run is to end.
         file: where the workflow is written.
         files: where the files of results are.
+        again: steps that run whatever is kept of them.
         said: what was warned of once.
     """
 
@@ -64,6 +65,7 @@ class Session:
     cancel: Event
     file: str
     files: Files
+    again: frozenset[str] = frozenset()
     said: set[str] = field(default_factory=set)
     _codes: dict[Any, Code] = field(default_factory=dict)
     _digests: dict[Any, str] = field(default_factory=dict)

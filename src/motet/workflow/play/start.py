@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from motet.errors import InputError, RunError, StepError, WorkflowError
+from motet.errors import InputError, RunError, StepError, UnknownNameError, WorkflowError
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
 from motet.workflow.code.told import short
@@ -56,6 +56,7 @@ class Settings:
     resume: str | bool = True
     resume_within_s: float | None = None
     overlap: Overlap = "allow"
+    again: frozenset[str] = frozenset()
     fail_fast: bool = False
     check: bool = True
     threads: int | None = None
@@ -75,6 +76,10 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
         )
     if settings.threads is not None and settings.threads < 1:
         raise InputError(f"threads={settings.threads}", where="run", hint="1 or more")
+    known = [node.id for node in plan.nodes]
+    for name in settings.again:
+        if name not in known:
+            raise UnknownNameError("step", name, known, where=f"workflow {plan.name}")
     budget = settings.budget or Machine()
     folder = cache_folder(settings.cache)
     _refuse_file(folder)
@@ -117,9 +122,17 @@ def _run(
     if earlier is not None:
         say_resumed(earlier, list(resumed.values()))
     session = Session(
-        run, cache, record, journal, states, resumed, settings.cancel, plan.file, Files(record.folder(run))
+        run,
+        cache,
+        record,
+        journal,
+        states,
+        resumed,
+        settings.cancel,
+        plan.file,
+        Files(record.folder(run)),
+        settings.again,
     )
-    weakref.finalize(session, _remove, spare, os.getpid())
     parameters = orjson.dumps({name: short(value) for name, value in plan.parameters.items()}).decode()
     about = (os.getpid(), socket.gethostname(), earlier.id if earlier is not None else "")
     row = RunRow(
@@ -151,6 +164,8 @@ def _run(
             record.end(run, state, seconds, "; ".join(f"{each.id}: {each.error}" for each in failed[:3]))
         except WorkflowError as error:
             session.say_once(f"{error.what}, so it does not say how run {run} ended: {state}")
+        if cache.artifacts.refused:
+            weakref.finalize(session, _remove, spare, os.getpid())
         session.files.close()
         journal.close(remove=state == "done")
         _index(cache)

@@ -1,0 +1,85 @@
+"""Rules of a step's cache: what their functions give now, and whether what is kept still holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from motet.workflow.deferred import Deferred
+from motet.workflow.memo.cache import Entry
+from motet.workflow.memo.key import Argument, Key
+from motet.workflow.plan import AsReady
+from motet.workflow.play.session import Session
+from motet.workflow.play.state import StepState, Value
+from motet.workflow.play.told import apart
+from motet.workflow.policies import Rule, WhenChanged
+from motet.workflow.step import place_of
+
+__all__ = ["Rules"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of the steps of a session."""
+
+    session: Session
+
+    def holds(
+        self, state: StepState, place: int, rule: Rule, entry: Entry, value: Value, items: Sequence[Deferred] | None
+    ) -> tuple[bool, str]:
+        """Whether a rule takes a kept result, and why.
+
+        Args:
+            state: the step.
+            place: the place of the rule among those of the step.
+            rule: the rule.
+            entry: the kept result.
+            value: its value.
+            items: the results that are there, where the step takes them as they come.
+        """
+        name = getattr(rule.function, "__name__", "the rule")
+        if isinstance(rule, WhenChanged):
+            then = entry.numbers.get(self.place(place, rule))
+            if then is None:
+                return False, f"{name} itself is new or changed"
+            now = self.number(state, rule, None, items)
+            holds = rule.holds(then, now)
+            change, bound = (
+                apart(100 * abs(now - then) / abs(then), 100 * rule.by) if then else ("", f"{100 * rule.by:.3g}")
+            )
+            before, after = apart(then, now, digits=6)
+            told = f"{name}: {before} -> {after}{f', a change of {change}%' if change else ''}"
+            return holds, f"{told}, {'at most' if holds else 'more than'} {bound}%"
+        now = self.number(state, rule, value, items)
+        holds = rule.holds(now)
+        is_now, bound = apart(now, rule.bound, digits=6)
+        return holds, f"{name} is {is_now}, {'at least' if holds else 'less than'} {bound}"
+
+    def place(self, place: int, rule: WhenChanged) -> str:
+        """The name of a statistic's number in an entry: numbers of another function cannot be compared."""
+        return f"{place} {self.session.code(rule.function)[1][:16]}"
+
+    def number(self, state: StepState, rule: Rule, value: Value | None, items: Sequence[Deferred] | None) -> float:
+        """What a rule's function gives now; kept by content, so that nothing is loaded to find it again."""
+        session, node = self.session, state.node
+        given = {name: node.arguments[name] for name in rule.data(node.step.signature)}
+        arguments = {name: session.argument(each, items) for name, each in given.items()}
+        if value is not None:
+            arguments["(result)"] = Argument(value.digest, "")
+        key = Key(f"rule {place_of(rule.function).partition(' ')[0]}", session.code(rule.function)[1], arguments)
+        found = session.cache.get(key.digest)
+        if found is not None and not session.cache.artifacts.fault(found.kept):
+            return float(session.cache.artifacts.load(found.kept))
+        began = time.perf_counter()
+        values = [session.resolve(list(items or ()) if isinstance(each, AsReady) else each) for each in given.values()]
+        number = float(
+            rule.function(*([] if value is None else [session.load(value, session.files.checkout())]), *values)
+        )
+        kept, _ = session.cache.artifacts.keep(number)
+        seconds = time.perf_counter() - began
+        try:
+            session.cache.put(Entry(key.digest, key, kept, session.cache.clock(), seconds, session.run))
+        except OSError as error:
+            session.not_kept(error.strerror or str(error))
+        return number
