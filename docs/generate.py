@@ -34,7 +34,7 @@ FASHION = DOCS.parent / "examples" / "fashion"
 NOTE = "<!-- Written by docs/generate.py; change the code's docstrings instead, then run make docs. -->\n"
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 EXTRAS = {
-    **{name: name for name in ("sklearn", "torch", "xgboost", "lightgbm", "jax")},
+    **{name: name for name in ("sklearn", "torch", "xgboost", "lightgbm", "jax", "keras")},
     **dict.fromkeys(("oip+http", "oip+https", "tfs+http", "tfs+https"), "remote"),
     **dict.fromkeys(("oip+grpc", "oip+grpcs", "tfs+grpc", "tfs+grpcs"), "grpc"),
 }

@@ -51,8 +51,9 @@ def test_an_unknown_suffix_lists_the_known_ones_and_says_how_to_name_the_framewo
     assert str(caught.value).startswith(
         "model 'a': models/a.onx: unknown model suffix '.onx'; did you mean '.onnx'? known: "
     )
-    assert "write SCHEME:models/a.onx, SCHEME one of jax, lightgbm, onnx, python, sklearn, torch, xgboost" in str(
-        caught.value
+    assert (
+        "write SCHEME:models/a.onx, SCHEME one of jax, keras, lightgbm, onnx, python, sklearn, torch, xgboost"
+        in str(caught.value)
     )
 
 

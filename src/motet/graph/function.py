@@ -245,12 +245,19 @@ def write_outputs(outputs: Outputs) -> Any:
 
 
 def as_functions(value: Any) -> tuple[Function, ...]:
-    """One function or several in a row, as given in Python."""
+    """One function or several in a row, as given in Python: each a function, its import path, or `{"map": ..., "with": {...}}`."""
     if value is None:
         return ()
-    if isinstance(value, (list, tuple)):
-        return tuple(Function.of(each) for each in value)
-    return (Function.of(value),)
+    given = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(_from_mapping(each) if isinstance(each, Mapping) else Function.of(each) for each in given)
+
+
+def _from_mapping(value: Mapping[str, Any]) -> Function:
+    fields = Fields(dict(value), "function", ("map", "with", "outputs"))
+    function, outputs = fields.raw("map"), fields.raw("outputs")
+    if function is None:
+        raise GraphError(f"no function in {show(value)}", hint="write {'map': FUNCTION, 'with': {...}}")
+    return Function.of(function, fields.take("with", dict, {}), outputs)
 
 
 def read_functions(value: object, where: str) -> tuple[Function, ...]:

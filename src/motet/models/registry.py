@@ -38,6 +38,7 @@ _CLASSES = {
     "xgboost": "motet.models.xgboost:XGBoostHandler",
     "lightgbm": "motet.models.lightgbm:LightGBMHandler",
     "jax": "motet.models.jax:JaxHandler",
+    "keras": "motet.models.keras:KerasHandler",
     "python": "motet.models.python:PythonHandler",
     "oip+http": "motet.models.oip:OipHttpHandler",
     "oip+https": "motet.models.oip:OipHttpsHandler",
@@ -55,6 +56,7 @@ _SUFFIXES = {
     ".ubj": "xgboost", ".xgb": "xgboost",
     ".lgb": "lightgbm",
     ".jax": "jax",
+    ".keras": "keras", ".h5": "keras", ".pb": "keras",
 }  # fmt: skip
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(.*)", re.DOTALL)
 

@@ -18,7 +18,7 @@ from typing import Any
 from motet.errors import InputError
 from motet.graph.function import Function, as_functions, write_functions
 from motet.models.handler import ModelSource
-from motet.models.registry import find_handler
+from motet.models.registry import find_handler, known_suffixes
 from motet.types import Signature
 
 __all__ = ["Files", "as_json", "code_of", "files_of", "signature_of", "written"]
@@ -36,9 +36,7 @@ def files_of(files: Files, handler: str) -> dict[str, Path]:
     else:
         source = Path(files)
         if source.is_dir():
-            raise InputError(
-                f"{source} is a folder", hint="give its files by name, the model's own first: {'model.onnx': PATH, ...}"
-            )
+            return files_of(_of_folder(source), handler)
         found = {source.name: source}
         loader = find_handler(f"{handler}:{source}" if handler else str(source))[0]
         companions = getattr(loader, "companions", None)
@@ -51,6 +49,19 @@ def files_of(files: Files, handler: str) -> dict[str, Path]:
         if not source.is_file():
             raise InputError(f"there is no file {source}", hint="check the path")
     return found
+
+
+def _of_folder(folder: Path) -> dict[str, Path]:
+    """The files of a folder by their paths in it; the model's own is the only one at its top that a handler knows."""
+    found = {each.relative_to(folder).as_posix(): each for each in sorted(folder.rglob("*")) if each.is_file()}
+    top = [name for name in found if "/" not in name]
+    own = [name for name in top if Path(name).suffix.lower() in known_suffixes()]
+    own = ["saved_model.pb"] if "saved_model.pb" in own else own
+    if len(own) != 1:
+        told = f"{len(own)} models at its top: {', '.join(own)}" if own else "no model at its top"
+        hint = "give its files by name, the model's own first: {'model.onnx': PATH, ...}"
+        raise InputError(f"the folder {folder} has {told}", hint=hint)
+    return {own[0]: found.pop(own[0]), **found}
 
 
 def signature_of(name: str, path: Path, handler: str) -> Signature:

@@ -90,10 +90,11 @@ class Store:
 
         Args:
             name: of the model.
-            files: its file or folder; or several files by their names in the version, the model's own first. What
+            files: its file; a folder, which is published whole; or several files by their names in the version, the model's own first. What
                 belongs to a file by its format (the weights beside an ONNX file) is taken along.
             signature: what it takes and gives; read from the model where that is not given and its format says it.
             before, after: a function, or several in a row, around the model wherever it is used from the store; importable.
+                With keywords `{"map": FUNCTION, "with": {...}}`.
             metrics: what was measured, by name; JSON.
             lineage: where it comes from, for example the run and digests of data and code; JSON.
             aliases: those that point at it from then on.

@@ -48,7 +48,14 @@ MOST_MAPPED_BYTES = 900_000
 """A ConfigMap holds 1 MiB; larger graph files stay in the image alone."""
 _BEFORE_STOP_S = 5
 _AFTER_DRAIN_S = 10
-_EXTRAS = {"sklearn": "sklearn", "torch": "torch", "xgboost": "xgboost", "lightgbm": "lightgbm", "jax": "jax"}
+_EXTRAS = {
+    "sklearn": "sklearn",
+    "torch": "torch",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "jax": "jax",
+    "keras": "tensorflow",
+}
 _REMOTE_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
