@@ -421,6 +421,7 @@ def _sections() -> list[tuple[str, str, type, dict[str, str]]]:
     from motet.serving.grpc.config import GrpcConfig
     from motet.serving.limits import Limits
     from motet.serving.seen.config import LogConfig, SeenConfig, TraceConfig
+    from motet.serving.seen.server_log import LogSettings
     from motet.serving.sinks.config import SinkConfig
 
     classes = "; ".join(f"`{name}`: {_class_limits(each)}" for name, each in admission.CLASSES.items())
@@ -438,6 +439,7 @@ def _sections() -> list[tuple[str, str, type, dict[str, str]]]:
         ("seen", "", SeenConfig, {}),
         ("seen.access_log", "Or its `file` alone.", LogConfig, {}),
         ("seen.trace", "Or `true`.", TraceConfig, {"endpoint": "what the environment says"}),
+        ("log", "", LogSettings, {}),
         ("grpc", "", GrpcConfig, {}),
     ]
 

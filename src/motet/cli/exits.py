@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BROKEN_PIPE", "EXITS", "FAILED", "HUNG_UP", "INTERRUPTED", "OK", "ROWS_FAILED", "STOPPED", "TERMINATED", "WRONG",
-    "Command", "Group", "load_graph",
+    "Command", "Group", "exit_code", "load_graph",
     "say_finished",
     "write_exits",
 ]  # fmt: skip

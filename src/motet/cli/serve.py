@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, TERMINATED, WRONG, Command, load_graph
+from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, TERMINATED, WRONG, Command, exit_code, load_graph
 from motet.system.addresses import in_url
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from motet.serving.server import Server
 
 __all__ = ["command"]
+
+_LOG = logging.getLogger("motet.serving")
 
 _EXITS = {
     OK: "stopped by a signal, and what was accepted was answered",
@@ -38,23 +40,50 @@ _EXITS = {
 )
 @click.option("--processes", type=click.IntRange(1), metavar="N", help="Processes that share the ports.  [default: 1]")
 @click.option("--config", metavar="serve.yaml", help="How to serve.  [default: the key serve: of the graph's file]")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Lines of the log.  [default: text]")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="The least level of the log.  [default: info]",
+)
 @click.pass_context
-def command(ctx: click.Context, /, graphs: tuple[str, ...], config: str | None, quiet: bool, **options: Any) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    graphs: tuple[str, ...],
+    config: str | None,
+    quiet: bool,
+    log_format: str | None,
+    log_level: str | None,
+    **options: Any,
+) -> None:
     """Serve graphs, and each of their models, over HTTP and gRPC.
 
     HTTP is the Open Inference Protocol under /v2, JSON for people at POST /predict/GRAPH, a page at /, and metrics at
     /metrics. SIGTERM ends the server when what it accepted is answered; SIGHUP reads the configuration again.
     """
+    from motet.errors import MotetError
+    from motet.serving.seen.server_log import LogSettings, set_up
     from motet.serving.supervisor import run
 
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    chosen = _configured(graphs, config, options)
-    if not graphs and not chosen.graphs:
-        raise click.UsageError("name the file of a graph, or give --config with graphs", ctx)
-    run(graphs, chosen, lambda: _configured(graphs, config, options), None if quiet else _say)
+    log = {"format": log_format, "level": log_level or ("warning" if quiet else None)}
+    options["log"] = {name: value for name, value in log.items() if value is not None}
+    set_up(LogSettings(**options["log"]))
+    as_json = log_format == "json"
+    try:
+        chosen = _configured(graphs, config, options)
+        set_up(chosen.log)
+        as_json = chosen.log.format == "json"
+        if not graphs and not chosen.graphs:
+            raise click.UsageError("name the file of a graph, or give --config with graphs", ctx)
+        told = None if quiet else _log_it if as_json else _say
+        run(graphs, chosen, lambda: _configured(graphs, config, options), told)
+    except (MotetError, OSError) as error:
+        if not as_json:
+            raise
+        _LOG.error("%s", error)
+        ctx.exit(exit_code(error))
 
 
 def _configured(graphs: tuple[str, ...], config: str | None, options: dict[str, Any]) -> ServeConfig:
@@ -63,6 +92,7 @@ def _configured(graphs: tuple[str, ...], config: str | None, options: dict[str, 
     said = {path: _serving(path) for path in graphs}
     chosen = read_config(config, said)
     given = {name: value for name, value in options.items() if value is not None}
+    given["log"] = replace(chosen.log, **given["log"])
     port = given.pop("grpc_port", chosen.grpc_port)
     if port is None and _has_grpc():
         port = 8001
@@ -88,7 +118,15 @@ def _has_grpc() -> bool:
 
 
 def _say(server: Server) -> None:
+    click.echo(_begun(server), err=True)
+
+
+def _log_it(server: Server) -> None:
+    _LOG.info("%s", _begun(server))
+
+
+def _begun(server: Server) -> str:
     names = [f"{each.name} ({each.kind})" for name, each in server.gateway.served.items() if each.name == name]
     scheme = "https" if server.config.tls else "http"
     grpc = f", grpc on port {server.grpc_port}" if server.grpc_port else ""
-    click.echo(f"serving {', '.join(names)} on {scheme}://{in_url(server.config.host)}:{server.port}{grpc}", err=True)
+    return f"serving {', '.join(names)} on {scheme}://{in_url(server.config.host)}:{server.port}{grpc}"

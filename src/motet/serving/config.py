@@ -12,6 +12,7 @@ from motet.errors import GraphError
 from motet.graph.fields import Fields, of_kind
 from motet.graph.yaml import parse
 from motet.serving.limits import Limits
+from motet.serving.seen.server_log import LogSettings
 
 __all__ = ["AsgiOptions", "Network", "ServeConfig", "ServeOptions", "Tls", "read_config"]
 
@@ -19,6 +20,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KEYS = (
     "graphs", "host", "port", "grpc_port", "processes", "threads", "limits", "tls", "cors", "trusted_proxies", "proxy_header",
     "admin", "admission", "sinks", "cache", "seen", "grpc", "samples", "store_poll_s", "pool",
+    "log",
 )  # fmt: skip
 
 
@@ -62,6 +64,7 @@ class ServeConfig:
         pool: the places of models, and what is shared with other work of the machine.
         samples: a folder of pictures that the page offers to try; empty for none.
         store_poll_s: how often stores are asked for new versions of the models that are served; 0 never asks.
+        log: how `motet serve` writes its log; a program that serves has its own.
         folder: what relative paths in it are relative to.
     """
 
@@ -85,6 +88,7 @@ class ServeConfig:
     pool: Any = None
     samples: str = ""
     store_poll_s: float = 1.0
+    log: LogSettings = field(default_factory=LogSettings)
     folder: str = ""
 
     @classmethod
@@ -119,6 +123,8 @@ class ServeConfig:
                 )
         if "limits" in fields:
             taken["limits"] = Limits.read(fields.raw("limits"), fields.place("limits"))
+        if "log" in fields:
+            taken["log"] = LogSettings.read(fields.raw("log"), fields.place("log"))
         if "tls" in fields:
             tls = Fields(fields.raw("tls"), fields.place("tls"), ("certificate", "key"))
             taken["tls"] = Tls(_within(folder, tls.take("certificate", str)), _within(folder, tls.take("key", str)))

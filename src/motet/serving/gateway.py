@@ -75,7 +75,7 @@ class Gateway:
         self.stopping = self.draining = False
         self._changing = asyncio.Lock()
         self.tell: Callable[[str, bool], None] = lambda name, loaded: None
-        self.not_ready: Callable[[Served], None] = lambda served: None
+        self.not_ready: Callable[[Served, MotetError], None] = lambda served, error: None
         self.tell_scaled: Callable[[str, int], None] = lambda name, count: None
         self.changed: list[Callable[[], None]] = []
         self.started = time.time()
@@ -170,8 +170,9 @@ class Gateway:
         if lane is None or served.state != "READY" or self.draining:
             why = "the server is about to stop" if self.draining else f"{served.state.lower()}: {served.reason}"
             request.settled = True
-            self.not_ready(served)
-            request.failed(NotReadyError(f"{served.name} is not ready ({why.rstrip(': ')})", retry_after_s=1))
+            error = NotReadyError(f"{served.name} is not ready ({why.rstrip(': ')})", retry_after_s=1)
+            self.not_ready(served, error)
+            request.failed(error)
             return
         if lane.settler.cache is not None and not request.explain and request.watch is None:
             request.kept_as = lane.settler.cache.key(served.name, served.digest, request.columns, request.rows)

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
-__all__ = ["Heartbeat", "Pulse"]
+from motet.system.incidents import INCIDENTS
+from motet.system.processes import is_stopped
+
+__all__ = ["Heartbeat", "Pulse", "say_stall"]
 
 BEAT_S = 0.25
 """How often a process says that it goes on."""
@@ -21,6 +25,8 @@ BUSY_S = 600.0
 """The silence that is allowed to a process that starts, loads or ends."""
 LOOK_S = 1.0
 """The most that one look adds to a silence: while the parent itself was stopped it heard nobody."""
+STALL_S = 1.0
+"""By how much a loop may be late before that is said."""
 SERVING, BUSY = b".", b"+"
 
 
@@ -52,24 +58,26 @@ class Pulse:
         now: the time on a clock that only goes up, in seconds.
 
     Attributes:
+        heard: whether it has ever said anything.
         serving: whether it has ever served.
+        silent_s: how long it has said nothing.
     """
 
     def __init__(self, link: socket.socket, pid: int, hang_s: float, now: float) -> None:
         self._link, self._pid, self._hang_s, self._looked = link, pid, hang_s, now
-        self._silent_s, self._last = 0.0, BUSY
-        self.serving = False
+        self.silent_s, self._last = 0.0, BUSY
+        self.serving = self.heard = False
 
     def hangs(self, now: float) -> bool:
         """Listen; whether it was silent for too long."""
-        self._silent_s += min(now - self._looked, LOOK_S)
+        self.silent_s += min(now - self._looked, LOOK_S)
         self._looked = now
         if beats := self._heard():
-            self._silent_s, self._last = 0.0, beats[-1:]
+            self.silent_s, self._last, self.heard = 0.0, beats[-1:], True
             self.serving = self.serving or SERVING in beats
-        if self._silent_s <= self._hang_s:
+        if self.silent_s <= self._hang_s:
             return False
-        return self._last == SERVING or self._silent_s > BUSY_S or _is_stopped(self._pid)
+        return self._last == SERVING or self.silent_s > BUSY_S or is_stopped(self._pid)
 
     def _heard(self) -> bytes:
         try:
@@ -82,9 +90,13 @@ class Pulse:
         self._link.close()
 
 
-def _is_stopped(pid: int) -> bool:
-    """Whether a signal or a debugger has stopped a process; where the system does not say, it is not known."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
-    except OSError:
-        return False
+def say_stall(log: logging.Logger, late_s: float) -> None:
+    """Say that a loop stood still, where it came back much too late.
+
+    Args:
+        log: of the part that has the loop.
+        late_s: by how much it did, in seconds.
+    """
+    if late_s > STALL_S:
+        text = "process %d stood still for %.1f s: it or the machine was stopped, or code held it"
+        INCIDENTS.say(log, "stalled", text, os.getpid(), late_s, seconds=late_s)

@@ -23,6 +23,7 @@ from motet.serving.gateway import Gateway
 from motet.serving.http.front import Front
 from motet.serving.http.infer import InferRoutes
 from motet.serving.pool import PoolConfig
+from motet.serving.seen.server_log import set_up
 from motet.serving.served import UNLOADED
 from motet.serving.services import Services
 from motet.serving.stores import StoreWatch, has_stored
@@ -169,6 +170,8 @@ class Server:
             except (MotetError, OSError) as error:
                 _LOG.error("the configuration stays as it is: %s", error)
                 return
+            if config.log != self.config.log:
+                set_up(config.log)
             self.config = config
             self.gateway.limits = self.front.limits = config.limits
             await self._load_again()

@@ -19,6 +19,7 @@ from motet.serving.desks import AppDesk, Desk
 from motet.serving.gateway import Gateway
 from motet.serving.request import Reply, Request
 from motet.serving.seen.config import SeenConfig
+from motet.serving.seen.said import say_failed
 from motet.serving.seen.seen import Seen, Watched
 from motet.serving.served import Served
 from motet.serving.together import Together
@@ -269,6 +270,7 @@ class Services:
             from motet.serving.admission import reason_of
 
             self.seen.listener(served.name).metrics.rejected(reason_of(error))
+            say_failed(served.name, error)
 
     def unvisited(self, over: Unvisited) -> None:
         """A request is over that no visit was made for."""
@@ -290,12 +292,16 @@ class Services:
     async def start(self) -> None:
         """Begin what works beside requests."""
         self.front.written = self.unvisited
-        self.gateway.not_ready = lambda served: self.seen.listener(served.name).metrics.rejected("not_ready")
+        self.gateway.not_ready = self._not_ready
         self.seen.start()
         if self.config.processes > 1:
             self._together = Together(self.folder, self.gateway)
             self.gateway.tell, self.gateway.tell_scaled = self._together.tell, self._together.tell_scaled
             self._together.start()
+
+    def _not_ready(self, served: Served, error: MotetError) -> None:
+        self.seen.listener(served.name).metrics.rejected("not_ready")
+        say_failed(served.name, error)
 
     async def reload(self, config: ServeConfig) -> None:
         """Take over another configuration.

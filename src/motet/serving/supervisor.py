@@ -25,13 +25,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from motet.errors import InputError
+from motet.errors import InputError, MotetError
 from motet.serving.config import ServeConfig
-from motet.serving.heartbeat import Heartbeat, Pulse
+from motet.serving.heartbeat import Heartbeat, Pulse, say_stall
+from motet.serving.seen.server_log import set_up
 from motet.serving.server import Server, bind, check_unused, new_runner, owner_socket, serve
 from motet.system.addresses import in_url
+from motet.system.incidents import INCIDENTS
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
+from motet.system.processes import how_ended
 
 __all__ = ["run"]
 
@@ -41,7 +44,7 @@ WORKER = "MOTET_SERVE_WORKER"
 LATE = "MOTET_SERVE_LATE"
 """Tells one of several processes to listen when it has loaded, and the first has, and not before."""
 REPLACES = "MOTET_SERVE_REPLACES"
-"""Tells a process what was the matter with the one that it takes the place of: it has `ended`, or `hung`."""
+"""Tells a process what was the matter with those that it takes the place of: each has `ended`, or `hung`."""
 LOADED = "first-loaded"
 """The file in the folder that processes share which says that the first has."""
 PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -75,7 +78,7 @@ def run(
     if worker is not None:
         _work(graphs, config, reconfigure, worker)
     elif config.processes > 1:
-        _Parent(graphs, config).run()
+        _Parent(graphs, config, reconfigure).run()
     else:
         check_unused(config)
         _loop(serve(graphs, config, told or (lambda server: None), reconfigure=reconfigure))
@@ -105,7 +108,7 @@ def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], 
     threading.Thread(target=_until_parent_ends, args=(link,), daemon=True).start()
 
     def begin(server: Server) -> None:
-        if reason := os.environ.get(REPLACES):
+        for reason in os.environ.get(REPLACES, "").split():
             server.services.seen.process_replaced(reason)
         Heartbeat(link, lambda: server.gateway.busy).start()
 
@@ -123,6 +126,9 @@ def _until_parent_ends(link: socket.socket) -> None:
     with contextlib.suppress(ConnectionError):
         while link.recv(1024):
             continue
+    INCIDENTS.say(
+        _LOG, "supervisor_lost", "process %d ends: the parent of the server's processes has ended", os.getpid()
+    )
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -140,6 +146,10 @@ class _Worker:
     """Whether it was told to end: a second time would end it at once."""
     hung: bool = False
     """Whether it was killed because it was silent."""
+    replaces: tuple[str, ...] = ()
+    """What was the matter with those that it takes the place of, and that it counts when it lives."""
+    lost_at: float | None = None
+    """When the one before it was lost; None where there was none, or once it serves itself."""
 
 
 class _Parent:
@@ -148,10 +158,12 @@ class _Parent:
     Args:
         graphs: the files of the graphs.
         config: how to serve.
+        reconfigure: reads the configuration again.
     """
 
-    def __init__(self, graphs: Sequence[str], config: ServeConfig) -> None:
+    def __init__(self, graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], ServeConfig]) -> None:
         check_unused(config)
+        self._reconfigure, self._again = reconfigure, False
         self.config = config
         self._http = bind(config.host, config.port)
         self._grpc = None if config.grpc_port is None else bind(config.host, config.grpc_port)
@@ -168,7 +180,7 @@ class _Parent:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, lambda number, frame: self._tell(signal.SIGHUP))
+        signal.signal(signal.SIGHUP, self._reload)
         for _ in range(self.config.processes):
             self._workers.append(self._start())
         _LOG.info(
@@ -182,7 +194,7 @@ class _Parent:
                 self._owner.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self, replaces: str = "") -> _Worker:
+    def _start(self, replaces: tuple[str, ...] = ()) -> _Worker:
         grpc = "" if self._grpc is None else self._grpc.getsockname()[1]
         owner = () if self._owner is None else (self._owner.socket.fileno(),)
         early = (worker for worker in self._workers if not worker.late and worker.process.poll() is None)
@@ -191,7 +203,7 @@ class _Parent:
             **os.environ,
             WORKER: f"{self._http.getsockname()[1]}:{grpc}:{''.join(map(str, owner))}:{self._folder}",
             LATE: str(int(late)),
-            REPLACES: replaces,
+            REPLACES: " ".join(replaces),
         }
         ours, theirs = socket.socketpair()
         with theirs:
@@ -200,13 +212,21 @@ class _Parent:
                 start_new_session=True, pass_fds=owner,
             )  # fmt: skip
         now = time.monotonic()
-        return _Worker(process, Pulse(ours, process.pid, self.config.limits.hang_timeout_s, now), now, late)
+        pulse = Pulse(ours, process.pid, self.config.limits.hang_timeout_s, now)
+        return _Worker(process, pulse, now, late, replaces=replaces)
 
     def _watch(self) -> None:
         while not self._stopping:
             for place, worker in enumerate(self._workers):
                 self._look_at(place, worker)
+            INCIDENTS.tell_rest()
+            if self._again:
+                self._again = False
+                with contextlib.suppress(MotetError):  # which the processes say
+                    set_up(self._reconfigure().log)
+            looked = time.monotonic()
             time.sleep(LOOK_S)
+            say_stall(_LOG, time.monotonic() - looked - LOOK_S)
 
     def _look_at(self, place: int, worker: _Worker) -> None:
         now = time.monotonic()
@@ -218,17 +238,25 @@ class _Parent:
             return
         if worker.again_at is None:
             worker.again_at = now + self._pause_s(worker, code, now)
+            worker.lost_at = worker.lost_at or now
         if now >= worker.again_at:
             worker.pulse.close()
-            anew = self._start("hung" if worker.hung else "ended")
-            self._workers[place] = replace(anew, ended_soon=worker.ended_soon)
+            uncounted = () if worker.pulse.heard else worker.replaces
+            anew = self._start((*uncounted, "hung" if worker.hung else "ended"))
+            self._workers[place] = replace(anew, ended_soon=worker.ended_soon, lost_at=worker.lost_at)
 
     def _listen_to(self, worker: _Worker, now: float) -> None:
         """Kill a process that hangs: another takes its place, and its connections are closed."""
+        pid = worker.process.pid
         if not worker.hung and worker.pulse.hangs(now):
-            _LOG.error("process %d hangs, it has said nothing for long; it is killed", worker.process.pid)
+            text = "process %d hangs: it has given no sign of life for %.1f s, and is killed"
+            INCIDENTS.say(_LOG, "process_hung", text, pid, worker.pulse.silent_s, process=pid)
             worker.hung = True
             worker.process.kill()
+        elif worker.lost_at is not None and worker.pulse.serving:
+            text = "process %d serves in the place of one that was lost, after %.1f s"
+            INCIDENTS.say(_LOG, "process_back", text, pid, now - worker.lost_at, process=pid)
+            worker.lost_at = None
 
     def _pause_s(self, worker: _Worker, code: int, now: float) -> float:
         """How long nobody takes the place of a process that has ended with this code.
@@ -243,12 +271,21 @@ class _Parent:
             raise InputError(
                 f"a process of the server ended with code {code} soon after its start, and again and again"
             )
-        _LOG.error("process %d ended with code %d; another takes its place", worker.process.pid, code)
+        pid, ended = worker.process.pid, how_ended(code)
+        if worker.hung:
+            _LOG.info("process %d %s; another takes its place", pid, ended)
+        else:
+            text = "process %d %s; another takes its place"
+            INCIDENTS.say(_LOG, "process_lost", text, pid, ended, process=pid, code=code)
         return PAUSES_S[min(worker.ended_soon, len(PAUSES_S) - 1)]
 
     def _stop(self, number: int, frame: Any) -> None:
         self._stopping = True
         self._tell(signal.SIGTERM)
+
+    def _reload(self, number: int, frame: Any) -> None:
+        self._again = True
+        self._tell(signal.SIGHUP)
 
     def _tell(self, number: int) -> None:
         for worker in self._workers:

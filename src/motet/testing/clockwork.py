@@ -105,6 +105,10 @@ class SimulatedReplica:
         """Whether nobody has ended it."""
         return not self.ended
 
+    def how_ended(self) -> str:
+        """See `Replica`."""
+        return "its process ended"
+
     def die(self) -> None:
         """End it, as a crash does."""
         self.ended = True

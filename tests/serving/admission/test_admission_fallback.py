@@ -79,7 +79,7 @@ def test_what_is_configured_holds_until_redis_answers_again_which_the_log_says(m
     assert len(made.uncounted) == 5
     lost, back = caplog.messages
     assert lost.startswith("Redis does not answer; until it does, requests ")
-    assert back == "Redis answers again, and counts requests"
+    assert back == "Redis answers again, and counts requests, after 2.0 s"
 
 
 def test_looking_is_no_request(made):

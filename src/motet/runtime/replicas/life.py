@@ -72,6 +72,7 @@ class Slot:
         reason: why the last life ended, empty while none has.
         error: what the last start raised.
         loading_s: how long the last start took.
+        lost_at: when a life of it was lost that none has followed yet; None where it is not missed.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Slot:
     reason: str = ""
     error: BaseException | None = field(default=None, repr=False)
     loading_s: float = 0.0
+    lost_at: float | None = None
 
     @property
     def in_flight(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -17,10 +18,13 @@ from motet.runtime.replicas.keeper import Keeper, Keeping
 from motet.runtime.replicas.life import UNBOUNDED, Life, ReplicaState, ReplicaStatus, Slot
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
+from motet.system.incidents import INCIDENTS
 from motet.threads import side_by_side
 from motet.tracebacks import summary
 
 __all__ = ["WAIT_S", "Lives", "Make"]
+
+_LOG = logging.getLogger("motet.runtime")
 
 FIRST_TRIES = 3
 """Times that a replica is started at first, when somebody waits to hear whether the model can be loaded."""
@@ -115,19 +119,28 @@ class Lives:
         self._first = False
         self.revive()  # addresses that could not be reached
 
-    def _end(self, slot: Slot, life: Life, reason: str, *, useful: bool) -> None:
-        """A life has ended; does nothing where that is known. The lock is held."""
+    def _end(self, slot: Slot, life: Life, reason: str, *, useful: bool, said: str = "") -> None:
+        """A life has ended; does nothing where that is known. The lock is held.
+
+        Args:
+            slot, life: which.
+            reason: why.
+            useful: whether it answered a call.
+            said: what the log says where the reason quotes rows.
+        """
         if slot.life is not life or slot.state is ReplicaState.STOPPED:
             return
         slot.life = None
         self._clockwork.beside(life.replica.close)
-        self._next_life(slot, reason, useful=useful)
+        self._next_life(slot, reason, useful=useful, said=said)
 
-    def _next_life(self, slot: Slot, reason: str, *, useful: bool) -> None:
+    def _next_life(self, slot: Slot, reason: str, *, useful: bool, said: str = "") -> None:
         slot.reason = reason
+        self._is_lost(slot, said or reason)
         pause = slot.keeper.ended(self._clockwork.now(), useful=useful)
         if pause is None:
             slot.reason = f"given up after {slot.keeper.num_useless} starts of no use; the last one: {reason}"
+            self._say("replica_given_up", slot, "is not started anew: %s", slot.reason)
             self._set(slot, ReplicaState.FAILED)
             return
         self._set(slot, ReplicaState.BACKOFF)
@@ -135,6 +148,29 @@ class Lives:
             self._clockwork.later(lambda: self._clockwork.beside(partial(self._again, slot)), pause)
         else:
             self._clockwork.beside(partial(self._again, slot))
+
+    def _is_lost(self, slot: Slot, reason: str) -> None:
+        """A replica cannot be called any more, or an address does not answer, which is said once; the lock is held."""
+        if not slot.address:
+            self._say("replica_lost", slot, "is lost: %s", reason)
+        elif slot.lost_at is None:
+            self._say("address_out", slot, "does not answer: %s", reason)
+        if slot.lost_at is None:
+            slot.lost_at = self._clockwork.now()
+
+    def _is_back(self, slot: Slot) -> None:
+        """A replica that was lost has been followed by another, or an address answers again; the lock is held."""
+        if slot.lost_at is not None:
+            kind = "address_back" if slot.address else "replica_back"
+            self._say(kind, slot, "answers again, after %.1f s", self._clockwork.now() - slot.lost_at)
+            slot.lost_at = None
+
+    def _say(self, kind: str, slot: Slot, text: str, *args: object) -> None:
+        """Say and count what has become of a replica; the lock is held."""
+        pid = slot.life.replica.pid if slot.life is not None else None
+        fields = {"model": self.name, "replica": slot.name, "restarts": slot.restarts, "process": pid}
+        text = f"model %s, replica %s {text}"
+        INCIDENTS.say(_LOG, kind, text, self.name, slot.name, *args, of=f"{self.name} {slot.name}", **fields)
 
     def _again(self, slot: Slot) -> None:
         with self._condition:
@@ -171,6 +207,8 @@ class Lives:
                 slot.life, slot.error = Life(replica, limit, since=now), None
                 self._answered |= answered
                 self._set(slot, ReplicaState.READY)
+                if not slot.address:
+                    self._is_back(slot)
                 self._watch(replica)
         if not wanted:
             replica.close()
@@ -207,7 +245,7 @@ class Lives:
             for slot in self._slots:
                 life = slot.life
                 if life is not None and not life.replica.alive() and not life.in_flight:
-                    self._end(slot, life, "its process ended", useful=life.answered > 0)
+                    self._end(slot, life, life.replica.how_ended(), useful=life.answered > 0)
             self._looking = not self._closed and any(not slot.address for slot in self._slots)
             return self._looking
 

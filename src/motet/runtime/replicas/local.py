@@ -52,6 +52,10 @@ class LocalReplica:
         """Whether it is loaded."""
         return self.loaded is not None
 
+    def how_ended(self) -> str:
+        """It ends when somebody closes it, and by nothing else."""
+        return "it was closed"
+
     def close(self) -> None:
         """Give its memory back."""
         loaded, self.loaded = self.loaded, None

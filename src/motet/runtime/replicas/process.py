@@ -11,6 +11,7 @@ import contextlib
 import io
 import pickle
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from types import FunctionType
@@ -29,6 +30,7 @@ from motet.runtime.replicas.spawned import Spawned, memory_of
 from motet.runtime.replicas.wire import Answered, Call, Connection, Failed, Full, Load, Loaded, Room, send_descriptors
 from motet.system.limits import num_cores
 from motet.system.places import current_folder
+from motet.system.processes import is_stopped
 from motet.tracebacks import summary
 
 __all__ = ["LOAD_TIMEOUT_S", "ProcessReplica", "threads_each"]
@@ -38,6 +40,8 @@ CLOSE_S = 0.5
 """How long a model may take to close before its process is killed."""
 STUCK_S = 5.0
 """How long a thread may take to notice that its process was killed."""
+STOPPED_S = 5.0
+"""How long a process may be stopped by a signal before it is killed: a call of it would not end."""
 LENT_BYTES = 2**16
 """Answers larger than this are given as they lie in shared memory; others are copied."""
 
@@ -87,6 +91,7 @@ class ProcessReplica:
         self._connection: Connection[_Replies] | None = None
         self._answer_bytes = 0
         self._lost = ""
+        self._stopped_at: float | None = None
         self._closed = False
         self.batch_invariant: bool | None = None
 
@@ -101,8 +106,25 @@ class ProcessReplica:
         return memory_of(self._spawned.pid) if self._spawned is not None and self.alive() else 0
 
     def alive(self) -> bool:
-        """Whether the process runs and was not found to be stuck."""
-        return self._spawned is not None and not self._closed and not self._lost and self._spawned.running()
+        """Whether the process runs and was not found to be stuck; one that somebody stopped for long is killed here."""
+        if self._spawned is None or self._closed or self._lost or not self._spawned.running():
+            return False
+        if not is_stopped(self._spawned.pid):
+            self._stopped_at = None
+            return True
+        now = time.monotonic()
+        self._stopped_at = now if self._stopped_at is None else self._stopped_at
+        if now - self._stopped_at < STOPPED_S:
+            return True
+        self._lost = f"was stopped for {STOPPED_S:g} s, and was killed"
+        self._spawned.kill()
+        return False
+
+    def how_ended(self) -> str:
+        """Why it cannot be called any more."""
+        if self._spawned is None:
+            return "its process was not started"
+        return f"the model's process (pid {self.pid}) {self._lost or self._spawned.how_it_ended()}"
 
     def start(self) -> None:
         """Start the process and load the model; returns when it can be called.

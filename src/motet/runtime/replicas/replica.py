@@ -54,6 +54,10 @@ class Replica(Protocol):
         """Whether it can be called, as far as can be told at once."""
         ...
 
+    def how_ended(self) -> str:
+        """Why it cannot be called any more, once `alive` says so; in words for the log."""
+        ...
+
     def close(self) -> None:
         """End it now, under way or not, and give its memory back. May be called again."""
         ...

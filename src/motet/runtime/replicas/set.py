@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,8 +23,11 @@ from motet.runtime.replicas.keeper import Keeping
 from motet.runtime.replicas.life import Life, ReplicaState, Slot
 from motet.runtime.replicas.lives import WAIT_S, Lives, Make
 from motet.runtime.replicas.replica import Replica
+from motet.system.incidents import INCIDENTS
 
 __all__ = ["ReplicaSet"]
+
+_LOG = logging.getLogger("motet.runtime")
 
 TRIES = 3
 """Times that a batch is played, each time by another replica or another life of one."""
@@ -149,6 +153,11 @@ class ReplicaSet(Lives):
             return ModelUnavailableError(what, where=where, hint="allow more time with timeout_s")
         with self._condition:
             blamed = self._answered and len(self._blamed) < BLAMED
+        if blamed:
+            text = "model %s: %d replicas were lost on the same %d rows, which are refused"
+            INCIDENTS.say(
+                _LOG, "deadly_rows", text, self.name, len(lost), rows, of=self.name, model=self.name, rows=rows
+            )
         return DeadlyRowsError(what, where=where) if blamed else ModelUnavailableError(what, where=where)
 
     def _borrow(self, name: str, avoid: Sequence[Life], first: MotetError | None, rows: int) -> tuple[Slot, Life]:
@@ -239,6 +248,7 @@ class ReplicaSet(Lives):
                 if slot.state is ReplicaState.SUSPECT and slot.life is life:
                     slot.keeper.forget()
                     self._set(slot, ReplicaState.READY)
+                    self._is_back(slot)
             self._over(slot, life)
 
     def _over(self, slot: Slot, life: Life) -> None:
@@ -265,7 +275,7 @@ class ReplicaSet(Lives):
     def _take_out(self, slot: Slot, life: Life, reason: str) -> None:
         """A replica must not be called any more: another takes its place."""
         with self._condition:
-            self._end(slot, life, reason, useful=False)
+            self._end(slot, life, reason, useful=False, said="its answer was wrong, and another's was right")
 
     def _unavailable(self, slot: Slot, life: Life, reason: str) -> None:
         """An address did not answer a call: nobody calls it for a while where another can be called."""
@@ -276,6 +286,7 @@ class ReplicaSet(Lives):
                 slot.reason = reason
                 others = any(other.callable for other in self._slots if other is not slot)
                 pause = slot.keeper.ended(self._clockwork.now(), useful=False) if others else None
+                self._is_lost(slot, reason)
                 self._set(slot, ReplicaState.SUSPECT if pause is None else ReplicaState.BACKOFF)
                 if pause is not None:
                     self._clockwork.later(partial(self._try_again, slot, life), pause)

@@ -201,6 +201,10 @@ class SharedProcess:
         """Whether the process runs and was not found to be stuck."""
         return self.loaded is not None and self.loaded.alive()
 
+    def how_ended(self) -> str:
+        """See `Replica`."""
+        return "it was closed" if self.loaded is None else self.loaded.how_ended()
+
     def start(self) -> None:
         """Start the process, or take part in one that runs; see `ProcessReplica.start`."""
         self._part = Part(self._sharing, self._load, lambda replica: replica.alive())

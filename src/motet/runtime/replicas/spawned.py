@@ -16,6 +16,7 @@ from io import FileIO
 from pathlib import Path
 
 from motet.system.limits import THREADS
+from motet.system.processes import how_ended
 
 __all__ = ["Spawned", "memory_of"]
 
@@ -106,10 +107,7 @@ class Spawned:
                 return "hung up, and was killed"
             time.sleep(0.001)
         self.kill()
-        code = self._process.returncode or 0
-        if code >= 0:
-            return f"ended with exit code {code}"
-        return f"was killed by {signal.Signals(-code).name if -code in set(signal.Signals) else f'signal {-code}'}"
+        return how_ended(self._process.returncode or 0)
 
     def release(self) -> None:
         """Close the sockets and the pipe; nobody may be waiting for the process."""

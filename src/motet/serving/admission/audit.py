@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 from collections import deque
@@ -11,9 +12,11 @@ import msgspec
 
 from motet.errors import GraphError
 from motet.serving.admission.config import AuditConfig
+from motet.system.incidents import Outage
 
 __all__ = ["AuditEntry", "AuditLog"]
 
+_LOG = logging.getLogger("motet.serving")
 _AT_ONCE = 1000
 
 
@@ -83,6 +86,7 @@ class AuditLog:
         self._woken = threading.Condition()
         self._closed = False
         self._broken = False
+        self._outage = Outage(_LOG, "lines", config.file, file=config.file)
         self.num_written = 0
         """Entries of this process in the file."""
         self.num_dropped = 0
@@ -123,7 +127,7 @@ class AuditLog:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        encoder, buffer = msgspec.json.Encoder(), bytearray()
+        encoder, buffer, dropped = msgspec.json.Encoder(), bytearray(), 0
         while entries := self._next():
             buffer.clear()
             lines = 0
@@ -138,9 +142,13 @@ class AuditLog:
                 self._append(bytes(buffer))
             except OSError as error:
                 self.error = f"{self._config.file}: {error.strerror}"
+                self._outage.out("%s; its lines are dropped", self.error)
                 self._lost(lines)
+                dropped += lines
             else:
                 self.error = ""
+                self._outage.back("%s can be written again; %d lines were dropped", self._config.file, dropped)
+                dropped = 0
                 self.num_written += lines
         os.close(self._file)
         os.close(self._lock)

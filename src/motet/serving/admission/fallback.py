@@ -9,6 +9,7 @@ from typing import Literal
 
 from motet.errors import OverloadedError
 from motet.serving.admission.rates import Busy, Rates, Wanted
+from motet.system.incidents import Outage
 
 __all__ = ["Fallback"]
 
@@ -44,6 +45,7 @@ class Fallback:
     ) -> None:
         self._redis, self._local, self._fail, self._uncounted, self._ticks = redis, local, fail, uncounted, ticks
         self._away: OverloadedError | None = None
+        self._outage = Outage(_LOG, "rates", "Redis", ticks=ticks)
         self._try_at = 0.0
 
     def take_now(self, wanted: Wanted) -> float:
@@ -65,13 +67,12 @@ class Fallback:
         try:
             left = await (self._redis.take(wanted) if how == "take" else self._redis.look(wanted))
         except OverloadedError as error:
-            if self._away is None:
-                _LOG.error("%s; until it does, %s", error.what, SAID[self._fail])
+            self._outage.out("%s; until it does, %s", error.what, SAID[self._fail])
             self._away, self._try_at = error, self._ticks() + TRY_S
             return await self._without(how, wanted, error)
         if self._away is not None:
             self._away = None
-            _LOG.info("Redis answers again, and counts requests")
+            self._outage.back("Redis answers again, and counts requests")
         return left
 
     async def _without(self, how: str, wanted: Wanted, error: OverloadedError) -> float:

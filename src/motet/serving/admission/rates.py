@@ -10,6 +10,7 @@ were let in. Redis on the same machine takes 0.5 to 2 ms, most of it waiting.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import sqlite3
 import time
@@ -19,9 +20,11 @@ from typing import Protocol
 
 from motet.errors import GraphError, MissingExtraError, OverloadedError
 from motet.serving.admission.config import Rate
+from motet.system.incidents import Outage
 
 __all__ = ["Busy", "Rates", "RedisRates", "SqliteRates", "Wanted"]
 
+_LOG = logging.getLogger("motet.serving")
 Wanted = Sequence[tuple[bytes, Rate]]
 """Whose requests are counted, and the rate that holds for them; several must all hold."""
 REDIS_TIMEOUT_S = 2.0
@@ -91,6 +94,7 @@ class SqliteRates:
         except sqlite3.Error as error:
             raise GraphError(f"{str(path)!r} cannot keep rates: {error}", where="admission.folder") from None
         self._limiter = limits.strategies.MovingWindowRateLimiter(self._storage)
+        self._outage = Outage(_LOG, "rates", "this machine")
 
     def take_now(self, wanted: Wanted) -> float:
         """See `Rates`."""
@@ -102,7 +106,8 @@ class SqliteRates:
         except _Full:
             return max(self._left(wanted), 0.001)
         except sqlite3.Error as error:
-            raise _trouble(error) from None
+            raise self._trouble(error) from None
+        self._outage.back("requests are counted again")
         return 0.0
 
     async def take(self, wanted: Wanted) -> float:
@@ -113,7 +118,7 @@ class SqliteRates:
                 return self.take_now(wanted)
             except Busy:
                 if time.monotonic() > until:
-                    raise OverloadedError("requests cannot be counted now", retry_after_s=1.0) from None
+                    raise self._out("another process holds the file of rates") from None
             await asyncio.sleep(random.uniform(0.0005, 0.002))
 
     async def look(self, wanted: Wanted) -> float:
@@ -129,7 +134,16 @@ class SqliteRates:
             free = (self._storage.free_at(i.key_for(key.hex()), rate.amount, rate.period_s) for i, key, rate in items)
             return max(free) - self._storage.now()
         except sqlite3.Error as error:
-            raise _trouble(error) from None
+            raise self._trouble(error) from None
+
+    def _trouble(self, error: sqlite3.Error) -> Exception:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Busy()
+        return self._out(str(error))
+
+    def _out(self, why: str) -> OverloadedError:
+        self._outage.out("requests cannot be counted, and are refused: %s", why)
+        return OverloadedError(f"requests cannot be counted now: {why}", retry_after_s=1.0)
 
     async def close(self) -> None:
         """Close the file."""
@@ -215,12 +229,6 @@ class RedisRates:
 
 class _Full(Exception):
     """A rate is used up: undoes what was counted for others."""
-
-
-def _trouble(error: sqlite3.Error) -> Exception:
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Busy()
-    return OverloadedError(f"requests cannot be counted now: {error}", retry_after_s=1.0)
 
 
 def _away(error: Exception) -> OverloadedError:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from motet.errors import GraphError, NotReadyError
+from motet.system.incidents import Outage
 
 __all__ = ["CHECK_S", "Watched"]
 
@@ -44,7 +45,7 @@ class Watched(Generic[T]):
         self._stamp: _Stamp | None = None
         self._value: T | None = None
         self._error: GraphError | None = None
-        self._trouble = ""
+        self._outage = Outage(_LOG, "credentials", path)
         self._next = clock() + CHECK_S
         self.num_reads = 0
         """How often it was read: tells whether what was derived from it still holds."""
@@ -99,11 +100,10 @@ class Watched(Generic[T]):
 
     def _say(self, trouble: str) -> None:
         """Log what is the matter with the file, where that is new."""
-        if trouble and trouble != self._trouble:
-            _LOG.error("%s: no credential holds that it has to confirm", trouble)
-        elif self._trouble and not trouble:
-            _LOG.info("%r can be read again", self.path)
-        self._trouble = trouble
+        if trouble:
+            self._outage.out("%s: no credential holds that it has to confirm", trouble)
+        else:
+            self._outage.back("%r can be read again", self.path)
 
 
 def _stamp(found: os.stat_result) -> _Stamp | None:

@@ -21,6 +21,11 @@ from motet.system.addresses import in_url
 
 __all__ = ["BackgroundServer", "configured", "embedded", "serve_here"]
 
+OURS = {
+    "processes": "processes has no meaning here: this program is one process",
+    "log": "log has no meaning here: this program says how its logging is written",
+}
+"""Options of the command that a program does not have, and why."""
 CLOSE_S = 5.0
 """What a server may take to give everything back, beyond the time that is allowed for what it accepted."""
 
@@ -64,17 +69,11 @@ def configured(
     """
     made = [each if isinstance(each, Graph) else load(each) for each in graphs]
     base = read_config(path, {os.path.join(each.folder, each.name): each.serving for each in made})
-    known = [
-        each.name for each in fields(ServeConfig) if each.name not in ("folder", "graphs", "processes", *elsewhere)
-    ]
+    known = [each.name for each in fields(ServeConfig) if each.name not in ("folder", "graphs", *OURS, *elsewhere)]
     for name in options:
-        if name == "processes" or name in elsewhere:
-            raise InputError(
-                f"{name} has no meaning here: this program is one process"
-                if name == "processes"
-                else f"{name} is for the server that hosts this application to say",
-                where="serve",
-            )
+        if name in OURS or name in elsewhere:
+            why = OURS.get(name, f"{name} is for the server that hosts this application to say")
+            raise InputError(why, where="serve")
         if name not in known:
             raise InputError(f"unknown option {name!r} of serve; {known_names(name, known)}")
     ready: dict[str, Any] = {

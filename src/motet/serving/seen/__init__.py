@@ -11,6 +11,8 @@ exposition.py  the text that Prometheus reads
 status.py      rates, latencies and errors of the last seconds, and Triton's statistics
 writer.py      files of lines, written by one thread
 log.py         the access log
+server_log.py  what the server itself says: lines of text or JSON
+said.py        what it says of requests that fail and of queues that are full
 trace.py       OpenTelemetry spans
 seen.py        all of it together, as a server wires it
 

@@ -97,6 +97,7 @@ SHOWN = {
     "motet_sink_queued_rows": Shown("gauge", "Rows whose records are held in memory.", _SINK),
     "motet_sink_spool_bytes": Shown("gauge", "What spools hold that is not written yet.", _SINK),
     "motet_rates_uncounted": Shown("counter", "Requests that Redis could not count, as it did not answer."),
+    "motet_incidents": Shown("counter", "Incidents of the server by kind, each a line of its log.", ("incident",)),
     "motet_process_restarts": Shown(
         "counter", "Processes of the server that took the place of one that ended or hung.", ("reason",)
     ),

@@ -26,6 +26,11 @@ class Lender(Protocol):
     pool: Pool | None
 
     @property
+    def busy(self) -> bool:
+        """Whether it loads or ends, which may hold the event loop for long."""
+        ...
+
+    @property
     def swaps(self) -> Swaps[Any]:
         """The models that share places."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -10,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from motet.errors import DeadlineError, Failure, MotetError, RequestError
+from motet.errors import DeadlineError, Failure, MotetError, OverloadedError, RequestError
 from motet.runtime.executor import Played, Trace
+from motet.serving.heartbeat import say_stall
 from motet.serving.request import Request
 from motet.serving.seen.cells import Cells, Kind
 from motet.serving.seen.config import SeenConfig
@@ -21,10 +23,12 @@ from motet.serving.seen.log import Access, access_log
 from motet.serving.seen.metrics import CodeMetrics, GraphMetrics
 from motet.serving.seen.published import Publisher, ServedThing, Traffic, open_files
 from motet.serving.seen.replicas import ReplicaBoard, hosted
+from motet.serving.seen.said import Overflow, say_failed
 from motet.serving.seen.status import Status, statistics
 from motet.serving.seen.totals import Totals
 from motet.serving.seen.trace import Tracing
 from motet.serving.seen.writer import Lines, Writer
+from motet.system.incidents import INCIDENTS, KINDS, Outage
 
 __all__ = ["GraphListener", "Seen", "Watched"]
 
@@ -76,7 +80,11 @@ class Seen:
         self._served, self._board = served, ReplicaBoard(place, self._cells)
         self._lender, self._lent = lender, LentBoard(place, self._cells)
         self._looking: asyncio.Task[None] | None = None
-        self._closed, self._blind, self._looked = False, False, 0.0
+        self._closed, self._looked = False, 0.0
+        self._blind = Outage(_LOG, "metrics")
+        self._incidents = {each: self._cells.at("counter", "motet_incidents", incident=each) for each in KINDS}
+        INCIDENTS.counters.append(self._count_incident)
+        self._due: float | None = None
         self._files = [self._cells.at("gauge", f"process_{name}_fds") for name in ("open", "max")]
         self._listeners: dict[str, GraphListener] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -184,8 +192,14 @@ class Seen:
         self._cells.values[sent] += sent_bytes
 
     def process_replaced(self, reason: str) -> None:
-        """This process takes the place of one that has `ended`, or that `hung` and was killed."""
+        """This process takes the place of one that has `ended`, or that `hung` and was killed, which the parent has said."""
         self._cells.values[self._cells.at("counter", "motet_process_restarts", reason=reason)] += 1
+        INCIDENTS.count("process_hung" if reason == "hung" else "process_lost")
+        INCIDENTS.count("process_back")
+
+    def _count_incident(self, kind: str) -> None:
+        """In any thread, but one at a time; nobody else writes these numbers."""
+        self._cells.values[self._incidents[kind]] += 1
 
     def error(self, graph: str, error: MotetError, id: str = "", rows: int = 0) -> None:
         """Show an error that did not come from a lane, for example of a graph that could not be loaded."""
@@ -200,6 +214,9 @@ class Seen:
         """Write what waits, for some seconds at most, and end; what was counted stays for the other processes."""
         if self._timer is not None:
             self._timer.cancel()
+        INCIDENTS.tell_rest(now=True)
+        with contextlib.suppress(ValueError):  # a copy of the process has none
+            INCIDENTS.counters.remove(self._count_incident)
         self._publish()
         self._closed = True
         self._board.close()
@@ -225,18 +242,28 @@ class Seen:
 
     def _tick(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
         self._timer = loop.call_later(PUBLISH_S, self._tick, loop, count + 1)
+        self._look_around()
         try:
             self._publish()
             if count % 2 == 0:
                 self._status.sample()
         except OSError as error:  # no file can be opened any more, or the folder is gone: it is tried again
-            if not self._blind:
-                _LOG.error("metrics are not kept up to date now: %s", error)
-            self._blind = True
+            self._blind.out("metrics are not kept up to date now: %s", error)
             return
-        self._blind = False
+        self._blind.back("metrics are kept up to date again")
         if count % 2 == 0 and (self._looking is None or self._looking.done()):
             self._looking = loop.create_task(self._look())
+
+    def _look_around(self) -> None:
+        """Say what has been going on since the last time."""
+        now, due = time.monotonic(), self._due
+        lender = self._lender()
+        if due is not None and lender is not None and not lender.busy:
+            say_stall(_LOG, now - due)
+        self._due = now + PUBLISH_S
+        INCIDENTS.tell_rest()
+        for each in self._listeners.values():
+            each.overflow.look()
 
 
 class GraphListener:
@@ -247,11 +274,15 @@ class GraphListener:
         name: of the graph or model.
         cells: where it is counted.
         errors: the last errors.
+
+    Attributes:
+        overflow: says when its queue is full, and no more.
     """
 
     def __init__(self, seen: Seen, name: str, cells: Cells, errors: Errors) -> None:
         self._seen, self._name, self._cells, self._errors = seen, name, cells, errors
         self._time = time.monotonic
+        self.overflow = Overflow(name)
         self._made = None if "." in name else GraphMetrics(cells, name)
 
     @property
@@ -286,6 +317,10 @@ class GraphListener:
         """A request is not answered: refused, late, abandoned, or its batch failed as a whole."""
         arrived = request.arrived
         self.metrics.refused(error, request.rows, self._time() - arrived if arrived else 0.0)
+        if isinstance(error, OverloadedError):
+            self.overflow.refused(error)
+        else:
+            say_failed(self._name, error, request.id, request.rows)
         if not isinstance(error, RequestError) or isinstance(error, DeadlineError):
             self._errors.add(self._name, "", type(error).__name__, str(error), request.id, request.rows)
 

@@ -7,6 +7,7 @@ model. A request that is not traced costs a look at a number; without tracing no
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import threading
@@ -18,18 +19,23 @@ from motet.errors import MissingExtraError, MotetError
 from motet.runtime.executor import Call
 from motet.serving.request import Reply, Request
 from motet.serving.seen.config import TraceConfig
+from motet.system.incidents import Outage
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
     from opentelemetry.trace import Span
 
 __all__ = ["BatchSpan", "RequestSpan", "Tracing", "trace_id"]
 
+_LOG = logging.getLogger("motet.serving")
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 MAX_CALLS = 128
 """Calls of models that a batch's span shows."""
 MAX_TRACED = 16_384
 """Requests that are traced at the same time; others are not traced."""
+SEND_S = 5
+"""How long sending some spans may take, all tries together."""
 QUEUE_SPANS = 4096
 """Spans that may wait to be sent; beyond it they are dropped."""
 
@@ -65,7 +71,10 @@ class Tracing:
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": config.service}), shutdown_on_exit=False
         )
-        self._provider.add_span_processor(processor or _sender(config))
+        self._exporter: _Exporter | None = None
+        if processor is None:
+            self._exporter, processor = _sender(config)
+        self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("motet.serving")
         self._traced: dict[int, RequestSpan] = {}
 
@@ -121,7 +130,9 @@ class Tracing:
                 span.batch.end()
 
     def close(self, timeout_s: float = 3.0) -> None:
-        """Send what waits, for at most this time."""
+        """Send what waits, for at most this time; nothing where nobody took the last ones."""
+        if self._exporter is not None and self._exporter.outage.is_out:
+            self._exporter.shutdown()
         closing = threading.Thread(target=self._provider.shutdown, name="motet-trace-close", daemon=True)
         closing.start()
         closing.join(timeout_s)
@@ -244,14 +255,48 @@ class BatchSpan:
             self.span.end()
 
 
-def _sender(config: TraceConfig) -> SpanProcessor:
+class _Exporter:
+    """Sends spans, and says when nobody takes them, in place of the library, which does so at every try.
+
+    Args:
+        exporter: of OpenTelemetry.
+        endpoint: where it sends them.
+    """
+
+    def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
+        from opentelemetry.sdk.trace.export import SpanExportResult
+
+        self._exporter, self._endpoint, self._taken = exporter, endpoint, SpanExportResult.SUCCESS
+        self.outage = Outage(_LOG, "traces", endpoint)
+        logging.getLogger(type(exporter).__module__).setLevel(logging.CRITICAL)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send some."""
+        result = self._exporter.export(spans)
+        if result is self._taken:
+            self.outage.back("traces are taken again at %s", self._endpoint)
+        else:
+            self.outage.out("traces are not taken at %s, and are dropped", self._endpoint)
+        return result
+
+    def shutdown(self) -> None:
+        """Send nothing any more, and end what is being sent."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Whether all is sent that was given."""
+        return self._exporter.force_flush(timeout_millis)
+
+
+def _sender(config: TraceConfig) -> tuple[_Exporter, SpanProcessor]:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         raise MissingExtraError("opentelemetry-exporter-otlp-proto-http", "otel", "seen.trace") from None
-    exporter = OTLPSpanExporter(endpoint=config.endpoint or None, timeout=5)
-    return BatchSpanProcessor(exporter, max_queue_size=QUEUE_SPANS, schedule_delay_millis=1000)
+    exporter = OTLPSpanExporter(endpoint=config.endpoint or None, timeout=SEND_S)
+    said = _Exporter(exporter, config.endpoint or "the receiver that the environment names")
+    return said, BatchSpanProcessor(said, max_queue_size=QUEUE_SPANS, schedule_delay_millis=1000)  # type: ignore[arg-type]
 
 
 def _ns(seconds: float) -> int:

@@ -20,6 +20,7 @@ import msgspec
 
 from motet.errors import GraphError
 from motet.serving.seen.config import STDERR, LogConfig
+from motet.system.incidents import Outage
 
 __all__ = ["Lines", "Writer"]
 
@@ -49,7 +50,9 @@ class Lines:
     def __init__(self, config: LogConfig, encode: Callable[[Any], bytes], woken: threading.Event) -> None:
         self._config, self._encode, self._woken = config, encode, woken
         self._waiting: deque[Any] = deque()
-        self._broken = self._failing = False
+        self._broken = False
+        self._outage = Outage(_LOG, "lines", config.file, file=config.file)
+        self._lost = 0
         self._lock = self._file = -1
         self.num_written = self.num_dropped = self._told = 0
         if config.file == STDERR:
@@ -87,13 +90,13 @@ class Lines:
             self._append(data)
         except OSError as error:
             self.num_dropped += len(taken)
-            if not self._failing:
-                _LOG.warning("%s cannot be written: %s; its lines are dropped", self._config.file, error.strerror)
-            self._failing = True
+            self._lost += len(taken)
+            self._outage.out("%s cannot be written: %s; its lines are dropped", self._config.file, error.strerror)
         else:
-            self._failing = False
+            self._outage.back("%s can be written again; %d lines were dropped", self._config.file, self._lost)
+            self._lost = 0
             self.num_written += len(taken)
-        return bool(self._waiting) and not self._failing
+        return bool(self._waiting) and not self._outage.is_out
 
     def close(self) -> None:
         """Give the file back."""

@@ -20,7 +20,7 @@ from motet.serving.sinks.config import SinkConfig
 from motet.serving.sinks.items import Answered, MemberAnswered, loose_bytes, owned
 from motet.serving.sinks.layout import Layout, layout_of
 from motet.serving.sinks.stats import SinkStats
-from motet.serving.sinks.targets import open_target
+from motet.serving.sinks.targets import open_target, told
 from motet.serving.sinks.writer import Writer
 from motet.types import Signature
 
@@ -95,7 +95,8 @@ class Sinks:
             except GraphError:
                 raise
             except Exception as error:  # noqa: BLE001 (whatever a target raises: it is tried again later)
-                log.error("sink %s cannot be reached, its records go to the spool: %s", config.name, error)
+                text = "sink %s cannot be reached, its records go to the spool: %s"
+                writer.outage.out(text, config.name, told(error))
             writer.start()
             routes.append((writer, layout))
         self._routes[graph] = routes

@@ -19,7 +19,8 @@ from motet.serving.sinks.records import Records
 from motet.serving.sinks.rejected import put_aside
 from motet.serving.sinks.spool import Spool, adopt, spool_bytes
 from motet.serving.sinks.stats import SinkStats
-from motet.serving.sinks.targets import RefusedError, Target
+from motet.serving.sinks.targets import RefusedError, Target, told
+from motet.system.incidents import INCIDENTS, Outage
 
 __all__ = ["Writer"]
 
@@ -56,6 +57,8 @@ class Writer:
 
     def __init__(self, config: SinkConfig, target: Target, folder: Path) -> None:
         self.config, self.target, self._folder = config, target, folder
+        self.outage = Outage(log, "sink", config.name, sink=config.name)
+        self._spooling = Outage(log, "spool", config.name, sink=config.name)
         self.stats = SinkStats()
         self.intake = Intake(config, self.stats)
         self._buffer = self.intake.buffer
@@ -115,8 +118,9 @@ class Writer:
         """Log how many records were lost since that was last said: now, or once in ten seconds at most."""
         lost = self.stats.dropped
         if lost > self._said and (now or time.monotonic() >= self._say_at):
-            what = "sink %s: %d records are lost, %d in all: its buffer or its spool is full"
-            log.error(what, self.config.name, lost - self._said, lost)
+            what = "sink %s: %d records are lost, %d in all: its buffer or its spool is full or cannot be written"
+            name, fresh = self.config.name, lost - self._said
+            INCIDENTS.say(log, "sink_lost", what, name, fresh, lost, of=name, sink=name, records=fresh)
             self._said, self._say_at = lost, time.monotonic() + SAY_S
 
     # In the writer's thread.
@@ -125,7 +129,7 @@ class Writer:
         try:
             self._orphans = adopt(self._folder, self.config.name)
         except OSError:
-            log.exception("sink %s: the spools in %s cannot be read", self.config.name, self._folder)
+            self._spooling.out("sink %s: the spools in %s cannot be read", self.config.name, self._folder)
         while self._pending or not (self._buffer.closed and self._buffer.empty):
             try:
                 self._turn()
@@ -202,9 +206,10 @@ class Writer:
     def _convert(self, items: Sequence[Item]) -> list[Records]:
         try:
             return convert(items)
-        except Exception:  # one that is wrong costs no other
+        except Exception:  # noqa: BLE001 (one that is wrong costs no other)
             if len(items) == 1:
-                log.exception("sink %s: what was answered cannot be kept", self.config.name)
+                text, name = "sink %s: what was answered cannot be kept", self.config.name
+                INCIDENTS.say(log, "sink_rejected", text, name, of=name, exc_info=True, sink=name)
                 self.stats.add("rejected", items[0].num_rows)
                 return []
             return [records for item in items for records in self._convert([item])]
@@ -257,8 +262,11 @@ class Writer:
         try:
             self._spool.append(batch, sync=self.config.durable)
         except OSError as error:
-            log.error("sink %s: the spool %s cannot be written: %s", self.config.name, self._spool.path, error)
+            self._spooling.out(
+                "sink %s: the spool %s cannot be written: %s", self.config.name, self._spool.path, told(error)
+            )
             return False
+        self._spooling.back("sink %s: the spool can be written again", self.config.name)
         return True
 
     def _too_late(self) -> bool:
@@ -298,15 +306,13 @@ class Writer:
             self.stats.add("written", _count(batch))
 
     def _fails(self, error: Exception) -> None:
-        if not self._down:
-            log.warning("sink %s cannot be written, its records go to the spool: %s", self.config.name, error)
+        self.outage.out("sink %s cannot be written, its records go to the spool: %s", self.config.name, told(error))
         self._down = True
         self._probe_at = time.monotonic() + self._delay_s
         self._delay_s = min(self._delay_s * 2, LAST_DELAY_S)
 
     def _works(self) -> None:
-        if self._down:
-            log.warning("sink %s can be written again", self.config.name)
+        self.outage.back("sink %s can be written again", self.config.name)
         self._down, self._delay_s, self._probe_at = False, FIRST_DELAY_S, 0.0
 
     def _backlogged(self) -> bool:
@@ -336,8 +342,10 @@ class Writer:
 
     def _reject(self, batch: Sequence[Records], why: str) -> None:
         self.stats.add("rejected", _count(batch))
-        log.error("sink %s: %d records cannot be written: %s", self.config.name, _count(batch), why)
-        put_aside(self._folder / f"{self.config.name}.rejected.jsonl", batch, why, self.config.spool_bytes)
+        name, path = self.config.name, self._folder / f"{self.config.name}.rejected.jsonl"
+        text = "sink %s: %d records cannot be written, and are put aside in %s with the reason"
+        INCIDENTS.say(log, "sink_rejected", text, name, _count(batch), path, of=name, sink=name, records=_count(batch))
+        put_aside(path, batch, why, self.config.spool_bytes)
 
     def _release(self, pending: Sequence[_Pending], lost: str = "") -> None:
         """Give back the room of records that are no longer in memory."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from motet.serving.sinks.config import SinkConfig
-from motet.serving.sinks.targets.target import RefusedError, Target
+from motet.serving.sinks.targets.target import RefusedError, Target, told
 
-__all__ = ["RefusedError", "Target", "open_target"]
+__all__ = ["RefusedError", "Target", "open_target", "told"]
 
 
 def open_target(config: SinkConfig, folder: Path) -> Target:

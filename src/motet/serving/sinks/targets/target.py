@@ -7,7 +7,7 @@ from typing import Protocol
 
 from motet.serving.sinks.records import Records
 
-__all__ = ["RefusedError", "Target"]
+__all__ = ["RefusedError", "Target", "told"]
 
 
 class RefusedError(Exception):
@@ -21,6 +21,13 @@ class RefusedError(Exception):
     def __init__(self, why: str, *, whole: bool = False) -> None:
         self.whole = whole
         super().__init__(why)
+
+
+def told(error: BaseException) -> str:
+    """What the log says of an error of a target: its class and its first line, without statements and their values."""
+    cause = getattr(error, "orig", None) or error
+    first, _, _ = str(cause).partition("\n")
+    return f"{type(cause).__name__}: {first}".rstrip(": ")
 
 
 class Target(Protocol):

@@ -1,0 +1,135 @@
+"""The log of a server: one line an event, as text or as JSON, on standard error.
+
+log: {format: json, level: warning}
+
+What libraries log or warn of is bounded in rate as incidents are. A line has no line breaks or other control characters, no
+passwords of addresses, and of an exception its class and place, not what it says, which may quote rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from motet.errors import GraphError
+from motet.graph.fields import Fields
+from motet.system.incidents import INCIDENTS
+
+__all__ = ["FORMATS", "LEVELS", "LogSettings", "one_line", "set_up"]
+
+FORMATS = ("text", "json")
+LEVELS = ("debug", "info", "warning", "error")
+LONGEST = 2000
+"""Characters of what one line says."""
+FRAMES = 8
+"""Places of an exception that are shown, the innermost first."""
+_BREAKS = re.compile(r"[^\S\r\n\v\f\x1c-\x1e\x85\u2028\u2029]*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\ud800-\udfff]")
+_PASSWORD = re.compile(r"(?<=://)([^/\s@:]*):[^\s@/]*@")
+_QUERY = re.compile(r"(?<![\w])((?:https?|/)[^\s?'\"]*)\?[^\s'\"]+")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How a server writes its log.
+
+    Attributes:
+        format: `text` or `json`.
+        level: the least level that is written: `debug`, `info`, `warning` or `error`.
+    """
+
+    format: str = "text"
+    level: str = "info"
+
+    @classmethod
+    def read(cls, value: object, where: str) -> LogSettings:
+        """The settings as they were written.
+
+        Raises:
+            GraphError: when a key is unknown, or a value is none that there is.
+        """
+        fields = Fields(value, where, ("format", "level"))
+        made = cls(fields.take("format", str, "text"), fields.take("level", str, "info"))
+        for name, got, known in (("format", made.format, FORMATS), ("level", made.level, LEVELS)):
+            if got not in known:
+                raise GraphError(f"{got!r} is none of {', '.join(known)}", where=fields.place(name))
+        return made
+
+
+def one_line(text: str) -> str:
+    """A text as one line without what nobody else is to see: passwords and queries of addresses."""
+    text = _CONTROLS.sub("?", _BREAKS.sub("; ", text.strip()))
+    text = _QUERY.sub(r"\1", _PASSWORD.sub(r"\1:***@", text))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def set_up(settings: LogSettings) -> None:
+    """Write the log of this process so from now on; what was set up before is replaced."""
+    logging.captureWarnings(True)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Json() if settings.format == "json" else _Text())
+    handler.addFilter(_bounded)
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each.formatter, _Text)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(settings.level.upper())
+
+
+def _bounded(record: logging.LogRecord) -> bool:
+    """Whether a record is written: those of libraries are bounded, ours bound themselves where they may be many."""
+    ours = record.name == "motet" or record.name.startswith("motet.")
+    return ours or INCIDENTS.lets(f"the logger {record.name}")
+
+
+class _Text(logging.Formatter):
+    """Lines for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')},{int(record.msecs):03d}"
+        return f"{when} {record.levelname} {one_line(_message(record))}{_raised(record)}"
+
+
+class _Json(_Text):
+    """Lines for programs: `time`, `level`, `logger`, `pid`, `message`, and of an incident its kind and what it is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {"time": when, "level": record.levelname.lower(), "logger": record.name}
+        line |= {"pid": record.process, "message": one_line(_message(record))}
+        if kind := getattr(record, "incident", ""):
+            line["incident"] = kind
+        fields = getattr(record, "fields", {})
+        line |= {name: _plain(value) for name, value in fields.items() if name not in line and value is not None}
+        if raised := _raised(record):
+            line["raised"] = raised.strip(" ()")
+        return msgspec.json.encode(line).decode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float):
+        return round(value, 3)
+    return value if value is None or isinstance(value, (bool, int)) else one_line(str(value))
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001 (of a library's own making)
+        return f"{record.name} logs what cannot be written: {type(error).__name__}"
+
+
+def _raised(record: logging.LogRecord) -> str:
+    """The class and places of a record's exception: ` (KeyError at lane.py:270 in _begin < ...)`."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+    places = " < ".join(f"{each.filename.rpartition('/')[2]}:{each.lineno} in {each.name}" for each in reversed(frames))
+    return f" ({type(error).__name__}{' at ' if places else ''}{places})"
