@@ -295,14 +295,13 @@ class TestDraining:
         assert asked.values() == [1.0]
 
     def test_what_still_waits_when_the_gateway_is_closed_is_told_so(self, lane_loop, gateways):
-        gateway = gateways(graph_of(gated("closed")), graph_of(gated("closed", add=1.0), "other"), threads=1)
+        gateway = gateways(graph_of(gated("closed")), threads=1)
         with shut("closed") as gate:
             first = submit(lane_loop, gateway, ("g", {"x": [1.0]}))[0]
             assert gate.entered.acquire(timeout=20)
-            (other,) = submit(lane_loop, gateway, ("other", {"x": [1.0]}))  # its batch waits for a thread
-            lane_loop.until(lambda: gateway.find("other").lane._playing)
+            (other,) = submit(lane_loop, gateway, ("g", {"x": [2.0]}))  # it waits for the thread of its graph
             lane_loop.call(gateway.close)
-            assert isinstance(other.error, errors.MotetError)
+            assert isinstance(other.error, errors.NotReadyError)
         assert first.values() == [1.0]
 
     def test_a_request_that_says_nothing_has_a_deadline_all_the_same(self, lane_loop, gateways):

@@ -1,6 +1,7 @@
 """Lanes: what is played together, and what each request gets of it."""
 
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -39,6 +40,11 @@ def patient(x):
     return x
 
 
+@returns("int64")
+def where(x):
+    return np.full(len(x), threading.get_ident())
+
+
 @returns(lambda x: x)
 def same(x):
     return x
@@ -75,6 +81,7 @@ class TestTogether:
         gateway = gateways(mt.Graph("g", outputs={"y": mt.map(patient, X)}), threads=2, batch_rows=64)
         lane = gateway.find("g").lane
         lane.costs.took(1000, 1.0)
+        lane.costs.took(1, 1e-6)
         with shut("patient") as gate:
             long = submit(lane_loop, gateway, *[("g", {"x": [float(n)] * 1000}) for n in range(3)])
             for _ in range(2):
@@ -87,6 +94,35 @@ class TestTogether:
             assert lane.waiting_rows == 1000
         assert [each.values()[0] for each in long] == [0.0, 1.0, 2.0]
         assert lane.idle
+
+    def test_a_slow_graph_leaves_a_thread_to_each_other_one(self, lane_loop, gateways):
+        """A slow graph has all threads; others answer meanwhile, each as often as it is asked."""
+        brisk = [graph_of(fake(Affine, f"brisk{n}", settings={"placement": "thread"}), f"brisk{n}") for n in range(3)]
+        gateway = gateways(graph_of(gated("slow one")), *brisk, threads=2)
+        with shut("slow one") as gate:
+            slow = [submit(lane_loop, gateway, ("g", {"x": [float(n)]}))[0] for n in range(2)]
+            for _ in slow:
+                assert gate.entered.acquire(timeout=20)
+            slow += submit(lane_loop, gateway, ("g", {"x": [2.0]}))
+            for number in range(50):
+                asked = submit(lane_loop, gateway, *[(f"brisk{n}", {"x": [float(number)]}) for n in range(3)])
+                assert [each.values() for each in asked] == [[float(number)]] * 3
+            assert not any(each.told.done() for each in slow)
+        assert [each.values() for each in slow] == [[0.0], [1.0], [2.0]]
+
+    def test_the_first_call_is_not_made_in_the_loop_nor_are_those_after_one_that_held_it(self, lane_loop, gateways):
+        gateway = gateways(mt.Graph("g", outputs={"y": mt.map(where, X)}))
+        lane, here = gateway.find("g").lane, lane_loop.call(threading.get_ident)
+        (first,) = submit(lane_loop, gateway, ("g", {"x": [1.0]}))
+        assert first.values() != [here]
+        lane_loop.call(lambda: lane.costs.took(1, 1e-9))
+        for _ in range(30):
+            lane.costs.took(1, 1e-9)
+        (second,) = submit(lane_loop, gateway, ("g", {"x": [1.0]}))
+        assert second.values() == [here]
+        lane.costs.held(0.5)
+        (third,) = submit(lane_loop, gateway, ("g", {"x": [1.0]}))
+        assert third.values() != [here]
 
     def test_priority_1_goes_first_and_order_is_kept_within_one(self, lane_loop, gateways):
         gateway = gateways(graph_of(gated("priority")), threads=1, batch_rows=2)

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
-from concurrent.futures import Executor as Threads
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +21,7 @@ from motet.nodes.merge import kept_rows
 from motet.runtime.costs import INLINE_S, Costs
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import HostedModel
+from motet.runtime.shares import Share, Shares
 from motet.tracebacks import ends_program
 
 __all__ = ["Batcher", "LoopCalls"]
@@ -60,7 +60,7 @@ class Batcher:
             model's replicas say it.
     """
 
-    def __init__(self, model: HostedModel, loop: asyncio.AbstractEventLoop, threads: Threads, at_once: int) -> None:
+    def __init__(self, model: HostedModel, loop: asyncio.AbstractEventLoop, threads: Share, at_once: int) -> None:
         self.model = model
         self._loop, self._threads = loop, threads
         self._at_once = min(at_once, model.model.concurrent or at_once)
@@ -154,7 +154,9 @@ class Batcher:
         quick = not asleep and (self._always == "inline" or (free and self._costs.expect(rows) <= INLINE_S))
         if quick:
             try:
+                started = time.perf_counter()
                 answer = self._timed(columns, rows, taken[0].replica)
+                self._costs.held(time.perf_counter() - started)
             except BaseException as error:  # (handed to those who wait)
                 if ends_program(error):
                     raise
@@ -191,6 +193,12 @@ class Batcher:
             return
         for each in taken:
             self._play([each])
+
+
+def _timed(runner: FunctionRunner, columns: Sequence[Column], rows: int) -> tuple[Answer, float]:
+    started = time.perf_counter()
+    answer = runner(columns, rows)
+    return answer, time.perf_counter() - started
 
 
 def _together(taken: Sequence[_Waiting]) -> Any:
@@ -232,17 +240,17 @@ class LoopCalls:
         at_once: how many calls of a model may be made at the same time.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, threads: Threads, remote: Threads, at_once: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, threads: Shares, remote: Shares, at_once: int) -> None:
         self._loop, self._threads, self._remote, self._at_once = loop, threads, remote, at_once
         self._batchers: dict[HostedModel, Batcher] = {}
-        self._costs: WeakKeyDictionary[FunctionRunner, Costs] = WeakKeyDictionary()
+        self._functions: WeakKeyDictionary[FunctionRunner, tuple[Costs, Share]] = WeakKeyDictionary()
 
     def batcher(self, model: HostedModel) -> Batcher:
         """The batcher of a model."""
         found = self._batchers.get(model)
         if found is None:
             threads = self._remote if model.elsewhere else self._threads
-            found = self._batchers[model] = Batcher(model, self._loop, threads, self._at_once)
+            found = self._batchers[model] = Batcher(model, self._loop, threads.share(), self._at_once)
         return found
 
     def waiting_rows(self, model: HostedModel) -> int:
@@ -262,15 +270,16 @@ class LoopCalls:
 
     async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:
         """Play rows through a function: in the loop where that is expected to be quick, else in a thread."""
-        costs = self._costs.get(runner)
-        if costs is None:
-            costs = self._costs[runner] = Costs()
-        started = time.perf_counter()
+        found = self._functions.get(runner)
+        if found is None:
+            found = self._functions[runner] = Costs(), self._threads.share()
+        costs, threads = found
         if costs.expect(rows) <= INLINE_S:
-            answer = runner(columns, rows)
+            answer, seconds = _timed(runner, columns, rows)
+            costs.held(seconds)
         else:
-            answer = await self._loop.run_in_executor(self._threads, runner, columns, rows)
-        costs.took(rows, time.perf_counter() - started)
+            answer, seconds = await self._loop.run_in_executor(threads, _timed, runner, columns, rows)
+        costs.took(rows, seconds)
         return answer
 
     async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:

@@ -48,7 +48,8 @@ class ServeConfig:
         grpc_port: of gRPC; 0 takes a free one, -1 is none; where nothing is said, `motet serve` takes 8001 if gRPC is
             installed.
         processes: how many share the ports.
-        threads: batches that a process plays in threads at the same time; None shares the cores out among the processes.
+        threads: batches that a process plays in threads at the same time, beyond one a graph or model; None shares the cores out
+            among the processes.
         limits: bounds.
         tls: the certificate; None speaks plain HTTP.
         cors: origins that pages may ask from; `*` is any.

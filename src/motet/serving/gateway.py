@@ -348,5 +348,8 @@ class Gateway:
 
     def close(self) -> None:
         """Give everything back; nothing is served after it."""
+        for each in self.things:
+            if each.lane is not None:
+                each.lane.end()
         self._breath.close()
         self._loader.close()

@@ -9,11 +9,11 @@ batcher puts the rows of all graphs together.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor as Threads
 from typing import Any
 
 from motet.errors import (
@@ -25,9 +25,10 @@ from motet.errors import (
     RequestError,
 )
 from motet.runtime.batcher import LoopCalls
-from motet.runtime.costs import INLINE_S, Costs
+from motet.runtime.costs import INLINE_S, LONG_S, Costs
 from motet.runtime.executor import Executor, Trace
 from motet.runtime.host import HostedModel
+from motet.runtime.shares import Shares
 from motet.serving.apart import Apart
 from motet.serving.crowd import Crowd
 from motet.serving.limits import Limits
@@ -46,12 +47,11 @@ SWEEP_S = 0.02
 ALONE_S = 0.008
 """A batch may hold the loop that long where nobody asks for anything else, and no core is idle that could do better."""
 FEW_CORES = 2
-LONG_S = 0.02
-"""Where every thread has played for so long, what is quick is played in the loop meanwhile."""
 MOST_TASKS = 128
 """Batches of a graph that may wait for other processes and machines at the same time."""
 MOST_SWAPPING = 1024
 """Requests of a graph that may wait for models to be loaded at the same time, or be played."""
+STOPPED = "the server has stopped"
 
 
 class Lane:
@@ -61,10 +61,10 @@ class Lane:
         name: of the graph, for messages.
         executor: plays its batches at once.
         loop: in whose thread everything but slow batches happens.
-        threads: where slow batches are played.
+        threads: where slow batches are played; it takes a share of them.
         calls: makes the models' calls of batches that are played as tasks.
         limits: of queues and batches.
-        at_once: batches that may be played in threads, or as tasks, at the same time.
+        at_once: batches that may be played in threads, or as tasks, at the same time, where no other lane has any.
         crowd: shared by the lanes of a process.
         listener: is told what happens; None for nobody.
 
@@ -78,7 +78,7 @@ class Lane:
         name: str,
         executor: Executor,
         loop: asyncio.AbstractEventLoop,
-        threads: Threads,
+        threads: Shares,
         calls: LoopCalls,
         limits: Limits,
         at_once: int,
@@ -87,7 +87,7 @@ class Lane:
     ) -> None:
         self.name, self.executor = name, executor
         self.settler = Settler(name, listener)
-        self._loop, self._threads, self.limits, self._calls = loop, threads, limits, calls
+        self._loop, self._threads, self.limits, self._calls = loop, threads.share(), limits, calls
         self._waiting_executor = Executor(executor.checked, executor.host, calls=calls, shared=executor.shared)
         self._crowd = crowd
         self._alone_s = ALONE_S if at_once <= FEW_CORES else INLINE_S
@@ -161,22 +161,46 @@ class Lane:
         """Take no more requests; those that were accepted go on."""
         self._closed = True
 
+    def end(self) -> None:
+        """Take no more requests, and tell those that still wait that nobody will play them."""
+        self._closed = True
+        waiting, self._waiting, self.waiting_rows = self._waiting, deque(), 0
+        for request in waiting:
+            if not request.settled:
+                self.settler.refuse(request, NotReadyError(STOPPED))
+
     def _tick(self) -> None:
         """Play what waits: one batch in the loop, or as many as there are threads."""
         self._scheduled = False
-        at_once = self._most_at_once() if self._waits else self._at_once
         if self._apart is not None:
             self._waiting = self._apart.in_order(self._waiting)
-        while self._waiting and len(self._playing) < at_once:
+        while self._waiting and self._may_begin():
             requests = self._take()
             if requests and self._begin(requests):
                 break
-        if self._waiting and (len(self._playing) < at_once or self._overtake()):
-            self._scheduled = True
-            self._loop.call_soon(self._tick)
+        if self._waiting and (self._may_begin() or self._overtake()):
+            self._again()
+        elif self._waiting and not self._waits and len(self._playing) < self._at_once:
+            self._threads.hold(self._freed)
         if (self._waiting or self._playing) and not self._sweeping:
             self._sweeping = True
             self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _again(self) -> None:
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._tick)
+
+    def _freed(self) -> None:
+        """A thread has come free that others had; called in any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._again)
+
+    def _may_begin(self) -> bool:
+        """Whether another batch may be played: in the loop or a task, or in a thread that begins with it at once."""
+        if self._waits:
+            return len(self._playing) < self._most_at_once()
+        return len(self._playing) < self._at_once and self._threads.free
 
     def _overtake(self) -> bool:
         """Play what waits and is quick, where every thread is busy for long with what is not; whether anything was."""
@@ -254,7 +278,7 @@ class Lane:
         if any(request.settled for request in self._waiting):
             self._waiting = deque(request for request in self._waiting if not request.settled)
             self.waiting_rows = sum(request.rows for request in self._waiting)
-        if self._waiting and not self._scheduled and len(self._playing) >= self._at_once:
+        if self._waiting and not self._scheduled and not self._may_begin():
             self._tick()
         self._sweeping = bool(self._waiting or self._playing)
         if self._sweeping:
@@ -297,6 +321,7 @@ class Lane:
                     raise
                 self._failed(requests, error)
             else:
+                self.costs.held(seconds)
                 self.settler.answer(playing, played, seconds)
             return True
         return False
@@ -333,14 +358,12 @@ class Lane:
 
     def _done(self, playing: Playing, done: asyncio.Future[tuple[Any, ...]]) -> None:
         self._playing.remove(playing)
-        error = NotReadyError("the server has stopped") if done.cancelled() else done.exception()
+        error = NotReadyError(STOPPED) if done.cancelled() else done.exception()
         if error is None:
             self.settler.answer(playing, *done.result())
         else:
             self._failed(playing.requests, error)
-        if self._waiting and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._tick)
+        self._again()
 
     def _failed(self, requests: Sequence[Request], error: BaseException) -> None:
         """A batch failed as a whole: each request again, alone, so that none fails for another."""

@@ -14,6 +14,7 @@ from motet.runtime.executor import Executor
 from motet.runtime.host import Host, HostedModel, model_key
 from motet.runtime.pool.swaps import Swaps
 from motet.runtime.resolve import ModelResolver
+from motet.runtime.shares import Shares
 from motet.runtime.sizes import RememberedSizes
 from motet.serving.crowd import Crowd
 from motet.serving.lane import Lane
@@ -23,7 +24,7 @@ from motet.serving.served import Served, hosted, models_of
 __all__ = ["Loader"]
 
 REMOTE_THREADS = 128
-"""Threads that wait for models in other processes and on other machines; each begins when it is needed."""
+"""Threads that wait for models in other processes and on other machines, beyond one a model; each begins when it is needed."""
 
 
 class Loader:
@@ -32,7 +33,7 @@ class Loader:
     Args:
         loop: in whose thread everything but `load`'s work happens.
         limits: tells the bounds of a lane that is made.
-        at_once: how many batches may be played in threads at the same time.
+        at_once: how many batches may be played in threads at the same time, beyond one a graph or model.
         places: what the models of all graphs share; None where graphs say it, or each model stays.
 
     Attributes:
@@ -43,8 +44,8 @@ class Loader:
         self, loop: asyncio.AbstractEventLoop, limits: Callable[[], Limits], at_once: int, places: Places | None
     ) -> None:
         self._loop, self._limits, self._at_once = loop, limits, at_once
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="motet-play")
-        self._remote = ThreadPoolExecutor(REMOTE_THREADS, thread_name_prefix="motet-remote")
+        self._threads = Shares(at_once, "motet-play")
+        self._remote = Shares(REMOTE_THREADS, "motet-remote")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="motet-load")
         self.calls = LoopCalls(loop, self._threads, self._remote, at_once)
         self._crowd = Crowd()
@@ -133,6 +134,7 @@ class Loader:
 
     def close(self) -> None:
         """Give all models and threads back."""
-        for pool in (self._threads, self._remote, self._loading):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._loading.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown()
+        self._remote.shutdown()
         self._host.close()

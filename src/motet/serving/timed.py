@@ -32,26 +32,25 @@ class Timed:
         self._batches = 0
 
     def warm_up(self) -> None:
-        """Play rows of zeros where they can be made up, so that the first request is not the slow one and its cost is known."""
+        """Play rows of zeros where they can be made up, so that the first request is not the slow one. What rows cost is not
+        learned from them: others may cost more."""
         kinds = {name: each.type for name, each in self._executor.checked.graph.inputs.items()}
         if any(kind.row_bytes is None for kind in kinds.values()):
             return
         batch = Batch({name: constant_column(0, kind, 1) for name, kind in kinds.items()})
         try:
-            self._time(batch)
+            self._play_some(batch)
         finally:
             self._executor.count_anew()
 
-    def _time(self, batch: Batch) -> None:
+    def _play_some(self, batch: Batch) -> None:
         for _ in range(3):
-            started = time.perf_counter()
             try:
                 played = drive(self._executor.play(batch))
             except MotetError:
                 return
             if played.failures:
                 return
-            self._costs.took(1, time.perf_counter() - started)
 
     def play(
         self, batch: Batch, trace: Trace | None, lapsed: Callable[[Indices], Indices | None] | None
