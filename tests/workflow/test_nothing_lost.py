@@ -127,6 +127,29 @@ def test_a_read_only_cache_is_read_and_what_it_lacks_is_computed(tmp_path):
     assert ended.stderr.count("cannot be written (Read-only file system)") == 1, "by the run that misses"
 
 
+def test_files_that_there_was_no_room_to_keep_are_never_taken_for_what_another_step_wrote(tmp_path, monkeypatch):
+    """Two steps return one path, beside a lambda, so that nothing of it is kept: the first one's is gone, and that is said."""
+
+    @mt.step
+    def write(n):
+        (tmp_path / "model").write_text(str(n))
+        return {"path": tmp_path / "model", "scale": lambda x: x}
+
+    @mt.step
+    def read(made):
+        return made["path"].read_text()
+
+    @mt.workflow
+    def flow():
+        first = write(1)
+        second = write(2).after(first)
+        return read(first).after(second), read.named("last")(second)
+
+    run = flow().run(check=False)
+    assert run.step("last").state == "done"
+    assert "model has been changed since a step returned it" in run.step("read").error
+
+
 def test_a_record_that_cannot_be_written_ends_no_run(caplog):
     @mt.step
     def fill():

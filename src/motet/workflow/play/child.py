@@ -23,7 +23,7 @@ from motet.workflow.memo.artifacts import Artifacts
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.play.execute import refuse_result
 from motet.workflow.play.logs import Lenient
-from motet.workflow.play.pack import packed, unpacked
+from motet.workflow.play.pack import packed, paths_in, unpacked
 from motet.workflow.play.process import Job, Part
 from motet.workflow.play.session import unpicklable
 from motet.workflow.step import Step, StepContext, _running, place_of
@@ -88,11 +88,12 @@ class _Call:
         try:
             kept, _ = self.artifacts.keep(result, self.job.checkout)
         except OSError as error:
-            return {"refused": error.strerror or str(error), "fault": ""}, self._packed(result)
+            why = {"refused": error.strerror or str(error), "fault": ""}
+            return {**why, "paths": paths_in(result)}, self._packed(result)
         except Exception as error:  # noqa: BLE001  pickling a user's value may raise anything
             data = self._packed(result)
             unpacked(data)  # what nobody could read fails here
-            return {"refused": "", "fault": unpicklable(error)}, data
+            return {"refused": "", "fault": unpicklable(error), "paths": paths_in(result)}, data
         return {"kept": kept.to_json(), "refused": self.artifacts.refused, "fault": self.fault}, b""
 
     def _packed(self, result: Any) -> bytes:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-__all__ = ["packed", "unpacked"]
+from motet.workflow.files import File
+
+__all__ = ["packed", "paths_in", "unpacked"]
 
 
 def packed(value: Any) -> bytes:
@@ -23,6 +27,15 @@ def unpacked(data: bytes) -> Any:
     import multiprocessing  # which names the main module as processes of steps do  # noqa: F401
 
     return pickle.loads(data)
+
+
+def paths_in(value: Any) -> list[str]:
+    """The files and folders that a value names, in lists, tuples and dicts; what nobody has written is none."""
+    if isinstance(value, (list, tuple)):
+        return [path for each in value for path in paths_in(each)]
+    if isinstance(value, dict):
+        return [path for each in value.values() for path in paths_in(each)]
+    return [os.fspath(value)] if isinstance(value, (Path, File)) and os.path.exists(value) else []
 
 
 def _by_value(value: Any) -> bytes:

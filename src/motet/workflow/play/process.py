@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -38,7 +39,7 @@ from motet.workflow.memo.checkout import Checkout
 from motet.workflow.options import Resources
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.logs import log_file
-from motet.workflow.play.pack import packed
+from motet.workflow.play.pack import packed, unpacked
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import FinalStepError, StepState, Value
 from motet.workflow.step import Step, place_of
@@ -305,5 +306,6 @@ def _answer(answer: BinaryIO, session: Session, state: StepState, code: int, log
     artifacts = session.cache.artifacts
     artifacts.refused = artifacts.refused or found["refused"]
     if data:
-        return Value.packed(data), found["fault"] or session.not_kept(found["refused"])
+        value = Value.in_memory(partial(unpacked, data), found["paths"])
+        return value, found["fault"] or session.not_kept(found["refused"])
     return session.held(Kept.from_json(found["kept"]), {}), found["fault"]

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -28,7 +29,7 @@ from motet.workflow.memo.key import Argument, Key
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal, Noted
-from motet.workflow.play.pack import packed
+from motet.workflow.play.pack import packed, paths_in, unpacked
 from motet.workflow.play.record import Record
 from motet.workflow.play.state import FinalStepError, StepState, Value
 
@@ -274,13 +275,14 @@ class Session:
         try:
             kept, leaves = self.cache.artifacts.keep(result, checkout)
         except Exception as error:  # noqa: BLE001  pickling a user's value may raise anything
+            alone: Callable[[], Any] = partial(_same, result)
             if isinstance(error, OSError):
                 told = self.not_kept(error.strerror or str(error))
                 with suppress(Exception):
-                    return Value.packed(packed(result)), told
+                    alone = partial(unpacked, packed(result))
             else:
                 told = unpicklable(error)
-            return Value.in_memory(lambda: result), told
+            return Value.in_memory(alone, paths_in(result)), told
         return self.held(kept, leaves), ""
 
     def not_kept(self, why: str, where: Path | None = None) -> str:
@@ -320,6 +322,10 @@ class Session:
         if value is None:
             raise WorkflowError(f"{promise!s} is not there: the step is {self.states[promise.node.place].state}")
         return value
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def unpicklable(error: Exception) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
-from motet.errors import StepError
+from motet.errors import StepError, WorkflowError
 from motet.workflow.memo.artifacts import Kept
+from motet.workflow.memo.checkout import see
 from motet.workflow.plan import Node
-from motet.workflow.play.pack import unpacked
 
 __all__ = ["ENDED", "GOOD", "FinalStepError", "State", "StepState", "Value"]
 
@@ -39,14 +38,25 @@ class Value:
     alone: Callable[[], Any] | None = None
 
     @classmethod
-    def in_memory(cls, alone: Callable[[], Any]) -> Value:
-        """A value of which nothing is kept."""
-        return cls(None, f"memory {uuid.uuid4().hex}", alone=alone)
+    def in_memory(cls, alone: Callable[[], Any], paths: Sequence[str]) -> Value:
+        """A value of which nothing is kept.
 
-    @classmethod
-    def packed(cls, data: bytes) -> Value:
-        """A value that cannot be kept, of its own for each who asks; see `pack.py`."""
-        return cls.in_memory(partial(unpacked, data))
+        Args:
+            alone: gives it.
+            paths: the files and folders that it names: they are where they are, and nobody gets them with another content.
+        """
+        seen = [see(path) for path in paths]
+
+        def checked() -> Any:
+            changed = [each.path for each in seen if each.changed]
+            if changed:
+                raise WorkflowError(
+                    f"{changed[0]} has been changed since a step returned it, and what it was is not kept",
+                    hint="let each step write a file of its own",
+                )
+            return alone()
+
+        return cls(None, f"memory {uuid.uuid4().hex}", alone=checked)
 
 
 class FinalStepError(StepError):
