@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from motet.errors import InputError, StepError, UnknownNameError, WorkflowError
@@ -166,3 +167,22 @@ def test_helpers_end_when_process_0_has_left_the_result(tmp_path):
             assert helper.wait(10) == 0
         finally:
             helper.kill()
+
+
+def test_a_result_that_the_shared_folder_has_no_room_for_fails_the_step_with_the_place(tmp_path):
+    """The folder of artifacts is a file: the run that calls the step gets by, but no other container would find the result."""
+
+    @step
+    def array():
+        return np.arange(9.0)
+
+    @workflow
+    def flow():
+        return array()
+
+    (tmp_path / "artifacts").touch()
+    with pytest.raises(
+        WorkflowError, match="the result of step array cannot be written where other steps find it"
+    ) as told:
+        run_alone(flow(), "array", run="r1", cache=tmp_path)
+    assert str(tmp_path) in str(told.value)

@@ -142,7 +142,18 @@ class _Results:
         self._loaded: dict[str, Any] = {}
 
     def put(self, step: str, value: Any, left_out: str = "") -> str:
-        """Keep what a step gave, and point to it. Returns its ID."""
+        """Keep what a step gave, and point to it. Returns its ID.
+
+        Raises:
+            WorkflowError: when it cannot be written to the folder that the steps share.
+        """
+        try:
+            return self._put(step, value, left_out)
+        except OSError as error:
+            told = f"the result of step {step} cannot be written where other steps find it: {error}"
+            raise WorkflowError(told, where=str(self.root), hint="make room there, and run the step again") from error
+
+    def _put(self, step: str, value: Any, left_out: str) -> str:
         kept = value if isinstance(value, Kept) else self.artifacts.keep(value)[0]
         found = None if left_out else kept.to_json()
         data = orjson.dumps({"motet": 1, "left_out": left_out, "kept": found})

@@ -20,9 +20,11 @@ __all__ = ["Cron", "read_cron"]
 _NAMES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
     "@weekly": "0 0 * * 0",
     "@monthly": "0 0 1 * *",
     "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
 }
 _FIELDS = ("minute", "hour", "day", "month", "weekday")
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
@@ -78,7 +80,7 @@ class Cron:
 
 
 def read_cron(text: str) -> Cron:
-    """Read `MINUTE HOUR DAY MONTH WEEKDAY`, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
+    """Read `MINUTE HOUR DAY MONTH WEEKDAY`, or `@hourly`, `@daily` and the like.
 
     Raises:
         InputError: names the field that is wrong.
