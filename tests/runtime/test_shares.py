@@ -47,16 +47,21 @@ def test_one_alone_has_all_of_them_and_each_other_has_one_at_once(shares):
     assert slow.free
 
 
-def test_what_waits_begins_in_turns(shares):
-    one, other, gate, holding = shares.share(), shares.share(), Gate(), Gate()
-    held = [share.submit(holding, "held") for share in (one, other)]
-    holding.until(2)
-    calls = [share.submit(gate, name) for name, share in (("one", one), ("other", other)) for _ in range(3)]
-    gate.open.set()
-    holding.open.set()
-    wait(held + calls, 20)
-    assert sorted(gate.begun[:2]) == ["one", "other"]
-    assert sorted(gate.begun[2:4]) == ["one", "other"]
+def test_what_waits_begins_in_turns(monkeypatch):
+    shares, begun = Shares(3, "turns"), []
+    monkeypatch.setattr(shares._pool, "submit", lambda play, share, call: begun.append((play, share, call)))
+    one, other = shares.share(), shares.share()
+    for share, names in ((one, "abcd"), (other, "wxyz")):
+        for name in names:
+            share.submit(str, name)
+    names = lambda: "".join(call.args[0] for _, _, call in begun)  # noqa: E731
+    assert names() == "abcw"  # three, and one of each
+    for place in range(8):
+        play, share, call = begun[place]
+        play(share, call)
+    assert sorted(names()) == list("abcdwxyz")
+    assert names()[4:6] == "dx"
+    shares.shutdown()
 
 
 def test_who_holds_back_is_told_when_a_thread_may_be_free(shares):

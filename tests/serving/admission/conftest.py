@@ -14,10 +14,10 @@ CHILD = Path(__file__).with_name("admission_child.py")
 class Child:
     """A process of `admission_child.py`."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, **environment):
         self.process = subprocess.Popen(
             [sys.executable, str(CHILD), *map(str, arguments)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment},
         )  # fmt: skip
 
     def hear(self):
@@ -39,8 +39,8 @@ def child():
     """Starts processes; ends those that are left."""
     started = []
 
-    def start(*arguments):
-        started.append(Child(*arguments))
+    def start(*arguments, **environment):
+        started.append(Child(*arguments, **environment))
         return started[-1]
 
     yield start

@@ -1,17 +1,21 @@
 import asyncio
+import glob
 import sqlite3
 from collections import defaultdict
 
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
 from motet.errors import GraphError, OverloadedError
 from motet.serving.admission.config import Rate
-from motet.serving.admission.rates import Busy, RedisRates, SqliteRates
+from motet.serving.admission.rates import Busy, SqliteRates
+from motet.serving.admission.redis_rates import RedisRates
 from motet.serving.admission.sqlite import SqliteStorage
 
 KEY = b"k" * 16
+FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
 
 
 def run(coroutine):
@@ -209,6 +213,52 @@ def test_redis_lets_so_many_in_for_all_processes(redis_url, tmp_path, child):
     for each in children:
         each.tell()
     assert sum(int(each.hear()) for each in children) == 100
+
+
+@pytest.mark.skipif(not FAKETIME, reason="no libfaketime")
+def test_machines_whose_clocks_differ_share_one_window(redis_url, tmp_path, child):
+    """One a day ahead, one a day behind, one two minutes ahead, one right."""
+    arguments = [redis_url.replace("/0", "/1"), "-", "-", "100/minute", "-", 60]
+    children = []
+    for number, offset in enumerate(("+1d", "-1d", "+2m", "+0")):
+        fake = {"LD_PRELOAD": FAKETIME[0], "FAKETIME": offset, "DONT_FAKE_MONOTONIC": "1"}
+        children.append(child("enter", tmp_path / str(number), *arguments, **fake))
+    assert [each.hear() for each in children] == ["ready"] * 4
+    for each in children:
+        each.tell()
+    assert sum(int(each.hear()) for each in children) == 100
+
+
+def test_a_rate_goes_on_when_the_clock_of_redis_is_set_back(redis_url):
+    """What was counted before then lies ahead: it is as old as it was, and refuses nobody for longer than the period."""
+
+    async def main():
+        rates, (key, rate) = RedisRates(redis_url), (b"b" * 16, Rate(2, 60))
+        for _ in range(2):
+            assert await rates.take([(key, rate)]) == 0
+        client = redis.Redis.from_url(redis_url)
+        (name,) = client.keys(f"motet/{key.hex()}/*")
+        newest, oldest = (int(each) for each in client.lrange(name, 0, -1))
+        client.delete(name)
+        client.rpush(name, newest + 3_600_000_000, oldest + 3_600_000_000 - 50_000_000)
+        assert 1 < await rates.look([(key, rate)]) <= 10
+        assert int(client.lindex(name, 0)) <= newest + 60_000_000
+        client.close()
+        await rates.close()
+
+    run(main())
+
+
+def test_redis_counts_a_request_in_all_of_its_rates_or_in_none(redis_url):
+    async def main():
+        rates = RedisRates(redis_url)
+        long, short = (b"m" * 16, Rate(10, 3600)), (b"n" * 16, Rate(1, 60))
+        left = await asyncio.gather(*(rates.take([long, short]) for _ in range(50)))
+        assert left.count(0) == 1
+        assert (await asyncio.gather(*(rates.take([long]) for _ in range(50)))).count(0) == 9
+        await rates.close()
+
+    run(main())
 
 
 def test_redis_refuses_for_every_rate_and_says_when_the_next_one_may(redis_url):

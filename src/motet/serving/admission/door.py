@@ -23,7 +23,8 @@ from motet.serving.admission.callers import Caller, Callers
 from motet.serving.admission.config import AdmissionConfig, ClassLimits
 from motet.serving.admission.fallback import Fallback
 from motet.serving.admission.locks import LockTable
-from motet.serving.admission.rates import Busy, Rates, RedisRates, SqliteRates, Wanted
+from motet.serving.admission.rates import Busy, Rates, SqliteRates, Wanted
+from motet.serving.admission.redis_rates import RedisRates
 from motet.serving.admission.slots import Pool, Pools
 
 __all__ = ["Admission", "Ticket", "reason_of"]
@@ -96,7 +97,7 @@ class Admission:
             local = SqliteRates(self._folder / "rates.sqlite", ticks=self._ticks, clock=self._clock)
         if config.redis is None:
             return local
-        redis = RedisRates(config.redis, clock=self._clock)
+        redis = RedisRates(config.redis)
         return Fallback(redis, local, config.fail, self._not_counted, self._ticks)
 
     def _not_counted(self) -> None:

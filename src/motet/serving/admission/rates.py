@@ -1,10 +1,10 @@
-"""Requests a period, counted for all processes by `limits`, in SQLite or in Redis.
+"""Requests a period, counted for all processes of a machine by `limits`, in SQLite; `redis_rates.py` counts for several machines.
 
-`limits` has stores for one process and for servers such as Redis, and takes others: `sqlite.py` is one for all processes
-of a machine. The other library that was looked at, pyrate-limiter 4.5, has such a store, with a table for each caller and
-a scan of the window for each check. One check of 100 an hour, on two cores that had other work too: 0.1 ms here, 0.5 ms
-there; with four processes at it 0.4 ms here and 1.6 ms there, or 0.8 ms there without its file lock, where 101 requests
-were let in. Redis on the same machine takes 0.5 to 2 ms, most of it waiting.
+`limits` has stores for one process, and takes others: `sqlite.py` is one for all processes of a machine. The other library that
+was looked at, pyrate-limiter 4.5, has such a store, with a table for each caller and a scan of the window for each check. One
+check of 100 an hour, on two cores that had other work too: 0.1 ms here, 0.5 ms there; with four processes at it 0.4 ms here and
+1.6 ms there, or 0.8 ms there without its file lock, where 101 requests were let in. Redis on the same machine takes 0.5 to 2 ms,
+most of it waiting.
 """
 
 from __future__ import annotations
@@ -22,14 +22,11 @@ from motet.errors import GraphError, MissingExtraError, OverloadedError
 from motet.serving.admission.config import Rate
 from motet.system.incidents import Outage
 
-__all__ = ["Busy", "Rates", "RedisRates", "SqliteRates", "Wanted"]
+__all__ = ["Busy", "Rates", "SqliteRates", "Wanted"]
 
 _LOG = logging.getLogger("motet.serving")
 Wanted = Sequence[tuple[bytes, Rate]]
 """Whose requests are counted, and the rate that holds for them; several must all hold."""
-REDIS_TIMEOUT_S = 2.0
-REDIS_AT_ONCE = 32
-"""Connections to Redis, at most; requests wait for one of them."""
 BUSY_S = 2.0
 """How long a request waits for other processes that count; far longer than they ever need."""
 
@@ -150,88 +147,5 @@ class SqliteRates:
         self._storage.close()
 
 
-class RedisRates:
-    """Rates of all machines that use the same Redis.
-
-    Each rate is exact, by a script that Redis runs. Where a request has several, all are looked at before it is counted
-    in any; when two requests compete for the last place of one of them, the one that loses may have been counted in
-    another: more is refused then, never less.
-
-    Args:
-        address: `redis://HOST:PORT/NUMBER`.
-        clock: seconds since 1970.
-
-    Raises:
-        MissingExtraError: when `limits` or `redis` is not installed.
-    """
-
-    def __init__(self, address: str, *, clock: Callable[[], float] = time.time) -> None:
-        try:
-            import limits
-            import redis
-            from limits.aio.storage import RedisStorage
-            from limits.aio.strategies import MovingWindowRateLimiter
-        except ImportError as error:
-            raise MissingExtraError("limits[redis]", "redis", "admission by rates that Redis counts") from error
-        self._clock, self._item = clock, limits.RateLimitItemPerSecond
-        self._errors = redis.RedisError, OSError, TimeoutError
-        self._storage = RedisStorage(
-            f"async+{address}",
-            implementation="redispy",
-            key_prefix="motet",
-            socket_timeout=REDIS_TIMEOUT_S,
-            socket_connect_timeout=REDIS_TIMEOUT_S,
-        )
-        self._limiter = MovingWindowRateLimiter(self._storage)
-        self._at_once = asyncio.Semaphore(REDIS_AT_ONCE)
-
-    def take_now(self, wanted: Wanted) -> float:
-        """Raises Busy: Redis is always waited for."""
-        raise Busy
-
-    async def take(self, wanted: Wanted) -> float:
-        """See `Rates`."""
-        async with self._at_once:
-            if len(wanted) > 1 and (left := await self._look(wanted)):
-                return left
-            try:
-                for key, rate in wanted:
-                    if not await self._limiter.hit(self._item(rate.amount, rate.period_s), key.hex()):
-                        return max(await self._look(wanted), 0.001)
-            except self._errors as error:
-                raise _away(error) from None
-            return 0.0
-
-    async def look(self, wanted: Wanted) -> float:
-        """See `Rates`."""
-        async with self._at_once:
-            return await self._look(wanted)
-
-    async def _look(self, wanted: Wanted) -> float:
-        left = 0.0
-        try:
-            for key, rate in wanted:
-                item = self._item(rate.amount, rate.period_s)
-                stats = await self._limiter.get_window_stats(item, key.hex())
-                if stats.remaining < 1:
-                    left = max(left, stats.reset_time - self._clock(), 0.001)
-        except self._errors as error:
-            raise _away(error) from None
-        return left
-
-    async def close(self) -> None:
-        """Close the connections."""
-        bridge = getattr(self._storage, "bridge", None)
-        client = getattr(bridge, "storage", None)
-        if client is not None:
-            await client.aclose()
-
-
 class _Full(Exception):
     """A rate is used up: undoes what was counted for others."""
-
-
-def _away(error: Exception) -> OverloadedError:
-    return OverloadedError(
-        f"requests cannot be counted now: Redis does not answer ({type(error).__name__})", retry_after_s=1.0
-    )
