@@ -162,6 +162,22 @@ class Gateway:
             raise NotFoundError(f"model {name!r} has no version {version!r}; it has {', '.join(found.versions)}")
         return found
 
+    def find_loaded(self, name: str, version: str = "") -> Served:
+        """The same, but nothing that was unloaded.
+
+        Raises:
+            NotFoundError: when nothing is, or it was unloaded.
+        """
+        found = self.find(name, version)
+        if found.unloaded:
+            raise NotFoundError(f"{name!r} is unloaded", hint="load it first")
+        return found
+
+    @property
+    def loaded_names(self) -> list[str]:
+        """The names of what is served, but for what was unloaded."""
+        return [name for name, served in self._names.items() if not served.unloaded]
+
     def submit(self, served: Served, request: Request) -> None:
         """Play a request. It is called back once, here and now where it is refused."""
         if served.state != "READY":

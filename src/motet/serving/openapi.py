@@ -48,11 +48,12 @@ def openapi(gateway: Gateway, secured: Sequence[str] = (), *, required: bool = F
         components["schemas"] |= _schemas(served, stem)
         paths[f"/predict/{served.name}"] = {"post": _predict(served, stem)}
         paths[f"/v2/models/{served.name}/infer"] = {"post": _infer(served, stem)}
+        paths[f"/v1/models/{served.name}:predict"] = {"post": _predict_v1(served, stem)}
     paths |= fixed_paths([served.name for served in listed])
     if secured:
         components["securitySchemes"] = {each: _SECURITY[each] for each in secured}
         for path, operations in paths.items():
-            if path.startswith("/predict/") or path.endswith(("/infer", "/load", "/unload")):
+            if path.startswith("/predict/") or path.endswith(("/infer", ":predict", "/load", "/unload")):
                 operations["post"]["security"] = security
     return {
         "openapi": "3.1.0",
@@ -149,6 +150,21 @@ def _predict(served: Served, stem: str) -> dict[str, Any]:
         "requestBody": {"required": True, "content": content},
         "responses": {"200": good, **_errors(422)},
         "x-codeSamples": [{"lang": "Shell", "source": _curl(served)}],
+    }
+
+
+def _predict_v1(served: Served, stem: str) -> dict[str, Any]:
+    instances = {"type": "array", "items": ref(f"{stem}_row")}
+    asked = {"type": "object", "properties": {"instances": instances}, "required": ["instances"]}
+    answered = {"type": "object", "properties": {"predictions": {"type": "array"}}, "required": ["predictions"]}
+    return {
+        "tags": ["predict"],
+        "operationId": f"predict_v1_{stem}",
+        "summary": f"Ask {served.name} as KServe's first protocol and TensorFlow Serving have it",
+        "description": "Where there is one input its values may stand for rows; `inputs` gives columns and asks for such.",
+        "parameters": _headers(),
+        "requestBody": {"required": True, "content": {JSON: {"schema": asked}}},
+        "responses": {"200": said("the answers", answered), **_errors(422)},
     }
 
 

@@ -120,6 +120,7 @@ COMPONENTS: dict[str, dict[str, Any]] = {
                 ),
             },
         ),
+        "Names": _object(("models",), models={"type": "array", "items": _TEXT}),
         "RepositoryIndex": {
             "type": "array",
             "items": _object(
@@ -150,6 +151,8 @@ def fixed_paths(names: Sequence[str]) -> dict[str, Any]:
         "/healthz": _get("health", "healthz", "The same as /v2/health/live", live),
         "/readyz": _get("health", "readyz", "The same as /v2/health/ready", ready),
         "/v2": _get("models", "server", "What this server is", ref("ServerMetadata")),
+        "/v2/models": _get("models", "names", "The names of what is served", ref("Names")),
+        "/v1/models": _get("models", "names_v1", "The same", ref("Names")),
         "/v2/models/stats": _get("models", "all_statistics", "Statistics of everything", ref("ModelStatistics")),
     }
     paths["/v2/health/ready"]["get"]["responses"]["503"] = said("not ready, and why", ready)
@@ -168,9 +171,12 @@ def fixed_paths(names: Sequence[str]) -> dict[str, Any]:
             described = _get(tag, f"model_{what}{mark}", f"The {what} of a model", schema)
             described["get"]["parameters"] = parameters
             paths[f"{prefix}{suffix}"] = described
+    v1 = _get("health", "model_status_v1", "Whether a model can be called; 503 where not", {"type": "object"})
+    v1["get"]["parameters"] = [named]
+    paths["/v1/models/{name}"] = v1
     paths["/v2/repository/index"] = _post("index", "Everything that has a name, and its state", ref("RepositoryIndex"))
     paths["/v2/repository/index"]["post"]["requestBody"] = {
-        "content": {JSON: {"schema": _object((), ready={"type": "boolean"})}}
+        "content": {JSON: {"schema": _object((), ready={"type": ["boolean", "null"]})}}
     }
     for act, what in (
         ("load", "Load a graph, anew from its file where it is loaded"),

@@ -52,6 +52,11 @@ class Served:
     models: list[Served] = field(default_factory=list)
 
     @property
+    def unloaded(self) -> bool:
+        """Whether it was unloaded on purpose, or the graph that it is of."""
+        return (self.parent or self).reason == UNLOADED
+
+    @property
     def inputs(self) -> Mapping[str, Input]:
         """What it takes."""
         return self.graph.inputs

@@ -60,6 +60,7 @@ class About:
             ("/v2/health/ready", self.ready),
             ("/healthz", self.live),
             ("/readyz", self.ready),
+            ("/v2/models", self.models),
             ("/v2/models/stats", self.all_stats),
         ]
         for prefix in (model, f"{model}/versions/{{version}}"):
@@ -78,6 +79,9 @@ class About:
 
     def _find(self, request: Request) -> Served:
         return self._gateway.find(request.path_params["name"], request.path_params.get("version", ""))
+
+    def _find_loaded(self, request: Request) -> Served:
+        return self._gateway.find_loaded(request.path_params["name"], request.path_params.get("version", ""))
 
     async def server(self, _request: Request) -> Response:
         """What this server is."""
@@ -98,9 +102,13 @@ class About:
         }
         return json_response({"ready": False, "waiting": waiting}, 503)
 
+    async def models(self, _request: Request) -> Response:
+        """The names of what is served, as KServe lists them."""
+        return json_response({"models": self._gateway.loaded_names})
+
     async def model(self, request: Request) -> Response:
         """What a model takes and gives."""
-        served = self._find(request)
+        served = self._find_loaded(request)
         return json_response(
             {
                 "name": request.path_params["name"],
@@ -120,7 +128,7 @@ class About:
 
     async def config(self, request: Request) -> Response:
         """Triton's configuration of a model, as far as it has a meaning here."""
-        served = self._find(request)
+        served = self._find_loaded(request)
         config: dict[str, Any] = {
             "name": request.path_params["name"],
             "platform": served.platform,
@@ -157,7 +165,8 @@ class About:
 
     async def index(self, request: Request) -> Response:
         """Everything that has a name, its state, and why it is in it."""
-        only_ready = (await read_object(request)).get("ready", False)
+        only_ready = (await read_object(request)).get("ready")
+        only_ready = False if only_ready is None else only_ready
         if not isinstance(only_ready, bool):
             raise InputError(f"'ready' must be true or false; got {only_ready!r}")
         return json_response(

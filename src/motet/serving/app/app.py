@@ -21,6 +21,7 @@ from motet.serving.app.parts import AppParts
 from motet.serving.app.predict import Predict
 from motet.serving.app.respond import handled, json_response
 from motet.serving.app.status import ErrorLog
+from motet.serving.app.v1 import V1
 from motet.serving.gateway import Gateway
 from motet.serving.http.cors import EXPOSED
 from motet.serving.openapi import openapi
@@ -46,6 +47,7 @@ def create_app(gateway: Gateway, parts: AppParts | None = None) -> Starlette:
 
     routes = [
         *About(gateway, parts, desk).routes(),
+        *V1(gateway, desk, errors).routes(),
         *Pages(gateway, parts, errors, desk).routes(),
         Route("/v2/models/{name}/infer", _infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", _infer, methods=["POST"]),

@@ -24,11 +24,12 @@ from motet.serving.app.uploads import form_rows, raw_row
 from motet.serving.asked import asked_times
 from motet.serving.gateway import Gateway
 from motet.serving.http.respond import error_body
+from motet.serving.request import Reply
 from motet.serving.served import Served
 from motet.serving.wire.compress import decompress
 from motet.serving.wire.envelope import read_json
 
-__all__ = ["Predict"]
+__all__ = ["Given", "Predict", "decoded"]
 
 IN_THREAD_BYTES = 1 << 15
 """Bodies at least this long are read in a thread."""
@@ -41,7 +42,7 @@ _FLAGS = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": F
 
 
 @dataclass
-class _Given:
+class Given:
     """What a request asks.
 
     Attributes:
@@ -50,6 +51,7 @@ class _Given:
         explain, stream: what the answer is to be like.
         parameters: `timeout`, `priority`.
         id: the caller's name for it.
+        by_column: whether the rows came as columns, so that columns are answered.
     """
 
     rows: list[Any] = field(default_factory=list)
@@ -58,6 +60,7 @@ class _Given:
     stream: bool = False
     parameters: dict[str, Any] = field(default_factory=dict)
     id: str = ""
+    by_column: bool = False
 
 
 class Predict:
@@ -94,14 +97,13 @@ class Predict:
             self._over(error, served, played, visit)
             raise
 
-    async def _read(self, request: Request, body: bytes, served: Served) -> _Given:
+    async def _read(self, request: Request, body: bytes, served: Served) -> Given:
         """What is asked, in whatever form it came."""
         limits, inputs = self._gateway.limits, served.inputs
         encoding = request.headers.get("content-encoding")
-        if encoding is not None:
-            body = decompress(body, encoding, limits.body_bytes)
+        body = self._inflated(request, body)
         query = dict(request.query_params)
-        given = _Given(
+        given = Given(
             parameters={name: _number(query[name], name) for name in ("timeout", "priority") if name in query}
         )
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -115,8 +117,7 @@ class Predict:
         elif kind.startswith("image/") or kind == "application/octet-stream":
             given.rows, given.single = [await raw_row(body, inputs, query)], True
         elif kind in ("", JSON, "text/plain", _FORMS[1]) or kind.endswith("+json"):
-            value = read_json(body) if len(body) < IN_THREAD_BYTES else await asyncio.to_thread(read_json, body)
-            _of_json(value, given, inputs)
+            _of_json(await decoded(body), given, inputs)
         else:
             raise MediaTypeError(f"{kind!r} is not taken", hint=f"send {JSON}, a form, or an image")
         given.explain = _flag(query["explain"], "explain") if "explain" in query else given.explain
@@ -125,7 +126,12 @@ class Predict:
         given.id = given.id or request.headers.get("x-request-id", "")
         return given
 
-    async def _rows(self, given: _Given, served: Served) -> Rows:
+    def _inflated(self, request: Request, body: bytes) -> bytes:
+        """The body without its compression."""
+        encoding = request.headers.get("content-encoding")
+        return body if encoding is None else decompress(body, encoding, self._gateway.limits.body_bytes)
+
+    async def _rows(self, given: Given, served: Served) -> Rows:
         checked, max_rows = served.graph.checked, self._gateway.limits.rows
         if _is_quick(given.rows):
             rows = read_rows(given.rows, checked, max_rows)
@@ -137,14 +143,14 @@ class Predict:
             raise InputError(rows.bad[0])
         return rows
 
-    def _unread(self, bad: Mapping[int, str], given: _Given, served: Served) -> None:
+    def _unread(self, bad: Mapping[int, str], given: Given, served: Served) -> None:
         """Rows could not be read: they count as failed, though they are never played."""
         failures = [Failure(row, "input", "", "", "InputError", message) for row, message in bad.items()]
         self._errors.failed(served.name, given.id, failures)
         if served.lane is not None and served.lane.settler.listener is not None:
             served.lane.settler.listener.unread(failures, given.id)
 
-    def _prepare(self, played: Awaited, given: _Given, rows: Rows, request: Request, arrived: float) -> None:
+    def _prepare(self, played: Awaited, given: Given, rows: Rows, request: Request, arrived: float) -> None:
         header = request.headers.get("x-request-timeout-ms")
         timeout_s, played.priority = asked_times(given.parameters, None if header is None else header.encode("latin-1"))
         played.deadline = None if timeout_s is None else arrived + timeout_s
@@ -152,7 +158,7 @@ class Predict:
         played.explain = given.explain and not given.stream
 
     async def _played(
-        self, request: Request, given: _Given, rows: Rows, played: Awaited, served: Served, visit: Visit
+        self, request: Request, given: Given, rows: Rows, played: Awaited, served: Served, visit: Visit
     ) -> Response:
         reply = None
         if rows.places:
@@ -160,18 +166,23 @@ class Predict:
             self._gateway.submit(served, played)
             reply = await unless_gone(request, played.future)
             self._errors.failed(served.name, played.id, reply.failures)
-        calls = None if reply is None or not given.explain else reply.calls
-        answer = answer_of(rows, reply, calls, single=given.single)
-        wanted = asked_image(request.headers.get("accept", "")) if given.single else ""
-        if wanted:
-            response = await asyncio.to_thread(image_response, answer, served.signature.outputs, wanted)
-        else:
-            response = json_response(answer)
+        response = await self._response(request, given, rows, reply, served)
         visit.sent_bytes = len(response.body)
         visit.end(played, reply, 200, "")
         return response
 
-    def _streamed(self, given: _Given, rows: Rows, played: Awaited, served: Served, visit: Visit) -> Response:
+    async def _response(
+        self, request: Request, given: Given, rows: Rows, reply: Reply | None, served: Served
+    ) -> Response:
+        """The answer of rows that were played; None where there were none to play."""
+        calls = None if reply is None or not given.explain else reply.calls
+        answer = answer_of(rows, reply, calls, single=given.single)
+        wanted = asked_image(request.headers.get("accept", "")) if given.single else ""
+        if wanted:
+            return await asyncio.to_thread(image_response, answer, served.signature.outputs, wanted)
+        return json_response(answer)
+
+    def _streamed(self, given: Given, rows: Rows, played: Awaited, served: Served, visit: Visit) -> Response:
         stream = EventStream(given, rows, played, lambda error: self._over(error, served, played, visit), visit)
         if rows.places:
             visit.carry(played)
@@ -192,6 +203,11 @@ class Predict:
         self._errors.refused(served.name, played, error, status)
 
 
+async def decoded(body: bytes) -> Any:
+    """The value of a body of JSON."""
+    return read_json(body) if len(body) < IN_THREAD_BYTES else await asyncio.to_thread(read_json, body)
+
+
 def _is_quick(rows: list[Any]) -> bool:
     """Whether rows are few and small: reading them takes no time that others would notice."""
     return len(rows) <= 4 and not any(
@@ -202,7 +218,7 @@ def _is_quick(rows: list[Any]) -> bool:
     )
 
 
-def _of_json(value: Any, given: _Given, inputs: Mapping[str, Any]) -> None:
+def _of_json(value: Any, given: Given, inputs: Mapping[str, Any]) -> None:
     """Rows, or one row's object."""
     if not isinstance(value, dict):
         raise InputError(
@@ -214,6 +230,7 @@ def _of_json(value: Any, given: _Given, inputs: Mapping[str, Any]) -> None:
                 raise InputError(f"{name!r} goes beside 'rows'", hint=f'send {{"rows": [...], "{name}": ...}}')
         given.rows, given.single = [value], True
         return
+    value = {name: each for name, each in value.items() if each is not None or name == "rows"}
     for name in value:
         if name not in _BESIDE_ROWS:
             raise InputError(f"unknown key {name!r} beside 'rows'; {known_names(name, _BESIDE_ROWS)}")

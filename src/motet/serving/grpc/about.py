@@ -63,7 +63,7 @@ class About:
 
     async def model_metadata(self, request: Any) -> Any:
         """What a model takes and gives."""
-        served = self.gateway.find(request.name, request.version)
+        served = self.gateway.find_loaded(request.name, request.version)
         answer = messages.ModelMetadataResponse(name=request.name, versions=served.versions, platform=served.platform)
         for tensors, kinds in (
             (answer.inputs, served.signature.inputs),
@@ -75,7 +75,7 @@ class About:
 
     async def model_config(self, request: Any) -> Any:
         """The same as Triton's configuration of a model, as far as it has a meaning here."""
-        served = self.gateway.find(request.name, request.version)
+        served = self.gateway.find_loaded(request.name, request.version)
         answer = messages.ModelConfigResponse()
         config = answer.config
         config.name, config.platform, config.backend = request.name, served.platform, "motet"
