@@ -279,6 +279,8 @@ class Executor:
     def _taken_away(self, state: StepState, checkout: Checkout) -> bool:
         """Whether another step has written what a step took, while it ran."""
         changed = checkout.changed()
+        if not changed:
+            return False
         running = [each for each in self.session.states if each is not state and each.state == "running"]
         return any(self.session.files.is_contested(path, running) for path in changed)
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -302,14 +302,18 @@ class Session:
     @contextmanager
     def alone(self, key: str) -> Iterator[bool]:
         """Be the only one to compute a key, as far as the cache can be written; False when the run ends first."""
-        with ExitStack() as stack:
-            held = True
-            try:
-                held = stack.enter_context(self.cache.lock(key, self.cancel.is_set))
-            except WorkflowError as error:
-                cause = error.__cause__
-                self.not_kept((isinstance(cause, OSError) and cause.strerror) or error.what)
+        lock = self.cache.lock(key, self.cancel.is_set)
+        try:
+            held = lock.__enter__()
+        except WorkflowError as error:
+            cause = error.__cause__
+            self.not_kept((isinstance(cause, OSError) and cause.strerror) or error.what)
+            yield True
+            return
+        try:
             yield held
+        finally:
+            lock.__exit__(None, None, None)
 
     def held(self, kept: Kept, leaves: dict[int, Any]) -> Value:
         """A kept result in this run."""
