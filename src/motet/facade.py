@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Graph", "load", "member"]
 
+SHADOWS_S = 2.0
+"""How long a graph that is closed waits for members that do not count."""
 _resolver: ModelResolver | None = None
 
 
@@ -107,9 +109,10 @@ class Graph(data.Graph):
         """Give back the models that calls have loaded; those that another graph uses too stay there for it.
 
         Calls that are under way in other threads end as they would have. The graph may be called again, and then loads its
-        models anew. `with graph:` closes it at the end; a graph that is dropped closes itself.
+        models anew. `with graph:` closes it at the end; a graph that is dropped closes itself. Calls of shadows (members with a
+        weight of 0) that are under way are waited for, two seconds at most.
         """
-        self._session.close()
+        self._session.close(SHADOWS_S)
 
     @property
     def executor(self) -> Executor:

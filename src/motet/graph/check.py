@@ -5,7 +5,7 @@ What a model takes and gives is asked of a resolver, so that this module knows n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -224,11 +224,24 @@ def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     left_out = [name for name in declared.models if name not in graph.models]
     left_out += [f"{inner}/{name}" for inner, each in graphs.items() for name in each.left_out]
     places = {name: outputs.places for name, outputs in given.items() if outputs.places}
-    warnings = tuple(warning for outputs in given.values() for warning in outputs.warnings)
+    warnings = (
+        *(warning for outputs in given.values() for warning in outputs.warnings),
+        *_waited_for(graph, needed, table.names),
+    )
     return CheckedGraph(
         graph, needed, dict(table.types), dict(table.names), signatures, graphs, signature, tuple(left_out), places,
         warnings, keys,
     )  # fmt: skip
+
+
+def _waited_for(graph: Graph, needed: Sequence[str], names: Mapping[str, str]) -> Iterator[str]:
+    """Shadows that every answer waits for, since outputs need what they say."""
+    wanted = {names[reference] for name in needed for reference in graph.nodes[name].references()}
+    wanted |= {names[reference] for reference in graph.outputs.values()}
+    for name in needed:
+        node = graph.nodes[name]
+        for member in sorted(node.shadows(()) - node.shadows(wanted)):
+            yield f"{node.where}: outputs need what {member!r} says, whose weight is 0: every answer waits for it"
 
 
 def _current(graph: Graph, resolver: Resolver) -> Graph:

@@ -140,8 +140,23 @@ class StraightPlayer(Protocol):
     """What a node may ask that plays as a plain function, before its first batch."""
 
     @property
-    def gives(self) -> Container[str]:
+    def gives(self) -> Collection[str]:
         """The columns of the node that somebody needs, by full name."""
+        ...
+
+    @property
+    def asides(self) -> frozenset[str]:
+        """The names of members that are to be played off the way of the answer, by `aside`."""
+        ...
+
+    def aside(self, member: Member, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> None:
+        """Have a member called later, or not at all where too much waits for it; what it answers is for those who look on.
+
+        Args:
+            member: the member.
+            columns: by position or by its input names; copied.
+            rows: how many.
+        """
         ...
 
     def model(self, name: str) -> AtOnce | None:
@@ -218,6 +233,21 @@ class Player(Protocol):
         """
         ...
 
+    @property
+    def asides(self) -> frozenset[str]:
+        """The names of members that are to be played off the way of the answer, by `aside`."""
+        ...
+
+    def aside(self, member: Member, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> None:
+        """Have a member called later, or not at all where too much waits for it; what it answers is for those who look on.
+
+        Args:
+            member: the member.
+            columns: by position or by its input names; copied.
+            rows: how many.
+        """
+        ...
+
     async def in_time(
         self, calls: Mapping[Member, Callable[[Player], Coroutine[Any, Any, Answer]]], rows: int, seconds: float
     ) -> list[Answer | DeadlineError]:
@@ -231,7 +261,7 @@ class Player(Protocol):
         ...
 
     @property
-    def gives(self) -> Container[str]:
+    def gives(self) -> Collection[str]:
         """The columns of the node that somebody needs, by full name."""
         ...
 
@@ -316,6 +346,10 @@ class Node(ABC):
             gives: the columns of the node that somebody needs, by full name.
         """
         return outputs
+
+    def shadows(self, gives: Collection[str]) -> frozenset[str]:
+        """The names of members that no answer needs, if somebody needs these columns of the node, by full name."""
+        return frozenset()
 
     def keyed(self, models: Mapping[str, Mapping[str, str]], uris: Mapping[str, str]) -> Node:
         """The node with a member for each key of the models that stand for one a key.

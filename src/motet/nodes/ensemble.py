@@ -106,6 +106,24 @@ class Ensemble(Node):
     def _counting(self) -> list[int]:
         return [place for place, weight in enumerate(self.weights) if weight > 0]
 
+    def shadows(self, gives: Collection[str]) -> frozenset[str]:
+        """The members that do not count, and whose own columns nobody needs."""
+        return frozenset(member.name for member in self.players) - self.named(gives)
+
+    def named(self, gives: Collection[str]) -> set[str]:
+        """The members whose answers are a part of the node's: those that count, and those whose own columns somebody needs."""
+        return {
+            member.name
+            for member, weight in zip(self.players, self.weights, strict=True)
+            if weight or any(name.startswith(f"{self.name}.{member.name}.") for name in gives)
+        }
+
+    def _present(self, asides: frozenset[str]) -> Ensemble:
+        """The ensemble of the members that are on the way of the answer."""
+        left = [place for place, member in enumerate(self.players) if member.name not in asides]
+        players, weights = tuple(self.players[place] for place in left), tuple(self.weights[place] for place in left)
+        return replace(self, players=players, weights=weights)
+
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The combined outputs, `node.member`, and `node.MEMBER.output` for every member."""
         found = member_outputs(self.players, self.inputs, self.output, types, scope, self.where)
@@ -129,6 +147,11 @@ class Ensemble(Node):
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
+        if aside := [member for member in self.players if member.name in player.asides]:
+            answer = await self._present(player.asides).play(columns, rows, player)
+            for member in aside:
+                player.aside(member, (member.inputs or self.inputs).pick(columns), rows)
+            return answer
         if self.within_ms is not None:
             made = {member: partial(self._call, member, columns, rows) for member in self.players}
             found = await player.in_time(made, rows, self.within_ms / 1e3)
@@ -144,6 +167,8 @@ class Ensemble(Node):
         """Call every member on every row, and combine what came back; None where somebody may have to wait for them."""
         if self.within_ms is not None:
             return None
+        if aside := [member for member in self.players if member.name in player.asides]:
+            return self._straight_with(aside, player)
         models = [player.model(member.uses) for member in self.players]
         calls = [model for model in models if model is not None]
         if len(calls) < len(models):
@@ -161,6 +186,20 @@ class Ensemble(Node):
         def play(columns: Mapping[str, Column], rows: int) -> Answer:
             answers = player.gather([partial(one, place, columns, rows) for place in range(len(picked))], uses)
             return quick(answers) or self._answered(answers, rows, player)
+
+        return play
+
+    def _straight_with(self, aside: Sequence[Member], player: StraightPlayer) -> AtOnce | None:
+        """What plays as `straight` does, and has some members called off the way of the answer."""
+        present = self._present(player.asides).straight(player)
+        if present is None:
+            return None
+
+        def play(columns: Mapping[str, Column], rows: int) -> Answer:
+            answer = present(columns, rows)
+            for member in aside:
+                player.aside(member, (member.inputs or self.inputs).pick(columns), rows)
+            return answer
 
         return play
 
@@ -238,7 +277,9 @@ class Ensemble(Node):
         answer = joined(segments, faults, rows)
         columns: dict[str, Column] = {f"{self.name}.{output}": column for output, column in answer.columns.items()}
         kept = slice(None) if answer.kept is None else answer.kept
-        who = ",".join(member.name for place, member in enumerate(self.players) if not present or present[place])
+        named = self.named(player.gives)
+        there = [member.name for place, member in enumerate(self.players) if not present or present[place]]
+        who = ",".join(name for name in there if name in named)
         columns[f"{self.name}.member"] = objects([who] * (rows - len(answer.faults)))
         for member, outputs in zip(self.players, found, strict=True):
             columns |= {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from motet.batch import Column, Indices, objects
@@ -27,11 +27,11 @@ class Quick:
         gives: the columns of the node that somebody needs.
     """
 
-    def __init__(self, node: Ensemble, places: Places, gives: Container[str]) -> None:
+    def __init__(self, node: Ensemble, places: Places, gives: Collection[str]) -> None:
         self._node, self._places, self._gives, self._combine = node, places, gives, node.combiner.combine
         self._counting = [place for place, weight in enumerate(node.weights) if weight > 0]
         self._weights = [node.weights[place] for place in self._counting]
-        self._member = objects([",".join(member.name for member in node.players)])
+        self._member = objects([",".join(member.name for member in node.players if member.name in node.named(gives))])
         self._wants_member = f"{node.name}.member" in gives
         self._combined: list[tuple[str, list[str], list[Indices | None]]] | None = None
         self._own: list[tuple[str, int, str]] = []

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from motet.batch import Batch, Column, Indices, empty_column, take_rows
 from motet.errors import Failure, GraphError, ModelFailedError, MotetError, UnknownNameError
-from motet.graph.check import CheckedGraph, outer_outputs
-from motet.graph.node import Answer, AtOnce, Node
+from motet.graph.check import CheckedGraph
+from motet.graph.node import Answer, AtOnce, Member
 from motet.nodes.route import Route
 from motet.runtime.deadline import go_on
 from motet.runtime.flow import AsTasks, Flow, InThreads, Parts
@@ -25,8 +26,10 @@ from motet.runtime.hosted import is_elsewhere
 from motet.runtime.isolate import Health
 from motet.runtime.lazy import LazyModels, share_places
 from motet.runtime.overdue import LateCalls
+from motet.runtime.plan import plan
 from motet.runtime.played import Played, failure_of, joined
 from motet.runtime.player import Call, Calls, Player, Step, Straight, Trace, drive
+from motet.runtime.shadows import AT_ONCE, Shadow
 from motet.runtime.side_by_side import SLOW_S, Members
 from motet.runtime.stats import Counts, NodeStats
 from motet.system.limits import num_cores
@@ -75,7 +78,7 @@ class Executor:
         self._models: dict[str, HostedModel] = {}
         self._members: dict[str, Members] = {}
         self._outputs = [(name, checked.canonical[reference]) for name, reference in checked.graph.outputs.items()]
-        self._steps = self._plan(path)
+        self._steps = plan(checked, host, self._shared, path, keep_all=keep_all)
         self._parts = Parts(self._steps, self.step_waits)
         self._straight: list[AtOnce | None] | None = None
 
@@ -89,9 +92,14 @@ class Executor:
         for path, stats in other.stats.items():
             self._shared.add(path, stats.rows, stats.seconds, stats.failed, stats.batches)
 
-    def count_anew(self) -> None:
-        """Forget what nodes have done: it was nobody's, but to warm up."""
-        self._shared.forget()
+    @contextmanager
+    def warming(self) -> Iterator[None]:
+        """While it lasts, what is played is nobody's: it is not counted, and no shadow is called."""
+        self.close_shadows()
+        try:
+            yield
+        finally:
+            self._shared.forget()
 
     @property
     def shared(self) -> Any:
@@ -113,6 +121,9 @@ class Executor:
 
     def close(self) -> None:
         """Let the models go, and what plays nodes as plain functions, which holds this; it may be used again."""
+        self.close_shadows()
+        for shadow in self.shadows.values():
+            shadow.open()
         for executor in self._all():
             executor._straight = None
             executor._models.clear()
@@ -160,46 +171,6 @@ class Executor:
                 found.setdefault((executor.checked.graph.folder, model), (executor, model))
         return list(found.values())
 
-    def _plan(self, path: str) -> list[Step]:
-        graph, canonical = self.checked.graph, self.checked.canonical
-        steps: list[Step] = []
-        needed = {name for _, name in self._outputs}
-        for name in reversed(self.checked.order):
-            node = graph.nodes[name]
-            columns = tuple((reference, canonical[reference]) for reference in node.references())
-            drops = tuple({column for _, column in columns} - needed)
-            gives = frozenset(column for column in needed if column.split(".")[0] == name)
-            needed |= {column for _, column in columns}
-            steps.append(Step(name, node, columns, drops, f"{path}{name}", gives, self._needs(node, gives)))
-            self._shared.stats.setdefault(f"{path}{name}", NodeStats())
-        steps.reverse()
-        for step in steps:
-            self._shared.stats[step.path] = self._shared.stats.pop(step.path)
-        return steps
-
-    def _needs(self, node: Node, gives: frozenset[str]) -> dict[str, tuple[str, ...]]:
-        """The outputs of its models that a node needs, where it does not need all, of which the host is told."""
-        checked = self.checked
-        models = {member.uses: checked.graph.models.get(member.uses) for member in node.members}
-        outputs = {
-            uses: tuple(outer_outputs(model, checked.signatures[uses]))
-            for uses, model in models.items()
-            if model is not None
-        }
-        if self._keep_all:
-            return {}
-        needs = node.needs(outputs, gives)
-        found: dict[str, tuple[str, ...]] = {}
-        for uses, every in outputs.items():
-            some = tuple(output for output in every if output in needs[uses])
-            model = checked.graph.models[uses]
-            if model.after or len(some) == len(every):
-                self.host.need(model, checked.graph.folder, None)
-            else:
-                self.host.need(model, checked.graph.folder, some)
-                found[uses] = some
-        return found
-
     @property
     def at_once(self) -> Executor:
         """What plays the same graph in the thread that asks, where this one makes calls that may wait."""
@@ -223,6 +194,23 @@ class Executor:
                     executor.model(name)
             elif uses not in self.lazy.keys:
                 self.model(uses)
+
+    @property
+    def shadows(self) -> Mapping[tuple[str, str], Shadow]:
+        """The members that are played off the way of the answers, by the path of their node and their name."""
+        return self._shared.shadows
+
+    def shadow(self, step: Step, member: Member) -> Shadow:
+        """A member that is played off the way of the answers."""
+        found = self._shared.shadows[step.path, member.name]
+        found.at_once = AT_ONCE if self.waits(member.uses) else 1
+        return found
+
+    def close_shadows(self, seconds: float = 0.0) -> None:
+        """Drop what waits for shadows, and wait so long for what is under way."""
+        until = time.monotonic() + seconds
+        for shadow in self.shadows.values():
+            shadow.close(until)
 
     def late(self, step: Step, member: str) -> LateCalls:
         """The calls of a member that are late."""

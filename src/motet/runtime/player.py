@@ -7,17 +7,17 @@ be looked up is looked up before the first one.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from motet.batch import Batch, Column, Indices, take_columns
 from motet.errors import DeadlineError, GraphError, ModelFailedError, ModelUnavailableError
 from motet.graph.function import Function
-from motet.graph.node import Answer, AtOnce, Fault, Member, Node, Shares
+from motet.graph.node import Answer, AtOnce, Fault, Member, Shares
 from motet.graph.node import Player as Protocols
 from motet.nodes.map import Map
 from motet.nodes.merge import kept_rows, merge
@@ -26,6 +26,8 @@ from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import HostedModel
 from motet.runtime.isolate import Health, isolate
 from motet.runtime.overdue import Timed, punctual
+from motet.runtime.shadows import copied
+from motet.runtime.turns import Call, Calls, Step, Trace
 from motet.runtime.widen import widened
 from motet.threads import side_by_side
 
@@ -35,78 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Calls", "Player", "Step", "Straight", "Trace", "drive"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a model or graph, for explanations.
-
-    Attributes:
-        node: the node that called, with the graphs it stands in: `outer/inner`.
-        uses: the model or graph.
-        version: the model's version.
-        rows: how many rows were asked for.
-        seconds: how long it took.
-        outputs: what it answered, by output name; rows that failed are left out.
-        faults: why rows failed.
-        member: the member that was called, empty where the node has one.
-        ids: for each row asked for the id of the row of the batch that it stands for.
-        kept: the places of the rows that `outputs` holds; None for all.
-    """
-
-    node: str
-    uses: str
-    version: str
-    rows: int
-    seconds: float
-    outputs: Mapping[str, Column]
-    faults: tuple[Fault, ...]
-    member: str = ""
-    ids: Indices | None = None
-    kept: Indices | None = None
-
-
-class Trace(Protocol):
-    """Is given every call of a model or graph when it is done; a list is one."""
-
-    def append(self, call: Call, /) -> None:
-        """Take a call."""
-        ...
-
-
-class Calls(Protocol):
-    """How the calls of a graph's nodes are made, where they may wait; in the thread that asks where none is given."""
-
-    async def model(
-        self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
-    ) -> Answer:
-        """Play rows through a model: through the replica of that name where it is ready, if one is named."""
-        ...
-
-    async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:
-        """Play rows through a function."""
-        ...
-
-    async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
-        """Await several calls."""
-        ...
-
-
-@dataclass(frozen=True)
-class Step:
-    """A node's turn: which columns it is given, by reference, which nobody needs after it, and which of its own are needed.
-
-    Attributes:
-        needs: the outputs of its models that it needs, where it does not need all.
-    """
-
-    name: str
-    node: Node
-    columns: tuple[tuple[str, str], ...]
-    drops: tuple[str, ...]
-    path: str
-    gives: frozenset[str]
-    needs: Mapping[str, Collection[str]]
 
 
 class _Turn:
@@ -144,6 +74,36 @@ class _Turn:
     def gives(self) -> frozenset[str]:
         """The columns of the node that somebody needs, by full name."""
         return self._step.gives
+
+    @property
+    def asides(self) -> frozenset[str]:
+        """The names of members that are played off the way of the answer."""
+        return self._step.asides
+
+    def aside(self, member: Member, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> None:
+        """Have a member called later, or not at all where too much waits for it."""
+        self._aside(member, columns, rows, None, np.arange(rows))
+
+    def _aside(
+        self,
+        member: Member,
+        columns: Sequence[Column] | Mapping[str, Column],
+        rows: int,
+        trace: Trace | None,
+        ids: Indices,
+    ) -> None:
+        executor, step = self._executor, self._step
+
+        def make() -> Callable[[], Answer]:
+            own: Sequence[Column] | Mapping[str, Column]
+            if isinstance(columns, Mapping):
+                own = {name: copied(column) for name, column in columns.items()}
+            else:
+                own = [copied(column) for column in columns]
+            player = partial(Player, executor.at_once, step, trace, ids)
+            return lambda: drive(player().call(member.uses, own, rows, None, member.name))
+
+        executor.shadow(step, member).offer(rows, make)
 
     @property
     def places(self) -> Mapping[str, Mapping[str, Indices]]:
@@ -315,6 +275,10 @@ class Player(_Turn):
             for call in waiting:  # left when one raised
                 call.close()
 
+    def aside(self, member: Member, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> None:
+        """Have a member called later, or not at all where too much waits for it."""
+        self._aside(member, columns, rows, _afterwards(self._trace), self._ids)
+
     async def in_time(
         self, calls: Mapping[Member, Callable[[Protocols], Coroutine[Any, Any, Answer]]], rows: int, seconds: float
     ) -> list[Answer | DeadlineError]:
@@ -359,6 +323,11 @@ def _play_alone(
     return drive(call(Player(executor, step, trace, ids)))
 
 
+def _afterwards(trace: Trace | None) -> Trace | None:
+    """What takes calls that end when the batch has been answered."""
+    return getattr(trace, "afterwards", None)
+
+
 class _Within:
     """The trace of a graph inside: its calls are of the rows that the graph was called for."""
 
@@ -366,6 +335,12 @@ class _Within:
 
     def __init__(self, trace: Trace, ids: Indices) -> None:
         self._trace, self._ids = trace, ids
+
+    @property
+    def afterwards(self) -> Trace | None:
+        """What takes calls that end when the batch has been answered."""
+        found = _afterwards(self._trace)
+        return None if found is None else _Within(found, self._ids)
 
     def append(self, call: Call, /) -> None:
         self._trace.append(replace(call, ids=None if call.ids is None else self._ids[call.ids]))

@@ -66,12 +66,17 @@ class CallSession:
             if done:
                 lent.executor.close()
 
-    def close(self) -> None:
-        """Let the models go, once the calls that are under way have ended; the next call loads them anew."""
+    def close(self, shadows_s: float = 0.0) -> None:
+        """Let the models go, once the calls that are under way have ended; the next call loads them anew.
+
+        Args:
+            shadows_s: how many seconds calls of members that do not count are waited for.
+        """
         with self._lock:
             lent, self._lent = self._lent, None
             done = lent is not None and not lent.calls
         if lent is not None and done:
+            lent.executor.close_shadows(shadows_s)
             lent.executor.close()
 
     def leave(self) -> None:

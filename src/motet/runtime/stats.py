@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from motet.runtime.shadows import Shadow
+
 __all__ = ["Counts", "ModelStats", "NodeStats"]
 
 
@@ -40,9 +42,10 @@ class ModelStats:
 
 @dataclass
 class Counts:
-    """What the nodes of a graph have done, and those of the graphs inside it, by path."""
+    """What the nodes of a graph have done, and those of the graphs inside it, by path, and members off the way of its answers."""
 
     stats: dict[str, NodeStats] = field(default_factory=dict)
+    shadows: dict[tuple[str, str], Shadow] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, path: str, rows: int, seconds: float, failed: int, batches: int = 1) -> None:
@@ -59,3 +62,5 @@ class Counts:
         with self.lock:
             for stats in self.stats.values():
                 stats.rows, stats.batches, stats.seconds, stats.failed = 0, 0, 0.0, 0
+        for shadow in self.shadows.values():
+            shadow.open(anew=True)

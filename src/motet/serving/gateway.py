@@ -319,6 +319,7 @@ class Gateway:
         for lane in lanes:
             lane.close()
         await self._until_idle(lanes, self.limits.drain_timeout_s)
+        await self._loader.end_shadows(lanes)
         for each in (served, *served.models):
             each.lane = None
         await self._loader.keep(self.things)
@@ -368,4 +369,4 @@ class Gateway:
             if each.lane is not None:
                 each.lane.end()
         self._breath.close()
-        self._loader.close()
+        self._loader.close([each.lane for each in self.things if each.lane is not None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,6 +24,8 @@ from motet.serving.served import Served, hosted, models_of
 
 __all__ = ["Loader"]
 
+SHADOWS_S = 2.0
+"""How long calls of members that do not count are waited for at the end."""
 REMOTE_THREADS = 128
 """Threads that wait for models in other processes and on other machines, beyond one a model; each begins when it is needed."""
 
@@ -132,9 +135,22 @@ class Loader:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self.calls.drop, model)
 
-    def close(self) -> None:
-        """Give all models and threads back."""
+    async def end_shadows(self, lanes: Sequence[Lane]) -> None:
+        """Drop what waits for members that do not count, and wait a while for what is under way, in the loading thread."""
+        await self._loop.run_in_executor(self._loading, _end_shadows, lanes)
+
+    def close(self, lanes: Sequence[Lane]) -> None:
+        """Give all models and threads back, and wait a while for members that do not count in these lanes."""
+        _end_shadows(lanes)
         self._loading.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown()
         self._remote.shutdown()
         self._host.close()
+
+
+def _end_shadows(lanes: Sequence[Lane]) -> None:
+    until = time.monotonic() + SHADOWS_S
+    for lane in lanes:  # what waits goes everywhere first
+        lane.executor.close_shadows()
+    for lane in lanes:
+        lane.executor.close_shadows(until - time.monotonic())

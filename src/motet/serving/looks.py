@@ -90,6 +90,14 @@ class Both:
     def __init__(self, first: Trace, second: Trace | None) -> None:
         self._first, self._second = first, second
 
+    @property
+    def afterwards(self) -> Trace | None:
+        """What takes calls that end when the batch has been answered: those of the two that do."""
+        found = [
+            each for trace in (self._first, self._second) if (each := getattr(trace, "afterwards", None)) is not None
+        ]
+        return Both(found[0], found[1]) if len(found) > 1 else next(iter(found), None)
+
     def append(self, call: Call, /) -> None:
         """Take a call."""
         self._first.append(call)

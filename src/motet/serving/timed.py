@@ -38,10 +38,8 @@ class Timed:
         if any(kind.row_bytes is None for kind in kinds.values()):
             return
         batch = Batch({name: constant_column(0, kind, 1) for name, kind in kinds.items()})
-        try:
+        with self._executor.warming():
             self._play_some(batch)
-        finally:
-            self._executor.count_anew()
 
     def _play_some(self, batch: Batch) -> None:
         for _ in range(3):

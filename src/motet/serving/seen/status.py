@@ -49,8 +49,8 @@ class Status:
         A graph has `requests`, `rows`, `failed_rows` (in all), `outcomes` (in all, by outcome), `requests_per_s`,
         `rows_per_s`, `p50_s`, `p99_s`, `queue_p50_s`, `queue_p99_s` (None where nothing was asked lately), `batch_rows`
         (mean), `in_flight`, `queued_rows`, and `nodes` by path: `rows`, `failed_rows` (in all), `rows_per_s`,
-        `seconds_per_row` (lately; in all where there was nothing), `busy` (seconds in it each second). A model has the
-        same as a node, and `calls`.
+        `seconds_per_row` (lately; in all where there was nothing), `busy` (seconds in it each second). A node with shadows has
+        `shadows` by member: rows `played`, `failed` and `dropped`, in all. A model has the same as a node, and `calls`.
         """
         numbers = self.sample()
         at, before = self._kept[0]
@@ -65,6 +65,10 @@ class Status:
             _of_graph(graph, name, numbers, recent, window_s)
         for labels, played in _played(numbers, recent, "motet_node", window_s):
             graphs.setdefault(labels["graph"], {"nodes": {}})["nodes"][labels["node"]] = played
+        for count in ("played", "failed", "dropped"):
+            for labels, values in numbers.of(f"motet_shadow_{count}_rows"):
+                node = graphs.setdefault(labels["graph"], {"nodes": {}})["nodes"].setdefault(labels["node"], {})
+                node.setdefault("shadows", {}).setdefault(labels["member"], {})[count] = int(values[0])
         models = {labels["model"]: played for labels, played in _played(numbers, recent, "motet_model", window_s)}
         for labels, calls in numbers.of("motet_model_calls"):
             models[labels["model"]]["calls"] = int(calls[0])

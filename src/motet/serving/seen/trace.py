@@ -234,6 +234,11 @@ class BatchSpan:
         self.started_ns = time.time_ns()
         self._calls = 0
 
+    @property
+    def afterwards(self) -> BatchSpan:
+        """What takes calls that end when the batch has been answered."""
+        return self
+
     def append(self, call: Call, /) -> None:
         """A model or graph was called."""
         self._calls += 1

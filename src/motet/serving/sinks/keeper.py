@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from motet.errors import MotetError
 from motet.runtime.executor import Call
@@ -28,6 +28,11 @@ class _Calls:
     requests: Sequence[str]
     row_counts: Sequence[int]
     calls: list[Call] = field(default_factory=list)
+
+    @property
+    def afterwards(self) -> _Calls:
+        """What takes calls that end when the batch has been answered: a record of each member still is kept of them."""
+        return replace(self, calls=[])
 
     def append(self, call: Call, /) -> None:
         """Take a call, in any thread."""

@@ -1,0 +1,91 @@
+"""What a node's turn is made of: its step, the calls that it makes, how they are made, and who is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from motet.batch import Column, Indices
+from motet.graph.node import Answer, Fault, Node
+from motet.runtime.functions import FunctionRunner
+from motet.runtime.hosted import HostedModel
+
+__all__ = ["Call", "Calls", "Step", "Trace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a model or graph, for explanations.
+
+    Attributes:
+        node: the node that called, with the graphs it stands in: `outer/inner`.
+        uses: the model or graph.
+        version: the model's version.
+        rows: how many rows were asked for.
+        seconds: how long it took.
+        outputs: what it answered, by output name; rows that failed are left out.
+        faults: why rows failed.
+        member: the member that was called, empty where the node has one.
+        ids: for each row asked for the id of the row of the batch that it stands for.
+        kept: the places of the rows that `outputs` holds; None for all.
+    """
+
+    node: str
+    uses: str
+    version: str
+    rows: int
+    seconds: float
+    outputs: Mapping[str, Column]
+    faults: tuple[Fault, ...]
+    member: str = ""
+    ids: Indices | None = None
+    kept: Indices | None = None
+
+
+class Trace(Protocol):
+    """Is given every call of a model or graph when it is done; a list is one.
+
+    Calls of shadows end when the batch has been answered: they go to what its `afterwards` is, where it has one.
+    """
+
+    def append(self, call: Call, /) -> None:
+        """Take a call."""
+        ...
+
+
+class Calls(Protocol):
+    """How the calls of a graph's nodes are made, where they may wait; in the thread that asks where none is given."""
+
+    async def model(
+        self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
+    ) -> Answer:
+        """Play rows through a model: through the replica of that name where it is ready, if one is named."""
+        ...
+
+    async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:
+        """Play rows through a function."""
+        ...
+
+    async def gather(self, calls: Sequence[Awaitable[Answer]]) -> list[Answer]:
+        """Await several calls."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node's turn: which columns it is given, by reference, which nobody needs after it, and which of its own are needed.
+
+    Attributes:
+        needs: the outputs of its models that it needs, where it does not need all.
+        asides: the names of its members that are played off the way of the answer.
+    """
+
+    name: str
+    node: Node
+    columns: tuple[tuple[str, str], ...]
+    drops: tuple[str, ...]
+    path: str
+    gives: frozenset[str]
+    needs: Mapping[str, Collection[str]]
+    asides: frozenset[str] = frozenset()
