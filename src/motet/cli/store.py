@@ -132,6 +132,35 @@ def publish(
     click.echo(str(version))
 
 
+@_command("import", "Import the versions of an MLflow registry.")
+@click.argument("registry", metavar="mlflow:REGISTRY")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--dry-run", is_flag=True, help="Say what would be imported, and publish nothing.")
+@_place
+@_as_json
+def import_versions(registry: str, names: tuple[str, ...], dry_run: bool, url: str, as_json: bool) -> None:
+    """Publish the versions of a registry of MLflow with their aliases, stages, metrics and tags.
+
+    REGISTRY is the folder of a file store (mlruns), or sqlite:///FILE.db; MLflow need not be installed. Models of onnx, sklearn,
+    xgboost, lightgbm and pytorch are imported, others are named, with exit code 1. What was imported before is found again.
+    """
+    from dataclasses import asdict
+
+    from motet.store.mlflow import import_registry
+
+    found = []
+    for each in import_registry(_store(url), registry, names, dry_run=dry_run):
+        found.append(each)
+        if not as_json:
+            aliases = f" ({', '.join(each.aliases)})" if each.aliases else ""
+            told = f"{each.version}{aliases}" if each.version else f"refused: {each.reason}"
+            click.echo(f"{each.name} {each.number}  {told}{f'; {each.note}' if each.note else ''}")
+    if as_json:
+        _print_json([asdict(each) for each in found])
+    if any(each.reason for each in found):
+        raise SystemExit(FAILED)
+
+
 @_command("promote", "Point an alias at a version.")
 @click.argument("reference", metavar="NAME@VERSION")
 @click.option("--alias", default="champion", show_default=True)

@@ -1,0 +1,445 @@
+"""Registries of MLflow, read without MLflow: versions, aliases and stages, with the metrics of the runs that they come from.
+
+    mlflow:FOLDER                the folder of a file store (`mlruns`), or the one it is in
+    mlflow:sqlite:///FILE.db     a database of SQLite
+
+registry ──► versions, oldest first ──► the model's own file by its flavour ──► `Store.publish`, with lineage
+                                             └──► or why it is refused
+
+The form of both: https://mlflow.org/docs/latest/ml/model-registry/, https://mlflow.org/docs/latest/ml/model/#storage-format
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+from motet.errors import InputError, MotetError, StoreError, UnknownNameError
+from motet.store.store import Store
+from motet.store.version import ALIAS, NAME
+
+__all__ = ["Imported", "import_registry"]
+
+SCHEME = "mlflow:"
+_PICKLES = (".pkl", ".pickle", ".joblib")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A version of a registry, and what became of it.
+
+    Attributes:
+        name, number: as the registry has it.
+        version: what it is in the store, `NAME@NUMBER`; empty where it was refused.
+        aliases: those that point at it now.
+        reason: why it was refused.
+        note: what to know of it.
+    """
+
+    name: str
+    number: int
+    version: str = ""
+    aliases: tuple[str, ...] = ()
+    reason: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Registered:
+    """A version as a registry has it."""
+
+    name: str
+    number: int
+    source: str
+    stage: str
+    status: str
+    run: str
+    description: str
+    tags: Mapping[str, str]
+    aliases: Sequence[str]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Registry(Protocol):
+    """Where a registry is kept."""
+
+    @property
+    def root(self) -> Path:
+        """The folder that it is in."""
+        ...
+
+    def versions(self) -> list[_Registered]:
+        """All versions, by name and number."""
+        ...
+
+    def folder(self, uri: str) -> str:
+        """Where the files are of what is called `models:/m-ID` or `runs:/RUN/PATH`; empty where that is not known."""
+        ...
+
+
+def import_registry(
+    store: Store, registry: str, names: Sequence[str] = (), *, dry_run: bool = False
+) -> Iterator[Imported]:
+    """Publish the versions of an MLflow registry. What was imported before is found again: nothing is published twice.
+
+    Aliases point where they do there; a stage (`Production`) becomes an alias (`production`) of its newest version. Numbers are
+    the store's own; `lineage` says what a version was there.
+
+    Args:
+        store: where to.
+        registry: `mlflow:FOLDER` or `mlflow:sqlite:///FILE.db`.
+        names: models to import; none means all.
+        dry_run: look, and publish nothing.
+
+    Raises:
+        InputError: when it is no registry.
+        UnknownNameError: when it has no model of a name.
+    """
+    opened = _open(registry)
+    found = opened.versions()
+    known = list(dict.fromkeys(each.name for each in found))
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("model of the registry", name, known, where=registry)
+    newest = {(each.name, each.stage): each.number for each in found}
+    taken: dict[str, str] = {}
+    for each in found:
+        if names and each.name not in names:
+            continue
+        stages = [each.stage.lower()] if each.stage and newest[each.name, each.stage] == each.number else []
+        own = {alias for other in found if other.name == each.name for alias in other.aliases}
+        aliases = [*each.aliases, *(stage for stage in stages if stage not in own)]
+        try:
+            yield _import(store, opened, each, aliases, taken, registry, dry_run)
+        except StoreError:
+            raise
+        except MotetError as error:
+            yield Imported(each.name, each.number, reason=error.what)
+
+
+def _import(
+    store: Store,
+    registry: _Registry,
+    each: _Registered,
+    aliases: Sequence[str],
+    taken: dict[str, str],
+    where: str,
+    dry_run: bool,
+) -> Imported:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", each.name).strip("-._")[:128]
+    if not NAME.fullmatch(name) or taken.setdefault(name, each.name) != each.name:
+        raise InputError(f"{each.name!r} gives no name of its own in a store")
+    if each.status not in ("READY", ""):
+        raise InputError(f"it is {each.status} in the registry")
+    with ExitStack() as stack:
+        model = _Model(_local(each.source, registry, stack))
+        files, handler = model.files()
+        given = tuple(alias for alias in aliases if ALIAS.fullmatch(alias))
+        note = "needs the code that was logged with it on PYTHONPATH" if model.needs_code else ""
+        if dry_run:
+            return Imported(each.name, each.number, f"{name}@?", given, note=note)
+        said = {
+            "registry": where.removeprefix(SCHEME), "name": each.name, "version": each.number, "run": each.run,
+            "stage": each.stage, "description": each.description, "tags": dict(each.tags),
+            "parameters": dict(each.parameters),
+        }  # fmt: skip
+        lineage = {"mlflow": {key: value for key, value in said.items() if value}}
+        published = store.publish(name, files, handler=handler, metrics=each.metrics, lineage=lineage)
+    for alias in given:
+        store.promote(name, published.number, alias)
+    return Imported(each.name, each.number, str(published), given, note=note)
+
+
+class _Model:
+    """A model's folder, with its `MLmodel`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            found = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+            self._flavors: dict[str, Any] = dict(found["flavors"])
+        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+            raise InputError(f"its MLmodel cannot be read: {error}") from error
+
+    @property
+    def needs_code(self) -> bool:
+        """Whether code was logged with it."""
+        return any(isinstance(each, Mapping) and each.get("code") for each in self._flavors.values())
+
+    def files(self) -> tuple[dict[str, Path], str]:
+        """The files of the model, its own first, and the handler that loads it.
+
+        Raises:
+            InputError: naming the flavour that Motet does not read.
+        """
+        for flavor, find in (
+            ("onnx", self._onnx), ("sklearn", self._sklearn), ("xgboost", self._xgboost), ("lightgbm", self._lightgbm),
+            ("pytorch", self._pytorch),
+        ):  # fmt: skip
+            if flavor in self._flavors:
+                path, handler = find(self._flavors[flavor])
+                if not path.is_file() or not path.resolve().is_relative_to(self._folder.resolve()):
+                    raise InputError(f"the {flavor} model has no file {path.name}")
+                beside = [other for other in path.parent.iterdir() if other.is_file()] if flavor == "onnx" else []
+                others = [
+                    other
+                    for other in beside
+                    if other.suffix in (".data", ".weight", ".bin") or "external" in other.name
+                ]
+                return {each.name: each for each in (path, *others)}, handler
+        known = "onnx, sklearn, xgboost, lightgbm and pytorch"
+        own = [name for name in self._flavors if name != "python_function"] or list(self._flavors)
+        raise InputError(f"its flavour is {', '.join(own) or 'not said'}; those that are read are {known}")
+
+    def _onnx(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
+        path = self._folder / str(flavor.get("data", "model.onnx"))
+        return (path / "model.onnx" if path.is_dir() else path), "onnx"
+
+    def _sklearn(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
+        return self._pickled("sklearn", flavor, str(flavor.get("pickled_model", "model.pkl")))
+
+    def _xgboost(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
+        path = self._folder / str(flavor.get("data", "model.xgb"))
+        return self._pickled("xgboost", flavor, path.name) if path.suffix in _PICKLES else (path, "xgboost")
+
+    def _lightgbm(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
+        path = self._folder / str(flavor.get("data", "model.lgb"))
+        return (path, "lightgbm") if path.suffix == ".lgb" else self._pickled("lightgbm", flavor, path.name)
+
+    def _pytorch(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
+        folder = self._folder / str(flavor.get("model_data", "data"))
+        exported = sorted(folder.glob("*.pt2"))
+        path = exported[0] if exported else folder / "model.pth"
+        if not exported and path.is_file() and not _is_torchscript(path):
+            raise InputError(
+                "the pytorch model is a pickled module; log an exported program (pt2) or TorchScript instead"
+            )
+        return path, "torch"
+
+    def _pickled(self, flavor: str, said: Mapping[str, Any], name: str) -> tuple[Path, str]:
+        """An estimator that was pickled, whose handler is that of scikit-learn whatever made it."""
+        form = str(said.get("serialization_format", "pickle"))
+        if form == "skops" or not name.endswith(_PICKLES):
+            raise InputError(f"the {flavor} model is written by {form} ({name}), which is not read; log it as pickle")
+        return self._folder / name, "sklearn"
+
+
+def _is_torchscript(path: Path) -> bool:
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as file:
+        return any("/code/" in name for name in file.namelist())
+    return False
+
+
+def _local(source: str, registry: _Registry, stack: ExitStack) -> Path:
+    """The folder of a model on this machine; what lies elsewhere is copied for as long as the stack is open."""
+    if source.startswith(("models:/", "runs:/")):
+        source = registry.folder(source)
+    scheme = urlsplit(source).scheme
+    if scheme in ("", "file"):
+        path = Path(unquote(urlsplit(source).path)) if scheme else registry.root / source
+        moved = (registry.root.joinpath(*path.parts[place:]) for place in range(1, len(path.parts)))
+        for each in (path, *moved):  # where the registry was moved, what it names may lie as before relative to it
+            if (each / "MLmodel").is_file():
+                return each
+        raise InputError(f"its files are not at {source or 'a place that is known'}")
+    if scheme in ("mlflow-artifacts", "dbfs", "models", "runs", "http", "https"):
+        raise InputError(f"its files are behind a server of MLflow, at {source}")
+    import fsspec
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="motet-import-")))
+    try:
+        files, place = fsspec.core.url_to_fs(source)
+        files.get(f"{place.rstrip('/')}/", f"{folder}/", recursive=True)
+    except Exception as error:
+        raise InputError(f"its files cannot be fetched from {source}: {error}") from error
+    return folder
+
+
+def _open(registry: str) -> _Registry:
+    place = registry.removeprefix(SCHEME)
+    hint = "write mlflow:FOLDER or mlflow:sqlite:///FILE.db"
+    if not registry.startswith(SCHEME) or not place:
+        raise InputError(f"{registry!r} is no registry", hint=hint)
+    scheme = urlsplit(place).scheme
+    if scheme == "sqlite":
+        return _database(Path(unquote(place.removeprefix("sqlite://")[1:])), registry)
+    if scheme not in ("", "file"):
+        hint = "give the folder or the database of SQLite that the server keeps it in"
+        raise InputError(f"a registry at {scheme}: is not read", where=registry, hint=hint)
+    path = Path(unquote(urlsplit(place).path)) if scheme else Path(place)
+    if path.is_file():
+        return _database(path, registry)
+    for folder in (path, path / "mlruns"):
+        if (folder / "models").is_dir():
+            return _FileRegistry(folder)
+    raise InputError(f"there is no registry in {path}", where=registry, hint=hint)
+
+
+def _database(path: Path, registry: str) -> _Registry:
+    if not path.is_file():
+        raise InputError(
+            f"there is no file {path}", where=registry, hint="three slashes before a relative path, four before another"
+        )
+    found = _SqliteRegistry(path)
+    try:
+        found.versions()
+    except sqlite3.Error as error:
+        raise InputError(f"{path} is no registry of MLflow: {error}", where=registry) from error
+    return found
+
+
+@dataclass(frozen=True)
+class _FileRegistry:
+    """A file store: folders, with YAML files in them."""
+
+    path: Path
+
+    @property
+    def root(self) -> Path:
+        return self.path.absolute().parent
+
+    def versions(self) -> list[_Registered]:
+        found = []
+        for model in sorted(each for each in (self.path / "models").iterdir() if (each / "meta.yaml").is_file()):
+            about = _yaml(model / "meta.yaml")
+            aliases = {str(alias): int(number) for alias, number in (about.get("aliases") or {}).items()}
+            aliases |= {each: int(text) for each, text in _texts(model / "aliases").items() if text.strip().isdecimal()}
+            metas = [_yaml(each) for each in model.glob("version-*/meta.yaml")]
+            for meta in sorted(metas, key=lambda each: int(each["version"])):
+                tags = _texts(model / f"version-{meta['version']}" / "tags")
+                name = str(about.get("name") or model.name)
+                run = self._run(str(meta.get("run_id") or ""))
+                found.append(
+                    _registered(name, meta, tags, aliases, self._metrics(run), _texts(run / "params" if run else None))
+                )
+        return found
+
+    def folder(self, uri: str) -> str:
+        kind, _, rest = uri.partition(":/")
+        if kind == "models":
+            return next(map(str, self.path.glob(f"*/models/{Path(rest).name}/artifacts")), "")
+        run, _, path = rest.partition("/")
+        folder = self._run(run)
+        place = str(_yaml(folder / "meta.yaml").get("artifact_uri") or "") if folder else ""
+        return f"{place}/{path}" if place else ""
+
+    def _run(self, run: str) -> Path | None:
+        return next(self.path.glob(f"*/{run}"), None) if re.fullmatch(r"\w+", run) else None
+
+    def _metrics(self, run: Path | None) -> dict[str, float]:
+        """The last values: lines of `time value step`."""
+        last = {name: text.split("\n")[-1].split() for name, text in _texts(run / "metrics" if run else None).items()}
+        return {name: float(parts[1]) for name, parts in last.items() if len(parts) > 1}
+
+
+@dataclass(frozen=True)
+class _SqliteRegistry:
+    """A database of SQLite."""
+
+    path: Path
+
+    @property
+    def root(self) -> Path:
+        return self.path.absolute().parent
+
+    def versions(self) -> list[_Registered]:
+        aliases: dict[str, dict[str, int]] = {}
+        for row in self._rows("registered_model_aliases", missing=True):
+            aliases.setdefault(row["name"], {})[row["alias"]] = int(row["version"])
+        tags: dict[tuple[str, int], dict[str, str]] = {}
+        for row in self._rows("model_version_tags", missing=True):
+            tags.setdefault((row["name"], int(row["version"])), {})[row["key"]] = row["value"]
+        metrics: dict[str, dict[str, float]] = {}
+        for row in self._rows("latest_metrics", missing=True):
+            metrics.setdefault(row["run_uuid"], {})[row["key"]] = float("nan") if row["is_nan"] else row["value"]
+        parameters: dict[str, dict[str, str]] = {}
+        for row in self._rows("params", missing=True):
+            parameters.setdefault(row["run_uuid"], {})[row["key"]] = row["value"]
+        rows = sorted(self._rows("model_versions"), key=lambda row: (row["name"], int(row["version"])))
+        return [
+            _registered(
+                row["name"],
+                row,
+                tags.get((row["name"], int(row["version"])), {}),
+                aliases.get(row["name"], {}),
+                metrics.get(row.get("run_id") or "", {}),
+                parameters.get(row.get("run_id") or "", {}),
+            )
+            for row in rows
+            if row.get("current_stage") != "Deleted_Internal"
+        ]
+
+    def folder(self, uri: str) -> str:
+        kind, _, rest = uri.partition(":/")
+        if kind == "models":
+            found = (
+                row["artifact_location"] for row in self._rows("logged_models", missing=True) if row["model_id"] == rest
+            )
+            return next(found, "")
+        run, _, path = rest.partition("/")
+        place = next((row["artifact_uri"] for row in self._rows("runs", missing=True) if row["run_uuid"] == run), "")
+        return f"{place}/{path}" if place else ""
+
+    def _rows(self, table: str, *, missing: bool = False) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as base:
+            base.row_factory = sqlite3.Row
+            try:
+                return [dict(row) for row in base.execute(f"select * from {table}")]
+            except sqlite3.OperationalError as error:
+                if missing and "no such table" in str(error):  # an earlier MLflow
+                    return []
+                raise
+
+
+def _registered(
+    name: str,
+    meta: Mapping[str, Any],
+    tags: Mapping[str, str],
+    aliases: Mapping[str, int],
+    metrics: Mapping[str, float],
+    parameters: Mapping[str, str],
+) -> _Registered:
+    number, stage = int(meta["version"]), str(meta.get("current_stage") or "")
+    return _Registered(
+        name,
+        number,
+        str(meta.get("storage_location") or meta.get("source") or ""),
+        "" if stage in ("None", "Archived") else stage,
+        str(meta.get("status") or ""),
+        str(meta.get("run_id") or ""),
+        str(meta.get("description") or ""),
+        tags,
+        sorted(alias for alias, at in aliases.items() if at == number),
+        {key: value for key, value in metrics.items() if value - value == 0},  # what is finite can be JSON
+        parameters,
+    )
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return dict(found)
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _texts(folder: Path | None) -> dict[str, str]:
+    """The files in a folder and below by their paths, with what is in them."""
+    if folder is None or not folder.is_dir():
+        return {}
+    files = [each for each in sorted(folder.rglob("*")) if each.is_file()]
+    return {
+        each.relative_to(folder).as_posix(): each.read_text(encoding="utf-8", errors="replace").strip()
+        for each in files
+    }
