@@ -12,6 +12,7 @@ _HOMES = {
     "show": "workflow_show:show",
     "logs": "workflow_show:logs",
     "graph": "workflow_show:graph",
+    "ui": "workflow_ui:command",
     "compare": "workflow_compare:command",
     "step": "workflow_step:command",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["graph", "list_runs", "logs", "show", "write_page"]
 
 _EXITS = {OK: EXITS[OK], WRONG: "there is no such run or step"}
-_TAIL_BYTES = 1 << 20
 
 
 def _record() -> Record:
@@ -109,25 +107,18 @@ def logs(run: str, step: str | None) -> None:
     """Print what the steps of a run, or one of them, have printed; of a long log its end."""
     from motet.errors import UnknownNameError
     from motet.workflow.memo.cache import home_folder
-    from motet.workflow.play.logs import log_file
+    from motet.workflow.play.logs import log_tail
 
     found, steps = _read(run)
     names = [each.id for each in steps]
     if step is not None and step not in names:
         raise UnknownNameError("step", step, names, where=f"run {found.id}")
     for name in [step] if step is not None else names:
-        path = log_file(home_folder() / "runs" / found.id / "logs", name)
-        if path.exists() and path.stat().st_size:
+        text = log_tail(home_folder() / "runs" / found.id / "logs", name)
+        if text:
             if step is None:
                 click.echo(f"== {name}")
-            click.echo(_tail(path), nl=False)
-
-
-def _tail(path: Path) -> str:
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(size - _TAIL_BYTES, 0))
-        return file.read().decode(errors="replace")
+            click.echo(text, nl=False)
 
 
 @click.command("graph", cls=Command, short_help="Write the page of a run: its steps, drawn.", exits=_EXITS)
@@ -145,7 +136,7 @@ def write_page(run: str, output: str | None) -> str:
 
     found, steps = _read(run)
     path = output or f"{found.id}.html"
-    write_file(path, run_page(found, steps).encode())
+    write_file(path, run_page(found, steps, _metrics(found, steps)).encode())
     return path
 
 

@@ -84,6 +84,23 @@ def test_rows_and_paths_of_others_are_for_administrators(server):
         assert not any(secret in answer.text for secret in SECRETS)
 
 
+def test_runs_of_workflows_are_for_administrators(server):
+    live, callers = server
+    administrators = [live.owner()]
+    if "admin" in callers:
+        administrators.append(httpx.Client(base_url=live.url, headers=callers["admin"]))
+    for client in administrators:
+        with client:
+            found = client.get("/workflows")
+        assert (found.status_code, "<h1>Runs</h1>" in found.text) == (200, True)
+        assert "default-src 'none'" in found.headers["content-security-policy"]
+    for headers in (callers["stranger"], callers["known"]):
+        for path in ("/workflows", "/workflows/", "/workflows/runs.json", "/workflows/run/last"):
+            refused = httpx.get(live.url + path, headers=headers)
+            assert refused.status_code in (401, 403)
+            assert "Runs" not in refused.text
+
+
 @pytest.mark.parametrize(
     "path", ["/v2/models/g/infer", "/predict/g", "/v2/models/g", "/status.json", "/nothing", "/v2/models/none/infer"]
 )

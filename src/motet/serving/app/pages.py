@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import html
 import inspect
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from motet.errors import NotFoundError
+from motet.errors import ForbiddenError, NotFoundError
 from motet.graph.graph import Graph
 from motet.pictures import is_picture
 from motet.serving.app.classes import Classes, classes_of
@@ -73,6 +74,8 @@ class Pages:
             Route("/graphs/{name}.svg", self.drawing),
             Route("/status.json", self.status),
             Route("/metrics", self.metrics),
+            Route("/workflows", self.workflows),
+            Route("/workflows/{path:path}", self.workflows),
             Route("/samples.json", self.samples),
             Route("/samples/{file}", self.sample),
         ]
@@ -130,6 +133,18 @@ class Pages:
         found = await found if inspect.isawaitable(found) else found
         states = {each.name: {"state": each.state, "reason": each.reason} for each in self._gateway.served.values()}
         return self._for(request, {**found, "ready": self._gateway.ready, "states": states})
+
+    async def workflows(self, request: Request) -> Response:
+        """The runs of workflows of this machine, for administrators; see `motet.workflow.page.site`."""
+        if not self._desk.administers(asked_of(request, "", 0, visited=False)):
+            hint = "on the server's machine, as the user that runs it, use motet workflow ui"
+            raise ForbiddenError("what workflows have run is for administrators", hint=hint)
+        from motet.workflow.page.site import HEADERS, answer
+
+        base = f"{quote(request.scope.get('root_path', ''))}/workflows"
+        path = quote(request.path_params.get("path", ""))
+        found = await asyncio.to_thread(answer, path, request.query_params.getlist("run"), base)
+        return Response(found.text, found.status, {**HEADERS, "content-type": found.kind})
 
     async def samples(self, _request: Request) -> Response:
         """The names of the pictures that the page offers to try."""

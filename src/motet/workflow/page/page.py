@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import orjson
 
+from motet.workflow.page.curves import draw_curves
 from motet.workflow.page.dag import MOST_BOXES, boxes_of, draw_steps, seconds_told
 from motet.workflow.page.gantt import MOST_BARS, draw_gantt
 from motet.workflow.plan import Plan
+from motet.workflow.play.metrics import RunMetrics
 from motet.workflow.play.record import RunRow, StepRow
 
-__all__ = ["framed", "plan_page", "run_page"]
+__all__ = ["framed", "head_of", "plan_page", "run_page"]
 
-MOST_ROWS = 1000
+MOST_ROWS, MOST_CURVES = 1000, 200
 _STYLE = """
 :root{color-scheme:light dark;--page:#fff;--text:#1d2330;--dim:#5c6675;--line:#9aa5b5;--grid:#e6e9ee;--panel:#f6f7f9}
 @media(prefers-color-scheme:dark){:root{--page:#14171d;--text:#e8ebf0;--dim:#a3adbb;--line:#657083;--grid:#2a2f38;--panel:#1b1f27}}
@@ -32,25 +34,51 @@ table{border-collapse:collapse;width:100%;font-size:13px}td,th{text-align:left;p
 border-bottom:1px solid var(--grid)}th{color:var(--dim);font-weight:500}td.n{text-align:right;font-variant-numeric:tabular-nums}
 .chip{display:inline-block;border:1.4px solid;border-radius:9px;padding:0 8px;font-size:12px;color:var(--text)}
 .chip.done{background:#3d8b5733}.chip.hit{background:#4a78c233}.chip.failed{background:#c0392b33}
+.curves{display:flex;flex-wrap:wrap;gap:8px}.curve{fill:none;stroke:#4a78c2;stroke-width:1.6}circle.curve{fill:#4a78c2}
+.c1{stroke:#c98a1b}circle.c1{fill:#c98a1b}.differs td{background:#c98a1b22}a{color:#4a78c2}summary{color:var(--dim);cursor:pointer}
+.chip.running{background:#c98a1b44}.chip.killed{background:#c0392b33}
 pre{white-space:pre-wrap;margin:4px 0;font-size:12px;color:var(--dim)}
 """
 
 
-def run_page(run: RunRow, steps: Sequence[StepRow]) -> str:
-    """The page of a run, as HTML that needs nothing else: no script, font or other file; light and dark."""
+def run_page(
+    run: RunRow,
+    steps: Sequence[StepRow],
+    metrics: RunMetrics | None = None,
+    *,
+    top: str = "",
+    logs: Mapping[str, str] | None = None,
+    again: Mapping[str, str] | None = None,
+    results: Mapping[str, str] | None = None,
+    refresh_s: int = 0,
+) -> str:
+    """The page of a run, as HTML that needs nothing else: no script, font or other file; light and dark.
+
+    Args:
+        run, steps, metrics: what is known of it.
+        top: HTML above it.
+        logs, again, results: by step the address of its log, the command that runs it again, and its result's digest.
+        refresh_s: after how long a browser is to ask again; 0 for never.
+    """
     by_function = len(steps) > MOST_BOXES
     parts = [
-        *_head(run.id),
+        *head_of(run.id, refresh_s),
+        top,
         f'<h1>{escape(run.workflow)} <span class="chip {run.state}" data-run-state="{run.state}">{run.state}</span></h1>',
         *(f"<p>{each}</p>" for each in _about(run, steps)),
         f"<h2>Steps{', by function' if by_function else ''}</h2>",
         f'<div class="scroll">{draw_steps(boxes_of(steps))}</div>',
     ]
+    curves = [
+        draw_curves(f"{step} {name}", [each]) for step, own in (metrics or {}).items() for name, each in own.items()
+    ]
+    if curves:
+        parts.append(f'<h2>Metrics</h2><div class="curves">{"".join(curves[:MOST_CURVES])}</div>')
     gantt = draw_gantt(steps)
     if gantt:
         more = f", the first {MOST_BARS}" if sum(bool(each.started) for each in steps) > MOST_BARS else ""
         parts.append(f'<h2>When they ran{more}</h2><div class="scroll">{gantt}</div>')
-    parts.append(_table(steps[:MOST_ROWS]))
+    parts.append(_table(steps[:MOST_ROWS], logs or {}, again or {}, results or {}))
     if len(steps) > MOST_ROWS:
         parts.append(f"<p>and {len(steps) - MOST_ROWS:,} more: motet workflow show {escape(run.id)}</p>")
     return "\n".join([*parts, "</body></html>", ""])
@@ -66,7 +94,7 @@ def plan_page(plan: Plan) -> str:
         for node in plan.nodes
     ]  # fmt: skip
     drawn = f'<div class="scroll">{draw_steps(boxes_of(rows))}</div>'
-    return "\n".join([*_head(plan.name), f"<h1>{escape(plan.name)}</h1>", drawn, "</body></html>", ""])
+    return "\n".join([*head_of(plan.name), f"<h1>{escape(plan.name)}</h1>", drawn, "</body></html>", ""])
 
 
 def framed(page: str) -> str:
@@ -75,10 +103,12 @@ def framed(page: str) -> str:
     return f'<iframe srcdoc="{escape(page)}" style="{style}"></iframe>'
 
 
-def _head(title: str) -> list[str]:
+def head_of(title: str, refresh_s: int = 0) -> list[str]:
+    """How a page begins; a browser asks for it again after `refresh_s`, unless that is 0."""
     return [
         "<!doctype html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+        f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else "",
         '<meta name="viewport" content="width=device-width"><style>',
         f"{_STYLE.strip()}</style></head><body>",
     ]
@@ -100,15 +130,25 @@ def _about(run: RunRow, steps: Sequence[StepRow]) -> list[str]:
     ]
 
 
-def _table(steps: Sequence[StepRow]) -> str:
+def _table(
+    steps: Sequence[StepRow], logs: Mapping[str, str], again: Mapping[str, str], results: Mapping[str, str]
+) -> str:
     rows = []
     for each in steps:
         size = f"{each.size_bytes:,} B {' '.join(each.formats)}" if each.size_bytes else ""
+        size += f"<br>{results[each.id]}" if each.id in results else ""
+        log = f' <a href="{escape(logs[each.id])}">log</a>' if each.id in logs else ""
+        command = (
+            f"<details><summary>run it again</summary><pre>{escape(again[each.id])}</pre></details>"
+            if each.id in again
+            else ""
+        )
         why = escape(each.why) + "".join(f"<br>{escape(change)}" for change in each.changes[3:8])
         error = f"<pre>{escape(each.error)}</pre>" if each.error else ""
         tries = f" × {each.attempts}" if each.attempts > 1 else ""
         rows.append(
-            f'<tr><td>{escape(each.id)}</td><td><span class="chip {each.state.replace(" ", "-")}">{each.state}</span>{tries}</td>'
+            f"<tr><td>{escape(each.id)}{log}{command}</td>"
+            f'<td><span class="chip {each.state.replace(" ", "-")}">{each.state}</span>{tries}</td>'
             f'<td class="n">{seconds_told(each.seconds) if each.started else ""}</td><td>{why}{error}</td><td class="n">{size}</td></tr>'
         )
     head = "<tr><th>step</th><th>state</th><th>time</th><th>why</th><th>result</th></tr>"

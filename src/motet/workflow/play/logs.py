@@ -12,16 +12,28 @@ from typing import Any, TextIO
 
 from motet.workflow.step import current_step
 
-__all__ = ["Lenient", "captured", "log_file"]
+__all__ = ["Lenient", "captured", "log_file", "log_tail"]
 
 _MOST_BYTES = 64 << 20
 """What a step prints beyond this is not kept."""
 _MOST_OPEN = 32
+_TAIL_BYTES = 1 << 20
 
 
 def log_file(folder: Path, step: str) -> Path:
     """The log of a step, in the folder of logs of a run."""
     return folder / f"{step.replace('/', '.')}.log"
+
+
+def log_tail(folder: Path, step: str) -> str:
+    """What a step has printed, of a long log its last MiB; empty where it has printed nothing."""
+    try:
+        with log_file(folder, step).open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - _TAIL_BYTES, 0))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 class _Logs:

@@ -74,7 +74,8 @@ class Run:
 
         record = Record.of(self._session.record.home)
         try:
-            return framed(run_page(record.run(self.id), record.steps_of(self.id)))
+            run, steps = record.run(self.id), record.steps_of(self.id)
+            return framed(run_page(run, steps, metrics_of(record, run, steps)))
         finally:
             record.close()
 
