@@ -77,52 +77,11 @@ def work(x):
 def idle(x):
     return x
 """
-CHANGES = {
-    "a constant, through a function's function": ("LIMIT = 3", "LIMIT = 4"),
-    "a helper's helper": ("return x + LIMIT", "return x + LIMIT + 0"),
-    "a helper": ("deep(x) * by", "deep(x) * by * 2"),
-    "a default": ("by=2", "by=3"),
-    "a value deep in a table": ("[2, 3]", "[2, 4]"),
-    "a set": ('"x", "y", "z"', '"x", "y"'),
-    "a method": ("self.grow() * 2", "self.grow() * 3"),
-    "a method of a base class": ("self.size + LIMIT", "self.size - LIMIT"),
-    "an attribute of a base class": ("size = 4", "size = 5"),
-    "a decorator": ("function(*args) + 1", "function(*args) + 2"),
-    "what is decorated": ("def marked(x):\n    return x", "def marked(x):\n    return -x"),
-    "a value in a closure": ("made(10)", "made(11)"),
-    "an attribute of a function": ("counted.weight = 8", "counted.weight = 9"),
-    "what a class gives to patterns": ('("first",)', '("second",)'),
-    "the function of a closure": ("return x + offset", "return x - offset"),
-}
 
 
 def digest(project, parts: str, user: str = USER, name: str = "work") -> str:
     project.write(parts=parts, user=user)
     return follow(getattr(project.load("user"), name)).digest
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_change_that_matters_changes_the_digest(project, change):
-    before, after = change
-    assert before in HELPERS
-    assert digest(project, HELPERS) != digest(project, HELPERS.replace(before, after))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("return x - 1", "return x - 2"),
-        ("LIMIT = 3", "# the limit\nLIMIT = 3"),
-        ("def unrelated(x):", "def another(y):\n    return y\n\ndef unrelated(x):"),
-        ("class Base:", "SPARE = 5\n\n\nclass Base:"),
-        ("return deep(x) * by", "return (  # first deep\n        deep(x) * by\n    )"),
-    ],
-    ids=["an unrelated function", "a comment", "a new function", "a new constant", "layout"],
-)
-def test_an_unrelated_edit_of_the_same_module_does_not(project, change):
-    before, after = change
-    assert before in HELPERS
-    assert digest(project, HELPERS) == digest(project, HELPERS.replace(before, after))
 
 
 def test_what_a_function_does_not_use_does_not_count(project):
@@ -198,57 +157,10 @@ def test_imports_inside_functions_count_with_their_modules_without_being_loaded(
     assert "later" not in sys.modules
 
 
-def test_relative_imports_inside_functions_count(project):
-    project.write(
-        pack____init__="",
-        pack__user="def work(x):\n    from .other import f\n    return f(x)\n",
-        pack__other="def f(x): return x\n",
-    )
-    first = follow(project.load("pack.user").work).digest
-    project.write(pack__other="def f(x): return -x\n")
-    assert follow(project.load("pack.user").work).digest != first
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "return eval('helper(x)')",
-        "return globals()['helper'](x)",
-        "import sys\n    return getattr(sys.modules[__name__], 'helper')(x)",
-        "return run('helper(x)')",
-        "import importlib\n    return getattr(importlib.import_module('us' + 'er'), 'helper')(x)",
-    ],
-)
-def test_what_cannot_be_followed_counts_with_its_whole_module(project, body):
-    text = f"run = eval\ndef work(x):\n    {body}\n\ndef helper(x):\n    return x\n"
-    project.write(user=text)
-    first = follow(project.load("user").work).digest
-    project.write(user=text.replace("return x\n", "return -x\n"))
-    assert follow(project.load("user").work).digest != first
-
-
-def test_a_module_that_is_handed_on_counts_whole(project):
-    user = "import parts\ndef work(x, name='deep'):\n    return getattr(parts, name)(x)\n"
-    assert digest(project, HELPERS, user) != digest(project, HELPERS.replace("return x - 1", "return x - 2"), user)
-
-
 def test_registries_of_functions_are_followed(project):
     user = "import parts\nCHOICES = {'d': parts.deep, 'c': [parts.clean]}\ndef work(x): return CHOICES['d'](x)\n"
     assert digest(project, HELPERS, user) != digest(project, HELPERS.replace("deep(x) * by", "deep(x)"), user)
     assert digest(project, HELPERS, user) == digest(project, HELPERS.replace("return x - 1", "return x - 2"), user)
-
-
-def test_decorators_of_libraries_are_looked_into(project):
-    user = (
-        "import contextlib, functools\nfrom parts import deep\n"
-        "@functools.lru_cache\ndef cached(x): return deep(x)\n"
-        "@contextlib.contextmanager\ndef opened(x): yield deep(x)\n"
-        "def work(x):\n    with opened(x) as y: return y\n"
-        "def other(x): return cached(x)\n"
-    )
-    changed = HELPERS.replace("return x + LIMIT", "return x * LIMIT")
-    for name in ("work", "other"):
-        assert digest(project, HELPERS, user, name) != digest(project, changed, user, name)
 
 
 def test_dataclasses_and_enumerations_count(project):
@@ -269,14 +181,6 @@ def test_dataclasses_and_enumerations_count(project):
     ):
         project.write(user=text.replace(before, after))
         assert follow(project.load("user").work).digest != found.digest, before
-
-
-def test_recursion_and_loops_of_calls_end(project):
-    text = "def a(x): return b(x) if x else 0\ndef b(x): return a(x - 1)\n"
-    project.write(user=text)
-    first = follow(project.load("user").a).digest
-    project.write(user=text.replace("x - 1", "x - 2"))
-    assert follow(project.load("user").a).digest != first
 
 
 def test_packages_count_by_their_versions():

@@ -3,6 +3,7 @@
 bytecode.py  what compiled code refers to
 project.py   which modules are the project's, what they import, and the versions of the others
 follow.py    from a function to everything of the project that it can reach
+parts.py     what was found, by name
 settings.py  what its modules do to libraries when they are imported
 shared.py    what code sets that a process has once
 things.py    what functions, classes and wrappers are made of

@@ -12,11 +12,19 @@ __all__ = ["Imported", "Names", "names_of", "plain_code", "runs_unnamed"]
 
 _FREE = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_DOCS = frozenset({"__doc__", "getdoc", "help"})
+_SILENT = ("CACHE", "EXTENDED_ARG", "NOP")
 _STORES = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF")
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 _OPAQUE = frozenset({"eval", "exec", "compile", "globals", "vars", "locals"})
 _IMPORTERS = frozenset({"import_module", "__import__"})
-_UNNAMED = frozenset({"__subclasses__", "CDLL", "LoadLibrary", "dlopen", "run_path", "run_module"})
+_UNNAMED = frozenset(
+    {
+        "__subclasses__", "CDLL", "LoadLibrary", "load_library", "dlopen", "run_path", "run_module", "exec_module",
+        "load_module", "spec_from_file_location", "SourceFileLoader", "zipimporter", "addsitedir", "create_subprocess_exec",
+        "create_subprocess_shell", "subprocess_exec", "subprocess_shell", "cpp_extension",
+    }
+)  # fmt: skip
 """What is called by these is code that the program does not name."""
 _RUNNERS = frozenset({"subprocess", "runpy", "ctypes", "cffi", "pkgutil", "resources", "importlib_resources"})
 """Modules that run or read what the program does not name."""
@@ -50,6 +58,8 @@ class Names:
         opaque: whether it runs text as code or looks names up by text, so that what it refers to cannot be known.
         any_module: whether it uses code that it does not name: modules, programs, libraries, files of packages.
         used: the chains of all names; one that is assigned to, or deleted, ends with `=`.
+        handed: the chains of globals that are more than called: what gets them may look at their docstrings.
+        reads_docs: whether it reads docstrings itself.
         bound: what local names are other names for: chains, which begin with an empty text where they are of an import.
     """
 
@@ -59,6 +69,8 @@ class Names:
     opaque: bool
     any_module: bool
     used: frozenset[tuple[str, ...]]
+    handed: frozenset[tuple[str, ...]]
+    reads_docs: bool
     bound: dict[str, tuple[str, ...]]
 
 
@@ -68,6 +80,8 @@ def names_of(code: CodeType) -> Names:
     found: dict[str, dict[tuple[str, ...], None]] = {"globals": {}, "free": {}}
     imports: list[Imported] = []
     used: set[tuple[str, ...]] = set()
+    handed: set[tuple[str, ...]] = set()
+    reads_docs = not _DOCS.isdisjoint(code.co_names)
     bound: dict[str, tuple[str, ...]] = {}
     opaque = any_module = False
     steps = [each for each in dis.get_instructions(code) if each.opname not in ("CACHE", "EXTENDED_ARG", "PUSH_NULL")]
@@ -77,9 +91,11 @@ def names_of(code: CodeType) -> Names:
             chain = _chain(steps, place)
             if kind:
                 found[kind][chain] = None
+                handed |= set() if _is_called(steps[place + len(chain) - 1]) else {chain}
             used.add((*chain, "=") if _is_assigned(steps, place + len(chain)) else chain)
             bound.update(_other_name(steps, place + len(chain), chain))
             any_module = any_module or bool(_UNNAMED & set(chain)) or (chain[0] == "os" and runs_unnamed(*chain[:2]))
+            any_module = any_module or (chain[:2] == ("sys", "path") and len(chain) > 2)
             opaque = opaque or (kind == "globals" and chain[0] in _OPAQUE) or chain[:2] == ("sys", "modules")
             if _IMPORTERS & set(chain):
                 target = _constant(steps, place + len(chain))
@@ -97,12 +113,15 @@ def names_of(code: CodeType) -> Names:
         found["free"].update(dict.fromkeys(names.free))
         imports += names.imports
         used |= names.used
+        handed |= names.handed
+        reads_docs = reads_docs or names.reads_docs
         bound = {**names.bound, **bound}
         opaque, any_module = opaque or names.opaque, any_module or names.any_module
     free = tuple(chain for chain in found["free"] if chain[0] in code.co_freevars)
     local = {*code.co_varnames, *code.co_cellvars} - bound.keys()
     mine = frozenset(chain for chain in used if chain[0] not in local)
-    return Names(tuple(found["globals"]), free, tuple(dict.fromkeys(imports)), opaque, any_module, mine, bound)
+    told = tuple(found["globals"]), free, tuple(dict.fromkeys(imports)), opaque, any_module
+    return Names(*told, mine, frozenset(handed), reads_docs, bound)
 
 
 def runs_unnamed(module: str, name: str = "") -> bool:
@@ -119,6 +138,11 @@ def _chain(steps: list[dis.Instruction], place: int) -> tuple[str, ...]:
             break
         names.append(str(step.argval))
     return tuple(names)
+
+
+def _is_called(step: dis.Instruction) -> bool:
+    """Whether what is loaded is called and nothing else."""
+    return step.opname == "LOAD_METHOD" or (step.opname in ("LOAD_GLOBAL", "LOAD_ATTR") and "NULL" in step.argrepr)
 
 
 def _is_assigned(steps: list[dis.Instruction], place: int) -> bool:
@@ -176,16 +200,20 @@ def _imported(steps: list[dis.Instruction], place: int) -> Imported:
 
 
 def plain_code(code: CodeType) -> list[object]:
-    """Code as plain values, without the names of files and the numbers of lines: equal for what behaves the same."""
+    """Code as plain values, without docstrings, names of files and numbers of lines: equal for what behaves the same."""
     return [
-        code.co_code.hex(),
+        [[each.opcode, _argument(each, code)] for each in dis.get_instructions(code) if each.opname not in _SILENT],
         code.co_exceptiontable.hex(),
-        [_plain(each) for each in code.co_consts],
         list(code.co_names),
         list(code.co_varnames),
         [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags],
         [list(code.co_freevars), list(code.co_cellvars)],
     ]
+
+
+def _argument(step: dis.Instruction, code: CodeType) -> object:
+    is_constant = step.opcode in dis.hasconst or step.opname == "KW_NAMES"
+    return _plain(code.co_consts[step.arg]) if is_constant and step.arg is not None else step.arg
 
 
 def _plain(value: object) -> object:

@@ -21,12 +21,16 @@ from typing import Any
 
 from motet.workflow.code import project
 from motet.workflow.code.bytecode import names_of, plain_code, runs_unnamed
+from motet.workflow.code.parts import Code
 from motet.workflow.code.settings import settings_in
 from motet.workflow.code.shared import shared_in, shared_in_file
 from motet.workflow.code.things import (
-    annotated,
+    annotations_of,
     attribute,
+    classes_in,
+    global_of,
     holds,
+    is_documented,
     is_found,
     is_full,
     is_made,
@@ -42,46 +46,13 @@ from motet.workflow.memo.artifacts import digests_of
 from motet.workflow.memo.checkout import Seen
 from motet.workflow.memo.encode import Encoder, find_class, pack
 
-__all__ = ["Code", "Follower", "follow"]
+__all__ = ["Follower", "follow"]
 
 _OF_SHELLS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 _DYNAMIC = (eval, exec, compile, globals, locals, vars, __import__, importlib.import_module)
 _PLAIN_DESCRIPTORS = (
     types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """What a function stands on.
-
-    Attributes:
-        parts: a digest of each part of the project, by its name.
-        pins: versions of what is not the project's, by name.
-        places: file and line of parts, by name.
-        told: what says which half of a part has changed: `code NAME`, a digest of a part without the values of its
-            names, and `value NAME`, the beginning of a value's digest, and the value in short.
-        bodies: a digest of the compiled code of each function, without anything that it refers to.
-        files: the files and folders that count with their content, as values of names are `File`s.
-        shared: what it may set that its process has once, such as `numpy.random.seed` and `os.chdir`.
-    """
-
-    parts: dict[str, str]
-    pins: dict[str, str]
-    places: dict[str, str]
-    told: dict[str, str]
-    bodies: dict[str, str]
-    files: tuple[Seen, ...] = ()
-    shared: frozenset[str] = frozenset()
-
-    @property
-    def digest(self) -> str:
-        """One digest of all of it."""
-        return hashlib.sha256(pack([sorted(self.parts.items()), sorted(self.pins.items())])).hexdigest()
-
-    def named(self) -> dict[str, str]:
-        """All that is told of it, by name, as it is kept: parts, what they are made of, and `package NAME`: a version."""
-        return {**self.parts, **self.told, **{f"package {name}": version for name, version in self.pins.items()}}
 
 
 def follow(function: Callable[..., Any]) -> Code:
@@ -102,6 +73,8 @@ class Follower:
     _bodies: dict[str, str] = field(default_factory=dict)
     _files: list[Seen] = field(default_factory=list)
     _shared: set[str] = field(default_factory=set)
+    _docs: dict[str, str] = field(default_factory=dict)
+    _reads_docs: bool = False
     _settled: set[str] = field(default_factory=set)
     _noted: set[str] = field(default_factory=set)
     _labels: dict[int, str] = field(default_factory=dict)
@@ -111,6 +84,8 @@ class Follower:
 
     def code(self) -> Code:
         """What was collected."""
+        if self._reads_docs and any(self._docs.values()):
+            self._parts["docstrings"] = hashlib.sha256(pack(sorted(self._docs.items()))).hexdigest()
         files, shared = tuple(self._files), frozenset(self._shared)
         return Code(self._parts, self._pins, self._places, self._told, self._bodies, files, shared)
 
@@ -201,6 +176,7 @@ class Follower:
             number = self._names[name] = self._names.get(name, 0) + 1
             label = name if number == 1 else f"{name}#{number}"
             self._labels[id(thing)] = label
+            self._docs[label] = str(vars(thing).get("__doc__", "") if isinstance(thing, type) else thing.__doc__ or "")
             self._kept.append(thing)
             self._todo.append((label, thing))
             code = getattr(thing, "__code__", None)
@@ -217,10 +193,11 @@ class Follower:
         body = plain_code(function.__code__)
         self._bodies[label] = hashlib.sha256(pack(body)).hexdigest()[:16]
         told: list[Any] = [body, self._defaults(function, owner, label)]
-        told.append(annotated(function))
+        told.append([[name, name_of(each)] for name, each in annotations_of(function).items()])
         held = {name: value for name, value in vars(function).items() if name != "__wrapped__"}  # its closure has that
         told.append([[name, self.describe(value, owner)] for name, value in sorted(held.items())])
         free = {name: cell.cell_contents for name, cell in cells.items() if is_full(cell)}
+        self._reads_docs |= names.reads_docs or any(is_documented(global_of(function, each)) for each in names.handed)
         used = [[*chain, self._chain(function.__globals__, chain, owner)] for chain in names.globals]
         used += [[*chain, self._chain(free, chain, owner, label)] for chain in names.free if chain[0] in free]
         told.append(sorted(used))
@@ -262,7 +239,7 @@ class Follower:
 
     def _decorator(self, function: types.FunctionType) -> list[Any]:
         """A function that is not the project's and has no name there, as a decorator makes one: what it holds may be."""
-        owner = str(function.__module__)
+        owner, self._reads_docs = str(function.__module__), True
         held = [cell.cell_contents for cell in function.__closure__ or () if is_full(cell)]
         held += [function.__defaults__, function.__kwdefaults__]
         return [self._outside(function), plain_code(function.__code__), *(self.describe(each, owner) for each in held)]
@@ -296,7 +273,8 @@ class Follower:
                 break
         if any(thing is each for each in _DYNAMIC) and chain[-1] != thing.__name__:  # under another name
             self._folder(home)
-        if runs_unnamed(str(getattr(thing, "__module__", "")), str(getattr(thing, "__name__", ""))):
+        home_of, name = str(getattr(thing, "__module__", "")), str(getattr(thing, "__name__", ""))
+        if runs_unnamed(home_of, name) and not (home_of and project.is_project(home_of)):
             self._folder(home)
         found = self.describe(thing, owner)
         self._note(f"{called} in {holder}" if holder else f"{project.module_name(owner)}.{called}", thing, found)
@@ -304,18 +282,30 @@ class Follower:
 
     def _class(self, kind: type, label: str) -> list[Any]:
         owner = kind.__module__
-        told: list[Any] = [[self.describe(each, owner) for each in (*kind.__bases__, type(kind))], annotated(kind)]
+        self._reads_docs |= type(kind).__module__.partition(".")[0] not in sys.stdlib_module_names | {"builtins"}
+        told: list[Any] = [[self.describe(each, owner) for each in (*kind.__bases__, type(kind))]]
+        for name, each in annotations_of(kind).items():
+            inner = sorted(
+                self.describe(one, owner) for one in classes_in(each, owner) if project.is_project(one.__module__)
+            )
+            told.append([name, name_of(each), inner])
         if dataclasses.is_dataclass(kind):
-            told.append([self._field(each, owner) for each in dataclasses.fields(kind)])
-        made = pydantic_fields(kind)
-        if made is not None:  # what pydantic makes of a class has no content of its own
+            made = [
+                (each.name, each.default, each.default_factory, dict(each.metadata))
+                for each in dataclasses.fields(kind)
+            ]
+            told.append([[name, *(self.describe(each, owner) for each in parts)] for name, *parts in made])
+        fields = pydantic_fields(kind)
+        if fields is not None:  # what pydantic makes of a class has no content of its own
             told.append(self._whole(owner))
             told += [
                 [name, self.describe(each.default, owner), self.describe(each.default_factory, owner)]
-                for name, each in made.items()
+                for name, each in fields.items()
             ]
         for name, value in members_of(kind):
-            if isinstance(value, kind):  # a member of an enumeration, or an instance of the class itself
+            if name == "(registered)":
+                told.append([name, sorted(self.describe(each, owner) for each in value)])
+            elif isinstance(value, kind):  # a member of an enumeration, or an instance of the class itself
                 held = self._value(vars(value), owner) if hasattr(value, "__dict__") else repr(type(value))
                 told.append([name, held])
             else:
@@ -323,10 +313,6 @@ class Follower:
                 if not name.startswith("__"):
                     self._note(f"{label}.{name}", value, told[-1][1])
         return told
-
-    def _field(self, found: Any, owner: str) -> list[Any]:
-        parts = (found.default, found.default_factory, dict(found.metadata))
-        return [found.name, name_of(found.type), *(self.describe(each, owner) for each in parts)]
 
     def _value(self, value: Any, owner: str) -> str:
         encoder = Encoder(hook=lambda each: self._hooked(each, owner))
@@ -349,6 +335,7 @@ class Follower:
     def _hooked(self, value: Any, owner: str) -> Any:
         kinds = (types.ModuleType, types.FunctionType, type, types.BuiltinFunctionType, *_PLAIN_DESCRIPTORS)
         if isinstance(value, kinds) or wrapped(value) is not None:
+            self._reads_docs |= is_documented(value)
             return {"$code": self.describe(value, owner)}
         return None
 

@@ -89,7 +89,7 @@ def _frozen(module: ModuleType) -> bool:
 def module_file(name: str) -> str:
     """The file of a module, found without importing it; empty where there is none."""
     loaded = sys.modules.get(name)
-    if loaded is not None:
+    if isinstance(loaded, ModuleType):  # and not what a module has put in its own place
         return getattr(loaded, "__file__", None) or ""
     return find_file(name)
 

@@ -16,7 +16,9 @@ from motet.workflow.code.things import module_of
 
 __all__ = ["settings_in"]
 
-_SETTING = re.compile(r"seed|^set|^use_|_use$|default|option|config|^update$|filterwarnings|simplefilter|putenv|chdir")
+_SETTING = re.compile(
+    r"seed|^set|^use_|_use$|default|option|config|^update$|filterwarnings|simplefilter|putenv|chdir|^register"
+)
 
 
 def settings_in(module: ModuleType) -> list[CodeType]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import abc
 import enum
 import functools
 import inspect
+import re
 import sys
 import types
+import typing
 from typing import Any
 
 __all__ = [
-    "annotated",
+    "annotations_of",
     "attribute",
+    "classes_in",
+    "global_of",
     "holds",
+    "is_documented",
     "is_found",
     "is_full",
     "is_made",
@@ -24,6 +30,8 @@ __all__ = [
     "wrapped",
 ]
 
+_ADDRESS = re.compile(" at 0x[0-9a-f]+")
+_NAME = re.compile(r"[A-Za-z_]\w*")
 _HEAP_TYPE = 1 << 9
 _SKIPPED = frozenset(
     (
@@ -39,7 +47,6 @@ _SKIPPED = frozenset(
         "__orig_bases__",
         "__abstractmethods__",
         "_abc_impl",
-        "__hash__",
         "__slotnames__",
         "__annotate_func__",
         "__dataclass_fields__",
@@ -94,6 +101,19 @@ def attribute(module: str, path: str) -> Any:
     return found
 
 
+def global_of(function: types.FunctionType, chain: tuple[str, ...]) -> Any:
+    """What a chain of names leads to, as far as names are modules; None where it goes on, or to nothing."""
+    thing: Any = function.__globals__.get(chain[0])
+    for name in chain[1:]:
+        thing = vars(thing).get(name) if isinstance(thing, types.ModuleType) else None
+    return thing
+
+
+def is_documented(thing: Any) -> bool:
+    """Whether a function or class has a docstring, which who gets it may read."""
+    return isinstance(thing, (type, types.FunctionType)) and bool(vars(thing).get("__doc__") or thing.__doc__)
+
+
 def is_found(thing: Any) -> bool:
     """Whether a function or class is what its module has under its name, so that the name says which it is."""
     return attribute(str(thing.__module__ or ""), thing.__qualname__) is thing
@@ -109,9 +129,13 @@ def members_of(kind: type) -> list[tuple[str, Any]]:
     hidden = ("_member_",) if issubclass(kind, enum.Enum) else ()
     if pydantic_fields(kind) is not None:
         hidden = (*hidden, "__pydantic_", "__signature__")
-    return [
-        (name, vars(kind)[name]) for name in sorted(vars(kind)) if name not in _SKIPPED and not name.startswith(hidden)
-    ]
+    found = {name: value for name, value in vars(kind).items() if name not in _SKIPPED and not name.startswith(hidden)}
+    found |= {name: getattr(kind, name) for name in ("__struct_defaults__", "__struct_config__") if hasattr(kind, name)}
+    if found.get("__hash__", kind) is None:  # Python puts it beside an equality
+        del found["__hash__"]
+    if "_abc_impl" in vars(kind):
+        found["(registered)"] = [ref() for ref in vars(abc)["_get_dump"](kind)[0]]
+    return sorted(found.items())
 
 
 def pydantic_fields(kind: type) -> dict[str, Any] | None:
@@ -120,20 +144,30 @@ def pydantic_fields(kind: type) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def annotated(thing: Any) -> list[Any]:
-    """The annotations of a function or class, by name."""
+def annotations_of(thing: Any) -> dict[str, Any]:
+    """The annotations of a function or class, by name; those of its bases' parameters too."""
     try:
         found = inspect.get_annotations(thing)
     except Exception:  # noqa: BLE001  annotations are a user's code
-        return []
-    return [[name, name_of(each)] for name, each in found.items()]
+        return {}
+    bases = vars(thing).get("__orig_bases__", ())
+    return {**found, **{f"base {place}": base for place, base in enumerate(bases)}}
 
 
 def name_of(kind: Any) -> str:
-    """The name of an annotation."""
+    """An annotation as text, the same in all processes."""
     if isinstance(kind, str):
         return kind
-    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else type(kind).__name__
+    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else _ADDRESS.sub("", repr(kind))
+
+
+def classes_in(kind: Any, module: str) -> set[type]:
+    """The classes that an annotation names, itself or as text of a module."""
+    if isinstance(kind, str):
+        found = [vars(sys.modules[module]).get(name) for name in _NAME.findall(kind)] if module in sys.modules else []
+        return {each for each in found if isinstance(each, type)}
+    inner = {one for each in typing.get_args(kind) for one in classes_in(each, module)}
+    return inner | ({kind} if isinstance(kind, type) else set())
 
 
 def holds(function: types.FunctionType) -> bool:

@@ -51,7 +51,7 @@ class LeafRef:
     @property
     def counts(self) -> str:
         """What stands for it in keys."""
-        return self.content or self.digest
+        return f"{self.codec} {self.content or self.digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +349,7 @@ def _content_of(tree: dict[str, Any], kept: Kept) -> str:
 def digests_of(encoder: Encoder) -> tuple[list[str], tuple[Seen, ...]]:
     """What stands for the leaves of a tree in keys, and the files and folders among them as they were seen, each read once."""
     seen = tuple(see(path) for path in encoder.paths)
-    leaves = [_digest(leaf) for leaf in encoder.leaves if leaf.codec != "file"]
+    leaves = [f"{leaf.codec} {_digest(leaf)}" for leaf in encoder.leaves if leaf.codec != "file"]
     return [*leaves, *(each.digest for each in seen)], seen
 
 

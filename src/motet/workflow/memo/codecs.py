@@ -109,7 +109,7 @@ def codec_of(value: Any) -> str:
 def is_state(value: dict[Any, Any]) -> bool:
     """Whether a dict is a state dict of torch: tensors by name, none of which shares memory with another."""
     torch = sys.modules.get("torch")
-    if torch is None or not value or not all(type(name) is str for name in value):
+    if torch is None or not value or not all(type(name) is str and name for name in value):
         return False
     if not all(type(each) is torch.Tensor and _fits_safetensors(each) for each in value.values()):
         return False

@@ -15,7 +15,8 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from motet.errors import WorkflowError
-from motet.workflow.code.follow import Code, Follower, follow
+from motet.workflow.code.follow import Follower, follow
+from motet.workflow.code.parts import Code
 from motet.workflow.code.project import is_project, module_name
 from motet.workflow.code.things import wrapped
 from motet.workflow.code.told import short

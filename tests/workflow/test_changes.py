@@ -1,0 +1,305 @@
+"""The table of changes: each change to code, values, files or the environment makes a step run again, or does not."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import inspect
+import ipaddress
+import os
+import pathlib
+import random
+import re
+import shutil
+import statistics
+import sys
+import time
+import types
+import uuid
+import zipfile
+import zipimport
+import zoneinfo
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import attrs
+import msgspec
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pydantic
+import pytest
+import scipy.sparse
+import torch
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+
+import motet as mt
+from motet.workflow.code import project as project_modules
+from motet.workflow.play.turns import put_back
+from workflow.changes_of_code import CODE
+from workflow.changes_of_values import AROUND, FILES, VALUES
+
+NAMES = (
+    collections,
+    datetime,
+    decimal,
+    fractions,
+    functools,
+    ipaddress,
+    pathlib,
+    random,
+    statistics,
+    types,
+    uuid,
+    zoneinfo,
+)
+NAMES += (np, pd, pl, pa, scipy.sparse, Ridge, make_pipeline)
+"""What rows of values use."""
+
+TAIL = "\nimport motet as _mt\n_step = _mt.step(cache=True)(s)\n@_mt.workflow\ndef flow():\n    return _step(1)\n"
+CHANGE = re.compile(r"\{\{(.*?)\|\|(.*?)\}\}", re.DOTALL)
+
+
+def files_of(text: str, version: int) -> dict[str, str]:
+    """The files of a row of the table, before (0) or after (1) the change."""
+    name, found = "flow.py", {}
+    for line in CHANGE.sub(lambda match: match[version + 1], text).splitlines(keepends=True):
+        if line.startswith("--- "):
+            name = line[4:].strip()
+        found[name] = found.get(name, "") + ("" if line.startswith("--- ") else line)
+    return {**found, "flow.py": found["flow.py"] + TAIL}
+
+
+class Table:
+    """Writes and runs the versions of a row."""
+
+    def __init__(self, project):
+        self.project, self.folder = project, project.folder
+        self._files: set[str] = set()
+
+    def write(self, text, version):
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        os.chdir(self.folder)
+        for name, content in files_of(text, version).items():
+            self._files.add(name)
+            archive, mark, inner = name.partition(".zip/")
+            path = self.folder / (f"{archive}.zip" if mark else name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if mark:
+                with zipfile.ZipFile(path, "w") as file:
+                    file.writestr(inner, content)
+            else:
+                path.write_text(content)
+
+    def load(self):
+        """The flow, with nothing left of what was loaded before."""
+        tops = {part for name in self._files for part in re.split(r"[/.]", name)} - sys.stdlib_module_names
+        for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
+            del sys.modules[name]
+        zipimport._zip_directory_cache.clear()
+        sys.path_importer_cache.clear()
+        project_modules.pin.cache_clear()
+        return self.project.load("flow")
+
+    def state(self):
+        """What became of the step in a run, and its result."""
+        run = self.load().flow().run(resume=False)
+        return run.steps[0].state, repr(run.output)
+
+
+@pytest.fixture
+def table(project, monkeypatch):
+    monkeypatch.chdir(project.folder.parent)
+    for folder in ("elsewhere", "site-packages", "project/code.zip"):
+        monkeypatch.syspath_prepend(str(project.folder.parent / folder))
+    project.folder.mkdir(exist_ok=True)
+    monkeypatch.setenv("MOTET_TEST_X", "0")
+    monkeypatch.chdir(project.folder)
+    context = decimal.DefaultContext.prec, decimal.getcontext().prec
+    with put_back({"a seed"}):
+        yield Table(project)
+    decimal.DefaultContext.prec, decimal.getcontext().prec = context
+    if "pandas" in sys.modules:
+        sys.modules["pandas"].reset_option("display.width")
+    vars(sys.modules["json"]).pop("extra", None)
+
+
+ROWS = [
+    pytest.param(expected, text, id=f"{kind}: {name}") for kind, rows in CODE.items() for expected, name, text in rows
+]
+
+
+@pytest.mark.parametrize(("expected", "text"), ROWS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_change_of_code(table, expected, text):
+    table.write(text, 0)
+    state, before = table.state()
+    assert state == "done"
+    table.write(text, 1)
+    state, told = table.state()
+    after = repr(table.load().s(1))
+    assert (state == "hit", before == after) == {
+        "miss": (False, False), "again": (False, True), "hit": (True, True), "unseen": (True, False)
+    }[expected.partition(":")[0]]  # fmt: skip
+    assert told == (after if state == "done" else before)
+
+
+def rows(table):
+    return [pytest.param(*row[:1], *row[2:], id=row[1]) for row in table]
+
+
+def is_hit(expected):
+    """Whether a row expects a hit."""
+    return expected == "hit" or expected.startswith("unseen")
+
+
+@dataclasses.dataclass
+class Data:
+    a: Any
+
+
+class Named(NamedTuple):
+    a: Any
+
+
+class Kind(enum.Enum):
+    A = 1
+    B = 2
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Way(enum.Flag):
+    A = 1
+    B = 2
+
+
+class Plain:
+    def __init__(self, **held):
+        self.__dict__.update(held)
+
+
+@attrs.define
+class Attrs:
+    a: int
+
+
+class Pydantic(pydantic.BaseModel):
+    a: int
+
+
+class Struct(msgspec.Struct):
+    a: int
+
+
+SHARED = [1]
+
+
+def frozen(array):
+    array.setflags(write=False)
+    return array
+
+
+def drawn(generator):
+    generator.random()
+    return generator
+
+
+def linear(seed):
+    torch.manual_seed(seed)
+    return torch.nn.Linear(2, 2)
+
+
+def elsewhere(tensor):
+    """A tensor whose numbers lie in memory that processes share."""
+    return tensor.share_memory_()
+
+
+@mt.step(cache=True)
+def take(value):
+    return 1
+
+
+@mt.workflow
+def taking(value):
+    return take(value)
+
+
+@pytest.mark.parametrize(("expected", "one", "other"), rows(VALUES))
+@pytest.mark.filterwarnings("ignore")
+def test_a_change_of_what_a_step_is_given(expected, one, other):
+    with put_back({"a seed"}):
+        for wrapped in ("{}", "[{}]", "{{'k': ({}, 0)}}"):
+            first, second = (taking(eval(wrapped.format(each))).run(resume=False) for each in (one, other))
+            assert first.steps[0].state == "done"
+            assert (second.steps[0].state == "hit") == is_hit(expected), wrapped
+
+
+@mt.step(cache=True)
+def read(file):
+    path = Path(file)
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return [(str(each.relative_to(path)), each.read_bytes()) for each in files]
+
+
+@mt.workflow
+def reading(file):
+    return read(mt.File(file))
+
+
+@pytest.mark.parametrize(("expected", "make", "change"), rows(FILES))
+def test_a_change_of_a_file(tmp_path, expected, make, change):
+    path = tmp_path / "data"
+    make(path)
+    before = reading(path).run(resume=False).output
+    change(path)
+    run = reading(path).run(resume=False)
+    after = read.function(path)
+    assert (run.steps[0].state == "hit", before == after) == {"miss": (False, False), "hit": (True, True)}[expected]
+    assert run.output == after
+
+
+@pytest.mark.parametrize(("expected", "text", "change"), rows(AROUND))
+def test_a_change_around_a_program(table, monkeypatch, expected, text, change):
+    inside = expected == "miss" and "sys.modules" in inspect.getsource(change)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    table.write(text, 0)
+    state, before = table.state()
+    assert state == "done"
+    if not inside:
+        change(monkeypatch)
+        table.load()
+    else:
+        change(monkeypatch)
+    run = sys.modules["flow"].flow().run(resume=False)
+    after = repr(sys.modules["flow"].s(1))
+    assert (run.steps[0].state == "hit", before == after) == {
+        "miss": (False, False), "hit": (True, True), "unseen": (True, False)
+    }[expected.partition(":")[0]]  # fmt: skip
+
+
+def not_seen():
+    """What docs/workflows.md says is not seen."""
+    text = (Path(__file__).parents[2] / "docs" / "workflows.md").read_text()
+    section = text.split("Not seen are:\n\n- ")[1].split("\n\n")[0]
+    return [" ".join(each.split()) for each in section.split("\n- ")]
+
+
+def test_the_guide_lists_just_what_is_not_seen():
+    expected = [row[0] for table in (*CODE.values(), VALUES, FILES, AROUND) for row in table]
+    told = {each.partition(": ")[2] for each in expected if each.startswith("unseen")}
+    listed = not_seen()
+    assert [phrase for phrase in told if sum(phrase in each for each in listed) != 1] == []
+    assert [each for each in listed if not any(phrase in each for phrase in told)] == []
+    assert len(expected) > 500
