@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import motet as mt
+from motet.workflow.memo import locks
 from motet.workflow.memo.cache import Cache, cache_folder
 from workflow.flow_steps import Calls
 
@@ -331,3 +334,17 @@ def test_concurrent_runs_compute_a_key_once(tmp_path_factory, values, num_runs):
         each.join(60)
     assert outputs == [[x * x for x in values]] * num_runs
     assert sorted(calls) == sorted(set(values))
+
+
+def test_locks_of_many_folders_are_few_open_files(tmp_path):
+    held = tmp_path / "held" / "locks"
+    assert locks.try_lock(held, "f" * 16)
+    before = len(os.listdir("/proc/self/fd"))
+    for place in range(100):
+        with locks.key_lock(tmp_path / str(place) / "locks", "0" * 16, lambda: False) as lent:
+            assert lent
+    assert len(os.listdir("/proc/self/fd")) - before <= 32
+    program = "import sys; from pathlib import Path; from motet.workflow.memo.locks import try_lock; print(try_lock(Path(sys.argv[1]), 'f' * 16))"
+    told = subprocess.run([sys.executable, "-c", program, str(held)], capture_output=True, text=True, check=True).stdout
+    assert told == "False\n", "one that is taken stays so"
+    locks.unlock(held, "f" * 16)

@@ -1,7 +1,7 @@
 """Locks by key, between all threads and processes that use a folder.
 
 A key is a byte of one file, locked by `fcntl`. The kernel gives it back when its process ends, however that comes about.
-Such locks belong to a process, so within one a table says which are taken, and the file is never closed.
+Such locks belong to a process, so within one a table says which are taken, and a file is closed only while none of its own is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ __all__ = ["key_lock", "try_lock", "unlock"]
 _PLACES = 2**62
 _WAIT_S = 0.02
 _MOST_WAIT_S = 0.5
+_MOST_OPEN = 32
+"""Files of which no lock is taken may be this many, and stay open."""
 _guard = threading.Condition()
 _files: dict[tuple[int, str], int] = {}
 _taken: set[tuple[str, int]] = set()
@@ -28,6 +30,9 @@ _taken: set[tuple[str, int]] = set()
 def _file(path: Path) -> int:
     key = (os.getpid(), str(path))
     if key not in _files:
+        busy = {path for path, _ in _taken}
+        for other in [each for each in _files if each[1] not in busy][_MOST_OPEN - 1 :]:
+            os.close(_files.pop(other))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _files[key] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
