@@ -79,7 +79,7 @@ class Job:
         parts: digests of all parts of the code that it stands on, the same.
         checkout: where it finds the files of results.
         only_same: whether it is refused where a part differs, instead of called with what is there.
-    metrics: where its metrics go.
+        metrics: where its metrics go.
     """
 
     module: str
