@@ -14,7 +14,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -314,14 +314,23 @@ def _commands() -> str:
 
     main: click.Command = importlib.import_module("motet.cli").cli
     context = main.make_context("motet", [], resilient_parsing=True, terminal_width=100)
-    parts = [f"```text\n{main.get_help(context)}\n```"]
-    if isinstance(main, click.Group):
-        for name in main.list_commands(context):
-            command = main.get_command(context, name)
-            assert command is not None
-            inner = command.make_context(name, [], parent=context, resilient_parsing=True)
-            parts.append(f"## motet {name}\n\n```text\n{command.get_help(inner)}\n```")
-    return _page("The command motet", "What `motet --help` and `motet COMMAND --help` say.", parts)
+    return _page(
+        "The command motet", "What `motet --help` and `motet COMMAND --help` say.", list(_helps(main, context))
+    )
+
+
+def _helps(command: Any, context: Any) -> Iterator[str]:
+    """What a command says of itself, and then what its own commands do."""
+    import click
+
+    yield f"```text\n{command.get_help(context)}\n```"
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        inner = command.get_command(context, name)
+        assert inner is not None
+        own = inner.make_context(name, [], parent=context, resilient_parsing=True)
+        head, *rest = _helps(inner, own)
+        yield f"## {own.command_path}\n\n{head}"
+        yield from rest
 
 
 def _engines() -> str:

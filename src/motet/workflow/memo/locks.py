@@ -38,7 +38,9 @@ def _file(path: Path) -> int:
             _files[key] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise WorkflowError(
-                f"the cache cannot be written: {error}", where=str(path.parent), hint="name another folder as the cache"
+                f"locks cannot be taken: {error}",
+                where=str(path.parent),
+                hint="make room there, or name another folder",
             ) from error
     return _files[key]
 

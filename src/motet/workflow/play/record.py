@@ -97,7 +97,8 @@ class Record:
         try:
             self._base = open_base(home / _FILE, _SCHEMA, _VERSION, durable=True)
         except (OSError, sqlite3.Error) as error:
-            raise WorkflowError(f"the record of runs cannot be opened: {error}", where=str(home)) from error
+            hint = "see that its disk has room and can be written, or name another folder as MOTET_CACHE_DIR"
+            raise WorkflowError(f"the record of runs cannot be opened: {error}", where=str(home), hint=hint) from error
 
     @classmethod
     def of(cls, home: Path) -> Record:
