@@ -85,7 +85,7 @@ def test_a_run_that_was_killed_holds_nobody_up(program, plan):
     assert plan().run(overlap="wait", resume=False).state == "done"
 
 
-def test_a_run_waits_for_the_one_that_goes(program, plan):
+def test_a_run_waits_for_the_one_that_goes(program, plan, caplog):
     child = program()
     over = []
     waiting = threading.Thread(target=lambda: over.append(plan().run(overlap="wait")))
@@ -97,6 +97,7 @@ def test_a_run_waits_for_the_one_that_goes(program, plan):
     child.communicate("")
     waiting.join(60)
     assert [run.state for run in over] == ["done"]
+    assert caplog.text.count("overlapping waits, as run overlapping-") == 1
 
 
 def test_waiting_ends_when_the_run_is_cancelled(program, plan):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Literal, get_args
@@ -13,10 +14,11 @@ from typing import Literal, get_args
 from motet.errors import InputError, OverlapError
 from motet.workflow.memo.locks import key_lock
 from motet.workflow.plan import Plan
-from motet.workflow.play.record import Record, is_alive
+from motet.workflow.play.record import Record, RunRow, is_alive
 
 __all__ = ["Overlap", "read_overlap", "schedule_lock", "turn"]
 
+_logger = logging.getLogger("motet.workflow")
 Overlap = Literal["allow", "forbid", "wait"]
 """What becomes of a run while another one of the same workflow and parameters goes."""
 _POLL_S = 0.2
@@ -49,18 +51,26 @@ def turn(record: Record, home: Path, plan: Plan, digest: str, overlap: Overlap, 
         yield
         return
     key = hashlib.sha256(os.fsencode(f"plan {digest or f'{plan.name} {plan.file}'}")).hexdigest()
-    with key_lock(home / "runs.lock", key, lambda: overlap == "forbid" or cancel.is_set()) as held:
-        while not cancel.is_set():
-            others = [each for each in record.running(plan.name, digest) if is_alive(home, each.id)]
-            if held and not others:
-                break
-            if overlap == "forbid":
-                told = (
-                    f"run {others[0].id} of it goes (process {others[0].pid})" if others else "another run of it begins"
-                )
-                raise OverlapError(told, where=plan.name, hint="wait for it, or allow both (overlap)")
-            cancel.wait(_POLL_S)
+
+    def going() -> list[RunRow]:
+        return [each for each in record.running(plan.name, digest) if is_alive(home, each.id)]
+
+    with ExitStack() as stack:
+        lock = key_lock(home / "runs.lock", key, lambda: True)
+        held, others = stack.enter_context(lock), going()
+        if (others or not held) and overlap == "forbid":
+            raise OverlapError(_told(others), where=plan.name, hint="wait for it, or allow both (overlap)")
+        if others or not held:
+            _logger.warning("%s waits, as %s", plan.name, _told(others))
+        if not held:
+            stack.enter_context(key_lock(home / "runs.lock", key, cancel.is_set))
+        while going() and not cancel.wait(_POLL_S):
+            pass
         yield
+
+
+def _told(runs: list[RunRow]) -> str:
+    return f"run {runs[0].id} of it goes (process {runs[0].pid})" if runs else "another run of it begins"
 
 
 @contextmanager
