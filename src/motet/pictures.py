@@ -7,6 +7,7 @@ There is one reader. A folder, a column of files, a form, a body, a data URL and
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from motet.errors import InputError, MissingExtraError
+from motet.errors import InputError, MissingExtraError, RunError
 from motet.types import ColumnType
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "check_size",
     "encode_picture",
     "is_picture",
+    "most_pixels",
     "read_picture",
     "read_pixels",
 ]
@@ -35,8 +37,9 @@ Array = npt.NDArray[Any]
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is read. Formats that run other programs or scripts are left out."""
-MAX_PIXELS = 2**26
-"""Of a picture, unless `motet.ops.image.decode` is told otherwise; larger ones are refused before they are read."""
+MAX_PIXELS = "MOTET_MAX_PIXELS"
+"""The environment variable that sets how many pixels a picture may have; larger ones are refused before they are read."""
+DEFAULT_PIXELS = 2**26
 METHODS = {"bilinear": "BILINEAR", "bicubic": "BICUBIC", "nearest": "NEAREST", "area": "BOX"}
 FITS = ("stretch", "cover", "contain")
 _MODES = {(): "L", (1,): "L", (3,): "RGB", (4,): "RGBA", (None,): "RGB"}
@@ -80,7 +83,19 @@ def read_picture(data: bytes, kind: ColumnType) -> Array:
     return pixels[..., None] if len(kind.shape) > pixels.ndim else pixels
 
 
-def read_pixels(data: Any, mode: str, max_pixels: int = MAX_PIXELS) -> Array:
+def most_pixels() -> int:
+    """How many pixels a picture may have.
+
+    Raises:
+        RunError: when `MOTET_MAX_PIXELS` is set to what is no number of pixels.
+    """
+    text = os.environ.get(MAX_PIXELS, "")
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise RunError(f"must be a whole number of pixels; got {text!r}", where=f"environment variable {MAX_PIXELS}")
+    return int(text or DEFAULT_PIXELS)
+
+
+def read_pixels(data: Any, mode: str, max_pixels: int | None = None) -> Array:
     """The pixels of one file, turned upright as its EXIF orientation says; of an animation the first frame.
 
     16 bits of grey become their upper 8; other modes are converted as Pillow's `Image.convert` does, palettes to the
@@ -89,7 +104,7 @@ def read_pixels(data: Any, mode: str, max_pixels: int = MAX_PIXELS) -> Array:
     Args:
         data: the content of the file, in one of `FORMATS`.
         mode: `L` (grey, `[h, w]`), `RGB` (`[h, w, 3]`) or `RGBA` (`[h, w, 4]`).
-        max_pixels: the most that are read.
+        max_pixels: the most that are read; None for `most_pixels`.
 
     Returns:
         uint8.
@@ -97,14 +112,19 @@ def read_pixels(data: Any, mode: str, max_pixels: int = MAX_PIXELS) -> Array:
     Raises:
         InputError: when it is no such file, a damaged or too large one, or has no 8 bits a channel to read.
         MissingExtraError: when Pillow is not installed.
+        RunError: as `most_pixels`.
     """
     library = _pillow("Image", "decoding images")
+    most = most_pixels() if max_pixels is None else max_pixels
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise InputError(f"is no encoded image: that is bytes, got {type(data).__name__}")
     try:
-        with library.open(io.BytesIO(data), formats=_readable(library)) as image:
-            if image.width * image.height > max_pixels:
-                raise InputError(f"is too large an image: {image.width} x {image.height} pixels, {max_pixels} are read")
+        with _opened(library, bytes(data)) as image:
+            if image.width * image.height > most:
+                raise InputError(
+                    f"is too large an image: {image.width} x {image.height} pixels, {most} are read",
+                    hint=f"set the environment variable {MAX_PIXELS}, or max_pixels= of decode",
+                )
             return _pixels(image, mode)
     except InputError:
         raise
@@ -114,8 +134,6 @@ def read_pixels(data: Any, mode: str, max_pixels: int = MAX_PIXELS) -> Array:
             f"is {what}: {len(data)} bytes that begin with {bytes(data[:8])!r}",
             hint=f"{', '.join(FORMATS)} are read",
         ) from None
-    except (library.DecompressionBombError, library.DecompressionBombWarning) as error:
-        raise InputError(f"is too large an image: {error}") from None
     except Exception as error:  # noqa: BLE001  a decoder may raise anything for bytes that are no image
         raise InputError(f"is a damaged image: {str(error) or type(error).__name__}") from None
 
@@ -127,10 +145,20 @@ def _pillow(module: str, needed_for: str) -> Any:
         raise MissingExtraError("pillow", "image", needed_for) from error
 
 
-def _readable(library: Any) -> list[str]:
-    """Those of `FORMATS` that this build of Pillow can read."""
+def _opened(library: Any, data: bytes) -> Any:
+    """The file in one of `FORMATS` that this build of Pillow can read, its head alone.
+
+    `Image.open` does the same, with a limit of its own that only the whole program can set.
+    """
     library.init()
-    return [name for name in FORMATS if name in library.OPEN]
+    for factory, accepts in (library.OPEN[name] for name in FORMATS if name in library.OPEN):
+        found = accepts is None or accepts(data[:16])
+        if found and not isinstance(found, str):  # a text says that this build lacks the decoder
+            try:
+                return factory(io.BytesIO(data), "")
+            except (SyntaxError, IndexError, TypeError, struct.error):  # it is none, though it begins as one
+                continue
+    raise library.UnidentifiedImageError
 
 
 def _pixels(image: Any, mode: str) -> Array:

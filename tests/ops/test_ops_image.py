@@ -1,5 +1,7 @@
 import io
+import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from motet.batch import Ragged, objects
-from motet.errors import InputError, MissingExtraError
+from motet.errors import InputError, MissingExtraError, RunError
 from motet.ops import image
 from motet.types import ColumnType, declared_outputs
 
@@ -109,6 +111,52 @@ def test_what_is_not_bytes_is_refused():
 def test_an_image_with_too_many_pixels_is_refused_before_it_is_read():
     with pytest.raises(InputError, match="data is too large an image: 8 x 6 pixels, 47 are read"):
         image.decode(objects([file(Image.fromarray(PICTURE))]), max_pixels=47)
+
+
+def _head_of(width, height):
+    """The beginning of a PNG, which says its size."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + head
+        + struct.pack(">I", zlib.crc32(head))
+        + struct.pack(">I", 99)
+        + b"IDAT"
+    )
+
+
+@pytest.mark.parametrize("side", [8193, 10_000, 14_000, 30_000, 2**20])
+def test_there_is_one_limit_and_one_message(side, recwarn):
+    """Also where Pillow would warn (89 million pixels) or refuse (179 million) by a limit of its own."""
+    message = f"data is too large an image: {side} x {side} pixels, {2**26} are read"
+    with pytest.raises(InputError, match=message):
+        image.decode(objects([_head_of(side, side)]))
+    assert not list(recwarn)
+
+
+def test_a_larger_limit_is_not_overruled_by_pillow(recwarn):
+    large = objects([file(Image.new("1", (9500, 9500)))])
+    assert image.decode(large, mode="grey", size=(1, 1), max_pixels=9500**2).tolist() == [[[0]]]
+    assert not list(recwarn)
+
+
+def test_the_limit_is_set_by_the_environment_and_overruled_by_a_call(monkeypatch):
+    data = objects([file(Image.fromarray(PICTURE))])
+    monkeypatch.setenv("MOTET_MAX_PIXELS", "47")
+    with pytest.raises(
+        InputError, match=r"8 x 6 pixels, 47 are read\n  hint: set the environment variable MOTET_MAX_PIXELS"
+    ):
+        image.decode(data)
+    assert len(image.decode(data, max_pixels=48)) == 1
+    monkeypatch.setenv("MOTET_MAX_PIXELS", "48")
+    assert len(image.decode(data)) == 1
+    for wrong in ("0", "-1", "many", "1e9"):
+        monkeypatch.setenv("MOTET_MAX_PIXELS", wrong)
+        with pytest.raises(
+            RunError, match=f"environment variable MOTET_MAX_PIXELS: must be a whole number of pixels; got '{wrong}'"
+        ):
+            image.decode(data)
 
 
 def test_pillow_is_an_extra(monkeypatch):

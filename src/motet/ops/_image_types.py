@@ -11,7 +11,7 @@ from motet.batch import Ragged
 from motet.errors import InputError
 from motet.ops._arrays import Rows
 from motet.ops._kinds import NUMBERS, is_any, refuse
-from motet.pictures import MAX_PIXELS, Resizing, check_size
+from motet.pictures import Resizing, check_size
 from motet.types import ANY, ColumnType
 
 
@@ -32,7 +32,7 @@ def decode_type(
     method: str = "bilinear",
     fit: str = "stretch",
     pad: float = 0,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> ColumnType:
     if data.dtype not in ("bytes", "any") or data.shape:
         refuse("decode", "bytes, the content of an image file", data)

@@ -29,7 +29,7 @@ from motet.ops._image_types import (
     resize_type,
     scale_type,
 )
-from motet.pictures import MAX_PIXELS, Resizing, encode_picture, read_pixels
+from motet.pictures import Resizing, encode_picture, read_pixels
 from motet.types import ANY, ColumnType, returns
 
 __all__ = [
@@ -59,7 +59,7 @@ def decode(
     method: str = "bilinear",
     fit: str = "stretch",
     pad: float = 0,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> Array | Ragged:
     """Read images from the bytes of their files (BMP, GIF, JPEG, PNG, PPM, TIFF, WebP), turned upright as EXIF says.
 
@@ -70,7 +70,8 @@ def decode(
         method: with a size, how to resize; see `resize`.
         fit: with a size, how to fit; see `resize`.
         pad: with a size, the value around an image that is contained.
-        max_pixels: images with more pixels are refused before they are read.
+        max_pixels: images with more pixels are refused before they are read; None for the limit of all pictures, which is
+            2**26 or what the environment variable `MOTET_MAX_PIXELS` says.
 
     Returns:
         uint8: with a size, one array of shape `[rows, h, w, 3]` or `[rows, h, w]`; else a `Ragged` of `[?, ?, 3]` or
@@ -92,7 +93,7 @@ def decode(
     return _stacked((resizing(image) for image in images), len(data), kind)
 
 
-def _decoded(data: Any, mode: str, max_pixels: int) -> Array:
+def _decoded(data: Any, mode: str, max_pixels: int | None) -> Array:
     try:
         return read_pixels(data, mode, max_pixels)
     except InputError as error:
