@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from motet.errors import InputError, RunError
-from motet.io.places import file_system
+from motet.io.places import Place, file_system, place_of
 from motet.io.remote import check_bucket
 from motet.io.uploads import StoreTarget
 from motet.system.streams import STANDARD_OUTPUT, output_number
@@ -243,13 +243,12 @@ class StreamTarget:
         """See `FileTarget`: what went out stays so."""
 
 
-def is_stream(path: str) -> bool:
-    """Whether a path is standard output (`-`), a descriptor, a pipe or a device."""
-    if _number_of(path) is not None:
+def is_stream(place: Place) -> bool:
+    """Whether a place is standard output (`-`), a descriptor, a pipe or a device."""
+    if _number_of(place.text) is not None:
         return True
-    fs, there = file_system(path)
     try:
-        mode = os.stat(there).st_mode if fs is None else stat.S_IFREG
+        mode = os.stat(place.path).st_mode if place.is_local else stat.S_IFREG
     except OSError:
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode)
@@ -285,19 +284,18 @@ def write_file(path: str, data: bytes) -> None:
         raise
 
 
-def target_of(path: str, partial: str | None = None, where: str | None = None) -> FileTarget:
+def target_of(what: str | Place, partial: str | None = None) -> FileTarget:
     """Where the bytes of a file go.
 
     Args:
-        path: a path or an fsspec URL.
-        partial: see `DiskTarget` and `StoreTarget`; in the file system of the path.
-        where: what errors call the file; None is its path.
+        what: a path, an fsspec URL, or the place of either, which errors name as it is spelled.
+        partial: see `DiskTarget` and `StoreTarget`; in the file system of the place.
     """
-    if is_stream(path):
-        return StreamTarget(path)
-    fs, target = file_system(path)
-    if fs is None:
-        return DiskTarget(os.path.realpath(target), partial, where or path)
-    check_bucket(path, fs, target)
-    folder, _, name = target.rpartition("/")
-    return StoreTarget(where or path, fs, target, partial or f"{folder}/.{name}.part")
+    place = what if isinstance(what, Place) else place_of(what)
+    if is_stream(place):
+        return StreamTarget(place.text)
+    if place.is_local:
+        return DiskTarget(place.key[1], partial, place.text)
+    check_bucket(place.text, place.fs, place.path)
+    folder, _, name = place.path.rpartition("/")
+    return StoreTarget(place.text, place.fs, place.path, partial or f"{folder}/.{name}.part")

@@ -18,6 +18,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from motet.system.limits import num_cores
@@ -235,23 +236,28 @@ class CallTime:
 def _queued() -> float:
     """Seconds for which this thread has waited for a processor so far, where the system says it (Linux)."""
     try:
-        return int(Path("/proc/thread-self/schedstat").read_bytes().split()[1]) / 1e9
+        file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)  # each call of a model may ask
+        try:
+            return int(os.read(file, 128).split()[1]) / 1e9
+        finally:
+            os.close(file)
     except (OSError, IndexError, ValueError):
         return 0.0
 
 
 def machine() -> str:
     """What the machine is, as far as the best number of rows depends on it."""
+    return f"{_processor()}, {num_cores()} cores"
+
+
+@cache
+def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    name = (
-        next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-        or platform.processor()
-        or platform.machine()
-    )
-    return f"{name}, {num_cores()} cores"
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return name or platform.processor() or platform.machine()
 
 
 class RememberedSizes:

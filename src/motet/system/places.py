@@ -31,11 +31,12 @@ def cache_folder() -> Path:
     if named:
         return Path(named)
     home = _home()
-    if home is not None and _writable(home / ".cache" / "motet"):
-        return home / ".cache" / "motet"
+    found = (home or Path("/")) / ".cache" / "motet"
+    if home is not None and _writable(str(found)):
+        return found
     own = _own_temporary()
     if own is None:
-        return (home or Path("/")) / ".cache" / "motet"
+        return found
     why = "there is no home folder" if home is None else f"{home} cannot be written to"
     _say_once(f"{why}: what is kept between runs is in {own}; {CACHE} names another folder")
     return own
@@ -107,7 +108,8 @@ def _own_temporary() -> Path | None:
         return None
 
 
-def _writable(folder: Path) -> bool:
+def _writable(folder: str) -> bool:
     """Whether a folder can be written to, or made."""
-    there = next((each for each in (folder, *folder.parents) if each.exists()), None)
-    return there is not None and os.access(there, os.W_OK | os.X_OK)
+    while not os.path.exists(folder) and folder != (above := os.path.dirname(folder) or "."):
+        folder = above
+    return os.access(folder, os.W_OK | os.X_OK)

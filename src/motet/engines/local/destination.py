@@ -48,7 +48,7 @@ class Destination:
     @cached_property
     def is_stream(self) -> bool:
         """Whether it is standard output, a pipe or a device, which takes bytes at once and for good."""
-        return is_stream(self.path)
+        return is_stream(self.place)
 
     @cached_property
     def is_folder(self) -> bool:
@@ -118,7 +118,7 @@ class Destination:
         if self.is_stream:
             return StreamOutput(self.path, self.format)
         if not self.is_folder:
-            return FileOutput(self.path, work, self.format)
+            return FileOutput(self.place, work, self.format)
         parts = Parts(self.path, work, self.format or PARTS_FORMAT, added)
         if self.partition_by:
             return PartitionedOutput(parts, self.partition_by, self.part_rows)

@@ -12,7 +12,7 @@ from motet.engines.local.output import open_beside
 from motet.engines.local.replay import INPUT
 from motet.engines.local.work import WorkFolder
 from motet.errors import Failure
-from motet.io.places import file_system
+from motet.io.places import place_of
 from motet.io.remote import asking
 from motet.io.sink import CountingWriter
 from motet.io.target import target_of
@@ -55,7 +55,7 @@ class FailureFile:
         self.first: list[str] = []
         if path is not None and always:
             target_of(path).probe()
-            self._writer = open_beside(path, self._schema, work)
+            self._writer = open_beside(place_of(path), self._schema, work)
 
     @property
     def rows(self) -> int | None:
@@ -70,7 +70,7 @@ class FailureFile:
         if not failures or self.path is None:
             return
         if self._writer is None:
-            self._writer = open_beside(self.path, self._schema, self._work)
+            self._writer = open_beside(place_of(self.path), self._schema, self._work)
         table = failures_table(failures)
         if self._path_of is not None:
             table = table.append_column(PATH, pa.array([self._path_of(each.row) for each in failures], PATH.type))
@@ -87,13 +87,13 @@ class FailureFile:
             self._writer.close()
         if self._writer is not None or self.path is None:
             return self.path or ""
-        files, path = file_system(self.path)
-        if files is None:
-            if os.path.lexists(path):  # a file system that can only be read refuses also what is not there
-                os.unlink(path)
+        place = place_of(self.path)
+        if place.is_local:
+            if os.path.lexists(place.path):  # a file system that can only be read refuses also what is not there
+                os.unlink(place.path)
         else:
-            with asking(self.path, files):
-                remove_files(files, [path])
+            with asking(self.path, place.fs):
+                remove_files(place.fs, [place.path])
         return ""
 
     def abort(self) -> None:

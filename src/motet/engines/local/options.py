@@ -12,6 +12,7 @@ from motet.engines.local.selection import RowShard, Sample, Selection, count_or_
 from motet.errors import InputError
 from motet.io.decryption import Decrypt
 from motet.io.files import TABLE_SUFFIXES, suffix_of
+from motet.io.places import place_of
 from motet.io.target import is_stream
 from motet.system.limits import num_cores
 from motet.system.progress import Progress
@@ -196,7 +197,8 @@ class Options:
     def destination(self, output: str) -> Destination:
         """Where the answers of a run go; a stream whose format nobody names has that of the input, where that was named."""
         named = self.output_format
-        if named is None and self.format in _STREAMED and is_stream(output) and suffix_of(output) not in TABLE_SUFFIXES:
+        unnamed = named is None and suffix_of(output) not in TABLE_SUFFIXES
+        if unnamed and self.format in _STREAMED and is_stream(place_of(output)):
             named = self.format
         return Destination(output, named, self.part_rows, tuple(self.partition_by))
 

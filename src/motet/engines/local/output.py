@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from motet.engines.local.work import WorkFolder
 from motet.io import open_writer
-from motet.io.places import file_system
+from motet.io.places import Place
 from motet.io.sink import CountingWriter, check_format
 from motet.io.target import StreamTarget, target_of
 
@@ -122,19 +122,19 @@ class FileOutput(_OneWriter):
     """One file.
 
     Args:
-        path: the file.
+        place: the file.
         work: where it stands until it is finished.
         format: see `motet.io.open_writer`.
     """
 
     starts_over = True
 
-    def __init__(self, path: str, work: WorkFolder, format: str | None = None) -> None:
-        super().__init__(path, format)
-        self._work = work
+    def __init__(self, place: Place, work: WorkFolder, format: str | None = None) -> None:
+        super().__init__(place.text, format)
+        self._place, self._work = place, work
 
     def _opened(self, schema: pa.Schema) -> CountingWriter:
-        return open_beside(self._path, schema, self._work, self._format)
+        return open_beside(self._place, schema, self._work, self._format)
 
     def start_over(self) -> None:
         """See `Output`."""
@@ -161,10 +161,9 @@ class StreamOutput(_OneWriter):
         raise AssertionError("what went out cannot be forgotten")
 
 
-def open_beside(path: str, schema: pa.Schema, work: WorkFolder, format: str | None = None) -> CountingWriter:
+def open_beside(place: Place, schema: pa.Schema, work: WorkFolder, format: str | None = None) -> CountingWriter:
     """A writer of a file, which stands aside until it is finished where a rename reaches it from there."""
-    files, there = file_system(path)
-    folder = os.path.dirname(os.path.realpath(there))
-    near = files is None and work.device is not None and os.path.isdir(folder) and os.stat(folder).st_dev == work.device
-    partial = work.part(os.path.basename(there)) if near else None
-    return open_writer(path, schema, format=format, target=target_of(path, partial, where=path))
+    folder = os.path.dirname(place.key[1]) if place.is_local and work.device is not None else ""
+    near = os.path.isdir(folder) and os.stat(folder).st_dev == work.device
+    partial = work.part(os.path.basename(place.path)) if near else None
+    return open_writer(place.text, schema, format=format, target=target_of(place, partial))
