@@ -24,7 +24,7 @@ __all__ = ["ParquetSource", "holds", "open_writer"]
 _RUN_BYTES = 32 << 20
 _MEASURED_GROUPS = 32
 _BUFFERS_BYTES, _BUFFER_BYTES = 16 << 20, 256 << 10
-"""What is read ahead of all columns together, and at most of one: never all that a row group holds of it."""
+"""What is read ahead of all columns together, and at most of one where a row group holds more than the former."""
 
 
 class ParquetSource(FileStream):
@@ -72,13 +72,19 @@ class ParquetSource(FileStream):
                 most = max(most, sum(group.column(place).total_uncompressed_size for place in places) / group.num_rows)
         return most
 
+    def _buffer(self, columns: int) -> int:
+        """Bytes that are read of a column at a time; 0 for all that a row group holds of it, where that is little."""
+        if not self._file.is_local or max(self._bytes, default=0) <= _BUFFERS_BYTES:
+            return 0
+        return max(4096, min(_BUFFER_BYTES, _BUFFERS_BYTES // max(columns, 1)))
+
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; opens the file when the first is asked for."""
         first = int(np.searchsorted(self._ends, skip, side="right")) - 1
         if skip >= self.num_rows:
             return
         self.check_opened()
-        with _open(self._file, self._keys, len(columns)) as parquet:
+        with _open(self._file, self._keys, self._buffer(len(columns))) as parquet:
             start = int(self._ends[first])
             pieces = self._read(parquet, first, len(self._bytes), columns, rows, self.stored_row_bytes(columns))
             yield from drop_rows(mark_all(pieces, start), skip - start)
@@ -92,7 +98,7 @@ class ParquetSource(FileStream):
         groups = np.unique(np.searchsorted(self._ends, positions, side="right") - 1)
         self.check_opened()
         stored = self.stored_row_bytes(columns)
-        with _open(self._file, self._keys, len(columns)) as parquet:
+        with _open(self._file, self._keys, self._buffer(len(columns))) as parquet:
             for group in groups.tolist():
                 start = int(self._ends[group])
                 for piece in self._read(parquet, group, group + 1, columns, rows, stored):
@@ -117,11 +123,10 @@ class ParquetSource(FileStream):
 
 
 @contextmanager
-def _open(file: File, keys: ParquetKeys | None, columns: int = 1) -> Iterator[Any]:
+def _open(file: File, keys: ParquetKeys | None, buffer: int = 0) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     raw = file.open()
-    buffer = max(4096, min(_BUFFER_BYTES, _BUFFERS_BYTES // max(columns, 1))) if file.is_local else 0
     try:
         parquet = pq.ParquetFile(
             raw,
