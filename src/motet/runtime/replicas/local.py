@@ -95,6 +95,7 @@ class _Lent:
         self._part, self._model, self._gate, self._writes = part, part.value.model, part.value.gate, False
         self.batch_invariant = getattr(self._model, "batch_invariant", None)
         self._fresh = bool(getattr(self._model, "fresh_outputs", False))
+        self._answers = self._model if self._gate is None and self._fresh else self._owned
         self.need = part.need
 
     def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
@@ -110,13 +111,11 @@ class _Lent:
         own = {name: np.array(each) for name, each in columns.items()}
         return self._answers(own)
 
-    def _answers(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
+    def _owned(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
         """What the model gives, which is nobody's but the caller's then."""
         if self._gate is not None:
             lone = len(next(iter(columns.values()), ())) == 1
             return self._gate(self._model, (columns,), {}, lone=lone, fresh=self._fresh)
-        if self._fresh:
-            return self._model(columns)
         held = [self._model(columns)]
         own_result(held)
         return held[0]
