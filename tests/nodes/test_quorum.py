@@ -16,7 +16,7 @@ from helpers.gates import gated, gates, shut
 from helpers.oip_server import OipServer, Served
 from helpers.rows import play
 from motet.client import Client
-from motet.errors import DeadlineError, ModelUnavailableError
+from motet.errors import DeadlineError, ModelUnavailableError, MotetError
 from motet.runtime.overdue import MOST_LATE
 from motet.testing.fakes import Affine, Failing, fake
 
@@ -136,6 +136,14 @@ def test_a_request_is_too_and_says_who_answered(late):
             answer = client.infer("voting", {"x": X})
         np.testing.assert_allclose(answer["y"], BOTH)
         assert list(answer["who"]) == ["a,b"] * 3
+
+
+def test_a_request_whose_rows_fail_by_time_is_late_and_not_wrong(late):
+    graph = voting({"a": near("a", 2.0), "c": late.model})
+    with graph.serve(block=False, port=0) as live, Client(live.url) as client:
+        with late, pytest.raises(MotetError, match=f"c: DeadlineError|not answered within {SOON} ms") as raised:
+            client.infer("voting", {"x": X})
+        assert raised.value.status == 504
 
 
 def test_the_explanation_names_who_was_late_and_who_failed(late):

@@ -18,6 +18,7 @@ import motet as mt
 from helpers.oip_server import OipServer, Served
 from helpers.rows import play
 from motet.client import Client
+from motet.runtime.side_by_side import SEEN, SLOW_S
 from motet.testing.fakes import Affine, Failing, fake
 
 
@@ -208,6 +209,29 @@ def test_context_variables_are_those_of_the_caller(server):
         assert graph({"x": X})["y"].tolist() == [8.5, 8.5]
     finally:
         number.reset(token)
+
+
+pair = None
+
+
+@mt.returns("float32")
+def waits(x):
+    """Waits for the other one where there is a pair, else for a while that is worth a thread."""
+    threading.Event().wait(4 * SLOW_S) if pair is None else pair.wait()
+    return x
+
+
+def test_functions_that_were_seen_to_wait_wait_together():
+    global pair
+    x = x_()
+    graph = mt.Graph("g", {"y": mt.map(added, mt.map(waits, x, name="a"), mt.map(waits, x, name="b"), name="sum")})
+    for _ in range(SEEN + 1):
+        assert graph({"x": X})["y"].tolist() == (2 * X).tolist()
+    pair = threading.Barrier(2, timeout=20)
+    try:
+        assert graph({"x": X})["y"].tolist() == (2 * X).tolist()
+    finally:
+        pair = None
 
 
 def test_nodes_of_models_that_compute_are_played_one_after_the_other():

@@ -61,7 +61,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         """The explanation as a notebook shows it."""
         calls = [
-            (call.node, call.uses, call.version, f"{call.seconds * 1e3:.3f}", "; ".join(_said(call)))
+            (call.node, call.member, call.uses, call.version, f"{call.seconds * 1e3:.3f}", "; ".join(_said(call)))
             for call in self.calls
         ]
         outputs = [(name, show(value)) for name, value in self.outputs.items()]
@@ -70,7 +70,7 @@ class Explanation:
             [
                 paragraph([f"row {self.row}", *map(str, self.failures)]),
                 table(("output", "value"), outputs),
-                table(("node", "model", "version", "ms", "answered"), calls),
+                table(("node", "member", "model", "version", "ms", "answered"), calls),
                 table(("decided", "value"), chosen),
             ]
         )
@@ -132,6 +132,7 @@ def as_json(row: int, told: Explanation | None, failures: Sequence[Failure]) -> 
     calls = [
         {
             "node": call.node,
+            "member": call.member,
             "uses": call.uses,
             "version": call.version,
             "rows": call.rows,

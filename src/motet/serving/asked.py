@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from motet.errors import InputError, MotetError
 from motet.serving.request import Reply
 
-__all__ = ["FailedRowsError", "asked_times", "failed_rows", "without_folders"]
+__all__ = ["FailedRowsError", "LateRowsError", "asked_times", "failed_rows", "without_folders"]
 
 SHOWN_ROWS = 5
 """Failed rows that an error names."""
@@ -21,12 +21,19 @@ class FailedRowsError(MotetError):
     status = 422
 
 
+class LateRowsError(FailedRowsError):
+    """Rows of a request that failed since members of a node did not answer in time."""
+
+    status = 504
+
+
 def failed_rows(reply: Reply, rows: int) -> MotetError:
     """What a request is answered of which rows failed: which ones, and why."""
     failures = reply.failures
     shown = "; ".join(without_folders(str(failure)) for failure in failures[:SHOWN_ROWS])
     more = f"; and {len(failures) - SHOWN_ROWS} more" if len(failures) > SHOWN_ROWS else ""
-    return FailedRowsError(f"{len(failures)} of {rows} rows failed: {shown}{more}")
+    late = all(failure.error == "DeadlineError" for failure in failures)
+    return (LateRowsError if late else FailedRowsError)(f"{len(failures)} of {rows} rows failed: {shown}{more}")
 
 
 def without_folders(why: str) -> str:

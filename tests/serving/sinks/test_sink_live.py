@@ -136,6 +136,47 @@ def test_stack_keeps_a_record_a_row_and_member(tmp_path):
     assert {(each["node"], each["graph"], each["request"]) for each in found} == {("ask", "lazy", "same")}
 
 
+def shadowed():
+    """The second member does not count, and nobody waits for it."""
+    vote = mt.ensemble(models(), mt.input("x", "float32"), weights=[1, 0], name="vote")
+    return mt.Graph("shadowed", outputs={"scores": vote.scores})
+
+
+def test_stack_keeps_what_shadows_answered_after_the_request(tmp_path):
+    async def go():
+        configs = [{"to": "p.jsonl", "record": "stack"}, {"to": "sqlite:///p.db", "members": True}]
+        async with live(tmp_path, shadowed(), *configs) as (_, ask):
+            await asyncio.gather(ask([1, 2], id="a"), ask([3], id="b"))
+            await until(lambda: (tmp_path / "p.jsonl").exists() and len(lines(tmp_path / "p.jsonl")) == 6)
+
+    asyncio.run(go())
+    found = kept(tmp_path)
+    assert [(each["request"], each["row"], each["member"], each["outputs"]["scores"]) for each in found] == [
+        (request, row, member, scores)
+        for request, row, x in [("a", 0, 1), ("a", 1, 2), ("b", 0, 3)]
+        for member, scores in [("sure", [x / 128, 0.0]), ("unsure", [0.5, 0.5])]
+    ]
+    joined = table(tmp_path / "p.db", columns="request, row, members")
+    assert sorted(joined) == [(each, row, '["vote.sure"]') for each, row in [("a", 0), ("a", 1), ("b", 0)]]
+
+
+def test_members_that_cannot_be_reached_said_nothing(tmp_path):
+    first, _ = models()
+    gone = {"inputs": {"x": "float32"}, "outputs": {"scores": "float32[2]"}}
+    far = mt.Model("oip+http://127.0.0.1:9/v2/models/gone", "gone", **gone)
+    ask_all = mt.cascade([far, first], mt.input("x", "float32"), confidence=0.9, name="ask")
+
+    async def go():
+        configs = [{"to": "p.jsonl", "members": True}]
+        async with live(tmp_path, mt.Graph("g", outputs={"scores": ask_all}), *configs) as (_, ask):
+            await ask([1, 2], id="a")
+
+    asyncio.run(go())
+    assert [(each["members"], each["output_scores"]) for each in kept(tmp_path)] == [
+        (["ask.sure"], [1 / 128, 0.0]), (["ask.sure"], [2 / 128, 0.0]),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("explain", [False, True])
 def test_an_answer_waits_for_a_sink_that_is_durable(tmp_path, explain):
     async def go():

@@ -9,7 +9,7 @@ from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call
 from motet.runtime.rows import Rows, rows_of
 from motet.serving.app.explain import explained
-from motet.serving.asked import without_folders
+from motet.serving.asked import LateRowsError, without_folders
 from motet.serving.request import Reply
 
 __all__ = ["RowFailedError", "answer_of", "errors_of", "why"]
@@ -43,7 +43,7 @@ def answer_of(
         single: whether one row was asked for, not a list.
 
     Raises:
-        RowFailedError: when the only row failed.
+        RowFailedError, LateRowsError: when the only row failed.
     """
     answers: list[dict[str, Any]] = [{} for _ in range(rows.total)]
     for place, message in rows.bad.items():
@@ -51,7 +51,7 @@ def answer_of(
     if reply is not None:
         for failure in reply.failures:
             if single:
-                raise RowFailedError(why(failure))
+                raise (LateRowsError if failure.error == "DeadlineError" else RowFailedError)(why(failure))
             answers[rows.places[failure.row]] = {"error": why(failure)}
         kept = range(len(rows.places)) if reply.kept is None else reply.kept.tolist()
         unwritten: dict[int, str] = {}
