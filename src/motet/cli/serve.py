@@ -92,7 +92,7 @@ def _configured(graphs: tuple[str, ...], config: str | None, options: dict[str, 
     said = {path: _serving(path) for path in graphs}
     chosen = read_config(config, said)
     given = {name: value for name, value in options.items() if value is not None}
-    given["log"] = replace(chosen.log, **given["log"])
+    given["log"] = replace(chosen.log, **given.get("log", {}))
     port = given.pop("grpc_port", chosen.grpc_port)
     if port is None and _has_grpc():
         port = 8001

@@ -120,16 +120,16 @@ class Gateway:
             GraphError: when the file is wrong, or another graph has its name.
         """
         path = "" if isinstance(graph, Graph) else os.fspath(graph)
-        waits = ""
+        waits: StoreError | None = None
         try:
             made = graph if isinstance(graph, Graph) else load(path)
         except StoreError as error:  # which a watch may see mended: see `stores.py`
-            made, waits = awaited(path), str(error)
+            made, waits = awaited(path), error
         if made.name in self._graphs:
             raise GraphError(f"two graphs are called {made.name!r}", where=path or "serve", hint="rename one")
         served = Served(made.name, "graph", "motet_graph", made, path=path)
         if waits:
-            served.state, served.reason = "UNAVAILABLE", waits
+            served.state, served.reason, served.error = "UNAVAILABLE", str(waits), type(waits).__name__
         else:
             served.models = models_of(served, self._loader.resolver)
         self._graphs[made.name] = served
@@ -184,9 +184,9 @@ class Gateway:
             served = self._instead(served)
         lane = served.lane
         if lane is None or served.state != "READY" or self.draining:
-            why = "the server is about to stop" if self.draining else f"{served.state.lower()}: {served.reason}"
+            why = "the server is about to stop" if self.draining else served.told
             request.settled = True
-            error = NotReadyError(f"{served.name} is not ready ({why.rstrip(': ')})", retry_after_s=1)
+            error = NotReadyError(f"{served.name} is not ready: {why}", retry_after_s=1)
             self.not_ready(served, error)
             request.failed(error)
             return
@@ -250,7 +250,7 @@ class Gateway:
             if not again:
                 for each in (graph, *graph.models):
                     each.lane = None
-                self._set(graph, "UNAVAILABLE", str(error))
+                self._set(graph, "UNAVAILABLE", str(error), type(error).__name__)
             await self._loader.keep(self.things)
             raise error from error.__cause__
         self._graphs[graph.name] = fresh
@@ -347,9 +347,9 @@ class Gateway:
             await asyncio.sleep(0.005)
         return True
 
-    def _set(self, graph: Served, state: State, reason: str) -> None:
+    def _set(self, graph: Served, state: State, reason: str, error: str = "") -> None:
         for each in (graph, *graph.models):
-            each.state, each.reason = state, reason
+            each.state, each.reason, each.error = state, reason, error
 
     def _rivals(self) -> None:
         """Which graphs share models: their batches are put together when both have rows."""

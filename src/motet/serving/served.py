@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,10 +18,11 @@ from motet.runtime.stored import number_of
 from motet.serving.lane import Lane
 from motet.types import ANY, ColumnType, Signature
 
-__all__ = ["UNLOADED", "Served", "State", "hosted", "models_of"]
+__all__ = ["GOES_ON", "UNLOADED", "Served", "State", "hosted", "models_of"]
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 UNLOADED = "unloaded"
+GOES_ON = "goes on with what it has"
 
 
 @dataclass(eq=False)
@@ -34,7 +36,8 @@ class Served:
         graph: what is played; for a model a graph of that one node.
         lane: plays it; None until it is loaded.
         versions: the versions that can be asked for.
-        state, reason: whether it can be called, and why not.
+        state, reason: whether it can be called, and why not; the reason may name files and addresses.
+        error: the class of the error that the reason is the message of; empty for none.
         path: the graph's file; empty for a graph made in Python.
         parent: for a model the graph that it is of.
     """
@@ -47,6 +50,7 @@ class Served:
     versions: tuple[str, ...] = ("1",)
     state: State = "LOADING"
     reason: str = ""
+    error: str = ""
     path: str = ""
     parent: Served | None = None
     models: list[Served] = field(default_factory=list)
@@ -65,6 +69,23 @@ class Served:
     def signature(self) -> Signature:
         """What it takes and gives."""
         return self.graph.checked.signature
+
+    @property
+    def told(self) -> str:
+        """The reason as everybody may know it: of an error its class, and which model cannot be loaded."""
+        if not self.error:
+            return self.reason or {"LOADING": "it is being loaded", "UNLOADING": "it is being unloaded"}.get(
+                self.state, ""
+            )
+        graph = self.graph if self.parent is None else self.parent.graph
+        named = (name for name in re.findall(r"model '([^']*)'", self.reason) if name in graph.models)
+        what = next((f"model {name!r}" for name in named), "it")
+        goes_on = f"{GOES_ON}: " if self.state == "READY" else ""
+        return f"{goes_on}{what} cannot be loaded ({self.error})"
+
+    def why(self, *, administers: bool) -> str:
+        """The reason as somebody may know it."""
+        return (self.reason if administers else "") or self.told
 
     @property
     def digest(self) -> str:

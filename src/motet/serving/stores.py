@@ -14,7 +14,7 @@ from motet.graph.model import Model
 from motet.models.locate import STORE
 from motet.runtime.stored import StoredModels, number_of
 from motet.serving.gateway import Gateway
-from motet.serving.served import UNLOADED, Served
+from motet.serving.served import GOES_ON, UNLOADED, Served
 
 __all__ = ["StoreWatch", "has_stored"]
 
@@ -79,14 +79,14 @@ class StoreWatch:
             pause_s = min(2 * known.pause_s, LONGEST_PAUSE_S) if again and known is not None else FIRST_PAUSE_S
             self._pauses[served.name] = _Pause(numbers, loop.time() + pause_s, pause_s)
             if served.state == "READY":
-                served.reason = f"goes on with what it has: {error}"
+                served.reason, served.error = f"{GOES_ON}: {error}", type(error).__name__
             if not again:
                 what = "cannot be asked" if isinstance(error, StoreError) and not numbers else "cannot be loaded"
                 _LOG.error("%s goes on with what it has: a store's model %s: %s", served.name, what, error)
 
     def _all_well(self, served: Served) -> None:
         if self._pauses.pop(served.name, None) is not None and served.state == "READY":
-            served.reason = ""
+            served.reason = served.error = ""
 
     def _moved(self, served: Served) -> Mapping[str, int]:
         """The models that mean another version than the one that is served, and its number; 0 for one that was withdrawn."""

@@ -119,7 +119,7 @@ def test_load_and_unload_with_the_stock_client(live):
         assert served.post("/v2/repository/index", json={"ready": True}).json() == []
         answer = served.get("/v2/models/moved/ready")
         assert answer.status_code == 503
-        assert answer.json()["error"] == "moved is not ready: unavailable unloaded"
+        assert answer.json()["error"] == "moved is not ready: unloaded"
         client.load_model("moved")
         assert client.is_model_ready("moved")
 
@@ -137,5 +137,8 @@ def test_a_server_that_is_not_ready_says_what_it_waits_for(live):
     served = live.serve(graph("slow_to_load"), load=False)
     answer = served.get("/v2/health/ready")
     assert answer.status_code == 503
-    assert answer.json() == {"ready": False, "waiting": {"slow_to_load": {"state": "LOADING", "reason": ""}}}
+    assert answer.json() == {
+        "ready": False, "reason": "slow_to_load is not ready: it is being loaded",
+        "waiting": {"slow_to_load": {"state": "LOADING", "reason": "it is being loaded"}},
+    }  # fmt: skip
     assert served.get("/v2/health/live").status_code == 200

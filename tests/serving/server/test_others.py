@@ -120,10 +120,34 @@ def test_why_a_graph_is_not_served_is_for_administrators(folder):
         live.until(lambda: listens(live) and state() == "UNAVAILABLE")
         with live.owner() as owner:
             assert "broken.onnx" in owner.get("/status.json").json()["states"]["broken"]["reason"]
-        for page in ("/status.json", "/graphs.json"):
-            seen = httpx.get(live.url + page).text
-            assert "broken.onnx" not in seen
-            assert str(folder) not in seen
+            assert "broken.onnx" in owner.get("/v2/health/ready").json()["reason"]
+            assert "broken.onnx" in owner.get("/v2/models/broken/ready").json()["error"]
+            assert "broken.onnx" in owner.post("/v2/repository/index").text
+        why = "model 'm' cannot be loaded (ModelLoadError)"
+        ready = httpx.get(f"{live.url}/v2/health/ready")
+        assert (ready.status_code, ready.json()) == (
+            503,
+            {
+                "ready": False,
+                "reason": f"broken is not ready: {why}",
+                "waiting": {"broken": {"state": "UNAVAILABLE", "reason": why}},
+            },
+        )
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}
+        answers = [
+            httpx.get(live.url + page)
+            for page in ("/status.json", "/graphs.json", "/readyz", "/v2/models/broken/ready")
+        ]
+        answers += [
+            httpx.post(f"{live.url}/v2/repository/index"),
+            httpx.post(f"{live.url}/predict/broken", json={"x": 1}),
+            httpx.post(f"{live.url}/v2/models/broken/infer", json={"inputs": [tensor]}),
+            httpx.post(f"{live.url}/v2/models/broken.m/infer", json={"inputs": [tensor]}),
+        ]
+        for answer in answers:
+            assert why in answer.text
+            assert "broken.onnx" not in answer.text
+            assert str(folder) not in answer.text
 
 
 def listens(live):

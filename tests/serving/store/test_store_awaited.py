@@ -40,7 +40,7 @@ def test_a_server_waits_for_the_first_member_and_takes_in_the_others(serve, publ
     body = json.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0]}]})
     status, said = got(connection, "/v2/models/g/infer", "POST", body)
     assert status == 503
-    assert "the store has no model 'one'" in said["error"]
+    assert said["error"] == "g is not ready: model 'one' cannot be loaded (NotPublishedError)"
     for page in ("/v2/models/g", "/v2/models/g/config", "/v2/models/stats", "/openapi.json", "/status.json"):
         assert got(connection, page)[0] == 200
     publish(2, "two")

@@ -22,7 +22,7 @@ from motet.serving.app.playing import asked_of
 from motet.serving.app.respond import json_response, read_object
 from motet.serving.gateway import Gateway
 from motet.serving.http.respond import error_body
-from motet.serving.served import Served
+from motet.serving.served import UNLOADED, Served
 from motet.types import ColumnType
 from motet.version import __version__
 
@@ -91,16 +91,25 @@ class About:
         """Whether the process runs."""
         return json_response({"live": True})
 
-    async def ready(self, _request: Request) -> Response:
-        """Whether everything that is served can be called; 503 where not, and what cannot."""
-        if self._gateway.ready:
+    def _administers(self, request: Request) -> bool:
+        """Whether the caller may know what may name files and addresses."""
+        return self._desk.administers(asked_of(request, "", 0, visited=False))
+
+    async def ready(self, request: Request) -> Response:
+        """Whether everything that is served can be called; 503 where not, and what cannot, and why."""
+        gateway = self._gateway
+        if gateway.ready:
             return json_response({"ready": True})
+        administers = self._administers(request)
         waiting = {
-            each.name: {"state": each.state, "reason": each.reason}
-            for each in self._gateway.served.values()
-            if each.kind == "graph" and each.state != "READY"
+            each.name: {"state": each.state, "reason": each.why(administers=administers)}
+            for each in gateway.served.values()
+            if each.kind == "graph" and each.state != "READY" and each.reason != UNLOADED
         }
-        return json_response({"ready": False, "waiting": waiting}, 503)
+        reasons = [f"{name} is not ready: {each['reason']}" for name, each in waiting.items()]
+        if gateway.stopping or gateway.draining:
+            reasons.insert(0, "the server is about to stop")
+        return json_response({"ready": False, "reason": "; ".join(reasons), "waiting": waiting}, 503)
 
     async def models(self, _request: Request) -> Response:
         """The names of what is served, as KServe lists them."""
@@ -122,8 +131,11 @@ class About:
     async def model_ready(self, request: Request) -> Response:
         """Whether a model can be called; 503 where not."""
         served = self._find(request)
-        if served.state != "READY" or self._gateway.stopping or self._gateway.draining:
-            raise NotReadyError(f"{served.name} is not ready: {served.state.lower()} {served.reason}".rstrip())
+        if served.state != "READY":
+            why = served.why(administers=self._administers(request))
+            raise NotReadyError(f"{served.name} is not ready: {why}")
+        if self._gateway.stopping or self._gateway.draining:
+            raise NotReadyError(f"{served.name} is not ready: the server is about to stop")
         return json_response({"name": request.path_params["name"], "ready": True})
 
     async def config(self, request: Request) -> Response:
@@ -165,13 +177,14 @@ class About:
 
     async def index(self, request: Request) -> Response:
         """Everything that has a name, its state, and why it is in it."""
+        administers = self._administers(request)
         only_ready = (await read_object(request)).get("ready")
         only_ready = False if only_ready is None else only_ready
         if not isinstance(only_ready, bool):
             raise InputError(f"'ready' must be true or false; got {only_ready!r}")
         return json_response(
             [
-                {"name": name, "version": version, "state": served.state, "reason": served.reason}
+                {"name": name, "version": version, "state": served.state, "reason": served.why(administers=administers)}
                 for name, served in self._gateway.served.items()
                 if served.state == "READY" or not only_ready
                 for version in served.versions

@@ -108,18 +108,20 @@ class Pages:
             return Response(status_code=304, headers=headers)
         return Response(data, media_type=KINDS[name.rpartition(".")[2]], headers=headers)
 
-    def _for(self, request: Request, found: dict[str, Any]) -> Response:
-        """What the caller may see of an answer: administrators all of it."""
-        asked = asked_of(request, "", 0, visited=False)
-        return json_response(found if self._desk.administers(asked) else for_anybody(found))
+    def _administers(self, request: Request) -> bool:
+        return self._desk.administers(asked_of(request, "", 0, visited=False))
 
     async def graphs(self, request: Request) -> Response:
         """Everything that is served, as the page needs it."""
         names: dict[str, list[str]] = {}
         for name, served in self._gateway.served.items():
             names.setdefault(served.name, []).append(name)
-        listed = [_about(each, names) for each in dict.fromkeys(self._gateway.served.values())]
-        return self._for(request, {"version": __version__, "ready": self._gateway.ready, "served": listed})
+        administers = self._administers(request)
+        listed = [
+            {**_about(each, names), "reason": each.why(administers=administers)}
+            for each in dict.fromkeys(self._gateway.served.values())
+        ]
+        return json_response({"version": __version__, "ready": self._gateway.ready, "served": listed})
 
     async def drawing(self, request: Request) -> Response:
         """The drawing of a graph."""
@@ -131,8 +133,13 @@ class Pages:
         provided = self._parts.status
         found = lane_status(self._gateway, self._errors) if provided is None else provided()
         found = await found if inspect.isawaitable(found) else found
-        states = {each.name: {"state": each.state, "reason": each.reason} for each in self._gateway.served.values()}
-        return self._for(request, {**found, "ready": self._gateway.ready, "states": states})
+        administers = self._administers(request)
+        states = {
+            each.name: {"state": each.state, "reason": each.why(administers=administers)}
+            for each in self._gateway.served.values()
+        }
+        shown = found if administers else for_anybody(found)
+        return json_response({**shown, "ready": self._gateway.ready, "states": states})
 
     async def workflows(self, request: Request) -> Response:
         """The runs of workflows of this machine, for administrators; see `motet.workflow.page.site`."""
@@ -183,7 +190,6 @@ def _about(served: Served, names: dict[str, list[str]]) -> dict[str, Any]:
         "kind": served.kind,
         "platform": served.platform,
         "state": served.state,
-        "reason": served.reason,
         "graph": served.parent.name if served.parent is not None else served.name,
         "inputs": [
             {

@@ -13,7 +13,6 @@ from typing import Any
 from motet.errors import Failure
 from motet.serving.gateway import Gateway
 from motet.serving.request import Request
-from motet.serving.served import UNLOADED
 
 __all__ = ["ErrorLog", "for_anybody", "lane_status"]
 
@@ -83,4 +82,4 @@ def _shown(key: str, value: Any) -> Any:
         return [{name: each[name] for name in SHOWN if name in each} for each in value]
     if key == "places":
         value = [{**each, "models": [{**model, "error": ""} for model in each["models"]]} for each in value]
-    return ("" if value != UNLOADED else value) if key in HIDDEN else for_anybody(value)
+    return "" if key in HIDDEN else for_anybody(value)

@@ -111,7 +111,7 @@ class About:
         for name, served in self.gateway.served.items():
             if not request.ready or served.state == "READY":
                 for version in served.versions:
-                    answer.models.add(name=name, version=version, state=served.state, reason=served.reason)
+                    answer.models.add(name=name, version=version, state=served.state, reason=served.told)
         return answer
 
     async def repository_model_load(self, request: Any) -> Any:
