@@ -14,8 +14,9 @@ from motet.cli import cli
 from motet.errors import InputError, OverlapError
 from motet.workflow import triggers
 from motet.workflow.memo.cache import home_folder
+from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.play.overlap import schedule_lock
-from motet.workflow.play.record import Record
+from motet.workflow.play.record import Record, run_lock
 
 PROGRAM = """
 import os, sys
@@ -120,6 +121,24 @@ def test_a_time_of_a_schedule_is_left_out_while_a_run_goes(program, plan, monkey
     result = CliRunner().invoke(cli, ["workflow", "run", "overlapping.py", "--every", "1h", *options])
     assert result.exit_code == 0
     assert ("left out: run overlapping-" in result.stderr) == (overlap is None)
+
+
+def test_to_ask_whether_a_run_lives_is_never_taken_for_a_run_that_lives(home):
+    """Two processes that ask all the time, as pages and schedules do, about a run that nobody runs, and one that is run."""
+    lock, asked, held = home / "runs.lock", run_lock("asked"), run_lock("held")
+    code = (
+        "import sys; from pathlib import Path; from motet.workflow.play.record import is_alive\n"
+        "print(*(sum(is_alive(Path(sys.argv[1]), name) for _ in range(5000)) for name in ('asked', 'held')))"
+    )
+    assert try_lock(lock, held)
+    asking = [
+        subprocess.Popen([sys.executable, "-c", code, str(home)], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    found = [child.communicate()[0].split() for child in asking]
+    unlock(lock, held)
+    assert found == [["0", "5000"]] * 2
+    assert try_lock(lock, asked)
+    unlock(lock, asked)
 
 
 def test_one_process_plays_a_schedule_and_the_next_goes_on_when_it_is_killed(home):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from motet.errors import WorkflowError
 
-__all__ = ["key_lock", "try_lock", "unlock"]
+__all__ = ["is_locked", "key_lock", "try_lock", "unlock"]
 
 _PLACES = 2**62
 _WAIT_S = 0.02
@@ -57,6 +57,20 @@ def try_lock(path: Path, key: str) -> bool:
             return False
         _taken.add((str(path), place))
         return True
+
+
+def is_locked(path: Path, key: str) -> bool:
+    """Whether somebody holds the lock of a key. Any number may ask at the same time."""
+    place = int(key[:16], 16) % _PLACES
+    with _guard:
+        if (str(path), place) in _taken:
+            return True
+        try:
+            fcntl.lockf(_file(path), fcntl.LOCK_SH | fcntl.LOCK_NB, 1, place)
+        except (BlockingIOError, PermissionError):
+            return True
+        fcntl.lockf(_file(path), fcntl.LOCK_UN, 1, place)
+        return False
 
 
 def unlock(path: Path, key: str) -> None:

@@ -17,7 +17,7 @@ import orjson
 
 from motet.errors import UnknownNameError, WorkflowError
 from motet.workflow.memo.base import open_base
-from motet.workflow.memo.locks import try_lock, unlock
+from motet.workflow.memo.locks import is_locked
 
 __all__ = ["Record", "RunRow", "StepRow", "is_alive", "run_lock"]
 
@@ -249,11 +249,7 @@ def run_lock(run: str) -> str:
 
 def is_alive(home: Path, run: str) -> bool:
     """Whether the process of a run lives, on this machine."""
-    path, key = home / "runs.lock", run_lock(run)
-    if not try_lock(path, key):
-        return True
-    unlock(path, key)
-    return False
+    return is_locked(home / "runs.lock", run_lock(run))
 
 
 @atexit.register

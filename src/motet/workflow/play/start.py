@@ -45,6 +45,7 @@ from motet.workflow.play.state import GOOD, StepState
 __all__ = ["Settings", "plan_digest", "run_plan"]
 
 LEAST_THREADS = 4
+_ASKED_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
         with turn(record, home, plan, digest, settings.overlap, settings.cancel):
             earlier = earlier_run(record, home, plan.name, digest, settings.resume, settings.resume_within_s)
             run = earlier.id if earlier is not None else _new_id(plan.name)
-            if not try_lock(home / "runs.lock", run_lock(run)):
+            if not _taken(home / "runs.lock", run_lock(run)):
                 raise WorkflowError(f"run {run} is running", where=plan.name, hint="wait for it, or stop it")
             try:
                 return _run(plan, settings, folder, budget, record, run, digest, earlier)
@@ -173,6 +174,14 @@ def _run(
     if settings.check and state != "done":
         raise _failure(found, failed)
     return found
+
+
+def _taken(path: Path, key: str) -> bool:
+    """Take the lock of a run: again a moment later, as somebody may only have asked whether it is held."""
+    if try_lock(path, key):
+        return True
+    time.sleep(_ASKED_S)
+    return try_lock(path, key)
 
 
 def _refuse_file(folder: Path) -> None:
