@@ -284,6 +284,9 @@ class Services:
 
     def write_down(self, visit: Visit, request: Request | None, reply: Reply | None, error: str) -> None:
         """A visit is over."""
+        if self.admission is not None:
+            klass = "" if visit.caller is None else visit.caller.klass
+            self.seen.caller_answered(klass, visit.status, visit.since_s)
         if self.audit is not None:
             self.audit.write(visit.entry(request, reply, error))
         if self.seen.access is not None:

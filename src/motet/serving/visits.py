@@ -55,6 +55,11 @@ class Visit:
         self.waited_s = 0.0
         self.status = self.sent_bytes = self.received_bytes = 0
 
+    @property
+    def since_s(self) -> float:
+        """How long it has been here, in seconds."""
+        return time.monotonic() - self._began
+
     def trace(self, traceparent: str) -> None:
         """Make a span for it, where there are any; it is below the one that the caller names."""
         tracing = self._services.seen.tracing
@@ -127,7 +132,7 @@ class Visit:
             method=method,
             path=path or self.target,
             status=self.status,
-            seconds=time.monotonic() - self._began,
+            seconds=self.since_s,
             protocol=self.protocol,
             received_bytes=self.received_bytes,
             sent_bytes=self.sent_bytes,
@@ -147,7 +152,7 @@ class Visit:
         rows = 0 if request is None else request.rows
         share = 0.0 if reply is None or not reply.batch_rows else reply.compute_s * rows / reply.batch_rows
         return AuditEntry(
-            at=time.time() - (time.monotonic() - self._began),
+            at=time.time() - self.since_s,
             name=self.identity.name if self.status != 401 else "",
             kind=self.identity.kind if self.status != 401 else "",
             klass="" if self.caller is None else self.caller.klass,

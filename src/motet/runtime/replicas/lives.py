@@ -190,6 +190,7 @@ class Lives:
                 if slot.state is not ReplicaState.STARTING:
                     return
                 slot.starting = replica
+                self._watch(replica)
             replica.start()
             answered = self._warm_up is not None and self._warm_up(replica)
         except BaseException as error:  # noqa: BLE001 (said in its state, and raised by `start`)
@@ -209,7 +210,6 @@ class Lives:
                 self._set(slot, ReplicaState.READY)
                 if not slot.address:
                     self._is_back(slot)
-                self._watch(replica)
         if not wanted:
             replica.close()
 
@@ -240,10 +240,12 @@ class Lives:
             self._clockwork.later(partial(_look, weakref.ref(self)), self._keeping.look_s)
 
     def _look(self) -> bool:
-        """Find replicas that ended while nobody called them; whether to look again."""
+        """Find replicas that ended while nobody called them, or that were stopped; whether to look again."""
         with self._condition:
             for slot in self._slots:
                 life = slot.life
+                if slot.starting is not None:
+                    slot.starting.alive()  # which ends it where somebody has stopped it
                 if life is not None and not life.replica.alive() and not life.in_flight:
                     self._end(slot, life, life.replica.how_ended(), useful=life.answered > 0)
             self._looking = not self._closed and any(not slot.address for slot in self._slots)

@@ -198,8 +198,9 @@ class SharedProcess:
         return 0 if self.loaded is None else self.loaded.memory_bytes
 
     def alive(self) -> bool:
-        """Whether the process runs and was not found to be stuck."""
-        return self.loaded is not None and self.loaded.alive()
+        """Whether the process runs, also while it loads, and was not found to be stuck."""
+        replica = self.loaded or self._made
+        return replica is not None and not self._closed and replica.alive()
 
     def how_ended(self) -> str:
         """See `Replica`."""

@@ -65,7 +65,7 @@ class RedisRates:
             from redis.asyncio import Redis
         except ImportError as error:
             raise MissingExtraError("redis", "redis", "admission by rates that Redis counts") from error
-        self._errors = redis.RedisError, OSError, TimeoutError
+        self._errors, self._broken = (redis.RedisError, OSError, TimeoutError), redis.ConnectionError
         self._client: Redis = Redis.from_url(
             address.removeprefix("redis+") if address.startswith("redis+unix:") else address,
             socket_timeout=TIMEOUT_S,
@@ -91,12 +91,20 @@ class RedisRates:
         bounds = [number for _, rate in wanted for number in (rate.amount, round(rate.period_s * 1e6))]
         async with self._at_once:
             try:
-                left = int(await self._script(keys=keys, args=[how, *bounds]))
+                left = int(await self._run(keys, [how, *bounds]))
             except self._errors as error:
                 raise OverloadedError(
                     f"requests cannot be counted now: Redis does not answer ({type(error).__name__})", retry_after_s=1.0
                 ) from None
         return max(left / 1e6, 0.001) if left else 0.0
+
+    async def _run(self, keys: list[str], args: list[Any]) -> Any:
+        """Run the script: a second time where the connection was of a Redis that has ended, as all that are kept may be."""
+        try:
+            return await self._script(keys=keys, args=args)
+        except self._broken:
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            return await self._script(keys=keys, args=args)
 
     async def close(self) -> None:
         """Close the connections."""

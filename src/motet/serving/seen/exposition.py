@@ -35,8 +35,8 @@ class Shown:
     shown: tuple[float, ...] = ()
 
 
-def _seconds(about: str) -> Shown:
-    return Shown("histogram", about, ("graph",), SECONDS, SHOWN_SECONDS)
+def _seconds(about: str, label: str = "graph") -> Shown:
+    return Shown("histogram", about, (label,), SECONDS, SHOWN_SECONDS)
 
 
 _GRAPH, _NODE, _MODEL, _REPLICA = ("graph",), ("graph", "node"), ("model",), ("model", "replica")
@@ -89,6 +89,10 @@ SHOWN = {
     "motet_http_connections": Shown("gauge", "Connections that are open."),
     "motet_http_received_bytes": Shown("counter", "Bytes that came over HTTP, heads and bodies."),
     "motet_http_sent_bytes": Shown("counter", "Bytes that were sent over HTTP, heads and bodies."),
+    "motet_caller_responses": Shown(
+        "counter", "Answers by the class of their callers and status, in the words of HTTP.", ("class", "code")
+    ),
+    "motet_caller_seconds": _seconds("Seconds of requests by the class of their callers.", "class"),
     "motet_grpc_responses": Shown("counter", "Answers over gRPC by status.", ("code",)),
     "motet_grpc_received_bytes": Shown("counter", "Bytes of messages that came over gRPC."),
     "motet_grpc_sent_bytes": Shown("counter", "Bytes of messages that were sent over gRPC."),

@@ -14,7 +14,7 @@ from motet.errors import CancelledError, DeadlineError, Failure, MotetError, Not
 from motet.serving.seen.buckets import ROWS, SECONDS
 from motet.serving.seen.cells import Cells
 
-__all__ = ["CodeMetrics", "GraphMetrics", "Histogram"]
+__all__ = ["CallerMetrics", "CodeMetrics", "GraphMetrics", "Histogram"]
 
 MOST_FAILURES = 64
 """Pairs of a node and a class of error that are counted apart for one graph; others are counted as `other`."""
@@ -192,17 +192,37 @@ class CodeMetrics:
     Args:
         cells: where they are counted.
         name: of the metric, which is labelled `code`.
+        labels: further ones.
     """
 
-    __slots__ = ("_cells", "_name", "_places", "_values")
+    __slots__ = ("_cells", "_labels", "_name", "_places", "_values")
 
-    def __init__(self, cells: Cells, name: str) -> None:
-        self._cells, self._name, self._values = cells, name, cells.values
+    def __init__(self, cells: Cells, name: str, **labels: str) -> None:
+        self._cells, self._name, self._labels, self._values = cells, name, labels, cells.values
         self._places: dict[int | str, int] = {}
 
     def answered(self, code: int | str) -> None:
         """An answer was given."""
         place = self._places.get(code)
         if place is None:
-            place = self._places[code] = self._cells.at("counter", self._name, code=str(code))
+            place = self._places[code] = self._cells.at("counter", self._name, 1, code=str(code), **self._labels)
         self._values[place] += 1
+
+
+class CallerMetrics:
+    """What is counted of the callers of one class; a configuration has few of them.
+
+    Args:
+        cells: where it is counted.
+        klass: the class.
+    """
+
+    def __init__(self, cells: Cells, klass: str) -> None:
+        labels = {"class": klass}
+        self._codes = CodeMetrics(cells, "motet_caller_responses", **labels)
+        self._seconds = Histogram(cells, "motet_caller_seconds", SECONDS, **labels)
+
+    def answered(self, status: int, seconds: float) -> None:
+        """A request is over, with this status of HTTP, so many seconds after it came."""
+        self._codes.answered(status)
+        self._seconds.observe(seconds)

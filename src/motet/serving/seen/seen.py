@@ -20,7 +20,7 @@ from motet.serving.seen.config import SeenConfig
 from motet.serving.seen.errors import ERRORS, Errors
 from motet.serving.seen.lent import Lender, LentBoard, pool_status
 from motet.serving.seen.log import Access, access_log
-from motet.serving.seen.metrics import CodeMetrics, GraphMetrics
+from motet.serving.seen.metrics import CallerMetrics, CodeMetrics, GraphMetrics
 from motet.serving.seen.published import Publisher, ServedThing, Traffic, open_files
 from motet.serving.seen.replicas import ReplicaBoard, hosted
 from motet.serving.seen.said import Overflow, say_failed
@@ -87,6 +87,7 @@ class Seen:
         self._due: float | None = None
         self._files = [self._cells.at("gauge", f"process_{name}_fds") for name in ("open", "max")]
         self._listeners: dict[str, GraphListener] = {}
+        self._callers: dict[str, CallerMetrics] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._grpc = CodeMetrics(self._cells, "motet_grpc_responses")
         self._grpc_bytes = [self._cells.at("counter", f"motet_grpc_{name}_bytes") for name in ("received", "sent")]
@@ -191,6 +192,13 @@ class Seen:
         self._cells.values[received] += received_bytes
         self._cells.values[sent] += sent_bytes
 
+    def caller_answered(self, klass: str, status: int, seconds: float) -> None:
+        """A request of a caller of this class is over, with this status of HTTP; the class is empty without a credential."""
+        found = self._callers.get(klass)
+        if found is None:
+            found = self._callers[klass] = CallerMetrics(self._cells, klass)
+        found.answered(status, seconds)
+
     def process_replaced(self, reason: str) -> None:
         """This process takes the place of one that has `ended`, or that `hung` and was killed, which the parent has said."""
         self._cells.values[self._cells.at("counter", "motet_process_restarts", reason=reason)] += 1
@@ -250,9 +258,10 @@ class Seen:
         except OSError as error:  # no file can be opened any more, or the folder is gone: it is tried again
             self._blind.out("metrics are not kept up to date now: %s", error)
             return
-        self._blind.back("metrics are kept up to date again")
-        if count % 2 == 0 and (self._looking is None or self._looking.done()):
-            self._looking = loop.create_task(self._look())
+        if count % 2 == 0:  # the totals were read too
+            self._blind.back("metrics are kept up to date again")
+            if self._looking is None or self._looking.done():
+                self._looking = loop.create_task(self._look())
 
     def _look_around(self) -> None:
         """Say what has been going on since the last time."""

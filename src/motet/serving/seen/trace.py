@@ -129,13 +129,15 @@ class Tracing:
             if span is not None and span.batch is not None:
                 span.batch.end()
 
-    def close(self, timeout_s: float = 3.0) -> None:
+    def close(self, timeout_s: float = 1.5) -> None:
         """Send what waits, for at most this time; nothing where nobody took the last ones."""
         if self._exporter is not None and self._exporter.outage.is_out:
             self._exporter.shutdown()
         closing = threading.Thread(target=self._provider.shutdown, name="motet-trace-close", daemon=True)
         closing.start()
         closing.join(timeout_s)
+        if self._exporter is not None:
+            self._exporter.shutdown()
 
     def child(self, name: str, parent: Span, start_ns: int, end_ns: int, **more: Any) -> None:
         """A span below another one that has ended already."""

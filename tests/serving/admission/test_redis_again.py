@@ -1,0 +1,69 @@
+"""A Redis that ends and is started anew: whoever asks then is counted, though every connection that is kept is broken."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+
+pytest.importorskip("redis")
+
+from motet.errors import OverloadedError
+from motet.serving.admission.config import Rate
+from motet.serving.admission.redis_rates import RedisRates
+
+WANTED = [(b"k" * 16, Rate(10_000, 60))]
+
+
+class Server:
+    def __init__(self, folder):
+        program = os.environ.get("MOTET_REDIS_SERVER") or shutil.which("redis-server")
+        if program is None:
+            pytest.skip("no redis-server")
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+
+    def start(self):
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        until = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                assert time.monotonic() < until
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def test_a_redis_that_was_started_anew_fails_nobody(tmp_path):
+    server = Server(tmp_path)
+
+    async def taken(rates):
+        return await asyncio.gather(*(rates.take(WANTED) for _ in range(20)))
+
+    async def main():
+        rates = RedisRates(f"redis://127.0.0.1:{server.port}/0")
+        found = await taken(rates)
+        server.kill()
+        with pytest.raises(OverloadedError, match="Redis does not answer"):
+            await rates.take(WANTED)
+        server.start()
+        found += await taken(rates)
+        server.kill()
+        server.start()
+        found += await taken(rates)
+        await rates.close()
+        return found
+
+    server.start()
+    try:
+        assert asyncio.run(main()) == [0.0] * 60
+    finally:
+        server.kill()
