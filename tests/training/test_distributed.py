@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import datetime
 import os
+import subprocess
+import sys
 import threading
 from collections import OrderedDict
 from decimal import Decimal
@@ -131,6 +133,20 @@ def test_a_bug_in_a_worker_is_told_and_not_tried_again(rows: Any, tmp_path: Path
         mt.train.distributed(training_jobs.train, rows, str(tmp_path), "bug", workers=2, threads=1)
     assert "raise ValueError" in raised.value.__notes__[0]
     assert {attempt for attempt, _ in steps(tmp_path)} == {0}
+
+
+def test_a_program_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    program = tmp_path / "unguarded.py"
+    program.write_text(
+        "import motet as mt\ndef train(worker):\n    return 1\n"
+        "mt.train.distributed(train, workers=2, threads=1, max_restarts=0)\n"
+    )
+    ran = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 1
+    assert (
+        "unguarded.py:4: worker 0 of 2 failed: the training begins anew while a worker loads the program" in ran.stderr
+    )
+    assert "hint: begin it under if __name__ == '__main__':" in ran.stderr
 
 
 def test_a_worker_that_dies_each_time_ends_the_training() -> None:

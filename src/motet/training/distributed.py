@@ -18,7 +18,7 @@ from motet.system.places import temporary_folder
 from motet.training.checkpoints import Checkpoints
 from motet.training.data.digest import function_digest
 from motet.training.joined import is_worker, join
-from motet.training.launch import Plan, launch
+from motet.training.launch import Plan, launch, refuse_unguarded
 from motet.training.worker import Worker
 
 __all__ = ["default_workers", "distributed"]
@@ -68,6 +68,7 @@ def distributed(
             different parameters. In one worker, here, its own error is raised.
     """
     torch = _torch()
+    refuse_unguarded()
     if is_worker():
         return _join(function, args, workers, threads, checkpoints, backend, collective_timeout_s)
     num_workers = default_workers() if workers is None else workers

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -32,7 +33,7 @@ from motet.system.places import temporary_folder
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker, leave_group
 
-__all__ = ["Plan", "launch", "may_pass"]
+__all__ = ["Plan", "launch", "may_pass", "refuse_unguarded"]
 
 _logger = logging.getLogger("motet.training")
 _TALKATIVE = ("torch.distributed.elastic.multiprocessing.api", "torch.multiprocessing.spawn")
@@ -40,6 +41,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _PARENT_POLL_S = 1.0
 _SHUTDOWN_S = 10
 _JOIN_S = 120
+_FOLDER = "MOTET_TRAINING_FOLDER"
+"""Names, to workers that load the program, the folder of the training that they are a part of."""
 _MAY_PASS = {"MemoryError", "DistError", "OutOfMemoryError", "AcceleratorError"}
 _OWN_FAULT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 """Errors of the system that come of what was asked for, so that asking again gives the same."""
@@ -96,6 +99,7 @@ def launch(plan: Plan, function: Callable[..., Any], args: tuple[Any, ...]) -> A
             max_restarts=plan.max_restarts,
             shutdown_timeout=_SHUTDOWN_S,
         )
+        os.environ[_FOLDER] = folder
         try:
             results = elastic_launch(config, _work)(plan, folder, os.getpid(), function, args)
         except ChildFailedError as error:
@@ -104,9 +108,28 @@ def launch(plan: Plan, function: Callable[..., Any], args: tuple[Any, ...]) -> A
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
             raise SystemExit(128 + error.sigval) from None
+        finally:
+            del os.environ[_FOLDER]
         if any(isinstance(result, _Refusal) for result in results.values()):
             raise _told(Path(folder), plan, "") from None
         return results[0]
+
+
+def refuse_unguarded() -> None:
+    """Refuse to train while a worker loads the program, which would begin what it is a part of.
+
+    Raises:
+        TrainingError: says how to write the program; those who launched the worker are told the same.
+    """
+    if not getattr(multiprocessing.current_process(), "_inheriting", False):
+        return
+    error = TrainingError(
+        "the training begins anew while a worker loads the program",
+        hint="begin it under if __name__ == '__main__':, for workers are processes that load the file",
+    )
+    if folder := os.environ.get(_FOLDER):
+        _write_failure(Path(folder), 0, 0, error)
+    raise error
 
 
 def _work(plan: Plan, folder: str, parent: int, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -154,7 +177,7 @@ def _end_with(parent: int) -> None:
 
 
 def _write_failure(folder: Path, attempt: int, rank: int, error: BaseException) -> None:
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(error.__traceback__) or traceback.extract_stack()
     own = [frame for frame in frames if "/motet/training/" not in frame.filename and "/torch/" not in frame.filename]
     place = (own or list(frames))[-1]
     told = {
@@ -183,8 +206,10 @@ def may_pass(error: BaseException) -> bool:
         return not isinstance(error, _OWN_FAULT)
     if _MAY_PASS & {each.__name__ for each in type(error).__mro__}:
         return True
+    if type(error) is not RuntimeError:
+        return False
     innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-    return type(error) is RuntimeError and Path(dist.__file__).parent in Path(innermost).parents
+    return Path(dist.__file__).parent in Path(innermost).parents
 
 
 def _first_failure(folder: Path, attempt: int) -> dict[str, Any] | None:
