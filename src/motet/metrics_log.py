@@ -13,16 +13,16 @@ import logging
 import math
 import os
 import secrets
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from motet.errors import InputError
+from motet.threads import new_lock
 
 __all__ = [
     "Destination",
@@ -40,32 +40,33 @@ _THINNED = 10_000
 """Points of one metric that are all kept; of the next 10,000 every second is, of the next 20,000 every fourth, and so on."""
 _MOST_BYTES = 64 << 20
 _MOST_NAME = 200
+_lock = new_lock()
 
 
-@dataclass(eq=False)
 class Destination:
     """Where the metrics of what runs go. `add` may be called from any thread.
 
-    Attributes:
+    Args:
         path: the file.
         step: the step that runs.
         worker: the number of this process among those that train together.
     """
 
-    path: Path
-    step: str
-    worker: int = 0
-    _source: str = field(default="", init=False)
-    _counts: dict[str, int] = field(default_factory=dict, init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    __slots__ = ("_counts", "_source", "path", "step", "worker")
+
+    def __init__(self, path: Path, step: str, worker: int = 0) -> None:
+        self.path, self.step, self.worker = path, step, worker
+        self._source = ""
+        self._counts: dict[str, int] | None = None  # made with the first number: most steps log none
 
     def add(self, number: float, values: dict[str, float]) -> None:
         """Note values. When this returns, a kill of the process does not lose them; a disk that is full does, which is logged."""
-        with self._lock:
+        with _lock:
+            if self._counts is None:
+                self._counts, self._source = {}, secrets.token_hex(4)
             kept = {name: value for name, value in values.items() if self._is_kept(name)}
             if not kept:
                 return
-            self._source = self._source or secrets.token_hex(4)
             row = [self.step, self._source, self.worker, number, time.time(), kept]
             try:
                 self._write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
@@ -73,6 +74,7 @@ class Destination:
                 self._warn(f"cannot be written: {error}")
 
     def _is_kept(self, name: str) -> bool:
+        assert self._counts is not None, "add makes it"
         count = self._counts[name] = self._counts.get(name, -1) + 1
         return count % (1 << (count // _THINNED).bit_length()) == 0
 
@@ -90,12 +92,14 @@ class Destination:
             os.close(file)
 
     def _warn(self, told: str) -> None:
+        assert self._counts is not None, "add makes it"
         if "" not in self._counts:
             self._counts[""] = 0
             _logger.warning("the metrics of step %s %s", self.step, told)
 
 
-_destination: ContextVar[Destination | None] = ContextVar("motet_metrics", default=None)
+destination: ContextVar[Destination | None] = ContextVar("motet_metrics", default=None)
+"""Where `log` writes in this thread."""
 _process: Destination | None = None
 """That of all threads of a process that runs one step alone."""
 
@@ -107,19 +111,19 @@ def metrics_file(run: Path) -> Path:
 
 def current_destination() -> Destination | None:
     """Where `log` writes in this thread; None outside of a run."""
-    return _destination.get() or _process
+    return destination.get() or _process
 
 
 @contextmanager
-def logging_to(destination: Destination | None, *, whole_process: bool = False) -> Iterator[None]:
+def logging_to(where: Destination | None, *, whole_process: bool = False) -> Iterator[None]:
     """Have `log` write there, in this thread or in all threads of the process."""
     global _process
-    token, before = _destination.set(destination), _process
-    _process = destination if whole_process else before
+    token, before = destination.set(where), _process
+    _process = where if whole_process else before
     try:
         yield
     finally:
-        _destination.reset(token)
+        destination.reset(token)
         _process = before
 
 
@@ -145,12 +149,12 @@ def log(step: float, /, *, all_workers: bool = False, **metrics: Any) -> None:
     if not metrics:
         raise InputError("no metric is given", where="log", hint="mt.log(epoch, accuracy=0.9)")
     values = {_name(name): _number(value, name) for name, value in metrics.items()}
-    destination = current_destination()
-    if destination is None:
+    where = current_destination()
+    if where is None:
         _logger.info("%g: %s", number, ", ".join(f"{name}={value:.6g}" for name, value in values.items()))
-    elif destination.worker == 0 or all_workers:
-        named = {f"{name}[{destination.worker}]": value for name, value in values.items()} if all_workers else values
-        destination.add(number, named)
+    elif where.worker == 0 or all_workers:
+        named = {f"{name}[{where.worker}]": value for name, value in values.items()} if all_workers else values
+        where.add(number, named)
 
 
 def _name(name: str) -> str:

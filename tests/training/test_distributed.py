@@ -240,6 +240,7 @@ def test_what_a_checkpoint_would_not_give_back_is_refused_before_the_work(
     with pytest.raises(InputError, match="state entry 'mine': a checkpoint would not give it back") as refused:
         run(rows, {"good": 1, "mine": Said(value) if said else value}, tmp_path, change=lambda _, at: began.append(at))
     assert "numbers, texts, tensors" in str(refused.value)
+    assert "GLOBAL" not in str(refused.value)
     assert began == []
 
 

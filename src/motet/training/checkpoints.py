@@ -54,7 +54,7 @@ class Checkpoints:
                 torch.save(dict(state), file)
                 file.flush()
                 os.fsync(file.fileno())
-            read(part, mmap=True)
+            _check(part)
             os.replace(part, self.folder / f"{step:012}.pt")
         except BaseException:
             os.unlink(part)
@@ -102,6 +102,14 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.pt"), reverse=True) if self.folder.is_dir() else []
+
+
+def _check(path: str) -> None:
+    """See that a file can be read, without reading its tensors where the file system lets it be mapped."""
+    try:
+        read(path, mmap=True)
+    except Exception:  # noqa: BLE001  what cannot be mapped is read, and what cannot be read says so now
+        read(path)
 
 
 def read(file: Any, *, mmap: bool = False) -> Any:

@@ -8,6 +8,7 @@ the mapping, which is where a training changes them.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
@@ -57,10 +58,10 @@ def refuse_unread(name: str, value: Any) -> None:
         written.seek(0)
         read(written)
     except Exception as error:  # noqa: BLE001  pickling a user's value may raise anything
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        reason = next((line for line in told if "GLOBAL" in line or "unsupported" in line.lower()), told[0])
+        kind = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
+        reason = f"it has a {kind[1]}" if kind else (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"a checkpoint would not give it back: {reason.strip()}",
+            f"a checkpoint would not give it back: {reason}",
             where=f"state entry {name!r}",
             hint="have numbers, texts, tensors, arrays, and lists and dicts of them in it; str(path), value.isoformat()",
         ) from None

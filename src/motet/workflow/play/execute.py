@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from motet.errors import InputError, WorkflowError, told_file
-from motet.metrics_log import Destination, logging_to, metrics_file
+from motet.metrics_log import Destination, destination, metrics_file
 from motet.workflow.deferred import Deferred, deferreds_in
 from motet.workflow.files import File
 from motet.workflow.memo.cache import Entry
@@ -330,11 +330,11 @@ class Executor:
             for name, value in node.arguments.items()
         }
         context = StepContext(session.run, state.id, state.attempts - 1, step.options.resources, session.cancel)
-        token = _running.set(context)
+        token, logs = _running.set(context), destination.set(Destination(self._metrics, state.id))
         try:
-            with logging_to(Destination(self._metrics, state.id)):
-                result = step.call(values)
+            result = step.call(values)
         finally:
+            destination.reset(logs)
             _running.reset(token)
         refuse_result(result)
         return session.keep(result, checkout)
