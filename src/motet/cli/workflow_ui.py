@@ -14,7 +14,7 @@ import click
 from motet.cli.exits import FAILED, Command
 
 if TYPE_CHECKING:
-    from motet.workflow.page.site import Answer
+    from motet.workflow.page.site import RunPage
 
 __all__ = ["command", "make_server"]
 
@@ -55,28 +55,24 @@ def make_server(port: int, token: str) -> ThreadingHTTPServer:
     Raises:
         OSError: when the port is taken.
     """
-    return _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"token": token}))
+    return ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_RunsHandler,), {"token": token}))
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _RunsHandler(BaseHTTPRequestHandler):
     """Answers one connection; the first page sets a cookie, so that the key is in no other address."""
 
     token = ""
     timeout = _TIMEOUT_S
 
     def do_GET(self) -> None:
-        """Answer a question."""
-        from motet.workflow.page.site import Answer, answer
+        """RunPage a question."""
+        from motet.workflow.page.site import RunPage, answer
 
         asked = urlsplit(self.path)
         query = parse_qs(asked.query)
         host = self.headers.get("host", "").rpartition(":")[0]
         if host not in ("127.0.0.1", "localhost"):
-            self._send(Answer(403, "text/plain; charset=utf-8", "ask by the address that was printed\n"))
+            self._send(RunPage(403, "text/plain; charset=utf-8", "ask by the address that was printed\n"))
         elif self._is(query.get("key", [""])[0]):
             self.send_response(303)
             self.send_header("location", "/")
@@ -85,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
         elif not self._is(self._given()):
             self._send(
-                Answer(403, "text/plain; charset=utf-8", "ask by the address that motet workflow ui has printed\n")
+                RunPage(403, "text/plain; charset=utf-8", "ask by the address that motet workflow ui has printed\n")
             )
         else:
             self._send(answer(asked.path, query.get("run", ())))
@@ -106,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _is(self, key: str) -> bool:
         return hmac.compare_digest(key.encode(), self.token.encode())
 
-    def _send(self, found: Answer) -> None:
+    def _send(self, found: RunPage) -> None:
         from motet.workflow.page.site import HEADERS
 
         data = found.text.encode()

@@ -30,7 +30,7 @@ from motet.workflow.play.logs import log_tail
 from motet.workflow.play.metrics import metrics_of
 from motet.workflow.play.record import Record, RunRow, StepRow
 
-__all__ = ["HEADERS", "Answer", "answer"]
+__all__ = ["HEADERS", "RunPage", "answer"]
 
 MOST_RUNS = 200
 _LIVE_S = 2
@@ -46,7 +46,7 @@ HEADERS = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class RunPage:
     """An answer: its status as HTTP has it, its type and its text."""
 
     status: int
@@ -54,8 +54,8 @@ class Answer:
     text: str
 
 
-def answer(path: str, runs: Sequence[str] = (), base: str = "") -> Answer:
-    """Answer a question.
+def answer(path: str, runs: Sequence[str] = (), base: str = "") -> RunPage:
+    """RunPage a question.
 
     Args:
         path: behind the base, as it was asked for.
@@ -66,20 +66,20 @@ def answer(path: str, runs: Sequence[str] = (), base: str = "") -> Answer:
     try:
         match parts:
             case []:
-                return Answer(200, _HTML, _list(base))
+                return RunPage(200, _HTML, _list(base))
             case ["runs.json"]:
-                return Answer(200, _JSON, json.dumps([asdict(each) for each in _runs()], indent=2))
+                return RunPage(200, _JSON, json.dumps([asdict(each) for each in _runs()], indent=2))
             case ["run", run]:
-                return Answer(200, _HTML, _run(run, base))
+                return RunPage(200, _HTML, _run(run, base))
             case ["run", run, "log", *step]:
-                return Answer(200, _TEXT, _log(run, "/".join(step)))
+                return RunPage(200, _TEXT, _log(run, "/".join(step)))
             case ["compare"] if len(runs) == 2:
-                return Answer(200, _HTML, _compared(compare(*runs), base))
+                return RunPage(200, _HTML, _compared(compare(*runs), base))
             case ["compare"]:
-                return Answer(400, _TEXT, "choose two runs\n")
+                return RunPage(400, _TEXT, "choose two runs\n")
     except UnknownNameError as error:
-        return Answer(404, _TEXT, f"{error}\n")
-    return Answer(404, _TEXT, "there is no such page\n")
+        return RunPage(404, _TEXT, f"{error}\n")
+    return RunPage(404, _TEXT, "there is no such page\n")
 
 
 def _runs() -> list[RunRow]:
