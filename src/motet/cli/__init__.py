@@ -22,6 +22,7 @@ import click
 
 from motet.cli.exits import EXITS, STOPPED, Command, write_exits
 from motet.cli.signals import LEAVE_S, SIGNALS, be_init
+from motet.system import garbage
 from motet.system.limits import limit_threads
 from motet.system.streams import open_streams
 from motet.version import __version__
@@ -98,6 +99,7 @@ def main() -> NoReturn:
     as a small run.
     """
     _speak_utf8()
+    garbage.put_off()
     be_init()
     open_streams()
     limit_threads()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motet.cli.signals import Stopping, name_of
+from motet.system import garbage
 from motet.system.streams import ready
 
 if TYPE_CHECKING:
@@ -53,11 +54,12 @@ class Command(click.Command):
 
     Args:
         exits: what its exit codes mean, for its help.
+        starts_long: whether it calls `garbage.look` itself, once it has imported what it needs.
     """
 
-    def __init__(self, *args: Any, exits: Mapping[int, str], **settings: Any) -> None:
+    def __init__(self, *args: Any, exits: Mapping[int, str], starts_long: bool = False, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.exits = exits
+        self.exits, self.starts_long = exits, starts_long
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the epilog, and the exit codes."""
@@ -67,6 +69,9 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         from motet.errors import MotetError
+
+        if not self.starts_long:
+            garbage.look()
 
         def say_stopped() -> None:
             by = f" by {name_of(stopping.number)}" if stopping.code != INTERRUPTED else ""

@@ -25,6 +25,7 @@ from motet.cli.exits import (
     load_graph,
     say_finished,
 )
+from motet.system import garbage
 from motet.system.streams import STANDARD_OUTPUT, only_output
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ _EXITS = {
 }
 
 
-@click.command("run", cls=Command, short_help="Play a graph over a data set.", epilog=_EPILOG, exits=_EXITS)
+@click.command(
+    "run", cls=Command, short_help="Play a graph over a data set.", epilog=_EPILOG, exits=_EXITS, starts_long=True
+)
 @click.argument("graph", metavar="GRAPH.yaml")
 @click.option(
     "--input",
@@ -173,6 +176,8 @@ def command(
     Writes the plain columns of the input and the outputs of the graph, in the order of the input. Rows that fail go to a
     file of their own, with the node, model and reason.
     """
+    from motet.engines.engine import find_engine
+
     if output is None and (output := options["into"]) is None:
         raise click.UsageError("Missing option '--output'.")
     with only_output(output), _warnings(shown=not quiet):
@@ -182,6 +187,8 @@ def command(
             others = [output, options["failed"] or Destination(output).failed, options["only_failed"], graph]
             _check_report(report, others, input_)
         found = load_graph(graph)
+        find_engine(options["engine"])
+        garbage.look()
         ctx.obj = "; --resume goes on with what is finished"
         source = input_[0] if len(input_) == 1 else list(input_)
         done = found.run(source, output, progress=not quiet, **options)

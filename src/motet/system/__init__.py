@@ -5,4 +5,5 @@ places.py    folders for what is kept, and for what is needed for a while
 progress*.py how far work is, told on a terminal, in a notebook or as lines of a log
 html.py      tables for notebooks
 streams.py   the standard streams, where they are closed or nobody reads them
+garbage.py   when a program of ours looks for garbage
 """
