@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from motet.engines.local.done import DONE, Appended, Done, NothingNew, check_columns, states_of
+from motet.engines.local.done import DONE, Appended, Done, check_columns, states_of
+from motet.engines.local.report import NothingNew
 from motet.engines.local.work import WorkFolder
 from motet.errors import InputError
 from motet.io.files import File

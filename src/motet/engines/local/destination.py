@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from motet.engines.local.folder_output import Added, FolderOutput, PartitionedOutput, Parts
 from motet.engines.local.output import FileOutput, Output, StreamOutput
 from motet.engines.local.work import UNFINISHED, NoFolder, WorkFolder, work_folder
 from motet.errors import InputError
@@ -17,6 +17,9 @@ from motet.io.places import Place, place_of
 from motet.io.remote import asking
 from motet.io.sink import can_hold
 from motet.io.target import is_stream
+
+if TYPE_CHECKING:
+    from motet.engines.local.folder_output import Added
 
 __all__ = ["Destination"]
 
@@ -119,6 +122,8 @@ class Destination:
             return StreamOutput(self.path, self.format)
         if not self.is_folder:
             return FileOutput(self.place, work, self.format)
+        from motet.engines.local.folder_output import FolderOutput, PartitionedOutput, Parts  # few outputs are folders
+
         parts = Parts(self.path, work, self.format or PARTS_FORMAT, added)
         if self.partition_by:
             return PartitionedOutput(parts, self.partition_by, self.part_rows)

@@ -14,18 +14,10 @@ from typing import Any
 from motet.errors import InputError, ResumeError
 from motet.io.files import File
 
-__all__ = ["DONE", "Appended", "Done", "NothingNew"]
+__all__ = ["DONE", "Appended", "Done"]
 
 DONE = "_done.json"
 _FORM = 1
-
-
-class NothingNew(Exception):
-    """All files are done."""
-
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said = said
 
 
 @dataclass(frozen=True)

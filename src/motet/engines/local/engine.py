@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from motet.engines.local.batches import BatchResult, answered_bytes
 from motet.engines.local.beginning import Beginning, check_output
-from motet.engines.local.done import NothingNew
 from motet.engines.local.journal import Journal
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.prepared import PreparedRun, prepared, underway
-from motet.engines.local.report import RunReport, model_reports, node_reports, nothing_to_do, peak_memory_bytes
+from motet.engines.local.report import (
+    NothingNew,
+    RunReport,
+    model_reports,
+    node_reports,
+    nothing_to_do,
+    peak_memory_bytes,
+)
 from motet.engines.local.results import ResultWriter
 from motet.engines.local.rows import Item
 from motet.graph.check import CheckedGraph

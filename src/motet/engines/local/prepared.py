@@ -8,10 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from motet.engines.local.apart import check_apart, check_not_read, named_files, read_files
-from motet.engines.local.append import Appending, noted
 from motet.engines.local.batch_rows import BatchRows, RowBytes
 from motet.engines.local.batches import Batches
 from motet.engines.local.destination import Destination
@@ -36,6 +35,9 @@ from motet.runtime.isolate import Tolerance
 from motet.runtime.sizes import RememberedSizes
 from motet.runtime.trial import Trials
 
+if TYPE_CHECKING:
+    from motet.engines.local.append import Appending
+
 __all__ = ["PreparedRun", "prepared", "underway"]
 
 
@@ -57,7 +59,7 @@ def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str,
     output = place_of(output).plain
     destination = chosen.destination(output)
     destination.check(resume=chosen.resume, append=chosen.append)
-    appending = Appending(output, noted(destination.work_folder())) if chosen.append else None
+    appending = _appending(output, destination) if chosen.append else None
     failed = chosen.failures_path or destination.failed
     if appending is not None and failed is not None:
         failed = appending.failed(failed)
@@ -80,6 +82,12 @@ def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str,
     finally:
         if isinstance(opened, Stream):
             opened.stop()
+
+
+def _appending(output: str, destination: Destination) -> Appending:
+    from motet.engines.local.append import Appending, noted  # few runs append
+
+    return Appending(output, noted(destination.work_folder()))
 
 
 def _choice(appending: Appending, places: Collection[Place]) -> Callable[[Sequence[File]], list[File]]:

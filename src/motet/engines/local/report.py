@@ -18,7 +18,7 @@ from motet.runtime.executor import Executor
 from motet.runtime.host import HostedModel
 from motet.system.html import paragraph, table
 
-__all__ = ["ModelReport", "NodeReport", "RunReport", "node_reports", "peak_memory_bytes"]
+__all__ = ["ModelReport", "NodeReport", "NothingNew", "RunReport", "node_reports", "peak_memory_bytes"]
 
 _HIGH_WATER = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 
@@ -237,6 +237,14 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _cell(cell: str, width: int, place: int) -> str:
     return cell.ljust(width) if place == 0 else cell.rjust(width)
+
+
+class NothingNew(Exception):
+    """A run that appends has no files to play: all are done."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
 
 
 def nothing_to_do(graph: str, source: str, output: str, said: str) -> RunReport:

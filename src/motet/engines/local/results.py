@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from motet.engines.local.batches import BatchResult
 from motet.engines.local.beginning import Beginning
 from motet.engines.local.failure_file import FailureFile
-from motet.engines.local.folder_output import Added
 from motet.engines.local.journal import Journal, Piece
 from motet.engines.local.manifest import graph_digest
 from motet.engines.local.output import Output
@@ -21,6 +21,9 @@ from motet.engines.local.rows import count_rows
 from motet.errors import ResumeError, RunError, TooManyFailuresError
 from motet.io.places import place_of
 from motet.io.stream import Stream
+
+if TYPE_CHECKING:
+    from motet.engines.local.folder_output import Added
 
 __all__ = ["Counts", "ResultWriter", "open_output"]
 
@@ -263,6 +266,7 @@ def _added(run: PreparedRun, counts: Counts) -> Added | None:
     appending = run.appending
     if appending is None:
         return None
+    from motet.engines.local.folder_output import Added  # few runs append
 
     def record(end_part: int) -> str:
         failed_path = (run.options.failed if counts.failed else None) or ""
