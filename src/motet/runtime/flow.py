@@ -6,11 +6,10 @@ on nothing that is played beside it; of a row that several nodes fail on, the fi
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -23,6 +22,9 @@ from motet.runtime.played import failure_of
 from motet.runtime.player import Step, drive
 from motet.runtime.side_by_side import SLOW_S, Waiting
 from motet.threads import MOST, Pool
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["AsTasks", "Flow", "InThreads", "Parts", "Turn"]
 
@@ -147,14 +149,20 @@ class AsTasks:
 
     def begin(self, turn: Coroutine[Any, Any, Answer]) -> _Made:
         """Begin a turn beside this one."""
+        import asyncio  # it takes long to import, and where an event loop runs it is there
+
         return asyncio.ensure_future(turn)
 
     async def one_done(self, made: Iterable[_Made]) -> None:
         """Wait until one of these is done."""
+        import asyncio
+
         await asyncio.wait(made, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
 
     async def end(self, made: Sequence[_Made]) -> None:
         """Wait until none of these is under way; those that were not begun are left out."""
+        import asyncio
+
         for each in made:
             each.cancel()
         await asyncio.gather(*made, return_exceptions=True)  # type: ignore[arg-type]

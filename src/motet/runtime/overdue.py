@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import threading
 import time
@@ -102,6 +101,8 @@ async def punctual(calls: Sequence[Timed[Any]], seconds: float, *, awaited: bool
         if not awaited:
             concurrent.futures.wait([each.made for each in calls], seconds)
         else:
+            import asyncio  # it takes long to import, and who awaits has it
+
             wrapped = [asyncio.wrap_future(each.made) for each in calls]
             await asyncio.wait(wrapped, timeout=seconds)
             for each in wrapped:  # (what they raised is asked of the calls)

@@ -1,4 +1,4 @@
-"""A command looks for garbage while it works, and a program that calls commands has its own say in that."""
+"""How a command starts: without what takes long; a program that calls commands has its own say in garbage."""
 
 from __future__ import annotations
 
@@ -63,3 +63,9 @@ def test_a_command_within_a_program_leaves_garbage_to_it(command: list[str], ena
         gc.enable()
     assert gc.get_freeze_count() == frozen
     assert Path("out.csv").read_text().splitlines()[1:] == [f"{x},{str(enabled).lower()},{frozen}" for x in (1, 2)]
+
+
+def test_a_run_imports_no_event_loop(command: list[str]) -> None:
+    code = "import sys, motet; motet.load('graph.yaml').run('in.csv', 'out.csv'); print('asyncio' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
