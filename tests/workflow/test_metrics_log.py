@@ -235,7 +235,7 @@ def test_two_runs_are_compared():
     assert steps["descend"].changes == ("rate: 0.5 -> 0.25",)
     assert steps["same"].changes == ()
     assert steps["same"].digests[0] == steps["same"].digests[1] != ""
-    assert "only of steps with cache= more is known" in steps["plain"].changes[0]
+    assert steps["plain"].changes == ("rate: 0.5 -> 0.25",)
     loss = next(each for each in found.metrics if each.name == "loss")
     assert (loss.series[0].last, loss.series[1].last) == (0.0625, 0.25**4)
     lines = [line.split() for line in str(found).splitlines()]
@@ -248,15 +248,19 @@ def test_two_runs_are_compared():
     assert not any(line[1] == "same" for line in lines if line[:1] == ["*"])
 
 
-def test_a_change_of_code_is_told(project):
-    text = "import motet as mt\n@mt.step(cache=True)\ndef f(x):\n    return x + {}\n@mt.workflow\ndef w():\n    return f(1)\n"
+@pytest.mark.parametrize("cache", ["(cache=True)", ""])
+def test_a_change_of_code_is_told(project, cache):
+    text = (
+        f"import motet as mt\n@mt.step{cache}\n"
+        + "def f(x):\n    return x + {}\n@mt.workflow\ndef w():\n    return f(1)\n"
+    )
     project.write(compared=text.format(1))
     one = project.load("compared").w().run()
     project.write(compared=text.format(2))
     two = project.load("compared").w().run()
     (step,) = mt.workflow.compare(one.id, two.id).steps
     assert step.changes == ("code of compared.f changed",)
-    assert step.digests[0] != step.digests[1]
+    assert (step.digests[0] != step.digests[1]) is bool(cache)
 
 
 def test_the_commands_show_metrics_and_compare():

@@ -11,13 +11,13 @@ from typing import Any
 
 from motet.metrics_log import Series, in_json
 from motet.workflow.memo.cache import Cache, home_folder
-from motet.workflow.memo.key import differences
+from motet.workflow.memo.key import Key, differences
 from motet.workflow.play.metrics import RunMetrics, metrics_of
 from motet.workflow.play.record import Record, RunRow, StepRow
 
 __all__ = ["ComparedMetric", "ComparedStep", "RunComparison", "compare", "metrics"]
 
-_UNKNOWN = "its code, what it takes, or a package; only of steps with cache= more is known"
+_UNKNOWN = "its code or what it takes has changed; what exactly is not known any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ def compare(run: str, other: str) -> RunComparison:
         runs = record.as_it_is(record.run(run)), record.as_it_is(record.run(other))
         steps = [{each.id: each for each in record.steps_of(row.id)} for row in runs]
         found = [metrics_of(record, row, [*own.values()]) for row, own in zip(runs, steps, strict=True)]
+        keys = record.keys_of(runs[0].id), record.keys_of(runs[1].id)
     finally:
         record.close()
     one, two = runs
@@ -136,7 +137,7 @@ def compare(run: str, other: str) -> RunComparison:
         (one.started, two.started),
         (one.seconds, two.seconds),
         _parameters(one, two),
-        [_step(name, steps[0].get(name), steps[1].get(name), caches) for name in names],
+        [_step(name, (steps[0].get(name), steps[1].get(name)), caches, keys) for name in names],
         [*_metrics(*found)],
     )
 
@@ -163,18 +164,19 @@ def _parameters(one: RunRow, two: RunRow) -> dict[str, tuple[str | None, str | N
     return {name: (values[0].get(name), values[1].get(name)) for name in {**values[0], **values[1]}}
 
 
-def _step(name: str, one: StepRow | None, two: StepRow | None, caches: tuple[Cache, Cache]) -> ComparedStep:
-    pair = one, two
+def _step(
+    name: str,
+    pair: tuple[StepRow | None, StepRow | None],
+    caches: tuple[Cache, Cache],
+    uncached: tuple[Mapping[str, Key], Mapping[str, Key]],
+) -> ComparedStep:
     entries = [cache.peek(each.key) if each and each.key else None for each, cache in zip(pair, caches, strict=True)]
-    changes: Iterable[str] = ()
+    then, now = (entry.key if entry else own.get(name) for entry, own in zip(entries, uncached, strict=True))
+    changes: Sequence[str] = ()
+    one, two = pair
     if one and two and one.key != two.key and one.key and two.key:
-        then, now = entries
-        if then and now:
-            codes = (caches[0].code(then.key.code), caches[1].code(now.key.code))
-            known = dict(zip((then.key.code, now.key.code), codes, strict=True))
-            changes = differences(then.key, now.key, lambda digest: known[digest])
-        else:
-            changes = [_UNKNOWN]
+        codes = {key.code: cache.code(key.code) for key, cache in zip((then, now), caches, strict=True) if key}
+        changes = differences(then, now, lambda digest: codes[digest]) if then and now else [_UNKNOWN]
     return ComparedStep(
         name,
         _pair(pair, "state", ""),

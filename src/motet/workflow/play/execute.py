@@ -36,6 +36,8 @@ __all__ = ["Again", "Cancelled", "Executor", "place_of_error"]
 
 _logger = logging.getLogger("motet.workflow")
 MOST_BACKOFF_S = 600.0
+MOST_KEYS = 1_000
+"""Keys of steps without cache that are kept of a run; more steps than these nobody compares one by one."""
 MOST_SYNC_S = 1.0
 """Seconds that are spent on finding earlier results, to say what has changed."""
 
@@ -61,6 +63,7 @@ class Executor:
 
     def __post_init__(self) -> None:
         self._metrics = metrics_file(self.session.record.folder(self.session.run))
+        self.keys: dict[str, Key] = {}
         self._former: dict[str, tuple[list[Entry], set[str]]] = {}
         self._codes: dict[str, dict[str, str]] = {}
         self._kept_codes: set[str] = set()
@@ -87,6 +90,8 @@ class Executor:
             state.why = "it was to run again"
             return self._made(state, key, items)
         if policy is None:
+            if len(self.keys) < MOST_KEYS:
+                self.keys[state.id] = key
             return self._resumed(state) or self._made(state, key, items)
         found, why = self._find(state, key, policy, items)
         if found is not None:
@@ -231,6 +236,14 @@ class Executor:
         finally:
             session.forget_refused(state)
         return ""
+
+    def keep_keys(self) -> None:
+        """Keep the keys of steps without cache, with what they stand on, to compare runs by."""
+        if self.keys:
+            for state in self.session.states:
+                if state.id in self.keys:
+                    self._put_code(state.node.step.function)
+            self.session.record.keep_keys(self.session.run, self.keys)
 
     def _put_code(self, function: Callable[..., Any]) -> None:
         """Keep the parts of a function's code, once a run."""

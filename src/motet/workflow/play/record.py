@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +17,12 @@ import orjson
 
 from motet.errors import UnknownNameError, WorkflowError
 from motet.workflow.memo.base import open_base
+from motet.workflow.memo.key import Key
 from motet.workflow.memo.locks import is_locked
 
 __all__ = ["Record", "RunRow", "StepRow", "is_alive", "run_lock"]
 
-_VERSION = 1
+_VERSION = 2
 _FILE = "runs.sqlite"
 MOST_RUNS = 2_000
 """Runs that are remembered, with their logs; beyond these and a tenth more, the oldest are forgotten."""
@@ -37,6 +38,7 @@ create table if not exists steps(
     run text, id text, place integer, function text, state text, why text, started real, seconds real, made_s real,
     attempts integer, runs integer, error text, key text, formats text, size_bytes integer, needs text, changes text,
     primary key(run, id)) without rowid;
+create table if not exists keys(run text primary key, found blob) without rowid;
 """
 _STEP = "insert or replace into steps values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
@@ -158,6 +160,7 @@ class Record:
         with self._writing(), self._base:
             self._base.execute("begin immediate")
             self._base.executemany("delete from steps where run=?", old)
+            self._base.executemany("delete from keys where run=?", old)
             self._base.executemany("delete from runs where id=?", old)
 
     def goes(self, run: str, seconds: float) -> None:
@@ -175,6 +178,18 @@ class Record:
         with self._writing(), self._base:
             self._base.execute("begin")
             self._base.executemany(_STEP, rows)
+
+    def keep_keys(self, run: str, keys: Mapping[str, Key]) -> None:
+        """Note what steps without cache were made of, to compare runs by."""
+        found = orjson.dumps({step: key.to_json() for step, key in keys.items()})
+        with self._writing():
+            self._base.execute("insert or replace into keys values(?, ?)", (run, found))
+
+    def keys_of(self, run: str) -> dict[str, Key]:
+        """What steps without cache of a run were made of; nothing where that was not noted."""
+        with self._lock:
+            row = self._base.execute("select found from keys where run=?", (run,)).fetchone()
+        return {step: Key.from_json(each) for step, each in orjson.loads(row[0]).items()} if row else {}
 
     def runs(self, limit: int = 50, workflow: str = "") -> list[RunRow]:
         """The last runs, the newest first."""

@@ -140,9 +140,10 @@ def _run(
         run, plan.name, plan.file, parameters, digest, "running", str(cache.root), time.time(), 0.0, "", *about
     )
     record.begin(row)
+    executor = Executor(session, budget)
     runner = Runner(
         session,
-        Executor(session, budget),
+        executor,
         list(plan.nodes),
         settings.threads or max(num_cores(), LEAST_THREADS),
         settings.asynchronous,
@@ -165,6 +166,8 @@ def _run(
             record.end(run, state, seconds, "; ".join(f"{each.id}: {each.error}" for each in failed[:3]))
         except WorkflowError as error:
             session.say_once(f"{error.what}, so it does not say how run {run} ended: {state}")
+        with suppress(OSError, WorkflowError):  # they are only to tell
+            executor.keep_keys()
         if cache.artifacts.refused:
             weakref.finalize(session, _remove, spare, os.getpid())
         session.files.close()
