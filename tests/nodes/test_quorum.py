@@ -5,6 +5,7 @@ Who is late waits for an event that the test sets, so that it is late whatever t
 
 import asyncio
 import threading
+import urllib.request
 
 import numpy as np
 import pyarrow as pa
@@ -144,6 +145,10 @@ def test_a_request_whose_rows_fail_by_time_is_late_and_not_wrong(late):
         with late, pytest.raises(MotetError, match=f"c: DeadlineError|not answered within {SOON} ms") as raised:
             client.infer("voting", {"x": X})
         assert raised.value.status == 504
+        with urllib.request.urlopen(f"{live.url}/metrics", timeout=20) as answer:
+            said = answer.read().decode()
+        assert 'motet_late_rows_total{graph="voting",member="c",node="vote"} 3.0' in said
+        assert 'motet_late_rows_total{graph="voting",member="a",node="vote"} 0.0' in said
 
 
 def test_the_explanation_names_who_was_late_and_who_failed(late):
@@ -213,7 +218,7 @@ def test_late_calls_are_bounded_and_begun_again_once_they_have_ended():
         assert len(gate.played) == MOST_LATE
         (fault,) = next(call for call in told.calls if call.member == "c").faults
         assert fault.message == f"not called: {MOST_LATE} late calls of it are still under way"
-    late = next(each for key, each in graph.executor.host.late.items() if key[-1] == "c")
+    late = next(each for key, each in graph.executor.shared.late.items() if key == ("vote", "c"))
     while late.full:
         gate.open.wait()
     graph({"x": X})

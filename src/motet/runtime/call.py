@@ -83,7 +83,7 @@ def plain(column: Column) -> Any:
 
 def explain(executor: Executor, batch: Batch) -> Explanation:
     """Play a batch of one row, keeping everything."""
-    tracing = Executor(executor.checked, executor.host, keep_all=True)
+    tracing = executor.looking_on()
     trace: list[Call] = []
     columns: dict[str, Column] = {}
     drive(tracing.play(batch))  # the first call of a model is not like the others: it warms caches

@@ -214,9 +214,11 @@ class Executor:
 
     def late(self, step: Step, member: str) -> LateCalls:
         """The calls of a member that are late."""
-        return self.host.late.setdefault(
-            (self.checked.graph.folder, self.checked.graph.name, step.path, member), LateCalls()
-        )
+        return self._shared.late.setdefault((step.path, member), LateCalls())
+
+    def looking_on(self) -> Executor:
+        """What plays the same graph and keeps every column, for explanations; what it does is not counted here."""
+        return Executor(self.checked, self.host, keep_all=True, shared=Counts(late=self._shared.late))
 
     def members(self, step: Step) -> Members:
         """Makes calls of a node's members, where none is awaited."""

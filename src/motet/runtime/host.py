@@ -10,7 +10,6 @@ from motet.graph.model import Model
 from motet.graph.pool import Places
 from motet.runtime.hosted import HostedModel, ModelStats, model_key
 from motet.runtime.isolate import Tolerance
-from motet.runtime.overdue import LateCalls
 from motet.runtime.pool.memory import file_bytes
 from motet.runtime.pool.shelf import Group
 from motet.runtime.pool.swaps import Swaps
@@ -50,7 +49,6 @@ class Host:
 
     Attributes:
         dropped: called with each lazy model that was let go, in any thread.
-        late: the late calls of each member that is waited for only for some time, by its graph, node and name.
     """
 
     def __init__(
@@ -67,7 +65,6 @@ class Host:
         self.dropped: list[Callable[[HostedModel], None]] = []
         self._lazy: set[LazyKey] = set()
         self._known: dict[LazyKey, HostedModel] = {}
-        self.late: dict[tuple[str, ...], LateCalls] = {}
         self._groups: dict[str, Group] = {}
         self.resolver = resolver or ModelResolver()
         self._sizes = dict(sizes or {})

@@ -22,9 +22,14 @@ MOST_LATE = 8
 
 
 class LateCalls:
-    """The calls of one member that are late and still under way."""
+    """The calls of one member that are late and still under way.
 
-    def __init__(self) -> None:
+    Attributes:
+        rows: rows that it did not answer in time, in all.
+    """
+
+    def __init__(self, *, rows: int = 0) -> None:
+        self.rows = rows
         self._lock = threading.Lock()
         self._late = 0
 
@@ -32,6 +37,11 @@ class LateCalls:
     def full(self) -> bool:
         """Whether there are as many as there may be."""
         return self._late >= MOST_LATE
+
+    def missed(self, rows: int) -> None:
+        """So many more rows were not answered in time."""
+        with self._lock:
+            self.rows += rows
 
     def add(self, number: int) -> None:
         """So many more are late, or fewer."""

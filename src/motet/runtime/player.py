@@ -301,6 +301,7 @@ class Player(_Turn):
             error = each.made.exception() if is_in else DeadlineError(f"not answered within {allowed * 1e3:g} ms")
             if isinstance(error, DeadlineError) and not isinstance(error, Halted):
                 found.append(error)
+                executor.late(step, member.name).missed(rows)
                 lost = tuple(Fault.of(row, error, member.uses) for row in range(rows))
                 took, none = time.perf_counter() - started, np.arange(0)
                 own = [Call(step.path, member.uses, "", rows, took, {}, lost, member.name, self._ids, none)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from motet.runtime.overdue import LateCalls
 from motet.runtime.shadows import Shadow
 
 __all__ = ["Counts", "ModelStats", "NodeStats"]
@@ -42,10 +43,17 @@ class ModelStats:
 
 @dataclass
 class Counts:
-    """What the nodes of a graph have done, and those of the graphs inside it, by path, and members off the way of its answers."""
+    """What the nodes of a graph have done, and those of the graphs inside it, by path.
+
+    Attributes:
+        stats: of each node.
+        shadows: members that are off the way of the answers, by the path of their node and their name.
+        late: the late calls of members that are waited for only for some time, by the path of their node and their name.
+    """
 
     stats: dict[str, NodeStats] = field(default_factory=dict)
     shadows: dict[tuple[str, str], Shadow] = field(default_factory=dict)
+    late: dict[tuple[str, str], LateCalls] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, path: str, rows: int, seconds: float, failed: int, batches: int = 1) -> None:

@@ -114,7 +114,7 @@ def explained(executor: Executor, batch: Batch) -> tuple[Played, float, list[lis
     started = time.perf_counter()
     if not len(batch):
         return executor.nothing([]), 0.0, []
-    tracing = Executor(executor.checked, executor.host, keep_all=True)
+    tracing = executor.looking_on()
     traces: list[list[Call]] = [[] for _ in range(len(batch))]
     parts = [drive(tracing.play(batch.take([row]), traces[row])) for row in range(len(batch))]
     executor.count_of(tracing)

@@ -27,7 +27,7 @@ class Lane:
     """What is read of a lane."""
 
     def __init__(self, **nodes):
-        self.executor = SimpleNamespace(stats=nodes, shadows={})
+        self.executor = SimpleNamespace(stats=nodes, shadows={}, shared=SimpleNamespace(late={}))
         self.models = []
         self.in_flight, self.waiting_rows = 3, 40
 

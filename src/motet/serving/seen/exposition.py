@@ -40,7 +40,7 @@ def _seconds(about: str, label: str = "graph") -> Shown:
 
 
 _GRAPH, _NODE, _MODEL, _REPLICA = ("graph",), ("graph", "node"), ("model",), ("model", "replica")
-_SHADOW = (*_NODE, "member")
+_MEMBER = (*_NODE, "member")
 _PLACES, _SINK = ("places",), ("sink",)
 SHOWN = {
     "motet_requests": Shown(
@@ -65,10 +65,11 @@ SHOWN = {
     "motet_node_batches": Shown("counter", "Batches that a node was given.", _NODE),
     "motet_node_seconds": Shown("counter", "Seconds in a node.", _NODE),
     "motet_node_failed_rows": Shown("counter", "Rows that failed in a node.", _NODE),
-    "motet_shadow_played_rows": Shown("counter", "Rows that a shadow answered, off the way of the answers.", _SHADOW),
-    "motet_shadow_failed_rows": Shown("counter", "Rows that a shadow failed on.", _SHADOW),
+    "motet_late_rows": Shown("counter", "Rows that a member of an ensemble did not answer within its time.", _MEMBER),
+    "motet_shadow_played_rows": Shown("counter", "Rows that a shadow answered, off the way of the answers.", _MEMBER),
+    "motet_shadow_failed_rows": Shown("counter", "Rows that a shadow failed on.", _MEMBER),
     "motet_shadow_dropped_rows": Shown(
-        "counter", "Rows that a shadow was not called with: too many were waiting.", _SHADOW
+        "counter", "Rows that a shadow was not called with: too many were waiting.", _MEMBER
     ),
     "motet_model_rows": Shown("counter", "Rows that a model answered, for all graphs.", _MODEL),
     "motet_model_calls": Shown("counter", "Calls of a model.", _MODEL),

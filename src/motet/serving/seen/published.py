@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from motet.runtime.executor import NodeStats
 from motet.runtime.host import HostedModel
-from motet.runtime.shadows import Shadow
 from motet.serving.seen.cells import Cells, Gauges
 
 __all__ = ["Publisher", "ServedLane", "ServedThing", "Traffic", "open_files"]
@@ -38,7 +37,7 @@ class ServedLane(Protocol):
 
     @property
     def executor(self) -> Any:
-        """Plays it: `stats` are those of its nodes, `shadows` its members off the way of the answers."""
+        """Plays it: `stats` are those of its nodes, `shadows` its members off the way of the answers, `shared` has those that were late."""
         ...
 
 
@@ -101,6 +100,7 @@ _NODE = {
 _SHADOW = {
     "played": "motet_shadow_played_rows", "failed": "motet_shadow_failed_rows", "dropped": "motet_shadow_dropped_rows",
 }  # fmt: skip
+_LATE = {"rows": "motet_late_rows"}
 _MODEL = {
     "rows": "motet_model_rows", "calls": "motet_model_calls", "seconds": "motet_model_seconds",
     "failed": "motet_model_failed_rows",
@@ -140,7 +140,9 @@ class Publisher:
                 for path, node in lane.executor.stats.items():
                     live[id(node)] = self._of_node(node, served.name, path)
                 for (path, member), shadow in lane.executor.shadows.items():
-                    live[id(shadow)] = self._of_shadow(shadow, served.name, path, member)
+                    live[id(shadow)] = self._of_member(shadow, _SHADOW, served.name, path, member)
+                for (path, member), late in list(lane.executor.shared.late.items()):
+                    live[id(late)] = self._of_member(late, _LATE, served.name, path, member)
             for model in lane.models:
                 if id(model.stats) not in live:
                     live[id(model.stats)] = self._of_model(model)
@@ -156,9 +158,9 @@ class Publisher:
     def _of_node(self, node: NodeStats, graph: str, path: str) -> _Copied:
         return self._copied.get(id(node)) or _Copied(node, _NODE, self._cells, graph=graph, node=path)
 
-    def _of_shadow(self, shadow: Shadow, graph: str, node: str, member: str) -> _Copied:
-        known = self._copied.get(id(shadow))
-        return known or _Copied(shadow, _SHADOW, self._cells, graph=graph, node=node, member=member)
+    def _of_member(self, stats: Any, fields: Mapping[str, str], graph: str, node: str, member: str) -> _Copied:
+        known = self._copied.get(id(stats))
+        return known or _Copied(stats, fields, self._cells, graph=graph, node=node, member=member)
 
     def _of_model(self, model: HostedModel) -> _Copied:
         stats = model.stats
