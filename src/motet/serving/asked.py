@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from motet.errors import InputError, MotetError
 from motet.serving.request import Reply
 
-__all__ = ["FailedRowsError", "LateRowsError", "asked_times", "failed_rows", "without_folders"]
+__all__ = [
+    "FailedRowsError",
+    "LateRowsError",
+    "NotOfferedError",
+    "asked_times",
+    "failed_rows",
+    "no_shared_memory",
+    "without_folders",
+]
 
 SHOWN_ROWS = 5
 """Failed rows that an error names."""
@@ -25,6 +33,17 @@ class LateRowsError(FailedRowsError):
     """Rows of a request that failed since members of a node did not answer in time."""
 
     status = 504
+
+
+class NotOfferedError(MotetError):
+    """A part of Triton's protocol that there is not."""
+
+    status = 501
+
+
+def no_shared_memory() -> NotOfferedError:
+    """What callers are told who register regions of shared memory, or ask for them."""
+    return NotOfferedError("shared memory is not offered", hint="send and ask for the elements")
 
 
 def failed_rows(reply: Reply, rows: int) -> MotetError:

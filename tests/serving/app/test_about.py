@@ -142,3 +142,34 @@ def test_a_server_that_is_not_ready_says_what_it_waits_for(live):
         "waiting": {"slow_to_load": {"state": "LOADING", "reason": "it is being loaded"}},
     }  # fmt: skip
     assert served.get("/v2/health/live").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["system", "cuda"])
+def test_shared_memory_is_not_offered(fashion, kind):
+    """As Triton's clients ask for it: all regions, and one."""
+    for path in ("status", "unregister", "region/a/status", "region/a/register", "region/a/unregister"):
+        for ask in (fashion.get, lambda path: fashion.post(path, json={})):
+            answer = ask(f"/v2/{kind}sharedmemory/{path}")
+            said = "shared memory is not offered; hint: send and ask for the elements"
+            assert (answer.status_code, answer.json()["error"]) == (501, said)
+
+
+def test_the_callers_name_of_a_request_is_given_back(fashion, picture):
+    """Whatever becomes of it, and only where there is one."""
+    tensor = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": picture.reshape(-1).tolist()}
+    named = {"x-request-id": "a-17 b"}
+    for status, path, body in (
+        (200, "/v2/models/fashion/infer", {"inputs": [tensor]}),
+        (400, "/v2/models/fashion/infer", {"inputs": []}),
+        (404, "/v2/models/nothing/infer", {"inputs": []}),
+        (200, "/predict/fashion", {"image": picture.tolist()}),
+        (400, "/predict/fashion", {}),
+        (200, "/v1/models/fashion:predict", {"instances": [picture.tolist()]}),
+        (404, "/nothing", {}),
+    ):
+        answer = fashion.post(path, json=body, headers=named)
+        assert (answer.status_code, answer.headers.get("x-request-id")) == (status, "a-17 b"), path
+        assert "x-request-id" not in fashion.post(path, json=body).headers
+    streamed = fashion.post("/predict/fashion?stream=1", json={"image": picture.tolist()}, headers=named)
+    assert streamed.headers["x-request-id"] == "a-17 b"
+    assert fashion.get("/v2/health/live", headers=named).headers["x-request-id"] == "a-17 b"

@@ -98,3 +98,55 @@ def test_every_path_that_is_described_is_there(fashion, described):
             answer = fashion.client.request(method, asked, json={} if method == "post" else None)
             assert answer.status_code not in (404, 405), asked
             assert json.loads(answer.text)
+
+
+def test_what_is_taken_is_described_as_it_is_taken(live):
+    """Neighbours of what is wrong too: integers with a point, tensors without elements, base64 in its forms."""
+    served = live.serve(echo("as_taken", small="uint8", raw="bytes"))
+    described = served.get("/openapi.json").json()
+
+    def row(**given):
+        value = {"small": 1, "raw": "aGk="} | given
+        return value, fits(described, "as_taken_row", value), served.post("/predict/as_taken", json=value).status_code
+
+    good = [
+        {"small": 255.0},
+        {"small": 0},
+        {"raw": "aGk"},
+        {"raw": "_-8="},
+        {"raw": "aG\r\nk="},
+        {"raw": "data:;base64,aGk="},
+        {"raw": ""},
+    ]
+    bad = [
+        {"small": 255.5},
+        {"small": 256},
+        {"small": True},
+        {"small": "1"},
+        {"raw": "aGk=="},
+        {"raw": "?"},
+        {"raw": "aGl"},
+        {"raw": 1},
+    ]
+    for each in good:
+        assert row(**each)[1:] == (True, 200), each
+    for each in bad:
+        assert row(**each)[1:] == (False, 400), each
+
+    def tensors(**changed):
+        small = {"name": "small", "datatype": "UINT8", "shape": [1], "data": [7]} | changed
+        raw = {"name": "raw", "datatype": "BYTES", "shape": [1], "data": ["a"]}
+        body = {"inputs": [{key: value for key, value in small.items() if value is not None}, raw]}
+        answer = served.post("/v2/models/as_taken/infer", json=body)
+        return fits(described, "as_taken_inference", body), answer.status_code
+
+    for changed in (
+        {},
+        {"shape": [1, 1]},
+        {"datatype": "INT64"},
+        {"datatype": "FP32"},
+        {"datatype": "BOOL", "data": [True]},
+    ):
+        assert tensors(**changed) == (True, 200), changed
+    for changed in ({"data": None}, {"shape": [1, 2]}, {"datatype": "BYTES"}, {"shape": []}, {"data": 7}):
+        assert tensors(**changed) == (False, 400), changed

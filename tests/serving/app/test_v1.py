@@ -27,7 +27,7 @@ def two(name):
 
 def test_values_and_rows_of_one_input(live):
     served = live.serve(doubled("v1_one"))
-    for instances in ([1, 2.5], [{"x": 1}, {"x": 2.5}], [1, {"x": 2.5}]):
+    for instances in ([1, 2.5], [{"x": 1}, {"x": 2.5}], [1, {"x": 2.5}], [{"x": 1, "more": [1]}, 2.5]):
         assert predict(served, "v1_one", instances=instances) == (200, {"predictions": [2, 5]})
     for inputs in ([1, 2.5], {"x": [1, 2.5]}):
         assert predict(served, "v1_one", inputs=inputs) == (200, {"outputs": [2, 5]})

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from tritonclient.utils import InferenceServerException
 
 from motet import errors
-from motet.oip.messages import ModelInferRequest, RetryInfo, Status
+from motet.oip.messages import SERVICE, ModelInferRequest, RetryInfo, Status, message_class
 from motet.serving.grpc import GrpcConfig
 from motet.serving.limits import Limits
 
@@ -426,3 +426,50 @@ def test_a_mistake_of_ours_is_said_without_ending_anything(live, gateway, caplog
     assert refusal(ask, server, "ModelInfer", written(lambda m: None)) == wanted
     assert refusal(ask, server, "ServerMetadata", b"") == wanted
     assert "ModelInfer failed" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "code"), [(FLOAT, None), ("nothing", "NOT_FOUND")])
+def test_the_callers_name_of_a_call_is_given_back(server, name, code):
+    for asked in ("ModelInfer", "ModelMetadata"):
+        kind, answer = (message_class(f"inference.{asked}{which}") for which in ("Request", "Response"))
+        message = kind(**{"model_name" if asked == "ModelInfer" else "name": name})
+        if asked == "ModelInfer":
+            contents(message, "x", np.ones(1, np.float32))
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            call = channel.unary_unary(f"/{SERVICE}/{asked}", kind.SerializeToString, answer.FromString)
+            for metadata, wanted in (((("x-request-id", "a-17 b"),), "a-17 b"), ((), None)):
+                _, done = (
+                    call.with_call(message, metadata=metadata)
+                    if code is None
+                    else (None, _failed(call, message, metadata))
+                )
+                assert dict(done.initial_metadata()).get("x-request-id") == wanted
+                assert done.code().name == (code or "OK")
+
+
+def _failed(call, message, metadata):
+    with pytest.raises(grpc.RpcError) as caught:
+        call(message, metadata=metadata)
+    return caught.value
+
+
+def test_shared_memory_is_not_offered_to_the_stock_client(client):
+    for call, *args in (
+        (client.unregister_system_shared_memory,), (client.get_system_shared_memory_status,),
+        (client.register_system_shared_memory, "a", "/a", 8), (client.unregister_cuda_shared_memory,),
+        (client.get_cuda_shared_memory_status,),
+    ):  # fmt: skip
+        assert refusal(call, *args) == (
+            "UNIMPLEMENTED",
+            "shared memory is not offered\n  hint: send and ask for the elements",
+        )
+
+
+def test_answers_are_raw_unless_typed_contents_were_sent(server):
+    """Where there are no rows there is neither: such a request is answered as one that came raw."""
+    message = ModelInferRequest(model_name=FLOAT)
+    message.inputs.add(name="x", datatype="FP32", shape=[0])
+    assert [*ask(server, "ModelInfer", message).raw_output_contents] == [b""]
+    typed = ModelInferRequest(model_name=FLOAT)
+    contents(typed, "x", np.ones(1, np.float32))
+    assert not ask(server, "ModelInfer", typed).raw_output_contents

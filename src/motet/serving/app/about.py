@@ -20,6 +20,7 @@ from motet.serving.app.desk import Asked, Desk
 from motet.serving.app.parts import AppParts
 from motet.serving.app.playing import asked_of
 from motet.serving.app.respond import json_response, read_object
+from motet.serving.asked import no_shared_memory
 from motet.serving.gateway import Gateway
 from motet.serving.http.respond import error_body
 from motet.serving.served import UNLOADED, Served
@@ -71,6 +72,8 @@ class About:
                 (f"{prefix}/stats", self.stats),
             ]
         return [Route(path, endpoint) for path, endpoint in listed] + [
+            Route("/v2/systemsharedmemory/{rest:path}", self.shared_memory, methods=["GET", "POST"]),
+            Route("/v2/cudasharedmemory/{rest:path}", self.shared_memory, methods=["GET", "POST"]),
             Route("/v2/repository/index", self.index, methods=["POST"]),
             Route("/v2/repository/models/{name}/load", self.load, methods=["POST"]),
             Route("/v2/repository/models/{name}/unload", self.unload, methods=["POST"]),
@@ -190,6 +193,10 @@ class About:
                 for version in served.versions
             ]
         )
+
+    async def shared_memory(self, _request: Request) -> Response:
+        """Triton's regions of shared memory: there are none."""
+        raise no_shared_memory()
 
     async def load(self, request: Request) -> Response:
         """Load a graph, or load it anew from its file; answered when it is ready."""

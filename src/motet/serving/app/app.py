@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from motet.errors import MotetError
 from motet.serving.app.about import About
@@ -55,7 +55,7 @@ def create_app(gateway: Gateway, parts: AppParts | None = None) -> Starlette:
         Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
         Route("/openapi.json", described),
     ]
-    middleware = [Middleware(_Tolerant)]
+    middleware = [Middleware(_Named), Middleware(_Tolerant)]
     if parts.cors:
         middleware.insert(0, Middleware(CORSMiddleware, **_cors(parts.cors)))
     handlers = {MotetError: handled, 404: handled, 405: handled, Exception: handled}
@@ -77,6 +77,23 @@ def _cors(origins: tuple[str, ...]) -> dict[str, Any]:
         "expose_headers": EXPOSED,
         "max_age": 600,
     }
+
+
+class _Named:
+    """Gives the caller's name of a request back with its answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = next((value for key, value in scope.get("headers", ()) if key == b"x-request-id"), None)
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", name)]}
+            await send(message)
+
+        await self._app(scope, receive, send if name is None else named)
 
 
 class _Tolerant:

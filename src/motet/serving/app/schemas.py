@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from motet.graph.graph import Input
-from motet.oip.tensors import datatype_of
+from motet.numbers import may_convert
+from motet.oip.tensors import DATATYPES, datatype_of
 from motet.pictures import is_picture
 from motet.serving.app.uploads import takes_files
 from motet.types import ColumnType
@@ -18,6 +19,11 @@ __all__ = ["answer_row", "example_row", "form", "given_row", "tensor_given", "va
 
 Schema = dict[str, Any]
 BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+GIVEN_BASE64 = (
+    r"^(?:[Dd][Aa][Tt][Aa]:[^,]*;base64,)?\s*(?:(?:[A-Za-z0-9+/_-]\s*){4})*"
+    r"(?:[A-Za-z0-9+/_-]\s*[AQgw]\s*(?:=\s*=\s*)?|(?:[A-Za-z0-9+/_-]\s*){2}[AEIMQUYcgkosw048]\s*(?:=\s*)?)?$"
+)
+"""Of what is given: in the alphabet for addresses too, with lines broken, not padded, or in an address."""
 MOST_SHOWN = 1024
 """Elements that an example may have."""
 
@@ -31,10 +37,10 @@ def _scalar(dtype: str, *, answered: bool) -> Schema:
     if dtype == "string":
         return {"type": "string"}
     if dtype == "bytes":
-        return {"type": "string", "contentEncoding": "base64", "pattern": BASE64}
+        return {"type": "string", "contentEncoding": "base64", "pattern": BASE64 if answered else GIVEN_BASE64}
     if dtype.startswith("float"):
         return {"type": ["number", "null"] if answered else "number"}
-    bounds = np.iinfo(dtype)
+    bounds = np.iinfo(dtype)  # (255.0 is an integer of JSON Schema, and of ours)
     return {"type": "integer", "minimum": int(bounds.min), "maximum": int(bounds.max)}
 
 
@@ -89,17 +95,23 @@ def tensor_given(name: str, kind: ColumnType) -> Schema:
     """An input of an inference request."""
     axes: list[Schema] = [{"type": "integer", "minimum": 0}]
     axes += [{"type": "integer", "minimum": 0} if axis is None else {"const": axis} for axis in kind.shape]
-    shape = {"type": "array", "prefixItems": axes, "minItems": len(axes), "maxItems": len(axes), "items": False}
+    shape: Schema = {"type": "array", "prefixItems": axes, "minItems": len(axes)}
+    shape |= {"maxItems": len(axes), "items": False} if kind.shape else {"items": {"const": 1}}
+    taken = [each for each, dtype in DATATYPES.items() if each == datatype_of(kind) or _widens(dtype, kind)]
     properties: dict[str, Schema] = {
         "name": {"const": name},
-        "datatype": {"const": datatype_of(kind)},
+        "datatype": {"enum": taken},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}} if kind.dtype == "any" else shape,
         "data": {"type": "array", "description": "the elements, flat in C order or nested"},
         "parameters": {"type": "object"},
     }
     if kind.dtype == "any":
         properties["datatype"] = {"type": "string"}
-    return {"type": "object", "properties": properties, "required": ["name", "datatype", "shape"]}
+    return {"type": "object", "properties": properties, "required": ["name", "datatype", "shape", "data"]}
+
+
+def _widens(dtype: str, kind: ColumnType) -> bool:
+    return not kind.is_object and dtype != "bytes" and may_convert(dtype, kind.dtype)
 
 
 def value_example(kind: ColumnType) -> Any:

@@ -112,7 +112,7 @@ def _of_instances(instances: object, inputs: Mapping[str, Input]) -> list[Any]:
     if len(inputs) != 1:
         return instances
     (name,) = inputs
-    return [each if isinstance(each, dict) and each.keys() == {name} else {name: each} for each in instances]
+    return [each if isinstance(each, dict) and name in each else {name: each} for each in instances]
 
 
 def _of_columns(columns: object, inputs: Mapping[str, Input]) -> list[Any]:

@@ -145,7 +145,7 @@ def write_answer(
 ) -> Any:
     """The `ModelInferResponse` to a request: the rows from `first` to `end` of columns.
 
-    The outputs are raw where the inputs were, where the parameter `binary_data_output` says so, or where one of them has
+    The outputs are raw unless an input came as typed contents, where the parameter `binary_data_output` says so, or where one of them has
     no other form.
 
     Raises:
@@ -167,7 +167,8 @@ def write_answer(
 
 
 def _answer_raw(message: Any) -> bool:
-    return bool(message.raw_input_contents) or parameter(message.parameters, "binary_data_output") is True
+    typed = any(tensor.HasField("contents") for tensor in message.inputs)
+    return not typed or parameter(message.parameters, "binary_data_output") is True
 
 
 def _tensor(column: Column, rows: slice, kind: ColumnType, classes: int, where: str) -> tuple[str, Array]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from motet.errors import MotetError
 from motet.serving.request import Identity, Reply, Request
 
-__all__ = ["Desk", "Ended", "Visit", "address_of", "headers_of"]
+__all__ = ["Desk", "Ended", "Visit", "address_of", "give_name_back", "headers_of"]
 
 Headers = Mapping[str, str]
 """Metadata of a call by lower-case name; several values of one name joined with commas; binary ones left out."""
@@ -86,6 +86,14 @@ def headers_of(metadata: object) -> dict[str, str]:
         if isinstance(value, str):
             found[key] = f"{found[key]}, {value}" if key in found else value
     return found
+
+
+async def give_name_back(context: Any) -> None:
+    """Send the caller's name of a call, `x-request-id`, before its answer or error."""
+    for key, value in context.invocation_metadata() or ():
+        if key == "x-request-id":
+            await context.send_initial_metadata(((key, value),))
+            return
 
 
 def address_of(peer: str) -> str:

@@ -14,7 +14,7 @@ from motet.oip.messages import ModelInferRequest
 from motet.serving.asked import asked_times, failed_rows
 from motet.serving.gateway import Gateway
 from motet.serving.grpc.codec import parameter, read_columns, wanted_outputs, write_answer
-from motet.serving.grpc.desk import Desk, Ended, Visit, address_of, headers_of
+from motet.serving.grpc.desk import Desk, Ended, Visit, address_of, give_name_back, headers_of
 from motet.serving.grpc.status import code_of, retry_metadata, text_of
 from motet.serving.limits import Limits
 from motet.serving.request import ANONYMOUS, Reply, Request
@@ -70,6 +70,7 @@ class Inference:
     async def model_infer(self, data: bytes, context: Any) -> Any:
         """Answer one `ModelInferRequest`, given as its bytes."""
         try:
+            await give_name_back(context)
             return await self.answer(data, context, "ModelInfer")
         except MotetError as error:
             await refuse(context, error)

@@ -14,11 +14,12 @@ import grpc.aio
 
 from motet.errors import InputError, MotetError
 from motet.oip import messages
+from motet.serving.asked import no_shared_memory
 from motet.serving.config import ServeConfig, Tls
 from motet.serving.gateway import Gateway
 from motet.serving.grpc.about import About, Numbers
 from motet.serving.grpc.config import GrpcConfig
-from motet.serving.grpc.desk import Desk, Ended, address_of, headers_of
+from motet.serving.grpc.desk import Desk, Ended, address_of, give_name_back, headers_of
 from motet.serving.grpc.health import Health
 from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.reflection import Reflection
@@ -152,6 +153,9 @@ class GrpcServer:
             "RepositoryModelUnload": (about.repository_model_unload, messages.RepositoryModelUnloadRequest),
         }
         methods = {name: self._unary(name, answer, kind) for name, (answer, kind) in asked.items()}
+        for kind in ("System", "Cuda"):
+            for act in ("Status", "Register", "Unregister"):
+                methods[f"{kind}SharedMemory{act}"] = grpc.unary_unary_rpc_method_handler(_shared_memory)
         methods["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
             self._inference.model_infer, response_serializer=_serialized
         )
@@ -183,6 +187,7 @@ class GrpcServer:
 
         async def handle(data: bytes, context: Any) -> Any:
             try:
+                await give_name_back(context)
                 request = _read(kind, data)
                 return await (self._visit(name, answer, request, context) if guarded else answer(request))
             except MotetError as error:
@@ -212,6 +217,10 @@ class GrpcServer:
         finally:
             ended.ended = self._loop.time()
             visit.leave(ended)
+
+
+async def _shared_memory(_data: bytes, context: Any) -> None:
+    await refuse(context, no_shared_memory())
 
 
 def _read(kind: Any, data: bytes) -> Any:

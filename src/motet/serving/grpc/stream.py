@@ -9,6 +9,7 @@ import grpc
 
 from motet.errors import MotetError, NotReadyError
 from motet.oip.messages import ModelInferRequest, ModelStreamInferResponse
+from motet.serving.grpc.desk import give_name_back
 from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.status import text_of
 
@@ -39,6 +40,7 @@ class Streams:
 
     async def model_stream_infer(self, _iterator: Any, context: Any) -> None:
         """Answer a stream of `ModelInferRequest`, each given as its bytes."""
+        await give_name_back(context)
         slots = asyncio.Semaphore(self._num_requests)
         ready: asyncio.Queue[Any] = asyncio.Queue()  # no longer than there are slots, and one for the end
         reader = asyncio.get_running_loop().create_task(self._read(context, slots, ready))

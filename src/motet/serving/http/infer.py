@@ -363,7 +363,7 @@ class InferExchange(Request):
             self.origin.finished(self)
 
     def _described(self, body: bytes, length: int | None, more: bytes) -> bytes:
-        """An answer that may be compressed, that a page reads, or that is the last one of its connection."""
+        """An answer that may be compressed, that a page reads, that has a name, or that is the last one of its connection."""
         kind = _JSON
         if length is not None:
             kind, more = _BINARY, b"%b%b%d\r\n" % (more, _LENGTH, length)
@@ -371,18 +371,19 @@ class InferExchange(Request):
             body, encoding = compress(body, self.said.accepts, COMPRESSED_BYTES)
             if encoding is not None:
                 more += b"content-encoding: %b\r\n" % encoding.encode()
-        return head(200, kind, len(body), more + self._cors(), keep_alive=self.keep_alive) + body
+        return head(200, kind, len(body), more + self._fields(), keep_alive=self.keep_alive) + body
 
-    def _cors(self) -> bytes:
-        """What lets the page that asks read the answer, where it may."""
-        origin, services = self.known.get(b"origin"), self.route.services
-        return b"" if origin is None or services is None else cors_lines(services.config.cors, origin)
+    def _fields(self) -> bytes:
+        """The caller's name of the request, and what lets the page that asks read the answer, where it may."""
+        origin, name, services = self.known.get(b"origin"), self.known.get(b"x-request-id"), self.route.services
+        named = b"" if name is None else b"x-request-id: %b\r\n" % name
+        return named if origin is None or services is None else named + cors_lines(services.config.cors, origin)
 
     def failed(self, error: MotetError) -> None:
         """Say why there is no answer."""
         front = self.route.front
         front.statuses[error.status] += 1
-        self.data = error_answer(error, front.date + self._cors(), keep_alive=self.keep_alive)
+        self.data = error_answer(error, front.date + self._fields(), keep_alive=self.keep_alive)
         if self.visit is not None:
             self.visit.failed(self, error, self.data)
         else:

@@ -25,7 +25,7 @@ class Said:
         timeout: milliseconds, as they were written.
         long_bytes: a body with more bytes than this takes long to read.
         accepts: encodings of the answer, as they were written; None where there is nothing of it.
-        is_usual: whether an answer has the usual head: it is not compressed, nor read by the page of a browser.
+        is_usual: whether an answer has the usual head: it is not compressed, has no name, and no page of a browser reads it.
         is_plain: whether it says nothing but where the bytes of the tensors begin.
         together: reads and answers the requests that came last; None where nothing does.
     """
@@ -39,7 +39,7 @@ class Said:
         self.encoding = None if encoding is None else encoding.decode("latin-1")
         self.timeout = known.get(b"x-request-timeout-ms")
         self.accepts = None if accepts is None else accepts.decode("latin-1")
-        self.is_usual = accepts is None and b"origin" not in known
+        self.is_usual = accepts is None and b"origin" not in known and b"x-request-id" not in known
         self.is_plain = bool(self.header_length) and not encoding and not self.timeout and self.is_usual
         self.together: InferTogether | None = None
         if self.encoding is not None:
