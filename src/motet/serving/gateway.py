@@ -73,7 +73,7 @@ class Gateway:
         self._names: dict[str, Served] = {}
         self._graphs: dict[str, Served] = {}
         self.stopping = self.draining = False
-        self._changing = asyncio.Lock()
+        self._changing, self._begun = asyncio.Lock(), False
         self.tell: Callable[[str, bool], None] = lambda name, loaded: None
         self.not_ready: Callable[[Served, MotetError], None] = lambda served, error: None
         self.tell_scaled: Callable[[str, int], None] = lambda name, count: None
@@ -110,8 +110,8 @@ class Gateway:
 
     @property
     def busy(self) -> bool:
-        """Whether models are being loaded or given back, or the server ends, which may hold the process for long."""
-        return self.stopping or self._changing.locked() or self._loader.swaps.swapping
+        """Whether models are loaded, for the first time or anew, or given back, or the server ends: it may hold the process."""
+        return self.stopping or not self._begun or self._changing.locked() or self._loader.swaps.swapping
 
     def add(self, graph: Graph | str | os.PathLike[str]) -> Served:
         """Add a graph, or the file of one; `load` makes it ready. One whose models a store does not have yet waits for them.
@@ -218,6 +218,7 @@ class Gateway:
                 if self._graphs[name].reason != UNLOADED:
                     with contextlib.suppress(MotetError):  # its state says so, and why
                         await self._load(self._graphs[name])
+        self._begun = True
 
     async def load(self, name: str, *, tell: bool = True) -> Served:
         """Load a graph, or load it anew from its file; requests go on with what there was until it is ready.

@@ -31,7 +31,7 @@ def judge(world: World, clients: Clients, faults: Faults) -> Verdict:
     until(lambda: _backlog(world) == 0, 60)
     told, shown = clients.told, world.incidents()
     code, lines = world.stop(), world.lines()
-    mistakes = [*told.wrong, *told.lost, *([] if code == 0 else [f"the server ended with {code}"])]
+    mistakes = [*faults.missed, *told.wrong, *told.lost, *([] if code == 0 else [f"the server ended with {code}"])]
     asked = told.right + sum(told.refused.values()) + told.excused
     if sum(told.refused.values()) > FEW * asked:
         mistakes.append(f"too many were refused: {told.refused}")

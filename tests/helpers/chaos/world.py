@@ -373,9 +373,9 @@ def connects(port: int) -> bool:
     return True
 
 
-def until(holds: object, timeout_s: float = 60.0) -> None:
+def until(holds: object, timeout_s: float = 60.0, else_: str = "it did not come about") -> None:
     """Wait until a function says something true."""
     end = time.monotonic() + timeout_s
     while not holds():  # type: ignore[operator]
-        assert time.monotonic() < end, "did not come about"
+        assert time.monotonic() < end, else_
         time.sleep(0.05)
