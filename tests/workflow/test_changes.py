@@ -17,7 +17,9 @@ import random
 import re
 import shutil
 import statistics
+import subprocess
 import sys
+import threading
 import time
 import types
 import uuid
@@ -42,9 +44,13 @@ from sklearn.pipeline import make_pipeline
 
 import motet as mt
 from motet.workflow.code import project as project_modules
+from motet.workflow.code.follow import follow
+from motet.workflow.memo.cache import Cache
+from motet.workflow.play.session import Session
 from motet.workflow.play.turns import put_back
 from workflow.changes_of_code import CODE
 from workflow.changes_of_values import AROUND, FILES, VALUES
+from workflow.conftest import Project
 
 NAMES = (
     collections,
@@ -64,6 +70,7 @@ NAMES += (np, pd, pl, pa, scipy.sparse, Ridge, make_pipeline)
 """What rows of values use."""
 
 TAIL = "\nimport motet as _mt\n_step = _mt.step(cache=True)(s)\n@_mt.workflow\ndef flow():\n    return _step(1)\n"
+DIGEST = re.compile("[0-9a-f]{64}$")
 CHANGE = re.compile(r"\{\{(.*?)\|\|(.*?)\}\}", re.DOTALL)
 
 
@@ -75,6 +82,10 @@ def files_of(text: str, version: int) -> dict[str, str]:
             name = line[4:].strip()
         found[name] = found.get(name, "") + ("" if line.startswith("--- ") else line)
     return {**found, "flow.py": found["flow.py"] + TAIL}
+
+
+FOLDERS = ("elsewhere", "site-packages", "project/code.zip")
+"""Where rows have modules, beside the project."""
 
 
 class Table:
@@ -95,7 +106,7 @@ class Table:
             path.parent.mkdir(parents=True, exist_ok=True)
             if mark:
                 with zipfile.ZipFile(path, "w") as file:
-                    file.writestr(inner, content)
+                    file.writestr(zipfile.ZipInfo(inner), content)  # of one time
             else:
                 path.write_text(content)
 
@@ -118,7 +129,7 @@ class Table:
 @pytest.fixture
 def table(project, monkeypatch):
     monkeypatch.chdir(project.folder.parent)
-    for folder in ("elsewhere", "site-packages", "project/code.zip"):
+    for folder in FOLDERS:
         monkeypatch.syspath_prepend(str(project.folder.parent / folder))
     project.folder.mkdir(exist_ok=True)
     monkeypatch.setenv("MOTET_TEST_X", "0")
@@ -287,6 +298,47 @@ def test_a_change_around_a_program(table, monkeypatch, expected, text, change):
     assert (run.steps[0].state == "hit", before == after) == {
         "miss": (False, False), "hit": (True, True), "unseen": (True, False)
     }[expected.partition(":")[0]]  # fmt: skip
+
+
+def digests(folder):
+    """Tell a digest of each row's code and value."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    project = Project(folder / "project")
+    sys.path[:0] = [str(folder / "project"), *(str(folder / each) for each in FOLDERS)]
+    table = Table(project)
+    for _, name, text in (row for rows in CODE.values() for row in rows):
+        table.write(text, 0)
+        sys.stdout.write(f"\n{name} {follow(table.load().s).digest}")
+    for _, name, one, _ in VALUES:
+        sys.stdout.write(f"\n{name} {Session.argument(bare_session(folder), eval(one)).digest}")
+
+
+def bare_session(folder):
+    cache = Cache(folder / "cache")
+    return Session("", cache, None, None, [], {}, threading.Event(), "", None)
+
+
+@pytest.mark.timeout(600)
+def test_every_row_is_the_same_in_every_process(tmp_path):
+    program = "import pathlib, sys, workflow.test_changes as t; t.digests(pathlib.Path(sys.argv[1]))"
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    found = []
+    for seed in ("1", "2"):
+        env = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed, "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            program,
+            str(tmp_path / "in"),
+        ]  # a key may have a path: `__file__`
+        told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+        found.append([line for line in told.splitlines() if DIGEST.search(line)])
+    one, other = found
+    assert len(one) > 500
+    assert [both for both in zip(one, other, strict=True) if both[0] != both[1]] == []
 
 
 def not_seen():

@@ -13,7 +13,8 @@ __all__ = ["Imported", "Names", "names_of", "plain_code", "runs_unnamed"]
 _FREE = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _DOCS = frozenset({"__doc__", "getdoc", "help"})
-_SILENT = ("CACHE", "EXTENDED_ARG", "NOP")
+_CONSTANT = frozenset(dis.opmap[name] for name in ("LOAD_CONST", "KW_NAMES", "RETURN_CONST") if name in dis.opmap)
+_SILENT = frozenset(dis.opmap[name] for name in ("CACHE", "NOP"))
 _STORES = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF")
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 _OPAQUE = frozenset({"eval", "exec", "compile", "globals", "vars", "locals"})
@@ -201,8 +202,10 @@ def _imported(steps: list[dis.Instruction], place: int) -> Imported:
 
 def plain_code(code: CodeType) -> list[object]:
     """Code as plain values, without docstrings, names of files and numbers of lines: equal for what behaves the same."""
+    steps, constants = _steps(code)
     return [
-        [[each.opcode, _argument(each, code)] for each in dis.get_instructions(code) if each.opname not in _SILENT],
+        steps,
+        constants,
         code.co_exceptiontable.hex(),
         list(code.co_names),
         list(code.co_varnames),
@@ -211,9 +214,18 @@ def plain_code(code: CodeType) -> list[object]:
     ]
 
 
-def _argument(step: dis.Instruction, code: CodeType) -> object:
-    is_constant = step.opcode in dis.hasconst or step.opname == "KW_NAMES"
-    return _plain(code.co_consts[step.arg]) if is_constant and step.arg is not None else step.arg
+def _steps(code: CodeType) -> tuple[str, list[object]]:
+    """The instructions of code, those that do nothing left out, and the constants that they take, in their order."""
+    data, found, constants, high = code.co_code, bytearray(), [], 0
+    for place in range(0, len(data), 2):
+        step, low = data[place], data[place + 1]
+        if step in _CONSTANT:
+            constants.append(_plain(code.co_consts[high | low]))
+            low = 0
+        if step not in _SILENT:
+            found += bytes((step, low))
+        high = (high | low) << 8 if step == dis.EXTENDED_ARG else 0
+    return found.hex(), constants
 
 
 def _plain(value: object) -> object:

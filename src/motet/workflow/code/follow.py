@@ -13,6 +13,7 @@ import builtins
 import dataclasses
 import hashlib
 import importlib
+import os
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -394,4 +395,5 @@ class Follower:
     def _folder(self, owner: str) -> None:
         file = project.module_file(owner)
         for each in project.folder_files(file) if file else ():
-            self._parts[f"file {each}"] = project.source_digest(each)
+            inside = os.path.relpath(each, os.path.dirname(file))
+            self._parts[f"file {inside} beside {project.module_name(owner)}"] = project.source_digest(each)
