@@ -77,6 +77,8 @@ def asked_times(parameters: Mapping[str, object], header: bytes | None = None) -
         timeout_s = _number(timeout, "parameter 'timeout' (microseconds)") / 1e6
     elif header is not None:
         timeout_s = _number(header.decode("latin-1"), "X-Request-Timeout-Ms") / 1e3
+    if isinstance(priority, float) and priority.is_integer():
+        priority = int(priority)
     if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
         wanted = "a whole number" if not isinstance(priority, int) else "at least 0"
         raise InputError(f"parameter 'priority' must be {wanted}; got {priority!r}", hint="1 goes first, then 2")

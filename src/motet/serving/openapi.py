@@ -24,6 +24,13 @@ _QUERY: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("timeout", {"type": "integer", "minimum": 1, "maximum": 10**14}, "µs until the answer is of no use"),
     ("priority", {"type": "integer", "minimum": 0, "maximum": 2**31}, "1 goes first, then 2; 100 by default"),
 )
+_TIMES = {
+    "type": "object",
+    "properties": {
+        "timeout": {"type": "integer", "minimum": 0, "maximum": 10**14, "description": "µs"},
+        "priority": {"type": "integer", "minimum": 0},
+    },
+}
 _SECURITY = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key or a JSON Web Token"},
@@ -107,13 +114,7 @@ def _predict(served: Served, stem: str) -> dict[str, Any]:
                         "type": "array",
                         "description": f"objects like {stem}_row; one that is not is answered with its error",
                     },
-                    "parameters": {
-                        "type": "object",
-                        "properties": {
-                            "timeout": {"type": "integer", "minimum": 0, "maximum": 10**14},
-                            "priority": {"type": "integer", "minimum": 0},
-                        },
-                    },
+                    "parameters": _TIMES,
                     "explain": {"type": "boolean"},
                     "stream": {"type": "boolean"},
                     "id": {"type": "string"},
@@ -155,7 +156,8 @@ def _predict(served: Served, stem: str) -> dict[str, Any]:
 
 def _predict_v1(served: Served, stem: str) -> dict[str, Any]:
     instances = {"type": "array", "items": ref(f"{stem}_row")}
-    asked = {"type": "object", "properties": {"instances": instances}, "required": ["instances"]}
+    properties = {"instances": instances, "parameters": _TIMES, "signature_name": {"const": "serving_default"}}
+    asked = {"type": "object", "properties": properties, "required": ["instances"], "additionalProperties": False}
     answered = {"type": "object", "properties": {"predictions": {"type": "array"}}, "required": ["predictions"]}
     return {
         "tags": ["predict"],
