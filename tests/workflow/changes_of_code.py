@@ -311,6 +311,7 @@ _MODULES = [
     ("miss", "an attribute that is put into a module", "import m, patch\ndef s(x): return m.f(x)\n--- m.py\ndef f(x): return 0\n--- patch.py\nimport m\ndef f(x): return {{1||2}}\nm.f = f"),
     ("miss", "a method that is put into a class elsewhere", "import m, patch\ndef s(x): return m.C().f()\n--- m.py\nclass C: pass\n--- patch.py\nimport m\ndef f(self): return {{1||2}}\nm.C.f = f"),
     ("miss", "what is put into a library at the top", "import json\njson.extra = {{1||2}}\ndef s(x): return json.extra"),
+    ("unseen: a text that a library looks up", "a name that a library looks up", "import pydoc, lib\ndef s(x): return pydoc.locate('lib.K')\n--- lib.py\nK = {{1||2}}"),
     ("unseen: what is done to libraries elsewhere", "what is put into a library in another module", "import json, patch\ndef s(x): return json.extra\n--- patch.py\nimport json\njson.extra = {{1||2}}"),
     ("unseen: what is done to libraries elsewhere", "a function that a library is told of elsewhere", "import copyreg, copy, patch\ndef s(x): return copy.copy(patch.C()).v\n--- patch.py\nimport copyreg\nclass C: v = 0\ndef f(c):\n    return g, ()\ndef g():\n    c = C()\n    c.v = {{1||2}}\n    return c\ncopyreg.pickle(C, f)"),
 ]  # fmt: skip
