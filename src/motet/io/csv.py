@@ -99,7 +99,8 @@ class CsvSource(TextSource):
 
     def varying_bytes(self, columns: Sequence[str]) -> float:
         """See `Stream.varying_bytes`; no more than records have in the file, which need not be taken apart for it."""
-        first = next(self._blocks(), None)
+        _, behind, line, pieces = self._first()
+        first = next(blocks(pieces, behind, line, self._delimiter, len(self.schema)), None)
         return len(first.data) / first.num_rows if first is not None and first.num_rows else 0.0
 
     def count(self) -> int | None:

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from motet.engines.local.lease import OutputLease
 from motet.errors import RunError
 from motet.io.places import Place, file_system
 from motet.io.remote import asking, check_bucket
@@ -184,6 +183,8 @@ class StoreFolder:
     device: int | None = None
 
     def __init__(self, url: str, output: str) -> None:
+        from motet.engines.local.lease import OutputLease  # few outputs are in a store
+
         self.where = url
         self._fs, self._path = file_system(url)
         self._output = output
