@@ -124,6 +124,26 @@ class TestTogether:
         (third,) = submit(lane_loop, gateway, ("g", {"x": [1.0]}))
         assert third.values() != [here]
 
+    def test_a_machine_that_is_busy_with_other_things_drives_no_graph_from_the_loop(
+        self, lane_loop, gateways, monkeypatch
+    ):
+        """A batch is as long as it is because its thread waited for a processor, and then because it really is."""
+        waited = [0.0]
+        monkeypatch.setattr("motet.serving.lane.queued_seconds", lambda: waited[0])
+        gateway = gateways(mt.Graph("g", outputs={"y": mt.map(where, X)}))
+        lane, here = gateway.find("g").lane, lane_loop.call(threading.get_ident)
+        for _ in range(30):
+            lane.costs.took(1, 1e-9)
+
+        def where_after(seconds):
+            lane_loop.call(lambda: lane._held(seconds))
+            return submit(lane_loop, gateway, ("g", {"x": [1.0]}))[0].values()
+
+        assert where_after(0.0) == [here]
+        waited[0] = 0.5
+        assert where_after(0.5) == [here]
+        assert where_after(0.5) != [here]
+
     def test_priority_1_goes_first_and_order_is_kept_within_one(self, lane_loop, gateways):
         gateway = gateways(graph_of(gated("priority")), threads=1, batch_rows=2)
         with shut("priority") as gate:

@@ -24,7 +24,7 @@ from pathlib import Path
 from motet.system.limits import num_cores
 from motet.system.places import cache_folder, not_kept
 
-__all__ = ["BatchSize", "CallTime", "RememberedSizes", "machine", "next_to_try"]
+__all__ = ["BatchSize", "CallTime", "RememberedSizes", "machine", "next_to_try", "queued_seconds"]
 
 MOST = 8192
 """Larger calls are not tried."""
@@ -221,7 +221,7 @@ class CallTime:
     MOSTLY = 0.25
 
     def __init__(self) -> None:
-        self._queued = _queued()
+        self._queued = queued_seconds()
         self._wall, self._processor = time.perf_counter(), time.thread_time()
 
     def seconds(self) -> float:
@@ -229,11 +229,11 @@ class CallTime:
         wall, processor = time.perf_counter() - self._wall, time.thread_time() - self._processor
         if processor >= self.MOSTLY * wall:
             return processor
-        waited = max(processor, wall - (_queued() - self._queued))
+        waited = max(processor, wall - (queued_seconds() - self._queued))
         return processor if processor >= self.MOSTLY * waited else waited
 
 
-def _queued() -> float:
+def queued_seconds() -> float:
     """Seconds for which this thread has waited for a processor so far, where the system says it (Linux)."""
     try:
         file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)  # each call of a model may ask

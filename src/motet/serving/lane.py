@@ -29,6 +29,7 @@ from motet.runtime.costs import INLINE_S, LONG_S, Costs
 from motet.runtime.executor import Executor, Trace
 from motet.runtime.host import HostedModel
 from motet.runtime.shares import Shares
+from motet.runtime.sizes import queued_seconds
 from motet.serving.apart import Apart
 from motet.serving.crowd import Crowd
 from motet.serving.limits import Limits
@@ -100,6 +101,7 @@ class Lane:
         self._scheduled = self._sweeping = self._closed = self._mixed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting_rows = 0
+        self._queued: float | None = None
         self._now = time.monotonic()
         self._models: list[HostedModel] = []
         self._waits = self._inline = self._threaded = False
@@ -321,10 +323,19 @@ class Lane:
                     raise
                 self._failed(requests, error)
             else:
-                self.costs.held(seconds)
+                self._held(seconds)
                 self.settler.answer(playing, played, seconds)
             return True
         return False
+
+    def _held(self, seconds: float) -> None:
+        """A batch has held the loop for that long. As if it had been meanwhile, the time does not count for which the loop's
+        thread has waited for a processor since this was last asked: what else the machine does is no fault of the graph."""
+        if self._queued is None:
+            self._queued = queued_seconds()
+        if seconds > LONG_S:
+            before, self._queued = self._queued, queued_seconds()
+            self.costs.held(seconds - (self._queued - before))
 
     def _patience(self) -> float:
         """How long a batch may hold the loop."""
