@@ -19,6 +19,8 @@ from .world import World
 
 WEIGHTS = np.arange(6, dtype=np.float32).reshape(2, 3)
 PATIENCE_S = 30.0
+UNREADY = "is being loaded"
+"""What a server says that was begun anew, before it is ready."""
 FALL_S = 8.0
 """How long before the end of a call over gRPC, whose process is not known, one may have been killed."""
 
@@ -94,7 +96,7 @@ class Clients:
                 continue
             if status == 200:
                 self._answered(id, x, text)
-            elif "is not ready (loading)" in text:  # as a balancer does, which looks whether a server is ready
+            elif UNREADY in text:  # as a balancer does, which looks whether a server is ready
                 self._count("unready")
                 time.sleep(0.1)
             else:
@@ -121,7 +123,7 @@ class Clients:
                 found = client.infer("g", [tensor], request_id=id, client_timeout=PATIENCE_S)
             except triton.InferenceServerException as error:
                 said = f"{error.status()} {error.message()[:200]}"
-                if "is not ready (loading)" in said:
+                if UNREADY in said:
                     self._count("unready")
                 elif "is not ready" in said or "not answered in time" in said or "replica" in said:
                     self._refused(said)
