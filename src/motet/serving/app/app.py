@@ -45,14 +45,14 @@ def create_app(gateway: Gateway, parts: AppParts | None = None) -> Starlette:
         root = request.scope.get("root_path", "")
         return json_response(openapi(gateway, parts.secured, required=parts.required, root=root))
 
-    routes = [
+    routes = [  # they are looked through in order, so what is asked for most comes first
+        Route("/predict/{name}", predict.__call__, methods=["POST"]),
+        Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
         *About(gateway, parts, desk).routes(),
         *V1(gateway, desk, errors).routes(),
         *Pages(gateway, parts, errors, desk).routes(),
         Route("/v2/models/{name}/infer", _infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", _infer, methods=["POST"]),
-        Route("/predict/{name}", predict.__call__, methods=["POST"]),
-        Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
         Route("/openapi.json", described),
     ]
     middleware = [Middleware(_Named), Middleware(_Tolerant)]
