@@ -34,7 +34,7 @@ from motet.serving.lane import Lane
 from motet.serving.limits import Limits
 from motet.serving.loader import Loader
 from motet.serving.request import Reply, Request
-from motet.serving.served import UNLOADED, Served, State, hosted, models_of
+from motet.serving.served import STOPS, UNLOADED, Served, State, hosted, models_of
 from motet.system.limits import num_cores
 from motet.tracebacks import summary
 
@@ -184,7 +184,7 @@ class Gateway:
             served = self._instead(served)
         lane = served.lane
         if lane is None or served.state != "READY" or self.draining:
-            why = "the server is about to stop" if self.draining else served.told
+            why = STOPS if self.draining else served.told
             request.settled = True
             error = NotReadyError(f"{served.name} is not ready: {why}", retry_after_s=1)
             self.not_ready(served, error)

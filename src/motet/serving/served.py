@@ -18,11 +18,12 @@ from motet.runtime.stored import number_of
 from motet.serving.lane import Lane
 from motet.types import ANY, ColumnType, Signature
 
-__all__ = ["GOES_ON", "UNLOADED", "Served", "State", "hosted", "models_of"]
+__all__ = ["GOES_ON", "STOPS", "UNLOADED", "Served", "State", "hosted", "models_of"]
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 UNLOADED = "unloaded"
 GOES_ON = "goes on with what it has"
+STOPS = "the server is about to stop"
 
 
 @dataclass(eq=False)

@@ -122,6 +122,7 @@ def test_why_a_graph_is_not_served_is_for_administrators(folder):
             assert "broken.onnx" in owner.get("/status.json").json()["states"]["broken"]["reason"]
             assert "broken.onnx" in owner.get("/v2/health/ready").json()["reason"]
             assert "broken.onnx" in owner.get("/v2/models/broken/ready").json()["error"]
+            assert "broken.onnx" in owner.get("/v1/models/broken").text
             assert "broken.onnx" in owner.post("/v2/repository/index").text
         why = "model 'm' cannot be loaded (ModelLoadError)"
         ready = httpx.get(f"{live.url}/v2/health/ready")
@@ -136,11 +137,19 @@ def test_why_a_graph_is_not_served_is_for_administrators(folder):
         tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}
         answers = [
             httpx.get(live.url + page)
-            for page in ("/status.json", "/graphs.json", "/readyz", "/v2/models/broken/ready")
+            for page in (
+                "/status.json",
+                "/graphs.json",
+                "/readyz",
+                "/v2/models/broken/ready",
+                "/v1/models/broken",
+                "/v1/models/broken.m",
+            )
         ]
         answers += [
             httpx.post(f"{live.url}/v2/repository/index"),
             httpx.post(f"{live.url}/predict/broken", json={"x": 1}),
+            httpx.post(f"{live.url}/v1/models/broken:predict", json={"instances": [1]}),
             httpx.post(f"{live.url}/v2/models/broken/infer", json={"inputs": [tensor]}),
             httpx.post(f"{live.url}/v2/models/broken.m/infer", json={"inputs": [tensor]}),
         ]

@@ -18,12 +18,12 @@ from motet.graph.graph import Input
 from motet.oip.tensors import datatype_of, tensor_shape
 from motet.serving.app.desk import Asked, Desk
 from motet.serving.app.parts import AppParts
-from motet.serving.app.playing import asked_of
+from motet.serving.app.playing import administers, asked_of
 from motet.serving.app.respond import json_response, read_object
 from motet.serving.asked import no_shared_memory
 from motet.serving.gateway import Gateway
 from motet.serving.http.respond import error_body
-from motet.serving.served import UNLOADED, Served
+from motet.serving.served import STOPS, UNLOADED, Served
 from motet.types import ColumnType
 from motet.version import __version__
 
@@ -94,24 +94,20 @@ class About:
         """Whether the process runs."""
         return json_response({"live": True})
 
-    def _administers(self, request: Request) -> bool:
-        """Whether the caller may know what may name files and addresses."""
-        return self._desk.administers(asked_of(request, "", 0, visited=False))
-
     async def ready(self, request: Request) -> Response:
         """Whether everything that is served can be called; 503 where not, and what cannot, and why."""
         gateway = self._gateway
         if gateway.ready:
             return json_response({"ready": True})
-        administers = self._administers(request)
+        admin = administers(self._desk, request)
         waiting = {
-            each.name: {"state": each.state, "reason": each.why(administers=administers)}
+            each.name: {"state": each.state, "reason": each.why(administers=admin)}
             for each in gateway.served.values()
             if each.kind == "graph" and each.state != "READY" and each.reason != UNLOADED
         }
         reasons = [f"{name} is not ready: {each['reason']}" for name, each in waiting.items()]
         if gateway.stopping or gateway.draining:
-            reasons.insert(0, "the server is about to stop")
+            reasons.insert(0, STOPS)
         return json_response({"ready": False, "reason": "; ".join(reasons), "waiting": waiting}, 503)
 
     async def models(self, _request: Request) -> Response:
@@ -135,10 +131,10 @@ class About:
         """Whether a model can be called; 503 where not."""
         served = self._find(request)
         if served.state != "READY":
-            why = served.why(administers=self._administers(request))
+            why = served.why(administers=administers(self._desk, request))
             raise NotReadyError(f"{served.name} is not ready: {why}")
         if self._gateway.stopping or self._gateway.draining:
-            raise NotReadyError(f"{served.name} is not ready: the server is about to stop")
+            raise NotReadyError(f"{served.name} is not ready: {STOPS}")
         return json_response({"name": request.path_params["name"], "ready": True})
 
     async def config(self, request: Request) -> Response:
@@ -180,14 +176,14 @@ class About:
 
     async def index(self, request: Request) -> Response:
         """Everything that has a name, its state, and why it is in it."""
-        administers = self._administers(request)
+        admin = administers(self._desk, request)
         only_ready = (await read_object(request)).get("ready")
         only_ready = False if only_ready is None else only_ready
         if not isinstance(only_ready, bool):
             raise InputError(f"'ready' must be true or false; got {only_ready!r}")
         return json_response(
             [
-                {"name": name, "version": version, "state": served.state, "reason": served.why(administers=administers)}
+                {"name": name, "version": version, "state": served.state, "reason": served.why(administers=admin)}
                 for name, served in self._gateway.served.items()
                 if served.state == "READY" or not only_ready
                 for version in served.versions

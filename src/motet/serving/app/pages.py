@@ -22,7 +22,7 @@ from motet.pictures import is_picture
 from motet.serving.app.classes import Classes, classes_of
 from motet.serving.app.desk import Desk
 from motet.serving.app.parts import AppParts
-from motet.serving.app.playing import asked_of
+from motet.serving.app.playing import administers
 from motet.serving.app.respond import json_response
 from motet.serving.app.status import ErrorLog, for_anybody, lane_status
 from motet.serving.app.uploads import takes_files
@@ -108,17 +108,14 @@ class Pages:
             return Response(status_code=304, headers=headers)
         return Response(data, media_type=KINDS[name.rpartition(".")[2]], headers=headers)
 
-    def _administers(self, request: Request) -> bool:
-        return self._desk.administers(asked_of(request, "", 0, visited=False))
-
     async def graphs(self, request: Request) -> Response:
         """Everything that is served, as the page needs it."""
         names: dict[str, list[str]] = {}
         for name, served in self._gateway.served.items():
             names.setdefault(served.name, []).append(name)
-        administers = self._administers(request)
+        admin = administers(self._desk, request)
         listed = [
-            {**_about(each, names), "reason": each.why(administers=administers)}
+            {**_about(each, names), "reason": each.why(administers=admin)}
             for each in dict.fromkeys(self._gateway.served.values())
         ]
         return json_response({"version": __version__, "ready": self._gateway.ready, "served": listed})
@@ -133,17 +130,17 @@ class Pages:
         provided = self._parts.status
         found = lane_status(self._gateway, self._errors) if provided is None else provided()
         found = await found if inspect.isawaitable(found) else found
-        administers = self._administers(request)
+        admin = administers(self._desk, request)
         states = {
-            each.name: {"state": each.state, "reason": each.why(administers=administers)}
+            each.name: {"state": each.state, "reason": each.why(administers=admin)}
             for each in self._gateway.served.values()
         }
-        shown = found if administers else for_anybody(found)
+        shown = found if admin else for_anybody(found)
         return json_response({**shown, "ready": self._gateway.ready, "states": states})
 
     async def workflows(self, request: Request) -> Response:
         """The runs of workflows of this machine, for administrators; see `motet.workflow.page.site`."""
-        if not self._desk.administers(asked_of(request, "", 0, visited=False)):
+        if not administers(self._desk, request):
             hint = "on the server's machine, as the user that runs it, use motet workflow ui"
             raise ForbiddenError("what workflows have run is for administrators", hint=hint)
         from motet.workflow.page.site import HEADERS, answer

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from motet.errors import CancelledError, DeadlineError, MotetError
-from motet.serving.app.desk import Asked
+from motet.serving.app.desk import Asked, Desk
 from motet.serving.http.asgi import OWNER, VISITED
 from motet.serving.request import Reply
 from motet.serving.request import Request as Played
 
-__all__ = ["Awaited", "asked_of", "gone", "headers_of", "unless_gone"]
+__all__ = ["Awaited", "administers", "asked_of", "gone", "headers_of", "unless_gone"]
 
 T = TypeVar("T")
 
@@ -110,3 +110,8 @@ def asked_of(request: Request, target: str, received_bytes: int, *, admin: bool 
         received_bytes,
         owner=state.get(OWNER, False),
     )
+
+
+def administers(desk: Desk, request: Request) -> bool:
+    """Whether the caller may know what may name files and addresses, and what others asked."""
+    return desk.administers(asked_of(request, "", 0, visited=False))

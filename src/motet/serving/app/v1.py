@@ -17,11 +17,12 @@ from starlette.routing import Route
 from motet.errors import InputError, known_names
 from motet.graph.graph import Input
 from motet.runtime.rows import Rows, rows_of
+from motet.serving.app.playing import administers
 from motet.serving.app.predict import Given, Predict, decoded
 from motet.serving.app.respond import json_response
 from motet.serving.asked import failed_rows
 from motet.serving.request import Reply
-from motet.serving.served import Served
+from motet.serving.served import STOPS, Served
 
 __all__ = ["V1"]
 
@@ -50,12 +51,12 @@ class V1(Predict):
         """Whether a model can be called, as KServe and as TensorFlow Serving say it."""
         name = request.path_params["name"]
         served = self._gateway.find_loaded(name)
-        ready = served.state == "READY" and not (self._gateway.stopping or self._gateway.draining)
+        stopping = self._gateway.stopping or self._gateway.draining
+        ready = served.state == "READY" and not stopping
+        why = STOPS if stopping else served.why(administers=administers(self._desk, request))
         state = "AVAILABLE" if ready else "LOADING" if served.state == "LOADING" else "END"
         told = (
-            {"error_code": "OK", "error_message": ""}
-            if ready
-            else {"error_code": "UNAVAILABLE", "error_message": served.reason}
+            {"error_code": "OK", "error_message": ""} if ready else {"error_code": "UNAVAILABLE", "error_message": why}
         )
         versions = [{"version": each, "state": state, "status": told} for each in served.versions]
         return json_response({"name": name, "ready": ready, "model_version_status": versions}, 200 if ready else 503)

@@ -12,6 +12,7 @@ from motet.oip.messages import ModelInferRequest, ModelStreamInferResponse
 from motet.serving.grpc.desk import give_name_back
 from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.status import text_of
+from motet.serving.served import STOPS
 
 __all__ = ["Streams"]
 
@@ -56,7 +57,7 @@ class Streams:
         if isinstance(error, Exception):
             await refuse(context, internal_error(error, "ModelStreamInfer"))
         if self._stopping:
-            await refuse(context, NotReadyError("the server is about to stop", retry_after_s=1))
+            await refuse(context, NotReadyError(STOPS, retry_after_s=1))
 
     async def _read(self, context: Any, slots: asyncio.Semaphore, ready: asyncio.Queue[Any]) -> None:
         """Begin with each request as it comes; the last thing in the queue is the end of it."""
