@@ -51,6 +51,14 @@ def test_the_rest_of_a_minute_is_told_by_the_next_line_where_nobody_looks(ticks,
     assert caplog.messages[MOST:] == ["1 more lines of sink_lost about a were left out in 120 s", "lost"]
 
 
+def test_a_counter_may_say_another_one(ticks, caplog):
+    """As garbage does whose end is logged, which is collected in the middle of any line."""
+    incidents = Incidents(ticks)
+    incidents.counters.append(lambda kind: kind == "sink_lost" and incidents.say(LOG, "sink_rejected", "within"))
+    incidents.say(LOG, "sink_lost", "lost")
+    assert caplog.messages == ["within", "lost"]
+
+
 def test_what_is_told_apart_is_bounded(ticks):
     incidents = Incidents(ticks)
     told = sum(incidents.lets("request_failed", str(number)) for number in range(5 * MOST_KNOWN))

@@ -103,7 +103,7 @@ class Incidents:
     """
 
     def __init__(self, ticks: Callable[[], float] = time.monotonic) -> None:
-        self._ticks, self._lock = ticks, threading.Lock()
+        self._ticks, self._lock = ticks, threading.RLock()  # garbage that is collected within it may log
         self._known: dict[tuple[str, str], _Said] = {}
         self.counters: list[Callable[[str], object]] = []
 
@@ -157,7 +157,7 @@ class Incidents:
         """Say how many lines were left out of periods that are over, or of all `now`; to be called from time to time."""
         ticks = self._ticks()
         with self._lock:
-            over = {key: said for key, said in self._known.items() if now or ticks - said.since >= PERIOD_S}
+            over = {key: said for key, said in self._known.copy().items() if now or ticks - said.since >= PERIOD_S}
             for key in over:
                 del self._known[key]
         for key, said in over.items():
@@ -215,8 +215,9 @@ class Outage:
 
     def back(self, text: str, *args: object) -> None:
         """It is there; said where that is new, with the seconds that it was not."""
-        if self._since is not None:
-            seconds, self._since = self._ticks() - self._since, None
+        since = self._since
+        if since is not None:
+            self._since, seconds = None, self._ticks() - since
             text += ", after %.1f s"
             INCIDENTS.say(
                 self._log, f"{self._name}_back", text, *args, seconds, of=self._of, seconds=seconds, **self._fields

@@ -100,6 +100,7 @@ def test_what_cannot_be_written_costs_no_line(written):
     [
         ("to postgresql://ann:hunter2@db/x", "to postgresql://ann:***@db/x"),
         ("redis://:hunter2@h:1/0 is away", "redis://:***@h:1/0 is away"),
+        ("redis://ann:hun@ter@h:1/0 is away", "redis://ann:***@h:1/0 is away"),
         ("asked http://h/v2/x?key=SECRET for it", "asked http://h/v2/x for it"),
         ("POST /predict/g?api_key=SECRET HTTP/1.1", "POST /predict/g HTTP/1.1"),
         ("why? since it was 2/3", "why? since it was 2/3"),

@@ -31,7 +31,7 @@ FRAMES = 8
 """Places of an exception that are shown, the innermost first."""
 _BREAKS = re.compile(r"[^\S\r\n\v\f\x1c-\x1e\x85\u2028\u2029]*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\ud800-\udfff]")
-_PASSWORD = re.compile(r"(?<=://)([^/\s@:]*):[^\s@/]*@")
+_PASSWORD = re.compile(r"(?<=://)([^/\s@:]*):[^\s/]*@")
 _QUERY = re.compile(r"(?<![\w])((?:https?|/)[^\s?'\"]*)\?[^\s'\"]+")
 
 
