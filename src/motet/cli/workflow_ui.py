@@ -65,7 +65,7 @@ class _RunsHandler(BaseHTTPRequestHandler):
     timeout = _TIMEOUT_S
 
     def do_GET(self) -> None:
-        """RunPage a question."""
+        """Answer a question."""
         from motet.workflow.page.site import RunPage, answer
 
         asked = urlsplit(self.path)

@@ -112,17 +112,17 @@ class Server:
         self._listening.append(
             await self.loop.create_server(self.front.connection, sock=self._socket, backlog=BACKLOG, ssl=context)
         )
-        if self._owner is None:
-            self._made = owner_socket(self.port)
-            self._owner = None if self._made is None else self._made.socket
-        if self._owner is not None:
-            self._listening.append(await self.loop.create_unix_server(self.front.owner_connection, sock=self._owner))
         if config.grpc_port is not None and config.grpc_port >= 0:
             from motet.serving.grpc import grpc_server
 
             self._grpc = grpc_server(self.gateway, config, self.services.desk, self.services.numbers)
             await self._grpc.start()
             self.grpc_port = self._grpc.port
+        if self._owner is None:  # only where nothing can fail any more, which would leave its file
+            self._made = owner_socket(self.port)
+            self._owner = None if self._made is None else self._made.socket
+        if self._owner is not None:
+            self._listening.append(await self.loop.create_unix_server(self.front.owner_connection, sock=self._owner))
 
     async def load(self, loaded: Path | None = None) -> None:
         """Load every graph; the server is ready when all are.

@@ -181,12 +181,11 @@ class _Parent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._reload)
-        for _ in range(self.config.processes):
-            self._workers.append(self._start())
-        _LOG.info(
-            "%d processes serve on %s:%d", self.config.processes, in_url(self.config.host), self._http.getsockname()[1]
-        )
+        host, port = in_url(self.config.host), self._http.getsockname()[1]
         try:
+            for _ in range(self.config.processes):
+                self._workers.append(self._start())
+            _LOG.info("%d processes serve on %s:%d", self.config.processes, host, port)
             self._watch()
         finally:
             self._end()
@@ -222,7 +221,7 @@ class _Parent:
             INCIDENTS.tell_rest()
             if self._again:
                 self._again = False
-                with contextlib.suppress(MotetError):  # which the processes say
+                with contextlib.suppress(MotetError, OSError):  # which the processes say
                     set_up(self._reconfigure().log)
             looked = time.monotonic()
             time.sleep(LOOK_S)
