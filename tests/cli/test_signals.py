@@ -91,17 +91,25 @@ def test_other_commands_end_too(run: list[str], args: list[str]) -> None:
     assert (stopped.returncode, stopped.stderr) == (143, "stopped by SIGTERM\n")
 
 
+def said(server: subprocess.Popen[str], pattern: str) -> re.Match[str]:
+    """The first line of its log in which something is; a server that ends without one has not said it."""
+    assert server.stderr is not None
+    for line in server.stderr:
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError(f"the server has not said {pattern!r}")
+
+
 def test_a_server_of_several_processes_has_its_own_time_and_reads_its_configuration_again(run: list[str]) -> None:
     code = "import motet.cli.signals as signals; signals.STOP_S = signals.AT_ONCE_S = 0.0; from motet.cli import main; main()"
     args = ["serve", run[1], "--port", "0", "--grpc-port", "-1", "--processes", "2"]
     with subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        port = re.search(r"2 processes serve on 127.0.0.1:(\d+)", server.stderr.readline())
-        assert port is not None
-        until(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/v2/health/ready", timeout=5).status == 200)
+        port = said(server, r"2 processes serve on 127.0.0.1:(\d+)")[1]
+        until(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5).status == 200)
         server.send_signal(signal.SIGHUP)
-        assert "the configuration was read again" in server.stderr.readline()
+        said(server, "the configuration was read again")
         server.send_signal(signal.SIGTERM)
+        assert server.stderr is not None
         assert "stopped" not in server.stderr.read()
         assert server.wait() == 0
 
