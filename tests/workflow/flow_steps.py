@@ -189,3 +189,8 @@ class Calls(list[Any]):
 
     def __reduce__(self) -> Any:
         return Calls, ()
+
+
+@mt.step(process=True)
+def fail_apart(name: str) -> None:
+    raise ValueError(f"bad {name}")

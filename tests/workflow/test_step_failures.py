@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from flow_steps import fail_apart
 
 import motet as mt
 from motet.errors import StepError, WorkflowError
+from motet.workflow.memo.cache import home_folder
+from motet.workflow.play.record import Record
 
 
 @mt.step
@@ -122,6 +128,81 @@ def test_the_second_interrupt_waits_for_nothing():
     finally:
         over.set()
     assert time.monotonic() - began < 8
+
+
+def test_an_interrupt_while_the_record_is_written_ends_the_run(monkeypatch):
+    cancelled, write = [], Record.steps
+
+    @mt.step
+    def waits():
+        cancelled.append(mt.current_step().cancelled.wait(20))
+
+    @mt.workflow
+    def flow():
+        return waits()
+
+    def interrupted(record, rows):
+        monkeypatch.setattr(Record, "steps", write)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Record, "steps", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        flow().run()
+    assert cancelled == [True]
+
+
+def test_no_thread_is_left_of_a_run_that_is_cancelled_before_a_new_try():
+    cancel, before = threading.Event(), set(threading.enumerate())
+
+    @mt.step(retries=1, backoff_s=500)
+    def shaky():
+        raise ValueError
+
+    @mt.workflow
+    def flow():
+        return shaky()
+
+    def stop(state):
+        if state.attempts and state.state == "waiting":
+            cancel.set()
+
+    run = flow().run(check=False, cancel=cancel, progress=stop)
+    assert run.state == "cancelled"
+    left = set(threading.enumerate()) - before
+    for each in left:
+        each.join(20)
+    assert not [each for each in left if each.is_alive()]
+
+
+def test_texts_that_are_no_unicode_end_no_run(tmp_path):
+    name = os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.txt")
+    os.mkdir(name)
+    with open(os.path.join(name, os.path.basename(name)), "w") as file:
+        file.write("four")
+
+    @mt.step(cache=True)
+    def names(folder):
+        return [os.path.join(folder, each) for each in os.listdir(folder)]
+
+    @mt.step(cache=True)
+    def copy(folder):
+        return Path(shutil.copytree(folder, tmp_path / os.path.basename(name).upper(), dirs_exist_ok=True))
+
+    @mt.step
+    def refuse(file):
+        raise ValueError(f"bad {os.fspath(file)}")
+
+    @mt.workflow
+    def flow():
+        folder = mt.File(name)
+        return names(folder), copy(folder), refuse(folder), fail_apart(name)
+
+    for state in ("done", "hit"):
+        run = flow().run(check=False)
+        assert [each.state for each in run.steps] == [state, state, "failed", "failed"]
+    with closing(Record.of(home_folder())) as record:
+        told = [record.run(run.id), *record.steps_of(run.id)[2:]]
+    assert all(r"caf\udce9.txt" in each.error for each in told)
 
 
 def test_a_run_that_was_skipped_says_why():

@@ -42,10 +42,11 @@ from motet.workflow.code.things import (
     pydantic_fields,
     wrapped,
 )
-from motet.workflow.code.told import told_of
+from motet.workflow.code.told import in_unicode, told_of
 from motet.workflow.memo.artifacts import digests_of
 from motet.workflow.memo.checkout import Seen
-from motet.workflow.memo.encode import Encoder, find_class, pack
+from motet.workflow.memo.encode import Encoder, find_class
+from motet.workflow.memo.trees import pack
 
 __all__ = ["Follower", "follow"]
 
@@ -395,5 +396,5 @@ class Follower:
     def _folder(self, owner: str) -> None:
         file = project.module_file(owner)
         for each in project.folder_files(file) if file else ():
-            inside = os.path.relpath(each, os.path.dirname(file))
+            inside = in_unicode(os.path.relpath(each, os.path.dirname(file)))
             self._parts[f"file {inside} beside {project.module_name(owner)}"] = project.source_digest(each)

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from motet.workflow.memo.checkout import Seen
-from motet.workflow.memo.encode import pack
+from motet.workflow.memo.trees import pack
 
 __all__ = ["Code"]
 

@@ -6,7 +6,7 @@ import re
 import reprlib
 from typing import Any
 
-__all__ = ["short", "told_of"]
+__all__ = ["in_unicode", "short", "told_of"]
 
 LONGEST_TOLD = 60
 _SECRET = re.compile("key|secret|token|passw|credential", re.IGNORECASE)
@@ -23,6 +23,11 @@ def short(value: Any) -> str:
         return f"{type(value).__name__} of {len(value)}"
     text = _ADDRESS.sub("", _REPR.repr(value)) if isinstance(value, _PLAIN) else _named(value)
     return text if len(text) <= LONGEST_TOLD else text[: LONGEST_TOLD - 1] + "…"
+
+
+def in_unicode(text: str) -> str:
+    """A text that can be written anywhere: what is no Unicode, as in names of files, is told by its number."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def told_of(name: str, value: Any) -> str:

@@ -23,7 +23,8 @@ from motet.batch import read_only
 from motet.errors import WorkflowError
 from motet.workflow.memo.checkout import Checkout, Seen, digest_file, digest_folder, see
 from motet.workflow.memo.codecs import BY_NAME
-from motet.workflow.memo.encode import Encoder, Leaf, decode, pack, part_of, unpack
+from motet.workflow.memo.encode import Encoder, Leaf, decode, part_of
+from motet.workflow.memo.trees import pack, unpack
 
 __all__ = ["Artifacts", "Kept", "LeafRef", "digests_of"]
 

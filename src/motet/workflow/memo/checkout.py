@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
+from motet.workflow.memo.trees import pack
 
 __all__ = ["Checkout", "Seen", "digest_file", "digest_folder", "files_of", "see"]
 
@@ -56,7 +56,7 @@ def digest_file(path: Path) -> str:
 
 def digest_folder(files: dict[str, str]) -> str:
     """The digest of a folder, 64 hex digits: of the names and digests of all files in it."""
-    return hashlib.sha256(orjson.dumps(sorted(files.items()))).hexdigest()
+    return hashlib.sha256(pack(sorted(files.items()))).hexdigest()
 
 
 def files_of(folder: str) -> dict[str, str]:

@@ -24,14 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from motet.workflow.files import File
 from motet.workflow.memo.checkout import files_of
 from motet.workflow.memo.codecs import codec_of, is_state, pickled
 from motet.workflow.memo.named import classes_named_in
+from motet.workflow.memo.trees import pack
 
-__all__ = ["Encoder", "Leaf", "decode", "pack", "part_of", "unpack"]
+__all__ = ["Encoder", "Leaf", "decode", "part_of"]
 
 LONGEST_BYTES = 512
 """Longer bytes are leaves."""
@@ -153,16 +152,6 @@ class Encoder:
         name = f"{kind.__module__}:{kind.__qualname__}"
         self.classes.add(name)
         return name
-
-
-def pack(tree: Any) -> bytes:
-    """A tree as bytes of JSON."""
-    return orjson.dumps(tree)
-
-
-def unpack(data: bytes | str) -> Any:
-    """The inverse of `pack`."""
-    return orjson.loads(data)
 
 
 def part_of(tree: Any, keys: Sequence[str | int]) -> tuple[Any, Sequence[str | int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from motet.workflow.memo.checkout import Seen
-from motet.workflow.memo.encode import pack
+from motet.workflow.memo.trees import pack
 
 __all__ = ["Argument", "Key", "differences"]
 

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
-
 from motet.errors import InputError, MotetError
 from motet.metrics_log import Destination, logging_to
 from motet.workflow.code.follow import follow
 from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
 from motet.workflow.memo.checkout import Checkout
+from motet.workflow.memo.trees import pack, unpack
 from motet.workflow.play.execute import refuse_result
 from motet.workflow.play.logs import Lenient
 from motet.workflow.play.pack import packed, paths_in, unpacked
@@ -42,7 +41,7 @@ def main(job: BinaryIO, answer: BinaryIO) -> None:
 
     signal.signal(signal.SIGTERM, end)
     sys.stdout, sys.stderr = Lenient(sys.stdout), Lenient(sys.stderr)
-    found = orjson.loads(job.readline())
+    found = unpack(job.readline())
     sys.path[:] = [*found["path"], *(each for each in sys.path if each not in found["path"])]
     stage, data = "load", b""
     try:
@@ -55,7 +54,7 @@ def main(job: BinaryIO, answer: BinaryIO) -> None:
         told, data = call.kept(result)
     except Exception as error:  # noqa: BLE001  a user's function may raise anything
         told = {**_failure(error, found["file"]), "called": stage == "call" or isinstance(error, OSError)}
-    answer.write(orjson.dumps({**told, "size": len(data)}) + b"\n")
+    answer.write(pack({**told, "size": len(data)}) + b"\n")
     answer.write(data)
     answer.flush()
     sys.stdout.flush()

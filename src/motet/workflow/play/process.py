@@ -28,14 +28,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-import orjson
-
 from motet.errors import InputError, StepError
 from motet.metrics_log import metrics_file
 from motet.system.places import temporary_folder
 from motet.workflow.deferred import Deferred, Item, Result
 from motet.workflow.memo.artifacts import Kept
 from motet.workflow.memo.checkout import Checkout
+from motet.workflow.memo.trees import pack, unpack
 from motet.workflow.options import Resources
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.logs import log_file
@@ -215,7 +214,7 @@ def _write_job(
             hint="give paths, numbers and data, or say process=False",
         ) from error
     modules = {"module": function.__module__, "file": file, "path": list(sys.path)}
-    job.write(orjson.dumps(modules) + b"\n" + data)
+    job.write(pack(modules) + b"\n" + data)
     job.seek(0)
 
 
@@ -288,7 +287,7 @@ def _answer(answer: BinaryIO, session: Session, state: StepState, code: int, log
     answer.seek(0)
     where = state.node.step.place
     try:
-        found = orjson.loads(answer.readline())
+        found = unpack(answer.readline())
         data = answer.read()
     except ValueError:
         found, data = {}, b""

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from motet.errors import UnknownNameError, WorkflowError
+from motet.workflow.code.told import in_unicode
 from motet.workflow.memo.base import open_base
 from motet.workflow.memo.key import Key
 from motet.workflow.memo.locks import is_locked
@@ -143,7 +144,7 @@ class Record:
 
     def begin(self, row: RunRow) -> None:
         """Note that a run begins, or goes on. Like the other notes it raises WorkflowError where the disk is full."""
-        values = [getattr(row, name) for name in RunRow.__slots__]
+        values = _written(getattr(row, name) for name in RunRow.__slots__)
         with self._writing():
             self._base.execute(f"insert or replace into runs values({','.join('?' * len(values))})", values)
             (count,) = self._base.execute("select count(*) from runs").fetchone()
@@ -171,13 +172,15 @@ class Record:
     def end(self, run: str, state: str, seconds: float, error: str) -> None:
         """Note how a run ended."""
         with self._writing():
-            self._base.execute("update runs set state=?, seconds=?, error=? where id=?", (state, seconds, error, run))
+            self._base.execute(
+                "update runs set state=?, seconds=?, error=? where id=?", _written((state, seconds, error, run))
+            )
 
     def steps(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Note where steps are."""
         with self._writing(), self._base:
             self._base.execute("begin")
-            self._base.executemany(_STEP, rows)
+            self._base.executemany(_STEP, map(_written, rows))
 
     def keep_keys(self, run: str, keys: Mapping[str, Key]) -> None:
         """Note what steps without cache were made of, to compare runs by."""
@@ -249,6 +252,11 @@ class Record:
     def folder(self, run: str) -> Path:
         """Where the logs and the page of a run are."""
         return self.home / "runs" / run
+
+
+def _written(values: Iterable[Any]) -> list[Any]:
+    """Values as SQLite takes them."""
+    return [in_unicode(each) if type(each) is str else each for each in values]
 
 
 def _texts(packed: str) -> tuple[str, ...]:

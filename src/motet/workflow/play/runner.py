@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from motet.errors import MotetError, WorkflowError
+from motet.workflow.code.told import in_unicode
 from motet.workflow.deferred import Choice, Deferred, deferreds_in, nodes_of
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.execute import Again, Cancelled, Executor, place_of_error
@@ -101,27 +102,30 @@ class Runner:
         interrupted = None
         deadline = None
         while True:
-            with self._lock:
-                if not self._left and not self._telling:
-                    break
-                try:
+            try:
+                with self._lock:
+                    if not self._left and not self._telling:
+                        for wake in self._wake.values():
+                            wake.notify_all()  # for workers to end
+                        break
                     self._over.wait(self._wait_s())
-                except KeyboardInterrupt as error:
-                    if interrupted is not None:  # the second time: it is not waited for anything
-                        deadline = 0.0
-                    else:
-                        _logger.warning(
-                            "stopping: waiting up to %g s for steps that run; interrupt again to not wait", _GRACE_S
-                        )
-                    interrupted = error
-                    self.session.cancel.set()
+                self.flush()
+            except KeyboardInterrupt as error:
+                if interrupted is not None:  # the second time: it is not waited for anything
+                    deadline = 0.0
+                else:
+                    _logger.warning(
+                        "stopping: waiting up to %g s for steps that run; interrupt again to not wait", _GRACE_S
+                    )
+                interrupted = error
+                self.session.cancel.set()
+            with self._lock:
                 self._promote()
                 if self.session.cancel.is_set():
                     self._cancel()
                     deadline = time.monotonic() + _GRACE_S if deadline is None else deadline
                     if time.monotonic() > deadline:
                         self._abandon()
-            self.flush()
         self.flush()
         if interrupted is not None:
             raise interrupted
@@ -130,17 +134,19 @@ class Runner:
         """Write to the record what has changed; where its disk is full, that is said, and tried again."""
         with self._lock:
             dirty, self._dirty = sorted(self._dirty), set()
-        rows = [_row(self.session.run, self.states[place], self._needs[place]) for place in dirty]
         seconds = time.perf_counter() - self._began
         try:
+            rows = [_row(self.session.run, self.states[place], self._needs[place]) for place in dirty]
             for start in range(0, len(rows), 2000):
                 self.session.record.steps(rows[start : start + 2000])
             if seconds - self._noted_s > _NOTE_S:
                 self.session.record.goes(self.session.run, seconds)
                 self._noted_s = seconds
-        except WorkflowError as error:
+        except (WorkflowError, KeyboardInterrupt) as error:
             with self._lock:
                 self._dirty.update(dirty)
+            if isinstance(error, KeyboardInterrupt):
+                raise
             self.session.say_once(f"{error.what}; the run goes on")
 
     def _wait_s(self) -> float:
@@ -284,8 +290,6 @@ class Runner:
             self._enqueue(each)
         if not self._left or self.session.cancel.is_set():
             self._over.notify_all()
-            for wake in self._wake.values():
-                wake.notify_all()
 
     def _more_to_come(self, place: int, soft: set[int]) -> bool:
         return place in self._fresh or any(self.states[each].state not in ENDED for each in soft)
@@ -354,8 +358,8 @@ class Runner:
 
 def _told(error: BaseException, node: Node) -> str:
     if isinstance(error, MotetError):
-        return str(error)
-    return f"{place_of_error(error, node.step.function)}: {type(error).__name__}: {error}".rstrip(": ")
+        return in_unicode(str(error))
+    return in_unicode(f"{place_of_error(error, node.step.function)}: {type(error).__name__}: {error}".rstrip(": "))
 
 
 def _row(run: str, state: StepState, needs: str) -> tuple[Any, ...]:

@@ -19,14 +19,15 @@ from motet.workflow.code.follow import Follower, follow
 from motet.workflow.code.parts import Code
 from motet.workflow.code.project import is_project, module_name
 from motet.workflow.code.things import wrapped
-from motet.workflow.code.told import short
+from motet.workflow.code.told import in_unicode, short
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result, nodes_of
 from motet.workflow.files import File
 from motet.workflow.memo.artifacts import Kept, digests_of
 from motet.workflow.memo.cache import Cache
 from motet.workflow.memo.checkout import Checkout
-from motet.workflow.memo.encode import Encoder, pack, part_of, unpack
+from motet.workflow.memo.encode import Encoder, part_of
 from motet.workflow.memo.key import Argument, Key
+from motet.workflow.memo.trees import pack, unpack
 from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal, Noted
@@ -341,7 +342,7 @@ def unpicklable(error: Exception) -> str:
 def _argument(value: Any) -> str:
     """An argument in short."""
     if isinstance(value, File):
-        return f"file {os.fspath(value)}"
+        return in_unicode(f"file {os.fspath(value)}")
     if isinstance(value, (list, tuple, dict)) and any(isinstance(each, Deferred) for each in _items(value)):
         return f"{type(value).__name__} of {len(value)} results"
     return short(value)

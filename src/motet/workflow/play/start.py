@@ -25,8 +25,9 @@ from motet.system.places import temporary_folder
 from motet.workflow.code.told import short
 from motet.workflow.load import loading
 from motet.workflow.memo.cache import Cache, cache_folder, home_folder
-from motet.workflow.memo.encode import Encoder, pack
+from motet.workflow.memo.encode import Encoder
 from motet.workflow.memo.locks import try_lock, unlock
+from motet.workflow.memo.trees import pack
 from motet.workflow.plan import Plan
 from motet.workflow.play.budget import Budget, Machine
 from motet.workflow.play.execute import Executor
