@@ -18,7 +18,7 @@ import motet as mt
 from motet import metrics_log
 from motet.cli import cli
 from motet.errors import InputError, UnknownNameError
-from motet.metrics_log import Destination, logging_to, read_series
+from motet.metrics_log import Destination, logging_to, metrics_file, read_series
 
 
 @mt.step(cache=True)
@@ -63,6 +63,14 @@ def test_a_result_that_was_kept_has_the_metrics_of_the_run_that_made_it():
     assert [each.state for each in again.steps] == ["hit", "hit", "done"]
     assert values(again) == (0.5, 0.25, 0.125, 0.0625)
     assert values(descent(rate=0.1).run()) == pytest.approx((0.1, 0.01, 0.001, 0.0001))
+
+
+def test_what_a_try_that_was_killed_has_logged_is_not_of_a_result_that_was_kept():
+    descent().run()
+    again = descent().run()
+    folder = again._session.record.folder(again.id)
+    Destination(metrics_file(folder), "descend").add(0, {"loss": 9.0})
+    assert values(again) == (0.5, 0.25, 0.125, 0.0625)
 
 
 def test_steps_side_by_side_log_to_themselves():

@@ -23,8 +23,8 @@ def metrics_of(record: Record, run: RunRow, steps: Sequence[StepRow]) -> RunMetr
     cache, makers = Cache(Path(run.cache)), dict[str, RunMetrics]()
     for step in steps:
         series = own.get(step.id, {})
-        entry = cache.peek(step.key) if step.state == "hit" and not series else None
-        if entry is not None:
+        entry = cache.peek(step.key) if step.state == "hit" else None
+        if entry is not None and entry.run != run.id:
             if entry.run not in makers:
                 makers[entry.run] = _by_key(record, entry.run)
             series = makers[entry.run].get(step.key, {})
