@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
@@ -147,6 +148,17 @@ def test_a_program_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
         "unguarded.py:4: worker 0 of 2 failed: the training begins anew while a worker loads the program" in ran.stderr
     )
     assert "hint: begin it under if __name__ == '__main__':" in ran.stderr
+
+
+def test_trainings_at_the_same_time_give_each_its_result(rows: Any, tmp_path: Path) -> None:
+    def train(name: str) -> Any:
+        folder = tmp_path / name
+        folder.mkdir()
+        return mt.train.distributed(training_jobs.train, rows, str(folder), "", 1, workers=2, threads=1)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(train, ("one", "other")))
+    assert [each["sum_ones"] for each in found] == [2, 2]
 
 
 def test_a_worker_that_dies_each_time_ends_the_training() -> None:

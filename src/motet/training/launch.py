@@ -59,7 +59,7 @@ class Plan:
         checkpoints: where checkpoints are kept.
         max_restarts: how often all workers are started again after one died.
         collective_timeout_s: seconds that workers wait for each other.
-    metrics: where metrics go, and the step that begins the training.
+        metrics: where metrics go, and the step that begins the training.
     """
 
     num_workers: int
@@ -109,7 +109,7 @@ def launch(plan: Plan, function: Callable[..., Any], args: tuple[Any, ...]) -> A
                 raise KeyboardInterrupt from None
             raise SystemExit(128 + error.sigval) from None
         finally:
-            del os.environ[_FOLDER]
+            os.environ.pop(_FOLDER, None)  # another training of this process may have ended meanwhile
         if any(isinstance(result, _Refusal) for result in results.values()):
             raise _told(Path(folder), plan, "") from None
         return results[0]
