@@ -195,6 +195,31 @@ def test_nobody_who_can_be_reached_is_no_rows_fault():
         graph({"x": X})
 
 
+@pytest.mark.parametrize("options", [{}, {"within_ms": 60_000}])
+def test_who_cannot_be_reached_may_call_its_output_otherwise(options):
+    gone = mt.Model("oip+http://127.0.0.1:9/v2/models/gone", "gone", inputs={"x": "float32"}, outputs={"z": "float32"})
+    members = {"a": mt.member(near("a", 2.0), output="y"), "c": mt.member(gone, output="z")}
+    vote = mt.ensemble(members, x_(), output="u", require=1, name="vote", **options)
+    found = mt.Graph("voting", {"u": vote.u, "who": vote.member, "c": vote.c.u})({"x": X})
+    assert (found["u"].tolist(), found["who"].tolist()) == ((2 * X).tolist(), ["a"] * 3)
+    assert np.isnan(found["c"]).all()
+
+
+def test_who_cannot_be_reached_keeps_its_own_classes():
+    few, more = mt.input("few", "float32[2]"), mt.input("more", "float32[3]")
+    there = fake(Affine, "a", "float32[2]", output="y", scale=2.0, settings={"labels": ["cat", "dog"]})
+    gone = mt.Model(
+        "oip+http://127.0.0.1:9/v2/models/gone", "gone", inputs={"more": "float32[3]"}, outputs={"y": "float32[3]"},
+        labels=["dog", "emu", "fox"],
+    )  # fmt: skip
+    members = {"a": mt.member(there, [few]), "c": mt.member(gone, [more])}
+    vote = mt.ensemble(members, combine="union", require=1, name="vote")
+    graph = mt.Graph("voting", {"y": vote.y, "c": vote.c.y})
+    found = graph({"few": np.float32([[1, 2]]), "more": np.float32([[3, 4, 5]])})
+    assert (found["y"].tolist(), found["c"].shape) == ([[2.0, 4.0, 0.0, 0.0]], (1, 3))
+    assert np.isnan(found["c"]).all()
+
+
 @pytest.mark.parametrize("combine", ["majority_vote", "median", "max", "stack", "average"])
 def test_every_combiner_takes_those_who_are_there(combine, late):
     graph = voting({"a": near("a", 2.0), "b": near("b", 3.0), "c": late.model}, combine=combine)

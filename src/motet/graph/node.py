@@ -183,6 +183,11 @@ class StraightPlayer(Protocol):
         """How the node places its members' answers; see `NodeOutputs`."""
         ...
 
+    @property
+    def types(self) -> Mapping[str, ColumnType]:
+        """The types of the graph's columns, by full name."""
+        ...
+
 
 class Shares(Protocol):
     """Which replica answers which row."""
@@ -278,6 +283,11 @@ class Player(Protocol):
     @property
     def places(self) -> Mapping[str, Mapping[str, Indices]]:
         """How the node places its members' answers; see `NodeOutputs`."""
+        ...
+
+    @property
+    def types(self) -> Mapping[str, ColumnType]:
+        """The types of the graph's columns, by full name."""
         ...
 
 

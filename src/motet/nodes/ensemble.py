@@ -46,7 +46,7 @@ from motet.nodes.ensemble_checks import (
 )
 from motet.nodes.members import STRING, bound_members, counted, member_outputs, needed, not_answered
 from motet.nodes.merge import merge
-from motet.nodes.partial import joined, spread, too_few
+from motet.nodes.partial import joined, spread, too_few, without_rows
 from motet.nodes.quick import Quick
 from motet.types import ColumnType
 
@@ -207,9 +207,8 @@ class Ensemble(Node):
         """Combine what the members gave."""
         if not any(answer.columns for answer in answers):
             return self._nobody(answers, rows)
-        answers = _with_columns(answers)
         if all(answer.kept is None for answer in answers):
-            return self._combined(self._found(answers), rows, player)
+            return self._combined(self._found(answers, player), rows, player)
         return self._partial(answers, rows, player)
 
     def _nobody(self, answers: Sequence[Answer], rows: int) -> Answer:
@@ -241,11 +240,17 @@ class Ensemble(Node):
             raise error
         return not_answered(member, error, rows)
 
-    def _found(self, answers: Sequence[Answer]) -> list[dict[str, Column]]:
-        """For each member its outputs that count, under the node's names."""
-        return [
-            counted(member, answer, self.output, self.where)
+    def _found(self, answers: Sequence[Answer], player: Player | StraightPlayer) -> list[dict[str, Column]]:
+        """For each member its outputs that count, under the node's names; without rows those of one that could not be called."""
+        found = [
+            counted(member, answer, self.output, self.where) if answer.columns else {}
             for member, answer in zip(self.players, answers, strict=True)
+        ]
+        reached = next(filter(None, found))
+        return [
+            outputs
+            or without_rows(reached, {name: player.types[f"{self.name}.{member.name}.{name}"] for name in reached})
+            for member, outputs in zip(self.players, found, strict=True)
         ]
 
     def _combined(
@@ -299,7 +304,8 @@ class Ensemble(Node):
         enough = present[:, counting].sum(axis=1) >= (len(counting) if self.require is None else self.require)
         faults = too_few(self.players, answers, counting, np.flatnonzero(~enough), every=self.within_ms is not None)
         kept = np.flatnonzero(enough)
-        found = [spread(outputs, answer, rows) for outputs, answer in zip(self._found(answers), answers, strict=True)]
+        there = zip(self._found(answers, player), answers, strict=True)
+        found = [spread(outputs, answer, rows) for outputs, answer in there]
         parts = []
         patterns, which = np.unique(present[kept], axis=0, return_inverse=True)
         for pattern in range(len(patterns)):
@@ -338,15 +344,6 @@ class Ensemble(Node):
         more = {"require": self.require, "within_ms": self.within_ms, "output": self.output}
         more["members"] = AS_AVAILABLE if self.as_available else None
         return written | {key: value for key, value in more.items() if value is not None}
-
-
-def _with_columns(answers: Sequence[Answer]) -> Sequence[Answer]:
-    """Members that could not be called give the columns of another one, without rows."""
-    reached = next(answer for answer in answers if answer.columns)
-    for answer in answers:
-        if not answer.columns:
-            answer.columns = {name: take_rows(column, slice(0, 0)) for name, column in reached.columns.items()}
-    return answers
 
 
 def ensemble(

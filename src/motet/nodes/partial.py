@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from motet.batch import Array, Column, Indices, Ragged, concat_columns
+from motet.batch import Array, Column, Indices, Ragged, concat_columns, empty_column, take_rows
 from motet.graph.node import Answer, Fault, Member
 from motet.nodes.combine import missing
 from motet.nodes.members import all_reasons
 from motet.nodes.merge import kept_rows
+from motet.types import ColumnType
 
-__all__ = ["joined", "spread", "too_few"]
+__all__ = ["joined", "spread", "too_few", "without_rows"]
 
 
 def joined(segments: Sequence[tuple[int, int, dict[str, Column]]], faults: Sequence[Fault], rows: int) -> Answer:
@@ -42,6 +43,14 @@ def too_few(
             if fault.position in by_row:
                 by_row[fault.position].append((members[place], fault))
     return [all_reasons(found if every else found[:1]) for found in by_row.values()]
+
+
+def without_rows(reached: Mapping[str, Column], types: Mapping[str, ColumnType]) -> dict[str, Column]:
+    """The columns of a member that could not be called: of its types, or like another's where these leave it open."""
+    return {
+        name: take_rows(column, slice(0, 0)) if kind.varies or kind.dtype == "any" else empty_column(kind)
+        for (name, column), kind in zip(reached.items(), types.values(), strict=True)
+    }
 
 
 def spread(outputs: Mapping[str, Column], answer: Answer, rows: int) -> dict[str, Column]:

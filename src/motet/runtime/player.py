@@ -30,6 +30,7 @@ from motet.runtime.shadows import copied
 from motet.runtime.turns import Call, Calls, Step, Trace
 from motet.runtime.widen import widened
 from motet.threads import side_by_side
+from motet.types import ColumnType
 
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
@@ -109,6 +110,11 @@ class _Turn:
     def places(self) -> Mapping[str, Mapping[str, Indices]]:
         """How the node places its members' answers."""
         return self._executor.checked.places.get(self._step.name, {})
+
+    @property
+    def types(self) -> Mapping[str, ColumnType]:
+        """The types of the graph's columns, by full name."""
+        return self._executor.checked.columns
 
 
 class Straight(_Turn):
