@@ -15,7 +15,9 @@ import pytest
 import motet as mt
 from helpers.gates import gated, gates, shut
 from helpers.oip_server import OipServer, Served
+from motet.batch import Batch
 from motet.client import Client
+from motet.runtime.executor import drive
 from motet.runtime.shadows import AT_ONCE, MOST_CALLS
 from motet.testing.fakes import Affine, Failing, fake
 
@@ -141,6 +143,26 @@ def test_its_failures_are_counted_and_harm_nobody():
     rows = np.arange(100, dtype=np.float32)
     assert broken({"x": rows})["y"].tolist() == (2 * rows).tolist()
     until(lambda: of(broken).failed == 100)
+
+
+def test_its_file_may_go_once_it_is_loaded(tmp_path):
+    joblib = pytest.importorskip("joblib")
+    from sklearn.linear_model import LinearRegression
+
+    for name in ("now", "next"):
+        joblib.dump(LinearRegression().fit([[0.0], [1.0]], [0.0, 3.0]), tmp_path / f"{name}.joblib")
+    x = mt.input("x", "float64[1]")
+    now, then = (mt.Model(str(tmp_path / f"{name}.joblib"), name) for name in ("now", "next"))
+    vote = mt.ensemble({"now": now, "next": then}, x, weights={"next": 0}, name="vote")
+    graph = mt.Graph("shadowed", {"y": vote.value})
+    batch = Batch({"x": np.array([[2.0]])})
+    executor = graph.executor
+    (shadow,) = executor.shadows.values()
+    drive(executor.play(batch))
+    until(lambda: shadow.played == 1)
+    (tmp_path / "next.joblib").unlink()
+    np.testing.assert_allclose(drive(executor.play(batch)).outputs.columns["y"], [6.0])
+    until(lambda: shadow.played == 2)
 
 
 @pytest.mark.parametrize("bad", [[2.0], None])

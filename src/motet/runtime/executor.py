@@ -16,7 +16,7 @@ import numpy as np
 from motet.batch import Batch, Column, Indices, empty_column, take_rows
 from motet.errors import Failure, GraphError, ModelFailedError, MotetError, UnknownNameError
 from motet.graph.check import CheckedGraph
-from motet.graph.node import Answer, AtOnce, Member
+from motet.graph.node import Answer, AtOnce
 from motet.nodes.route import Route
 from motet.runtime.deadline import go_on
 from motet.runtime.flow import AsTasks, Flow, InThreads, Parts
@@ -79,6 +79,9 @@ class Executor:
         self._members: dict[str, Members] = {}
         self._outputs = [(name, checked.canonical[reference]) for name, reference in checked.graph.outputs.items()]
         self._steps = plan(checked, host, self._shared, path, keep_all=keep_all)
+        for step in self._steps:
+            for member in (each for each in step.node.members if each.name in step.asides):
+                self.shadows[step.path, member.name].at_once = AT_ONCE if self.waits(member.uses) else 1
         self._parts = Parts(self._steps, self.step_waits)
         self._straight: list[AtOnce | None] | None = None
 
@@ -199,12 +202,6 @@ class Executor:
     def shadows(self) -> Mapping[tuple[str, str], Shadow]:
         """The members that are played off the way of the answers, by the path of their node and their name."""
         return self._shared.shadows
-
-    def shadow(self, step: Step, member: Member) -> Shadow:
-        """A member that is played off the way of the answers."""
-        found = self._shared.shadows[step.path, member.name]
-        found.at_once = AT_ONCE if self.waits(member.uses) else 1
-        return found
 
     def close_shadows(self, seconds: float = 0.0) -> None:
         """Drop what waits for shadows, and wait so long for what is under way."""

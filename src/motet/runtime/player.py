@@ -104,7 +104,7 @@ class _Turn:
             player = partial(Player, executor.at_once, step, trace, ids)
             return lambda: drive(player().call(member.uses, own, rows, None, member.name))
 
-        executor.shadow(step, member).offer(rows, make)
+        executor.shadows[step.path, member.name].offer(rows, make)
 
     @property
     def places(self) -> Mapping[str, Mapping[str, Indices]]:

@@ -72,7 +72,6 @@ class Shadow:
                     return
                 rows, call = self._waiting.popleft()
                 self._rows -= rows
-            failed = rows
             try:
                 failed = len(call().faults)
             except BaseException:  # noqa: BLE001 (it is a failure of its rows, of which nobody is told but by their number)
