@@ -233,6 +233,15 @@ def test_a_replica_that_answers_wrongly_is_taken_out_where_another_answers_right
     assert found.status()[0].reason == "its answer was wrong: gave 1 rows"
 
 
+def test_the_log_quotes_no_answer_of_one_that_is_given_up(caplog):
+    found, _ = ready(wrong_first(), check=check, keeping=Keeping(tries=1))
+    answers(found)
+    assert states(found)[0] == "FAILED"
+    assert "gave 1 rows" in found.status()[0].reason
+    assert "is not started anew: given up after 1 starts of no use; the last one: its answer was wrong" in caplog.text
+    assert "gave 1 rows" not in caplog.text
+
+
 def test_where_every_replica_answers_wrongly_the_model_is_at_fault_and_nothing_is_taken_out():
     making = Making(make=lambda number: SimulatedReplica(answers=lambda columns: {"x": columns["x"][:1]}))
     found, _ = ready(making, 2, check=check)
@@ -323,6 +332,28 @@ def test_the_only_address_is_asked_again_and_its_error_is_said():
         with pytest.raises(ModelUnavailableError, match="its server answered 503"):
             answers(found)
     assert states(found) == ["SUSPECT"]
+
+
+def test_an_address_that_could_not_be_begun_and_answers_then_is_said_to_be_out_when_it_is(caplog):
+    down = [True]
+
+    def making():
+        if down[0]:
+            raise ModelLoadError("its server says nothing")
+        return SimulatedReplica("remote", answers=lambda columns: unavailable(columns) if down[0] else columns)
+
+    caplog.set_level("INFO", "motet.runtime")
+    found, clock = ready(Making(), 0, addresses={**remotes(b=None), "late": making})
+    clock.run(1.0)
+    down[0] = False
+    clock.run(10 * LOADING_S)
+    assert states(found) == ["READY", "READY"]
+    for _ in range(4):
+        answers(found)
+    down[0] = True
+    for _ in range(4):
+        answers(found)
+    assert [record.incident for record in caplog.records] == ["address_out", "address_back", "address_out"]
 
 
 def test_where_no_address_answers_the_first_error_is_said_at_once():

@@ -139,8 +139,9 @@ class Lives:
         self._is_lost(slot, said or reason)
         pause = slot.keeper.ended(self._clockwork.now(), useful=useful)
         if pause is None:
-            slot.reason = f"given up after {slot.keeper.num_useless} starts of no use; the last one: {reason}"
-            self._say("replica_given_up", slot, "is not started anew: %s", slot.reason)
+            given_up = f"given up after {slot.keeper.num_useless} starts of no use; the last one: "
+            slot.reason = given_up + reason
+            self._say("replica_given_up", slot, "is not started anew: %s", given_up + (said or reason))
             self._set(slot, ReplicaState.FAILED)
             return
         self._set(slot, ReplicaState.BACKOFF)

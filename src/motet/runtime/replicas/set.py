@@ -245,9 +245,10 @@ class ReplicaSet(Lives):
                 self._answered = True
                 if life.limit is not None and rows:
                     life.limit.answered(rows, seconds, life.in_flight)
-                if slot.state is ReplicaState.SUSPECT and slot.life is life:
-                    slot.keeper.forget()
-                    self._set(slot, ReplicaState.READY)
+                if slot.life is life and slot.callable:
+                    if slot.state is ReplicaState.SUSPECT:
+                        slot.keeper.forget()
+                        self._set(slot, ReplicaState.READY)
                     self._is_back(slot)
             self._over(slot, life)
 
