@@ -270,7 +270,9 @@ def together(calls: Sequence[Callable[[], T]], apart: Sequence[bool], most: int 
                 here: Future[T] = Future()
                 do(here, call)
                 made[place] = here
-        return [made[place].result() for place in range(len(calls))]
+                if here.exception() is not None:
+                    break  # the calls behind it are left out
+        return [made[place].result() for place in sorted(made)]
     finally:
         pool.close()
 

@@ -192,7 +192,8 @@ class Batcher:
                     each.answer.set_exception(error)
             return
         for each in taken:
-            self._play([each])
+            if not each.answer.done():
+                self._play([each])
 
 
 def _timed(runner: FunctionRunner, columns: Sequence[Column], rows: int) -> tuple[Answer, float]:

@@ -114,9 +114,11 @@ async def punctual(calls: Sequence[Timed[Any]], seconds: float, *, awaited: bool
             import asyncio  # it takes long to import, and who awaits has it
 
             wrapped = [asyncio.wrap_future(each.made) for each in calls]
-            await asyncio.wait(wrapped, timeout=seconds)
-            for each in wrapped:  # (what they raised is asked of the calls)
-                _ = each.exception() if each.done() else each.cancel()
+            try:
+                await asyncio.wait(wrapped, timeout=seconds)
+            finally:
+                for each in wrapped:  # (what they raised is asked of the calls)
+                    _ = each.exception() if each.done() else each.cancel()
     finally:
         in_time = [each.in_time(until) for each in calls]
     return in_time

@@ -72,3 +72,5 @@ class Counts:
                 stats.rows, stats.batches, stats.seconds, stats.failed = 0, 0, 0.0, 0
         for shadow in self.shadows.values():
             shadow.open(anew=True)
+        for late in self.late.values():
+            late.rows = 0
