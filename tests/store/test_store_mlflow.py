@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,21 @@ def test_it_is_imported_once_and_only_what_is_asked_for(registry: str, tmp_path:
     assert not (tmp_path / "other").exists()
     with pytest.raises(UnknownNameError, match="model of the registry 'rsik'; did you mean 'risk'"):
         list(import_registry(store, registry, ["rsik"]))
+
+
+def test_deleted_versions_stay_where_they_are(tmp_path: Path) -> None:
+    """MLflow deletes by setting a stage; a file store keeps all else, a database has no source any more."""
+    (tmp_path / "files").mkdir()
+    files, base = write_files(tmp_path / "files", early=False), write_sqlite(tmp_path)
+    about = tmp_path / "files" / "mlruns" / "models" / "risk" / "version-3" / "meta.yaml"
+    about.write_text(about.read_text().replace("current_stage: Production", "current_stage: Deleted_Internal"))
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as opened, opened:
+        gone = "current_stage='Deleted_Internal', source='REDACTED-SOURCE-PATH', run_id='REDACTED-RUN-ID'"
+        opened.execute(f"update model_versions set {gone} where name='risk' and version=3")
+    for place, registry in enumerate((files, base)):
+        store = mt.Store(tmp_path / f"store{place}")
+        assert [each.number for each in import_registry(store, registry, ["risk"])] == [1, 2]
+        assert store.aliases("risk") == {"champion": 1, "latest": 2, "production": 2, "staging": 2}
 
 
 def test_a_registry_that_was_moved_is_read_where_it_lies(tmp_path: Path) -> None:

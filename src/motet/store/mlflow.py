@@ -32,6 +32,8 @@ __all__ = ["Imported", "import_registry"]
 
 SCHEME = "mlflow:"
 _PICKLES = (".pkl", ".pickle", ".joblib")
+_DELETED = "Deleted_Internal"
+"""The stage of versions that were deleted, which every registry goes on to keep."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class _Registry(Protocol):
         ...
 
     def versions(self) -> list[_Registered]:
-        """All versions, by name and number."""
+        """All versions, by name and number. Raises InputError where they cannot be read."""
         ...
 
     def folder(self, uri: str) -> str:
@@ -107,7 +109,7 @@ def import_registry(
         UnknownNameError: when it has no model of a name.
     """
     opened = _open(registry)
-    found = opened.versions()
+    found = [each for each in opened.versions() if each.stage != _DELETED]
     known = list(dict.fromkeys(each.name for each in found))
     for name in names:
         if name not in known:
@@ -291,12 +293,7 @@ def _database(path: Path, registry: str) -> _Registry:
         raise InputError(
             f"there is no file {path}", where=registry, hint="three slashes before a relative path, four before another"
         )
-    found = _SqliteRegistry(path)
-    try:
-        found.versions()
-    except sqlite3.Error as error:
-        raise InputError(f"{path} is no registry of MLflow: {error}", where=registry) from error
-    return found
+    return _SqliteRegistry(path)
 
 
 @dataclass(frozen=True)
@@ -377,7 +374,6 @@ class _SqliteRegistry:
                 parameters.get(row.get("run_id") or "", {}),
             )
             for row in rows
-            if row.get("current_stage") != "Deleted_Internal"
         ]
 
     def folder(self, uri: str) -> str:
@@ -392,14 +388,14 @@ class _SqliteRegistry:
         return f"{place}/{path}" if place else ""
 
     def _rows(self, table: str, *, missing: bool = False) -> list[dict[str, Any]]:
-        with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as base:
-            base.row_factory = sqlite3.Row
-            try:
+        try:
+            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as base:
+                base.row_factory = sqlite3.Row
                 return [dict(row) for row in base.execute(f"select * from {table}")]
-            except sqlite3.OperationalError as error:
-                if missing and "no such table" in str(error):  # an earlier MLflow
-                    return []
-                raise
+        except sqlite3.Error as error:
+            if missing and "no such table" in str(error):  # an earlier MLflow
+                return []
+            raise InputError(f"{self.path} is no registry of MLflow: {error}") from error
 
 
 def _registered(
