@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ import motet as mt
 from motet.cli import cli
 from motet.errors import WorkflowError
 from motet.workflow import triggers
+from motet.workflow.memo.artifacts import Kept
 from motet.workflow.memo.cache import home_folder
+from motet.workflow.play.journal import Journal
 from motet.workflow.play.record import Record
 
 DAY_S = 86400.0
@@ -129,3 +132,15 @@ def test_a_schedule_goes_on_with_a_run_where_it_is_told_how_old_that_may_be(flow
     arguments = ["workflow", "run", "resumed.py", "--every", "1h", "--resume-within", "1m"]
     assert CliRunner().invoke(cli, arguments).exit_code == 0
     assert flow().run(resume=name).step("read").state == "done", "the journal of a run that went well is gone"
+
+
+def test_a_note_that_a_full_disk_has_torn_is_told_and_spoils_no_other(tmp_path, monkeypatch):
+    journal, kept, write = Journal(tmp_path), Kept("1", (), (), "digest"), os.write
+    journal.add("before", "key", kept, 1.0)
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda file, data: write(file, data[: len(data) // 2]))
+        with pytest.raises(OSError, match="No space left"):
+            journal.add("torn", "key", kept, 1.0)
+    journal.add("after", "key", kept, 1.0)
+    journal.close(remove=False)
+    assert [step for step, _ in Journal(tmp_path).read()] == ["before", "after"]

@@ -189,7 +189,7 @@ def _read(path: str) -> tuple[bytes, float]:
 
 
 def _write(path: str, data: bytes) -> None:
-    with open(path, "xb", buffering=0) as file:
+    with open(path, "xb") as file:  # which writes all of it, or raises
         file.write(data)
 
 

@@ -7,6 +7,7 @@ A line counts only with the artifacts that it names. A run that went well remove
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -62,11 +63,17 @@ class Journal:
         return file
 
     def add(self, step: str, key: str, kept: Kept, seconds: float) -> None:
-        """Note a result. When this returns, a kill of the process does not lose it."""
+        """Note a result. When this returns, a kill of the process does not lose it.
+
+        Raises:
+            OSError: when there is no room for all of it; what was written spoils no other note.
+        """
+        line = b"\n" + orjson.dumps([step, key, kept.to_json(), seconds, time.time()]) + b"\n"
         with self._lock:
             if self._file is None:
                 self._file = self._open()
-        os.write(self._file, orjson.dumps([step, key, kept.to_json(), seconds, time.time()]) + b"\n")
+        if os.write(self._file, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def drop(self, step: str, key: str) -> None:
         """Note that a result is not to be taken again; where that cannot be noted, none is."""
