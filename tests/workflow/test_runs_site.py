@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -162,6 +163,15 @@ def ask(port, path, **headers):
     text = found.read().decode()
     connection.close()
     return found, text
+
+
+def test_a_browser_that_does_not_wait_is_no_fault():
+    with make_server(0, "secret") as made:
+        browser, ours = socket.socketpair()
+        with ours:
+            browser.sendall(b"GET / HTTP/1.1\r\nhost: 127.0.0.1:1\r\n\r\n")
+            browser.close()
+            made.RequestHandlerClass(ours, ("127.0.0.1", 1), made)
 
 
 def test_who_has_the_key_sees_the_runs_and_nobody_else(server):

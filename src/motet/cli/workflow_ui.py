@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -63,6 +64,11 @@ class _RunsHandler(BaseHTTPRequestHandler):
 
     token = ""
     timeout = _TIMEOUT_S
+
+    def handle(self) -> None:
+        """Answer what comes; a browser that is gone before it has its answer is no fault."""
+        with suppress(ConnectionError, TimeoutError):
+            super().handle()
 
     def do_GET(self) -> None:
         """Answer a question."""

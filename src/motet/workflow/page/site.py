@@ -55,7 +55,7 @@ class RunPage:
 
 
 def answer(path: str, runs: Sequence[str] = (), base: str = "") -> RunPage:
-    """RunPage a question.
+    """Answer a question.
 
     Args:
         path: behind the base, as it was asked for.
