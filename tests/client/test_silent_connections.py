@@ -1,14 +1,15 @@
 """Connections that a network drops without a word: one call may be lost to them, and none after it."""
 
+import asyncio
 import threading
 
 import numpy as np
 import pytest
 
 from client.conftest import Awaited, echo
-from helpers.oip_server import OipServer
+from helpers.oip_server import OipServer, Served
 from helpers.relay import Relay
-from motet.client import Client
+from motet.client import AsyncClient, Client
 from motet.errors import DeadlineError
 
 X = np.arange(3, dtype=np.float32)
@@ -67,8 +68,6 @@ def test_many_calls_of_one_loop_are_condemned_together(relay):
     try:
 
         async def several():
-            import asyncio
-
             calls = (made.client.infer("m", {"x": X}) for _ in range(20))
             return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -79,3 +78,50 @@ def test_many_calls_of_one_loop_are_condemned_together(relay):
             assert made.infer("m", {"x": X}, timeout_s=20)["x"].tolist() == X.tolist()
     finally:
         made.__exit__(None, None, None)
+
+
+@pytest.fixture
+def held():
+    """A server whose first answer waits, and what lets it go."""
+    entered, gate = threading.Event(), threading.Event()
+
+    def slow(**arrays):
+        entered.set()
+        assert gate.wait(20)
+        return arrays
+
+    server = OipServer(m=Served(slow, [("x", "FP32", [-1])], [("x", "FP32", [-1])]))
+    yield f"http://127.0.0.1:{server.port}", entered, gate
+    gate.set()
+    server.close()
+
+
+def test_a_call_that_no_connection_was_free_for_condemns_none(held):
+    url, entered, gate = held
+    with Client(url, timeout_s=20, connections=1) as client:
+        before = client._clients.current
+        under_way = threading.Thread(target=client.infer, args=("m", {"x": X}))
+        under_way.start()
+        assert entered.wait(20)
+        with pytest.raises(DeadlineError, match=r"no connection was free within 0\.1 s"):
+            client.infer("m", {"x": X}, timeout_s=0.1)
+        gate.set()
+        under_way.join()
+        assert client._clients.current is before
+
+
+def test_nor_does_one_of_a_loop(held):
+    url, entered, gate = held
+
+    async def both():
+        async with AsyncClient(url, timeout_s=20, connections=1) as client:
+            before = client._pools.current
+            under_way = asyncio.create_task(client.infer("m", {"x": X}))
+            assert await asyncio.to_thread(entered.wait, 20)
+            with pytest.raises(DeadlineError, match=r"no connection was free within 0\.1 s"):
+                await client.infer("m", {"x": X}, timeout_s=0.1)
+            gate.set()
+            await under_way
+            assert client._pools.current is before
+
+    asyncio.run(both())

@@ -219,13 +219,14 @@ class AsyncClient:
                 got = await self._send(step)
 
     async def _send(self, call: Call) -> Answer | Lost:
-        pools, got = self._pools.take(), None
+        pools, got, begun = self._pools.take(), None, False
         try:
             async with asyncio.timeout(call.timeout_s), self._turn:
+                begun = True
                 with pools.free() as pool:
                     return await self._sent(pool, call)
         except TimeoutError:
-            got = Lost("timeout", "the answer took too long")
+            got = Lost("timeout", "the answer took too long") if begun else Lost("busy", "all connections were in use")
         except httpx().HTTPError as error:
             got = lost(error)
         finally:

@@ -43,6 +43,9 @@ def error_of(got: Answer | Lost, where: str, timeout_s: float) -> MotetError | N
     if isinstance(got, Lost):
         if got.kind == "timeout":
             return DeadlineError(f"no answer within {timeout_s:g} s", where=where, hint="give a longer timeout_s")
+        if got.kind == "busy":
+            what = f"no connection was free within {timeout_s:g} s"
+            return DeadlineError(what, where=where, hint="allow more connections, or give a longer timeout_s")
         hint = "check the address, and that the server runs" if got.kind == "connect" else ""
         return NotReadyError(got.what, where=where, hint=hint)
     if 200 <= got.status < 300:

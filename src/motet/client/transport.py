@@ -57,7 +57,7 @@ def lost(error: Exception) -> Lost:
     if isinstance(error, (httpx().ConnectError, httpx().ConnectTimeout, httpx().UnsupportedProtocol)):
         return Lost("connect", f"the server cannot be reached: {what}")
     if isinstance(error, httpx().PoolTimeout):
-        return Lost("timeout", "all connections were in use")
+        return Lost("busy", "all connections were in use")
     if isinstance(error, httpx().TimeoutException):
         return Lost("timeout", what)
     return Lost("broken", f"the connection broke before the answer came: {what}")

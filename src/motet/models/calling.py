@@ -164,7 +164,9 @@ class HttpLine:
                 response.release_conn()
         except (errors.NewConnectionError, errors.ConnectTimeoutError, errors.SSLError) as error:
             return Lost("connect", f"the server cannot be reached: {_told(error)}")
-        except (errors.ReadTimeoutError, errors.EmptyPoolError) as error:
+        except errors.EmptyPoolError as error:
+            return Lost("busy", _told(error))
+        except errors.ReadTimeoutError as error:
             return Lost("timeout", _told(error))
         except (errors.HTTPError, OSError) as error:
             return Lost("broken", f"the connection broke before the answer came: {_told(error)}")
@@ -347,11 +349,13 @@ class Caller:
 
 _LOST = {
     "connect": "the server cannot be reached",
+    "busy": "no connection was free within {timeout_s:g} s",
     "broken": "the connection broke before the answer came",
     "timeout": "no answer within {timeout_s:g} s",
 }
 _HINTS = {
     "connect": "check the address, and that the server runs",
+    "busy": "allow more time with `with: {timeout_s: ...}`",
     "broken": "look into the server's log",
     "timeout": "allow more time with `with: {timeout_s: ...}`, or give it fewer rows with `batch: {max_rows: ...}`; "
     "the next call makes a new connection",

@@ -103,11 +103,12 @@ class Lost:
     """A call that was not answered.
 
     Attributes:
-        kind: `connect` (nothing was sent), `broken` (the connection ended before the answer did), or `timeout`.
+        kind: `connect` (nothing was sent), `busy` (nor here, since all connections were in use for the whole time), `broken` (the
+            connection ended before the answer did), or `timeout`.
         what: the reason.
     """
 
-    kind: Literal["connect", "broken", "timeout"]
+    kind: Literal["connect", "busy", "broken", "timeout"]
     what: str
 
 
