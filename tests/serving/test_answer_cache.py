@@ -1,15 +1,20 @@
 """Answers are given again to requests that are equal, bit for bit, and to no others."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
+from lane_live import submit
 
+import motet as mt
 from motet.batch import Ragged
 from motet.errors import Failure, GraphError
 from motet.serving.answers import AnswerCache, AnswerCacheConfig
 from motet.serving.request import Reply
+from motet.testing.fakes import Affine, fake
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
 VALUES = st.recursive(SCALARS, lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(), each, max_size=3))
@@ -167,3 +172,52 @@ def test_says_what_is_wrong(written, message):
     with pytest.raises(GraphError) as caught:
         AnswerCacheConfig.read(written, "cache")
     assert message in str(caught.value)
+
+
+class Moody:
+    """`3 * x`, but for a while."""
+
+    well = False
+
+    def __call__(self, x):
+        if not Moody.well:
+            raise RuntimeError("not now")
+        return x * 3
+
+
+@pytest.fixture
+def moody():
+    Moody.well = False
+    yield fake(Moody, "b")
+    Moody.well = False
+
+
+def averaged(other, **options):
+    return mt.ensemble({"a": fake(Affine, "a", scale=2.0), "b": other}, mt.input("x", "float32"), require=1, **options)
+
+
+def in_turn(other):
+    return mt.cascade([other, fake(Affine, "a", scale=2.0)], mt.input("x", "float32"), confidence=0.0)
+
+
+@pytest.mark.parametrize(
+    ("node", "without", "whole"),
+    [(averaged, 0.2, 0.25), (partial(averaged, within_ms=60_000), 0.2, 0.25), (in_turn, 0.2, 0.3)],
+    ids=["require", "within_ms", "cascade"],
+)
+def test_an_answer_without_a_member_is_not_given_again(gateways, lane_loop, moody, node, without, whole):
+    gateway = gateways(mt.Graph("g", {"y": node(moody).output}))
+    lane = gateway.find("g").lane
+    lane.settler.cache = AnswerCache(1 << 20)
+
+    def asked():
+        (each,) = submit(lane_loop, gateway, ("g", {"x": [0.1]}))
+        return each.values()
+
+    assert asked() == pytest.approx([without])
+    Moody.well = True
+    assert asked() == pytest.approx([whole])
+    assert lane.settler.cache.hits == 0
+    Moody.well = False
+    assert asked() == pytest.approx([whole])
+    assert lane.settler.cache.hits == 1

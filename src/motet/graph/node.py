@@ -159,6 +159,10 @@ class StraightPlayer(Protocol):
         """
         ...
 
+    def incomplete(self) -> None:
+        """Say that rows are answered without a member that failed on them or was late, which may be otherwise another time."""
+        ...
+
     def model(self, name: str) -> AtOnce | None:
         """What plays rows through a model; None where that may wait, or is a graph."""
         ...
@@ -251,6 +255,10 @@ class Player(Protocol):
             columns: by position or by its input names; copied.
             rows: how many.
         """
+        ...
+
+    def incomplete(self) -> None:
+        """Say that rows are answered without a member that failed on them or was late, which may be otherwise another time."""
         ...
 
     async def in_time(

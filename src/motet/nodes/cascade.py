@@ -129,6 +129,8 @@ class Cascade(Node):
                 reasons.setdefault(fault.position, []).append((member, fault))
             places = [fault.position for fault in failed]
             if goes_on:
+                if answer.faults:
+                    player.incomplete()
                 active = np.sort(np.concatenate([unsure, np.array(places, dtype=np.int64)])) if failed else unsure
             else:
                 active = unsure

@@ -304,6 +304,8 @@ class Ensemble(Node):
         enough = present[:, counting].sum(axis=1) >= (len(counting) if self.require is None else self.require)
         faults = too_few(self.players, answers, counting, np.flatnonzero(~enough), every=self.within_ms is not None)
         kept = np.flatnonzero(enough)
+        if not present[kept].all():
+            player.incomplete()
         there = zip(self._found(answers, player), answers, strict=True)
         found = [spread(outputs, answer, rows) for outputs, answer in there]
         parts = []

@@ -106,6 +106,10 @@ class _Turn:
 
         executor.shadows[step.path, member.name].offer(rows, make)
 
+    def incomplete(self) -> None:
+        """Say that rows are answered without a member that failed on them or was late."""
+        self._executor.shared.count_incomplete()
+
     @property
     def places(self) -> Mapping[str, Mapping[str, Indices]]:
         """How the node places its members' answers."""

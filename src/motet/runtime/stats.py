@@ -49,11 +49,13 @@ class Counts:
         stats: of each node.
         shadows: members that are off the way of the answers, by the path of their node and their name.
         late: the late calls of members that are waited for only for some time, by the path of their node and their name.
+        incomplete: how often rows were answered without a member that failed on them or was late.
     """
 
     stats: dict[str, NodeStats] = field(default_factory=dict)
     shadows: dict[tuple[str, str], Shadow] = field(default_factory=dict)
     late: dict[tuple[str, str], LateCalls] = field(default_factory=dict)
+    incomplete: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, path: str, rows: int, seconds: float, failed: int, batches: int = 1) -> None:
@@ -64,6 +66,11 @@ class Counts:
             stats.batches += batches
             stats.seconds += seconds
             stats.failed += failed
+
+    def count_incomplete(self) -> None:
+        """Count that rows were answered without a member."""
+        with self.lock:
+            self.incomplete += 1
 
     def forget(self) -> None:
         """Begin to count at 0."""

@@ -306,7 +306,7 @@ class Lane:
         if self.settler.keeper is not None:
             kept = self.settler.keeper.trace(requests)
             trace = trace if kept is None else Both(kept, trace)
-        playing = Playing(requests, rows, time.monotonic())
+        playing = Playing(requests, rows, time.monotonic(), self.executor.shared.incomplete)
         if requests[0].explain:
             self._in_thread(playing, lambda: explained(self.executor, playing.batch()))
         elif requests[0].watch is not None:
@@ -324,7 +324,7 @@ class Lane:
                 self._failed(requests, error)
             else:
                 self._held(seconds)
-                self.settler.answer(playing, played, seconds)
+                self._answer(playing, played, seconds)
             return True
         return False
 
@@ -371,10 +371,17 @@ class Lane:
         self._playing.remove(playing)
         error = NotReadyError(STOPPED) if done.cancelled() else done.exception()
         if error is None:
-            self.settler.answer(playing, *done.result())
+            self._answer(playing, *done.result())
         else:
             self._failed(playing.requests, error)
         self._again()
+
+    def _answer(self, playing: Playing, *result: Any) -> None:
+        """Give the requests of a batch their rows, to be given again only where no batch meanwhile did without a member."""
+        if playing.incomplete != self.executor.shared.incomplete:
+            for request in playing.requests:
+                request.kept_as = b""
+        self.settler.answer(playing, *result)
 
     def _failed(self, requests: Sequence[Request], error: BaseException) -> None:
         """A batch failed as a whole: each request again, alone, so that none fails for another."""

@@ -21,12 +21,13 @@ class Playing:
         requests: those of the batch, at least one.
         rows: how many they have in all.
         started: when it began, on the clock of the event loop.
+        incomplete: how often the graph had answered rows without one of its members by then.
     """
 
-    __slots__ = ("requests", "rows", "started", "together")
+    __slots__ = ("incomplete", "requests", "rows", "started", "together")
 
-    def __init__(self, requests: Sequence[Request], rows: int, started: float) -> None:
-        self.requests, self.rows, self.started = requests, rows, started
+    def __init__(self, requests: Sequence[Request], rows: int, started: float, incomplete: int) -> None:
+        self.requests, self.rows, self.started, self.incomplete = requests, rows, started, incomplete
         together = requests[0].together
         alike = together is not None and all(request.together is together for request in requests)
         self.together = together if alike else None
