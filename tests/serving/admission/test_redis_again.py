@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("redis")
 
 from motet.errors import OverloadedError
+from motet.serving.admission import redis_rates
 from motet.serving.admission.config import Rate
 from motet.serving.admission.redis_rates import RedisRates
 
@@ -67,3 +68,26 @@ def test_a_redis_that_was_started_anew_fails_nobody(tmp_path):
         assert asyncio.run(main()) == [0.0] * 60
     finally:
         server.kill()
+
+
+def test_those_who_wait_for_a_connection_wait_no_longer_than_those_who_have_one(monkeypatch):
+    """A Redis that hangs would else hold up all who came before that was known, two seconds after each other."""
+    monkeypatch.setattr(redis_rates, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(redis_rates, "AT_ONCE", 2)
+    connected = []
+
+    async def hang(reader, writer):
+        connected.append(writer)
+
+    async def main():
+        async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+            rates = RedisRates(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+            found = await asyncio.gather(*(rates.take(WANTED) for _ in range(20)), return_exceptions=True)
+            await rates.close()
+            for writer in connected:
+                writer.close()
+        return found
+
+    found = asyncio.run(main())
+    assert {type(each) for each in found} == {OverloadedError}
+    assert len(connected) == 2

@@ -89,13 +89,16 @@ class RedisRates:
     async def _ask(self, how: str, wanted: Wanted) -> float:
         keys = [f"motet/{key.hex()}/{rate.amount}/{rate.period_s}" for key, rate in wanted]
         bounds = [number for _, rate in wanted for number in (rate.amount, round(rate.period_s * 1e6))]
-        async with self._at_once:
-            try:
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT_S),
+                self._at_once,
+            ):  # those that wait for a connection wait no longer than it does
                 left = int(await self._run(keys, [how, *bounds]))
-            except self._errors as error:
-                raise OverloadedError(
-                    f"requests cannot be counted now: Redis does not answer ({type(error).__name__})", retry_after_s=1.0
-                ) from None
+        except self._errors as error:
+            raise OverloadedError(
+                f"requests cannot be counted now: Redis does not answer ({type(error).__name__})", retry_after_s=1.0
+            ) from None
         return max(left / 1e6, 0.001) if left else 0.0
 
     async def _run(self, keys: list[str], args: list[Any]) -> Any:
