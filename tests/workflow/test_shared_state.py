@@ -15,6 +15,7 @@ import pytest
 import motet as mt
 from motet.workflow.code.follow import follow
 from motet.workflow.code.shared import shared_in_file
+from motet.workflow.play.turns import beside_others
 from workflow import shared_steps as steps
 
 
@@ -75,6 +76,28 @@ def test_a_value_that_was_set_after_the_import_counts_as_it_is(monkeypatch):
 
 def test_a_step_that_nothing_runs_beside_stays_in_this_process():
     assert scaling(1).run().output == [(0, os.getpid())]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_which_steps_may_run_beside_others(seed):
+    draw, count = random.Random(seed), 1 + seed % 9
+    needs = np.array(
+        [[one < two and draw.random() < (0.2, 0.9)[seed % 2] for one in range(count)] for two in range(count)]
+    )
+
+    @mt.step
+    def step(needed):
+        return needed
+
+    @mt.workflow
+    def flow():
+        made = []
+        for row in needs:
+            taken = [made[one] for one in np.flatnonzero(row)]
+            made.append(step(taken[1:]).after(*taken[:1]))
+
+    reached = np.linalg.matrix_power(needs.astype(int) + np.eye(count, dtype=int), count) > 0
+    assert beside_others(flow().nodes) == {*np.flatnonzero(~(reached | reached.T).all(axis=1))}
 
 
 def test_steps_may_say_that_they_share(monkeypatch):

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from motet.errors import InputError, WorkflowError, told_file
@@ -28,7 +29,7 @@ from motet.workflow.play.rules import Rules
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import FinalStepError, StepState, Value
 from motet.workflow.play.told import apart, told_s
-from motet.workflow.play.turns import Turns, put_back, runs_beside
+from motet.workflow.play.turns import Turns, beside_others, put_back
 from motet.workflow.policies import Policy, WhenChanged
 from motet.workflow.step import StepContext, _running, place_of
 
@@ -318,7 +319,7 @@ class Executor:
         """Call a step that may run beside others: what it sets of its process is not theirs."""
         step = state.node.step
         shared = self.session.shared(state.node, key) if step.options.process is None else ()
-        if not shared or not runs_beside(state.node, [each.node for each in self.session.states]):
+        if not shared or state.node.place not in self._beside_others:
             with self._turns.beside() as held:
                 return self._here(state, items, checkout, held)
         why = "its function is found in no module"
@@ -330,6 +331,10 @@ class Executor:
         _logger.info("step %s runs while no other does, as it sets %s: %s", state.id, ", ".join(sorted(shared)), why)
         with self._turns.alone() as held, put_back(shared):
             return self._here(state, items, checkout, held)
+
+    @cached_property
+    def _beside_others(self) -> frozenset[int]:
+        return beside_others([each.node for each in self.session.states])
 
     def _here(
         self, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout, held: bool

@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from graphlib import TopologicalSorter
+from itertools import accumulate
 from threading import Condition
 from typing import Any
 
 from motet.system.places import current_folder
 from motet.workflow.plan import Node
 
-__all__ = ["Turns", "put_back", "runs_beside"]
+__all__ = ["Turns", "beside_others", "put_back"]
 
 _POLL_S = 0.1
 
@@ -66,23 +68,23 @@ class Turns:
         return True
 
 
-def runs_beside(node: Node, nodes: Sequence[Node]) -> bool:
-    """Whether another step of a plan may run at the same time: one that neither needs it nor is needed by it."""
-    needs = {id(each): each.needs() for each in nodes}
-    needed: dict[int, list[Node]] = {id(each): [] for each in nodes}
-    for each in nodes:
-        for other in needs[id(each)]:
-            needed[id(other)].append(each)
-    return len(_reached(node, needs)) + len(_reached(node, needed)) - 1 < len(nodes)
+def beside_others(nodes: Sequence[Node]) -> frozenset[int]:
+    """The places of the steps of a plan that another one may run beside: one that neither needs it nor is needed by it.
 
-
-def _reached(node: Node, ways: dict[int, list[Node]]) -> set[int]:
-    found, todo = {id(node)}, [node]
-    while todo:
-        new = [each for each in ways[id(todo.pop())] if id(each) not in found]
-        found |= {id(each) for each in new}
-        todo += new
-    return found
+    In an order in which each comes after what it needs, those before a step are all needed by it where each is needed by one
+    up to it, and those behind it all need it where each needs one from it on.
+    """
+    needs = {each.place: [other.place for other in each.needs()] for each in nodes}
+    order = [*TopologicalSorter(needs).static_order()]
+    at = {place: number for number, place in enumerate(order)}
+    first_use, last_need = [len(order)] * len(order), [-1] * len(order)
+    for number, place in enumerate(order):
+        for other in needs[place]:
+            first_use[at[other]] = min(first_use[at[other]], number)
+            last_need[number] = max(last_need[number], at[other])
+    before = [0, *accumulate(first_use, max)]
+    behind = [len(order), *accumulate(reversed(last_need), min)][::-1]
+    return frozenset(place for number, place in enumerate(order) if not before[number] <= number <= behind[number + 1])
 
 
 @contextmanager
