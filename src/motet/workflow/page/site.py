@@ -26,7 +26,7 @@ from motet.workflow.memo.cache import Cache, home_folder
 from motet.workflow.page.curves import draw_curves
 from motet.workflow.page.dag import seconds_told
 from motet.workflow.page.page import head_of, run_page
-from motet.workflow.play.logs import log_tail
+from motet.workflow.play.logs import log_size, log_tail
 from motet.workflow.play.metrics import metrics_of
 from motet.workflow.play.record import Record, RunRow, StepRow
 
@@ -112,7 +112,9 @@ def _run(name: str, base: str) -> str:
         steps = record.steps_of(run.id)
         metrics = metrics_of(record, run, steps)
     top = f'<p><a href="{base}/">all runs</a></p>'
-    logs = {each.id: _address(base, "run", run.id, "log", each.id) for each in steps if _tail(run.id, each.id)}
+    logs = {
+        each.id: _address(base, "run", run.id, "log", each.id) for each in steps if log_size(_logs(run.id), each.id)
+    }
     again = {each.id: _command(run, each.id) for each in steps}
     return run_page(
         run, steps, metrics, top=top, logs=logs, again=again, results=_results(run, steps),
@@ -143,11 +145,11 @@ def _log(name: str, step: str) -> str:
         steps = [each.id for each in record.steps_of(run.id)]
     if step not in steps:
         raise UnknownNameError("step", step, steps, where=f"run {run.id}")
-    return _tail(run.id, step)
+    return log_tail(_logs(run.id), step)
 
 
-def _tail(run: str, step: str) -> str:
-    return log_tail(home_folder() / "runs" / run / "logs", step)
+def _logs(run: str) -> Path:
+    return home_folder() / "runs" / run / "logs"
 
 
 def _compared(found: RunComparison, base: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from motet.workflow.step import current_step
 
-__all__ = ["Lenient", "captured", "log_file", "log_tail"]
+__all__ = ["Lenient", "captured", "log_file", "log_size", "log_tail"]
 
 _MOST_BYTES = 64 << 20
 """What a step prints beyond this is not kept."""
@@ -23,6 +23,13 @@ _TAIL_BYTES = 1 << 20
 def log_file(folder: Path, step: str) -> Path:
     """The log of a step, in the folder of logs of a run."""
     return folder / f"{step.replace('/', '.')}.log"
+
+
+def log_size(folder: Path, step: str) -> int:
+    """How many bytes a step has printed."""
+    with suppress(FileNotFoundError):
+        return log_file(folder, step).stat().st_size
+    return 0
 
 
 def log_tail(folder: Path, step: str) -> str:
