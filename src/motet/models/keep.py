@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -11,7 +12,7 @@ from motet.models.handler import ModelSource
 from motet.threads import new_lock
 from motet.types import Signature
 
-__all__ = ["Kept", "Learned", "file_state"]
+__all__ = ["Kept", "Learned", "file_change", "file_state"]
 
 _T = TypeVar("_T")
 State = tuple[str, int, int]
@@ -24,16 +25,19 @@ class Kept(Generic[_T]):
     Args:
         load: loads a source's file.
         most: how many are kept; the one looked at longest ago goes first.
+        whole: of where a source's file is, the file or folder that holds all of the model.
     """
 
-    def __init__(self, load: Callable[[ModelSource], _T], most: int = 4) -> None:
-        self._load, self._most = load, most
+    def __init__(
+        self, load: Callable[[ModelSource], _T], most: int = 4, whole: Callable[[str], str] = lambda location: location
+    ) -> None:
+        self._load, self._most, self._whole = load, most, whole
         self._kept: OrderedDict[State, _T] = OrderedDict()
         self._lock = new_lock()
 
     def look(self, source: ModelSource) -> _T:
         """The loaded file, kept for the next call of `look` or `take`."""
-        key = file_state(source.location)
+        key = file_state(self._whole(source.location))
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = self._load(source)
@@ -45,7 +49,7 @@ class Kept(Generic[_T]):
     def take(self, source: ModelSource) -> _T:
         """The loaded file, for the caller alone."""
         with self._lock:
-            found = self._kept.pop(file_state(source.location), None)
+            found = self._kept.pop(file_state(self._whole(source.location)), None)
         return self._load(source) if found is None else found
 
 
@@ -82,9 +86,17 @@ def _learned_key(source: ModelSource) -> tuple[State, str]:
 
 
 def file_state(path: str) -> State:
-    """What tells a file from another, and from what it was before."""
+    """What tells a file, or all files of a folder, from others, and from what they were before."""
+    return (os.path.realpath(path), *file_change(path))
+
+
+def file_change(path: str) -> tuple[int, int]:
+    """The size and the time of change of a file, or the sums of a folder's; -1 where it is not there."""
     try:
-        state = os.stat(path)
-    except OSError:
-        return (path, -1, -1)
-    return (os.path.realpath(path), state.st_size, state.st_mtime_ns)
+        own = os.stat(path)
+        if not stat.S_ISDIR(own.st_mode):
+            return own.st_size, own.st_mtime_ns
+        states = [own, *(os.stat(os.path.join(at, name)) for at, _, names in os.walk(path) for name in names)]
+    except (OSError, ValueError):
+        return -1, -1
+    return sum(each.st_size for each in states), sum(each.st_mtime_ns for each in states)

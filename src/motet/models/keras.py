@@ -53,7 +53,7 @@ class KerasHandler:
     batch_invariant: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self._kept: Kept[Any] = Kept(_read)
+        self._kept: Kept[Any] = Kept(_read, whole=lambda location: _saved_folder(location) or location)
 
     @staticmethod
     def companions(path: str) -> list[str]:

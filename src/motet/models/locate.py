@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class Located:
     handler: Handler
     location: str
 
-    @property
+    @cached_property
     def files(self) -> list[str]:
         """The local files of the model, its own first; empty for handlers without files."""
         if not self.handler.has_file:

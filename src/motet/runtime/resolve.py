@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
 from motet.graph.model import Model
 from motet.models.common import ADDRESS_OPTIONS
 from motet.models.handler import Handler, ModelSource
+from motet.models.keep import file_change
 from motet.models.keys import file_keys
 from motet.models.locate import PINNED, STORE, locate, runs_code
 from motet.system.limits import num_cores
@@ -36,13 +36,15 @@ class Located:
         handler: how the model's framework loads and calls it.
         source: what the handler needs to know.
         version: the declared version, else the first 12 letters of the file's digest, empty for models without a file.
-        state: the size and the time of change of the file; when they change it is looked at again.
+        files: the model's, its own first.
+        state: the sizes and the times of change of the files; when they change the model is looked at again.
     """
 
     handler: Handler
     source: ModelSource
     version: str
-    state: tuple[int, int] | None = None
+    files: tuple[str, ...] = ()
+    state: tuple[tuple[int, int], ...] = ()
 
 
 def is_remote(located: Located) -> bool:
@@ -99,7 +101,7 @@ class ModelResolver:
         key = (model, folder)
         with self._lock:
             known = self._located.get(key)
-        if known and known.state == _state(known.source.location):
+        if known and known.state == tuple(map(file_change, known.files)):
             return known
         label = ""
         if model.uri.startswith(PINNED):
@@ -112,6 +114,8 @@ class ModelResolver:
         else:
             found = locate(model.uri, base=folder or None, allow_unpickle=model.unpickle)
         handler, location = found.handler, found.location
+        files = tuple(found.files) or (location,)
+        state = tuple(map(file_change, files))  # before they are read: what changes meanwhile is looked at again
         named = getattr(handler, "version", None)
         version = model.version or label or found.digest[:12] or (named(location) if named is not None else "")
         source = ModelSource(
@@ -123,7 +127,7 @@ class ModelResolver:
             max(1, min(round(model.resources.cpu), num_cores())),
             model.device,
         )
-        located = Located(handler, source, version, _state(location))
+        located = Located(handler, source, version, files, state)
         _check_placing(model, located)
         self._remember(self._located, key, located)
         return located
@@ -239,11 +243,3 @@ def _check_placing(model: Model, located: Located) -> None:
 
 
 _ADDRESS = re.compile(r"[a-z]+\+[a-z]+:")
-
-
-def _state(location: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(location)
-    except (OSError, ValueError):
-        return None
-    return found.st_size, found.st_mtime_ns
