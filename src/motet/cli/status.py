@@ -40,7 +40,11 @@ def command(ctx: click.Context, /, server: str, as_json: bool, key: str | None) 
     SERVER is a URL, or, for one that you run on this machine, its port, the name of a graph that it serves, or the path of
     its socket; left out it is the only one that you run here.
     """
+    from motet.errors import InputError
+
     found = ask(server, "/status.json", key)
+    if not isinstance(found, dict) or "states" not in found:
+        raise InputError("what answers there is no server of Motet: it has no states of graphs", where=server)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -52,7 +56,8 @@ def command(ctx: click.Context, /, server: str, as_json: bool, key: str | None) 
         if found.get("replicas"):
             console.print(_replicas(found["replicas"]))
         for each in found.get("errors", [])[:3]:
-            click.echo(f"last errors: {each['graph']} {each['node']} {each['error']}: {each['message']}")
+            message = f": {each['message']}" if "message" in each else ""  # which only administrators are told
+            click.echo(f"last errors: {each['graph']} {each['node']} {each['error']}{message}")
         ready, processes = "ready" if found["ready"] else "not ready", found.get("processes", 1)
         click.echo(f"{ready}, {processes} process{'' if processes == 1 else 'es'}")
     if not found["ready"]:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from serve_process import serving, written
 from test_services import key_of
+
+from motet.cli import cli
 
 CODE = """
 import motet as mt
@@ -82,6 +85,17 @@ def test_rows_and_paths_of_others_are_for_administrators(server):
         }  # fmt: skip
         assert set(error) == {"graph", "node", "error", "rows", "time"}
         assert not any(secret in answer.text for secret in SECRETS)
+
+
+def test_the_command_shows_callers_what_they_may_see(server):
+    live, callers = server
+    ask(live, callers["known"])
+    shown = CliRunner().invoke(cli, ["status", live.url, "--key", callers["known"].get("x-api-key", "none")])
+    assert shown.exit_code == 0, shown.output
+    assert "last errors: g a ValueError\n" in shown.output
+    assert not any(secret in shown.output for secret in SECRETS)
+    shown = CliRunner().invoke(cli, ["status", str(live.url).rpartition(":")[2]])
+    assert "last errors: g a ValueError: " in shown.output
 
 
 def test_runs_of_workflows_are_for_administrators(server):
