@@ -92,7 +92,7 @@ class Checkpoints:
         for part in self.folder.glob(".writing-*"):
             part.unlink(missing_ok=True)
         others = [each for each in self.folder.parent.iterdir() if each.is_dir() and each != self.folder]
-        others.sort(key=lambda each: each.stat().st_mtime, reverse=True)
+        others.sort(key=_written, reverse=True)
         for old in others[_KEPT_TRAININGS - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -102,6 +102,14 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.pt"), reverse=True) if self.folder.is_dir() else []
+
+
+def _written(folder: Path) -> float:
+    """When something was last written to a folder, seconds since 1970; 0 where its training has just ended."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _check(path: str) -> None:
