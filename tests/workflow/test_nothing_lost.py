@@ -16,8 +16,9 @@ from motet.errors import WorkflowError
 from motet.workflow.memo import cache as cache_module
 from motet.workflow.memo.artifacts import Artifacts
 from motet.workflow.memo.cache import cache_folder, home_folder
+from motet.workflow.play import logs
 from motet.workflow.play.journal import Journal
-from motet.workflow.play.logs import Lenient, captured
+from motet.workflow.play.logs import Lenient
 from motet.workflow.play.record import Record
 from workflow import flow_steps
 
@@ -194,7 +195,7 @@ def test_a_record_that_cannot_be_begun_ends_the_run_before_the_work(monkeypatch)
     assert not ran
 
 
-def test_prints_that_nobody_has_room_for_fail_no_step(tmp_path):
+def test_prints_that_nobody_has_room_for_fail_no_step(tmp_path, monkeypatch):
     (tmp_path / "logs").touch()  # no folder, so no log can be made in it
 
     @mt.step
@@ -207,8 +208,8 @@ def test_prints_that_nobody_has_room_for_fail_no_step(tmp_path):
     def flow():
         return talks()
 
-    with captured(tmp_path / "logs"):
-        assert flow().run().output == 1
+    monkeypatch.setattr(logs, "log_file", lambda folder, step: tmp_path / "logs" / step)
+    assert flow().run(capture=True).output == 1
     with open("/dev/full", "w", buffering=1, encoding="utf-8") as file:
         lenient = Lenient(file)
         assert lenient.write("a" * 100_000) == 100_000

@@ -69,7 +69,7 @@ def test_logs_of_many_steps_that_print_in_turn(tmp_path):
         _running.reset(token)
 
     steps = [f"part/step-{i}" for i in range(50)]
-    with captured(tmp_path):
+    with captured(tmp_path, "run"):
         for text in ("one", "two", "thr\udc80e"):
             for step in steps:
                 say(step, text)
@@ -77,9 +77,33 @@ def test_logs_of_many_steps_that_print_in_turn(tmp_path):
     assert all(log_file(tmp_path, step).read_text() == "one\ntwo\nthr\\udc80e\n" for step in steps)
 
 
+def test_runs_at_the_same_time_print_to_their_own_logs(tmp_path, monkeypatch):
+    """In whatever order they end."""
+
+    def say(run):
+        token = _running.set(StepContext(run, "step", 0, Resources(), threading.Event()))
+        sys.stdout.write(f"{run}\n")
+        _running.reset(token)
+
+    monkeypatch.setattr(sys, "stdout", before := io.StringIO())
+    one, other = (captured(tmp_path / run, run) for run in ("one", "other"))
+    one.__enter__()
+    other.__enter__()
+    say("one")
+    say("other")
+    one.__exit__(None, None, None)
+    say("one")
+    say("other")
+    other.__exit__(None, None, None)
+    assert sys.stdout is before
+    assert before.getvalue() == "one\n"
+    assert log_file(tmp_path / "one", "step").read_text() == "one\n"
+    assert log_file(tmp_path / "other", "step").read_text() == "other\nother\n"
+
+
 def test_what_is_no_step_prints_where_it_did_before(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    with captured(tmp_path):
+    with captured(tmp_path, "run"):
         sys.stdout.write("to all\n")
     assert sys.stdout.getvalue() == "to all\n"
 

@@ -96,30 +96,43 @@ class Lenient:
         return getattr(self._stream, name)
 
 
-class _Split:
-    """A stream that sends what a step prints to the step's log, and all else where it went before."""
+_logs: dict[str, _Logs] = {}
+"""The logs of the runs of this process that are captured, by run."""
+_guard = threading.Lock()
 
-    def __init__(self, stream: TextIO, logs: _Logs) -> None:
-        self._stream, self._logs = stream, logs
+
+class _Split:
+    """A stream that sends what steps of captured runs print to their logs, and all else where it went before."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
 
     def write(self, text: str) -> int:
         context = current_step()
-        if context is None:
-            return self._stream.write(text)
-        self._logs.write(context.step, text)
+        logs = None if context is None else _logs.get(context.run)
+        if context is None or logs is None:
+            return self.stream.write(text)
+        logs.write(context.step, text)
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)
 
 
 @contextmanager
-def captured(folder: Path) -> Iterator[None]:
-    """Meanwhile, what steps print in this process goes to their logs."""
-    before, logs = (sys.stdout, sys.stderr), _Logs(folder)
-    sys.stdout, sys.stderr = _Split(before[0], logs), _Split(before[1], logs)
+def captured(folder: Path, run: str) -> Iterator[None]:
+    """Meanwhile, what steps of a run print in this process goes to their logs. Any number of runs may be captured at once."""
+    with _guard:
+        if not _logs:
+            sys.stdout, sys.stderr = _Split(sys.stdout), _Split(sys.stderr)
+        logs = _logs[run] = _Logs(folder)
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = before
+        with _guard:
+            del _logs[run]
+            if not _logs:
+                sys.stdout, sys.stderr = (
+                    each.stream if isinstance(each, _Split) else each for each in (sys.stdout, sys.stderr)
+                )
         logs.close()

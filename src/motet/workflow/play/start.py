@@ -154,7 +154,7 @@ def _run(
     began = time.perf_counter()
     state = "failed"
     try:
-        with captured(record.folder(run) / "logs") if settings.capture else nullcontext():
+        with captured(record.folder(run) / "logs", run) if settings.capture else nullcontext():
             runner.run()
         state = _outcome(states)
     except KeyboardInterrupt:
