@@ -56,8 +56,9 @@ def command(ctx: click.Context, /, server: str, as_json: bool, key: str | None) 
         if found.get("replicas"):
             console.print(_replicas(found["replicas"]))
         for each in found.get("errors", [])[:3]:
+            named = " ".join(each[key] for key in ("graph", "node", "error") if each.get(key))
             message = f": {each['message']}" if "message" in each else ""  # which only administrators are told
-            click.echo(f"last errors: {each['graph']} {each['node']} {each['error']}{message}")
+            click.echo(f"last errors: {named}{message}")
         ready, processes = "ready" if found["ready"] else "not ready", found.get("processes", 1)
         click.echo(f"{ready}, {processes} process{'' if processes == 1 else 'es'}")
     if not found["ready"]:

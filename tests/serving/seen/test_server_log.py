@@ -105,6 +105,8 @@ def test_what_cannot_be_written_costs_no_line(written):
         ("POST /predict/g?api_key=SECRET HTTP/1.1", "POST /predict/g HTTP/1.1"),
         ("why? since it was 2/3", "why? since it was 2/3"),
         ("  a\n\n  b  ", "a; b"),
+        (" a \r\n b\x85\u2028c\vd\x1ee", "a; b; c; d; e"),
+        (f"{' ' * 10**6}{'/' * 10**6}", f"{'/' * 2000}..."),
     ],
 )
 def test_no_password_query_or_break_is_in_a_line(said, expected):

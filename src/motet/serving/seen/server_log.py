@@ -29,7 +29,6 @@ LONGEST = 2000
 """Characters of what one line says."""
 FRAMES = 8
 """Places of an exception that are shown, the innermost first."""
-_BREAKS = re.compile(r"[^\S\r\n\v\f\x1c-\x1e\x85\u2028\u2029]*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\ud800-\udfff]")
 _PASSWORD = re.compile(r"(?<=://)([^/\s@:]*):[^\s/]*@")
 _QUERY = re.compile(r"(?<![\w])((?:https?|/)[^\s?'\"]*)\?[^\s'\"]+")
@@ -64,7 +63,8 @@ class LogSettings:
 
 def one_line(text: str) -> str:
     """A text as one line without what nobody else is to see: passwords and queries of addresses."""
-    text = _CONTROLS.sub("?", _BREAKS.sub("; ", text.strip()))
+    lines = text.strip()[: 2 * LONGEST].splitlines()  # (what is looked for below takes long in long texts)
+    text = _CONTROLS.sub("?", "; ".join(filter(None, map(str.strip, lines))))
     text = _QUERY.sub(r"\1", _PASSWORD.sub(r"\1:***@", text))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
