@@ -400,12 +400,12 @@ class GrpcServer:
 
     def __init__(self, models):
         self.models, self.requests, self.metadata, self.next = models, [], [], []
-        self.raw = True
+        self.raw, self.garbage = True, b""
         self.server = grpc.server(futures.ThreadPoolExecutor(4))
         methods = {
             name: grpc.unary_unary_rpc_method_handler(
                 getattr(self, name), message_class(f"inference.{name}Request").FromString,
-                message_class(f"inference.{name}Response").SerializeToString,
+                lambda answer: self.garbage or answer.SerializeToString(),
             )
             for name in ("ModelMetadata", "ModelInfer")
         }  # fmt: skip
@@ -500,6 +500,18 @@ def test_codes_of_grpc_say_whose_fault_it_is(grpc_server, code, said, kind, call
             model({"x": X})
     assert len(grpc_server.requests) == calls
     model.close()
+
+
+def test_what_is_no_message_is_said_over_grpc(grpc_server):
+    uri = f"oip+grpc://127.0.0.1:{grpc_server.port}/sum"
+    model = load(uri)
+    grpc_server.garbage = b"\xff\xff"
+    with pytest.raises(ModelFailedError, match="the answer is not understood"):
+        model({"x": X})
+    model.close()
+    handler, source = remote(f"{uri}/2")
+    with pytest.raises(ModelLoadError, match="the metadata of the model are not understood"):
+        handler.signature(source)
 
 
 def test_nobody_at_the_other_end_is_said_over_grpc_too(nobody, grpc_server):

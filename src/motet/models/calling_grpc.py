@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from motet.errors import InputError
 from motet.models.calling import MAX_ANSWER_BYTES, Remote, host_and_port
 from motet.models.common import framework, load_error
 from motet.models.handler import ModelSource
 from motet.oip.asking import Answer, Call, Lost
 from motet.oip.connections import Connections
 
-__all__ = ["GrpcLine", "grpc_line"]
+__all__ = ["GrpcLine", "grpc_line", "message_in"]
 
 Options = tuple[tuple[str, int], ...]
 _OPTIONS: Options = (
@@ -147,3 +148,23 @@ def _refused(error: Any) -> Answer | Lost:
         status = 413
     headers = {key: value for key, value in error.trailing_metadata() or () if isinstance(value, str)}
     return Answer(status, headers, json.dumps({"error": f"{code}: {said}"}).encode())
+
+
+def message_in(kind: Any, body: bytes | bytearray, what: str, where: str) -> Any:
+    """The message that a server sent.
+
+    Args:
+        kind: its class.
+        body: as it came.
+        what: begins the sentence that it is not understood: `the answer is`.
+        where: the model, for messages.
+
+    Raises:
+        InputError: when it is no such message.
+    """
+    from google.protobuf.message import DecodeError  # optional, and there where a message is
+
+    try:
+        return kind.FromString(bytes(body))
+    except DecodeError as error:
+        raise InputError(f"{what} not understood: {error}", where=where) from error

@@ -18,8 +18,8 @@ from motet.batch import Array
 from motet.errors import InputError, ModelFailedError
 from motet.models.addressed import RemoteHandler
 from motet.models.calling import Caller, Line, Remote, name_of
-from motet.models.calling_grpc import grpc_line
-from motet.models.common import framework, load_error
+from motet.models.calling_grpc import grpc_line, message_in
+from motet.models.common import framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.oip import as_a_row, by_call, has_rows, of_the_row, signature_of, tensors_of
 from motet.oip.asking import Call
@@ -69,7 +69,7 @@ class OipGrpcHandler(RemoteHandler):
         name, version = self._named(source)
         question = messages.ModelMetadataRequest(name=name, version=version).SerializeToString()
         got = caller(lambda left_s: Call("ModelMetadata", "", body=question, timeout_s=left_s))
-        said = messages.ModelMetadataResponse.FromString(bytes(got.body))
+        said = message_in(messages.ModelMetadataResponse, got.body, "the metadata of the model are", place(source))
         inputs, outputs = (
             {each.name: TensorInfo(each.name, each.datatype, tuple(each.shape)) for each in tensors}
             for tensors in (said.inputs, said.outputs)
@@ -109,7 +109,7 @@ class RemoteGrpcModel:
         question = request.SerializeToString()
         got = self._caller(lambda left_s: Call("ModelInfer", "", body=question, timeout_s=left_s))
         try:
-            return self._columns(self._messages.ModelInferResponse.FromString(bytes(got.body)))
+            return self._columns(message_in(self._messages.ModelInferResponse, got.body, "the answer is", self._where))
         except InputError as error:
             raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
 

@@ -18,7 +18,7 @@ from motet.batch import Array
 from motet.errors import InputError, ModelFailedError
 from motet.models.addressed import RemoteHandler
 from motet.models.calling import Caller, Line, Remote, name_of
-from motet.models.calling_grpc import grpc_line
+from motet.models.calling_grpc import grpc_line, message_in
 from motet.models.common import framework, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.oip import tensors_of
@@ -62,13 +62,11 @@ class TfServingGrpcHandler(RemoteHandler):
         asked = messages.GetModelMetadataRequest(model_spec=self._spec(source), metadata_field=["signature_def"])
         question = asked.SerializeToString()
         got = caller(lambda left_s: Call("GetModelMetadata", "", body=question, timeout_s=left_s))
-        try:
-            said = messages.GetModelMetadataResponse.FromString(bytes(got.body)).metadata["signature_def"]
-            found = messages.SignatureDefMap.FromString(said.value)
-        except messages.DecodeError as error:
-            raise InputError(f"the metadata of the model are not understood: {error}", where=place(source)) from error
+        what, where = "the metadata of the model are", place(source)
+        said = message_in(messages.GetModelMetadataResponse, got.body, what, where).metadata["signature_def"]
+        found = message_in(messages.SignatureDefMap, said.value, what, where)
         signatures = json_format.MessageToDict(found, preserving_proto_field_name=True)
-        return signature_of({"metadata": {"signature_def": signatures}}, signature_name(source), place(source))
+        return signature_of({"metadata": {"signature_def": signatures}}, signature_name(source), where)
 
 
 class TfServingGrpcsHandler(TfServingGrpcHandler):
@@ -95,7 +93,7 @@ class TfServingGrpcModel:
         question = request.SerializeToString()
         got = self._caller(lambda left_s: Call("Predict", "", body=question, timeout_s=left_s))
         try:
-            answer = self._messages.PredictResponse.FromString(bytes(got.body))
+            answer = message_in(self._messages.PredictResponse, got.body, "the answer is", self._where)
             return {
                 name: self._tensors.read_tensor(answer.outputs[name], kind, f"{self._where}: output {name!r}")
                 for name, kind in self._signature.outputs.items()
@@ -103,8 +101,6 @@ class TfServingGrpcModel:
             }
         except InputError as error:
             raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
-        except self._messages.DecodeError as error:
-            raise ModelFailedError(f"the answer is not understood: {error}", where=self._where) from error
 
     def close(self) -> None:
         """Close the connections."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from google.protobuf.message import DecodeError
-
 from motet.models.tfs.descriptors import DESCRIPTORS
 from motet.oip.messages import message_class, pool_of
 
@@ -11,7 +9,6 @@ __all__ = [
     "METHODS",
     "SERVICE",
     "DataType",
-    "DecodeError",
     "GetModelMetadataRequest",
     "GetModelMetadataResponse",
     "PredictRequest",
