@@ -13,8 +13,9 @@ from motet.errors import InputError
 from motet.workflow.find import read_parameters
 from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.options import Resources
+from motet.workflow.play import logs
 from motet.workflow.play import record as records
-from motet.workflow.play.logs import captured, log_file
+from motet.workflow.play.logs import Lenient, captured, log_file
 from motet.workflow.play.record import Record, run_lock
 from motet.workflow.step import StepContext, _running
 
@@ -99,6 +100,14 @@ def test_runs_at_the_same_time_print_to_their_own_logs(tmp_path, monkeypatch):
     assert before.getvalue() == "one\n"
     assert log_file(tmp_path / "one", "step").read_text() == "one\n"
     assert log_file(tmp_path / "other", "step").read_text() == "other\nother\n"
+
+
+def test_a_process_of_a_step_that_prints_without_end_fills_no_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "_MOST_BYTES", 10)
+    with (tmp_path / "log").open("a", buffering=1) as file:
+        for _ in range(1000):
+            assert Lenient(file).write("12345\n") == 6
+    assert (tmp_path / "log").read_text() == "12345\n" * 2
 
 
 def test_what_is_no_step_prints_where_it_did_before(tmp_path, monkeypatch):

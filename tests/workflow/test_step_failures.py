@@ -14,7 +14,7 @@ import pytest
 from flow_steps import fail_apart
 
 import motet as mt
-from motet.errors import StepError, WorkflowError
+from motet.errors import StepError, UnknownNameError, WorkflowError
 from motet.workflow.memo.cache import home_folder
 from motet.workflow.play.record import Record
 
@@ -56,6 +56,15 @@ def test_a_failure_names_function_and_line_and_the_others_finish():
     assert "2 finished, 1 not run" in str(caught.value)
     with pytest.raises(WorkflowError, match="is not known: a step has no result"):
         _ = run.output
+
+
+def test_a_step_that_a_run_has_not_is_told():
+    @mt.workflow
+    def flow():
+        return number(3)
+
+    with pytest.raises(UnknownNameError, match="did you mean 'number'"):
+        flow().run().step("numbr")
 
 
 def test_failing_fast_ends_the_run():

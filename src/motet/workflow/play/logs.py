@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import OrderedDict
@@ -76,7 +77,7 @@ class _Logs:
 
 
 class Lenient:
-    """A stream that drops what there is no room for: a full disk fails no step that prints."""
+    """A stream to a log that drops what there is no room for, and what is not kept: a full disk fails no step that prints."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -84,7 +85,8 @@ class Lenient:
     def write(self, text: str) -> int:
         """Write a text, as far as there is room."""
         with suppress(OSError):
-            self._stream.write(text)
+            if os.fstat(self._stream.fileno()).st_size < _MOST_BYTES:
+                self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from motet.errors import WorkflowError
+from motet.errors import UnknownNameError, WorkflowError
 from motet.workflow.plan import Plan
 from motet.workflow.play.metrics import RunMetrics, metrics_of
 from motet.workflow.play.record import Record
@@ -62,8 +62,11 @@ class Run:
             record.close()
 
     def step(self, name: str) -> StepState:
-        """A step by its id."""
-        return next(each for each in self.steps if each.id == name)
+        """A step by its id. Raises UnknownNameError where there is none."""
+        found = {each.id: each for each in self.steps}
+        if name not in found:
+            raise UnknownNameError("step", name, list(found), where=f"run {self.id}")
+        return found[name]
 
     def __repr__(self) -> str:
         return f"<{self}>"
