@@ -260,3 +260,7 @@ def test_damaged_versions_are_refused_by_name(tmp_path: Path) -> None:
         reasons, ("its MLmodel cannot be read", "has no file model.onnx", "its files are not at"), strict=True
     ):
         assert told in reason
+    (tmp_path / "mlruns" / "models" / "risk" / "version-2" / "meta.yaml").write_text("version: [")
+    found = list(import_registry(mt.Store(tmp_path / "other"), registry))
+    assert {each.number: each.reason for each in found if each.name == "risk"}[2] == "it is damaged in the registry"
+    assert {"trees@1", "trees@2"} <= {each.version for each in found}

@@ -312,9 +312,14 @@ class _FileRegistry:
             about = _yaml(model / "meta.yaml")
             aliases = {str(alias): int(number) for alias, number in (about.get("aliases") or {}).items()}
             aliases |= {each: int(text) for each, text in _texts(model / "aliases").items() if text.strip().isdecimal()}
-            metas = [_yaml(each) for each in model.glob("version-*/meta.yaml")]
-            for meta in sorted(metas, key=lambda each: int(each["version"])):
-                tags = _texts(model / f"version-{meta['version']}" / "tags")
+            numbers = (each.parent.name.removeprefix("version-") for each in model.glob("version-*/meta.yaml"))
+            for number in sorted(int(each) for each in numbers if each.isdecimal()):
+                folder = model / f"version-{number}"
+                try:
+                    meta = {**_yaml(folder / "meta.yaml"), "version": number}
+                except InputError:
+                    meta = {"version": number, "status": "damaged"}
+                tags = _texts(folder / "tags")
                 name = str(about.get("name") or model.name)
                 run = self._run(str(meta.get("run_id") or ""))
                 found.append(
