@@ -193,4 +193,5 @@ class Calls(list[Any]):
 
 @mt.step(process=True)
 def fail_apart(name: str) -> None:
+    sys.stdout.write(f"{name}\n")
     raise ValueError(f"bad {name}")

@@ -16,6 +16,7 @@ from flow_steps import fail_apart
 import motet as mt
 from motet.errors import StepError, UnknownNameError, WorkflowError
 from motet.workflow.memo.cache import home_folder
+from motet.workflow.play.logs import log_tail
 from motet.workflow.play.record import Record
 
 
@@ -211,7 +212,8 @@ def test_texts_that_are_no_unicode_end_no_run(tmp_path):
         assert [each.state for each in run.steps] == [state, state, "failed", "failed"]
     with closing(Record.of(home_folder())) as record:
         told = [record.run(run.id), *record.steps_of(run.id)[2:]]
-    assert all(r"caf\udce9.txt" in each.error for each in told)
+    assert all("bad" in each.error and r"caf\udce9.txt" in each.error for each in told)
+    assert log_tail(home_folder() / "runs" / run.id / "logs", run.steps[3].id).startswith(rf"{tmp_path}/caf\udce9.txt")
 
 
 def test_a_run_that_was_skipped_says_why():

@@ -40,6 +40,8 @@ def main(job: BinaryIO, answer: BinaryIO) -> None:
         sys.exit(143)
 
     signal.signal(signal.SIGTERM, end)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]  # as other logs are
     sys.stdout, sys.stderr = Lenient(sys.stdout), Lenient(sys.stderr)
     found = unpack(job.readline())
     sys.path[:] = [*found["path"], *(each for each in sys.path if each not in found["path"])]
