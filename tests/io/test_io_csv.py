@@ -302,6 +302,18 @@ def test_a_record_that_is_too_long_fails_alone(
             assert rows == expected
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_lines_behind_one_that_is_too_long_are_numbered_right_wherever_pieces_end(
+    end: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records_module, "LINE_BYTES", 20)
+    data = end.join([b"1,2", b"x" * 60, b"3,4", b"5,6"])
+    for place in range(31, len(data)):
+        pieces = iter([data[:30], data[30:place], data[place:]])
+        found = list(records_module.blocks(pieces, b"", 1, b",", 2))
+        assert [line for block in found for line in block.lines] == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("piece", [1, 2, 7, 50])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_blocks_may_end_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, end: str) -> None:

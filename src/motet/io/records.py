@@ -143,7 +143,7 @@ def blocks(pieces: Iterator[bytes], rest: bytes, line: int, delimiter: bytes, wi
             skipped, behind = (0, b"") if rest.endswith(b"\r") else _rest_of_line(pieces)
             too_long = Record(line, Fault(f"is longer than {LINE_BYTES >> 20} MiB"), 0, len(rest))
             yield (block := Block(line, rest, delimiter, [too_long], skipped=skipped))
-            rest, line = behind, line + block.num_lines + (not rest.endswith(b"\r"))
+            rest, line = behind, line + block.num_lines + (behind != b"\r" and not rest.endswith(b"\r"))
         held, wanted = Pieces(rest), 2 * len(rest)
 
 
@@ -152,7 +152,8 @@ def _rest_of_line(pieces: Iterator[bytes]) -> tuple[int, bytes]:
     size = 0
     for piece in pieces:
         if end := _LINE_END.search(piece):
-            return size + end.end(), piece[end.end() :]
+            place = end.start() if piece[end.start() :] == b"\r" else end.end()  # a line feed may follow
+            return size + place, piece[place:]
         size += len(piece)
     return size, b""
 
