@@ -63,7 +63,7 @@ def scale(x, by=2):
 def other(x):
     return x
 """
-HIT = r"hit +kept \S+ \w+ ago by run flow-[0-9-]+-[0-9a-f]{4}"
+HIT = r"hit +kept \S+ \w+ ago by run flow-[0-9-]+-[0-9a-f]{8}"
 
 
 class Folder:
