@@ -35,6 +35,7 @@ class Desk:
         """
         services = self._services
         visit = Visit(services, "grpc", method, model, services.address(address, lambda: headers))
+        visit.id = headers.get("x-request-id", "")
         visit.trace(headers.get("traceparent", ""))
         try:
             waiting = services.enter(visit, headers)
@@ -87,7 +88,7 @@ class AppDesk:
         services = self._services
         address = services.address(asked.peer, lambda: asked.headers)
         visit = Visit(services, "http", f"{asked.method} {asked.path}", asked.target, address)
-        visit.received_bytes = asked.received_bytes
+        visit.received_bytes, visit.id = asked.received_bytes, asked.headers.get("x-request-id", "")
         visit.trace(asked.headers.get("traceparent", ""))
         try:
             waiting = services.enter(visit, asked.headers, owner=asked.owner)

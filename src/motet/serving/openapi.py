@@ -176,7 +176,7 @@ def _infer(served: Served, stem: str) -> dict[str, Any]:
         "operationId": f"infer_{stem}",
         "summary": f"Ask {served.name} as the Open Inference Protocol has it",
         "description": "With `Inference-Header-Content-Length` the body is JSON of so many bytes, then tensors in bytes.",
-        "parameters": _headers()[:1],
+        "parameters": _headers(),
         "requestBody": {"required": True, "content": {JSON: {"schema": ref(f"{stem}_inference")}}},
         "responses": {"200": said("the answer", ref("InferenceAnswer")), **_errors(422)},
     }

@@ -214,7 +214,7 @@ class Services:
         origin = exchange.origin
         asked = f"POST {origin.url.decode('latin-1')}"
         visit = exchange.visit = Visit(self, "http", asked, exchange.name, self._address(origin))
-        visit.received_bytes = len(body)
+        visit.received_bytes, visit.id = len(body), exchange.id
         visit.trace(exchange.known.get(b"traceparent", b"").decode("latin-1"))
         try:
             waiting = self.enter(visit, exchange.known, owner=origin.owner)
@@ -278,6 +278,7 @@ class Services:
             return
         visit = Visit(self, "http", over.asked, "", self._address(over.origin))
         visit.status, visit.received_bytes, visit.sent_bytes = over.status, over.received_bytes, over.sent_bytes
+        visit.id = over.origin.known.get(b"x-request-id", b"").decode("latin-1")
         entry = visit.access(None, None, "" if over.error is None else name_of(over.error))
         entry.seconds = over.seconds
         self.seen.wrote(entry)

@@ -30,6 +30,7 @@ class Visit:
         address: of the client.
 
     Attributes:
+        id: the caller's name for the request, as its head says it; empty where it has none.
         identity: who asks.
         caller: likewise, with the limits that hold; None where there is no admission.
         ticket: what lets the request in; None where nothing needs to.
@@ -39,7 +40,7 @@ class Visit:
     """
 
     __slots__ = (
-        "_began", "_ended", "_services", "_span", "address", "asked", "caller", "entering", "identity", "protocol",
+        "_began", "_ended", "_services", "_span", "address", "asked", "caller", "entering", "id", "identity", "protocol",
         "received_bytes", "sent_bytes", "status", "target", "ticket", "waited_s",
     )  # fmt: skip
 
@@ -47,6 +48,7 @@ class Visit:
         self._services, self._began, self._ended = services, time.monotonic(), False
         self.protocol, self.target, self.address = protocol, target, address
         self.asked = asked.partition("?")[0]  # a query may hold what is nobody's business
+        self.id = ""
         self.identity: Identity = ANONYMOUS
         self.caller: Caller | None = None
         self.ticket: Ticket | None = None
@@ -122,6 +124,9 @@ class Visit:
             self.ticket.leave()
         self._services.write_down(self, request, reply, error)
 
+    def _id_of(self, request: Request | None) -> str:
+        return self.id if request is None or not request.id else request.id
+
     def access(self, request: Request | None, reply: Reply | None, error: str) -> Access:
         """Its line in the access log."""
         from motet.serving.seen.log import Access
@@ -140,7 +145,7 @@ class Visit:
             address=self.address,
             rows=0 if request is None else request.rows,
             failed_rows=0 if reply is None else len(reply.failures),
-            id="" if request is None else request.id,
+            id=self._id_of(request),
             trace="" if self._span is None else self._span.trace_id,
             error=error,
         )
@@ -161,7 +166,7 @@ class Visit:
             protocol=self.protocol,
             asked=self.asked,
             target=self.target,
-            request="" if request is None else request.id,
+            request=self._id_of(request),
             status=self.status,
             error=error,
             rows=rows,

@@ -143,3 +143,31 @@ def test_rates_and_full_queues_are_counted_by_graph(tmp_path):
         assert [server.infer("fashion_mlp", body()).status_code for _ in range(3)] == [200, 200, 429]
         assert httpx.post(f"{server.url}{PREDICT}", json=ROW).status_code == 429
         assert counted(server)["motet_rejected_total", "['rate']"] == 2
+
+
+def test_the_callers_name_of_a_request_is_in_the_logs(tmp_path):
+    access, audit, grpc_port = tmp_path / "access.jsonl", tmp_path / "audit.jsonl", free_port()
+    config = {
+        "graphs": [written(tmp_path / "mlp.yaml", MLP)],
+        "admission": {"classes": {"anonymous": {}}, "audit": {"file": str(audit)}},
+        "seen": {"access_log": str(access)},
+    }
+    path = written(tmp_path / "serve.yaml", config)
+    image = tritonclient.grpc.InferInput("image", [1, 28, 28], "UINT8")
+    image._raw_content = bytes(784)
+    with serving("--config", path, grpc=("--grpc-port", str(grpc_port))) as server:
+        server.until(server.is_ready)
+        with httpx.Client(base_url=server.url, headers={"x-request-id": "a-17 b"}) as client:
+            for target, content in (
+                (INFER, body()), (INFER, body()), (INFER, b"{}"), ("/v2/models/nobody/infer", body()), (PREDICT, b"no JSON"),
+                ("/v2/repository/models/fashion_mlp/load", b""),
+            ):  # fmt: skip
+                client.post(target, content=content)
+            client.get("/nowhere")
+            client.post(INFER, content=json.dumps({**json.loads(body()), "id": "own"}))
+        with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{grpc_port}") as stock:
+            stock.infer("fashion_mlp", [image], headers={"x-request-id": "a-17 b"})
+            stock.get_model_metadata("fashion_mlp", headers={"x-request-id": "a-17 b"})
+        assert server.stop() == 0
+    assert [each["id"] for each in lines(access) if "id" in each] == ["a-17 b"] * 7 + ["own", "a-17 b", "a-17 b"]
+    assert [each["request"] for each in lines(audit) if each["request"]] == ["a-17 b"] * 5 + ["own", "a-17 b", "a-17 b"]

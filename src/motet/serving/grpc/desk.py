@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from motet.errors import MotetError
 from motet.serving.request import Identity, Reply, Request
 
-__all__ = ["Desk", "Ended", "Visit", "address_of", "give_name_back", "headers_of"]
+__all__ = ["Desk", "Ended", "Visit", "address_of", "call_name", "give_name_back", "headers_of"]
 
 Headers = Mapping[str, str]
 """Metadata of a call by lower-case name; several values of one name joined with commas; binary ones left out."""
@@ -88,12 +88,15 @@ def headers_of(metadata: object) -> dict[str, str]:
     return found
 
 
+def call_name(context: Any) -> str:
+    """The caller's name of a call, `x-request-id`; empty where it has none."""
+    return next((value for key, value in context.invocation_metadata() or () if key == "x-request-id"), "")
+
+
 async def give_name_back(context: Any) -> None:
-    """Send the caller's name of a call, `x-request-id`, before its answer or error."""
-    for key, value in context.invocation_metadata() or ():
-        if key == "x-request-id":
-            await context.send_initial_metadata(((key, value),))
-            return
+    """Send the caller's name of a call before its answer or error."""
+    if name := call_name(context):
+        await context.send_initial_metadata((("x-request-id", name),))
 
 
 def address_of(peer: str) -> str:

@@ -14,7 +14,7 @@ from motet.oip.messages import ModelInferRequest
 from motet.serving.asked import asked_times, failed_rows
 from motet.serving.gateway import Gateway
 from motet.serving.grpc.codec import parameter, read_columns, wanted_outputs, write_answer
-from motet.serving.grpc.desk import Desk, Ended, Visit, address_of, give_name_back, headers_of
+from motet.serving.grpc.desk import Desk, Ended, Visit, address_of, call_name, give_name_back, headers_of
 from motet.serving.grpc.status import code_of, retry_metadata, text_of
 from motet.serving.limits import Limits
 from motet.serving.request import ANONYMOUS, Reply, Request
@@ -145,7 +145,7 @@ class Inference:
             columns,
             rows,
             future=self._loop.create_future(),
-            id=message.id,
+            id=message.id or call_name(context),
             deadline=self._deadline(timeout_s, context),
             priority=priority,
             identity=ANONYMOUS if visit is None else visit.identity,

@@ -226,7 +226,9 @@ class InferExchange(Request):
         self._asked: InferRequest | None = None
         # The rest is as Request.__init__ does it, which would take as long as all else here.
         self.rows = self.priority = 0
-        self.id, self.deadline, self.identity = "", None, ANONYMOUS
+        name = known.get(b"x-request-id")
+        self.id = "" if name is None else name.decode("latin-1")
+        self.deadline, self.identity = None, ANONYMOUS
         self.cancelled = self.settled = self.explain = False
         self.watch = self.together = None
         self.arrived, self.kept_as = 0.0, b""
@@ -267,7 +269,7 @@ class InferExchange(Request):
 
     def take(self, asked: InferRequest) -> None:
         """What is asked for, read."""
-        self._asked, self._columns, self.rows, self.id = asked, asked.columns, asked.rows, asked.id
+        self._asked, self._columns, self.rows, self.id = asked, asked.columns, asked.rows, asked.id or self.id
 
     def submit(self, body: bytes) -> None:
         """Go on with a request that was let in."""
