@@ -12,6 +12,7 @@ from lane_live import Asked, request, submit
 import motet as mt
 from helpers.gates import Gated, gated, gates, shut
 from motet import errors
+from motet.serving.stores import StoreWatch
 from motet.testing.fakes import Affine, fake
 
 X = mt.input("x", "float32")
@@ -316,3 +317,16 @@ def test_a_request_without_rows(lane_loop, gateways):
     asked = Asked({"x": np.zeros(0, np.float32)}, 0)
     submit(lane_loop, gateway, ("g", asked))
     assert asked.values() == []
+
+
+def test_a_graph_that_is_unloaded_while_its_store_is_asked_stays_so(gateways, lane_loop, monkeypatch):
+    gateway = gateways(graph_of(gated("a", "m"), "stored"))
+    watch = StoreWatch(gateway, 60)
+
+    def moved(served):
+        lane_loop.run(gateway.unload(served.name))
+        return {"m": 2}
+
+    monkeypatch.setattr(watch, "_moved", moved)
+    lane_loop.run(watch._look(gateway.find("stored")))
+    assert (gateway.find("stored").state, gateway.find("stored").reason) == ("UNAVAILABLE", "unloaded")

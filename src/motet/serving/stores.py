@@ -68,6 +68,8 @@ class StoreWatch:
             if waits and known is not None and not known.numbers:
                 return
             numbers = await loop.run_in_executor(None, self._moved, served)
+            if served.unloaded or served.state == "UNLOADING":
+                return  # meanwhile: somebody wants it to stay so
             if not numbers:
                 self._all_well(served)
             elif not (waits and known is not None and known.numbers == numbers):
