@@ -1,5 +1,6 @@
 """Sockets that only one user's processes can reach: where they lie, and who finds them."""
 
+import errno
 import os
 import socket
 import stat
@@ -49,6 +50,21 @@ def test_what_a_server_that_was_killed_left_behind_is_removed(folder):
     other = OwnSocket("10")
     assert list(folder.iterdir()) == [other.path]
     other.close()
+
+
+def test_a_server_that_is_overrun_is_there(folder):
+    made = OwnSocket("8000")
+    made.socket.listen(0)
+    waiting = [socket.socket(socket.AF_UNIX) for _ in range(8)]
+    refused = 0
+    for each in waiting:
+        each.setblocking(False)
+        refused += each.connect_ex(str(made.path)) == errno.EAGAIN
+    assert refused
+    assert list(own_sockets()) == [made.path]
+    for each in waiting:
+        each.close()
+    made.close()
 
 
 def test_the_next_folder_has_it_where_the_first_cannot(tmp_path_factory, monkeypatch):

@@ -134,7 +134,7 @@ def _is_heard(path: Path) -> bool:
             with contextlib.suppress(OSError):
                 path.unlink()
             return False
-        except TimeoutError:  # it hangs, and is there
+        except (TimeoutError, BlockingIOError):  # it hangs or is overrun, and is there
             return True
         except OSError:
             return False
