@@ -87,7 +87,9 @@ class Destination:
                 self._warn(f"are {_MOST_BYTES >> 20} MiB, and no more are kept")
                 return
             torn = size and os.pread(file, 1, size - 1) != b"\n"
-            os.write(file, b"\n" + line if torn else line)
+            line = b"\n" + line if torn else line
+            if os.write(file, line) < len(line):
+                self._warn("cannot be written: there is no room for all of them")
         finally:
             os.close(file)
 

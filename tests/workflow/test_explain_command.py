@@ -256,8 +256,9 @@ def test_a_package_of_another_version_is_told_with_both(folder):
     def run(version: str) -> list[str]:
         (packages / "installed_lib.py").write_text(f"__version__ = '{version}'\n\ndef answer():\n    return 42\n")
         command = [sys.executable, "-B", "-m", "motet.cli", "workflow", "run", "flow.py", "--explain"]
+        path = os.pathsep.join(filter(None, [str(packages), os.environ.get("PYTHONPATH")]))
         result = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": str(packages)}, capture_output=True, text=True, timeout=60
+            command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60
         )
         assert result.returncode == 0, result.stderr
         return said(result.stdout)["work"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shutil
 import threading
 from fractions import Fraction
@@ -204,6 +205,17 @@ def test_many_points_are_thinned_and_rare_ones_are_not(tmp_path, monkeypatch):
     assert 400 < len(found["loss"]) < 800
     assert found["loss"][-1] > 9_800
     assert found["final"] == (5,)
+
+
+def test_numbers_for_which_there_is_no_room_are_told_and_spoil_no_other(tmp_path, monkeypatch, caplog):
+    destination, write = Destination(tmp_path / "m", "s"), os.write
+    destination.add(0, {"loss": 1.0})
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda file, data: write(file, data[: len(data) // 2]))
+        destination.add(1, {"loss": 2.0})
+    destination.add(2, {"loss": 3.0})
+    assert "there is no room for all of them" in caplog.text
+    assert [each.values for each in read_series(tmp_path / "m")] == [(1.0, 3.0)]
 
 
 def test_a_file_is_bounded_and_full_disks_end_nothing(tmp_path, monkeypatch, caplog):
