@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from motet.batch import Column, Ragged
 from motet.errors import InputError, UnknownNameError
 from motet.io import Writer, from_column, open_source, open_writer, sink, to_column
-from motet.io.sizes import row_sizes
+from motet.io.sizes import fixed_width, row_sizes
 from motet.types import ColumnType
 
 ROWS = 40
@@ -142,6 +142,23 @@ def test_rows_know_their_size() -> None:
     )
     assert row_sizes(batch).tolist() == [1 + 8 + 4 + 6 + 3 + 12 + 11, 1 + 8 + 0 + 0 + 0 + 12 + 8]
     assert row_sizes(batch.slice(1)).tolist() == [29]
+
+
+def test_rows_of_one_width_are_those_that_measuring_finds() -> None:
+    halves = pa.list_(pa.float16(), 3)
+    columns = {
+        "flags": (pa.array([[True, None], None], pa.list_(pa.bool_(), 2)), 2),
+        "nested": (pa.array([[[1.0, 2.0, 3.0]] * 2, None], pa.list_(halves, 2)), 2 * 3 * 2),
+        "empty": (pa.array([[], None], pa.list_(pa.int8(), 0)), 0),
+        "tensor": (from_column(np.zeros((2, 3, 5), np.float32)), 3 * 5 * 4),
+        "time": (pa.array([1, None], pa.timestamp("ms")), 8),
+    }
+    batch = pa.record_batch({name: array for name, (array, _) in columns.items()})
+    assert fixed_width(batch.schema) == 1 + sum(width for _, width in columns.values())
+    assert row_sizes(batch).tolist() == [fixed_width(batch.schema)] * 2
+    for array in (pa.array(["ab", ""]), pa.array([[1], [2, 3]]), pa.array([b"ab", None], pa.binary(2))):
+        assert fixed_width(pa.schema([("x", array.type)])) is None
+        assert len({*row_sizes(pa.record_batch({"x": array})).tolist()}) == 2
 
 
 def test_json_lines_are_what_people_expect(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.io.sizes import fixed_width, row_sizes
+from motet.io.sizes import fixed_width, row_sizes, width_of
 
 __all__ = ["Cutter"]
 
@@ -29,6 +29,8 @@ class Cutter:
         self._most_rows, self._most_bytes, self._take = rows, size, take
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = self.rows = 0
+        self._schema: pa.Schema | None = None
+        self._width: int | None = None
 
     @property
     def held(self) -> int:
@@ -40,12 +42,19 @@ class Cutter:
         if self._most_bytes is None:
             for start, stop in self._by_rows(len(batch)):
                 self._hold(batch.slice(start, stop - start), 0)
-        elif (width := fixed_width(batch)) is not None and self._fits(batch, width):
+        elif (width := self._width_of(batch.schema)) is not None and self._fits(batch, width):
             self._hold(batch, len(batch) * width)
         elif not self._rows and len(batch) == self._most_rows and _is_small(batch, self._most_bytes):
             self._hold(batch, 0)  # it is a group, whatever its rows hold
         else:
-            self._add(batch, np.cumsum(row_sizes(batch)), self._most_bytes)
+            sizes = np.cumsum(row_sizes(batch)) if width is None else np.arange(1, len(batch) + 1) * width
+            self._add(batch, sizes, self._most_bytes)
+
+    def _width_of(self, schema: pa.Schema) -> int | None:
+        """Bytes in each row of batches with these columns, None where rows differ; most have those of the batch before."""
+        if self._schema is None or not schema.equals(self._schema):
+            self._schema, self._width = schema, fixed_width(schema)
+        return self._width
 
     def _by_rows(self, rows: int) -> Iterator[tuple[int, int]]:
         """Where groups begin and end in so many rows, whatever these hold."""
@@ -89,6 +98,6 @@ def _is_small(batch: pa.RecordBatch, most_bytes: int) -> bool:
     """Whether all rows of a batch surely hold no more, as `row_sizes` counts them: at most 8 times what Arrow takes."""
     types = pa.types
     plain = all(
-        types.is_primitive(each) or types.is_string(each) or types.is_binary(each) for each in batch.schema.types
+        types.is_string(each) or types.is_binary(each) or width_of(each) is not None for each in batch.schema.types
     )
     return plain and 8 * int(batch.nbytes) + len(batch) <= most_bytes

@@ -13,19 +13,32 @@ from motet.io.arrow.dense import list_parts, raw_parts
 from motet.io.arrow.layout import is_binary, is_list, is_string, is_view
 from motet.io.arrow.nested import plain
 
-__all__ = ["row_sizes"]
+__all__ = ["fixed_width", "row_sizes", "width_of"]
 
 Sizes = npt.NDArray[np.int64]
 
 
-def fixed_width(batch: pa.RecordBatch) -> int | None:
-    """Bytes in each row where all rows hold the same number, as `row_sizes` counts them; None where they differ."""
+def fixed_width(schema: pa.Schema) -> int | None:
+    """Bytes in each row of batches with these columns, as `row_sizes` counts them; None where rows may differ."""
     width = 1
-    for data_type in batch.schema.types:
-        if not (pa.types.is_primitive(data_type) or pa.types.is_boolean(data_type)):
+    for data_type in schema.types:
+        one = width_of(data_type)
+        if one is None:
             return None
-        width += _width(data_type)
+        width += one
     return width
+
+
+def width_of(data_type: Any) -> int | None:
+    """Bytes that each value of a type holds: of a number, a time, a tensor, a list of so many of these; None where they may differ."""
+    if isinstance(data_type, pa.BaseExtensionType):
+        return width_of(data_type.storage_type)
+    if pa.types.is_primitive(data_type) or pa.types.is_boolean(data_type):
+        return _width(data_type)
+    if pa.types.is_fixed_size_list(data_type):
+        inner = width_of(data_type.value_type)
+        return None if inner is None else inner * int(data_type.list_size)
+    return None
 
 
 def row_sizes(batch: pa.RecordBatch) -> Sizes:
@@ -38,6 +51,9 @@ def row_sizes(batch: pa.RecordBatch) -> Sizes:
 
 def _sizes(array: pa.Array) -> Sizes:
     """Bytes in each row, shape `[rows]`, or `[1]` where all rows hold the same."""
+    width = width_of(array.type)
+    if width is not None:
+        return np.full(1, width, np.int64)
     if isinstance(array, pa.ExtensionArray):
         return _sizes(array.storage)
     array = plain(array)

@@ -49,7 +49,8 @@ def merge(parts: Sequence[tuple[Indices, Answer]], rows: int, faults: Sequence[F
     """
     every = [*faults]
     for positions, answer in parts:
-        every += faults_at(answer, positions)
+        if answer.faults:
+            every += faults_at(answer, positions)
     if len(parts) == 1 and not every:
         return parts[0][1]
     held = [positions if answer.kept is None else positions[answer.kept] for positions, answer in parts]
@@ -59,14 +60,16 @@ def merge(parts: Sequence[tuple[Indices, Answer]], rows: int, faults: Sequence[F
     if not filled:
         return Answer(dict(parts[0][1].columns) if parts else {}, tuple(every), kept)
     places = np.concatenate([positions for positions, _ in filled])
-    order = np.argsort(places, kind="stable")
+    order = None if (places[1:] > places[:-1]).all() else np.argsort(places, kind="stable")
     names = filled[0][1].columns
     columns = {name: _merge_column([answer.columns[name] for _, answer in filled], order) for name in names}
     return Answer(columns, tuple(every), kept)
 
 
-def _merge_column(parts: Sequence[Column], order: Indices) -> Column:
-    """Concatenate and put into order; rows of one shape are written straight to their places."""
+def _merge_column(parts: Sequence[Column], order: Indices | None) -> Column:
+    """Concatenate and put into order, None where they are in it; rows of one shape are written straight to their places."""
+    if order is None:
+        return concat_columns(parts)
     dense = [part for part in parts if isinstance(part, np.ndarray)]
     if len(dense) == len(parts) and len({part.shape[1:] for part in dense}) == 1:
         places = np.empty(len(order), dtype=np.int64)
