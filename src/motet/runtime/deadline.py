@@ -24,7 +24,7 @@ from motet.threads import Pool, beside, do
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Halted", "asked_in_time", "awaited", "droppable", "go_on", "unhurried"]
+__all__ = ["Halted", "asked_in_time", "awaited", "droppable", "go_on", "going_on", "unhurried"]
 
 T = TypeVar("T")
 
@@ -88,6 +88,12 @@ def go_on() -> None:
     call = _current.get()
     if call is not None:
         call.check()
+
+
+def going_on() -> Callable[[], None] | None:
+    """What `go_on` does here, to be done often; None where this is no part of a call that may be late."""
+    call = _current.get()
+    return None if call is None else call.check
 
 
 def droppable(call: Callable[[], T]) -> tuple[Callable[[], T], Callable[[], None]]:

@@ -18,7 +18,7 @@ from motet.errors import Failure, GraphError, ModelFailedError, MotetError, Unkn
 from motet.graph.check import CheckedGraph
 from motet.graph.node import Answer, AtOnce
 from motet.nodes.route import Route
-from motet.runtime.deadline import go_on
+from motet.runtime.deadline import going_on
 from motet.runtime.flow import AsTasks, Flow, InThreads, Parts
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, HostedModel, LazyKey
@@ -268,14 +268,17 @@ class Executor:
             return await self._play_together(batch, trace, columns_out, lapsed, straight)
         columns, ids, failures = dict(batch.columns), batch.ids, list[Failure]()
         raised: dict[int, BaseException] = {}
+        check, parts = going_on(), self._parts
+        any_parts = parts.any
         for place, step in enumerate(self._steps):
-            go_on()
+            if check is not None:
+                check()
             if lapsed is not None and place and (useful := lapsed(ids)) is not None:
                 columns = {name: take_rows(column, useful) for name, column in columns.items()}
                 ids = ids[useful]
                 if not len(ids):
                     return self.nothing(failures, raised)
-            slow = self._parts.any and step.name in self._parts.slow
+            slow = any_parts and step.name in parts.slow
             spent = time.process_time() if slow else 0.0
             started = time.perf_counter()
             given = {reference: columns[name] for reference, name in step.columns}
@@ -289,8 +292,8 @@ class Executor:
                 raise
             seconds = time.perf_counter() - started
             self._shared.add(step.path, len(ids), seconds, len(answer.faults))
-            if slow or (self._parts.any and seconds > SLOW_S):
-                self._parts.took(step.name, seconds, time.process_time() - spent if slow else seconds)
+            if slow or (any_parts and seconds > SLOW_S):
+                parts.took(step.name, seconds, time.process_time() - spent if slow else seconds)
             if not self._keep_all:
                 for name in step.drops:
                     columns.pop(name, None)
@@ -305,9 +308,12 @@ class Executor:
             if not len(ids):
                 return self.nothing(failures, raised)
             given_back = answer.columns
-            _check_given(step, given_back)
-            for name in step.gives:
-                columns[name] = given_back[name]
+            try:
+                for name in step.gives:
+                    columns[name] = given_back[name]
+            except KeyError:
+                _check_given(step, given_back)
+                raise
             if self._keep_all:
                 columns |= given_back
         if columns_out is not None:

@@ -27,7 +27,7 @@ from motet.graph.function import chain_each
 from motet.graph.model import Model, Replicas
 from motet.graph.node import Answer, Fault
 from motet.nodes.merge import faults_at, first_rows, kept_rows, merge
-from motet.runtime.deadline import go_on
+from motet.runtime.deadline import go_on, going_on
 from motet.runtime.equal import groups
 from motet.runtime.functions import FunctionRunner, chain
 from motet.runtime.isolate import Health, Tolerance, any_succeeds, is_of_rows, isolate
@@ -317,9 +317,10 @@ class HostedModel:
             spans = [(first, min(rows, first + size)) for first in range(0, rows, size)]
             parts = side_by_side(partial(self._part, columns, rows, replica), spans, self.replicas.at_once)
         else:
-            parts = []
+            parts, check = [], going_on()
             while first < rows:
-                go_on()
+                if check is not None:
+                    check()
                 end = min(rows, first + self.size.rows_of(rows - first))
                 parts.append(self._part(columns, rows, replica, (first, end)))
                 first = end
