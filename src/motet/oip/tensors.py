@@ -66,8 +66,9 @@ def tensor_shape(kind: ColumnType) -> list[int]:
 
 def row_shape(shape: Sequence[int], kind: ColumnType) -> Sequence[int]:
     """The shape of a tensor without the axes of 1 behind the rows of scalars, which many clients send."""
-    scalars = not kind.shape and kind.dtype != "any"
-    return shape[:1] if scalars and all(axis == 1 for axis in shape[1:]) else shape
+    if len(shape) < 2 or kind.shape or kind.dtype == "any":
+        return shape
+    return shape[:1] if all(axis == 1 for axis in shape[1:]) else shape
 
 
 def num_elements(shape: Sequence[int], where: str) -> int:

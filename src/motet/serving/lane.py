@@ -176,7 +176,7 @@ class Lane:
         self._scheduled = False
         if self._apart is not None:
             self._waiting = self._apart.in_order(self._waiting)
-        while self._waiting and self._may_begin():
+        while self._waiting and (not self._playing or self._may_begin()):
             requests = self._take()
             if requests and self._begin(requests):
                 break

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,31 +84,31 @@ def _column(tensor: Any, raw: bytes | None, shape: tuple[int, ...], declared: In
     where, kind, default = f"input {tensor.name!r}", declared.type, declared.default
     if tensor.parameters and _SHARED_MEMORY in tensor.parameters:
         raise InputError("shared memory is not offered", where=where, hint="send the elements")
-    elements = _contents(tensor, where) if raw is None else ()
-    if raw is not None and tensor.HasField("contents"):
+    datatype = tensor.datatype
+    read: Callable[..., Column]
+    if raw is None:
+        read = partial(from_elements, _contents(tensor, datatype, where), datatype, shape)
+    elif tensor.HasField("contents"):
         raise InputError("has contents, and raw_input_contents is given too", where=where)
-
-    def read(kind: ColumnType, default: Any) -> Column:
-        if raw is not None:
-            return from_raw(raw, tensor.datatype, shape, kind, where, default)
-        return from_elements(elements, tensor.datatype, shape, kind, where, default)
-
-    if is_base64(tensor.datatype, parameter(tensor.parameters, "content_type"), kind):
-        return of_base64(read, shape, kind, where, default)
-    column = read(kind, default)
+    else:
+        read = partial(from_raw, raw, datatype, shape)
+    if datatype == "BYTES" and is_base64(datatype, parameter(tensor.parameters, "content_type"), kind):
+        return of_base64(lambda kind, default: read(kind, where, default), shape, kind, where, default)
+    column = read(kind, where, default)
     return with_texts(column) if kind.dtype == "any" else column
 
 
-def _contents(tensor: Any, where: str) -> Sequence[Any]:
+def _contents(tensor: Any, datatype: str, where: str) -> Sequence[Any]:
     """The elements of a tensor that are in its message one by one."""
-    filled = [(field.name, values) for field, values in tensor.contents.ListFields()]
-    field = _FIELDS.get(tensor.datatype)
-    if field is None and tensor.datatype == "FP16":
+    expected = _FIELDS.get(datatype)
+    if expected is None and datatype == "FP16":
         raise InputError("FP16 has no contents", where=where, hint="send it in raw_input_contents")
-    for name, _ in filled:
-        if field is not None and name != field:
-            raise InputError(f"elements of {tensor.datatype} are expected in {field}; got {name}", where=where)
-    return filled[0][1] if filled else ()
+    elements: Sequence[Any] = ()
+    for field, values in tensor.contents.ListFields():
+        if expected is not None and field.name != expected:
+            raise InputError(f"elements of {datatype} are expected in {expected}; got {field.name}", where=where)
+        elements = elements or values
+    return elements
 
 
 def wanted_outputs(message: Any, signature: Signature) -> list[tuple[str, int]]:
@@ -167,8 +168,10 @@ def write_answer(
 
 
 def _answer_raw(message: Any) -> bool:
-    typed = any(tensor.HasField("contents") for tensor in message.inputs)
-    return not typed or parameter(message.parameters, "binary_data_output") is True
+    for tensor in message.inputs:
+        if tensor.HasField("contents"):
+            return parameter(message.parameters, "binary_data_output") is True
+    return True
 
 
 def _tensor(column: Column, rows: slice, kind: ColumnType, classes: int, where: str) -> tuple[str, Array]:
