@@ -229,9 +229,10 @@ def concat_columns(parts: Sequence[Column]) -> Column:
     """One column of the rows of several, in order. Parts are all dense of one shape, or any are ragged."""
     if len(parts) == 1:
         return parts[0]
-    dense = [part for part in parts if isinstance(part, np.ndarray)]
-    if len(dense) == len(parts) and len({part.shape[1:] for part in dense}) == 1:
-        return np.concatenate(dense)
+    if Ragged not in {*map(type, parts)}:
+        dense: Sequence[Array] = parts  # type: ignore[assignment]
+        if len({part.shape[1:] for part in dense}) == 1:
+            return np.concatenate(dense)
     filled = [part for part in parts if len(part)] or [parts[0]]
     if len(filled) == 1:
         return filled[0]
