@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import subprocess
 import sys
 import threading
@@ -86,11 +87,15 @@ def test_a_run_that_was_killed_holds_nobody_up(program, plan):
     assert plan().run(overlap="wait", resume=False).state == "done"
 
 
-def test_a_run_waits_for_the_one_that_goes(program, plan, caplog):
+def test_a_run_waits_for_the_one_that_goes(program, plan, caplog, monkeypatch):
     child = program()
-    over = []
+    over, waits = [], threading.Event()
+    logger = logging.getLogger("motet.workflow")
+    warn = logger.warning
+    monkeypatch.setattr(logger, "warning", lambda *told: (warn(*told), waits.set()))
     waiting = threading.Thread(target=lambda: over.append(plan().run(overlap="wait")))
     waiting.start()
+    assert waits.wait(60)
     assert not over
     record = Record.of(home_folder())
     assert len(record.runs()) == 1, "it has not begun"
