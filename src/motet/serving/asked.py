@@ -20,7 +20,7 @@ __all__ = [
 
 SHOWN_ROWS = 5
 """Failed rows that an error names."""
-_LINE_OF_CODE = re.compile(r"\([^()]*[/\\]([^()/\\]+:\d+)\)$")
+_LINE_OF_CODE = re.compile(r"\([^()]*[/\\]([^()/\\]+:\d+)\)(?=; |$)")
 
 
 class FailedRowsError(MotetError):
@@ -56,7 +56,7 @@ def failed_rows(reply: Reply, rows: int) -> MotetError:
 
 
 def without_folders(why: str) -> str:
-    """Why a row failed, for those who asked: the line of code is named by its file, not by folders of this machine."""
+    """Why a row failed, for those who asked: lines of code are named by their files, not by folders of this machine."""
     return _LINE_OF_CODE.sub(r"(\1)", why)
 
 

@@ -7,7 +7,7 @@ import json
 import httpx
 import numpy as np
 import pytest
-from app_graphs import echo, gated, shut, tens
+from app_graphs import echo, gated, model, shut, tens
 
 import motet as mt
 
@@ -85,6 +85,21 @@ def test_one_row_that_fails_is_the_error_of_the_request(live):
     assert answer.json()["error"].endswith("ValueError: 13 brings bad luck (app_graphs.py:52)")
     answer = served.post("/predict/tens_alone", json={"x": [1]})
     assert (answer.status_code, answer.json()) == (400, {"error": "input 'x' is float32; got [1]"})
+
+
+@pytest.mark.parametrize("query", ["", "?explain=1", "?stream=1"])
+def test_nothing_that_is_said_of_a_row_that_fails_names_folders(live, query):
+    """Also not where several members say why."""
+    x = mt.input("x", "float32")
+    members = {name: model("Tens", name) for name in ("one", "other")}
+    timed = mt.Graph("vote_of_tens", {"y": mt.ensemble(members, x, require=1, within_ms=60_000).y})
+    turns = mt.Graph("turns_of_tens", {"y": mt.cascade(members, x, confidence=0.0, of="y").y})
+    served = live.serve(timed, turns)
+    for name in ("vote_of_tens", "turns_of_tens"):
+        for body in ({"x": 13}, {"rows": [{"x": 13}, {"x": 1 / 16}]}):
+            answer = served.post(f"/predict/{name}{query}", json=body).text
+            assert answer.count("(app_graphs.py:52)") >= 2
+            assert "/app_graphs.py" not in answer
 
 
 def test_no_rows_is_an_answer(live):

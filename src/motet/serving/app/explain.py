@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Column, Ragged, take_rows
+from motet.graph.node import Fault
 from motet.runtime.executor import Call
 from motet.runtime.rows import rows_of
+from motet.serving.asked import without_folders
 from motet.serving.request import Reply
 
-__all__ = ["calls_by_row", "described", "explained"]
+__all__ = ["calls_by_row", "described", "explained", "said_of"]
 
 SHOWN_VALUES = 4096
 """Of one output of one row; of larger ones only the shape is given."""
@@ -46,8 +48,13 @@ def described(call: Call) -> dict[str, Any]:
     else:
         about["outputs"] = {name: [row[name] for row in rows] for name in call.outputs}
     if call.faults:
-        about["errors"] = [f"{fault.error}: {fault.message}" for fault in call.faults]
+        about["errors"] = [said_of(fault) for fault in call.faults]
     return about
+
+
+def said_of(fault: Fault) -> str:
+    """What those who asked are told of a fault."""
+    return without_folders(f"{fault.error}: {fault.message}")
 
 
 def calls_by_row(calls: Sequence[Call], rows: int) -> list[list[Call]]:

@@ -24,7 +24,7 @@ from motet.runtime.executor import Call
 from motet.runtime.rows import Rows, rows_of
 from motet.serving.app.answers import answer_of
 from motet.serving.app.desk import Visit
-from motet.serving.app.explain import calls_by_row
+from motet.serving.app.explain import calls_by_row, said_of
 from motet.serving.app.playing import Awaited, gone
 
 __all__ = ["EventStream"]
@@ -117,8 +117,7 @@ class EventStream(Response):
         listed = rows_of(call.outputs, 0, len(kept))
         about["outputs"] = {name: [row[name] for row in listed] for name in call.outputs}
         about["failed"] = [
-            {"row": self._rows.places[ids[fault.position]], "error": f"{fault.error}: {fault.message}"}
-            for fault in call.faults
+            {"row": self._rows.places[ids[fault.position]], "error": said_of(fault)} for fault in call.faults
         ]
         return about
 
