@@ -25,7 +25,7 @@ def test_what_a_run_may_be_told_is_what_its_options_are():
 
 
 def test_what_a_server_may_be_told_is_what_its_configuration_has():
-    known = {each.name for each in dataclasses.fields(ServeConfig)} - {"folder", "graphs", "processes"}
+    known = {each.name for each in dataclasses.fields(ServeConfig)} - {"folder", "graphs", "log", "processes"}
     assert set(ServeOptions.__annotations__) == known
     assert known - set(AsgiOptions.__annotations__) == {"host", "port", "grpc_port", "grpc", "tls"}
 
