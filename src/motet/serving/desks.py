@@ -37,6 +37,7 @@ class Desk:
         visit = Visit(services, "grpc", method, model, services.address(address, lambda: headers))
         visit.id = headers.get("x-request-id", "")
         visit.trace(headers.get("traceparent", ""))
+        waiting = None
         try:
             waiting = services.enter(visit, headers)
             if method.startswith("RepositoryModel"):
@@ -46,6 +47,8 @@ class Desk:
                 klass = "" if visit.caller is None else visit.caller.klass
                 check_admin(services.config.admin, asked, klass, services.config.cors)
         except MotetError as error:
+            if waiting is not None:
+                waiting.close()  # nobody awaits it
             self._refused(visit, error)
             raise
         return visit if waiting is None else self._wait(visit, waiting)
@@ -90,6 +93,7 @@ class AppDesk:
         visit = Visit(services, "http", f"{asked.method} {asked.path}", asked.target, address)
         visit.received_bytes, visit.id = asked.received_bytes, asked.headers.get("x-request-id", "")
         visit.trace(asked.headers.get("traceparent", ""))
+        waiting = None
         try:
             waiting = services.enter(visit, asked.headers, owner=asked.owner)
             if asked.admin:
@@ -100,6 +104,8 @@ class AppDesk:
             if waiting is not None:
                 visit.entered(await waiting)
         except BaseException as error:
+            if waiting is not None:
+                waiting.close()  # where nobody has awaited it
             status = 499
             if isinstance(error, MotetError):
                 status = error.status
