@@ -319,6 +319,15 @@ def test_a_request_without_rows(lane_loop, gateways):
     assert asked.values() == []
 
 
+def test_it_is_said_at_once_that_nothing_is_loaded_any_more(gateways, lane_loop):
+    gateway = gateways(graph_of(gated("a", "own")))
+    said = []
+    gateway.rests = lambda: said.append(gateway.busy)
+    for change in (gateway.load_all, lambda: gateway.load("g"), lambda: gateway.unload("g")):
+        lane_loop.run(change())
+    assert said == [False] * 3
+
+
 def test_a_graph_that_is_unloaded_while_its_store_is_asked_stays_so(gateways, lane_loop, monkeypatch):
     gateway = gateways(graph_of(gated("a", "m"), "stored"))
     watch = StoreWatch(gateway, 60)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from motet.errors import (
     ForbiddenError,
@@ -77,6 +77,7 @@ class Gateway:
         self.tell: Callable[[str, bool], None] = lambda name, loaded: None
         self.not_ready: Callable[[Served, MotetError], None] = lambda served, error: None
         self.tell_scaled: Callable[[str, int], None] = lambda name, count: None
+        self.rests: Callable[[], None] = lambda: None
         self.changed: list[Callable[[], None]] = []
         self.started = time.time()
 
@@ -219,6 +220,16 @@ class Gateway:
                     with contextlib.suppress(MotetError):  # its state says so, and why
                         await self._load(self._graphs[name])
         self._begun = True
+        self.rests()
+
+    @contextlib.asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        """One at a time loads or gives back; before the next request is played it is known that the process rests again."""
+        try:
+            async with self._changing:
+                yield
+        finally:
+            self.rests()
 
     async def load(self, name: str, *, tell: bool = True) -> Served:
         """Load a graph, or load it anew from its file; requests go on with what there was until it is ready.
@@ -231,7 +242,7 @@ class Gateway:
             NotFoundError: when there is no such graph.
             MotetError: when it cannot be loaded; what there was stays.
         """
-        async with self._changing:
+        async with self._change():
             served = self.find(name)
             graph = await self._load(served.parent or served)
         if tell:
@@ -275,7 +286,7 @@ class Gateway:
             NotFoundError: when there is no such graph.
             ForbiddenError: when it is a model of a graph.
         """
-        async with self._changing:
+        async with self._change():
             served = self.find(name)
             if served.parent is not None:
                 raise ForbiddenError(

@@ -43,9 +43,13 @@ class Heartbeat:
 
     def start(self) -> None:
         """Send one, and the next ones as long as the event loop runs."""
+        self.send()
+        asyncio.get_running_loop().call_later(BEAT_S, self.start)
+
+    def send(self) -> None:
+        """Send one, as is due at once when the process is no longer busy: the next request may hold it."""
         with contextlib.suppress(OSError):  # nobody has read for long, or the parent is gone, which another thread sees
             self._link.send(BUSY if self._busy() else SERVING, socket.MSG_DONTWAIT)
-        asyncio.get_running_loop().call_later(BEAT_S, self.start)
 
 
 class Pulse:

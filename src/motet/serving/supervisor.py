@@ -110,7 +110,9 @@ def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], 
     def begin(server: Server) -> None:
         for reason in os.environ.get(REPLACES, "").split():
             server.services.seen.process_replaced(reason)
-        Heartbeat(link, lambda: server.gateway.busy).start()
+        heartbeat = Heartbeat(link, lambda: server.gateway.busy)
+        server.gateway.rests = heartbeat.send
+        heartbeat.start()
 
     def mine(config: ServeConfig) -> ServeConfig:
         return replace(config, threads=threads, port=int(port), grpc_port=int(grpc_port) if grpc_port else None)

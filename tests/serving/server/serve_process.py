@@ -162,6 +162,8 @@ def serving(*arguments: str, ready: str = "", grpc: Sequence[str] = ("--grpc-por
         yield server
     finally:
         if process.poll() is None:
+            for child in server.children():  # one that hangs does not see that its parent is gone
+                os.kill(child, signal.SIGKILL)
             process.kill()
         process.wait()
         reader.join(timeout=10)
