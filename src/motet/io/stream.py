@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -107,11 +107,16 @@ class Stream(ABC):
         Where rows differ it is a guess, and rather too large than too small; 0 where it cannot be known before reading.
         """
         sizes = {name: type_bytes(self.schema.field(name).type, 0) for name in columns}
-        fixed, varying = sum(sizes.values()), [name for name, size in sizes.items() if not size]
-        if varying and self.reads_again:
+        fixed, varying = sum(sizes.values()), tuple(name for name, size in sizes.items() if not size)
+        if varying and self.reads_again and varying not in self._varying:
             with suppress(InputError), reading(self.description):  # what is wrong is told when it is read
-                return fixed + self.varying_bytes(varying)
-        return fixed
+                self._varying[varying] = self.varying_bytes(varying)
+        return fixed + self._varying.get(varying, 0)
+
+    @cached_property
+    def _varying(self) -> dict[tuple[str, ...], float]:
+        """What `varying_bytes` gave for some columns, which is asked for the columns that are read and those that are played."""
+        return {}
 
     def varying_bytes(self, columns: Sequence[str]) -> float:
         """Bytes of a row in columns whose rows differ, by what is known of the file and by the first rows."""
