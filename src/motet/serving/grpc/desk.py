@@ -90,7 +90,11 @@ def headers_of(metadata: object) -> dict[str, str]:
 
 def call_name(context: Any) -> str:
     """The caller's name of a call, `x-request-id`; empty where it has none."""
-    return next((value for key, value in context.invocation_metadata() or () if key == "x-request-id"), "")
+    name: str
+    for key, name in context.invocation_metadata() or ():
+        if key == "x-request-id":
+            return name
+    return ""
 
 
 async def give_name_back(context: Any) -> None:
