@@ -111,14 +111,14 @@ def _over(path: Path) -> Address:
 
 
 def _graphs(path: Path) -> set[str]:
-    """The graphs that a server has, by its socket; none where it does not answer."""
+    """The graphs that a server has, by its socket; none where it does not answer, or otherwise than `motet serve` does."""
     address = _over(path)
     try:
         with address.opener().open(f"{address.base}/graphs.json", timeout=NAMES_S) as answer:
             served = json.loads(answer.read(MAX_BYTES))["served"]
-    except (OSError, ValueError, http.client.HTTPException):
+            return {each["name"] for each in served if each["kind"] == "graph"}
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
         return set()
-    return {each["name"] for each in served if each["kind"] == "graph"}
 
 
 def _port_here(base: str) -> str | None:

@@ -90,4 +90,4 @@ def test_those_who_wait_for_a_connection_wait_no_longer_than_those_who_have_one(
 
     found = asyncio.run(main())
     assert {type(each) for each in found} == {OverloadedError}
-    assert len(connected) == 2
+    assert len(connected) < 10  # two, and who got the place of one that was given up, not 20 after each other
