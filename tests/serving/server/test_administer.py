@@ -8,6 +8,7 @@ import socket
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -57,6 +58,14 @@ def graph(folder, name="guarded"):
 def motet(*arguments, **options):
     command = [sys.executable, "-m", "motet.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _alone():
+    """No sockets but those of the servers of these tests."""
+    with tempfile.TemporaryDirectory(prefix="motet-") as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MOTET_RUNTIME_DIR", folder)
+        yield
 
 
 @pytest.fixture(scope="module")
