@@ -136,13 +136,8 @@ AtOnce: TypeAlias = Callable[[Any, int], Answer]
 """Plays columns, in order or by name, of so many rows, and returns the answer."""
 
 
-class StraightPlayer(Protocol):
-    """What a node may ask that plays as a plain function, before its first batch."""
-
-    @property
-    def gives(self) -> Collection[str]:
-        """The columns of the node that somebody needs, by full name."""
-        ...
+class MemberPlayer(Protocol):
+    """What every node with members may ask of the runtime."""
 
     @property
     def asides(self) -> frozenset[str]:
@@ -161,6 +156,15 @@ class StraightPlayer(Protocol):
 
     def incomplete(self) -> None:
         """Say that rows are answered without a member that failed on them or was late, which may be otherwise another time."""
+        ...
+
+
+class StraightPlayer(MemberPlayer, Protocol):
+    """What a node may ask that plays as a plain function, before its first batch."""
+
+    @property
+    def gives(self) -> Collection[str]:
+        """The columns of the node that somebody needs, by full name."""
         ...
 
     def model(self, name: str) -> AtOnce | None:
@@ -201,7 +205,7 @@ class Shares(Protocol):
         ...
 
 
-class Player(Protocol):
+class Player(MemberPlayer, Protocol):
     """What a node that plays may ask of the runtime."""
 
     async def call(
@@ -240,25 +244,6 @@ class Player(Protocol):
             rows: for each how many rows it has, where models may share a few places: calls of models that are loaded are made
                 first.
         """
-        ...
-
-    @property
-    def asides(self) -> frozenset[str]:
-        """The names of members that are to be played off the way of the answer, by `aside`."""
-        ...
-
-    def aside(self, member: Member, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> None:
-        """Have a member called later, or not at all where too much waits for it; what it answers is for those who look on.
-
-        Args:
-            member: the member.
-            columns: by position or by its input names; copied.
-            rows: how many.
-        """
-        ...
-
-    def incomplete(self) -> None:
-        """Say that rows are answered without a member that failed on them or was late, which may be otherwise another time."""
         ...
 
     async def in_time(

@@ -15,23 +15,13 @@ import time
 import httpx
 import pytest
 from serve_process import free_port, serving, written
+from test_others import CODE
+from test_others import GRAPH as PICKY
 from test_services import key_of
 
 from motet.system.sockets import own_sockets
 
-CODE = """
-import motet as mt
-
-@mt.returns("float32")
-def picky(x):
-    if (x < 0).any():
-        raise ValueError(f"negative in row {x.tolist()}")
-    return x
-"""
-GRAPH = {
-    "motet": 1, "name": "guarded", "inputs": {"x": "float32"}, "nodes": {"a": {"map": "picky.picky", "inputs": ["x"]}},
-    "outputs": {"y": "a"},
-}  # fmt: skip
+GRAPH = {**PICKY, "name": "guarded"}
 NGINX = """
 daemon off; worker_processes 1; error_log stderr; pid {folder}/nginx.pid;
 events {{}}

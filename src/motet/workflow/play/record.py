@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from motet.errors import UnknownNameError, WorkflowError
+from motet.threads import new_lock
 from motet.workflow.code.told import in_unicode
 from motet.workflow.memo.base import open_base
 from motet.workflow.memo.key import Key
@@ -27,7 +28,7 @@ _VERSION = 2
 _FILE = "runs.sqlite"
 MOST_RUNS = 2_000
 """Runs that are remembered, with their logs; beyond these and a tenth more, the oldest are forgotten."""
-_guard = threading.Lock()
+_guard = new_lock()
 _open: dict[tuple[int, str], Record] = {}
 _forked: list[Record] = []
 _SCHEMA = """
