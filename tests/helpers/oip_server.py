@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
+import motet as mt
+
 BREAK, HANG = "break", "hang"
 DTYPES = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "i1", "INT16": "<i2",
@@ -247,3 +249,11 @@ def to_json(array):
     if array.dtype == object:
         return [value.decode() for value in array.reshape(-1)]
     return array.reshape(-1).tolist()
+
+
+def far(server):
+    """The model `slow` of a server, from a number to a number."""
+    return mt.Model(
+        f"oip+http://127.0.0.1:{server.port}/v2/models/slow", "slow", inputs={"x": "float32"}, outputs={"y": "float32"},
+        timeout_s=30,
+    )  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 
 import motet as mt
 from helpers.gates import gated, gates, shut
-from helpers.oip_server import OipServer, Served
+from helpers.oip_server import OipServer, Served, far
 from helpers.rows import play
 from motet.client import Client
 from motet.errors import DeadlineError, ModelUnavailableError, MotetError
@@ -53,13 +53,6 @@ def server():
     made.gate = gate
     yield made
     made.close()
-
-
-def far(server):
-    return mt.Model(
-        f"oip+http://127.0.0.1:{server.port}/v2/models/slow", "slow", inputs={"x": "float32"}, outputs={"y": "float32"},
-        timeout_s=30,
-    )  # fmt: skip
 
 
 class Late:

@@ -14,7 +14,7 @@ import pytest
 
 import motet as mt
 from helpers.gates import gated, gates, shut
-from helpers.oip_server import OipServer, Served
+from helpers.oip_server import OipServer, Served, far
 from motet.batch import Batch
 from motet.client import Client
 from motet.runtime.executor import drive
@@ -52,13 +52,6 @@ def server():
     made.gate, made.asked = gate, asked
     yield made
     made.close()
-
-
-def far(server):
-    return mt.Model(
-        f"oip+http://127.0.0.1:{server.port}/v2/models/slow", "slow", inputs={"x": "float32"}, outputs={"y": "float32"},
-        timeout_s=30,
-    )  # fmt: skip
 
 
 def numbers(shadow):
