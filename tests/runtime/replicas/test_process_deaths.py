@@ -201,6 +201,17 @@ def test_a_replica_that_is_forgotten_ends():
     assert gone(pid)
 
 
+def test_memory_is_given_back_while_an_error_of_a_killed_process_is_kept():
+    before = held()
+    with started() as replica:
+        do(replica, "echo", LARGE)
+        os.kill(replica.pid, signal.SIGKILL)
+        with pytest.raises(ReplicaLostError) as kept:
+            do(replica, "echo", LARGE)
+        assert kept.value.__traceback__ is not None
+        assert held() == before
+
+
 def test_what_was_not_started_can_be_closed_but_not_called():
     replica = made()
     assert (replica.alive(), replica.pid, replica.memory_bytes) == (False, None, 0)

@@ -127,9 +127,12 @@ class Arena:
         return news
 
     def close(self) -> None:
-        """Give all blocks back."""
+        """Give all blocks back: now, or when the last array that was lent of them is gone."""
         for fd in self._fds:
             os.close(fd)
+        for block in self._blocks:
+            with contextlib.suppress(BufferError):  # somebody reads it
+                block.mapped.close()  # not left to the collector: an error's traceback holds the block
         self._blocks, self._fresh, self._gone, self._fds = [], [], [], []
 
     def _made(self, num_bytes: int) -> Block:
