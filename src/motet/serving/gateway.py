@@ -11,6 +11,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from motet.errors import (
     ForbiddenError,
@@ -326,11 +327,14 @@ class Gateway:
             self.tell_scaled(served.name, count)
 
     async def _retire(self, served: Served) -> None:
-        """Let what was accepted finish, and give back what nobody else has."""
-        lanes = [each.lane for each in (served, *served.models) if each.lane is not None]
+        """Let what was accepted finish, and give back what nobody else has; what is not played in time goes to what is there now."""
+        retired = {each.lane: each for each in (served, *served.models) if each.lane is not None}
+        lanes = list(retired)
         for lane in lanes:
             lane.close()
         await self._until_idle(lanes, self.limits.drain_timeout_s)
+        for lane, each in retired.items():
+            lane.end(partial(self.submit, each))
         await self._loader.end_shadows(lanes)
         for each in (served, *served.models):
             each.lane = None

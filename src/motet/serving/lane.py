@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from motet.errors import (
@@ -99,6 +99,7 @@ class Lane:
         self._playing: list[Playing] = []
         self._at_once = at_once
         self._scheduled = self._sweeping = self._closed = self._mixed = False
+        self._instead: Callable[[Request], None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting_rows = 0
         self._queued: float | None = None
@@ -163,13 +164,23 @@ class Lane:
         """Take no more requests; those that were accepted go on."""
         self._closed = True
 
-    def end(self) -> None:
-        """Take no more requests, and tell those that still wait that nobody will play them."""
-        self._closed = True
+    def end(self, instead: Callable[[Request], None] | None = None) -> None:
+        """Play no more: requests that still wait, or whose models are given back before they are played, are handed on.
+
+        Args:
+            instead: takes them; None tells them that the server has stopped.
+        """
+        self._closed, self._instead = True, instead or self._stopped
         waiting, self._waiting, self.waiting_rows = self._waiting, deque(), 0
-        for request in waiting:
-            if not request.settled:
-                self.settler.refuse(request, NotReadyError(STOPPED))
+        self._hand_on(waiting, self._instead)
+
+    def _stopped(self, request: Request) -> None:
+        self.settler.refuse(request, NotReadyError(STOPPED))
+
+    def _hand_on(self, requests: Iterable[Request], instead: Callable[[Request], None]) -> None:
+        for request in requests:
+            if not self.settler.useless(request, self._loop.time()):
+                instead(request)
 
     def _tick(self) -> None:
         """Play what waits: one batch in the loop, or as many as there are threads."""
@@ -385,6 +396,9 @@ class Lane:
 
     def _failed(self, requests: Sequence[Request], error: BaseException) -> None:
         """A batch failed as a whole: each request again, alone, so that none fails for another."""
+        if self._instead is not None and isinstance(error, ModelUnavailableError):
+            self._hand_on(requests, self._instead)
+            return
         if len(requests) > 1 and not isinstance(error, (RequestError, ModelUnavailableError)):
             for request in requests:
                 if not self.settler.useless(request, self._loop.time()):
