@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fashion test setup lint pytest format bench data docs pins clean
+.PHONY: help demo fashion test setup lint pytest format bench data docs site pins clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ bench: setup ## compare with hand-written loops, on this machine
 
 docs: setup ## write docs/reference/ and the pictures anew from the code
 	$(BIN)/python docs/generate.py
+
+site: setup ## build the documentation site, build/docs/site; a broken link fails
+	$(BIN)/python docs/site.py
 
 # Debian and Ubuntu have the data set as a package; elsewhere data.py downloads it once. Needs a venv: make setup or demo.
 data: ## get Fashion-MNIST: the system's package if it can be installed, else a download

@@ -150,6 +150,7 @@ def _entry(name: str, thing: Any, shown: str) -> str:
 
 def _described(heading: str, shown: str, thing: Any) -> str:
     """A heading, how a thing is written, and what it does."""
+    heading = heading.replace("__", r"\_\_")  # or it is bold
     return f"{heading}\n\n```text\n{shown}\n```\n\n{markdown(inspect.getdoc(thing) or '')}"
 
 
