@@ -4,7 +4,7 @@ The parent of several processes serves nothing itself. It holds the ports, start
 or that hangs (see `heartbeat.py`), with a growing pause, and gives up when they end again and again and none serves.
 Signals are handed on.
 Only the first listens before it is ready: whoever finds the server ready meets no process that still loads.
-A child that finds its parent gone ends as if it had been told to.
+A child that finds its parent gone ends as if it had been told to; one that cannot find it, as it hangs, is killed a while later.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from motet.serving.config import ServeConfig
 from motet.serving.heartbeat import Heartbeat, Pulse, say_stall
 from motet.serving.seen.server_log import set_up
 from motet.serving.server import Server, bind, check_unused, new_runner, owner_socket, serve
+from motet.system import lifeline
 from motet.system.addresses import in_url
 from motet.system.incidents import INCIDENTS
 from motet.system.limits import num_cores
@@ -99,6 +100,7 @@ def _leave() -> None:
 
 
 def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], ServeConfig], worker: str) -> None:
+    lifeline.hold()
     port, grpc_port, number, folder = worker.split(":", 3)
     threads = config.threads or max(1, num_cores() // config.processes)
     link = socket.socket(fileno=os.dup(0))
@@ -166,7 +168,7 @@ class _Parent:
     def __init__(self, graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], ServeConfig]) -> None:
         check_unused(config)
         self._reconfigure, self._again = reconfigure, False
-        self.config = config
+        self.config, self._ending_s = config, config.limits.drain_timeout_s + 5
         self._http = bind(config.host, config.port)
         self._grpc = None if config.grpc_port is None else bind(config.host, config.grpc_port)
         self._folder = tempfile.mkdtemp(prefix="motet-serve-", dir=temporary_folder())
@@ -180,6 +182,7 @@ class _Parent:
         Raises:
             InputError: when they end again and again.
         """
+        lifeline.outlive(self._ending_s)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._reload)
@@ -208,10 +211,8 @@ class _Parent:
         }
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "motet.cli", *sys.argv[1:]], env=environment, stdin=theirs.fileno(),
-                start_new_session=True, pass_fds=owner,
-            )  # fmt: skip
+            command = [sys.executable, "-m", "motet.cli", *sys.argv[1:]]
+            process = lifeline.start(command, env=environment, stdin=theirs.fileno(), pass_fds=owner)
         now = time.monotonic()
         pulse = Pulse(ours, process.pid, self.config.limits.hang_timeout_s, now)
         return _Worker(process, pulse, now, late, replaces=replaces)
@@ -299,7 +300,7 @@ class _Parent:
         for worker in self._workers:
             if not worker.told and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + self.config.limits.drain_timeout_s + 5
+        end = time.monotonic() + self._ending_s
         while (left := [each for each in self._workers if each.process.poll() is None]) and time.monotonic() < end:
             for worker in left:
                 self._listen_to(worker, time.monotonic())

@@ -24,11 +24,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from motet.errors import MotetError, TrainingError
 from motet.metrics_log import Destination, logging_to
+from motet.system.lifeline import hold, open_end
 from motet.system.places import temporary_folder
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker, leave_group
@@ -38,7 +40,6 @@ __all__ = ["Plan", "launch", "may_pass", "refuse_unguarded"]
 _logger = logging.getLogger("motet.training")
 _TALKATIVE = ("torch.distributed.elastic.multiprocessing.api", "torch.multiprocessing.spawn")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-_PARENT_POLL_S = 1.0
 _SHUTDOWN_S = 10
 _JOIN_S = 120
 _FOLDER = "MOTET_TRAINING_FOLDER"
@@ -101,7 +102,8 @@ def launch(plan: Plan, function: Callable[..., Any], args: tuple[Any, ...]) -> A
         )
         os.environ[_FOLDER] = folder
         try:
-            results = elastic_launch(config, _work)(plan, folder, os.getpid(), function, args)
+            with Connection(open_end(), writable=False) as lifeline:
+                results = elastic_launch(config, _work)(plan, folder, lifeline, function, args)
         except ChildFailedError as error:
             raise _told(Path(folder), plan, str(error.get_first_failure()[1].message)) from None
         except SignalException as error:
@@ -132,13 +134,13 @@ def refuse_unguarded() -> None:
     raise error
 
 
-def _work(plan: Plan, folder: str, parent: int, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _work(plan: Plan, folder: str, lifeline: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """One worker's process, from its start to its end."""
     rank, attempt = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     before = _first_failure(Path(folder), attempt - 1)
     if before is not None and not before["may_pass"]:
         return _Refusal()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    hold(lifeline.fileno())  # nobody would take its result
     if attempt and rank == 0:
         cause = f"worker {before['rank']}: {before['error']}" if before else "one was killed or crashed"
         _logger.warning("workers started again, %d of %d times at most: %s", attempt, plan.max_restarts, cause)
@@ -167,13 +169,6 @@ def _work(plan: Plan, folder: str, parent: int, function: Callable[..., Any], ar
         _write_failure(Path(folder), attempt, rank, error)
         raise
     return result if rank == 0 else None
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the one that launched it is gone: nobody would take its result."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL_S)
-    os._exit(1)
 
 
 def _write_failure(folder: Path, attempt: int, rank: int, error: BaseException) -> None:

@@ -1,7 +1,7 @@
 """The process of a process replica: loads one model, and answers batches one after the other.
 
 Standard output goes where standard error goes, so nothing that a model prints gets between the messages. The process
-ends when its parent does, whatever it is doing then: the parent holds the other end of a pipe for as long as it lives.
+ends when its parent does, whatever it is doing then.
 SIGINT, SIGTERM and SIGHUP do nothing here, because a signal to the whole group must not end the model under its last calls.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import fcntl
 import importlib
 import os
 import pickle
@@ -17,7 +16,6 @@ import resource
 import signal
 import socket
 import sys
-import threading
 from types import FrameType
 
 from motet.models.handler import LoadedModel
@@ -35,28 +33,26 @@ from motet.runtime.replicas.wire import (
     Room,
     receive_descriptors,
 )
+from motet.system.lifeline import hold
 from motet.system.streams import open_streams
 
 __all__ = ["main"]
 
-_PARENT_GONE = 70
 
-
-def main(socket_fd: int, memory_fd: int, lifeline_fd: int) -> None:
+def main(socket_fd: int, memory_fd: int) -> None:
     """Serve the parent until it hangs up.
 
     Args:
         socket_fd: a stream socket to the parent.
         memory_fd: another one, for the descriptors of shared memory.
-        lifeline_fd: the read end of a pipe whose other end the parent holds; nothing is ever written to it.
     """
-    _die_with_parent(lifeline_fd)
+    hold()
     faulthandler.enable()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _go_on)
     open_streams()
     sys.stdout = sys.stderr
-    for fd in (socket_fd, memory_fd, lifeline_fd):
+    for fd in (socket_fd, memory_fd):
         os.set_inheritable(fd, False)
     with socket.socket(fileno=socket_fd) as end, socket.socket(fileno=memory_fd) as memory:
         os.register_at_fork(after_in_child=end.close)  # else it could seem alive to the parent after its end
@@ -71,22 +67,6 @@ def main(socket_fd: int, memory_fd: int, lifeline_fd: int) -> None:
 
 def _go_on(number: int, frame: FrameType | None) -> None:
     """Not SIG_IGN, which programs that the model starts would inherit."""
-
-
-def _die_with_parent(fd: int) -> None:
-    """See that this process is killed when the other end of the pipe is closed."""
-    if hasattr(fcntl, "F_SETSIG"):  # by the kernel: no thread of ours need be able to run
-        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-    threading.Thread(target=_until_parent_ends, args=(fd,), name="motet-lifeline", daemon=True).start()
-
-
-def _until_parent_ends(fd: int) -> None:
-    with contextlib.suppress(OSError):
-        while os.read(fd, 1):
-            continue
-    os._exit(_PARENT_GONE)
 
 
 class _Server:

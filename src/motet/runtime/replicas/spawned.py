@@ -12,9 +12,9 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from io import FileIO
 from pathlib import Path
 
+from motet.system.lifeline import start
 from motet.system.limits import THREADS
 from motet.system.processes import how_ended
 
@@ -26,8 +26,8 @@ HUNG_UP_S = 1.0
 """How long a process may take to end that has hung up."""
 _LEFT_BYTES = 2**13
 _BOOT = (
-    "import sys; sys.path[:] = sys.argv[5:]; from motet.runtime.replicas.child import main; "
-    "main(*map(int, sys.argv[2:5]))"
+    "import sys; sys.path[:] = sys.argv[4:]; from motet.runtime.replicas.child import main; "
+    "main(*map(int, sys.argv[2:4]))"
 )
 
 
@@ -52,10 +52,9 @@ class Spawned:
         self._mine = True
         self.socket, messages = socket.socketpair()
         self.memory, memory = socket.socketpair()
-        watched, lifeline = os.pipe()
-        self._ends = (self.socket, self.memory, os.fdopen(lifeline, "wb", 0))
+        self._ends = (self.socket, self.memory)
         try:
-            fds = (messages.fileno(), memory.fileno(), watched)
+            fds = (messages.fileno(), memory.fileno())
             self._process = _start(name, fds, threads, folder)
         except BaseException:
             self.release()
@@ -63,7 +62,6 @@ class Spawned:
         finally:
             messages.close()
             memory.close()
-            os.close(watched)
         self._finalizer = weakref.finalize(self, _finish, self._process, self._ends)
         _spawned.add(self)
 
@@ -110,7 +108,7 @@ class Spawned:
         return how_ended(self._process.returncode or 0)
 
     def release(self) -> None:
-        """Close the sockets and the pipe; nobody may be waiting for the process."""
+        """Close the sockets; nobody may be waiting for the process."""
         for end in self._ends:
             end.close()
 
@@ -130,7 +128,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         process.wait(REAP_S)
 
 
-def _finish(process: subprocess.Popen[bytes], ends: Sequence[socket.socket | FileIO]) -> None:
+def _finish(process: subprocess.Popen[bytes], ends: Sequence[socket.socket]) -> None:
     """End the process of somebody who has forgotten to, or at the end of the program."""
     _kill(process)
     for end in ends:
@@ -145,17 +143,16 @@ def _after_fork() -> None:
         each.forget()
 
 
-os.register_at_fork(after_in_child=_after_fork)  # else it would outlive its parent for as long as the copy lives
+os.register_at_fork(after_in_child=_after_fork)  # a copy of this process must not end what is not its own
 
 
 def _start(name: str, fds: tuple[int, ...], threads: int, folder: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    return start(
         [sys.executable, "-c", _BOOT, f"motet-replica:{name}", *map(str, fds), *sys.path],
         stdin=subprocess.DEVNULL,
         stdout=_standard_error(),
         stderr=_standard_error(),
         pass_fds=fds,
-        start_new_session=True,  # what is typed at the terminal is not for it
         cwd=folder,
         env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
     )

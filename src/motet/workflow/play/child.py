@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from motet.errors import InputError, MotetError
 from motet.metrics_log import Destination, logging_to
+from motet.system.lifeline import hold
 from motet.workflow.code.follow import follow
 from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
@@ -32,8 +33,8 @@ __all__ = ["main"]
 
 def main(job: BinaryIO, answer: BinaryIO) -> None:
     """Do a job, and write the answer: a line, and behind it a result that could not be kept."""
+    hold()
     cancelled = threading.Event()
-    threading.Thread(target=_end_with_parent, args=(cancelled,), daemon=True).start()
 
     def end(*_: Any) -> None:
         cancelled.set()
@@ -174,14 +175,6 @@ def _failure(error: Exception, file: str) -> dict[str, Any]:
         "traceback": text,
         "cause": cause,
     }
-
-
-def _end_with_parent(cancelled: threading.Event) -> None:
-    """End this process and all that it has started when the parent's end of the pipe closes."""
-    while os.read(0, 1):
-        pass
-    cancelled.set()
-    os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 if __name__ == "__main__":

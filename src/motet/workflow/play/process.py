@@ -6,9 +6,8 @@
     waits, ends it when time is over or the run ends   calls the function, keeps its result
     reads the answer                              ◄──  writes the answer
 
-Job and answer are files in memory, so that a full disk loses no result: what cannot be kept is in the answer. The child's
-standard input is a pipe that only the parent holds: when that closes, however the parent ended, the child ends itself and
-all that it has started.
+Job and answer are files in memory, so that a full disk loses no result: what cannot be kept is in the answer. The child ends
+with its parent, and so does all that it has started.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from typing import IO, Any, BinaryIO
 
 from motet.errors import InputError, StepError
 from motet.metrics_log import metrics_file
+from motet.system.lifeline import start
 from motet.system.places import temporary_folder
 from motet.workflow.deferred import Deferred, Item, Result
 from motet.workflow.memo.artifacts import Kept
@@ -116,12 +116,11 @@ def run_in_process(
     with _file_in_memory() as job, _file_in_memory() as answer:
         _write_job(job, session, state, items, checkout)
         with _log_of(session, state) as (log, place):
-            child = subprocess.Popen(
+            child = start(
                 [sys.executable, "-m", "motet.workflow.play.child", str(job.fileno()), str(answer.fileno())],
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
                 env=_environment(options.resources),
                 pass_fds=(job.fileno(), answer.fileno()),
             )
@@ -130,8 +129,6 @@ def run_in_process(
             ended = _wait(child, session, options.timeout_s)
         finally:
             _end(child)
-            if child.stdin is not None:
-                child.stdin.close()
         if ended == "cancelled":
             raise Cancelled
         if ended == "too long":
