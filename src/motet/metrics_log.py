@@ -14,12 +14,13 @@ import math
 import os
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from motet.errors import InputError
 from motet.threads import new_lock
@@ -40,6 +41,8 @@ _THINNED = 10_000
 """Points of one metric that are all kept; of the next 10,000 every second is, of the next 20,000 every fourth, and so on."""
 _MOST_BYTES = 64 << 20
 _MOST_NAME = 200
+_MOST_READ = 4
+"""Files whose points stay in memory, to read only what is added to them."""
 _lock = new_lock()
 
 
@@ -220,32 +223,62 @@ def read_series(path: Path) -> list[Series]:
     """The metrics in a file, in the order in which they were first logged; none where there is no file.
 
     A source that follows another, as after a restart, goes on from its first number: what the other had from there on is gone.
-    The same number again replaces the value.
+    The same number again replaces the value. Of the files that were read last only what was added since is read again.
     """
-    found: dict[tuple[str, str], dict[float, tuple[float, float]]] = {}
-    sources: dict[tuple[str, str], str] = {}
-    for step, source, number, when, name, value in _points(path):
-        points = found.setdefault((step, name), {})
-        if sources.setdefault((step, name), source) != source:
-            sources[(step, name)] = source
-            for later in [each for each in points if each >= number]:
-                del points[later]
-        points[number] = value, when
-    return [
-        Series(step, name, tuple(points), tuple(v for v, _ in points.values()), tuple(t for _, t in points.values()))
-        for (step, name), points in found.items()
-    ]
-
-
-def _points(path: Path) -> Iterator[tuple[str, str, float, float, str, float]]:
     try:
-        file = path.open("rb")
+        with path.open("rb") as file, _read_lock:
+            about = os.fstat(file.fileno())
+            key = (str(path), about.st_dev, about.st_ino)
+            found = _read.pop(key, None)
+            if found is None or about.st_size < found.place:
+                found = _Points()
+            _read[key] = found
+            while len(_read) > _MOST_READ:
+                _read.popitem(last=False)
+            found.add(file)
+            return found.series()
     except OSError:
-        return
-    with file:
+        return []
+
+
+class _Points:
+    """The metrics in a file as far as it was read, in whole lines."""
+
+    def __init__(self) -> None:
+        self.place = 0
+        self._found: dict[tuple[str, str], dict[float, tuple[float, float]]] = {}
+        self._sources: dict[tuple[str, str], str] = {}
+
+    def add(self, file: BinaryIO) -> None:
+        """Read what was added to the file since."""
+        file.seek(self.place)
         for line in file:
+            if not line.endswith(b"\n"):
+                break  # torn by a crash, or about to be written
+            self.place += len(line)
             try:
                 step, source, _, number, when, values = json.loads(line)
-                yield from ((step, source, float(number), when, name, float(value)) for name, value in values.items())
+                for name, value in values.items():
+                    self._add((step, name), source, float(number), (float(value), when))
             except (ValueError, TypeError, AttributeError):
                 continue  # torn by a crash
+
+    def _add(self, key: tuple[str, str], source: str, number: float, point: tuple[float, float]) -> None:
+        points = self._found.setdefault(key, {})
+        if self._sources.setdefault(key, source) != source:
+            self._sources[key] = source
+            for later in [each for each in points if each >= number]:
+                del points[later]
+        points[number] = point
+
+    def series(self) -> list[Series]:
+        """The metrics."""
+        return [
+            Series(step, name, tuple(points), *(zip(*points.values(), strict=True)))
+            for (step, name), points in self._found.items()
+        ]
+
+
+_read: OrderedDict[tuple[str, int, int], _Points] = OrderedDict()
+"""The files that were read last, by path and what the file system calls them."""
+_read_lock = new_lock()

@@ -48,6 +48,24 @@ def test_the_same_content_is_the_version_that_has_it(store, model):
     assert other.number == 3, "the functions around a model are a part of what it is"
 
 
+def test_what_is_published_again_is_what_its_aliases_mean(store, model, monkeypatch):
+    old, new = (store.publish("times", model(factor), aliases=("latest", "champion")) for factor in (1, 2))
+    assert store.publish("times", model(1)) == old
+    assert (store.resolve("times"), store.resolve("times@champion")) == (old, new)
+    assert store.rollback("times", "latest") == new
+    point = mt.Store._point
+
+    def slow(self, *given, **named):
+        with monkeypatch.context() as other:
+            other.setattr(mt.Store, "_point", point)
+            store.publish("times", model(4))
+        point(self, *given, **named)
+
+    monkeypatch.setattr(mt.Store, "_point", slow)
+    assert store.publish("times", model(3)).number == 3
+    assert store.resolve("times").number == 4, "who was slow does not hide what is later"
+
+
 def test_aliases_are_moved_and_taken_back(store, model):
     for factor in (1, 2, 3):
         store.publish("times", model(factor), aliases=("latest", "champion"))

@@ -197,6 +197,14 @@ def test_it_is_imported_once_and_only_what_is_asked_for(registry: str, tmp_path:
         list(import_registry(store, registry, ["rsik"]))
 
 
+def test_to_import_again_takes_latest_back_from_nothing_that_is_later(registry: str, tmp_path: Path) -> None:
+    store = mt.Store(tmp_path / "store")
+    list(import_registry(store, registry, ["risk"]))
+    own = store.publish("risk", write_model(tmp_path / "own.onnx", 77))
+    list(import_registry(store, registry, ["risk"]))
+    assert (store.resolve("risk"), len(store.versions("risk"))) == (own, 4)
+
+
 def test_deleted_versions_stay_where_they_are(tmp_path: Path) -> None:
     """MLflow deletes by setting a stage; a file store keeps all else, a database has no source any more."""
     (tmp_path / "files").mkdir()

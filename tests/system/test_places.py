@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from motet.errors import ModelLoadError, RunError
 from motet.models.fetch import local_path
@@ -151,3 +153,20 @@ def test_a_folder_that_was_deleted_is_none(monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "gone").rmdir()
     assert places.current_folder() is None
     monkeypatch.chdir(tmp_path)
+
+
+@given(st.lists(st.text(alphabet="aA./\\%2Eé\0\ud800 ~-" + "z" * 3, max_size=400), unique=True, max_size=20))
+@example(["a/b", "a.b", "a%2Fb", "", ".", "..", "%2E", "é" * 300, "é" * 301])
+def test_a_name_of_a_file_is_one_part_of_a_path_and_another_one_for_every_name(names: list[str]) -> None:
+    found = [f"{places.file_name(name)}.log" for name in names]
+    assert len(set(found)) == len(names)
+    for each in found:
+        assert each.isascii()
+        assert each == os.path.basename(each)
+        assert len(each) <= 255
+        assert not each.startswith(".") or each == ".log"
+
+
+@pytest.mark.parametrize("name", ["train", "train-cnn-2", "fit_a.b", "a b", "lr=0.1"])
+def test_a_common_name_is_that_of_its_file(name: str) -> None:
+    assert places.file_name(name) == name

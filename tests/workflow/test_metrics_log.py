@@ -194,6 +194,31 @@ def test_a_torn_line_and_damaged_ones_are_passed_over(tmp_path):
     assert read_series(tmp_path / "none") == []
 
 
+def test_only_what_was_added_is_read_again(tmp_path, monkeypatch):
+    path, read = tmp_path / "m", []
+    monkeypatch.setattr(metrics_log.json, "loads", lambda line, loads=json.loads: read.append(line) or loads(line))
+    first = Destination(path, "s")
+    for number in range(3):
+        first.add(number, {"loss": float(number)})
+    assert read_series(path)[0].values == (0.0, 1.0, 2.0)
+    assert read_series(path)[0].values == (0.0, 1.0, 2.0)
+    assert len(read) == 3
+    with path.open("ab") as file:
+        file.write(b'["s","x",0,1,5,{"lo')  # which another reader sees before it is whole
+    assert read_series(path)[0].values == (0.0, 1.0, 2.0)
+    with path.open("ab") as file:
+        file.write(b'ss":7}]\n')
+    assert read_series(path)[0].numbers == (0.0, 1.0)
+    Destination(path, "s").add(4, {"loss": 8.0})
+    assert (read_series(path)[0].values, len(read)) == ((0.0, 7.0, 8.0), 5)
+    path.write_bytes(b"")
+    assert read_series(path) == []
+    for other in range(metrics_log._MOST_READ):
+        (tmp_path / str(other)).touch()
+        read_series(tmp_path / str(other))
+    assert (len(metrics_log._read), str(path) in {each[0] for each in metrics_log._read}) == (4, False)
+
+
 def test_many_points_are_thinned_and_rare_ones_are_not(tmp_path, monkeypatch):
     monkeypatch.setattr(metrics_log, "_THINNED", 100)
     destination = Destination(tmp_path / "m", "s")

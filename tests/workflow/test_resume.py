@@ -16,8 +16,10 @@ from motet.errors import WorkflowError
 from motet.workflow import triggers
 from motet.workflow.memo.artifacts import Kept
 from motet.workflow.memo.cache import home_folder
+from motet.workflow.memo.locks import try_lock, unlock
+from motet.workflow.play import start
 from motet.workflow.play.journal import Journal
-from motet.workflow.play.record import Record
+from motet.workflow.play.record import Record, run_lock
 
 DAY_S = 86400.0
 
@@ -132,6 +134,39 @@ def test_a_schedule_goes_on_with_a_run_where_it_is_told_how_old_that_may_be(flow
     arguments = ["workflow", "run", "resumed.py", "--every", "1h", "--resume-within", "1m"]
     assert CliRunner().invoke(cli, arguments).exit_code == 0
     assert flow().run(resume=name).step("read").state == "done", "the journal of a run that went well is gone"
+
+
+def test_a_killed_run_is_gone_on_with_by_one_process_whoever_else_finds_it(flow, monkeypatch):
+    name, find = killed(60.0), start.earlier_run
+
+    def found_by_both(*given):
+        row = find(*given)
+        with monkeypatch.context() as other:
+            other.setattr(start, "earlier_run", find)
+            assert flow().run().id == name, "the other goes on with it, to its end, before this one has its lock"
+        return row
+
+    monkeypatch.setattr(start, "earlier_run", found_by_both)
+    run = flow().run()
+    assert (run.output, run.resumes, run.id == name, run.step("read").state) == ("day2", False, False, "done")
+
+
+def test_a_killed_run_that_another_process_goes_on_with_just_now_is_not_waited_for(flow, monkeypatch):
+    name, find = killed(60.0), start.earlier_run
+    lock = home_folder() / "runs.lock", run_lock(name)
+
+    def taken(*given):
+        row = find(*given)
+        assert try_lock(*lock)
+        return row
+
+    monkeypatch.setattr(start, "earlier_run", taken)
+    run = flow().run()
+    assert (run.output, run.resumes, run.id == name) == ("day2", False, False)
+    unlock(*lock)
+    with pytest.raises(WorkflowError, match=f"run {name} is running"):
+        flow().run(resume=name)
+    unlock(*lock)
 
 
 def test_a_note_that_a_full_disk_has_torn_is_told_and_spoils_no_other(tmp_path, monkeypatch):

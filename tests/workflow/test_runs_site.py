@@ -12,8 +12,9 @@ from html.parser import HTMLParser
 import pytest
 
 import motet as mt
-from motet.cli.workflow_ui import make_server
+from motet.cli.workflow_ui import MOST_CONNECTIONS, make_server
 from motet.metrics_log import Series
+from motet.workflow.memo.cache import home_folder
 from motet.workflow.page.curves import draw_curves
 from motet.workflow.page.site import answer
 
@@ -86,6 +87,32 @@ def test_a_run_shows_curves_results_logs_and_how_a_step_runs_again():
     assert "--set rate=0.5 --set 'name=a b' --again descend" in found.text
     assert not found.of("meta", "http-equiv")
     assert page("/run/last").text == found.text
+
+
+@mt.step
+def tell(text):
+    print(text)  # noqa: T201  what a step prints is its log
+    return text
+
+
+def test_names_that_are_alike_have_logs_of_their_own_whatever_is_in_them():
+    @mt.workflow(name="a")
+    def inner(text):
+        tell.named("b")(text)
+
+    names = ["a.b", "a%2Fb", "..", ".", "a\\b", "é" * 100, "é" * 101, " ", "a\nb"]
+
+    @mt.workflow(name="../outer/x")
+    def outer():
+        inner("a/b")
+        for name in names:
+            tell.named(name)(name)
+
+    run = outer().run(capture=True)
+    logs = [answer(each).text for each in page(f"/run/{run.id}").of("a", "href") if "/log/" in each]
+    assert sorted(logs) == sorted(f"{name}\n" for name in ["a/b", *names])
+    assert [each.name for each in (home_folder() / "runs").iterdir()] == [run.id]
+    assert page("/").of("a", "href") == [f"/run/{run.id}"]
 
 
 def test_two_runs_stand_side_by_side():
@@ -172,6 +199,18 @@ def test_a_browser_that_does_not_wait_is_no_fault():
             browser.sendall(b"GET / HTTP/1.1\r\nhost: 127.0.0.1:1\r\n\r\n")
             browser.close()
             made.RequestHandlerClass(ours, ("127.0.0.1", 1), made)
+
+
+def test_so_many_connections_are_answered_at_once_and_no_more(server):
+    many = [socket.create_connection(("127.0.0.1", server)) for _ in range(MOST_CONNECTIONS + 8)]
+    last = http.client.HTTPConnection("127.0.0.1", server, timeout=60)
+    last.request("GET", "/")  # waits behind all that say nothing
+    many.pop(0).close()
+    assert sum("process_request_thread" in each.name for each in threading.enumerate()) <= MOST_CONNECTIONS
+    for each in many:
+        each.close()
+    assert last.getresponse().status == 403
+    last.close()
 
 
 def test_who_has_the_key_sees_the_runs_and_nobody_else(server):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import threading
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command", "make_server"]
 
+MOST_CONNECTIONS = 16
 _TIMEOUT_S = 10.0
 
 
@@ -56,7 +58,29 @@ def make_server(port: int, token: str) -> ThreadingHTTPServer:
     Raises:
         OSError: when the port is taken.
     """
-    return ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_RunsHandler,), {"token": token}))
+    return _RunsServer(("127.0.0.1", port), type("Handler", (_RunsHandler,), {"token": token}))
+
+
+class _RunsServer(ThreadingHTTPServer):
+    """Answers so many at once; others wait until one of these is done, in the system's own bounded queue."""
+
+    request_queue_size = 128
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._free = threading.Semaphore(MOST_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own, once one is free."""
+        self._free.acquire()
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
 
 class _RunsHandler(BaseHTTPRequestHandler):

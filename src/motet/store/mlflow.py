@@ -157,8 +157,9 @@ def _import(
             "parameters": dict(each.parameters),
         }  # fmt: skip
         lineage = {"mlflow": {key: value for key, value in said.items() if value}}
-        published = store.publish(name, files, handler=handler, metrics=each.metrics, lineage=lineage)
-    for alias in given:
+        published = store.publish(name, files, handler=handler, metrics=each.metrics, lineage=lineage, aliases=())
+    forward = ("latest",) if (store.number(f"{name}@latest") or 0) < published.number else ()
+    for alias in (*forward, *given):
         store.promote(name, published.number, alias)
     return Imported(each.name, each.number, str(published), given, note=note)
 

@@ -127,9 +127,10 @@ class Store:
             published_at=time.time(),
         )
         version = msgspec.structs.replace(version, digest=version.content_digest())
-        published = self._same(version) or self._publish(version, local)
+        known = self._same(version)
+        published = known or self._publish(version, local)
         for alias in aliases:
-            self._point(published, alias)
+            self._point(published, alias, forward=known is None)
         return published
 
     def names(self) -> list[str]:
@@ -218,7 +219,7 @@ class Store:
         """
         _check_alias(alias)
         found = self.resolve(f"{name}@{version}")
-        self._point(found, alias, forward=False)
+        self._point(found, alias)
         return found
 
     def rollback(self, name: str, alias: str = "champion") -> Version:
@@ -292,8 +293,8 @@ class Store:
             raise StoreError(what, where=f"store {self.url}", hint="publish it again; sweep what is older")
         return made
 
-    def _point(self, version: Version, alias: str, *, forward: bool = True) -> None:
-        """Point an alias at a version; `latest` never goes back to an earlier one by publishing."""
+    def _point(self, version: Version, alias: str, *, forward: bool = False) -> None:
+        """Point an alias at a version; forward, `latest` stays where a publisher that was faster has put a later one."""
 
         def choose(now: int | None) -> int | None:
             if now == version.number or (forward and alias == "latest" and now is not None and now > version.number):

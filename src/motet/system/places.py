@@ -5,6 +5,7 @@ None of them need be there: a container may have no home, a read-only root, and 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -12,13 +13,15 @@ import stat
 import tempfile
 from functools import cache, lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 from motet.errors import RunError
 
-__all__ = ["cache_folder", "current_folder", "free_bytes", "not_kept", "temporary_folder"]
+__all__ = ["cache_folder", "current_folder", "file_name", "free_bytes", "not_kept", "temporary_folder"]
 
 _LOG = logging.getLogger("motet")
 CACHE = "MOTET_CACHE_DIR"
+_MOST_NAME = 150
 
 
 def cache_folder() -> Path:
@@ -113,3 +116,13 @@ def _writable(folder: str) -> bool:
     while not os.path.exists(folder) and folder != (above := os.path.dirname(folder) or "."):
         folder = above
     return os.access(folder, os.W_OK | os.X_OK)
+
+
+def file_name(name: str) -> str:
+    """A name as the name of a file or a folder: one part of a path, another one for every name."""
+    found = quote(name, safe=" +,=@", errors="surrogatepass")
+    if found.startswith("."):
+        found = f"%2E{found[1:]}"
+    if len(found) <= _MOST_NAME:
+        return found
+    return f"{found[:_MOST_NAME]}%%{hashlib.sha256(found.encode()).hexdigest()[:32]}"

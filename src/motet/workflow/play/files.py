@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from motet.system.places import file_name
 from motet.workflow.memo.checkout import Checkout, files_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Files:
         """Where a step finds files of results; without one, where whoever asks for the run's output does."""
         with self._lock:
             contested = frozenset(path for path in self._claims if self._is_contested(path))
-        where = self._folder / "files" / step.replace("/", ".") if step else self._folder / "output"
+        where = self._folder / "files" / file_name(step) if step else self._folder / "output"
         return Checkout(str(where), contested, all_apart)
 
     def claim(

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from motet.system.places import file_name
 from motet.workflow.step import current_step
 
 __all__ = ["Lenient", "captured", "log_file", "log_size", "log_tail"]
@@ -23,7 +24,7 @@ _TAIL_BYTES = 1 << 20
 
 def log_file(folder: Path, step: str) -> Path:
     """The log of a step, in the folder of logs of a run."""
-    return folder / f"{step.replace('/', '.')}.log"
+    return folder / f"{file_name(step)}.log"
 
 
 def log_size(folder: Path, step: str) -> int:

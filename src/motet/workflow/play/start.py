@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -11,8 +12,8 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,15 +94,11 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
     record = Record.of(home)
     try:
         digest = plan_digest(plan)
-        with turn(record, home, plan, digest, settings.overlap, settings.cancel):
-            earlier = earlier_run(record, home, plan.name, digest, settings.resume, settings.resume_within_s)
-            run = earlier.id if earlier is not None else _new_id(plan.name)
-            if not _taken(home / "runs.lock", run_lock(run)):
-                raise WorkflowError(f"run {run} is running", where=plan.name, hint="wait for it, or stop it")
-            try:
-                return _run(plan, settings, folder, budget, record, run, digest, earlier)
-            finally:
-                unlock(home / "runs.lock", run_lock(run))
+        with (
+            turn(record, home, plan, digest, settings.overlap, settings.cancel),
+            _claimed(record, home, plan, digest, settings) as (run, earlier),
+        ):
+            return _run(plan, settings, folder, budget, record, run, digest, earlier)
     finally:
         record.close()
 
@@ -178,6 +175,34 @@ def _run(
     if settings.check and state != "done":
         raise _failure(found, failed)
     return found
+
+
+@contextmanager
+def _claimed(
+    record: Record, home: Path, plan: Plan, digest: str, settings: Settings
+) -> Iterator[tuple[str, RunRow | None]]:
+    """The id of the run, whose lock is held meanwhile, and the run that it goes on with.
+
+    Of several processes that find the same killed run one goes on with it, and the others begin runs of their own.
+    """
+    locks, named = home / "runs.lock", isinstance(settings.resume, str)
+    earlier = earlier_run(record, home, plan.name, digest, settings.resume, settings.resume_within_s)
+    run = earlier.id if earlier is not None else _new_id(plan.name)
+    held = _taken(locks, run_lock(run))
+    if (
+        held and earlier is not None and not named and record.run(run) != earlier
+    ):  # another process went on with it meanwhile
+        unlock(locks, run_lock(run))
+        held = False
+    elif not held and named:
+        raise WorkflowError(f"run {run} is running", where=plan.name, hint="wait for it, or stop it")
+    if not held:
+        run, earlier = _new_id(plan.name), None
+        _taken(locks, run_lock(run))
+    try:
+        yield run, earlier
+    finally:
+        unlock(locks, run_lock(run))
 
 
 def _taken(path: Path, key: str) -> bool:
@@ -261,4 +286,6 @@ def _importable(value: Any) -> Any:
 
 
 def _new_id(name: str) -> str:
-    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+    """An id that is one part of a path, whatever the workflow is called."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "run"
+    return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
