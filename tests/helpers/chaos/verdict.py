@@ -28,10 +28,14 @@ class Verdict:
 
 def judge(world: World, clients: Clients, faults: Faults) -> Verdict:
     """Look at a server that is whole again, and whose clients have stopped; end it, and look at its log."""
-    until(lambda: _backlog(world) == 0, 60)
+    mistakes = list(faults.missed)
+    try:
+        until(lambda: _backlog(world) == 0, 60, "records stay in queues and spools")
+    except AssertionError as error:
+        mistakes.append(str(error))
     told, shown = clients.told, world.incidents()
     code, lines = world.stop(), world.lines()
-    mistakes = [*faults.missed, *told.wrong, *told.lost, *([] if code == 0 else [f"the server ended with {code}"])]
+    mistakes += [*told.wrong, *told.lost, *([] if code == 0 else [f"the server ended with {code}"])]
     asked = told.right + sum(told.refused.values()) + told.excused
     if sum(told.refused.values()) > FEW * asked:
         mistakes.append(f"too many were refused: {told.refused}")

@@ -160,7 +160,7 @@ class Postgres:
         done = subprocess.run(
             command, user=self._user, cwd=self.folder, capture_output=True, timeout=120, env={"LC_ALL": "C"}
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, (command, done.returncode, done.stdout, done.stderr)
 
     def start(self) -> None:
         options = f"-p {self.port} -k {self.folder} -h 127.0.0.1 -F"

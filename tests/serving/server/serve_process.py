@@ -132,6 +132,18 @@ class Process:
         return self.process.wait(timeout=60)
 
 
+def until_gone(pid: int) -> None:
+    """Wait until a process has ended."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        assert time.monotonic() < end, f"process {pid} is still there"
+        time.sleep(0.01)
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:

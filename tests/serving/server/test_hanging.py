@@ -9,7 +9,7 @@ import textwrap
 
 import httpx
 import pytest
-from serve_process import body, serving, slow_graph, written
+from serve_process import body, serving, slow_graph, until_gone, written
 
 from motet.serving.heartbeat import BUSY, BUSY_S, SERVING, Pulse
 
@@ -97,6 +97,26 @@ def test_a_hanging_process_is_replaced_said_and_counted(tmp_path, monkeypatch, h
         (gone,) = set(before) - set(server.children())
         assert any(f"process {gone} hangs" in line for line in server.log)
         assert server.stop() == 0
+
+
+@pytest.mark.parametrize("how", ["stopped", "holds the interpreter"])
+def test_a_process_that_hangs_is_not_left_behind_by_a_parent_that_is_killed(tmp_path, monkeypatch, how):
+    graph = slow_graph(tmp_path)
+    (tmp_path / "slow.py").write_text(textwrap.dedent(HOLDS).replace("Holds", "Slow"))
+    monkeypatch.chdir(tmp_path)
+    config = written(tmp_path / "serve.yaml", {"limits": {"hang_timeout_s": 600, "drain_timeout_s": 0.1}})
+    with serving(graph, "--config", config, "--processes", "2", ready="slow") as server:
+        server.until(lambda: metric(server, "motet_processes ") == 2)
+        children = server.children()
+        if how == "stopped":
+            os.kill(children[0], signal.SIGSTOP)
+        else:
+            with pytest.raises(httpx.HTTPError):
+                httpx.post(f"{server.url}/v2/models/slow/infer", content=body(pixel=13), timeout=2)
+        server.process.kill()
+        server.process.wait()
+        for child in children:
+            until_gone(child)
 
 
 def metric(server, name):

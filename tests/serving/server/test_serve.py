@@ -17,7 +17,7 @@ import motet
 from motet.serving.config import ServeConfig, Tls
 from motet.serving.limits import Limits
 from motet.serving.server import Server
-from serving.server.serve_process import FASHION, MLP, body, free_port, serving, slow_graph, written
+from serving.server.serve_process import FASHION, MLP, body, free_port, serving, slow_graph, until_gone, written
 
 HELD = """
 import os, pathlib, time
@@ -128,17 +128,7 @@ def test_processes_end_with_their_parent_however_it_ended(mlp):
         server.process.kill()
         server.process.wait()
         for child in children:
-            _until_gone(child)
-
-
-def _until_gone(pid: int) -> None:
-    for _ in range(3000):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError(f"process {pid} is still there")
+            until_gone(child)
 
 
 def test_what_one_process_unloads_and_loads_is_so_in_all(tmp_path, mlp):
