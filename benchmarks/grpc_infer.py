@@ -22,8 +22,8 @@ import uvloop
 import motet as mt
 from motet.oip.messages import SERVICE, ModelInferRequest
 from motet.ops.image import scale
-from motet.serving.gateway import Gateway
 from motet.serving.grpc import GrpcServer
+from motet.serving.repository.repository import ModelRepository
 
 METHODS = {"echo": "/bench/Echo", "infer": f"/{SERVICE}/ModelInfer"}
 MODELS = Path(__file__).parent.parent / "examples" / "fashion" / "models"
@@ -45,7 +45,7 @@ async def serve(pipe: Connection) -> None:
     async def echo(data: bytes, _context: object) -> bytes:
         return data
 
-    gateway = Gateway()
+    gateway = ModelRepository()
     gateway.add(graph())
     await gateway.load_all()
     server = GrpcServer(gateway, "127.0.0.1", 0)

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 import motet as mt
 from benchmarks.tables import ratio, shown, spread, table
-from motet.runtime.pool.shelf import Group, Shelf, Waiter
+from motet.runtime.residency.policy import Group, ResidencyPolicy, Waiter
 
 __all__ = ["FEATURES", "Plan", "lru", "main", "oracle", "ours", "write_model", "zipf"]
 
@@ -69,7 +69,7 @@ def lru(keys: Sequence[int], places: int, window: int) -> Plan:
 
 def ours(keys: Sequence[int], places: int, window: int) -> Plan:
     """What Motet does: its own code, on paper."""
-    shelf, group = Shelf(), Group("all", places, max_wait_s=FAIR * window)
+    shelf, group = ResidencyPolicy(), Group("all", places, max_wait_s=FAIR * window)
     for key in set(keys):
         shelf.add(key, group)
     plan: Plan = []
@@ -229,10 +229,10 @@ def live_part(rounds: int, rows: int) -> dict[str, Any]:
 
 async def _ask(graph: mt.Graph, keys: Sequence[int], x: Any, window: int) -> tuple[float, int]:
     """Ask a gateway for every row, so many at the same time; gives the seconds, and how many models were loaded."""
-    from motet.serving.gateway import Gateway
-    from motet.serving.request import Reply, Request
+    from motet.serving.batching.request import Reply, Request
+    from motet.serving.repository.repository import ModelRepository
 
-    gateway = Gateway()
+    gateway = ModelRepository()
     gateway.add(graph)
     await gateway.load_all()
     served, left, done = gateway.find(graph.name), iter(range(len(keys))), asyncio.Event()

@@ -20,14 +20,14 @@ import prometheus_client
 from motet.batch import Batch
 from motet.errors import MotetError
 from motet.runtime.executor import Played
-from motet.serving.request import Reply, Request
-from motet.serving.seen.buckets import ROWS, SHOWN_SECONDS
-from motet.serving.seen.cells import Cells
-from motet.serving.seen.config import SeenConfig
-from motet.serving.seen.exposition import expose
-from motet.serving.seen.metrics import GraphMetrics
-from motet.serving.seen.seen import Seen
-from motet.serving.seen.totals import Totals
+from motet.serving.batching.request import Reply, Request
+from motet.serving.config.observability import ObservabilityConfig
+from motet.serving.observability.buckets import ROWS, SHOWN_SECONDS
+from motet.serving.observability.counters import Counters
+from motet.serving.observability.exposition import expose
+from motet.serving.observability.metrics import GraphMetrics
+from motet.serving.observability.observability import Seen
+from motet.serving.observability.totals import Totals
 
 REQUESTS = (1, 30, 300)
 PROCESSES = 8
@@ -88,8 +88,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        ours, theirs = GraphMetrics(Cells(folder), "fashion"), Theirs()
-        seen = Seen(SeenConfig(), f"{folder}/seen")
+        ours, theirs = GraphMetrics(Counters(folder), "fashion"), Theirs()
+        seen = Seen(ObservabilityConfig(), f"{folder}/seen")
         listener = seen.listener("fashion")
         print(f"{'requests':>8} {'ours µs':>8} {'theirs µs':>10} {'ratio':>6} {'listener µs':>12}")
         for requests in REQUESTS:
@@ -109,7 +109,7 @@ def main() -> None:
             other = timed(lambda w=waited, n=requests: theirs.played(w.copy(), n, 1e-4, 1.1e-4)) - copy
             heard = timed(lambda a=asked, p=played, now=now: listener.played(a, p, now, 1e-4))
             print(f"{requests:>8} {mine:>8.2f} {other:>10.2f} {other / mine:>6.1f} {heard:>12.2f}")
-        many = [Cells(f"{folder}/many") for _ in range(PROCESSES)]
+        many = [Counters(f"{folder}/many") for _ in range(PROCESSES)]
         for cells in many:
             for graph in range(4):
                 GraphMetrics(cells, f"graph{graph}")

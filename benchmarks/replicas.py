@@ -101,7 +101,7 @@ def _in_turn(works: Mapping[str, Callable[[], Any]], rounds: int, scale: float) 
 @contextmanager
 def _replica(model: str) -> Iterator[Ask]:
     from motet.models import ModelSource, handler_by_name
-    from motet.runtime.replicas.process import ProcessReplica
+    from motet.runtime.replicas.process.replica import ProcessReplica
 
     source = ModelSource(model, f"benchmarks.replica_models:{model}")
     replica = ProcessReplica(handler_by_name("python"), source)

@@ -21,7 +21,7 @@ from benchmarks.spikes_parts.day import MODELS, Asked, Kind, asked
 from benchmarks.spikes_parts.played import Figures, play
 from benchmarks.spikes_parts.policies import Fixed, Foreseen, Scaled, Steers, foreseen, mean_count, peak_count
 from benchmarks.tables import table
-from motet.runtime.pool.scaling import Policy
+from motet.runtime.autoscaling.policy import Policy
 
 __all__ = ["main", "policies"]
 

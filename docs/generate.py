@@ -116,8 +116,8 @@ def _workflows() -> str:
 
 
 def _programs() -> str:
-    from motet.serving.embedded.application import Application
-    from motet.serving.embedded.background import BackgroundServer
+    from motet.serving.process.application import Application
+    from motet.serving.process.background import BackgroundServer
 
     lead = (
         "`mt.serving`, what it gives, and `mt.testing`. The guides are [programs.md](../programs.md) and "
@@ -425,14 +425,14 @@ def _serving() -> str:
 
 def _sections() -> list[tuple[str, str, type, dict[str, str]]]:
     """Each part of the configuration: its place, what is said of it, its class, and defaults that the class does not have."""
-    from motet.serving.admission import config as admission
-    from motet.serving.answers import AnswerCacheConfig
-    from motet.serving.config import ServeConfig, Tls
-    from motet.serving.grpc.config import GrpcConfig
-    from motet.serving.limits import Limits
-    from motet.serving.seen.config import LogConfig, SeenConfig, TraceConfig
-    from motet.serving.seen.server_log import LogSettings
-    from motet.serving.sinks.config import SinkConfig
+    from motet.serving.batching.response_cache import ResponseCacheConfig
+    from motet.serving.config import admission
+    from motet.serving.config.grpc import GrpcConfig
+    from motet.serving.config.limits import Limits
+    from motet.serving.config.observability import LogConfig, ObservabilityConfig, TraceConfig
+    from motet.serving.config.server import ServeConfig, Tls
+    from motet.serving.config.sinks import SinkConfig
+    from motet.serving.observability.server_log import LogSettings
 
     classes = "; ".join(f"`{name}`: {_class_limits(each)}" for name, each in admission.CLASSES.items())
     folder = "in the server's own"
@@ -445,8 +445,8 @@ def _sections() -> list[tuple[str, str, type, dict[str, str]]]:
         ("admission.tokens", "", admission.TokenConfig, {}),
         ("admission.audit", "", admission.AuditConfig, {}),
         ("sinks", "A list, or one alone; a text is its `to`.", SinkConfig, _of_sinks()),
-        ("cache", "Or an amount of memory alone.", AnswerCacheConfig, {"max_bytes": "`64 MiB`"}),
-        ("seen", "", SeenConfig, {}),
+        ("cache", "Or an amount of memory alone.", ResponseCacheConfig, {"max_bytes": "`64 MiB`"}),
+        ("seen", "", ObservabilityConfig, {}),
         ("seen.access_log", "Or its `file` alone.", LogConfig, {}),
         ("seen.trace", "Or `true`.", TraceConfig, {"endpoint": "what the environment says"}),
         ("log", "", LogSettings, {}),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from benchmarks.spikes_parts.day import Kind
-from motet.runtime.pool.scaling import RowTime, Seen
+from motet.runtime.autoscaling.policy import RowTime, Seen
 
 __all__ = ["DEADLINE_S", "Fleet", "Later"]
 

@@ -14,8 +14,8 @@ from benchmarks.spikes_parts.day import Asked, Kind
 from benchmarks.spikes_parts.fleet import Fleet
 from benchmarks.spikes_parts.policies import CORE, Steers
 from motet.errors import OverloadedError
-from motet.runtime.pool.need import Need
-from motet.runtime.pool.pool import Lease, Pool
+from motet.runtime.resources.need import Need
+from motet.runtime.resources.pool import Lease, Pool
 
 __all__ = ["Figures", "play"]
 

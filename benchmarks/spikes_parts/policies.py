@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from benchmarks.spikes_parts.day import Asked
 from benchmarks.spikes_parts.fleet import Fleet
-from motet.runtime.pool.need import Need
-from motet.runtime.pool.pool import Claim, Lease, Pool
-from motet.runtime.pool.scaler import Scaler
-from motet.runtime.pool.scaling import Policy
+from motet.runtime.autoscaling.policy import Policy
+from motet.runtime.autoscaling.scaler import Scaler
+from motet.runtime.resources.need import Need
+from motet.runtime.resources.pool import Claim, Lease, Pool
 
 __all__ = ["CORE", "Fixed", "Foreseen", "Scaled", "Steers", "foreseen", "mean_count", "peak_count"]
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from motet.runtime.executor import Executor
     from motet.runtime.explanation import Explanation
     from motet.runtime.resolve import ModelResolver
-    from motet.serving.config import ServeOptions
-    from motet.serving.embedded.background import BackgroundServer
+    from motet.serving.config.server import ServeOptions
+    from motet.serving.process.background import BackgroundServer
 
 __all__ = ["Graph", "load", "member"]
 
@@ -320,7 +320,7 @@ class Graph(data.Graph):
         Args:
             block: serve here until a signal ends it (outside the main thread: as long as the program runs); False serves
                 in a thread of its own, also where an event loop runs, and touches no signal handlers.
-            options: those of `motet.serving.config.ServeConfig`: `host` (127.0.0.1), `port` (8000; 0 takes a free one),
+            options: those of `motet.serving.config.server.ServeConfig`: `host` (127.0.0.1), `port` (8000; 0 takes a free one),
                 `grpc_port` (none), `limits`, ..., each as a file has it; what is not given is as the graph's `serve` says.
 
         Returns:
@@ -334,7 +334,7 @@ class Graph(data.Graph):
         import importlib
 
         if block:
-            importlib.import_module("motet.serving.embedded.background").serve_here(self, options)
+            importlib.import_module("motet.serving.process.background").serve_here(self, options)
             return None
         server: BackgroundServer = importlib.import_module("motet.serving").start(self, **options)
         return server

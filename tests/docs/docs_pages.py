@@ -197,17 +197,17 @@ def wait_until_ready(address: str, end: float) -> None:
 def check_serving(path: str) -> None:
     """Read a configuration of a server as a server does, every part of it."""
     from motet.serving.admission import AdmissionConfig
-    from motet.serving.answers import AnswerCacheConfig
-    from motet.serving.config import read_config
-    from motet.serving.grpc.config import GrpcConfig
-    from motet.serving.seen.config import SeenConfig
+    from motet.serving.batching.response_cache import ResponseCacheConfig
+    from motet.serving.config.grpc import GrpcConfig
+    from motet.serving.config.observability import ObservabilityConfig
+    from motet.serving.config.server import read_config
     from motet.serving.sinks import read_sinks
 
     config = read_config(path, {})
     AdmissionConfig.read(config.admission or {}, "admission")
-    AnswerCacheConfig.read(config.cache, "cache")
+    ResponseCacheConfig.read(config.cache, "cache")
     GrpcConfig.read(config.grpc or {}, "grpc")
-    SeenConfig.read(config.seen or {}, "seen")
+    ObservabilityConfig.read(config.seen or {}, "seen")
     read_sinks(config.sinks, "sinks")
 
 

@@ -77,8 +77,8 @@ def test_a_run_that_stopped_goes_on(tmp_path):
 def test_a_run_gives_way_to_live_work_that_shares_its_pool(tmp_path):
     import threading
 
-    from motet.runtime.pool.need import Need
-    from motet.runtime.pool.pool import Pool
+    from motet.runtime.resources.need import Need
+    from motet.runtime.resources.pool import Pool
 
     keys = np.random.default_rng(0).integers(0, 3, 2_000)
     source, out, folder = written(tmp_path, keys), tmp_path / "out.parquet", tmp_path / "pool"

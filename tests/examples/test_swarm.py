@@ -10,8 +10,8 @@ import pytest
 import motet as mt
 from helpers.tfserving_server import EXAMPLES, TfServing
 from motet.errors import ModelUnavailableError
-from motet.serving.config import ServeConfig
-from motet.serving.sinks.config import read_sinks
+from motet.serving.config.server import ServeConfig
+from motet.serving.config.sinks import read_sinks
 
 SWARM = EXAMPLES / "swarm"
 

@@ -14,7 +14,7 @@ import pytest
 import motet
 from motet.errors import CauseText, Failure, GraphError, InputError, ModelLoadError, MotetError, RowErrors
 from motet.models.remote import RemoteError
-from motet.runtime.replicas.raised import as_raised, raised_again
+from motet.runtime.replicas.process.remote_errors import as_raised, raised_again
 
 
 def _import_all():

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from motet.models import ModelSource, handler_by_name
-from motet.runtime.replicas.process import ProcessReplica
+from motet.runtime.replicas.process.replica import ProcessReplica
 
 
 def made(location="helpers.replica_models:Doing", options=None, **settings):

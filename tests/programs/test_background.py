@@ -17,7 +17,7 @@ import pytest
 import motet as mt
 from helpers.threads import all_end
 from motet.errors import GraphError, InputError, ModelLoadError
-from motet.serving.embedded import background
+from motet.serving.process import background
 from motet.testing.fakes import Affine, fake
 
 

@@ -20,7 +20,7 @@ import motet as mt
 from helpers.threads import all_end
 from motet.errors import GraphError, InputError, ModelLoadError
 from motet.serving.admission.keys import KeyStore
-from motet.serving.limits import Limits
+from motet.serving.config.limits import Limits
 from motet.testing.fakes import Affine, Failing, fake
 
 LIMITS = {"rows": 3, "body_bytes": 2000}

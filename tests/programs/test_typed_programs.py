@@ -12,7 +12,7 @@ from typing import get_type_hints
 import pytest
 
 from motet.engines.local.options import Options, RunOptions
-from motet.serving.config import AsgiOptions, ServeConfig, ServeOptions
+from motet.serving.config.server import AsgiOptions, ServeConfig, ServeOptions
 from motet.system.progress import Progress
 
 ROOT = Path(__file__).parents[2]

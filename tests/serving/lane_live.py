@@ -5,13 +5,13 @@ import concurrent.futures
 import numpy as np
 
 from motet.batch import hold_as
-from motet.serving.gateway import Gateway
-from motet.serving.limits import Limits
-from motet.serving.request import Request
+from motet.serving.batching.request import Request
+from motet.serving.config.limits import Limits
+from motet.serving.repository.repository import ModelRepository
 
 
 async def made(graphs, *, threads=None, prepare=None, places=None, **limits):
-    gateway = Gateway(Limits(**limits), threads=threads, prepare=prepare, places=places)
+    gateway = ModelRepository(Limits(**limits), threads=threads, prepare=prepare, places=places)
     for graph in graphs:
         gateway.add(graph)
     await gateway.load_all()

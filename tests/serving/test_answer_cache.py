@@ -12,8 +12,8 @@ from lane_live import submit
 import motet as mt
 from motet.batch import Ragged
 from motet.errors import Failure, GraphError
-from motet.serving.answers import AnswerCache, AnswerCacheConfig
-from motet.serving.request import Reply
+from motet.serving.batching.request import Reply
+from motet.serving.batching.response_cache import ResponseCache, ResponseCacheConfig
 from motet.testing.fakes import Affine, fake
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
@@ -22,7 +22,7 @@ VALUES = st.recursive(SCALARS, lambda each: st.lists(each, max_size=3) | st.dict
 
 def key_of(column, rows=None, **changed):
     asked = {"graph_name": "g", "versions_digest": "mlp=1", "outputs": ()} | changed
-    return AnswerCache(1 << 20).key(columns={"x": column}, rows=len(column) if rows is None else rows, **asked)
+    return ResponseCache(1 << 20).key(columns={"x": column}, rows=len(column) if rows is None else rows, **asked)
 
 
 def same(one, other):
@@ -37,7 +37,7 @@ def same(one, other):
 
 
 def test_gives_what_was_put():
-    cache = AnswerCache(1 << 20)
+    cache = ResponseCache(1 << 20)
     key = cache.key("g", "1", {"x": np.zeros(2)}, 2)
     assert cache.get(key) is None
     cache.put(key, {"y": np.array([1, 2])})
@@ -92,14 +92,14 @@ def test_the_graph_its_versions_and_the_outputs_count():
 
 
 def test_what_cannot_be_told_apart_is_not_kept():
-    cache = AnswerCache(1 << 20)
+    cache = ResponseCache(1 << 20)
     key = cache.key("g", "1", {"x": np.array([object()], object)}, 1)
     cache.put(key, {"y": np.zeros(1)})
     assert (key, cache.get(key), len(cache), cache.misses) == (b"", None, 0, 0)
 
 
 def test_the_least_recently_given_goes_first():
-    cache = AnswerCache(4000)
+    cache = ResponseCache(4000)
     keys = [cache.key("g", "1", {"x": np.array([number])}, 1) for number in range(5)]
     for key in keys[:4]:
         cache.put(key, {"y": np.zeros(500, np.uint8)})
@@ -111,7 +111,7 @@ def test_the_least_recently_given_goes_first():
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 300)), max_size=60))
 def test_never_holds_more_than_it_may(puts):
-    cache = AnswerCache(4000)
+    cache = ResponseCache(4000)
     for number, size in puts:
         cache.put(bytes([number]), {"y": np.zeros(size, np.uint8), "t": np.array(["x" * size], object)})
         assert cache.held_bytes <= 4000
@@ -119,14 +119,14 @@ def test_never_holds_more_than_it_may(puts):
 
 
 def test_an_answer_that_is_too_big_is_not_kept():
-    cache = AnswerCache(4000)
+    cache = ResponseCache(4000)
     cache.put(b"key", {"y": np.zeros(1000, np.uint8)})
     assert len(cache) == 0
 
 
 def test_an_answer_is_forgotten_when_it_is_old():
     now = [0.0]
-    cache = AnswerCache(1 << 20, 10.0, clock=lambda: now[0])
+    cache = ResponseCache(1 << 20, 10.0, clock=lambda: now[0])
     cache.put(b"key", {"y": np.zeros(1)})
     now[0] = 9.9
     assert cache.get(b"key") is not None
@@ -136,7 +136,7 @@ def test_an_answer_is_forgotten_when_it_is_old():
 
 
 def test_what_is_kept_shares_no_memory_and_cannot_be_changed():
-    cache = AnswerCache(1 << 20)
+    cache = ResponseCache(1 << 20)
     batch = np.arange(1000)
     cache.keep(b"key", Reply({"y": batch}, 10, 12, None, (), 1000, 0.0, 0.0))
     batch[:] = 0
@@ -147,17 +147,17 @@ def test_what_is_kept_shares_no_memory_and_cannot_be_changed():
 
 
 def test_rows_that_failed_are_never_kept():
-    cache = AnswerCache(1 << 20)
+    cache = ResponseCache(1 << 20)
     failure = Failure(1, "n", "m", "1", "ValueError", "no")
     cache.keep(b"key", Reply({"y": np.zeros(1)}, 0, 1, np.array([0]), [failure], 2, 0.0, 0.0))
     assert len(cache) == 0
 
 
 def test_is_off_where_nothing_is_said():
-    assert AnswerCacheConfig.read(None, "cache").max_bytes == 0
-    assert AnswerCacheConfig.read("64MiB", "cache").max_bytes == 64 << 20
-    read = AnswerCacheConfig.read({"ttl_s": 5, "graphs": ["a"]}, "cache")
-    assert read == AnswerCacheConfig(64 << 20, 5.0, ("a",))
+    assert ResponseCacheConfig.read(None, "cache").max_bytes == 0
+    assert ResponseCacheConfig.read("64MiB", "cache").max_bytes == 64 << 20
+    read = ResponseCacheConfig.read({"ttl_s": 5, "graphs": ["a"]}, "cache")
+    assert read == ResponseCacheConfig(64 << 20, 5.0, ("a",))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_is_off_where_nothing_is_said():
 )
 def test_says_what_is_wrong(written, message):
     with pytest.raises(GraphError) as caught:
-        AnswerCacheConfig.read(written, "cache")
+        ResponseCacheConfig.read(written, "cache")
     assert message in str(caught.value)
 
 
@@ -208,7 +208,7 @@ def in_turn(other):
 def test_an_answer_without_a_member_is_not_given_again(gateways, lane_loop, moody, node, without, whole):
     gateway = gateways(mt.Graph("g", {"y": node(moody).output}))
     lane = gateway.find("g").lane
-    lane.settler.cache = AnswerCache(1 << 20)
+    lane.settler.cache = ResponseCache(1 << 20)
 
     def asked():
         (each,) = submit(lane_loop, gateway, ("g", {"x": [0.1]}))

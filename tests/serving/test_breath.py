@@ -8,10 +8,10 @@ import motet as mt
 from helpers import keyed
 from helpers.heavy import LOAD_S
 from motet.errors import GraphError
-from motet.runtime.pool.need import Need
-from motet.runtime.pool.pool import Pool
-from motet.serving.breath import Breath, HostedScaled
-from motet.serving.pool import PoolConfig
+from motet.runtime.resources.need import Need
+from motet.runtime.resources.pool import Pool
+from motet.serving.config.pool import PoolConfig
+from motet.serving.repository.autoscaler import Autoscaler, ScaledModel
 
 
 def graph(**replicas):
@@ -37,7 +37,7 @@ def breath(lane_loop, seconds):
 
     def make(gateway, pool=None, waiting=lambda model: 0):
         models = lambda: gateway.find("g").lane.models  # noqa: E731
-        kept.append(Breath(lane_loop.loop, models, waiting, pool, lambda: seconds[0]))
+        kept.append(Autoscaler(lane_loop.loop, models, waiting, pool, lambda: seconds[0]))
         return kept[-1]
 
     yield make
@@ -100,7 +100,7 @@ def test_rows_that_wait_bring_more_replicas_up_to_what_the_pool_lends(lane_loop,
 def test_what_a_row_takes_is_learned_while_it_is_asked(lane_loop, gateways):
     gateway = gateways(graph(min=1, max=2))
     (model,) = gateway.find("g").lane.models
-    scaled = HostedScaled(model, lambda: 7)
+    scaled = ScaledModel(model, lambda: 7)
     before = scaled.seen(0.0)
     assert before.waiting_rows == 7
     submit(lane_loop, gateway, ("g", {"x": np.zeros(100, dtype=np.float32)}))[0].values()
@@ -177,7 +177,7 @@ def test_what_waits_for_a_replica_is_no_work_of_the_replica(lane_loop, gateways)
     )  # fmt: skip
     gateway = gateways(mt.Graph("g", {"y": mt.model(made, mt.input("x", "float32"))}))
     (model,) = gateway.find("g").lane.models
-    scaled = HostedScaled(model, lambda: 0)
+    scaled = ScaledModel(model, lambda: 0)
     scaled.seen(0.0)
     submit(lane_loop, gateway, ("g", {"x": [1.0]}))[0].values()
     seen = scaled.seen(1.0)
@@ -190,7 +190,7 @@ def test_rows_that_nobody_waits_for_any_more_have_come_all_the_same(lane_loop, g
     gateway = gateways(graph(min=1, max=2))
     (model,) = gateway.find("g").lane.models
     waiting = [10]
-    scaled = HostedScaled(model, lambda: waiting[0])
+    scaled = ScaledModel(model, lambda: waiting[0])
     before = scaled.seen(0.0).arrived_rows
     waiting[0] = 0
     assert scaled.seen(1.0).arrived_rows == before

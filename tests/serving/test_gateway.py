@@ -12,7 +12,7 @@ from lane_live import Asked, request, submit
 import motet as mt
 from helpers.gates import Gated, gated, gates, shut
 from motet import errors
-from motet.serving.stores import StoreWatch
+from motet.serving.repository.store_watcher import StoreWatcher
 from motet.testing.fakes import Affine, fake
 
 X = mt.input("x", "float32")
@@ -330,7 +330,7 @@ def test_it_is_said_at_once_that_nothing_is_loaded_any_more(gateways, lane_loop)
 
 def test_a_graph_that_is_unloaded_while_its_store_is_asked_stays_so(gateways, lane_loop, monkeypatch):
     gateway = gateways(graph_of(gated("a", "m"), "stored"))
-    watch = StoreWatch(gateway, 60)
+    watch = StoreWatcher(gateway, 60)
 
     def moved(served):
         lane_loop.run(gateway.unload(served.name))

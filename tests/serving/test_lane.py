@@ -129,7 +129,7 @@ class TestTogether:
     ):
         """A batch is as long as it is because its thread waited for a processor, and then because it really is."""
         waited = [0.0]
-        monkeypatch.setattr("motet.serving.lane.queued_seconds", lambda: waited[0])
+        monkeypatch.setattr("motet.serving.batching.graph_batcher.queued_seconds", lambda: waited[0])
         gateway = gateways(mt.Graph("g", outputs={"y": mt.map(where, X)}))
         lane, here = gateway.find("g").lane, lane_loop.call(threading.get_ident)
         for _ in range(30):

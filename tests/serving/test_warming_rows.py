@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import motet as mt
-from motet.serving.gateway import Gateway
+from motet.serving.repository.repository import ModelRepository
 
 SHAPES = [("float32[2]", (2,)), ("uint8[4,5,3]", (4, 5, 3)), ("int64", ()), ("bool[1]", (1,)), ("float64[2,1]", (2, 1))]
 CODE = """
@@ -59,7 +59,7 @@ def test_a_function_is_called_live_at_the_start_with_a_row_of_its_shape(tmp_path
     graph = graph_of(tmp_path, kind, "map")
 
     async def loaded():
-        gateway = Gateway()
+        gateway = ModelRepository()
         gateway.add(graph)
         await gateway.load("g")
         gateway.close()

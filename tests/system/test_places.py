@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from motet.errors import ModelLoadError, RunError
 from motet.models.fetch import local_path
-from motet.runtime.pool.need import machine
+from motet.runtime.resources.need import machine
 from motet.runtime.sizes import RememberedSizes
 from motet.system import places
 

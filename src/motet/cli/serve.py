@@ -13,8 +13,8 @@ from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, TERMINATED, WRONG, C
 from motet.system.addresses import in_url
 
 if TYPE_CHECKING:
-    from motet.serving.config import ServeConfig
-    from motet.serving.server import Server
+    from motet.serving.config.server import ServeConfig
+    from motet.serving.process.server import Server
 
 __all__ = ["command"]
 
@@ -64,8 +64,8 @@ def command(
     /metrics. SIGTERM ends the server when what it accepted is answered; SIGHUP reads the configuration again.
     """
     from motet.errors import MotetError
-    from motet.serving.seen.server_log import LogSettings, set_up
-    from motet.serving.supervisor import run
+    from motet.serving.observability.server_log import LogSettings, set_up
+    from motet.serving.process.supervisor import run
 
     log = {"format": log_format, "level": log_level or ("warning" if quiet else None)}
     options["log"] = {name: value for name, value in log.items() if value is not None}
@@ -87,7 +87,7 @@ def command(
 
 
 def _configured(graphs: tuple[str, ...], config: str | None, options: dict[str, Any]) -> ServeConfig:
-    from motet.serving.config import read_config
+    from motet.serving.config.server import read_config
 
     said = {path: _serving(path) for path in graphs}
     chosen = read_config(config, said)
@@ -106,7 +106,7 @@ def _serving(path: str) -> Mapping[str, Any]:
     try:
         return load_graph(path).serving
     except StoreError:
-        from motet.serving.awaited import awaited
+        from motet.serving.repository.placeholder import awaited
 
         return awaited(path).serving
 

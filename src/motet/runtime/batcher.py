@@ -18,9 +18,9 @@ from motet.batch import Column, Ragged, concat_columns, take_rows
 from motet.errors import ModelError, ModelUnavailableError, OverloadedError
 from motet.graph.node import Answer, Fault
 from motet.nodes.merge import kept_rows
-from motet.runtime.costs import INLINE_S, Costs
 from motet.runtime.functions import FunctionRunner
-from motet.runtime.host import HostedModel
+from motet.runtime.host import ModelRuntime
+from motet.runtime.latency import INLINE_S, BatchLatency
 from motet.runtime.shares import Share, Shares
 from motet.tracebacks import ends_program
 
@@ -60,11 +60,11 @@ class Batcher:
             model's replicas say it.
     """
 
-    def __init__(self, model: HostedModel, loop: asyncio.AbstractEventLoop, threads: Share, at_once: int) -> None:
+    def __init__(self, model: ModelRuntime, loop: asyncio.AbstractEventLoop, threads: Share, at_once: int) -> None:
         self.model = model
         self._loop, self._threads = loop, threads
         self._at_once = min(at_once, model.model.concurrent or at_once)
-        self._costs = Costs()
+        self._costs = BatchLatency()
         self._waiting: deque[_Waiting] = deque()
         self._rows = self._playing = 0
         self._scheduled = False
@@ -243,10 +243,10 @@ class LoopCalls:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, threads: Shares, remote: Shares, at_once: int) -> None:
         self._loop, self._threads, self._remote, self._at_once = loop, threads, remote, at_once
-        self._batchers: dict[HostedModel, Batcher] = {}
-        self._functions: WeakKeyDictionary[FunctionRunner, tuple[Costs, Share]] = WeakKeyDictionary()
+        self._batchers: dict[ModelRuntime, Batcher] = {}
+        self._functions: WeakKeyDictionary[FunctionRunner, tuple[BatchLatency, Share]] = WeakKeyDictionary()
 
-    def batcher(self, model: HostedModel) -> Batcher:
+    def batcher(self, model: ModelRuntime) -> Batcher:
         """The batcher of a model."""
         found = self._batchers.get(model)
         if found is None:
@@ -254,17 +254,17 @@ class LoopCalls:
             found = self._batchers[model] = Batcher(model, self._loop, threads.share(), self._at_once)
         return found
 
-    def waiting_rows(self, model: HostedModel) -> int:
+    def waiting_rows(self, model: ModelRuntime) -> int:
         """Rows that wait for a model."""
         found = self._batchers.get(model)
         return 0 if found is None else found.waiting_rows
 
-    def drop(self, model: HostedModel) -> None:
+    def drop(self, model: ModelRuntime) -> None:
         """Forget a model, whose memory is given back."""
         self._batchers.pop(model, None)
 
     async def model(
-        self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
+        self, model: ModelRuntime, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
     ) -> Answer:
         """Play rows through a model, or one of its replicas, together with others that wait for it."""
         return await self.batcher(model)(columns, rows, replica)
@@ -273,7 +273,7 @@ class LoopCalls:
         """Play rows through a function: in the loop where that is expected to be quick, else in a thread."""
         found = self._functions.get(runner)
         if found is None:
-            found = self._functions[runner] = Costs(), self._threads.share()
+            found = self._functions[runner] = BatchLatency(), self._threads.share()
         costs, threads = found
         if costs.expect(rows) <= INLINE_S:
             answer, seconds = _timed(runner, columns, rows)

@@ -21,14 +21,14 @@ from motet.nodes.route import Route
 from motet.runtime.deadline import going_on
 from motet.runtime.flow import AsTasks, Flow, InThreads, Parts
 from motet.runtime.functions import FunctionRunner
-from motet.runtime.host import Host, HostedModel, LazyKey
-from motet.runtime.hosted import is_elsewhere
+from motet.runtime.host import Host, LazyKey, ModelRuntime
 from motet.runtime.isolate import Health
-from motet.runtime.lazy import LazyModels, share_places
+from motet.runtime.model_runtime import is_elsewhere
+from motet.runtime.node_context import Call, Calls, DirectContext, Step, Trace, TurnContext, drive
 from motet.runtime.overdue import LateCalls
 from motet.runtime.plan import plan
 from motet.runtime.played import Played, failure_of, joined
-from motet.runtime.player import Call, Calls, Player, Step, Straight, Trace, drive
+from motet.runtime.residency.lazy_models import LazyModels, share_places
 from motet.runtime.shadows import AT_ONCE, Shadow
 from motet.runtime.side_by_side import SLOW_S, Members
 from motet.runtime.stats import Counts, NodeStats
@@ -75,7 +75,7 @@ class Executor:
         }
         self.runners: dict[int, FunctionRunner] = {}
         self.healths: dict[str, Health] = {}
-        self._models: dict[str, HostedModel] = {}
+        self._models: dict[str, ModelRuntime] = {}
         self._members: dict[str, Members] = {}
         self._outputs = [(name, checked.canonical[reference]) for name, reference in checked.graph.outputs.items()]
         self._steps = plan(checked, host, self._shared, path, keep_all=keep_all)
@@ -137,7 +137,7 @@ class Executor:
             "an executor holds loaded models, which stay where they are; copy or send the graph, and call that"
         )
 
-    def models(self) -> list[HostedModel]:
+    def models(self) -> list[ModelRuntime]:
         """The models that the outputs need and that stay, here and in the graphs inside, loaded."""
         return [executor.model(name) for executor, name in self._needed()]
 
@@ -236,7 +236,7 @@ class Executor:
         """Whether a node waits for another process or machine."""
         return any(self.waits(member.uses) for member in step.node.members)
 
-    def model(self, name: str) -> HostedModel:
+    def model(self, name: str) -> ModelRuntime:
         """A model, loaded."""
         found = self._models.get(name)
         if found is None:
@@ -286,7 +286,7 @@ class Executor:
                 if straight and (play := straight[place]) is not None:
                     answer = play(given, len(ids))
                 else:
-                    answer = await step.node.play(given, len(ids), Player(self, step, trace, ids))
+                    answer = await step.node.play(given, len(ids), TurnContext(self, step, trace, ids))
             except MotetError as error:
                 _locate(error, step)
                 raise
@@ -340,7 +340,7 @@ class Executor:
                 if play is not None:
                     answer = play(given, len(ids))
                 else:
-                    answer = await step.node.play(given, len(ids), Player(self, step, trace, ids))
+                    answer = await step.node.play(given, len(ids), TurnContext(self, step, trace, ids))
             except MotetError as error:
                 _locate(error, step)
                 raise
@@ -373,7 +373,7 @@ class Executor:
     def _straight_plays(self) -> Sequence[AtOnce | None]:
         """For each node what plays it as a plain function."""
         if self._straight is None:
-            self._straight = [step.node.straight(Straight(self, step)) for step in self._steps]
+            self._straight = [step.node.straight(DirectContext(self, step)) for step in self._steps]
         return self._straight
 
     def nothing(self, failures: list[Failure], raised: Mapping[int, BaseException] | None = None) -> Played:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from motet.errors import Failure
-from motet.runtime.player import Call
+from motet.runtime.node_context import Call
 from motet.system.html import paragraph, table
 
 __all__ = ["Explanation", "as_json", "as_text"]

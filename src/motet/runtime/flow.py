@@ -18,8 +18,8 @@ from motet.errors import Failure
 from motet.graph.node import Answer
 from motet.nodes.map import Map
 from motet.runtime.deadline import go_on
+from motet.runtime.node_context import Step, drive
 from motet.runtime.played import failure_of
-from motet.runtime.player import Step, drive
 from motet.runtime.side_by_side import SLOW_S, Waiting
 from motet.threads import MOST, Pool
 

@@ -8,17 +8,17 @@ from typing import NamedTuple, NoReturn
 
 from motet.graph.model import Model
 from motet.graph.pool import Places
-from motet.runtime.hosted import HostedModel, ModelStats, model_key
 from motet.runtime.isolate import Tolerance
-from motet.runtime.pool.memory import file_bytes
-from motet.runtime.pool.shelf import Group
-from motet.runtime.pool.swaps import Swaps
+from motet.runtime.model_runtime import ModelRuntime, ModelStats, model_key
+from motet.runtime.residency.cache import ResidencyCache
+from motet.runtime.residency.policy import Group
 from motet.runtime.resolve import ModelResolver, is_remote
+from motet.runtime.resources.memory import file_bytes
 from motet.runtime.sizes import BatchSize
 from motet.runtime.trial import Trials
 from motet.threads import QuietLock
 
-__all__ = ["Host", "HostedModel", "LazyKey", "ModelStats", "model_key"]
+__all__ = ["Host", "LazyKey", "ModelRuntime", "ModelStats", "model_key"]
 
 
 class LazyKey(NamedTuple):
@@ -42,9 +42,9 @@ class Host:
 
     Args:
         resolver: finds models; None makes one.
-        sizes: how many rows the calls of models have, by `HostedModel.key`, where that is known.
+        sizes: how many rows the calls of models have, by `ModelRuntime.key`, where that is known.
         places: what all models share that are here, and stay not for good; None lets each stay that no graph says it of.
-        trials: what its models may try before they answer rows; see `HostedModel`.
+        trials: what its models may try before they answer rows; see `ModelRuntime`.
         run: the bulk run that all rows that are played belong to; see `Tolerance`.
 
     Attributes:
@@ -61,22 +61,22 @@ class Host:
         run: Tolerance | None = None,
     ) -> None:
         self.places, self._trials, self.run = places, trials, run
-        self.swaps: Swaps[HostedModel] = Swaps(self._load_lazy, self._let_go, memory=_memory)
-        self.dropped: list[Callable[[HostedModel], None]] = []
+        self.swaps: ResidencyCache[ModelRuntime] = ResidencyCache(self._load_lazy, self._let_go, memory=_memory)
+        self.dropped: list[Callable[[ModelRuntime], None]] = []
         self._lazy: set[LazyKey] = set()
-        self._known: dict[LazyKey, HostedModel] = {}
+        self._known: dict[LazyKey, ModelRuntime] = {}
         self._groups: dict[str, Group] = {}
         self.resolver = resolver or ModelResolver()
         self._sizes = dict(sizes or {})
         self._lock = QuietLock()
-        self._models: dict[tuple[Model, str], list[HostedModel]] = {}
+        self._models: dict[tuple[Model, str], list[ModelRuntime]] = {}
         self._loading: dict[tuple[Model, str], threading.Lock] = {}
         self._needs: dict[tuple[Model, str], frozenset[str] | None] = {}
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a host holds loaded models, which stay where they are; copy or send the graph, and call that")
 
-    def model(self, model: Model, folder: str) -> HostedModel:
+    def model(self, model: Model, folder: str) -> ModelRuntime:
         """A loaded model; one whose file has changed is loaded beside what was loaded before.
 
         Raises:
@@ -94,7 +94,7 @@ class Host:
                 if known.located.version == located.version:
                     return known
             signature = self.resolver.signature(model, folder)
-            found = HostedModel(model, located, signature, None, self.resolver.addresses(model, folder))
+            found = ModelRuntime(model, located, signature, None, self.resolver.addresses(model, folder))
             if self.run is not None:
                 found.in_one_run(self.run)
             found.trials = self._trials
@@ -147,7 +147,7 @@ class Host:
     def _lazy_key(self, model: Model, folder: str) -> LazyKey:
         return LazyKey(model, folder, model_key(model, self.resolver.locate(model, folder)))
 
-    def _load_lazy(self, key: LazyKey) -> HostedModel:
+    def _load_lazy(self, key: LazyKey) -> ModelRuntime:
         found = self.model(key.model, key.folder)
         known = self._known.get(key)
         if known is not None and known is not found:
@@ -156,7 +156,7 @@ class Host:
         self._known[key] = found
         return found
 
-    def _let_go(self, hosted: HostedModel) -> None:
+    def _let_go(self, hosted: ModelRuntime) -> None:
         self.drop(hosted)
         for dropped in self.dropped:
             dropped(hosted)
@@ -170,7 +170,7 @@ class Host:
             self._known.pop(key, None)
 
     @property
-    def known(self) -> list[HostedModel]:
+    def known(self) -> list[ModelRuntime]:
         """The models that are loaded, and lazy ones that were."""
         loaded = self.models
         return loaded + [model for model in list(self._known.values()) if model not in loaded]
@@ -181,11 +181,11 @@ class Host:
             self._sizes |= sizes
 
     @property
-    def models(self) -> list[HostedModel]:
+    def models(self) -> list[ModelRuntime]:
         """The models that are loaded."""
         return [model for models in list(self._models.values()) for model in models]
 
-    def drop(self, hosted: HostedModel) -> None:
+    def drop(self, hosted: ModelRuntime) -> None:
         """Give one model's memory back; it is loaded again when it is asked for again."""
         with self._lock:
             for key, models in list(self._models.items()):
@@ -204,6 +204,6 @@ class Host:
             model.close()
 
 
-def _memory(hosted: HostedModel) -> int:
+def _memory(hosted: ModelRuntime) -> int:
     """What the processes of a model take; 0 where it has none, or they do not say."""
     return sum(each.memory_bytes for each in hosted.replicas.status())

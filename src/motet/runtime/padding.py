@@ -21,7 +21,7 @@ from motet.batch import Array, Column, Indices, Ragged, take_rows
 from motet.errors import GraphError
 from motet.graph.node import Answer
 from motet.nodes.merge import merge
-from motet.runtime.equal import groups, padded
+from motet.runtime.shape_groups import groups, padded
 from motet.types import Signature
 
 __all__ = ["Padding"]

@@ -9,7 +9,7 @@ from typing import Protocol
 from motet.batch import Column, Indices
 from motet.graph.node import Answer, Fault, Node
 from motet.runtime.functions import FunctionRunner
-from motet.runtime.hosted import HostedModel
+from motet.runtime.model_runtime import ModelRuntime
 
 __all__ = ["Call", "Calls", "Step", "Trace"]
 
@@ -58,7 +58,7 @@ class Calls(Protocol):
     """How the calls of a graph's nodes are made, where they may wait; in the thread that asks where none is given."""
 
     async def model(
-        self, model: HostedModel, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
+        self, model: ModelRuntime, columns: Sequence[Column] | Mapping[str, Column], rows: int, replica: str = ""
     ) -> Answer:
         """Play rows through a model: through the replica of that name where it is ready, if one is named."""
         ...

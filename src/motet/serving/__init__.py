@@ -2,25 +2,19 @@
 
 `asgi` and `start` serve graphs inside other programs.
 
-request.py    what a protocol hands to the gateway, and what it gets back
-gateway.py    what is served, by name; loading, unloading, readiness, draining
-lane.py       one served graph: a bounded queue, one batch a tick, an answer for each request alone
-wire/         the Open Inference Protocol's tensors, as JSON and as bytes
-http/         HTTP/1.1: the connection, the inference routes, everything else as an ASGI application
-grpc/         the Open Inference Protocol over gRPC
-admission/    who asks, and how much they may ask; the audit log
-seen/         metrics, access log, traces
-sinks/        answers that are kept
-page/         the page for people
-answers.py    answers that are given again
-together.py   what one process loads, all load
-services.py   what is done for every request beside playing it
-visits.py     a request that was let in
-config.py     serve.yaml
-server.py     one process: sockets, signals, draining
-supervisor.py several processes that share the ports
-heartbeat.py  which of them hangs
-embedded/     servers inside other programs: in a thread, and as an ASGI application
+process/        the processes of a server: supervisor, server, heartbeat; in a thread, as an ASGI application
+config/         serve.yaml, a section a module
+http/           HTTP/1.1: the connection, the inference routes, everything else as an ASGI application
+wire/           the Open Inference Protocol's tensors, as JSON and as bytes
+rest/           what is not on the hot path: `/predict`, `/v1`, metadata, the page, OpenAPI
+grpc/           the Open Inference Protocol over gRPC
+middleware/     what every request passes, whatever its protocol
+admission/      who asks, and how much they may ask; the audit log
+batching/       one served graph: a bounded queue, one batch a tick, an answer for each request alone
+repository/     what is served, by name; loading, unloading, readiness, draining
+observability/  metrics, logs, traces
+sinks/          answers that are kept
+page/           the page for people
 """
 
 from __future__ import annotations
@@ -31,9 +25,9 @@ from typing import TYPE_CHECKING, Unpack
 
 if TYPE_CHECKING:
     from motet.facade import Graph
-    from motet.serving.config import AsgiOptions, ServeOptions
-    from motet.serving.embedded.application import Application
-    from motet.serving.embedded.background import BackgroundServer
+    from motet.serving.config.server import AsgiOptions, ServeOptions
+    from motet.serving.process.application import Application
+    from motet.serving.process.background import BackgroundServer
 
 __all__ = ["asgi", "start"]
 
@@ -48,7 +42,7 @@ def asgi(*graphs: Graph | str | Path, config: str | Path | None = None, **option
     Args:
         graphs: the graphs, or their files.
         config: a `serve.yaml`; None takes what the graphs' files say under `serve:`.
-        options: fields of `motet.serving.config.ServeConfig` over it, such as `limits`, `admission` and `cors`, each as a
+        options: fields of `motet.serving.config.server.ServeConfig` over it, such as `limits`, `admission` and `cors`, each as a
             file has it. What is the host's own (`host`, `port`, `tls`, `processes`) is refused here, and passed over in
             files.
 
@@ -59,8 +53,8 @@ def asgi(*graphs: Graph | str | Path, config: str | Path | None = None, **option
         InputError: when there is no graph, or an option is unknown or the host's own.
         GraphError: when a graph or the configuration is wrong.
     """
-    from motet.serving.embedded.application import Application
-    from motet.serving.embedded.background import configured
+    from motet.serving.process.application import Application
+    from motet.serving.process.background import configured
 
     served = _served(graphs, config)
     return Application(served, configured(served, _path(config), options, _OF_THE_HOST))
@@ -79,7 +73,7 @@ def start(
     Args:
         graphs: the graphs, or their files.
         config: a `serve.yaml`; None takes what the graphs' files say under `serve:`.
-        options: fields of `motet.serving.config.ServeConfig` over it: `host` (127.0.0.1), `port` (8000; 0 takes a free
+        options: fields of `motet.serving.config.server.ServeConfig` over it: `host` (127.0.0.1), `port` (8000; 0 takes a free
             one), `grpc_port` (none), `limits`, ..., each as a file has it.
 
     Returns:
@@ -90,7 +84,7 @@ def start(
         GraphError: when a graph or the configuration is wrong.
         ModelLoadError: when a graph cannot be loaded.
     """
-    from motet.serving.embedded.background import BackgroundServer, configured
+    from motet.serving.process.background import BackgroundServer, configured
 
     served = _served(graphs, config)
     return BackgroundServer(served, configured(served, _path(config), options))

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motet.runtime.replicas.balancer import BALANCERS, PowerOfTwo, rendezvous
-from motet.runtime.replicas.keeper import Keeper, Keeping
 from motet.runtime.replicas.limits import LEAST, MOST, ConcurrencyLimit
+from motet.runtime.replicas.restarts import Keeper, Keeping
 
 
 @dataclass(eq=False)

@@ -18,8 +18,8 @@ from motet.errors import ModelLoadError, UnknownNameError
 from motet.graph.model import Model
 from motet.models import ModelSource, handler_by_name
 from motet.runtime.isolate import out_of_memory
-from motet.runtime.replicas.columns import pack, unpack
-from motet.runtime.replicas.process import ProcessReplica, threads_each
+from motet.runtime.replicas.process.columns import pack, unpack
+from motet.runtime.replicas.process.replica import ProcessReplica, threads_each
 from motet.runtime.resolve import ModelResolver
 from motet.tracebacks import describe
 

@@ -16,8 +16,8 @@ def say(text):
 
 def hit(path, amount, threads, attempts):
     """Threads that hit one rate."""
-    from motet.serving.admission.config import Rate
     from motet.serving.admission.rates import SqliteRates
+    from motet.serving.config.admission import Rate
 
     rates = SqliteRates(Path(path))
     admitted = []

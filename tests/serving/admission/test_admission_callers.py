@@ -9,7 +9,7 @@ from motet.errors import ForbiddenError, UnauthorizedError
 from motet.serving.admission import AdmissionConfig
 from motet.serving.admission.callers import Callers
 from motet.serving.admission.keys import KeyStore
-from motet.serving.request import Identity
+from motet.serving.batching.request import Identity
 
 SIGNER = ed25519.Ed25519PrivateKey.generate()
 

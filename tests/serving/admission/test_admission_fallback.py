@@ -8,8 +8,8 @@ import pytest
 
 from motet.errors import GraphError, OverloadedError, TooManyRequestsError
 from motet.serving.admission import Admission, AdmissionConfig
-from motet.serving.admission.config import Rate
 from motet.serving.admission.fallback import TRY_S, Fallback
+from motet.serving.config.admission import Rate
 
 WANTED = [(b"k" * 16, Rate(2, 60))]
 

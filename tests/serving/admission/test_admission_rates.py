@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motet.errors import GraphError, OverloadedError
-from motet.serving.admission.config import Rate
 from motet.serving.admission.rates import Busy, SqliteRates
 from motet.serving.admission.redis_rates import RedisRates
 from motet.serving.admission.sqlite import SqliteStorage
+from motet.serving.config.admission import Rate
 
 KEY = b"k" * 16
 FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")

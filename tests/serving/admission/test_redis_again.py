@@ -13,8 +13,8 @@ pytest.importorskip("redis")
 
 from motet.errors import OverloadedError
 from motet.serving.admission import redis_rates
-from motet.serving.admission.config import Rate
 from motet.serving.admission.redis_rates import RedisRates
+from motet.serving.config.admission import Rate
 
 WANTED = [(b"k" * 16, Rate(10_000, 60))]
 

@@ -11,9 +11,9 @@ import uvloop
 
 import motet as mt
 from motet.oip.messages import HEALTH_SERVICE, SERVICE, message_class
-from motet.serving.gateway import Gateway
+from motet.serving.batching.request import Identity
 from motet.serving.grpc import GrpcServer, Visit
-from motet.serving.request import Identity
+from motet.serving.repository.repository import ModelRepository
 from motet.testing.fakes import Failing, Scores, fake
 
 DTYPES = (
@@ -57,7 +57,7 @@ class Live:
 
     def gateway(self, *graphs, limits=None, **options):
         async def made():
-            gateway = Gateway(limits, **options)
+            gateway = ModelRepository(limits, **options)
             for graph in graphs:
                 gateway.add(graph)
             await gateway.load_all()

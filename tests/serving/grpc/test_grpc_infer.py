@@ -16,8 +16,8 @@ from tritonclient.utils import InferenceServerException
 
 from motet import errors
 from motet.oip.messages import SERVICE, ModelInferRequest, RetryInfo, Status, message_class
+from motet.serving.config.limits import Limits
 from motet.serving.grpc import GrpcConfig
-from motet.serving.limits import Limits
 
 TYPED = [dtype for dtype in DTYPES if dtype != "float16"]
 FLOAT = "echo_float32"

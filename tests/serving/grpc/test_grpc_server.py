@@ -21,9 +21,9 @@ from tritonclient.utils import InferenceServerException
 import motet as mt
 from motet.errors import GraphError, InputError
 from motet.oip.messages import HealthCheckRequest, HealthCheckResponse, ModelReadyRequest
-from motet.serving.app.about import EXTENSIONS
-from motet.serving.config import ServeConfig, Tls
+from motet.serving.config.server import ServeConfig, Tls
 from motet.serving.grpc import GrpcConfig, grpc_server
+from motet.serving.rest.about import EXTENSIONS
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 

@@ -10,9 +10,9 @@ import http_functions
 
 import motet as mt
 from helpers.loops import TIMEOUT_S
-from motet.serving.config import ServeConfig
-from motet.serving.limits import Limits
-from motet.serving.server import Server
+from motet.serving.config.limits import Limits
+from motet.serving.config.server import ServeConfig
+from motet.serving.process.server import Server
 
 
 class Site:

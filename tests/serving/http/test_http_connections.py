@@ -13,7 +13,7 @@ import http_functions
 import pytest
 from http_live import Site, chunked, graphs, infer, infer_body, shut, values_of
 
-from motet.serving.config import Tls
+from motet.serving.config.server import Tls
 from motet.serving.http import half_closed
 from motet.serving.http.front import SWEEP_S
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from motet.errors import ForbiddenError
-from motet.serving.app.desk import Asked
-from motet.serving.desks import AppDesk, Desk
+from motet.serving.middleware.entries import AppDesk, Desk
+from motet.serving.middleware.rest_entry import Asked
 
 
 async def _turn():

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from serve_process import body, serving, slow_graph, until_gone, written
 
-from motet.serving.heartbeat import BUSY, BUSY_S, SERVING, Pulse
+from motet.serving.process.heartbeat import BUSY, BUSY_S, SERVING, Pulse
 
 HOLDS = """
 import ctypes, pathlib

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import motet
-from motet.serving.config import ServeConfig, Tls
-from motet.serving.limits import Limits
-from motet.serving.server import Server
+from motet.serving.config.limits import Limits
+from motet.serving.config.server import ServeConfig, Tls
+from motet.serving.process.server import Server
 from serving.server.serve_process import FASHION, MLP, body, free_port, serving, slow_graph, until_gone, written
 
 HELD = """

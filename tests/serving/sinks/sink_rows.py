@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from motet.serving.request import Reply
+from motet.serving.batching.request import Reply
 from motet.serving.sinks import SinkConfig, Sinks
 from motet.types import ColumnType, Signature
 

@@ -9,8 +9,8 @@ import pytest
 from sink_rows import Place, lines, sinks, table, until, with_place
 
 import motet as mt
-from motet.serving.gateway import Gateway
-from motet.serving.request import Identity, Request
+from motet.serving.batching.request import Identity, Request
+from motet.serving.repository.repository import ModelRepository
 from motet.serving.sinks import Keeper
 
 SURE, UNSURE = "python:sink_models:sure", "python:sink_models:unsure"
@@ -52,7 +52,7 @@ class Asked(Request):
 @asynccontextmanager
 async def live(folder, graph, *configs, place=None, **common):
     """A gateway that keeps what one graph answers."""
-    gateway = Gateway()
+    gateway = ModelRepository()
     served = gateway.add(graph)
     made = sinks(folder, *configs, **common)
     await gateway.load_all()

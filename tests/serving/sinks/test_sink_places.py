@@ -19,7 +19,7 @@ from sink_rows import SIGNATURE, lines, offer, opened, table, until
 
 from motet.batch import Ragged
 from motet.errors import Failure, GraphError
-from motet.serving.request import Reply
+from motet.serving.batching.request import Reply
 from motet.types import ColumnType, Signature
 
 HERE = Path(__file__).parent

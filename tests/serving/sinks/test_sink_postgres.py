@@ -15,7 +15,7 @@ import pytest
 from sink_rows import SIGNATURE, offer, opened, until
 
 from motet.errors import GraphError
-from motet.serving.request import Reply
+from motet.serving.batching.request import Reply
 from motet.types import ColumnType, Signature
 
 psycopg = pytest.importorskip("psycopg")

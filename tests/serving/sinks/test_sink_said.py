@@ -30,7 +30,7 @@ def test_an_error_of_a_database_is_one_line_without_values(error, expected):
 
 
 def test_records_that_a_database_refuses_are_said_without_what_is_in_them(tmp_path, caplog):
-    from motet.serving.sinks.config import SinkConfig
+    from motet.serving.config.sinks import SinkConfig
     from motet.serving.sinks.records import Records
     from motet.serving.sinks.targets import RefusedError
     from motet.serving.sinks.writer import Writer

@@ -6,8 +6,8 @@ import pytest
 
 import motet as mt
 from helpers.loops import Loop
-from motet.serving.config import ServeConfig
-from motet.serving.server import Server
+from motet.serving.config.server import ServeConfig
+from motet.serving.process.server import Server
 from store.store_files import write_model
 
 

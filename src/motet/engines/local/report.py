@@ -15,7 +15,7 @@ from typing import Any
 from motet.io.places import place_of
 from motet.io.target import write_file, writing
 from motet.runtime.executor import Executor
-from motet.runtime.host import HostedModel
+from motet.runtime.host import ModelRuntime
 from motet.system.html import paragraph, table
 
 __all__ = ["ModelReport", "NodeReport", "NothingNew", "RunReport", "node_reports", "peak_memory_bytes"]
@@ -261,7 +261,7 @@ def node_reports(executor: Executor) -> list[NodeReport]:
     return [NodeReport(name, s.rows, s.batches, s.failed, 0.0, s.seconds) for name, s in executor.stats.items()]
 
 
-def model_reports(models: Sequence[HostedModel]) -> list[ModelReport]:
+def model_reports(models: Sequence[ModelRuntime]) -> list[ModelReport]:
     """What each model did."""
     return [
         ModelReport(

@@ -14,7 +14,7 @@ from motet.engines.local.head import Cost
 from motet.engines.local.layout import MIN_ROWS
 from motet.engines.local.manifest import graph_digest
 from motet.graph.check import CheckedGraph
-from motet.runtime.host import Host, HostedModel, LazyKey
+from motet.runtime.host import Host, LazyKey, ModelRuntime
 from motet.runtime.sizes import BatchSize, RememberedSizes
 
 __all__ = ["Sizing"]
@@ -112,7 +112,7 @@ def _cost_key(checked: CheckedGraph, versions: Mapping[str, str]) -> str:
     return f"graph {what}{_COST}"
 
 
-def _found_here(model: HostedModel) -> bool:
+def _found_here(model: ModelRuntime) -> bool:
     """Whether the size of a model was tried out, or learned, and is not what the graph or the model says."""
     said = model.model.batch.rows or model.model.batch.max_rows or model.signature.fixed_rows
     return bool(model.size.settled and model.stats.rows and not said)

@@ -31,7 +31,7 @@ class Turns:
         self._stopped.set()
 
     def _from(self, folder: str) -> Callable[[], AbstractContextManager[object]]:
-        from motet.runtime.pool.pool import Need, Pool  # slow to import, and few runs share a pool
+        from motet.runtime.resources.pool import Need, Pool  # slow to import, and few runs share a pool
 
         pool, core = Pool(folder=folder, name="motet run"), Need(cpu=1)
         return lambda: pool.borrow(core, priority="bulk", stopped=self._stopped.is_set)

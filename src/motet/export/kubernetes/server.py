@@ -40,7 +40,7 @@ from motet.graph.graph import Graph
 from motet.graph.yaml import load_graph, parse
 from motet.models.fetch import is_remote
 from motet.models.registry import find_handler
-from motet.serving.config import ServeConfig
+from motet.serving.config.server import ServeConfig
 
 __all__ = ["GraphServer", "read_server", "store_extras"]
 

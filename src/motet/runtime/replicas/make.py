@@ -24,7 +24,7 @@ from motet.tracebacks import ends_program, summary
 from motet.types import Signature
 
 if TYPE_CHECKING:
-    from motet.runtime.replicas.process import ProcessReplica
+    from motet.runtime.replicas.process.replica import ProcessReplica
 
 __all__ = ["PROCESS_TIMEOUT_S", "replica_set"]
 
@@ -102,7 +102,7 @@ def _remote(name: str, located: Located) -> Replica:
 
 
 def _process(model: Model, located: Located) -> ProcessReplica:
-    from motet.runtime.replicas.process import ProcessReplica, threads_each
+    from motet.runtime.replicas.process.replica import ProcessReplica, threads_each
 
     return ProcessReplica(
         located.handler,

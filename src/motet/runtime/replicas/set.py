@@ -19,10 +19,10 @@ from motet.errors import (
 )
 from motet.runtime.replicas.balancer import BALANCERS, Balancer
 from motet.runtime.replicas.clockwork import CLOCKWORK, Clockwork
-from motet.runtime.replicas.keeper import Keeping
-from motet.runtime.replicas.life import Life, ReplicaState, Slot
-from motet.runtime.replicas.lives import WAIT_S, Lives, Make
+from motet.runtime.replicas.lifecycle import WAIT_S, Lifecycle, Make
 from motet.runtime.replicas.replica import Replica
+from motet.runtime.replicas.restarts import Keeping
+from motet.runtime.replicas.slot import Life, ReplicaState, Slot
 from motet.system.incidents import INCIDENTS
 
 __all__ = ["ReplicaSet"]
@@ -39,7 +39,7 @@ NONE_READY = -2
 Check = Callable[[Mapping[str, Any], int], Any]
 
 
-class ReplicaSet(Lives):
+class ReplicaSet(Lifecycle):
     """Several loaded copies of a model that answer as one. Everything may be called from any thread.
 
     A batch whose replica is lost is played again by another one, at most `TRIES` times. A replica whose answer does not

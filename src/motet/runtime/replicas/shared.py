@@ -20,7 +20,7 @@ from motet.runtime.resolve import Located
 from motet.threads import QuietLock
 
 if TYPE_CHECKING:
-    from motet.runtime.replicas.process import ProcessReplica
+    from motet.runtime.replicas.process.replica import ProcessReplica
 
 __all__ = ["NOBODY", "Part", "SharedProcess", "Sharing", "sharing"]
 

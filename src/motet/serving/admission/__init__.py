@@ -9,25 +9,24 @@ The order is always the same:
    was refused by another rate has not been counted; one that would have to wait while its rate is used up is refused
    at once.
 
-config.py     what may be configured
 addresses.py  whose address is whose, behind proxies
 callers.py    the caller of a request
 keys.py       API keys: a file of their hashes
 tokens.py     JSON Web Tokens, and the key set that they are checked with
 watched.py    a file that is read again when it changes
 locks.py      bytes of files, locked: the slots of all processes
-slots.py      waiting for a slot
+limiter.py    waiting for a slot
 rates.py      requests a period, in SQLite or Redis
 sqlite.py     the storage that counts them for all processes of a machine
-door.py       the order above
+controller.py the order above
 audit.py      who asked what, when, and how much it cost
 """
 
 from motet.serving.admission.addresses import client_address
 from motet.serving.admission.audit import AuditEntry, AuditLog
 from motet.serving.admission.callers import Caller
-from motet.serving.admission.config import AdmissionConfig, AuditConfig, ClassLimits, Rate, TokenConfig
-from motet.serving.admission.door import Admission, Ticket, reason_of
+from motet.serving.admission.controller import Admission, Ticket, reason_of
+from motet.serving.config.admission import AdmissionConfig, AuditConfig, ClassLimits, Rate, TokenConfig
 
 __all__ = [
     "Admission",

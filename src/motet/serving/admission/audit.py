@@ -11,7 +11,7 @@ from collections import deque
 import msgspec
 
 from motet.errors import GraphError
-from motet.serving.admission.config import AuditConfig
+from motet.serving.config.admission import AuditConfig
 from motet.system.incidents import Outage
 
 __all__ = ["AuditEntry", "AuditLog"]

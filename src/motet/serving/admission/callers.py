@@ -10,10 +10,10 @@ from hashlib import blake2b
 
 from motet.errors import ForbiddenError, UnauthorizedError
 from motet.serving.admission.addresses import Headers, header, network_name
-from motet.serving.admission.config import AdmissionConfig, ClassLimits
 from motet.serving.admission.keys import KeyRing
 from motet.serving.admission.tokens import TokenVerifier
-from motet.serving.request import Identity
+from motet.serving.batching.request import Identity
+from motet.serving.config.admission import AdmissionConfig, ClassLimits
 
 __all__ = ["Caller", "Callers"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from motet.errors import GraphError, MissingExtraError, OverloadedError
-from motet.serving.admission.config import Rate
+from motet.serving.config.admission import Rate
 from motet.system.incidents import Outage
 
 __all__ = ["Busy", "Rates", "SqliteRates", "Wanted"]

@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from motet.errors import GraphError, MissingExtraError, UnauthorizedError
-from motet.serving.admission.config import TokenConfig
 from motet.serving.admission.watched import Watched
+from motet.serving.config.admission import TokenConfig
 
 __all__ = ["Claims", "TokenVerifier"]
 

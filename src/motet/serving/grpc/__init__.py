@@ -1,13 +1,11 @@
 """The Open Inference Protocol over gRPC; needs the extra `grpc`.
 
 server.py   the port: options, TLS, start and stop
-config.py   the key `grpc` of serve.yaml
 infer.py    ModelInfer: who asks, reading, playing, answering
 stream.py   ModelStreamInfer: many requests on one call, each answered when it is ready
 about.py    what is served: readiness, metadata, configuration, statistics, loading
 health.py   gRPC's own health check
 reflection.py   what the server offers, for tools
-desk.py     what the server is told of callers, and tells of calls
 codec.py    requests as columns, answers as messages
 status.py   errors as statuses
 
@@ -21,8 +19,8 @@ try:
 except ImportError:
     raise MissingExtraError("grpcio", "grpc", "serving over gRPC") from None
 
-from motet.serving.grpc.config import GrpcConfig
-from motet.serving.grpc.desk import Desk, Ended, Visit
+from motet.serving.config.grpc import GrpcConfig
 from motet.serving.grpc.server import GrpcServer, grpc_server
+from motet.serving.middleware.grpc_entry import Desk, Ended, Visit
 
 __all__ = ["Desk", "Ended", "GrpcConfig", "GrpcServer", "Visit", "grpc_server"]

@@ -9,8 +9,8 @@ from typing import Any
 from motet.errors import InputError, NotFoundError
 from motet.oip import messages
 from motet.oip.tensors import datatype_of, tensor_shape
-from motet.serving.gateway import Gateway
-from motet.serving.served import Served
+from motet.serving.repository.entry import RepositoryEntry
+from motet.serving.repository.repository import ModelRepository
 from motet.version import __version__
 
 __all__ = ["About", "Numbers"]
@@ -20,7 +20,7 @@ EXTENSIONS = (
 )  # fmt: skip
 _STATISTICS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
-Numbers = Callable[[Served], Mapping[str, Any]]
+Numbers = Callable[[RepositoryEntry], Mapping[str, Any]]
 """The numbers of a served graph: `last_inference` (ms since 1970), `inference_count` (rows), `execution_count` (batches),
 and by the names of Triton's durations (`success`, `fail`, `queue`, `compute_infer`, ...) pairs of a count and ns."""
 
@@ -37,7 +37,7 @@ class About:
         stopping: whether the server takes no more calls, and so is not ready.
     """
 
-    def __init__(self, gateway: Gateway, max_rows: int, numbers: Numbers | None = None) -> None:
+    def __init__(self, gateway: ModelRepository, max_rows: int, numbers: Numbers | None = None) -> None:
         self.gateway, self._max_rows, self._numbers = gateway, max_rows, numbers
         self.stopping = False
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from motet.errors import NotFoundError
 from motet.oip.messages import HEALTH_SERVICE, SERVICE, HealthCheckResponse
-from motet.serving.gateway import Gateway
+from motet.serving.repository.repository import ModelRepository
 
 __all__ = ["Health"]
 
@@ -23,7 +23,7 @@ class Health:
         gateway: what is served.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: ModelRepository) -> None:
         self._gateway = gateway
         self._stopping = asyncio.Event()
 

@@ -11,13 +11,13 @@ import grpc
 
 from motet.errors import DeadlineError, InputError, MotetError, OverloadedError
 from motet.oip.messages import ModelInferRequest
-from motet.serving.asked import asked_times, failed_rows
-from motet.serving.gateway import Gateway
+from motet.serving.batching.parameters import asked_times, failed_rows
+from motet.serving.batching.request import ANONYMOUS, Reply, Request
+from motet.serving.config.limits import Limits
 from motet.serving.grpc.codec import parameter, read_columns, wanted_outputs, write_answer
-from motet.serving.grpc.desk import Desk, Ended, Visit, address_of, call_name, give_name_back, headers_of
 from motet.serving.grpc.status import code_of, retry_metadata, text_of
-from motet.serving.limits import Limits
-from motet.serving.request import ANONYMOUS, Reply, Request
+from motet.serving.middleware.grpc_entry import Desk, Ended, Visit, address_of, call_name, give_name_back, headers_of
+from motet.serving.repository.repository import ModelRepository
 
 __all__ = ["Asked", "Inference", "internal_error", "refuse"]
 
@@ -57,7 +57,7 @@ class Inference:
         desk: who may call; None for everybody.
     """
 
-    def __init__(self, gateway: Gateway, limits: Limits | None = None, desk: Desk | None = None) -> None:
+    def __init__(self, gateway: ModelRepository, limits: Limits | None = None, desk: Desk | None = None) -> None:
         self.gateway, self.desk, self._limits = gateway, desk, limits
         self._loop = asyncio.get_running_loop()
         self._held_bytes = 0

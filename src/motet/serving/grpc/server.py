@@ -14,18 +14,18 @@ import grpc.aio
 
 from motet.errors import InputError, MotetError
 from motet.oip import messages
-from motet.serving.asked import no_shared_memory
-from motet.serving.config import ServeConfig, Tls
-from motet.serving.gateway import Gateway
+from motet.serving.batching.parameters import no_shared_memory
+from motet.serving.config.grpc import GrpcConfig
+from motet.serving.config.limits import Limits
+from motet.serving.config.server import ServeConfig, Tls
 from motet.serving.grpc.about import About, Numbers
-from motet.serving.grpc.config import GrpcConfig
-from motet.serving.grpc.desk import Desk, Ended, address_of, give_name_back, headers_of
 from motet.serving.grpc.health import Health
 from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.reflection import Reflection
 from motet.serving.grpc.status import code_of
 from motet.serving.grpc.stream import Streams
-from motet.serving.limits import Limits
+from motet.serving.middleware.grpc_entry import Desk, Ended, address_of, give_name_back, headers_of
+from motet.serving.repository.repository import ModelRepository
 from motet.system.addresses import in_url
 
 __all__ = ["GrpcServer", "grpc_server"]
@@ -57,7 +57,7 @@ class GrpcServer:
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: ModelRepository,
         host: str,
         port: int,
         limits: Limits | None = None,
@@ -274,7 +274,7 @@ def _stamp(tls: Tls) -> tuple[int, int]:
 
 
 def grpc_server(
-    gateway: Gateway, config: ServeConfig, desk: Desk | None = None, numbers: Numbers | None = None
+    gateway: ModelRepository, config: ServeConfig, desk: Desk | None = None, numbers: Numbers | None = None
 ) -> GrpcServer:
     """The gRPC port of a server that is set up so; other processes of the same server may share it."""
     return GrpcServer(

@@ -9,10 +9,10 @@ import grpc
 
 from motet.errors import MotetError, NotReadyError
 from motet.oip.messages import ModelInferRequest, ModelStreamInferResponse
-from motet.serving.grpc.desk import give_name_back
 from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.status import text_of
-from motet.serving.served import STOPS
+from motet.serving.middleware.grpc_entry import give_name_back
+from motet.serving.repository.entry import STOPS
 
 __all__ = ["Streams"]
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from motet.errors import MotetError
+from motet.serving.config.limits import Limits
 from motet.serving.http.asgi import VISITED, App, AppExchange, Message
 from motet.serving.http.connection import Connection
 from motet.serving.http.respond import date_line, error_answer
-from motet.serving.http.unvisited import Unvisited
-from motet.serving.limits import Limits
+from motet.serving.http.unadmitted import Unadmitted
 
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange, Origin
@@ -62,7 +62,7 @@ class Front:
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.buffered_bytes = self.received_bytes = self.sent_bytes = 0
-        self.written: Callable[[Unvisited], None] | None = None
+        self.written: Callable[[Unadmitted], None] | None = None
         self.draining = False
         self.date = date_line()
         self._find = find
@@ -114,7 +114,7 @@ class Front:
         """Tell of a request that no visit is made for, and that is refused with this message."""
         if self.written is not None:
             sent_bytes = len(answer) - answer.index(b"\r\n\r\n") - 4
-            self.written(Unvisited(origin, asked, error.status, received_bytes, sent_bytes, error=error))
+            self.written(Unadmitted(origin, asked, error.status, received_bytes, sent_bytes, error=error))
 
     def app_answered(
         self,
@@ -130,7 +130,7 @@ class Front:
         status = status or 499
         self.statuses[status] += 1
         if self.written is not None and not scope["state"].get(VISITED):
-            self.written(Unvisited(origin, asked, status, received_bytes, sent_bytes, self.loop.time() - began))
+            self.written(Unadmitted(origin, asked, status, received_bytes, sent_bytes, self.loop.time() - began))
 
     def forget_routes(self) -> None:
         """What is served has changed."""

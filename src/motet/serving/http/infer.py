@@ -12,26 +12,26 @@ from urllib.parse import unquote
 
 from motet.batch import Array, Column
 from motet.errors import ModelError, MotetError, NotFoundError
-from motet.serving.asked import asked_times, failed_rows
-from motet.serving.gateway import Gateway
+from motet.serving.batching.parameters import asked_times, failed_rows
+from motet.serving.batching.request import ANONYMOUS, Reply, Request
 from motet.serving.http.cors import cors_lines
 from motet.serving.http.front import Route
+from motet.serving.http.infer_headers import InferHeaders
 from motet.serving.http.respond import error_answer, head
-from motet.serving.http.said import Said
-from motet.serving.request import ANONYMOUS, Reply, Request
-from motet.serving.served import Served
+from motet.serving.repository.entry import RepositoryEntry
+from motet.serving.repository.repository import ModelRepository
 from motet.serving.wire.compress import compress, decompress
 from motet.serving.wire.infer import InferCodec, InferRequest
-from motet.serving.wire.mould import Mould
 from motet.serving.wire.plan import keep
+from motet.serving.wire.template import RequestTemplate
 from motet.tracebacks import summary
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange, Origin
     from motet.serving.http.front import Front
-    from motet.serving.services import Services
-    from motet.serving.visits import Visit
+    from motet.serving.middleware.context import Visit
+    from motet.serving.middleware.middleware import Middleware
 
 __all__ = ["InferExchange", "InferRoutes"]
 
@@ -56,7 +56,7 @@ class InferRoutes:
         services: what is done for every request beside playing it; None for nothing.
     """
 
-    def __init__(self, gateway: Gateway, services: Services | None = None) -> None:
+    def __init__(self, gateway: ModelRepository, services: Middleware | None = None) -> None:
         self.gateway, self.services = gateway, services
         self.front: Front
 
@@ -90,7 +90,7 @@ class _Missing:
 class _Infer:
     """The inference route of one served graph or model."""
 
-    def __init__(self, routes: InferRoutes, served: Served, name: str) -> None:
+    def __init__(self, routes: InferRoutes, served: RepositoryEntry, name: str) -> None:
         self.served, self.services, self.front, self._gateway = served, routes.services, routes.front, routes.gateway
         self.codec = InferCodec(
             name, served.versions[-1], served.inputs, served.signature.outputs, self._gateway.limits.rows
@@ -136,7 +136,7 @@ class _Infer:
         try:
             said = exchange.said
             if said is None:
-                said = exchange.said = exchange.origin.prepared = Said(exchange.known)
+                said = exchange.said = exchange.origin.prepared = InferHeaders(exchange.known)
             if len(body) > said.long_bytes:
                 work = self.front.loop.run_in_executor(None, self._read, body, said)
                 work.add_done_callback(lambda done: self._was_read(exchange, done))
@@ -147,7 +147,7 @@ class _Infer:
             return
         self._go_on(exchange, asked)
 
-    def _read(self, body: bytes, said: Said) -> InferRequest:
+    def _read(self, body: bytes, said: InferHeaders) -> InferRequest:
         if said.encoding is not None:
             body = decompress(body, said.encoding, self.front.limits.body_bytes)
         return self.codec.read(body, said.header_length)
@@ -193,7 +193,7 @@ class InferTogether:
 
     __slots__ = ("mould", "route")
 
-    def __init__(self, route: _Infer, mould: Mould) -> None:
+    def __init__(self, route: _Infer, mould: RequestTemplate) -> None:
         self.route, self.mould = route, mould
 
     def columns(self, requests: Sequence[Request], /) -> dict[str, Column]:
@@ -236,7 +236,7 @@ class InferExchange(Request):
         self.data: bytes | None = None
         self.visit: Visit | None = None
         prepared = origin.prepared
-        self.said = prepared if type(prepared) is Said else None
+        self.said = prepared if type(prepared) is InferHeaders else None
 
     def put(self, body: bytes, together: InferTogether) -> None:
         """Say that it is read together with others like it; where it is needed alone after all, it is read then."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from motet.batch import Column, Ragged, concat_columns, take_rows
 from motet.runtime.executor import Call
-from motet.serving.request import Reply
+from motet.serving.batching.request import Reply
 from motet.serving.sinks.items import Answered, Item, MemberAnswered
 from motet.serving.sinks.layout import Kept
 from motet.serving.sinks.records import ID, JSON, Records

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from motet.serving.config.sinks import SinkConfig
 from motet.serving.sinks.buffer import Buffer
-from motet.serving.sinks.config import SinkConfig
 from motet.serving.sinks.items import Item, Marker
 from motet.serving.sinks.stats import SinkStats
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from motet.batch import Column, Indices
 from motet.runtime.executor import Call
-from motet.serving.request import Reply
+from motet.serving.batching.request import Reply
 from motet.serving.sinks.layout import Layout
 
 __all__ = ["Answered", "Item", "Marker", "MemberAnswered", "loose_bytes", "owned"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from motet.errors import UnknownNameError
-from motet.serving.sinks.config import SinkConfig
+from motet.serving.config.sinks import SinkConfig
 from motet.serving.sinks.records import ID, JSON
 from motet.types import ColumnType, Signature
 

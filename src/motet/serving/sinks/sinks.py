@@ -15,8 +15,8 @@ from pathlib import Path
 from motet.batch import Column, Indices
 from motet.errors import GraphError, UnknownNameError
 from motet.runtime.executor import Call
-from motet.serving.request import Reply
-from motet.serving.sinks.config import SinkConfig
+from motet.serving.batching.request import Reply
+from motet.serving.config.sinks import SinkConfig
 from motet.serving.sinks.items import Answered, MemberAnswered, loose_bytes, owned
 from motet.serving.sinks.layout import Layout, layout_of
 from motet.serving.sinks.stats import SinkStats

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from motet.serving.sinks.config import SinkConfig
+from motet.serving.config.sinks import SinkConfig
 from motet.serving.sinks.convert import convert
 from motet.serving.sinks.intake import Intake, tell
 from motet.serving.sinks.items import Item, Marker

@@ -3,6 +3,7 @@
 envelope.py  the JSON of a request: which tensors, in which form, and which outputs are wanted
 infer.py     requests and answers of one served model
 plan.py      what is kept of the JSON of requests
+template.py  what requests have in common that differ in the bytes of their tensors only
 answer.py    answers: a text that is made once for answers of the same form, and the elements
 tensors.py   elements in JSON; those in bytes are in `motet.oip.tensors`
 compress.py  gzip and deflate, bounded

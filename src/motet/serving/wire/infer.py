@@ -22,8 +22,8 @@ from motet.oip.tensors import datatype_of, from_raw, is_base64, num_elements, of
 from motet.runtime.bind import absent_inputs, fill_defaults
 from motet.serving.wire.answer import Answers, Form
 from motet.serving.wire.envelope import Tensor, Wanted, read_envelope
-from motet.serving.wire.mould import MAX_MOULD_BYTES, Mould
 from motet.serving.wire.plan import ID, MAX_BYTES, Dense, Frame, Other, Plan, keep, text_of
+from motet.serving.wire.template import MAX_MOULD_BYTES, RequestTemplate
 from motet.serving.wire.tensors import MAX_AXES, from_json, packed
 from motet.types import ColumnType
 
@@ -139,7 +139,7 @@ class InferCodec:
         """What answers to requests like this one have in common; None where that is too little: use `write`."""
         return None if request.id else request.answers.form(rows)
 
-    def mould(self, head: bytes) -> Mould | None:
+    def mould(self, head: bytes) -> RequestTemplate | None:
         """What requests with this JSON have in common, where such a request was read; None where that is too little.
 
         That is enough where all inputs are given as bytes that are their columns, all outputs are wanted as bytes, and
@@ -151,7 +151,7 @@ class InferCodec:
         form = plan.answers.form(plan.rows)
         if form is None or len(head) + plan.size > MAX_MOULD_BYTES or _says_times(plan.parameters):
             return None
-        return Mould(head, plan.dense, plan.size, plan.rows, form)
+        return RequestTemplate(head, plan.dense, plan.size, plan.rows, form)
 
     def _read_json(self, body: bytes) -> InferRequest:
         match = ID.match(body)

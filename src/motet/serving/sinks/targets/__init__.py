@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motet.serving.sinks.config import SinkConfig
+from motet.serving.config.sinks import SinkConfig
 from motet.serving.sinks.targets.target import RefusedError, Target, told
 
 __all__ = ["RefusedError", "Target", "open_target", "told"]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from motet.serving.sinks.config import SinkConfig
+from motet.serving.config.sinks import SinkConfig
 from motet.serving.sinks.convert import json_bytes
 from motet.serving.sinks.records import Records
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from motet.serving.sinks.config import SinkConfig
+from motet.serving.config.sinks import SinkConfig
 from motet.serving.sinks.convert import json_bytes
 from motet.serving.sinks.records import JSON, Records, join_records
 from motet.serving.sinks.targets.target import RefusedError

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import GraphError, MissingExtraError
-from motet.serving.sinks.config import SinkConfig
+from motet.serving.config.sinks import SinkConfig
 from motet.serving.sinks.records import ID, Records, join_records
 from motet.serving.sinks.targets.statements import Statement, by_json, by_values, is_json
 from motet.serving.sinks.targets.target import RefusedError

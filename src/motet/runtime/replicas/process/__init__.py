@@ -1,0 +1,1 @@
+"""Replicas in processes of their own, and what parent and child say to each other."""

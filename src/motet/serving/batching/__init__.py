@@ -1,0 +1,11 @@
+"""One served graph: requests of one tick of the event loop are one batch, and each is answered alone.
+
+request.py         what a protocol hands in, and what it gets back; parameters.py: what all protocols understand alike
+graph_batcher.py   the bounded queue of a graph: takes batches from it, has them played
+groups.py          which requests go together where models come and go
+in_flight.py       a batch that is being played
+timed_executor.py  plays a batch, and learns what batches cost; active_graphs.py: which graphs are being asked
+responder.py       gives each request its answer, once
+hooks.py           who is told of what is played
+response_cache.py  answers that are given again
+"""

@@ -1,0 +1,137 @@
+"""What looks on while a lane plays: who counts, who keeps answers, who is told of calls; and rows that are explained."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from motet.batch import Batch, Column, Ragged, concat_columns
+from motet.errors import Failure, MotetError
+from motet.runtime.executor import Call, Executor, Played, Trace, drive
+from motet.serving.batching.request import Reply, Request
+
+__all__ = ["Both", "Keeper", "Listener", "Watch", "alike", "explained"]
+
+_LOG = logging.getLogger("motet.serving")
+
+
+class Listener(Protocol):
+    """Is told what a lane does, in the thread of the event loop."""
+
+    def played(self, requests: Sequence[Request], played: Played, started: float, compute_s: float) -> None:
+        """A batch was played, and its requests are about to be answered; `started` is on the clock of the event loop."""
+        ...
+
+    def refused(self, request: Request, error: MotetError) -> None:
+        """A request is not answered: refused, late, abandoned, or its batch failed as a whole."""
+        ...
+
+    def unread(self, failures: Sequence[Failure], id: str) -> None:
+        """Rows of a request could not be read, so that they are not played."""
+        ...
+
+    def trace(self, requests: Sequence[Request]) -> Trace | None:
+        """Is given every call of a batch's models, in any thread; None where nobody looks on."""
+        ...
+
+    def cached(self, request: Request) -> None:
+        """A request is about to be given an answer that was kept."""
+        ...
+
+
+class Keeper(Protocol):
+    """Keeps answers, in the thread of the event loop."""
+
+    def trace(self, requests: Sequence[Request]) -> Trace | None:
+        """Is given every call of a batch's models, in any thread; None where nobody looks on.
+
+        Each of the requests is handed to `answer` or `refused` afterwards; a batch that is played again is traced again.
+        """
+        ...
+
+    def refused(self, request: Request, error: MotetError) -> None:
+        """A request is not answered."""
+        ...
+
+    def answer(self, request: Request, reply: Reply) -> None:
+        """Keep an answer, and give it to its request, now or later."""
+        ...
+
+
+class Watch:
+    """A trace that tells a request of its calls, in the thread of the event loop, where such requests are played.
+
+    Args:
+        watch: is given each call.
+    """
+
+    def __init__(self, watch: Callable[[Call], None]) -> None:
+        self._watch = watch
+
+    def append(self, call: Call, /) -> None:
+        """Take a call."""
+        try:
+            self._watch(call)
+        except Exception:  # noqa: BLE001 (the request is answered all the same)
+            _LOG.exception("a request could not take a call of %s", call.uses)
+
+
+class Both:
+    """Two traces.
+
+    Args:
+        first, second: the traces; the second may be missing.
+    """
+
+    def __init__(self, first: Trace, second: Trace | None) -> None:
+        self._first, self._second = first, second
+
+    @property
+    def afterwards(self) -> Trace | None:
+        """What takes calls that end when the batch has been answered: those of the two that do."""
+        found = [
+            each for trace in (self._first, self._second) if (each := getattr(trace, "afterwards", None)) is not None
+        ]
+        return Both(found[0], found[1]) if len(found) > 1 else next(iter(found), None)
+
+    def append(self, call: Call, /) -> None:
+        """Take a call."""
+        self._first.append(call)
+        if self._second is not None:
+            self._second.append(call)
+
+
+def explained(executor: Executor, batch: Batch) -> tuple[Played, float, list[list[Call]]]:
+    """Play each row alone.
+
+    Returns:
+        What was played, the seconds that took, and for each row its calls.
+    """
+    started = time.perf_counter()
+    if not len(batch):
+        return executor.nothing([]), 0.0, []
+    tracing = executor.looking_on()
+    traces: list[list[Call]] = [[] for _ in range(len(batch))]
+    parts = [drive(tracing.play(batch.take([row]), traces[row])) for row in range(len(batch))]
+    executor.count_of(tracing)
+    filled = [part for part in parts if len(part.outputs)] or parts[:1]
+    names = filled[0].outputs.columns
+    columns = {name: concat_columns([part.outputs.columns[name] for part in filled]) for name in names}
+    ids = np.concatenate([part.outputs.ids for part in filled])
+    failures = [failure for part in parts for failure in part.failures]
+    return Played(Batch(columns, ids), failures), time.perf_counter() - started, traces
+
+
+def alike(request: Request, other: Request) -> bool:
+    """Whether the columns of two requests can be put together without changing what is in them."""
+    return all(_held(column) == _held(other.columns[name]) for name, column in request.columns.items())
+
+
+def _held(column: Column) -> tuple[Any, ...]:
+    if isinstance(column, Ragged):
+        return column.dtype, column.shapes.shape[1]
+    return column.dtype, column.shape[1:]

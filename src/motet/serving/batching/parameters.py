@@ -1,0 +1,95 @@
+"""What every protocol understands and says alike: how long a caller waits, its priority, and that rows failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from motet.errors import InputError, MotetError
+from motet.serving.batching.request import Reply
+
+__all__ = [
+    "FailedRowsError",
+    "LateRowsError",
+    "NotOfferedError",
+    "asked_times",
+    "failed_rows",
+    "no_shared_memory",
+    "without_folders",
+]
+
+SHOWN_ROWS = 5
+"""Failed rows that an error names."""
+_LINE_OF_CODE = re.compile(r"\([^()]*[/\\]([^()/\\]+:\d+)\)(?=; |$)")
+
+
+class FailedRowsError(MotetError):
+    """Rows of a request that failed, and with them the request."""
+
+    status = 422
+
+
+class LateRowsError(FailedRowsError):
+    """Rows of a request that failed since members of a node did not answer in time."""
+
+    status = 504
+
+
+class NotOfferedError(MotetError):
+    """A part of Triton's protocol that there is not."""
+
+    status = 501
+
+
+def no_shared_memory() -> NotOfferedError:
+    """What callers are told who register regions of shared memory, or ask for them."""
+    return NotOfferedError("shared memory is not offered", hint="send and ask for the elements")
+
+
+def failed_rows(reply: Reply, rows: int) -> MotetError:
+    """What a request is answered of which rows failed: which ones, and why."""
+    failures = reply.failures
+    shown = "; ".join(without_folders(str(failure)) for failure in failures[:SHOWN_ROWS])
+    more = f"; and {len(failures) - SHOWN_ROWS} more" if len(failures) > SHOWN_ROWS else ""
+    late = all(failure.error == "DeadlineError" for failure in failures)
+    return (LateRowsError if late else FailedRowsError)(f"{len(failures)} of {rows} rows failed: {shown}{more}")
+
+
+def without_folders(why: str) -> str:
+    """Why a row failed, for those who asked: lines of code are named by their files, not by folders of this machine."""
+    return _LINE_OF_CODE.sub(r"(\1)", why)
+
+
+def asked_times(parameters: Mapping[str, object], header: bytes | None = None) -> tuple[float | None, int]:
+    """The seconds that a caller waits, and its priority.
+
+    Args:
+        parameters: `timeout` in microseconds, as Triton's clients send it, 0 for none; `priority`, as the
+            extension `schedule_policy` has it: 1 goes first, then 2; 0 is `DEFAULT_PRIORITY`.
+        header: milliseconds, for callers over HTTP without parameters.
+
+    Raises:
+        InputError: when one is no number, or negative.
+    """
+    timeout, priority = parameters.get("timeout"), parameters.get("priority", 0)
+    timeout_s: float | None = None
+    if timeout is not None and timeout != 0:
+        timeout_s = _number(timeout, "parameter 'timeout' (microseconds)") / 1e6
+    elif header is not None:
+        timeout_s = _number(header.decode("latin-1"), "X-Request-Timeout-Ms") / 1e3
+    if isinstance(priority, float) and priority.is_integer():
+        priority = int(priority)
+    if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
+        wanted = "a whole number" if not isinstance(priority, int) else "at least 0"
+        raise InputError(f"parameter 'priority' must be {wanted}; got {priority!r}", hint="1 goes first, then 2")
+    return timeout_s, priority
+
+
+def _number(value: object, what: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not 0 < number < 1e15:
+        raise InputError(f"{what} must be a number more than 0; got {value!r}")
+    return number

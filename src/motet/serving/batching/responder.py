@@ -1,0 +1,140 @@
+"""Giving requests their answers: each is called back exactly once, whatever goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from motet.batch import Column
+from motet.errors import CancelledError, DeadlineError, ModelError, MotetError
+from motet.runtime.executor import Call, Played
+from motet.serving.batching.hooks import Keeper, Listener
+from motet.serving.batching.in_flight import InFlight
+from motet.serving.batching.request import Reply, Request, Together
+from motet.serving.batching.response_cache import ResponseCache
+from motet.tracebacks import summary
+
+__all__ = ["Responder"]
+
+_LOG = logging.getLogger("motet.serving")
+
+
+class Responder:
+    """Gives the requests of one lane their answers.
+
+    Args:
+        name: of the graph, for messages.
+        listener: is told what happens; None for nobody.
+
+    Attributes:
+        listener: as given; may be set.
+        keeper: keeps its answers; None where nobody does.
+        cache: answers that are given again; None where there is none.
+    """
+
+    def __init__(self, name: str, listener: Listener | None = None) -> None:
+        self._name, self.listener = name, listener
+        self.keeper: Keeper | None = None
+        self.cache: ResponseCache | None = None
+
+    def answer(self, playing: InFlight, played: Played, compute_s: float, calls: Sequence[Sequence[Call]] = ()) -> None:
+        """Give each request its own rows."""
+        requests, started = playing.requests, playing.started
+        if self.listener is not None:
+            try:
+                self.listener.played(requests, played, started, compute_s)
+            except Exception:  # noqa: BLE001 (requests are answered whether or not they are counted)
+                _LOG.exception("what counts the requests of %s failed", self._name)
+        special = self.keeper is not None or self.cache is not None
+        columns, rows, first = played.outputs.columns, playing.rows, 0
+        if len(played.outputs.ids) == rows:
+            if playing.together is not None and not special:
+                self._together(playing.together, requests, columns)
+                return
+            for request in requests:
+                end = first + request.rows
+                if not request.settled:
+                    request.settled = True
+                    queued = started - request.arrived
+                    reply = Reply(columns, first, end, None, (), rows, queued, compute_s, calls)
+                    try:
+                        if special:
+                            self._give(request, reply)
+                        else:
+                            request.answered(reply)
+                    except Exception as error:  # noqa: BLE001 (the others are answered in any case)
+                        self._not_taken(request, error)
+                first = end
+            return
+        ids = played.outputs.ids
+        for request in requests:
+            end = first + request.rows
+            low, high = np.searchsorted(ids, [first, end])
+            failures = [replace(f, row=f.row - first) for f in played.failures if first <= f.row < end]
+            if request.cancelled and not request.settled:  # some of its rows may have been left out
+                self.refuse(request, CancelledError("the caller is gone"))
+            elif not request.settled:
+                request.settled = True
+                kept = None if high - low == request.rows else ids[low:high] - first
+                queued = started - request.arrived
+                reply = Reply(columns, int(low), int(high), kept, failures, rows, queued, compute_s, calls)
+                try:
+                    self._give(request, reply)
+                except Exception as error:  # noqa: BLE001 (the others are answered in any case)
+                    self._not_taken(request, error)
+            first = end
+
+    def _together(self, together: Together, requests: Sequence[Request], columns: Mapping[str, Column]) -> None:
+        try:
+            together.answer(requests, columns)
+        except Exception as error:  # noqa: BLE001 (those that were not answered are told)
+            for request in requests:
+                if not request.settled:
+                    request.settled = True
+                    self._not_taken(request, error)
+
+    def _not_taken(self, request: Request, error: Exception) -> None:
+        """A request could not take its answer, which is a mistake of its protocol's; it is told that there is none."""
+        _LOG.error("a request for %s could not take its answer", self._name, exc_info=error)
+        with contextlib.suppress(Exception):
+            request.failed(ModelError(summary(error), where=self._name))
+
+    def _give(self, request: Request, reply: Reply) -> None:
+        """Hand an answer on, to be kept and to be given again."""
+        if self.cache is not None and request.kept_as:
+            self.cache.keep(request.kept_as, reply)
+        if self.keeper is not None:
+            self.keeper.answer(request, reply)
+        else:
+            request.answered(reply)
+
+    def refuse(self, request: Request, error: MotetError) -> None:
+        """Tell a request that there is no answer, and why."""
+        request.settled = True
+        try:
+            if self.listener is not None:
+                self.listener.refused(request, error)
+            if self.keeper is not None:
+                self.keeper.refused(request, error)
+            request.failed(error)
+        except Exception as mistake:  # noqa: BLE001 (the others are answered in any case)
+            self._not_taken(request, mistake)
+
+    def useless(self, request: Request, now: float) -> bool:
+        """Whether nobody waits for the answer any more; says so where it has not been said."""
+        if request.settled:
+            return True
+        if request.cancelled:
+            self.refuse(request, CancelledError("the caller is gone"))
+            return True
+        if request.deadline is not None and now >= request.deadline:
+            waited = max(0.0, now - request.arrived)  # the loop's clock stands still within a tick
+            self.refuse(
+                request, DeadlineError(f"not answered in time: the request waited {waited:.3f} s", where=self._name)
+            )
+            return True
+        return False

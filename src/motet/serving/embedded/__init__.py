@@ -1,1 +1,0 @@
-"""Servers inside other programs: in a thread (background.py), and as an ASGI application (application.py)."""

@@ -1,0 +1,54 @@
+"""What the head of an inference request says of its body and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from motet.errors import InputError
+
+if TYPE_CHECKING:
+    from motet.serving.http.infer import InferTogether
+
+__all__ = ["InferHeaders"]
+
+LONG_JSON_BYTES, LONG_BINARY_BYTES, LONG_COMPRESSED_BYTES = 128 << 10, 4 << 20, 16 << 10
+"""Bodies longer than this take more than a millisecond or so to read, which is done in a thread."""
+
+
+class InferHeaders:
+    """What the head of a request says of its body and its answer; the same for all requests with the same head.
+
+    Attributes:
+        header_length: bytes of the JSON at the beginning of the body; None where all of it is.
+        encoding: of the body; None for none.
+        timeout: milliseconds, as they were written.
+        long_bytes: a body with more bytes than this takes long to read.
+        accepts: encodings of the answer, as they were written; None where there is nothing of it.
+        is_usual: whether an answer has the usual head: it is not compressed, has no name, and no page of a browser reads it.
+        is_plain: whether it says nothing but where the bytes of the tensors begin.
+        together: reads and answers the requests that came last; None where nothing does.
+    """
+
+    __slots__ = ("accepts", "encoding", "header_length", "is_plain", "is_usual", "long_bytes", "timeout", "together")
+
+    def __init__(self, known: Mapping[bytes, bytes]) -> None:
+        length, encoding = known.get(b"inference-header-content-length"), known.get(b"content-encoding")
+        accepts = known.get(b"accept-encoding")
+        self.header_length = None if length is None else _header_length(length)
+        self.encoding = None if encoding is None else encoding.decode("latin-1")
+        self.timeout = known.get(b"x-request-timeout-ms")
+        self.accepts = None if accepts is None else accepts.decode("latin-1")
+        self.is_usual = accepts is None and b"origin" not in known and b"x-request-id" not in known
+        self.is_plain = bool(self.header_length) and not encoding and not self.timeout and self.is_usual
+        self.together: InferTogether | None = None
+        if self.encoding is not None:
+            self.long_bytes = LONG_COMPRESSED_BYTES
+        else:
+            self.long_bytes = LONG_JSON_BYTES if self.header_length is None else LONG_BINARY_BYTES
+
+
+def _header_length(value: bytes) -> int:
+    if not value.isdigit() or len(value) > 18:
+        raise InputError(f"Inference-Header-Content-Length must be a number of bytes; got {value.decode('latin-1')!r}")
+    return int(value)

@@ -1,0 +1,197 @@
+"""Files of lines, written by one thread: the event loop never waits for a disk.
+
+Several processes may write to one file: each write is of whole lines, under a lock. A file that is full is renamed to
+FILE.1, that one to FILE.2, and the oldest is deleted; a file that somebody else has renamed or deleted is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from motet.errors import GraphError
+from motet.serving.config.observability import STDERR, LogConfig
+from motet.system.incidents import Outage
+
+__all__ = ["Lines", "Writer"]
+
+_LOG = logging.getLogger("motet.serving")
+LINGER_S = 0.05
+"""How long the thread lets lines come together after the first one."""
+AT_ONCE = 1000
+"""Lines of one write."""
+
+
+class Lines:
+    """One file of lines. Any thread may put.
+
+    Args:
+        config: the file and its bounds.
+        encode: makes the bytes of a line of what was put, in the writer's thread.
+        woken: is set when there is something to write.
+
+    Attributes:
+        num_written: lines of this process in the file.
+        num_dropped: lines that were lost, because too many waited or the file could not be written.
+
+    Raises:
+        GraphError: when the file cannot be written.
+    """
+
+    def __init__(self, config: LogConfig, encode: Callable[[Any], bytes], woken: threading.Event) -> None:
+        self._config, self._encode, self._woken = config, encode, woken
+        self._waiting: deque[Any] = deque()
+        self._broken = False
+        self._outage = Outage(_LOG, "lines", config.file, file=config.file)
+        self._lost = 0
+        self._lock = self._file = -1
+        self.num_written = self.num_dropped = self._told = 0
+        if config.file == STDERR:
+            self._file = 2
+            return
+        try:
+            os.makedirs(os.path.dirname(config.file) or ".", exist_ok=True)
+            self._lock = _open(f"{config.file}.lock")
+            self._file = _open(config.file)
+        except OSError as error:
+            self.close()
+            raise GraphError(f"{config.file!r} cannot be written: {error.strerror}", where="seen.access_log") from error
+
+    def put(self, record: Any) -> bool:
+        """Have a line written; False where it was dropped."""
+        if len(self._waiting) >= self._config.waiting:
+            self.num_dropped += 1
+            return False
+        self._waiting.append(record)
+        if not self._woken.is_set():
+            self._woken.set()
+        return True
+
+    def flush(self) -> bool:
+        """Write some of what waits, in the writer's thread; whether there may be more."""
+        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_ONCE))]
+        dropped = self.num_dropped - self._told
+        if not taken and not dropped:
+            return False
+        data = b"".join([self._line(record) for record in taken])
+        if dropped:
+            self._told += dropped
+            data += msgspec.json.encode({"time": time.time(), "dropped": dropped}) + b"\n"
+        try:
+            self._append(data)
+        except OSError as error:
+            self.num_dropped += len(taken)
+            self._lost += len(taken)
+            self._outage.out("%s cannot be written: %s; its lines are dropped", self._config.file, error.strerror)
+        else:
+            self._outage.back("%s can be written again; %d lines were dropped", self._config.file, self._lost)
+            self._lost = 0
+            self.num_written += len(taken)
+        return bool(self._waiting) and not self._outage.is_out
+
+    def close(self) -> None:
+        """Give the file back."""
+        for descriptor in {self._lock, self._file} - {-1, 2}:
+            os.close(descriptor)
+
+    def _line(self, record: Any) -> bytes:
+        try:
+            return self._encode(record) + b"\n"
+        except (ValueError, TypeError):  # a text that is none, such as half of a surrogate pair
+            self.num_dropped += 1
+            return b""
+
+    def _append(self, data: bytes) -> None:
+        if self._file == 2:
+            _write(2, data)
+            return
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            self._follow()
+            data, self._broken = (b"\n" + data if self._broken else data), True  # begin after a line that was cut off
+            _write(self._file, data)
+            self._broken = False
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _follow(self) -> None:
+        """Take up the file that is there now; put aside one that is full."""
+        path, mine = self._config.file, os.fstat(self._file)
+        try:
+            there = os.stat(path)
+        except FileNotFoundError:
+            there = None
+        if there is not None and there.st_size >= self._config.file_bytes:
+            self._rotate(path)
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+            fresh = _open(path)
+            os.close(self._file)
+            self._file, self._broken = fresh, False
+
+    def _rotate(self, path: str) -> None:
+        names = [path, *(f"{path}.{number}" for number in range(1, self._config.files))]
+        if len(names) == 1:
+            os.unlink(path)
+        for older, old in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(old, older)
+
+
+class Writer:
+    """The thread that writes the logs of a process. It is started with the first file."""
+
+    def __init__(self) -> None:
+        self._woken, self._closing = threading.Event(), threading.Event()
+        self._lines: list[Lines] = []
+        self._thread = threading.Thread(target=self._run, name="motet-logs", daemon=True)
+
+    def open(self, config: LogConfig, encode: Callable[[Any], bytes] = msgspec.json.encode) -> Lines:
+        """A file of lines; `config.waiting` bounds its memory.
+
+        Raises:
+            GraphError: when it cannot be written.
+        """
+        lines = Lines(config, encode, self._woken)
+        self._lines.append(lines)
+        if not self._thread.is_alive():
+            self._thread.start()
+        return lines
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Write what waits, for at most this time; what is put later is lost."""
+        self._closing.set()
+        self._woken.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._woken.wait()
+            self._closing.wait(LINGER_S)
+            self._woken.clear()
+            more = True
+            while more:
+                more = False
+                for lines in self._lines:
+                    more |= lines.flush()
+        for lines in self._lines:
+            lines.close()
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

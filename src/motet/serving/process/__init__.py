@@ -1,0 +1,8 @@
+"""The processes of a server.
+
+supervisor.py       runs a server: here, or in several processes that share its ports
+server.py           one process: sockets, signals, draining
+heartbeat.py        which of them hangs
+repository_sync.py  what one process loads, all load
+background.py       a server in a thread of another program; application.py: as an ASGI application
+"""

@@ -1,0 +1,121 @@
+"""Watches the stores of the models that are served: what an alias is moved to is loaded, and takes the place of what was."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from motet.errors import MotetError, StoreError
+from motet.graph.check import CheckedGraph
+from motet.graph.graph import Graph
+from motet.graph.model import Model
+from motet.models.locate import STORE
+from motet.runtime.stored import StoredModels, number_of
+from motet.serving.repository.entry import GOES_ON, UNLOADED, RepositoryEntry
+from motet.serving.repository.repository import ModelRepository
+
+__all__ = ["StoreWatcher", "has_stored"]
+
+_LOG = logging.getLogger("motet.serving")
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
+"""How long a version that could not be loaded, or a store that could not be reached, is left alone; doubled each time."""
+
+
+@dataclass
+class _Pause:
+    """What went wrong with a graph, and until when it is left alone."""
+
+    numbers: Mapping[str, int]
+    until: float
+    pause_s: float
+
+
+class StoreWatcher:
+    """Asks the stores, again and again, where their aliases point.
+
+    Args:
+        gateway: serves the graphs.
+        interval_s: from one look to the next.
+    """
+
+    def __init__(self, gateway: ModelRepository, interval_s: float) -> None:
+        self._gateway, self._interval_s = gateway, interval_s
+        self._stored = StoredModels()
+        self._pauses: dict[str, _Pause] = {}
+
+    async def run(self) -> None:
+        """Watch until it is cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_s)
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 (what is served goes on; the next look may do better)
+                _LOG.exception("the stores could not be watched")
+
+    async def look(self) -> None:
+        """Look once, and load what has changed; what cannot be loaded is tried again later."""
+        for served in self._gateway.things:
+            if served.kind == "graph" and served.reason != UNLOADED and has_stored(served.graph):
+                await self._look(served)
+
+    async def _look(self, served: RepositoryEntry) -> None:
+        loop, known = self._gateway.loop, self._pauses.get(served.name)
+        waits = known is not None and loop.time() < known.until
+        numbers: Mapping[str, int] = {}
+        try:
+            if waits and known is not None and not known.numbers:
+                return
+            numbers = await loop.run_in_executor(None, self._moved, served)
+            if served.unloaded or served.state == "UNLOADING":
+                return  # meanwhile: somebody wants it to stay so
+            if not numbers:
+                self._all_well(served)
+            elif not (waits and known is not None and known.numbers == numbers):
+                await self._gateway.load(served.name, tell=False)
+                self._pauses.pop(served.name, None)
+                _LOG.info("%s plays %s", served.name, ", ".join(map(_told, numbers.items())))
+        except MotetError as error:
+            again = known is not None and known.numbers == numbers
+            pause_s = min(2 * known.pause_s, LONGEST_PAUSE_S) if again and known is not None else FIRST_PAUSE_S
+            self._pauses[served.name] = _Pause(numbers, loop.time() + pause_s, pause_s)
+            if served.state == "READY":
+                served.reason, served.error = f"{GOES_ON}: {error}", type(error).__name__
+            if not again:
+                what = "cannot be asked" if isinstance(error, StoreError) and not numbers else "cannot be loaded"
+                _LOG.error("%s goes on with what it has: a store's model %s: %s", served.name, what, error)
+
+    def _all_well(self, served: RepositoryEntry) -> None:
+        if self._pauses.pop(served.name, None) is not None and served.state == "READY":
+            served.reason = served.error = ""
+
+    def _moved(self, served: RepositoryEntry) -> Mapping[str, int]:
+        """The models that mean another version than the one that is served, and its number; 0 for one that was withdrawn."""
+        moved: dict[str, int] = {}
+        for name, model, folder, pinned in _stored(served.graph, served.graph.checked):
+            number = self._stored.number(model, folder)
+            if number is not None and number != (0 if pinned is None else number_of(pinned.uri)):
+                moved[name] = number
+        return moved
+
+
+def _told(moved: tuple[str, int]) -> str:
+    name, number = moved
+    return f"{name}@{number}" if number else f"no {name} any more"
+
+
+def has_stored(graph: Graph) -> bool:
+    """Whether a model of the graph, or of one inside it, is in a store."""
+    return any(model.uri.startswith(STORE) for model in graph.models.values()) or any(
+        map(has_stored, graph.graphs.values())
+    )
+
+
+def _stored(graph: Graph, checked: CheckedGraph) -> Iterator[tuple[str, Model, str, Model | None]]:
+    """Each model of a store: its name, what the graph says of it, the graph's folder, and what it was pinned to."""
+    for name, model in graph.models.items():
+        if model.uri.startswith(STORE):
+            yield name, model, graph.folder, checked.graph.models.get(name)
+    for name, inner in graph.graphs.items():
+        yield from _stored(inner, checked.graphs[name])

@@ -1,0 +1,273 @@
+"""Health, metadata, configuration, statistics and the repository: the Open Inference Protocol's REST, and Triton's additions.
+
+https://github.com/kserve/open-inference-protocol and the protocol folder of https://github.com/triton-inference-server/server
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from motet.errors import InputError, MotetError, NotReadyError
+from motet.graph.graph import Input
+from motet.oip.tensors import datatype_of, tensor_shape
+from motet.serving.batching.parameters import no_shared_memory
+from motet.serving.http.respond import error_body
+from motet.serving.middleware.rest_entry import Asked, Desk
+from motet.serving.repository.entry import STOPS, UNLOADED, RepositoryEntry
+from motet.serving.repository.repository import ModelRepository
+from motet.serving.rest.parts import AppParts
+from motet.serving.rest.request_future import administers, asked_of
+from motet.serving.rest.respond import json_response, read_object
+from motet.types import ColumnType
+from motet.version import __version__
+
+__all__ = ["EXTENSIONS", "About"]
+
+EXTENSIONS = (
+    "binary_tensor_data", "classification", "model_configuration", "model_repository", "parameters", "schedule_policy",
+    "statistics",
+)  # fmt: skip
+Endpoint = Callable[[Request], Awaitable[Response]]
+Act = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+_DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
+_IGNORED = ("unload_dependents",)
+"""Parameters of Triton's clients that mean nothing here."""
+
+
+class About:
+    """Answers what is asked about a server and its models.
+
+    Args:
+        gateway: what is served.
+        parts: of the server.
+        desk: who may load and unload.
+    """
+
+    def __init__(self, gateway: ModelRepository, parts: AppParts, desk: Desk) -> None:
+        self._gateway, self._parts, self._desk = gateway, parts, desk
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        model = "/v2/models/{name}"
+        listed: list[tuple[str, Endpoint]] = [
+            ("/v2", self.server),
+            ("/v2/health/live", self.live),
+            ("/v2/health/ready", self.ready),
+            ("/healthz", self.live),
+            ("/readyz", self.ready),
+            ("/v2/models", self.models),
+            ("/v2/models/stats", self.all_stats),
+        ]
+        for prefix in (model, f"{model}/versions/{{version}}"):
+            listed += [
+                (prefix, self.model),
+                (f"{prefix}/ready", self.model_ready),
+                (f"{prefix}/config", self.config),
+                (f"{prefix}/stats", self.stats),
+            ]
+        return [Route(path, endpoint) for path, endpoint in listed] + [
+            Route("/v2/systemsharedmemory/{rest:path}", self.shared_memory, methods=["GET", "POST"]),
+            Route("/v2/cudasharedmemory/{rest:path}", self.shared_memory, methods=["GET", "POST"]),
+            Route("/v2/repository/index", self.index, methods=["POST"]),
+            Route("/v2/repository/models/{name}/load", self.load, methods=["POST"]),
+            Route("/v2/repository/models/{name}/unload", self.unload, methods=["POST"]),
+            Route("/v2/repository/models/{name}/scale", self.scale, methods=["POST"]),
+        ]
+
+    def _find(self, request: Request) -> RepositoryEntry:
+        return self._gateway.find(request.path_params["name"], request.path_params.get("version", ""))
+
+    def _find_loaded(self, request: Request) -> RepositoryEntry:
+        return self._gateway.find_loaded(request.path_params["name"], request.path_params.get("version", ""))
+
+    async def server(self, _request: Request) -> Response:
+        """What this server is."""
+        return json_response({"name": "motet", "version": __version__, "extensions": EXTENSIONS})
+
+    async def live(self, _request: Request) -> Response:
+        """Whether the process runs."""
+        return json_response({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether everything that is served can be called; 503 where not, and what cannot, and why."""
+        gateway = self._gateway
+        if gateway.ready:
+            return json_response({"ready": True})
+        admin = administers(self._desk, request)
+        waiting = {
+            each.name: {"state": each.state, "reason": each.why(administers=admin)}
+            for each in gateway.served.values()
+            if each.kind == "graph" and each.state != "READY" and each.reason != UNLOADED
+        }
+        reasons = [f"{name} is not ready: {each['reason']}" for name, each in waiting.items()]
+        if gateway.stopping or gateway.draining:
+            reasons.insert(0, STOPS)
+        return json_response({"ready": False, "reason": "; ".join(reasons), "waiting": waiting}, 503)
+
+    async def models(self, _request: Request) -> Response:
+        """The names of what is served, as KServe lists them."""
+        return json_response({"models": self._gateway.loaded_names})
+
+    async def model(self, request: Request) -> Response:
+        """What a model takes and gives."""
+        served = self._find_loaded(request)
+        return json_response(
+            {
+                "name": request.path_params["name"],
+                "versions": served.versions,
+                "platform": served.platform,
+                "inputs": _tensors(served.signature.inputs),
+                "outputs": _tensors(served.signature.outputs),
+            }
+        )
+
+    async def model_ready(self, request: Request) -> Response:
+        """Whether a model can be called; 503 where not."""
+        served = self._find(request)
+        if served.state != "READY":
+            why = served.why(administers=administers(self._desk, request))
+            raise NotReadyError(f"{served.name} is not ready: {why}")
+        if self._gateway.stopping or self._gateway.draining:
+            raise NotReadyError(f"{served.name} is not ready: {STOPS}")
+        return json_response({"name": request.path_params["name"], "ready": True})
+
+    async def config(self, request: Request) -> Response:
+        """Triton's configuration of a model, as far as it has a meaning here."""
+        served = self._find_loaded(request)
+        config: dict[str, Any] = {
+            "name": request.path_params["name"],
+            "platform": served.platform,
+            "backend": "motet",
+            "version_policy": {"all": {}},
+            "max_batch_size": self._gateway.limits.rows,
+            "input": [_configured(name, each.type, each) for name, each in served.inputs.items()],
+            "output": [_configured(name, kind, None) for name, kind in served.signature.outputs.items()],
+            "parameters": {},
+        }
+        if served.kind == "graph":
+            steps = [{"model_name": model.name, "model_version": "-1"} for model in served.models]
+            config["ensemble_scheduling"] = {"step": steps}
+        return json_response(config)
+
+    async def stats(self, request: Request) -> Response:
+        """How often a model was asked, and how long it took."""
+        served = self._find(request)
+        return json_response({"model_stats": [self._stats(request.path_params["name"], served)]})
+
+    async def all_stats(self, _request: Request) -> Response:
+        """The same of everything."""
+        return json_response({"model_stats": [self._stats(*each) for each in self._gateway.served.items()]})
+
+    def _stats(self, name: str, served: RepositoryEntry) -> dict[str, Any]:
+        numbers: Mapping[str, Any] = {} if self._parts.numbers is None else self._parts.numbers(served)
+        stats: dict[str, Any] = {"name": name, "version": served.versions[-1]}
+        for count in ("last_inference", "inference_count", "execution_count"):
+            stats[count] = int(numbers.get(count, 0))
+        durations = {name: numbers.get(name, (0, 0)) for name in _DURATIONS}
+        stats["inference_stats"] = {name: {"count": int(n), "ns": int(ns)} for name, (n, ns) in durations.items()}
+        stats["batch_stats"] = []
+        return stats
+
+    async def index(self, request: Request) -> Response:
+        """Everything that has a name, its state, and why it is in it."""
+        admin = administers(self._desk, request)
+        only_ready = (await read_object(request)).get("ready")
+        only_ready = False if only_ready is None else only_ready
+        if not isinstance(only_ready, bool):
+            raise InputError(f"'ready' must be true or false; got {only_ready!r}")
+        return json_response(
+            [
+                {"name": name, "version": version, "state": served.state, "reason": served.why(administers=admin)}
+                for name, served in self._gateway.served.items()
+                if served.state == "READY" or not only_ready
+                for version in served.versions
+            ]
+        )
+
+    async def shared_memory(self, _request: Request) -> Response:
+        """Triton's regions of shared memory: there are none."""
+        raise no_shared_memory()
+
+    async def load(self, request: Request) -> Response:
+        """Load a graph, or load it anew from its file; answered when it is ready."""
+        return await self._administer(request, _nothing_given(self._gateway.load))
+
+    async def unload(self, request: Request) -> Response:
+        """Take a graph off line; answered when its requests are."""
+        return await self._administer(request, _nothing_given(self._gateway.unload))
+
+    async def scale(self, request: Request) -> Response:
+        """Have so many replicas of a model; answered before new ones are ready."""
+
+        async def act(name: str, parameters: Mapping[str, Any]) -> None:
+            if set(parameters) != {"replicas"}:
+                given = ", ".join(map(str, parameters)) or "nothing"
+                raise InputError(
+                    f"expected the parameter replicas; got {given}", hint='send {"parameters": {"replicas": 2}}'
+                )
+            await self._gateway.scale(name, parameters["replicas"])
+
+        return await self._administer(request, act)
+
+    async def _administer(self, request: Request, act: Act) -> Response:
+        name = request.path_params["name"]
+        asked: Asked = asked_of(request, name, len(await request.body()), admin=True)
+        visit = await self._desk.enter(asked)
+        status, failed = 200, ""
+        try:
+            parameters = (await read_object(request)).get("parameters") or {}
+            if not isinstance(parameters, dict):
+                raise InputError(f"parameters must be an object; got {parameters!r}")
+            # shielded: a caller that is gone must not leave a graph half loaded
+            await asyncio.shield(act(name, parameters))
+            response = json_response({})
+            visit.sent_bytes = len(response.body)
+        except BaseException as error:
+            status, failed = getattr(error, "status", 499), type(error).__name__
+            visit.sent_bytes = len(error_body(error)) if isinstance(error, MotetError) else 0
+            raise
+        finally:
+            visit.end(None, None, status, failed)
+        return response
+
+
+def _nothing_given(act: Callable[[str], Awaitable[Any]]) -> Act:
+    """Something that is done with a graph as its file says it."""
+
+    async def done(name: str, parameters: Mapping[str, Any]) -> None:
+        given = [str(each) for each in parameters if each not in _IGNORED]
+        if given:
+            raise InputError(
+                f"parameters {', '.join(sorted(given))} are given; a graph is loaded from its file as it is",
+                hint="change the graph's file and load it without parameters",
+            )
+        await act(name)
+
+    return done
+
+
+def _tensors(kinds: Mapping[str, ColumnType]) -> list[dict[str, Any]]:
+    """BYTES that are texts say so as other servers do it, by a parameter."""
+    return [
+        {"name": name, "datatype": datatype_of(kind), "shape": tensor_shape(kind)}
+        | ({"parameters": {"content_type": "str"}} if kind.dtype == "string" else {})
+        for name, kind in kinds.items()
+    ]
+
+
+def _configured(name: str, kind: ColumnType, given: Input | None) -> dict[str, Any]:
+    datatype = datatype_of(kind)
+    config: dict[str, Any] = {
+        "name": name,
+        "data_type": f"TYPE_{'STRING' if datatype == 'BYTES' else datatype}",
+        "dims": tensor_shape(kind)[1:],
+    }
+    if given is not None:
+        config["optional"] = given.has_default
+    return config

@@ -1,0 +1,111 @@
+"""The application: routes, errors, CORS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from motet.errors import MotetError
+from motet.serving.http.cors import EXPOSED
+from motet.serving.middleware.rest_entry import OpenDesk
+from motet.serving.repository.repository import ModelRepository
+from motet.serving.rest.about import About
+from motet.serving.rest.openapi import openapi
+from motet.serving.rest.pages import Pages
+from motet.serving.rest.parts import AppParts
+from motet.serving.rest.predict import Predict
+from motet.serving.rest.respond import handled, json_response
+from motet.serving.rest.status import ErrorLog
+from motet.serving.rest.v1 import V1
+
+__all__ = ["create_app"]
+
+
+def create_app(gateway: ModelRepository, parts: AppParts | None = None) -> Starlette:
+    """The ASGI application of a gateway: everything but the inference routes.
+
+    Args:
+        gateway: what is served; the application runs in its event loop.
+        parts: how it is set up; None for a server that counts nothing and knows nobody.
+    """
+    parts = parts or AppParts()
+    desk = parts.desk or OpenDesk(parts.admin, parts.cors)
+    errors = ErrorLog()
+    predict = Predict(gateway, desk, errors)
+
+    async def described(request: Request) -> Response:
+        root = request.scope.get("root_path", "")
+        return json_response(openapi(gateway, parts.secured, required=parts.required, root=root))
+
+    routes = [  # they are looked through in order, so what is asked for most comes first
+        Route("/predict/{name}", predict.__call__, methods=["POST"]),
+        Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
+        *About(gateway, parts, desk).routes(),
+        *V1(gateway, desk, errors).routes(),
+        *Pages(gateway, parts, errors, desk).routes(),
+        Route("/v2/models/{name}/infer", _infer, methods=["POST"]),
+        Route("/v2/models/{name}/versions/{version}/infer", _infer, methods=["POST"]),
+        Route("/openapi.json", described),
+    ]
+    middleware = [Middleware(_Named), Middleware(_Tolerant)]
+    if parts.cors:
+        middleware.insert(0, Middleware(CORSMiddleware, **_cors(parts.cors)))
+    handlers = {MotetError: handled, 404: handled, 405: handled, Exception: handled}
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _infer(_request: Request) -> Response:
+    """Here for other methods, which are told what is taken: what is posted is answered without the application."""
+    raise HTTPException(404)
+
+
+def _cors(origins: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "allow_origins": list(origins),
+        "allow_methods": ["GET", "POST"],
+        "allow_headers": ["*"],
+        "expose_headers": EXPOSED,
+        "max_age": 600,
+    }
+
+
+class _Named:
+    """Gives the caller's name of a request back with its answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = next((value for key, value in scope.get("headers", ()) if key == b"x-request-id"), None)
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", name)]}
+            await send(message)
+
+        await self._app(scope, receive, send if name is None else named)
+
+
+class _Tolerant:
+    """Takes an address with a slash at its end for the same without."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        shortest = len(scope.get("root_path", "")) + 1
+        if scope["type"] == "http" and len(scope["path"]) > shortest and scope["path"].endswith("/"):
+            path = scope["path"][:shortest] + scope["path"][shortest:].rstrip("/")
+            raw = scope.get("raw_path", b"").rstrip(b"/") or b"/"
+            scope = {**scope, "path": path, "raw_path": raw}
+        await self._app(scope, receive, send)

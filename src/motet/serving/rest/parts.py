@@ -1,0 +1,47 @@
+"""What the application asks the other parts of a server for; each has a default that is right without them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from motet.serving.middleware.rest_entry import Desk
+from motet.serving.repository.entry import RepositoryEntry
+
+__all__ = ["AppParts", "Metrics", "Numbers", "Status"]
+
+Status = Callable[[], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
+"""The numbers of the page; `status.py` says what they are."""
+Metrics = Callable[[str], tuple[bytes, str] | Awaitable[tuple[bytes, str]]]
+"""From the Accept of a request to the text of the metrics and its media type."""
+Numbers = Callable[[RepositoryEntry], Mapping[str, Any]]
+"""The numbers of a served graph: `last_inference` (ms since 1970), `inference_count` (rows), `execution_count` (batches),
+and by the names of Triton's durations (`success`, `fail`, `queue`, `compute_infer`, ...) pairs of a count and ns."""
+
+
+@dataclass(frozen=True)
+class AppParts:
+    """How the application is set up.
+
+    Attributes:
+        cors: origins whose pages may ask; `*` is any, none by default.
+        admin: who may load and unload where there is no `desk`: `socket`, `key` or `open`.
+        desk: who may ask; None lets everybody.
+        secured: ways to say who asks that the API's description names: `key` (X-API-Key), `bearer`.
+        required: whether one of them is needed.
+        status: the numbers of the page; None for what the lanes of this process know.
+        metrics: for Prometheus; None where nobody counts.
+        numbers: statistics of a served graph; None for zeros.
+        samples: a folder of pictures that the page offers to try; empty for none.
+    """
+
+    cors: tuple[str, ...] = ()
+    admin: str = "key"
+    desk: Desk | None = None
+    secured: tuple[str, ...] = ()
+    required: bool = False
+    status: Status | None = None
+    metrics: Metrics | None = None
+    numbers: Numbers | None = None
+    samples: str = ""

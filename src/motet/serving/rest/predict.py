@@ -1,0 +1,271 @@
+"""POST /predict/GRAPH: rows as JSON, a form, or a file; answers row by row."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from motet.errors import CancelledError, Failure, InputError, MotetError, known_names
+from motet.pictures import begins_as_picture
+from motet.runtime.rows import Rows, read_rows
+from motet.serving.batching.parameters import asked_times
+from motet.serving.batching.request import Reply
+from motet.serving.http.respond import error_body
+from motet.serving.middleware.rest_entry import Desk, Visit
+from motet.serving.repository.entry import RepositoryEntry
+from motet.serving.repository.repository import ModelRepository
+from motet.serving.rest.answers import answer_of, errors_of
+from motet.serving.rest.picture_answers import asked_image, image_response
+from motet.serving.rest.request_future import Awaited, asked_of, unless_gone
+from motet.serving.rest.respond import JSON, MediaTypeError, json_response
+from motet.serving.rest.status import ErrorLog
+from motet.serving.rest.stream import EventStream
+from motet.serving.rest.uploads import form_rows, raw_row
+from motet.serving.wire.compress import decompress
+from motet.serving.wire.envelope import read_json
+
+__all__ = ["Given", "Predict", "decoded"]
+
+IN_THREAD_BYTES = 1 << 15
+"""Bodies at least this long are read in a thread."""
+_OPTIONS = ("parameters", "stream", "explain")
+_BESIDE_ROWS = ("rows", *_OPTIONS, "id")
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_UNSAID = ("", _FORMS[1])
+"""What curl and others say of a body where they are not told what it is."""
+_FLAGS = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+@dataclass
+class Given:
+    """What a request asks.
+
+    Attributes:
+        rows: as they came.
+        single: whether it was one row, so that one is answered.
+        explain, stream: what the answer is to be like.
+        parameters: `timeout`, `priority`.
+        id: the caller's name for it.
+        by_column: whether the rows came as columns, so that columns are answered.
+    """
+
+    rows: list[Any] = field(default_factory=list)
+    single: bool = False
+    explain: bool = False
+    stream: bool = False
+    parameters: dict[str, Any] = field(default_factory=dict)
+    id: str = ""
+    by_column: bool = False
+
+
+class Predict:
+    """Answers rows.
+
+    Args:
+        gateway: what is served.
+        desk: who may ask.
+        errors: is told of what failed.
+    """
+
+    def __init__(self, gateway: ModelRepository, desk: Desk, errors: ErrorLog) -> None:
+        self._gateway, self._desk, self._errors = gateway, desk, errors
+
+    async def __call__(self, request: Request) -> Response:
+        """Let a request in, play it, answer it.
+
+        Raises:
+            MotetError: when it cannot be answered.
+        """
+        arrived = asyncio.get_running_loop().time()
+        served = self._gateway.find(request.path_params["name"], request.path_params.get("version", ""))
+        body = await request.body()
+        visit = await unless_gone(request, self._desk.enter(asked_of(request, served.name, len(body))))
+        played = Awaited({}, 0, identity=visit.identity)
+        try:
+            given = await self._read(request, body, served)
+            rows = await self._rows(given, served)
+            self._prepare(played, given, rows, request, arrived)
+            if given.stream:
+                return self._streamed(given, rows, played, served, visit)
+            return await self._played(request, given, rows, played, served, visit)
+        except BaseException as error:
+            self._over(error, served, played, visit)
+            raise
+
+    async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> Given:
+        """What is asked, in whatever form it came."""
+        limits, inputs = self._gateway.limits, served.inputs
+        encoding = request.headers.get("content-encoding")
+        body = self._inflated(request, body)
+        query = dict(request.query_params)
+        given = Given(
+            parameters={name: _number(query[name], name) for name in ("timeout", "priority") if name in query}
+        )
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        looks_json = body.lstrip()[:1] in (b"{", b"[")
+        if kind in _UNSAID and begins_as_picture(body):
+            kind = "image/"
+        if kind in _FORMS and not (kind == _FORMS[1] and looks_json):
+            form = request if encoding is None else _with_body(request, body)
+            given.rows = await form_rows(form, inputs, limits.rows, limits.body_bytes)
+            given.single = len(given.rows) == 1
+        elif kind.startswith("image/") or kind == "application/octet-stream":
+            given.rows, given.single = [await raw_row(body, inputs, query)], True
+        elif kind in ("", JSON, "text/plain", _FORMS[1]) or kind.endswith("+json"):
+            _of_json(await decoded(body), given, inputs)
+        else:
+            raise MediaTypeError(f"{kind!r} is not taken", hint=f"send {JSON}, a form, or an image")
+        given.explain = _flag(query["explain"], "explain") if "explain" in query else given.explain
+        given.stream = _flag(query["stream"], "stream") if "stream" in query else given.stream
+        given.stream = given.stream or "text/event-stream" in request.headers.get("accept", "")
+        given.id = given.id or request.headers.get("x-request-id", "")
+        return given
+
+    def _inflated(self, request: Request, body: bytes) -> bytes:
+        """The body without its compression."""
+        encoding = request.headers.get("content-encoding")
+        return body if encoding is None else decompress(body, encoding, self._gateway.limits.body_bytes)
+
+    async def _rows(self, given: Given, served: RepositoryEntry) -> Rows:
+        checked, max_rows = served.graph.checked, self._gateway.limits.rows
+        if _is_quick(given.rows):
+            rows = read_rows(given.rows, checked, max_rows)
+        else:
+            rows = await asyncio.to_thread(read_rows, given.rows, checked, max_rows)
+        if rows.bad:
+            self._unread(rows.bad, given, served)
+        if given.single and rows.bad:
+            raise InputError(rows.bad[0])
+        return rows
+
+    def _unread(self, bad: Mapping[int, str], given: Given, served: RepositoryEntry) -> None:
+        """Rows could not be read: they count as failed, though they are never played."""
+        failures = [Failure(row, "input", "", "", "InputError", message) for row, message in bad.items()]
+        self._errors.failed(served.name, given.id, failures)
+        if served.lane is not None and served.lane.settler.listener is not None:
+            served.lane.settler.listener.unread(failures, given.id)
+
+    def _prepare(self, played: Awaited, given: Given, rows: Rows, request: Request, arrived: float) -> None:
+        header = request.headers.get("x-request-timeout-ms")
+        timeout_s, played.priority = asked_times(given.parameters, None if header is None else header.encode("latin-1"))
+        played.deadline = None if timeout_s is None else arrived + timeout_s
+        played.columns, played.rows, played.id = rows.columns, len(rows.places), given.id
+        played.explain = given.explain and not given.stream
+
+    async def _played(
+        self, request: Request, given: Given, rows: Rows, played: Awaited, served: RepositoryEntry, visit: Visit
+    ) -> Response:
+        reply = None
+        if rows.places:
+            visit.carry(played)
+            self._gateway.submit(served, played)
+            reply = await unless_gone(request, played.future)
+            self._errors.failed(served.name, played.id, reply.failures)
+        response = await self._response(request, given, rows, reply, served)
+        visit.sent_bytes = len(response.body)
+        visit.end(played, reply, 200, "")
+        return response
+
+    async def _response(
+        self, request: Request, given: Given, rows: Rows, reply: Reply | None, served: RepositoryEntry
+    ) -> Response:
+        """The answer of rows that were played; None where there were none to play."""
+        calls = None if reply is None or not given.explain else reply.calls
+        answer = answer_of(rows, reply, calls, single=given.single)
+        wanted = asked_image(request.headers.get("accept", "")) if given.single else ""
+        if wanted:
+            return await asyncio.to_thread(image_response, answer, served.signature.outputs, wanted)
+        return json_response(answer)
+
+    def _streamed(self, given: Given, rows: Rows, played: Awaited, served: RepositoryEntry, visit: Visit) -> Response:
+        stream = EventStream(given, rows, played, lambda error: self._over(error, served, played, visit), visit)
+        if rows.places:
+            visit.carry(played)
+            self._gateway.submit(served, played)
+            if played.future.done() and played.future.exception() is not None:
+                played.future.result()
+        else:
+            played.future.set_result(errors_of(rows))
+        return stream
+
+    def _over(self, error: BaseException, served: RepositoryEntry, played: Awaited, visit: Visit) -> None:
+        """There is no answer."""
+        if isinstance(error, (CancelledError, asyncio.CancelledError)):
+            played.cancelled = True
+        status = error.status if isinstance(error, MotetError) else 499 if played.cancelled else 500
+        visit.sent_bytes = visit.sent_bytes or (len(error_body(error)) if isinstance(error, MotetError) else 0)
+        visit.end(played, played.reply, status, type(error).__name__)
+        self._errors.refused(served.name, played, error, status)
+
+
+async def decoded(body: bytes) -> Any:
+    """The value of a body of JSON."""
+    return read_json(body) if len(body) < IN_THREAD_BYTES else await asyncio.to_thread(read_json, body)
+
+
+def _is_quick(rows: list[Any]) -> bool:
+    """Whether rows are few and small: reading them takes no time that others would notice."""
+    return len(rows) <= 4 and not any(
+        isinstance(value, str) and len(value) > 1024
+        for row in rows
+        if isinstance(row, Mapping)
+        for value in row.values()
+    )
+
+
+def _of_json(value: Any, given: Given, inputs: Mapping[str, Any]) -> None:
+    """Rows, or one row's object."""
+    if not isinstance(value, dict):
+        raise InputError(
+            f"the body must be a JSON object; got {type(value).__name__}", hint='send {"rows": [...]} or one row'
+        )
+    if "rows" not in value or "rows" in inputs:
+        for name in _OPTIONS:
+            if name in value and name not in inputs:
+                raise InputError(f"{name!r} goes beside 'rows'", hint=f'send {{"rows": [...], "{name}": ...}}')
+        given.rows, given.single = [value], True
+        return
+    value = {name: each for name, each in value.items() if each is not None or name == "rows"}
+    for name in value:
+        if name not in _BESIDE_ROWS:
+            raise InputError(f"unknown key {name!r} beside 'rows'; {known_names(name, _BESIDE_ROWS)}")
+    for name, kind, what in (
+        ("rows", list, "a list"),
+        ("parameters", dict, "an object"),
+        ("stream", bool, "true or false"),
+        ("explain", bool, "true or false"),
+        ("id", str, "a text"),
+    ):
+        if name in value and not isinstance(value[name], kind):
+            raise InputError(f"{name!r} must be {what}; got {type(value[name]).__name__}")
+    given.rows, given.id = value["rows"], value.get("id", "")
+    given.parameters |= value.get("parameters", {})
+    given.stream, given.explain = value.get("stream", False), value.get("explain", False)
+
+
+def _flag(text: str, name: str) -> bool:
+    try:
+        return _FLAGS[text.lower()]
+    except KeyError:
+        raise InputError(f"{name!r} must be 1 or 0; got {text!r}", where="the query") from None
+
+
+def _number(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"{name!r} must be a whole number; got {text!r}", where="the query") from None
+
+
+def _with_body(request: Request, body: bytes) -> Request:
+    """The same request with another body."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive)

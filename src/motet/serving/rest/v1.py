@@ -1,0 +1,130 @@
+"""The protocol before the Open Inference Protocol: `/v1/models`, as KServe and TensorFlow Serving have it.
+
+Rows are those of `/predict`. A request is answered whole: where a row fails, the request does, and says which rows.
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
+https://www.tensorflow.org/tfx/serving/api_rest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from motet.errors import InputError, known_names
+from motet.graph.graph import Input
+from motet.runtime.rows import Rows, rows_of
+from motet.serving.batching.parameters import failed_rows
+from motet.serving.batching.request import Reply
+from motet.serving.repository.entry import STOPS, RepositoryEntry
+from motet.serving.rest.predict import Given, Predict, decoded
+from motet.serving.rest.request_future import administers
+from motet.serving.rest.respond import json_response
+
+__all__ = ["V1"]
+
+_KEYS = ("instances", "inputs", "parameters", "signature_name")
+SHOWN_ROWS = 5
+
+
+class V1(Predict):
+    """Answers rows, and says what is served."""
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        named = "/v1/models/{name}"
+        routes = [Route("/v1/models", self.models), Route(named, self.status)]
+        routes += [
+            Route(f"{each}:predict", self.__call__, methods=["POST"])
+            for each in (named, f"{named}/versions/{{version}}")
+        ]
+        return routes
+
+    async def models(self, _request: Request) -> Response:
+        """The names of what is served."""
+        return json_response({"models": self._gateway.loaded_names})
+
+    async def status(self, request: Request) -> Response:
+        """Whether a model can be called, as KServe and as TensorFlow Serving say it."""
+        name = request.path_params["name"]
+        served = self._gateway.find_loaded(name)
+        stopping = self._gateway.stopping or self._gateway.draining
+        ready = served.state == "READY" and not stopping
+        why = STOPS if stopping else served.why(administers=administers(self._desk, request))
+        state = "AVAILABLE" if ready else "LOADING" if served.state == "LOADING" else "END"
+        told = (
+            {"error_code": "OK", "error_message": ""} if ready else {"error_code": "UNAVAILABLE", "error_message": why}
+        )
+        versions = [{"version": each, "state": state, "status": told} for each in served.versions]
+        return json_response({"name": name, "ready": ready, "model_version_status": versions}, 200 if ready else 503)
+
+    async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> Given:
+        value = await decoded(self._inflated(request, body))
+        if not isinstance(value, dict):
+            raise InputError(f"the body must be a JSON object; got {type(value).__name__}")
+        value = {name: each for name, each in value.items() if each is not None}
+        for name in value:
+            if name not in _KEYS:
+                raise InputError(f"unknown key {name!r}; {known_names(name, _KEYS)}")
+        if value.get("signature_name", "") not in ("", "serving_default"):
+            raise InputError(f"there is no signature {value['signature_name']!r}; known: serving_default")
+        if not isinstance(value.get("parameters", {}), dict):
+            raise InputError(f"'parameters' must be an object; got {type(value['parameters']).__name__}")
+        instances, columns = value.get("instances"), value.get("inputs")
+        if (instances is None) == (columns is None):
+            raise InputError("either 'instances' or 'inputs' must be given", hint='send {"instances": [...]}')
+        given = Given(by_column=columns is not None, id=request.headers.get("x-request-id", ""))
+        given.rows = _of_instances(instances, served.inputs) if columns is None else _of_columns(columns, served.inputs)
+        given.parameters = value.get("parameters", {})
+        return given
+
+    async def _rows(self, given: Given, served: RepositoryEntry) -> Rows:
+        rows = await super()._rows(given, served)
+        if rows.bad:
+            listed = sorted(rows.bad.items())
+            shown = "; ".join(f"row {row}: {why}" for row, why in listed[:SHOWN_ROWS])
+            more = f"; and {len(listed) - SHOWN_ROWS} more" if len(listed) > SHOWN_ROWS else ""
+            raise InputError(f"{len(listed)} of {rows.total} rows failed: {shown}{more}")
+        return rows
+
+    async def _response(
+        self, request: Request, given: Given, rows: Rows, reply: Reply | None, served: RepositoryEntry
+    ) -> Response:
+        if reply is not None and reply.failures:
+            raise failed_rows(reply, rows.total)
+        unwritten: dict[int, str] = {}
+        found = [] if reply is None else rows_of(reply.columns, reply.first, reply.end, unwritten)
+        for row, why in unwritten.items():
+            raise InputError(f"row {row}: {why}")
+        names = list(served.signature.outputs)
+        if given.by_column:
+            by_name = {name: [row[name] for row in found] for name in names}
+            return json_response({"outputs": by_name[names[0]] if len(names) == 1 else by_name})
+        return json_response({"predictions": [row[names[0]] for row in found] if len(names) == 1 else found})
+
+
+def _of_instances(instances: object, inputs: Mapping[str, Input]) -> list[Any]:
+    """Rows; where there is one input, its values may stand for them."""
+    if not isinstance(instances, list):
+        raise InputError(f"'instances' must be a list; got {type(instances).__name__}")
+    if len(inputs) != 1:
+        return instances
+    (name,) = inputs
+    return [each if isinstance(each, dict) and name in each else {name: each} for each in instances]
+
+
+def _of_columns(columns: object, inputs: Mapping[str, Input]) -> list[Any]:
+    """Rows of columns by name; where there is one input, its column may stand for them."""
+    if isinstance(columns, list) and len(inputs) == 1:
+        columns = {next(iter(inputs)): columns}
+    if not isinstance(columns, dict) or not all(isinstance(each, list) for each in columns.values()):
+        raise InputError("'inputs' must be an object of lists, each a column", hint='send {"inputs": {"x": [1, 2]}}')
+    lengths = {name: len(each) for name, each in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(
+            f"inputs differ in their number of rows: {', '.join(f'{k} has {n}' for k, n in lengths.items())}"
+        )
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,0 +1,109 @@
+"""Between a lane and the sinks: gives keys to requests, and sees the calls of their batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field, replace
+
+from motet.errors import MotetError
+from motet.runtime.executor import Call
+from motet.serving.batching.request import Reply, Request
+from motet.serving.sinks.sinks import Sinks
+
+__all__ = ["Keeper"]
+
+log = logging.getLogger("motet.serving.sinks")
+
+
+@dataclass(slots=True, eq=False)
+class _Calls:
+    """The calls of one batch, handed on as they are done; a trace for the executor."""
+
+    sinks: Sinks
+    graph: str
+    keys: Sequence[str]
+    requests: Sequence[str]
+    row_counts: Sequence[int]
+    calls: list[Call] = field(default_factory=list)
+
+    @property
+    def afterwards(self) -> _Calls:
+        """What takes calls that end when the batch has been answered: a record of each member still is kept of them."""
+        return replace(self, calls=[])
+
+    def append(self, call: Call, /) -> None:
+        """Take a call, in any thread."""
+        self.calls.append(call)
+        ids = call.ids if call.ids is None or call.kept is None else call.ids[call.kept]
+        self.sinks.member(
+            self.graph, self.requests, self.row_counts, call.node, call.member, call.version, call.outputs, call.seconds,
+            keys=self.keys, model=call.uses, ids=call.kept if call.ids is None else ids,
+        )  # fmt: skip
+
+
+class Keeper:
+    """Keeps what one lane answers. All but the traces it gives is for the thread of the event loop.
+
+    Args:
+        sinks: where to.
+        graph: the graph's name.
+    """
+
+    def __init__(self, sinks: Sinks, graph: str) -> None:
+        self._sinks, self._graph = sinks, graph
+        self._loop = asyncio.get_running_loop()
+        self._known: dict[int, tuple[_Calls, str, int]] = {}
+
+    def trace(self, requests: Sequence[Request]) -> _Calls | None:
+        """What is to be given every call of a batch that is about to be played; None where nobody looks on.
+
+        Each request must be handed to `answer` or to `refused` afterwards; a batch that is played again is traced again.
+        """
+        if not self._sinks.wants_calls(self._graph):
+            return None
+        known = [self._known.get(id(request)) for request in requests]
+        keys = [self._sinks.new_key() if each is None else each[1] for each in known]
+        calls = _Calls(self._sinks, self._graph, keys, [r.id for r in requests], [r.rows for r in requests])
+        first = 0
+        for request, key in zip(requests, keys, strict=True):
+            self._known[id(request)] = calls, key, first
+            first += request.rows
+        return calls
+
+    def refused(self, request: Request, error: MotetError) -> None:
+        """A request is not answered, and nothing of it is kept by `join`."""
+        self._known.pop(id(request), None)
+
+    def answer(self, request: Request, reply: Reply) -> None:
+        """Keep the answer to a request, and give it to the request: now, or when the sinks let it go."""
+        try:
+            wait = self._offer(request, reply)
+        except Exception:  # what cannot be kept is answered all the same
+            log.exception("graph %s: an answer is not kept", self._graph)
+            wait = None
+        if wait is None:
+            request.answered(reply)
+        else:
+            asyncio.ensure_future(wait).add_done_callback(lambda _: request.answered(reply))
+
+    def _offer(self, request: Request, reply: Reply) -> Awaitable[object] | None:
+        known = self._known.pop(id(request), None)
+        if known is None:
+            calls, key, first = None, self._sinks.new_key(), 0
+        else:
+            trace, key, first = known
+            calls = trace.calls
+        if reply.calls:  # played row by row, by itself
+            explained = _Calls(self._sinks, self._graph, [key], [request.id], [request.rows])
+            for row in reply.calls:
+                for call in row:
+                    explained.append(call)
+            calls, first = explained.calls, 0
+        arrived = time.time() - (self._loop.time() - request.arrived)
+        return self._sinks.offer(
+            self._graph, request.id, request.identity.name, arrived, request.columns, 0, request.rows, reply,
+            key=key, calls=calls, call_first=first, deadline=request.deadline,
+        )  # fmt: skip

@@ -1,0 +1,136 @@
+"""A real gateway behind a real port, with the application; and clients."""
+
+import asyncio
+import io
+import threading
+from pathlib import Path
+
+import app_graphs
+import httpx
+import numpy as np
+import pytest
+import uvloop
+
+import motet as mt
+from motet.serving.config.limits import Limits
+from motet.serving.http.front import Front
+from motet.serving.http.infer import InferRoutes
+from motet.serving.repository.repository import ModelRepository
+from motet.serving.rest import AppParts, create_app
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+class Live:
+    """A loop in a thread of its own, with servers."""
+
+    def __init__(self):
+        self.loop = uvloop.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.closing, self.clients = [], []
+
+    def run(self, awaitable, timeout_s=30):
+        return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(timeout_s)
+
+    def until(self, condition, timeout_s=20):
+        """Let the loop go on until something is so."""
+
+        async def looked():
+            async with asyncio.timeout(timeout_s):
+                while not condition():
+                    await asyncio.sleep(0.001)
+
+        self.run(looked(), timeout_s + 1)
+
+    def serve(self, *graphs, parts=None, limits=None, load=True):
+        """A server of graphs, or of their files."""
+        served = self.run(self._serve(graphs, parts, limits or Limits(), load))
+        self.clients.append(served.client)
+        return served
+
+    async def _serve(self, graphs, parts, limits, load):
+        gateway = ModelRepository(limits)
+        for graph in graphs:
+            gateway.add(graph)
+        if load:
+            await gateway.load_all()
+        routes = InferRoutes(gateway)
+        front = routes.front = Front(create_app(gateway, parts or AppParts(admin="open")), routes, limits)
+        listening = await self.loop.create_server(front.connection, "127.0.0.1", 0)
+        self.closing.append((gateway, front, listening))
+        return RepositoryEntry(self, gateway, listening.sockets[0].getsockname()[1])
+
+    def close(self):
+        for gate in app_graphs.GATES.values():
+            gate.set()
+        for client in self.clients:
+            client.close()
+
+        async def closed():
+            for gateway, front, listening in self.closing:
+                listening.close()
+                await gateway.drain(5)
+                front.close()
+                gateway.close()
+
+        self.run(closed())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
+
+
+class RepositoryEntry:
+    """A server on a port, and a client of it."""
+
+    def __init__(self, live, gateway, port):
+        self.live, self.gateway, self.port = live, gateway, port
+        self.address = f"http://127.0.0.1:{port}"
+        self.client = httpx.Client(base_url=self.address, timeout=20)
+
+    def get(self, path, **options):
+        return self.client.get(path, **options)
+
+    def post(self, path, **options):
+        return self.client.post(path, **options)
+
+
+@pytest.fixture(scope="package")
+def live():
+    made = Live()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="package")
+def fashion(live):
+    """The four graphs of the example, on one server."""
+    folder = EXAMPLES / "fashion"
+    return live.serve(*(str(folder / f"{name}.yaml") for name in ("fashion", "cascade", "ab", "keyed")))
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """28 x 28 pixels: a bag, about."""
+    image = np.zeros((28, 28), np.uint8)
+    image[10:26, 3:25] = 180
+    image[4:10, 8:20] = 90
+    return image
+
+
+@pytest.fixture(scope="session")
+def png():
+    """An array as the bytes of a PNG file."""
+    from PIL import Image
+
+    def written(array, kind="PNG"):
+        file = io.BytesIO()
+        Image.fromarray(array).save(file, kind)
+        return file.getvalue()
+
+    return written
+
+
+@pytest.fixture(scope="session")
+def fashion_graph():
+    return mt.load(EXAMPLES / "fashion" / "fashion.yaml")

@@ -1,0 +1,146 @@
+"""Who may ask, and who may load and unload."""
+
+import asyncio
+
+import httpx
+import pytest
+from app_graphs import gated, shut, tens
+
+from motet.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
+from motet.serving.batching.request import Identity
+from motet.serving.middleware.rest_entry import check_admin
+from motet.serving.rest import AppParts, Asked
+
+
+def asked(owner=False, **headers):
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Asked("POST", "/v2/repository/models/m/load", "m", named, "127.0.0.1", True, 0, owner=owner)
+
+
+OWN, FOREIGN = {"host": "localhost:8000", "origin": "http://localhost:8000"}, {"origin": "https://site.example"}
+
+
+@pytest.mark.parametrize(
+    ("admin", "klass", "headers", "may"),
+    [
+        ("socket", "", {}, False),
+        ("socket", "admin", {}, False),
+        ("socket", "", {"x_forwarded_for": "127.0.0.1", "host": "localhost"}, False),
+        ("key", "", {}, False),
+        ("key", "known", {}, False),
+        ("key", "admin", {}, True),
+        ("key", "admin", FOREIGN, True),  # which no browser sends by itself
+        ("open", "", {}, True),
+        ("open", "", OWN, True),
+        ("open", "", OWN | FOREIGN, False),
+        ("open", "", OWN | {"origin": "null"}, False),
+        ("open", "", OWN | {"origin": "https://own.example"}, True),  # in `cors`
+    ],
+)
+def test_who_may_load_and_unload(admin, klass, headers, may):
+    if may:
+        check_admin(admin, asked(**headers), klass, ["https://own.example"])
+    else:
+        with pytest.raises(ForbiddenError, match="loading, unloading and scaling is not allowed"):
+            check_admin(admin, asked(**headers), klass, ["https://own.example"])
+    check_admin(admin, asked(owner=True, **headers), klass)
+
+
+def test_a_page_of_another_site_cannot_unload(live):
+    served = live.serve(tens("tens_owned"))
+    answer = served.post("/v2/repository/models/tens_owned/unload", headers={"origin": "https://site.example"})
+    assert (answer.status_code, served.gateway.find("tens_owned").state) == (403, "READY")
+
+
+class Door:
+    """Knows one key, and notes how visits end."""
+
+    def __init__(self):
+        self.ended, self.waiting = [], asyncio.Event()
+
+    async def enter(self, asked):
+        key = asked.headers.get("x-api-key")
+        if key == "late":
+            await self.waiting.wait()
+        if key == "many":
+            raise TooManyRequestsError("more than 1/hour", retry_after_s=12.2)
+        if key != "good":
+            raise UnauthorizedError("a credential is missing")
+        return Visit(self, asked)
+
+
+class Visit:
+    def __init__(self, door, asked):
+        self.identity, self._door, self._asked, self.sent_bytes = Identity("ann", "key"), door, asked, 0
+
+    def carry(self, request):
+        pass
+
+    def end(self, request, reply, status, error):
+        rows = None if request is None else request.rows
+        self._door.ended.append((self._asked.path, self._asked.target, rows, reply is not None, status, error))
+
+
+@pytest.fixture
+def door(live):
+    async def made():
+        return Door()
+
+    return live.run(made())
+
+
+def test_every_visit_ends_once_and_says_how(live, door):
+    served = live.serve(tens("tens_behind"), parts=AppParts(desk=door))
+    good = {"x-api-key": "good"}
+    path = "/predict/tens_behind"
+    assert served.post(path, json={"x": 1}).status_code == 401
+    assert served.post(path, json={"x": 1}).headers["www-authenticate"] == 'Bearer realm="motet"'
+    answer = served.post(path, json={"x": 1}, headers={"x-api-key": "many"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "13")
+    assert door.ended == []
+    served.post(path, json={"rows": [{"x": 1}, {"x": 13}, {"x": "no"}]}, headers=good)
+    served.post(path, json={"x": 13}, headers=good)
+    served.post(path, content=b"{", headers=good)
+    served.post(path, json={"x": 1, "stream": True}, headers=good)
+    served.post(path, json={"rows": [{"x": 1}], "stream": True}, headers=good)
+    served.post("/v2/repository/models/tens_behind/unload", headers=good)
+    served.post("/v2/repository/models/nothing/load", headers=good)
+    assert door.ended == [
+        (path, "tens_behind", 2, True, 200, ""),
+        (path, "tens_behind", 1, True, 422, "RowFailedError"),
+        (path, "tens_behind", 0, False, 400, "InputError"),
+        (path, "tens_behind", 0, False, 400, "InputError"),
+        (path, "tens_behind", 1, True, 200, ""),
+        ("/v2/repository/models/tens_behind/unload", "tens_behind", None, False, 200, ""),
+        ("/v2/repository/models/nothing/load", "nothing", None, False, 404, "NotFoundError"),
+    ]
+
+
+def test_who_gives_up_at_the_door_or_while_it_is_played_is_noticed(live, door):
+    served = live.serve(gated("gated_behind"), parts=AppParts(desk=door))
+    with httpx.Client(base_url=served.address) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/predict/gated_behind", json={"x": 1}, headers={"x-api-key": "late"}, timeout=0.2)
+        with shut("gated_behind"):
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/predict/gated_behind", json={"x": 1}, headers={"x-api-key": "good"}, timeout=0.2)
+            live.until(lambda: door.ended)
+    assert door.ended == [("/predict/gated_behind", "gated_behind", 1, False, 499, "CancelledError")]
+
+
+def test_pages_of_other_origins_may_ask_where_it_is_allowed(live):
+    served = live.serve(tens("tens_shared"), parts=AppParts(cors=("https://own.example",)))
+    asking = {"origin": "https://own.example", "access-control-request-method": "POST"}
+    answer = served.client.options("/predict/tens_shared", headers=asking)
+    assert answer.headers["access-control-allow-origin"] == "https://own.example"
+    answer = served.post("/predict/tens_shared", json={"x": 1}, headers={"origin": "https://own.example"})
+    assert answer.headers["access-control-allow-origin"] == "https://own.example"
+    answer = served.post("/predict/tens_shared", json={"x": "no"}, headers={"origin": "https://own.example"})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (400, "https://own.example")
+    answer = served.post("/predict/tens_shared", json={"x": 1}, headers={"origin": "https://site.example"})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_no_origin_is_allowed_by_default(fashion):
+    answer = fashion.get("/v2", headers={"origin": "https://site.example"})
+    assert "access-control-allow-origin" not in answer.headers
