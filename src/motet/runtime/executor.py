@@ -266,7 +266,8 @@ class Executor:
         straight = self._straight_plays() if trace is None and not self._keep_all and self.calls is None else ()
         if self._parts.any and self._parts.together:
             return await self._play_together(batch, trace, columns_out, lapsed, straight)
-        columns, ids, failures = dict(batch.columns), batch.ids, list[Failure]()
+        columns, ids = dict(batch.columns), batch.ids
+        failures: list[Failure] = []
         raised: dict[int, BaseException] = {}
         check, parts = going_on(), self._parts
         any_parts = parts.any

@@ -317,7 +317,7 @@ class GraphBatcher:
         if self.settler.keeper is not None:
             kept = self.settler.keeper.trace(requests)
             trace = trace if kept is None else Both(kept, trace)
-        playing = InFlight(requests, rows, time.monotonic(), self.executor.shared.incomplete)
+        playing = InFlight(requests, rows, time.monotonic(), self.executor.shared)
         if requests[0].explain:
             self._in_thread(playing, lambda: explained(self.executor, playing.batch()))
         elif requests[0].watch is not None:
@@ -335,7 +335,7 @@ class GraphBatcher:
                 self._failed(requests, error)
             else:
                 self._held(seconds)
-                self._answer(playing, played, seconds)
+                self.settler.answer(playing, played, seconds)
             return True
         return False
 
@@ -382,17 +382,10 @@ class GraphBatcher:
         self._playing.remove(playing)
         error = NotReadyError(STOPPED) if done.cancelled() else done.exception()
         if error is None:
-            self._answer(playing, *done.result())
+            self.settler.answer(playing, *done.result())
         else:
             self._failed(playing.requests, error)
         self._again()
-
-    def _answer(self, playing: InFlight, *result: Any) -> None:
-        """Give the requests of a batch their rows, to be given again only where no batch meanwhile did without a member."""
-        if playing.incomplete != self.executor.shared.incomplete:
-            for request in playing.requests:
-                request.kept_as = b""
-        self.settler.answer(playing, *result)
 
     def _failed(self, requests: Sequence[Request], error: BaseException) -> None:
         """A batch failed as a whole: each request again, alone, so that none fails for another."""

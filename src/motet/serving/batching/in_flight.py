@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from motet.batch import Batch, Indices, concat_columns
+from motet.runtime.stats import Counts
 from motet.serving.batching.request import Request
 
 __all__ = ["InFlight"]
@@ -21,16 +22,22 @@ class InFlight:
         requests: those of the batch, at least one.
         rows: how many they have in all.
         started: when it began, on the clock of the event loop.
-        incomplete: how often the graph had answered rows without one of its members by then.
+        counts: of the graph.
     """
 
-    __slots__ = ("incomplete", "requests", "rows", "started", "together")
+    __slots__ = ("_counts", "_incomplete", "requests", "rows", "started", "together")
 
-    def __init__(self, requests: Sequence[Request], rows: int, started: float, incomplete: int) -> None:
-        self.requests, self.rows, self.started, self.incomplete = requests, rows, started, incomplete
+    def __init__(self, requests: Sequence[Request], rows: int, started: float, counts: Counts) -> None:
+        self.requests, self.rows, self.started = requests, rows, started
+        self._counts, self._incomplete = counts, counts.incomplete
         together = requests[0].together
         alike = together is not None and all(request.together is together for request in requests)
         self.together = together if alike else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether no batch of the graph did without one of its members since it began."""
+        return self._counts.incomplete == self._incomplete
 
     def batch(self) -> Batch:
         """The rows of all requests, one after the other, numbered from 0."""

@@ -63,7 +63,7 @@ class Responder:
                     reply = Reply(columns, first, end, None, (), rows, queued, compute_s, calls)
                     try:
                         if special:
-                            self._give(request, reply)
+                            self._give(request, reply, playing)
                         else:
                             request.answered(reply)
                     except Exception as error:  # noqa: BLE001 (the others are answered in any case)
@@ -83,7 +83,7 @@ class Responder:
                 queued = started - request.arrived
                 reply = Reply(columns, int(low), int(high), kept, failures, rows, queued, compute_s, calls)
                 try:
-                    self._give(request, reply)
+                    self._give(request, reply, playing)
                 except Exception as error:  # noqa: BLE001 (the others are answered in any case)
                     self._not_taken(request, error)
             first = end
@@ -103,9 +103,9 @@ class Responder:
         with contextlib.suppress(Exception):
             request.failed(ModelError(summary(error), where=self._name))
 
-    def _give(self, request: Request, reply: Reply) -> None:
-        """Hand an answer on, to be kept and to be given again."""
-        if self.cache is not None and request.kept_as:
+    def _give(self, request: Request, reply: Reply, playing: InFlight) -> None:
+        """Hand an answer on, to be kept, and to be given again if no member was done without."""
+        if self.cache is not None and request.kept_as and playing.complete:
             self.cache.keep(request.kept_as, reply)
         if self.keeper is not None:
             self.keeper.answer(request, reply)

@@ -16,7 +16,7 @@ from motet.serving.batching.request import ANONYMOUS, Reply, Request
 from motet.serving.config.limits import Limits
 from motet.serving.grpc.codec import parameter, read_columns, wanted_outputs, write_answer
 from motet.serving.grpc.status import code_of, retry_metadata, text_of
-from motet.serving.middleware.grpc_entry import Desk, Ended, Visit, address_of, call_name, give_name_back, headers_of
+from motet.serving.middleware.grpc_entry import CALL_NAME, Desk, Ended, Headers, Visit, address_of, begun
 from motet.serving.repository.repository import ModelRepository
 
 __all__ = ["Asked", "Inference", "internal_error", "refuse"]
@@ -70,12 +70,11 @@ class Inference:
     async def model_infer(self, data: bytes, context: Any) -> Any:
         """Answer one `ModelInferRequest`, given as its bytes."""
         try:
-            await give_name_back(context)
-            return await self.answer(data, context, "ModelInfer")
+            return await self.answer(data, context, await begun(context), "ModelInfer")
         except MotetError as error:
             await refuse(context, error)
 
-    async def answer(self, data: bytes, context: Any, method: str) -> Any:
+    async def answer(self, data: bytes, context: Any, headers: Headers, method: str) -> Any:
         """The `ModelInferResponse` to a request.
 
         Raises:
@@ -85,8 +84,8 @@ class Inference:
         try:
             message = _parsed(data)
             if self.desk is None:
-                return await self._play(message, context, None, None)
-            return await self._visit(message, context, method, len(data))
+                return await self._play(message, context, headers, None, None)
+            return await self._visit(message, context, headers, method, len(data))
         except MotetError:
             raise
         except Exception as error:
@@ -101,12 +100,12 @@ class Inference:
             self._held_bytes -= size
             raise OverloadedError("the requests under way take all the memory they may", retry_after_s=1)
 
-    async def _visit(self, message: Any, context: Any, method: str, received_bytes: int) -> Any:
+    async def _visit(self, message: Any, context: Any, headers: Headers, method: str, received_bytes: int) -> Any:
         """Play a request of a caller whom the desk lets in."""
         ended = Ended(method, message.model_name, None, None, None, "OK", self._loop.time(), 0.0, received_bytes)
-        visit = await self._enter(message, context, method)
+        visit = await self._enter(message, context, headers, method)
         try:
-            answer = await self._play(message, context, visit, ended)
+            answer = await self._play(message, context, headers, visit, ended)
             ended.sent_bytes = answer.ByteSize()
             return answer
         except MotetError as error:
@@ -122,10 +121,9 @@ class Inference:
             ended.ended = self._loop.time()
             visit.leave(ended)
 
-    async def _enter(self, message: Any, context: Any, method: str) -> Visit:
+    async def _enter(self, message: Any, context: Any, headers: Headers, method: str) -> Visit:
         assert self.desk is not None
-        headers, address = headers_of(context.invocation_metadata()), address_of(context.peer())
-        visit = self.desk.enter(method, message.model_name, headers, address)
+        visit = self.desk.enter(method, message.model_name, headers, address_of(context.peer()))
         if not inspect.isawaitable(visit):
             return visit
         deadline = self._deadline(_asked_times(message)[0], context)
@@ -135,7 +133,9 @@ class Inference:
         except TimeoutError:
             raise DeadlineError("not answered in time: the request waited for its turn") from None
 
-    async def _play(self, message: Any, context: Any, visit: Visit | None, ended: Ended | None) -> Any:
+    async def _play(
+        self, message: Any, context: Any, headers: Headers, visit: Visit | None, ended: Ended | None
+    ) -> Any:
         served = self.gateway.find(message.model_name, message.model_version)
         signature = served.signature
         wanted = wanted_outputs(message, signature)
@@ -145,7 +145,7 @@ class Inference:
             columns,
             rows,
             future=self._loop.create_future(),
-            id=message.id or call_name(context),
+            id=message.id or headers.get(CALL_NAME, ""),
             deadline=self._deadline(timeout_s, context),
             priority=priority,
             identity=ANONYMOUS if visit is None else visit.identity,

@@ -24,7 +24,7 @@ from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.reflection import Reflection
 from motet.serving.grpc.status import code_of
 from motet.serving.grpc.stream import Streams
-from motet.serving.middleware.grpc_entry import Desk, Ended, address_of, give_name_back, headers_of
+from motet.serving.middleware.grpc_entry import Desk, Ended, Headers, address_of, begun
 from motet.serving.repository.repository import ModelRepository
 from motet.system.addresses import in_url
 
@@ -187,9 +187,11 @@ class GrpcServer:
 
         async def handle(data: bytes, context: Any) -> Any:
             try:
-                await give_name_back(context)
+                headers = await begun(context)
                 request = _read(kind, data)
-                return await (self._visit(name, answer, request, context) if guarded else answer(request))
+                if not guarded:
+                    return await answer(request)
+                return await self._visit(name, answer, request, headers, address_of(context.peer()))
             except MotetError as error:
                 await refuse(context, error)
             except asyncio.CancelledError:
@@ -199,13 +201,15 @@ class GrpcServer:
 
         return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialized)
 
-    async def _visit(self, name: str, answer: Callable[[Any], Awaitable[Any]], request: Any, context: Any) -> Any:
+    async def _visit(
+        self, name: str, answer: Callable[[Any], Awaitable[Any]], request: Any, headers: Headers, address: str
+    ) -> Any:
         assert self._desk is not None
         model = getattr(request, "model_name", "") or getattr(request, "name", "")
         ended = Ended(
             name, model, None, None, None, grpc.StatusCode.OK.name, self._loop.time(), 0.0, request.ByteSize()
         )
-        entered = self._desk.enter(name, model, headers_of(context.invocation_metadata()), address_of(context.peer()))
+        entered = self._desk.enter(name, model, headers, address)
         visit = await entered if inspect.isawaitable(entered) else entered
         try:
             answered = await answer(request)

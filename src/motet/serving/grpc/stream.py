@@ -11,7 +11,7 @@ from motet.errors import MotetError, NotReadyError
 from motet.oip.messages import ModelInferRequest, ModelStreamInferResponse
 from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.status import text_of
-from motet.serving.middleware.grpc_entry import give_name_back
+from motet.serving.middleware.grpc_entry import Headers, begun
 from motet.serving.repository.entry import STOPS
 
 __all__ = ["Streams"]
@@ -41,10 +41,10 @@ class Streams:
 
     async def model_stream_infer(self, _iterator: Any, context: Any) -> None:
         """Answer a stream of `ModelInferRequest`, each given as its bytes."""
-        await give_name_back(context)
+        headers = await begun(context)
         slots = asyncio.Semaphore(self._num_requests)
         ready: asyncio.Queue[Any] = asyncio.Queue()  # no longer than there are slots, and one for the end
-        reader = asyncio.get_running_loop().create_task(self._read(context, slots, ready))
+        reader = asyncio.get_running_loop().create_task(self._read(context, headers, slots, ready))
         self._readers.add(reader)
         try:
             while (answer := await ready.get()) is not _END:
@@ -59,12 +59,12 @@ class Streams:
         if self._stopping:
             await refuse(context, NotReadyError(STOPS, retry_after_s=1))
 
-    async def _read(self, context: Any, slots: asyncio.Semaphore, ready: asyncio.Queue[Any]) -> None:
+    async def _read(self, context: Any, headers: Headers, slots: asyncio.Semaphore, ready: asyncio.Queue[Any]) -> None:
         """Begin with each request as it comes; the last thing in the queue is the end of it."""
         tasks: set[asyncio.Task[None]] = set()
         try:
             try:
-                await self._begin_each(context, slots, ready, tasks)
+                await self._begin_each(context, headers, slots, ready, tasks)
             except asyncio.CancelledError:
                 if not self._stopping:
                     raise
@@ -76,21 +76,26 @@ class Streams:
             ready.put_nowait(_END)
 
     async def _begin_each(
-        self, context: Any, slots: asyncio.Semaphore, ready: asyncio.Queue[Any], tasks: set[asyncio.Task[None]]
+        self,
+        context: Any,
+        headers: Headers,
+        slots: asyncio.Semaphore,
+        ready: asyncio.Queue[Any],
+        tasks: set[asyncio.Task[None]],
     ) -> None:
         while not self._stopping:
             await slots.acquire()
             data = await context.read()
             if data is grpc.aio.EOF:
                 return
-            task = asyncio.create_task(self._answer(data, context, ready))
+            task = asyncio.create_task(self._answer(data, context, headers, ready))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-    async def _answer(self, data: bytes, context: Any, ready: asyncio.Queue[Any]) -> None:
+    async def _answer(self, data: bytes, context: Any, headers: Headers, ready: asyncio.Queue[Any]) -> None:
         try:
             answer = ModelStreamInferResponse(
-                infer_response=await self._inference.answer(data, context, "ModelStreamInfer")
+                infer_response=await self._inference.answer(data, context, headers, "ModelStreamInfer")
             )
         except MotetError as error:
             answer = ModelStreamInferResponse(error_message=text_of(error))

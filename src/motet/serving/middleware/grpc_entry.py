@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 from motet.errors import MotetError
 from motet.serving.batching.request import Identity, Reply, Request
 
-__all__ = ["Desk", "Ended", "Visit", "address_of", "call_name", "give_name_back", "headers_of"]
+__all__ = ["CALL_NAME", "Desk", "Ended", "Visit", "address_of", "begun"]
 
 Headers = Mapping[str, str]
 """Metadata of a call by lower-case name; several values of one name joined with commas; binary ones left out."""
+CALL_NAME = "x-request-id"
+"""What holds the caller's name of a call."""
 
 
 @dataclass(slots=True)
@@ -79,7 +82,7 @@ class Desk(Protocol):
         ...
 
 
-def headers_of(metadata: object) -> dict[str, str]:
+def _headers_of(metadata: object) -> dict[str, str]:
     """The texts of a call's metadata by name."""
     found: dict[str, str] = {}
     for key, value in metadata or ():  # type: ignore[attr-defined]
@@ -88,21 +91,15 @@ def headers_of(metadata: object) -> dict[str, str]:
     return found
 
 
-def call_name(context: Any) -> str:
-    """The caller's name of a call, `x-request-id`; empty where it has none."""
-    name: str
-    for key, name in context.invocation_metadata() or ():
-        if key == "x-request-id":
-            return name
-    return ""
+async def begun(context: Any) -> dict[str, str]:
+    """The headers of a call, whose caller is sent its name of the call, `x-request-id`, before the answer or error."""
+    headers = _headers_of(context.invocation_metadata())
+    if name := headers.get(CALL_NAME):
+        await context.send_initial_metadata(((CALL_NAME, name),))
+    return headers
 
 
-async def give_name_back(context: Any) -> None:
-    """Send the caller's name of a call before its answer or error."""
-    if name := call_name(context):
-        await context.send_initial_metadata((("x-request-id", name),))
-
-
+@lru_cache(maxsize=1024)
 def address_of(peer: str) -> str:
     """The address of gRPC's name for a peer: `127.0.0.1` of `ipv4:127.0.0.1:50212`, `::1` of `ipv6:%5B::1%5D:50212`."""
     family, _, rest = unquote(peer).partition(":")

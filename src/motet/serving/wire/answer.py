@@ -153,7 +153,7 @@ class Answers:
             if not isinstance(column, np.ndarray) or column.dtype == object:
                 return None
             text = orjson.dumps(column.tolist())
-            if b"null" in text:
+            if column.dtype.kind == "f" and b"null" in text:
                 return None
             last = self._texts[name] = (column, text[1:-1].split(b","))
         return last[1]

@@ -30,6 +30,8 @@ from motet.types import ColumnType
 __all__ = ["InferCodec", "InferRequest"]
 
 _TEXTS = ("string", "bytes")
+_T, _F = b"tf"
+"""As numbers, which are looked for in bytes several times as fast as bytes are."""
 
 
 class InferRequest:
@@ -169,7 +171,7 @@ class InferCodec:
         tensor, dtype, rows, missing, own, parameters, answers = frame
         identity = own if match is None else text_of(match[1])
         text = body[start:end]
-        if b"t" in text or b"f" in text:  # true or false, which are no numbers
+        if _T in text or _F in text:  # true or false, which are no numbers
             return self._read_any_json(body)
         try:
             elements = orjson.loads(text)
