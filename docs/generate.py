@@ -1,4 +1,4 @@
-"""Write docs/reference/ and docs/images/ anew, from docstrings, tables and commands.
+"""Write docs/reference/, docs/images/ and src/motet/schemas/ anew, from docstrings, tables, readers and commands.
 
 pages() ──► text by path, relative to docs/ ──► main() writes them; tests/docs compares them
 
@@ -15,6 +15,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from os.path import normpath
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +32,7 @@ from motet.nodes import COMBINERS
 
 DOCS = Path(__file__).parent
 FASHION = DOCS.parent / "examples" / "fashion"
+DIFFERENTIAL = DOCS.parent / "tests" / "differential"
 NOTE = "<!-- Written by docs/generate.py; change the code's docstrings instead, then run make docs. -->\n"
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 EXTRAS = {
@@ -64,11 +66,23 @@ def pages() -> dict[str, str]:
     made["reference/README.md"] = f"{NOTE}\n# Reference\n\nWritten from the code.\n\n{index}\n"
     return {
         **made,
+        "../src/motet/schemas/graph.json": SCHEMAS.written(SCHEMAS.graph()),
         "images/fashion.svg": _picture(_readme_graph()),
         "images/cascade.svg": _picture(motet.load(FASHION / "cascade.yaml")),
     }
 
 
+def _loaded(path: Path) -> ModuleType:
+    """A module that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SCHEMAS = _loaded(DOCS / "schemas.py")
 _INDEX = {
     "reference/api.md": "what `import motet as mt` gives",
     "reference/cli.md": "the commands and their options",
@@ -348,7 +362,7 @@ def _engines() -> str:
 
 def _values() -> str:
     """The page of values with its tables, which are those that tests/differential checks, put in anew."""
-    cases, kept = _differential("value_cases"), _differential("arrow_values").kept_table()
+    cases, kept = _loaded(DIFFERENTIAL / "value_cases.py"), _loaded(DIFFERENTIAL / "arrow_values.py").kept_table()
     text = (DOCS / "values.md").read_text(encoding="utf-8")
     tables = {"stored": _stored(cases), "written": _written(cases), "forms": _forms(cases), "kept": _kept(kept)}
     for name, rows in tables.items():
@@ -356,17 +370,6 @@ def _values() -> str:
         before, _, rest = text.partition(begin)
         text = before + begin + "\n".join(rows) + "\n" + end + rest.partition(end)[2]
     return text
-
-
-def _differential(name: str) -> ModuleType:
-    """A module of tests/differential."""
-    path = DOCS.parent / "tests" / "differential" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _stored(cases: Any) -> Iterable[str]:
@@ -476,7 +479,7 @@ _NOT_WRITTEN = {("", "folder")}
 def _keys(place: str, said: str, cls: Any, defaults: Mapping[str, str]) -> str:
     """A part of the configuration as a table: key, default, meaning."""
     rows = []
-    told = _attributes(cls)
+    told = SCHEMAS.told(cls)
     for each in dataclasses.fields(cls):
         key = _KEYS_WRITTEN.get(each.name, each.name)
         if (place, key) not in _NOT_WRITTEN:
@@ -485,21 +488,6 @@ def _keys(place: str, said: str, cls: Any, defaults: Mapping[str, str]) -> str:
     heading = f"## {place}" if place else "## At the top"
     parts = [heading, *([said] if said else []), "\n".join(["| key | default | it is |", "|---|---|---|", *rows])]
     return "\n\n".join(parts)
-
-
-def _attributes(cls: Any) -> dict[str, str]:
-    """What a class's docstring says of each of its attributes, on one line."""
-    text = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in text.split("\n"):
-        match = _ITEM.fullmatch(line)
-        if match is not None and not line.startswith("     "):
-            names = match[1].split(", ")
-            found |= dict.fromkeys(names, match[2])
-        else:
-            found |= {name: f"{found[name]} {line.strip()}" for name in names}
-    return found
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
@@ -544,7 +532,7 @@ def main(arguments: list[str], say: Callable[[str], Any] = sys.stdout.write) -> 
     made = pages()
     found = differences(made)
     if "--check" in arguments:
-        say("".join(f"docs/{path} is not up to date; run make docs\n" for path in found))
+        say("".join(f"{normpath(f'docs/{path}')} is not up to date; run make docs\n" for path in found))
         return 1 if found else 0
     for path in found:
         target = DOCS / path
@@ -553,7 +541,7 @@ def main(arguments: list[str], say: Callable[[str], Any] = sys.stdout.write) -> 
             target.write_text(made[path], encoding="utf-8")
         else:
             target.unlink()
-        say(f"docs/{path}\n")
+        say(f"{normpath(f'docs/{path}')}\n")
     return 0
 
 

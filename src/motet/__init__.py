@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from motet.engines.local.report import RunReport
     from motet.errors import Failure, GraphError, InputError, ModelError, MotetError, RowErrors, RunError
     from motet.facade import Graph, load, member
-    from motet.graph.model import Batching, Model, Resources
+    from motet.graph.capacity import Batching, Resources
+    from motet.graph.model import Model
     from motet.input_columns import input, inputs
     from motet.metrics_log import log
     from motet.nodes import cascade, ensemble, model, route, shard
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Batch": "motet.batch",
-    "Batching": "motet.graph.model",
+    "Batching": "motet.graph.capacity",
     "ColumnType": "motet.types",
     "Deferred": "motet.workflow.deferred",
     "Failure": "motet.errors",
@@ -49,7 +50,7 @@ _HOMES = {
     "MotetError": "motet.errors",
     "Plan": "motet.workflow.plan",
     "Ragged": "motet.batch",
-    "Resources": "motet.graph.model",
+    "Resources": "motet.graph.capacity",
     "RowErrors": "motet.errors",
     "RunError": "motet.errors",
     "RunReport": "motet.engines.local.report",

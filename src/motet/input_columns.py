@@ -9,7 +9,7 @@ from typing import Any
 from motet.errors import UnknownNameError
 from motet.graph.build import Handle
 from motet.graph.defaults import checked_default
-from motet.graph.fields import NAME
+from motet.graph.forms import NAME
 from motet.graph.graph import NO_DEFAULT, Input
 from motet.types import ColumnType
 

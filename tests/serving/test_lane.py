@@ -13,7 +13,7 @@ import motet as mt
 from helpers.gates import gated, gates, shut
 from helpers.models import minus  # noqa: F401  (named in a graph)
 from motet import errors
-from motet.graph.model import Batching
+from motet.graph.capacity import Batching
 from motet.testing.fakes import Affine, Counting, Failing, calls, fake
 from motet.types import returns
 

@@ -38,6 +38,7 @@ class _Lazy(click.Group):
         "draw",
         "run",
         "explain",
+        "schema",
         "serve",
         "keys",
         "store",

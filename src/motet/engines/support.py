@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
+from motet.graph.capacity import Batching, Resources
 from motet.graph.graph import Graph
-from motet.graph.model import Batching, Model, Resources
+from motet.graph.model import Model
 from motet.graph.node import KINDS, Node
 
 __all__ = ["FEATURES", "Feature", "lacking"]

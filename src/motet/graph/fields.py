@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from motet.errors import GraphError, UnknownNameError, cut
-from motet.types import ColumnType
+from motet.graph.forms import NAME, Form, named, resolved
+from motet.types import DTYPES, ColumnType
 
-__all__ = ["NAME", "Fields", "check_name", "from_environment", "of_kind", "plain", "read_type", "show", "text_of"]
+__all__ = ["TYPE", "Fields", "check_name", "from_environment", "of_kind", "plain", "read_type", "show", "text_of"]
 
 T = TypeVar("T")
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _MISSING = object()
 _KINDS = {
     str: "a text",
@@ -25,6 +24,17 @@ _KINDS = {
     dict: "a mapping",
     list: "a list",
 }
+_OF_JSON = {"string": str, "integer": int, "number": float, "boolean": bool, "object": dict, "array": list}
+_AXES = r"\[\s*(\?|[0-9]+)\s*(,\s*(\?|[0-9]+)\s*)*\]"
+TYPE = named(
+    "type",
+    {
+        "type": "string",
+        "pattern": rf"^\s*(any|({'|'.join(each for each in DTYPES if each != 'any')})\s*({_AXES})?)\s*$",
+        "description": "A column type, `dtype[shape]`: `float32[10]`, `uint8[28,28,?]`, `string`.",
+    },
+)
+"""The form of column types."""
 
 
 class Fields:
@@ -33,10 +43,12 @@ class Fields:
     Args:
         value: what was found in the file.
         where: its place, for messages, for example `nodes.vote`.
-        keys: the keys that may be there.
+        keys: the keys that may be there, or the form of the mapping.
     """
 
-    def __init__(self, value: object, where: str, keys: Sequence[str], what: str = "key") -> None:
+    def __init__(self, value: object, where: str, keys: Sequence[str] | Form, what: str = "key") -> None:
+        self._form: Form = keys if isinstance(keys, Mapping) else {}
+        keys = list(self._form["properties"]) if isinstance(keys, Mapping) else keys
         if not isinstance(value, Mapping):
             raise GraphError(f"expected a mapping with some of {', '.join(keys)}; got {show(value)}", where=where)
         self.where, self._value = where, value
@@ -58,6 +70,21 @@ class Fields:
                 raise GraphError(f"{key!r} is missing", where=self.where)
             return default
         return of_kind(self._value[key], kind, f"{self.where}.{key}")
+
+    def get(self, key: str) -> Any:
+        """The value of a key, of the kind that the form says; where it is not there its default, None without one.
+
+        Raises:
+            GraphError: when it is needed and not there, or its value is of another kind.
+        """
+        form = self._form["properties"][key]
+        if key not in self._value:
+            if key in self._form.get("required", ()):
+                raise GraphError(f"{key!r} is missing", where=self.where)
+            return form.get("default")
+        said = resolved(form).get("type", ())
+        kinds = tuple(_OF_JSON[each] for each in ([said] if isinstance(said, str) else said))
+        return of_kind(self._value[key], kinds, f"{self.where}.{key}") if kinds else self._value[key]
 
     def raw(self, key: str, default: Any = None) -> Any:
         """The value of a key as it was written."""

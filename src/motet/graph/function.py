@@ -11,15 +11,31 @@ from functools import partial
 from typing import Any
 
 from motet.errors import GraphError, UnknownNameError, known_names, told_file
-from motet.graph.fields import Fields, plain, read_type, show
+from motet.graph.fields import TYPE, Fields, plain, read_type, show
+from motet.graph.forms import MAPPING, TEXT, by_name, either, list_of, named, record
 from motet.graph.identity import identity
 from motet.tracebacks import ends_program, summary
 from motet.types import ANY, ColumnType, Outputs, declared_outputs, fixed_outputs
 
-__all__ = ["Function", "as_functions", "chain_each", "chain_outputs", "read_functions", "write_functions"]
+__all__ = [
+    "FUNCTION", "FUNCTIONS", "FUNCTION_PATH", "GIVEN", "KEYWORDS", "ONE_FUNCTION", "Function", "as_functions", "chain_each",
+    "chain_outputs", "read_functions", "write_functions",
+]  # fmt: skip
 
 OPS_GROUP = "motet.ops"
 """The entry point group that functions of other packages are found in, under names without dots."""
+FUNCTION_PATH = named(
+    "path",
+    {**TEXT, "description": "Where a function can be imported, `package.module.name`, or the name of an installed op."},
+)
+KEYWORDS = {**MAPPING, "description": "What the function is called with behind the columns."}
+GIVEN = either(TYPE, by_name(TYPE), {"type": "null"}, description="What the function gives: a type, or types by name.")
+FUNCTION = record({"map": FUNCTION_PATH, "with": KEYWORDS, "outputs": GIVEN}, ["map"])
+ONE_FUNCTION = named("function", either(FUNCTION_PATH, FUNCTION))
+FUNCTIONS = named(
+    "functions",
+    either(ONE_FUNCTION, list_of(ONE_FUNCTION), {"type": "null"}, description="A function, or several in a row."),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,11 +269,11 @@ def as_functions(value: Any) -> tuple[Function, ...]:
 
 
 def _from_mapping(value: Mapping[str, Any]) -> Function:
-    fields = Fields(dict(value), "function", ("map", "with", "outputs"))
+    fields = Fields(dict(value), "function", FUNCTION)
     function, outputs = fields.raw("map"), fields.raw("outputs")
     if function is None:
         raise GraphError(f"no function in {show(value)}", hint="write {'map': FUNCTION, 'with': {...}}")
-    return Function.of(function, fields.take("with", dict, {}), outputs)
+    return Function.of(function, fields.get("with"), outputs)
 
 
 def read_functions(value: object, where: str) -> tuple[Function, ...]:
@@ -272,11 +288,11 @@ def read_functions(value: object, where: str) -> tuple[Function, ...]:
 def _read_function(value: object, where: str) -> Function:
     if isinstance(value, str):
         return Function(value)
-    fields = Fields(value, where, ("map", "with", "outputs"))
+    fields = Fields(value, where, FUNCTION)
     outputs = fields.raw("outputs")
     return Function(
-        fields.take("map", str),
-        fields.take("with", dict, {}),
+        fields.get("map"),
+        fields.get("with") or {},
         None if outputs is None else read_outputs(outputs, fields.place("outputs")),
     )
 

@@ -9,7 +9,8 @@ from typing import Any, TypedDict
 
 from motet.errors import GraphError
 from motet.graph.build import Collected, collect
-from motet.graph.fields import NAME, check_name
+from motet.graph.fields import check_name
+from motet.graph.forms import NAME
 from motet.graph.identity import identity
 from motet.graph.model import Model
 from motet.graph.node import Node

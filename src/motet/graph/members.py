@@ -7,9 +7,34 @@ from typing import Any
 
 from motet.errors import GraphError, UnknownNameError
 from motet.graph.fields import Fields, check_name, show
+from motet.graph.forms import TEXT, by_name, either, list_of, named, record
 from motet.graph.node import Inputs, Member
 
-__all__ = ["check_member", "check_members", "read_inputs", "read_members", "write_inputs", "write_members"]
+__all__ = [
+    "BY_POSITION", "INPUTS", "MEMBERS", "check_member", "check_members", "read_inputs", "read_members", "write_inputs", "write_members",
+]  # fmt: skip
+
+_COLUMN = named(
+    "column",
+    {**TEXT, "minLength": 1, "description": "A column: the name of an input, of a node, or `node.output`."},
+)
+BY_POSITION = {**list_of(_COLUMN), "description": "The columns that it takes, in order."}
+INPUTS = named(
+    "inputs",
+    either(
+        list_of(_COLUMN), by_name(_COLUMN), description="The columns that it takes, in order, or by the names inside."
+    ),
+)
+_MEMBER_KEYS = record({"uses": TEXT, "inputs": INPUTS, "output": TEXT}, ["uses"])
+_MEMBER = named("member", either({**TEXT, "description": "The name of a model or graph."}, _MEMBER_KEYS))
+MEMBERS = named(
+    "members",
+    either(
+        {**list_of(_MEMBER), "minItems": 1},
+        {**by_name(_MEMBER), "minProperties": 1},
+        description="Models and graphs: a list of their names, or a mapping of members' names to `NAME` or `{uses: NAME, ...}`.",
+    ),
+)
 
 
 def read_inputs(value: object, where: str) -> Inputs:
@@ -77,9 +102,9 @@ def _member_name(value: object) -> str:
 def _read_member(name: str, value: object, where: str) -> Member:
     if isinstance(value, str):
         return Member(name, value)
-    fields = Fields(value, where, ("uses", "inputs", "output"))
+    fields = Fields(value, where, _MEMBER_KEYS)
     inputs = read_inputs(fields.raw("inputs"), fields.place("inputs")) if "inputs" in fields else None
-    return Member(name, fields.take("uses", str), inputs, fields.take("output", str, None))
+    return Member(name, fields.get("uses"), inputs, fields.get("output"))
 
 
 def write_members(members: Sequence[Member]) -> Any:

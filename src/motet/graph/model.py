@@ -11,95 +11,44 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from motet.errors import GraphError
-from motet.graph.fields import NAME, Fields, of_kind, plain, read_type, text_of
-from motet.graph.function import Function, as_functions, read_functions, write_functions
+from motet.graph.capacity import BATCH, RESOURCES, Batching, Resources, read_batching, read_resources, write_bytes
+from motet.graph.fields import TYPE, Fields, of_kind, plain, read_type, text_of
+from motet.graph.forms import (
+    LISTED,
+    MAPPING,
+    NAME,
+    TEXT,
+    TRUTH,
+    WHOLE,
+    by_name,
+    either,
+    least,
+    list_of,
+    named,
+    one_of,
+    record,
+)  # fmt: skip
+from motet.graph.function import FUNCTIONS, Function, as_functions, read_functions, write_functions
 from motet.graph.identity import identity
 from motet.graph.places import expanded
-from motet.graph.replicas import Replicas, as_replicas, as_warm_up, check_placing, read_replicas, write_replicas
+from motet.graph.replicas import (
+    BALANCES,
+    PLACEMENTS,
+    REPLICAS,
+    TIMEOUT_S,
+    Replicas,
+    as_replicas,
+    as_warm_up,
+    check_placing,
+    read_replicas,
+    write_replicas,
+)  # fmt: skip
 from motet.graph.snapshot import check_written, is_model, sent, snapshot
 from motet.types import ColumnType
 
-__all__ = ["Batching", "Model", "Replicas", "Resources", "read_model", "write_model"]
+__all__ = ["MODEL", "Model", "Replicas", "read_model", "write_model"]
 
 T = TypeVar("T")
-_UNITS = {
-    "B": 1,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-}
-
-
-def _as_floats(made: object, *names: str) -> None:
-    for name in names:
-        if getattr(made, name) is not None:
-            object.__setattr__(made, name, float(getattr(made, name)))
-
-
-def _as_pad(pad: Any) -> float | Mapping[str, float]:
-    for value in pad.values() if isinstance(pad, Mapping) else (pad,):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise GraphError(f"pad must be a number, or one by input; got {pad!r}", where="batch")
-    return {str(name): float(value) for name, value in pad.items()} if isinstance(pad, Mapping) else float(pad)
-
-
-@dataclass(frozen=True)
-class Batching:
-    """How rows are put together for one call.
-
-    Attributes:
-        max_rows: the most rows a call may have; None sets no bound.
-        max_wait_ms: how long a live server may hold rows back to fill a call; has no meaning in bulk.
-        pad: what rows that differ in shape are padded with to be called together, or that by input; None calls rows of equal
-            shape together. What comes back for padding is cut off.
-        rows: how many rows a call has, where there are as many; None lets the runtime find the best number.
-    """
-
-    max_rows: int | None = None
-    max_wait_ms: float = 0.0
-    pad: float | Mapping[str, float] | None = None
-    rows: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("rows", "max_rows"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise GraphError(f"{name} must be at least 1; got {value}", where="batch")
-        if self.rows and self.max_rows and self.rows > self.max_rows:
-            raise GraphError(f"rows is {self.rows}, more than max_rows, which is {self.max_rows}", where="batch")
-        if not self.max_wait_ms >= 0:
-            raise GraphError(f"max_wait_ms must not be negative; got {self.max_wait_ms}", where="batch")
-        _as_floats(self, "max_wait_ms")
-        if self.pad is not None:
-            object.__setattr__(self, "pad", _as_pad(self.pad))
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one replica needs.
-
-    Attributes:
-        cpu: cores; a model's calls may use that many threads.
-        memory_bytes: memory; 0 says nothing.
-        accelerator: accelerators, or a part of one.
-    """
-
-    cpu: float = 1.0
-    memory_bytes: int = 0
-    accelerator: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.cpu > 0:
-            raise GraphError(f"cpu must be more than 0; got {self.cpu}", where="resources")
-        for name in ("memory_bytes", "accelerator"):
-            if not getattr(self, name) >= 0:
-                raise GraphError(f"{name} must not be negative; got {getattr(self, name)}", where="resources")
-        _as_floats(self, "cpu", "accelerator")
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,10 +94,10 @@ class Model:
     outputs: Mapping[str, ColumnType] = field(default_factory=dict)
     before: tuple[Function, ...] = ()
     after: tuple[Function, ...] = ()
-    batch: Batching = Batching()
+    batch: Batching = field(default_factory=Batching)
     replicas: int | Replicas = 1
     placement: str | None = None
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     labels: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     unpickle: bool = False
@@ -202,9 +151,9 @@ class Model:
         labels = tuple(text_of(label) for label in labels)
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise GraphError(f"the label {twice[0]!r} is there twice", where=where)
-        batching = batch if isinstance(batch, Batching) else _read_batching(batch or {}, f"{where}: batch")
+        batching = batch if isinstance(batch, Batching) else read_batching(batch or {}, f"{where}: batch")
         needs = (
-            resources if isinstance(resources, Resources) else _read_resources(resources or {}, f"{where}: resources")
+            resources if isinstance(resources, Resources) else read_resources(resources or {}, f"{where}: resources")
         )
         values: dict[str, Any] = {
             "uri": uri, "name": name, "inputs": _types(inputs, f"{where}: inputs"), "outputs": _types(outputs, f"{where}: outputs"),
@@ -280,22 +229,55 @@ def _types(types: Mapping[str, str | ColumnType] | None, where: str) -> dict[str
     return {name: read_type(kind, f"{where}.{name}") for name, kind in (types or {}).items()}
 
 
-_KEYS = (
-    "uri", "inputs", "outputs", "before", "after", "batch", "replicas", "placement", "resources", "labels", "with",
-    "unpickle", "version", "device", "uris", "balance", "balance_by", "warm_up", "timeout_s", "resident", "concurrent",
-)  # fmt: skip
+_URI = named("uri", {**TEXT, "minLength": 1})
+_MODEL = record(
+    {
+        "uri": _URI,
+        "inputs": by_name(TYPE),
+        "outputs": by_name(TYPE),
+        "before": FUNCTIONS,
+        "after": FUNCTIONS,
+        "batch": BATCH,
+        "replicas": REPLICAS,
+        "placement": one_of(PLACEMENTS),
+        "resources": RESOURCES,
+        "labels": either({**LISTED, "uniqueItems": True}, TEXT),
+        "with": MAPPING,
+        "unpickle": one_of(("allow", "refuse"), "refuse"),
+        "version": {"type": ["string", "integer", "number"]},
+        "device": {**TEXT, "default": "cpu"},
+        "uris": list_of(_URI),
+        "balance": one_of(BALANCES, "least_loaded"),
+        "balance_by": {**TEXT, "default": ""},
+        "warm_up": {
+            "type": ["boolean", "object"],
+            "minProperties": 1,
+            "additionalProperties": {**LISTED, "minItems": 1},
+        },
+        "timeout_s": TIMEOUT_S,
+        "resident": {**TRUTH, "default": False},
+        "concurrent": least(WHOLE, 1),
+    }
+)
+MODEL = named(
+    "model",
+    either(
+        _URI,
+        {**_MODEL, "anyOf": [{"required": ["uri"]}, {"required": ["uris"], "properties": {"uris": {"minItems": 1}}}]},
+    ),
+)
 
 
 def read_model(name: str, value: object, where: str) -> Model:
     """A model as a graph file says it: `{uri: ..., batch: {...}, ...}`, or the URI alone."""
     if isinstance(value, str):
         return Model(expanded(value, where), name)
-    fields = Fields(value, where, _KEYS)
-    unpickle = fields.take("unpickle", str, "refuse")
+    fields = Fields(value, where, _MODEL)
+    unpickle = fields.get("unpickle")
     if unpickle not in ("allow", "refuse"):
         raise GraphError(f"expected allow or refuse; got {unpickle!r}", where=fields.place("unpickle"))
     place = fields.place("uris")
-    uris = [expanded(of_kind(uri, str, place), place) for uri in fields.take("uris", list, [])]
+    uris = [expanded(of_kind(uri, str, place), place) for uri in fields.get("uris") or []]
     if "uri" not in fields and uris:
         uri, *uris = uris
     else:
@@ -304,68 +286,26 @@ def read_model(name: str, value: object, where: str) -> Model:
         uri,
         name,
         uris=uris,
-        balance=fields.take("balance", str, "least_loaded"),
-        balance_by=fields.take("balance_by", str, ""),
-        warm_up=fields.take("warm_up", (bool, dict), None),
-        timeout_s=fields.take("timeout_s", float, None),
-        inputs=fields.take("inputs", dict, {}),
-        outputs=fields.take("outputs", dict, {}),
+        balance=fields.get("balance"),
+        balance_by=fields.get("balance_by"),
+        warm_up=fields.get("warm_up"),
+        timeout_s=fields.get("timeout_s"),
+        inputs=fields.get("inputs"),
+        outputs=fields.get("outputs"),
         before=read_functions(fields.raw("before"), fields.place("before")),
         after=read_functions(fields.raw("after"), fields.place("after")),
-        batch=_read_batching(fields.take("batch", dict, {}), fields.place("batch")),
+        batch=read_batching(fields.get("batch") or {}, fields.place("batch")),
         replicas=read_replicas(fields.raw("replicas", 1), fields.place("replicas")),
-        placement=fields.take("placement", str, None),
-        resources=_read_resources(fields.take("resources", dict, {}), fields.place("resources")),
+        placement=fields.get("placement"),
+        resources=read_resources(fields.get("resources") or {}, fields.place("resources")),
         labels=fields.take("labels", list, []),
-        options=fields.take("with", dict, {}),
+        options=fields.get("with"),
         unpickle=unpickle == "allow",
-        version=str(fields.take("version", (str, int, float), "")),
-        device=fields.take("device", str, "cpu"),
-        resident=fields.take("resident", bool, False),
-        concurrent=fields.take("concurrent", int, None),
+        version=str(fields.get("version") if "version" in fields else ""),
+        device=fields.get("device"),
+        resident=fields.get("resident"),
+        concurrent=fields.get("concurrent"),
     )
-
-
-def _read_batching(value: object, where: str) -> Batching:
-    fields = Fields(value, where, ("max_rows", "max_wait_ms", "pad", "rows"))
-    rows, max_rows = fields.take("rows", int, None), fields.take("max_rows", int, None)
-    wait, pad = float(fields.take("max_wait_ms", float, 0.0)), fields.take("pad", (float, dict), None)
-    return _placed(where, lambda: Batching(max_rows, wait, pad, rows))
-
-
-def _read_resources(value: object, where: str) -> Resources:
-    fields = Fields(value, where, ("cpu", "memory", "accelerator"))
-    cpu, accelerator = float(fields.take("cpu", float, 1.0)), float(fields.take("accelerator", float, 0.0))
-    memory_bytes = read_bytes(fields.raw("memory", 0), fields.place("memory"))
-    return _placed(where, lambda: Resources(cpu, memory_bytes, accelerator))
-
-
-def _placed(where: str, make: Callable[[], T]) -> T:
-    """Make something; what is wrong with it is said to be there."""
-    try:
-        return make()
-    except GraphError as error:
-        raise GraphError(error.what, where=where, hint=error.hint) from None
-
-
-def read_bytes(value: object, where: str) -> int:
-    """A number of bytes: a whole number, or a number and a unit (`512MiB`, `2GB`)."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", value) if isinstance(value, str) else None
-    if match is None or match[2] not in _UNITS:
-        raise GraphError(
-            f"{value!r} is no amount of memory", where=where, hint=f"write a number and a unit: {', '.join(_UNITS)}"
-        )
-    return int(float(match[1]) * _UNITS[match[2]])
-
-
-def write_bytes(value: int) -> str | int:
-    """The inverse of `read_bytes`, with the largest unit that fits."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if value and value % _UNITS[unit] == 0:
-            return f"{value // _UNITS[unit]}{unit}"
-    return value
 
 
 def write_model(model: Model) -> dict[str, Any]:

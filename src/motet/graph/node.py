@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 from motet.batch import Column, Indices
 from motet.errors import DeadlineError, GraphError
 from motet.graph.fields import Fields
+from motet.graph.forms import Form
 from motet.graph.function import Function
 from motet.tracebacks import describe, kept
 from motet.types import ColumnType
@@ -313,8 +314,10 @@ class Node(ABC):
 
     kind: ClassVar[str]
     """The key that says the kind in a graph file."""
-    keys: ClassVar[tuple[str, ...]]
-    """The other keys that a graph file may give, besides `inputs`."""
+    keys: ClassVar[Mapping[str, Form]]
+    """The keys that a graph file may give, and the forms of what they say: its kind, `inputs`, and others."""
+    required: ClassVar[tuple[str, ...]] = ()
+    """Those of them that must be there, besides the kind."""
 
     @property
     def where(self) -> str:

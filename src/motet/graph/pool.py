@@ -7,12 +7,17 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from motet.errors import GraphError
+from motet.graph.capacity import read_bytes, write_bytes
 from motet.graph.fields import Fields
-from motet.graph.model import Model, read_bytes, write_bytes
+from motet.graph.forms import BYTES, NUMBER, WHOLE, least, record
+from motet.graph.model import Model
 from motet.graph.node import Node
 
 __all__ = [
+    "MAX_LOADED",
+    "MAX_SWAP_WAIT",
     "MAX_SWAP_WAIT_MS",
+    "PLACES",
     "Places",
     "check_places",
     "read_max_loaded",
@@ -23,6 +28,12 @@ __all__ = [
 
 MAX_SWAP_WAIT_MS = 1000.0
 """How long rows whose model is not loaded may be passed over by rows of models that are, where nothing is said."""
+MAX_LOADED = least(WHOLE, 1)
+MAX_SWAP_WAIT = {**NUMBER, "exclusiveMinimum": 0}
+PLACES = {
+    **record({"max_loaded": MAX_LOADED, "memory": BYTES, "max_swap_wait_ms": MAX_SWAP_WAIT}),
+    "anyOf": [{"required": ["max_loaded"]}, {"required": ["memory"]}],
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ def read_places(value: object, where: str) -> Places:
     Raises:
         GraphError: when a key is unknown, or a value cannot be.
     """
-    given = Fields(value, where, ("max_loaded", "memory", "max_swap_wait_ms"))
+    given = Fields(value, where, PLACES)
     max_loaded = read_max_loaded(given)
     memory_bytes = read_bytes(given.raw("memory", 0), given.place("memory"))
     try:

@@ -8,8 +8,18 @@ from typing import Any
 
 from motet.errors import GraphError, UnknownNameError
 from motet.graph.fields import Fields, of_kind, plain
+from motet.graph.forms import NUMBER, WHOLE, either, least, named, record
 
-__all__ = ["BALANCES", "MOST_REPLICAS", "PLACEMENTS", "Replicas", "read_replicas", "write_replicas"]
+__all__ = [
+    "BALANCES",
+    "MOST_REPLICAS",
+    "PLACEMENTS",
+    "REPLICAS",
+    "TIMEOUT_S",
+    "Replicas",
+    "read_replicas",
+    "write_replicas",
+]
 
 PLACEMENTS = ("inline", "thread", "process")
 BALANCES = ("least_loaded", "round_robin", "power_of_two", "hash")
@@ -17,6 +27,17 @@ MOST_REPLICAS = 256
 """Replicas that a model may have."""
 LONGEST_TIMEOUT_S = 86_400.0
 _TIMES = ("hold_s", "idle_s")
+_MORE = {**NUMBER, "exclusiveMinimum": 0}
+_RANGE = record(
+    {
+        "min": {**least(WHOLE, 0), "default": 1},
+        "max": {**least(WHOLE, 1), "maximum": MOST_REPLICAS},
+        **dict.fromkeys(_TIMES, _MORE),
+    },
+    ["max"],
+)
+REPLICAS = named("replicas", either({**least(WHOLE, 1), "maximum": MOST_REPLICAS}, _RANGE))
+TIMEOUT_S = {**_MORE, "maximum": LONGEST_TIMEOUT_S}
 
 
 @dataclass(frozen=True)
@@ -59,10 +80,10 @@ def as_replicas(value: int | Mapping[str, float] | Replicas, where: str) -> int 
     if isinstance(value, Replicas):
         return value
     if isinstance(value, Mapping):
-        fields = Fields(value, f"{where}: replicas", ("min", "max", *_TIMES))
+        fields = Fields(value, f"{where}: replicas", _RANGE)
         try:
-            times = {name: float(fields.take(name, float)) for name in _TIMES if name in fields}
-            return Replicas(fields.take("min", int, 1), fields.take("max", int), **times)
+            times = {name: float(fields.get(name)) for name in _TIMES if name in fields}
+            return Replicas(fields.get("min"), fields.get("max"), **times)
         except GraphError as error:
             raise GraphError(error.what, where=error.where if error.where != "replicas" else fields.where) from None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_REPLICAS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -15,23 +16,49 @@ import yaml
 
 from motet.errors import GraphError, MotetError, UnknownNameError
 from motet.graph.defaults import checked_default
-from motet.graph.fields import Fields, read_type, show
+from motet.graph.fields import TYPE, Fields, read_type, show
+from motet.graph.forms import MAPPING, NAME, TEXT, Form, by_name, either, named, record
 from motet.graph.graph import NO_DEFAULT, Graph, Input
 from motet.graph.label_files import with_labels
 from motet.graph.members import read_inputs, write_inputs
-from motet.graph.model import read_model, write_model
+from motet.graph.model import MODEL, read_model, write_model
 from motet.graph.node import KINDS, Inputs, Node
 from motet.graph.places import folder_of, joined
-from motet.graph.pool import read_places, write_places
+from motet.graph.pool import PLACES, read_places, write_places
 from motet.tracebacks import written as escaped
 
-__all__ = ["VERSION", "dump_graph", "graph_mapping", "load_graph", "read_graph"]
+__all__ = ["GRAPH", "VERSION", "dump_graph", "graph_mapping", "load_graph", "node_form", "read_graph"]
 
 VERSION = 1
 """The version of the language."""
 
 G = TypeVar("G", bound=Graph)
-_KEYS = ("motet", "name", "inputs", "models", "graphs", "nodes", "outputs", "pool", "serve")
+_INPUT_KEYS = record({"type": TYPE, "default": {}, "column": TEXT}, ["type"])
+_INPUT = named("input", either(TYPE, _INPUT_KEYS))
+_INNER_FILE = record({"file": {**TEXT, "description": "The file of the graph."}}, ["file"])
+_GRAPH = {
+    "motet": {"const": VERSION, "description": "The version of the language."},
+    "name": {
+        **TEXT,
+        "pattern": f"^{NAME.pattern}$",
+        "description": "Its name; that of the file where it is not given.",
+    },
+    "inputs": {**by_name(_INPUT, plain=True), "description": "The columns that come in, and their types."},
+    "models": {**by_name(MODEL, plain=True), "description": "What is loaded once and called on batches."},
+    "graphs": {**by_name({"$ref": "#/$defs/graph"}, plain=True), "description": "Graphs that nodes use as models."},
+    "nodes": {**by_name({"$ref": "#/$defs/node"}, plain=True), "description": "What rows go through."},
+    "outputs": {
+        **by_name(TEXT, plain=True),
+        "minProperties": 1,
+        "description": "What comes out: names, and their columns.",
+    },
+    "pool": {**PLACES, "description": "The places that all its models share."},
+    "serve": {**MAPPING, "description": "How a server that serves it is set up, as `serve.yaml` says it."},
+}
+_NEEDED = ("inputs", "outputs")
+_INNER = record(_GRAPH, _NEEDED)
+GRAPH = record(_GRAPH, ("motet", *_NEEDED))
+named("graph", either(_INNER_FILE, _INNER))
 _BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -175,7 +202,7 @@ def read_graph(
         read_text: how to read files it names.
         inside: the files that it is in.
     """
-    fields = Fields(value, inner or "the file", _KEYS)
+    fields = Fields(value, inner or "the file", _INNER)
     if not inner and (fields.raw("motet") != VERSION or type(fields.raw("motet")) is not int):
         raise GraphError(
             f"expected motet: {VERSION}, the version of the language; got {show(fields.raw('motet'))}",
@@ -183,16 +210,16 @@ def read_graph(
         )
     prefix = f"{inner}." if inner else ""
     own = {
-        name: read_model(name, each, f"{prefix}models.{name}") for name, each in fields.take("models", dict, {}).items()
+        name: read_model(name, each, f"{prefix}models.{name}") for name, each in (fields.get("models") or {}).items()
     }
     nodes = {
-        name: _read_node(name, each, f"{prefix}nodes.{name}") for name, each in fields.take("nodes", dict, {}).items()
+        name: _read_node(name, each, f"{prefix}nodes.{name}") for name, each in (fields.get("nodes") or {}).items()
     }
     graphs = {
         name: _read_inner(
             name, each, f"{prefix}graphs.{name}", make, folder, {**(shared or {}), **own}, read_text, inside
         )
-        for name, each in fields.take("graphs", dict, {}).items()
+        for name, each in (fields.get("graphs") or {}).items()
     }
     used = {member.uses for node in nodes.values() for member in node.members}
     models = {
@@ -203,13 +230,13 @@ def read_graph(
         },
         **own,
     }
-    inputs = {name: _read_input(each, f"{prefix}inputs.{name}") for name, each in fields.take("inputs", dict).items()}
-    outputs = fields.take("outputs", dict)
+    inputs = {name: _read_input(each, f"{prefix}inputs.{name}") for name, each in fields.get("inputs").items()}
+    outputs = fields.get("outputs")
     for name, reference in outputs.items():
         if not isinstance(reference, str):
             raise GraphError(f"expected the name of a column; got {show(reference)}", where=f"{prefix}outputs.{name}")
-    name = fields.take("name", str, default_name.replace(".", "_").replace(" ", "_"))
-    serve = fields.take("serve", dict, {})
+    name = fields.get("name") if "name" in fields else default_name.replace(".", "_").replace(" ", "_")
+    serve = fields.get("serve") or {}
     pool = read_places(fields.raw("pool"), f"{prefix}pool") if "pool" in fields else None
     return make(
         name, outputs, inputs=inputs, models=models, graphs=graphs, nodes=nodes, folder=folder, serving=serve, pool=pool
@@ -227,7 +254,7 @@ def _read_inner(
     inside: tuple[str, ...],
 ) -> G:
     if isinstance(value, Mapping) and "file" in value:
-        file = Fields(value, where, ("file",)).take("file", str)
+        file = Fields(value, where, _INNER_FILE).get("file")
         return load_graph(joined(folder, file), make, read_text=read_text, inside=inside)
     return read_graph(
         value, make, folder=folder, default_name=name, inner=where, shared=shared, read_text=read_text, inside=inside
@@ -237,10 +264,10 @@ def _read_inner(
 def _read_input(value: object, where: str) -> Input:
     if isinstance(value, str):
         return Input(read_type(value, where))
-    fields = Fields(value, where, ("type", "default", "column"))
-    kind = read_type(fields.take("type", (str,)), fields.place("type"))
+    fields = Fields(value, where, _INPUT_KEYS)
+    kind = read_type(fields.get("type"), fields.place("type"))
     default = checked_default(fields.raw("default", NO_DEFAULT), kind, fields.place("default"))
-    return Input(kind, default, fields.take("column", str, None))
+    return Input(kind, default, fields.get("column"))
 
 
 def _read_node(name: str, value: object, where: str) -> Node:
@@ -254,9 +281,15 @@ def _read_node(name: str, value: object, where: str) -> Node:
             f"a node has exactly one kind, one of {', '.join(KINDS)}; got {' and '.join(kinds) or 'none'}", where=where
         )
     cls = KINDS[kinds[0]]
-    fields = Fields(value, where, (cls.kind, "inputs", *cls.keys))
+    fields = Fields(value, where, node_form(cls))
     inputs = read_inputs(fields.raw("inputs", []), fields.place("inputs")) if "inputs" in fields else Inputs()
     return cls.read(name, fields.raw(cls.kind), inputs, fields)
+
+
+@cache
+def node_form(cls: type[Node]) -> Form:
+    """What a graph file says of a node of this kind."""
+    return record(cls.keys, (cls.kind, *cls.required))
 
 
 def graph_mapping(graph: Graph, *, inner: bool = False) -> dict[str, Any]:

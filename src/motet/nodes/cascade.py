@@ -12,10 +12,12 @@ from motet.batch import Array, Column, Indices, objects, take_rows
 from motet.errors import GraphError, ModelFailedError, ModelUnavailableError, TypeMismatchError, UnknownNameError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind, show
-from motet.graph.members import read_members, write_members
+from motet.graph.forms import NUMBER, TEXT, by_name, either, one_of, record
+from motet.graph.members import INPUTS, MEMBERS, read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.nodes.members import (
     STRING,
+    UNION,
     agreed,
     all_reasons,
     bound_members,
@@ -34,6 +36,10 @@ __all__ = ["Cascade", "cascade"]
 
 SLACK = 1e-3
 """How far outside 0 to 1 a probability may be, for rounding."""
+
+_SURE = {**NUMBER, "minimum": 0, "maximum": 1}
+_UNTIL = record({"confidence": either(_SURE, by_name(_SURE))}, ["confidence"])
+_ON_ERROR = ("next", "fail")
 
 
 @kind
@@ -58,7 +64,16 @@ class Cascade(Node):
     on_error: str = "next"
 
     kind = "cascade"
-    keys = ("until", "of", "output", "combine", "on_error")
+    keys = {
+        "cascade": MEMBERS,
+        "inputs": INPUTS,
+        "until": {**_UNTIL, "description": "When a member's answer is taken."},
+        "of": TEXT,
+        "output": TEXT,
+        "combine": UNION,
+        "on_error": one_of(_ON_ERROR, _ON_ERROR[0]),
+    }
+    required = ("until",)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -185,12 +200,12 @@ class Cascade(Node):
     def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Cascade:
         """`{cascade: [a, b], until: {confidence: 0.9}, of: OUTPUT, inputs: [...], on_error: next}`."""
         members = read_members(value, fields.place("cascade"))
-        until = Fields(fields.take("until", dict), fields.place("until"), ("confidence",))
+        until = Fields(fields.get("until"), fields.place("until"), _UNTIL)
         confidence = _thresholds(
             until.raw("confidence"), [member.name for member in members], until.place("confidence")
         )
-        of, output = fields.take("of", str, None), fields.take("output", str, None)
-        on_error = _on_error(fields.take("on_error", str, "next"), fields.place("on_error"))
+        of, output = fields.get("of"), fields.get("output")
+        on_error = _on_error(fields.get("on_error"), fields.place("on_error"))
         return cls(name, inputs, members, confidence, of, output, read_combine(fields), on_error)
 
     def write(self) -> dict[str, Any]:
@@ -238,7 +253,7 @@ def _not_probabilities(position: int, value: float, member: Member) -> Fault:
 
 
 def _on_error(value: object, where: str) -> str:
-    if value not in ("next", "fail"):
+    if value not in _ON_ERROR:
         raise GraphError(f"on_error must be 'next' or 'fail'; got {show(value)}", where=where)
     return str(value)
 

@@ -19,8 +19,9 @@ from motet.errors import (
 )
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind
-from motet.graph.function import Function, read_functions, write_functions
-from motet.graph.members import read_members, write_members
+from motet.graph.forms import TEXT, WHOLE, by_name, either, least, list_of, one_of, or_null
+from motet.graph.function import FUNCTION, Function, read_functions, write_functions
+from motet.graph.members import INPUTS, MEMBERS, read_members, write_members
 from motet.graph.node import (
     Answer,
     AtOnce,
@@ -37,6 +38,8 @@ from motet.nodes.classes import aligned
 from motet.nodes.combine import COMBINERS, Combiner, Custom, Stack, part_of
 from motet.nodes.ensemble_checks import (
     AS_AVAILABLE,
+    LONGEST_MS,
+    WEIGHT,
     check_available,
     checked_require,
     checked_within_ms,
@@ -77,7 +80,16 @@ class Ensemble(Node):
     within_ms: float | None = None
 
     kind = "ensemble"
-    keys = ("combine", "weights", "require", "output", "members", "within_ms")
+    keys = {
+        "ensemble": MEMBERS,
+        "inputs": INPUTS,
+        "combine": either(one_of(COMBINERS), {**TEXT, "pattern": r"\."}, FUNCTION, default="weighted_average"),
+        "weights": or_null(either(list_of(WEIGHT), by_name(WEIGHT))),
+        "require": least(WHOLE, 1),
+        "output": TEXT,
+        "members": one_of([AS_AVAILABLE]),
+        "within_ms": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": LONGEST_MS},
+    }
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -348,15 +360,15 @@ class Ensemble(Node):
         """`{ensemble: [a, b], inputs: [...], combine: NAME, weights: [...], require: 2, within_ms: 40, output: NAME,
         members: as available}`."""
         members = read_members(value, fields.place("ensemble"))
-        raw = fields.raw("combine", "weighted_average")
+        raw = fields.get("combine")
         combine: str | Function
         if isinstance(raw, Mapping) or (isinstance(raw, str) and "." in raw):
             combine = read_functions(raw, fields.place("combine"))[0]
         else:
             combine = combiner_named(of_kind(raw, str, fields.place("combine")), fields.place("combine"))
         weights = weights_of(fields.raw("weights"), members, combine, fields.place("weights"))
-        require = checked_require(fields.take("require", int, None), weights, fields.place("require"))
-        output = fields.take("output", str, None)
+        require = checked_require(fields.get("require"), weights, fields.place("require"))
+        output = fields.get("output")
         as_available = read_as_available(fields)
         check_available(as_available, combine, fields.place("members"))
         within_ms = checked_within_ms(fields.raw("within_ms"), fields.place("within_ms"))

@@ -8,22 +8,25 @@ import numpy as np
 
 from motet.errors import GraphError, UnknownNameError
 from motet.graph.fields import Fields, of_kind, show
+from motet.graph.forms import NUMBER, least
 from motet.graph.function import Function
 from motet.graph.node import Member
 from motet.nodes.combine import COMBINERS
 
 __all__ = [
-    "AS_AVAILABLE", "check_available", "checked_require", "checked_within_ms", "combiner_named", "read_as_available", "weights_of",
+    "AS_AVAILABLE", "LONGEST_MS", "WEIGHT", "check_available", "checked_require", "checked_within_ms", "combiner_named",
+    "read_as_available", "weights_of",
 ]  # fmt: skip
 
 AS_AVAILABLE = "as available"
 LONGEST_MS = 3_600_000.0
 """The longest time that members may be given."""
+WEIGHT = least(NUMBER, 0)
 
 
 def read_as_available(fields: Fields) -> bool:
     """Whether `members: as available` is said."""
-    said = fields.take("members", str, None)
+    said = fields.get("members")
     if said not in (None, AS_AVAILABLE):
         raise GraphError(f"members can only be {AS_AVAILABLE!r}; got {said!r}", where=fields.place("members"))
     return said is not None

@@ -10,7 +10,9 @@ from motet.batch import Column
 from motet.errors import GraphError
 from motet.graph.build import Handle, Names, Ref, inputs_of
 from motet.graph.fields import Fields, of_kind
-from motet.graph.function import Function, importable_path, read_outputs, write_outputs
+from motet.graph.forms import TRUTH
+from motet.graph.function import FUNCTION_PATH, GIVEN, KEYWORDS, Function, importable_path, read_outputs, write_outputs
+from motet.graph.members import BY_POSITION
 from motet.graph.node import Answer, AtOnce, Inputs, Node, NodeOutputs, Player, Scope, StraightPlayer, kind
 from motet.types import ANY, ColumnType
 
@@ -31,7 +33,13 @@ class Map(Node):
     each: bool = False
 
     kind = "map"
-    keys = ("with", "each", "outputs")
+    keys = {
+        "map": FUNCTION_PATH,
+        "inputs": BY_POSITION,
+        "with": KEYWORDS,
+        "each": {**TRUTH, "default": False},
+        "outputs": GIVEN,
+    }
 
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The types that the graph, or the function's decorator, declares; `any` otherwise."""
@@ -67,9 +75,7 @@ class Map(Node):
         path = of_kind(value, str, fields.place("map"))
         outputs = fields.raw("outputs")
         declared = None if outputs is None else read_outputs(outputs, fields.place("outputs"))
-        return cls(
-            name, inputs, Function(path, fields.take("with", dict, {}), declared), fields.take("each", bool, False)
-        )
+        return cls(name, inputs, Function(path, fields.get("with") or {}, declared), fields.get("each"))
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""

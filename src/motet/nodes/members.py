@@ -10,11 +10,14 @@ import numpy as np
 from motet.batch import Column, Indices, take_columns
 from motet.errors import GraphError, ModelFailedError, MotetError, TypeMismatchError, UnknownNameError
 from motet.graph.fields import Fields
+from motet.graph.forms import one_of
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, Scope
 from motet.nodes.classes import Aligned, Places, aligned, placed
 from motet.types import ColumnType
 
 __all__ = [
+    "STRING",
+    "UNION",
     "agreed",
     "all_reasons",
     "bound_members",
@@ -29,6 +32,8 @@ __all__ = [
 ]
 
 STRING = ColumnType("string")
+UNION = one_of(["union"])
+"""The form of `combine` of nodes through one of several members."""
 
 
 def bound_members(
@@ -182,12 +187,12 @@ def _same_names(found: Mapping[str, Mapping[str, ColumnType]], where: str) -> No
 
 def read_combine(fields: Fields) -> str | None:
     """`combine` of nodes through one of several members: `union` for members whose classes differ, None where it is not said."""
-    return checked_combine(fields.take("combine", str, None), fields.place("combine"))
+    return checked_combine(fields.get("combine"), fields.place("combine"))
 
 
 def checked_combine(value: str | None, where: str) -> str | None:
     """What is said of members whose classes differ, which can only be `union`."""
-    if value not in (None, "union"):
+    if value not in (None, *UNION["enum"]):
         raise GraphError(f"one member answers a row, so the only combine is 'union'; got {value!r}", where=where)
     return value
 

@@ -10,6 +10,8 @@ from motet.batch import Column
 from motet.errors import GraphError
 from motet.graph.build import Handle, Names, Ref, Uses, inputs_of
 from motet.graph.fields import Fields, of_kind
+from motet.graph.forms import TEXT
+from motet.graph.members import INPUTS
 from motet.graph.node import Answer, AtOnce, Inputs, Member, Node, NodeOutputs, Player, Scope, StraightPlayer, kind
 from motet.nodes.members import needed
 from motet.types import ColumnType
@@ -29,7 +31,7 @@ class ModelNode(Node):
     uses: str
 
     kind = "model"
-    keys = ()
+    keys = {"model": TEXT, "inputs": INPUTS}
 
     @property
     def members(self) -> tuple[Member, ...]:

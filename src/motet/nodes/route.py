@@ -15,12 +15,14 @@ from motet.errors import GraphError, TypeMismatchError
 from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
 from motet.graph.condition import Condition
 from motet.graph.fields import Fields, show
+from motet.graph.forms import NUMBER, TEXT, by_name, least
 from motet.graph.keyed import KEY
-from motet.graph.members import check_member, read_members, write_members
+from motet.graph.members import INPUTS, MEMBERS, check_member, read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
-from motet.graph.pool import read_max_loaded, read_swap_wait
+from motet.graph.pool import MAX_LOADED, MAX_SWAP_WAIT, read_max_loaded, read_swap_wait
 from motet.nodes.members import (
     STRING,
+    UNION,
     agreed,
     bound_members,
     checked_combine,
@@ -84,9 +86,21 @@ class Route(Node):
     sought: tuple[str, ...] = field(default=(), compare=False)
 
     kind = "route"
-    keys = (
-        "key", "split", "by", "salt", "when", "otherwise", "missing", "output", "max_loaded", "max_swap_wait_ms", "combine",
-    )  # fmt: skip
+    keys = {
+        "route": MEMBERS,
+        "inputs": INPUTS,
+        "key": TEXT,
+        "split": by_name(least(NUMBER, 0)),
+        "by": TEXT,
+        "salt": TEXT,
+        "when": by_name(TEXT),
+        "otherwise": TEXT,
+        "missing": TEXT,
+        "output": TEXT,
+        "max_loaded": MAX_LOADED,
+        "max_swap_wait_ms": MAX_SWAP_WAIT,
+        "combine": UNION,
+    }
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -303,14 +317,14 @@ class Route(Node):
             name,
             inputs,
             read_members(value, fields.place("route"), names="key" not in fields),
-            key=fields.take("key", str, None),
-            split=fields.take("split", dict, {}),
-            by=fields.take("by", str, None),
-            salt=fields.take("salt", str, None),
-            when=fields.take("when", dict, {}),
-            otherwise=fields.take("otherwise", str, None),
-            missing=fields.take("missing", str, None),
-            output=fields.take("output", str, None),
+            key=fields.get("key"),
+            split=fields.get("split") or {},
+            by=fields.get("by"),
+            salt=fields.get("salt"),
+            when=fields.get("when") or {},
+            otherwise=fields.get("otherwise"),
+            missing=fields.get("missing"),
+            output=fields.get("output"),
             max_loaded=read_max_loaded(fields),
             max_swap_wait_ms=read_swap_wait(fields),
             combine=read_combine(fields),

@@ -12,7 +12,9 @@ from motet.batch import Column, Indices, concat_columns, take_rows
 from motet.errors import AnswerError, GraphError
 from motet.graph.build import Handle, Names, Ref, Uses, inputs_of
 from motet.graph.fields import Fields, of_kind, show
-from motet.graph.function import Function, read_functions, write_functions
+from motet.graph.forms import TEXT, either, list_of, one_of
+from motet.graph.function import ONE_FUNCTION, Function, read_functions, write_functions
+from motet.graph.members import BY_POSITION
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
 from motet.nodes.contract import as_given, conform, whole
 from motet.nodes.gate import gate_of
@@ -21,6 +23,8 @@ from motet.nodes.spread import SPREADS, Spread
 from motet.types import ANY, ColumnType
 
 __all__ = ["Shard", "shard"]
+
+_FUNCTION = either(ONE_FUNCTION, {**list_of(ONE_FUNCTION), "minItems": 1, "maxItems": 1})
 
 
 @kind
@@ -43,7 +47,14 @@ class Shard(Node):
     spread: str | None = None
 
     kind = "shard"
-    keys = ("apart", "together", "spread")
+    keys = {
+        "shard": TEXT,
+        "inputs": BY_POSITION,
+        "apart": _FUNCTION,
+        "together": _FUNCTION,
+        "spread": one_of(SPREADS),
+    }
+    required = ("apart", "together")
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -137,7 +148,7 @@ class Shard(Node):
             if len(found) != 1:
                 raise GraphError(f"a shard needs one function {key!r}; got {len(found)}", where=fields.where)
             functions[key] = found[0]
-        spread = _spread(fields.take("spread", str, None), fields.place("spread"))
+        spread = _spread(fields.get("spread"), fields.place("spread"))
         return cls(
             name, inputs, of_kind(value, str, fields.place("shard")), functions["apart"], functions["together"], spread
         )

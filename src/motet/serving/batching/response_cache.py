@@ -18,8 +18,8 @@ import numpy as np
 
 from motet.batch import Column, Ragged
 from motet.errors import GraphError
+from motet.graph.capacity import read_bytes
 from motet.graph.fields import Fields, of_kind
-from motet.graph.model import read_bytes
 from motet.serving.batching.request import Reply
 
 __all__ = ["ResponseCache", "ResponseCacheConfig"]

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import GraphError
+from motet.graph.capacity import read_bytes
 from motet.graph.fields import Fields, check_name, from_environment, of_kind, show
-from motet.graph.model import read_bytes
 
 __all__ = ["CLASSES", "AdmissionConfig", "AuditConfig", "ClassLimits", "Rate", "TokenConfig"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from motet.errors import GraphError
+from motet.graph.capacity import read_bytes
 from motet.graph.fields import Fields
-from motet.graph.model import read_bytes
 
 __all__ = ["Limits"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motet.errors import GraphError
+from motet.graph.capacity import read_bytes
 from motet.graph.fields import Fields, of_kind, show
-from motet.graph.model import read_bytes
 
 __all__ = ["STDERR", "LogConfig", "ObservabilityConfig", "TraceConfig"]
 

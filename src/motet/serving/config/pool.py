@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from motet.errors import GraphError
+from motet.graph.capacity import read_bytes
 from motet.graph.fields import Fields
-from motet.graph.model import read_bytes
 from motet.graph.pool import Places, read_places
 from motet.runtime.resources.need import machine
 from motet.runtime.resources.pool import Pool

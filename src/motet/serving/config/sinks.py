@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from motet.errors import GraphError
+from motet.graph.capacity import read_bytes
 from motet.graph.fields import Fields, from_environment, of_kind
-from motet.graph.model import read_bytes
 
 __all__ = ["SinkConfig", "read_sinks"]
 
