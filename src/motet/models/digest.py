@@ -7,18 +7,24 @@ import os
 
 from motet.threads import new_lock
 
-__all__ = ["digest", "digest_all"]
+__all__ = ["Change", "change_of", "digest", "digest_all"]
 
 _CHUNK_BYTES = 1 << 20
 _MOST_KNOWN = 4096
-_known: dict[tuple[str, int, int], str] = {}
+Change = tuple[int, int, int, int]
+_known: dict[tuple[str, Change], str] = {}
 _lock = new_lock()
+
+
+def change_of(state: os.stat_result) -> Change:
+    """What is another once a file was written to, or another is in its place: which it is, its size, and its times of change."""
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def digest(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file or folder, 64 hex digits.
 
-    A file is read in pieces, and once a process as long as its size and time of change stay the same. A folder's
+    A file is read in pieces, and once a process as long as `change_of` stays the same. A folder's
     digest is that of the sorted relative paths of its files with their digests; links to folders are not followed.
 
     Raises:
@@ -36,8 +42,7 @@ def digest_all(paths: list[str]) -> str:
 
 
 def _of_file(path: str) -> str:
-    state = os.stat(path)
-    key = (path, state.st_size, state.st_mtime_ns)
+    key = (path, change_of(os.stat(path)))
     with _lock:
         known = _known.get(key)
     if known is not None:

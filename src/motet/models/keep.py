@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from motet.models.digest import Change, change_of
 from motet.models.handler import ModelSource
 from motet.threads import new_lock
 from motet.types import Signature
@@ -15,12 +16,12 @@ from motet.types import Signature
 __all__ = ["Kept", "Learned", "file_change", "file_state"]
 
 _T = TypeVar("_T")
-State = tuple[str, int, int]
-"""Which file it is, and as far as size and time of change tell, that it is the same."""
+State = tuple[str, Change]
+"""Which file it is, and as far as its size and its times tell, that it is the same."""
 
 
 class Kept(Generic[_T]):
-    """What `load` made of a file, at most `most` files, each as long as its size and time of change stay the same.
+    """What `load` made of a file, at most `most` files, each as long as it stays the same.
 
     Args:
         load: loads a source's file.
@@ -87,16 +88,17 @@ def _learned_key(source: ModelSource) -> tuple[State, str]:
 
 def file_state(path: str) -> State:
     """What tells a file, or all files of a folder, from others, and from what they were before."""
-    return (os.path.realpath(path), *file_change(path))
+    return os.path.realpath(path), file_change(path)
 
 
-def file_change(path: str) -> tuple[int, int]:
-    """The size and the time of change of a file, or the sums of a folder's; -1 where it is not there."""
+def file_change(path: str) -> Change:
+    """What `change_of` says of a file, or the sums of what it says of a folder's; -1 where it is not there."""
     try:
         own = os.stat(path)
         if not stat.S_ISDIR(own.st_mode):
-            return own.st_size, own.st_mtime_ns
-        states = [own, *(os.stat(os.path.join(at, name)) for at, _, names in os.walk(path) for name in names)]
+            return change_of(own)
+        files = [os.path.join(at, name) for at, _, names in os.walk(path) for name in names]
+        inode, size, changed, told = map(sum, zip(*(change_of(os.stat(each)) for each in (path, *files)), strict=True))
     except (OSError, ValueError):
-        return -1, -1
-    return sum(each.st_size for each in states), sum(each.st_mtime_ns for each in states)
+        return -1, -1, -1, -1
+    return inode, size, changed, told

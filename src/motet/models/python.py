@@ -12,8 +12,9 @@ an attribute `signature` (a `Signature`), else `any`, which is checked when rows
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
@@ -53,6 +54,14 @@ class PythonHandler:
     def identity(self, source: ModelSource) -> int:
         """Of the object that the name stands for now: a module that is loaded anew has others."""
         return id(_found(source))
+
+    def code_file(self, location: str) -> str | None:
+        """The file of its module, as a process of its own would import it; None where there is none."""
+        try:
+            spec = importlib.util.find_spec(location.partition(":")[0])
+        except (ImportError, AttributeError, ValueError):
+            return None
+        return None if spec is None or spec.origin is None or not os.path.isfile(spec.origin) else spec.origin
 
     def load(self, source: ModelSource) -> PythonModel:
         """Make it ready; see `Handler.load`."""

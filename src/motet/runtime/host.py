@@ -12,7 +12,7 @@ from motet.runtime.isolate import Tolerance
 from motet.runtime.model_runtime import ModelRuntime, ModelStats, model_key
 from motet.runtime.residency.cache import ResidencyCache
 from motet.runtime.residency.policy import Group
-from motet.runtime.resolve import ModelResolver, is_remote
+from motet.runtime.resolve import Located, ModelResolver, changed_since, is_remote
 from motet.runtime.resources.memory import file_bytes
 from motet.runtime.sizes import BatchSize
 from motet.runtime.trial import Trials
@@ -22,11 +22,12 @@ __all__ = ["Host", "LazyKey", "ModelRuntime", "ModelStats", "model_key"]
 
 
 class LazyKey(NamedTuple):
-    """What a model that shares places with others is known by: what its graph says of it, its folder, and its version."""
+    """What a model that shares places with others is known by: what its graph says of it, its folder, version and files."""
 
     model: Model
     folder: str
     version: str
+    digest: str
 
     @property
     def name(self) -> str:
@@ -85,14 +86,12 @@ class Host:
         key = (model, folder)
         located = self.resolver.locate(model, folder)
         with self._lock:
-            for known in self._models.get(key, []):
-                if known.located.version == located.version:
-                    return known
+            if (known := self._known_as(key, located)) is not None:
+                return known
             loading = self._loading.setdefault(key, threading.Lock())
         with loading:  # of this model alone, so that several load at the same time
-            for known in self._models.get(key, []):
-                if known.located.version == located.version:
-                    return known
+            if (known := self._known_as(key, located)) is not None:
+                return known
             signature = self.resolver.signature(model, folder)
             found = ModelRuntime(model, located, signature, None, self.resolver.addresses(model, folder))
             if self.run is not None:
@@ -105,6 +104,12 @@ class Host:
                 self._loading.pop(key, None)
                 found.need(self._needs.get(key))
             return found
+
+    def _known_as(self, key: tuple[Model, str], located: Located) -> ModelRuntime | None:
+        """What was loaded of the same version and files."""
+        wanted = located.version, located.digest
+        loaded = self._models.get(key, [])
+        return next((each for each in loaded if (each.located.version, each.located.digest) == wanted), None)
 
     def need(self, model: Model, folder: str, outputs: Iterable[str] | None) -> None:
         """Have outputs of a model computed, beside those that others need; None is all of them. Others may be left out."""
@@ -145,9 +150,12 @@ class Host:
         return key if key in self._lazy else None
 
     def _lazy_key(self, model: Model, folder: str) -> LazyKey:
-        return LazyKey(model, folder, model_key(model, self.resolver.locate(model, folder)))
+        located = self.resolver.locate(model, folder)
+        return LazyKey(model, folder, model_key(model, located), located.digest)
 
     def _load_lazy(self, key: LazyKey) -> ModelRuntime:
+        if self._lazy_key(key.model, key.folder) != key:
+            raise changed_since(self.resolver.locate(key.model, key.folder).source, key.version.partition(":")[0])
         found = self.model(key.model, key.folder)
         known = self._known.get(key)
         if known is not None and known is not found:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
 from motet.graph.model import Model
 from motet.models.common import ADDRESS_OPTIONS
+from motet.models.digest import Change, digest_all
 from motet.models.handler import Handler, ModelSource
 from motet.models.keep import file_change
 from motet.models.keys import file_keys
@@ -36,15 +37,38 @@ class Located:
         handler: how the model's framework loads and calls it.
         source: what the handler needs to know.
         version: the declared version, else the first 12 letters of the file's digest, empty for models without a file.
-        files: the model's, its own first.
-        state: the sizes and the times of change of the files; when they change the model is looked at again.
+        files: the model's, its own first; of a model without a file those that its own process would run.
+        state: what `file_change` says of the files; when that changes the model is looked at again.
+        digest: of the files; empty where there are none.
     """
 
     handler: Handler
     source: ModelSource
     version: str
     files: tuple[str, ...] = ()
-    state: tuple[tuple[int, int], ...] = ()
+    state: tuple[Change, ...] = ()
+    digest: str = ""
+
+    def refuse_changed(self) -> None:
+        """Refuse to load files of which others were loaded under this version.
+
+        Raises:
+            ModelLoadError: when they were changed since.
+        """
+        try:
+            changed = bool(self.files) and digest_all(list(self.files)) != self.digest
+        except OSError:  # what loads it says what is the matter
+            return
+        if changed:
+            raise changed_since(self.source, self.version)
+
+
+def changed_since(source: ModelSource, version: str) -> ModelLoadError:
+    """The error of files that are not those of a version any more."""
+    named = f" with its version {version}" if version else ""
+    what = f"{source.location} was changed since the graph was loaded{named}: load the graph anew"
+    hint = "copies that are there go on; a new one would answer otherwise under the same version"
+    return ModelLoadError(what, where=f"model {source.name!r}", hint=hint)
 
 
 def is_remote(located: Located) -> bool:
@@ -114,10 +138,12 @@ class ModelResolver:
         else:
             found = locate(model.uri, base=folder or None, allow_unpickle=model.unpickle)
         handler, location = found.handler, found.location
-        files = tuple(found.files) or (location,)
+        files = tuple(found.files) or _code_files(model, handler, location)
         state = tuple(map(file_change, files))  # before they are read: what changes meanwhile is looked at again
         named = getattr(handler, "version", None)
-        version = model.version or label or found.digest[:12] or (named(location) if named is not None else "")
+        digest = digest_all(list(files)) if files else ""
+        by_file = digest[:12] if handler.has_file else ""
+        version = model.version or label or by_file or (named(location) if named is not None else "")
         source = ModelSource(
             model.name,
             location,
@@ -127,7 +153,7 @@ class ModelResolver:
             max(1, min(round(model.resources.cpu), num_cores())),
             model.device,
         )
-        located = Located(handler, source, version, files, state)
+        located = Located(handler, source, version, files, state, digest)
         _check_placing(model, located)
         self._remember(self._located, key, located)
         return located
@@ -218,6 +244,13 @@ def _options(model: Model, *, remote: bool) -> Mapping[str, Any]:
         if not _ADDRESS.match(model.uri):
             options = {k: v for k, v in options.items() if k in ADDRESS_OPTIONS}
     return {**more, **options} if more else options
+
+
+def _code_files(model: Model, handler: Handler, location: str) -> tuple[str, ...]:
+    """What a process imports anew for a model without a file; nothing where the copy here is the only one."""
+    find = getattr(handler, "code_file", None) if model.placement == "process" else None
+    found = None if find is None else find(location)
+    return () if found is None else (found,)
 
 
 def _check_placing(model: Model, located: Located) -> None:

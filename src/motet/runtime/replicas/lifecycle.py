@@ -45,6 +45,7 @@ class Lifecycle:
         make: makes one more local replica, not started.
         count: how many local ones there are at first.
         addresses: what makes the remote ones, by their addresses; these are there in any case.
+        unchanged: is called before and after a local one is loaded; raises where it is another than those before.
         warm_up: is called with each replica when it is loaded; says whether it answered rows; what it raises means
             that it is not ready. None does nothing.
         keeping: how replicas are replaced.
@@ -68,13 +69,14 @@ class Lifecycle:
         count: int,
         *,
         addresses: Mapping[str, Make],
+        unchanged: Callable[[], None],
         warm_up: Callable[[Replica], bool] | None,
         keeping: Keeping,
         clockwork: Clockwork,
         chance: Callable[[], float] | None,
     ) -> None:
         self.name = name
-        self._make, self._warm_up = make, warm_up
+        self._make, self._unchanged, self._warm_up = make, unchanged, warm_up
         self._keeping, self._clockwork, self._chance = keeping, clockwork, chance
         self._condition = threading.Condition()
         self._closed = self._first = self._looking = self._answered = False
@@ -185,7 +187,9 @@ class Lifecycle:
         """Start a replica, and let it answer the warm-up batch; may take long."""
         begun = self._clockwork.now()
         replica: Replica | None = None
+        unchanged = _nothing if slot.address else self._unchanged
         try:
+            unchanged()
             replica = slot.make()
             with self._condition:
                 if slot.state is not ReplicaState.STARTING:
@@ -193,6 +197,7 @@ class Lifecycle:
                 slot.starting = replica
                 self._watch(replica)
             replica.start()
+            unchanged()
             answered = self._warm_up is not None and self._warm_up(replica)
         except BaseException as error:  # noqa: BLE001 (said in its state, and raised by `start`)
             if replica is not None:
@@ -340,6 +345,9 @@ class Lifecycle:
             self._warm_up = None  # it may hold the model, which holds this
         at_once = 1 if self._first else len(going)  # processes may take a moment to end
         side_by_side(lambda replica: replica.close(), going, at_once)
+
+
+def _nothing() -> None: ...
 
 
 def _look(held: weakref.ref[Lifecycle]) -> None:

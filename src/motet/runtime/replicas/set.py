@@ -50,6 +50,7 @@ class ReplicaSet(Lifecycle):
         make: makes one more local replica, not started.
         count: how many local ones there are at first.
         addresses: what makes the remote ones, by their addresses; these are there in any case.
+        unchanged: see `Lifecycle`.
         check: turns an answer for so many rows into what `call` returns, and raises `AnswerError` when it is wrong.
             None gives answers as they are.
         warm_up: is called with each replica when it is loaded; says whether it answered rows; what it raises means
@@ -68,6 +69,7 @@ class ReplicaSet(Lifecycle):
         count: int = 1,
         *,
         addresses: Mapping[str, Make] | None = None,
+        unchanged: Callable[[], None] = lambda: None,
         check: Check | None = None,
         warm_up: Callable[[Replica], bool] | None = None,
         balancer: Balancer | None = None,
@@ -81,6 +83,7 @@ class ReplicaSet(Lifecycle):
             make,
             count,
             addresses=addresses or {},
+            unchanged=unchanged,
             warm_up=warm_up,
             keeping=keeping or Keeping(),
             clockwork=clockwork,
