@@ -5,6 +5,8 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -20,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 
 import motet as mt
 from motet.errors import GraphError, InputError
-from motet.oip.messages import HealthCheckRequest, HealthCheckResponse, ModelReadyRequest
+from motet.oip.messages import SERVICE, HealthCheckRequest, HealthCheckResponse, ModelInferRequest, ModelReadyRequest
 from motet.serving.config.server import ServeConfig, Tls
 from motet.serving.grpc import GrpcConfig, grpc_server
 from motet.serving.rest.about import EXTENSIONS
@@ -201,6 +203,38 @@ def test_calls_under_way_finish_when_the_server_stops(live, gated_gateway, door)
     ((result, error),) = got
     assert error is None
     assert result.as_numpy("y").tolist() == [1]
+
+
+def test_calls_that_have_come_and_not_begun_are_answered_when_the_server_stops(live, gateway):
+    """A call is accepted when it has come; gRPC cancels what has come and not begun (github.com/grpc/grpc/issues/41785)."""
+    server, elsewhere = live.serve(gateway), grpc.server(ThreadPoolExecutor(1))
+    held, go_on, stopping = threading.Event(), threading.Event(), []
+
+    def hold_the_loop():
+        held.set()
+        assert go_on.wait(20)
+        stopping.append(live.loop.create_task(server.stop(20)))
+
+    request = ModelInferRequest(model_name="echo_float32", inputs=[{"name": "x", "datatype": "FP32", "shape": [1]}])
+    request.inputs[0].contents.fp32_contents.append(1)
+    port = elsewhere.add_insecure_port("127.0.0.1:0")
+    elsewhere.start()
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as asked,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as beside,
+    ):
+        infer, nothing = (each.unary_unary(f"/{SERVICE}/ModelInfer") for each in (asked, beside))
+        infer(request.SerializeToString(), timeout=20)
+        live.loop.call_soon_threadsafe(hold_the_loop)
+        assert held.wait(20)
+        calls = [infer.future(request.SerializeToString(), timeout=20) for _ in range(32)]
+        with pytest.raises(grpc.RpcError):  # an answer, after which what was sent before has come as well
+            nothing(b"", timeout=20)
+        go_on.set()
+        codes = [call.code() for call in calls]
+    elsewhere.stop(0)
+    live.until(lambda: stopping[0].done())
+    assert codes == [grpc.StatusCode.OK] * 32
 
 
 def test_more_calls_than_may_be_under_way_are_refused(live, gated_gateway, door):

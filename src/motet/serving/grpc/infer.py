@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from typing import Any
@@ -22,6 +23,7 @@ from motet.serving.repository.repository import ModelRepository
 __all__ = ["Asked", "Inference", "internal_error", "refuse"]
 
 _LOG = logging.getLogger("motet.serving")
+QUIET_S, QUIET_WITHIN_S = 0.05, 0.5
 
 
 class Asked(Request):
@@ -60,7 +62,8 @@ class Inference:
     def __init__(self, gateway: ModelRepository, limits: Limits | None = None, desk: Desk | None = None) -> None:
         self.gateway, self.desk, self._limits = gateway, desk, limits
         self._loop = asyncio.get_running_loop()
-        self._held_bytes = 0
+        self._held_bytes = self._begun = 0
+        self._answers_may_go: asyncio.Event | None = None
 
     @property
     def limits(self) -> Limits:
@@ -69,10 +72,32 @@ class Inference:
 
     async def model_infer(self, data: bytes, context: Any) -> Any:
         """Answer one `ModelInferRequest`, given as its bytes."""
+        self._begun += 1
+        answer, refused = None, None
         try:
-            return await self.answer(data, context, await begun(context), "ModelInfer")
+            answer = await self.answer(data, context, await begun(context), "ModelInfer")
         except MotetError as error:
-            await refuse(context, error)
+            refused = error
+        if self._answers_may_go is not None:
+            left = context.time_remaining()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._answers_may_go.wait(), None if left is None else left / 2)
+        if refused is not None:
+            await refuse(context, refused)
+        return answer
+
+    def hold_answers(self) -> asyncio.Event:
+        """Give no answer until the event is set, or half of a call's time is over: who waits for one asks nothing more."""
+        self._answers_may_go = asyncio.Event()
+        return self._answers_may_go
+
+    async def quiet(self) -> None:
+        """Wait until no call has begun for a moment, or for `QUIET_WITHIN_S` seconds where calls go on coming."""
+        end = self._loop.time() + QUIET_WITHIN_S
+        begun = -1
+        while begun != self._begun and self._loop.time() < end:
+            begun = self._begun
+            await asyncio.sleep(QUIET_S)
 
     async def answer(self, data: bytes, context: Any, headers: Headers, method: str) -> Any:
         """The `ModelInferResponse` to a request.

@@ -136,7 +136,17 @@ class GrpcServer:
         self._streams.stop()
         self._health.stop()
         self._reflection.stop()
-        await self._server.stop(grace_s)
+        may_go = self._inference.hold_answers()
+        try:
+            if grace_s > 0:
+                await (
+                    self._inference.quiet()
+                )  # calls that have come and not begun would be cancelled, as by their callers
+            stopping = self._loop.create_task(self._server.stop(grace_s))
+            await asyncio.sleep(0)  # now it takes no more calls, and has told its callers so
+        finally:
+            may_go.set()
+        await stopping
 
     def _inference_methods(self) -> dict[str, Any]:
         about = self._about
