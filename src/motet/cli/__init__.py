@@ -3,6 +3,7 @@
 A command imports what it needs when it runs, so that `motet --help` is instant.
 
 exits.py      how commands end, and with which code
+completion.py what shells offer for their arguments
 signals.py    what ends them from outside, and the first process of a container
 check.py      draw.py      run.py      explain.py      keys.py      store.py ...     one command each, its click command named `command`
 status.py     load.py      unload.py   scale.py     commands that talk to a running server, by talk.py
@@ -65,7 +66,7 @@ class _Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.COMMANDS:
+        if args and not args[0].startswith("-") and args[0] not in self.COMMANDS and not ctx.resilient_parsing:
             from motet.errors import known_names
 
             raise click.UsageError(f"no command {args[0]!r}; {known_names(args[0], self.COMMANDS)}", ctx)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_CACHE = click.option("--cache", metavar="DIR", help="The folder.  [default: $MOTET_WORKFLOW_CACHE]")
+_CACHE = click.option("--cache", metavar="DIR", type=click.Path(), help="The folder.  [default: $MOTET_WORKFLOW_CACHE]")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import FAILED, WRONG, Command, load_graph
 
 if TYPE_CHECKING:
@@ -27,9 +28,12 @@ __all__ = ["command", "summary"]
         WRONG: "a mistake: what, where, and how to mend it",
     },
 )
-@click.argument("graph", metavar="GRAPH.yaml")
+@click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
 @click.option(
-    "--golden", metavar="ROWS.jsonl", help="Play these rows, and compare the answers with those written there."
+    "--golden",
+    metavar="ROWS.jsonl",
+    type=click.Path(),
+    help="Play these rows, and compare the answers with those written there.",
 )
 @click.option(
     "--tolerance", type=click.FloatRange(0), metavar="X", help="How far floats may be apart.  [default: 1e-05]"

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import EXITS, OK, WRONG, Command, load_graph
 
 __all__ = ["command"]
@@ -17,7 +18,7 @@ __all__ = ["command"]
     short_help="Show a graph as text, Mermaid or SVG.",
     exits={OK: EXITS[OK], WRONG: "a wrong graph, or a FILE that cannot be written"},
 )
-@click.argument("graph", metavar="GRAPH.yaml")
+@click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
 @click.option(
     "--format",
     "format_",
@@ -26,7 +27,7 @@ __all__ = ["command"]
     show_default=True,
     help="A tree for a terminal, a Mermaid flowchart, or an image.",
 )
-@click.option("-o", "output", metavar="FILE", help="File or URL to write, instead of the terminal.")
+@click.option("-o", "output", metavar="FILE", type=click.Path(), help="File or URL to write, instead of the terminal.")
 def command(graph: str, format_: Any, output: str | None) -> None:
     """Show a graph: its inputs, every node with its members and the types of its columns, its outputs."""
     drawing = load_graph(graph).draw(format_)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import EXITS, FAILED, OK, ROWS_FAILED, WRONG, Command, load_graph
 from motet.cli.run import source_options
 
@@ -29,7 +30,7 @@ __all__ = ["command"]
         ROWS_FAILED: "the row fails: in which node, and why",
     },
 )
-@click.argument("graph", metavar="GRAPH.yaml")
+@click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
 @click.option("--input", "input_", metavar="PATH", multiple=True, required=True, help="As for motet run.")
 @source_options
 @click.option("--row", type=click.IntRange(0), metavar="N", required=True, help="The row, from 0.")

@@ -23,8 +23,10 @@ def command() -> None:
     short_help="Write manifests and a container file.",
     exits={0: "the files are written", WRONG: "a wrong graph or option; nothing is written"},
 )
-@click.argument("targets", metavar="GRAPH.yaml|WORKFLOW.py[:NAME]|FOLDER ...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="DIR", required=True, help="The folder to write.")
+@click.argument(
+    "targets", metavar="GRAPH.yaml|WORKFLOW.py[:NAME]|FOLDER ...", nargs=-1, required=True, type=click.Path()
+)
+@click.option("-o", "--output", metavar="DIR", type=click.Path(), required=True, help="The folder to write.")
 @click.option(
     "--as",
     "servers",
@@ -60,7 +62,10 @@ def command() -> None:
 )
 @click.option("--service-account", default="motet-workflow", show_default=True, help="Whom the workflow's pods run as.")
 @click.option(
-    "--context", metavar="DIR", help="The folder that the image has as /app.  [default: the smallest that fits]"
+    "--context",
+    metavar="DIR",
+    type=click.Path(),
+    help="The folder that the image has as /app.  [default: the smallest that fits]",
 )
 def kubernetes(
     targets: tuple[str, ...],

@@ -21,6 +21,7 @@ _file = click.option(
     "--keys",
     "path",
     metavar="FILE",
+    type=click.Path(),
     default="keys.jsonl",
     envvar="MOTET_KEYS",
     show_envvar=True,

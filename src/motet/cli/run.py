@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import (
     BROKEN_PIPE,
     EXITS,
@@ -66,7 +67,9 @@ _SOURCE_OPTIONS = (
     click.option(
         "--empty", type=click.Choice(["missing", "text"]), help="What an empty field of CSV is where text is wanted.  [default: missing]"
     ),
-    click.option("--decrypt", metavar="FILE", help="File (or env:NAME) of the key of encrypted Parquet, or JSON of master keys."),
+    click.option(
+        "--decrypt", metavar="FILE", type=click.Path(), help="File (or env:NAME) of the key of encrypted Parquet, or JSON of master keys."
+    ),
 )  # fmt: skip
 
 _EPILOG = """
@@ -88,7 +91,7 @@ _EXITS = {
 @click.command(
     "run", cls=Command, short_help="Play a graph over a data set.", epilog=_EPILOG, exits=_EXITS, starts_long=True
 )
-@click.argument("graph", metavar="GRAPH.yaml")
+@click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
 @click.option(
     "--input",
     "input_",
@@ -135,7 +138,7 @@ _EXITS = {
     metavar="N",
     help="Rows of a part of a folder.",
 )
-@click.option("--report", metavar="FILE.json", help="Write the report of the run.")
+@click.option("--report", metavar="FILE.json", type=click.Path(), help="Write the report of the run.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run of the same command stopped.")
 @click.option(
     "--append", is_flag=True, help="Play only files that no run before has played, and add parts to a folder."
@@ -143,7 +146,7 @@ _EXITS = {
 @click.option("--overwrite", is_flag=True, help="Write over an output, or an unfinished run, that is there.")
 @click.option("--keep", callback=_names, metavar="a,b", help="Columns of the input to write beside the outputs.")
 @click.option("--drop", callback=_names, metavar="c", default="", help="Columns of the input to leave out.")
-@click.option("--only-failed", metavar="FILE", help="Play only the rows of a file of failures.")
+@click.option("--only-failed", metavar="FILE", type=click.Path(), help="Play only the rows of a file of failures.")
 @click.option(
     "--into", metavar="PATH", help="With --only-failed: put the answers into the output that its rows failed in."
 )
@@ -154,6 +157,7 @@ _EXITS = {
 @click.option(
     "--pool",
     metavar="FOLDER",
+    type=click.Path(),
     help="Take turns with what else shares this folder; live work goes first.  [default: $MOTET_POOL]",
 )
 @click.option(

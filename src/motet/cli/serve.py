@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import EXITS, FAILED, INTERRUPTED, OK, TERMINATED, WRONG, Command, exit_code, load_graph
 from motet.system.addresses import in_url
 
@@ -30,7 +31,7 @@ _EXITS = {
 
 
 @click.command("serve", cls=Command, short_help="Serve graphs over HTTP and gRPC.", exits=_EXITS)
-@click.argument("graphs", metavar="GRAPH.yaml ...", nargs=-1)
+@click.argument("graphs", metavar="GRAPH.yaml ...", nargs=-1, type=GRAPH_FILE)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port of HTTP; 0 takes a free one.  [default: 8000]")
 @click.option(

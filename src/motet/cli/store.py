@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from motet.cli.completion import STORED_MODEL
 from motet.cli.exits import FAILED, WRONG, Command, Group
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _command(name: str, help: str) -> Callable[[Callable[..., None]], click.Comm
 
 
 @_command("ls", "List models, or the versions of one.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=STORED_MODEL)
 @_place
 @_as_json
 def list_versions(name: str | None, url: str, as_json: bool) -> None:
@@ -79,7 +80,7 @@ def list_versions(name: str | None, url: str, as_json: bool) -> None:
 
 
 @_command("show", "Show all that is known of a version.")
-@click.argument("reference", metavar="NAME[@VERSION]")
+@click.argument("reference", metavar="NAME[@VERSION]", type=STORED_MODEL)
 @_place
 @_as_json
 def show(reference: str, url: str, as_json: bool) -> None:
@@ -100,7 +101,7 @@ def show(reference: str, url: str, as_json: bool) -> None:
 
 
 @_command("publish", "Publish a model as its next version.")
-@click.argument("name")
+@click.argument("name", type=STORED_MODEL)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
 @click.option("--alias", "aliases", metavar="ALIAS", multiple=True, default=("latest",), show_default=True)
 @click.option(
@@ -162,7 +163,7 @@ def import_versions(registry: str, names: tuple[str, ...], dry_run: bool, url: s
 
 
 @_command("promote", "Point an alias at a version.")
-@click.argument("reference", metavar="NAME@VERSION")
+@click.argument("reference", metavar="NAME@VERSION", type=STORED_MODEL)
 @click.option("--alias", default="champion", show_default=True)
 @_place
 def promote(reference: str, alias: str, url: str) -> None:
@@ -172,7 +173,7 @@ def promote(reference: str, alias: str, url: str) -> None:
 
 
 @_command("rollback", "Point an alias where it pointed before.")
-@click.argument("name")
+@click.argument("name", type=STORED_MODEL)
 @click.option("--alias", default="champion", show_default=True)
 @_place
 def rollback(name: str, alias: str, url: str) -> None:
@@ -181,7 +182,7 @@ def rollback(name: str, alias: str, url: str) -> None:
 
 
 @_command("withdraw", "Let an alias point at nothing.")
-@click.argument("name")
+@click.argument("name", type=STORED_MODEL)
 @click.option("--alias", default="champion", show_default=True)
 @_place
 def withdraw(name: str, alias: str, url: str) -> None:
@@ -191,7 +192,7 @@ def withdraw(name: str, alias: str, url: str) -> None:
 
 
 @_command("rm", "Remove a version.")
-@click.argument("reference", metavar="NAME@NUMBER")
+@click.argument("reference", metavar="NAME@NUMBER", type=STORED_MODEL)
 @click.option("--force", is_flag=True, help="Also where an alias points at it.")
 @_place
 def remove(reference: str, force: bool, url: str) -> None:

@@ -32,7 +32,7 @@ _EXITS = {
 
 
 @click.command("run", cls=Command, short_help="Run a workflow.", exits=_EXITS)
-@click.argument("workflow", metavar="FILE.py[:NAME]", required=False)
+@click.argument("workflow", metavar="FILE.py[:NAME]", type=click.Path(), required=False)
 @click.option("--set", "parameters", metavar="KEY=VALUE", multiple=True, help="A parameter of the workflow.")
 @click.option(
     "--async/--sync", "asynchronous", default=True, help="Steps with as_ready(...): with each result, or once."
@@ -47,7 +47,9 @@ _EXITS = {
 )
 @click.option("--fresh", is_flag=True, help="Begin anew, though the same run was killed before its end.")
 @click.option("--again", metavar="STEP", multiple=True, help="Run this step whatever is kept of it.")
-@click.option("--cache", metavar="DIR", help="Where results are kept.  [default: $MOTET_WORKFLOW_CACHE]")
+@click.option(
+    "--cache", metavar="DIR", type=click.Path(), help="Where results are kept.  [default: $MOTET_WORKFLOW_CACHE]"
+)
 @click.option("--fail-fast", is_flag=True, help="End the run at the first failure.")
 @click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Steps at the same time.  [default: cores, 4 or more]"
@@ -61,7 +63,7 @@ _EXITS = {
     help="While another run of the same workflow and parameters goes: run as well, leave this one out, or wait.  "
     "[default: allow; with --every, --cron, --watch forbid]",
 )
-@click.option("--page", metavar="FILE.html", help="Write the page of the run.")
+@click.option("--page", metavar="FILE.html", type=click.Path(), help="Write the page of the run.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_context
 def command(

@@ -123,7 +123,7 @@ def logs(run: str, step: str | None) -> None:
 
 @click.command("graph", cls=Command, short_help="Write the page of a run: its steps, drawn.", exits=_EXITS)
 @click.argument("run")
-@click.option("--output", "-o", metavar="FILE.html", help="Where to write it.  [default: RUN.html]")
+@click.option("--output", "-o", metavar="FILE.html", type=click.Path(), help="Where to write it.  [default: RUN.html]")
 def graph(run: str, output: str | None) -> None:
     """Write the page of a run: its steps and what they wait for, when they ran, and why. It needs nothing else."""
     click.echo(write_page(run, output))

@@ -17,13 +17,13 @@ __all__ = ["command"]
     short_help="Run one step, as a container of a cluster does.",
     exits={0: "it ran, or was left out", FAILED: "the step failed", WRONG: "a wrong workflow, parameter or step"},
 )
-@click.argument("workflow", metavar="FILE.py[:NAME]")
+@click.argument("workflow", metavar="FILE.py[:NAME]", type=click.Path())
 @click.argument("step")
 @click.option("--run-id", "run", required=True, metavar="NAME", help="What steps of the same run have in common.")
 @click.option("--inputs", default="", metavar="'STEP=ID ...'", help="Results to take.  [default: those of the run]")
-@click.option("--output", metavar="FILE", help="Where to write the ID of the result.")
+@click.option("--output", metavar="FILE", type=click.Path(), help="Where to write the ID of the result.")
 @click.option("--set", "parameters", metavar="KEY=VALUE", multiple=True, help="A parameter of the workflow.")
-@click.option("--cache", metavar="DIR", help="Where results are.  [default: $MOTET_WORKFLOW_CACHE]")
+@click.option("--cache", metavar="DIR", type=click.Path(), help="Where results are.  [default: $MOTET_WORKFLOW_CACHE]")
 def command(
     workflow: str, step: str, run: str, inputs: str, output: str | None, parameters: tuple[str, ...], cache: str | None
 ) -> None:
