@@ -1,6 +1,7 @@
 """ModelInfer, asked by the stock client and by hand."""
 
 import asyncio
+import threading
 
 import grpc
 import numpy as np
@@ -16,8 +17,9 @@ from tritonclient.utils import InferenceServerException
 
 from motet import errors
 from motet.oip.messages import SERVICE, ModelInferRequest, RetryInfo, Status, message_class
+from motet.oip.tensors import to_raw
 from motet.serving.config.limits import Limits
-from motet.serving.grpc import GrpcConfig
+from motet.serving.grpc import GrpcConfig, codec, infer
 
 TYPED = [dtype for dtype in DTYPES if dtype != "float16"]
 FLOAT = "echo_float32"
@@ -426,6 +428,39 @@ def test_a_mistake_of_ours_is_said_without_ending_anything(live, gateway, caplog
     assert refusal(ask, server, "ModelInfer", written(lambda m: None)) == wanted
     assert refusal(ask, server, "ServerMetadata", b"") == wanted
     assert "ModelInfer failed" in caplog.text
+    for method, message in (("ModelInfer", written(lambda m: None)), ("ServerMetadata", b"")):
+        with pytest.raises(grpc.RpcError) as caught:
+            ask(server, method, message, metadata=(("x-request-id", "a-17 b"),))
+        for metadata in (caught.value.initial_metadata(), caught.value.trailing_metadata()):
+            assert dict(metadata)["x-request-id"] == "a-17 b"
+
+
+@pytest.mark.parametrize("count", [100, 15_000])
+@pytest.mark.parametrize(
+    ("dtype", "form"), [("float32", "raw"), ("float32", "typed"), ("string", "raw"), ("string", "typed")]
+)
+def test_what_takes_long_is_read_and_written_beside_the_loop(live, server, monkeypatch, dtype, form, count):
+    """Other requests are answered meanwhile; what is quick costs no thread. Raw numbers are quick to write."""
+    for name, bound in (("LONG_RAW_BYTES", 40 << 10), ("LONG_BYTES", 20 << 10), ("LONG_ELEMENTS", 8000)):
+        monkeypatch.setattr(codec, name, bound)
+    threads = []
+
+    def noted(work):
+        return lambda *args: threads.append(threading.current_thread()) or work(*args)
+
+    for name in ("read_columns", "write_answer"):
+        monkeypatch.setattr(infer, name, noted(getattr(infer, name)))
+    sent = np.array([f"text {n}" for n in range(count)], object) if dtype == "string" else np.arange(count, dtype=dtype)
+    message = ModelInferRequest(model_name=f"echo_{dtype}")
+    contents(message, "x", sent)
+    if form == "raw":
+        message.inputs[0].ClearField("contents")
+        message.raw_input_contents.append(to_raw(sent))
+    answer = ask(server, "ModelInfer", message)
+    got = triton.InferResult(answer).as_numpy("y") if form == "raw" else typed_answer(answer)
+    np.testing.assert_array_equal(got, as_sent(sent))
+    long = count > 10_000
+    assert [each is not live.thread for each in threads] == [long, long and (form, dtype) != ("raw", "float32")]
 
 
 @pytest.mark.parametrize(("name", "code"), [(FLOAT, None), ("nothing", "NOT_FOUND")])
@@ -444,6 +479,7 @@ def test_the_callers_name_of_a_call_is_given_back(server, name, code):
                     else (None, _failed(call, message, metadata))
                 )
                 assert dict(done.initial_metadata()).get("x-request-id") == wanted
+                assert code is None or dict(done.trailing_metadata()).get("x-request-id") == wanted
                 assert done.code().name == (code or "OK")
 
 

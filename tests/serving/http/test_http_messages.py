@@ -3,6 +3,8 @@
 import pytest
 from http_live import chunked, infer, infer_body, values_of
 
+from motet.serving.wire.infer import InferCodec
+
 GET = b"GET /said HTTP/1.1\r\nHost: a\r\n\r\n"
 BODY = infer_body([1.0, 2.0])
 INFER = b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\n"
@@ -304,3 +306,46 @@ def test_a_head_that_begins_within_another_is_not_taken_for_one_of_its_own(site)
         assert client.answer().json()["model_name"] == "echo"
         client.send(inner)
         assert client.answer().json()["model_name"] == "wide"
+
+
+def named(data):
+    """A request with the caller's name of it."""
+    return data.replace(b"\r\n", b"\r\nX-Request-Id: a-17 b\r\n", 1)
+
+
+class TestMistakesOfOurs:
+    """They are answered with 500 and the caller's name of the request, are in the log, and harm no other request."""
+
+    def told(self, site, data):
+        (answer,) = site.ask(named(data))
+        assert (answer.status, answer.headers[b"x-request-id"]) == (500, b"a-17 b")
+        assert b"ZeroDivisionError" in answer.body
+        assert values_of(site.ask(infer([1.0, 2.0]))[0]) == [1.0, 2.0]
+
+    @pytest.mark.parametrize("place", ["find", "submit", "find_loaded"])
+    def test_in_what_every_request_passes(self, make_site, monkeypatch, caplog, place):
+        site = make_site(app=None, rows=100_000)
+
+        def wrong(*_):
+            monkeypatch.undo()
+            raise ZeroDivisionError("oh")
+
+        monkeypatch.setattr(type(site.gateway), place, wrong)
+        self.told(site, infer([1.0]) if place != "find_loaded" else b"GET /v2/models/echo HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert "oh" in caplog.text
+
+    @pytest.mark.parametrize("work", ["read", "write"])
+    @pytest.mark.parametrize("count", [3, 30_000])
+    def test_in_reading_and_writing_also_in_a_thread(self, make_site, monkeypatch, work, count):
+        def wrong(*_):
+            monkeypatch.undo()
+            raise ZeroDivisionError("oh")
+
+        site = make_site(app=None, rows=100_000)
+        monkeypatch.setattr(InferCodec, work, wrong)
+        self.told(site, infer([float(n) for n in range(count)]))
+
+    def test_what_is_refused_before_it_is_read_has_its_name_too(self, site):
+        for data, status in ((b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400), (infer([1.0], name="no"), 404)):
+            (answer,) = site.ask(named(data))
+            assert (answer.status, answer.headers[b"x-request-id"]) == (status, b"a-17 b")

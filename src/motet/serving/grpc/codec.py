@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, Column, take_rows
+from motet.batch import Array, Column, Ragged, take_rows
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.graph import Input
 from motet.oip.classes import best_classes
 from motet.oip.messages import ModelInferResponse
 from motet.oip.tensors import from_elements, from_raw, is_base64, of_base64, tensor_of, to_raw, with_texts
 from motet.runtime.bind import absent_inputs, fill_defaults
+from motet.serving.wire.long import LONG_BYTES, LONG_ELEMENTS, LONG_RAW_BYTES, LONG_TEXT_BYTES, have_texts
 from motet.types import ColumnType, Signature
 
-__all__ = ["parameter", "read_columns", "wanted_outputs", "write_answer"]
+__all__ = ["long_to_read", "long_to_write", "parameter", "read_columns", "wanted_outputs", "write_answer"]
 
 _FIELDS = {
     "BOOL": "bool_contents",
@@ -43,6 +44,21 @@ def parameter(parameters: Any, name: str) -> Any:
         return None
     choice = parameters[name].WhichOneof("parameter_choice")
     return None if choice is None else getattr(parameters[name], choice)
+
+
+def long_to_read(message: Any, inputs: Mapping[str, Input], size: int) -> bool:
+    """Whether it takes long to read the columns of a `ModelInferRequest` of so many bytes."""
+    if size <= LONG_TEXT_BYTES:
+        return False
+    if not message.raw_input_contents:
+        return size > LONG_BYTES
+    return size > LONG_RAW_BYTES or have_texts(each.type for each in inputs.values())
+
+
+def long_to_write(message: Any, outputs: Mapping[str, ColumnType], columns: Mapping[str, Column], share: float) -> bool:
+    """Whether it takes long to write the answer to a request that has this share of the columns."""
+    elements = sum(len(column.values) if isinstance(column, Ragged) else column.size for column in columns.values())
+    return elements * share > LONG_ELEMENTS and (have_texts(outputs.values()) or not _answer_raw(message))
 
 
 def read_columns(message: Any, inputs: Mapping[str, Input], max_rows: int) -> tuple[dict[str, Column], int]:

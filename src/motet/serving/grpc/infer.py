@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import grpc
 
@@ -15,13 +16,22 @@ from motet.oip.messages import ModelInferRequest
 from motet.serving.batching.parameters import asked_times, failed_rows
 from motet.serving.batching.request import ANONYMOUS, Reply, Request
 from motet.serving.config.limits import Limits
-from motet.serving.grpc.codec import parameter, read_columns, wanted_outputs, write_answer
+from motet.serving.grpc.codec import (
+    long_to_read,
+    long_to_write,
+    parameter,
+    read_columns,
+    wanted_outputs,
+    write_answer,
+)
 from motet.serving.grpc.status import code_of, retry_metadata, text_of
-from motet.serving.middleware.grpc_entry import CALL_NAME, Desk, Ended, Headers, Visit, address_of, begun
+from motet.serving.middleware.grpc_entry import CALL_NAME, Desk, Ended, Headers, Visit, address_of, begun, name_of
 from motet.serving.repository.repository import ModelRepository
+from motet.serving.wire.long import LONG_RAW_BYTES
 
 __all__ = ["Asked", "Inference", "internal_error", "refuse"]
 
+T = TypeVar("T")
 _LOG = logging.getLogger("motet.serving")
 QUIET_S, QUIET_WITHIN_S = 0.05, 0.5
 
@@ -107,9 +117,9 @@ class Inference:
         """
         self._hold(len(data))
         try:
-            message = _parsed(data)
+            message = await self._in_thread(len(data) > LONG_RAW_BYTES, _parsed, data)
             if self.desk is None:
-                return await self._play(message, context, headers, None, None)
+                return await self._play(message, len(data), context, headers, None, None)
             return await self._visit(message, context, headers, method, len(data))
         except MotetError:
             raise
@@ -130,7 +140,7 @@ class Inference:
         ended = Ended(method, message.model_name, None, None, None, "OK", self._loop.time(), 0.0, received_bytes)
         visit = await self._enter(message, context, headers, method)
         try:
-            answer = await self._play(message, context, headers, visit, ended)
+            answer = await self._play(message, received_bytes, context, headers, visit, ended)
             ended.sent_bytes = answer.ByteSize()
             return answer
         except MotetError as error:
@@ -159,12 +169,13 @@ class Inference:
             raise DeadlineError("not answered in time: the request waited for its turn") from None
 
     async def _play(
-        self, message: Any, context: Any, headers: Headers, visit: Visit | None, ended: Ended | None
+        self, message: Any, size: int, context: Any, headers: Headers, visit: Visit | None, ended: Ended | None
     ) -> Any:
         served = self.gateway.find(message.model_name, message.model_version)
         signature = served.signature
         wanted = wanted_outputs(message, signature)
-        columns, rows = read_columns(message, served.inputs, self.limits.rows)
+        long = long_to_read(message, served.inputs, size)
+        columns, rows = await self._in_thread(long, read_columns, message, served.inputs, self.limits.rows)
         timeout_s, priority = _asked_times(message)
         request = Asked(
             columns,
@@ -190,7 +201,15 @@ class Inference:
         if reply.failures:
             raise failed_rows(reply, rows)
         version = message.model_version or served.versions[-1]
-        return write_answer(message, version, signature, wanted, reply.columns, reply.first, reply.end)
+        long = long_to_write(
+            message, signature.outputs, reply.columns, (reply.end - reply.first) / max(1, reply.batch_rows)
+        )
+        answer = (message, version, signature, wanted, reply.columns, reply.first, reply.end)
+        return await self._in_thread(long, write_answer, *answer)
+
+    async def _in_thread(self, long: bool, work: Callable[..., T], *args: Any) -> T:
+        """What some work gives, which is done in a thread where it would hold up other requests for long."""
+        return await self._loop.run_in_executor(None, work, *args) if long else work(*args)
 
     def _deadline(self, timeout_s: float | None, context: Any) -> float | None:
         """When the answer is of no use any more: at the call's deadline, or when the request itself says so."""
@@ -219,5 +238,5 @@ def internal_error(error: Exception, method: str) -> MotetError:
 
 
 async def refuse(context: Any, error: MotetError) -> None:
-    """End a call with the status of an error."""
-    await context.abort(code_of(error), text_of(error), retry_metadata(error))
+    """End a call with the status of an error; the caller's name of it stands where the status does, too."""
+    await context.abort(code_of(error), text_of(error), (*retry_metadata(error), *name_of(context)))

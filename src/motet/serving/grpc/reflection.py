@@ -15,6 +15,7 @@ from motet.oip.messages import (
     ServerReflectionRequest,
     ServerReflectionResponse,
 )
+from motet.serving.middleware.grpc_entry import begun
 
 __all__ = ["Reflection"]
 
@@ -31,6 +32,7 @@ class Reflection:
 
     async def info(self, _iterator: Any, context: Any) -> None:
         """Answer a stream of `ServerReflectionRequest`, each given as its bytes."""
+        await begun(context)
         stopping = asyncio.ensure_future(self._stopping.wait())
         reading: asyncio.Future[Any] = asyncio.ensure_future(context.read())
         try:

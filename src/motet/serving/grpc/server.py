@@ -176,6 +176,7 @@ class GrpcServer:
 
     def _health_methods(self) -> dict[str, Any]:
         async def watch(data: bytes, context: Any) -> None:
+            await begun(context)
             try:
                 request = _read(messages.HealthCheckRequest, data)
             except MotetError as error:

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from motet.errors import InputError, ModelError
-from motet.serving.http.respond import STATUS_LINES, error_answer
+from motet.serving.http.respond import STATUS_LINES, error_answer, named
 
 if TYPE_CHECKING:
     from motet.serving.http.connection import Connection
@@ -118,21 +118,22 @@ class AppExchange:
             if not self._gone:
                 _LOG.exception("the application failed at %s %s", scope["method"], scope["path"])
             if not self._started:
-                failed = ModelError(f"the server failed at this request: {type(error).__name__}")
-                self.keep_alive = False
-                self.data = error_answer(failed, self._front.date, keep_alive=False, bodiless=self._head_only)
-                self._status = 500
+                self._fail(f"the server failed at this request: {type(error).__name__}", scope)
         if self.data is None:  # the answer was cut off, or never begun
             self.data = b""
             self.keep_alive = False
             if not self._started and not self._gone:
-                failed = ModelError("the server gave no answer to this request")
-                self.data, self._status = error_answer(failed, self._front.date, keep_alive=False), 500
+                self._fail("the server gave no answer to this request", scope)
         asked = f"{scope['method']} {scope['raw_path'].decode('latin-1')}"
         sizes = self._received_bytes, self._sent_bytes
         self._front.app_answered(self._connection, asked, scope, self._status, *sizes, self._began)
         if not self._gone:
             self._connection.finished(self)
+
+    def _fail(self, what: str, scope: Message) -> None:
+        self.keep_alive, self._status = False, 500
+        more = self._front.date + named(scope["headers"])
+        self.data = error_answer(ModelError(what), more, keep_alive=False, bodiless=self._head_only)
 
     async def _receive(self) -> Message:
         if self._body is not _READ:

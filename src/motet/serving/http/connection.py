@@ -8,12 +8,13 @@ that come before earlier ones are answered, clients that read slowly, and client
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
-from motet.errors import InputError, MotetError, OverloadedError
+from motet.errors import InputError, ModelError, MotetError, OverloadedError
 from motet.serving.http.half_closed import HalfClosed
 from motet.serving.http.refusals import (
     MAX_HEADERS,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
+_LOG = logging.getLogger("motet.serving")
 IDLE, HEAD, BODY, REFUSED = range(4)
 """Between two requests; reading a head; reading a body; an error was answered and what still comes is thrown away."""
 LINGER_S = 2.0
@@ -172,7 +174,8 @@ class Connection(asyncio.Protocol):
                 if isinstance(cause, MotetError):
                     self._refuse(cause)
                 elif not isinstance(cause, _OverError):
-                    raise
+                    _LOG.error("a request failed", exc_info=cause)
+                    self._refuse(ModelError(f"the server failed at this request: {type(cause).__name__}"))
                 return
             except httptools.HttpParserError as error:
                 if self._state != REFUSED and not self._closing:

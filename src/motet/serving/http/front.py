@@ -11,7 +11,7 @@ from motet.errors import MotetError
 from motet.serving.config.limits import Limits
 from motet.serving.http.asgi import VISITED, App, AppExchange, Message
 from motet.serving.http.connection import Connection
-from motet.serving.http.respond import date_line, error_answer
+from motet.serving.http.respond import date_line, error_answer, named
 from motet.serving.http.unadmitted import Unadmitted
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Front:
     ) -> bytes:
         """The answer to a request that is refused before a visit is made for it; counted, and told of."""
         self.statuses[error.status] += 1
-        answer = error_answer(error, self.date, keep_alive=keep_alive, bodiless=bodiless)
+        answer = error_answer(error, self.date + named(origin.headers), keep_alive=keep_alive, bodiless=bodiless)
         asked = f"{origin.method.decode() or '-'} {origin.url.decode('latin-1') or '-'}"
         self.unvisited(origin, asked, error, received_bytes, answer)
         return answer

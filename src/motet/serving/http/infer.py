@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import re
 from collections import deque
@@ -17,11 +18,12 @@ from motet.serving.batching.request import ANONYMOUS, Reply, Request
 from motet.serving.http.cors import cors_lines
 from motet.serving.http.front import Route
 from motet.serving.http.infer_headers import InferHeaders
-from motet.serving.http.respond import error_answer, head
+from motet.serving.http.respond import error_answer, head, named
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.wire.compress import compress, decompress
 from motet.serving.wire.infer import InferCodec, InferRequest
+from motet.serving.wire.long import LONG_ELEMENTS, LONG_TEXT_BYTES, have_texts
 from motet.serving.wire.plan import keep
 from motet.serving.wire.template import RequestTemplate
 from motet.tracebacks import summary
@@ -35,9 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["InferExchange", "InferRoutes"]
 
+_LOG = logging.getLogger("motet.serving")
 _PATH = re.compile(rb"/v2/models/([^/?]+)(?:/versions/([^/?]+))?/infer/?")
-LONG_ELEMENTS = 20_000
-"""Answers with more elements in JSON than this are written in a thread."""
 _NONE: Mapping[str, Column] = {}
 UNKNOWN_AXIS = 100
 COMPRESSED_BYTES = 512
@@ -96,7 +97,9 @@ class _Infer:
             name, served.versions[-1], served.inputs, served.signature.outputs, self._gateway.limits.rows
         )
         self._moulds: dict[bytes, InferTogether] = {}
-        self.row_elements = sum(_elements(kind) for kind in served.signature.outputs.values())
+        kinds = served.signature.outputs.values()
+        self.row_elements, self.gives_texts = sum(_elements(kind) for kind in kinds), have_texts(kinds)
+        self._takes_texts = have_texts(each.type for each in served.inputs.values())
 
     def write(self, asked: InferRequest, reply: Reply) -> tuple[bytes, int | None]:
         """The body of an answer, and the bytes of its JSON where bytes follow."""
@@ -105,20 +108,23 @@ class _Infer:
     def __call__(self, origin: Origin, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
         exchange = InferExchange(self, origin, keep_alive, origin.known)
         line.append(exchange)
-        services = self.services
-        if services is not None and services.busy:
-            services.receive(exchange, body)
-            return
-        said = exchange.said
-        if said is not None and said.is_plain and keep_alive:
-            together = said.together
-            if together is None or together.route is not self or not together.mould.fits(body):
-                together = said.together = self._together(body, said.header_length)
-            if together is not None:
-                exchange.put(body, together)
-                self._gateway.submit(self.served, exchange)
+        try:
+            services = self.services
+            if services is not None and services.busy:
+                services.receive(exchange, body)
                 return
-        self.submit(exchange, body)
+            said = exchange.said
+            if said is not None and said.is_plain and keep_alive:
+                together = said.together
+                if together is None or together.route is not self or not together.mould.fits(body):
+                    together = said.together = self._together(body, said.header_length)
+                if together is not None:
+                    exchange.put(body, together)
+                    self._gateway.submit(self.served, exchange)
+                    return
+            self.submit(exchange, body)
+        except Exception as error:  # noqa: BLE001 (no request stays without an answer)
+            exchange.fail(error)
 
     def _together(self, body: bytes, header_length: int | None) -> InferTogether | None:
         """What reads and answers requests like this one at one go; None where nothing does."""
@@ -137,15 +143,13 @@ class _Infer:
             said = exchange.said
             if said is None:
                 said = exchange.said = exchange.origin.prepared = InferHeaders(exchange.known)
-            if len(body) > said.long_bytes:
+            if len(body) > said.long_bytes or (self._takes_texts and len(body) > LONG_TEXT_BYTES):
                 work = self.front.loop.run_in_executor(None, self._read, body, said)
                 work.add_done_callback(lambda done: self._was_read(exchange, done))
                 return
-            asked = self._read(body, said)
+            self._go_on(exchange, self._read(body, said))
         except Exception as error:  # noqa: BLE001 (no request stays without an answer)
-            exchange.refuse(as_answer(error))
-            return
-        self._go_on(exchange, asked)
+            exchange.fail(error)
 
     def _read(self, body: bytes, said: InferHeaders) -> InferRequest:
         if said.encoding is not None:
@@ -153,34 +157,32 @@ class _Infer:
         return self.codec.read(body, said.header_length)
 
     def _was_read(self, exchange: InferExchange, done: asyncio.Future[InferRequest]) -> None:
-        error = done.exception()
-        if error is None:
+        try:
             self._go_on(exchange, done.result())
-        else:
-            exchange.refuse(as_answer(error))
+        except Exception as error:  # noqa: BLE001 (no request stays without an answer)
+            exchange.fail(error)
 
     def _go_on(self, exchange: InferExchange, asked: InferRequest) -> None:
         """Hand a request that was read to the gateway."""
         said = exchange.said
         assert said is not None
-        try:
-            exchange.take(asked)
-            parameters = asked.parameters
-            if said.timeout is not None or "timeout" in parameters or "priority" in parameters:
-                timeout_s, exchange.priority = asked_times(parameters, said.timeout)
-                if timeout_s is not None:
-                    exchange.deadline = self.front.loop.time() + timeout_s
-        except MotetError as error:
-            exchange.refuse(error)
-            return
+        exchange.take(asked)
+        parameters = asked.parameters
+        if said.timeout is not None or "timeout" in parameters or "priority" in parameters:
+            timeout_s, exchange.priority = asked_times(parameters, said.timeout)
+            if timeout_s is not None:
+                exchange.deadline = self.front.loop.time() + timeout_s
         if exchange.visit is not None:
             exchange.visit.carry(exchange)
         self._gateway.submit(self.served, exchange)
 
 
 def as_answer(error: BaseException) -> MotetError:
-    """The error that a caller is told: 500 for what is none of ours."""
-    return error if isinstance(error, MotetError) else ModelError(summary(error))
+    """The error that a caller is told: 500 for a mistake of ours; the log has the whole of it."""
+    if isinstance(error, MotetError):
+        return error
+    _LOG.error("a request for inference failed", exc_info=error)
+    return ModelError(summary(error))
 
 
 class InferTogether:
@@ -297,6 +299,11 @@ class InferExchange(Request):
         self.settled = True
         self.failed(error)
 
+    def fail(self, error: Exception) -> None:
+        """It is not played, for whatever was raised; where it was answered meanwhile, that holds."""
+        if not self.settled:
+            self.refuse(as_answer(error))
+
     def at_head(self) -> None:
         """The answer comes in one piece: nothing changes."""
 
@@ -327,7 +334,7 @@ class InferExchange(Request):
                 self.origin.finished(self)
             return
         elements = rows * route.row_elements
-        if elements > LONG_ELEMENTS and not all(each.binary for each in asked.wanted):
+        if elements > LONG_ELEMENTS and (route.gives_texts or not all(each.binary for each in asked.wanted)):
             work = route.front.loop.run_in_executor(None, route.write, asked, reply)
             work.add_done_callback(lambda done: self._was_written(reply, done))
             return
@@ -377,9 +384,8 @@ class InferExchange(Request):
 
     def _fields(self) -> bytes:
         """The caller's name of the request, and what lets the page that asks read the answer, where it may."""
-        origin, name, services = self.known.get(b"origin"), self.known.get(b"x-request-id"), self.route.services
-        named = b"" if name is None else b"x-request-id: %b\r\n" % name
-        return named if origin is None or services is None else named + cors_lines(services.config.cors, origin)
+        origin, name, services = self.known.get(b"origin"), named(self.known.items()), self.route.services
+        return name if origin is None or services is None else name + cors_lines(services.config.cors, origin)
 
     def failed(self, error: MotetError) -> None:
         """Say why there is no answer."""

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from motet.errors import InputError
+from motet.serving.wire.long import LONG_BYTES, LONG_RAW_BYTES, LONG_TEXT_BYTES
 
 if TYPE_CHECKING:
     from motet.serving.http.infer import InferTogether
 
 __all__ = ["InferHeaders"]
-
-LONG_JSON_BYTES, LONG_BINARY_BYTES, LONG_COMPRESSED_BYTES = 128 << 10, 4 << 20, 16 << 10
-"""Bodies longer than this take more than a millisecond or so to read, which is done in a thread."""
 
 
 class InferHeaders:
@@ -23,7 +21,7 @@ class InferHeaders:
         header_length: bytes of the JSON at the beginning of the body; None where all of it is.
         encoding: of the body; None for none.
         timeout: milliseconds, as they were written.
-        long_bytes: a body with more bytes than this takes long to read.
+        long_bytes: a body with more bytes than this takes long to read, where its bytes are numbers.
         accepts: encodings of the answer, as they were written; None where there is nothing of it.
         is_usual: whether an answer has the usual head: it is not compressed, has no name, and no page of a browser reads it.
         is_plain: whether it says nothing but where the bytes of the tensors begin.
@@ -43,9 +41,9 @@ class InferHeaders:
         self.is_plain = bool(self.header_length) and not encoding and not self.timeout and self.is_usual
         self.together: InferTogether | None = None
         if self.encoding is not None:
-            self.long_bytes = LONG_COMPRESSED_BYTES
+            self.long_bytes = LONG_TEXT_BYTES
         else:
-            self.long_bytes = LONG_JSON_BYTES if self.header_length is None else LONG_BINARY_BYTES
+            self.long_bytes = LONG_BYTES if self.header_length is None else LONG_RAW_BYTES
 
 
 def _header_length(value: bytes) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http
 import math
+from collections.abc import Iterable
 from email.utils import formatdate
 
 import msgspec
 
 from motet.errors import MotetError
 
-__all__ = ["CONTINUE", "STATUS_LINES", "date_line", "error_answer", "error_body", "head"]
+__all__ = ["CONTINUE", "STATUS_LINES", "date_line", "error_answer", "error_body", "head", "named"]
 
 STATUS_LINES = {
     **{status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus},
@@ -23,6 +24,11 @@ JSON = b"application/json"
 def date_line() -> bytes:
     """The `Date` field of an answer given now, with the end of its line."""
     return b"date: %b\r\n" % formatdate(usegmt=True).encode()
+
+
+def named(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The field that gives the caller's name of a request back, with the end of its line; empty where it has none."""
+    return b"".join(b"%b: %b\r\n" % field for field in headers if field[0] == b"x-request-id")
 
 
 def head(status: int, kind: bytes, length: int, more: bytes, *, keep_alive: bool) -> bytes:

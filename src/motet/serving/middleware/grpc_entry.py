@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from motet.errors import MotetError
 from motet.serving.batching.request import Identity, Reply, Request
 
-__all__ = ["CALL_NAME", "Desk", "Ended", "Visit", "address_of", "begun"]
+__all__ = ["CALL_NAME", "Desk", "Ended", "Visit", "address_of", "begun", "name_of"]
 
 Headers = Mapping[str, str]
 """Metadata of a call by lower-case name; several values of one name joined with commas; binary ones left out."""
@@ -97,6 +97,12 @@ async def begun(context: Any) -> dict[str, str]:
     if name := headers.get(CALL_NAME):
         await context.send_initial_metadata(((CALL_NAME, name),))
     return headers
+
+
+def name_of(context: Any) -> tuple[tuple[str, str], ...]:
+    """The caller's name of a call, as metadata that gives it back."""
+    name = _headers_of(context.invocation_metadata()).get(CALL_NAME)
+    return ((CALL_NAME, name),) if name else ()
 
 
 @lru_cache(maxsize=1024)

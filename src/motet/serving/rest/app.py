@@ -55,11 +55,9 @@ def create_app(gateway: ModelRepository, parts: AppParts | None = None) -> Starl
         Route("/v2/models/{name}/versions/{version}/infer", _infer, methods=["POST"]),
         Route("/openapi.json", described),
     ]
-    middleware = [Middleware(_Named), Middleware(_Tolerant)]
-    if parts.cors:
-        middleware.insert(0, Middleware(CORSMiddleware, **_cors(parts.cors)))
     handlers = {MotetError: handled, 404: handled, 405: handled, Exception: handled}
-    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app = _Application(routes=routes, middleware=[Middleware(_Tolerant)], exception_handlers=handlers)
+    app.cors = parts.cors
     app.router.redirect_slashes = False
     return app
 
@@ -77,6 +75,17 @@ def _cors(origins: tuple[str, ...]) -> dict[str, Any]:
         "expose_headers": EXPOSED,
         "max_age": 600,
     }
+
+
+class _Application(Starlette):
+    """Attributes: cors, the origins of pages that may read the answers."""
+
+    cors: tuple[str, ...] = ()
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """With what every answer has around all else: Starlette answers a mistake of ours outside of its own middleware."""
+        named = _Named(super().build_middleware_stack())
+        return CORSMiddleware(named, **_cors(self.cors)) if self.cors else named
 
 
 class _Named:
