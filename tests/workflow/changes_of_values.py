@@ -20,6 +20,7 @@ VALUES = [
     ("miss", "int and bool", "1", "True"),
     ("miss", "zero and false", "0", "False"),
     ("miss", "the sign of zero", "0.0", "-0.0"),
+    ("miss", "the sign of nan", "float('nan')", "float('-nan')"),
     ("miss", "nan and none", "float('nan')", "None"),
     ("hit", "nan and nan", "float('nan')", "float('nan')"),
     ("miss", "infinities", "float('inf')", "float('-inf')"),

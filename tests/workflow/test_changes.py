@@ -135,7 +135,7 @@ def table(project, monkeypatch):
     monkeypatch.setenv("MOTET_TEST_X", "0")
     monkeypatch.chdir(project.folder)
     context = decimal.DefaultContext.prec, decimal.getcontext().prec
-    with put_back({"a seed"}):
+    with put_back({"a seed"}), np.printoptions(), np.errstate():
         yield Table(project)
     decimal.DefaultContext.prec, decimal.getcontext().prec = context
     if "pandas" in sys.modules:

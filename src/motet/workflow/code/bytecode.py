@@ -13,6 +13,13 @@ __all__ = ["Imported", "Names", "names_of", "plain_code", "runs_unnamed"]
 _FREE = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _DOCS = frozenset({"__doc__", "getdoc", "help"})
+_TEXT = frozenset(
+    {
+        "getsource", "getsourcelines", "getcomments", "findsource", "getline", "getlines", "f_lineno", "tb_lineno",
+        "co_firstlineno", "co_lines", "co_positions",
+    }
+)  # fmt: skip
+"""What reads the text of programs, with its comments, or where in it something is."""
 _CONSTANT = frozenset(dis.opmap[name] for name in ("LOAD_CONST", "KW_NAMES", "RETURN_CONST") if name in dis.opmap)
 _SILENT = frozenset(dis.opmap[name] for name in ("CACHE", "NOP"))
 _STORES = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF")
@@ -56,7 +63,7 @@ class Names:
         globals: chains: a global name, and the attributes that are taken of it one after the other.
         free: the same of names of enclosing functions.
         imports: its own imports.
-        opaque: whether it runs text as code or looks names up by text, so that what it refers to cannot be known.
+        opaque: whether it runs text as code, looks names up by text, or reads the text of code, so that all of its module counts.
         any_module: whether it uses code that it does not name: modules, programs, libraries, files of packages.
         used: the chains of all names; one that is assigned to, or deleted, ends with `=`.
         handed: the chains of globals that are more than called: what gets them may look at their docstrings.
@@ -84,7 +91,7 @@ def names_of(code: CodeType) -> Names:
     handed: set[tuple[str, ...]] = set()
     reads_docs = not _DOCS.isdisjoint(code.co_names)
     bound: dict[str, tuple[str, ...]] = {}
-    opaque = any_module = False
+    opaque, any_module = not _TEXT.isdisjoint(code.co_names), False
     steps = [each for each in dis.get_instructions(code) if each.opname not in ("CACHE", "EXTENDED_ARG", "PUSH_NULL")]
     for place, step in enumerate(steps):
         kind = "globals" if step.opname in _GLOBAL else "free" if step.opname in _FREE else ""

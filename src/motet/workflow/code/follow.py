@@ -154,7 +154,8 @@ class Follower:
             return self._label(thing) if own else self._outside(thing)
         inner = wrapped(thing)
         if inner is not None:
-            return f"{type(thing).__name__}({', '.join(self.describe(each, owner) for each in inner)})"
+            parts = (type(thing), *inner) if project.is_project(type(thing).__module__) else inner
+            return f"{type(thing).__name__}({', '.join(self.describe(each, owner) for each in parts)})"
         if isinstance(thing, (types.BuiltinFunctionType, *_PLAIN_DESCRIPTORS)):
             held = getattr(thing, "__self__", None)  # of `TABLE.get` the table
             bound = "" if held is None or isinstance(held, types.ModuleType) else f"({self.describe(held, owner)})"
@@ -196,8 +197,7 @@ class Follower:
         self._bodies[label] = hashlib.sha256(pack(body)).hexdigest()[:16]
         told: list[Any] = [body, self._defaults(function, owner, label)]
         told.append([[name, name_of(each)] for name, each in annotations_of(function).items()])
-        held = {name: value for name, value in vars(function).items() if name != "__wrapped__"}  # its closure has that
-        told.append([[name, self.describe(value, owner)] for name, value in sorted(held.items())])
+        told.append([[name, self.describe(value, owner)] for name, value in sorted(vars(function).items())])
         free = {name: cell.cell_contents for name, cell in cells.items() if is_full(cell)}
         self._reads_docs |= names.reads_docs or any(is_documented(global_of(function, each)) for each in names.handed)
         used = [[*chain, self._chain(function.__globals__, chain, owner)] for chain in names.globals]

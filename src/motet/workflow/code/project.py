@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.machinery
+import importlib.util
 import os
 import sys
 import sysconfig
@@ -97,15 +98,18 @@ def module_file(name: str) -> str:
 def find_file(name: str) -> str:
     """The file that an import of a name would load; empty where there is none."""
     where: list[str] | None = None
-    found = None
+    found, at = None, ""
     for part in name.split("."):  # by its last name alone: a package without `__init__.py` would ask for its parent
+        at = f"{at}.{part}" if at else part
         try:
             found = importlib.machinery.PathFinder.find_spec(part, where)
+            if found is None and where is None:  # of an editable install a finder of its own knows
+                found = importlib.util.find_spec(at)
         except (ImportError, ValueError, AttributeError, KeyError):
             return ""
         if found is None:
             return ""
-        where = list(found.submodule_search_locations or ())
+        where = list(getattr(sys.modules.get(at), "__path__", None) or found.submodule_search_locations or ())
     origin = found.origin if found is not None else None
     return origin if origin and _container(origin) else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -17,35 +18,73 @@ from motet.workflow.code.things import module_of
 __all__ = ["settings_in"]
 
 _SETTING = re.compile(
-    r"seed|^set|^use_|_use$|default|option|config|^update$|filterwarnings|simplefilter|putenv|chdir|^register"
+    r"seed|^set|^use_|_use$|default|option|config|^update$|filterwarnings|simplefilter|putenv|chdir|tzset|^register|^add(?!_arg)"
 )
+_BLOCKS = ("body", "orelse", "finalbody")
+_SETTERS = (("setattr",), ("delattr",))
 
 
 def settings_in(module: ModuleType) -> list[CodeType]:
     """The statements at the top of a module that set something in libraries, or call a function of the project that does."""
     return [
-        code
-        for code, assigns in _statements(module_file(module.__name__))
-        if any(_sets(vars(module), chain, assigns) for chain in names_of(code).globals)
+        each.code
+        for each in _statements(module_file(module.__name__))
+        if any(_sets(vars(module), chain, each) for chain in each.chains)
     ]
 
 
-def _sets(space: dict[str, Any], chain: tuple[str, ...], assigns: bool) -> bool:
-    """Whether what is called, or assigned to, is a setting of a library, or a function of the project that has some."""
-    thing = space.get(chain[0])
-    if isinstance(thing, FunctionType) and is_project(module_of(thing)):
-        return any(_SETTING.search(each[-1]) for each in names_of(thing.__code__).globals)
-    if thing is None or is_project(str(getattr(thing, "__module__", None) or getattr(thing, "__name__", "builtins"))):
-        return False
-    return isinstance(thing, ModuleType) if assigns else bool(_SETTING.search(chain[-1]))
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """A statement, or a decorator as the call that it is.
 
-
-def _statements(file: str) -> tuple[tuple[CodeType, bool], ...]:
-    """The calls and assignments that a source file makes by itself when it is imported, to things that exist already.
-
-    Returns:
-        Each as code, and whether it assigns.
+    Attributes:
+        code: it alone.
+        chains: the names that lead to what it calls, or assigns to, one after the other: of
+            `logging.getLogger("a").setLevel(10)` `logging`, `getLogger` and `setLevel`.
+        assigns: whether it assigns to a thing that exists already.
+        decorates: whether it is a decorator, which may register what it decorates with a library.
     """
+
+    code: CodeType
+    chains: tuple[tuple[str, ...], ...]
+    assigns: bool = False
+    decorates: bool = False
+
+
+def _sets(space: dict[str, Any], chain: tuple[str, ...], statement: _Statement) -> bool:
+    """Whether what is called, or assigned to, is a setting of a library, or a function of the project that has some."""
+    thing = space.get(chain[0]) if chain else None
+    if isinstance(thing, FunctionType) and is_project(module_of(thing)):
+        return not statement.decorates and _does(thing, set())
+    if thing is None:
+        return chain in _SETTERS
+    if is_project(_home(thing)):
+        return False
+    if statement.decorates:
+        return chain[-1].startswith("register")
+    return isinstance(thing, ModuleType) if statement.assigns else bool(_SETTING.search(chain[-1]))
+
+
+def _does(function: FunctionType, seen: set[FunctionType]) -> bool:
+    """Whether a function of the project, or one that it calls, sets something in libraries."""
+    seen.add(function)
+    names, space = names_of(function.__code__), function.__globals__
+    if any(_SETTING.search(each[-1]) for each in names.globals):
+        return True
+    if any(each[-1] == "=" and not is_project(_home(space.get(each[0]))) for each in names.used if each[0] in space):
+        return True
+    called = (space.get(each[0]) for each in names.globals)
+    own = [each for each in called if isinstance(each, FunctionType) and is_project(module_of(each))]
+    return any(_does(each, seen) for each in own if each not in seen)
+
+
+def _home(thing: Any) -> str:
+    """The module that a thing is, or is of."""
+    return str(getattr(thing, "__module__", None) or getattr(thing, "__name__", "builtins"))
+
+
+def _statements(file: str) -> tuple[_Statement, ...]:
+    """What a source file does by itself when it is imported to things that exist already: calls, assignments, decorators."""
     try:
         found = os.stat(file)
         return _compiled(file, found.st_mtime_ns, found.st_size)
@@ -54,15 +93,38 @@ def _statements(file: str) -> tuple[tuple[CodeType, bool], ...]:
 
 
 @lru_cache(maxsize=512)
-def _compiled(file: str, *_: int) -> tuple[tuple[CodeType, bool], ...]:
+def _compiled(file: str, *_: int) -> tuple[_Statement, ...]:
     found = []
     todo: list[ast.stmt] = list(ast.parse(Path(file).read_bytes()).body)
     while todo:
         each = todo.pop(0)
-        targets = each.targets if isinstance(each, ast.Assign) else []
-        assigns = any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets)
-        if assigns or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Call)):
-            found.append((compile(ast.Module([each], []), file, "exec"), assigns))
-        elif isinstance(each, (ast.If, ast.Try, ast.With)):
-            todo += [*each.body, *getattr(each, "orelse", ())]
+        if not isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            inner = (each, *getattr(each, "handlers", ()), *getattr(each, "cases", ()))
+            todo += [one for part in inner for name in _BLOCKS for one in getattr(part, name, ())]
+        if isinstance(each, (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.Match)):
+            continue
+        code = compile(ast.Module([each], []), file, "exec")
+        calls = [_called(decorator) for decorator in getattr(each, "decorator_list", ())]
+        found += [_Statement(code, (chain,), decorates=True) for chain in calls]
+        targets = getattr(each, "targets", None) or [getattr(each, "target", None)]
+        if any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets):
+            found.append(_Statement(code, names_of(code).globals, assigns=True))
+        elif isinstance(each, ast.Expr):
+            found.append(_Statement(code, (*names_of(code).globals, _called(each.value))))
+        elif isinstance(each, (ast.Assign, ast.AnnAssign)) and isinstance(each.value, ast.Call):
+            found.append(_Statement(code, (_called(each.value),)))
     return tuple(found)
+
+
+def _called(expression: ast.expr) -> tuple[str, ...]:
+    """The names that lead to what is called last, whatever is called on the way."""
+    names: list[str] = []
+    while not isinstance(expression, ast.Name):
+        if isinstance(expression, ast.Attribute):
+            names.insert(0, expression.attr)
+            expression = expression.value
+        elif isinstance(expression, (ast.Call, ast.Subscript)):
+            expression = expression.func if isinstance(expression, ast.Call) else expression.value
+        else:
+            return ()
+    return (expression.id, *names)

@@ -69,15 +69,21 @@ def wrapped(thing: Any) -> tuple[Any, ...] | None:
     if isinstance(thing, types.MethodType):
         return (thing.__func__, thing.__self__)
     if isinstance(thing, functools.partial):
-        return (thing.func, thing.args, thing.keywords)
+        return (thing.func, thing.args, thing.keywords, vars(thing))
     if isinstance(thing, (classmethod, staticmethod)):
         return (thing.__func__,)
     if isinstance(thing, property):
-        return (thing.fget, thing.fset, thing.fdel)
+        return (thing.fget, thing.fset, thing.fdel, getattr(thing, "__dict__", None))
     if isinstance(thing, functools.cached_property):
         return (thing.func,)
+    if isinstance(thing, typing.NewType):
+        return (thing.__name__, thing.__supertype__)
+    if isinstance(thing, typing.TypeVar):
+        return (thing.__name__, thing.__bound__, thing.__constraints__, thing.__covariant__, thing.__contravariant__)
+    if type(thing).__name__ == "TypeAliasType":
+        return (thing.__name__, thing.__value__)
     if type(thing).__name__ == "_lru_cache_wrapper":
-        return (thing.__wrapped__,)
+        return (thing.__wrapped__, vars(thing))
     return None
 
 

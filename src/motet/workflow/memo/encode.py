@@ -79,7 +79,8 @@ class Encoder:
         if kind is int:
             return value if -_MOST_INT <= value <= _MOST_INT else {"$int": str(value)}
         if kind is float:
-            return value if math.isfinite(value) else {"$float": repr(value)}
+            sign = "-" if math.isnan(value) and math.copysign(1.0, value) < 0 else ""
+            return value if math.isfinite(value) else {"$float": f"{sign}{value!r}"}
         if kind is list:
             return [self.tree(each) for each in value]
         if kind is dict:
