@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 import motet as mt
 from benchmarks.tables import ratio, shown, spread, table
-from motet.runtime.residency.policy import Group, ResidencyPolicy, Waiter
+from motet.runtime.residency.policy import ResidencyGroup, ResidencyPolicy, Waiter
 
 __all__ = ["FEATURES", "Plan", "lru", "main", "oracle", "ours", "write_model", "zipf"]
 
@@ -69,7 +69,7 @@ def lru(keys: Sequence[int], places: int, window: int) -> Plan:
 
 def ours(keys: Sequence[int], places: int, window: int) -> Plan:
     """What Motet does: its own code, on paper."""
-    shelf, group = ResidencyPolicy(), Group("all", places, max_wait_s=FAIR * window)
+    shelf, group = ResidencyPolicy(), ResidencyGroup("all", places, max_wait_s=FAIR * window)
     for key in set(keys):
         shelf.add(key, group)
     plan: Plan = []

@@ -26,7 +26,7 @@ from motet.serving.observability.buckets import ROWS, SHOWN_SECONDS
 from motet.serving.observability.counters import Counters
 from motet.serving.observability.exposition import expose
 from motet.serving.observability.metrics import GraphMetrics
-from motet.serving.observability.observability import Seen
+from motet.serving.observability.observability import Observability
 from motet.serving.observability.totals import Totals
 
 REQUESTS = (1, 30, 300)
@@ -89,7 +89,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = GraphMetrics(Counters(folder), "fashion"), Theirs()
-        seen = Seen(ObservabilityConfig(), f"{folder}/seen")
+        seen = Observability(ObservabilityConfig(), f"{folder}/seen")
         listener = seen.listener("fashion")
         print(f"{'requests':>8} {'ours µs':>8} {'theirs µs':>10} {'ratio':>6} {'listener µs':>12}")
         for requests in REQUESTS:

@@ -21,7 +21,7 @@ from benchmarks.spikes_parts.day import MODELS, Asked, Kind, asked
 from benchmarks.spikes_parts.played import Figures, play
 from benchmarks.spikes_parts.policies import Fixed, Foreseen, Scaled, Steers, foreseen, mean_count, peak_count
 from benchmarks.tables import table
-from motet.runtime.autoscaling.policy import Policy
+from motet.runtime.autoscaling.policy import ScalingPolicy
 
 __all__ = ["main", "policies"]
 
@@ -38,8 +38,8 @@ def policies(day: Mapping[Kind, Asked], hours: float, most: int) -> dict[str, St
     """
     plans = {kind.name: foreseen(each, hours, kind.load_s) for kind, each in day.items()}
     return {
-        OURS: Scaled(Policy(0, most)),
-        "motet, min 1": Scaled(Policy(1, most)),
+        OURS: Scaled(ScalingPolicy(0, most)),
+        "motet, min 1": Scaled(ScalingPolicy(1, most)),
         "static, 1 each": Fixed({kind.name: 1 for kind in day}),
         "static, mean": Fixed({kind.name: mean_count(each, hours) for kind, each in day.items()}),
         "static, peak": Fixed({kind.name: peak_count(each, hours) for kind, each in day.items()}),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from benchmarks.spikes_parts.day import Kind
-from motet.runtime.autoscaling.policy import RowTime, Seen
+from motet.runtime.autoscaling.policy import LoadSample, RowTime
 
 __all__ = ["DEADLINE_S", "Fleet", "Later"]
 
@@ -62,12 +62,12 @@ class Fleet:
         """How many replicas are wanted, ready or not."""
         return len(self._replicas)
 
-    def seen(self, now: float) -> Seen:
+    def seen(self, now: float) -> LoadSample:
         """What is seen of it."""
         self._now = now
         row_s = self._row.took(self._answered - self._timed[0], self.busy_s - self._timed[1])
         self._timed = (self._answered, self.busy_s)
-        return Seen(now, self.arrived, len(self._queue), row_s, self.count, self.kind.load_s)
+        return LoadSample(now, self.arrived, len(self._queue), row_s, self.count, self.kind.load_s)
 
     def scale(self, count: int) -> None:
         """Have so many; those that go finish their request first."""

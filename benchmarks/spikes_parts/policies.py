@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from benchmarks.spikes_parts.day import Asked
 from benchmarks.spikes_parts.fleet import Fleet
-from motet.runtime.autoscaling.policy import Policy
+from motet.runtime.autoscaling.policy import ScalingPolicy
 from motet.runtime.autoscaling.scaler import Scaler
 from motet.runtime.resources.need import Need
 from motet.runtime.resources.pool import Claim, Lease, Pool
@@ -54,7 +54,7 @@ class Scaled:
         policy: for every model.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: ScalingPolicy) -> None:
         self._policy = policy
 
     def begin(self, fleets: Sequence[Fleet], pool: Pool, clock: Callable[[], float]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import motet as mt
-from motet.runtime.isolate import OFTEN, Health, isolate
+from motet.runtime.isolate import OFTEN, CallHealth, isolate
 from motet.testing.fakes import Hungry, calls, fake
 
 X = np.arange(640, dtype=np.float32)
@@ -56,7 +56,7 @@ def tried(health, fails, rows=16):
 
 
 def test_errors_that_come_and_go_teach_nothing():
-    health, done = Health("m"), set()
+    health, done = CallHealth("m"), set()
 
     def once(first, end):
         fresh = (first, end) not in done
@@ -69,11 +69,11 @@ def test_errors_that_come_and_go_teach_nothing():
 
 
 def test_rows_at_fault_teach_nothing():
-    health = Health("m")
+    health = CallHealth("m")
     for _ in range(2 * OFTEN):
         assert tried(health, lambda first, end: first <= 3 < end) == []
 
 
 def test_the_number_is_said_once_it_was_seen_often():
-    health = Health("m")
+    health = CallHealth("m")
     assert [tried(health, lambda first, end: end - first > 2) for _ in range(OFTEN + 1)] == [[], [], [4], []]

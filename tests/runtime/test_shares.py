@@ -5,12 +5,12 @@ from concurrent.futures import wait
 
 import pytest
 
-from motet.runtime.shares import Shares
+from motet.runtime.shares import ThreadShares
 
 
 @pytest.fixture
 def shares():
-    made = Shares(2, "shared")
+    made = ThreadShares(2, "shared")
     yield made
     made.shutdown()
 
@@ -48,7 +48,7 @@ def test_one_alone_has_all_of_them_and_each_other_has_one_at_once(shares):
 
 
 def test_what_waits_begins_in_turns(monkeypatch):
-    shares, begun = Shares(3, "turns"), []
+    shares, begun = ThreadShares(3, "turns"), []
     monkeypatch.setattr(shares._pool, "submit", lambda play, share, call: begun.append((play, share, call)))
     one, other = shares.share(), shares.share()
     for share, names in ((one, "abcd"), (other, "wxyz")):

@@ -21,7 +21,7 @@ from motet.nodes.merge import kept_rows
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import ModelRuntime
 from motet.runtime.latency import INLINE_S, BatchLatency
-from motet.runtime.shares import Share, Shares
+from motet.runtime.shares import Share, ThreadShares
 from motet.tracebacks import ends_program
 
 __all__ = ["Batcher", "LoopCalls"]
@@ -241,7 +241,9 @@ class LoopCalls:
         at_once: how many calls of a model may be made at the same time.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, threads: Shares, remote: Shares, at_once: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, threads: ThreadShares, remote: ThreadShares, at_once: int
+    ) -> None:
         self._loop, self._threads, self._remote, self._at_once = loop, threads, remote, at_once
         self._batchers: dict[ModelRuntime, Batcher] = {}
         self._functions: WeakKeyDictionary[FunctionRunner, tuple[BatchLatency, Share]] = WeakKeyDictionary()

@@ -19,19 +19,19 @@ from motet.graph.check import CheckedGraph
 from motet.graph.node import Answer, AtOnce
 from motet.nodes.route import Route
 from motet.runtime.deadline import going_on
-from motet.runtime.flow import AsTasks, Flow, InThreads, Parts
+from motet.runtime.flow import AsTasks, Flow, InThreads, NodeParts
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, LazyKey, ModelRuntime
-from motet.runtime.isolate import Health
+from motet.runtime.isolate import CallHealth
 from motet.runtime.model_runtime import is_elsewhere
-from motet.runtime.node_context import Call, Calls, DirectContext, Step, Trace, TurnContext, drive
+from motet.runtime.node_context import Call, Calls, DirectContext, NodeStep, Trace, TurnContext, drive
 from motet.runtime.overdue import LateCalls
 from motet.runtime.plan import plan
 from motet.runtime.played import Played, failure_of, joined
 from motet.runtime.residency.lazy_models import LazyModels, share_places
 from motet.runtime.shadows import AT_ONCE, Shadow
 from motet.runtime.side_by_side import SLOW_S, Members
-from motet.runtime.stats import Counts, NodeStats
+from motet.runtime.stats import CallCounts, NodeStats
 from motet.system.limits import num_cores
 from motet.threads import side_by_side
 
@@ -68,13 +68,13 @@ class Executor:
         if shared is None:
             share_places(checked, host)
         self.lazy = LazyModels(checked, host)
-        self._shared: Counts = shared or Counts()
+        self._shared: CallCounts = shared or CallCounts()
         self.graphs = {
             name: Executor(each, host, calls=calls, path=f"{path}{name}/", shared=self._shared)
             for name, each in checked.graphs.items()
         }
         self.runners: dict[int, FunctionRunner] = {}
-        self.healths: dict[str, Health] = {}
+        self.healths: dict[str, CallHealth] = {}
         self._models: dict[str, ModelRuntime] = {}
         self._members: dict[str, Members] = {}
         self._outputs = [(name, checked.canonical[reference]) for name, reference in checked.graph.outputs.items()]
@@ -82,7 +82,7 @@ class Executor:
         for step in self._steps:
             for member in (each for each in step.node.members if each.name in step.asides):
                 self.shadows[step.path, member.name].at_once = AT_ONCE if self.waits(member.uses) else 1
-        self._parts = Parts(self._steps, self.step_waits)
+        self._parts = NodeParts(self._steps, self.step_waits)
         self._straight: list[AtOnce | None] | None = None
 
     @property
@@ -189,7 +189,7 @@ class Executor:
         """Whether a node, here or in the graphs inside, waits for its members only for some time."""
         return any(getattr(step.node, "within_ms", None) for each in self._all() for step in each._steps)
 
-    def load_of(self, step: Step) -> None:
+    def load_of(self, step: NodeStep) -> None:
         """Load the models that a node calls and that stay."""
         for uses in dict.fromkeys(member.uses for member in step.node.members):
             if uses in self.graphs:
@@ -209,15 +209,15 @@ class Executor:
         for shadow in self.shadows.values():
             shadow.close(until)
 
-    def late(self, step: Step, member: str) -> LateCalls:
+    def late(self, step: NodeStep, member: str) -> LateCalls:
         """The calls of a member that are late."""
         return self._shared.late.setdefault((step.path, member), LateCalls())
 
     def looking_on(self) -> Executor:
         """What plays the same graph and keeps every column, for explanations; what it does is not counted here."""
-        return Executor(self.checked, self.host, keep_all=True, shared=Counts(late=self._shared.late))
+        return Executor(self.checked, self.host, keep_all=True, shared=CallCounts(late=self._shared.late))
 
-    def members(self, step: Step) -> Members:
+    def members(self, step: NodeStep) -> Members:
         """Makes calls of a node's members, where none is awaited."""
         found = self._members.get(step.name)
         if found is None:
@@ -232,7 +232,7 @@ class Executor:
         model, folder = self.checked.graph.models[name], self.checked.graph.folder
         return is_elsewhere(model, self.host.resolver.locate(model, folder))
 
-    def step_waits(self, step: Step) -> bool:
+    def step_waits(self, step: NodeStep) -> bool:
         """Whether a node waits for another process or machine."""
         return any(self.waits(member.uses) for member in step.node.members)
 
@@ -335,7 +335,7 @@ class Executor:
         """What `play` does, with nodes that wait at the same time as others."""
         plays = dict(zip((step.name for step in self._steps), straight, strict=False))
 
-        async def turn(step: Step, given: Mapping[str, Column], ids: Indices) -> Answer:
+        async def turn(step: NodeStep, given: Mapping[str, Column], ids: Indices) -> Answer:
             play, spent, started = plays.get(step.name), time.process_time(), time.perf_counter()
             try:
                 if play is not None:
@@ -384,13 +384,13 @@ class Executor:
         return Played(Batch(outputs, np.empty(0, dtype=np.int64)), failures, raised or {})
 
 
-def _locate(error: MotetError, step: Step) -> None:
+def _locate(error: MotetError, step: NodeStep) -> None:
     """Say in which node it happened."""
     if isinstance(error, (GraphError, ModelFailedError)) and f"node {step.path!r}" not in error.where:
         error.located(f"node {step.path!r}")
 
 
-def _check_given(step: Step, columns: Mapping[str, Column]) -> None:
+def _check_given(step: NodeStep, columns: Mapping[str, Column]) -> None:
     """See that a node gave what others need of it.
 
     Raises:

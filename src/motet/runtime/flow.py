@@ -18,23 +18,23 @@ from motet.errors import Failure
 from motet.graph.node import Answer
 from motet.nodes.map import Map
 from motet.runtime.deadline import go_on
-from motet.runtime.node_context import Step, drive
+from motet.runtime.node_context import NodeStep, drive
 from motet.runtime.played import failure_of
-from motet.runtime.side_by_side import SLOW_S, Waiting
+from motet.runtime.side_by_side import SLOW_S, WaitingCall
 from motet.threads import MOST, Pool
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["AsTasks", "Flow", "InThreads", "Parts", "Turn"]
+__all__ = ["AsTasks", "Flow", "InThreads", "NodeParts", "Turn"]
 
-Turn: TypeAlias = Callable[[Step, Mapping[str, Column], Indices], Coroutine[Any, Any, Answer]]
+Turn: TypeAlias = Callable[[NodeStep, Mapping[str, Column], Indices], Coroutine[Any, Any, Answer]]
 """Plays a node on columns, by reference, of the rows with these ids."""
 Lapsed: TypeAlias = Callable[[Indices], Indices | None]
 _Made: TypeAlias = "asyncio.Future[Answer] | concurrent.futures.Future[Answer]"
 
 
-class Parts:
+class NodeParts:
     """Which nodes of a graph are worth to be played at the same time.
 
     Args:
@@ -46,12 +46,12 @@ class Parts:
         slow: the names of nodes that were seen to take long.
     """
 
-    def __init__(self, steps: Sequence[Step], waits: Callable[[Step], bool]) -> None:
+    def __init__(self, steps: Sequence[NodeStep], waits: Callable[[NodeStep], bool]) -> None:
         self._steps, self._waits = steps, waits
         self._pairs = _independent(steps)
         self.any = bool(self._pairs)
         self.slow: set[str] = set()
-        self._waiting: Waiting | None = None
+        self._waiting: WaitingCall | None = None
         self._known = -1, 0
         self._worth = False
 
@@ -59,7 +59,7 @@ class Parts:
     def together(self) -> bool:
         """Whether a node that waits can be played at the same time as another one that may take long."""
         if self._waiting is None:
-            self._waiting = Waiting(step.name for step in self._steps if self._waits(step))
+            self._waiting = WaitingCall(step.name for step in self._steps if self._waits(step))
         known = len(self._waiting.keys), len(self.slow)
         if known != self._known:
             self._known = known
@@ -71,7 +71,7 @@ class Parts:
             )
         return self._worth
 
-    def is_long(self, step: Step) -> bool:
+    def is_long(self, step: NodeStep) -> bool:
         """Whether a node may take so long that others that are ready then should not have to wait for it."""
         return not isinstance(step.node, Map) or step.name in self.slow
 
@@ -85,7 +85,7 @@ class Parts:
             self._waiting.took(name, seconds, spent)
 
 
-def _independent(steps: Sequence[Step]) -> list[tuple[Step, Step]]:
+def _independent(steps: Sequence[NodeStep]) -> list[tuple[NodeStep, NodeStep]]:
     """The pairs of nodes neither of which needs what the other gives."""
     before: list[set[int]] = []
     for needs in _needs(steps):
@@ -95,7 +95,7 @@ def _independent(steps: Sequence[Step]) -> list[tuple[Step, Step]]:
     ]
 
 
-def _needs(steps: Sequence[Step]) -> list[set[int]]:
+def _needs(steps: Sequence[NodeStep]) -> list[set[int]]:
     """For each node the places of the nodes whose columns it is given."""
     places = {step.name: place for place, step in enumerate(steps)}
     return [{places[node] for _, name in step.columns if (node := name.partition(".")[0]) in places} for step in steps]
@@ -185,11 +185,11 @@ class Flow:
 
     def __init__(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[NodeStep],
         batch: Batch,
         *,
         keep_all: bool,
-        apart: Callable[[Step], bool],
+        apart: Callable[[NodeStep], bool],
         lapsed: Lapsed | None,
     ) -> None:
         self._steps, self._keep_all, self._apart, self._lapsed = steps, keep_all, apart, lapsed

@@ -16,7 +16,7 @@ from motet.nodes.gate import gate_of
 from motet.nodes.merge import merge
 from motet.nodes.owned import own_result
 from motet.runtime.deadline import go_on
-from motet.runtime.isolate import Health, is_of_rows, isolate
+from motet.runtime.isolate import CallHealth, is_of_rows, isolate
 from motet.types import Outputs
 
 __all__ = ["FunctionRunner", "chain"]
@@ -37,7 +37,7 @@ class FunctionRunner:
         self._each, self._outputs = each, outputs
         self._gate = gate_of(self._call)
         self.name = str(function)
-        self.health = Health(self.name)
+        self.health = CallHealth(self.name)
 
     def __call__(self, columns: Sequence[Column], rows: int) -> Answer:
         """Call the function on whole columns; a single array it returns is the column `""`."""

@@ -11,8 +11,8 @@ from motet.graph.pool import Places
 from motet.runtime.isolate import Tolerance
 from motet.runtime.model_runtime import ModelRuntime, ModelStats, model_key
 from motet.runtime.residency.cache import ResidencyCache
-from motet.runtime.residency.policy import Group
-from motet.runtime.resolve import Located, ModelResolver, changed_since, is_remote
+from motet.runtime.residency.policy import ResidencyGroup
+from motet.runtime.resolve import ModelResolver, ResolvedModel, changed_since, is_remote
 from motet.runtime.resources.memory import file_bytes
 from motet.runtime.sizes import BatchSize
 from motet.runtime.trial import Trials
@@ -66,7 +66,7 @@ class Host:
         self.dropped: list[Callable[[ModelRuntime], None]] = []
         self._lazy: set[LazyKey] = set()
         self._known: dict[LazyKey, ModelRuntime] = {}
-        self._groups: dict[str, Group] = {}
+        self._groups: dict[str, ResidencyGroup] = {}
         self.resolver = resolver or ModelResolver()
         self._sizes = dict(sizes or {})
         self._lock = QuietLock()
@@ -105,7 +105,7 @@ class Host:
                 found.need(self._needs.get(key))
             return found
 
-    def _known_as(self, key: tuple[Model, str], located: Located) -> ModelRuntime | None:
+    def _known_as(self, key: tuple[Model, str], located: ResolvedModel) -> ModelRuntime | None:
         """What was loaded of the same version and files."""
         wanted = located.version, located.digest
         loaded = self._models.get(key, [])
@@ -133,7 +133,7 @@ class Host:
         if not places.memory_bytes and len(here) <= (places.max_loaded or 0):
             return
         with self._lock:
-            group = self._groups.setdefault(name, Group(name))
+            group = self._groups.setdefault(name, ResidencyGroup(name))
         group.max_loaded, group.memory_bytes = places.max_loaded, places.memory_bytes
         group.max_wait_s = places.max_swap_wait_ms / 1000
         for model, folder in here:

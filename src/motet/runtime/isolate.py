@@ -22,7 +22,7 @@ from motet.graph.node import Fault
 from motet.runtime.deadline import Halted
 from motet.tracebacks import describe, ends_program, said, users_place
 
-__all__ = ["Health", "Tolerance", "is_of_rows", "isolate", "out_of_memory"]
+__all__ = ["CallHealth", "Tolerance", "is_of_rows", "isolate", "out_of_memory"]
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Tolerance:
 
     def __init__(self, *, unlimited: bool = False) -> None:
         self.unlimited, self._trying = unlimited, 0
-        self.lost: WeakKeyDictionary[ModelFailedError, Health] = WeakKeyDictionary()
+        self.lost: WeakKeyDictionary[ModelFailedError, CallHealth] = WeakKeyDictionary()
 
     @property
     def ends(self) -> bool:
@@ -73,7 +73,7 @@ class Tolerance:
 
 
 @dataclass
-class Health:
+class CallHealth:
     """What a model or function has done so far: whether any row succeeded, and how many failed alone before that.
 
     Attributes:
@@ -151,7 +151,7 @@ class Health:
 def isolate(
     run: Callable[[int, int], T],
     rows: int,
-    health: Health,
+    health: CallHealth,
     *,
     model: str = "",
     version: str = "",

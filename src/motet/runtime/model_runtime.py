@@ -29,11 +29,11 @@ from motet.graph.node import Answer, Fault
 from motet.nodes.merge import faults_at, first_rows, kept_rows, merge
 from motet.runtime.deadline import go_on, going_on
 from motet.runtime.functions import FunctionRunner, chain
-from motet.runtime.isolate import Health, Tolerance, any_succeeds, is_of_rows, isolate
+from motet.runtime.isolate import CallHealth, Tolerance, any_succeeds, is_of_rows, isolate
 from motet.runtime.padding import Padding
 from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
-from motet.runtime.resolve import Located, is_remote
+from motet.runtime.resolve import ResolvedModel, is_remote
 from motet.runtime.shape_groups import groups
 from motet.runtime.signature import SignatureCheck, check_names
 from motet.runtime.sizes import BatchSize, CallTime
@@ -50,7 +50,7 @@ FEW_ROWS, WORTH_S = 1024, 0.5
 with more it is looked for."""
 
 
-def model_key(model: Model, located: Located) -> str:
+def model_key(model: Model, located: ResolvedModel) -> str:
     """What a model is remembered under: its file's digest, the threads of a call, and what is declared; or its URI."""
     source = located.source
     said = [f"{name}: {kind}" for kinds in (model.inputs, model.outputs) for name, kind in kinds.items()]
@@ -62,7 +62,7 @@ def model_key(model: Model, located: Located) -> str:
     return f"{located.version}:{source.threads}{declared}"
 
 
-def is_elsewhere(model: Model, located: Located) -> bool:
+def is_elsewhere(model: Model, located: ResolvedModel) -> bool:
     """Whether a model's calls wait for another process or another machine."""
     return model.placement == "process" or bool(model.uris) or is_remote(located)
 
@@ -89,10 +89,10 @@ class ModelRuntime:
     def __init__(
         self,
         model: Model,
-        located: Located,
+        located: ResolvedModel,
         signature: Signature,
         size: int | None,
-        addresses: Mapping[str, Located] | None = None,
+        addresses: Mapping[str, ResolvedModel] | None = None,
     ) -> None:
         self.model, self.located, self.signature = model, located, signature
         self.stats = ModelStats()
@@ -100,7 +100,7 @@ class ModelRuntime:
         self.size = BatchSize(said or size, said or model.batch.max_rows)
         self.trials: Trials | None = None
         self._settling = threading.Lock()
-        self.health = Health(f"model {model.name!r}")
+        self.health = CallHealth(f"model {model.name!r}")
         self.outputs = outer_outputs(model, signature)
         self._before = [FunctionRunner(function, function.declared) for function in model.before]
         after = chain_each(model.after, list(signature.outputs.values()), f"after of {model.name!r}")

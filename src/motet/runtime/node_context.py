@@ -23,10 +23,10 @@ from motet.nodes.merge import kept_rows, merge
 from motet.runtime.deadline import Halted
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import ModelRuntime
-from motet.runtime.isolate import Health, isolate
-from motet.runtime.overdue import Timed, punctual
+from motet.runtime.isolate import CallHealth, isolate
+from motet.runtime.overdue import TimedCall, punctual
 from motet.runtime.shadows import copied
-from motet.runtime.turns import Call, Calls, Step, Trace
+from motet.runtime.turns import Call, Calls, NodeStep, Trace
 from motet.runtime.widen import widened
 from motet.threads import side_by_side
 from motet.types import ColumnType
@@ -34,7 +34,7 @@ from motet.types import ColumnType
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
 
-__all__ = ["Call", "Calls", "DirectContext", "Step", "Trace", "TurnContext", "drive"]
+__all__ = ["Call", "Calls", "DirectContext", "NodeStep", "Trace", "TurnContext", "drive"]
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class _Turn:
 
     __slots__ = ("_executor", "_step")
 
-    def __init__(self, executor: Executor, step: Step) -> None:
+    def __init__(self, executor: Executor, step: NodeStep) -> None:
         self._executor, self._step = executor, step
 
     def _runner(self, function: Function, each: bool) -> FunctionRunner:
@@ -66,7 +66,7 @@ class _Turn:
         self, function: Callable[[int, int], T], rows: int, name: str
     ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
         """Find the rows at fault; see `motet.graph.node.Player`."""
-        known = Health(name, run=self._executor.host.run)
+        known = CallHealth(name, run=self._executor.host.run)
         health = self._executor.healths.setdefault(f"{self._step.path}:{name}", known)
         return isolate(function, rows, health)
 
@@ -125,7 +125,7 @@ class DirectContext(_Turn):
 
     __slots__ = ("gather",)
 
-    def __init__(self, executor: Executor, step: Step) -> None:
+    def __init__(self, executor: Executor, step: NodeStep) -> None:
         super().__init__(executor, step)
         self.gather = executor.members(step)
 
@@ -162,7 +162,7 @@ class TurnContext(_Turn):
 
     __slots__ = ("_held", "_ids", "_trace")
 
-    def __init__(self, executor: Executor, step: Step, trace: Trace | None, ids: Indices) -> None:
+    def __init__(self, executor: Executor, step: NodeStep, trace: Trace | None, ids: Indices) -> None:
         super().__init__(executor, step)
         self._trace, self._ids = trace, ids
         self._held: dict[str, ModelRuntime | Exception] = {}
@@ -298,7 +298,7 @@ class TurnContext(_Turn):
         started = time.perf_counter()
         traces: list[list[Call]] = [[] for _ in calls]
         made = [
-            Timed(
+            TimedCall(
                 partial(_play_alone, executor.at_once, step, None if trace is None else own, self._ids, call),
                 executor.late(step, member.name),
             )
@@ -324,7 +324,7 @@ class TurnContext(_Turn):
 
 def _play_alone(
     executor: Executor,
-    step: Step,
+    step: NodeStep,
     trace: Trace | None,
     ids: Indices,
     call: Callable[[Player], Coroutine[Any, Any, T]],

@@ -13,7 +13,7 @@ from motet.errors import DeadlineError
 from motet.runtime.deadline import droppable
 from motet.threads import beside, do
 
-__all__ = ["MOST_LATE", "LateCalls", "Timed", "punctual"]
+__all__ = ["MOST_LATE", "LateCalls", "TimedCall", "punctual"]
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class LateCalls:
             self._late += number
 
 
-class Timed(Generic[T]):
+class TimedCall(Generic[T]):
     """A call in a thread of its own, which may be late.
 
     Args:
@@ -98,7 +98,7 @@ class Timed(Generic[T]):
         return False
 
 
-async def punctual(calls: Sequence[Timed[Any]], seconds: float, *, awaited: bool) -> list[bool]:
+async def punctual(calls: Sequence[TimedCall[Any]], seconds: float, *, awaited: bool) -> list[bool]:
     """Which calls have ended in time; the others are given up.
 
     Args:

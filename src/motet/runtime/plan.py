@@ -6,13 +6,13 @@ from motet.graph.check import CheckedGraph, outer_outputs
 from motet.graph.node import Node
 from motet.runtime.host import Host
 from motet.runtime.shadows import Shadow
-from motet.runtime.stats import Counts, NodeStats
-from motet.runtime.turns import Step
+from motet.runtime.stats import CallCounts, NodeStats
+from motet.runtime.turns import NodeStep
 
 __all__ = ["plan"]
 
 
-def plan(checked: CheckedGraph, host: Host, counts: Counts, path: str, *, keep_all: bool) -> list[Step]:
+def plan(checked: CheckedGraph, host: Host, counts: CallCounts, path: str, *, keep_all: bool) -> list[NodeStep]:
     """The turns of a graph's nodes, in order: what each is given and must give, and what nobody needs after it.
 
     Args:
@@ -23,7 +23,7 @@ def plan(checked: CheckedGraph, host: Host, counts: Counts, path: str, *, keep_a
         keep_all: whether every column is needed.
     """
     graph, canonical = checked.graph, checked.canonical
-    steps: list[Step] = []
+    steps: list[NodeStep] = []
     needed = {checked.canonical[reference] for reference in checked.graph.outputs.values()}
     for name in reversed(checked.order):
         node = graph.nodes[name]
@@ -35,7 +35,7 @@ def plan(checked: CheckedGraph, host: Host, counts: Counts, path: str, *, keep_a
         for member in asides:
             counts.shadows.setdefault((f"{path}{name}", member), Shadow())
         needs = _needs(node, gives, checked, host, keep_all=keep_all)
-        steps.append(Step(name, node, columns, drops, f"{path}{name}", gives, needs, asides))
+        steps.append(NodeStep(name, node, columns, drops, f"{path}{name}", gives, needs, asides))
         counts.stats.setdefault(f"{path}{name}", NodeStats())
     steps.reverse()
     for step in steps:

@@ -24,13 +24,13 @@ from motet.types import Signature
 if TYPE_CHECKING:
     from motet.runtime.stored import StoredModels
 
-__all__ = ["Located", "ModelResolver", "is_remote"]
+__all__ = ["ModelResolver", "ResolvedModel", "is_remote"]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Located:
+class ResolvedModel:
     """A model's handler and where it found the model.
 
     Attributes:
@@ -71,7 +71,7 @@ def changed_since(source: ModelSource, version: str) -> ModelLoadError:
     return ModelLoadError(what, where=f"model {source.name!r}", hint=hint)
 
 
-def is_remote(located: Located) -> bool:
+def is_remote(located: ResolvedModel) -> bool:
     """Whether a model is called over the network."""
     return bool(getattr(located.handler, "remote", False))
 
@@ -84,8 +84,8 @@ class ModelResolver:
 
     def __init__(self) -> None:
         self._lock = new_lock()
-        self._located: dict[tuple[Model, str], Located] = {}
-        self._signatures: dict[tuple[Model, str], tuple[Signature, Located]] = {}
+        self._located: dict[tuple[Model, str], ResolvedModel] = {}
+        self._signatures: dict[tuple[Model, str], tuple[Signature, ResolvedModel]] = {}
 
     @cached_property
     def _stored(self) -> StoredModels:
@@ -115,7 +115,7 @@ class ModelResolver:
         """
         return self._stored.current(model, folder) if model.uri.startswith(STORE) else model
 
-    def locate(self, model: Model, folder: str) -> Located:
+    def locate(self, model: Model, folder: str) -> ResolvedModel:
         """Find a model's handler and file.
 
         Raises:
@@ -153,7 +153,7 @@ class ModelResolver:
             max(1, min(round(model.resources.cpu), num_cores())),
             model.device,
         )
-        located = Located(handler, source, version, files, state, digest)
+        located = ResolvedModel(handler, source, version, files, state, digest)
         _check_placing(model, located)
         self._remember(self._located, key, located)
         return located
@@ -165,7 +165,7 @@ class ModelResolver:
             for key in [key for key in self._located if key[0].name in names]:
                 del self._located[key]
 
-    def addresses(self, model: Model, folder: str) -> dict[str, Located]:
+    def addresses(self, model: Model, folder: str) -> dict[str, ResolvedModel]:
         """The servers that have a model, by URI: its own where that is one, and its `uris`; empty for local models.
 
         Raises:
@@ -180,7 +180,7 @@ class ModelResolver:
                 raise GraphError(f"{uri} in uris is no address of a server", where=f"model {model.name!r}", hint=hint)
             options = _options(model, remote=True)
             source = replace(first.source, location=other.location, options=options)
-            found[uri] = Located(other.handler, source, first.version)
+            found[uri] = ResolvedModel(other.handler, source, first.version)
         return found
 
     def signature(self, model: Model, folder: str) -> Signature:
@@ -209,7 +209,7 @@ class ModelResolver:
         self._remember(self._signatures, key, (signature, located))
         return signature
 
-    def _signature(self, model: Model, folder: str, located: Located) -> Signature:
+    def _signature(self, model: Model, folder: str, located: ResolvedModel) -> Signature:
         """What the handler says; of several servers the first one that can be reached."""
         try:
             return located.handler.signature(located.source)
@@ -253,7 +253,7 @@ def _code_files(model: Model, handler: Handler, location: str) -> tuple[str, ...
     return () if found is None else (found,)
 
 
-def _check_placing(model: Model, located: Located) -> None:
+def _check_placing(model: Model, located: ResolvedModel) -> None:
     """See that a model can be where the graph wants it.
 
     Raises:

@@ -25,11 +25,11 @@ from motet.numbers import refusal
 from motet.reading import base64_in, holds_truth, of_text
 from motet.runtime.bind import bind_columns, by_input, columns_of, takes
 
-__all__ = ["Rows", "Unread", "plain_value", "read_rows", "rows_of"]
+__all__ = ["JsonRows", "Unread", "plain_value", "read_rows", "rows_of"]
 
 
 @dataclass(frozen=True)
-class Rows:
+class JsonRows:
     """Rows that came.
 
     Attributes:
@@ -56,7 +56,7 @@ class Unread:
     why: str
 
 
-def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Rows:
+def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> JsonRows:
     """The columns of rows as they were decoded from JSON; arrays and bytes may stand in them too.
 
     Raises:
@@ -92,7 +92,7 @@ def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Rows
     bad |= {failure.row: failure.message for failure in failures if failure.row not in bad}
     if bad:
         batch = batch.take([place for place, row in enumerate(batch.ids) if int(row) not in bad])
-    return Rows(batch.columns, batch.ids.tolist(), len(rows), bad)
+    return JsonRows(batch.columns, batch.ids.tolist(), len(rows), bad)
 
 
 def _wrong_keys(row: Any, inputs: Mapping[str, Input]) -> str:

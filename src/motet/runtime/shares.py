@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Share", "Shares"]
+__all__ = ["Share", "ThreadShares"]
 
 MOST_THREADS = 512
 """Threads of all shares together, whose calls wait where there are more shares than that."""
@@ -30,7 +30,7 @@ class _Call:
     """Whether it was refused, since no thread could be begun for it."""
 
 
-class Shares:
+class ThreadShares:
     """The threads.
 
     Args:
@@ -118,7 +118,7 @@ class Share(Executor):
         shares: of which it is one.
     """
 
-    def __init__(self, shares: Shares) -> None:
+    def __init__(self, shares: ThreadShares) -> None:
         self._shares, self._running = shares, 0
         self._calls: deque[_Call] = deque()
 

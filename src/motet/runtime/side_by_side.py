@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from motet.threads import together
 
-__all__ = ["SLOW_S", "Members", "Waiting"]
+__all__ = ["SLOW_S", "Members", "WaitingCall"]
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ MOST_MEMBERS = 64
 """Threads that the members of one node have for one batch."""
 
 
-class Waiting:
+class WaitingCall:
     """Which calls wait: those that are known to, as for another machine or process, and those that were seen to.
 
     What waits uses no processor; the time of the whole process counts, so that a busy one changes nothing. One that was only
@@ -76,7 +76,7 @@ class Members:
     __slots__ = ("_slow", "_waiting")
 
     def __init__(self, known: Iterable[Hashable] = ()) -> None:
-        self._waiting = Waiting(known)
+        self._waiting = WaitingCall(known)
         self._slow = False
 
     def __call__(self, calls: Sequence[Callable[[], T]], keys: Sequence[Hashable]) -> list[T]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from motet.runtime.overdue import LateCalls
 from motet.runtime.shadows import Shadow
 
-__all__ = ["Counts", "ModelStats", "NodeStats"]
+__all__ = ["CallCounts", "ModelStats", "NodeStats"]
 
 
 @dataclass
@@ -42,7 +42,7 @@ class ModelStats:
 
 
 @dataclass
-class Counts:
+class CallCounts:
     """What the nodes of a graph have done, and those of the graphs inside it, by path.
 
     Attributes:

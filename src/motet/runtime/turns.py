@@ -11,7 +11,7 @@ from motet.graph.node import Answer, Fault, Node
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.model_runtime import ModelRuntime
 
-__all__ = ["Call", "Calls", "Step", "Trace"]
+__all__ = ["Call", "Calls", "NodeStep", "Trace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Calls(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
+class NodeStep:
     """A node's turn: which columns it is given, by reference, which nobody needs after it, and which of its own are needed.
 
     Attributes:

@@ -18,21 +18,23 @@ from motet.numbers import convert, may_be_given
 from motet.tracebacks import said
 from motet.types import ColumnType
 
-__all__ = ["Lost", "widened"]
+__all__ = ["LostValues", "widened"]
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostValues:
     """A row whose value would not be the same one in the type that is wanted, and why."""
 
     row: int
     message: str
 
 
-def widened(columns: Mapping[str, Column], wanted: Mapping[str, ColumnType]) -> tuple[dict[str, Column], list[Lost]]:
+def widened(
+    columns: Mapping[str, Column], wanted: Mapping[str, ColumnType]
+) -> tuple[dict[str, Column], list[LostValues]]:
     """The columns in the types that are wanted where they may be given so, others as they are, and the rows that are lost."""
     given = dict(columns)
-    lost: dict[int, Lost] = {}
+    lost: dict[int, LostValues] = {}
     for name, column in columns.items():
         kind = wanted[name]
         if isinstance(column, Ragged) or kind.varies or kind.dtype == "any":
@@ -47,7 +49,7 @@ def widened(columns: Mapping[str, Column], wanted: Mapping[str, ColumnType]) -> 
             given[name] = found.values
             if found.lost is not None:
                 rows = np.flatnonzero(found.lost.reshape(len(column), -1).any(axis=1)).tolist()
-                lost |= {row: Lost(row, f"{name}: {column[row].tolist()} is no {kind.dtype}") for row in rows}
+                lost |= {row: LostValues(row, f"{name}: {column[row].tolist()} is no {kind.dtype}") for row in rows}
     return given, [lost[row] for row in sorted(lost)]
 
 
@@ -57,13 +59,13 @@ def _holds_only(column: Array, kind: ColumnType) -> bool:
     return plain is not None and {*map(type, column.reshape(-1).tolist())} <= {plain, type(None)}
 
 
-def _of_several_kinds(column: Array, kind: ColumnType, name: str, lost: dict[int, Lost]) -> Column:
+def _of_several_kinds(column: Array, kind: ColumnType, name: str, lost: dict[int, LostValues]) -> Column:
     """Objects in the type that is wanted; rows that are none are lost, and hold zeros."""
     found = hold(column, kind, len(column), f"the column for {name!r}")
     if not found.errors:
         return found.column
     for row, error in found.errors.items():
-        lost[row] = Lost(row, error.what if isinstance(error, MotetError) else said(error))
+        lost[row] = LostValues(row, error.what if isinstance(error, MotetError) else said(error))
     whole = np.zeros((len(column), *(axis or 0 for axis in kind.shape)), kind.numpy_dtype)
     whole[np.setdiff1d(np.arange(len(column)), list(found.errors))] = found.column
     return whole

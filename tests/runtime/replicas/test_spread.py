@@ -11,7 +11,7 @@ from motet.errors import GraphError
 from motet.nodes.spread import Spread
 from motet.runtime.batcher import LoopCalls
 from motet.runtime.executor import Executor
-from motet.runtime.shares import Shares
+from motet.runtime.shares import ThreadShares
 from motet.testing.fakes import Affine, fake
 
 
@@ -64,7 +64,7 @@ def test_in_a_loop_where_batches_are_put_together(graph):
         plays = [executor.play(Batch({"x": part}, np.arange(len(part)))) for part in (rows()[:3], rows()[3:])]
         return [played.outputs.columns["pids"] for played in await asyncio.gather(*plays)]
 
-    graph_threads = Shares(4, "graph")
+    graph_threads = ThreadShares(4, "graph")
     assert check(rows(), np.concatenate(asyncio.run(both()))) == called
     graph_threads.shutdown()
 

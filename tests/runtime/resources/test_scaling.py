@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motet.errors import InputError
-from motet.runtime.autoscaling.policy import Memory, Policy, Seen, decide
+from motet.runtime.autoscaling.policy import LoadSample, Memory, ScalingPolicy, decide
 from motet.runtime.autoscaling.scaler import Scaler
 from motet.runtime.resources.pool import Need, Pool
 
@@ -29,7 +29,7 @@ class Line:
             came = rows_per_s * self.step_s
             self.arrived += came
             self.waiting = max(0.0, self.waiting + came - self.count / self.row_s * self.step_s)
-            seen = Seen(self.now, round(self.arrived), round(self.waiting), self.row_s, self.count)
+            seen = LoadSample(self.now, round(self.arrived), round(self.waiting), self.row_s, self.count)
             self.count, self.memory = decide(self.policy, self.memory, seen)
             self.counts.append(self.count)
         return self
@@ -40,13 +40,13 @@ def changes(counts):
 
 
 def test_as_many_as_the_work_needs():
-    line = Line(Policy(1, 20)).run(120, rows_per_s=35)  # 3.5 busy, 0.7 of their time
+    line = Line(ScalingPolicy(1, 20)).run(120, rows_per_s=35)  # 3.5 busy, 0.7 of their time
     assert line.count == 5
     assert line.waiting == 0
 
 
 def test_a_spike_is_answered_at_once():
-    line = Line(Policy(1, 20)).run(120, rows_per_s=5)
+    line = Line(ScalingPolicy(1, 20)).run(120, rows_per_s=5)
     line.run(3, rows_per_s=70)
     assert line.count >= 8
     line.run(10, rows_per_s=70)
@@ -54,7 +54,7 @@ def test_a_spike_is_answered_at_once():
 
 
 def test_there_are_fewer_only_after_a_while():
-    policy = Policy(1, 20, hold_s=60)
+    policy = ScalingPolicy(1, 20, hold_s=60)
     line = Line(policy).run(120, rows_per_s=70)
     high = line.count
     line.run(50, rows_per_s=5)
@@ -64,7 +64,7 @@ def test_there_are_fewer_only_after_a_while():
 
 
 def test_noise_makes_no_steps():
-    line = Line(Policy(1, 20)).run(300, rows_per_s=35)
+    line = Line(ScalingPolicy(1, 20)).run(300, rows_per_s=35)
     line.counts.clear()
     for second in range(600):
         line.run(1, rows_per_s=35 + (8 if second % 7 < 3 else -6))
@@ -72,7 +72,7 @@ def test_noise_makes_no_steps():
 
 
 def test_to_zero_when_nobody_asks_and_back_with_the_first_row():
-    policy = Policy(0, 4, hold_s=30, idle_s=100)
+    policy = ScalingPolicy(0, 4, hold_s=30, idle_s=100)
     line = Line(policy).run(60, rows_per_s=5)
     assert line.count == 1
     line.run(90, rows_per_s=0)
@@ -84,10 +84,10 @@ def test_to_zero_when_nobody_asks_and_back_with_the_first_row():
 
 
 def test_the_first_row_of_a_model_that_was_never_timed_brings_one():
-    memory = decide(Policy(0, 4, idle_s=1), Memory(), Seen(0.0, 0, 0, 0.0, 0))[1]
-    count, memory = decide(Policy(0, 4, idle_s=1), memory, Seen(5.0, 0, 0, 0.0, 0))
+    memory = decide(ScalingPolicy(0, 4, idle_s=1), Memory(), LoadSample(0.0, 0, 0, 0.0, 0))[1]
+    count, memory = decide(ScalingPolicy(0, 4, idle_s=1), memory, LoadSample(5.0, 0, 0, 0.0, 0))
     assert count == 0
-    assert decide(Policy(0, 4, idle_s=1), memory, Seen(6.0, 1, 1, 0.0, 0))[0] == 1
+    assert decide(ScalingPolicy(0, 4, idle_s=1), memory, LoadSample(6.0, 1, 1, 0.0, 0))[0] == 1
 
 
 @given(
@@ -97,10 +97,10 @@ def test_the_first_row_of_a_model_that_was_never_timed_brings_one():
 )
 @settings(max_examples=100, deadline=None)
 def test_the_number_is_always_within_its_bounds_and_little_is_remembered(steps, least, more):
-    policy, memory, now, arrived = Policy(least, least + more), Memory(), 0.0, 0
+    policy, memory, now, arrived = ScalingPolicy(least, least + more), Memory(), 0.0, 0
     for passed_s, rows, waiting in steps:
         now, arrived = now + passed_s, arrived + rows
-        count, memory = decide(policy, memory, Seen(now, arrived, waiting, 0.05, 1))
+        count, memory = decide(policy, memory, LoadSample(now, arrived, waiting, 0.05, 1))
         assert policy.min <= count <= policy.max
         falling = [number for _, number in memory.needed]
         assert falling == sorted(set(falling), reverse=True)
@@ -117,7 +117,7 @@ def test_the_number_is_always_within_its_bounds_and_little_is_remembered(steps, 
 )
 def test_policies_that_cannot_be_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):
-        Policy(**wrong)
+        ScalingPolicy(**wrong)
 
 
 class Busy:
@@ -128,7 +128,7 @@ class Busy:
 
     def seen(self, now):
         self.arrived += int(self.work * 10)
-        return Seen(now, self.arrived, 0, 0.1, self.count)
+        return LoadSample(now, self.arrived, 0, 0.1, self.count)
 
     def scale(self, count):
         self.count = count
@@ -140,8 +140,8 @@ def test_models_share_what_the_pool_has():
     pool = Pool(Need(cpu=8), clock=lambda: now[0])
     scaler = Scaler(pool, clock=lambda: now[0])
     one, other = Busy(3.5), Busy(7.0)
-    scaler.add("one", one, Policy(1, 10), Need(cpu=1))
-    scaler.add("other", other, Policy(1, 10), Need(cpu=1))
+    scaler.add("one", one, ScalingPolicy(1, 10), Need(cpu=1))
+    scaler.add("other", other, ScalingPolicy(1, 10), Need(cpu=1))
     for _ in range(60):
         now[0] += 1
         scaler.look()
@@ -186,7 +186,7 @@ class Steady:
     def seen(self, now):
         self.arrived += self.work / self.row_s / 2
         waiting = 0 if self.count else int(min(self.work / self.row_s, 1000))
-        return Seen(now, int(self.arrived), waiting, self.row_s, self.count)
+        return LoadSample(now, int(self.arrived), waiting, self.row_s, self.count)
 
     def scale(self, count):
         self.count = count
@@ -199,7 +199,7 @@ def cores(number):
 @given(st.floats(0.1, 12.0), st.integers(0, 2), st.integers(1, 12))
 @settings(max_examples=15, deadline=None)
 def test_the_number_settles_under_a_steady_load_and_stays(work, least, more):
-    crowd = ActiveGraphs(cores(64), Policy(least, least + more))
+    crowd = ActiveGraphs(cores(64), ScalingPolicy(least, least + more))
     crowd.models[0].work = work
     crowd.run(120)
     settled = crowd.run(300)
@@ -210,9 +210,9 @@ def test_the_number_settles_under_a_steady_load_and_stays(work, least, more):
 @given(st.lists(st.integers(0, 14), min_size=2, max_size=4), st.integers(5, 12))
 @settings(max_examples=15, deadline=None)
 def test_models_share_fairly_within_what_the_pool_lends(wanted, number):
-    crowd = ActiveGraphs(cores(number), *(Policy(0, 10) for _ in wanted))
+    crowd = ActiveGraphs(cores(number), *(ScalingPolicy(0, 10) for _ in wanted))
     for model, count in zip(crowd.models, wanted, strict=True):
-        model.work = max(0.0, count - 0.5) * Policy().utilisation
+        model.work = max(0.0, count - 0.5) * ScalingPolicy().utilisation
     for counts in crowd.run(100):
         assert sum(counts) <= number
     settled = crowd.run(30)
@@ -227,7 +227,7 @@ def test_models_share_fairly_within_what_the_pool_lends(wanted, number):
 @given(st.floats(0.5, 9.0))
 @settings(max_examples=20, deadline=None)
 def test_there_are_fewer_only_after_the_hold_and_none_only_after_idleness(work):
-    crowd = ActiveGraphs(cores(64), Policy(0, 20, hold_s=30, idle_s=100))
+    crowd = ActiveGraphs(cores(64), ScalingPolicy(0, 20, hold_s=30, idle_s=100))
     crowd.models[0].work = work
     high = crowd.run(120)[-1][0]
     crowd.models[0].work = 0.0
@@ -239,7 +239,7 @@ def test_there_are_fewer_only_after_the_hold_and_none_only_after_idleness(work):
 
 
 def test_a_model_without_a_replica_goes_before_those_with_several():
-    crowd = ActiveGraphs(cores(4), Policy(0, 8), Policy(0, 8))
+    crowd = ActiveGraphs(cores(4), ScalingPolicy(0, 8), ScalingPolicy(0, 8))
     crowd.models[0].work = 9.0
     assert crowd.run(30)[-1] == (4, 0)
     crowd.models[1].work = 0.2
@@ -248,7 +248,7 @@ def test_a_model_without_a_replica_goes_before_those_with_several():
 
 def test_a_model_without_a_replica_gets_one_of_another_process(tmp_path):
     shared = lambda clock: Pool(Need(cpu=4), folder=tmp_path, clock=clock)  # noqa: E731
-    rich, poor = ActiveGraphs(shared, Policy(0, 8)), ActiveGraphs(shared, Policy(0, 8))
+    rich, poor = ActiveGraphs(shared, ScalingPolicy(0, 8)), ActiveGraphs(shared, ScalingPolicy(0, 8))
     rich.models[0].work = 9.0
     assert rich.run(30)[-1] == (4,)
     poor.models[0].work = 9.0
@@ -264,7 +264,7 @@ def test_a_model_without_a_replica_gets_one_of_another_process(tmp_path):
 
 
 def test_nobody_stands_in_line_for_a_model_whose_rows_do_not_wait_any_more():
-    crowd = ActiveGraphs(cores(1), Policy(0, 8))
+    crowd = ActiveGraphs(cores(1), ScalingPolicy(0, 8))
     with crowd.pool.borrow(Need(cpu=1)) as other:
         crowd.models[0].work = 1.0
         crowd.run(5)
@@ -276,7 +276,7 @@ def test_nobody_stands_in_line_for_a_model_whose_rows_do_not_wait_any_more():
 
 
 def test_bulk_work_is_asked_for_what_it_holds_and_only_where_that_helps():
-    crowd = ActiveGraphs(cores(4), Policy(0, 8))
+    crowd = ActiveGraphs(cores(4), ScalingPolicy(0, 8))
     bulk = [crowd.pool.borrow(Need(cpu=1), priority="bulk") for _ in range(4)]
     crowd.models[0].work = 1.2
     crowd.run(1)
@@ -300,14 +300,14 @@ def test_bulk_work_is_asked_for_what_it_holds_and_only_where_that_helps():
 
 
 def test_the_fewest_are_there_whatever_the_pool_lends():
-    crowd = ActiveGraphs(cores(1), Policy(2, 4))
+    crowd = ActiveGraphs(cores(1), ScalingPolicy(2, 4))
     crowd.models[0].work = 9.0
     assert set(crowd.run(30)) == {(2,)}
     assert crowd.pool.used().cpu == 1
 
 
 def test_a_number_that_somebody_asked_for_is_kept_for_a_while():
-    crowd = ActiveGraphs(cores(8), Policy(1, 8, hold_s=20))
+    crowd = ActiveGraphs(cores(8), ScalingPolicy(1, 8, hold_s=20))
     crowd.models[0].work = 0.1
     crowd.run(10)
     crowd.models[0].scale(5)
@@ -316,7 +316,7 @@ def test_a_number_that_somebody_asked_for_is_kept_for_a_while():
 
 
 def test_what_a_replica_was_seen_to_take_is_borrowed():
-    crowd = ActiveGraphs(lambda clock: Pool(Need(cpu=8, memory_bytes=1000), clock=clock), Policy(0, 8))
+    crowd = ActiveGraphs(lambda clock: Pool(Need(cpu=8, memory_bytes=1000), clock=clock), ScalingPolicy(0, 8))
     crowd.models[0].work = 3.0
     crowd.run(120)
     assert crowd.models[0].count == 5
@@ -330,11 +330,11 @@ def test_what_a_replica_was_seen_to_take_is_borrowed():
 def test_a_model_that_the_pool_can_never_have_is_refused():
     scaler = Scaler(Pool(Need(cpu=2)))
     with pytest.raises(InputError, match="there will never be 3 cores"):
-        scaler.add("m", Busy(1.0), Policy(0, 1), Need(cpu=3))
+        scaler.add("m", Busy(1.0), ScalingPolicy(0, 1), Need(cpu=3))
 
 
 def test_rows_that_come_by_chance_make_few_steps():
-    random, line = Random(3), Line(Policy(1, 20), row_s=0.25, step_s=0.5)
+    random, line = Random(3), Line(ScalingPolicy(1, 20), row_s=0.25, step_s=0.5)
     line.run(120, rows_per_s=4)
     line.counts.clear()
     for _ in range(3600):
@@ -344,8 +344,8 @@ def test_rows_that_come_by_chance_make_few_steps():
 
 
 def test_rows_that_wait_for_a_start_ask_for_no_more_than_the_backlog_needs():
-    policy = Policy(1, 50, catch_up_s=2.0)
-    slow = replace(Seen(0.0, 0, 0, 0.6, 1), loading_s=20.0)
+    policy = ScalingPolicy(1, 50, catch_up_s=2.0)
+    slow = replace(LoadSample(0.0, 0, 0, 0.6, 1), loading_s=20.0)
     memory = decide(policy, Memory(), slow)[1]
     counts = []
     for second in range(1, 20):

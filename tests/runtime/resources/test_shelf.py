@@ -8,14 +8,14 @@ from benchmarks.keys import FAIR, loads, lru, oracle, ours, zipf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motet.runtime.residency.policy import Group, ResidencyPolicy, Waiter
+from motet.runtime.residency.policy import ResidencyGroup, ResidencyPolicy, Waiter
 
 
 class Played:
     """A shelf whose models are loaded at once or later, and whose calls end in any order."""
 
     def __init__(self, models, places, *, residents=(), loads_at_once=1, max_wait_s=5.0):
-        self.shelf, self.group = ResidencyPolicy(loads_at_once), Group("all", places, max_wait_s=max_wait_s)
+        self.shelf, self.group = ResidencyPolicy(loads_at_once), ResidencyGroup("all", places, max_wait_s=max_wait_s)
         for key in range(models):
             self.shelf.add(key, self.group, resident=key in residents)
         self.now, self.waiting, self.calls, self.swaps, self.loaded, self.waits = 0.0, [], [], [], {}, []
@@ -163,7 +163,7 @@ def test_an_idle_model_that_many_ask_stays_where_one_that_few_ask_is_about_to_be
 
 
 def test_memory_makes_room_by_as_many_models_as_it_takes():
-    shelf, group = ResidencyPolicy(), Group("all", memory_bytes=100)
+    shelf, group = ResidencyPolicy(), ResidencyGroup("all", memory_bytes=100)
     for key, size in enumerate((40, 40, 90)):
         shelf.add(key, group, memory_bytes=size)
     for key in (0, 1):
@@ -178,7 +178,7 @@ def test_memory_makes_room_by_as_many_models_as_it_takes():
 
 
 def test_a_failed_load_is_tried_again_after_pauses_that_grow_and_end():
-    shelf, group = ResidencyPolicy(), Group("all", 1)
+    shelf, group = ResidencyPolicy(), ResidencyGroup("all", 1)
     shelf.add("a", group)
     now, pauses = 0.0, []
     for _ in range(9):

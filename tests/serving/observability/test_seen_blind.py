@@ -7,12 +7,12 @@ import os
 import resource
 
 from motet.serving.config.observability import ObservabilityConfig
-from motet.serving.observability.observability import Seen
+from motet.serving.observability.observability import Observability
 
 
 def test_metrics_go_on_when_files_can_be_opened_again(tmp_path, monkeypatch, caplog):
     async def main():
-        seen = Seen(ObservabilityConfig(), tmp_path / "seen")
+        seen = Observability(ObservabilityConfig(), tmp_path / "seen")
         loop = asyncio.get_running_loop()
 
         def full():

@@ -10,8 +10,8 @@ from seen_parts import total
 from motet.errors import GraphError
 from motet.serving.config.observability import LogConfig, ObservabilityConfig
 from motet.serving.observability.access_log import Access, access_log
-from motet.serving.observability.line_writer import Lines, Writer
-from motet.serving.observability.observability import Seen
+from motet.serving.observability.line_writer import Lines, LineWriter
+from motet.serving.observability.observability import Observability
 
 
 def entry(number=0, **more):
@@ -23,7 +23,7 @@ def lines_of(path):
 
 
 def test_a_line_says_who_asked_what_and_how_long_it_took(tmp_path):
-    writer = Writer()
+    writer = LineWriter()
     log = access_log(writer, LogConfig(str(tmp_path / "logs" / "access.jsonl")))
     assert log.put(entry(1, rows=3, name="ann", sent_bytes=99, trace="ab"))
     assert log.put(entry(2, error="DeadlineError"))
@@ -46,7 +46,7 @@ def test_a_line_says_who_asked_what_and_how_long_it_took(tmp_path):
 
 
 def test_a_path_cannot_break_a_line_and_is_cut(tmp_path):
-    writer = Writer()
+    writer = LineWriter()
     log = access_log(writer, LogConfig(str(tmp_path / "a")))
     log.put(Access(1.0, "GET", '/"\n{"status": 200}\r\n' + "x" * 5000, 404, 0.1))
     log.put(Access(1.0, "GET", "/half \ud800", 404, 0.1))  # cannot be written: counted, and the others are
@@ -139,7 +139,7 @@ def test_a_disk_that_cannot_be_written_loses_lines_and_says_so_once(tmp_path, ca
 
 def test_a_reader_that_does_not_read_does_not_stop_those_who_put(tmp_path):
     read, write = os.pipe()
-    writer = Writer()
+    writer = LineWriter()
     lines = writer.open(LogConfig(str(tmp_path / "a"), waiting=50))
     os.dup2(write, lines._file)  # a pipe that nobody reads: the thread stands still once it is full
     text = "x" * 4096
@@ -152,7 +152,7 @@ def test_a_reader_that_does_not_read_does_not_stop_those_who_put(tmp_path):
 
 
 def test_standard_error_takes_lines_too(capfd):
-    writer = Writer()
+    writer = LineWriter()
     writer.open(LogConfig("stderr")).put({"a": 1})
     writer.close()
     assert capfd.readouterr().err == '{"a":1}\n'
@@ -160,12 +160,12 @@ def test_standard_error_takes_lines_too(capfd):
 
 def test_a_file_that_cannot_be_opened_is_said_at_once(tmp_path):
     with pytest.raises(GraphError, match=r"seen.access_log: '.*' cannot be written: Is a directory"):
-        Writer().open(LogConfig(str(tmp_path)))
+        LineWriter().open(LogConfig(str(tmp_path)))
 
 
 def test_the_log_can_be_changed_while_the_server_runs(tmp_path):
     one, two = (ObservabilityConfig(access_log=LogConfig(str(tmp_path / name))) for name in ("one", "two"))
-    seen = Seen(ObservabilityConfig(), tmp_path / "seen")
+    seen = Observability(ObservabilityConfig(), tmp_path / "seen")
     seen.wrote(entry(0))  # nobody writes it
     seen.take(one)
     seen.wrote(entry(1))
@@ -181,7 +181,7 @@ def test_the_log_can_be_changed_while_the_server_runs(tmp_path):
 
 def test_lost_lines_are_shown_as_a_metric_also_when_the_log_has_changed(tmp_path):
     one, two = (ObservabilityConfig(access_log=LogConfig(str(tmp_path / name), waiting=1)) for name in ("one", "two"))
-    seen = Seen(one, tmp_path / "seen")
+    seen = Observability(one, tmp_path / "seen")
     dropped = 0
     for config in (two, one):
         while not seen.access.num_dropped:

@@ -16,7 +16,7 @@ from motet.serving.config.observability import ObservabilityConfig
 from motet.serving.observability.errors import RATE, SLOTS, Errors, read_errors
 from motet.serving.observability.exposition import SHOWN
 from motet.serving.observability.metrics import MOST_FAILURES
-from motet.serving.observability.observability import Seen
+from motet.serving.observability.observability import Observability
 from motet.serving.observability.status import Status
 from motet.serving.observability.totals import Totals
 
@@ -45,7 +45,7 @@ def start(tmp_path):
     made = []
 
     def begin(config=None, things=(), traffic=None):
-        made.append(Seen(config or ObservabilityConfig(), tmp_path / "seen", lambda: things, lambda: traffic))
+        made.append(Observability(config or ObservabilityConfig(), tmp_path / "seen", lambda: things, lambda: traffic))
         return made[-1]
 
     yield begin
@@ -351,7 +351,7 @@ def test_a_process_that_is_idle_shows_what_its_nodes_did(tmp_path):
     node = NodeStats()
 
     async def main():
-        seen = Seen(ObservabilityConfig(), tmp_path, lambda: (served("g", GraphBatcher(vote=node)),))
+        seen = Observability(ObservabilityConfig(), tmp_path, lambda: (served("g", GraphBatcher(vote=node)),))
         seen.start()
         node.rows = 9
         for _ in range(200):

@@ -17,7 +17,7 @@ from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
 from motet.serving.config.observability import ObservabilityConfig, TraceConfig
 from motet.serving.observability import trace as trace_module
-from motet.serving.observability.observability import Seen
+from motet.serving.observability.observability import Observability
 from motet.serving.observability.tracing import Tracing, trace_id
 
 pytest.importorskip("opentelemetry.sdk")
@@ -223,7 +223,7 @@ def test_spans_come_to_a_receiver(tmp_path):
     receiver = Receiver()
     try:
         endpoint = f"http://127.0.0.1:{receiver.server.server_port}/v1/traces"
-        seen = Seen(ObservabilityConfig(trace=TraceConfig(endpoint, service="shop")), tmp_path)
+        seen = Observability(ObservabilityConfig(trace=TraceConfig(endpoint, service="shop")), tmp_path)
         asked = Asked(1)
         span = seen.tracing.request("fashion", f"00-{TRACE}-{SPAN}-01").of(asked)
         listener = seen.listener("fashion")

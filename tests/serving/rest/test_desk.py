@@ -9,12 +9,12 @@ from app_graphs import gated, shut, tens
 from motet.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
 from motet.serving.batching.request import Identity
 from motet.serving.middleware.rest_entry import check_admin
-from motet.serving.rest import AppParts, Asked
+from motet.serving.rest import AppParts, RestCall
 
 
 def asked(owner=False, **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Asked("POST", "/v2/repository/models/m/load", "m", named, "127.0.0.1", True, 0, owner=owner)
+    return RestCall("POST", "/v2/repository/models/m/load", "m", named, "127.0.0.1", True, 0, owner=owner)
 
 
 OWN, FOREIGN = {"host": "localhost:8000", "origin": "http://localhost:8000"}, {"origin": "https://site.example"}

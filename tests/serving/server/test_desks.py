@@ -8,7 +8,7 @@ import pytest
 
 from motet.errors import ForbiddenError
 from motet.serving.middleware.entries import AppDesk, Desk
-from motet.serving.middleware.rest_entry import Asked
+from motet.serving.middleware.rest_entry import RestCall
 
 
 async def _turn():
@@ -30,7 +30,7 @@ def services():
 
 def test_a_turn_is_given_up_by_who_may_not_administer(services):
     """One that is left would be a warning, which is an error here."""
-    asked = Asked("POST", "/v2/repository/models/m/load", "m", {}, "192.0.2.7", True, 0)
+    asked = RestCall("POST", "/v2/repository/models/m/load", "m", {}, "192.0.2.7", True, 0)
     with pytest.raises(ForbiddenError):
         asyncio.run(AppDesk(services).enter(asked))
     with pytest.raises(ForbiddenError):

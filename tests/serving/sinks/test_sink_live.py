@@ -11,7 +11,7 @@ from sink_rows import Place, lines, sinks, table, until, with_place
 import motet as mt
 from motet.serving.batching.request import Identity, Request
 from motet.serving.repository.repository import ModelRepository
-from motet.serving.sinks import Keeper
+from motet.serving.sinks import SinkHook
 
 SURE, UNSURE = "python:sink_models:sure", "python:sink_models:unsure"
 
@@ -60,7 +60,7 @@ async def live(folder, graph, *configs, place=None, **common):
     await made.open(graph.name, served.signature, served.digest)
     if place is not None:
         with_place(made, place)
-    served.lane.settler.keeper = Keeper(made, graph.name)
+    served.lane.settler.keeper = SinkHook(made, graph.name)
 
     def ask(*args, **given):
         request = Asked(*args, **given)

@@ -33,7 +33,7 @@ def test_records_that_a_database_refuses_are_said_without_what_is_in_them(tmp_pa
     from motet.serving.config.sinks import SinkConfig
     from motet.serving.sinks.records import Records
     from motet.serving.sinks.targets import RefusedError
-    from motet.serving.sinks.writer import Writer
+    from motet.serving.sinks.writer import SinkWriter
 
     class Refuses:
         is_log = False
@@ -42,7 +42,7 @@ def test_records_that_a_database_refuses_are_said_without_what_is_in_them(tmp_pa
             raise RefusedError("invalid input: 4711")
 
     async def main():
-        writer = Writer(SinkConfig(name="s", to="x.jsonl"), Refuses(), tmp_path)
+        writer = SinkWriter(SinkConfig(name="s", to="x.jsonl"), Refuses(), tmp_path)
         writer._write([Records("t", {"id": "string"}, {"id": ["4711"]})], "b")
 
     asyncio.run(main())

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from motet.errors import InputError
 
-__all__ = ["Memory", "Policy", "RowTime", "Seen", "asked", "decide"]
+__all__ = ["LoadSample", "Memory", "RowTime", "ScalingPolicy", "asked", "decide"]
 
 FAST_S, SLOW_S = 3.0, 30.0
 """Over how long arrivals are averaged: a spike is believed after about the shorter time, and rows that wait say so earlier."""
@@ -34,7 +34,7 @@ WEIGHT = 0.2
 
 
 @dataclass(frozen=True)
-class Policy:
+class ScalingPolicy:
     """When to have how many.
 
     Attributes:
@@ -63,7 +63,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LoadSample:
     """What is seen of a model at a moment.
 
     Attributes:
@@ -95,7 +95,7 @@ class Memory:
             exceeds.
     """
 
-    seen: Seen | None = None
+    seen: LoadSample | None = None
     fast_per_s: float = 0.0
     slow_per_s: float = 0.0
     asked_at: float = float("-inf")
@@ -120,7 +120,7 @@ class RowTime:
         return self._row_s
 
 
-def decide(policy: Policy, memory: Memory, seen: Seen) -> tuple[int, Memory]:
+def decide(policy: ScalingPolicy, memory: Memory, seen: LoadSample) -> tuple[int, Memory]:
     """How many replicas there should be.
 
     Args:
@@ -142,12 +142,12 @@ def decide(policy: Policy, memory: Memory, seen: Seen) -> tuple[int, Memory]:
     return max(policy.min, min(policy.max, wanted)), replace(memory, needed=kept)
 
 
-def asked(memory: Memory, seen: Seen) -> Memory:
+def asked(memory: Memory, seen: LoadSample) -> Memory:
     """What is remembered where somebody else has asked for so many as are there now: it goes on from there."""
     return replace(memory, needed=((seen.now, seen.count),))
 
 
-def _remember(memory: Memory, seen: Seen) -> Memory:
+def _remember(memory: Memory, seen: LoadSample) -> Memory:
     before = memory.seen
     if before is None:
         return Memory(seen, asked_at=seen.now if seen.arrived_rows else memory.asked_at, needed=memory.needed)
@@ -162,7 +162,7 @@ def _remember(memory: Memory, seen: Seen) -> Memory:
     return Memory(seen, fast, slow, seen.now if arrived > 0 else memory.asked_at, memory.needed)
 
 
-def _work(policy: Policy, memory: Memory, seen: Seen) -> float:
+def _work(policy: ScalingPolicy, memory: Memory, seen: LoadSample) -> float:
     """How many replicas the work of this moment would keep as busy as they should be."""
     if not seen.row_s:
         return min(1, seen.waiting_rows)

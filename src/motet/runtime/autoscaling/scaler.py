@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from motet.runtime.autoscaling.policy import Memory, Policy, Seen, asked, decide
+from motet.runtime.autoscaling.policy import LoadSample, Memory, ScalingPolicy, asked, decide
 from motet.runtime.resources.pool import Claim, Lease, Need, Pool
 
 __all__ = ["Scaled", "Scaler"]
@@ -26,7 +26,7 @@ SLACK = 1.05
 class Scaled(Protocol):
     """A model whose replicas may become more and fewer."""
 
-    def seen(self, now: float) -> Seen:
+    def seen(self, now: float) -> LoadSample:
         """What is seen of it."""
         ...
 
@@ -43,7 +43,7 @@ class _Model:
     """
 
     scaled: Scaled
-    policy: Policy
+    policy: ScalingPolicy
     need: Need
     name: str
     memory: Memory = field(default_factory=Memory)
@@ -52,7 +52,7 @@ class _Model:
     told: int | None = None
     pressed: bool = False
 
-    def wanted(self, now: float) -> tuple[Seen, int]:
+    def wanted(self, now: float) -> tuple[LoadSample, int]:
         """How many there should be, had the pool enough; somebody else may have asked for another number meanwhile."""
         seen = self.scaled.seen(now)
         self.pressed = bool(seen.waiting_rows)
@@ -97,7 +97,7 @@ class Scaler:
         self,
         key: Hashable,
         scaled: Scaled,
-        policy: Policy,
+        policy: ScalingPolicy,
         need: Need = Need(),  # noqa: B008 (frozen)
         name: str = "",
     ) -> None:

@@ -16,7 +16,7 @@ from motet.graph.replicas import MOST_REPLICAS
 from motet.runtime.replicas.clockwork import Clockwork
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
-from motet.runtime.replicas.restarts import Keeper, Keeping
+from motet.runtime.replicas.restarts import Keeping, Restarts
 from motet.runtime.replicas.slot import UNBOUNDED, Life, ReplicaState, ReplicaStatus, Slot
 from motet.system.incidents import INCIDENTS
 from motet.threads import side_by_side
@@ -91,7 +91,7 @@ class Lifecycle:
         self._slots += [self._slot(each, address, patient) for address, each in addresses.items()]
 
     def _slot(self, make: Make, address: str = "", keeping: Keeping | None = None) -> Slot:
-        keeper = Keeper(keeping or self._keeping, **({} if self._chance is None else {"chance": self._chance}))
+        keeper = Restarts(keeping or self._keeping, **({} if self._chance is None else {"chance": self._chance}))
         taken = {slot.name for slot in self._slots}
         number = next(str(number) for number in range(MOST_REPLICAS + 1) if str(number) not in taken)
         return Slot(address or number, make, keeper, address)

@@ -12,10 +12,10 @@ from motet.errors import ReplicaLostError
 from motet.models.handler import LoadedModel
 from motet.nodes.gate import Gate
 from motet.nodes.owned import own_result
-from motet.runtime.replicas.shared import NOBODY, Part, Sharing
+from motet.runtime.replicas.shared import NOBODY, SharedPart, Sharing
 from motet.tracebacks import said
 
-__all__ = ["Loaded", "LocalReplica"]
+__all__ = ["LocalModel", "LocalReplica"]
 
 
 class LocalReplica:
@@ -32,14 +32,14 @@ class LocalReplica:
     pid: ClassVar[int | None] = None
 
     def __init__(
-        self, load: Callable[[], Loaded], sharing: Sharing = NOBODY, outputs: frozenset[str] = frozenset()
+        self, load: Callable[[], LocalModel], sharing: Sharing = NOBODY, outputs: frozenset[str] = frozenset()
     ) -> None:
         self._load, self._sharing, self._outputs = load, sharing, outputs
         self.loaded: LoadedModel | None = None
 
     def start(self) -> None:
         """Load the model, where nobody has who shares it."""
-        self.loaded = _Lent(Part(self._sharing, self._load, outputs=self._outputs))
+        self.loaded = _Lent(SharedPart(self._sharing, self._load, outputs=self._outputs))
 
     def call(self, columns: Mapping[str, Array], timeout_s: float | None = None) -> Mapping[str, Any]:
         """Answer a batch; `timeout_s` has no meaning here."""
@@ -63,7 +63,7 @@ class LocalReplica:
             loaded.close()
 
 
-class Loaded:
+class LocalModel:
     """A model, and what its calls go through.
 
     Args:
@@ -91,7 +91,7 @@ class _Lent:
     One that writes to what it is given, which raises, is given copies of its own from then on.
     """
 
-    def __init__(self, part: Part[Loaded]) -> None:
+    def __init__(self, part: SharedPart[LocalModel]) -> None:
         self._part, self._model, self._gate, self._writes = part, part.value.model, part.value.gate, False
         self.batch_invariant = getattr(self._model, "batch_invariant", None)
         self._fresh = bool(getattr(self._model, "fresh_outputs", False))

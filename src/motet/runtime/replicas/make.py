@@ -12,13 +12,13 @@ from motet.graph.model import Model
 from motet.models.handler import LoadedModel
 from motet.nodes.gate import Gate
 from motet.runtime.replicas.balancer import BALANCERS
-from motet.runtime.replicas.local import Loaded, LocalReplica
+from motet.runtime.replicas.local import LocalModel, LocalReplica
 from motet.runtime.replicas.remote import RemoteReplica
 from motet.runtime.replicas.replica import Replica
 from motet.runtime.replicas.set import ReplicaSet
 from motet.runtime.replicas.shared import SharedProcess, sharing
 from motet.runtime.replicas.warm import LOADING_S, warm_up
-from motet.runtime.resolve import Located
+from motet.runtime.resolve import ResolvedModel
 from motet.system.places import current_folder
 from motet.tracebacks import ends_program, summary
 from motet.types import Signature
@@ -34,8 +34,8 @@ PROCESS_TIMEOUT_S = 60.0
 
 def replica_set(
     model: Model,
-    located: Located,
-    addresses: Mapping[str, Located],
+    located: ResolvedModel,
+    addresses: Mapping[str, ResolvedModel],
     signature: Signature,
     check: Callable[[Mapping[str, Any], int], Any],
 ) -> ReplicaSet:
@@ -78,7 +78,7 @@ def replica_set(
     )
 
 
-def _load(name: str, located: Located) -> LoadedModel:
+def _load(name: str, located: ResolvedModel) -> LoadedModel:
     try:
         return located.handler.load(located.source)
     except MotetError as error:
@@ -89,20 +89,20 @@ def _load(name: str, located: Located) -> LoadedModel:
         raise ModelLoadError(summary(error), where=f"model {name!r}") from error
 
 
-def _loads(model: Model, located: Located) -> Callable[[], Loaded]:
+def _loads(model: Model, located: ResolvedModel) -> Callable[[], LocalModel]:
     """What loads a model into this process."""
     handler = located.handler
     users = handler.runs_code or not handler.has_file  # whose code may not bear what those of frameworks must
     gate = Gate(model.concurrent) if users or model.concurrent else None
     nameless = replace(located, source=replace(located.source, name=located.source.location))  # for whoever shares it
-    return lambda: Loaded(_load(model.name, nameless), gate)
+    return lambda: LocalModel(_load(model.name, nameless), gate)
 
 
-def _remote(name: str, located: Located) -> Replica:
-    return RemoteReplica(lambda: Loaded(_load(name, located)))
+def _remote(name: str, located: ResolvedModel) -> Replica:
+    return RemoteReplica(lambda: LocalModel(_load(name, located)))
 
 
-def _process(model: Model, located: Located) -> ProcessReplica:
+def _process(model: Model, located: ResolvedModel) -> ProcessReplica:
     from motet.runtime.replicas.process.replica import ProcessReplica, threads_each
 
     return ProcessReplica(

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Keeper", "Keeping"]
+__all__ = ["Keeping", "Restarts"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Keeping:
     look_s: float = 0.25
 
 
-class Keeper:
+class Restarts:
     """Counts the lives of one replica. It has no lock: one thread at a time.
 
     Args:

@@ -16,13 +16,13 @@ from motet.batch import Array
 from motet.errors import ReplicaLostError
 from motet.graph.identity import identity
 from motet.graph.model import Model
-from motet.runtime.resolve import Located
+from motet.runtime.resolve import ResolvedModel
 from motet.threads import QuietLock
 
 if TYPE_CHECKING:
     from motet.runtime.replicas.process.replica import ProcessReplica
 
-__all__ = ["NOBODY", "Part", "SharedProcess", "Sharing", "sharing"]
+__all__ = ["NOBODY", "SharedPart", "SharedProcess", "Sharing", "sharing"]
 
 
 class _Closable(Protocol):
@@ -48,7 +48,7 @@ class Sharing:
 NOBODY = Sharing(None)
 
 
-def sharing(model: Model, located: Located, *more: Hashable) -> Sharing:
+def sharing(model: Model, located: ResolvedModel, *more: Hashable) -> Sharing:
     """With whom the replicas of a model share: with those of the same file, as it is now, and the same settings.
 
     Models without a file are shared where their handler tells them apart (`identity(source)`), and are the same objects then.
@@ -77,14 +77,14 @@ class _Held(Generic[T]):
     def __init__(self, key: Hashable) -> None:
         self.key, self.lock = key, threading.Lock()
         self.value: T | None = None
-        self.parts: list[Part[T]] = []
+        self.parts: list[SharedPart[T]] = []
 
 
 _lock = QuietLock()
 _all: dict[Hashable, _Held[Any]] = {}
 
 
-class Part(Generic[T]):
+class SharedPart(Generic[T]):
     """One replica's part in something loaded.
 
     Args:
@@ -179,7 +179,7 @@ class SharedProcess:
     def __init__(self, sharing: Sharing, make: Callable[[], ProcessReplica]) -> None:
         self._sharing, self._make = sharing, make
         self._made: ProcessReplica | None = None
-        self._part: Part[ProcessReplica] | None = None
+        self._part: SharedPart[ProcessReplica] | None = None
         self._closed = False
 
     @property
@@ -208,7 +208,7 @@ class SharedProcess:
 
     def start(self) -> None:
         """Start the process, or take part in one that runs; see `ProcessReplica.start`."""
-        self._part = Part(self._sharing, self._load, lambda replica: replica.alive())
+        self._part = SharedPart(self._sharing, self._load, lambda replica: replica.alive())
         if self._closed:  # meanwhile, by another thread
             self._part.close()
             raise ReplicaLostError("the model was closed")

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
-from motet.runtime.replicas.restarts import Keeper
+from motet.runtime.replicas.restarts import Restarts
 
 __all__ = ["UNBOUNDED", "Life", "ReplicaState", "ReplicaStatus", "Slot"]
 
@@ -77,7 +77,7 @@ class Slot:
 
     name: str
     make: Callable[[], Replica]
-    keeper: Keeper
+    keeper: Restarts
     address: str = ""
     state: ReplicaState = ReplicaState.STARTING
     life: Life | None = None

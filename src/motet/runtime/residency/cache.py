@@ -13,10 +13,10 @@ from typing import Any, Generic, TypeVar
 
 from motet import threads
 from motet.errors import ModelLoadError, ModelUnavailableError
-from motet.runtime.residency.policy import Entry, Group, ResidencyPolicy, Swap, Waiter
+from motet.runtime.residency.policy import ResidencyGroup, ResidencyPolicy, ResidentModel, Swap, Waiter
 from motet.runtime.resources.memory import resident_bytes, trim
 
-__all__ = ["Held", "ResidencyCache"]
+__all__ = ["HeldModel", "ResidencyCache"]
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -29,7 +29,7 @@ Work = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldModel:
     """A model, loaded or not, as the page shows it.
 
     Attributes:
@@ -81,7 +81,7 @@ class ResidencyCache(Generic[M]):
         self._swapping = 0
         self._freed_bytes, self._trimmed_at = 0, float("-inf")
 
-    def add(self, key: Key, group: Group, *, resident: bool = False, memory_bytes: int = 0) -> None:
+    def add(self, key: Key, group: ResidencyGroup, *, resident: bool = False, memory_bytes: int = 0) -> None:
         """Make a model known, which takes a place of a group.
 
         Args:
@@ -213,13 +213,13 @@ class ResidencyCache(Generic[M]):
                 if entry.state == "out" and not entry.waiting:
                     self._shelf.forget(key)
 
-    def held(self) -> list[Held]:
+    def held(self) -> list[HeldModel]:
         """What is loaded, and what is not."""
         with self._lock:
             return [_held(entry) for entry in self._shelf.entries.values()]
 
     @property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ResidencyGroup]:
         """The places, each once."""
         with self._lock:
             return list({id(g): g for entry in self._shelf.entries.values() for g in entry.groups}.values())
@@ -322,7 +322,7 @@ class ResidencyCache(Generic[M]):
             for waiter in self._shelf.done(key, said or max(grown, entry.memory_bytes)):
                 waiter.told.set_result(model)
 
-    def _check_room(self, entry: Entry) -> None:
+    def _check_room(self, entry: ResidentModel) -> None:
         for group in entry.groups:
             if group.memory_bytes and entry.memory_bytes > group.memory_bytes:
                 raise ModelLoadError(
@@ -339,9 +339,9 @@ class ResidencyCache(Generic[M]):
             trim()
 
 
-def _held(entry: Entry) -> Held:
+def _held(entry: ResidentModel) -> HeldModel:
     error = "" if entry.error is None else str(entry.error)
-    return Held(entry.key, entry.state, entry.users, entry.memory_bytes, entry.waiting_rows, entry.loads, error)
+    return HeldModel(entry.key, entry.state, entry.users, entry.memory_bytes, entry.waiting_rows, entry.loads, error)
 
 
 def _too_long(key: Key) -> ModelUnavailableError:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Literal
 
-__all__ = ["Entry", "Group", "ResidencyPolicy", "Swap", "Waiter"]
+__all__ = ["ResidencyGroup", "ResidencyPolicy", "ResidentModel", "Swap", "Waiter"]
 
 HALF_LIFE = 4096
 """Calls after which what was asked for counts half."""
@@ -36,7 +36,7 @@ Key = Hashable
 
 
 @dataclass(eq=False)
-class Group:
+class ResidencyGroup:
     """Models that share places.
 
     Attributes:
@@ -53,7 +53,7 @@ class Group:
     memory_bytes: int = 0
     max_wait_s: float = 1.0
     members: set[Key] = field(default_factory=set)
-    inside: set[Entry] = field(default_factory=set)
+    inside: set[ResidentModel] = field(default_factory=set)
 
 
 @dataclass(eq=False)
@@ -74,7 +74,7 @@ class Waiter:
 
 
 @dataclass(eq=False)
-class Entry:
+class ResidentModel:
     """A model, loaded or not.
 
     Attributes:
@@ -94,7 +94,7 @@ class Entry:
     """
 
     key: Key
-    groups: tuple[Group, ...]
+    groups: tuple[ResidencyGroup, ...]
     resident: bool = False
     memory_bytes: int = 0
     state: State = "out"
@@ -128,14 +128,14 @@ class ResidencyPolicy:
     """
 
     def __init__(self, loads_at_once: int = 1) -> None:
-        self.entries: dict[Key, Entry] = {}
+        self.entries: dict[Key, ResidentModel] = {}
         self._loads_at_once = loads_at_once
         self._calls = self._working = 0
-        self._wanted: dict[Key, Entry] = {}  # those whose rows began to wait first stand first
+        self._wanted: dict[Key, ResidentModel] = {}  # those whose rows began to wait first stand first
         self._closing: set[Key] = set()
         self.evictions = 0
 
-    def add(self, key: Key, group: Group, *, resident: bool = False, memory_bytes: int = 0) -> Entry:
+    def add(self, key: Key, group: ResidencyGroup, *, resident: bool = False, memory_bytes: int = 0) -> ResidentModel:
         """Make a model known, which takes a place of a group.
 
         Args:
@@ -146,7 +146,7 @@ class ResidencyPolicy:
         """
         entry = self.entries.get(key)
         if entry is None:
-            entry = self.entries[key] = Entry(key, (), memory_bytes=memory_bytes)
+            entry = self.entries[key] = ResidentModel(key, (), memory_bytes=memory_bytes)
         if group not in entry.groups:
             entry.groups = (*entry.groups, group)
         entry.max_wait_s = min(each.max_wait_s for each in entry.groups)
@@ -204,7 +204,7 @@ class ResidencyPolicy:
             self._reopen(models)
         if busy:
             return None
-        blocked: set[tuple[Group, ...]] = set()
+        blocked: set[tuple[ResidencyGroup, ...]] = set()
         while (entry := self._most_wanted(late, blocked)) is not None:
             victims = self._victims(entry, late=entry in late)
             if victims is None:
@@ -218,7 +218,9 @@ class ResidencyPolicy:
             return Swap(entry.key, tuple(victim.key for victim in victims))
         return None
 
-    def _most_wanted(self, late: Sequence[Entry], blocked: Set[tuple[Group, ...]]) -> Entry | None:
+    def _most_wanted(
+        self, late: Sequence[ResidentModel], blocked: Set[tuple[ResidencyGroup, ...]]
+    ) -> ResidentModel | None:
         """The model to load next: the one whose rows are late longest, else the one that most rows wait for."""
         for each in late:
             if each.state == "out" and each.groups not in blocked and self._is_wanted(each):
@@ -278,10 +280,10 @@ class ResidencyPolicy:
         """Rows that wait for a model to be loaded."""
         return sum(entry.waiting_rows for entry in self._wanted.values())
 
-    def _demand(self, entry: Entry) -> float:
+    def _demand(self, entry: ResidentModel) -> float:
         return float(entry.demand * 0.5 ** ((self._calls - entry.counted_at) / HALF_LIFE))
 
-    def _is_wanted(self, entry: Entry) -> bool:
+    def _is_wanted(self, entry: ResidentModel) -> bool:
         """Whether anybody still waits for a model."""
         if any(waiter.told.cancelled() for waiter in entry.waiting):
             entry.waiting = deque(waiter for waiter in entry.waiting if not waiter.told.cancelled())
@@ -290,9 +292,9 @@ class ResidencyPolicy:
             del self._wanted[entry.key]
         return bool(entry.waiting)
 
-    def _victims(self, entry: Entry, *, late: bool) -> list[Entry] | None:
+    def _victims(self, entry: ResidentModel, *, late: bool) -> list[ResidentModel] | None:
         """Whom to let go so that a model has a place, and room; None where that is not possible now."""
-        victims: list[Entry] = []
+        victims: list[ResidentModel] = []
         for group in entry.groups:
             found = self._victims_of(group, entry, victims, late=late)
             if found is None:
@@ -300,13 +302,15 @@ class ResidencyPolicy:
             victims += found
         return victims
 
-    def _victims_of(self, group: Group, entry: Entry, going: Sequence[Entry], *, late: bool) -> list[Entry] | None:
+    def _victims_of(
+        self, group: ResidencyGroup, entry: ResidentModel, going: Sequence[ResidentModel], *, late: bool
+    ) -> list[ResidentModel] | None:
         inside = [each for each in group.inside if each not in going]
         count, taken = len(inside), sum(each.memory_bytes for each in inside)
         movable = sorted(
             (each for each in inside if each.state == "in" and not each.resident), key=self._worth, reverse=True
         )
-        victims: list[Entry] = []
+        victims: list[ResidentModel] = []
         while (group.max_loaded is not None and count >= group.max_loaded) or (
             group.memory_bytes and taken + entry.memory_bytes > group.memory_bytes and count
         ):
@@ -322,7 +326,7 @@ class ResidencyPolicy:
             taken -= victim.memory_bytes
         return victims
 
-    def _least(self, movable: Sequence[Entry]) -> Entry | None:
+    def _least(self, movable: Sequence[ResidentModel]) -> ResidentModel | None:
         """The idle model that fewest rows come for; none where a much smaller loss will be idle in a moment."""
         for place in range(len(movable) - 1, -1, -1):
             entry = movable[place]
@@ -333,11 +337,11 @@ class ResidencyPolicy:
                 return entry if entry is least or self._demand(entry) <= WORTH_WAITING * self._demand(least) else None
         return None
 
-    def _worth(self, entry: Entry) -> tuple[bool, float, float]:
+    def _worth(self, entry: ResidentModel) -> tuple[bool, float, float]:
         """What keeps a model: rows that come for it."""
         return not entry.closing, self._demand(entry), entry.used_at
 
-    def _set(self, entry: Entry, state: State) -> None:
+    def _set(self, entry: ResidentModel, state: State) -> None:
         entry.state = state
         for group in entry.groups:
             if state == "out":
@@ -345,7 +349,7 @@ class ResidencyPolicy:
             else:
                 group.inside.add(entry)
 
-    def _let_go(self, entry: Entry) -> None:
+    def _let_go(self, entry: ResidentModel) -> None:
         self._set(entry, "leaving")
         entry.closing = False
         self._closing.discard(entry.key)
@@ -358,16 +362,16 @@ class ResidencyPolicy:
                 waiter.told.set_result(models[key])
         self._closing.clear()
 
-    def _grant(self, entry: Entry) -> list[Waiter]:
+    def _grant(self, entry: ResidentModel) -> list[Waiter]:
         granted = [waiter for waiter in self._take_waiting(entry) if waiter.told.set_running_or_notify_cancel()]
         entry.users += len(granted)
         return granted
 
-    def _take_waiting(self, entry: Entry) -> list[Waiter]:
+    def _take_waiting(self, entry: ResidentModel) -> list[Waiter]:
         waiters, entry.waiting, entry.waiting_rows = list(entry.waiting), deque(), 0
         self._wanted.pop(entry.key, None)
         return waiters
 
 
-def _waiting_rows(entry: Entry) -> int:
+def _waiting_rows(entry: ResidentModel) -> int:
     return entry.waiting_rows

@@ -21,7 +21,7 @@ from motet.errors import (
 from motet.serving.admission.addresses import Headers
 from motet.serving.admission.callers import Caller, Callers
 from motet.serving.admission.fallback import Fallback
-from motet.serving.admission.limiter import Pool, Pools
+from motet.serving.admission.limiter import Limiter, Limiters
 from motet.serving.admission.locks import LockTable
 from motet.serving.admission.rates import Busy, Rates, SqliteRates, Wanted
 from motet.serving.admission.redis_rates import RedisRates
@@ -36,7 +36,7 @@ class Ticket:
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        self._held: list[tuple[Pool, int]] = []
+        self._held: list[tuple[Limiter, int]] = []
 
     def leave(self) -> None:
         """Give its slots back; a second time does nothing."""
@@ -83,7 +83,7 @@ class Admission:
         self._folder = Path(config.folder or folder)
         self._callers = Callers(config, clock=clock, ticks=ticks)
         self._table = LockTable.of(self._folder)
-        self._pools = Pools(self._table, asyncio.get_running_loop())
+        self._pools = Limiters(self._table, asyncio.get_running_loop())
         self.num_uncounted = 0
         """Requests that Redis could not count."""
         self._rates = self._made_rates(config)
@@ -119,7 +119,7 @@ class Admission:
         if old is None or (config.redis, config.fail) != (self.config.redis, self.config.fail):
             self._rates = self._made_rates(config)
         self.config, self._callers = config, callers
-        self._pools = Pools(self._table, asyncio.get_running_loop())
+        self._pools = Limiters(self._table, asyncio.get_running_loop())
         if old is not None and old is not self._rates:
             await old.close()
 

@@ -14,7 +14,7 @@ from motet.errors import TooManyRequestsError
 from motet.serving.admission.locks import LockTable, Range
 from motet.serving.config.admission import MAX_CONCURRENT, MAX_QUEUE, ClassLimits
 
-__all__ = ["Pool", "Pools"]
+__all__ = ["Limiter", "Limiters"]
 
 POLL_S = 0.005
 POLL_SHARE = 0.1
@@ -25,7 +25,7 @@ _MARKS = 1024
 """Where the layout of a key's bytes puts the marks of processes that wait, and how many there may be."""
 
 
-class Pool:
+class Limiter:
     """The slots of one caller, or of a class.
 
     Args:
@@ -35,7 +35,7 @@ class Pool:
         what: for messages, for example `requests of this caller at once`.
     """
 
-    def __init__(self, pools: Pools, key: bytes, limits: ClassLimits, what: str) -> None:
+    def __init__(self, pools: Limiters, key: bytes, limits: ClassLimits, what: str) -> None:
         assert limits.concurrent is not None
         self._pools, self._table, self._loop, self._key = pools, pools.table, pools.loop, key
         self._limits, self._what = limits, what
@@ -182,7 +182,7 @@ class Pool:
             )
 
 
-class Pools:
+class Limiters:
     """The pools that somebody runs or waits in, by their keys.
 
     Args:
@@ -192,23 +192,23 @@ class Pools:
 
     def __init__(self, table: LockTable, loop: asyncio.AbstractEventLoop) -> None:
         self.table, self.loop = table, loop
-        self._pools: dict[bytes, Pool] = {}
-        self._watched: dict[bytes, Pool] = {}
+        self._pools: dict[bytes, Limiter] = {}
+        self._watched: dict[bytes, Limiter] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def get(self, key: bytes, limits: ClassLimits, what: str) -> Pool:
+    def get(self, key: bytes, limits: ClassLimits, what: str) -> Limiter:
         """The pool of a key."""
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(self, key, limits, what)
+            pool = self._pools[key] = Limiter(self, key, limits, what)
         return pool
 
-    def forget(self, key: bytes, pool: Pool) -> None:
+    def forget(self, key: bytes, pool: Limiter) -> None:
         """Drop a pool that nobody uses any more."""
         if pool.idle and self._pools.get(key) is pool:
             del self._pools[key]
 
-    def watch(self, key: bytes, pool: Pool) -> None:
+    def watch(self, key: bytes, pool: Limiter) -> None:
         """Look for slots that come free elsewhere, as long as somebody waits in this pool."""
         self._watched[key] = pool
         if self._timer is None:

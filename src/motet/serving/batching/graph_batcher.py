@@ -28,11 +28,11 @@ from motet.runtime.batcher import LoopCalls
 from motet.runtime.executor import Executor, Trace
 from motet.runtime.host import ModelRuntime
 from motet.runtime.latency import INLINE_S, LONG_S, BatchLatency
-from motet.runtime.shares import Shares
+from motet.runtime.shares import ThreadShares
 from motet.runtime.sizes import queued_seconds
 from motet.serving.batching.active_graphs import ActiveGraphs
 from motet.serving.batching.groups import RequestGroups
-from motet.serving.batching.hooks import Both, Listener, Watch, alike, explained
+from motet.serving.batching.hooks import Both, CallHook, PlayHook, alike, explained
 from motet.serving.batching.in_flight import InFlight
 from motet.serving.batching.request import DEFAULT_PRIORITY, Request
 from motet.serving.batching.responder import Responder
@@ -79,12 +79,12 @@ class GraphBatcher:
         name: str,
         executor: Executor,
         loop: asyncio.AbstractEventLoop,
-        threads: Shares,
+        threads: ThreadShares,
         calls: LoopCalls,
         limits: Limits,
         at_once: int,
         crowd: ActiveGraphs,
-        listener: Listener | None = None,
+        listener: PlayHook | None = None,
     ) -> None:
         self.name, self.executor = name, executor
         self.settler = Responder(name, listener)
@@ -321,7 +321,7 @@ class GraphBatcher:
         if requests[0].explain:
             self._in_thread(playing, lambda: explained(self.executor, playing.batch()))
         elif requests[0].watch is not None:
-            self._as_task(playing, Both(Watch(requests[0].watch), trace))
+            self._as_task(playing, Both(CallHook(requests[0].watch), trace))
         elif self._waits or (self.rivals and not all(rival.idle for rival in self.rivals)):
             self._as_task(playing, trace)
         elif not self._inline and (self._threaded or self.costs.expect(rows) > self._patience()):

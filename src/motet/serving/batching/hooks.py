@@ -14,12 +14,12 @@ from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call, Executor, Played, Trace, drive
 from motet.serving.batching.request import Reply, Request
 
-__all__ = ["Both", "Keeper", "Listener", "Watch", "alike", "explained"]
+__all__ = ["AnswerHook", "Both", "CallHook", "PlayHook", "alike", "explained"]
 
 _LOG = logging.getLogger("motet.serving")
 
 
-class Listener(Protocol):
+class PlayHook(Protocol):
     """Is told what a lane does, in the thread of the event loop."""
 
     def played(self, requests: Sequence[Request], played: Played, started: float, compute_s: float) -> None:
@@ -43,7 +43,7 @@ class Listener(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class AnswerHook(Protocol):
     """Keeps answers, in the thread of the event loop."""
 
     def trace(self, requests: Sequence[Request]) -> Trace | None:
@@ -62,7 +62,7 @@ class Keeper(Protocol):
         ...
 
 
-class Watch:
+class CallHook:
     """A trace that tells a request of its calls, in the thread of the event loop, where such requests are played.
 
     Args:

@@ -11,7 +11,7 @@ from motet.batch import Column, Indices
 from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call
 
-__all__ = ["ANONYMOUS", "DEFAULT_PRIORITY", "Identity", "Reply", "Request", "Together"]
+__all__ = ["ANONYMOUS", "DEFAULT_PRIORITY", "BatchCodec", "Identity", "Reply", "Request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Reply:
     calls: Sequence[Sequence[Call]] = field(default_factory=tuple)
 
 
-class Together(Protocol):
+class BatchCodec(Protocol):
     """Reads and answers, at one go, requests that have this very object as their `together`."""
 
     def columns(self, requests: Sequence[Request], /) -> dict[str, Column]:
@@ -121,7 +121,7 @@ class Request(ABC):
         self.cancelled = self.settled = False
         self.arrived = 0.0
         self.kept_as = b""
-        self.together: Together | None = None
+        self.together: BatchCodec | None = None
 
     @abstractmethod
     def answered(self, reply: Reply) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 from motet.batch import Column
 from motet.errors import CancelledError, DeadlineError, ModelError, MotetError
 from motet.runtime.executor import Call, Played
-from motet.serving.batching.hooks import Keeper, Listener
+from motet.serving.batching.hooks import AnswerHook, PlayHook
 from motet.serving.batching.in_flight import InFlight
-from motet.serving.batching.request import Reply, Request, Together
+from motet.serving.batching.request import BatchCodec, Reply, Request
 from motet.serving.batching.response_cache import ResponseCache
 from motet.tracebacks import summary
 
@@ -36,9 +36,9 @@ class Responder:
         cache: answers that are given again; None where there is none.
     """
 
-    def __init__(self, name: str, listener: Listener | None = None) -> None:
+    def __init__(self, name: str, listener: PlayHook | None = None) -> None:
         self._name, self.listener = name, listener
-        self.keeper: Keeper | None = None
+        self.keeper: AnswerHook | None = None
         self.cache: ResponseCache | None = None
 
     def answer(self, playing: InFlight, played: Played, compute_s: float, calls: Sequence[Sequence[Call]] = ()) -> None:
@@ -88,7 +88,7 @@ class Responder:
                     self._not_taken(request, error)
             first = end
 
-    def _together(self, together: Together, requests: Sequence[Request], columns: Mapping[str, Column]) -> None:
+    def _together(self, together: BatchCodec, requests: Sequence[Request], columns: Mapping[str, Column]) -> None:
         try:
             together.answer(requests, columns)
         except Exception as error:  # noqa: BLE001 (those that were not answered are told)

@@ -13,7 +13,7 @@ from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
 from motet.version import __version__
 
-__all__ = ["About", "Numbers"]
+__all__ = ["MetadataService", "Numbers"]
 
 EXTENSIONS = (
     "classification", "model_configuration", "model_repository", "parameters", "schedule_policy", "statistics",
@@ -25,7 +25,7 @@ Numbers = Callable[[RepositoryEntry], Mapping[str, Any]]
 and by the names of Triton's durations (`success`, `fail`, `queue`, `compute_infer`, ...) pairs of a count and ns."""
 
 
-class About:
+class MetadataService:
     """Answers what is asked about a server and its models. Every method takes the bytes of a message.
 
     Args:

@@ -9,14 +9,14 @@ from motet.errors import NotFoundError
 from motet.oip.messages import HEALTH_SERVICE, SERVICE, HealthCheckResponse
 from motet.serving.repository.repository import ModelRepository
 
-__all__ = ["Health"]
+__all__ = ["HealthService"]
 
 LOOK_S = 0.25
 """How often watchers look whether something has changed."""
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 
 
-class Health:
+class HealthService:
     """Answers health checks: of the server (the empty name, or a service's), or of a model (its name).
 
     Args:

@@ -29,14 +29,14 @@ from motet.serving.middleware.grpc_entry import CALL_NAME, Desk, Ended, Headers,
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.wire.long import LONG_RAW_BYTES
 
-__all__ = ["Asked", "Inference", "internal_error", "refuse"]
+__all__ = ["GrpcCall", "Inference", "internal_error", "refuse"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger("motet.serving")
 QUIET_S, QUIET_WITHIN_S = 0.05, 0.5
 
 
-class Asked(Request):
+class GrpcCall(Request):
     """A request whose answer is a future.
 
     Attributes:
@@ -177,7 +177,7 @@ class Inference:
         long = long_to_read(message, served.inputs, size)
         columns, rows = await self._in_thread(long, read_columns, message, served.inputs, self.limits.rows)
         timeout_s, priority = _asked_times(message)
-        request = Asked(
+        request = GrpcCall(
             columns,
             rows,
             future=self._loop.create_future(),

@@ -18,8 +18,8 @@ from motet.serving.batching.parameters import no_shared_memory
 from motet.serving.config.grpc import GrpcConfig
 from motet.serving.config.limits import Limits
 from motet.serving.config.server import ServeConfig, Tls
-from motet.serving.grpc.about import About, Numbers
-from motet.serving.grpc.health import Health
+from motet.serving.grpc.about import MetadataService, Numbers
+from motet.serving.grpc.health import HealthService
 from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.reflection import Reflection
 from motet.serving.grpc.status import code_of
@@ -71,8 +71,8 @@ class GrpcServer:
         self.host, self.port, self.stopping = host, port, False
         self._limits, self._config = limits or gateway.limits, config or GrpcConfig()
         self._tls, self._desk, self._loop = tls, desk, asyncio.get_running_loop()
-        self._about = About(gateway, self._limits.rows, numbers)
-        self._health, self._reflection = Health(gateway), Reflection()
+        self._about = MetadataService(gateway, self._limits.rows, numbers)
+        self._health, self._reflection = HealthService(gateway), Reflection()
         self._inference = Inference(gateway, limits, desk)
         self._streams = Streams(self._inference, self._config.stream_requests)
         self._server = grpc.aio.server(

@@ -32,7 +32,7 @@ from motet.serving.http.respond import CONTINUE, error_answer
 
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange
-    from motet.serving.http.front import Front, Route
+    from motet.serving.http.front import Front, HttpRoute
 
 __all__ = ["Connection"]
 
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes | bytearray] = []
         self.known: dict[bytes, bytes] = {}
-        self._route: Route | None = None
+        self._route: HttpRoute | None = None
         self._first_byte = 0.0
         self.due = NEVER
         self._messages = self._same_bytes = 0

@@ -17,7 +17,7 @@ from motet.serving.http.unadmitted import Unadmitted
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange, Origin
 
-__all__ = ["Front", "Route"]
+__all__ = ["Front", "HttpRoute"]
 
 SWEEP_S = 0.25
 """How often connections are looked at for being late."""
@@ -25,7 +25,7 @@ KNOWN_URLS, KNOWN_BYTES = 4096, 256
 """How many addresses have their routes remembered, and how long they may be."""
 
 
-class Route(Protocol):
+class HttpRoute(Protocol):
     """Answers requests for one address, without the ASGI application."""
 
     def __call__(self, origin: Origin, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
@@ -52,7 +52,7 @@ class Front:
     def __init__(
         self,
         app: App,
-        find: Callable[[bytes], Route | None],
+        find: Callable[[bytes], HttpRoute | None],
         limits: Limits,
     ) -> None:
         self.app, self.limits = app, limits
@@ -66,7 +66,7 @@ class Front:
         self.draining = False
         self.date = date_line()
         self._find = find
-        self.routes: dict[bytes, Route | None] = {}
+        self.routes: dict[bytes, HttpRoute | None] = {}
         self._timer = self.loop.call_later(SWEEP_S, self._sweep)
 
     def connection(self) -> Connection:
@@ -88,7 +88,7 @@ class Front:
         """Forget a connection."""
         self.connections.discard(connection)
 
-    def route(self, url: bytes) -> Route | None:
+    def route(self, url: bytes) -> HttpRoute | None:
         """The route of an address, remembered."""
         try:
             return self.routes[url]

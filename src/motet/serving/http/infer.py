@@ -16,7 +16,7 @@ from motet.errors import ModelError, MotetError, NotFoundError
 from motet.serving.batching.parameters import asked_times, failed_rows
 from motet.serving.batching.request import ANONYMOUS, Reply, Request
 from motet.serving.http.cors import cors_lines
-from motet.serving.http.front import Route
+from motet.serving.http.front import HttpRoute
 from motet.serving.http.infer_headers import InferHeaders
 from motet.serving.http.respond import error_answer, head, named
 from motet.serving.repository.entry import RepositoryEntry
@@ -32,7 +32,7 @@ from motet.types import ColumnType
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange, Origin
     from motet.serving.http.front import Front
-    from motet.serving.middleware.context import Visit
+    from motet.serving.middleware.context import RequestContext
     from motet.serving.middleware.middleware import Middleware
 
 __all__ = ["InferExchange", "InferRoutes"]
@@ -61,7 +61,7 @@ class InferRoutes:
         self.gateway, self.services = gateway, services
         self.front: Front
 
-    def __call__(self, url: bytes) -> Route | None:
+    def __call__(self, url: bytes) -> HttpRoute | None:
         """The route; None where the address is no inference route, or nothing is served under its name."""
         match = _PATH.fullmatch(url.partition(b"?")[0])
         if match is None:
@@ -96,7 +96,7 @@ class _Infer:
         self.codec = InferCodec(
             name, served.versions[-1], served.inputs, served.signature.outputs, self._gateway.limits.rows
         )
-        self._moulds: dict[bytes, InferTogether] = {}
+        self._moulds: dict[bytes, InferBatchCodec] = {}
         kinds = served.signature.outputs.values()
         self.row_elements, self.gives_texts = sum(_elements(kind) for kind in kinds), have_texts(kinds)
         self._takes_texts = have_texts(each.type for each in served.inputs.values())
@@ -126,14 +126,14 @@ class _Infer:
         except Exception as error:  # noqa: BLE001 (no request stays without an answer)
             exchange.fail(error)
 
-    def _together(self, body: bytes, header_length: int | None) -> InferTogether | None:
+    def _together(self, body: bytes, header_length: int | None) -> InferBatchCodec | None:
         """What reads and answers requests like this one at one go; None where nothing does."""
         head = body[:header_length]
         found = self._moulds.get(head)
         if found is None:
             mould = self.codec.mould(head)
             if mould is not None:
-                found = InferTogether(self, mould)
+                found = InferBatchCodec(self, mould)
                 keep(self._moulds, head, found)
         return found if found is not None and found.mould.fits(body) else None
 
@@ -185,7 +185,7 @@ def as_answer(error: BaseException) -> MotetError:
     return ModelError(summary(error))
 
 
-class InferTogether:
+class InferBatchCodec:
     """Requests of one route that differ in the bytes of their tensors only.
 
     Args:
@@ -236,11 +236,11 @@ class InferExchange(Request):
         self.arrived, self.kept_as = 0.0, b""
         self.route, self.origin, self.keep_alive, self.known = route, origin, keep_alive, known
         self.data: bytes | None = None
-        self.visit: Visit | None = None
+        self.visit: RequestContext | None = None
         prepared = origin.prepared
         self.said = prepared if type(prepared) is InferHeaders else None
 
-    def put(self, body: bytes, together: InferTogether) -> None:
+    def put(self, body: bytes, together: InferBatchCodec) -> None:
         """Say that it is read together with others like it; where it is needed alone after all, it is read then."""
         self.body, self.together, self.rows = body, together, together.mould.rows
         self._columns = None

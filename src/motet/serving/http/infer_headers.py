@@ -9,7 +9,7 @@ from motet.errors import InputError
 from motet.serving.wire.long import LONG_BYTES, LONG_RAW_BYTES, LONG_TEXT_BYTES
 
 if TYPE_CHECKING:
-    from motet.serving.http.infer import InferTogether
+    from motet.serving.http.infer import InferBatchCodec
 
 __all__ = ["InferHeaders"]
 
@@ -39,7 +39,7 @@ class InferHeaders:
         self.accepts = None if accepts is None else accepts.decode("latin-1")
         self.is_usual = accepts is None and b"origin" not in known and b"x-request-id" not in known
         self.is_plain = bool(self.header_length) and not encoding and not self.timeout and self.is_usual
-        self.together: InferTogether | None = None
+        self.together: InferBatchCodec | None = None
         if self.encoding is not None:
             self.long_bytes = LONG_TEXT_BYTES
         else:

@@ -18,7 +18,7 @@ from motet.serving.http.refusals import body_too_large
 
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange
-    from motet.serving.http.front import Front, Route
+    from motet.serving.http.front import Front, HttpRoute
 
 __all__ = ["MountedRequest"]
 
@@ -77,7 +77,7 @@ class MountedRequest:
             sizes = self._body_bytes, self._sent_bytes
             self._front.app_answered(self, asked, self._scope, self._status, *sizes, self._began)
 
-    async def _infer(self, route: Route) -> None:
+    async def _infer(self, route: HttpRoute) -> None:
         line: deque[Exchange] = deque()
         try:
             body = await self._whole_body()

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from motet.serving.observability.access_log import Access
     from motet.serving.observability.tracing import RequestSpan
 
-__all__ = ["Visit", "name_of"]
+__all__ = ["RequestContext", "name_of"]
 
 
-class Visit:
+class RequestContext:
     """One request's way through the services of a server.
 
     Args:

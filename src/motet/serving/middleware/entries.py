@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from motet.errors import MotetError
 from motet.serving.http.respond import error_body
-from motet.serving.middleware.context import Visit, name_of
+from motet.serving.middleware.context import RequestContext, name_of
 
 if TYPE_CHECKING:
     from motet.serving.admission import Ticket
     from motet.serving.middleware.middleware import Middleware
-    from motet.serving.middleware.rest_entry import Asked
+    from motet.serving.middleware.rest_entry import RestCall
 
 __all__ = ["AppDesk", "Desk"]
 
@@ -27,23 +27,23 @@ class Desk:
     def __init__(self, services: Middleware) -> None:
         self._services = services
 
-    def enter(self, method: str, model: str, headers: Any, address: str) -> Visit | Awaitable[Visit]:
+    def enter(self, method: str, model: str, headers: Any, address: str) -> RequestContext | Awaitable[RequestContext]:
         """Let a call in, now or when it is its turn.
 
         Raises:
             MotetError: when it may not come in.
         """
         services = self._services
-        visit = Visit(services, "grpc", method, model, services.address(address, lambda: headers))
+        visit = RequestContext(services, "grpc", method, model, services.address(address, lambda: headers))
         visit.id = headers.get("x-request-id", "")
         visit.trace(headers.get("traceparent", ""))
         waiting = None
         try:
             waiting = services.enter(visit, headers)
             if method.startswith("RepositoryModel"):
-                from motet.serving.middleware.rest_entry import Asked, check_admin
+                from motet.serving.middleware.rest_entry import RestCall, check_admin
 
-                asked = Asked("POST", f"/{method}", model, headers, address, True, 0)
+                asked = RestCall("POST", f"/{method}", model, headers, address, True, 0)
                 klass = "" if visit.caller is None else visit.caller.klass
                 check_admin(services.config.admin, asked, klass, services.config.cors)
         except MotetError as error:
@@ -53,7 +53,7 @@ class Desk:
             raise
         return visit if waiting is None else self._wait(visit, waiting)
 
-    async def _wait(self, visit: Visit, waiting: Coroutine[Any, Any, Ticket]) -> Visit:
+    async def _wait(self, visit: RequestContext, waiting: Coroutine[Any, Any, Ticket]) -> RequestContext:
         try:
             visit.entered(await waiting)
         except MotetError as error:
@@ -64,7 +64,7 @@ class Desk:
             raise
         return visit
 
-    def _refused(self, visit: Visit, error: MotetError) -> None:
+    def _refused(self, visit: RequestContext, error: MotetError) -> None:
         from motet.serving.grpc.status import code_of
 
         self._services.rejected(visit.target, error)
@@ -82,7 +82,7 @@ class AppDesk:
     def __init__(self, services: Middleware) -> None:
         self._services = services
 
-    async def enter(self, asked: Asked) -> Visit:
+    async def enter(self, asked: RestCall) -> RequestContext:
         """Let a request in, now or when it is its turn.
 
         Raises:
@@ -90,7 +90,7 @@ class AppDesk:
         """
         services = self._services
         address = services.address(asked.peer, lambda: asked.headers)
-        visit = Visit(services, "http", f"{asked.method} {asked.path}", asked.target, address)
+        visit = RequestContext(services, "http", f"{asked.method} {asked.path}", asked.target, address)
         visit.received_bytes, visit.id = asked.received_bytes, asked.headers.get("x-request-id", "")
         visit.trace(asked.headers.get("traceparent", ""))
         waiting = None
@@ -115,7 +115,7 @@ class AppDesk:
             raise
         return visit
 
-    def administers(self, asked: Asked) -> bool:
+    def administers(self, asked: RestCall) -> bool:
         """Whether the caller may see what the requests of others were: who may load and unload."""
         from motet.serving.middleware.rest_entry import check_admin
 

@@ -17,11 +17,11 @@ from motet.serving.batching.request import Reply, Request
 from motet.serving.batching.response_cache import ResponseCache, ResponseCacheConfig
 from motet.serving.config.observability import ObservabilityConfig
 from motet.serving.config.server import ServeConfig
-from motet.serving.middleware.context import Visit, name_of
+from motet.serving.middleware.context import RequestContext, name_of
 from motet.serving.middleware.entries import AppDesk, Desk
 from motet.serving.observability.incidents import say_failed
-from motet.serving.observability.observability import Seen, Watched
-from motet.serving.process.repository_sync import Together
+from motet.serving.observability.observability import Observability, Watched
+from motet.serving.process.repository_sync import RepositorySync
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
 from motet.system.places import temporary_folder
@@ -64,12 +64,12 @@ class Middleware:
         self.folder = folder or tempfile.mkdtemp(prefix="motet-serve-", dir=temporary_folder())
         self.desk = Desk(self)
         self._app: App | None = None
-        self._together: Together | None = None
+        self._together: RepositorySync | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.admission: Admission | None = None
         self.audit: AuditLog | None = None
         self.sinks: Sinks | None = None
-        self.seen = Seen(
+        self.seen = Observability(
             self._seen_config(config),
             Path(self.folder) / "seen",
             lambda: self.gateway.things,
@@ -149,9 +149,9 @@ class Middleware:
         if self.sinks is not None and (served.kind == "graph" or served.name in self._kept_models):
             await self.sinks.open(served.name, served.signature, served.digest)
             if self.sinks.wants(served.name):
-                from motet.serving.sinks import Keeper
+                from motet.serving.sinks import SinkHook
 
-                lane.settler.keeper = Keeper(self.sinks, served.name)
+                lane.settler.keeper = SinkHook(self.sinks, served.name)
         config = self.cache_config
         if config is not None and (not config.graphs or served.name in config.graphs):
             lane.settler.cache = ResponseCache(config.max_bytes, config.ttl_s) if config.max_bytes else None
@@ -213,7 +213,7 @@ class Middleware:
             return
         origin = exchange.origin
         asked = f"POST {origin.url.decode('latin-1')}"
-        visit = exchange.visit = Visit(self, "http", asked, exchange.name, self._address(origin))
+        visit = exchange.visit = RequestContext(self, "http", asked, exchange.name, self._address(origin))
         visit.received_bytes, visit.id = len(body), exchange.id
         visit.trace(exchange.known.get(b"traceparent", b"").decode("latin-1"))
         try:
@@ -229,7 +229,7 @@ class Middleware:
         visit.entering = self._keep(self._go_on(exchange, body, visit, waiting))
 
     async def _go_on(
-        self, exchange: InferExchange, body: bytes, visit: Visit, waiting: Coroutine[Any, Any, Ticket]
+        self, exchange: InferExchange, body: bytes, visit: RequestContext, waiting: Coroutine[Any, Any, Ticket]
     ) -> None:
         try:
             visit.entered(await waiting)
@@ -246,7 +246,7 @@ class Middleware:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def enter(self, visit: Visit, headers: Any, *, owner: bool = False) -> Coroutine[Any, Any, Ticket] | None:
+    def enter(self, visit: RequestContext, headers: Any, *, owner: bool = False) -> Coroutine[Any, Any, Ticket] | None:
         """Let a visit in: None when it is, else what to wait for. The user that runs the server needs no credential.
 
         Raises:
@@ -276,14 +276,14 @@ class Middleware:
         """A request is over that no visit was made for."""
         if self.seen.access is None:
             return
-        visit = Visit(self, "http", over.asked, "", self._address(over.origin))
+        visit = RequestContext(self, "http", over.asked, "", self._address(over.origin))
         visit.status, visit.received_bytes, visit.sent_bytes = over.status, over.received_bytes, over.sent_bytes
         visit.id = over.origin.known.get(b"x-request-id", b"").decode("latin-1")
         entry = visit.access(None, None, "" if over.error is None else name_of(over.error))
         entry.seconds = over.seconds
         self.seen.wrote(entry)
 
-    def write_down(self, visit: Visit, request: Request | None, reply: Reply | None, error: str) -> None:
+    def write_down(self, visit: RequestContext, request: Request | None, reply: Reply | None, error: str) -> None:
         """A visit is over."""
         if self.admission is not None:
             klass = "" if visit.caller is None else visit.caller.klass
@@ -299,7 +299,7 @@ class Middleware:
         self.gateway.not_ready = self._not_ready
         self.seen.start()
         if self.config.processes > 1:
-            self._together = Together(self.folder, self.gateway)
+            self._together = RepositorySync(self.folder, self.gateway)
             self.gateway.tell, self.gateway.tell_scaled = self._together.tell, self._together.tell_scaled
             self._together.start()
 

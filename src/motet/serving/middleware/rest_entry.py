@@ -9,14 +9,14 @@ from typing import Protocol
 from motet.errors import ForbiddenError
 from motet.serving.batching.request import ANONYMOUS, Identity, Reply, Request
 
-__all__ = ["Asked", "Desk", "OpenDesk", "Visit", "check_admin"]
+__all__ = ["Desk", "OpenDesk", "RestCall", "Visit", "check_admin"]
 
 ADMIN = "admin"
 """The class of callers who may load and unload."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RestCall:
     """What came in.
 
     Attributes:
@@ -62,7 +62,7 @@ class Visit(Protocol):
 class Desk(Protocol):
     """Decides who may ask. Called in the thread of the event loop."""
 
-    async def enter(self, asked: Asked, /) -> Visit:
+    async def enter(self, asked: RestCall, /) -> Visit:
         """Let a request in, now or when it is its turn; cancelling it gives the turn up.
 
         Raises:
@@ -70,7 +70,7 @@ class Desk(Protocol):
         """
         ...
 
-    def administers(self, asked: Asked, /) -> bool:
+    def administers(self, asked: RestCall, /) -> bool:
         """Whether the caller may see what the requests of others were; lets nobody in."""
         ...
 
@@ -99,7 +99,7 @@ class OpenDesk:
     def __init__(self, admin: str = "key", origins: Sequence[str] = ()) -> None:
         self._admin, self._origins = admin, origins
 
-    async def enter(self, asked: Asked, /) -> Visit:
+    async def enter(self, asked: RestCall, /) -> Visit:
         """Let a request in.
 
         Raises:
@@ -109,7 +109,7 @@ class OpenDesk:
             check_admin(self._admin, asked, "", self._origins)
         return _Anybody()
 
-    def administers(self, asked: Asked, /) -> bool:
+    def administers(self, asked: RestCall, /) -> bool:
         """Whether the caller may load and unload."""
         try:
             check_admin(self._admin, asked, "", self._origins)
@@ -118,7 +118,7 @@ class OpenDesk:
         return True
 
 
-def check_admin(admin: str, asked: Asked, klass: str, origins: Sequence[str] = ()) -> None:
+def check_admin(admin: str, asked: RestCall, klass: str, origins: Sequence[str] = ()) -> None:
     """See that a caller may load, unload and scale. Where it calls from decides nothing: a proxy calls for others.
 
     Args:

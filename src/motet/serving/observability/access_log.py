@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from motet.serving.config.observability import LogConfig
-from motet.serving.observability.line_writer import Lines, Writer
+from motet.serving.observability.line_writer import Lines, LineWriter
 
 __all__ = ["Access", "access_log"]
 
@@ -53,7 +53,7 @@ class Access(msgspec.Struct, omit_defaults=True):
     error: str = ""
 
 
-def access_log(writer: Writer, config: LogConfig) -> Lines:
+def access_log(writer: LineWriter, config: LogConfig) -> Lines:
     """The file that takes `Access` entries.
 
     Raises:

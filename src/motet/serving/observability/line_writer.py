@@ -22,7 +22,7 @@ from motet.errors import GraphError
 from motet.serving.config.observability import STDERR, LogConfig
 from motet.system.incidents import Outage
 
-__all__ = ["Lines", "Writer"]
+__all__ = ["LineWriter", "Lines"]
 
 _LOG = logging.getLogger("motet.serving")
 LINGER_S = 0.05
@@ -147,7 +147,7 @@ class Lines:
                 os.replace(old, older)
 
 
-class Writer:
+class LineWriter:
     """The thread that writes the logs of a process. It is started with the first file."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from motet.serving.observability.access_log import Access, access_log
 from motet.serving.observability.counters import Counters, Kind
 from motet.serving.observability.errors import ERRORS, Errors
 from motet.serving.observability.incidents import Overflow, say_failed
-from motet.serving.observability.line_writer import Lines, Writer
+from motet.serving.observability.line_writer import Lines, LineWriter
 from motet.serving.observability.metrics import CallerMetrics, CodeMetrics, GraphMetrics
 from motet.serving.observability.places import Lender, PlacesBoard, pool_status
 from motet.serving.observability.publisher import CountedEntry, Publisher, Traffic, open_files
@@ -30,7 +30,7 @@ from motet.serving.observability.tracing import Tracing
 from motet.serving.process.heartbeat import say_stall
 from motet.system.incidents import INCIDENTS, KINDS, Outage
 
-__all__ = ["GraphListener", "Seen", "Watched"]
+__all__ = ["GraphHook", "Observability", "Watched"]
 
 _LOG = logging.getLogger("motet.serving")
 Watched = tuple[Kind, str, Mapping[str, str], float]
@@ -43,7 +43,7 @@ CLOSE_S = 3.0
 """How long a log or traces that are given up may take to be finished, each."""
 
 
-class Seen:
+class Observability:
     """What is seen of a server, in one of its processes. Used in the thread of its event loop.
 
     Args:
@@ -86,14 +86,14 @@ class Seen:
         INCIDENTS.counters.append(self._count_incident)
         self._due: float | None = None
         self._files = [self._cells.at("gauge", f"process_{name}_fds") for name in ("open", "max")]
-        self._listeners: dict[str, GraphListener] = {}
+        self._listeners: dict[str, GraphHook] = {}
         self._callers: dict[str, CallerMetrics] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._grpc = CodeMetrics(self._cells, "motet_grpc_responses")
         self._grpc_bytes = [self._cells.at("counter", f"motet_grpc_{name}_bytes") for name in ("received", "sent")]
         self._config, self._ending, self._dropped = ObservabilityConfig(), list[threading.Thread](), 0
         self._watched: list[Callable[[], Iterable[Watched]]] = []
-        self._writer: Writer | None = None
+        self._writer: LineWriter | None = None
         self.access: Lines | None = None
         self.tracing: Tracing | None = None
         self.take(config)
@@ -109,7 +109,7 @@ class Seen:
         if config.access_log != before.access_log:
             writer = access = None
             if config.access_log is not None:
-                writer = Writer()
+                writer = LineWriter()
                 access = access_log(writer, config.access_log)
         if config.trace != before.trace:
             tracing = None if config.trace is None else Tracing(config.trace)
@@ -122,11 +122,11 @@ class Seen:
             self._ending.append(threading.Thread(target=each.close, daemon=True))
             self._ending[-1].start()
 
-    def listener(self, name: str) -> GraphListener:
+    def listener(self, name: str) -> GraphHook:
         """Who is told what the lane of a graph or model does."""
         found = self._listeners.get(name)
         if found is None:
-            found = self._listeners[name] = GraphListener(self, name, self._cells, self._errors)
+            found = self._listeners[name] = GraphHook(self, name, self._cells, self._errors)
         return found
 
     def watch(self, read: Callable[[], Iterable[Watched]]) -> None:
@@ -275,7 +275,7 @@ class Seen:
             each.overflow.look()
 
 
-class GraphListener:
+class GraphHook:
     """Counts what the lane of one graph does, and makes the spans of its batches: a `Listener` of the lane.
 
     Args:
@@ -288,7 +288,7 @@ class GraphListener:
         overflow: says when its queue is full, and no more.
     """
 
-    def __init__(self, seen: Seen, name: str, cells: Counters, errors: Errors) -> None:
+    def __init__(self, seen: Observability, name: str, cells: Counters, errors: Errors) -> None:
         self._seen, self._name, self._cells, self._errors = seen, name, cells, errors
         self._time = time.monotonic
         self.overflow = Overflow(name)

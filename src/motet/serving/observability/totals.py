@@ -23,7 +23,7 @@ from motet.batch import Array, Indices
 from motet.serving.observability.counters import NAMES, VALUES
 from motet.serving.observability.errors import ERRORS, SLOTS, pack, read_errors
 
-__all__ = ["MANY", "Numbers", "Series", "Totals"]
+__all__ = ["MANY", "CounterSeries", "Numbers", "Totals"]
 
 MANY = 8
 """Files of dead processes that are put together into one."""
@@ -32,7 +32,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class CounterSeries:
     """What some numbers are.
 
     Attributes:
@@ -61,7 +61,7 @@ class Numbers:
     """
 
     values: Array
-    series: dict[str, list[Series]]
+    series: dict[str, list[CounterSeries]]
     processes: int
 
     def of(self, name: str) -> Iterator[tuple[dict[str, str], Array]]:
@@ -69,7 +69,7 @@ class Numbers:
         for each in list(self.series.get(name, ())):
             yield each.labels, self.at(each)
 
-    def at(self, series: Series) -> Array:
+    def at(self, series: CounterSeries) -> Array:
         """The numbers of one series; zeros where it is younger than these totals."""
         found = self.values[series.place : series.place + series.size]
         return found if len(found) == series.size else np.zeros(series.size)
@@ -123,8 +123,8 @@ class Totals:
         self._folder = Path(folder)
         self._folder.mkdir(0o700, parents=True, exist_ok=True)
         self._files: dict[str, _File] = {}
-        self._known: dict[tuple[str, Labels], Series] = {}
-        self._series: dict[str, list[Series]] = {}
+        self._known: dict[tuple[str, Labels], CounterSeries] = {}
+        self._series: dict[str, list[CounterSeries]] = {}
         self._used = 0
 
     def read(self) -> Numbers:
@@ -203,11 +203,11 @@ class Totals:
             new = np.concatenate(parts, axis=1)
             file.places[kind] = np.append(theirs, new[0]), np.append(ours, new[1])
 
-    def _series_of(self, kind: str, name: str, labels: dict[str, str], size: int) -> Series:
+    def _series_of(self, kind: str, name: str, labels: dict[str, str], size: int) -> CounterSeries:
         key = (name, tuple(sorted(labels.items())))
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = Series(kind, name, labels, self._used, size)
+            found = self._known[key] = CounterSeries(kind, name, labels, self._used, size)
             self._series.setdefault(name, []).append(found)
             self._used += size
         return found

@@ -18,7 +18,7 @@ import msgspec
 from motet.errors import MotetError
 from motet.serving.repository.repository import ModelRepository
 
-__all__ = ["Together"]
+__all__ = ["RepositorySync"]
 
 _LOG = logging.getLogger("motet.serving")
 LOOK_S = 0.2
@@ -36,7 +36,7 @@ class _Change(msgspec.Struct):
 _decode = msgspec.json.Decoder(dict[str, _Change]).decode
 
 
-class Together:
+class RepositorySync:
     """Follows what the other processes load and unload, and tells them what this one does.
 
     Args:

@@ -16,7 +16,7 @@ from functools import partial
 
 from motet.errors import InputError, MotetError, OverloadedError
 from motet.graph.model import Replicas
-from motet.runtime.autoscaling.policy import Policy, RowTime, Seen
+from motet.runtime.autoscaling.policy import LoadSample, RowTime, ScalingPolicy
 from motet.runtime.autoscaling.scaler import Scaler
 from motet.runtime.model_runtime import ModelRuntime
 from motet.runtime.resources.memory import resident_bytes
@@ -47,12 +47,12 @@ class ScaledModel:
         self._direct, self._counted = (0, 0.0), (0, 0.0)
         self._arrived = self._gone = 0
 
-    def seen(self, now: float) -> Seen:
+    def seen(self, now: float) -> LoadSample:
         """What is seen of it; rows that wait have arrived."""
         replicas = self._model.replicas
         waiting = self._waiting_rows() + replicas.waiting_rows
         row_s, count = self._row_s(), replicas.count
-        return Seen(now, self._arrivals(waiting), waiting, row_s, count, replicas.loading_s)
+        return LoadSample(now, self._arrivals(waiting), waiting, row_s, count, replicas.loading_s)
 
     def _arrivals(self, waiting: int) -> int:
         """Rows that have come in all: rows under way are in no count for a moment, and those nobody waits for any more in none."""
@@ -206,12 +206,12 @@ class Autoscaler:
             self._asking = None
 
 
-def _policy(model: ModelRuntime) -> Policy | None:
+def _policy(model: ModelRuntime) -> ScalingPolicy | None:
     """When a model has how many replicas; None where their number is fixed."""
     replicas = model.model.replicas
     if not isinstance(replicas, Replicas) or replicas.min == replicas.max:
         return None
-    return Policy(replicas.min, replicas.max, hold_s=replicas.hold_s, idle_s=replicas.idle_s)
+    return ScalingPolicy(replicas.min, replicas.max, hold_s=replicas.hold_s, idle_s=replicas.idle_s)
 
 
 def _cpu_seconds() -> float:

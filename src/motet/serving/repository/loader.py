@@ -15,7 +15,7 @@ from motet.runtime.executor import Executor
 from motet.runtime.host import Host, ModelRuntime, model_key
 from motet.runtime.residency.cache import ResidencyCache
 from motet.runtime.resolve import ModelResolver
-from motet.runtime.shares import Shares
+from motet.runtime.shares import ThreadShares
 from motet.runtime.sizes import RememberedSizes
 from motet.serving.batching.active_graphs import ActiveGraphs
 from motet.serving.batching.graph_batcher import GraphBatcher
@@ -47,8 +47,8 @@ class Loader:
         self, loop: asyncio.AbstractEventLoop, limits: Callable[[], Limits], at_once: int, places: Places | None
     ) -> None:
         self._loop, self._limits, self._at_once = loop, limits, at_once
-        self._threads = Shares(at_once, "motet-play")
-        self._remote = Shares(REMOTE_THREADS, "motet-remote")
+        self._threads = ThreadShares(at_once, "motet-play")
+        self._remote = ThreadShares(REMOTE_THREADS, "motet-remote")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="motet-load")
         self.calls = LoopCalls(loop, self._threads, self._remote, at_once)
         self._crowd = ActiveGraphs()

@@ -16,8 +16,8 @@ pages.py           the page for people, its files, the drawings
 openapi.py         the description of all this; schemas.py, openapi_fixed.py: its parts
 """
 
-from motet.serving.middleware.rest_entry import Asked, Desk, Visit
+from motet.serving.middleware.rest_entry import Desk, RestCall, Visit
 from motet.serving.rest.app import create_app
 from motet.serving.rest.parts import AppParts
 
-__all__ = ["AppParts", "Asked", "Desk", "Visit", "create_app"]
+__all__ = ["AppParts", "Desk", "RestCall", "Visit", "create_app"]

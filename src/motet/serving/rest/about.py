@@ -18,7 +18,7 @@ from motet.graph.graph import Input
 from motet.oip.tensors import datatype_of, tensor_shape
 from motet.serving.batching.parameters import no_shared_memory
 from motet.serving.http.respond import error_body
-from motet.serving.middleware.rest_entry import Asked, Desk
+from motet.serving.middleware.rest_entry import Desk, RestCall
 from motet.serving.repository.entry import STOPS, UNLOADED, RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest.parts import AppParts
@@ -27,7 +27,7 @@ from motet.serving.rest.respond import json_response, read_object
 from motet.types import ColumnType
 from motet.version import __version__
 
-__all__ = ["EXTENSIONS", "About"]
+__all__ = ["EXTENSIONS", "MetadataRoutes"]
 
 EXTENSIONS = (
     "binary_tensor_data", "classification", "model_configuration", "model_repository", "parameters", "schedule_policy",
@@ -40,7 +40,7 @@ _IGNORED = ("unload_dependents",)
 """Parameters of Triton's clients that mean nothing here."""
 
 
-class About:
+class MetadataRoutes:
     """Answers what is asked about a server and its models.
 
     Args:
@@ -217,7 +217,7 @@ class About:
 
     async def _administer(self, request: Request, act: Act) -> Response:
         name = request.path_params["name"]
-        asked: Asked = asked_of(request, name, len(await request.body()), admin=True)
+        asked: RestCall = asked_of(request, name, len(await request.body()), admin=True)
         visit = await self._desk.enter(asked)
         status, failed = 200, ""
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call
-from motet.runtime.rows import Rows, rows_of
+from motet.runtime.rows import JsonRows, rows_of
 from motet.serving.batching.parameters import LateRowsError, without_folders
 from motet.serving.batching.request import Reply
 from motet.serving.rest.explain import explained
@@ -26,13 +26,13 @@ def why(failure: Failure) -> str:
     return without_folders(str(failure).partition(": ")[2])
 
 
-def errors_of(rows: Rows) -> Reply:
+def errors_of(rows: JsonRows) -> Reply:
     """The reply where no row could be played."""
     return Reply({}, 0, 0, None, (), 0, 0.0, 0.0)
 
 
 def answer_of(
-    rows: Rows, reply: Reply | None, calls: Sequence[Sequence[Call]] | None, *, single: bool
+    rows: JsonRows, reply: Reply | None, calls: Sequence[Sequence[Call]] | None, *, single: bool
 ) -> dict[str, Any]:
     """The answer: an object a row, in order, its outputs or `error`; where one row was asked for, that object alone.
 

@@ -17,7 +17,7 @@ from motet.errors import MotetError
 from motet.serving.http.cors import EXPOSED
 from motet.serving.middleware.rest_entry import OpenDesk
 from motet.serving.repository.repository import ModelRepository
-from motet.serving.rest.about import About
+from motet.serving.rest.about import MetadataRoutes
 from motet.serving.rest.openapi import openapi
 from motet.serving.rest.pages import Pages
 from motet.serving.rest.parts import AppParts
@@ -48,7 +48,7 @@ def create_app(gateway: ModelRepository, parts: AppParts | None = None) -> Starl
     routes = [  # they are looked through in order, so what is asked for most comes first
         Route("/predict/{name}", predict.__call__, methods=["POST"]),
         Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
-        *About(gateway, parts, desk).routes(),
+        *MetadataRoutes(gateway, parts, desk).routes(),
         *V1(gateway, desk, errors).routes(),
         *Pages(gateway, parts, errors, desk).routes(),
         Route("/v2/models/{name}/infer", _infer, methods=["POST"]),

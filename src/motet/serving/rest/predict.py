@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from motet.errors import CancelledError, Failure, InputError, MotetError, known_names
 from motet.pictures import begins_as_picture
-from motet.runtime.rows import Rows, read_rows
+from motet.runtime.rows import JsonRows, read_rows
 from motet.serving.batching.parameters import asked_times
 from motet.serving.batching.request import Reply
 from motet.serving.http.respond import error_body
@@ -29,7 +29,7 @@ from motet.serving.rest.uploads import form_rows, raw_row
 from motet.serving.wire.compress import decompress
 from motet.serving.wire.envelope import read_json
 
-__all__ = ["Given", "Predict", "decoded"]
+__all__ = ["Predict", "PredictRequest", "decoded"]
 
 IN_THREAD_BYTES = 1 << 15
 """Bodies at least this long are read in a thread."""
@@ -42,7 +42,7 @@ _FLAGS = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": F
 
 
 @dataclass
-class Given:
+class PredictRequest:
     """What a request asks.
 
     Attributes:
@@ -97,13 +97,13 @@ class Predict:
             self._over(error, served, played, visit)
             raise
 
-    async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> Given:
+    async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> PredictRequest:
         """What is asked, in whatever form it came."""
         limits, inputs = self._gateway.limits, served.inputs
         encoding = request.headers.get("content-encoding")
         body = self._inflated(request, body)
         query = dict(request.query_params)
-        given = Given(
+        given = PredictRequest(
             parameters={name: _number(query[name], name) for name in ("timeout", "priority") if name in query}
         )
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -131,7 +131,7 @@ class Predict:
         encoding = request.headers.get("content-encoding")
         return body if encoding is None else decompress(body, encoding, self._gateway.limits.body_bytes)
 
-    async def _rows(self, given: Given, served: RepositoryEntry) -> Rows:
+    async def _rows(self, given: PredictRequest, served: RepositoryEntry) -> JsonRows:
         checked, max_rows = served.graph.checked, self._gateway.limits.rows
         if _is_quick(given.rows):
             rows = read_rows(given.rows, checked, max_rows)
@@ -143,14 +143,16 @@ class Predict:
             raise InputError(rows.bad[0])
         return rows
 
-    def _unread(self, bad: Mapping[int, str], given: Given, served: RepositoryEntry) -> None:
+    def _unread(self, bad: Mapping[int, str], given: PredictRequest, served: RepositoryEntry) -> None:
         """Rows could not be read: they count as failed, though they are never played."""
         failures = [Failure(row, "input", "", "", "InputError", message) for row, message in bad.items()]
         self._errors.failed(served.name, given.id, failures)
         if served.lane is not None and served.lane.settler.listener is not None:
             served.lane.settler.listener.unread(failures, given.id)
 
-    def _prepare(self, played: Awaited, given: Given, rows: Rows, request: Request, arrived: float) -> None:
+    def _prepare(
+        self, played: Awaited, given: PredictRequest, rows: JsonRows, request: Request, arrived: float
+    ) -> None:
         header = request.headers.get("x-request-timeout-ms")
         timeout_s, played.priority = asked_times(given.parameters, None if header is None else header.encode("latin-1"))
         played.deadline = None if timeout_s is None else arrived + timeout_s
@@ -158,7 +160,13 @@ class Predict:
         played.explain = given.explain and not given.stream
 
     async def _played(
-        self, request: Request, given: Given, rows: Rows, played: Awaited, served: RepositoryEntry, visit: Visit
+        self,
+        request: Request,
+        given: PredictRequest,
+        rows: JsonRows,
+        played: Awaited,
+        served: RepositoryEntry,
+        visit: Visit,
     ) -> Response:
         reply = None
         if rows.places:
@@ -172,7 +180,7 @@ class Predict:
         return response
 
     async def _response(
-        self, request: Request, given: Given, rows: Rows, reply: Reply | None, served: RepositoryEntry
+        self, request: Request, given: PredictRequest, rows: JsonRows, reply: Reply | None, served: RepositoryEntry
     ) -> Response:
         """The answer of rows that were played; None where there were none to play."""
         calls = None if reply is None or not given.explain else reply.calls
@@ -182,7 +190,9 @@ class Predict:
             return await asyncio.to_thread(image_response, answer, served.signature.outputs, wanted)
         return json_response(answer)
 
-    def _streamed(self, given: Given, rows: Rows, played: Awaited, served: RepositoryEntry, visit: Visit) -> Response:
+    def _streamed(
+        self, given: PredictRequest, rows: JsonRows, played: Awaited, served: RepositoryEntry, visit: Visit
+    ) -> Response:
         stream = EventStream(given, rows, played, lambda error: self._over(error, served, played, visit), visit)
         if rows.places:
             visit.carry(played)
@@ -218,7 +228,7 @@ def _is_quick(rows: list[Any]) -> bool:
     )
 
 
-def _of_json(value: Any, given: Given, inputs: Mapping[str, Any]) -> None:
+def _of_json(value: Any, given: PredictRequest, inputs: Mapping[str, Any]) -> None:
     """Rows, or one row's object."""
     if not isinstance(value, dict):
         raise InputError(

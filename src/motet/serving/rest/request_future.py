@@ -12,7 +12,7 @@ from motet.errors import CancelledError, DeadlineError, MotetError
 from motet.serving.batching.request import Reply
 from motet.serving.batching.request import Request as Played
 from motet.serving.http.asgi import OWNER, VISITED
-from motet.serving.middleware.rest_entry import Asked, Desk
+from motet.serving.middleware.rest_entry import Desk, RestCall
 
 __all__ = ["Awaited", "administers", "asked_of", "gone", "headers_of", "unless_gone"]
 
@@ -94,13 +94,15 @@ def headers_of(request: Request) -> dict[str, str]:
     return found
 
 
-def asked_of(request: Request, target: str, received_bytes: int, *, admin: bool = False, visited: bool = True) -> Asked:
+def asked_of(
+    request: Request, target: str, received_bytes: int, *, admin: bool = False, visited: bool = True
+) -> RestCall:
     """What came in, for the desk, which makes a visit of it, unless it is only asked who it is of (`visited`)."""
     state = request.scope["state"]
     if visited:
         state[VISITED] = True
     peer = "" if request.client is None else request.client.host
-    return Asked(
+    return RestCall(
         request.method,
         request.url.path,
         target,

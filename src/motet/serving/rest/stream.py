@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from motet.errors import CancelledError, MotetError
 from motet.runtime.executor import Call
-from motet.runtime.rows import Rows, rows_of
+from motet.runtime.rows import JsonRows, rows_of
 from motet.serving.middleware.rest_entry import Visit
 from motet.serving.rest.answers import answer_of
 from motet.serving.rest.explain import calls_by_row, said_of
@@ -32,7 +32,7 @@ __all__ = ["EventStream"]
 HEARTBEAT_S = 10.0
 
 
-class Given(Protocol):
+class StreamedRequest(Protocol):
     """What was asked."""
 
     single: bool
@@ -51,7 +51,12 @@ class EventStream(Response):
     """
 
     def __init__(
-        self, given: Given, rows: Rows, played: Awaited, failed: Callable[[BaseException], None], visit: Visit
+        self,
+        given: StreamedRequest,
+        rows: JsonRows,
+        played: Awaited,
+        failed: Callable[[BaseException], None],
+        visit: Visit,
     ) -> None:
         super().__init__(
             media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}

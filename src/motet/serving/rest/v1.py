@@ -16,11 +16,11 @@ from starlette.routing import Route
 
 from motet.errors import InputError, known_names
 from motet.graph.graph import Input
-from motet.runtime.rows import Rows, rows_of
+from motet.runtime.rows import JsonRows, rows_of
 from motet.serving.batching.parameters import failed_rows
 from motet.serving.batching.request import Reply
 from motet.serving.repository.entry import STOPS, RepositoryEntry
-from motet.serving.rest.predict import Given, Predict, decoded
+from motet.serving.rest.predict import Predict, PredictRequest, decoded
 from motet.serving.rest.request_future import administers
 from motet.serving.rest.respond import json_response
 
@@ -61,7 +61,7 @@ class V1(Predict):
         versions = [{"version": each, "state": state, "status": told} for each in served.versions]
         return json_response({"name": name, "ready": ready, "model_version_status": versions}, 200 if ready else 503)
 
-    async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> Given:
+    async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> PredictRequest:
         value = await decoded(self._inflated(request, body))
         if not isinstance(value, dict):
             raise InputError(f"the body must be a JSON object; got {type(value).__name__}")
@@ -76,12 +76,12 @@ class V1(Predict):
         instances, columns = value.get("instances"), value.get("inputs")
         if (instances is None) == (columns is None):
             raise InputError("either 'instances' or 'inputs' must be given", hint='send {"instances": [...]}')
-        given = Given(by_column=columns is not None, id=request.headers.get("x-request-id", ""))
+        given = PredictRequest(by_column=columns is not None, id=request.headers.get("x-request-id", ""))
         given.rows = _of_instances(instances, served.inputs) if columns is None else _of_columns(columns, served.inputs)
         given.parameters = value.get("parameters", {})
         return given
 
-    async def _rows(self, given: Given, served: RepositoryEntry) -> Rows:
+    async def _rows(self, given: PredictRequest, served: RepositoryEntry) -> JsonRows:
         rows = await super()._rows(given, served)
         if rows.bad:
             listed = sorted(rows.bad.items())
@@ -91,7 +91,7 @@ class V1(Predict):
         return rows
 
     async def _response(
-        self, request: Request, given: Given, rows: Rows, reply: Reply | None, served: RepositoryEntry
+        self, request: Request, given: PredictRequest, rows: JsonRows, reply: Reply | None, served: RepositoryEntry
     ) -> Response:
         if reply is not None and reply.failures:
             raise failed_rows(reply, rows.total)

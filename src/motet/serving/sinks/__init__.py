@@ -15,8 +15,8 @@ middle of reading a spool, and its ids tell.
 """
 
 from motet.serving.config.sinks import SinkConfig, read_sinks
-from motet.serving.sinks.hook import Keeper
+from motet.serving.sinks.hook import SinkHook
 from motet.serving.sinks.sinks import Sinks
 from motet.serving.sinks.stats import SinkStats
 
-__all__ = ["Keeper", "SinkConfig", "SinkStats", "Sinks", "read_sinks"]
+__all__ = ["SinkConfig", "SinkHook", "SinkStats", "Sinks", "read_sinks"]

@@ -13,8 +13,8 @@ import numpy as np
 from motet.batch import Column, Ragged, concat_columns, take_rows
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
-from motet.serving.sinks.items import Answered, Item, MemberAnswered
-from motet.serving.sinks.layout import Kept
+from motet.serving.sinks.items import AnswerItem, Item, MemberAnswered
+from motet.serving.sinks.layout import KeptColumn
 from motet.serving.sinks.records import ID, JSON, Records
 
 __all__ = ["convert", "json_bytes", "values_of"]
@@ -28,14 +28,14 @@ def convert(items: Sequence[Item]) -> list[Records]:
     records: list[Records] = []
     for _, group in groupby(items, key=lambda item: (type(item), id(getattr(item, "layout", None)))):
         listed = list(group)
-        if isinstance(listed[0], Answered):
-            records.append(_joined([item for item in listed if isinstance(item, Answered)]))
+        if isinstance(listed[0], AnswerItem):
+            records.append(_joined([item for item in listed if isinstance(item, AnswerItem)]))
         elif isinstance(listed[0], MemberAnswered):
             records.extend(_stacked(item) for item in listed if isinstance(item, MemberAnswered))
     return [each for each in records if len(each)]
 
 
-def _joined(items: Sequence[Answered]) -> Records:
+def _joined(items: Sequence[AnswerItem]) -> Records:
     layout, rows = items[0].layout, sum(item.num_rows for item in items)
     columns: dict[str, Sequence[Any]] = {
         ID: [f"{item.key}:{row}" for item in items for row in range(item.num_rows)],
@@ -61,14 +61,14 @@ def _joined(items: Sequence[Answered]) -> Records:
     return Records(layout.table, layout.kinds, {name: columns[name] for name in layout.kinds})
 
 
-def _spread(items: Sequence[Answered], value: Callable[[Answered], T]) -> list[T]:
+def _spread(items: Sequence[AnswerItem], value: Callable[[AnswerItem], T]) -> list[T]:
     spread: list[T] = []
     for item in items:
         spread += [value(item)] * item.num_rows
     return spread
 
 
-def _errors(items: Sequence[Answered], rows: int) -> list[str | None]:
+def _errors(items: Sequence[AnswerItem], rows: int) -> list[str | None]:
     errors: list[str | None] = [None] * rows
     first = 0
     for item in items:
@@ -79,7 +79,7 @@ def _errors(items: Sequence[Answered], rows: int) -> list[str | None]:
     return errors
 
 
-def _places(items: Sequence[Answered]) -> Sequence[int] | None:
+def _places(items: Sequence[AnswerItem]) -> Sequence[int] | None:
     """Where the answered rows are among all; None where all are."""
     if all(item.reply.kept is None and item.reply.end - item.reply.first == item.num_rows for item in items):
         return None
@@ -102,7 +102,7 @@ def _placed(values: list[Any], places: Sequence[int] | None, rows: int) -> list[
     return placed
 
 
-def _output(replies: Sequence[Reply], kept: Kept) -> list[Any]:
+def _output(replies: Sequence[Reply], kept: KeptColumn) -> list[Any]:
     """An output's values; neighbours that were played together are converted together."""
     values: list[Any] = []
     column, first, end = replies[0].columns[kept.name], replies[0].first, replies[0].end
@@ -118,7 +118,7 @@ def _output(replies: Sequence[Reply], kept: Kept) -> list[Any]:
 class _Members:
     """Which members answered each row of some requests, and what."""
 
-    def __init__(self, items: Sequence[Answered]) -> None:
+    def __init__(self, items: Sequence[AnswerItem]) -> None:
         self._items = items
         self._by: dict[int, _By] = {}
         self._outputs: dict[int, list[list[dict[str, Any]]]] = {}

@@ -13,7 +13,7 @@ from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply, Request
 from motet.serving.sinks.sinks import Sinks
 
-__all__ = ["Keeper"]
+__all__ = ["SinkHook"]
 
 log = logging.getLogger("motet.serving.sinks")
 
@@ -44,7 +44,7 @@ class _Calls:
         )  # fmt: skip
 
 
-class Keeper:
+class SinkHook:
     """Keeps what one lane answers. All but the traces it gives is for the thread of the event loop.
 
     Args:

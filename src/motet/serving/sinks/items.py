@@ -14,13 +14,13 @@ import numpy as np
 from motet.batch import Column, Indices
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
-from motet.serving.sinks.layout import Layout
+from motet.serving.sinks.layout import RecordLayout
 
-__all__ = ["Answered", "Item", "Marker", "MemberAnswered", "loose_bytes", "owned"]
+__all__ = ["AnswerItem", "Item", "Marker", "MemberAnswered", "loose_bytes", "owned"]
 
 
 @dataclass(slots=True, eq=False)
-class Answered:
+class AnswerItem:
     """A request that was answered.
 
     Attributes:
@@ -37,7 +37,7 @@ class Answered:
         num_bytes: what it holds, about.
     """
 
-    layout: Layout
+    layout: RecordLayout
     key: str
     request: str
     identity: str
@@ -68,7 +68,7 @@ class MemberAnswered:
         num_bytes: what it holds, about.
     """
 
-    layout: Layout
+    layout: RecordLayout
     keys: Sequence[str]
     requests: Sequence[str]
     row_counts: Sequence[int]
@@ -92,7 +92,7 @@ class Marker:
     num_bytes: int = 0
 
 
-Item = Answered | MemberAnswered | Marker
+Item = AnswerItem | MemberAnswered | Marker
 
 
 def owned(column: Column, first: int, end: int) -> Any:

@@ -13,7 +13,7 @@ from motet.serving.config.sinks import SinkConfig
 from motet.serving.sinks.records import ID, JSON
 from motet.types import ColumnType, Signature
 
-__all__ = ["Kept", "Layout", "layout_of"]
+__all__ = ["KeptColumn", "RecordLayout", "layout_of"]
 
 JOIN_KINDS = {
     ID: "string", "request": "string", "row": "int64", "time": "float64", "identity": "string", "graph": "string",
@@ -26,7 +26,7 @@ STACK_KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptColumn:
     """A column of a graph that is kept.
 
     Attributes:
@@ -41,7 +41,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Layout:
+class RecordLayout:
     """What is kept of a graph's rows.
 
     Attributes:
@@ -62,8 +62,8 @@ class Layout:
     table: str
     stack: bool
     kinds: Mapping[str, str]
-    inputs: tuple[Kept, ...] = ()
-    outputs: tuple[Kept, ...] = ()
+    inputs: tuple[KeptColumn, ...] = ()
+    outputs: tuple[KeptColumn, ...] = ()
     all_outputs: bool = True
     row_bytes: int = 0
     loose_inputs: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Layout:
     members: bool = False
 
 
-def layout_of(config: SinkConfig, graph: str, signature: Signature, version: str) -> Layout:
+def layout_of(config: SinkConfig, graph: str, signature: Signature, version: str) -> RecordLayout:
     """What a sink keeps of a graph.
 
     Raises:
@@ -79,7 +79,7 @@ def layout_of(config: SinkConfig, graph: str, signature: Signature, version: str
     """
     table = config.table.replace("{graph}", graph) if config.format == "sql" else graph
     if config.record == "stack":
-        return Layout(graph, version, table, True, STACK_KINDS)
+        return RecordLayout(graph, version, table, True, STACK_KINDS)
     for name in config.keep or ():
         if name not in signature.inputs and name not in signature.outputs:
             known = [*signature.outputs, *signature.inputs]
@@ -101,7 +101,7 @@ def layout_of(config: SinkConfig, graph: str, signature: Signature, version: str
     kinds |= {each.column: each.kind for each in (*inputs, *outputs)}
     sizes = {each.name: signature.inputs[each.name].row_bytes for each in inputs}
     given = {each.name: signature.outputs[each.name].row_bytes for each in outputs}
-    return Layout(
+    return RecordLayout(
         graph,
         version,
         table,
@@ -121,8 +121,8 @@ def _wanted(config: SinkConfig, name: str, kind: ColumnType) -> bool:
     return name in config.keep if config.keep is not None else config.array_inputs or not kind.shape
 
 
-def _kept(config: SinkConfig, side: str, name: str, kind: ColumnType) -> Kept:
+def _kept(config: SinkConfig, side: str, name: str, kind: ColumnType) -> KeptColumn:
     stored = JSON if kind.dtype == "any" else str(kind)
     if kind.shape and config.arrays == "bytes" and kind.row_bytes is not None:
         stored = "bytes"
-    return Kept(name, f"{side}_{name}", stored)
+    return KeptColumn(name, f"{side}_{name}", stored)

@@ -17,11 +17,11 @@ from motet.errors import GraphError, UnknownNameError
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
 from motet.serving.config.sinks import SinkConfig
-from motet.serving.sinks.items import Answered, MemberAnswered, loose_bytes, owned
-from motet.serving.sinks.layout import Layout, layout_of
+from motet.serving.sinks.items import AnswerItem, MemberAnswered, loose_bytes, owned
+from motet.serving.sinks.layout import RecordLayout, layout_of
 from motet.serving.sinks.stats import SinkStats
 from motet.serving.sinks.targets import open_target, told
-from motet.serving.sinks.writer import Writer
+from motet.serving.sinks.writer import SinkWriter
 from motet.types import Signature
 
 __all__ = ["Sinks"]
@@ -53,8 +53,8 @@ class Sinks:
 
     def __init__(self, config: Sequence[SinkConfig], *, folder: str | Path = ".") -> None:
         root = Path(folder).absolute()
-        self._writers = [Writer(each, open_target(each, root), root / SPOOL) for each in config]
-        self._routes: dict[str, list[tuple[Writer, Layout]]] = {}
+        self._writers = [SinkWriter(each, open_target(each, root), root / SPOOL) for each in config]
+        self._routes: dict[str, list[tuple[SinkWriter, RecordLayout]]] = {}
         self._token = secrets.token_hex(6)
         self._numbers = itertools.count()
 
@@ -230,7 +230,7 @@ class Sinks:
 
 
 def _item(
-    layout: Layout,
+    layout: RecordLayout,
     key: str,
     request_id: str,
     identity: str,
@@ -239,7 +239,7 @@ def _item(
     first: int,
     end: int,
     reply: Reply,
-) -> Answered:
+) -> AnswerItem:
     """What waits of a request; on the response path, so little is done."""
     rows = end - first
     inputs = {each.name: owned(columns_in[each.name], first, end) for each in layout.inputs}
@@ -250,7 +250,7 @@ def _item(
         size += loose_bytes(reply.columns[name], reply.first, reply.end)
     if not layout.all_outputs:
         reply = replace(reply, columns={each.name: reply.columns[each.name] for each in layout.outputs})
-    return Answered(layout, key, request_id, identity, arrived, rows, inputs, reply, None, 0, size)
+    return AnswerItem(layout, key, request_id, identity, arrived, rows, inputs, reply, None, 0, size)
 
 
 def _sampled(key: str, share: float) -> bool:

@@ -22,7 +22,7 @@ from motet.serving.sinks.stats import SinkStats
 from motet.serving.sinks.targets import RefusedError, Target, told
 from motet.system.incidents import INCIDENTS, Outage
 
-__all__ = ["Writer"]
+__all__ = ["SinkWriter"]
 
 log = logging.getLogger("motet.serving.sinks")
 FIRST_DELAY_S, LAST_DELAY_S = 0.05, 5.0
@@ -46,7 +46,7 @@ class _Pending:
     num_bytes: int
 
 
-class Writer:
+class SinkWriter:
     """Writes the records of one sink.
 
     Args:

@@ -20,7 +20,7 @@ from motet.serving.wire.envelope import Wanted
 from motet.serving.wire.tensors import to_json
 from motet.types import ColumnType
 
-__all__ = ["Answers", "Form"]
+__all__ = ["AnswerWriter", "Form"]
 
 _FORMS = 64
 """Numbers of rows for which a form is kept."""
@@ -66,7 +66,7 @@ class Form:
         return [_bytes(columns[name][first:end], dtype) for name, dtype in self._outputs]
 
 
-class Answers:
+class AnswerWriter:
     """Writes the answers that have the same outputs.
 
     Args:

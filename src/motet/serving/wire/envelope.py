@@ -18,13 +18,13 @@ from motet.graph.fields import show
 from motet.reading import holds_truth
 from motet.types import ColumnType
 
-__all__ = ["Envelope", "Tensor", "Wanted", "read_envelope", "read_json"]
+__all__ = ["Envelope", "EnvelopeTensor", "Wanted", "read_envelope", "read_json"]
 
 _OF_NUMBERS = b"0123456789.,+-eE \t\r\n"
 _SHARED_MEMORY = "shared_memory_region"
 
 
-class Tensor(NamedTuple):
+class EnvelopeTensor(NamedTuple):
     """An input as it was sent; exactly one of `data` and `size` is there."""
 
     name: str
@@ -58,7 +58,7 @@ class Envelope:
 
     id: str
     parameters: Mapping[str, Any]
-    tensors: list[Tensor]
+    tensors: list[EnvelopeTensor]
     outputs: tuple[Wanted, ...]
 
 
@@ -106,7 +106,7 @@ def read_envelope(text: bytes, outputs: Mapping[str, ColumnType], what: str = "t
     return Envelope(identity or "", parameters, tensors, _wanted(value.get("outputs"), outputs, binary))
 
 
-def _tensor(value: object, place: int) -> Tensor:
+def _tensor(value: object, place: int) -> EnvelopeTensor:
     where = f"inputs[{place}]"
     if type(value) is not dict:
         raise InputError(f"must be an object with name, shape, datatype and data; got {show(value)}", where=where)
@@ -131,7 +131,7 @@ def _tensor(value: object, place: int) -> Tensor:
         raise InputError("has neither 'data' nor the parameter 'binary_data_size'", where=where)
     if size is not None and data is not None:
         raise InputError("has both 'data' and the parameter 'binary_data_size'", where=where)
-    return Tensor(name, datatype, tuple(shape), data, size, content_type)
+    return EnvelopeTensor(name, datatype, tuple(shape), data, size, content_type)
 
 
 def _may_hold_truth(text: bytes) -> bool:
@@ -140,7 +140,7 @@ def _may_hold_truth(text: bytes) -> bool:
     return b"tru" in words or b"fals" in words
 
 
-def _no_truth(tensors: list[Tensor]) -> None:
+def _no_truth(tensors: list[EnvelopeTensor]) -> None:
     """Refuse true and false as elements of numbers."""
     for each in tensors:
         if each.datatype not in ("BOOL", "BYTES") and holds_truth(each.data):

@@ -20,9 +20,9 @@ from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.graph import Input
 from motet.oip.tensors import datatype_of, from_raw, is_base64, num_elements, of_base64, with_texts
 from motet.runtime.bind import absent_inputs, fill_defaults
-from motet.serving.wire.answer import Answers, Form
-from motet.serving.wire.envelope import Tensor, Wanted, read_envelope
-from motet.serving.wire.plan import ID, MAX_BYTES, Dense, Frame, Other, Plan, keep, text_of
+from motet.serving.wire.answer import AnswerWriter, Form
+from motet.serving.wire.envelope import EnvelopeTensor, Wanted, read_envelope
+from motet.serving.wire.plan import ID, MAX_BYTES, Dense, EnvelopePlan, Frame, Other, keep, text_of
 from motet.serving.wire.template import MAX_MOULD_BYTES, RequestTemplate
 from motet.serving.wire.tensors import MAX_AXES, from_json, packed
 from motet.types import ColumnType
@@ -50,7 +50,7 @@ class InferRequest:
     __slots__ = ("answers", "columns", "id", "parameters", "rows", "timed", "wanted")
 
     def __init__(
-        self, columns: dict[str, Column], rows: int, id: str, parameters: Mapping[str, Any], answers: Answers
+        self, columns: dict[str, Column], rows: int, id: str, parameters: Mapping[str, Any], answers: AnswerWriter
     ) -> None:
         self.columns, self.rows, self.id, self.parameters, self.answers = columns, rows, id, parameters, answers
         self.timed = bool(parameters) and _says_times(parameters)
@@ -79,10 +79,10 @@ class InferCodec:
         self._inputs, self._outputs, self._max_rows = inputs, outputs, max_rows
         self._dtypes = {each: _plain_dtype(declared.type) for each, declared in inputs.items()}
         self._all_binary = tuple(Wanted(each, True, 0) for each in outputs)
-        self._plans: dict[bytes, Plan] = {}
+        self._plans: dict[bytes, EnvelopePlan] = {}
         self._frames: dict[bytes, Frame] = {}
         self._seen: dict[bytes, None] = {}
-        self._answers: dict[tuple[Wanted, ...], Answers] = {}
+        self._answers: dict[tuple[Wanted, ...], AnswerWriter] = {}
 
     def read(self, body: bytes, header_length: int | None = None) -> InferRequest:
         """What a body says.
@@ -245,7 +245,7 @@ class InferCodec:
         fill_defaults(columns, absent_inputs(columns, self._inputs, repr(self._name)), self._inputs, rows)
         return InferRequest(columns, rows, "", {}, self._answers_of(self._all_binary))
 
-    def _plan_of(self, head: bytes) -> tuple[Plan, str]:
+    def _plan_of(self, head: bytes) -> tuple[EnvelopePlan, str]:
         """The plan of a JSON that is not known to the byte, and its id."""
         match = ID.match(head)
         if match is not None:
@@ -255,7 +255,7 @@ class InferCodec:
         plan = self._planned(head, match)
         return plan, plan.id
 
-    def _planned(self, head: bytes, match: re.Match[bytes] | None) -> Plan:
+    def _planned(self, head: bytes, match: re.Match[bytes] | None) -> EnvelopePlan:
         """The plan of a JSON that has none yet; kept where all tensors are bytes."""
         envelope = read_envelope(head, self._outputs, "the JSON before the tensors")
         rows, missing = self._checked(envelope.tensors)
@@ -270,7 +270,7 @@ class InferCodec:
             else:
                 others.append(Other(tensor, start, end))
             start = end
-        plan = Plan(
+        plan = EnvelopePlan(
             dense, others, missing, rows, start, envelope.id, envelope.parameters, self._answers_of(envelope.outputs)
         )
         key = head if match is None else head[match.end() :]
@@ -279,12 +279,12 @@ class InferCodec:
             keep(self._plans, key, plan)
         return plan
 
-    def _is_plain(self, tensor: Tensor) -> bool:
+    def _is_plain(self, tensor: EnvelopeTensor) -> bool:
         """Whether a tensor is of the datatype and shape of its input."""
         kind = self._inputs[tensor.name].type
         return tensor.shape[1:] == kind.shape and tensor.datatype == datatype_of(kind)
 
-    def _checked(self, tensors: list[Tensor]) -> tuple[int, list[str]]:
+    def _checked(self, tensors: list[EnvelopeTensor]) -> tuple[int, list[str]]:
         """The number of rows, and the inputs for which defaults stand in."""
         rows, given = -1, set()
         for name, _, shape, *_ in tensors:
@@ -309,7 +309,7 @@ class InferCodec:
             raise InputError("no input is given, so there is no number of rows", hint="give at least one input")
         return rows, missing
 
-    def _column(self, tensor: Tensor, raw: memoryview | None) -> Column:
+    def _column(self, tensor: EnvelopeTensor, raw: memoryview | None) -> Column:
         """The column of a tensor; `raw` is for tensors that came as bytes."""
         name, datatype, shape, data, size, content_type = tensor
         declared, where = self._inputs[name], f"input {name!r}"
@@ -329,10 +329,10 @@ class InferCodec:
         column = read(kind, declared.default)
         return with_texts(column) if kind.dtype == "any" and raw is not None else column
 
-    def _answers_of(self, outputs: tuple[Wanted, ...]) -> Answers:
+    def _answers_of(self, outputs: tuple[Wanted, ...]) -> AnswerWriter:
         answers = self._answers.get(outputs)
         if answers is None:
-            answers = Answers(self._name, self._version, self._outputs, outputs)
+            answers = AnswerWriter(self._name, self._version, self._outputs, outputs)
             keep(self._answers, outputs, answers)
         return answers
 
@@ -365,5 +365,5 @@ def _rows_of(body: bytes, kind: ColumnType, where: str) -> int:
     return rows
 
 
-def _size(tensor: Tensor, dtype: np.dtype[Any]) -> int:
+def _size(tensor: EnvelopeTensor, dtype: np.dtype[Any]) -> int:
     return math.prod(tensor.shape) * dtype.itemsize

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from motet.errors import InputError
-from motet.serving.wire.answer import Answers
-from motet.serving.wire.envelope import Tensor
+from motet.serving.wire.answer import AnswerWriter
+from motet.serving.wire.envelope import EnvelopeTensor
 
-__all__ = ["ID", "MAX_BYTES", "Dense", "Frame", "Other", "Plan", "keep", "text_of"]
+__all__ = ["ID", "MAX_BYTES", "Dense", "EnvelopePlan", "Frame", "Other", "keep", "text_of"]
 
 KEPT = 64
 """Plans, and sets of wanted outputs, that are kept of each model."""
@@ -34,12 +34,12 @@ class Dense(NamedTuple):
 class Other(NamedTuple):
     """A tensor that must be looked at: its bytes, or its elements in the JSON."""
 
-    tensor: Tensor
+    tensor: EnvelopeTensor
     start: int
     end: int
 
 
-class Plan(NamedTuple):
+class EnvelopePlan(NamedTuple):
     """What the JSON before bytes means. Places are counted from the first byte after it."""
 
     dense: list[Dense]
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
     size: int
     id: str
     parameters: Mapping[str, Any]
-    answers: Answers
+    answers: AnswerWriter
 
     def wrong_size(self, got: int) -> InputError:
         """What to say of another number of bytes than the tensors have."""
@@ -61,13 +61,13 @@ class Plan(NamedTuple):
 class Frame(NamedTuple):
     """What the JSON around the elements of the only tensor means."""
 
-    tensor: Tensor
+    tensor: EnvelopeTensor
     dtype: np.dtype[Any]
     rows: int
     missing: list[str]
     id: str
     parameters: Mapping[str, Any]
-    answers: Answers
+    answers: AnswerWriter
 
 
 def keep(kept: dict[Any, Any], key: object, value: object) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from motet.batch import Array
 from motet.system.places import temporary_folder
 
-__all__ = ["CALL_BYTES", "Arena", "Block", "open_block"]
+__all__ = ["CALL_BYTES", "Arena", "SharedBlock", "open_block"]
 
 CALL_BYTES = 2**30
 """The most that one call's columns, or its answer, may take in shared memory, unless said otherwise."""
@@ -30,7 +30,7 @@ MOST_BLOCKS = 6
 
 
 @dataclass(eq=False)
-class Block:
+class SharedBlock:
     """A piece of shared memory.
 
     Attributes:
@@ -68,7 +68,7 @@ class Arena:
 
     def __init__(self, limit_bytes: int = CALL_BYTES) -> None:
         self.limit_bytes = limit_bytes
-        self._blocks: list[Block] = []
+        self._blocks: list[SharedBlock] = []
         self._fresh: list[tuple[int, int]] = []
         self._fds: list[int] = []
         self._gone: list[int] = []
@@ -79,7 +79,7 @@ class Arena:
         """Bytes in all blocks."""
         return sum(block.num_bytes for block in self._blocks)
 
-    def room(self, num_bytes: int, besides: Block | None = None) -> Block:
+    def room(self, num_bytes: int, besides: SharedBlock | None = None) -> SharedBlock:
         """A block that is free and large enough: the first there is, else a new one.
 
         Args:
@@ -110,7 +110,7 @@ class Arena:
         """Whether one more block can be lent, and two are left for the next call."""
         return sum(not block.free for block in self._blocks) < MOST_BLOCKS - 2
 
-    def forget(self, block: Block) -> None:
+    def forget(self, block: SharedBlock) -> None:
         """Do not use a block again; its memory is given back when nobody reads it any more."""
         self._blocks.remove(block)
         self._gone.append(block.number)
@@ -135,11 +135,11 @@ class Arena:
                 block.mapped.close()  # not left to the collector: an error's traceback holds the block
         self._blocks, self._fresh, self._gone, self._fds = [], [], [], []
 
-    def _made(self, num_bytes: int) -> Block:
+    def _made(self, num_bytes: int) -> SharedBlock:
         fd = _new_file(num_bytes)
         number, self._next = self._next, self._next + 1
         try:
-            block = Block(number, mmap.mmap(fd, num_bytes))
+            block = SharedBlock(number, mmap.mmap(fd, num_bytes))
         except BaseException:
             os.close(fd)
             raise
@@ -148,10 +148,10 @@ class Arena:
         return block
 
 
-def open_block(number: int, num_bytes: int, fd: int) -> Block:
+def open_block(number: int, num_bytes: int, fd: int) -> SharedBlock:
     """The block of a descriptor that the parent sent; closes the descriptor."""
     try:
-        return Block(number, mmap.mmap(fd, num_bytes))
+        return SharedBlock(number, mmap.mmap(fd, num_bytes))
     finally:
         os.close(fd)
 

@@ -19,17 +19,17 @@ import sys
 from types import FrameType
 
 from motet.models.handler import LoadedModel
-from motet.runtime.replicas.process.arena import Block, open_block
+from motet.runtime.replicas.process.arena import SharedBlock, open_block
 from motet.runtime.replicas.process.columns import Packed, pack, unpack
 from motet.runtime.replicas.process.remote_errors import as_raised, sendable
 from motet.runtime.replicas.process.wire import (
     Answered,
-    Call,
-    Connection,
+    CallMessage,
     Failed,
     Full,
     Load,
-    Loaded,
+    LoadedMessage,
+    MessageSocket,
     Room,
     receive_descriptors,
 )
@@ -56,7 +56,7 @@ def main(socket_fd: int, memory_fd: int) -> None:
         os.set_inheritable(fd, False)
     with socket.socket(fileno=socket_fd) as end, socket.socket(fileno=memory_fd) as memory:
         os.register_at_fork(after_in_child=end.close)  # else it could seem alive to the parent after its end
-        server = _Server(Connection(end, Load | Call | Room), memory)
+        server = _Server(MessageSocket(end, Load | CallMessage | Room), memory)
         with contextlib.suppress(EOFError, ConnectionError):
             server.run()
         server.close()
@@ -72,10 +72,10 @@ def _go_on(number: int, frame: FrameType | None) -> None:
 class _Server:
     """One model, and what the parent asks of it."""
 
-    def __init__(self, connection: Connection[Load | Call | Room], memory: socket.socket) -> None:
+    def __init__(self, connection: MessageSocket[Load | CallMessage | Room], memory: socket.socket) -> None:
         self._connection, self._memory = connection, memory
         self._model: LoadedModel | None = None
-        self._blocks: dict[int, Block] = {}
+        self._blocks: dict[int, SharedBlock] = {}
 
     def run(self) -> None:
         """Answer the parent until it hangs up.
@@ -85,7 +85,7 @@ class _Server:
         """
         while True:
             message = self._connection.receive()
-            if isinstance(message, Call):
+            if isinstance(message, CallMessage):
                 self._take_blocks(message)
                 answer = self._call(message)
                 answer.kept = not self._blocks[message.request].free
@@ -99,7 +99,7 @@ class _Server:
             with contextlib.suppress(BaseException):
                 self._model.close()
 
-    def _load(self, message: Load) -> Loaded | Failed:
+    def _load(self, message: Load) -> LoadedMessage | Failed:
         try:
             if message.memory_limit_bytes:
                 _limit_memory(message.memory_limit_bytes)
@@ -108,9 +108,9 @@ class _Server:
             self._model = handler.load(pickle.loads(message.source))
         except BaseException as error:  # noqa: BLE001 (the parent raises it)
             return Failed(as_raised(error), False)
-        return Loaded(getattr(self._model, "batch_invariant", None))
+        return LoadedMessage(getattr(self._model, "batch_invariant", None))
 
-    def _call(self, message: Call) -> Answered | Failed:
+    def _call(self, message: CallMessage) -> Answered | Failed:
         """The answer; when it is given, the request's block is free, unless the model keeps what it was asked."""
         memory = self._blocks[message.request].lend()
         try:
@@ -138,7 +138,7 @@ class _Server:
             block = self._blocks[room.answer]
         packed.write(block.mapped)
 
-    def _take_blocks(self, message: Call | Room) -> None:
+    def _take_blocks(self, message: CallMessage | Room) -> None:
         for number in message.gone:
             del self._blocks[number]
         fds = receive_descriptors(self._memory, len(message.fresh))

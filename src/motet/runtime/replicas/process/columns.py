@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from motet.batch import Array, Ragged, objects
-from motet.runtime.replicas.process.wire import Piece, Place
+from motet.runtime.replicas.process.wire import ColumnPiece, Place
 
 __all__ = ["ASKED", "Packed", "pack", "unpack"]
 
@@ -37,7 +37,7 @@ class Packed:
 
     __slots__ = ("_arrays", "num_bytes", "pieces")
 
-    def __init__(self, pieces: tuple[Piece, ...], arrays: list[tuple[Array, int]], num_bytes: int) -> None:
+    def __init__(self, pieces: tuple[ColumnPiece, ...], arrays: list[tuple[Array, int]], num_bytes: int) -> None:
         self.pieces, self._arrays, self.num_bytes = pieces, arrays, num_bytes
 
     def write(self, memory: Array | mmap) -> None:
@@ -62,7 +62,7 @@ def pack(columns: Mapping[str, Any], asked: Array | None = None) -> Packed:
         if type(value) is not np.ndarray or value.dtype.kind in "OV":
             form, parts = _parts(value)
         elif asked is not None and value.base is asked and value.flags.c_contiguous:
-            pieces.append(Piece(name, ASKED, ((value.dtype.str, value.shape, _start(value) - _start(asked)),)))
+            pieces.append(ColumnPiece(name, ASKED, ((value.dtype.str, value.shape, _start(value) - _start(asked)),)))
             continue
         else:
             form, parts = DENSE, (value,)
@@ -71,11 +71,11 @@ def pack(columns: Mapping[str, Any], asked: Array | None = None) -> Packed:
             places.append((array.dtype.str, array.shape, start))
             arrays.append((array, start))
             start += (array.nbytes + _ALIGNED - 1) & -_ALIGNED
-        pieces.append(Piece(name, form, tuple(places)))
+        pieces.append(ColumnPiece(name, form, tuple(places)))
     return Packed(tuple(pieces), arrays, start)
 
 
-def unpack(pieces: Sequence[Piece], memory: Array, asked: Array | None = None) -> dict[str, Any]:
+def unpack(pieces: Sequence[ColumnPiece], memory: Array, asked: Array | None = None) -> dict[str, Any]:
     """The columns that were written; arrays of numbers are views of `memory`, or of `asked`.
 
     Raises:
@@ -90,7 +90,7 @@ def _start(array: Array) -> int:
     return start
 
 
-def _value(piece: Piece, memory: Array | None) -> Any:
+def _value(piece: ColumnPiece, memory: Array | None) -> Any:
     arrays = [np.ndarray(shape, dtype, memory, start) for dtype, shape, start in piece.places]
     if piece.form in (DENSE, ASKED):
         return arrays[0]

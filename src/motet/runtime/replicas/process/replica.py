@@ -23,18 +23,18 @@ from motet.batch import Array
 from motet.errors import MotetError, ReplicaLostError
 from motet.models.common import load_error, place
 from motet.models.handler import Handler, ModelSource
-from motet.runtime.replicas.process.arena import CALL_BYTES, Arena, Block
+from motet.runtime.replicas.process.arena import CALL_BYTES, Arena, SharedBlock
 from motet.runtime.replicas.process.columns import ASKED, pack, unpack
 from motet.runtime.replicas.process.remote_errors import beyond_memory, raised_again
 from motet.runtime.replicas.process.spawned import Spawned, memory_of
 from motet.runtime.replicas.process.wire import (
     Answered,
-    Call,
-    Connection,
+    CallMessage,
     Failed,
     Full,
     Load,
-    Loaded,
+    LoadedMessage,
+    MessageSocket,
     Room,
     send_descriptors,
 )
@@ -55,7 +55,7 @@ STOPPED_S = 5.0
 LENT_BYTES = 2**16
 """Answers larger than this are given as they lie in shared memory; others are copied."""
 
-_Replies = Loaded | Full | Answered | Failed
+_Replies = LoadedMessage | Full | Answered | Failed
 
 
 class ProcessReplica:
@@ -98,7 +98,7 @@ class ProcessReplica:
         self._arena = Arena(min(call_bytes, memory_limit_bytes or call_bytes))
         self._calling = threading.Lock()
         self._spawned: Spawned | None = None
-        self._connection: Connection[_Replies] | None = None
+        self._connection: MessageSocket[_Replies] | None = None
         self._answer_bytes = 0
         self._lost = ""
         self._stopped_at: float | None = None
@@ -147,7 +147,7 @@ class ProcessReplica:
         with self._calling:
             self._spawn()
             reply = self._ask(self._load, self._load_timeout_s)
-            if isinstance(reply, Loaded):
+            if isinstance(reply, LoadedMessage):
                 self.batch_invariant = reply.batch_invariant
                 return
             if not isinstance(reply, Failed):
@@ -178,7 +178,7 @@ class ProcessReplica:
             request = self._arena.room(packed.num_bytes)
             packed.write(request.mapped)
             room = self._arena.room(self._answer_bytes, request)
-            call = Call(*self._news(), request.number, room.number, packed.pieces)
+            call = CallMessage(*self._news(), request.number, room.number, packed.pieces)
             reply = self._ask(call, timeout_s)
             if isinstance(reply, Full):
                 larger = self._larger(reply.num_bytes, request)
@@ -226,7 +226,7 @@ class ProcessReplica:
         except OSError as error:
             self._lost = f"could not be started: {error}"
             self._raise_lost()
-        self._connection = Connection(self._spawned.socket, _Replies)
+        self._connection = MessageSocket(self._spawned.socket, _Replies)
         if self._was_closed():  # meanwhile, by another thread, which saw no process to kill
             self._end("was closed")
             self._raise_lost()
@@ -265,13 +265,13 @@ class ProcessReplica:
         except ValueError as error:
             self._broken(f"said what is no message: {error}")
 
-    def _larger(self, num_bytes: int, request: Block) -> Block | None:
+    def _larger(self, num_bytes: int, request: SharedBlock) -> SharedBlock | None:
         try:
             return self._arena.room(num_bytes, request)
         except MemoryError:
             return None
 
-    def _found(self, reply: Answered, request: Block, room: Block) -> dict[str, Any]:
+    def _found(self, reply: Answered, request: SharedBlock, room: SharedBlock) -> dict[str, Any]:
         """The answer that was written."""
         self._answer_bytes = reply.num_bytes
         try:
@@ -282,7 +282,7 @@ class ProcessReplica:
         except Exception as error:  # noqa: BLE001 (it may be damaged in any way)
             self._broken(f"wrote an answer that cannot be read: {summary(error)}")
 
-    def _held(self, block: Block, num_bytes: int) -> Array:
+    def _held(self, block: SharedBlock, num_bytes: int) -> Array:
         """What is in a block, for the caller to keep."""
         if num_bytes > LENT_BYTES and self._arena.may_lend:
             return block.lend()

@@ -24,13 +24,13 @@ import msgspec
 
 __all__ = [
     "Answered",
-    "Call",
-    "Connection",
+    "CallMessage",
+    "ColumnPiece",
     "Failed",
     "Full",
     "Load",
-    "Loaded",
-    "Piece",
+    "LoadedMessage",
+    "MessageSocket",
     "Place",
     "Raised",
     "Room",
@@ -46,7 +46,7 @@ _RECEIVE_BYTES = 2**13
 _HEAD = 4
 
 
-class Piece(msgspec.Struct, array_like=True):
+class ColumnPiece(msgspec.Struct, array_like=True):
     """A column in shared memory.
 
     Attributes:
@@ -95,7 +95,7 @@ class Load(msgspec.Struct, array_like=True, tag=True):
     memory_limit_bytes: int
 
 
-class Call(msgspec.Struct, array_like=True, tag=True):
+class CallMessage(msgspec.Struct, array_like=True, tag=True):
     """Answer a batch.
 
     Attributes:
@@ -110,7 +110,7 @@ class Call(msgspec.Struct, array_like=True, tag=True):
     gone: tuple[int, ...]
     request: int
     answer: int
-    columns: tuple[Piece, ...]
+    columns: tuple[ColumnPiece, ...]
 
 
 class Room(msgspec.Struct, array_like=True, tag=True):
@@ -121,7 +121,7 @@ class Room(msgspec.Struct, array_like=True, tag=True):
     answer: int
 
 
-class Loaded(msgspec.Struct, array_like=True, tag=True):
+class LoadedMessage(msgspec.Struct, array_like=True, tag=True):
     """The model is loaded.
 
     Attributes:
@@ -146,7 +146,7 @@ class Answered(msgspec.Struct, array_like=True, tag=True):
         kept: whether the model still holds what it was asked: the request's block is not to be written to again.
     """
 
-    columns: tuple[Piece, ...]
+    columns: tuple[ColumnPiece, ...]
     num_bytes: int
     kept: bool
 
@@ -158,7 +158,7 @@ class Failed(msgspec.Struct, array_like=True, tag=True):
     kept: bool
 
 
-class Connection(Generic[T]):
+class MessageSocket(Generic[T]):
     """One end of the socket; one thread at a time.
 
     Args:
