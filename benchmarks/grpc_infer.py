@@ -45,10 +45,10 @@ async def serve(pipe: Connection) -> None:
     async def echo(data: bytes, _context: object) -> bytes:
         return data
 
-    gateway = ModelRepository()
-    gateway.add(graph())
-    await gateway.load_all()
-    server = GrpcServer(gateway, "127.0.0.1", 0)
+    repository = ModelRepository()
+    repository.add(graph())
+    await repository.load_all()
+    server = GrpcServer(repository, "127.0.0.1", 0)
     echoes = grpc.aio.server()
     echoes.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("bench", {"Echo": grpc.unary_unary_rpc_method_handler(echo)}),)
@@ -63,7 +63,7 @@ async def serve(pipe: Connection) -> None:
         pipe.send(time.process_time())
     await server.stop(0)
     await echoes.stop(0)
-    gateway.close()
+    repository.close()
 
 
 def run_server(pipe: Connection) -> None:

@@ -69,30 +69,30 @@ def lru(keys: Sequence[int], places: int, window: int) -> Plan:
 
 def ours(keys: Sequence[int], places: int, window: int) -> Plan:
     """What Motet does: its own code, on paper."""
-    shelf, group = ResidencyPolicy(), ResidencyGroup("all", places, max_wait_s=FAIR * window)
+    policy, group = ResidencyPolicy(), ResidencyGroup("all", places, max_wait_s=FAIR * window)
     for key in set(keys):
-        shelf.add(key, group)
+        policy.add(key, group)
     plan: Plan = []
     rows_of: dict[int, list[int]] = defaultdict(list)
     waiting = came = 0
     while came < len(keys) or waiting:
         while came < len(keys) and waiting < window:
             key = keys[came]
-            if shelf.ask(key, 1, came) is True:
-                shelf.give_back(key)
+            if policy.ask(key, 1, came) is True:
+                policy.give_back(key)
                 plan.append((None, None, [came]))
             else:
-                shelf.wait(Waiter(key, 1, came, Future()))
+                policy.wait(Waiter(key, 1, came, Future()))
                 rows_of[key].append(came)
                 waiting += 1
             came += 1
         if waiting:
-            swap = shelf.next(came, {})
+            swap = policy.next(came, {})
             assert swap is not None
-            shelf.dropped(swap.drop)
+            policy.dropped(swap.drop)
             key = swap.load  # type: ignore[assignment]
-            for waiter in shelf.done(key):
-                shelf.give_back(waiter.key)
+            for waiter in policy.done(key):
+                policy.give_back(waiter.key)
             rows = rows_of.pop(key)
             waiting -= len(rows)
             plan.append((key, swap.drop[0] if swap.drop else None, rows))  # type: ignore[arg-type]
@@ -232,10 +232,10 @@ async def _ask(graph: mt.Graph, keys: Sequence[int], x: Any, window: int) -> tup
     from motet.serving.batching.request import Reply, Request
     from motet.serving.repository.repository import ModelRepository
 
-    gateway = ModelRepository()
-    gateway.add(graph)
-    await gateway.load_all()
-    served, left, done = gateway.find(graph.name), iter(range(len(keys))), asyncio.Event()
+    repository = ModelRepository()
+    repository.add(graph)
+    await repository.load_all()
+    served, left, done = repository.find(graph.name), iter(range(len(keys))), asyncio.Event()
     answered = 0
 
     class Asked(Request):
@@ -254,15 +254,15 @@ async def _ask(graph: mt.Graph, keys: Sequence[int], x: Any, window: int) -> tup
         row = next(left, None)
         if row is not None:
             columns = {"k": np.array([keys[row]]), "x": x[row : row + 1]}
-            asyncio.get_running_loop().call_soon(gateway.submit, served, Asked(columns, 1))
+            asyncio.get_running_loop().call_soon(repository.submit, served, Asked(columns, 1))
 
     started = time.perf_counter()
     for _ in range(window):
         again()
     await done.wait()
     spent = time.perf_counter() - started
-    count = sum(held.loads for held in gateway.swaps.held())
-    gateway.close()
+    count = sum(held.loads for held in repository.residency.held())
+    repository.close()
     return spent, count
 
 

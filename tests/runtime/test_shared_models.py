@@ -308,7 +308,9 @@ def test_a_graph_that_was_called_is_called_by_what_ends_with_the_interpreter(tmp
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-@pytest.mark.parametrize("lock", [lambda host: shared._lock, lambda host: host._lock, lambda host: host.swaps._lock])
+@pytest.mark.parametrize(
+    "lock", [lambda host: shared._lock, lambda host: host._lock, lambda host: host.residency._lock]
+)
 def test_garbage_that_is_collected_where_its_thread_holds_a_lock_is_closed_behind(lock, replicas):
     """A collector runs at any line, also where a lock is held that closing needs, in this thread or in those that close copies."""
     graph = _graph(_model(replicas=replicas))

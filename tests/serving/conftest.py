@@ -1,4 +1,4 @@
-"""What the tests of gateways and lanes share."""
+"""What the tests of gateways and batchers share."""
 
 import pytest
 
@@ -6,25 +6,25 @@ from helpers.loops import Loop
 
 
 @pytest.fixture(scope="session")
-def lane_loop():
+def batcher_loop():
     loop = Loop()
     yield loop
     loop.close()
 
 
 @pytest.fixture
-def gateways(lane_loop):
+def gateways(batcher_loop):
     """Makes gateways with graphs that are loaded."""
-    from lane_live import made
+    from batcher_live import made
 
     kept = []
 
     def make(*graphs, **options):
-        kept.append(lane_loop.run(made(graphs, **options)))
+        kept.append(batcher_loop.run(made(graphs, **options)))
         return kept[-1]
 
     yield make
-    for gateway in kept:
-        lane_loop.call(gateway.close)
-    errors, lane_loop.errors = lane_loop.errors, []
+    for repository in kept:
+        batcher_loop.call(repository.close)
+    errors, batcher_loop.errors = batcher_loop.errors, []
     assert not errors

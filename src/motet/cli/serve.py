@@ -127,7 +127,7 @@ def _log_it(server: Server) -> None:
 
 
 def _begun(server: Server) -> str:
-    names = [f"{each.name} ({each.kind})" for name, each in server.gateway.served.items() if each.name == name]
+    names = [f"{each.name} ({each.kind})" for name, each in server.repository.served.items() if each.name == name]
     scheme = "https" if server.config.tls else "http"
     grpc = f", grpc on port {server.grpc_port}" if server.grpc_port else ""
     return f"serving {', '.join(names)} on {scheme}://{in_url(server.config.host)}:{server.port}{grpc}"

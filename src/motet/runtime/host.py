@@ -62,7 +62,7 @@ class Host:
         run: Tolerance | None = None,
     ) -> None:
         self.places, self._trials, self.run = places, trials, run
-        self.swaps: ResidencyCache[ModelRuntime] = ResidencyCache(self._load_lazy, self._let_go, memory=_memory)
+        self.residency: ResidencyCache[ModelRuntime] = ResidencyCache(self._load_lazy, self._let_go, memory=_memory)
         self.dropped: list[Callable[[ModelRuntime], None]] = []
         self._lazy: set[LazyKey] = set()
         self._known: dict[LazyKey, ModelRuntime] = {}
@@ -140,7 +140,7 @@ class Host:
             key = self._lazy_key(model, folder)
             self._lazy.add(key)
             size = file_bytes(self.resolver.locate(model, folder).source.location)
-            self.swaps.add(key, group, resident=model.resident, memory_bytes=size)
+            self.residency.add(key, group, resident=model.resident, memory_bytes=size)
 
     def lazy_key(self, model: Model, folder: str) -> LazyKey | None:
         """What a model is known by that shares places; None for one that stays."""
@@ -172,7 +172,7 @@ class Host:
     def keep_lazy(self, keys: Iterable[LazyKey]) -> None:
         """Forget all lazy models but these, and give their memory back."""
         kept = set(keys)
-        self.swaps.retain(kept)
+        self.residency.retain(kept)
         for key in [key for key in self._lazy if key not in kept]:
             self._lazy.discard(key)
             self._known.pop(key, None)
@@ -205,7 +205,7 @@ class Host:
 
     def close(self) -> None:
         """Give all models' memory back; the host may be used again, and loads them again."""
-        self.swaps.close()
+        self.residency.close()
         with self._lock:
             models, self._models = self.models, {}
         for model in models:

@@ -104,12 +104,12 @@ def test_useless_lives_count_for_a_while_only():
 
 
 @given(st.integers(0, 40), st.floats(0, 1))
-def test_pauses_double_up_to_a_bound_and_jitter_only_shortens_them(lives, chance):
+def test_pauses_double_up_to_a_bound_and_jitter_only_shortens_them(lifecycle, chance):
     rules = Keeping(tries=0)
     keeper = Restarts(rules, chance=lambda: chance)
-    for _ in range(lives):
+    for _ in range(lifecycle):
         keeper.ended(0.0, useful=False)
-    wanted = min(rules.longest_pause_s, rules.first_pause_s * 2**lives)
+    wanted = min(rules.longest_pause_s, rules.first_pause_s * 2**lifecycle)
     assert wanted * (1 - rules.jitter) <= keeper.ended(0.0, useful=False) <= wanted
 
 

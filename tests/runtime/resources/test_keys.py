@@ -134,7 +134,7 @@ def test_models_of_the_graphs_that_a_route_leads_to_share_places(log):
     graph = mt.Graph("outer", {"y": chosen.y})
     keys = np.array([0, 1, 2, 3, 4] * 4)
     assert (graph(keyed.rows(keys))["y"] == np.arange(20) + keys).all()
-    held = graph.executor.host.swaps.held()
+    held = graph.executor.host.residency.held()
     assert sum(each.state == "in" for each in held) == 2
 
 
@@ -144,7 +144,7 @@ def test_a_graph_may_share_places_among_all_its_models(log, tmp_path):
     (tmp_path / "g.yaml").write_text(written)
     read = mt.load(str(tmp_path / "g.yaml"))
     assert (read(keyed.rows([5, 4, 3, 2, 1, 0]))["y"] == 5).all()
-    assert sum(each.state == "in" for each in read.executor.host.swaps.held()) == 2
+    assert sum(each.state == "in" for each in read.executor.host.residency.held()) == 2
     assert "pool: {max_loaded: 2, max_swap_wait_ms: 20.0}" in read.to_yaml()
 
 
@@ -196,7 +196,7 @@ def test_memory_is_really_given_back(tmp_path):
     for key in range(1, 6):
         graph({**rows, "k": [key]})
     assert resident_bytes() - before < 1.5 * size
-    held = {each.key.name: each for each in graph.executor.host.swaps.held()}
+    held = {each.key.name: each for each in graph.executor.host.residency.held()}
     assert held["m5"].state == "in"
     assert size <= held["m3"].memory_bytes < 4 * size
     assert held["m3"].loads == 1

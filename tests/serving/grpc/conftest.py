@@ -13,13 +13,13 @@ def live():
 
 
 @pytest.fixture(scope="session")
-def gateway(live):
-    return live.gateway(*graphs())
+def repository(live):
+    return live.repository(*graphs())
 
 
 @pytest.fixture(scope="session")
-def server(live, gateway):
-    return live.serve(gateway)
+def server(live, repository):
+    return live.serve(repository)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def client(server):
 @pytest.fixture(scope="session")
 def gated_gateway(live):
     """Plays one batch at a time."""
-    return live.gateway(gated_graph(), echo("float32"), threads=1)
+    return live.repository(gated_graph(), echo("float32"), threads=1)
 
 
 @pytest.fixture

@@ -55,22 +55,22 @@ class Live:
 
         self.run(looked(), timeout_s + 1)
 
-    def gateway(self, *graphs, limits=None, **options):
+    def repository(self, *graphs, limits=None, **options):
         async def made():
-            gateway = ModelRepository(limits, **options)
+            repository = ModelRepository(limits, **options)
             for graph in graphs:
-                gateway.add(graph)
-            await gateway.load_all()
-            assert gateway.ready, [served.reason for served in gateway.served.values()]
-            return gateway
+                repository.add(graph)
+            await repository.load_all()
+            assert repository.ready, [served.reason for served in repository.served.values()]
+            return repository
 
-        gateway = self.run(made())
-        self.gateways.append(gateway)
-        return gateway
+        repository = self.run(made())
+        self.gateways.append(repository)
+        return repository
 
-    def serve(self, gateway, host="127.0.0.1", port=0, **options):
+    def serve(self, repository, host="127.0.0.1", port=0, **options):
         async def started():
-            server = GrpcServer(gateway, host, port, **options)
+            server = GrpcServer(repository, host, port, **options)
             await server.start()
             return server
 
@@ -86,8 +86,8 @@ class Live:
             gate.set()
         for server in self.servers:
             self.run(server.stop(0))
-        for gateway in self.gateways:
-            self.call(gateway.close)
+        for repository in self.gateways:
+            self.call(repository.close)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(20)
         self.loop.close()

@@ -112,10 +112,10 @@ def test_axes_beside_the_row_are_kept(client, name, dtype, shape):
     np.testing.assert_array_equal(client.infer(name, [tensor("x", sent)]).as_numpy("y"), as_sent(sent))
 
 
-def test_an_answer_is_what_the_graph_gives_when_it_is_called(client, gateway):
+def test_an_answer_is_what_the_graph_gives_when_it_is_called(client, repository):
     x = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
     got = client.infer("classes", [tensor("x", x)]).as_numpy("probabilities")
-    np.testing.assert_array_equal(got, gateway.find("classes").graph({"x": x})["probabilities"])
+    np.testing.assert_array_equal(got, repository.find("classes").graph({"x": x})["probabilities"])
 
 
 def test_a_model_of_a_graph_can_be_called_alone(client):
@@ -303,8 +303,8 @@ def test_a_request_with_changed_bytes_is_answered_or_refused(server, data):
         assert error.code().name in ("INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED")  # noqa: PT017
 
 
-def test_more_rows_or_bytes_than_a_request_may_have_are_refused(live, server, gateway):
-    small = live.serve(gateway, limits=Limits(rows=10, body_bytes=1000))
+def test_more_rows_or_bytes_than_a_request_may_have_are_refused(live, server, repository):
+    small = live.serve(repository, limits=Limits(rows=10, body_bytes=1000))
     with triton.InferenceServerClient(f"127.0.0.1:{small.port}") as client:
         wanted = ("RESOURCE_EXHAUSTED", "input 'x': 11 rows; a request may have 10")
         assert refusal(client.infer, FLOAT, [tensor("x", np.ones(11, np.float32))]) == wanted
@@ -318,8 +318,8 @@ def test_more_rows_or_bytes_than_a_request_may_have_are_refused(live, server, ga
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
-def test_requests_and_answers_may_be_compressed(live, gateway, algorithm):
-    server = live.serve(gateway, config=GrpcConfig(compression=algorithm))
+def test_requests_and_answers_may_be_compressed(live, repository, algorithm):
+    server = live.serve(repository, config=GrpcConfig(compression=algorithm))
     sent = np.zeros((3, 28, 28), np.uint8)
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         got = client.infer("image", [tensor("image", sent)], compression_algorithm=algorithm)
@@ -327,8 +327,8 @@ def test_requests_and_answers_may_be_compressed(live, gateway, algorithm):
 
 
 def test_priorities_of_the_stock_client_are_those_of_schedule_policy(live, gated, gated_gateway):
-    lane = gated_gateway.find("gated").lane
-    live.call(setattr, lane, "limits", Limits(batch_rows=1))
+    batcher = gated_gateway.find("gated").batcher
+    live.call(setattr, batcher, "limits", Limits(batch_rows=1))
     answered = []
     with shut("gate") as entered:
         gated.async_infer("gated", [numbers(0)], lambda result, error: answered.append(error))
@@ -337,9 +337,9 @@ def test_priorities_of_the_stock_client_are_those_of_schedule_policy(live, gated
             gated.async_infer(
                 "gated", [numbers(value)], lambda result, error: answered.append(error), priority=priority
             )
-            live.until(lambda count=count: lane.in_flight == count)
+            live.until(lambda count=count: batcher.in_flight == count)
     live.until(lambda: len(answered) == 6)
-    live.call(setattr, lane, "limits", Limits())
+    live.call(setattr, batcher, "limits", Limits())
     assert answered == [None] * 6
     assert played["gate"] == [0, 1, 2, 3, 4, 9]
 
@@ -379,9 +379,9 @@ def test_the_stock_client_of_asyncio(live, server):
     assert live.run(many()) == [(str(each), each) for each in range(100)]
 
 
-def test_a_desk_knows_who_calls_and_what_came_of_it(live, gateway):
+def test_a_desk_knows_who_calls_and_what_came_of_it(live, repository):
     door = Door()
-    server = live.serve(gateway, desk=door)
+    server = live.serve(repository, desk=door)
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         client.infer(FLOAT, [numbers(1)], headers={"x-api-key": "ann", "traceparent": "00-1-2-01"})
         refusal(client.infer, "picky", [numbers(1, 13)])
@@ -409,8 +409,8 @@ def test_a_desk_knows_who_calls_and_what_came_of_it(live, gateway):
         ("TooLargeError", "RESOURCE_EXHAUSTED"),
     ],
 )
-def test_a_refusal_has_its_status_and_says_when_to_try_again(live, gateway, kind, code):
-    server = live.serve(gateway, desk=Door(getattr(errors, kind)("no", retry_after_s=1.5)))
+def test_a_refusal_has_its_status_and_says_when_to_try_again(live, repository, kind, code):
+    server = live.serve(repository, desk=Door(getattr(errors, kind)("no", retry_after_s=1.5)))
     with pytest.raises(grpc.RpcError) as caught:
         ask(server, "ModelInfer", written(lambda m: None))
     assert (caught.value.code().name, caught.value.details()) == (code, "no")
@@ -422,8 +422,8 @@ def test_a_refusal_has_its_status_and_says_when_to_try_again(live, gateway, kind
     assert info.retry_delay.ToNanoseconds() == 1_500_000_000
 
 
-def test_a_mistake_of_ours_is_said_without_ending_anything(live, gateway, caplog):
-    server = live.serve(gateway, desk=Door(ZeroDivisionError("oh")))
+def test_a_mistake_of_ours_is_said_without_ending_anything(live, repository, caplog):
+    server = live.serve(repository, desk=Door(ZeroDivisionError("oh")))
     wanted = ("INTERNAL", "ZeroDivisionError in the server; its log says more")
     assert refusal(ask, server, "ModelInfer", written(lambda m: None)) == wanted
     assert refusal(ask, server, "ServerMetadata", b"") == wanted

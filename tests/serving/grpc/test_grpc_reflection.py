@@ -77,8 +77,8 @@ def test_what_there_is_not_is_said(channel, asked):
     assert other.list_services_response.service
 
 
-def test_a_stream_that_is_open_does_not_hold_the_server_up_when_it_stops(live, gateway):
-    server = live.serve(gateway)
+def test_a_stream_that_is_open_does_not_hold_the_server_up_when_it_stops(live, repository):
+    server = live.serve(repository)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         over = threading.Event()
 

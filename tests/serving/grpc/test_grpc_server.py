@@ -87,7 +87,7 @@ def test_what_is_not_served_is_not_found(client, method):
     assert caught.value.status() == "StatusCode.NOT_FOUND"
 
 
-def test_statistics_are_those_that_are_counted(live, gateway, client):
+def test_statistics_are_those_that_are_counted(live, repository, client):
     assert client.get_inference_statistics("two").model_stats[0].inference_count == 0
     counted = {
         "inference_count": 12,
@@ -96,10 +96,10 @@ def test_statistics_are_those_that_are_counted(live, gateway, client):
         "success": (4, 5000),
         "queue": (4, 700),
     }
-    server = live.serve(gateway, numbers=lambda served: counted if served.name == "two" else {})
+    server = live.serve(repository, numbers=lambda served: counted if served.name == "two" else {})
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as made:
         (stats,) = made.get_inference_statistics("two").model_stats
-        assert len(made.get_inference_statistics().model_stats) == len(gateway.served)
+        assert len(made.get_inference_statistics().model_stats) == len(repository.served)
     assert (stats.name, stats.version, stats.inference_count, stats.last_inference) == ("two", "1", 12, 99)
     assert (stats.inference_stats.success.count, stats.inference_stats.success.ns) == (4, 5000)
     assert stats.inference_stats.queue.ns == 700
@@ -107,7 +107,7 @@ def test_statistics_are_those_that_are_counted(live, gateway, client):
 
 
 def test_graphs_are_loaded_and_unloaded(live):
-    server = live.serve(live.gateway(echo("float32"), echo("int8")))
+    server = live.serve(live.repository(echo("float32"), echo("int8")))
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         client.unload_model("echo_int8")
         states = {each.name: (each.state, each.reason) for each in client.get_model_repository_index().models}
@@ -133,8 +133,8 @@ def test_health_is_that_of_the_server_and_of_each_model(server):
 
 
 def test_those_who_watch_are_told_of_changes(live):
-    gateway = live.gateway(echo("float32"))
-    server = live.serve(gateway)
+    repository = live.repository(echo("float32"))
+    server = live.serve(repository)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         watch = channel.unary_stream(WATCH, response_deserializer=HealthCheckResponse.FromString)
         model, whole = (
@@ -143,7 +143,7 @@ def test_those_who_watch_are_told_of_changes(live):
         )
         nothing = watch(HealthCheckRequest(service="nothing").SerializeToString(), timeout=20)
         assert [next(each).status for each in (model, whole, nothing)] == [SERVING, SERVING, SERVICE_UNKNOWN]
-        live.run(gateway.unload("echo_float32"))
+        live.run(repository.unload("echo_float32"))
         assert next(model).status == NOT_SERVING
         live.run(server.stop(5))
         assert next(whole).status == NOT_SERVING
@@ -163,24 +163,24 @@ def test_a_message_that_is_none_is_the_callers_mistake(server):
     assert caught.value.details().startswith("no ModelMetadataRequest")
 
 
-def test_servers_share_a_port_where_that_is_wanted(live, gateway):
-    first = live.serve(gateway, reuse_port=True)
-    second = live.serve(gateway, port=first.port, reuse_port=True)
+def test_servers_share_a_port_where_that_is_wanted(live, repository):
+    first = live.serve(repository, reuse_port=True)
+    second = live.serve(repository, port=first.port, reuse_port=True)
     assert first.port == second.port
     live.run(first.stop(0))
     with triton.InferenceServerClient(f"127.0.0.1:{first.port}") as client:
         assert client.is_server_live()
 
 
-def test_a_port_that_is_taken_is_said(live, gateway, server):
+def test_a_port_that_is_taken_is_said(live, repository, server):
     with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{server.port} for gRPC"):
-        live.serve(gateway, port=server.port)
+        live.serve(repository, port=server.port)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="the machine has no IPv6")
-def test_it_listens_on_ipv6(live, gateway):
+def test_it_listens_on_ipv6(live, repository):
     try:
-        server = live.serve(gateway, host="::1")
+        server = live.serve(repository, host="::1")
     except InputError:
         pytest.skip("the machine has no IPv6 loopback")
     with triton.InferenceServerClient(f"[::1]:{server.port}") as client:
@@ -205,9 +205,9 @@ def test_calls_under_way_finish_when_the_server_stops(live, gated_gateway, door)
     assert result.as_numpy("y").tolist() == [1]
 
 
-def test_calls_that_have_come_and_not_begun_are_answered_when_the_server_stops(live, gateway):
+def test_calls_that_have_come_and_not_begun_are_answered_when_the_server_stops(live, repository):
     """A call is accepted when it has come; gRPC cancels what has come and not begun (github.com/grpc/grpc/issues/41785)."""
-    server, elsewhere = live.serve(gateway), grpc.server(ThreadPoolExecutor(1))
+    server, elsewhere = live.serve(repository), grpc.server(ThreadPoolExecutor(1))
     held, go_on, stopping = threading.Event(), threading.Event(), []
 
     def hold_the_loop():
@@ -275,17 +275,17 @@ def certificate(folder):
     return Tls(str(folder / "cert.pem"), str(folder / "key.pem"))
 
 
-def test_it_speaks_tls(live, gateway, tmp_path):
+def test_it_speaks_tls(live, repository, tmp_path):
     tls = certificate(tmp_path)
-    server = live.serve(gateway, tls=tls)
+    server = live.serve(repository, tls=tls)
     options = {"ssl": True, "root_certificates": tls.certificate}
     with triton.InferenceServerClient(f"localhost:{server.port}", **options) as client:
         assert client.is_server_live()
 
 
-def test_a_new_certificate_is_taken_over_by_new_connections(live, gateway, tmp_path):
+def test_a_new_certificate_is_taken_over_by_new_connections(live, repository, tmp_path):
     tls = certificate(tmp_path)
-    server = live.serve(gateway, tls=tls)
+    server = live.serve(repository, tls=tls)
     before = ssl.get_server_certificate(("127.0.0.1", server.port))
     certificate(tmp_path)
     after = ssl.get_server_certificate(("127.0.0.1", server.port))
@@ -296,9 +296,9 @@ def test_a_new_certificate_is_taken_over_by_new_connections(live, gateway, tmp_p
     assert ssl.get_server_certificate(("127.0.0.1", server.port)) == after
 
 
-def test_a_server_is_made_as_it_is_configured(live, gateway, door):
+def test_a_server_is_made_as_it_is_configured(live, repository, door):
     async def made():
-        server = grpc_server(gateway, ServeConfig(grpc_port=0), door)
+        server = grpc_server(repository, ServeConfig(grpc_port=0), door)
         await server.start()
         return server
 
@@ -309,9 +309,9 @@ def test_a_server_is_made_as_it_is_configured(live, gateway, door):
     live.run(server.stop(0))
 
 
-def test_files_of_tls_that_cannot_be_used_are_said(live, gateway, tmp_path):
+def test_files_of_tls_that_cannot_be_used_are_said(live, repository, tmp_path):
     with pytest.raises(InputError, match="tls: cannot read .*nothing.pem: No such file"):
-        live.serve(gateway, tls=Tls(str(tmp_path / "nothing.pem"), str(tmp_path / "nothing.pem")))
+        live.serve(repository, tls=Tls(str(tmp_path / "nothing.pem"), str(tmp_path / "nothing.pem")))
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,11 @@ class Site:
                 server.front.app = app
             await server.start()
             await server.load()
-            assert server.gateway.ready, [each.reason for each in server.gateway.served.values()]
+            assert server.repository.ready, [each.reason for each in server.repository.served.values()]
             return server
 
         self.server = loop.run(started())
-        self.front, self.gateway, self.port = self.server.front, self.server.gateway, self.server.port
+        self.front, self.repository, self.port = self.server.front, self.server.repository, self.server.port
 
         self.ended = False
 

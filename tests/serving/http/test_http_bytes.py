@@ -166,7 +166,7 @@ class TestFuzz:
                 for client, each in zip(clients, data, strict=True):
                     statuses.update(check_answers(client.rest(), each))
         site.loop.until(lambda: not site.front.connections and not site.front.buffered_bytes and not site.front.tasks)
-        assert site.gateway.find("echo").lane.idle
+        assert site.repository.find("echo").batcher.idle
         assert {200, 400} <= set(statuses), statuses
 
 

@@ -258,7 +258,7 @@ class TestOrder:
             entered()
             for count, each in enumerate(sent, 2):
                 client.send(each)
-                site.loop.until(lambda count=count: site.gateway.find("gated").lane.in_flight == count)
+                site.loop.until(lambda count=count: site.repository.find("gated").batcher.in_flight == count)
             open_gate()
             assert [client.answer().status for _ in range(10)] == [200] * 10
         played = [value for batch in http_functions.played["http"] for value in batch]
@@ -363,7 +363,7 @@ class TestEnds:
             assert (answer.status, answer.closes) == (408, True)
             assert answer.json()["error"] == "no answer within 0.3 s after the client closed its side"
             assert client.closed()
-        site.loop.until(lambda: site.gateway.find("gated").lane.idle)
+        site.loop.until(lambda: site.repository.find("gated").batcher.idle)
 
     def test_a_half_closed_client_that_waits_is_asked_once_and_answered(self, site, monkeypatch):
         monkeypatch.setattr(half_closed, "ASK_S", 0.0)
@@ -416,7 +416,7 @@ class TestEnds:
             other.send(infer([1.0], name="gated"))
             entered()
             client.send(infer([7.0], name="gated"))
-            site.loop.until(lambda: site.gateway.find("gated").lane.in_flight == 2)
+            site.loop.until(lambda: site.repository.find("gated").batcher.in_flight == 2)
             client.socket.close()
             site.loop.until(lambda: site.front.statuses[499] == 1)
             open_gate()
@@ -429,7 +429,7 @@ class TestEnds:
             other.send(infer([1.0], name="gated"))
             entered()
             client.send(infer([7.0], name="gated"))
-            site.loop.until(lambda: site.gateway.find("gated").lane.in_flight == 2)
+            site.loop.until(lambda: site.repository.find("gated").batcher.in_flight == 2)
             client.reset()
             site.loop.until(lambda: site.front.statuses[499] == 1)
             open_gate()

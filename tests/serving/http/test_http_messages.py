@@ -330,7 +330,7 @@ class TestMistakesOfOurs:
             monkeypatch.undo()
             raise ZeroDivisionError("oh")
 
-        monkeypatch.setattr(type(site.gateway), place, wrong)
+        monkeypatch.setattr(type(site.repository), place, wrong)
         self.told(site, infer([1.0]) if place != "find_loaded" else b"GET /v2/models/echo HTTP/1.1\r\nHost: a\r\n\r\n")
         assert "oh" in caplog.text
 

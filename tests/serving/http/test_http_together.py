@@ -37,7 +37,7 @@ def test_many_clients_get_their_own_answers(site):
 
 def test_one_batch_of_requests_some_of_which_fail_or_are_abandoned(make_site):
     site = make_site(threads=1)
-    lane = site.gateway.find("gated").lane
+    batcher = site.repository.find("gated").batcher
     with ExitStack() as stack:
         clients = [stack.enter_context(site.connect()) for _ in range(COUNT)]
         for place, client in enumerate(clients):
@@ -50,9 +50,9 @@ def test_one_batch_of_requests_some_of_which_fail_or_are_abandoned(make_site):
                 client.send(ask(-1.0 if place == 3 else 10.0 + place))
             clients[0].send(ask(7.0))  # before the answer to the one before
             clients[-1].send(ask(1.0, 2.0))  # another JSON
-            site.loop.until(lambda: lane.waiting_rows == COUNT + 2)
+            site.loop.until(lambda: batcher.waiting_rows == COUNT + 2)
             clients[1].reset()
-            site.loop.until(lambda: lane.waiting_rows == COUNT + 1)
+            site.loop.until(lambda: batcher.waiting_rows == COUNT + 1)
         for place, client in enumerate(clients[:-1]):
             if place == 3:
                 answer = client.answer()

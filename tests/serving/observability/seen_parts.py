@@ -1,4 +1,4 @@
-"""What these tests share: requests and batches as a lane has them, and processes that count."""
+"""What these tests share: requests and batches as a batcher has them, and processes that count."""
 
 import subprocess
 import sys

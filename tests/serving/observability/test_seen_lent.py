@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from lane_live import submit
+from batcher_live import submit
 
 from helpers import keyed
 from motet.runtime.resources.need import Need
@@ -17,9 +17,9 @@ NAME = "node 'by_key' of graph 'keyed'"
 
 
 @pytest.fixture
-def gateway(lane_loop, gateways):
+def repository(batcher_loop, gateways):
     made = gateways(keyed.graph(12, 3, resident=[7]))
-    answers = submit(lane_loop, made, *[("keyed", {"k": [key], "x": [1.0]}) for key in (1, 2, 3, 1, 4)])
+    answers = submit(batcher_loop, made, *[("keyed", {"k": [key], "x": [1.0]}) for key in (1, 2, 3, 1, 4)])
     assert all(each.values() for each in answers)
     return made
 
@@ -36,9 +36,9 @@ def totals(tmp_path):
     made.close()
 
 
-def test_places_say_which_models_are_loaded_and_how_often_they_were(gateway, tmp_path):
+def test_places_say_which_models_are_loaded_and_how_often_they_were(repository, tmp_path):
     board = PlacesBoard(tmp_path, Counters(tmp_path))
-    (found,), borrowed = board.look(gateway)
+    (found,), borrowed = board.look(repository)
     assert borrowed is None
     assert (found["name"], found["max_loaded"], found["models_known"]) == (NAME, 3, 12)
     assert found["loads"] == sum(each["loads"] for each in found["models"]) >= 5
@@ -53,10 +53,10 @@ def test_places_say_which_models_are_loaded_and_how_often_they_were(gateway, tmp
     assert board.everywhere() == []
 
 
-def test_loads_are_counted_once_however_often_is_looked(gateway, tmp_path, totals):
+def test_loads_are_counted_once_however_often_is_looked(repository, tmp_path, totals):
     board = PlacesBoard(tmp_path, Counters(tmp_path))
     for _ in range(3):
-        found, borrowed = board.look(gateway)
+        found, borrowed = board.look(repository)
         board.count(found, borrowed, None)
     assert totals("motet_places_loads") == {(NAME,): found[0]["loads"]}
     assert totals("motet_places_loaded") == {(NAME,): found[0]["loaded"]}
@@ -68,15 +68,15 @@ def test_loads_are_counted_once_however_often_is_looked(gateway, tmp_path, total
 class Lender:
     """A gateway with a pool."""
 
-    def __init__(self, gateway, pool):
-        self.swaps, self.pool = gateway.swaps, pool
+    def __init__(self, repository, pool):
+        self.residency, self.pool = repository.residency, pool
 
 
-def test_a_server_counts_what_it_borrowed_and_shows_what_everybody_did(gateway, tmp_path, totals):
+def test_a_server_counts_what_it_borrowed_and_shows_what_everybody_did(repository, tmp_path, totals):
     pool = Pool(Need(cpu=4, memory_bytes=1 << 30), folder=tmp_path / "pool", name="motet serve")
     board = PlacesBoard(tmp_path, Counters(tmp_path))
     with pool.borrow(Need(cpu=1, memory_bytes=1 << 20)), pool.borrow(Need(cpu=2), priority="bulk", who="run"):
-        found, borrowed = board.look(Lender(gateway, pool))
+        found, borrowed = board.look(Lender(repository, pool))
         board.count(found, borrowed, pool.capacity)
         shown = pool_status(pool)
     assert totals("motet_pool_borrowed") == {("cpu",): 3, ("memory_bytes",): 1 << 20}

@@ -1,4 +1,4 @@
-"""What a lane's listener counts, what is copied from elsewhere, and how it is shown."""
+"""What a batcher's listener counts, what is copied from elsewhere, and how it is shown."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ NO_TRAFFIC = SimpleNamespace(connections=(), statuses={}, received_bytes=0, sent
 
 
 class GraphBatcher:
-    """What is read of a lane."""
+    """What is read of a batcher."""
 
     def __init__(self, **nodes):
         self.executor = SimpleNamespace(stats=nodes, shadows={}, shared=SimpleNamespace(late={}))
@@ -35,8 +35,8 @@ class GraphBatcher:
         self.models.append(SimpleNamespace(model=SimpleNamespace(name=name), stats=stats))
 
 
-def served(name, lane, kind="graph"):
-    return SimpleNamespace(name=name, kind=kind, lane=lane)
+def served(name, batcher, kind="graph"):
+    return SimpleNamespace(name=name, kind=kind, batcher=batcher)
 
 
 @pytest.fixture
@@ -143,9 +143,9 @@ def test_kinds_of_failures_are_bounded(start):
 
 def test_nodes_and_models_are_shown_without_being_told(start):
     node, model = NodeStats(10, 2, 0.5, 1), ModelStats(20, 3, 0.25, 2)
-    lane = GraphBatcher(vote=node)
-    lane.of_model("mlp", model)
-    seen = start(things=(served("g", lane), served("g.mlp", lane, "model")))
+    batcher = GraphBatcher(vote=node)
+    batcher.of_model("mlp", model)
+    seen = start(things=(served("g", batcher), served("g.mlp", batcher, "model")))
     found = shown(seen)
     assert found["motet_node_rows_total", "g", "vote"] == 10
     assert found["motet_node_seconds_total", "g", "vote"] == 0.5
@@ -230,9 +230,9 @@ def test_every_metric_that_is_counted_is_shown(start, tmp_path):
 def test_the_status_has_rates_latencies_and_nodes_of_the_last_seconds(start, tmp_path):
     node = NodeStats()
     model = ModelStats()
-    lane = GraphBatcher(vote=node)
-    lane.of_model("mlp", model)
-    seen = start(things=(served("g", lane),))
+    batcher = GraphBatcher(vote=node)
+    batcher.of_model("mlp", model)
+    seen = start(things=(served("g", batcher),))
     listener = seen.listener("g")
     now = [1000.0]
     status = Status(Totals(tmp_path / "seen"), lambda: now[0])

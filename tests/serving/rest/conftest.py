@@ -50,16 +50,16 @@ class Live:
         return served
 
     async def _serve(self, graphs, parts, limits, load):
-        gateway = ModelRepository(limits)
+        repository = ModelRepository(limits)
         for graph in graphs:
-            gateway.add(graph)
+            repository.add(graph)
         if load:
-            await gateway.load_all()
-        routes = InferRoutes(gateway)
-        front = routes.front = Front(create_app(gateway, parts or AppParts(admin="open")), routes, limits)
+            await repository.load_all()
+        routes = InferRoutes(repository)
+        front = routes.front = Front(create_app(repository, parts or AppParts(admin="open")), routes, limits)
         listening = await self.loop.create_server(front.connection, "127.0.0.1", 0)
-        self.closing.append((gateway, front, listening))
-        return RepositoryEntry(self, gateway, listening.sockets[0].getsockname()[1])
+        self.closing.append((repository, front, listening))
+        return RepositoryEntry(self, repository, listening.sockets[0].getsockname()[1])
 
     def close(self):
         for gate in app_graphs.GATES.values():
@@ -68,11 +68,11 @@ class Live:
             client.close()
 
         async def closed():
-            for gateway, front, listening in self.closing:
+            for repository, front, listening in self.closing:
                 listening.close()
-                await gateway.drain(5)
+                await repository.drain(5)
                 front.close()
-                gateway.close()
+                repository.close()
 
         self.run(closed())
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -83,8 +83,8 @@ class Live:
 class RepositoryEntry:
     """A server on a port, and a client of it."""
 
-    def __init__(self, live, gateway, port):
-        self.live, self.gateway, self.port = live, gateway, port
+    def __init__(self, live, repository, port):
+        self.live, self.repository, self.port = live, repository, port
         self.address = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.address, timeout=20)
 

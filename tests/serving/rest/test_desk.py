@@ -49,7 +49,7 @@ def test_who_may_load_and_unload(admin, klass, headers, may):
 def test_a_page_of_another_site_cannot_unload(live):
     served = live.serve(tens("tens_owned"))
     answer = served.post("/v2/repository/models/tens_owned/unload", headers={"origin": "https://site.example"})
-    assert (answer.status_code, served.gateway.find("tens_owned").state) == (403, "READY")
+    assert (answer.status_code, served.repository.find("tens_owned").state) == (403, "READY")
 
 
 class Door:

@@ -439,7 +439,7 @@ def test_the_page_shows_who_has_borrowed_what_and_which_models_are_loaded(browse
     url = f"http://127.0.0.1:{server.port}"
     rows = [{"k": key, "x": 1.0} for key in (1, 2, 3, 4)]
     assert httpx.post(f"{url}/predict/keyed", json={"rows": rows}, timeout=20).status_code == 200
-    other = Pool(server.gateway.pool.capacity, folder=folder, name="a long run")
+    other = Pool(server.repository.pool.capacity, folder=folder, name="a long run")
     browser.troubles.clear()
     browser.look_like(1400, 1000)
     browser.open(f"{url}/#keyed")

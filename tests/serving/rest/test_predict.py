@@ -218,12 +218,12 @@ def test_a_request_that_is_late_is_504(live):
 
 def test_a_client_that_leaves_takes_its_rows_along(live):
     served = live.serve(gated("gated_left"))
-    lane = served.gateway.find("gated_left").lane
+    batcher = served.repository.find("gated_left").batcher
     with shut("gated_left"):
         with httpx.Client(base_url=served.address) as client, pytest.raises(httpx.ReadTimeout):
             client.post("/predict/gated_left", json={"x": 1}, timeout=0.2)
-        live.until(lambda: all(request.cancelled for each in lane._playing for request in each.requests))
-    live.until(lambda: lane.idle)
+        live.until(lambda: all(request.cancelled for each in batcher._playing for request in each.requests))
+    live.until(lambda: batcher.idle)
 
 
 def test_a_graph_that_is_not_ready_is_503(live):

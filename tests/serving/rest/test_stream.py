@@ -89,15 +89,15 @@ def test_what_fails_later_is_an_event(live):
 
 def test_a_reader_that_leaves_takes_its_rows_along(live):
     served = live.serve(gated("gated_unread"))
-    lane = served.gateway.find("gated_unread").lane
+    batcher = served.repository.find("gated_unread").batcher
     with shut("gated_unread"):
         with (
             httpx.Client(base_url=served.address) as client,
             client.stream("POST", "/predict/gated_unread", json={"x": 1}, headers=SSE) as answer,
         ):
             assert answer.status_code == 200
-        live.until(lambda: all(request.cancelled for each in lane._playing for request in each.requests))
-    live.until(lambda: lane.idle)
+        live.until(lambda: all(request.cancelled for each in batcher._playing for request in each.requests))
+    live.until(lambda: batcher.idle)
 
 
 def test_silence_is_filled_with_comments(live, monkeypatch):

@@ -52,26 +52,26 @@ class Asked(Request):
 @asynccontextmanager
 async def live(folder, graph, *configs, place=None, **common):
     """A gateway that keeps what one graph answers."""
-    gateway = ModelRepository()
-    served = gateway.add(graph)
+    repository = ModelRepository()
+    served = repository.add(graph)
     made = sinks(folder, *configs, **common)
-    await gateway.load_all()
-    assert gateway.ready, served.reason
+    await repository.load_all()
+    assert repository.ready, served.reason
     await made.open(graph.name, served.signature, served.digest)
     if place is not None:
         with_place(made, place)
-    served.lane.settler.keeper = SinkHook(made, graph.name)
+    served.batcher.responder.keeper = SinkHook(made, graph.name)
 
     def ask(*args, **given):
         request = Asked(*args, **given)
-        gateway.submit(served, request)
+        repository.submit(served, request)
         return request.answer
 
     try:
         yield made, ask
     finally:
         await made.close(20)
-        gateway.close()
+        repository.close()
 
 
 def kept(folder):

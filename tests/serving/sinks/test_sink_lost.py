@@ -8,7 +8,7 @@ import re
 import httpx
 import pytest
 
-from serving.server.serve_process import serving, written
+from serving.process.serve_process import serving, written
 
 GRAPH = {
     "motet": 1, "name": "g", "inputs": {"x": "float32"}, "outputs": {"y": "a"},

@@ -48,17 +48,17 @@ def test_what_is_read_and_answered_together_is_what_is_read_and_answered_alone(g
         body, length = framed(b"".join(raws.values()), *tensors, **WANTED)
         bodies.append(body)
     alone = [served.read(body, length) for body in bodies]
-    mould = served.mould(bodies[0][:length])
-    assert mould.rows == rows
-    assert all(mould.fits(body) for body in bodies)
-    columns = mould.columns(bodies)
+    template = served.template(bodies[0][:length])
+    assert template.rows == rows
+    assert all(template.fits(body) for body in bodies)
+    columns = template.columns(bodies)
     for name in inputs:
         expected = np.concatenate([each.columns[name] for each in alone])
         assert columns[name].dtype == expected.dtype
         assert columns[name].flags.aligned
         np.testing.assert_array_equal(columns[name], expected)
     answers = {"p": np.random.default_rng(0).random((rows * count, 2), np.float32), "q": np.arange(rows * count)}
-    together = mould.answers(answers, count, b"date: now\r\n")
+    together = template.answers(answers, count, b"date: now\r\n")
     form = served.form(alone[0], rows)
     assert together == [
         form.answer(answers, place * rows, (place + 1) * rows, b"date: now\r\n") for place in range(count)
@@ -78,19 +78,19 @@ def test_what_is_said_of_one_request_alone_keeps_it_alone(body, why):
     served = codec({"x": "float32"})
     whole, length = framed(bytes(8), tensor("x", [2], "FP32", size=8), **body)
     served.read(whole, length)
-    assert served.mould(whole[:length]) is None, why
+    assert served.template(whole[:length]) is None, why
 
 
 def test_only_bodies_of_its_size_and_json_fit():
     served = codec({"x": "float32"})
     body, length = framed(bytes(8), tensor("x", [2], "FP32", size=8), **WANTED)
-    assert served.mould(body[:length]) is None, "no such request was read"
+    assert served.template(body[:length]) is None, "no such request was read"
     served.read(body, length)
-    mould = served.mould(body[:length])
-    assert mould.fits(body)
-    assert not mould.fits(body + b"x")
-    assert not mould.fits(body[:-1])
-    assert not mould.fits(body.replace(b'"x"', b'"y"'))
+    template = served.template(body[:length])
+    assert template.fits(body)
+    assert not template.fits(body + b"x")
+    assert not template.fits(body[:-1])
+    assert not template.fits(body.replace(b'"x"', b'"y"'))
 
 
 def test_inputs_that_need_a_look_keep_requests_alone():
@@ -99,4 +99,4 @@ def test_inputs_that_need_a_look_keep_requests_alone():
     raw = len(texts).to_bytes(4, "little") + texts
     body, length = framed(raw, tensor("x", [1], "BYTES", size=len(raw)), **WANTED)
     served.read(body, length)
-    assert served.mould(body[:length]) is None
+    assert served.template(body[:length]) is None

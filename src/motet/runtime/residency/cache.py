@@ -75,7 +75,7 @@ class ResidencyCache(Generic[M]):
     ) -> None:
         self._load, self._drop, self._clock, self._memory = load, drop, clock, memory
         self._beside = beside or partial(threads.beside, name="motet-swap")
-        self._shelf = ResidencyPolicy(loads_at_once)
+        self._policy = ResidencyPolicy(loads_at_once)
         self._lock = threads.QuietLock()
         self._models: dict[Key, M] = {}
         self._swapping = 0
@@ -91,14 +91,14 @@ class ResidencyCache(Generic[M]):
             memory_bytes: what it is expected to take.
         """
         with self._lock:
-            self._shelf.add(key, group, resident=resident, memory_bytes=memory_bytes)
+            self._policy.add(key, group, resident=resident, memory_bytes=memory_bytes)
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._shelf.entries
+        return key in self._policy.entries
 
     def is_in(self, key: Key) -> bool:
         """Whether a model is loaded, and takes rows, at this moment."""
-        entry = self._shelf.entries.get(key)
+        entry = self._policy.entries.get(key)
         return entry is not None and entry.state == "in" and not entry.closing
 
     def has(self, model: M) -> bool:
@@ -142,8 +142,8 @@ class ResidencyCache(Generic[M]):
     def give_back(self, key: Key) -> None:
         """A call that had a model is over."""
         with self._lock:
-            self._shelf.give_back(key)
-            look = self._shelf.wanted and not self._shelf.entries[key].users
+            self._policy.give_back(key)
+            look = self._policy.wanted and not self._policy.entries[key].users
         if look:
             self._next()
 
@@ -203,31 +203,31 @@ class ResidencyCache(Generic[M]):
         """Forget all models but these; calls that have one keep it until they are over."""
         kept = set(keys)
         with self._lock:
-            going = [key for key in self._shelf.entries if key not in kept]
-            swap = self._shelf.drop(going)
+            going = [key for key in self._policy.entries if key not in kept]
+            swap = self._policy.drop(going)
         if swap is not None:
             self._do(swap)
         with self._lock:
             for key in going:
-                entry = self._shelf.entries[key]
+                entry = self._policy.entries[key]
                 if entry.state == "out" and not entry.waiting:
-                    self._shelf.forget(key)
+                    self._policy.forget(key)
 
     def held(self) -> list[HeldModel]:
         """What is loaded, and what is not."""
         with self._lock:
-            return [_held(entry) for entry in self._shelf.entries.values()]
+            return [_held(entry) for entry in self._policy.entries.values()]
 
     @property
     def groups(self) -> list[ResidencyGroup]:
         """The places, each once."""
         with self._lock:
-            return list({id(g): g for entry in self._shelf.entries.values() for g in entry.groups}.values())
+            return list({id(g): g for entry in self._policy.entries.values() for g in entry.groups}.values())
 
     @property
     def evictions(self) -> int:
         """How many models had to go for others."""
-        return self._shelf.evictions
+        return self._policy.evictions
 
     @property
     def swapping(self) -> bool:
@@ -238,12 +238,12 @@ class ResidencyCache(Generic[M]):
     def waiting_rows(self) -> int:
         """Rows that wait for a model to be loaded."""
         with self._lock:
-            return self._shelf.waiting_rows
+            return self._policy.waiting_rows
 
     def close(self) -> None:
         """Drop all models that no call has; it may be used again."""
         with self._lock:
-            swap = self._shelf.drop(list(self._shelf.entries))
+            swap = self._policy.drop(list(self._policy.entries))
         if swap is not None:
             self._do(swap)
 
@@ -251,14 +251,14 @@ class ResidencyCache(Generic[M]):
         """The model, the caller's until it gives it back; or a future of it."""
         with self._lock:
             now = self._clock()
-            found = self._shelf.ask(key, rows, now)
+            found = self._policy.ask(key, rows, now)
             if found is True:
                 return self._models[key]
             future: Future[M] = Future()
             if found is not False:
                 future.set_exception(found)
                 return future
-            self._shelf.wait(Waiter(key, rows, now, future))
+            self._policy.wait(Waiter(key, rows, now, future))
         if look:
             self._next()
         return future
@@ -273,7 +273,7 @@ class ResidencyCache(Generic[M]):
     def _next(self) -> None:
         while True:
             with self._lock:
-                swap = self._shelf.next(self._clock(), self._models)
+                swap = self._policy.next(self._clock(), self._models)
             if swap is None:
                 return
             self._beside(lambda swap=swap: self._do(swap))  # type: ignore[misc]
@@ -282,13 +282,13 @@ class ResidencyCache(Generic[M]):
         """Drop, then load; those who wait are told."""
         for key in swap.drop:
             with self._lock:
-                model, freed = self._models.pop(key), self._shelf.entries[key].memory_bytes
+                model, freed = self._models.pop(key), self._policy.entries[key].memory_bytes
             with contextlib.suppress(Exception):  # its memory is gone or not; there is nothing else to be done
                 self._drop(model)
             del model
             self._trim(freed)
         with self._lock:
-            self._shelf.dropped(swap.drop)
+            self._policy.dropped(swap.drop)
             self._swapping += 1
             alone = self._swapping == 1
         try:
@@ -296,21 +296,21 @@ class ResidencyCache(Generic[M]):
                 self._load_one(swap.load, alone)
             else:
                 with self._lock:
-                    self._shelf.done(None)
+                    self._policy.done(None)
         finally:
             with self._lock:
                 self._swapping -= 1
         self._next()
 
     def _load_one(self, key: Key, alone: bool) -> None:
-        entry = self._shelf.entries[key]
+        entry = self._policy.entries[key]
         before = resident_bytes()
         try:
             self._check_room(entry)
             model = self._load(key)
         except BaseException as error:  # noqa: BLE001 (handed to those who wait)
             with self._lock:
-                waiters = self._shelf.failed(key, error, self._clock())
+                waiters = self._policy.failed(key, error, self._clock())
             for waiter in waiters:
                 if waiter.told.set_running_or_notify_cancel():
                     waiter.told.set_exception(error)
@@ -319,7 +319,7 @@ class ResidencyCache(Generic[M]):
         grown = resident_bytes() - before if alone else 0
         with self._lock:
             self._models[key] = model
-            for waiter in self._shelf.done(key, said or max(grown, entry.memory_bytes)):
+            for waiter in self._policy.done(key, said or max(grown, entry.memory_bytes)):
                 waiter.told.set_result(model)
 
     def _check_room(self, entry: ResidentModel) -> None:

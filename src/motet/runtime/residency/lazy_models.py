@@ -65,7 +65,7 @@ class LazyModels:
     """
 
     def __init__(self, checked: CheckedGraph, host: Host) -> None:
-        self._checked, self._swaps = checked, host.swaps
+        self._checked, self._residency = checked, host.residency
         found = {name: host.lazy_key(model, checked.graph.folder) for name, model in checked.graph.models.items()}
         self.keys: Mapping[str, LazyKey] = {name: key for name, key in found.items() if key is not None}
 
@@ -84,7 +84,7 @@ class LazyModels:
     def _missing(self, node: Route, key: str, columns: Mapping[str, Column]) -> frozenset[str]:
         keys = columns[key]
         assert isinstance(keys, np.ndarray)
-        is_in = self._swaps.is_in
+        is_in = self._residency.is_in
         return frozenset(name for name in node.uses_of(keys) if name in self.keys and not is_in(self.keys[name]))
 
     def load_residents(self) -> None:
@@ -95,7 +95,7 @@ class LazyModels:
         """
         for name, key in self.keys.items():
             if self._checked.graph.models[name].resident:
-                self._swaps.load(key)
+                self._residency.load(key)
 
     async def call(
         self, name: str, columns: Any, rows: int, calls: Any, held: ModelRuntime | Exception | None, member: str
@@ -115,20 +115,20 @@ class LazyModels:
         Raises:
             ModelLoadError: when it cannot be loaded, and is no member.
         """
-        key, swaps = self.keys[name], self._swaps
+        key, residency = self.keys[name], self._residency
         if isinstance(held, Exception):
             return self._not_loaded(name, rows, held, member)
         if held is not None:
             return held.play(columns, rows), held.located.version
         try:
-            model = swaps.borrow(key, rows) if calls is None else await swaps.borrow_async(key, rows)
+            model = residency.borrow(key, rows) if calls is None else await residency.borrow_async(key, rows)
         except Exception as error:  # noqa: BLE001 (frameworks may raise anything)
             return self._not_loaded(name, rows, error, member)
         try:
             answer = model.play(columns, rows) if calls is None else await calls.model(model, columns, rows)
             return answer, model.located.version
         finally:
-            swaps.give_back(key)
+            residency.give_back(key)
 
     def _not_loaded(self, name: str, rows: int, error: Exception, member: str) -> tuple[Answer, str]:
         if not member:
@@ -157,7 +157,7 @@ class LazyModels:
         wanted = {place: (self.keys[name], rows) for place, (name, rows) in enumerate(uses) if name in self.keys}
         answers: dict[int, Answer] = {}
         try:
-            for place, model in self._swaps.in_turn(wanted):
+            for place, model in self._residency.in_turn(wanted):
                 held[uses[place][0]] = model
                 answers[place] = await calls[place]
                 held.clear()

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 __all__ = ["ActiveGraphs"]
 
 MIXED_S = 1.0
-"""How long lanes count as being asked at the same time after two of them were, one after the other."""
+"""How long batchers count as being asked at the same time after two of them were, one after the other."""
 
 
 class ActiveGraphs:
-    """Which of the lanes of a process are being asked.
+    """Which of the batchers of a process are being asked.
 
     Attributes:
-        last: the lane that was asked last.
+        last: the batcher that was asked last.
         mixed_until: until when several count as being asked, on the clock `time.monotonic`.
     """
 
@@ -27,8 +27,8 @@ class ActiveGraphs:
         self.last: GraphBatcher | None = None
         self.mixed_until = 0.0
 
-    def asked(self, lane: GraphBatcher, now: float) -> None:
-        """Another lane than the last one is asked."""
+    def asked(self, batcher: GraphBatcher, now: float) -> None:
+        """Another batcher than the last one is asked."""
         if self.last is not None:
             self.mixed_until = now + MIXED_S
-        self.last = lane
+        self.last = batcher

@@ -1,4 +1,4 @@
-"""A lane: one served graph. Requests that arrive in one tick of the loop are one batch; each is answered alone.
+"""A batcher: one served graph. Requests that arrive in one tick of the loop are one batch; each is answered alone.
 
 A batch that is expected to be quick is played in the loop, as one plain function call. Others go to a thread, while what
 arrives in the meantime waits, and is one batch when a thread is free. Graphs whose models are in other processes or on
@@ -65,8 +65,8 @@ class GraphBatcher:
         threads: where slow batches are played; it takes a share of them.
         calls: makes the models' calls of batches that are played as tasks.
         limits: of queues and batches.
-        at_once: batches that may be played in threads, or as tasks, at the same time, where no other lane has any.
-        crowd: shared by the lanes of a process.
+        at_once: batches that may be played in threads, or as tasks, at the same time, where no other batcher has any.
+        crowd: shared by the batchers of a process.
         listener: is told what happens; None for nobody.
 
     Attributes:
@@ -83,14 +83,14 @@ class GraphBatcher:
         calls: LoopCalls,
         limits: Limits,
         at_once: int,
-        crowd: ActiveGraphs,
+        active: ActiveGraphs,
         listener: PlayHook | None = None,
     ) -> None:
         self.name, self.executor = name, executor
-        self.settler = Responder(name, listener)
+        self.responder = Responder(name, listener)
         self._loop, self._threads, self.limits, self._calls = loop, threads.share(), limits, calls
         self._waiting_executor = Executor(executor.checked, executor.host, calls=calls, shared=executor.shared)
-        self._crowd = crowd
+        self._active = active
         self._alone_s = ALONE_S if at_once <= FEW_CORES else INLINE_S
         self.costs = BatchLatency()
         self._timed = Timed(executor, self.costs)
@@ -141,16 +141,16 @@ class GraphBatcher:
     def submit(self, request: Request) -> None:
         """Take a request: it is called back once, now if it is refused."""
         if self._closed:
-            self.settler.refuse(request, NotReadyError(f"{self.name} is not served any more", retry_after_s=1))
+            self.responder.refuse(request, NotReadyError(f"{self.name} is not served any more", retry_after_s=1))
         elif self.waiting_rows + request.rows > self.limits.queue_rows and self._waiting:
             message = f"{self.waiting_rows} rows wait for {self.name} already"
-            self.settler.refuse(request, OverloadedError(message, hint="try again later", retry_after_s=1))
+            self.responder.refuse(request, OverloadedError(message, hint="try again later", retry_after_s=1))
         else:
             if not self._scheduled:
                 self._scheduled = True
                 self._now = now = time.monotonic()
-                if self._crowd.last is not self:
-                    self._crowd.asked(self, now)
+                if self._active.last is not self:
+                    self._active.asked(self, now)
                 self._loop.call_soon(self._tick)
             request.arrived = self._now
             if request.deadline is None and self.limits.answer_timeout_s:
@@ -175,11 +175,11 @@ class GraphBatcher:
         self._hand_on(waiting, self._instead)
 
     def _stopped(self, request: Request) -> None:
-        self.settler.refuse(request, NotReadyError(STOPPED))
+        self.responder.refuse(request, NotReadyError(STOPPED))
 
     def _hand_on(self, requests: Iterable[Request], instead: Callable[[Request], None]) -> None:
         for request in requests:
-            if not self.settler.useless(request, self._loop.time()):
+            if not self.responder.useless(request, self._loop.time()):
                 instead(request)
 
     def _tick(self) -> None:
@@ -237,7 +237,7 @@ class GraphBatcher:
         taken = {id(request) for request in quick}
         self._waiting = deque(request for request in self._waiting if id(request) not in taken)
         self.waiting_rows -= rows
-        useful = [request for request in quick if not self.settler.useless(request, now)]
+        useful = [request for request in quick if not self.responder.useless(request, now)]
         if useful:
             self._begin(useful)
         return True
@@ -270,7 +270,7 @@ class GraphBatcher:
                 break
             request = waiting.popleft()
             self.waiting_rows -= request.rows
-            if self.settler.useless(request, now):
+            if self.responder.useless(request, now):
                 continue
             taken.append(request)
             rows += request.rows
@@ -284,10 +284,10 @@ class GraphBatcher:
         """Answer those that are late now, wherever they are."""
         now = self._loop.time()
         for request in self._waiting:
-            self.settler.useless(request, now)
+            self.responder.useless(request, now)
         for playing in self._playing:
             for request in playing.requests:
-                self.settler.useless(request, now)
+                self.responder.useless(request, now)
         if any(request.settled for request in self._waiting):
             self._waiting = deque(request for request in self._waiting if not request.settled)
             self.waiting_rows = sum(request.rows for request in self._waiting)
@@ -307,15 +307,15 @@ class GraphBatcher:
             _LOG.exception("a batch of %s could not be played", self.name)
             for request in requests:
                 if not request.settled:
-                    self.settler.refuse(request, ModelError(summary(error), where=self.name))
+                    self.responder.refuse(request, ModelError(summary(error), where=self.name))
             return False
 
     def _play(self, requests: list[Request]) -> bool:
         """Play a batch; whether that was done in the loop."""
         rows = requests[0].rows if len(requests) == 1 else sum([request.rows for request in requests])
-        trace = None if self.settler.listener is None else self.settler.listener.trace(requests)
-        if self.settler.keeper is not None:
-            kept = self.settler.keeper.trace(requests)
+        trace = None if self.responder.listener is None else self.responder.listener.trace(requests)
+        if self.responder.keeper is not None:
+            kept = self.responder.keeper.trace(requests)
             trace = trace if kept is None else Both(kept, trace)
         playing = InFlight(requests, rows, time.monotonic(), self.executor.shared)
         if requests[0].explain:
@@ -335,7 +335,7 @@ class GraphBatcher:
                 self._failed(requests, error)
             else:
                 self._held(seconds)
-                self.settler.answer(playing, played, seconds)
+                self.responder.answer(playing, played, seconds)
             return True
         return False
 
@@ -350,7 +350,7 @@ class GraphBatcher:
 
     def _patience(self) -> float:
         """How long a batch may hold the loop."""
-        return INLINE_S if self._now < self._crowd.mixed_until else self._alone_s
+        return INLINE_S if self._now < self._active.mixed_until else self._alone_s
 
     def _in_thread(self, playing: InFlight, play: Callable[[], tuple[Any, ...]]) -> None:
         self._playing.append(playing)
@@ -382,7 +382,7 @@ class GraphBatcher:
         self._playing.remove(playing)
         error = NotReadyError(STOPPED) if done.cancelled() else done.exception()
         if error is None:
-            self.settler.answer(playing, *done.result())
+            self.responder.answer(playing, *done.result())
         else:
             self._failed(playing.requests, error)
         self._again()
@@ -394,11 +394,11 @@ class GraphBatcher:
             return
         if len(requests) > 1 and not isinstance(error, (RequestError, ModelUnavailableError)):
             for request in requests:
-                if not self.settler.useless(request, self._loop.time()):
+                if not self.responder.useless(request, self._loop.time()):
                     self._begin([request])
             return
         if not isinstance(error, MotetError):
             error = ModelError(summary(error), where=self.name)
         for request in requests:
             if not request.settled:
-                self.settler.refuse(request, error)
+                self.responder.refuse(request, error)

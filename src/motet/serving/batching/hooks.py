@@ -1,4 +1,4 @@
-"""What looks on while a lane plays: who counts, who keeps answers, who is told of calls; and rows that are explained."""
+"""What looks on while a batcher plays: who counts, who keeps answers, who is told of calls; and rows that are explained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOG = logging.getLogger("motet.serving")
 
 
 class PlayHook(Protocol):
-    """Is told what a lane does, in the thread of the event loop."""
+    """Is told what a batcher does, in the thread of the event loop."""
 
     def played(self, requests: Sequence[Request], played: Played, started: float, compute_s: float) -> None:
         """A batch was played, and its requests are about to be answered; `started` is on the clock of the event loop."""

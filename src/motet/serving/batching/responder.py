@@ -24,7 +24,7 @@ _LOG = logging.getLogger("motet.serving")
 
 
 class Responder:
-    """Gives the requests of one lane their answers.
+    """Gives the requests of one batcher their answers.
 
     Args:
         name: of the graph, for messages.

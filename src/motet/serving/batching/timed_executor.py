@@ -1,4 +1,4 @@
-"""Plays batches as one function call, and learns what they cost, from which a lane knows where to play the next one."""
+"""Plays batches as one function call, and learns what they cost, from which a batcher knows where to play the next one."""
 
 from __future__ import annotations
 

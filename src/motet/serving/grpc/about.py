@@ -37,8 +37,8 @@ class MetadataService:
         stopping: whether the server takes no more calls, and so is not ready.
     """
 
-    def __init__(self, gateway: ModelRepository, max_rows: int, numbers: Numbers | None = None) -> None:
-        self.gateway, self._max_rows, self._numbers = gateway, max_rows, numbers
+    def __init__(self, repository: ModelRepository, max_rows: int, numbers: Numbers | None = None) -> None:
+        self.repository, self._max_rows, self._numbers = repository, max_rows, numbers
         self.stopping = False
 
     async def server_live(self, _request: Any) -> Any:
@@ -47,12 +47,12 @@ class MetadataService:
 
     async def server_ready(self, _request: Any) -> Any:
         """Whether everything that is served can be called."""
-        return messages.ServerReadyResponse(ready=self.gateway.ready and not self.stopping)
+        return messages.ServerReadyResponse(ready=self.repository.ready and not self.stopping)
 
     async def model_ready(self, request: Any) -> Any:
         """Whether a model can be called; what is not served is not ready."""
         try:
-            served = self.gateway.find(request.name, request.version)
+            served = self.repository.find(request.name, request.version)
         except NotFoundError:
             return messages.ModelReadyResponse(ready=False)
         return messages.ModelReadyResponse(ready=served.state == "READY" and not self.stopping)
@@ -63,7 +63,7 @@ class MetadataService:
 
     async def model_metadata(self, request: Any) -> Any:
         """What a model takes and gives."""
-        served = self.gateway.find_loaded(request.name, request.version)
+        served = self.repository.find_loaded(request.name, request.version)
         answer = messages.ModelMetadataResponse(name=request.name, versions=served.versions, platform=served.platform)
         for tensors, kinds in (
             (answer.inputs, served.signature.inputs),
@@ -75,7 +75,7 @@ class MetadataService:
 
     async def model_config(self, request: Any) -> Any:
         """The same as Triton's configuration of a model, as far as it has a meaning here."""
-        served = self.gateway.find_loaded(request.name, request.version)
+        served = self.repository.find_loaded(request.name, request.version)
         answer = messages.ModelConfigResponse()
         config = answer.config
         config.name, config.platform, config.backend = request.name, served.platform, "motet"
@@ -91,9 +91,9 @@ class MetadataService:
     async def model_statistics(self, request: Any) -> Any:
         """How often, how long: of one model, or of all."""
         if request.name:
-            chosen = {request.name: self.gateway.find(request.name, request.version)}
+            chosen = {request.name: self.repository.find(request.name, request.version)}
         else:
-            chosen = dict(self.gateway.served)
+            chosen = dict(self.repository.served)
         answer = messages.ModelStatisticsResponse()
         for name, served in chosen.items():
             stats = answer.model_stats.add(name=name, version=served.versions[-1])
@@ -108,7 +108,7 @@ class MetadataService:
     async def repository_index(self, request: Any) -> Any:
         """Everything that has a name, its state, and why it is in it."""
         answer = messages.RepositoryIndexResponse()
-        for name, served in self.gateway.served.items():
+        for name, served in self.repository.served.items():
             if not request.ready or served.state == "READY":
                 for version in served.versions:
                     answer.models.add(name=name, version=version, state=served.state, reason=served.told)
@@ -122,12 +122,12 @@ class MetadataService:
                 hint="change the graph's file and load it without parameters",
             )
         # shielded: a caller that is gone must not leave a graph half loaded
-        await asyncio.shield(self.gateway.load(request.model_name))
+        await asyncio.shield(self.repository.load(request.model_name))
         return messages.RepositoryModelLoadResponse()
 
     async def repository_model_unload(self, request: Any) -> Any:
         """Take a graph off line; answered when its requests are."""
-        await asyncio.shield(self.gateway.unload(request.model_name))
+        await asyncio.shield(self.repository.unload(request.model_name))
         return messages.RepositoryModelUnloadResponse()
 
 

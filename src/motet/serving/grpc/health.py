@@ -23,8 +23,8 @@ class HealthService:
         gateway: what is served.
     """
 
-    def __init__(self, gateway: ModelRepository) -> None:
-        self._gateway = gateway
+    def __init__(self, repository: ModelRepository) -> None:
+        self._repository = repository
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -56,9 +56,9 @@ class HealthService:
 
     def _status(self, service: str) -> int:
         if service in ("", SERVICE, HEALTH_SERVICE):
-            ready = self._gateway.ready and not self._stopping.is_set()
+            ready = self._repository.ready and not self._stopping.is_set()
             return SERVING if ready else NOT_SERVING
-        served = self._gateway.served.get(service)
+        served = self._repository.served.get(service)
         if served is None:
             return SERVICE_UNKNOWN
         return SERVING if served.state == "READY" and not self._stopping.is_set() else NOT_SERVING

@@ -69,8 +69,8 @@ class Inference:
         desk: who may call; None for everybody.
     """
 
-    def __init__(self, gateway: ModelRepository, limits: Limits | None = None, desk: Desk | None = None) -> None:
-        self.gateway, self.desk, self._limits = gateway, desk, limits
+    def __init__(self, repository: ModelRepository, limits: Limits | None = None, desk: Desk | None = None) -> None:
+        self.repository, self.desk, self._limits = repository, desk, limits
         self._loop = asyncio.get_running_loop()
         self._held_bytes = self._begun = 0
         self._answers_may_go: asyncio.Event | None = None
@@ -78,7 +78,7 @@ class Inference:
     @property
     def limits(self) -> Limits:
         """The bounds of requests now."""
-        return self._limits or self.gateway.limits
+        return self._limits or self.repository.limits
 
     async def model_infer(self, data: bytes, context: Any) -> Any:
         """Answer one `ModelInferRequest`, given as its bytes."""
@@ -171,7 +171,7 @@ class Inference:
     async def _play(
         self, message: Any, size: int, context: Any, headers: Headers, visit: Visit | None, ended: Ended | None
     ) -> Any:
-        served = self.gateway.find(message.model_name, message.model_version)
+        served = self.repository.find(message.model_name, message.model_version)
         signature = served.signature
         wanted = wanted_outputs(message, signature)
         long = long_to_read(message, served.inputs, size)
@@ -190,7 +190,7 @@ class Inference:
             ended.request = request
         if visit is not None:
             visit.carry(request)
-        self.gateway.submit(served, request)
+        self.repository.submit(served, request)
         try:
             reply = await request.future
         except asyncio.CancelledError:

@@ -57,7 +57,7 @@ class GrpcServer:
 
     def __init__(
         self,
-        gateway: ModelRepository,
+        repository: ModelRepository,
         host: str,
         port: int,
         limits: Limits | None = None,
@@ -69,11 +69,11 @@ class GrpcServer:
         numbers: Numbers | None = None,
     ) -> None:
         self.host, self.port, self.stopping = host, port, False
-        self._limits, self._config = limits or gateway.limits, config or GrpcConfig()
+        self._limits, self._config = limits or repository.limits, config or GrpcConfig()
         self._tls, self._desk, self._loop = tls, desk, asyncio.get_running_loop()
-        self._about = MetadataService(gateway, self._limits.rows, numbers)
-        self._health, self._reflection = HealthService(gateway), Reflection()
-        self._inference = Inference(gateway, limits, desk)
+        self._about = MetadataService(repository, self._limits.rows, numbers)
+        self._health, self._reflection = HealthService(repository), Reflection()
+        self._inference = Inference(repository, limits, desk)
         self._streams = Streams(self._inference, self._config.stream_requests)
         self._server = grpc.aio.server(
             options=self._options(reuse_port=reuse_port),
@@ -289,11 +289,11 @@ def _stamp(tls: Tls) -> tuple[int, int]:
 
 
 def grpc_server(
-    gateway: ModelRepository, config: ServeConfig, desk: Desk | None = None, numbers: Numbers | None = None
+    repository: ModelRepository, config: ServeConfig, desk: Desk | None = None, numbers: Numbers | None = None
 ) -> GrpcServer:
     """The gRPC port of a server that is set up so; other processes of the same server may share it."""
     return GrpcServer(
-        gateway,
+        repository,
         config.host,
         config.grpc_port or 0,
         tls=config.tls,

@@ -57,8 +57,8 @@ class InferRoutes:
         services: what is done for every request beside playing it; None for nothing.
     """
 
-    def __init__(self, gateway: ModelRepository, services: Middleware | None = None) -> None:
-        self.gateway, self.services = gateway, services
+    def __init__(self, repository: ModelRepository, services: Middleware | None = None) -> None:
+        self.repository, self.services = repository, services
         self.front: Front
 
     def __call__(self, url: bytes) -> HttpRoute | None:
@@ -68,7 +68,7 @@ class InferRoutes:
             return None
         name, version = unquote(match[1].decode("latin-1")), unquote((match[2] or b"").decode("latin-1"))
         try:
-            served = self.gateway.find(name, version)
+            served = self.repository.find(name, version)
         except NotFoundError as error:
             error.__traceback__ = error.__context__ = None  # it is kept, and their frames hold a connection
             return _Missing(error, self)
@@ -92,9 +92,14 @@ class _Infer:
     """The inference route of one served graph or model."""
 
     def __init__(self, routes: InferRoutes, served: RepositoryEntry, name: str) -> None:
-        self.served, self.services, self.front, self._gateway = served, routes.services, routes.front, routes.gateway
+        self.served, self.services, self.front, self._repository = (
+            served,
+            routes.services,
+            routes.front,
+            routes.repository,
+        )
         self.codec = InferCodec(
-            name, served.versions[-1], served.inputs, served.signature.outputs, self._gateway.limits.rows
+            name, served.versions[-1], served.inputs, served.signature.outputs, self._repository.limits.rows
         )
         self._moulds: dict[bytes, InferBatchCodec] = {}
         kinds = served.signature.outputs.values()
@@ -116,11 +121,11 @@ class _Infer:
             said = exchange.said
             if said is not None and said.is_plain and keep_alive:
                 together = said.together
-                if together is None or together.route is not self or not together.mould.fits(body):
+                if together is None or together.route is not self or not together.template.fits(body):
                     together = said.together = self._together(body, said.header_length)
                 if together is not None:
                     exchange.put(body, together)
-                    self._gateway.submit(self.served, exchange)
+                    self._repository.submit(self.served, exchange)
                     return
             self.submit(exchange, body)
         except Exception as error:  # noqa: BLE001 (no request stays without an answer)
@@ -131,11 +136,11 @@ class _Infer:
         head = body[:header_length]
         found = self._moulds.get(head)
         if found is None:
-            mould = self.codec.mould(head)
-            if mould is not None:
-                found = InferBatchCodec(self, mould)
+            template = self.codec.template(head)
+            if template is not None:
+                found = InferBatchCodec(self, template)
                 keep(self._moulds, head, found)
-        return found if found is not None and found.mould.fits(body) else None
+        return found if found is not None and found.template.fits(body) else None
 
     def submit(self, exchange: InferExchange, body: bytes) -> None:
         """Read the request and hand it to the gateway; what takes long to read is read in a thread."""
@@ -174,7 +179,7 @@ class _Infer:
                 exchange.deadline = self.front.loop.time() + timeout_s
         if exchange.visit is not None:
             exchange.visit.carry(exchange)
-        self._gateway.submit(self.served, exchange)
+        self._repository.submit(self.served, exchange)
 
 
 def as_answer(error: BaseException) -> MotetError:
@@ -193,20 +198,20 @@ class InferBatchCodec:
         mould: what they have in common.
     """
 
-    __slots__ = ("mould", "route")
+    __slots__ = ("route", "template")
 
-    def __init__(self, route: _Infer, mould: RequestTemplate) -> None:
-        self.route, self.mould = route, mould
+    def __init__(self, route: _Infer, template: RequestTemplate) -> None:
+        self.route, self.template = route, template
 
     def columns(self, requests: Sequence[Request], /) -> dict[str, Column]:
         """The inputs of all their rows."""
         exchanges = cast(Sequence[InferExchange], requests)
-        return self.mould.columns([exchange.body for exchange in exchanges])
+        return self.template.columns([exchange.body for exchange in exchanges])
 
     def answer(self, requests: Sequence[Request], columns: Mapping[str, Column], /) -> None:
         """Answer each that is not settled."""
         front = self.route.front
-        answers = self.mould.answers(cast(Mapping[str, Array], columns), len(requests), front.date)
+        answers = self.template.answers(cast(Mapping[str, Array], columns), len(requests), front.date)
         for exchange, data in zip(cast(Sequence[InferExchange], requests), answers, strict=True):
             if not exchange.settled:
                 exchange.settled = True
@@ -242,7 +247,7 @@ class InferExchange(Request):
 
     def put(self, body: bytes, together: InferBatchCodec) -> None:
         """Say that it is read together with others like it; where it is needed alone after all, it is read then."""
-        self.body, self.together, self.rows = body, together, together.mould.rows
+        self.body, self.together, self.rows = body, together, together.template.rows
         self._columns = None
 
     @property

@@ -55,7 +55,7 @@ class Middleware:
         busy: whether requests must come by here.
     """
 
-    gateway: ModelRepository
+    repository: ModelRepository
     front: Front
 
     def __init__(self, config: ServeConfig, folder: str | None) -> None:
@@ -72,9 +72,9 @@ class Middleware:
         self.seen = Observability(
             self._seen_config(config),
             Path(self.folder) / "seen",
-            lambda: self.gateway.things,
+            lambda: self.repository.things,
             lambda: self.front,
-            lambda: self.gateway,
+            lambda: self.repository,
         )
         self._set_up(config)
         self.seen.watch(self._admission_numbers)
@@ -139,22 +139,22 @@ class Middleware:
             MotetError: when it does not.
         """
         if self.sinks is not None:
-            self.sinks.check([name for name, each in self.gateway.served.items() if each.name == name])
+            self.sinks.check([name for name, each in self.repository.served.items() if each.name == name])
 
     async def prepare(self, served: RepositoryEntry) -> None:
-        """Attach what counts and keeps answers to a lane that was made."""
-        lane = served.lane
-        assert lane is not None
-        lane.settler.listener = self.seen.listener(served.name)
+        """Attach what counts and keeps answers to a batcher that was made."""
+        batcher = served.batcher
+        assert batcher is not None
+        batcher.responder.listener = self.seen.listener(served.name)
         if self.sinks is not None and (served.kind == "graph" or served.name in self._kept_models):
             await self.sinks.open(served.name, served.signature, served.digest)
             if self.sinks.wants(served.name):
                 from motet.serving.sinks import SinkHook
 
-                lane.settler.keeper = SinkHook(self.sinks, served.name)
+                batcher.responder.keeper = SinkHook(self.sinks, served.name)
         config = self.cache_config
         if config is not None and (not config.graphs or served.name in config.graphs):
-            lane.settler.cache = ResponseCache(config.max_bytes, config.ttl_s) if config.max_bytes else None
+            batcher.responder.cache = ResponseCache(config.max_bytes, config.ttl_s) if config.max_bytes else None
 
     def numbers(self, served: RepositoryEntry) -> Any:
         """The statistics of what is served, as Triton's clients ask for them."""
@@ -167,7 +167,7 @@ class Middleware:
 
             admission = self.config.admission
             self._app = create_app(
-                self.gateway,
+                self.repository,
                 AppParts(
                     cors=self.config.cors,
                     admin=self.config.admin,
@@ -265,7 +265,7 @@ class Middleware:
 
     def rejected(self, target: str, error: MotetError) -> None:
         """Count a request that admission did not let in, where it is for something that is served."""
-        served = self.gateway.served.get(target)
+        served = self.repository.served.get(target)
         if served is not None:
             from motet.serving.admission import reason_of
 
@@ -296,11 +296,11 @@ class Middleware:
     async def start(self) -> None:
         """Begin what works beside requests."""
         self.front.written = self.unvisited
-        self.gateway.not_ready = self._not_ready
+        self.repository.not_ready = self._not_ready
         self.seen.start()
         if self.config.processes > 1:
-            self._together = RepositorySync(self.folder, self.gateway)
-            self.gateway.tell, self.gateway.tell_scaled = self._together.tell, self._together.tell_scaled
+            self._together = RepositorySync(self.folder, self.repository)
+            self.repository.tell, self.repository.tell_scaled = self._together.tell, self._together.tell_scaled
             self._together.start()
 
     def _not_ready(self, served: RepositoryEntry, error: MotetError) -> None:

@@ -123,7 +123,7 @@ class Observability:
             self._ending[-1].start()
 
     def listener(self, name: str) -> GraphHook:
-        """Who is told what the lane of a graph or model does."""
+        """Who is told what the batcher of a graph or model does."""
         found = self._listeners.get(name)
         if found is None:
             found = self._listeners[name] = GraphHook(self, name, self._cells, self._errors)
@@ -210,7 +210,7 @@ class Observability:
         self._cells.values[self._incidents[kind]] += 1
 
     def error(self, graph: str, error: MotetError, id: str = "", rows: int = 0) -> None:
-        """Show an error that did not come from a lane, for example of a graph that could not be loaded."""
+        """Show an error that did not come from a batcher, for example of a graph that could not be loaded."""
         self._errors.add(graph, "", type(error).__name__, str(error), id, rows)
 
     def wrote(self, entry: Access) -> None:
@@ -276,7 +276,7 @@ class Observability:
 
 
 class GraphHook:
-    """Counts what the lane of one graph does, and makes the spans of its batches: a `Listener` of the lane.
+    """Counts what the batcher of one graph does, and makes the spans of its batches: a `Listener` of the batcher.
 
     Args:
         seen: of the process.

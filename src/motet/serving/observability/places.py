@@ -31,7 +31,7 @@ class Lender(Protocol):
         ...
 
     @property
-    def swaps(self) -> ResidencyCache[Any]:
+    def residency(self) -> ResidencyCache[Any]:
         """The models that share places."""
         ...
 
@@ -50,7 +50,7 @@ class PlacesBoard:
 
     def look(self, lender: Lender) -> tuple[list[Seen], Need | None]:
         """The places of this process, written down for the others, and what it has borrowed. Any thread."""
-        found = places(lender.swaps)
+        found = places(lender.residency)
         self._board.show(found)
         if lender.pool is None:
             return found, None
@@ -83,7 +83,7 @@ class PlacesBoard:
         self._board.close()
 
 
-def places(swaps: ResidencyCache[Any]) -> list[Seen]:
+def places(residency: ResidencyCache[Any]) -> list[Seen]:
     """Which models share places, and which of them are loaded.
 
     Returns:
@@ -91,9 +91,9 @@ def places(swaps: ResidencyCache[Any]) -> list[Seen]:
         `waiting_rows`, `models_known`, and under `models` those that are loaded, were, or are waited for: `name`, `state`
         (`in`, `out`, `loading`, `leaving`), `users`, `memory_bytes`, `waiting_rows`, `loads`, `error`.
     """
-    held = {each.key: each for each in swaps.held()}
+    held = {each.key: each for each in residency.held()}
     found: list[Seen] = []
-    for group in swaps.groups:
+    for group in residency.groups:
         mine = [held[key] for key in list(group.members) if key in held]
         models = [
             {

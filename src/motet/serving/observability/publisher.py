@@ -21,7 +21,7 @@ _PAGE_BYTES = resource.getpagesize()
 
 
 class CountedBatcher(Protocol):
-    """What is read of a lane."""
+    """What is read of a batcher."""
 
     waiting_rows: int
 
@@ -46,7 +46,7 @@ class CountedEntry(Protocol):
 
     name: str
     kind: Any
-    lane: Any
+    batcher: Any
 
 
 class Traffic(Protocol):
@@ -133,22 +133,22 @@ class Publisher:
         live: dict[int, _Copied] = {}
         gauges: dict[int, float] = {}
         for served in self._served():
-            lane: CountedBatcher | None = served.lane
-            if lane is None:
+            batcher: CountedBatcher | None = served.batcher
+            if batcher is None:
                 continue
             if served.kind == "graph":
-                for path, node in lane.executor.stats.items():
+                for path, node in batcher.executor.stats.items():
                     live[id(node)] = self._of_node(node, served.name, path)
-                for (path, member), shadow in lane.executor.shadows.items():
+                for (path, member), shadow in batcher.executor.shadows.items():
                     live[id(shadow)] = self._of_member(shadow, _SHADOW, served.name, path, member)
-                for (path, member), late in list(lane.executor.shared.late.items()):
+                for (path, member), late in list(batcher.executor.shared.late.items()):
                     live[id(late)] = self._of_member(late, _LATE, served.name, path, member)
-            for model in lane.models:
+            for model in batcher.models:
                 if id(model.stats) not in live:
                     live[id(model.stats)] = self._of_model(model)
-            if served.kind == "graph" or lane.in_flight:
-                gauges[self._cells.at("gauge", "motet_in_flight", graph=served.name)] = lane.in_flight
-                gauges[self._cells.at("gauge", "motet_queued_rows", graph=served.name)] = lane.waiting_rows
+            if served.kind == "graph" or batcher.in_flight:
+                gauges[self._cells.at("gauge", "motet_in_flight", graph=served.name)] = batcher.in_flight
+                gauges[self._cells.at("gauge", "motet_queued_rows", graph=served.name)] = batcher.waiting_rows
         for copied in {**self._copied, **live}.values():  # what is served no more is copied once again
             copied.copy()
         self._copied = live

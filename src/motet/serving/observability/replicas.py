@@ -70,8 +70,8 @@ def hosted(served: Iterable[CountedEntry]) -> list[tuple[ModelRuntime, Sequence[
     """The models that are loaded, each once, and the graphs that have them."""
     models: dict[int, tuple[ModelRuntime, list[str]]] = {}
     for each in served:
-        if each.lane is not None and each.kind == "graph":
-            for model in each.lane.models:
+        if each.batcher is not None and each.kind == "graph":
+            for model in each.batcher.models:
                 models.setdefault(id(model), (model, []))[1].append(each.name)
     return list(models.values())
 

@@ -126,7 +126,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _raised(record: logging.LogRecord) -> str:
-    """The class and places of a record's exception: ` (KeyError at lane.py:270 in _begin < ...)`."""
+    """The class and places of a record's exception: ` (KeyError at batcher.py:270 in _begin < ...)`."""
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
         return ""

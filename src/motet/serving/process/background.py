@@ -116,7 +116,7 @@ async def embedded(graphs: Sequence[Graph | str], config: ServeConfig, *, listen
     try:
         await server.start(late=not listen)
         await server.load()
-        for served in server.gateway.things:
+        for served in server.repository.things:
             waits = config.store_poll_s and has_stored(served.graph)
             if strict and served.kind == "graph" and served.state == "UNAVAILABLE" and not waits:
                 raise ModelLoadError(served.reason, where=f"graph {served.name!r}")

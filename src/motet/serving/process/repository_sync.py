@@ -44,8 +44,8 @@ class RepositorySync:
         gateway: of this process.
     """
 
-    def __init__(self, folder: str | Path, gateway: ModelRepository) -> None:
-        self._path, self._gateway = Path(folder) / "loaded.json", gateway
+    def __init__(self, folder: str | Path, repository: ModelRepository) -> None:
+        self._path, self._repository = Path(folder) / "loaded.json", repository
         self._followed: dict[str, int] = {}
         self._seen: tuple[int, int] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -104,11 +104,11 @@ class RepositorySync:
         self._followed[name] = change.number
         try:
             if change.replicas is not None:
-                await self._gateway.scale(name.removeprefix(SCALED), change.replicas, tell=False)
+                await self._repository.scale(name.removeprefix(SCALED), change.replicas, tell=False)
             elif change.loaded:
-                await self._gateway.load(name, tell=False)
+                await self._repository.load(name, tell=False)
             else:
-                await self._gateway.unload(name, tell=False)
+                await self._repository.unload(name, tell=False)
         except MotetError as error:
             what = name.removeprefix(SCALED)
             _LOG.error("%s, which another process has changed, stays as it is: %s", what, error)

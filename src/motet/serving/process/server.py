@@ -67,17 +67,17 @@ class Server:
         self._reconfigure = reconfigure
         pool = PoolConfig.read(config.pool)
         self.services = Middleware(config, folder)
-        self.gateway = ModelRepository(
+        self.repository = ModelRepository(
             config.limits, threads=config.threads, prepare=self.services.prepare, places=pool.places, pool=pool.pool
         )
-        self.services.gateway = self.gateway
+        self.services.repository = self.repository
         for graph in (*graphs, *config.graphs):
-            self.gateway.add(graph)
+            self.repository.add(graph)
         self.services.check()
-        routes = InferRoutes(self.gateway, self.services)
+        routes = InferRoutes(self.repository, self.services)
         self.front = routes.front = Front(self.services.app, routes, config.limits)
         self.services.front = self.front
-        self.gateway.changed.append(self.front.forget_routes)
+        self.repository.changed.append(self.front.forget_routes)
         self._stop, self._hurry, self._reloading = asyncio.Event(), asyncio.Event(), asyncio.Lock()
         self._stopped_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,7 +115,7 @@ class Server:
         if config.grpc_port is not None and config.grpc_port >= 0:
             from motet.serving.grpc import grpc_server
 
-            self._grpc = grpc_server(self.gateway, config, self.services.desk, self.services.numbers)
+            self._grpc = grpc_server(self.repository, config, self.services.desk, self.services.numbers)
             await self._grpc.start()
             self.grpc_port = self._grpc.port
         if self._owner is None:  # only where nothing can fail any more, which would leave its file
@@ -132,17 +132,17 @@ class Server:
                 others listen then.
         """
         try:
-            await self.gateway.load_all()
+            await self.repository.load_all()
         finally:
             if loaded is not None and self._listening:
                 loaded.touch()
         if loaded is not None and not self._listening:
             await self._listen_after(loaded)
-        for served in self.gateway.served.values():
+        for served in self.repository.served.values():
             if served.kind == "graph" and served.state == "UNAVAILABLE":
                 _LOG.error("graph %s cannot be served: %s", served.name, served.reason)
-        if self.config.store_poll_s and any(has_stored(each.graph) for each in self.gateway.things):
-            self._watching = self.loop.create_task(StoreWatcher(self.gateway, self.config.store_poll_s).run())
+        if self.config.store_poll_s and any(has_stored(each.graph) for each in self.repository.things):
+            self._watching = self.loop.create_task(StoreWatcher(self.repository, self.config.store_poll_s).run())
 
     async def _listen_after(self, loaded: Path) -> None:
         while not loaded.exists() and not self._stop.is_set():
@@ -173,7 +173,7 @@ class Server:
             if config.log != self.config.log:
                 set_up(config.log)
             self.config = config
-            self.gateway.limits = self.front.limits = config.limits
+            self.repository.limits = self.front.limits = config.limits
             await self._load_again()
             _LOG.info("the configuration was read again")
 
@@ -194,10 +194,10 @@ class Server:
 
     async def _load_again(self) -> None:
         """Load the graphs from their files, but for those that were unloaded on purpose."""
-        for served in list(self.gateway.served.values()):
+        for served in list(self.repository.served.values()):
             if served.kind == "graph" and served.path and served.reason != UNLOADED:
                 try:
-                    await self.gateway.load(served.name, tell=False)
+                    await self.repository.load(served.name, tell=False)
                 except MotetError as error:
                     _LOG.error("graph %s stays as it is: %s", served.name, error)
 
@@ -229,7 +229,7 @@ class Server:
 
     async def close(self) -> None:
         """Accept nothing more, finish what was accepted within the time that is allowed for it, and give everything back."""
-        self.gateway.stopping = True
+        self.repository.stopping = True
         if self._watching is not None:
             self._watching.cancel()
         for listening in self._listening:
@@ -249,7 +249,7 @@ class Server:
             if self._grpc is not None:
                 await self._grpc.stop(0)
         await self.services.close()
-        self.gateway.close()
+        self.repository.close()
 
     async def _finish(self) -> None:
         """Answer what was accepted within the time that is allowed for it."""
@@ -259,7 +259,7 @@ class Server:
             await self._grpc.stop(timeout_s)
         while (self.front.connections or self.front.tasks) and self.loop.time() < end:
             await asyncio.sleep(0.01)
-        if not await self.gateway.drain(max(0.0, end - self.loop.time())):
+        if not await self.repository.drain(max(0.0, end - self.loop.time())):
             _LOG.warning("requests were still under way after %g s, and were dropped", timeout_s)
 
 
@@ -376,7 +376,7 @@ async def serve(
         await server.run()
         loading.cancel()
     except BaseException:
-        server.gateway.close()
+        server.repository.close()
         raise
 
 

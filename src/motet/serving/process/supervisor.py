@@ -112,8 +112,8 @@ def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], 
     def begin(server: Server) -> None:
         for reason in os.environ.get(REPLACES, "").split():
             server.services.seen.process_replaced(reason)
-        heartbeat = Heartbeat(link, lambda: server.gateway.busy)
-        server.gateway.rests = heartbeat.send
+        heartbeat = Heartbeat(link, lambda: server.repository.busy)
+        server.repository.rests = heartbeat.send
         heartbeat.start()
 
     def mine(config: ServeConfig) -> ServeConfig:

@@ -35,7 +35,7 @@ class RepositoryEntry:
         kind: `graph` or `model`.
         platform: `motet_graph`, or `motet_` and the model's handler.
         graph: what is played; for a model a graph of that one node.
-        lane: plays it; None until it is loaded.
+        batcher: plays it; None until it is loaded.
         versions: the versions that can be asked for.
         state, reason: whether it can be called, and why not; the reason may name files and addresses.
         error: the class of the error that the reason is the message of; empty for none.
@@ -47,7 +47,7 @@ class RepositoryEntry:
     kind: Literal["graph", "model"]
     platform: str
     graph: Graph
-    lane: GraphBatcher | None = None
+    batcher: GraphBatcher | None = None
     versions: tuple[str, ...] = ("1",)
     state: State = "LOADING"
     reason: str = ""
@@ -91,15 +91,15 @@ class RepositoryEntry:
     @property
     def digest(self) -> str:
         """What its answers depend on: the versions of its models."""
-        if self.lane is None:
+        if self.batcher is None:
             return ""
-        versions = [f"{model.model.name}={model.located.version}" for model in self.lane.models]
-        return ",".join(versions + [f"{key.name}={key.version}" for key in self.lane.executor.lazy_keys])
+        versions = [f"{model.model.name}={model.located.version}" for model in self.batcher.models]
+        return ",".join(versions + [f"{key.name}={key.version}" for key in self.batcher.executor.lazy_keys])
 
 
 def hosted(served: RepositoryEntry) -> Sequence[ModelRuntime]:
     """Its models; none where it is not loaded."""
-    return served.lane.models if served.lane is not None else ()
+    return served.batcher.models if served.batcher is not None else ()
 
 
 class _Alone(Graph):

@@ -1,4 +1,4 @@
-"""The models of what a process serves: loaded, made ready to be played in lanes, and given back when nobody has them."""
+"""The models of what a process serves: loaded, made ready to be played in batchers, and given back when nobody has them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Loader:
 
     Args:
         loop: in whose thread everything but `load`'s work happens.
-        limits: tells the bounds of a lane that is made.
+        limits: tells the bounds of a batcher that is made.
         at_once: how many batches may be played in threads at the same time, beyond one a graph or model.
         places: what the models of all graphs share; None where graphs say it, or each model stays.
 
@@ -51,7 +51,7 @@ class Loader:
         self._remote = ThreadShares(REMOTE_THREADS, "motet-remote")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="motet-load")
         self.calls = LoopCalls(loop, self._threads, self._remote, at_once)
-        self._crowd = ActiveGraphs()
+        self._active = ActiveGraphs()
         self._host = Host(places=places)
         self._host.dropped.append(self._let_go)
         self._remembered = RememberedSizes()
@@ -62,9 +62,9 @@ class Loader:
         return self._host.resolver
 
     @property
-    def swaps(self) -> ResidencyCache[ModelRuntime]:
+    def residency(self) -> ResidencyCache[ModelRuntime]:
         """The models that share places."""
-        return self._host.swaps
+        return self._host.residency
 
     async def load(self, graph: RepositoryEntry) -> RepositoryEntry:
         """A graph with its models in memory, read again from its file where it was tried before.
@@ -83,23 +83,23 @@ class Loader:
             fresh = RepositoryEntry(graph.name, "graph", "motet_graph", anew, path=graph.path)
             self._host.resolver.forget(fresh.graph.models.values())
             fresh.models = models_of(fresh, self._host.resolver)
-        elif graph.lane is not None:
-            self._revive(graph.lane)
+        elif graph.batcher is not None:
+            self._revive(graph.batcher)
             return graph
         else:
             fresh = graph
         self._host.expect(self._sizes(fresh.graph))
-        lanes = [self._lane(each) for each in (fresh, *fresh.models)]
-        for lane in lanes:
-            lane.load()
-            self._revive(lane)
-        for each, lane in zip((fresh, *fresh.models), lanes, strict=True):
-            each.lane = lane
+        batchers = [self._batcher(each) for each in (fresh, *fresh.models)]
+        for batcher in batchers:
+            batcher.load()
+            self._revive(batcher)
+        for each, batcher in zip((fresh, *fresh.models), batchers, strict=True):
+            each.batcher = batcher
         return fresh
 
-    def _revive(self, lane: GraphBatcher) -> None:
+    def _revive(self, batcher: GraphBatcher) -> None:
         """Try replicas again that were given up."""
-        for model in lane.models:
+        for model in batcher.models:
             model.replicas.revive()
 
     def _sizes(self, graph: Graph) -> dict[str, int]:
@@ -111,19 +111,19 @@ class Loader:
                 found[key] = size
         return found
 
-    def _lane(self, served: RepositoryEntry) -> GraphBatcher:
+    def _batcher(self, served: RepositoryEntry) -> GraphBatcher:
         executor = Executor(served.graph.checked, self._host)
         return GraphBatcher(
-            served.name, executor, self._loop, self._threads, self.calls, self._limits(), self._at_once, self._crowd
+            served.name, executor, self._loop, self._threads, self.calls, self._limits(), self._at_once, self._active
         )
 
     async def keep(self, things: Sequence[RepositoryEntry]) -> None:
         """Give back the models that none of these has, in the loading thread: processes may take a while to end."""
         in_use = {id(model) for each in things for model in hosted(each)}
-        lazy = [key for each in things if each.lane is not None for key in each.lane.executor.lazy_keys]
+        lazy = [key for each in things if each.batcher is not None for key in each.batcher.executor.lazy_keys]
         await self._loop.run_in_executor(self._loading, self._host.keep_lazy, lazy)
-        swaps = self._host.swaps
-        unused = [model for model in self._host.models if id(model) not in in_use and not swaps.has(model)]
+        residency = self._host.residency
+        unused = [model for model in self._host.models if id(model) not in in_use and not residency.has(model)]
         for model in unused:
             self.calls.drop(model)
             del model
@@ -135,22 +135,22 @@ class Loader:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self.calls.drop, model)
 
-    async def end_shadows(self, lanes: Sequence[GraphBatcher]) -> None:
+    async def end_shadows(self, batchers: Sequence[GraphBatcher]) -> None:
         """Drop what waits for members that do not count, and wait a while for what is under way, in the loading thread."""
-        await self._loop.run_in_executor(self._loading, _end_shadows, lanes)
+        await self._loop.run_in_executor(self._loading, _end_shadows, batchers)
 
-    def close(self, lanes: Sequence[GraphBatcher]) -> None:
-        """Give all models and threads back, and wait a while for members that do not count in these lanes."""
-        _end_shadows(lanes)
+    def close(self, batchers: Sequence[GraphBatcher]) -> None:
+        """Give all models and threads back, and wait a while for members that do not count in these batchers."""
+        _end_shadows(batchers)
         self._loading.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown()
         self._remote.shutdown()
         self._host.close()
 
 
-def _end_shadows(lanes: Sequence[GraphBatcher]) -> None:
+def _end_shadows(batchers: Sequence[GraphBatcher]) -> None:
     until = time.monotonic() + SHADOWS_S
-    for lane in lanes:  # what waits goes everywhere first
-        lane.executor.close_shadows()
-    for lane in lanes:
-        lane.executor.close_shadows(until - time.monotonic())
+    for batcher in batchers:  # what waits goes everywhere first
+        batcher.executor.close_shadows()
+    for batcher in batchers:
+        batcher.executor.close_shadows(until - time.monotonic())

@@ -51,7 +51,7 @@ class ModelRepository:
     Args:
         limits: bounds.
         threads: how many batches may be played in threads at the same time; None is one a core.
-        prepare: is shown every lane that was made and loaded, before it is used; in the event loop.
+        prepare: is shown every batcher that was made and loaded, before it is used; in the event loop.
         places: what the models of all graphs share; None where graphs say it, or each model stays.
         pool: lends what replicas need that become more, and is told what the server uses; None lends as many as may be.
     """
@@ -91,8 +91,8 @@ class ModelRepository:
     def limits(self, limits: Limits) -> None:
         self._limits = limits
         for served in self._names.values():
-            if served.lane is not None:
-                served.lane.limits = limits
+            if served.batcher is not None:
+                served.batcher.limits = limits
 
     @property
     def served(self) -> Mapping[str, RepositoryEntry]:
@@ -113,7 +113,7 @@ class ModelRepository:
     @property
     def busy(self) -> bool:
         """Whether models are loaded, for the first time or anew, or given back, or the server ends: it may hold the process."""
-        return self.stopping or not self._begun or self._changing.locked() or self._loader.swaps.swapping
+        return self.stopping or not self._begun or self._changing.locked() or self._loader.residency.swapping
 
     def add(self, graph: Graph | str | os.PathLike[str]) -> RepositoryEntry:
         """Add a graph, or the file of one; `load` makes it ready. One whose models a store does not have yet waits for them.
@@ -184,29 +184,29 @@ class ModelRepository:
         """Play a request. It is called back once, here and now where it is refused."""
         if served.state != "READY":
             served = self._instead(served)
-        lane = served.lane
-        if lane is None or served.state != "READY" or self.draining:
+        batcher = served.batcher
+        if batcher is None or served.state != "READY" or self.draining:
             why = STOPS if self.draining else served.told
             request.settled = True
             error = NotReadyError(f"{served.name} is not ready: {why}", retry_after_s=1)
             self.not_ready(served, error)
             request.failed(error)
             return
-        if lane.settler.cache is not None and not request.explain and request.watch is None:
-            request.kept_as = lane.settler.cache.key(served.name, served.digest, request.columns, request.rows)
-            known = lane.settler.cache.get(request.kept_as)
+        if batcher.responder.cache is not None and not request.explain and request.watch is None:
+            request.kept_as = batcher.responder.cache.key(served.name, served.digest, request.columns, request.rows)
+            known = batcher.responder.cache.get(request.kept_as)
             if known is not None:
                 request.settled = True
                 request.arrived = time.monotonic()
                 reply = Reply(known, 0, request.rows, None, (), request.rows, 0.0, 0.0)
-                if lane.settler.listener is not None:
-                    lane.settler.listener.cached(request)
-                if lane.settler.keeper is not None:
-                    lane.settler.keeper.answer(request, reply)
+                if batcher.responder.listener is not None:
+                    batcher.responder.listener.cached(request)
+                if batcher.responder.keeper is not None:
+                    batcher.responder.keeper.answer(request, reply)
                 else:
                     request.answered(reply)
                 return
-        lane.submit(request)
+        batcher.submit(request)
 
     def _instead(self, served: RepositoryEntry) -> RepositoryEntry:
         """What is in the place of something that was found a while ago, if it takes and gives the same."""
@@ -251,10 +251,10 @@ class ModelRepository:
         return self.find(name)
 
     async def _load(self, graph: RepositoryEntry) -> RepositoryEntry:
-        again = graph.lane is not None
+        again = graph.batcher is not None
         try:
             fresh = await self._loader.load(graph)
-            if self._prepared is not None and fresh.lane is not None:
+            if self._prepared is not None and fresh.batcher is not None:
                 for each in (fresh, *fresh.models):
                     await self._prepared(each)
         except Exception as error:
@@ -262,7 +262,7 @@ class ModelRepository:
                 error = ModelLoadError(summary(error), where=f"graph {graph.name!r}")
             if not again:
                 for each in (graph, *graph.models):
-                    each.lane = None
+                    each.batcher = None
                 self._set(graph, "UNAVAILABLE", str(error), type(error).__name__)
             await self._loader.keep(self.things)
             raise error from error.__cause__
@@ -315,7 +315,7 @@ class ModelRepository:
         """
         served = self.find(name)
         models = hosted(served)
-        if not models and served.lane is not None:
+        if not models and served.batcher is not None:
             raise InputError(f"{name!r} has no model that can be scaled", hint="those under max_loaded come and go")
         if not models:
             raise NotReadyError(f"{name} is not loaded", hint=f"load {served.parent.name if served.parent else name!r}")
@@ -328,36 +328,38 @@ class ModelRepository:
 
     async def _retire(self, served: RepositoryEntry) -> None:
         """Let what was accepted finish, and give back what nobody else has; what is not played in time goes to what is there now."""
-        retired = {each.lane: each for each in (served, *served.models) if each.lane is not None}
-        lanes = list(retired)
-        for lane in lanes:
-            lane.close()
-        await self._until_idle(lanes, self.limits.drain_timeout_s)
-        for lane, each in retired.items():
-            lane.end(partial(self.submit, each))
-        await self._loader.end_shadows(lanes)
+        retired = {each.batcher: each for each in (served, *served.models) if each.batcher is not None}
+        batchers = list(retired)
+        for batcher in batchers:
+            batcher.close()
+        await self._until_idle(batchers, self.limits.drain_timeout_s)
+        for batcher, each in retired.items():
+            batcher.end(partial(self.submit, each))
+        await self._loader.end_shadows(batchers)
         for each in (served, *served.models):
-            each.lane = None
+            each.batcher = None
         await self._loader.keep(self.things)
 
     def _hosted_models(self) -> list[ModelRuntime]:
         return list({id(model): model for each in self.things for model in hosted(each)}.values())
 
     def _waiting_for(self, model: ModelRuntime) -> int:
-        """Rows that wait for a model: at its batcher, and in the lanes that have it."""
-        lanes = {
-            id(each.lane): each.lane for each in self.things if each.lane is not None and model in each.lane.models
+        """Rows that wait for a model: at its batcher, and in the batchers that have it."""
+        batchers = {
+            id(each.batcher): each.batcher
+            for each in self.things
+            if each.batcher is not None and model in each.batcher.models
         }
-        return self._loader.calls.waiting_rows(model) + sum(lane.waiting_rows for lane in lanes.values())
+        return self._loader.calls.waiting_rows(model) + sum(batcher.waiting_rows for batcher in batchers.values())
 
     @property
-    def swaps(self) -> ResidencyCache[ModelRuntime]:
+    def residency(self) -> ResidencyCache[ModelRuntime]:
         """The models that share places."""
-        return self._loader.swaps
+        return self._loader.residency
 
-    async def _until_idle(self, lanes: Sequence[GraphBatcher], timeout_s: float) -> bool:
+    async def _until_idle(self, batchers: Sequence[GraphBatcher], timeout_s: float) -> bool:
         end = self.loop.time() + timeout_s
-        while not all(lane.idle for lane in lanes):
+        while not all(batcher.idle for batcher in batchers):
             if self.loop.time() >= end:
                 return False
             await asyncio.sleep(0.005)
@@ -369,20 +371,22 @@ class ModelRepository:
 
     def _rivals(self) -> None:
         """Which graphs share models: their batches are put together when both have rows."""
-        lanes = {graph.lane: {id(model) for model in hosted(graph)} for graph in self._graphs.values() if graph.lane}
-        for lane, models in lanes.items():
-            lane.rivals = [other for other, theirs in lanes.items() if other is not lane and models & theirs]
+        batchers = {
+            graph.batcher: {id(model) for model in hosted(graph)} for graph in self._graphs.values() if graph.batcher
+        }
+        for batcher, models in batchers.items():
+            batcher.rivals = [other for other, theirs in batchers.items() if other is not batcher and models & theirs]
 
     async def drain(self, timeout_s: float | None = None) -> bool:
         """Be not ready, and wait for the requests that were accepted; whether all were answered in time."""
         self.draining = True
-        lanes = [each.lane for graph in self._graphs.values() for each in (graph, *graph.models) if each.lane]
-        return await self._until_idle(lanes, self.limits.drain_timeout_s if timeout_s is None else timeout_s)
+        batchers = [each.batcher for graph in self._graphs.values() for each in (graph, *graph.models) if each.batcher]
+        return await self._until_idle(batchers, self.limits.drain_timeout_s if timeout_s is None else timeout_s)
 
     def close(self) -> None:
         """Give everything back; nothing is served after it."""
         for each in self.things:
-            if each.lane is not None:
-                each.lane.end()
+            if each.batcher is not None:
+                each.batcher.end()
         self._breath.close()
-        self._loader.close([each.lane for each in self.things if each.lane is not None])
+        self._loader.close([each.batcher for each in self.things if each.batcher is not None])

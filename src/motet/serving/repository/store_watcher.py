@@ -40,8 +40,8 @@ class StoreWatcher:
         interval_s: from one look to the next.
     """
 
-    def __init__(self, gateway: ModelRepository, interval_s: float) -> None:
-        self._gateway, self._interval_s = gateway, interval_s
+    def __init__(self, repository: ModelRepository, interval_s: float) -> None:
+        self._repository, self._interval_s = repository, interval_s
         self._stored = StoredModels()
         self._pauses: dict[str, _Pause] = {}
 
@@ -56,12 +56,12 @@ class StoreWatcher:
 
     async def look(self) -> None:
         """Look once, and load what has changed; what cannot be loaded is tried again later."""
-        for served in self._gateway.things:
+        for served in self._repository.things:
             if served.kind == "graph" and served.reason != UNLOADED and has_stored(served.graph):
                 await self._look(served)
 
     async def _look(self, served: RepositoryEntry) -> None:
-        loop, known = self._gateway.loop, self._pauses.get(served.name)
+        loop, known = self._repository.loop, self._pauses.get(served.name)
         waits = known is not None and loop.time() < known.until
         numbers: Mapping[str, int] = {}
         try:
@@ -73,7 +73,7 @@ class StoreWatcher:
             if not numbers:
                 self._all_well(served)
             elif not (waits and known is not None and known.numbers == numbers):
-                await self._gateway.load(served.name, tell=False)
+                await self._repository.load(served.name, tell=False)
                 self._pauses.pop(served.name, None)
                 _LOG.info("%s plays %s", served.name, ", ".join(map(_told, numbers.items())))
         except MotetError as error:

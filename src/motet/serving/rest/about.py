@@ -49,8 +49,8 @@ class MetadataRoutes:
         desk: who may load and unload.
     """
 
-    def __init__(self, gateway: ModelRepository, parts: AppParts, desk: Desk) -> None:
-        self._gateway, self._parts, self._desk = gateway, parts, desk
+    def __init__(self, repository: ModelRepository, parts: AppParts, desk: Desk) -> None:
+        self._repository, self._parts, self._desk = repository, parts, desk
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -81,10 +81,10 @@ class MetadataRoutes:
         ]
 
     def _find(self, request: Request) -> RepositoryEntry:
-        return self._gateway.find(request.path_params["name"], request.path_params.get("version", ""))
+        return self._repository.find(request.path_params["name"], request.path_params.get("version", ""))
 
     def _find_loaded(self, request: Request) -> RepositoryEntry:
-        return self._gateway.find_loaded(request.path_params["name"], request.path_params.get("version", ""))
+        return self._repository.find_loaded(request.path_params["name"], request.path_params.get("version", ""))
 
     async def server(self, _request: Request) -> Response:
         """What this server is."""
@@ -96,23 +96,23 @@ class MetadataRoutes:
 
     async def ready(self, request: Request) -> Response:
         """Whether everything that is served can be called; 503 where not, and what cannot, and why."""
-        gateway = self._gateway
-        if gateway.ready:
+        repository = self._repository
+        if repository.ready:
             return json_response({"ready": True})
         admin = administers(self._desk, request)
         waiting = {
             each.name: {"state": each.state, "reason": each.why(administers=admin)}
-            for each in gateway.served.values()
+            for each in repository.served.values()
             if each.kind == "graph" and each.state != "READY" and each.reason != UNLOADED
         }
         reasons = [f"{name} is not ready: {each['reason']}" for name, each in waiting.items()]
-        if gateway.stopping or gateway.draining:
+        if repository.stopping or repository.draining:
             reasons.insert(0, STOPS)
         return json_response({"ready": False, "reason": "; ".join(reasons), "waiting": waiting}, 503)
 
     async def models(self, _request: Request) -> Response:
         """The names of what is served, as KServe lists them."""
-        return json_response({"models": self._gateway.loaded_names})
+        return json_response({"models": self._repository.loaded_names})
 
     async def model(self, request: Request) -> Response:
         """What a model takes and gives."""
@@ -133,7 +133,7 @@ class MetadataRoutes:
         if served.state != "READY":
             why = served.why(administers=administers(self._desk, request))
             raise NotReadyError(f"{served.name} is not ready: {why}")
-        if self._gateway.stopping or self._gateway.draining:
+        if self._repository.stopping or self._repository.draining:
             raise NotReadyError(f"{served.name} is not ready: {STOPS}")
         return json_response({"name": request.path_params["name"], "ready": True})
 
@@ -145,7 +145,7 @@ class MetadataRoutes:
             "platform": served.platform,
             "backend": "motet",
             "version_policy": {"all": {}},
-            "max_batch_size": self._gateway.limits.rows,
+            "max_batch_size": self._repository.limits.rows,
             "input": [_configured(name, each.type, each) for name, each in served.inputs.items()],
             "output": [_configured(name, kind, None) for name, kind in served.signature.outputs.items()],
             "parameters": {},
@@ -162,7 +162,7 @@ class MetadataRoutes:
 
     async def all_stats(self, _request: Request) -> Response:
         """The same of everything."""
-        return json_response({"model_stats": [self._stats(*each) for each in self._gateway.served.items()]})
+        return json_response({"model_stats": [self._stats(*each) for each in self._repository.served.items()]})
 
     def _stats(self, name: str, served: RepositoryEntry) -> dict[str, Any]:
         numbers: Mapping[str, Any] = {} if self._parts.numbers is None else self._parts.numbers(served)
@@ -184,7 +184,7 @@ class MetadataRoutes:
         return json_response(
             [
                 {"name": name, "version": version, "state": served.state, "reason": served.why(administers=admin)}
-                for name, served in self._gateway.served.items()
+                for name, served in self._repository.served.items()
                 if served.state == "READY" or not only_ready
                 for version in served.versions
             ]
@@ -196,11 +196,11 @@ class MetadataRoutes:
 
     async def load(self, request: Request) -> Response:
         """Load a graph, or load it anew from its file; answered when it is ready."""
-        return await self._administer(request, _nothing_given(self._gateway.load))
+        return await self._administer(request, _nothing_given(self._repository.load))
 
     async def unload(self, request: Request) -> Response:
         """Take a graph off line; answered when its requests are."""
-        return await self._administer(request, _nothing_given(self._gateway.unload))
+        return await self._administer(request, _nothing_given(self._repository.unload))
 
     async def scale(self, request: Request) -> Response:
         """Have so many replicas of a model; answered before new ones are ready."""
@@ -211,7 +211,7 @@ class MetadataRoutes:
                 raise InputError(
                     f"expected the parameter replicas; got {given}", hint='send {"parameters": {"replicas": 2}}'
                 )
-            await self._gateway.scale(name, parameters["replicas"])
+            await self._repository.scale(name, parameters["replicas"])
 
         return await self._administer(request, act)
 

@@ -29,7 +29,7 @@ from motet.serving.rest.v1 import V1
 __all__ = ["create_app"]
 
 
-def create_app(gateway: ModelRepository, parts: AppParts | None = None) -> Starlette:
+def create_app(repository: ModelRepository, parts: AppParts | None = None) -> Starlette:
     """The ASGI application of a gateway: everything but the inference routes.
 
     Args:
@@ -39,18 +39,18 @@ def create_app(gateway: ModelRepository, parts: AppParts | None = None) -> Starl
     parts = parts or AppParts()
     desk = parts.desk or OpenDesk(parts.admin, parts.cors)
     errors = ErrorLog()
-    predict = Predict(gateway, desk, errors)
+    predict = Predict(repository, desk, errors)
 
     async def described(request: Request) -> Response:
         root = request.scope.get("root_path", "")
-        return json_response(openapi(gateway, parts.secured, required=parts.required, root=root))
+        return json_response(openapi(repository, parts.secured, required=parts.required, root=root))
 
     routes = [  # they are looked through in order, so what is asked for most comes first
         Route("/predict/{name}", predict.__call__, methods=["POST"]),
         Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
-        *MetadataRoutes(gateway, parts, desk).routes(),
-        *V1(gateway, desk, errors).routes(),
-        *Pages(gateway, parts, errors, desk).routes(),
+        *MetadataRoutes(repository, parts, desk).routes(),
+        *V1(repository, desk, errors).routes(),
+        *Pages(repository, parts, errors, desk).routes(),
         Route("/v2/models/{name}/infer", _infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", _infer, methods=["POST"]),
         Route("/openapi.json", described),

@@ -38,7 +38,7 @@ _SECURITY = {
 
 
 def openapi(
-    gateway: ModelRepository, secured: Sequence[str] = (), *, required: bool = False, root: str = ""
+    repository: ModelRepository, secured: Sequence[str] = (), *, required: bool = False, root: str = ""
 ) -> dict[str, Any]:
     """The description.
 
@@ -49,7 +49,7 @@ def openapi(
         root: the path below which the server is; empty for none.
     """
     components = {kind: dict(each) for kind, each in COMPONENTS.items()}
-    listed = list(dict.fromkeys(gateway.served.values()))
+    listed = list(dict.fromkeys(repository.served.values()))
     paths: dict[str, Any] = {}
     security = [{each: list[str]()} for each in secured] + ([] if required or not secured else [{}])
     for served in listed:

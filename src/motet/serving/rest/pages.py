@@ -26,7 +26,7 @@ from motet.serving.rest.classes import Classes, classes_of
 from motet.serving.rest.parts import AppParts
 from motet.serving.rest.request_future import administers
 from motet.serving.rest.respond import json_response
-from motet.serving.rest.status import ErrorLog, for_anybody, lane_status
+from motet.serving.rest.status import ErrorLog, batcher_status, for_anybody
 from motet.serving.rest.uploads import takes_files
 from motet.types import ColumnType
 from motet.version import __version__
@@ -60,8 +60,8 @@ class Pages:
         desk: says who may see what the requests of others were.
     """
 
-    def __init__(self, gateway: ModelRepository, parts: AppParts, errors: ErrorLog, desk: Desk) -> None:
-        self._gateway, self._parts, self._errors, self._desk = gateway, parts, errors, desk
+    def __init__(self, repository: ModelRepository, parts: AppParts, errors: ErrorLog, desk: Desk) -> None:
+        self._repository, self._parts, self._errors, self._desk = repository, parts, errors, desk
         self._files: dict[str, tuple[bytes, str]] = {}
 
     def routes(self) -> list[Route]:
@@ -111,32 +111,32 @@ class Pages:
     async def graphs(self, request: Request) -> Response:
         """Everything that is served, as the page needs it."""
         names: dict[str, list[str]] = {}
-        for name, served in self._gateway.served.items():
+        for name, served in self._repository.served.items():
             names.setdefault(served.name, []).append(name)
         admin = administers(self._desk, request)
         listed = [
             {**_about(each, names), "reason": each.why(administers=admin)}
-            for each in dict.fromkeys(self._gateway.served.values())
+            for each in dict.fromkeys(self._repository.served.values())
         ]
-        return json_response({"version": __version__, "ready": self._gateway.ready, "served": listed})
+        return json_response({"version": __version__, "ready": self._repository.ready, "served": listed})
 
     async def drawing(self, request: Request) -> Response:
         """The drawing of a graph."""
-        served = self._gateway.find(request.path_params["name"])
+        served = self._repository.find(request.path_params["name"])
         return Response(served.graph.draw("svg"), media_type=KINDS["svg"], headers=SAFE)
 
     async def status(self, request: Request) -> Response:
         """What happens now."""
         provided = self._parts.status
-        found = lane_status(self._gateway, self._errors) if provided is None else provided()
+        found = batcher_status(self._repository, self._errors) if provided is None else provided()
         found = await found if inspect.isawaitable(found) else found
         admin = administers(self._desk, request)
         states = {
             each.name: {"state": each.state, "reason": each.why(administers=admin)}
-            for each in self._gateway.served.values()
+            for each in self._repository.served.values()
         }
         shown = found if admin else for_anybody(found)
-        return json_response({**shown, "ready": self._gateway.ready, "states": states})
+        return json_response({**shown, "ready": self._repository.ready, "states": states})
 
     async def workflows(self, request: Request) -> Response:
         """The runs of workflows of this machine, for administrators; see `motet.workflow.page.site`."""

@@ -30,7 +30,7 @@ class AppParts:
         desk: who may ask; None lets everybody.
         secured: ways to say who asks that the API's description names: `key` (X-API-Key), `bearer`.
         required: whether one of them is needed.
-        status: the numbers of the page; None for what the lanes of this process know.
+        status: the numbers of the page; None for what the batchers of this process know.
         metrics: for Prometheus; None where nobody counts.
         numbers: statistics of a served graph; None for zeros.
         samples: a folder of pictures that the page offers to try; empty for none.

@@ -72,8 +72,8 @@ class Predict:
         errors: is told of what failed.
     """
 
-    def __init__(self, gateway: ModelRepository, desk: Desk, errors: ErrorLog) -> None:
-        self._gateway, self._desk, self._errors = gateway, desk, errors
+    def __init__(self, repository: ModelRepository, desk: Desk, errors: ErrorLog) -> None:
+        self._repository, self._desk, self._errors = repository, desk, errors
 
     async def __call__(self, request: Request) -> Response:
         """Let a request in, play it, answer it.
@@ -82,7 +82,7 @@ class Predict:
             MotetError: when it cannot be answered.
         """
         arrived = asyncio.get_running_loop().time()
-        served = self._gateway.find(request.path_params["name"], request.path_params.get("version", ""))
+        served = self._repository.find(request.path_params["name"], request.path_params.get("version", ""))
         body = await request.body()
         visit = await unless_gone(request, self._desk.enter(asked_of(request, served.name, len(body))))
         played = Awaited({}, 0, identity=visit.identity)
@@ -99,7 +99,7 @@ class Predict:
 
     async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> PredictRequest:
         """What is asked, in whatever form it came."""
-        limits, inputs = self._gateway.limits, served.inputs
+        limits, inputs = self._repository.limits, served.inputs
         encoding = request.headers.get("content-encoding")
         body = self._inflated(request, body)
         query = dict(request.query_params)
@@ -129,10 +129,10 @@ class Predict:
     def _inflated(self, request: Request, body: bytes) -> bytes:
         """The body without its compression."""
         encoding = request.headers.get("content-encoding")
-        return body if encoding is None else decompress(body, encoding, self._gateway.limits.body_bytes)
+        return body if encoding is None else decompress(body, encoding, self._repository.limits.body_bytes)
 
     async def _rows(self, given: PredictRequest, served: RepositoryEntry) -> JsonRows:
-        checked, max_rows = served.graph.checked, self._gateway.limits.rows
+        checked, max_rows = served.graph.checked, self._repository.limits.rows
         if _is_quick(given.rows):
             rows = read_rows(given.rows, checked, max_rows)
         else:
@@ -147,8 +147,8 @@ class Predict:
         """Rows could not be read: they count as failed, though they are never played."""
         failures = [Failure(row, "input", "", "", "InputError", message) for row, message in bad.items()]
         self._errors.failed(served.name, given.id, failures)
-        if served.lane is not None and served.lane.settler.listener is not None:
-            served.lane.settler.listener.unread(failures, given.id)
+        if served.batcher is not None and served.batcher.responder.listener is not None:
+            served.batcher.responder.listener.unread(failures, given.id)
 
     def _prepare(
         self, played: Awaited, given: PredictRequest, rows: JsonRows, request: Request, arrived: float
@@ -171,7 +171,7 @@ class Predict:
         reply = None
         if rows.places:
             visit.carry(played)
-            self._gateway.submit(served, played)
+            self._repository.submit(served, played)
             reply = await unless_gone(request, played.future)
             self._errors.failed(served.name, played.id, reply.failures)
         response = await self._response(request, given, rows, reply, served)
@@ -196,7 +196,7 @@ class Predict:
         stream = EventStream(given, rows, played, lambda error: self._over(error, served, played, visit), visit)
         if rows.places:
             visit.carry(played)
-            self._gateway.submit(served, played)
+            self._repository.submit(served, played)
             if played.future.done() and played.future.exception() is not None:
                 played.future.result()
         else:

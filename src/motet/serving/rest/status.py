@@ -1,4 +1,4 @@
-"""The numbers of the page where nobody counts for all processes: what the lanes of this one know.
+"""The numbers of the page where nobody counts for all processes: what the batchers of this one know.
 
 They have the form that `motet.serving.observability.status` has, and lack what only it knows.
 """
@@ -14,7 +14,7 @@ from motet.errors import Failure
 from motet.serving.batching.request import Request
 from motet.serving.repository.repository import ModelRepository
 
-__all__ = ["ErrorLog", "for_anybody", "lane_status"]
+__all__ = ["ErrorLog", "batcher_status", "for_anybody"]
 
 KEPT = 100
 SHOWN = ("time", "graph", "node", "error", "rows")
@@ -49,13 +49,13 @@ class ErrorLog:
         return list(self._kept)
 
 
-def lane_status(gateway: ModelRepository, errors: ErrorLog) -> dict[str, Any]:
-    """What the lanes of this process know: totals of nodes, rows that wait, the errors of `/predict`."""
+def batcher_status(repository: ModelRepository, errors: ErrorLog) -> dict[str, Any]:
+    """What the batchers of this process know: totals of nodes, rows that wait, the errors of `/predict`."""
     graphs = {}
-    for served in dict.fromkeys(gateway.served.values()):
-        if served.lane is None:
+    for served in dict.fromkeys(repository.served.values()):
+        if served.batcher is None:
             continue
-        stats = served.lane.executor.stats
+        stats = served.batcher.executor.stats
         nodes = {
             path: {
                 "rows": each.rows,
@@ -64,7 +64,7 @@ def lane_status(gateway: ModelRepository, errors: ErrorLog) -> dict[str, Any]:
             }
             for path, each in stats.items()
         }
-        graphs[served.name] = {"queued_rows": served.lane.waiting_rows, "nodes": nodes}
+        graphs[served.name] = {"queued_rows": served.batcher.waiting_rows, "nodes": nodes}
     return {"time": time.time(), "processes": 1, "graphs": graphs, "models": {}, "errors": errors.listed()}
 
 

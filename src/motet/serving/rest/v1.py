@@ -45,13 +45,13 @@ class V1(Predict):
 
     async def models(self, _request: Request) -> Response:
         """The names of what is served."""
-        return json_response({"models": self._gateway.loaded_names})
+        return json_response({"models": self._repository.loaded_names})
 
     async def status(self, request: Request) -> Response:
         """Whether a model can be called, as KServe and as TensorFlow Serving say it."""
         name = request.path_params["name"]
-        served = self._gateway.find_loaded(name)
-        stopping = self._gateway.stopping or self._gateway.draining
+        served = self._repository.find_loaded(name)
+        stopping = self._repository.stopping or self._repository.draining
         ready = served.state == "READY" and not stopping
         why = STOPS if stopping else served.why(administers=administers(self._desk, request))
         state = "AVAILABLE" if ready else "LOADING" if served.state == "LOADING" else "END"

@@ -1,4 +1,4 @@
-"""Between a lane and the sinks: gives keys to requests, and sees the calls of their batches."""
+"""Between a batcher and the sinks: gives keys to requests, and sees the calls of their batches."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Calls:
 
 
 class SinkHook:
-    """Keeps what one lane answers. All but the traces it gives is for the thread of the event loop.
+    """Keeps what one batcher answers. All but the traces it gives is for the thread of the event loop.
 
     Args:
         sinks: where to.

@@ -141,7 +141,7 @@ class InferCodec:
         """What answers to requests like this one have in common; None where that is too little: use `write`."""
         return None if request.id else request.answers.form(rows)
 
-    def mould(self, head: bytes) -> RequestTemplate | None:
+    def template(self, head: bytes) -> RequestTemplate | None:
         """What requests with this JSON have in common, where such a request was read; None where that is too little.
 
         That is enough where all inputs are given as bytes that are their columns, all outputs are wanted as bytes, and

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from motet.cli import cli
-from serving.server.serve_process import MLP, body, free_port, serving, written
+from serving.process.serve_process import MLP, body, free_port, serving, written
 
 INFER, PREDICT = "/v2/models/fashion_mlp/infer", "/predict/fashion_mlp"
 ROW = {"image": [[7] * 28] * 28}

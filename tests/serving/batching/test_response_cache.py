@@ -4,10 +4,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+from batcher_live import submit
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
-from lane_live import submit
 
 import motet as mt
 from motet.batch import Ragged
@@ -205,19 +205,19 @@ def in_turn(other):
     [(averaged, 0.2, 0.25), (partial(averaged, within_ms=60_000), 0.2, 0.25), (in_turn, 0.2, 0.3)],
     ids=["require", "within_ms", "cascade"],
 )
-def test_an_answer_without_a_member_is_not_given_again(gateways, lane_loop, moody, node, without, whole):
-    gateway = gateways(mt.Graph("g", {"y": node(moody).output}))
-    lane = gateway.find("g").lane
-    lane.settler.cache = ResponseCache(1 << 20)
+def test_an_answer_without_a_member_is_not_given_again(gateways, batcher_loop, moody, node, without, whole):
+    repository = gateways(mt.Graph("g", {"y": node(moody).output}))
+    batcher = repository.find("g").batcher
+    batcher.responder.cache = ResponseCache(1 << 20)
 
     def asked():
-        (each,) = submit(lane_loop, gateway, ("g", {"x": [0.1]}))
+        (each,) = submit(batcher_loop, repository, ("g", {"x": [0.1]}))
         return each.values()
 
     assert asked() == pytest.approx([without])
     Moody.well = True
     assert asked() == pytest.approx([whole])
-    assert lane.settler.cache.hits == 0
+    assert batcher.responder.cache.hits == 0
     Moody.well = False
     assert asked() == pytest.approx([whole])
-    assert lane.settler.cache.hits == 1
+    assert batcher.responder.cache.hits == 1

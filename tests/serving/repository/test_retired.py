@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lane_live import submit
+from batcher_live import submit
 
 from helpers.gates import shut
 from motet import errors
@@ -35,21 +35,23 @@ def written(path, add, kind, gate):
     return str(path)
 
 
-def asked_while_one_is_played(loop, gateway, held):
-    (played,) = submit(loop, gateway, ("g", {"x": [1.0]}))
+def asked_while_one_is_played(loop, repository, held):
+    (played,) = submit(loop, repository, ("g", {"x": [1.0]}))
     assert held.entered.acquire(timeout=20)
-    waiting = [submit(loop, gateway, (name, {"x": [value]}))[0] for name, value in (("g", 2.0), ("g", 3.0), ("m", 4.0))]
+    waiting = [
+        submit(loop, repository, (name, {"x": [value]}))[0] for name, value in (("g", 2.0), ("g", 3.0), ("m", 4.0))
+    ]
     return played, waiting
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_waits_longer_than_a_replaced_graph_may_is_answered_by_the_new_one(lane_loop, gateways, tmp_path, kind):
+def test_what_waits_longer_than_a_replaced_graph_may_is_answered_by_the_new_one(batcher_loop, gateways, tmp_path, kind):
     path, gate = tmp_path / "g.yaml", f"replaced {kind}"
-    gateway = gateways(written(path, 1.0, kind, gate), threads=1, drain_timeout_s=0.05)
+    repository = gateways(written(path, 1.0, kind, gate), threads=1, drain_timeout_s=0.05)
     with shut(gate) as held:
-        played, waiting = asked_while_one_is_played(lane_loop, gateway, held)
+        played, waiting = asked_while_one_is_played(batcher_loop, repository, held)
         written(path, 2.0, kind, f"{gate} anew")
-        lane_loop.run(gateway.load("g"))
+        batcher_loop.run(repository.load("g"))
         assert [each.values() for each in waiting[:2]] == [[4.0], [5.0]]  # while the old one is still at its call
     assert played.values() == [2.0]
     assert waiting[2].values()[0] in (5.0, 6.0)  # whose call may have begun before
@@ -57,12 +59,12 @@ def test_what_waits_longer_than_a_replaced_graph_may_is_answered_by_the_new_one(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_waits_longer_than_an_unloaded_graph_may_is_told(lane_loop, gateways, tmp_path, kind):
+def test_what_waits_longer_than_an_unloaded_graph_may_is_told(batcher_loop, gateways, tmp_path, kind):
     gate = f"unloaded {kind}"
-    gateway = gateways(written(tmp_path / "g.yaml", 1.0, kind, gate), threads=1, drain_timeout_s=0.05)
+    repository = gateways(written(tmp_path / "g.yaml", 1.0, kind, gate), threads=1, drain_timeout_s=0.05)
     with shut(gate) as held:
-        played, waiting = asked_while_one_is_played(lane_loop, gateway, held)
-        lane_loop.run(gateway.unload("g"))
+        played, waiting = asked_while_one_is_played(batcher_loop, repository, held)
+        batcher_loop.run(repository.unload("g"))
         for each in waiting[:2]:
             assert isinstance(each.error, errors.NotReadyError)
             assert each.error.retry_after_s
@@ -71,12 +73,12 @@ def test_what_waits_longer_than_an_unloaded_graph_may_is_told(lane_loop, gateway
     assert [each.times for each in (played, *waiting)] == [1] * 4
 
 
-def test_one_that_takes_something_else_answers_nothing_of_the_old_one(lane_loop, gateways, tmp_path):
+def test_one_that_takes_something_else_answers_nothing_of_the_old_one(batcher_loop, gateways, tmp_path):
     path = tmp_path / "g.yaml"
-    gateway = gateways(written(path, 1.0, "thread", "other"), threads=1, drain_timeout_s=0.05)
+    repository = gateways(written(path, 1.0, "thread", "other"), threads=1, drain_timeout_s=0.05)
     with shut("other") as held:
-        _, waiting = asked_while_one_is_played(lane_loop, gateway, held)
+        _, waiting = asked_while_one_is_played(batcher_loop, repository, held)
         graph = yaml.safe_load(Path(written(path, 2.0, "thread", "other anew")).read_text())
         path.write_text(yaml.safe_dump({**graph, "outputs": {"other": "n"}}))
-        lane_loop.run(gateway.load("g"))
+        batcher_loop.run(repository.load("g"))
         assert [str(each.error) for each in waiting[:2]] == ["g is not ready: replaced"] * 2

@@ -15,43 +15,43 @@ class Played:
     """A shelf whose models are loaded at once or later, and whose calls end in any order."""
 
     def __init__(self, models, places, *, residents=(), loads_at_once=1, max_wait_s=5.0):
-        self.shelf, self.group = ResidencyPolicy(loads_at_once), ResidencyGroup("all", places, max_wait_s=max_wait_s)
+        self.policy, self.group = ResidencyPolicy(loads_at_once), ResidencyGroup("all", places, max_wait_s=max_wait_s)
         for key in range(models):
-            self.shelf.add(key, self.group, resident=key in residents)
-        self.now, self.waiting, self.calls, self.swaps, self.loaded, self.waits = 0.0, [], [], [], {}, []
+            self.policy.add(key, self.group, resident=key in residents)
+        self.now, self.waiting, self.calls, self.residency, self.loaded, self.waits = 0.0, [], [], [], {}, []
 
     def ask(self, key, rows=1):
-        if self.shelf.ask(key, rows, self.now) is True:
+        if self.policy.ask(key, rows, self.now) is True:
             assert key in self.loaded
             self.calls.append(key)
         else:
             waiter = Waiter(key, rows, self.now, Future())
-            self.shelf.wait(waiter)
+            self.policy.wait(waiter)
             self.waiting.append(waiter)
         self.look()
 
     def look(self):
-        while (swap := self.shelf.next(self.now, self.loaded)) is not None:
+        while (swap := self.policy.next(self.now, self.loaded)) is not None:
             for key in swap.drop:
                 assert key not in self.calls, "a model went that a call had"
                 del self.loaded[key]
-            self.shelf.dropped(swap.drop)
-            self.swaps.append(swap)
-            held = [entry for entry in self.shelf.entries.values() if entry.state != "out"]
+            self.policy.dropped(swap.drop)
+            self.residency.append(swap)
+            held = [entry for entry in self.policy.entries.values() if entry.state != "out"]
             assert self.group.max_loaded is None or len(held) <= self.group.max_loaded
         self.granted()
 
     def finish_load(self, place=0):
-        if self.swaps:
-            key = self.swaps.pop(place % len(self.swaps)).load
+        if self.residency:
+            key = self.residency.pop(place % len(self.residency)).load
             self.loaded[key] = key
-            for waiter in self.shelf.done(key):
+            for waiter in self.policy.done(key):
                 waiter.told.set_result(key)
             self.look()
 
     def finish_call(self, place=0):
         if self.calls:
-            self.shelf.give_back(self.calls.pop(place % len(self.calls)))
+            self.policy.give_back(self.calls.pop(place % len(self.calls)))
             self.look()
 
     def granted(self):
@@ -90,7 +90,7 @@ def test_whatever_comes_nobody_is_forgotten_and_no_model_goes_that_a_call_has(ev
         played.finish_call()
     assert not played.waiting
     assert not played.calls
-    assert not played.shelf.wanted
+    assert not played.policy.wanted
 
 
 def test_no_key_starves_while_others_are_asked_all_the_time():
@@ -127,7 +127,7 @@ def test_until_then_rows_of_models_that_are_loaded_go_first():
     played.ask(0)
     played.ask(1)
     assert sorted(played.calls) == [0, 0, 1, 1]
-    assert not played.swaps
+    assert not played.residency
 
 
 def test_what_was_kept_from_new_rows_goes_on_when_nobody_waits_for_its_place_any_more():
@@ -156,39 +156,39 @@ def test_an_idle_model_that_many_ask_stays_where_one_that_few_ask_is_about_to_be
     while 0 in played.calls:
         played.finish_call(played.calls.index(0))
     played.ask(2)
-    assert not played.swaps
+    assert not played.residency
     while played.calls:
         played.finish_call()
-    assert played.swaps[0].drop == (1,)
+    assert played.residency[0].drop == (1,)
 
 
 def test_memory_makes_room_by_as_many_models_as_it_takes():
-    shelf, group = ResidencyPolicy(), ResidencyGroup("all", memory_bytes=100)
+    policy, group = ResidencyPolicy(), ResidencyGroup("all", memory_bytes=100)
     for key, size in enumerate((40, 40, 90)):
-        shelf.add(key, group, memory_bytes=size)
+        policy.add(key, group, memory_bytes=size)
     for key in (0, 1):
-        shelf.ask(key, 1, 0.0)
-        shelf.wait(Waiter(key, 1, 0.0, Future()))
-        assert shelf.next(0.0, {}).load == key
-        shelf.done(key)
-        shelf.give_back(key)
-    shelf.ask(2, 1, 1.0)
-    shelf.wait(Waiter(2, 1, 1.0, Future()))
-    assert sorted(shelf.next(1.0, {}).drop) == [0, 1]
+        policy.ask(key, 1, 0.0)
+        policy.wait(Waiter(key, 1, 0.0, Future()))
+        assert policy.next(0.0, {}).load == key
+        policy.done(key)
+        policy.give_back(key)
+    policy.ask(2, 1, 1.0)
+    policy.wait(Waiter(2, 1, 1.0, Future()))
+    assert sorted(policy.next(1.0, {}).drop) == [0, 1]
 
 
 def test_a_failed_load_is_tried_again_after_pauses_that_grow_and_end():
-    shelf, group = ResidencyPolicy(), ResidencyGroup("all", 1)
-    shelf.add("a", group)
+    policy, group = ResidencyPolicy(), ResidencyGroup("all", 1)
+    policy.add("a", group)
     now, pauses = 0.0, []
     for _ in range(9):
-        assert shelf.ask("a", 1, now) is False
-        shelf.wait(Waiter("a", 1, now, Future()))
-        shelf.next(now, {})
-        shelf.failed("a", ValueError("torn"), now)
-        assert isinstance(shelf.ask("a", 1, now), ValueError)
-        pauses.append(shelf.entries["a"].retry_at - now)
-        now = shelf.entries["a"].retry_at
+        assert policy.ask("a", 1, now) is False
+        policy.wait(Waiter("a", 1, now, Future()))
+        policy.next(now, {})
+        policy.failed("a", ValueError("torn"), now)
+        assert isinstance(policy.ask("a", 1, now), ValueError)
+        pauses.append(policy.entries["a"].retry_at - now)
+        now = policy.entries["a"].retry_at
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 

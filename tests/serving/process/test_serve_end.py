@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from serving.server.serve_process import Process, body, free_port, serving, slow_graph, written
+from serving.process.serve_process import Process, body, free_port, serving, slow_graph, written
 
 NAPS = """
 import time

@@ -17,7 +17,7 @@ import motet
 from motet.serving.config.limits import Limits
 from motet.serving.config.server import ServeConfig, Tls
 from motet.serving.process.server import Server
-from serving.server.serve_process import FASHION, MLP, body, free_port, serving, slow_graph, until_gone, written
+from serving.process.serve_process import FASHION, MLP, body, free_port, serving, slow_graph, until_gone, written
 
 HELD = """
 import os, pathlib, time
@@ -213,7 +213,7 @@ def reloaded(tmp_path_factory):
         yield server, config, path
 
 
-def test_a_process_that_does_not_listen_yet_reads_its_configuration_again(lane_loop, tmp_path, mlp):
+def test_a_process_that_does_not_listen_yet_reads_its_configuration_again(batcher_loop, tmp_path, mlp):
     """As the later ones of several, while they load."""
     command = (
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
@@ -226,11 +226,11 @@ def test_a_process_that_does_not_listen_yet_reads_its_configuration_again(lane_l
         server = Server([mlp], config, reconfigure=lambda: replace(config, limits=Limits(rows=7)))
         await server.start(late=True)
         await server.reload()
-        rows = server.gateway.limits.rows
+        rows = server.repository.limits.rows
         await server.close()
         return rows
 
-    assert lane_loop.run(main()) == 7
+    assert batcher_loop.run(main()) == 7
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,11 +11,11 @@ from motet.serving.repository.repository import ModelRepository
 
 
 async def made(graphs, *, threads=None, prepare=None, places=None, **limits):
-    gateway = ModelRepository(Limits(**limits), threads=threads, prepare=prepare, places=places)
+    repository = ModelRepository(Limits(**limits), threads=threads, prepare=prepare, places=places)
     for graph in graphs:
-        gateway.add(graph)
-    await gateway.load_all()
-    return gateway
+        repository.add(graph)
+    await repository.load_all()
+    return repository
 
 
 class Asked(Request):
@@ -65,15 +65,15 @@ def request(served, cls=Asked, rows=None, **columns_and_options):
     return cls(held, count, **columns_and_options)
 
 
-def submit(loop, gateway, *asked):
+def submit(loop, repository, *asked):
     """Hand requests in, in one tick of the loop: pairs of a name and a request, or `(name, options)`."""
 
     def submitted():
         made = []
         for name, options in asked:
-            served = gateway.find(name)
+            served = repository.find(name)
             each = options if isinstance(options, Request) else request(served, **options)
-            gateway.submit(served, each)
+            repository.submit(served, each)
             made.append(each)
         return made
 

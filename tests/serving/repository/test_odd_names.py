@@ -2,7 +2,7 @@
 
 import numpy as np
 import onnx
-from lane_live import submit
+from batcher_live import submit
 from onnx import TensorProto, helper
 
 import motet as mt
@@ -19,13 +19,13 @@ def odd(path):
     return mt.Model(str(path), name="odd")
 
 
-def test_a_model_is_asked_by_the_names_that_it_gives_its_tensors(tmp_path, gateways, lane_loop):
+def test_a_model_is_asked_by_the_names_that_it_gives_its_tensors(tmp_path, gateways, batcher_loop):
     answers = mt.model(odd(tmp_path / "odd.onnx"), mt.input("x", "float32[2]"))
-    gateway = gateways(mt.Graph("g", outputs={"y": answers["Identity:0"], "z": answers["a/b.c"]}))
-    served = gateway.find("odd")
+    repository = gateways(mt.Graph("g", outputs={"y": answers["Identity:0"], "z": answers["a/b.c"]}))
+    served = repository.find("odd")
     assert (list(served.signature.inputs), list(served.signature.outputs)) == (["input.1"], ["Identity:0", "a/b.c"])
-    [alone] = submit(lane_loop, gateway, ("odd", {"input.1": [[1.0, 2.0]]}))
+    [alone] = submit(batcher_loop, repository, ("odd", {"input.1": [[1.0, 2.0]]}))
     assert (alone.values("Identity:0"), alone.values("a/b.c")) == ([[1.0, 2.0]], [[-1.0, -2.0]])
-    [whole] = submit(lane_loop, gateway, ("g", {"x": np.ones((1, 2), np.float32)}))
+    [whole] = submit(batcher_loop, repository, ("g", {"x": np.ones((1, 2), np.float32)}))
     assert whole.values("z") == [[-1.0, -1.0]]
     assert "input.1" in served.graph.draw("svg")

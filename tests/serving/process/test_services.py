@@ -14,7 +14,7 @@ import tritonclient.grpc
 from click.testing import CliRunner
 
 from motet.cli import cli
-from serving.server.serve_process import MLP, body, free_port, serving, slow_graph, written
+from serving.process.serve_process import MLP, body, free_port, serving, slow_graph, written
 
 
 @pytest.fixture

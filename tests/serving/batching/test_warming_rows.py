@@ -55,16 +55,16 @@ def test_a_model_is_warmed_up_with_rows_of_its_shape(tmp_path, kind, shape, sett
 
 
 @pytest.mark.parametrize(("kind", "shape"), SHAPES)
-def test_a_function_is_called_live_at_the_start_with_a_row_of_its_shape(tmp_path, lane_loop, kind, shape):
+def test_a_function_is_called_live_at_the_start_with_a_row_of_its_shape(tmp_path, batcher_loop, kind, shape):
     graph = graph_of(tmp_path, kind, "map")
 
     async def loaded():
-        gateway = ModelRepository()
-        gateway.add(graph)
-        await gateway.load("g")
-        gateway.close()
+        repository = ModelRepository()
+        repository.add(graph)
+        await repository.load("g")
+        repository.close()
 
-    lane_loop.run(loaded())
+    batcher_loop.run(loaded())
     assert set(seen(tmp_path)) == {f"{(1, *shape)} {np.dtype(kind.partition('[')[0])}"}
 
 
