@@ -12,6 +12,7 @@ import pytest
 import motet as mt
 from motet.errors import InputError, ModelLoadError, UnknownNameError
 from motet.models.registry import find_handler
+from motet.system.limits import num_cores
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")
@@ -45,6 +46,29 @@ def saved(tmp_path: Path) -> Any:
         return model, path
 
     return save
+
+
+@keras.saving.register_keras_serializable("motet_tests")
+class Threads(keras.layers.Layer):  # type: ignore[misc, name-defined]
+    """Gives the number of threads that torch uses, for each row."""
+
+    def call(self, x: Any) -> Any:
+        import torch
+
+        return keras.ops.full_like(x[:, :1], torch.get_num_threads())
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="other backends have one number for the whole process")
+def test_a_call_uses_as_many_threads_as_it_may_and_the_program_keeps_its_own(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    x = keras.Input((4,), name="x")
+    keras.Model(x, Threads()(x)).save(tmp_path / "m.keras")
+    own = torch.get_num_threads()
+    for cpu in (1, 2):
+        model = mt.Model(str(tmp_path / "m.keras"), "m", resources={"cpu": cpu})
+        with mt.Graph("g", {"y": mt.model(model, mt.input("x", "float32[4]"))}) as graph:
+            assert graph({"x": ROWS})["y"].reshape(-1).tolist() == [min(cpu, num_cores())] * len(ROWS)
+        assert torch.get_num_threads() == own
 
 
 def plain(tensor: Any) -> Any:

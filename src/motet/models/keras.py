@@ -7,6 +7,9 @@
 The first axis of each array is the row. Inputs and outputs are called as the model calls them; a model of one output without a
 name of its own gives `output`. Of a SavedModel the signature `serving_default` is called, or the one that `signature:` names;
 its inputs are in the order of their names.
+
+`threads` holds where Keras runs on torch. TensorFlow has one number of threads for a process, which is set before its first call, and JAX
+one that cannot be set: there it holds for TensorFlow in a process of the model's own.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from motet.models.common import (
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.independence import one_row_a_call_if_needed
 from motet.models.keep import Kept
+from motet.models.torch import torch_threads
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["KerasHandler", "KerasModel"]
@@ -185,7 +189,15 @@ def _of_keras(model: Any, source: ModelSource) -> _Call:
         parts = parts if isinstance(parts, list | tuple) else [parts]
         return {name: keras.ops.convert_to_numpy(part) for name, part in zip(answers, parts, strict=True)}
 
-    return _Call(_told(names, given), _told(answers, got), run, model)
+    if keras.backend.backend() != "torch":
+        return _Call(_told(names, given), _told(answers, got), run, model)
+    import torch
+
+    def limited(columns: Mapping[str, Array]) -> Mapping[str, Any]:
+        with torch_threads.of(torch, source.threads):
+            return run(columns)
+
+    return _Call(_told(names, given), _told(answers, got), limited, model)
 
 
 def _names(structure: Any, tensors: Sequence[Any], own: list[str]) -> list[str]:

@@ -40,7 +40,7 @@ from motet.models.torch_signature import loaded_signature
 from motet.threads import new_lock
 from motet.types import Signature
 
-__all__ = ["TorchHandler", "TorchModel"]
+__all__ = ["TorchHandler", "TorchModel", "torch_threads"]
 
 _OPTIONS = ("module", "kwargs", "weights_key", "copy_inputs")
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
@@ -74,7 +74,8 @@ class _Threads:
                 torch.set_num_threads(own if alone or own != threads else self._before)
 
 
-_threads = _Threads()
+torch_threads = _Threads()
+"""Shared by all that call torch."""
 
 
 class TorchHandler:
@@ -135,7 +136,7 @@ class TorchModel:
         """
         given = [self._tensor(columns[name]) for name in self._inputs]
         try:
-            with self._torch.inference_mode(), _threads.of(self._torch, self._threads):
+            with self._torch.inference_mode(), torch_threads.of(self._torch, self._threads):
                 answers = self._function(*given)
         except Exception as error:
             memory = as_memory_error(error, _OUT_OF_MEMORY)
