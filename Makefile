@@ -48,7 +48,7 @@ bench: setup ## compare with hand-written loops, on this machine
 	@$(MAKE) --no-print-directory data
 	$(BIN)/python -m benchmarks
 
-docs: setup ## write docs/reference/ and the pictures anew from the code
+docs: setup ## write docs/reference/, the pictures and the schemas anew from the code
 	$(BIN)/python docs/generate.py
 
 site: setup ## build the documentation site, build/docs/site; a broken link fails

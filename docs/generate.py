@@ -1,4 +1,4 @@
-"""Write docs/reference/, docs/images/ and src/motet/schemas/ anew, from docstrings, tables, readers and commands.
+"""Write docs/reference/, docs/images/ and src/motet/schemas/ anew, from docstrings, tables, readers, commands and imports.
 
 pages() ──► text by path, relative to docs/ ──► main() writes them; tests/docs compares them
 
@@ -67,6 +67,7 @@ def pages() -> dict[str, str]:
     return {
         **made,
         "../src/motet/schemas/graph.json": SCHEMAS.written(SCHEMAS.graph()),
+        "images/house.svg": _loaded(DOCS / "house.py").picture("motet"),
         "images/fashion.svg": _picture(_readme_graph()),
         "images/cascade.svg": _picture(motet.load(FASHION / "cascade.yaml")),
     }
