@@ -45,7 +45,7 @@ __all__ = [
     "from_base64",
     "holds_truth",
     "is_read",
-    "of_text",
+    "of_json",
     "read_column",
 ]
 
@@ -449,6 +449,21 @@ def from_base64(text: str) -> bytes:
     if len(body) % 4 == 1 or letters not in (body, padded) or (letters == body and not _ends_whole(padded)):
         raise InputError(f"is no base64: got {cut(repr(text), _SHOWN)}, whose end is cut off or no end of base64")
     return base64.b64decode(padded)
+
+
+def of_json(value: Any, kind: ColumnType) -> Any:
+    """What a value of JSON stands for where texts stand for bytes, arrays and pictures; any other value is as it was.
+
+    Raises:
+        InputError: when a text stands for nothing of this type.
+    """
+    if kind.dtype in ("any", "string"):
+        return value
+    if kind.dtype == "bytes" and kind.shape and isinstance(value, list):
+        element = ColumnType("bytes", kind.shape[1:])
+        return [of_json(each, element) for each in value]
+    value = base64_in(value)
+    return of_text(value, kind) if isinstance(value, str) else value
 
 
 def base64_in(value: Any) -> Any:

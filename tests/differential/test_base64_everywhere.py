@@ -91,6 +91,58 @@ def test_rows_of_json(wrapped: bool) -> None:
         assert data is not None or text in NONE
 
 
+LISTED = mt.Graph(
+    "listed",
+    outputs={
+        "even": mt.map(lambda x: [repr(each.tolist()) for each in x], mt.input("two", "bytes[2]")),
+        "any": mt.map(lambda x: [repr(each.tolist()) for each in x], mt.input("some", "bytes[?]")),
+    },
+)
+
+
+def _lists(wrapped: bool) -> tuple[list[dict[str, object]], list[dict[str, str] | None]]:
+    """Rows of lists of bytes in every dress, one in three with a text or a value that is none."""
+    rows, wanted = [], []
+    wrong: list[object] = [*NONE, None, 3, True, ["aGk="]]
+    for place, make in enumerate([*DRESSES.values()] * 3):
+        two, some = DATA[1:3], DATA[: place % 4]
+        row = {name: [{"b64": make(data)} if wrapped else make(data) for data in datas]
+               for name, datas in (("two", two), ("some", some))}  # fmt: skip
+        if place % 3 == 2:
+            row["two"][1] = wrong[place // 3 % len(wrong)]
+        rows.append(row)
+        wanted.append(None if place % 3 == 2 else {"even": repr(two), "any": repr(some)})
+    return rows, wanted
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_lists_in_rows_of_json(wrapped: bool) -> None:
+    rows, wanted = _lists(wrapped)
+    for row, answer, right in zip(rows, LISTED.predict(rows), wanted, strict=True):
+        assert (None if "error" in answer else answer) == right, row
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_lists_in_files(tmp_path: Path, wrapped: bool) -> None:
+    rows, wanted = _lists(wrapped)
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = LISTED.run(tmp_path / "in.jsonl", tmp_path / "out.jsonl", batch_rows=4)
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [
+        right for right in wanted if right is not None
+    ]
+    assert result.failed == wanted.count(None)
+
+
+def test_what_is_written_of_lists_is_read_as_the_same(tmp_path: Path) -> None:
+    x = mt.input("x", "bytes[?]")
+    same = mt.Graph("same", outputs={"x": mt.map(mt.returns(lambda kind: kind)(lambda x: x), x)})
+    given = [[b"\xff\x00", b""], [], [b"a"]]
+    for name in ("one.jsonl", "two.jsonl"):
+        same.run({"x": given} if name == "one.jsonl" else tmp_path / "one.jsonl", tmp_path / name, batch_rows=2)
+    lines = (tmp_path / "two.jsonl").read_text().splitlines()
+    assert [[base64.b64decode(each) for each in json.loads(line)["x"]] for line in lines] == given
+
+
 @pytest.mark.parametrize("text", NONE)
 def test_what_is_none_is_told_with_what_was_got(text: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from motet.batch import objects
 from motet.errors import InputError, cut
 from motet.io.arrow import arrow_type
-from motet.io.arrow.layout import is_list, number_name
+from motet.io.arrow.layout import is_list, natural_kind, number_name
 from motet.io.cells import SHOWN, Cells, Reasons, read_base64, read_numbers, shown
 from motet.io.files import File
 from motet.io.jsontext import JSON_NUMBER, is_json, json_value
@@ -29,10 +29,10 @@ from motet.io.marks import drop_rows, mark
 from motet.io.read_options import ReadOptions
 from motet.io.stream import reading
 from motet.io.tally import LinesTally
-from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
+from motet.io.text import TextSource, finish, has_infinite, leaf, wire_schema, with_reasons
 from motet.io.utf8 import LINE_BYTES, Pieces, utf8_pieces
 from motet.pictures import is_picture
-from motet.reading import as_given, base64_in, holds_truth, read_column
+from motet.reading import as_given, base64_in, holds_truth, of_json, read_column
 from motet.types import ColumnType
 
 __all__ = ["JsonLinesSource", "agree"]
@@ -363,17 +363,15 @@ def _written(raw: Any) -> str | None:
 
 
 def _lists(texts: Sequence[str | None], field: pa.Field) -> Cells:
-    """Lists by Arrow; where some are none, numbers one by one, and others halved until those stand alone."""
+    """Lists by Arrow; where some are none, numbers and bytes one by one, and others halved until those stand alone."""
     data = "\n".join(f'{{"":{"null" if text is None else text}}}' for text in texts).encode()
     alone = pa.schema([pa.field("", field.type)])
     try:
         return finish(_parsed(data, wire_schema(alone)), alone).column(0), {}
     except (pa.ArrowInvalid, ValueError) as error:
-        depth, child = 0, field.type
-        while is_list(child):
-            depth, child = depth + 1, child.value_type
-        if name := number_name(child):
-            return _number_lists(texts, field, ColumnType(name, (None,) * depth))
+        kind = natural_kind(field.type)
+        if number_name(leaf(field.type)) or kind.dtype == "bytes":
+            return _listed(texts, field, kind)
         if len(texts) == 1:
             reason = str(error).removeprefix("JSON parse error: ").removesuffix(" in row 0").removeprefix("Column() ")
             return pa.nulls(1, field.type), {0: f"column {field.name!r} is {field.type}: {reason}"}
@@ -382,12 +380,17 @@ def _lists(texts: Sequence[str | None], field: pa.Field) -> Cells:
     return pa.concat_arrays([one, other]), before | {middle + row: reason for row, reason in behind.items()}
 
 
-def _number_lists(texts: Sequence[str | None], field: pa.Field, kind: ColumnType) -> Cells:
-    """Lists of numbers that Arrow does not take all: they may be right all the same, as 3.0 among whole ones."""
+def _listed(texts: Sequence[str | None], field: pa.Field, kind: ColumnType) -> Cells:
+    """Lists of numbers or bytes that Arrow does not take all: they may be right all the same, as 3.0 among whole numbers."""
     reasons: Reasons = {}
     found: list[Any] = [None] * len(texts)
     values = {row: json_value(text) for row, text in enumerate(texts) if text is not None}
     for row, value in values.items():
+        try:
+            values[row] = of_json(value, kind)
+        except InputError as error:
+            reasons[row] = f"column {field.name!r} {error.what}"
+            continue
         if not isinstance(value, list) or holds_truth(value) != (kind.dtype == "bool"):
             reasons[row] = f"column {field.name!r} is {kind}; got {cut(str(texts[row]), SHOWN)}"
     rows = [row for row in values if row not in reasons]

@@ -24,6 +24,7 @@ __all__ = [
     "TextSource",
     "finish",
     "has_infinite",
+    "leaf",
     "wire_schema",
     "with_reasons",
 ]
@@ -81,9 +82,21 @@ def _finished(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array:
         column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
     if column.type == field.type:
         return column
-    if pa.types.is_binary(field.type):
-        return pa.array([None if text is None else from_base64(text) for text in column.to_pylist()], pa.binary())
+    if pa.types.is_binary(leaf(field.type)):
+        return pa.array(_decoded(column.to_pylist()), field.type)
     return column.cast(field.type, safe=False)
+
+
+def _decoded(texts: list[Any]) -> list[Any]:
+    """Texts, also in lists, as the bytes that they are the base64 of."""
+    return [_decoded(each) if isinstance(each, list) else None if each is None else from_base64(each) for each in texts]
+
+
+def leaf(data_type: Any) -> pa.DataType:
+    """The type of what lists hold, however deep; of anything else its own."""
+    while is_list(data_type):
+        data_type = data_type.value_type
+    return data_type
 
 
 def with_reasons(columns: Sequence[pa.Array], schema: pa.Schema, reasons: Mapping[int, str]) -> pa.RecordBatch:

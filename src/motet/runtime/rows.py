@@ -22,7 +22,7 @@ from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
 from motet.graph.graph import Input
 from motet.numbers import refusal
-from motet.reading import base64_in, holds_truth, of_text
+from motet.reading import holds_truth, of_json
 from motet.runtime.bind import bind_columns, by_input, columns_of, takes
 
 __all__ = ["JsonRows", "Unread", "plain_value", "read_rows", "rows_of"]
@@ -77,13 +77,11 @@ def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Json
             row = {}
         for name, each in inputs.items():
             value = row.get(name)
-            if each.type.dtype not in ("any", "string"):
-                value = base64_in(value)
             try:
                 if each.type.numpy_dtype.kind in "iuf" and isinstance(value, (bool, list)) and holds_truth(value):
                     bad.setdefault(place, f"input {name!r} {refusal(value, each.type)}")
                     value = None
-                values[name].append(of_text(value, each.type) if isinstance(value, str) else value)
+                values[name].append(of_json(value, each.type))
             except InputError as error:
                 bad.setdefault(place, f"input {name!r}: {error.what}")
                 values[name].append(None)

@@ -102,12 +102,13 @@ def test_every_path_that_is_described_is_there(fashion, described):
 
 def test_what_is_taken_is_described_as_it_is_taken(live):
     """Neighbours of what is wrong too: integers with a point, tensors without elements, base64 in its forms."""
-    served = live.serve(echo("as_taken", small="uint8", raw="bytes"))
+    rows = {"small": "uint8", "raw": "bytes", "some": "bytes[?]", "half": "float16"}
+    served = live.serve(echo("as_rows", **rows), echo("as_taken", small="uint8", raw="bytes"))
     described = served.get("/openapi.json").json()
 
     def row(**given):
-        value = {"small": 1, "raw": "aGk="} | given
-        return value, fits(described, "as_taken_row", value), served.post("/predict/as_taken", json=value).status_code
+        value = {"small": 1, "raw": "aGk=", "some": [], "half": 0.5} | given
+        return value, fits(described, "as_rows_row", value), served.post("/predict/as_rows", json=value).status_code
 
     good = [
         {"small": 255.0},
@@ -117,6 +118,8 @@ def test_what_is_taken_is_described_as_it_is_taken(live):
         {"raw": "aG\r\nk="},
         {"raw": "data:;base64,aGk="},
         {"raw": ""},
+        {"some": ["aGk", "", "_-8="]},
+        {"half": 65504},
     ]
     bad = [
         {"small": 255.5},
@@ -127,6 +130,10 @@ def test_what_is_taken_is_described_as_it_is_taken(live):
         {"raw": "?"},
         {"raw": "aGl"},
         {"raw": 1},
+        {"some": ["aGk=="]},
+        {"some": "aGk="},
+        {"some": [1]},
+        {"half": -70000},
     ]
     for each in good:
         assert row(**each)[1:] == (True, 200), each
@@ -143,6 +150,7 @@ def test_what_is_taken_is_described_as_it_is_taken(live):
     for changed in (
         {},
         {"shape": [1, 1]},
+        {"shape": [1.0]},
         {"datatype": "INT64"},
         {"datatype": "FP32"},
         {"datatype": "BOOL", "data": [True]},

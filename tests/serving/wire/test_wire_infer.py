@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from motet.batch import Ragged, column_type, objects
+from motet.errors import InputError
 from motet.oip.tensors import DATATYPES
 from motet.types import ColumnType
 from serving.wire.wire_bodies import codec, dense, framed, request, tensor
@@ -385,3 +386,39 @@ def test_texts_may_have_axes_of_one_too_and_lists_of_one_stay_lists(kind):
     read = codec({"x": kind}).read(request(tensor("x", [2, 1], "BYTES", ["a", "b"])), None)
     texts = ["a", "b"] if kind != "bytes" else [b"a", b"b"]
     assert read.columns["x"].tolist() == ([[each] for each in texts] if kind == "string[1]" else texts)
+
+
+@pytest.mark.parametrize("shape", [[2.0], [2.0, 1], [2, 1.0]])
+def test_a_whole_number_may_be_written_with_a_point(shape):
+    """As JSON Schema has it: "integer" is a number without a fraction (draft 2020-12, validation, 6.1.1)."""
+    made = codec({"x": "int64"}, {"y": "float32[3]"})
+    body = request(
+        tensor(shape=shape, datatype="INT64", data=[1, 2]),
+        outputs=[{"name": "y", "parameters": {"classification": 2.0}}],
+        parameters={"priority": 3.0},
+    )
+    raw, length = framed(np.arange(2).tobytes(), tensor(shape=shape, datatype="INT64", size=16.0))
+    for _ in range(2):  # the second time its JSON is known
+        asked = made.read(body)
+        assert asked.columns["x"].tolist() == [1, 2]
+        assert made.read(raw, length).columns["x"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("shape", [[1.5, 1], [True, 2], ["2"], [None], [float("inf")], [-2.0], 2, None])
+def test_no_other_shape_is_one(shape):
+    with pytest.raises(InputError):
+        codec({"x": "int64"}).read(request({"name": "x", "datatype": "INT64", "shape": shape, "data": [1, 2]}))
+
+
+@pytest.mark.parametrize(("depth", "taken"), [(50, True), (100, True), (101, False)])
+def test_lists_may_be_nested_as_deep_as_in_triton(depth, taken):
+    data = 123
+    for _ in range(depth):
+        data = [data]
+    for kind, shape in (("int64[1]", [1, 1]), ("int64", [1])):
+        body = request(tensor(shape=shape, datatype="INT64", data=data))
+        if taken:
+            assert codec({"x": kind}).read(body).columns["x"].ravel().tolist() == [123]
+        else:
+            with pytest.raises(InputError, match="nested deeper than 100"):
+                codec({"x": kind}).read(body)

@@ -96,7 +96,7 @@ def refused(reads, body, length=None):
         (request(tensor("x", [1, 2, 1], "FP32", [1, 2])), "input 'x': is float32[2], so its shape is [-1, 2]; got [1, 2, 1]"),
         (request(tensor("x", [], "FP32", [1])), "input 'x': the shape is empty; its first axis must be the row"),
         (request(tensor("x", [-1, 2], "FP32", [1, 2])), "input 'x': shape [-1, 2] has a negative axis"),
-        (request(tensor("x", [1.0, 2], "FP32", [1, 2])), "input 'x': 'shape' must be a list of whole numbers; got [1.0, 2]"),
+        (request(tensor("x", [1.5, 2], "FP32", [1, 2])), "input 'x': 'shape' must be a list of whole numbers; got [1.5, 2]"),
         (request(tensor("x", [True, 2], "FP32", [1, 2])), "input 'x': 'shape' must be a list of whole numbers; got [True, 2]"),
         (request(tensor("x", [1] * 40, "FP32", [1])), "input 'x': shape has 40 axes; 32 at most"),
         (request(tensor("x", [1, 2], "FP32", [1])), "input 'x': FP32 of shape [1, 2] has 2 elements; got 1"),
@@ -104,7 +104,7 @@ def refused(reads, body, length=None):
         (request(tensor("x", [1, 2], "FP32", 5)), "input 'x': data must be a list; got 5"),
         (request(tensor("x", [1, 2], "FP32", "12")), "input 'x': data must be a list; got '12'"),
         (request(tensor("x", [1, 2], "FP32", [[1], 2])), "input 'x': data is nested unevenly"),
-        (request(tensor("x", [1, 2], "FP32", json.loads("[" * 40 + "]" * 40))), "input 'x': data is nested deeper than 32 lists"),
+        (request(tensor("x", [1, 2], "FP32", json.loads("[" * 101 + "]" * 101))), "input 'x': data is nested deeper than 100 lists"),
         (request(tensor("x", [1, 2], "FP32", [1, "2"])), "input 'x': element 1 of FP32 must be a number; got '2'"),
         (request(tensor("x", [1, 2], "FP32", [None, 2])), "1 of 1 rows failed: row 0: input 'x' holds a null"),
         (request(tensor("x", [1, 2], "FP32", [1, {}])), "input 'x': element 1 of FP32 must be a number; got {}"),
@@ -199,7 +199,7 @@ def test_values_of_other_datatypes_are_taken_where_nothing_is_lost(kind, datatyp
         (bytes(7), {"size": 8}, "the inputs have 8 bytes together; got 7"),
         (bytes(9), {"size": 8}, "the inputs have 8 bytes together; 1 bytes are left over"),
         (bytes(7), {"size": 7}, "input 'x': FP32 of shape [1, 2] takes 8 bytes; got 7"),
-        (b"", {"size": 2**70}, "the inputs have 1.180591"),
+        (b"", {"size": 2**70}, "the inputs have 1180591620717411303424 bytes together; got 0"),
         (bytes(8), {"size": 8, "datatype": "BYTES"}, "input 'x': is float32[2], so its datatype is FP32; got BYTES"),
         (
             np.array([1, 2**24 + 1], "<i4").tobytes(),
@@ -213,8 +213,6 @@ def test_values_of_other_datatypes_are_taken_where_nothing_is_lost(kind, datatyp
 def test_what_is_wrong_with_bytes_is_said(raw, given, message):
     given = {"shape": [1, 2], **given}
     body, length = framed(raw, tensor("x", **given))
-    if given.get("size") == 2**70:
-        message = "input 'x': 'binary_data_size' must be a number of bytes; got 1.1"
     assert refused(codec(X).read, body, length).startswith(message)
 
 

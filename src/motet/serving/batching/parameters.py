@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from motet.errors import InputError, MotetError
 from motet.serving.batching.request import Reply
@@ -15,6 +16,7 @@ __all__ = [
     "asked_times",
     "failed_rows",
     "no_shared_memory",
+    "whole",
     "without_folders",
 ]
 
@@ -77,12 +79,16 @@ def asked_times(parameters: Mapping[str, object], header: bytes | None = None) -
         timeout_s = _number(timeout, "parameter 'timeout' (microseconds)") / 1e6
     elif header is not None:
         timeout_s = _number(header.decode("latin-1"), "X-Request-Timeout-Ms") / 1e3
-    if isinstance(priority, float) and priority.is_integer():
-        priority = int(priority)
+    priority = whole(priority)
     if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
         wanted = "a whole number" if not isinstance(priority, int) else "at least 0"
         raise InputError(f"parameter 'priority' must be {wanted}; got {priority!r}", hint="1 goes first, then 2")
     return timeout_s, priority
+
+
+def whole(value: Any) -> Any:
+    """A whole number that JSON has with a point (3.0) as an integer; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _number(value: object, what: str) -> float:

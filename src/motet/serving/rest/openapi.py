@@ -87,6 +87,7 @@ def _schemas(served: RepositoryEntry, stem: str) -> dict[str, Any]:
         row["examples"] = [example]
     inputs = [tensor_given(name, each.type) for name, each in served.inputs.items()]
     least = max(1, sum(not each.has_default for each in served.inputs.values()))
+    named = list(served.signature.outputs)
     tensors = {"type": "array", "items": {"anyOf": inputs}, "minItems": least, "maxItems": len(inputs)}
     return {
         f"{stem}_row": row,
@@ -97,7 +98,7 @@ def _schemas(served: RepositoryEntry, stem: str) -> dict[str, Any]:
                 "id": {"type": "string"},
                 "parameters": {"type": "object", "description": "timeout (µs), priority, binary_data_output"},
                 "inputs": tensors if inputs else {"type": "array", "maxItems": 0},
-                "outputs": {"type": "array", "items": ref("WantedOutput")},
+                "outputs": {"type": "array", "items": ref("WantedOutput") | {"properties": {"name": {"enum": named}}}},
             },
             "required": ["inputs"],
         },

@@ -39,7 +39,10 @@ def _scalar(dtype: str, *, answered: bool) -> Schema:
     if dtype == "bytes":
         return {"type": "string", "contentEncoding": "base64", "pattern": BASE64 if answered else GIVEN_BASE64}
     if dtype.startswith("float"):
-        return {"type": ["number", "null"] if answered else "number"}
+        greatest = float(np.finfo(dtype).max)
+        return (
+            {"type": ["number", "null"]} if answered else {"type": "number", "minimum": -greatest, "maximum": greatest}
+        )
     bounds = np.iinfo(dtype)  # (255.0 is an integer of JSON Schema, and of ours)
     return {"type": "integer", "minimum": int(bounds.min), "maximum": int(bounds.max)}
 

@@ -16,6 +16,7 @@ import orjson
 from motet.errors import InputError, known_names
 from motet.graph.fields import show
 from motet.reading import holds_truth
+from motet.serving.batching.parameters import whole
 from motet.types import ColumnType
 
 __all__ = ["Envelope", "EnvelopeTensor", "Wanted", "read_envelope", "read_json"]
@@ -116,14 +117,17 @@ def _tensor(value: object, place: int) -> EnvelopeTensor:
     where = f"input {name!r}"
     if type(datatype) is not str:
         raise InputError(f"'datatype' must be a text; got {show(datatype)}", where=where)
-    if type(shape) is not list or any(type(axis) is not int for axis in shape):
-        raise InputError(f"'shape' must be a list of whole numbers; got {show(shape)}", where=where)
+    axes: list[Any] = shape if type(shape) is list else [None]
+    if any(type(axis) is not int for axis in axes):
+        axes = [whole(axis) for axis in axes]
+        if any(type(axis) is not int for axis in axes):
+            raise InputError(f"'shape' must be a list of whole numbers; got {show(shape)}", where=where)
     size = content_type = None
     parameters = value.get("parameters")
     if parameters:
         parameters = _parameters(value, where)
         _no_shared_memory(parameters, where)
-        size, content_type = parameters.get("binary_data_size"), parameters.get("content_type")
+        size, content_type = whole(parameters.get("binary_data_size")), parameters.get("content_type")
         if size is not None and (type(size) is not int or size < 0):
             raise InputError(f"'binary_data_size' must be a number of bytes; got {show(size)}", where=where)
     data = value.get("data")
@@ -131,7 +135,7 @@ def _tensor(value: object, place: int) -> EnvelopeTensor:
         raise InputError("has neither 'data' nor the parameter 'binary_data_size'", where=where)
     if size is not None and data is not None:
         raise InputError("has both 'data' and the parameter 'binary_data_size'", where=where)
-    return EnvelopeTensor(name, datatype, tuple(shape), data, size, content_type)
+    return EnvelopeTensor(name, datatype, tuple(axes), data, size, content_type)
 
 
 def _may_hold_truth(text: bytes) -> bool:
@@ -170,7 +174,7 @@ def _output(value: Mapping[str, object], name: str, kind: ColumnType, binary: bo
     where = f"output {name!r}"
     parameters = _parameters(value, where)
     _no_shared_memory(parameters, where)
-    classes = parameters.get("classification")
+    classes = whole(parameters.get("classification"))
     if classes is not None:
         if type(classes) is not int or classes < 1:
             raise InputError(f"'classification' must be a whole number from 1; got {show(classes)}", where=where)

@@ -29,7 +29,9 @@ from motet.types import ColumnType
 __all__ = ["MAX_AXES", "from_json", "packed", "to_json"]
 
 MAX_AXES = 32
-"""Axes that a tensor may have, the row among them; also how deep lists may be nested."""
+"""Axes that a tensor may have, the row among them."""
+MAX_NESTED = 100
+"""How deep lists may be nested, whatever the shape: as deep as in Triton."""
 
 
 def from_json(
@@ -103,8 +105,8 @@ def _flat(data: object, where: str) -> list[Any]:
     depth = 1
     while data and type(data[0]) is list:
         depth += 1
-        if depth > MAX_AXES:
-            raise InputError(f"data is nested deeper than {MAX_AXES} lists", where=where)
+        if depth > MAX_NESTED:
+            raise InputError(f"data is nested deeper than {MAX_NESTED} lists", where=where)
         if any(type(each) is not list for each in data):
             raise InputError("data is nested unevenly: some lists hold both lists and elements", where=where)
         data = list(chain.from_iterable(data))
