@@ -100,6 +100,28 @@ def test_models_are_listed_while_they_are_loaded(live):
     assert served.get("/v2/models/v1_gone").status_code == 200
 
 
+def test_the_status_of_a_version_is_that_of_tensorflow_serving(live):
+    """https://www.tensorflow.org/tfx/serving/api_rest#model_status_api: GET .../v1/models/NAME[/versions/V]"""
+    served = live.serve(doubled("v1_status"))
+    for address in ("/v1/models/v1_status", "/v1/models/v1_status/versions/1"):
+        (version,) = served.get(address).json()["model_version_status"]
+        assert version == {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    assert served.get("/v1/models/v1_status/versions/2").status_code == 404
+    assert served.get("/v1/models/none/versions/1").status_code == 404
+
+
+@pytest.mark.parametrize("version", ["", "/versions/1"])
+def test_verbs_that_there_are_not_are_said(live, version):
+    served = live.serve(doubled("v1_verbs"))
+    address = f"/v1/models/v1_verbs{version}"
+    for verb in ("explain", "classify", "regress"):
+        for answer in (served.post(f"{address}:{verb}", json={"instances": [1]}), served.get(f"{address}:{verb}")):
+            assert answer.status_code == 404
+            assert answer.json()["error"].startswith(f"there is no {verb!r} here; known: predict")
+    answer = served.get(f"{address}:predict")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
 def test_null_is_what_is_not_given(live):
     """As pydantic's `model_dump` sends it."""
     served = live.serve(doubled("v1_null"))

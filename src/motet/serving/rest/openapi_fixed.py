@@ -171,9 +171,11 @@ def fixed_paths(names: Sequence[str]) -> dict[str, Any]:
             described = _get(tag, f"model_{what}{mark}", f"The {what} of a model", schema)
             described["get"]["parameters"] = parameters
             paths[f"{prefix}{suffix}"] = described
-    v1 = _get("health", "model_status_v1", "Whether a model can be called; 503 where not", {"type": "object"})
-    v1["get"]["parameters"] = [named]
-    paths["/v1/models/{name}"] = v1
+    for suffix, parameters, mark in (("", [named], ""), ("/versions/{version}", [named, version], "_version")):
+        what = "Whether a model can be called; 503 where not"
+        v1 = _get("health", f"model_status_v1{mark}", what, {"type": "object"})
+        v1["get"]["parameters"] = parameters
+        paths[f"/v1/models/{{name}}{suffix}"] = v1
     paths["/v2/repository/index"] = _post("index", "Everything that has a name, and its state", ref("RepositoryIndex"))
     paths["/v2/repository/index"]["post"]["requestBody"] = {
         "content": {JSON: {"schema": _object((), ready={"type": ["boolean", "null"]})}}

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from motet.errors import InputError, known_names
+from motet.errors import InputError, NotFoundError, known_names
 from motet.graph.graph import Input
 from motet.runtime.rows import JsonRows, rows_of
 from motet.serving.batching.parameters import failed_rows
@@ -35,22 +36,32 @@ class V1(Predict):
 
     def routes(self) -> list[Route]:
         """All of them."""
-        named = "/v1/models/{name}"
-        routes = [Route("/v1/models", self.models), Route(named, self.status)]
-        routes += [
-            Route(f"{each}:predict", self.__call__, methods=["POST"])
-            for each in (named, f"{named}/versions/{{version}}")
-        ]
+        routes = [Route("/v1/models", self.models)]
+        for each in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
+            routes += [
+                Route(f"{each}:predict", self.__call__, methods=["POST"]),
+                Route(f"{each}:{{verb}}", self.no_verb, methods=["GET", "POST"]),
+                Route(each, self.status),
+            ]
         return routes
 
     async def models(self, _request: Request) -> Response:
         """The names of what is served."""
         return json_response({"models": self._repository.loaded_names})
 
+    async def no_verb(self, request: Request) -> Response:
+        """What is said of verbs that there are elsewhere: `:explain`, `:classify`, `:regress`."""
+        verb = request.path_params["verb"]
+        if verb == "predict":
+            raise HTTPException(405, headers={"Allow": "POST"})
+        raise NotFoundError(
+            f"there is no {verb!r} here; known: predict", hint="/predict/NAME?explain=1 explains answers"
+        )
+
     async def status(self, request: Request) -> Response:
-        """Whether a model can be called, as KServe and as TensorFlow Serving say it."""
-        name = request.path_params["name"]
-        served = self._repository.find_loaded(name)
+        """Whether a model, or a version of it, can be called, as KServe and as TensorFlow Serving say it."""
+        name, version = request.path_params["name"], request.path_params.get("version", "")
+        served = self._repository.find_loaded(name, version)
         stopping = self._repository.stopping or self._repository.draining
         ready = served.state == "READY" and not stopping
         why = STOPS if stopping else served.why(administers=administers(self._desk, request))
@@ -58,7 +69,9 @@ class V1(Predict):
         told = (
             {"error_code": "OK", "error_message": ""} if ready else {"error_code": "UNAVAILABLE", "error_message": why}
         )
-        versions = [{"version": each, "state": state, "status": told} for each in served.versions]
+        versions = [
+            {"version": each, "state": state, "status": told} for each in served.versions if version in ("", each)
+        ]
         return json_response({"name": name, "ready": ready, "model_version_status": versions}, 200 if ready else 503)
 
     async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> PredictRequest:
