@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.serving.wire.infer import InferCodec
 from motet.types import ColumnType
 

@@ -15,7 +15,7 @@ import motet as mt
 from motet import ops
 from motet.graph.capacity import Batching, Resources
 from motet.graph.forms import FORMS, Form
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.graph.node import KINDS, Member
 from motet.graph.pool import Places
 from motet.graph.replicas import Replicas

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from motet.version import __version__ as __version__
     from motet.workflow.choices import as_ready, when
     from motet.workflow.deferred import Deferred
+    from motet.workflow.definition import workflow
     from motet.workflow.files import File
     from motet.workflow.plan import Plan
     from motet.workflow.policies import when_changed, while_at_least
     from motet.workflow.step import current_step, step
-    from motet.workflow.wiring import workflow
 
 
 _HOMES = {

@@ -10,7 +10,8 @@ from motet.errors import UnknownNameError
 from motet.graph.build import Handle
 from motet.graph.defaults import checked_default
 from motet.graph.forms import NAME
-from motet.graph.graph import NO_DEFAULT, Input
+from motet.graph.input import Input
+from motet.reading import NO_DEFAULT
 from motet.types import ColumnType
 
 __all__ = ["input", "inputs"]

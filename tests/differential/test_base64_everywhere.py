@@ -8,7 +8,7 @@ import pytest
 
 import motet as mt
 from motet.errors import InputError
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.oip.messages import ModelInferRequest
 from motet.reading import from_base64
 from motet.serving.grpc.codec import read_columns

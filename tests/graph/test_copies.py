@@ -16,7 +16,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import motet as mt
-from motet.graph.graph import NO_DEFAULT
+from motet.reading import NO_DEFAULT
 from motet.testing.fakes import Affine, fake
 
 PICKLES = [

@@ -10,8 +10,8 @@ import pytest
 from motet.errors import InputError, StepError, UnknownNameError, WorkflowError
 from motet.workflow.alone import read_inputs, result_of, run_alone
 from motet.workflow.choices import as_ready, when
+from motet.workflow.definition import workflow
 from motet.workflow.step import step
-from motet.workflow.wiring import workflow
 
 
 def note(value):
@@ -138,7 +138,7 @@ HELPER = """
 import sys
 from motet.workflow.alone import run_alone
 from motet.workflow.step import step
-from motet.workflow.wiring import workflow
+from motet.workflow.definition import workflow
 
 @step
 def waits():

@@ -43,7 +43,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 import motet as mt
-from motet.workflow.code import project as project_modules
+from motet.workflow import project as project_modules
 from motet.workflow.code.follow import follow
 from motet.workflow.memo.cache import Cache
 from motet.workflow.play.session import Session

@@ -16,10 +16,10 @@ from motet.errors import WorkflowError
 from motet.workflow.memo import cache as cache_module
 from motet.workflow.memo.artifacts import Artifacts
 from motet.workflow.memo.cache import cache_folder, home_folder
-from motet.workflow.play import logs
 from motet.workflow.play.journal import Journal
-from motet.workflow.play.logs import Lenient
-from motet.workflow.play.record import Record
+from motet.workflow.record import logs
+from motet.workflow.record.logs import Lenient
+from motet.workflow.record.runs import Record
 from workflow import flow_steps
 
 

@@ -17,7 +17,7 @@ from motet.workflow import triggers
 from motet.workflow.memo.cache import home_folder
 from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.play.overlap import schedule_lock
-from motet.workflow.play.record import Record, run_lock
+from motet.workflow.record.runs import Record, run_lock
 
 PROGRAM = """
 import os, sys
@@ -132,7 +132,7 @@ def test_to_ask_whether_a_run_lives_is_never_taken_for_a_run_that_lives(home):
     """Two processes that ask all the time, as pages and schedules do, about a run that nobody runs, and one that is run."""
     lock, asked, held = home / "runs.lock", run_lock("asked"), run_lock("held")
     code = (
-        "import sys; from pathlib import Path; from motet.workflow.play.record import is_alive\n"
+        "import sys; from pathlib import Path; from motet.workflow.record.runs import is_alive\n"
         "print(*(sum(is_alive(Path(sys.argv[1]), name) for _ in range(5000)) for name in ('asked', 'held')))"
     )
     assert try_lock(lock, held)

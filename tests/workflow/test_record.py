@@ -13,10 +13,10 @@ from motet.errors import InputError
 from motet.workflow.find import read_parameters
 from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.options import Resources
-from motet.workflow.play import logs
-from motet.workflow.play import record as records
-from motet.workflow.play.logs import Lenient, captured, log_file
-from motet.workflow.play.record import Record, run_lock
+from motet.workflow.record import logs
+from motet.workflow.record import runs as records
+from motet.workflow.record.logs import Lenient, captured, log_file
+from motet.workflow.record.runs import Record, run_lock
 from motet.workflow.step import StepContext, _running
 
 

@@ -19,7 +19,7 @@ from motet.workflow.memo.cache import home_folder
 from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.play import start
 from motet.workflow.play.journal import Journal
-from motet.workflow.play.record import Record, run_lock
+from motet.workflow.record.runs import Record, run_lock
 
 DAY_S = 86400.0
 

@@ -16,8 +16,8 @@ from flow_steps import fail_apart
 import motet as mt
 from motet.errors import StepError, UnknownNameError, WorkflowError
 from motet.workflow.memo.cache import home_folder
-from motet.workflow.play.logs import log_tail
-from motet.workflow.play.record import Record
+from motet.workflow.record.logs import log_tail
+from motet.workflow.record.runs import Record
 
 
 @mt.step

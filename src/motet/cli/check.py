@@ -12,7 +12,7 @@ from motet.cli.exits import FAILED, WRONG, Command, load_graph
 
 if TYPE_CHECKING:
     from motet.graph.check import CheckedGraph
-    from motet.graph.graph import Input
+    from motet.graph.input import Input
     from motet.runtime.resolve import ModelResolver
 
 __all__ = ["command", "summary"]

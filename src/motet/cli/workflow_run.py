@@ -14,10 +14,10 @@ from motet.cli.exits import EXITS, FAILED, HUNG_UP, INTERRUPTED, OK, TERMINATED,
 from motet.tracebacks import summary
 
 if TYPE_CHECKING:
+    from motet.workflow.definition import Workflow
     from motet.workflow.plan import Plan
     from motet.workflow.play.run import Run
     from motet.workflow.triggers import Trigger
-    from motet.workflow.wiring import Workflow
 
 __all__ = ["command"]
 

@@ -11,8 +11,8 @@ import click
 from motet.cli.exits import EXITS, OK, WRONG, Command
 
 if TYPE_CHECKING:
-    from motet.workflow.play.metrics import RunMetrics
-    from motet.workflow.play.record import Record, RunRow, StepRow
+    from motet.workflow.record.metrics import RunMetrics
+    from motet.workflow.record.runs import Record, RunRow, StepRow
 
 __all__ = ["graph", "list_runs", "logs", "show", "write_page"]
 
@@ -21,13 +21,13 @@ _EXITS = {OK: EXITS[OK], WRONG: "there is no such run or step"}
 
 def _record() -> Record:
     from motet.workflow.memo.cache import home_folder
-    from motet.workflow.play.record import Record
+    from motet.workflow.record.runs import Record
 
     return Record.of(home_folder())
 
 
 def _metrics(run: RunRow, steps: list[StepRow]) -> RunMetrics:
-    from motet.workflow.play.metrics import metrics_of
+    from motet.workflow.record.metrics import metrics_of
 
     record = _record()
     try:
@@ -107,7 +107,7 @@ def logs(run: str, step: str | None) -> None:
     """Print what the steps of a run, or one of them, have printed; of a long log its end."""
     from motet.errors import UnknownNameError
     from motet.workflow.memo.cache import home_folder
-    from motet.workflow.play.logs import log_tail
+    from motet.workflow.record.logs import log_tail
 
     found, steps = _read(run)
     names = [each.id for each in steps]

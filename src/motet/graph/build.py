@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from motet.errors import GraphError
 from motet.graph.fields import show, text_of
+from motet.graph.input import Input
 from motet.graph.members import check_members
 from motet.graph.model import Model
 from motet.graph.node import Inputs, Member, Node
 
 if TYPE_CHECKING:
-    from motet.graph.graph import Graph, Input
+    from motet.graph.graph import Graph
 
 __all__ = ["Collected", "Handle", "Names", "Ref", "Uses", "as_members", "collect", "inputs_of"]
 
@@ -100,6 +101,7 @@ class Names:
     """Gives every part of a graph that is being built its name, the same for the same program."""
 
     where: str
+    graph_type: type[Graph]
     handles: dict[int, str] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     graphs: dict[str, Graph] = field(default_factory=dict)
@@ -124,7 +126,7 @@ class Names:
         if isinstance(value, Model):
             known: dict[str, Any] = self.models
             base = value.name or value.stem
-        elif _is_graph(value):
+        elif isinstance(value, self.graph_type):
             known, base = self.graphs, value.name
         else:
             raise GraphError(
@@ -133,7 +135,7 @@ class Names:
                 hint='write motet.Model("path/to/model.onnx")',
             )
         for name, each in known.items():
-            if each is value or (isinstance(each, Model) and self.bases[name] == base and each == value.named(name)):
+            if each is value or (isinstance(value, Model) and self.bases[name] == base and each == value.named(name)):
                 return name
         name, number = base, 2
         while name in self.models or name in self.graphs:
@@ -158,12 +160,6 @@ class Names:
         pairs = members.items() if isinstance(members, Mapping) else ((None, each) for each in members)
         made = tuple(self.member(None if name is None else text_of(name), each) for name, each in pairs)
         return check_members(made, where, plain=plain)
-
-
-def _is_graph(value: Any) -> bool:
-    from motet.graph.graph import Graph
-
-    return isinstance(value, Graph)
 
 
 @dataclass(frozen=True)
@@ -204,10 +200,8 @@ def inputs_of(inputs: Sequence[Any] | Mapping[str, Any], what: str) -> list[Ref]
     return list(inputs.values() if isinstance(inputs, Mapping) else inputs)
 
 
-def collect(outputs: Mapping[str, Any], where: str) -> Collected:
-    """Find every part of a graph from its outputs and name it."""
-    from motet.graph.graph import Input
-
+def collect(outputs: Mapping[str, Any], where: str, graph_type: type[Graph]) -> Collected:
+    """Find every part of a graph from its outputs and name it; what is of `graph_type` is a graph among them."""
     for name, ref in outputs.items():
         if not isinstance(ref, Ref):
             raise GraphError(
@@ -216,7 +210,7 @@ def collect(outputs: Mapping[str, Any], where: str) -> Collected:
                 hint="pass a node, or one of its columns",
             )
     order = _order([ref._handle for ref in outputs.values()])
-    names = Names(where)
+    names = Names(where, graph_type)
     _assign(order, names)
     parts = {names.handles[id(handle)]: handle._make(names.handles[id(handle)], names) for handle in order}
     inputs = {name: part for name, part in parts.items() if isinstance(part, Input)}

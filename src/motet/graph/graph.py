@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypedDict
 
@@ -11,44 +10,15 @@ from motet.errors import GraphError
 from motet.graph.build import Collected, collect
 from motet.graph.fields import check_name
 from motet.graph.forms import NAME
-from motet.graph.identity import identity
+from motet.graph.input import Input
 from motet.graph.model import Model
 from motet.graph.node import Node
 from motet.graph.pool import Places
-from motet.reading import NO_DEFAULT
 from motet.types import ColumnType
 
-__all__ = ["NO_DEFAULT", "Graph", "GraphParts", "Input"]
+__all__ = ["Graph", "GraphParts"]
 
 _PARTS = ("name", "inputs", "models", "graphs", "nodes", "outputs", "folder", "pool", "serving")
-
-
-@dataclass(frozen=True)
-class Input:
-    """An input of a graph.
-
-    Attributes:
-        type: the column's type.
-        default: what stands in for a null, or for a column that is not there; None lets nulls through (strings and
-            bytes as None, floats as NaN); without a default a null fails its row.
-        column: what the column is called where it is stored; None where it is called as the input is.
-    """
-
-    type: ColumnType
-    default: Any = NO_DEFAULT
-    column: str | None = None
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both mean the same; a default of NaN is equal to itself."""
-        if not isinstance(other, Input):
-            return NotImplemented
-        said = (self.type, self.column, identity(self.default))
-        return said == (other.type, other.column, identity(other.default))
-
-    @property
-    def has_default(self) -> bool:
-        """Whether the column may be missing or null."""
-        return self.default is not NO_DEFAULT
 
 
 class GraphParts(TypedDict, total=False):
@@ -98,7 +68,7 @@ class Graph:
                 hint='write outputs={"label": top.index}',
             )
         if nodes is None:
-            parts = collect(outputs, f"graph {name!r}")
+            parts = collect(outputs, f"graph {name!r}", Graph)
         else:
             parts = Collected(dict(inputs or {}), dict(models or {}), dict(graphs or {}), dict(nodes), dict(outputs))
         self.inputs: Mapping[str, Input] = MappingProxyType(dict(parts.inputs))

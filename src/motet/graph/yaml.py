@@ -18,13 +18,15 @@ from motet.errors import GraphError, MotetError, UnknownNameError
 from motet.graph.defaults import checked_default
 from motet.graph.fields import TYPE, Fields, read_type, show
 from motet.graph.forms import MAPPING, NAME, TEXT, Form, by_name, either, named, record
-from motet.graph.graph import NO_DEFAULT, Graph, Input
+from motet.graph.graph import Graph
+from motet.graph.input import Input
 from motet.graph.label_files import with_labels
 from motet.graph.members import read_inputs, write_inputs
 from motet.graph.model import MODEL, read_model, write_model
 from motet.graph.node import KINDS, Inputs, Node
 from motet.graph.places import folder_of, joined
 from motet.graph.pool import PLACES, read_places, write_places
+from motet.reading import NO_DEFAULT
 from motet.tracebacks import written as escaped
 
 __all__ = ["GRAPH", "VERSION", "dump_graph", "graph_mapping", "load_graph", "node_form", "read_graph"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from motet.batch import Batch, Column, Indices, Ragged, objects, take_rows
 from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.io import as_stored, is_image, to_column
 from motet.io.jsontext import is_json, json_values
 from motet.reading import as_given, constant_column, is_read, read_column

@@ -20,7 +20,7 @@ from motet.batch import Column, Ragged, objects, take_rows
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.numbers import refusal
 from motet.reading import holds_truth, of_json
 from motet.runtime.bind import bind_columns, by_input, columns_of, takes

@@ -12,14 +12,16 @@
 
     fashion().run()
 
-step.py       `step`, and what it may ask for (options.py, policies.py, files.py)
-wiring.py     `workflow`: from calls to a plan (plan.py)   choices.py  `when`, `as_ready`   deferred.py  promises
-code/         what a function stands on
-memo/         results that are kept
-play/         running plans
-comparison.py two runs side by side
-page/         what a run looks like                                     triggers.py  when to run again
-load.py       workflows in files
+step.py        `step`, and what it may ask for (options.py, policies.py, files.py)
+definition.py  `workflow`: from calls (wiring.py) to a plan (plan.py) of steps (steps.py)
+choices.py     `when`, `as_ready`                        deferred.py  promises
+code/          what a function stands on                 project.py   which modules are the project's
+memo/          results that are kept
+play/          running plans                             record/      what runs leave behind
+comparison.py  two runs side by side                     page/        what a run looks like
+triggers.py    when to run again                         load.py      workflows in files
+
+Each stands on those below it: `inside workflow` in pyproject.toml has the floors.
 
 Importing this imports no framework. The module can be called, so that `motet.workflow` is the decorator and the package.
 """
@@ -32,11 +34,11 @@ from typing import TYPE_CHECKING, Any
 
 from motet.workflow.choices import as_ready, when
 from motet.workflow.deferred import Deferred
+from motet.workflow.definition import Workflow, workflow
 from motet.workflow.files import File
 from motet.workflow.plan import Plan
 from motet.workflow.policies import when_changed, while_at_least
 from motet.workflow.step import Step, StepContext, current_step, step
-from motet.workflow.wiring import Workflow, workflow
 
 if TYPE_CHECKING:
     from motet.workflow.comparison import compare, metrics

@@ -29,8 +29,9 @@ from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Ite
 from motet.workflow.memo.artifacts import Artifacts, Kept
 from motet.workflow.memo.cache import cache_folder, write_file
 from motet.workflow.options import Options
-from motet.workflow.plan import AsReady, Node, Plan
+from motet.workflow.plan import Plan
 from motet.workflow.step import Step
+from motet.workflow.steps import AsReady, PlannedStep
 
 __all__ = ["ID_DIGITS", "rank_of_process", "read_inputs", "result_of", "run_alone"]
 
@@ -209,7 +210,7 @@ class _Results:
         return self.root / "results" / name[:2] / f"{name}.json"
 
 
-def _arguments(node: Node, results: _Results) -> dict[str, Any]:
+def _arguments(node: PlannedStep, results: _Results) -> dict[str, Any]:
     for branch in node.branches:
         if bool(_value(branch.condition, results)) != branch.wanted:
             raise _LeftOut(f"{branch.condition!s} is {'false' if branch.wanted else 'true'}")
@@ -251,20 +252,20 @@ def _ready(value: AsReady, results: _Results) -> list[Any]:
     return found
 
 
-def _play(plan: Plan, node: Node, arguments: dict[str, Any], cache: Path) -> Kept | Any:
+def _play(plan: Plan, node: PlannedStep, arguments: dict[str, Any], cache: Path) -> Kept | Any:
     """The step as a plan of its own, in this process; its cache and its rules hold as everywhere.
 
     Returns what is kept of its result, or the result where it could not be kept.
     """
     step = Step(node.step.function, Options(process=False), node.step.policy, node.step.name)
-    alone = Node(node.id, step, arguments, (), 0)
+    alone = PlannedStep(node.id, step, arguments, (), 0)
     ran = Plan(plan.name, {}, [alone], Result(alone), plan.file).run(cache=cache, resume=False)
     value, artifacts = ran.steps[0].value, ran._session.cache.artifacts
     assert value is not None, "a run that went well has a result of its only step"
     return value.kept if value.kept is not None and artifacts.holds(value.kept) else ran.output
 
 
-def _help(node: Node, arguments: dict[str, Any], results: _Results) -> str:
+def _help(node: PlannedStep, arguments: dict[str, Any], results: _Results) -> str:
     """Run the step beside process 0, until that one has left the result."""
     over = threading.Thread(target=_end_with_first, args=(node.id, results), daemon=True)
     over.start()

@@ -7,7 +7,7 @@ from typing import Any
 
 from motet.errors import GraphError
 from motet.workflow.deferred import Choice, Deferred, copied
-from motet.workflow.plan import AsReady
+from motet.workflow.steps import AsReady
 from motet.workflow.wiring import building
 
 __all__ = ["as_ready", "when"]

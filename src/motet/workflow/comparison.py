@@ -12,8 +12,8 @@ from typing import Any
 from motet.metrics_log import Series, in_json
 from motet.workflow.memo.cache import Cache, home_folder
 from motet.workflow.memo.key import Key, differences
-from motet.workflow.play.metrics import RunMetrics, metrics_of
-from motet.workflow.play.record import Record, RunRow, StepRow
+from motet.workflow.record.metrics import RunMetrics, metrics_of
+from motet.workflow.record.runs import Record, RunRow, StepRow
 
 __all__ = ["ComparedMetric", "ComparedStep", "RunComparison", "compare", "metrics"]
 

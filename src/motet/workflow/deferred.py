@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 from motet.errors import GraphError
 
 if TYPE_CHECKING:
-    from motet.workflow.plan import Node
+    from motet.workflow.steps import PlannedStep
 
 __all__ = ["Choice", "Comparison", "Deferred", "Item", "Result", "copied", "deferreds_in", "hidden_in", "nodes_of"]
 
@@ -113,7 +113,7 @@ class Deferred:
 class Result(Deferred):
     """What a step gives."""
 
-    node: Node
+    node: PlannedStep
 
     def after(self, *others: Deferred) -> Result:
         """Let the step run only when others are done, though it takes nothing of theirs. Returns itself."""
@@ -174,7 +174,7 @@ def deferreds_in(value: Any) -> Iterator[Deferred]:
             yield from deferreds_in(each)
 
 
-def nodes_of(value: Any) -> Iterator[Node]:
+def nodes_of(value: Any) -> Iterator[PlannedStep]:
     """The steps that must be over before a value is known."""
     for each in deferreds_in(value):
         if isinstance(each, Result):

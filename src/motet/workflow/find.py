@@ -14,7 +14,7 @@ import orjson
 from motet.errors import GraphError, InputError, UnknownNameError
 from motet.system.places import current_folder
 from motet.tracebacks import summary
-from motet.workflow.wiring import Workflow
+from motet.workflow.definition import Workflow
 
 __all__ = ["find_workflow", "read_parameters"]
 

@@ -12,11 +12,13 @@ from threading import Event
 from types import FunctionType, MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from motet.errors import GraphError, InputError, told_file
+from motet.errors import GraphError, InputError
+from motet.workflow.functions import FunctionWrapper, place_of
 from motet.workflow.options import Options, Resources, read_duration_s, read_memory_bytes
 from motet.workflow.policies import Policy, Rule, read_policy
+from motet.workflow.wiring import building
 
-__all__ = ["Step", "StepContext", "current_step", "place_of", "step"]
+__all__ = ["Step", "StepContext", "current_step", "step"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,7 +52,7 @@ def current_step() -> StepContext | None:
     return _running.get()
 
 
-class Step(Generic[P, R]):
+class Step(FunctionWrapper, Generic[P, R]):
     """A function as a step of workflows. Made by `step`; not to be changed.
 
     Called while a workflow is wired, it gives a `Deferred` and runs later; called anywhere else it is the plain
@@ -65,6 +67,8 @@ class Step(Generic[P, R]):
         own_process: whether it runs in a process of its own.
         place: the function by name, file and line.
     """
+
+    function: Callable[P, R]
 
     def __init__(
         self, function: Callable[P, R], options: Options = _PLAIN, policy: Policy | None = None, name: str = ""
@@ -96,8 +100,6 @@ class Step(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Wire a step while a workflow is wired, else call the function."""
-        from motet.workflow.wiring import building
-
         wiring = building()
         if wiring is None:
             return self.function(*args, **kwargs)
@@ -265,11 +267,3 @@ def _is_python(function: Any) -> bool:
     plain = inspect.unwrap(function)
     kinds = (FunctionType, MethodType, functools.partial, type)
     return isinstance(plain, kinds) or hasattr(type(plain).__call__, "__code__")
-
-
-def place_of(function: Any) -> str:
-    """A function by name, file and line: `train (models.py:12)`."""
-    plain = inspect.unwrap(function) if callable(function) else function
-    code = getattr(plain, "__code__", None)
-    name = getattr(plain, "__name__", type(plain).__name__)
-    return f"{name} ({told_file(code.co_filename)}:{code.co_firstlineno})" if code is not None else str(name)

@@ -1,22 +1,22 @@
-"""`workflow`: a function that wires steps; what it gives when called is a plan (plan.py), which can be run."""
+"""What is being wired: the steps that are called while the function of a workflow runs."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Generic, ParamSpec, overload
+from typing import TYPE_CHECKING, Any
 
 from motet.errors import CycleError, GraphError
-from motet.workflow.deferred import Deferred, Result, copied, hidden_in, nodes_of
-from motet.workflow.plan import AsReady, Branch, Node, Plan, refuse_cycles
-from motet.workflow.step import Step, place_of
+from motet.workflow.deferred import Deferred, Result, copied, hidden_in
+from motet.workflow.functions import FunctionWrapper, place_of
+from motet.workflow.steps import AsReady, Branch, PlannedStep
 
-__all__ = ["Wiring", "Workflow", "building", "workflow"]
+if TYPE_CHECKING:
+    from motet.workflow.step import Step
 
-P = ParamSpec("P")
+__all__ = ["Wiring", "building", "hides_ready", "wired"]
+
 MOST_STEPS = 1_000_000
 
 
@@ -24,9 +24,9 @@ class Wiring:
     """A workflow that is being wired. It belongs to the thread that wires it."""
 
     def __init__(self, name: str) -> None:
-        self.nodes: list[Node] = []
+        self.nodes: list[PlannedStep] = []
         self.branches: tuple[Branch, ...] = ()
-        self.workflows: list[Workflow[Any]] = []
+        self.workflows: list[FunctionWrapper] = []
         self._prefix = ""
         self._counts: dict[str, int] = {}
         self._known: set[int] = set()
@@ -39,7 +39,7 @@ class Wiring:
             GraphError: when an input is missing or unknown, or comes from another workflow.
         """
         arguments = self._bind(step, args, kwargs)
-        node = Node(self._id(self._prefix + step.name), step, arguments, self.branches, place=len(self.nodes))
+        node = PlannedStep(self._id(self._prefix + step.name), step, arguments, self.branches, place=len(self.nodes))
         if len(self.nodes) >= MOST_STEPS:
             raise GraphError(f"more than {MOST_STEPS:,} steps", where=self.name)
         for other in (*node.needs(), *node.follows()):
@@ -59,7 +59,7 @@ class Wiring:
         self._counts.setdefault(found, 1)
         return found
 
-    def check(self, node: Node, where: str) -> None:
+    def check(self, node: PlannedStep, where: str) -> None:
         """Refuse a step of another workflow."""
         if id(node) not in self._known:
             raise GraphError(
@@ -78,7 +78,7 @@ class Wiring:
                 hint=f"it takes {step.signature}",
             ) from None
         arguments = {name: copied(value) for name, value in bound.items()}
-        inside = [name for name, value in arguments.items() if not isinstance(value, AsReady) and _hides_ready(value)]
+        inside = [name for name, value in arguments.items() if not isinstance(value, AsReady) and hides_ready(value)]
         many = [name for name, value in arguments.items() if isinstance(value, AsReady)]
         if inside or len(many) > 1:
             raise GraphError(
@@ -106,7 +106,7 @@ class Wiring:
             self.branches = before
 
     @contextmanager
-    def inside(self, workflow: Workflow[Any]) -> Iterator[None]:
+    def inside(self, workflow: FunctionWrapper) -> Iterator[None]:
         """What is wired meanwhile belongs to a workflow; one that calls itself is refused."""
         names = [each.name for each in self.workflows]
         if workflow in self.workflows:
@@ -127,108 +127,23 @@ class Wiring:
 _building: ContextVar[Wiring | None] = ContextVar("motet_wiring", default=None)
 
 
+@contextmanager
+def wired(name: str) -> Iterator[Wiring]:
+    """Meanwhile, steps that are called in this thread are steps of a new workflow."""
+    token = _building.set(wiring := Wiring(name))
+    try:
+        yield wiring
+    finally:
+        _building.reset(token)
+
+
 def building() -> Wiring | None:
     """What is being wired in this thread; None where nothing is."""
     return _building.get()
 
 
-class Workflow(Generic[P]):
-    """A function that wires steps. Made by `workflow`.
-
-    Attributes:
-        function: the function itself.
-        name: the name of the workflow.
-    """
-
-    def __init__(self, function: Callable[P, Any], name: str = "") -> None:
-        if not callable(function):
-            raise GraphError(f"a workflow is a function; got {function!r}", where="@workflow")
-        self.function = function
-        self.name = name or function.__name__
-        self.signature = inspect.signature(function)
-        functools.update_wrapper(self, function)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Plan:
-        """Wire the steps: a `Plan`, or, inside of another workflow, what the function returns (which its type does not say).
-
-        Raises:
-            GraphError: when a parameter is missing or unknown, or the steps cannot be wired.
-        """
-        arguments = self._bind(args, kwargs)
-        outer = building()
-        if outer is not None:
-            with outer.inside(self):
-                inside: Any = self.function(*arguments.args, **arguments.kwargs)
-                return inside  # type: ignore[no-any-return]
-        wiring = Wiring(self.name)
-        token = _building.set(wiring)
-        try:
-            with wiring.inside(self):
-                output = self.function(*arguments.args, **arguments.kwargs)
-        finally:
-            _building.reset(token)
-        output = copied(output)
-        if isinstance(output, AsReady) or _hides_ready(output) or hidden_in(output) is not None:
-            raise GraphError(
-                "the workflow returns as_ready(...), or promises in something else than lists, tuples and dicts",
-                where=place_of(self.function),
-                hint="return promises, alone or in lists, tuples and dicts",
-            )
-        for node in nodes_of(output):
-            wiring.check(node, f"what {self.name} returns")
-        for node in wiring.nodes:
-            for other in node.after:
-                wiring.check(other, node.id)
-        refuse_cycles(wiring.nodes, place_of(self.function))
-        file = getattr(inspect.unwrap(self.function), "__code__", None)
-        return Plan(self.name, dict(arguments.arguments), wiring.nodes, output, file.co_filename if file else "")
-
-    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
-        try:
-            bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise GraphError(
-                f"workflow {self.name} cannot be called so: {error}",
-                where=place_of(self.function),
-                hint=f"it takes {self.signature}",
-            ) from None
-        bound.apply_defaults()
-        return bound
-
-    def __repr__(self) -> str:
-        return f"<workflow {self.name} ({place_of(self.function)})>"
-
-
-@overload
-def workflow(function: Callable[P, Any], /, *, name: str = "") -> Workflow[P]: ...
-
-
-@overload
-def workflow(*, name: str = "") -> Callable[[Callable[P, Any]], Workflow[P]]: ...
-
-
-def workflow(function: Callable[P, Any] | None = None, /, *, name: str = "") -> Any:
-    """Make a function a workflow: called, it wires the steps that it calls, and gives a `Plan`; `plan.run()` runs them.
-
-        @motet.workflow
-        def fashion(epochs: int = 3):
-            rows = ingest()
-            models = [train(kind, rows, epochs) for kind in ("linear", "mlp", "cnn")]
-            return select(models)
-
-        fashion(epochs=5).run()
-
-    The function runs when the workflow is wired, so it sees promises where steps give results: see `when` for
-    conditions. A workflow that is called by another one becomes a part of it.
-
-    Args:
-        function: a plain function that calls steps.
-        name: what it is called; the function's name by default.
-    """
-    return Workflow(function, name) if function is not None else lambda function: Workflow(function, name)
-
-
-def _hides_ready(value: Any) -> bool:
+def hides_ready(value: Any) -> bool:
+    """Whether results that are taken as they come are inside of a value."""
     if isinstance(value, (list, tuple)):
-        return any(isinstance(each, AsReady) or _hides_ready(each) for each in value)
-    return isinstance(value, dict) and any(isinstance(each, AsReady) or _hides_ready(each) for each in value.values())
+        return any(isinstance(each, AsReady) or hides_ready(each) for each in value)
+    return isinstance(value, dict) and any(isinstance(each, AsReady) or hides_ready(each) for each in value.values())

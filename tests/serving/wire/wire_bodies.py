@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from motet.batch import Ragged
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.serving.wire.infer import InferCodec
 from motet.types import ColumnType
 

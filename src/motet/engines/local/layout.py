@@ -15,7 +15,7 @@ from motet.batch import Batch, Column
 from motet.engines.local.undeclared import Answers
 from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.io import arrow_type, check_fits, from_column, is_image, open_source, split_faults
 from motet.io.arrow.layout import LABELS
 from motet.io.fitted import UNREADABLE, check_readable

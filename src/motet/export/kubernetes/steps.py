@@ -26,7 +26,8 @@ from motet.export.kubernetes.settings import dns_name
 from motet.workflow.alone import ID_DIGITS
 from motet.workflow.code.follow import follow
 from motet.workflow.deferred import Choice, Comparison, Deferred, Item, Result
-from motet.workflow.plan import AsReady, Node, Plan
+from motet.workflow.plan import Plan
+from motet.workflow.steps import AsReady, PlannedStep
 
 __all__ = ["MOST_STEPS", "RESULT", "ExportedWorkflow", "Task"]
 
@@ -50,7 +51,7 @@ class Task:
     """
 
     name: str
-    node: Node
+    node: PlannedStep
     needs: tuple[Task, ...]
 
     @property
@@ -158,13 +159,13 @@ class ExportedWorkflow:
         return environment(project) | shared | dict(store)
 
 
-def _with_defaults(node: Node) -> dict[str, Any]:
+def _with_defaults(node: PlannedStep) -> dict[str, Any]:
     """The arguments of a step, also those that nobody gave."""
     known = inspect.signature(node.step.function).parameters
     return {name: each.default for name, each in known.items()} | node.arguments
 
 
-def _digest(node: Node) -> str | None:
+def _digest(node: PlannedStep) -> str | None:
     """A digest of a step's function and of its arguments, where results of steps are left out; None where a file counts."""
     told = _told(node.arguments)
     if told is None:

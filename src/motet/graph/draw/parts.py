@@ -9,7 +9,7 @@ from typing import Any
 from motet.errors import GraphError
 from motet.graph.check import CheckedGraph
 from motet.graph.function import Function
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.graph.node import Node
 from motet.types import ColumnType
 

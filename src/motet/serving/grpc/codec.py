@@ -10,7 +10,7 @@ import numpy as np
 
 from motet.batch import Array, Column, Ragged, take_rows
 from motet.errors import InputError, TooLargeError, known_names
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.oip.classes import best_classes
 from motet.oip.messages import ModelInferResponse
 from motet.oip.tensors import from_elements, from_raw, is_base64, of_base64, tensor_of, to_raw, with_texts

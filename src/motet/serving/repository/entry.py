@@ -9,7 +9,7 @@ from typing import Literal
 
 from motet.facade import Graph
 from motet.graph.check import CheckedGraph, outer_outputs
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.graph.node import Inputs
 from motet.nodes.model import ModelNode
 from motet.runtime.host import ModelRuntime

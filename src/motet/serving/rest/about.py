@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from motet.errors import InputError, MotetError, NotReadyError
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.oip.tensors import datatype_of, tensor_shape
 from motet.serving.batching.parameters import no_shared_memory
 from motet.serving.http.respond import error_body

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.numbers import may_convert
 from motet.oip.tensors import DATATYPES, datatype_of
 from motet.pictures import is_picture

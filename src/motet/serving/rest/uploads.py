@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from motet.errors import InputError, known_names
 from motet.graph.fields import show
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.pictures import is_picture, read_picture
 from motet.runtime.rows import Unread
 from motet.serving.rest.respond import MediaTypeError

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from motet.errors import InputError, NotFoundError, known_names
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.runtime.rows import JsonRows, rows_of
 from motet.serving.batching.parameters import failed_rows
 from motet.serving.batching.request import Reply

@@ -17,7 +17,7 @@ import orjson
 
 from motet.batch import Column
 from motet.errors import InputError, TooLargeError, known_names
-from motet.graph.graph import Input
+from motet.graph.input import Input
 from motet.oip.tensors import datatype_of, from_raw, is_base64, num_elements, of_base64, with_texts
 from motet.runtime.bind import absent_inputs, fill_defaults
 from motet.serving.wire.answer import AnswerWriter, Form

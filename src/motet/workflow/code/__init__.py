@@ -1,7 +1,6 @@
 """What a function stands on: the code and the values that its result can depend on.
 
 bytecode.py  what compiled code refers to
-project.py   which modules are the project's, what they import, and the versions of the others
 follow.py    from a function to everything of the project that it can reach
 parts.py     what was found, by name
 settings.py  what its modules do to libraries when they are imported

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from motet.workflow.code import project
+from motet.workflow import project
 from motet.workflow.code.bytecode import names_of, plain_code, runs_unnamed
 from motet.workflow.code.parts import Code
 from motet.workflow.code.settings import settings_in

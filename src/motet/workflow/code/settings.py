@@ -12,8 +12,8 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from motet.workflow.code.bytecode import names_of
-from motet.workflow.code.project import is_project, module_file
 from motet.workflow.code.things import module_of
+from motet.workflow.project import is_project, module_file
 
 __all__ = ["settings_in"]
 

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from motet.workflow.code.bytecode import Names, names_of
-from motet.workflow.code.project import is_project
+from motet.workflow.project import is_project
 
 __all__ = ["shared_in", "shared_in_file"]
 

@@ -12,6 +12,8 @@ import types
 import typing
 from typing import Any
 
+from motet.workflow.functions import FunctionWrapper
+
 __all__ = [
     "annotations_of",
     "attribute",
@@ -61,10 +63,7 @@ _SKIPPED = frozenset(
 
 def wrapped(thing: Any) -> tuple[Any, ...] | None:
     """The functions and values that a wrapper of Python's or ours is made of; None for what is no wrapper."""
-    from motet.workflow.step import Step
-    from motet.workflow.wiring import Workflow
-
-    if isinstance(thing, (Step, Workflow)):
+    if isinstance(thing, FunctionWrapper):
         return (thing.function,)
     if isinstance(thing, types.MethodType):
         return (thing.__func__, thing.__self__)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from motet.workflow.code.project import is_project
+from motet.workflow.project import is_project
 
 __all__ = ["classes_named_in"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from motet.graph.draw.layout import GAP_X, Spot, arrange, curve
-from motet.workflow.play.record import StepRow
+from motet.workflow.record.runs import StepRow
 
 __all__ = ["MOST_BOXES", "Box", "boxes_of", "draw_steps", "seconds_told"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from motet.workflow.page.dag import seconds_told
-from motet.workflow.play.record import StepRow
+from motet.workflow.record.runs import StepRow
 
 __all__ = ["MOST_BARS", "draw_gantt"]
 

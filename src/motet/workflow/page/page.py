@@ -11,9 +11,9 @@ import orjson
 from motet.workflow.page.curves import draw_curves
 from motet.workflow.page.dag import MOST_BOXES, boxes_of, draw_steps, seconds_told
 from motet.workflow.page.gantt import MOST_BARS, draw_gantt
-from motet.workflow.plan import Plan
-from motet.workflow.play.metrics import RunMetrics
-from motet.workflow.play.record import RunRow, StepRow
+from motet.workflow.record.metrics import RunMetrics
+from motet.workflow.record.runs import RunRow, StepRow
+from motet.workflow.steps import StepGraph
 
 __all__ = ["framed", "head_of", "plan_page", "run_page"]
 
@@ -84,7 +84,7 @@ def run_page(
     return "\n".join([*parts, "</body></html>", ""])
 
 
-def plan_page(plan: Plan) -> str:
+def plan_page(plan: StepGraph) -> str:
     """The steps of a workflow that has not run, drawn, as a page like that of a run."""
     rows = [
         StepRow(

@@ -26,9 +26,9 @@ from motet.workflow.memo.cache import Cache, home_folder
 from motet.workflow.page.curves import draw_curves
 from motet.workflow.page.dag import seconds_told
 from motet.workflow.page.page import head_of, run_page
-from motet.workflow.play.logs import log_size, log_tail
-from motet.workflow.play.metrics import metrics_of
-from motet.workflow.play.record import Record, RunRow, StepRow
+from motet.workflow.record.logs import log_size, log_tail
+from motet.workflow.record.metrics import metrics_of
+from motet.workflow.record.runs import Record, RunRow, StepRow
 
 __all__ = ["HEADERS", "RunPage", "answer"]
 

@@ -9,6 +9,5 @@ process.py  a step's own process     child.py    what runs in it
 turns.py    steps that set what their process has once, without a process of their own
 resume.py   going on with a run          overlap.py  runs of one workflow at the same time
 pack.py     results that cannot be kept
-budget.py   resources                record.py   runs in SQLite
-logs.py     what steps print
+budget.py   resources
 """

@@ -17,16 +17,17 @@ from motet.errors import InputError, MotetError
 from motet.metrics_log import Destination, logging_to
 from motet.system.lifeline import hold
 from motet.workflow.code.follow import follow
+from motet.workflow.functions import place_of
 from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.trees import pack, unpack
 from motet.workflow.play.execute import refuse_result
-from motet.workflow.play.logs import Lenient
 from motet.workflow.play.pack import packed, paths_in, unpacked
 from motet.workflow.play.process import Job, Part
 from motet.workflow.play.session import unpicklable
-from motet.workflow.step import Step, StepContext, _running, place_of
+from motet.workflow.record.logs import Lenient
+from motet.workflow.step import Step, StepContext, _running
 
 __all__ = ["main"]
 

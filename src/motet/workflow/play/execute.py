@@ -19,21 +19,22 @@ from motet.errors import InputError, WorkflowError, told_file
 from motet.metrics_log import Destination, destination, metrics_file
 from motet.workflow.deferred import Deferred, deferreds_in
 from motet.workflow.files import File
+from motet.workflow.functions import place_of
 from motet.workflow.memo.cache import Entry
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.key import Argument, Key, differences
-from motet.workflow.plan import AsReady
 from motet.workflow.play.budget import Budget
 from motet.workflow.play.process import NotApart, is_of_a_module, run_in_process
 from motet.workflow.play.rules import Rules
 from motet.workflow.play.session import Session
-from motet.workflow.play.state import FinalStepError, StepState, Value
+from motet.workflow.play.state import Cancelled, FinalStepError, StepState, Value
 from motet.workflow.play.told import apart, told_s
 from motet.workflow.play.turns import Turns, beside_others, put_back
 from motet.workflow.policies import Policy, WhenChanged
-from motet.workflow.step import StepContext, _running, place_of
+from motet.workflow.step import StepContext, _running
+from motet.workflow.steps import AsReady
 
-__all__ = ["Again", "Cancelled", "Executor", "place_of_error"]
+__all__ = ["Again", "Executor", "place_of_error"]
 
 _logger = logging.getLogger("motet.workflow")
 MOST_BACKOFF_S = 600.0
@@ -49,10 +50,6 @@ class Again(Exception):
     def __init__(self, after_s: float) -> None:
         self.after_s = after_s
         super().__init__(after_s)
-
-
-class Cancelled(Exception):
-    """The run ends before the step is over."""
 
 
 @dataclass(eq=False)

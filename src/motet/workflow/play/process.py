@@ -32,16 +32,17 @@ from motet.metrics_log import metrics_file
 from motet.system.lifeline import start
 from motet.system.places import temporary_folder
 from motet.workflow.deferred import Deferred, Item, Result
+from motet.workflow.functions import place_of
 from motet.workflow.memo.artifacts import Kept
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.trees import pack, unpack
 from motet.workflow.options import Resources
-from motet.workflow.plan import AsReady, Node
-from motet.workflow.play.logs import log_file
 from motet.workflow.play.pack import packed, unpacked
 from motet.workflow.play.session import Session
-from motet.workflow.play.state import FinalStepError, StepState, Value
-from motet.workflow.step import Step, place_of
+from motet.workflow.play.state import Cancelled, FinalStepError, StepState, Value
+from motet.workflow.record.logs import log_file
+from motet.workflow.step import Step
+from motet.workflow.steps import AsReady, PlannedStep
 
 __all__ = ["Job", "NotApart", "Part", "is_of_a_module", "refuse_lost", "run_in_process"]
 
@@ -110,8 +111,6 @@ def run_in_process(
         StepError: when the step failed, took too long, or its process ended.
         NotApart: when it was not called, or what it gave cannot be sent back.
     """
-    from motet.workflow.play.execute import Cancelled
-
     options = state.node.step.options
     with _file_in_memory() as job, _file_in_memory() as answer:
         _write_job(job, session, state, items, checkout)
@@ -215,7 +214,7 @@ def _write_job(
     job.seek(0)
 
 
-def refuse_lost(node: Node) -> None:
+def refuse_lost(node: PlannedStep) -> None:
     """Refuse a step whose process would not find its function.
 
     Raises:

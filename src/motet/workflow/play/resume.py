@@ -8,8 +8,8 @@ from pathlib import Path
 
 from motet.errors import InputError, WorkflowError
 from motet.workflow.play.journal import Noted
-from motet.workflow.play.record import Record, RunRow, is_alive
 from motet.workflow.play.told import told_s
+from motet.workflow.record.runs import Record, RunRow, is_alive
 
 __all__ = ["RESUME_WITHIN_S", "earlier_run", "say_resumed"]
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from motet.workflow.deferred import Deferred
+from motet.workflow.functions import place_of
 from motet.workflow.memo.cache import Entry
 from motet.workflow.memo.key import Argument, Key
-from motet.workflow.plan import AsReady
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import StepState, Value
 from motet.workflow.play.told import apart
 from motet.workflow.policies import Rule, WhenChanged
-from motet.workflow.step import place_of
+from motet.workflow.steps import AsReady
 
 __all__ = ["Rules"]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from motet.errors import UnknownNameError, WorkflowError
-from motet.workflow.plan import Plan
-from motet.workflow.play.metrics import RunMetrics, metrics_of
-from motet.workflow.play.record import Record
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
+from motet.workflow.record.metrics import RunMetrics, metrics_of
+from motet.workflow.record.runs import Record
+from motet.workflow.steps import StepGraph
 
 __all__ = ["Run"]
 
@@ -35,7 +35,7 @@ class Run:
     steps: Sequence[StepState]
     seconds: float
     resumes: bool
-    _plan: Plan
+    _plan: StepGraph
     _session: Session
 
     @property

@@ -20,10 +20,10 @@ import orjson
 from motet.errors import MotetError, WorkflowError
 from motet.workflow.code.told import in_unicode
 from motet.workflow.deferred import Choice, Deferred, deferreds_in, nodes_of
-from motet.workflow.plan import AsReady, Node
-from motet.workflow.play.execute import Again, Cancelled, Executor, place_of_error
+from motet.workflow.play.execute import Again, Executor, place_of_error
 from motet.workflow.play.session import Session
-from motet.workflow.play.state import ENDED, GOOD, StepState, Value
+from motet.workflow.play.state import ENDED, GOOD, Cancelled, StepState, Value
+from motet.workflow.steps import AsReady, PlannedStep
 
 __all__ = ["Runner"]
 
@@ -53,7 +53,7 @@ class Runner:
         self,
         session: Session,
         executor: Executor,
-        nodes: list[Node],
+        nodes: list[PlannedStep],
         threads: int,
         asynchronous: bool,
         fail_fast: bool,
@@ -306,7 +306,7 @@ class Runner:
         except Exception:
             _logger.exception("step %s: progress raised; the run goes on", state.id)
 
-    def _judge(self, node: Node) -> tuple[Any, list[Deferred] | None]:
+    def _judge(self, node: PlannedStep) -> tuple[Any, list[Deferred] | None]:
         """Whether a step runs: None, or the state that it ends in; and the results that it takes as they come."""
         for branch in node.branches:
             verdict = self._verdict(branch.condition)
@@ -334,7 +334,7 @@ class Runner:
                     return self._because(node, verdict, promise), None
         return None, items
 
-    def _because(self, node: Node, verdict: str, promise: Deferred) -> str:
+    def _because(self, node: PlannedStep, verdict: str, promise: Deferred) -> str:
         states = [self.states[each.place] for each in nodes_of(promise) if self.states[each.place].value is None]
         if states:
             self.states[node.place].why = f"step {states[0].id} {_PAST.get(states[0].state, states[0].state)}"
@@ -356,7 +356,7 @@ class Runner:
         return found
 
 
-def _told(error: BaseException, node: Node) -> str:
+def _told(error: BaseException, node: PlannedStep) -> str:
     if isinstance(error, MotetError):
         return in_unicode(str(error))
     return in_unicode(f"{place_of_error(error, node.step.function)}: {type(error).__name__}: {error}".rstrip(": "))

@@ -17,7 +17,6 @@ from typing import Any
 from motet.errors import WorkflowError
 from motet.workflow.code.follow import Follower, follow
 from motet.workflow.code.parts import Code
-from motet.workflow.code.project import is_project, module_name
 from motet.workflow.code.things import wrapped
 from motet.workflow.code.told import in_unicode, short
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result, nodes_of
@@ -28,12 +27,13 @@ from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.encode import Encoder, part_of
 from motet.workflow.memo.key import Argument, Key
 from motet.workflow.memo.trees import pack, unpack
-from motet.workflow.plan import AsReady, Node
 from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal, Noted
 from motet.workflow.play.pack import packed, paths_in, unpacked
-from motet.workflow.play.record import Record
 from motet.workflow.play.state import FinalStepError, StepState, Value
+from motet.workflow.project import is_project, module_name
+from motet.workflow.record.runs import Record
+from motet.workflow.steps import AsReady, PlannedStep
 
 __all__ = ["Session", "unpicklable"]
 
@@ -104,7 +104,7 @@ class Session:
                 self._digests[own] = found.digest
             return self._codes[own], self._digests[own]
 
-    def shared(self, node: Node, key: Key) -> frozenset[str]:
+    def shared(self, node: PlannedStep, key: Key) -> frozenset[str]:
         """What a step may set that its process has once: its code, and that of the classes and functions it is given."""
         found = self.code(node.step.function)[0].shared.union(*(each.shared for each in key.arguments.values()))
         for value in node.arguments.values():
@@ -147,7 +147,7 @@ class Session:
             return {"$code": code.digest}
         return None
 
-    def state(self, node: Node) -> StepState:
+    def state(self, node: PlannedStep) -> StepState:
         """What is known of a step."""
         return self.states[node.place]
 

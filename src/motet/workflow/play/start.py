@@ -29,20 +29,20 @@ from motet.workflow.memo.cache import Cache, cache_folder, home_folder
 from motet.workflow.memo.encode import Encoder
 from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.memo.trees import pack
-from motet.workflow.plan import Plan
 from motet.workflow.play.budget import Budget, Machine
 from motet.workflow.play.execute import Executor
 from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal
-from motet.workflow.play.logs import captured
 from motet.workflow.play.overlap import Overlap, turn
 from motet.workflow.play.process import refuse_lost
-from motet.workflow.play.record import Record, RunRow, run_lock
 from motet.workflow.play.resume import earlier_run, say_resumed
 from motet.workflow.play.run import Run
 from motet.workflow.play.runner import Runner
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
+from motet.workflow.record.logs import captured
+from motet.workflow.record.runs import Record, RunRow, run_lock
+from motet.workflow.steps import StepGraph
 
 __all__ = ["Settings", "plan_digest", "run_plan"]
 
@@ -69,7 +69,7 @@ class Settings:
     budget: Budget | None = None
 
 
-def run_plan(plan: Plan, settings: Settings) -> Run:
+def run_plan(plan: StepGraph, settings: Settings) -> Run:
     """Run a plan; see `Plan.run`."""
     if loading:
         raise WorkflowError(
@@ -104,7 +104,7 @@ def run_plan(plan: Plan, settings: Settings) -> Run:
 
 
 def _run(
-    plan: Plan,
+    plan: StepGraph,
     settings: Settings,
     folder: Path,
     budget: Budget,
@@ -179,7 +179,7 @@ def _run(
 
 @contextmanager
 def _claimed(
-    record: Record, home: Path, plan: Plan, digest: str, settings: Settings
+    record: Record, home: Path, plan: StepGraph, digest: str, settings: Settings
 ) -> Iterator[tuple[str, RunRow | None]]:
     """The id of the run, whose lock is held meanwhile, and the run that it goes on with.
 
@@ -269,7 +269,7 @@ def _failure(run: Run, failed: list[StepState]) -> WorkflowError:
     return error
 
 
-def plan_digest(plan: Plan) -> str:
+def plan_digest(plan: StepGraph) -> str:
     """What tells whether two runs are of the same workflow with the same parameters; empty where that cannot be told."""
     encoder = Encoder(hook=lambda value: _importable(value))
     try:

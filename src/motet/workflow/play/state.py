@@ -10,9 +10,9 @@ from typing import Any, Literal
 from motet.errors import StepError, WorkflowError
 from motet.workflow.memo.artifacts import Kept
 from motet.workflow.memo.checkout import see
-from motet.workflow.plan import Node
+from motet.workflow.steps import PlannedStep
 
-__all__ = ["ENDED", "GOOD", "FinalStepError", "State", "StepState", "Value"]
+__all__ = ["ENDED", "GOOD", "Cancelled", "FinalStepError", "State", "StepState", "Value"]
 
 State = Literal["waiting", "running", "done", "hit", "resumed", "left out", "failed", "skipped", "cancelled"]
 GOOD = frozenset({"done", "hit", "resumed"})
@@ -59,6 +59,10 @@ class Value:
         return cls(None, f"memory {uuid.uuid4().hex}", alone=checked)
 
 
+class Cancelled(Exception):
+    """The run ends before the step is over."""
+
+
 class FinalStepError(StepError):
     """A step that failed, and would fail in the same way again, so that it is not tried again."""
 
@@ -86,7 +90,7 @@ class StepState:
     """
 
     id: str
-    node: Node
+    node: PlannedStep
     state: State = "waiting"
     outcome: State = "done"
     why: str = ""

@@ -14,7 +14,7 @@ from threading import Condition
 from typing import Any
 
 from motet.system.places import current_folder
-from motet.workflow.plan import Node
+from motet.workflow.steps import PlannedStep
 
 __all__ = ["Turns", "beside_others", "put_back"]
 
@@ -68,7 +68,7 @@ class Turns:
         return True
 
 
-def beside_others(nodes: Sequence[Node]) -> frozenset[int]:
+def beside_others(nodes: Sequence[PlannedStep]) -> frozenset[int]:
     """The places of the steps of a plan that another one may run beside: one that neither needs it nor is needed by it.
 
     In an order in which each comes after what it needs, those before a step are all needed by it where each is needed by one

@@ -8,7 +8,7 @@ from pathlib import Path
 from motet.errors import UnknownNameError
 from motet.metrics_log import Series, metrics_file, read_series
 from motet.workflow.memo.cache import Cache
-from motet.workflow.play.record import Record, RunRow, StepRow
+from motet.workflow.record.runs import Record, RunRow, StepRow
 
 __all__ = ["RunMetrics", "metrics_of"]
 

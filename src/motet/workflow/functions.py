@@ -1,0 +1,31 @@
+"""Functions that workflows are made of: what stands around one, and where one is written."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from motet.errors import told_file
+
+__all__ = ["FunctionWrapper", "place_of"]
+
+
+class FunctionWrapper:
+    """What stands around a function of the user's, and is taken for it where code is compared.
+
+    Attributes:
+        function: the function.
+        name: what the user calls it.
+    """
+
+    function: Callable[..., Any]
+    name: str
+
+
+def place_of(function: Any) -> str:
+    """A function by name, file and line: `train (models.py:12)`."""
+    plain = inspect.unwrap(function) if callable(function) else function
+    code = getattr(plain, "__code__", None)
+    name = getattr(plain, "__name__", type(plain).__name__)
+    return f"{name} ({told_file(code.co_filename)}:{code.co_firstlineno})" if code is not None else str(name)

@@ -1,0 +1,134 @@
+"""The steps of a workflow that is wired, as data: what each takes, and under which conditions it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from motet.errors import CycleError
+from motet.workflow.deferred import Deferred, nodes_of
+
+if TYPE_CHECKING:
+    from motet.workflow.step import Step
+
+__all__ = ["AsReady", "Branch", "PlannedStep", "StepGraph", "refuse_cycles"]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A condition that a step runs under."""
+
+    condition: Deferred
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AsReady:
+    """Results that a step takes as they come.
+
+    Attributes:
+        items: the promises.
+        at_least: how many must be there before the step runs for the first time.
+    """
+
+    items: tuple[Deferred, ...]
+    at_least: int
+
+
+@dataclass(eq=False, slots=True)
+class PlannedStep:
+    """One step of a plan.
+
+    Attributes:
+        id: its name, unique in the plan.
+        step: what it runs.
+        arguments: what it is called with, by parameter; with promises in it.
+        branches: the conditions it runs under.
+        after: steps that must be over before, though it takes nothing of theirs.
+        place: its place in the order of calls.
+    """
+
+    id: str
+    step: Step[Any, Any]
+    arguments: dict[str, Any]
+    branches: tuple[Branch, ...]
+    place: int
+    after: list[PlannedStep] = field(default_factory=list)
+
+    def as_ready(self) -> AsReady | None:
+        """The results that it takes as they come, where it does."""
+        return next((value for value in self.arguments.values() if isinstance(value, AsReady)), None)
+
+    def needs(self) -> list[PlannedStep]:
+        """The steps that must be over before it can run at all, each once."""
+        found: dict[int, PlannedStep] = {}
+        for value in self.arguments.values():
+            for node in nodes_of(value):
+                found[id(node)] = node
+        for branch in self.branches:
+            for node in nodes_of(branch.condition):
+                found[id(node)] = node
+        for node in self.after:
+            found[id(node)] = node
+        return list(found.values())
+
+    def follows(self) -> list[PlannedStep]:
+        """The steps whose results it takes as they come."""
+        ready = self.as_ready()
+        return list({id(node): node for item in ready.items for node in nodes_of(item)}.values()) if ready else []
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StepGraph:
+    """The steps of a workflow, with what it was called with.
+
+    Attributes:
+        name: the name of the workflow.
+        parameters: what it was called with.
+        nodes: its steps, in the order in which they were called.
+        output: what the workflow returns, with promises in it.
+        file: where the workflow is written.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    nodes: Sequence[PlannedStep]
+    output: Any
+    file: str
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    def __str__(self) -> str:
+        return f"workflow {self.name}: {len(self.nodes)} step{'' if len(self.nodes) == 1 else 's'}"
+
+
+def refuse_cycles(nodes: Sequence[PlannedStep], where: str) -> None:
+    """Refuse steps that wait for each other, and print the loop.
+
+    Raises:
+        CycleError: names the steps of a loop.
+    """
+    if not any(node.after for node in nodes):
+        return  # arguments and conditions were there before the step that takes them
+    needs = {id(node): {id(each): each for each in (*node.needs(), *node.follows())} for node in nodes}
+    over: set[int] = set()
+    for start in nodes:
+        way: list[PlannedStep] = [start]
+        left = [iter(needs[id(start)].values())]
+        on_way = {id(start)}
+        while left:
+            step = next(left[-1], None)
+            if step is None:
+                left.pop()
+                last = way.pop()
+                on_way.discard(id(last))
+                over.add(id(last))
+            elif id(step) in on_way:
+                loop = [each.id for each in way[[id(each) for each in way].index(id(step)) :]]
+                raise CycleError([*loop, loop[0]], where=where, noun="steps")
+            elif id(step) not in over:
+                way.append(step)
+                on_way.add(id(step))
+                left.append(iter(needs[id(step)].values()))
