@@ -23,7 +23,7 @@ from typing import Any
 import motet
 from motet import errors, ops
 from motet.engines.engine import ENGINES
-from motet.engines.local.options import Options
+from motet.engines.local.options import BulkOptions
 from motet.engines.support import FEATURES
 from motet.graph.yaml import parse, read_graph
 from motet.models import handler as handler_module
@@ -107,7 +107,7 @@ def _api() -> str:
     lead = "Every public name, in order. `import motet as mt` imports none of the frameworks; each name is imported when it is first used."
     names = [name for name in motet.__all__ if name not in ("data", "errors", "ops", "serving", "testing", "train")]
     parts = [_entry(name, getattr(motet, name), f"mt.{name}") for name in names]
-    options = f"## Options of run\n\nKeywords of `Graph.run`.\n\n{markdown(_after_summary(Options))}"
+    options = f"## Options of run\n\nKeywords of `Graph.run`.\n\n{markdown(_after_summary(BulkOptions))}"
     return _page("motet", lead, [*parts, options])
 
 
@@ -117,15 +117,15 @@ def _training() -> str:
 
 
 def _workflows() -> str:
-    from motet.metrics_log import Series
+    from motet.metrics_log import MetricSeries
     from motet.workflow.comparison import ComparedMetric, ComparedStep, RunComparison, compare, metrics
-    from motet.workflow.options import Resources
+    from motet.workflow.options import StepResources
     from motet.workflow.play.run import Run
     from motet.workflow.play.state import StepState
     from motet.workflow.step import StepContext
 
     lead = "What `mt.current_step()`, a run and its steps have, and `mt.workflow.compare`. The guide is [workflows.md](../workflows.md)."
-    given = (StepContext, Resources, Run, StepState, Series, RunComparison, ComparedStep, ComparedMetric)
+    given = (StepContext, StepResources, Run, StepState, MetricSeries, RunComparison, ComparedStep, ComparedMetric)
     functions = [_entry(each.__name__, each, f"mt.workflow.{each.__name__}") for each in (compare, metrics)]
     return _page("Workflows", lead, [*(_entry(each.__name__, each, each.__name__) for each in given), *functions])
 

@@ -48,7 +48,7 @@ def entries(folder: str, count: int) -> None:
     os.environ["MOTET_CACHE_DIR"] = folder
     import motet.workflow as mw
     from motet.cli.cache import command
-    from motet.workflow.memo.cache import Cache, Entry, cache_folder
+    from motet.workflow.memo.cache import Cache, KeptResult, cache_folder
     from motet.workflow.memo.gc import collect
     from motet.workflow.memo.index import Index
     from motet.workflow.memo.key import Argument, Key
@@ -66,7 +66,7 @@ def entries(folder: str, count: int) -> None:
     began = time.perf_counter()
     for i in range(count):
         key = Key(f"module.step{i % 50}", "code", {"i": Argument(f"{i:064x}", str(i))})
-        cache.put(Entry(key.digest, key, value, time.time(), 0.1, "run"))
+        cache.put(KeptResult(key.digest, key, value, time.time(), 0.1, "run"))
     put_s = time.perf_counter() - began
     with Index.of(cache) as index:
         index.add(cache.new())

@@ -65,7 +65,7 @@ def _executor(checked: CheckedGraph) -> Executor:
     return Executor(checked, Host(_shared_resolver()))
 
 
-class Graph(data.Graph):
+class Graph(data.GraphSpec):
     """Models that play together: checked when it is built, then called, run in bulk, explained, drawn and saved.
 
     Args:
@@ -405,13 +405,13 @@ class Graph(data.Graph):
         return self.draw("svg")
 
 
-def _opened(graph: data.Graph) -> Graph:
+def _opened(graph: data.GraphSpec) -> Graph:
     """A graph that is data, checked and callable, and so are those inside it."""
     if isinstance(graph, Graph):
         return graph
     made = Graph.__new__(Graph)
     graphs = {name: _opened(each) for name, each in graph.graphs.items()}
-    data.Graph.__setstate__(made, data.Graph.__getstate__(graph.changed(graphs=graphs)))
+    data.GraphSpec.__setstate__(made, data.GraphSpec.__getstate__(graph.changed(graphs=graphs)))
     made._open(check(made.changed(), _shared_resolver()))
     return made
 

@@ -26,8 +26,8 @@ from motet.errors import InputError
 from motet.threads import new_lock
 
 __all__ = [
-    "Destination",
-    "Series",
+    "MetricSeries",
+    "MetricsDestination",
     "current_destination",
     "in_json",
     "log",
@@ -46,7 +46,7 @@ _MOST_READ = 4
 _lock = new_lock()
 
 
-class Destination:
+class MetricsDestination:
     """Where the metrics of what runs go. `add` may be called from any thread.
 
     Args:
@@ -103,9 +103,9 @@ class Destination:
             _logger.warning("the metrics of step %s %s", self.step, told)
 
 
-destination: ContextVar[Destination | None] = ContextVar("motet_metrics", default=None)
+destination: ContextVar[MetricsDestination | None] = ContextVar("motet_metrics", default=None)
 """Where `log` writes in this thread."""
-_process: Destination | None = None
+_process: MetricsDestination | None = None
 """That of all threads of a process that runs one step alone."""
 
 
@@ -114,13 +114,13 @@ def metrics_file(run: Path) -> Path:
     return run / "metrics.jsonl"
 
 
-def current_destination() -> Destination | None:
+def current_destination() -> MetricsDestination | None:
     """Where `log` writes in this thread; None outside of a run."""
     return destination.get() or _process
 
 
 @contextmanager
-def logging_to(where: Destination | None, *, whole_process: bool = False) -> Iterator[None]:
+def logging_to(where: MetricsDestination | None, *, whole_process: bool = False) -> Iterator[None]:
     """Have `log` write there, in this thread or in all threads of the process."""
     global _process
     token, before = destination.set(where), _process
@@ -181,7 +181,7 @@ def _number(value: Any, name: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class MetricSeries:
     """One metric of one step over time.
 
     Attributes:
@@ -219,7 +219,7 @@ def in_json(value: Any) -> Any:
     return [in_json(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def read_series(path: Path) -> list[Series]:
+def read_series(path: Path) -> list[MetricSeries]:
     """The metrics in a file, in the order in which they were first logged; none where there is no file.
 
     A source that follows another, as after a restart, goes on from its first number: what the other had from there on is gone.
@@ -271,10 +271,10 @@ class _Points:
                 del points[later]
         points[number] = point
 
-    def series(self) -> list[Series]:
+    def series(self) -> list[MetricSeries]:
         """The metrics."""
         return [
-            Series(step, name, tuple(points), *(zip(*points.values(), strict=True)))
+            MetricSeries(step, name, tuple(points), *(zip(*points.values(), strict=True)))
             for (step, name), points in self._found.items()
         ]
 

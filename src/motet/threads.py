@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 __all__ = [
     "MOST",
-    "Pool",
     "QuietLock",
+    "ThreadPool",
     "begun",
     "beside",
     "close_garbage",
@@ -145,7 +145,7 @@ def begun(thread: threading.Thread) -> bool:
     return True
 
 
-class Pool:
+class ThreadPool:
     """Up to so many threads, begun as they are needed; to be closed by whoever made it. Any thread may give it work.
 
     Args:
@@ -240,7 +240,7 @@ def side_by_side(call: Callable[[S], T], parts: Sequence[S], at_once: int, most:
     threads = min(len(parts), at_once, most)
     if threads < 2 or _of_thread.closing:
         return [call(part) for part in parts]
-    pool = Pool(threads, "motet-calls")
+    pool = ThreadPool(threads, "motet-calls")
     try:
         return [made.result() for made in [pool.submit(call, part) for part in parts]]
     finally:
@@ -262,7 +262,7 @@ def together(calls: Sequence[Callable[[], T]], apart: Sequence[bool], most: int 
     places = places[:-1] if len(places) == len(calls) else places
     if not places or _of_thread.closing:
         return [call() for call in calls]
-    pool = Pool(min(len(places), most), "motet-calls")
+    pool = ThreadPool(min(len(places), most), "motet-calls")
     try:
         made = {place: pool.submit(_made, calls[place]) for place in places}
         for place, call in enumerate(calls):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers.container import until
-from motet.engines.local.journal import Piece
+from motet.engines.local.journal import JournalPiece
 
 FUNCTIONS = """
 import os, signal, threading
@@ -50,7 +50,7 @@ def motet(*args: str, code: str = "from motet.cli import main; main()", **env: s
 
 
 def finished_rows(tmp_path: Path) -> int:
-    pieces = [Piece.named(path.name) for path in (tmp_path / "out.parquet.unfinished").iterdir()]
+    pieces = [JournalPiece.named(path.name) for path in (tmp_path / "out.parquet.unfinished").iterdir()]
     return sum(piece.rows for piece in pieces if piece is not None)
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers.container import container, until
-from motet.engines.local.journal import Piece
+from motet.engines.local.journal import JournalPiece
 
 MODELS = Path(__file__).parents[2] / "examples" / "fashion" / "models"
 FUNCTIONS = """
@@ -131,7 +131,7 @@ def test_a_run_is_stopped_and_gone_on_with_in_another_container(folder: Path, nu
         code,
         " --resume goes on with what is finished\n",
     )
-    pieces = [Piece.named(path.name) for path in (folder / "out.parquet.unfinished").iterdir()]
+    pieces = [JournalPiece.named(path.name) for path in (folder / "out.parquet.unfinished").iterdir()]
     done = sum(piece.rows for piece in pieces if piece is not None)
     assert 14 <= done < 400
     (folder / "go on").touch()

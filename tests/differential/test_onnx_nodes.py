@@ -16,7 +16,7 @@ from motet.errors import MotetError
 from motet.models import handler_by_name
 from motet.models.handler import ModelSource
 from motet.models.onnx_proto import read_onnx
-from motet.models.onnx_rows import Rows, rows_of
+from motet.models.onnx_rows import RowSharing, rows_of
 
 handler = handler_by_name("onnx")
 ORT_IR_VERSION = 10
@@ -125,16 +125,16 @@ def same(got: np.ndarray, want: np.ndarray, exact: bool) -> bool:
 @pytest.mark.parametrize(
     ("name", "rows"),
     [
-        ("softmax_axis_1", Rows.APART),
-        ("softmax_negative_axis", Rows.APART),
-        ("relu", Rows.APART),
-        ("logsoftmax_axis_2", Rows.APART),
-        ("softmax_axis_0", Rows.TOGETHER),
-        ("logsoftmax_axis_0", Rows.TOGETHER),
-        ("hardmax_axis_0", Rows.TOGETHER),
+        ("softmax_axis_1", RowSharing.APART),
+        ("softmax_negative_axis", RowSharing.APART),
+        ("relu", RowSharing.APART),
+        ("logsoftmax_axis_2", RowSharing.APART),
+        ("softmax_axis_0", RowSharing.TOGETHER),
+        ("logsoftmax_axis_0", RowSharing.TOGETHER),
+        ("hardmax_axis_0", RowSharing.TOGETHER),
     ],
 )
-def test_what_the_graph_tells(tmp_path: Path, name: str, rows: Rows) -> None:
+def test_what_the_graph_tells(tmp_path: Path, name: str, rows: RowSharing) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(cases()[f"test_{name}"][0].SerializeToString())
     assert rows_of(read_onnx(str(path))) is rows

@@ -20,9 +20,9 @@ from motet.cli import cli
 from motet.engines.local import pending
 from motet.engines.local.done import DONE
 from motet.engines.local.folder_output import FolderOutput
-from motet.engines.local.journal import Journal
+from motet.engines.local.journal import PieceJournal
 from motet.errors import InputError, OutputExistsError, ResumeError
-from motet.io.files import File
+from motet.io.files import FoundFile
 
 bad: set[int] = set()
 """The rows that fail now."""
@@ -174,7 +174,7 @@ def test_a_run_that_is_killed_plays_nothing_twice(
         elif where == "record":
             patched.setattr("motet.engines.local.append.Appending.record", stop)
         else:
-            patched.setattr(Journal, "remove", stop)
+            patched.setattr(PieceJournal, "remove", stop)
         with pytest.raises(Stopped):
             append(tmp_path, output, progress=progress, workers=1, part_rows=7)
     done = 30 if where == "end" else 10
@@ -272,4 +272,4 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (done.exit_code, f"{rows} rows" in done.output) == (0, True), done.output
     assert done.output.splitlines()[-1] == "nothing new: 1 file done by earlier runs"
     assert told.output.splitlines()[-1] == "nothing new: 1 file done by earlier runs"
-    assert File(str(tmp_path / "out" / DONE)).state()[0] > 0
+    assert FoundFile(str(tmp_path / "out" / DONE)).state()[0] > 0

@@ -19,10 +19,10 @@ import motet as mt
 from helpers import functions
 from motet.engines.local import merge, pending
 from motet.engines.local.failure_file import FailureFile
-from motet.engines.local.journal import Journal
-from motet.engines.local.layout import Layout
+from motet.engines.local.journal import PieceJournal
+from motet.engines.local.layout import RunLayout
 from motet.engines.local.pipeline import Pipeline
-from motet.engines.local.rows import Rows
+from motet.engines.local.rows import RunRows
 from motet.errors import ResumeError, RunError
 from motet.io import csv, records, sink, stream
 from motet.io.csv import CsvSource
@@ -147,7 +147,7 @@ def test_rows_lost_between_reader_and_player_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, loss: str, where: str
 ) -> None:
     what, lose = write(tmp_path, kind), LOSSES[loss]
-    owner, name = {"batches": (Stream, "batches"), "rechunk": (stream, "rechunk"), "items": (Rows, "read")}[where]
+    owner, name = {"batches": (Stream, "batches"), "rechunk": (stream, "rechunk"), "items": (RunRows, "read")}[where]
     real = getattr(owner, name)
     monkeypatch.setattr(owner, name, lambda *given, **options: lose(real(*given, **options)))
     with pytest.raises(RunError):
@@ -159,7 +159,7 @@ def test_rows_lost_or_doubled_before_a_limit_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     what = write(tmp_path, kind)
-    for owner, name in ((Rows, "read"), (Rows, "_limited"), (Pipeline, "__iter__")):
+    for owner, name in ((RunRows, "read"), (RunRows, "_limited"), (Pipeline, "__iter__")):
         real = getattr(owner, name)
         for change in (drop(1), drop(-1), double):
             with monkeypatch.context() as patch:
@@ -183,14 +183,14 @@ def test_blocks_lost_where_text_is_taken_apart_end_the_run(
 
 
 def test_records_lost_where_text_is_taken_apart_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, starts = records.records, records.Block.starts.func  # type: ignore[attr-defined]
+    real, starts = records.records, records.RecordBlock.starts.func  # type: ignore[attr-defined]
     for which in (0, 1, -1):
         with monkeypatch.context() as patch:
             patch.setattr(records, "records", lambda *given, w=which, **options: drop(w)(real(*given, **options)))
             with pytest.raises(RunError):
                 run(write(tmp_path, "stray.csv"), tmp_path)
         with monkeypatch.context() as patch:
-            patch.setattr(records.Block, "starts", property(lambda self, w=which: np.delete(starts(self), w)))
+            patch.setattr(records.RecordBlock, "starts", property(lambda self, w=which: np.delete(starts(self), w)))
             with pytest.raises(RunError):
                 run(write(tmp_path, "quoted.csv"), tmp_path)
 
@@ -246,7 +246,7 @@ def test_rows_lost_while_played_or_written_end_the_run(tmp_path: Path, monkeypat
     what = write(tmp_path, "parquet")
     real_iter, real_write, real_group = Pipeline.__iter__, sink.FileWriter.write, sink.FileWriter._write_group
     for owner, name, changed in (
-        (Layout, "bind", _lose_of_bound(Layout.bind)),
+        (RunLayout, "bind", _lose_of_bound(RunLayout.bind)),
         (Pipeline, "__iter__", lambda self: drop(2)(real_iter(self))),
         (Pipeline, "__iter__", lambda self: drop(-1)(real_iter(self))),
         (sink.FileWriter, "write", lambda self, batch: real_write(self, batch.slice(1))),
@@ -269,8 +269,8 @@ def test_a_piece_that_lost_rows_is_not_gone_on_with(tmp_path: Path, monkeypatch:
 
     with pytest.raises(KeyboardInterrupt):
         run(what, tmp_path, progress=stop)
-    real = Journal.answers
-    monkeypatch.setattr(Journal, "answers", lambda self, piece: drop(0)(real(self, piece)))
+    real = PieceJournal.answers
+    monkeypatch.setattr(PieceJournal, "answers", lambda self, piece: drop(0)(real(self, piece)))
     with pytest.raises(ResumeError, match="a piece of 3 rows holds 0 answers and 0 failures"):
         run(what, tmp_path, resume=True, overwrite=False)
 
@@ -319,7 +319,7 @@ def test_rows_lost_or_doubled_in_a_merge_leave_the_output_as_it_was(
     elif where == "both":
         monkeypatch.setattr(merge, "_interleaved", lambda *given, r=merge._interleaved: change(r(*given)))
     else:
-        monkeypatch.setattr(Journal, "answers", lambda self, piece, r=Journal.answers: change(r(self, piece)))
+        monkeypatch.setattr(PieceJournal, "answers", lambda self, piece, r=PieceJournal.answers: change(r(self, piece)))
     with pytest.raises(RunError):
         graph.run(TABLE, only_failed=failed, into=str(path), batch_rows=3)
     if where != "answers":

@@ -168,7 +168,7 @@ def test_a_merge_that_is_killed_is_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str
 ) -> None:
     from motet.engines.local.failure_file import FailureFile
-    from motet.engines.local.journal import Journal
+    from motet.engines.local.journal import PieceJournal
 
     rows = {0, 7, 8, 22, 41, 59}
     options = {"part_rows": 20} if name.endswith("/") else {}
@@ -186,7 +186,7 @@ def test_a_merge_that_is_killed_is_gone_on_with(
             if where != "playing" or len(calls) > 1:
                 raise Stopped
 
-        target: Any = {"failures": (FailureFile, "close"), "end": (Journal, "remove")}.get(
+        target: Any = {"failures": (FailureFile, "close"), "end": (PieceJournal, "remove")}.get(
             where, (merge.MergedOutput, "_merge")
         )
         progress = None

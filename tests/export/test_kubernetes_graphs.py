@@ -13,7 +13,7 @@ from helpers import onnxes
 from helpers.kubernetes import Machine, objects, of_kind, validate, validate_all
 from motet.cli import cli
 from motet.errors import GraphError, InputError
-from motet.export.kubernetes import Settings, export_kubernetes
+from motet.export.kubernetes import ExportSettings, export_kubernetes
 
 GRAPH = """\
 motet: 1
@@ -101,7 +101,7 @@ def test_the_examples_hold_too(tmp_path):
 
     for example in ("fashion", "photos", "swarm", "ocr"):
         graphs = [str(path) for path in (ROOT / "examples" / example).glob("*.yaml")]
-        export_kubernetes(graphs, tmp_path / example, Settings())
+        export_kubernetes(graphs, tmp_path / example, ExportSettings())
         validate_all(every(tmp_path / example))
 
 
@@ -137,7 +137,7 @@ def test_only_knative_starts_from_zero(project, tmp_path):
     (service,) = [each for each in objects(out / "kserve" / "two-models.yaml") if each["kind"] == "InferenceService"]
     assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Serverless"
     with pytest.raises(InputError, match="a Deployment is not scaled from zero"):
-        export_kubernetes([str(project / "two.yaml")], out, Settings(min_replicas=0), ["deployment"])
+        export_kubernetes([str(project / "two.yaml")], out, ExportSettings(min_replicas=0), ["deployment"])
 
 
 def test_a_changed_graph_replaces_the_pods(project, tmp_path):
@@ -204,19 +204,19 @@ def test_what_has_no_place_in_a_container_is_refused(project, tmp_path):
     absolute = tmp_path / "project" / "models" / "one.onnx"
     (project / "two.yaml").write_text(GRAPH.replace("../models/one.onnx", str(absolute)))
     with pytest.raises(GraphError, match=r"model 'one': .*one.onnx is a path of this machine"):
-        export_kubernetes([str(project / "two.yaml")], tmp_path / "out", Settings())
+        export_kubernetes([str(project / "two.yaml")], tmp_path / "out", ExportSettings())
     (project / "two.yaml").write_text(GRAPH)
     with pytest.raises(InputError, match=r"one.onnx is outside of .*graphs\n  hint: give a folder around"):
-        export_kubernetes([str(project / "two.yaml")], tmp_path / "out", Settings(context=project))
+        export_kubernetes([str(project / "two.yaml")], tmp_path / "out", ExportSettings(context=project))
     (project / "again.yaml").write_text(GRAPH)
     with pytest.raises(InputError, match="both are two-models in Kubernetes"):
-        export_kubernetes([str(project)], tmp_path / "out", Settings())
+        export_kubernetes([str(project)], tmp_path / "out", ExportSettings())
     assert not (tmp_path / "out").exists()
 
 
 def test_an_empty_folder_has_nothing(tmp_path):
     with pytest.raises(InputError, match="nothing to export in"):
-        export_kubernetes([str(tmp_path)], tmp_path / "out", Settings())
+        export_kubernetes([str(tmp_path)], tmp_path / "out", ExportSettings())
 
 
 @pytest.mark.parametrize("kind", ["deployment", "kserve"])

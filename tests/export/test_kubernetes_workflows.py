@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from helpers.kubernetes import ROOT, Machine, objects, of_kind, validate, validate_all
 from motet.cli import cli
 from motet.errors import GraphError, UnknownNameError
-from motet.export.kubernetes import Settings, cron_of, export_kubernetes
+from motet.export.kubernetes import ExportSettings, cron_of, export_kubernetes
 from motet.workflow.alone import result_of
 from motet.workflow.find import find_workflow
 
@@ -266,7 +266,7 @@ def test_a_folder_has_graphs_and_a_workflow(project, tmp_path):
         "motet: 1\ninputs: {x: 'float32[4]'}\nnodes: {y: {map: numpy.negative, inputs: [x], outputs: 'float32[4]'}}\n"
         "outputs: {y: y}\n"
     )
-    found = export_kubernetes([str(project)], tmp_path / "out", Settings())
+    found = export_kubernetes([str(project)], tmp_path / "out", ExportSettings())
     names = [str(path.relative_to(tmp_path / "out")) for path in found.files]
     assert names == [
         "image/Containerfile",
@@ -322,9 +322,9 @@ def test_what_cannot_be_is_refused(project, tmp_path, options, said):
 
 def test_files_without_workflows_are_refused(project, tmp_path):
     with pytest.raises(GraphError, match="helper_of_flow.py: has no function with @workflow"):
-        export_kubernetes([str(project / "helper_of_flow.py")], tmp_path / "out", Settings())
+        export_kubernetes([str(project / "helper_of_flow.py")], tmp_path / "out", ExportSettings())
     with pytest.raises(UnknownNameError, match="unknown workflow 'flaw'; did you mean 'flow'"):
-        export_kubernetes([f"{project / 'flow_of_test.py'}:flaw"], tmp_path / "out", Settings())
+        export_kubernetes([f"{project / 'flow_of_test.py'}:flaw"], tmp_path / "out", ExportSettings())
 
 
 @pytest.mark.parametrize(

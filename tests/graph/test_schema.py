@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import motet as mt
 from motet.cli import cli
 from motet.errors import MotetError
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.yaml import dump_graph, parse, read_graph
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +95,7 @@ def validator():
 
 def refusal(value):
     try:
-        read_graph(copy.deepcopy(value), Graph)
+        read_graph(copy.deepcopy(value), GraphSpec)
     except MotetError as error:
         return str(error)
     return None
@@ -209,7 +209,7 @@ def test_graphs_that_are_saved_fit(validator, tmp_path):
     model = mt.Model(
         "python:json:loads", "m", inputs={"x": "float32[2]"}, outputs={"y": "float32"}, batch={"max_rows": 3}
     )
-    graph = Graph("g", {"y": mt.ensemble([model, model.named("n")], mt.input("x", "float32[2]"), weights=[1, 2])})
+    graph = GraphSpec("g", {"y": mt.ensemble([model, model.named("n")], mt.input("x", "float32[2]"), weights=[1, 2])})
     validator.validate(parse(dump_graph(graph)))
 
 

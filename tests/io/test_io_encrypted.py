@@ -165,9 +165,9 @@ def test_keys_are_written_nowhere(tmp_path: Path) -> None:
     graph = mt.Graph("g", {"y": doubled})
     report = graph.run(tmp_path / "x.parquet", f"{tmp_path}/o/", decrypt=MASTERS)
     assert pq.read_table(tmp_path / "o")["y"].to_pylist() == list(range(0, 200, 2))
-    from motet.engines.local.options import Options
+    from motet.engines.local.options import BulkOptions
 
-    said = [report.to_json(), repr(Options(decrypt=MASTERS)), repr(graph)]
+    said = [report.to_json(), repr(BulkOptions(decrypt=MASTERS)), repr(graph)]
     said += [path.read_bytes().decode("latin-1") for path in (tmp_path / "o").rglob("*") if path.is_file()]
     for each in (FOOTER.decode(), COLUMN.decode(), base64.b64encode(FOOTER).decode()):
         assert not [text for text in said if each in text]

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from motet.cli import cli
 from motet.errors import InputError, RunError
 from motet.io import open_source, open_writer
-from motet.io.files import File
+from motet.io.files import FoundFile
 from motet.io.remote import asking
 
 GRAPH = """
@@ -191,7 +191,7 @@ class Refusing:
     ],
 )
 def test_each_way_of_reading_tells_what_is_wrong(call, error, kind, message):
-    file = File("bucket/a", Refusing(error))
+    file = FoundFile("bucket/a", Refusing(error))
     with pytest.raises(kind) as told:
         getattr(file, call)()
     assert str(told.value).partition("\n")[0] == message

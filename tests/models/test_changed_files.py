@@ -7,7 +7,7 @@ import pytest
 
 import motet as mt
 from motet.models.handler import ModelSource
-from motet.models.keep import Kept
+from motet.models.keep import LoadCache
 from motet.models.keras import KerasHandler
 from motet.runtime.resolve import ModelResolver
 
@@ -40,7 +40,7 @@ def test_other_weights_are_another_version(saved: Path, named: str) -> None:
 @pytest.mark.parametrize("named", ["", "saved_model.pb"])
 def test_what_was_loaded_to_learn_the_signature_is_not_kept_then(saved: Path, named: str) -> None:
     kept = KerasHandler()._kept
-    kept = Kept(lambda source: (saved / WEIGHTS).read_bytes(), whole=kept._whole)
+    kept = LoadCache(lambda source: (saved / WEIGHTS).read_bytes(), whole=kept._whole)
     source = ModelSource("m", str(saved / named))
     assert kept.look(source) == b"old"
     change(saved / WEIGHTS)

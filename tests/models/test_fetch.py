@@ -16,7 +16,7 @@ import pytest
 from motet.errors import InputError, MissingExtraError, ModelLoadError
 from motet.models import ModelSource, copies, digest, local_path, locate
 from motet.models.cache import FileCache
-from motet.models.remote import Remote
+from motet.models.remote import RemoteModelFile
 
 
 @pytest.fixture
@@ -180,15 +180,15 @@ def test_a_bad_environment_value_is_an_error(
 
 def test_a_file_that_changes_while_it_is_fetched_is_fetched_again(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     memory.pipe("/a.onnx", b"0")
-    real, changes = Remote.get, iter(range(1, 100))
+    real, changes = RemoteModelFile.get, iter(range(1, 100))
 
-    def change(remote: Remote, target: Path) -> None:
+    def change(remote: RemoteModelFile, target: Path) -> None:
         real(remote, target)
         number = next(changes)
         if number <= most:
             memory.pipe("/a.onnx", b"%d" % number)
 
-    monkeypatch.setattr(Remote, "get", change)
+    monkeypatch.setattr(RemoteModelFile, "get", change)
     most = 2
     assert get("memory://a.onnx").read_bytes() == b"2"
     most = 99
@@ -220,9 +220,9 @@ def test_a_copy_that_came_cut_off_is_refused(memory: Any, monkeypatch: pytest.Mo
 
 def test_threads_that_want_the_same_file_fetch_it_once(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     memory.pipe("/a.onnx", b"one")
-    real, fetched, together = Remote.get, [], threading.Barrier(4)
+    real, fetched, together = RemoteModelFile.get, [], threading.Barrier(4)
 
-    def count(remote: Remote, target: Path) -> None:
+    def count(remote: RemoteModelFile, target: Path) -> None:
         fetched.append(remote.uri)
         real(remote, target)
 
@@ -230,7 +230,7 @@ def test_threads_that_want_the_same_file_fetch_it_once(memory: Any, monkeypatch:
         together.wait()
         return get("memory://a.onnx").read_bytes()
 
-    monkeypatch.setattr(Remote, "get", count)
+    monkeypatch.setattr(RemoteModelFile, "get", count)
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(wanted, range(4))) == [b"one"] * 4
     assert fetched == ["memory://a.onnx"]

@@ -22,8 +22,8 @@ from motet.errors import (
     UnknownNameError,
 )
 from motet.models import ModelSource, find_handler
-from motet.models.calling import Caller, Remote
-from motet.oip.asking import Answer, Call, Lost
+from motet.models.calling import RemoteCaller, RemoteOptions
+from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall
 from motet.oip.messages import SERVICE, message_class
 from motet.types import ColumnType
 
@@ -374,14 +374,14 @@ class Scripted:
 
 def test_after_a_server_could_not_be_reached_calls_fail_at_once_for_a_second():
     now = [0.0]
-    line = Scripted(Lost("connect", "refused"), Answer(200, {}, b""))
-    caller = Caller(line, Remote(5, 0, {}, ""), "m", clock=lambda: now[0], sleep=lambda seconds: None)
+    line = Scripted(LostCall("connect", "refused"), RemoteAnswer(200, {}, b""))
+    caller = RemoteCaller(line, RemoteOptions(5, 0, {}, ""), "m", clock=lambda: now[0], sleep=lambda seconds: None)
     for _ in range(3):
         with pytest.raises(ModelUnavailableError, match="refused"):
-            caller(lambda left_s: Call("GET", "/"))
+            caller(lambda left_s: RemoteCall("GET", "/"))
     assert len(line.calls) == 1
     now[0] = 1.5
-    assert caller(lambda left_s: Call("GET", "/")).status == 200
+    assert caller(lambda left_s: RemoteCall("GET", "/")).status == 200
 
 
 def test_many_threads_share_the_connections(server):

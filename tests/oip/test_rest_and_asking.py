@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from motet.errors import InputError
-from motet.oip.asking import Answer, Call, Lost, Wait, ask
+from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait, ask
 from motet.oip.info import ModelInfo
 from motet.oip.rest import LENGTH_HEADER, read_answer, write_request
 from motet.oip.tensors import DATATYPES
@@ -99,7 +99,7 @@ class Driver:
     def run(self, repeatable=True, timeout_s=10.0, retries=2):
         def make(left_s):
             self.lefts.append(left_s)
-            return Call("POST", "/", timeout_s=left_s, repeatable=repeatable)
+            return RemoteCall("POST", "/", timeout_s=left_s, repeatable=repeatable)
 
         asking = ask(make, timeout_s=timeout_s, retries=retries, clock=lambda: self.now, chance=lambda: 1.0)
         got = None
@@ -118,7 +118,7 @@ class Driver:
 
 
 def said(status, retry_after=None):
-    return Answer(status, {} if retry_after is None else {"retry-after": retry_after}, b"")
+    return RemoteAnswer(status, {} if retry_after is None else {"retry-after": retry_after}, b"")
 
 
 def test_waits_double_up_to_a_bound():
@@ -161,8 +161,8 @@ def test_longer_than_what_is_left_is_not_waited():
 @pytest.mark.parametrize(
     ("got", "repeatable", "again"),
     [
-        (Lost("connect", ""), False, True), (Lost("broken", ""), True, True), (Lost("broken", ""), False, False),
-        (Lost("timeout", ""), True, False), (said(502), True, True), (said(502), False, False), (said(429), False, True),
+        (LostCall("connect", ""), False, True), (LostCall("broken", ""), True, True), (LostCall("broken", ""), False, False),
+        (LostCall("timeout", ""), True, False), (said(502), True, True), (said(502), False, False), (said(429), False, True),
         (said(500), True, False), (said(504), True, False), (said(200), True, False),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import get_type_hints
 
 import pytest
 
-from motet.engines.local.options import Options, RunOptions
+from motet.engines.local.options import BulkOptions, RunOptions
 from motet.serving.config.server import AsgiOptions, ServeConfig, ServeOptions
 from motet.system.progress import Progress
 
@@ -20,7 +20,7 @@ TYPED = Path(__file__).parent / "typed"
 
 
 def test_what_a_run_may_be_told_is_what_its_options_are():
-    wanted = {"engine": str, **get_type_hints(Options), "progress": Progress | bool | None}
+    wanted = {"engine": str, **get_type_hints(BulkOptions), "progress": Progress | bool | None}
     assert get_type_hints(RunOptions) == wanted
 
 

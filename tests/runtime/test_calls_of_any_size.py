@@ -14,7 +14,7 @@ import pytest
 import motet as mt
 from helpers import onnxes
 from motet.runtime.call import BATCH_ROWS
-from motet.threads import Pool
+from motet.threads import ThreadPool
 
 SIZES = (1, BATCH_ROWS, BATCH_ROWS + 1, 3 * BATCH_ROWS + 5)
 request = contextvars.ContextVar("request", default="none")
@@ -53,7 +53,7 @@ def test_errstate_holds(rows):
 
 def test_each_piece_of_work_has_a_context_of_its_own():
     token = request.set("outer")
-    with contextlib.closing(Pool(2, "two")) as pool:
+    with contextlib.closing(ThreadPool(2, "two")) as pool:
         barrier = threading.Barrier(2, timeout=30)
 
         def read(_):

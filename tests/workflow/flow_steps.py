@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import motet as mt
-from motet.workflow.options import Resources
+from motet.workflow.options import StepResources
 
 
 @mt.step
@@ -180,8 +180,8 @@ def hungry_flow():
     return hungry()
 
 
-def needs(**settings: Any) -> Resources:
-    return Resources(**settings)
+def needs(**settings: Any) -> StepResources:
+    return StepResources(**settings)
 
 
 class Calls(list[Any]):

@@ -19,7 +19,7 @@ import motet as mt
 from motet import metrics_log
 from motet.cli import cli
 from motet.errors import InputError, UnknownNameError
-from motet.metrics_log import Destination, logging_to, metrics_file, read_series
+from motet.metrics_log import MetricsDestination, logging_to, metrics_file, read_series
 
 
 @mt.step(cache=True)
@@ -70,7 +70,7 @@ def test_what_a_try_that_was_killed_has_logged_is_not_of_a_result_that_was_kept(
     descent().run()
     again = descent().run()
     folder = again._session.record.folder(again.id)
-    Destination(metrics_file(folder), "descend").add(0, {"loss": 9.0})
+    MetricsDestination(metrics_file(folder), "descend").add(0, {"loss": 9.0})
     assert values(again) == (0.5, 0.25, 0.125, 0.0625)
 
 
@@ -141,7 +141,7 @@ def test_one_worker_logs_as_its_step():
     ],
 )
 def test_numbers_of_all_kinds_are_kept_exactly(tmp_path, given, expected):
-    with logging_to(Destination(tmp_path / "m", "s")):
+    with logging_to(MetricsDestination(tmp_path / "m", "s")):
         mt.log(np.int64(3), value=given)
     (found,) = read_series(tmp_path / "m")
     np.testing.assert_equal((found.numbers, found.values), ((3.0,), (expected,)))
@@ -149,7 +149,7 @@ def test_numbers_of_all_kinds_are_kept_exactly(tmp_path, given, expected):
 
 def test_tensors_are_numbers(tmp_path):
     torch = pytest.importorskip("torch")
-    with logging_to(Destination(tmp_path / "m", "s")):
+    with logging_to(MetricsDestination(tmp_path / "m", "s")):
         mt.log(0, value=torch.tensor(0.5, requires_grad=True))
         with pytest.raises(InputError, match="value is tensor"):
             mt.log(0, value=torch.zeros(2))
@@ -184,10 +184,10 @@ def test_outside_of_a_run_it_is_logged(caplog):
 
 def test_a_torn_line_and_damaged_ones_are_passed_over(tmp_path):
     path = tmp_path / "m"
-    Destination(path, "s").add(0, {"loss": 1.0})
+    MetricsDestination(path, "s").add(0, {"loss": 1.0})
     with path.open("ab") as file:
         file.write(b'["s","x",0,1,')
-    Destination(path, "s").add(1, {"loss": 2.0})
+    MetricsDestination(path, "s").add(1, {"loss": 2.0})
     with path.open("ab") as file:
         file.write(b'null\n{"a":1}\n[1,2,3]\n\xff\xfe\n["s","x",0,"NaN?",1,{"loss":1}]\n')
     assert read_series(path)[0].values == (1.0, 2.0)
@@ -197,7 +197,7 @@ def test_a_torn_line_and_damaged_ones_are_passed_over(tmp_path):
 def test_only_what_was_added_is_read_again(tmp_path, monkeypatch):
     path, read = tmp_path / "m", []
     monkeypatch.setattr(metrics_log.json, "loads", lambda line, loads=json.loads: read.append(line) or loads(line))
-    first = Destination(path, "s")
+    first = MetricsDestination(path, "s")
     for number in range(3):
         first.add(number, {"loss": float(number)})
     assert read_series(path)[0].values == (0.0, 1.0, 2.0)
@@ -209,7 +209,7 @@ def test_only_what_was_added_is_read_again(tmp_path, monkeypatch):
     with path.open("ab") as file:
         file.write(b'ss":7}]\n')
     assert read_series(path)[0].numbers == (0.0, 1.0)
-    Destination(path, "s").add(4, {"loss": 8.0})
+    MetricsDestination(path, "s").add(4, {"loss": 8.0})
     assert (read_series(path)[0].values, len(read)) == ((0.0, 7.0, 8.0), 5)
     path.write_bytes(b"")
     assert read_series(path) == []
@@ -221,7 +221,7 @@ def test_only_what_was_added_is_read_again(tmp_path, monkeypatch):
 
 def test_many_points_are_thinned_and_rare_ones_are_not(tmp_path, monkeypatch):
     monkeypatch.setattr(metrics_log, "_THINNED", 100)
-    destination = Destination(tmp_path / "m", "s")
+    destination = MetricsDestination(tmp_path / "m", "s")
     for number in range(10_000):
         destination.add(number, {"loss": number})
     destination.add(5, {"final": 1.0})
@@ -233,7 +233,7 @@ def test_many_points_are_thinned_and_rare_ones_are_not(tmp_path, monkeypatch):
 
 
 def test_numbers_for_which_there_is_no_room_are_told_and_spoil_no_other(tmp_path, monkeypatch, caplog):
-    destination, write = Destination(tmp_path / "m", "s"), os.write
+    destination, write = MetricsDestination(tmp_path / "m", "s"), os.write
     destination.add(0, {"loss": 1.0})
     with monkeypatch.context() as full:
         full.setattr(os, "write", lambda file, data: write(file, data[: len(data) // 2]))
@@ -245,18 +245,18 @@ def test_numbers_for_which_there_is_no_room_are_told_and_spoil_no_other(tmp_path
 
 def test_a_file_is_bounded_and_full_disks_end_nothing(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(metrics_log, "_MOST_BYTES", 2_000)
-    destination = Destination(tmp_path / "m", "s")
+    destination = MetricsDestination(tmp_path / "m", "s")
     for number in range(500):
         destination.add(number, {"loss": number})
     assert (tmp_path / "m").stat().st_size < 2_200
     assert [each.levelname for each in caplog.records] == ["WARNING"]
     (tmp_path / "file").write_text("")
-    Destination(tmp_path / "file" / "m", "s").add(1, {"loss": 1.0})
+    MetricsDestination(tmp_path / "file" / "m", "s").add(1, {"loss": 1.0})
     assert "cannot be written" in caplog.text
 
 
 def test_threads_lose_no_line(tmp_path):
-    destination = Destination(tmp_path / "m", "s")
+    destination = MetricsDestination(tmp_path / "m", "s")
 
     def add(start):
         for number in range(start, start + 200):
@@ -354,7 +354,7 @@ def test_a_run_that_others_have_forgotten_leaves_its_results(home):
 
 def test_workers_of_a_program_of_ones_own_go_by_their_number(tmp_path):
     for rank in (1, 0):
-        with logging_to(Destination(tmp_path / "m", "s", worker=rank), whole_process=True):
+        with logging_to(MetricsDestination(tmp_path / "m", "s", worker=rank), whole_process=True):
             mt.log(0, loss=rank + 5)
     assert [each.values for each in read_series(tmp_path / "m")] == [(5.0,)]
     assert metrics_log.current_destination() is None

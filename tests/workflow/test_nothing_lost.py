@@ -19,7 +19,7 @@ from motet.workflow.memo.cache import cache_folder, home_folder
 from motet.workflow.play.journal import Journal
 from motet.workflow.record import logs
 from motet.workflow.record.logs import Lenient
-from motet.workflow.record.runs import Record
+from motet.workflow.record.runs import RunRecord
 from workflow import flow_steps
 
 
@@ -154,7 +154,7 @@ def test_files_that_there_was_no_room_to_keep_are_never_taken_for_what_another_s
 def test_a_record_that_cannot_be_written_ends_no_run(caplog):
     @mt.step
     def fill():
-        base = Record.of(home_folder())._base
+        base = RunRecord.of(home_folder())._base
         (pages,) = base.execute("pragma page_count").fetchone()
         base.execute(f"pragma max_page_count={pages}")
         return "x" * 100
@@ -171,7 +171,7 @@ def test_a_record_that_cannot_be_written_ends_no_run(caplog):
     run = flow().run()
     assert run.output == (list(range(100)), "x" * 100)
     assert "the record of runs cannot be written: database or disk is full; the run goes on" in caplog.text
-    record = Record.of(home_folder())
+    record = RunRecord.of(home_folder())
     record._base.execute("pragma max_page_count=1000000")
     assert record.run(run.id).state in ("done", "running")
 
@@ -187,7 +187,7 @@ def test_a_record_that_cannot_be_begun_ends_the_run_before_the_work(monkeypatch)
     def flow():
         work()
 
-    record = Record.of(home_folder())
+    record = RunRecord.of(home_folder())
     record._base.execute("pragma query_only=true")
     with pytest.raises(WorkflowError, match="the record of runs cannot be written"):
         flow().run()

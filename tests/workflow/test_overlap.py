@@ -17,7 +17,7 @@ from motet.workflow import triggers
 from motet.workflow.memo.cache import home_folder
 from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.play.overlap import schedule_lock
-from motet.workflow.record.runs import Record, run_lock
+from motet.workflow.record.runs import RunRecord, run_lock
 
 PROGRAM = """
 import os, sys
@@ -97,7 +97,7 @@ def test_a_run_waits_for_the_one_that_goes(program, plan, caplog, monkeypatch):
     waiting.start()
     assert waits.wait(60)
     assert not over
-    record = Record.of(home_folder())
+    record = RunRecord.of(home_folder())
     assert len(record.runs()) == 1, "it has not begun"
     record.close()
     child.communicate("")

@@ -12,11 +12,11 @@ import motet as mt
 from motet.errors import InputError
 from motet.workflow.find import read_parameters
 from motet.workflow.memo.locks import try_lock, unlock
-from motet.workflow.options import Resources
+from motet.workflow.options import StepResources
 from motet.workflow.record import logs
 from motet.workflow.record import runs as records
 from motet.workflow.record.logs import Lenient, captured, log_file
-from motet.workflow.record.runs import Record, run_lock
+from motet.workflow.record.runs import RunRecord, run_lock
 from motet.workflow.step import StepContext, _running
 
 
@@ -41,7 +41,7 @@ def test_the_oldest_runs_are_forgotten_and_those_that_live_are_not(monkeypatch, 
             flow(i).run(capture=True)
     finally:
         unlock(home / "runs.lock", run_lock(first))
-    record = Record.of(home)
+    record = RunRecord.of(home)
     try:
         known = {each.id for each in record.runs(100)}
         assert first in known
@@ -65,7 +65,7 @@ def test_a_run_that_is_done_and_printed_nothing_leaves_no_folder(home):
 
 def test_logs_of_many_steps_that_print_in_turn(tmp_path):
     def say(step, text):
-        token = _running.set(StepContext("run", step, 0, Resources(), threading.Event()))
+        token = _running.set(StepContext("run", step, 0, StepResources(), threading.Event()))
         sys.stdout.write(f"{text}\n")
         _running.reset(token)
 
@@ -82,7 +82,7 @@ def test_runs_at_the_same_time_print_to_their_own_logs(tmp_path, monkeypatch):
     """In whatever order they end."""
 
     def say(run):
-        token = _running.set(StepContext(run, "step", 0, Resources(), threading.Event()))
+        token = _running.set(StepContext(run, "step", 0, StepResources(), threading.Event()))
         sys.stdout.write(f"{run}\n")
         _running.reset(token)
 

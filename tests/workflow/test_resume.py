@@ -14,12 +14,12 @@ import motet as mt
 from motet.cli import cli
 from motet.errors import WorkflowError
 from motet.workflow import triggers
-from motet.workflow.memo.artifacts import Kept
+from motet.workflow.memo.artifacts import KeptValue
 from motet.workflow.memo.cache import home_folder
 from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.play import start
 from motet.workflow.play.journal import Journal
-from motet.workflow.record.runs import Record, run_lock
+from motet.workflow.record.runs import RunRecord, run_lock
 
 DAY_S = 86400.0
 
@@ -71,7 +71,7 @@ def flow(tmp_path, monkeypatch, source) -> Iterator[mt.Workflow]:
 
 def killed(ago_s: float, took_s: float = 0.0) -> str:
     """Have the last run killed so long ago, as far as the record can tell, after it ran for some seconds."""
-    record = Record.of(home_folder())
+    record = RunRecord.of(home_folder())
     try:
         last = record.run("last")
         row = (time.time() - ago_s - took_s, took_s, last.id)
@@ -121,7 +121,7 @@ def test_each_run_of_a_schedule_begins_anew(flow, monkeypatch, caplog, schedule)
     name = killed(5.0)
     monkeypatch.setattr(triggers, "repeat", lambda triggers, run, stop: run())
     assert CliRunner().invoke(cli, ["workflow", "run", "resumed.py", *schedule]).exit_code == 0
-    record = Record.of(home_folder())
+    record = RunRecord.of(home_folder())
     last = record.run("last")
     record.close()
     assert (last.state, last.id == name, last.resumes) == ("done", False, "")
@@ -170,7 +170,7 @@ def test_a_killed_run_that_another_process_goes_on_with_just_now_is_not_waited_f
 
 
 def test_a_note_that_a_full_disk_has_torn_is_told_and_spoils_no_other(tmp_path, monkeypatch):
-    journal, kept, write = Journal(tmp_path), Kept("1", (), (), "digest"), os.write
+    journal, kept, write = Journal(tmp_path), KeptValue("1", (), (), "digest"), os.write
     journal.add("before", "key", kept, 1.0)
     with monkeypatch.context() as full:
         full.setattr(os, "write", lambda file, data: write(file, data[: len(data) // 2]))

@@ -13,7 +13,7 @@ import pytest
 
 import motet as mt
 from motet.cli.workflow_ui import MOST_CONNECTIONS, make_server
-from motet.metrics_log import Series
+from motet.metrics_log import MetricSeries
 from motet.workflow.memo.cache import home_folder
 from motet.workflow.page.curves import draw_curves
 from motet.workflow.page.site import answer
@@ -149,7 +149,7 @@ def test_a_run_that_runs_is_asked_for_again(monkeypatch):
 
 def series(values):
     numbers = tuple(map(float, range(len(values))))
-    return Series("s", "m", numbers, tuple(values), numbers)
+    return MetricSeries("s", "m", numbers, tuple(values), numbers)
 
 
 def test_curves_keep_their_lows_and_highs_and_have_gaps():

@@ -17,7 +17,7 @@ import motet as mt
 from motet.errors import StepError, UnknownNameError, WorkflowError
 from motet.workflow.memo.cache import home_folder
 from motet.workflow.record.logs import log_tail
-from motet.workflow.record.runs import Record
+from motet.workflow.record.runs import RunRecord
 
 
 @mt.step
@@ -141,7 +141,7 @@ def test_the_second_interrupt_waits_for_nothing():
 
 
 def test_an_interrupt_while_the_record_is_written_ends_the_run(monkeypatch):
-    cancelled, write = [], Record.steps
+    cancelled, write = [], RunRecord.steps
 
     @mt.step
     def waits():
@@ -152,10 +152,10 @@ def test_an_interrupt_while_the_record_is_written_ends_the_run(monkeypatch):
         return waits()
 
     def interrupted(record, rows):
-        monkeypatch.setattr(Record, "steps", write)
+        monkeypatch.setattr(RunRecord, "steps", write)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Record, "steps", interrupted)
+    monkeypatch.setattr(RunRecord, "steps", interrupted)
     with pytest.raises(KeyboardInterrupt):
         flow().run()
     assert cancelled == [True]
@@ -210,7 +210,7 @@ def test_texts_that_are_no_unicode_end_no_run(tmp_path):
     for state in ("done", "hit"):
         run = flow().run(check=False)
         assert [each.state for each in run.steps] == [state, state, "failed", "failed"]
-    with closing(Record.of(home_folder())) as record:
+    with closing(RunRecord.of(home_folder())) as record:
         told = [record.run(run.id), *record.steps_of(run.id)[2:]]
     assert all("bad" in each.error and r"caf\udce9.txt" in each.error for each in told)
     assert log_tail(home_folder() / "runs" / run.id / "logs", run.steps[3].id).startswith(rf"{tmp_path}/caf\udce9.txt")

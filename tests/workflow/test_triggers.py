@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from motet.errors import InputError
 from motet.workflow.cron import read_cron
-from motet.workflow.triggers import At, Every, Watch, repeat
+from motet.workflow.triggers import At, Every, FileWatch, repeat
 
 
 @pytest.fixture
@@ -210,12 +210,12 @@ def test_cron_runs_at_its_times_and_keeps_its_head_where_the_clock_is_set(zone, 
 
 def test_every_so_often_and_changes_of_files_do_not_look_at_the_clock_on_the_wall(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: pytest.fail("it looks at the clock"))
-    assert ran([Every(10), Watch([str(tmp_path)])], 1035) == [1000, 1010, 1020, 1030]
+    assert ran([Every(10), FileWatch([str(tmp_path)])], 1035) == [1000, 1010, 1020, 1030]
 
 
 def test_a_run_comes_when_files_change_and_have_settled(tmp_path):
     folder = tmp_path / "data"
-    trigger = Watch([str(folder)])
+    trigger = FileWatch([str(folder)])
     assert trigger.wait_s(0) == 0
     trigger.ran(0)
     assert trigger.wait_s(1) > 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BROKEN_PIPE", "EXITS", "FAILED", "HUNG_UP", "INTERRUPTED", "OK", "ROWS_FAILED", "STOPPED", "TERMINATED", "WRONG",
-    "Command", "Group", "exit_code", "load_graph",
+    "Command", "CommandGroup", "exit_code", "load_graph",
     "say_finished",
     "write_exits",
 ]  # fmt: skip
@@ -95,7 +95,7 @@ class Command(click.Command):
                 raise
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group of commands.
 
     Args:

@@ -62,7 +62,7 @@ def _read(checked: CheckedGraph, source: Any, row: int, reading: dict[str, Any])
     """The row as the graph is given it, or why it cannot be."""
     import numpy as np
 
-    from motet.engines.local.layout import Layout
+    from motet.engines.local.layout import RunLayout
     from motet.errors import InputError
     from motet.io import open_source
 
@@ -70,7 +70,7 @@ def _read(checked: CheckedGraph, source: Any, row: int, reading: dict[str, Any])
     opened = open_source(source, wanted=types, **reading)
     if opened.num_rows is not None and row >= opened.num_rows:
         raise InputError(f"there is no row {row}; {opened.description} has {opened.num_rows} rows", where="--row")
-    layout = Layout.of(checked, opened.schema, (), (), opened.description)
+    layout = RunLayout.of(checked, opened.schema, (), (), opened.description)
     read = next(opened.batches_at(np.array([row]), 1, layout.read))
     batch, failures, _ = layout.bind(read, np.array([row]))
     return batch, failures

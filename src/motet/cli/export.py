@@ -83,7 +83,7 @@ def kubernetes(
     Kubeflow. A folder stands for the graphs and the workflow.py in it. The image runs the same code and the same
     commands as here.
     """
-    from motet.export.kubernetes import SERVERS, Settings, cron_of, export_kubernetes, read_replicas
+    from motet.export.kubernetes import SERVERS, ExportSettings, cron_of, export_kubernetes, read_replicas
 
     if every is not None:
         if given["cron"]:
@@ -92,7 +92,9 @@ def kubernetes(
 
     context = given.pop("context")
     least, most = read_replicas(replicas)
-    settings = Settings(min_replicas=least, max_replicas=most, context=Path(context) if context else None, **given)
+    settings = ExportSettings(
+        min_replicas=least, max_replicas=most, context=Path(context) if context else None, **given
+    )
     if least == 0 and not servers:
         servers = ("kserve",)  # only Knative starts a server when the first request comes
     found = export_kubernetes(targets, output, settings, servers or tuple(SERVERS), parameters)

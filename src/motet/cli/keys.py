@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from motet.cli.exits import FAILED, WRONG, Command, Group
+from motet.cli.exits import FAILED, WRONG, Command, CommandGroup
 
 if TYPE_CHECKING:
     from motet.serving.admission.keys import KeyStore
@@ -30,7 +30,7 @@ _file = click.option(
 )
 
 
-@click.group("keys", cls=Group, exits=_EXITS, short_help="Make, list and revoke API keys.")
+@click.group("keys", cls=CommandGroup, exits=_EXITS, short_help="Make, list and revoke API keys.")
 def command() -> None:
     """Make, list and revoke the API keys of a server.
 

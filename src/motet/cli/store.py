@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motet.cli.completion import STORED_MODEL
-from motet.cli.exits import FAILED, WRONG, Command, Group
+from motet.cli.exits import FAILED, WRONG, Command, CommandGroup
 
 if TYPE_CHECKING:
     from motet.store.store import Store
@@ -33,7 +33,9 @@ _place = click.option(
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group("store", cls=Group, exits=_EXITS, short_help="Versions of models: list, publish, promote, roll back.")
+@click.group(
+    "store", cls=CommandGroup, exits=_EXITS, short_help="Versions of models: list, publish, promote, roll back."
+)
 def command() -> None:
     """Look at a store of models, publish into it, and point aliases at versions.
 

@@ -137,7 +137,7 @@ def _triggers(every: str | None, cron: str | None, watch: tuple[str, ...]) -> li
     found: list[Trigger] = []
     if every is not None or cron is not None or watch:
         from motet.workflow.cron import read_cron
-        from motet.workflow.triggers import At, Every, Watch
+        from motet.workflow.triggers import At, Every, FileWatch
 
         if every is not None:
             seconds = read_duration_s(every, "--every")
@@ -147,7 +147,7 @@ def _triggers(every: str | None, cron: str | None, watch: tuple[str, ...]) -> li
         if cron is not None:
             found.append(At(read_cron(cron)))
         if watch:
-            found.append(Watch(watch))
+            found.append(FileWatch(watch))
     return found
 
 

@@ -12,18 +12,18 @@ from motet.cli.exits import EXITS, OK, WRONG, Command
 
 if TYPE_CHECKING:
     from motet.workflow.record.metrics import RunMetrics
-    from motet.workflow.record.runs import Record, RunRow, StepRow
+    from motet.workflow.record.runs import RunRecord, RunRow, StepRow
 
 __all__ = ["graph", "list_runs", "logs", "show", "write_page"]
 
 _EXITS = {OK: EXITS[OK], WRONG: "there is no such run or step"}
 
 
-def _record() -> Record:
+def _record() -> RunRecord:
     from motet.workflow.memo.cache import home_folder
-    from motet.workflow.record.runs import Record
+    from motet.workflow.record.runs import RunRecord
 
-    return Record.of(home_folder())
+    return RunRecord.of(home_folder())
 
 
 def _metrics(run: RunRow, steps: list[StepRow]) -> RunMetrics:

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, overload
 
 from motet.client.flows import Flow, Flows, model_path, ready_path, statistics_path
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, httpx, lost, request_of
-from motet.oip.asking import Answer, Call, Lost, Wait
+from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
 from motet.oip.connections import Connections
 from motet.oip.info import ModelInfo
 
@@ -205,7 +205,7 @@ class AsyncClient:
         await self.close()
 
     async def _play(self, flow: Flow[T]) -> T:
-        got: Answer | Lost | None = None
+        got: RemoteAnswer | LostCall | None = None
         while True:
             try:
                 step = flow.send(got)
@@ -218,7 +218,7 @@ class AsyncClient:
             else:
                 got = await self._send(step)
 
-    async def _send(self, call: Call) -> Answer | Lost:
+    async def _send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
         pools, got, begun = self._pools.take(), None, False
         try:
             async with asyncio.timeout(call.timeout_s), self._turn:
@@ -226,7 +226,11 @@ class AsyncClient:
                 with pools.free() as pool:
                     return await self._sent(pool, call)
         except TimeoutError:
-            got = Lost("timeout", "the answer took too long") if begun else Lost("busy", "all connections were in use")
+            got = (
+                LostCall("timeout", "the answer took too long")
+                if begun
+                else LostCall("busy", "all connections were in use")
+            )
         except httpx().HTTPError as error:
             got = lost(error)
         finally:
@@ -234,17 +238,17 @@ class AsyncClient:
                 await pools.close()
         return got
 
-    async def _sent(self, pool: Any, call: Call) -> Answer | Lost:
+    async def _sent(self, pool: Any, call: RemoteCall) -> RemoteAnswer | LostCall:
         response = await pool.send(request_of(pool, call), stream=True)
         try:
             body = bytearray()
             async for part in response.aiter_bytes():
                 body += part
                 if len(body) > MAX_ANSWER_BYTES:
-                    return Lost("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+                    return LostCall("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
         finally:
             await response.aclose()
-        return Answer(response.status_code, response.headers, body)
+        return RemoteAnswer(response.status_code, response.headers, body)
 
 
 class _Pools:

@@ -20,7 +20,7 @@ from motet.batch import Column, Indices, Ragged
 from motet.client.convert import as_columns, groups, joined
 from motet.client.refusals import error_of
 from motet.errors import InputError, NotFoundError, RequestError
-from motet.oip.asking import Answer, Asking, Call, Lost, Wait, ask
+from motet.oip.asking import Asking, LostCall, RemoteAnswer, RemoteCall, Wait, ask
 from motet.oip.info import ModelInfo
 from motet.oip.rest import LENGTH_HEADER, decode_json, read_answer, write_request
 from motet.system.addresses import lacks_brackets
@@ -30,7 +30,7 @@ from motet.version import __version__
 __all__ = ["Flow", "Flows", "model_path", "ready_path", "statistics_path"]
 
 T = TypeVar("T")
-Flow = Generator[Call | Wait, Answer | Lost | None, T]
+Flow = Generator[RemoteCall | Wait, RemoteAnswer | LostCall | None, T]
 MAX_KNOWN = 256
 """Models whose metadata are remembered; beyond it the oldest are forgotten."""
 FRESH_S = 1.0
@@ -107,7 +107,7 @@ class Flows:
         for chosen, tensors in groups(columns, known, where):
             left_s = budget_s if not answers else end - self._clock()
 
-            def make(left_s: float, tensors: Any = tensors) -> Call:
+            def make(left_s: float, tensors: Any = tensors) -> RemoteCall:
                 about = {"timeout": max(1, round(left_s * 1e6)), **(parameters or {})}
                 body, headers = write_request(
                     tensors, outputs=outputs, binary=binary, parameters=about, request_id=request_id
@@ -140,7 +140,7 @@ class Flows:
         body = _encoded({**wrapped, "parameters": dict(parameters)} if parameters else wrapped, where)
         query = "?explain=1" if explain else ""
 
-        def make(left_s: float) -> Call:
+        def make(left_s: float) -> RemoteCall:
             headers = {"Content-Type": "application/json", "X-Request-Timeout-Ms": str(max(1, round(left_s * 1e3)))}
             return self._call("POST", f"/predict/{quote(name, safe='')}{query}", left_s, body, headers)
 
@@ -156,7 +156,7 @@ class Flows:
         """Whether a health path answers well; a server that cannot be reached does not."""
         call = self._call("GET", path, self._timeout_s)
         got = yield from ask(lambda left_s: call, timeout_s=self._timeout_s, retries=0, clock=self._clock)
-        if isinstance(got, Lost):
+        if isinstance(got, LostCall):
             return False
         if got.status in (401, 403, 429):
             error = error_of(got, path, self._timeout_s)
@@ -215,11 +215,11 @@ class Flows:
             clock=self._clock,
         )
         info: ModelInfo | None = None
-        if isinstance(got, Lost) or got.status not in _NO_METADATA:
+        if isinstance(got, LostCall) or got.status not in _NO_METADATA:
             error = error_of(got, where, timeout_s)
             if error is not None:
                 raise error
-            assert isinstance(got, Answer)
+            assert isinstance(got, RemoteAnswer)
             try:
                 info = ModelInfo.read(got.body, where)
             except InputError as wrong:
@@ -230,14 +230,14 @@ class Flows:
         return info
 
     def _ask(
-        self, make: Callable[[float], Call], where: str, timeout_s: float, budget_s: float
-    ) -> Generator[Call | Wait, Answer | Lost | None, Answer]:
+        self, make: Callable[[float], RemoteCall], where: str, timeout_s: float, budget_s: float
+    ) -> Generator[RemoteCall | Wait, RemoteAnswer | LostCall | None, RemoteAnswer]:
         asking: Asking = ask(make, timeout_s=timeout_s, retries=self._retries, clock=self._clock)
         got = yield from asking
         error = error_of(got, f"{self.origin}: {where}", budget_s)
         if error is not None:
             raise error
-        assert isinstance(got, Answer)
+        assert isinstance(got, RemoteAnswer)
         return got
 
     def _call(
@@ -249,8 +249,10 @@ class Flows:
         headers: Mapping[str, str] | None = None,
         *,
         repeatable: bool = True,
-    ) -> Call:
-        return Call(method, self._prefix + path, {**self._headers, **(headers or {})}, body, timeout_s, repeatable)
+    ) -> RemoteCall:
+        return RemoteCall(
+            method, self._prefix + path, {**self._headers, **(headers or {})}, body, timeout_s, repeatable
+        )
 
     def _budget(self, timeout_s: float | None) -> float:
         if timeout_s is None:
@@ -301,7 +303,7 @@ def _compressed(body: bytes, encoding: str | None) -> tuple[bytes, dict[str, str
     return packed, {"Content-Encoding": encoding, "Accept-Encoding": encoding}
 
 
-def _read(got: Answer, kinds: Mapping[str, ColumnType], where: str) -> dict[str, Column]:
+def _read(got: RemoteAnswer, kinds: Mapping[str, ColumnType], where: str) -> dict[str, Column]:
     try:
         return read_answer(got.body, got.headers.get(LENGTH_HEADER.lower()), kinds, where)
     except InputError as error:  # the server's mistake, not the caller's
@@ -316,7 +318,7 @@ def _joined(answers: Sequence[Any], listed: set[str], where: str) -> dict[str, A
         raise RequestError(what, where=where) from error
 
 
-def _answer_json(got: Answer, where: str) -> Any:
+def _answer_json(got: RemoteAnswer, where: str) -> Any:
     try:
         return decode_json(got.body, where)
     except InputError as error:

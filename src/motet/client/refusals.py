@@ -16,7 +16,7 @@ from motet.errors import (
     TooManyRequestsError,
     UnauthorizedError,
 )
-from motet.oip.asking import Answer, Lost
+from motet.oip.asking import LostCall, RemoteAnswer
 
 __all__ = ["error_of"]
 
@@ -32,7 +32,7 @@ _CLASSES: dict[int, type[RequestError]] = {
 }
 
 
-def error_of(got: Answer | Lost, where: str, timeout_s: float) -> MotetError | None:
+def error_of(got: RemoteAnswer | LostCall, where: str, timeout_s: float) -> MotetError | None:
     """The error that a call ended with; None where it was answered well.
 
     Args:
@@ -40,7 +40,7 @@ def error_of(got: Answer | Lost, where: str, timeout_s: float) -> MotetError | N
         where: who was asked for what.
         timeout_s: how long it might have taken.
     """
-    if isinstance(got, Lost):
+    if isinstance(got, LostCall):
         if got.kind == "timeout":
             return DeadlineError(f"no answer within {timeout_s:g} s", where=where, hint="give a longer timeout_s")
         if got.kind == "busy":

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, overload
 
 from motet.client.flows import Flow, Flows, model_path, ready_path, statistics_path
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, httpx, lost, request_of
-from motet.oip.asking import Answer, Call, Lost, Wait
+from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
 from motet.oip.connections import Connections
 from motet.oip.info import ModelInfo
 
@@ -197,7 +197,7 @@ class Client:
         self.close()
 
     def _play(self, flow: Flow[T]) -> T:
-        got: Answer | Lost | None = None
+        got: RemoteAnswer | LostCall | None = None
         while True:
             try:
                 step = flow.send(got)
@@ -210,16 +210,16 @@ class Client:
             else:
                 got = self._send(step)
 
-    def _send(self, call: Call) -> Answer | Lost:
+    def _send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
         http, got = self._clients.take(), None
         try:
             got = self._sent(http, call)
             return got
         finally:
-            if self._clients.give_back(http, condemned=isinstance(got, Lost) and got.kind == "timeout"):
+            if self._clients.give_back(http, condemned=isinstance(got, LostCall) and got.kind == "timeout"):
                 http.close()
 
-    def _sent(self, http: Any, call: Call) -> Answer | Lost:
+    def _sent(self, http: Any, call: RemoteCall) -> RemoteAnswer | LostCall:
         end = time.monotonic() + call.timeout_s
         try:
             response = http.send(request_of(http, call), stream=True)
@@ -228,11 +228,11 @@ class Client:
                 for part in response.iter_bytes():
                     body += part
                     if time.monotonic() > end:
-                        return Lost("timeout", "the answer took too long")
+                        return LostCall("timeout", "the answer took too long")
                     if len(body) > MAX_ANSWER_BYTES:
-                        return Lost("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+                        return LostCall("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
             finally:
                 response.close()
         except httpx().HTTPError as error:
             return lost(error)
-        return Answer(response.status_code, response.headers, body)
+        return RemoteAnswer(response.status_code, response.headers, body)

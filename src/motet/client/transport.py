@@ -9,7 +9,7 @@ from typing import Any
 
 from motet.client.flows import Flows
 from motet.errors import MissingExtraError
-from motet.oip.asking import Call, Lost
+from motet.oip.asking import LostCall, RemoteCall
 
 __all__ = ["MAX_ANSWER_BYTES", "arguments", "httpx", "lost", "request_of"]
 
@@ -45,19 +45,19 @@ def arguments(flows: Flows, verify: bool | SSLContext, connections: int) -> dict
     }
 
 
-def request_of(http: Any, call: Call) -> Any:
+def request_of(http: Any, call: RemoteCall) -> Any:
     """The request of a call."""
     timeout = httpx().Timeout(call.timeout_s, connect=min(CONNECT_S, call.timeout_s))
     return http.build_request(call.method, call.path, content=call.body, headers=call.headers, timeout=timeout)
 
 
-def lost(error: Exception) -> Lost:
+def lost(error: Exception) -> LostCall:
     """How a call was lost that httpx raised an error for."""
     what = f"{type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, (httpx().ConnectError, httpx().ConnectTimeout, httpx().UnsupportedProtocol)):
-        return Lost("connect", f"the server cannot be reached: {what}")
+        return LostCall("connect", f"the server cannot be reached: {what}")
     if isinstance(error, httpx().PoolTimeout):
-        return Lost("busy", "all connections were in use")
+        return LostCall("busy", "all connections were in use")
     if isinstance(error, httpx().TimeoutException):
-        return Lost("timeout", what)
-    return Lost("broken", f"the connection broke before the answer came: {what}")
+        return LostCall("timeout", what)
+    return LostCall("broken", f"the connection broke before the answer came: {what}")

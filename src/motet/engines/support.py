@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
 from motet.graph.capacity import Batching, Resources
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.model import Model
 from motet.graph.node import KINDS, Node
 
-__all__ = ["FEATURES", "Feature", "lacking"]
+__all__ = ["FEATURES", "GraphFeature", "lacking"]
 
 
 @dataclass(frozen=True)
-class Feature:
+class GraphFeature:
     """Something that a graph can ask for.
 
     Attributes:
@@ -39,40 +39,40 @@ class Feature:
 
 _ONE_PROCESS = "not yet: it has one process, and does not count them"
 
-FEATURES: tuple[Feature, ...] = (
-    *(Feature(f"{kind} nodes", "", {}, asked_by_node=lambda node, kind=kind: node.kind == kind) for kind in KINDS),  # type: ignore[misc]
-    Feature("batch.rows", "how many rows a call has", {}, lambda model: model.batch.rows is not None),
-    Feature("batch.max_rows", "the most rows a call may have", {}, lambda model: model.batch.max_rows is not None),
-    Feature("batch.pad", "rows of different shapes in one call", {}, lambda model: model.batch.pad is not None),
-    Feature(
+FEATURES: tuple[GraphFeature, ...] = (
+    *(GraphFeature(f"{kind} nodes", "", {}, asked_by_node=lambda node, kind=kind: node.kind == kind) for kind in KINDS),  # type: ignore[misc]
+    GraphFeature("batch.rows", "how many rows a call has", {}, lambda model: model.batch.rows is not None),
+    GraphFeature("batch.max_rows", "the most rows a call may have", {}, lambda model: model.batch.max_rows is not None),
+    GraphFeature("batch.pad", "rows of different shapes in one call", {}, lambda model: model.batch.pad is not None),
+    GraphFeature(
         "batch.max_wait_ms",
         "how long rows may wait to fill a call",
         {"local": "never: in bulk there are always more rows, so none waits"},
         lambda model: model.batch.max_wait_ms != Batching().max_wait_ms,
     ),
-    Feature(
+    GraphFeature(
         "replicas",
         "copies of a model that share its calls",
         {},
         lambda model: model.max_replicas > 1 or bool(model.uris),
     ),
-    Feature("placement", "copies in processes of their own", {}, lambda model: model.placement == "process"),
-    Feature("balance", "which replica answers", {}, lambda model: model.balance != "least_loaded"),
-    Feature("resources.cpu", "threads of a call", {}, lambda model: model.resources.cpu != Resources().cpu),
-    Feature(
+    GraphFeature("placement", "copies in processes of their own", {}, lambda model: model.placement == "process"),
+    GraphFeature("balance", "which replica answers", {}, lambda model: model.balance != "least_loaded"),
+    GraphFeature("resources.cpu", "threads of a call", {}, lambda model: model.resources.cpu != Resources().cpu),
+    GraphFeature(
         "resources.memory",
         "memory that a replica needs",
         {"local": _ONE_PROCESS},
         lambda model: bool(model.resources.memory_bytes) and model.placement != "process",
     ),
-    Feature(
+    GraphFeature(
         "resources.accelerator",
         "accelerators that a replica needs",
         {"local": _ONE_PROCESS},
         lambda model: bool(model.resources.accelerator),
     ),
-    Feature("device", "where a model is", {}, lambda model: model.device != "cpu"),
-    Feature(
+    GraphFeature("device", "where a model is", {}, lambda model: model.device != "cpu"),
+    GraphFeature(
         "spread",
         "which replica answers which piece of a shard",
         {},
@@ -82,7 +82,7 @@ FEATURES: tuple[Feature, ...] = (
 """Everything that a graph can ask for."""
 
 
-def lacking(graph: Graph, engine: str, path: str = "") -> list[str]:
+def lacking(graph: GraphSpec, engine: str, path: str = "") -> list[str]:
     """What a graph asks for that an engine does not do: where, what, and why; graphs inside included."""
     found: list[str] = []
     for feature in FEATURES:

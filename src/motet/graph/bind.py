@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from motet.errors import GraphError, UnknownNameError
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.node import Inputs, Member, Node
 
 __all__ = ["bound"]
 
 
-def bound(graph: Graph, takes: Callable[[str], Sequence[str]], ordered: Callable[[str], bool]) -> Graph:
+def bound(graph: GraphSpec, takes: Callable[[str], Sequence[str]], ordered: Callable[[str], bool]) -> GraphSpec:
     """The graph, each of whose members that takes columns by name says so.
 
     Columns in a list go by name where the name of each is one of the member's inputs; else they go in order. A node
@@ -36,7 +36,7 @@ def bound(graph: Graph, takes: Callable[[str], Sequence[str]], ordered: Callable
 
 
 def _bind(
-    graph: Graph,
+    graph: GraphSpec,
     node: Node,
     takes: Callable[[str], Sequence[str]],
     ordered: Callable[[str], bool],
@@ -80,14 +80,14 @@ def _mixed(
     return GraphError(f"{what}; it takes {', '.join(wanted)}", where=where, hint=hint)
 
 
-def _names(graph: Graph, column: str) -> tuple[str | None, ...]:
+def _names(graph: GraphSpec, column: str) -> tuple[str | None, ...]:
     """What a column is called, first what is meant first."""
     if column in graph.inputs:
         return (column, graph.inputs[column].column)
     return (column.rpartition(".")[2],)
 
 
-def _called(graph: Graph, name: str, known: Sequence[str], uses: str, where: str) -> str:
+def _called(graph: GraphSpec, name: str, known: Sequence[str], uses: str, where: str) -> str:
     """The column of the graph that is called like an input of a member."""
     if name in known:
         return name

@@ -14,9 +14,9 @@ from motet.graph.model import Model
 from motet.graph.node import Inputs, Member, Node
 
 if TYPE_CHECKING:
-    from motet.graph.graph import Graph
+    from motet.graph.graph import GraphSpec
 
-__all__ = ["Collected", "Handle", "Names", "Ref", "Uses", "as_members", "collect", "inputs_of"]
+__all__ = ["GraphContents", "Handle", "PartNames", "Ref", "Uses", "as_members", "collect", "inputs_of"]
 
 
 class Ref:
@@ -68,7 +68,9 @@ class Handle(Ref):
 
     __slots__ = ("_base", "_make", "_name", "_needs")
 
-    def __init__(self, base: str, name: str | None, make: Callable[[str, Names], Any], needs: Sequence[Ref]) -> None:
+    def __init__(
+        self, base: str, name: str | None, make: Callable[[str, PartNames], Any], needs: Sequence[Ref]
+    ) -> None:
         super().__init__(None)
         self._base, self._name, self._make = base, name, make
         self._needs = tuple(need._handle for need in needs)
@@ -86,25 +88,25 @@ Uses = Model | Any
 
 
 @dataclass
-class Collected:
+class GraphContents:
     """The parts of a graph by name."""
 
     inputs: dict[str, Input]
     models: dict[str, Model]
-    graphs: dict[str, Graph]
+    graphs: dict[str, GraphSpec]
     nodes: dict[str, Node]
     outputs: dict[str, str]
 
 
 @dataclass
-class Names:
+class PartNames:
     """Gives every part of a graph that is being built its name, the same for the same program."""
 
     where: str
-    graph_type: type[Graph]
+    graph_type: type[GraphSpec]
     handles: dict[int, str] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
-    graphs: dict[str, Graph] = field(default_factory=dict)
+    graphs: dict[str, GraphSpec] = field(default_factory=dict)
     bases: dict[str, str] = field(default_factory=dict)
     """What models and graphs would be named if nothing else had the name."""
 
@@ -200,7 +202,7 @@ def inputs_of(inputs: Sequence[Any] | Mapping[str, Any], what: str) -> list[Ref]
     return list(inputs.values() if isinstance(inputs, Mapping) else inputs)
 
 
-def collect(outputs: Mapping[str, Any], where: str, graph_type: type[Graph]) -> Collected:
+def collect(outputs: Mapping[str, Any], where: str, graph_type: type[GraphSpec]) -> GraphContents:
     """Find every part of a graph from its outputs and name it; what is of `graph_type` is a graph among them."""
     for name, ref in outputs.items():
         if not isinstance(ref, Ref):
@@ -210,12 +212,14 @@ def collect(outputs: Mapping[str, Any], where: str, graph_type: type[Graph]) -> 
                 hint="pass a node, or one of its columns",
             )
     order = _order([ref._handle for ref in outputs.values()])
-    names = Names(where, graph_type)
+    names = PartNames(where, graph_type)
     _assign(order, names)
     parts = {names.handles[id(handle)]: handle._make(names.handles[id(handle)], names) for handle in order}
     inputs = {name: part for name, part in parts.items() if isinstance(part, Input)}
     nodes = {name: part for name, part in parts.items() if isinstance(part, Node)}
-    return Collected(inputs, names.models, names.graphs, nodes, {name: names.ref(ref) for name, ref in outputs.items()})
+    return GraphContents(
+        inputs, names.models, names.graphs, nodes, {name: names.ref(ref) for name, ref in outputs.items()}
+    )
 
 
 def _order(roots: Sequence[Handle]) -> list[Handle]:
@@ -234,7 +238,7 @@ def _order(roots: Sequence[Handle]) -> list[Handle]:
     return order
 
 
-def _assign(order: Sequence[Handle], names: Names) -> None:
+def _assign(order: Sequence[Handle], names: PartNames) -> None:
     taken: set[str] = set()
     for handle in order:
         if handle._name is not None:

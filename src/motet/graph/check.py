@@ -14,7 +14,7 @@ from motet.batch import Indices
 from motet.errors import GraphError, MotetError, NotPublishedError, TypeMismatchError, UnknownNameError
 from motet.graph.bind import bound
 from motet.graph.function import chain_outputs
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.keyed import with_keys
 from motet.graph.labels import labelled
 from motet.graph.model import Model
@@ -76,7 +76,7 @@ class CheckedGraph:
         keys: for models that stand for one a key their keys.
     """
 
-    graph: Graph
+    graph: GraphSpec
     order: tuple[str, ...]
     columns: Mapping[str, ColumnType]
     canonical: Mapping[str, str]
@@ -99,7 +99,7 @@ class _Scope:
     """Answers what nodes ask while they are checked."""
 
     where: str
-    graph: Graph
+    graph: GraphSpec
     signatures: Mapping[str, Signature]
     graphs: Mapping[str, CheckedGraph]
 
@@ -178,7 +178,7 @@ def _mend(wanted: ColumnType, got: ColumnType) -> str:
     return "reshape the column in a map node, or wire another one"
 
 
-def check(graph: Graph, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
+def check(graph: GraphSpec, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
     """Check a graph.
 
     Raises:
@@ -197,7 +197,7 @@ def check(graph: Graph, resolver: Resolver, *, depth: int = 0) -> CheckedGraph:
         raise
 
 
-def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
+def _check(graph: GraphSpec, resolver: Resolver, depth: int) -> CheckedGraph:
     declared, keys = with_keys(graph, resolver.keys)
     graph = _current(declared, resolver)
     order_of(graph)
@@ -234,7 +234,7 @@ def _check(graph: Graph, resolver: Resolver, depth: int) -> CheckedGraph:
     )  # fmt: skip
 
 
-def _waited_for(graph: Graph, needed: Sequence[str], names: Mapping[str, str]) -> Iterator[str]:
+def _waited_for(graph: GraphSpec, needed: Sequence[str], names: Mapping[str, str]) -> Iterator[str]:
     """Shadows that every answer waits for, since outputs need what they say."""
     wanted = {names[reference] for name in needed for reference in graph.nodes[name].references()}
     wanted |= {names[reference] for reference in graph.outputs.values()}
@@ -244,7 +244,7 @@ def _waited_for(graph: Graph, needed: Sequence[str], names: Mapping[str, str]) -
             yield f"{node.where}: outputs need what {member!r} says, whose weight is 0: every answer waits for it"
 
 
-def _current(graph: Graph, resolver: Resolver) -> Graph:
+def _current(graph: GraphSpec, resolver: Resolver) -> GraphSpec:
     """The graph as it is now: models of a store pinned to versions, members that are not published yet left out."""
     models: dict[str, Model] = {}
     missing: dict[str, NotPublishedError] = {}
@@ -263,7 +263,7 @@ def _current(graph: Graph, resolver: Resolver) -> Graph:
     return graph.changed(models=models, nodes=nodes)
 
 
-def _inside(graph: Graph, resolver: Resolver, depth: int) -> tuple[Graph, dict[str, CheckedGraph]]:
+def _inside(graph: GraphSpec, resolver: Resolver, depth: int) -> tuple[GraphSpec, dict[str, CheckedGraph]]:
     """The graphs inside, checked, and the graph with what they are now."""
     found = {name: check(each, resolver, depth=depth + 1) for name, each in graph.graphs.items()}
     if all(found[name].graph is each for name, each in graph.graphs.items()):
@@ -271,7 +271,7 @@ def _inside(graph: Graph, resolver: Resolver, depth: int) -> tuple[Graph, dict[s
     return graph.changed(graphs={name: each.graph for name, each in found.items()}), found
 
 
-def _takes(graph: Graph, signatures: Mapping[str, Signature], uses: str) -> Sequence[str]:
+def _takes(graph: GraphSpec, signatures: Mapping[str, Signature], uses: str) -> Sequence[str]:
     """The names of what a model or graph is given: of a model with functions before it what the first of them takes."""
     if uses in graph.graphs:
         return list(graph.graphs[uses].inputs)
@@ -322,7 +322,7 @@ class _Columns:
         return self.types[self.names[reference]]
 
 
-def _check_uses(graph: Graph) -> None:
+def _check_uses(graph: GraphSpec) -> None:
     for node in graph.nodes.values():
         for member in node.members:
             if member.uses not in graph.models and member.uses not in graph.graphs:
@@ -337,7 +337,7 @@ def outer_outputs(model: Model, signature: Signature, where: str = "") -> Mappin
     return labelled(model, {"output": outputs} if isinstance(outputs, ColumnType) else outputs)
 
 
-def _shared(graph: Graph, inner: Graph) -> set[str]:
+def _shared(graph: GraphSpec, inner: GraphSpec) -> set[str]:
     """The models of a graph that one inside it has too, or one inside that."""
     found = {name for name, each in inner.models.items() if graph.models.get(name) == each}
     return found.union(*(_shared(graph, each) for each in inner.graphs.values()))

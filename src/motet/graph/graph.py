@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, TypedDict
 
 from motet.errors import GraphError
-from motet.graph.build import Collected, collect
+from motet.graph.build import GraphContents, collect
 from motet.graph.fields import check_name
 from motet.graph.forms import NAME
 from motet.graph.input import Input
@@ -16,24 +16,24 @@ from motet.graph.node import Node
 from motet.graph.pool import Places
 from motet.types import ColumnType
 
-__all__ = ["Graph", "GraphParts"]
+__all__ = ["GraphParts", "GraphSpec"]
 
 _PARTS = ("name", "inputs", "models", "graphs", "nodes", "outputs", "folder", "pool", "serving")
 
 
 class GraphParts(TypedDict, total=False):
-    """The keywords of a `Graph`, beside its name and outputs, which says what they mean."""
+    """The keywords of a `GraphSpec`, beside its name and outputs, which says what they mean."""
 
     inputs: Mapping[str, Input] | None
     models: Mapping[str, Model] | None
-    graphs: Mapping[str, Graph] | None
+    graphs: Mapping[str, GraphSpec] | None
     nodes: Mapping[str, Node] | None
     folder: str
     serving: Mapping[str, Any] | None
     pool: Places | None
 
 
-class Graph:
+class GraphSpec:
     """Nodes wired by the names of columns. Nothing of it changes once it is made.
 
     Args:
@@ -54,7 +54,7 @@ class Graph:
         *,
         inputs: Mapping[str, Input] | None = None,
         models: Mapping[str, Model] | None = None,
-        graphs: Mapping[str, Graph] | None = None,
+        graphs: Mapping[str, GraphSpec] | None = None,
         nodes: Mapping[str, Node] | None = None,
         folder: str = "",
         serving: Mapping[str, Any] | None = None,
@@ -68,12 +68,14 @@ class Graph:
                 hint='write outputs={"label": top.index}',
             )
         if nodes is None:
-            parts = collect(outputs, f"graph {name!r}", Graph)
+            parts = collect(outputs, f"graph {name!r}", GraphSpec)
         else:
-            parts = Collected(dict(inputs or {}), dict(models or {}), dict(graphs or {}), dict(nodes), dict(outputs))
+            parts = GraphContents(
+                dict(inputs or {}), dict(models or {}), dict(graphs or {}), dict(nodes), dict(outputs)
+            )
         self.inputs: Mapping[str, Input] = MappingProxyType(dict(parts.inputs))
         self.models: Mapping[str, Model] = MappingProxyType(dict(parts.models))
-        self.graphs: Mapping[str, Graph] = MappingProxyType(dict(parts.graphs))
+        self.graphs: Mapping[str, GraphSpec] = MappingProxyType(dict(parts.graphs))
         self.nodes: Mapping[str, Node] = MappingProxyType(dict(parts.nodes))
         self.outputs: Mapping[str, str] = MappingProxyType(dict(parts.outputs))
         self.folder = folder
@@ -93,9 +95,9 @@ class Graph:
         vars(self).update(state)
         vars(self).update({name: MappingProxyType(state[name]) for name in _PARTS if isinstance(state[name], dict)})
 
-    def changed(self, **parts: Any) -> Graph:
+    def changed(self, **parts: Any) -> GraphSpec:
         """A graph like this one but for these of its parts (`models`, `nodes`, ...), as data: not checked, nor callable."""
-        made, own = Graph.__new__(Graph), Graph.__getstate__(self)
+        made, own = GraphSpec.__new__(GraphSpec), GraphSpec.__getstate__(self)
         made.__setstate__({**{name: own[name] for name in _PARTS}, **parts})
         return made
 
@@ -135,7 +137,7 @@ class Graph:
                 raise GraphError(f"{name!r} is both a model and a graph", where=where, hint="rename one of them")
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Graph):
+        if not isinstance(other, GraphSpec):
             return NotImplemented
         return self._parts() == other._parts()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from motet.errors import GraphError
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.model import Model
 
 __all__ = ["KEY", "with_keys"]
@@ -15,8 +15,8 @@ KEY = "{key}"
 
 
 def with_keys(
-    graph: Graph, keys: Callable[[Model, str], Mapping[str, str]]
-) -> tuple[Graph, dict[str, tuple[str, ...]]]:
+    graph: GraphSpec, keys: Callable[[Model, str], Mapping[str, str]]
+) -> tuple[GraphSpec, dict[str, tuple[str, ...]]]:
     """The graph with a model for each key instead of those whose URI has `{key}` in it, and their keys by model.
 
     Args:

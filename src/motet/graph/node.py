@@ -19,7 +19,18 @@ from motet.tracebacks import describe, kept
 from motet.types import ColumnType
 
 __all__ = [
-    "KINDS", "Answer", "AtOnce", "Fault", "Inputs", "Member", "Node", "NodeOutputs", "Player", "Scope", "Shares", "StraightPlayer",
+    "KINDS",
+    "Answer",
+    "AtOnce",
+    "Fault",
+    "Inputs",
+    "Member",
+    "Node",
+    "NodeOutputs",
+    "Player",
+    "ReplicaShares",
+    "Scope",
+    "StraightPlayer",
     "kind",
 ]  # fmt: skip
 
@@ -198,7 +209,7 @@ class StraightPlayer(MemberPlayer, Protocol):
         ...
 
 
-class Shares(Protocol):
+class ReplicaShares(Protocol):
     """Which replica answers which row."""
 
     def shares(self, names: Sequence[str], salt: str) -> list[tuple[str, Indices]]:
@@ -216,7 +227,7 @@ class Player(MemberPlayer, Protocol):
         rows: int,
         chosen: Indices | None = None,
         member: str = "",
-        spread: Shares | None = None,
+        spread: ReplicaShares | None = None,
     ) -> Answer:
         """Play rows through a model or graph.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from motet.errors import CycleError, UnknownNameError
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 
 __all__ = ["needed_nodes", "order_of"]
 
 
-def order_of(graph: Graph) -> tuple[str, ...]:
+def order_of(graph: GraphSpec) -> tuple[str, ...]:
     """All nodes, each behind those it needs.
 
     Raises:
@@ -54,7 +54,7 @@ def _sorted(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     return tuple(order)
 
 
-def needed_nodes(graph: Graph, order: Sequence[str]) -> tuple[str, ...]:
+def needed_nodes(graph: GraphSpec, order: Sequence[str]) -> tuple[str, ...]:
     """Of nodes in order those that the outputs need."""
     wanted = {reference.split(".")[0] for reference in graph.outputs.values()}
     for name in reversed(order):

@@ -10,7 +10,7 @@ from typing import Any
 from motet.errors import GraphError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.model import Model
 from motet.graph.snapshot import STAND_IN, is_model
 from motet.types import Signature
@@ -37,7 +37,7 @@ class StandIn:
         return self._function(*columns)
 
 
-def with_stand_ins(graph: Graph, checked: CheckedGraph, given: Mapping[str, Any]) -> Graph:
+def with_stand_ins(graph: GraphSpec, checked: CheckedGraph, given: Mapping[str, Any]) -> GraphSpec:
     """A graph with other models in the place of some, as data.
 
     Args:
@@ -73,14 +73,14 @@ def with_stand_ins(graph: Graph, checked: CheckedGraph, given: Mapping[str, Any]
     return base.changed(models={**base.models, **made}, graphs=graphs)
 
 
-def _names(graph: Graph, path: str = "") -> Iterator[str]:
+def _names(graph: GraphSpec, path: str = "") -> Iterator[str]:
     """The models of a graph, and those of the graphs inside it as `GRAPH/MODEL`."""
     yield from (f"{path}{name}" for name in graph.models)
     for name, inner in graph.graphs.items():
         yield from _names(inner, f"{path}{name}/")
 
 
-def _is_same(graph: Graph, inner: Graph, name: str) -> bool:
+def _is_same(graph: GraphSpec, inner: GraphSpec, name: str) -> bool:
     """Whether a graph inside has the model that the graph around it has under this name."""
     if name not in graph.models or name not in inner.models:
         return False
@@ -94,7 +94,7 @@ def _stand_in(given: Any, model: Model, signature: Signature | None) -> Model:
         return given.named(model.name)
     if isinstance(given, str):
         return replace(model, uri=given, version="")
-    is_graph = isinstance(given, Graph)
+    is_graph = isinstance(given, GraphSpec)
     if is_model(given) and not is_graph:
         own = Model(given)
         return replace(

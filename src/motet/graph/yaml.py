@@ -18,7 +18,7 @@ from motet.errors import GraphError, MotetError, UnknownNameError
 from motet.graph.defaults import checked_default
 from motet.graph.fields import TYPE, Fields, read_type, show
 from motet.graph.forms import MAPPING, NAME, TEXT, Form, by_name, either, named, record
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.input import Input
 from motet.graph.label_files import with_labels
 from motet.graph.members import read_inputs, write_inputs
@@ -34,7 +34,7 @@ __all__ = ["GRAPH", "VERSION", "dump_graph", "graph_mapping", "load_graph", "nod
 VERSION = 1
 """The version of the language."""
 
-G = TypeVar("G", bound=Graph)
+G = TypeVar("G", bound=GraphSpec)
 _INPUT_KEYS = record({"type": TYPE, "default": {}, "column": TEXT}, ["type"])
 _INPUT = named("input", either(TYPE, _INPUT_KEYS))
 _INNER_FILE = record({"file": {**TEXT, "description": "The file of the graph."}}, ["file"])
@@ -294,7 +294,7 @@ def node_form(cls: type[Node]) -> Form:
     return record(cls.keys, (cls.kind, *cls.required))
 
 
-def graph_mapping(graph: Graph, *, inner: bool = False) -> dict[str, Any]:
+def graph_mapping(graph: GraphSpec, *, inner: bool = False) -> dict[str, Any]:
     """The values of the file that describes a graph; the inverse of `read_graph`.
 
     Raises:
@@ -350,7 +350,7 @@ _Dumper.add_representer(str, _text)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
-def dump_graph(graph: Graph) -> str:
+def dump_graph(graph: GraphSpec) -> str:
     """The text of the file that describes a graph."""
     return dump(graph_mapping(graph))
 

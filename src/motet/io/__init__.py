@@ -1,6 +1,6 @@
 """Sources and sinks: where rows come from and where answers go.
 
-source.py, sink.py        `open_source` and the `Source` protocol; `open_writer` and the `Writer` protocol
+source.py, sink.py        `open_source` and the `Source` protocol; `open_writer` and the `BatchWriter` protocol
 places.py, search.py      one place under many spellings; what folders and patterns hold
 hive.py                   columns that names of folders have
 once.py, compression.py   what can be read once, such as standard input; text that is compressed
@@ -30,13 +30,13 @@ from motet.io.faults import ERROR_COLUMN, split_faults
 from motet.io.fitted import check_readable
 from motet.io.frames import as_stored, frame_name, is_frame, with_index
 from motet.io.memory import table_of
-from motet.io.sink import Writer, open_writer
+from motet.io.sink import BatchWriter, open_writer
 from motet.io.source import Source, open_source
 
 __all__ = [
     "ERROR_COLUMN",
+    "BatchWriter",
     "Source",
-    "Writer",
     "arrow_type",
     "as_stored",
     "check_fits",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from motet.threads import side_by_side
 
 if TYPE_CHECKING:
-    from motet.io.files import File
+    from motet.io.files import FoundFile
 
 __all__ = ["FETCHED_AT_ONCE", "ContentCache"]
 
@@ -22,13 +22,13 @@ class ContentCache:
     once when they are read one after another, behind a first look at each."""
 
     def __init__(self) -> None:
-        self.files: list[File] = []
+        self.files: list[FoundFile] = []
         self._kept: dict[str, bytes] = {}
         self._ahead: dict[str, bytes] = {}
         self._seen: set[str] = set()
         self._bytes = 0
 
-    def read(self, file: File, fetch: Callable[[File], bytes]) -> bytes:
+    def read(self, file: FoundFile, fetch: Callable[[FoundFile], bytes]) -> bytes:
         """The content of a file, which `fetch` fetches where it is not held."""
         for held in (self._kept, self._ahead):
             if file.path in held:
@@ -42,7 +42,7 @@ class ContentCache:
             self._kept[file.path] = content
         return content
 
-    def _look_ahead(self, file: File, fetch: Callable[[File], bytes]) -> bytes:
+    def _look_ahead(self, file: FoundFile, fetch: Callable[[FoundFile], bytes]) -> bytes:
         start = next((place for place, each in enumerate(self.files) if each is file), None)
         following = [file] if start is None else self.files[start : start + FETCHED_AT_ONCE]
         wanted = [each for each in following if each.is_small and each.path not in self._kept]

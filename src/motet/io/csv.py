@@ -18,10 +18,10 @@ from motet.errors import InputError, RunError
 from motet.io.arrow import arrow_type
 from motet.io.arrow.buffers import numbers
 from motet.io.cells import FALSE, MISSING, TRUE, Reasons, read_cells, without_empty
-from motet.io.files import File
+from motet.io.files import FoundFile
 from motet.io.marks import drop_rows, mark
 from motet.io.read_options import ReadOptions
-from motet.io.records import Block, Fault, Record, blocks, records
+from motet.io.records import CsvRecord, RecordBlock, RecordFault, blocks, records
 from motet.io.stream import reading
 from motet.io.tally import CsvTally
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
@@ -49,7 +49,7 @@ class CsvSource(TextSource):
     """
 
     def __init__(
-        self, file: File, types: Mapping[str, ColumnType] | None = None, options: ReadOptions | None = None
+        self, file: FoundFile, types: Mapping[str, ColumnType] | None = None, options: ReadOptions | None = None
     ) -> None:
         super().__init__(file, options or ReadOptions())
         self._delimiter = (self._options.delimiter or ",").encode()
@@ -58,7 +58,7 @@ class CsvSource(TextSource):
         _check_names(names, types or {}, self._options.delimiter, str(file))
         self.schema = pa.schema([pa.field(name, _type_of((types or {}).get(name))) for name in names])
 
-    def _first(self, seen: Callable[[bytes], None] | None = None) -> tuple[Record, bytes, int, Iterator[bytes]]:
+    def _first(self, seen: Callable[[bytes], None] | None = None) -> tuple[CsvRecord, bytes, int, Iterator[bytes]]:
         """The record that names the columns; and what comes behind it, the line it begins on, and more of it."""
         pieces, data = utf8_pieces(self._file, self._options.encoding, seen), b""
         while len(data) < _HEADER_BYTES:
@@ -73,9 +73,9 @@ class CsvSource(TextSource):
                 raise InputError("is no CSV file that can be read: it is empty", where=str(self._file))
         raise InputError(f"names its columns on a line of more than {_HEADER_BYTES >> 20} MiB", where=str(self._file))
 
-    def _names_of(self, first: tuple[Record, bytes, int, Iterator[bytes]]) -> list[str]:
+    def _names_of(self, first: tuple[CsvRecord, bytes, int, Iterator[bytes]]) -> list[str]:
         found, where = first[0], f"{self._file}: line {first[0].line}"
-        if isinstance(found.fields, Fault):
+        if isinstance(found.fields, RecordFault):
             raise InputError(found.fields, where=where, hint="the first line names the columns")
         encoding = self._options.encoding or "UTF-8"
         hint = "say which encoding it is, such as --encoding cp1252, latin-1 or utf-16 (encoding=)"
@@ -110,7 +110,7 @@ class CsvSource(TextSource):
                 pass
         return self._counted
 
-    def _blocks(self) -> Iterator[Block]:
+    def _blocks(self) -> Iterator[RecordBlock]:
         """All records; at the end it is known how many there are."""
         self.check_opened()
         tally = CsvTally(self._delimiter)
@@ -124,7 +124,7 @@ class CsvSource(TextSource):
             raise RunError("was not taken apart whole: rows are missing", where=str(self._file))
         self._counted = rows if tally.rows is None else tally.rows
 
-    def _read(self, block: Block, schema: pa.Schema) -> pa.RecordBatch:
+    def _read(self, block: RecordBlock, schema: pa.Schema) -> pa.RecordBatch:
         if block.found is None and (batch := self._quick(block, schema)) is not None:
             return batch
         reasons: Reasons = {}
@@ -136,7 +136,7 @@ class CsvSource(TextSource):
         reasons = {row: f"line {block.lines[row]}: {reason}" for row, reason in reasons.items()}
         return with_reasons(columns, schema, reasons)
 
-    def _quick(self, block: Block, schema: pa.Schema) -> pa.RecordBatch | None:
+    def _quick(self, block: RecordBlock, schema: pa.Schema) -> pa.RecordBatch | None:
         """The rows as Arrow reads them; None where it does not, or finds other rows."""
         wire = wire_schema(schema)
         try:
@@ -146,7 +146,7 @@ class CsvSource(TextSource):
         except (pa.ArrowInvalid, ValueError):
             return None
 
-    def _parse(self, block: Block, types: Mapping[str, pa.DataType]) -> pa.Table:
+    def _parse(self, block: RecordBlock, types: Mapping[str, pa.DataType]) -> pa.Table:
         from pyarrow import csv as arrow_csv
 
         data = _MARK + block.data if block.data.startswith(_MARK) else block.data  # Arrow leaves the first one out
@@ -175,7 +175,7 @@ class CsvSource(TextSource):
                 )
         return table
 
-    def _fields(self, block: Block, names: Sequence[str], reasons: Reasons) -> dict[str, pa.Array]:
+    def _fields(self, block: RecordBlock, names: Sequence[str], reasons: Reasons) -> dict[str, pa.Array]:
         """The fields of some columns, as bytes; of a record that is damaged none, with the reason."""
         found = block.found
         if found is None:
@@ -191,10 +191,10 @@ class CsvSource(TextSource):
                 if each.fields
             ]
         for row, record in enumerate(found):
-            if isinstance(record.fields, Fault):
+            if isinstance(record.fields, RecordFault):
                 reasons[row] = record.fields
         places = [self.schema.names.index(name) for name in names]
-        fields = [None if isinstance(record.fields, Fault) else record.fields for record in found]
+        fields = [None if isinstance(record.fields, RecordFault) else record.fields for record in found]
         return {
             name: pa.array([None if each is None else each[place] for each in fields], pa.binary())
             for name, place in zip(names, places, strict=True)
@@ -222,7 +222,7 @@ def _type_of(kind: ColumnType | None) -> pa.DataType:
     return pa.string() if declared is None else declared
 
 
-def _is_whole(batch: pa.RecordBatch, block: Block) -> bool:
+def _is_whole(batch: pa.RecordBatch, block: RecordBlock) -> bool:
     """Whether Arrow found the rows that are there, and no number that is too large for its type.
 
     Such a float is infinite for Arrow; and `0xFF`, which is no int8, is -1.

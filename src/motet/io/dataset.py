@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from motet.errors import InputError, MotetError
-from motet.io.files import File
+from motet.io.files import FoundFile
 from motet.io.fitted import decoded_schema
 from motet.io.marks import drop_rows, mark_all
 from motet.io.places import place_of
@@ -67,7 +67,7 @@ class DatasetSource(Stream):
         yield from drop_rows(mark_all(batch.select(list(columns)) for batch in batches), skip)
 
 
-def _files_of(dataset: Any) -> Iterator[File]:
+def _files_of(dataset: Any) -> Iterator[FoundFile]:
     """The files of a dataset, or of those that it unites, where they are in a file system that is known here."""
     for child in getattr(dataset, "children", ()):
         yield from _files_of(child)
@@ -76,15 +76,15 @@ def _files_of(dataset: Any) -> Iterator[File]:
             yield file
 
 
-def _file(system: Any, path: str) -> File | None:
+def _file(system: Any, path: str) -> FoundFile | None:
     if hasattr(system, "base_fs"):
         return _file(system.base_fs, f"{system.base_path}{path}")
     if system.type_name == "local":
-        return File(path)
+        return FoundFile(path)
     if (handler := getattr(system, "handler", None)) is not None:
-        return File(path, handler.fs) if hasattr(handler, "fs") else None
+        return FoundFile(path, handler.fs) if hasattr(handler, "fs") else None
     try:
         place = place_of(f"{system.type_name}://{path}")
     except MotetError:  # no address, so that nothing could be written there either
         return None
-    return File(place.path, place.fs)
+    return FoundFile(place.path, place.fs)

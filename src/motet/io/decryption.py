@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from motet.errors import InputError, MissingExtraError, MotetError
-from motet.io.files import File, find_files
+from motet.io.files import FoundFile, find_files
 from motet.tracebacks import said
 
 __all__ = ["Decrypt", "ParquetKeys", "is_encrypted"]
@@ -60,7 +60,7 @@ class ParquetKeys:
             return cls(None, _Unwrapper({name: _key_of(each, f"master key {name!r}") for name, each in what.items()}))
         return cls(_key_of(what, "the key"), None)
 
-    def properties(self, file: File) -> Any:
+    def properties(self, file: FoundFile) -> Any:
         """What Arrow's reader of a file is given; files that are not encrypted are read with it too.
 
         Raises:
@@ -178,7 +178,7 @@ def _encryption() -> Any:
     return encryption
 
 
-def _filesystem(file: File) -> Any:
+def _filesystem(file: FoundFile) -> Any:
     """Where Arrow finds keys that stand beside a file."""
     from pyarrow import fs
 
@@ -194,7 +194,7 @@ def without_keys() -> Any:
     return None if create is None else create(bytes(_SIZES[0]), allow_plaintext_files=True)
 
 
-def is_encrypted(file: File, error: BaseException) -> bool:
+def is_encrypted(file: FoundFile, error: BaseException) -> bool:
     """Whether a file that could not be read is encrypted: by its end, or by what Arrow says."""
     if any(sign in str(error) for sign in _SIGNS):
         return True

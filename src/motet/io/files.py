@@ -18,14 +18,14 @@ from motet.io.content_cache import FETCHED_AT_ONCE, ContentCache
 from motet.io.once import ByteReader, Content, Passing, Spooled, open_pipe
 from motet.io.places import STANDARD, Place, place_of, shown_path, split_url
 from motet.io.remote import HTTP, Download, RemoteFile, ask, ask_bytes, ask_info, asking, check_bucket, is_asynchronous
-from motet.io.search import Entry, Searched, is_pattern, search, split_pattern
+from motet.io.search import FolderEntry, Searched, is_pattern, search, split_pattern
 from motet.threads import side_by_side
 
 __all__ = [
     "COMPRESSIONS",
     "TABLE_SUFFIXES",
-    "File",
     "Found",
+    "FoundFile",
     "State",
     "asked",
     "find_files",
@@ -57,13 +57,13 @@ _SMALL_BYTES = 4 << 20
 """A remote file of no more is fetched whole."""
 
 State = tuple[int, str]
-"""See `File.state`."""
+"""See `FoundFile.state`."""
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class FoundFile:
     """A file that exists.
 
     Attributes:
@@ -146,7 +146,7 @@ class File:
 
     def _fetched(self) -> bytes:
         if self.held is not None and self.is_small:
-            return self.held.read(self, File._fetch)
+            return self.held.read(self, FoundFile._fetch)
         return self._fetch()
 
     def _fetch(self) -> bytes:
@@ -190,7 +190,7 @@ class File:
             self.info is not None and self.info.get("partial") is False
         )
 
-    def once(self, *, in_order: bool) -> File:
+    def once(self, *, in_order: bool) -> FoundFile:
         """The same file with what can be read of it.
 
         Args:
@@ -207,7 +207,7 @@ class File:
         return replace(self, content=Passing(reader, where) if in_order else Spooled(reader(), where))
 
 
-def states_now(files: Sequence[File]) -> list[State | Exception]:
+def states_now(files: Sequence[FoundFile]) -> list[State | Exception]:
     """The state of each file now, or what was raised instead; files of a long listing are listed again, and not asked for.
 
     Raises:
@@ -219,7 +219,7 @@ def states_now(files: Sequence[File]) -> list[State | Exception]:
             file.fs.invalidate_cache()
             listed[id(file.held)] = ask(str(file), file.fs, "find", file.root, detail=True)
 
-    def now(file: File) -> State | Exception:
+    def now(file: FoundFile) -> State | Exception:
         try:
             return file.state() if not file.is_listed else _state_of(listed[id(file.held)][file.path])
         except KeyError:
@@ -266,14 +266,14 @@ class Found:
         folders: folders that a pattern fits beside files, which are not gone into.
     """
 
-    files: list[File]
+    files: list[FoundFile]
     named: bool = False
-    hidden: list[File] = field(default_factory=list)
+    hidden: list[FoundFile] = field(default_factory=list)
     again: int = 0
     folders: int = 0
 
 
-def find_files(what: str | os.PathLike[str]) -> list[File]:
+def find_files(what: str | os.PathLike[str]) -> list[FoundFile]:
     """The files of a path, a pattern (`*`, `?`, `[..]`, `**`), a folder or an fsspec URL, sorted by path.
 
     See `motet.io.search` for which those are.
@@ -295,12 +295,12 @@ def look_for(what: str | os.PathLike[str]) -> Found:
 
 def _found(place: Place) -> Found:
     if place.text == STANDARD:
-        return Found([File(STANDARD, is_regular=False)], named=True)
+        return Found([FoundFile(STANDARD, is_regular=False)], named=True)
     if os.path.isdir(place.path):
         return _of(search(place), place, f"the folder {place!s} holds no files")
     if os.path.exists(place.path):
         root = os.path.dirname(place.path)
-        return Found([File(place.path, is_regular=os.path.isfile(place.path), root=root)], named=True)
+        return Found([FoundFile(place.path, is_regular=os.path.isfile(place.path), root=root)], named=True)
     if os.path.islink(place.path):
         raise InputError(f"'{place}' is a link to {shown_path(os.readlink(place.path))}, which is not there")
     if not is_pattern(place):
@@ -315,7 +315,7 @@ def _found_elsewhere(place: Place) -> Found:
     info = _info(place, split_pattern(place.path)[0] if pattern else place.path)
     if info is not None and info["type"] != "directory" and not pattern:
         root = place.path.partition("?")[0].rpartition("/")[0] if place.key[0] in HTTP else os.path.dirname(place.path)
-        return Found([File(place.path, place.fs, info, held=ContentCache(), root=root)], named=True)
+        return Found([FoundFile(place.path, place.fs, info, held=ContentCache(), root=root)], named=True)
     searched = Searched() if info is None else search(place)
     if not searched.files:
         check_bucket(str(place), place.fs, place.path)
@@ -340,8 +340,8 @@ def _info(place: Place, path: str) -> Mapping[str, Any] | None:
 def _of(searched: Searched, place: Place, missing: str) -> Found:
     held, root = ContentCache(), split_pattern(place.path)[0] if is_pattern(place) else place.path
 
-    def file(entry: Entry) -> File:
-        return File(entry.path, place.fs, entry.info, entry.is_regular, held, root)
+    def file(entry: FolderEntry) -> FoundFile:
+        return FoundFile(entry.path, place.fs, entry.info, entry.is_regular, held, root)
 
     if not searched.files:
         there = place.fs is not None or os.path.isdir(root or ".")
@@ -352,7 +352,7 @@ def _of(searched: Searched, place: Place, missing: str) -> Found:
     return Found(list(held.files), hidden=hidden, again=searched.again, folders=searched.folders)
 
 
-def fingerprint_files(files: Sequence[File], options: Iterable[object] = ()) -> str:
+def fingerprint_files(files: Sequence[FoundFile], options: Iterable[object] = ()) -> str:
     """A digest that changes when a file does: of names, sizes, times or tags, and the content of few small files.
 
     Raises:

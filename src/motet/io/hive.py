@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from motet.io.arrow import arrow_type
 from motet.io.faults import ERROR_COLUMN, with_errors
-from motet.io.files import File
+from motet.io.files import FoundFile
 from motet.types import ColumnType
 
 __all__ = ["NULL", "FolderColumn", "folder_columns", "folder_values", "with_folder_columns"]
@@ -36,7 +36,7 @@ class FolderColumn:
     reason: str = ""
 
 
-def folder_values(file: File) -> dict[str, str | None]:
+def folder_values(file: FoundFile) -> dict[str, str | None]:
     """Names and values of the folders that a file lies in: all below the one that was searched, and those right above that.
 
     Both are percent-decoded; a value that Hive writes for null, or an empty one, is None.
@@ -48,7 +48,7 @@ def folder_values(file: File) -> dict[str, str | None]:
     return {name: None if value in ("", NULL) else value for name, value in values.items()}
 
 
-def folder_columns(files: Sequence[File], types: Mapping[str, ColumnType]) -> list[dict[str, FolderColumn]]:
+def folder_columns(files: Sequence[FoundFile], types: Mapping[str, ColumnType]) -> list[dict[str, FolderColumn]]:
     """The columns of each file that its folders have, in one type each.
 
     Args:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from motet.errors import InputError
 from motet.io.arrow import IMAGE_METADATA
 from motet.io.faults import ERROR_COLUMN, ERROR_FIELD
-from motet.io.files import File, State, fingerprint_files
+from motet.io.files import FoundFile, State, fingerprint_files
 from motet.io.marks import mark_all
 from motet.io.stream import Seen, Stream
 
@@ -30,7 +30,7 @@ class ImagesSource(Stream):
     A file that cannot be read is a row with a reason, and harms no other.
     """
 
-    def __init__(self, files: Sequence[File], description: str) -> None:
+    def __init__(self, files: Sequence[FoundFile], description: str) -> None:
         self._files, self.description, self.schema = list(files), description, IMAGE_SCHEMA
         self._states = [_state(file) for file in files]
 
@@ -60,8 +60,8 @@ class ImagesSource(Stream):
         """See `Stream.pieces`; holds `rows` files, or fewer where they are large."""
         yield from mark_all(self._batches(columns, self._files[skip:], rows), skip)
 
-    def _batches(self, columns: Sequence[str], files: Sequence[File], rows: int) -> Iterator[pa.RecordBatch]:
-        held: list[File] = []
+    def _batches(self, columns: Sequence[str], files: Sequence[FoundFile], rows: int) -> Iterator[pa.RecordBatch]:
+        held: list[FoundFile] = []
         data: list[bytes | None] = []
         reasons: list[str | None] = []
         size = 0
@@ -78,14 +78,14 @@ class ImagesSource(Stream):
             yield _piece(held, data, reasons, columns)
 
 
-def _state(file: File) -> State | None:
+def _state(file: FoundFile) -> State | None:
     try:
         return file.state_found() if file.is_regular else None
     except (OSError, InputError):
         return None
 
 
-def _read(file: File, *, whole: bool) -> tuple[bytes | None, str | None]:
+def _read(file: FoundFile, *, whole: bool) -> tuple[bytes | None, str | None]:
     """The content, where that is wanted; or why there is none."""
     if not file.is_utf8:
         return None, f"{file}: the name is no UTF-8, so `path` cannot hold it; rename the file"
@@ -98,7 +98,7 @@ def _read(file: File, *, whole: bool) -> tuple[bytes | None, str | None]:
 
 
 def _piece(
-    files: list[File], data: list[bytes | None], reasons: list[str | None], columns: Sequence[str]
+    files: list[FoundFile], data: list[bytes | None], reasons: list[str | None], columns: Sequence[str]
 ) -> pa.RecordBatch:
     arrays = {"image": pa.array(data, pa.binary()), "path": pa.array([str(file) for file in files], pa.string())}
     fields = [*(IMAGE_SCHEMA.field(name) for name in columns), ERROR_FIELD]

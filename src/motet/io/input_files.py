@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from motet.errors import InputError
-from motet.io.files import TABLE_SUFFIXES, File, Found, look_for, suffix_of
+from motet.io.files import TABLE_SUFFIXES, Found, FoundFile, look_for, suffix_of
 from motet.io.images import IMAGE_SUFFIXES
 
 __all__ = ["FORMATS", "input_files", "is_built_in"]
@@ -22,7 +22,7 @@ _LOGS = {"/_delta_log/": "Delta Lake", "/.hoodie/": "Hudi", ".metadata.json": "I
 FORMATS = ("parquet", "arrow", "csv", "jsonl", "images")
 
 
-def input_files(paths: Sequence[str], format: str | None, description: str) -> tuple[list[File], str, str]:
+def input_files(paths: Sequence[str], format: str | None, description: str) -> tuple[list[FoundFile], str, str]:
     """The files to read, their format, and what is said of the others.
 
     Args:
@@ -78,7 +78,7 @@ def _each_once(found: Sequence[Found]) -> tuple[list[Found], int]:
     """
     if len(found) == 1:
         return list(found), 0
-    named: dict[tuple[str, str], File] = {}
+    named: dict[tuple[str, str], FoundFile] = {}
     for file in (file for each in found if each.named for file in each.files):
         if (other := named.setdefault(file.place.key, file)) is not file:
             also = f", also as {other}" if str(other) != str(file) else ""
@@ -96,18 +96,18 @@ def _each_once(found: Sequence[Found]) -> tuple[list[Found], int]:
     return result, twice
 
 
-def _sorted_out(found: Sequence[Found], format: str, twice: int, *, any_suffix: bool) -> tuple[list[File], str]:
+def _sorted_out(found: Sequence[Found], format: str, twice: int, *, any_suffix: bool) -> tuple[list[FoundFile], str]:
     """The files to read, and what is said of the others: those of other suffixes, and hidden ones of this format.
 
     Files that were named are read, whatever their suffix; where the format was named and nothing has its suffix, all are.
     Pipes and devices are read only where they were named; a picture is a row, so one that is none is a row that fails.
     """
 
-    def fits(file: File) -> bool:
+    def fits(file: FoundFile) -> bool:
         return _SUFFIXES.get(suffix_of(file.name)) == format
 
     takes_all = any_suffix and not any(fits(file) for each in found for file in each.files)
-    files: list[File] = []
+    files: list[FoundFile] = []
     others: Counter[str] = Counter()
     for each in found:
         for file in each.files:
@@ -145,7 +145,7 @@ def _said_of(others: Counter[str]) -> str:
     return f"{total:,} file{'s' if total > 1 else ''} left out: {', '.join(shown[:MOST_NAMED] + more)}"
 
 
-def _one_format(files: Sequence[File], description: str) -> str:
+def _one_format(files: Sequence[FoundFile], description: str) -> str:
     found = Counter(_SUFFIXES[suffix] for file in files if (suffix := suffix_of(file.name)) in _SUFFIXES)
     if len(found) == 1:
         return next(iter(found))
@@ -159,7 +159,7 @@ def _one_format(files: Sequence[File], description: str) -> str:
     raise _no_format(files[0], description)
 
 
-def _no_format(file: File, where: str) -> InputError:
+def _no_format(file: FoundFile, where: str) -> InputError:
     packed = file.name.lower().endswith(".zip")
     return InputError(
         f"cannot tell the format of {file.name!r} by its suffix; known: {', '.join(_SUFFIXES)}",

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from motet.errors import InputError
-from motet.io.files import File
+from motet.io.files import FoundFile
 from motet.io.fitted import decoded_schema
 from motet.io.marks import drop_rows, mark
 from motet.io.stream import FileStream, type_bytes
@@ -21,7 +21,7 @@ __all__ = ["ArrowSource", "holds", "open_stream_writer", "open_writer"]
 class ArrowSource(FileStream):
     """One Arrow file, of the file or the stream format; of a file on this machine only the batches that are wanted are read."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: FoundFile) -> None:
         super().__init__(file)
         self._counted: int | None = None
         with _open(file) as reader:
@@ -65,7 +65,7 @@ class ArrowSource(FileStream):
 
 
 @contextmanager
-def _open(file: File, fields: list[int] | None = None) -> Iterator[Any]:
+def _open(file: FoundFile, fields: list[int] | None = None) -> Iterator[Any]:
     options = pa.ipc.IpcReadOptions(included_fields=fields)
     raw = file.open()
     try:
@@ -74,7 +74,7 @@ def _open(file: File, fields: list[int] | None = None) -> Iterator[Any]:
         raw.close()
 
 
-def _reader(raw: Any, options: Any, file: File) -> Any:
+def _reader(raw: Any, options: Any, file: FoundFile) -> Any:
     try:
         return pa.ipc.open_file(raw, options=options)
     except pa.ArrowInvalid:

@@ -22,7 +22,7 @@ from motet.errors import InputError, cut
 from motet.io.arrow import arrow_type
 from motet.io.arrow.layout import is_list, natural_kind, number_name
 from motet.io.cells import SHOWN, Cells, Reasons, read_base64, read_numbers, shown
-from motet.io.files import File
+from motet.io.files import FoundFile
 from motet.io.jsontext import JSON_NUMBER, is_json, json_value
 from motet.io.keys import Keys, Row
 from motet.io.marks import drop_rows, mark
@@ -57,7 +57,7 @@ class JsonLinesSource(TextSource):
     """
 
     def __init__(
-        self, file: File, types: Mapping[str, ColumnType] | None = None, options: ReadOptions | None = None
+        self, file: FoundFile, types: Mapping[str, ColumnType] | None = None, options: ReadOptions | None = None
     ) -> None:
         super().__init__(file, options or ReadOptions())
         self._anything = {name for name, kind in (types or {}).items() if kind.dtype == "any"}

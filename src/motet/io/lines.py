@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from motet.io.as_text import compressed_output
-from motet.io.files import File
+from motet.io.files import FoundFile
 
 __all__ = ["LINES", "holds", "lines_of", "open_writer", "read_lines"]
 
@@ -21,7 +21,7 @@ _READ_BYTES = 1 << 20
 _LF, _QUOTE = b'\n"'
 
 
-def read_lines(file: File, *, quotes: bool) -> Iterator[pa.RecordBatch]:
+def read_lines(file: FoundFile, *, quotes: bool) -> Iterator[pa.RecordBatch]:
     """The rows of a file of text, its header among them.
 
     Args:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from motet.errors import InputError
 from motet.io.arrow.layout import is_tensor
 from motet.io.decryption import ParquetKeys, is_encrypted, without_keys
-from motet.io.files import File
+from motet.io.files import FoundFile
 from motet.io.fitted import decoded_schema
 from motet.io.marks import drop_rows, mark_all
 from motet.io.stream import FileStream, rows_to_read
@@ -38,7 +38,7 @@ class ParquetSource(FileStream):
         keys: what it is decrypted with where it is encrypted.
     """
 
-    def __init__(self, file: File, keys: ParquetKeys | None = None) -> None:
+    def __init__(self, file: FoundFile, keys: ParquetKeys | None = None) -> None:
         super().__init__(file)
         self._keys = keys
         with _open(file, keys) as parquet:
@@ -123,7 +123,7 @@ class ParquetSource(FileStream):
 
 
 @contextmanager
-def _open(file: File, keys: ParquetKeys | None, buffer: int = 0) -> Iterator[Any]:
+def _open(file: FoundFile, keys: ParquetKeys | None, buffer: int = 0) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     raw = file.open()
@@ -146,7 +146,7 @@ def _open(file: File, keys: ParquetKeys | None, buffer: int = 0) -> Iterator[Any
         parquet.close(force=True)
 
 
-def _refusal(file: File, keys: ParquetKeys | None, error: Exception) -> InputError:
+def _refusal(file: FoundFile, keys: ParquetKeys | None, error: Exception) -> InputError:
     """Why a file cannot be opened."""
     if not is_encrypted(file, error):
         return InputError(f"is no Parquet file that can be read: {error}", where=str(file))

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from motet.io.utf8 import LINE_BYTES, Pieces
 
-__all__ = ["RECORD_BYTES", "SWALLOWED_LINES", "Block", "Fault", "Record", "blocks", "records"]
+__all__ = ["RECORD_BYTES", "SWALLOWED_LINES", "CsvRecord", "RecordBlock", "RecordFault", "blocks", "records"]
 
 RECORD_BYTES = 16 << 20
 """The most that a quoted field may hold; a quote that closes later than that counts as never closed."""
@@ -30,14 +30,14 @@ _COUNTED_SLOWLY = 4096
 Indices = npt.NDArray[np.int64]
 
 
-class Fault(str):
+class RecordFault(str):
     """Why a record has no fields."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
-class Record:
+class CsvRecord:
     """One record.
 
     Attributes:
@@ -48,13 +48,13 @@ class Record:
     """
 
     line: int
-    fields: list[bytes] | Fault
+    fields: list[bytes] | RecordFault
     start: int
     end: int
 
 
 @dataclass(frozen=True)
-class Block:
+class RecordBlock:
     """Some whole records.
 
     Attributes:
@@ -69,7 +69,7 @@ class Block:
     line: int
     data: bytes
     delimiter: bytes
-    found: list[Record] | None = None
+    found: list[CsvRecord] | None = None
     ends: Indices | None = None
     skipped: int = 0
 
@@ -116,7 +116,7 @@ class Block:
         return numbers
 
 
-def blocks(pieces: Iterator[bytes], rest: bytes, line: int, delimiter: bytes, width: int) -> Iterator[Block]:
+def blocks(pieces: Iterator[bytes], rest: bytes, line: int, delimiter: bytes, width: int) -> Iterator[RecordBlock]:
     """All records, some MiB at a time; one that is longer than 256 MiB has no fields, and is not held whole.
 
     Args:
@@ -141,8 +141,8 @@ def blocks(pieces: Iterator[bytes], rest: bytes, line: int, delimiter: bytes, wi
         rest, line = rest[len(block.data) :], line + block.num_lines
         if len(rest) > LINE_BYTES:
             skipped, behind = (0, b"") if rest.endswith(b"\r") else _rest_of_line(pieces)
-            too_long = Record(line, Fault(f"is longer than {LINE_BYTES >> 20} MiB"), 0, len(rest))
-            yield (block := Block(line, rest, delimiter, [too_long], skipped=skipped))
+            too_long = CsvRecord(line, RecordFault(f"is longer than {LINE_BYTES >> 20} MiB"), 0, len(rest))
+            yield (block := RecordBlock(line, rest, delimiter, [too_long], skipped=skipped))
             rest, line = behind, line + block.num_lines + (behind != b"\r" and not rest.endswith(b"\r"))
         held, wanted = Pieces(rest), 2 * len(rest)
 
@@ -158,19 +158,19 @@ def _rest_of_line(pieces: Iterator[bytes]) -> tuple[int, bytes]:
     return size, b""
 
 
-def _whole(data: bytes, line: int, delimiter: bytes, width: int, *, last: bool) -> Block:
+def _whole(data: bytes, line: int, delimiter: bytes, width: int, *, last: bool) -> RecordBlock:
     """The whole records at the beginning of some bytes."""
     if _QUOTE not in data and _CR not in data:
-        return Block(line, data[: data.rfind(b"\n") + 1], delimiter)
+        return RecordBlock(line, data[: data.rfind(b"\n") + 1], delimiter)
     ends, well_formed = _outline(data, delimiter)
     size = int(ends[-1]) if len(ends) else 0
     too_long = len(data) - size > RECORD_BYTES and _QUOTE in data[size:]
     if well_formed and not too_long and not (last and size < len(data)):
-        block = Block(line, data[:size], delimiter, ends=ends)
+        block = RecordBlock(line, data[:size], delimiter, ends=ends)
         if not (size and _swallows(block, width)):
             return block
     found = list(records(data, line, delimiter, width, last=last))
-    return Block(line, data[: found[-1].end if found else 0], delimiter, [each for each in found if each.fields])
+    return RecordBlock(line, data[: found[-1].end if found else 0], delimiter, [each for each in found if each.fields])
 
 
 def _outline(data: bytes, delimiter: bytes) -> tuple[Indices, bool]:
@@ -198,7 +198,7 @@ def _line_ends(data: bytes) -> Indices:
     return ends
 
 
-def _swallows(block: Block, width: int) -> bool:
+def _swallows(block: RecordBlock, width: int) -> bool:
     """Whether a field of many lines looks as if a stray quote had swallowed rows."""
     bounds = np.append(block.starts, len(block.data))
     lines = np.diff(np.searchsorted(_line_ends(block.data), bounds))
@@ -217,7 +217,7 @@ def _are_rows(text: bytes, delimiter: bytes, width: int) -> bool:
     return all(line.count(delimiter) == width - 1 for line in lines)
 
 
-def records(data: bytes, line: int, delimiter: bytes, width: int | None, *, last: bool) -> Iterator[Record]:
+def records(data: bytes, line: int, delimiter: bytes, width: int | None, *, last: bool) -> Iterator[CsvRecord]:
     """Records one after another, blank lines as records without a field, up to one that more bytes may belong to.
 
     Args:
@@ -234,21 +234,21 @@ def records(data: bytes, line: int, delimiter: bytes, width: int | None, *, last
         if found is None:
             return
         fields, text = found.fields, data[at : found.end]
-        if width is not None and not isinstance(fields, Fault):
+        if width is not None and not isinstance(fields, RecordFault):
             quote = text.find(b'"')
             if quote >= 0 and _are_rows(text, delimiter, width):
                 reason = f"a quote in it closes on line {line + _count_lines(text) - 1}, and every line between is like a row"
                 found = _stray(data, at, at + quote, line, reason)
             elif fields and len(fields) != width:
                 reason = f"has {len(fields)} fields, the first line names {width}"
-                found = Record(line, Fault(reason), at, found.end)
+                found = CsvRecord(line, RecordFault(reason), at, found.end)
         yield found
         at, line = found.end, line + _count_lines(data[at : found.end])
 
 
 def _record(
     data: bytes, start: int, line: int, delimiter: bytes, pattern: re.Pattern[bytes], *, last: bool
-) -> Record | None:
+) -> CsvRecord | None:
     fields: list[bytes] = []
     at = start
     while True:
@@ -272,16 +272,16 @@ def _record(
     end = at + (2 if data.startswith(b"\r\n", at) else 1)
     if end > len(data) or (end == len(data) and data.endswith(b"\r") and not last):
         return None
-    return Record(line, [] if at == start else fields, start, end)
+    return CsvRecord(line, [] if at == start else fields, start, end)
 
 
-def _stray(data: bytes, start: int, quote: int, line: int, reason: str) -> Record:
+def _stray(data: bytes, start: int, quote: int, line: int, reason: str) -> CsvRecord:
     """A record that a stray quote spoils: it ends with the line that the quote is on."""
     where = line + _count_lines(data[start:quote])
     found = _LINE_END.search(data, quote)
-    return Record(
+    return CsvRecord(
         line,
-        Fault(reason if where == line else f"{reason}; it is on line {where}"),
+        RecordFault(reason if where == line else f"{reason}; it is on line {where}"),
         start,
         found.end() if found else len(data),
     )

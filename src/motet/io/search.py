@@ -19,14 +19,14 @@ from motet.errors import InputError
 from motet.io.places import Place
 from motet.io.remote import ask
 
-__all__ = ["Entry", "Searched", "is_pattern", "search", "split_pattern"]
+__all__ = ["FolderEntry", "Searched", "is_pattern", "search", "split_pattern"]
 
 _MAGIC = re.compile(r"[*?[]")
 _HTTP_MAGIC = re.compile(r"\*")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FolderEntry:
     """What a folder holds under a name.
 
     Attributes:
@@ -60,8 +60,8 @@ class Searched:
         folders: folders that a pattern fits, beside files.
     """
 
-    files: list[Entry] = field(default_factory=list)
-    hidden: list[Entry] = field(default_factory=list)
+    files: list[FolderEntry] = field(default_factory=list)
+    hidden: list[FolderEntry] = field(default_factory=list)
     again: int = 0
     folders: int = 0
 
@@ -103,7 +103,7 @@ def split_pattern(path: str) -> tuple[str, list[str]]:
     return root, [part for part in parts[first:] if part]
 
 
-def _searched(tree: _Tree, found: list[tuple[Entry, bool]]) -> Searched:
+def _searched(tree: _Tree, found: list[tuple[FolderEntry, bool]]) -> Searched:
     """Each file once: the visible before the hidden, the one that is no link before links."""
     result = Searched()
     keys: set[str] = set()
@@ -121,7 +121,7 @@ def _searched(tree: _Tree, found: list[tuple[Entry, bool]]) -> Searched:
     return result
 
 
-def _matched(tree: _Tree, folder: str, parts: list[str], *, hidden: bool) -> Iterator[tuple[Entry, bool]]:
+def _matched(tree: _Tree, folder: str, parts: list[str], *, hidden: bool) -> Iterator[tuple[FolderEntry, bool]]:
     """What fits a pattern below a folder, and whether it is hidden; as in a shell, only `.` fits a name that begins so."""
     part, rest = parts[0], parts[1:]
     if part == "**":
@@ -147,7 +147,7 @@ def _fits(name: str, part: str) -> bool:
     return fnmatch.fnmatchcase(name, part) if _MAGIC.search(part) else name == part
 
 
-def _below(tree: _Tree, root: str, hidden: bool = False) -> Iterator[tuple[Entry, bool]]:
+def _below(tree: _Tree, root: str, hidden: bool = False) -> Iterator[tuple[FolderEntry, bool]]:
     """All files below a folder, and whether they are hidden."""
     for folder, above in _folders(tree, root, hidden):
         for entry in tree.entries(folder, hidden=above):
@@ -180,13 +180,13 @@ class _Tree(Protocol):
     passed: int
     """Links to folders that were not gone into, since the folder had been found."""
 
-    def entries(self, folder: str, *, hidden: bool = False) -> list[Entry]: ...
+    def entries(self, folder: str, *, hidden: bool = False) -> list[FolderEntry]: ...
 
     def identity(self, folder: str) -> object: ...
 
-    def key(self, entry: Entry) -> str: ...
+    def key(self, entry: FolderEntry) -> str: ...
 
-    def is_linked(self, entry: Entry) -> bool: ...
+    def is_linked(self, entry: FolderEntry) -> bool: ...
 
 
 class _Here:
@@ -195,15 +195,15 @@ class _Here:
     def __init__(self) -> None:
         self.passed = 0
         self._real: dict[str, tuple[str, bool]] = {}
-        self._entries: dict[str, list[Entry]] = {}
+        self._entries: dict[str, list[FolderEntry]] = {}
 
-    def entries(self, folder: str, *, hidden: bool = False) -> list[Entry]:
+    def entries(self, folder: str, *, hidden: bool = False) -> list[FolderEntry]:
         """What a folder holds; it is looked into once. One that is hidden need not be readable."""
         if folder not in self._entries:
             self._entries[folder] = self._looked(folder, hidden)
         return self._entries[folder]
 
-    def _looked(self, folder: str, hidden: bool) -> list[Entry]:
+    def _looked(self, folder: str, hidden: bool) -> list[FolderEntry]:
         try:
             with os.scandir(folder or ".") as found:
                 return [_entry(os.path.join(folder, each.name), each) for each in found]
@@ -217,17 +217,17 @@ class _Here:
         found = os.stat(folder or ".")
         return found.st_dev, found.st_ino
 
-    def key(self, entry: Entry) -> str:
+    def key(self, entry: FolderEntry) -> str:
         """The same for all links to a file."""
         if entry.is_link:
             return os.path.realpath(entry.path)
         return f"{self._folder(entry)[0]}/{entry.name}"
 
-    def is_linked(self, entry: Entry) -> bool:
+    def is_linked(self, entry: FolderEntry) -> bool:
         """Whether a link leads to it, or to its folder."""
         return entry.is_link or self._folder(entry)[1]
 
-    def _folder(self, entry: Entry) -> tuple[str, bool]:
+    def _folder(self, entry: FolderEntry) -> tuple[str, bool]:
         """The real path of a file's folder, and whether it is another."""
         folder = entry.path.rpartition("/")[0]
         if folder not in self._real:
@@ -237,15 +237,15 @@ class _Here:
         return self._real[folder]
 
 
-def _entry(path: str, found: os.DirEntry[str]) -> Entry:
+def _entry(path: str, found: os.DirEntry[str]) -> FolderEntry:
     is_link = found.is_symlink()
     try:
         if found.is_dir():
-            return Entry(path, is_folder=True, is_link=is_link)
+            return FolderEntry(path, is_folder=True, is_link=is_link)
         is_regular = found.is_file() or not found.stat()
     except OSError:  # a link to nothing, or to itself: whoever reads it says so
         is_regular = True
-    return Entry(path, is_link=is_link, is_regular=is_regular)
+    return FolderEntry(path, is_link=is_link, is_regular=is_regular)
 
 
 class _Elsewhere:
@@ -253,14 +253,14 @@ class _Elsewhere:
 
     def __init__(self, place: Place, root: str) -> None:
         self.passed = 0
-        self._folders: dict[str, dict[str, Entry]] = {}
+        self._folders: dict[str, dict[str, FolderEntry]] = {}
         root = root.rstrip("/")
         for path, info in ask(str(place), place.fs, "find", root, detail=True).items():
             if info.get("type") != "directory" and not path.endswith("/"):
                 self._add(path, info, root)
 
     def _add(self, path: str, info: Mapping[str, Any], root: str) -> None:
-        entry = Entry(path, info=info)
+        entry = FolderEntry(path, info=info)
         while True:
             folder = entry.path.rpartition("/")[0]
             held = self._folders.setdefault(folder, {})
@@ -268,9 +268,9 @@ class _Elsewhere:
             held.setdefault(entry.name, entry)
             if known or folder == root or not folder:
                 return
-            entry = Entry(folder, is_folder=True)
+            entry = FolderEntry(folder, is_folder=True)
 
-    def entries(self, folder: str, *, hidden: bool = False) -> list[Entry]:
+    def entries(self, folder: str, *, hidden: bool = False) -> list[FolderEntry]:
         """What a folder holds."""
         return list(self._folders.get(folder.rstrip("/"), {}).values())
 
@@ -278,10 +278,10 @@ class _Elsewhere:
         """Its path: there are no links."""
         return folder.rstrip("/")
 
-    def key(self, entry: Entry) -> str:
+    def key(self, entry: FolderEntry) -> str:
         """Its path."""
         return entry.path
 
-    def is_linked(self, entry: Entry) -> bool:
+    def is_linked(self, entry: FolderEntry) -> bool:
         """There are no links."""
         return False

@@ -27,7 +27,14 @@ from motet.io.target import FileTarget, target_of, writing
 from motet.system.limits import at_most
 
 __all__ = [
-    "GROUP_BYTES", "CountingWriter", "FileWriter", "Writer", "can_hold", "check_format", "check_held", "open_writer"
+    "GROUP_BYTES",
+    "BatchWriter",
+    "CountingWriter",
+    "FileWriter",
+    "can_hold",
+    "check_format",
+    "check_held",
+    "open_writer"
 ]  # fmt: skip
 
 GROUP_BYTES = 64 << 20
@@ -35,7 +42,7 @@ GROUP_BYTES = 64 << 20
 
 
 @runtime_checkable
-class Writer(Protocol):
+class BatchWriter(Protocol):
     """Takes batches in order. One thread at a time may touch it."""
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -51,7 +58,7 @@ class Writer(Protocol):
         ...
 
 
-class CountingWriter(Writer, Protocol):
+class CountingWriter(BatchWriter, Protocol):
     """A writer that counts.
 
     Attributes:
@@ -98,20 +105,20 @@ def open_writer(
 class _PluginWriter:
     """Hands batches to another package's writer, in types that it knows, and counts their rows."""
 
-    def __init__(self, writer: Writer, schema: pa.Schema) -> None:
+    def __init__(self, writer: BatchWriter, schema: pa.Schema) -> None:
         self._writer, self._schema, self.rows = writer, schema, 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """See `Writer`."""
+        """See `BatchWriter`."""
         self._writer.write(plain_batch(batch, self._schema))
         self.rows += len(batch)
 
     def close(self) -> None:
-        """See `Writer`."""
+        """See `BatchWriter`."""
         self._writer.close()
 
     def abort(self) -> None:
-        """See `Writer`."""
+        """See `BatchWriter`."""
         self._writer.abort()
 
 
@@ -148,7 +155,7 @@ class FileWriter:
             raise
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """See `Writer`.
+        """See `BatchWriter`.
 
         Raises:
             InputError: when the batch has another schema, or the writer is closed.
@@ -194,7 +201,7 @@ class FileWriter:
         return "a batch of rows"
 
     def close(self) -> None:
-        """See `Writer`."""
+        """See `BatchWriter`."""
         if self._out is None:
             return
         try:
@@ -211,7 +218,7 @@ class FileWriter:
         self._out = None
 
     def abort(self) -> None:
-        """See `Writer`."""
+        """See `BatchWriter`."""
         out, self._out = self._out, None
         if out is None:
             return

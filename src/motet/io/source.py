@@ -18,7 +18,7 @@ import pyarrow as pa
 from motet.batch import Batch
 from motet.errors import InputError, UnknownNameError
 from motet.io.decryption import Decrypt, ParquetKeys
-from motet.io.files import File, asked
+from motet.io.files import FoundFile, asked
 from motet.io.fitted import decoded_schema
 from motet.io.foreign import ForeignSource
 from motet.io.frames import frame_name, is_frame
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "open_source"]
 
-Choose = Callable[[Sequence[File]], Sequence[File]]
+Choose = Callable[[Sequence[FoundFile]], Sequence[FoundFile]]
 
 
 @runtime_checkable
@@ -215,7 +215,7 @@ def _open_paths(
 
 
 def _of_files(
-    files: Sequence[File], format: str, options: ReadOptions, types: Mapping[str, ColumnType], description: str
+    files: Sequence[FoundFile], format: str, options: ReadOptions, types: Mapping[str, ColumnType], description: str
 ) -> Stream:
     source = _of_parts(files, format, options, types, description)
     source.reads = tuple(files)
@@ -224,7 +224,7 @@ def _of_files(
 
 
 def _of_parts(
-    files: Sequence[File], format: str, options: ReadOptions, types: Mapping[str, ColumnType], description: str
+    files: Sequence[FoundFile], format: str, options: ReadOptions, types: Mapping[str, ColumnType], description: str
 ) -> Stream:
     options.check_known_by(format, description)
     if format == "images":
@@ -245,7 +245,7 @@ def _of_parts(
     return parts[0] if len(parts) == 1 and not folders[0] else PartsSource(parts, description, types, folders)
 
 
-def _is_empty(file: File) -> bool:
+def _is_empty(file: FoundFile) -> bool:
     """Whether a file of text has nothing in it, not even a header: it counts for nothing among others."""
     if file.size == 0:
         return True
@@ -256,7 +256,7 @@ def _is_empty(file: File) -> bool:
         return False  # whoever reads it says what is wrong
 
 
-def _said_of_folders(files: Sequence[File], format: str, source: Stream) -> str:
+def _said_of_folders(files: Sequence[FoundFile], format: str, source: Stream) -> str:
     """What is said of columns of folders (`year=2024/part.parquet`) that are not read, since the files have them; or are pictures."""
     names = dict.fromkeys(name for file in files for name in folder_values(file))
     if format == "images":
@@ -265,7 +265,7 @@ def _said_of_folders(files: Sequence[File], format: str, source: Stream) -> str:
     return f"read from the files, and not from the names of their folders: {', '.join(both)}" if both else ""
 
 
-def _open_file(file: File, format: str, options: ReadOptions, types: Mapping[str, ColumnType]) -> Stream:
+def _open_file(file: FoundFile, format: str, options: ReadOptions, types: Mapping[str, ColumnType]) -> Stream:
     if format == "parquet":
         from motet.io.parquet import ParquetSource
 

@@ -16,14 +16,14 @@ import pyarrow as pa
 from motet.errors import DataError, InputError, RunError, UnknownNameError
 from motet.io.cutter import Cutter
 from motet.io.faults import drop_empty_errors, with_errors
-from motet.io.files import File, State, fingerprint_files, states_now
+from motet.io.files import FoundFile, State, fingerprint_files, states_now
 from motet.io.fitted import check_readable, fitted
 from motet.io.marks import take_mark
 from motet.io.take import take_batch
 
 __all__ = ["FileStream", "Seen", "Stream", "reading", "rechunk", "rows_to_read"]
 
-Seen = tuple[File, State]
+Seen = tuple[FoundFile, State]
 _READ_BYTES, _MOST_READ_BYTES = 2 << 20, 16 << 20
 MEASURED_ROWS = 16
 """Rows that are read to see how large they are."""
@@ -51,7 +51,7 @@ class Stream(ABC):
     description: str
     reads_again: bool = True
     left_out: str = ""
-    reads: tuple[File, ...] = ()
+    reads: tuple[FoundFile, ...] = ()
     lacks: frozenset[str] = frozenset()
     was_read: bool = False
 
@@ -226,7 +226,7 @@ class FileStream(Stream):
         file: the file.
     """
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: FoundFile) -> None:
         self._file, self.description = file, str(file)
         try:
             self._state = file.state_found() if file.is_regular else None
@@ -251,7 +251,7 @@ class FileStream(Stream):
             self.check_unchanged()
 
 
-def check_same(file: File, state: State, now: State | Exception) -> None:
+def check_same(file: FoundFile, state: State, now: State | Exception) -> None:
     """See that a file has the state that it had: its size, and its time of change or tag.
 
     Raises:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_list
 from motet.io.faults import with_errors
-from motet.io.files import File, fingerprint_files
+from motet.io.files import FoundFile, fingerprint_files
 from motet.io.read_options import ReadOptions
 from motet.io.stream import FileStream
 from motet.reading import from_base64
@@ -40,7 +40,7 @@ class TextSource(FileStream):
         options: how it is read.
     """
 
-    def __init__(self, file: File, options: ReadOptions) -> None:
+    def __init__(self, file: FoundFile, options: ReadOptions) -> None:
         super().__init__(file)
         self._options = options
         self._counted: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator
 
-from motet.io.files import File
+from motet.io.files import FoundFile
 
 __all__ = ["LINE_BYTES", "Pieces", "utf8_pieces"]
 
@@ -47,7 +47,7 @@ class Pieces:
         return b"".join(self._pieces)
 
 
-def utf8_pieces(file: File, encoding: str | None, seen: Callable[[bytes], None] | None = None) -> Iterator[bytes]:
+def utf8_pieces(file: FoundFile, encoding: str | None, seen: Callable[[bytes], None] | None = None) -> Iterator[bytes]:
     """A file's text as UTF-8, half a MiB at a time, without its byte order mark.
 
     What is no text of the encoding comes as a byte that is none of UTF-8, so that it is found where it matters.

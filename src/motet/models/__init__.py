@@ -20,13 +20,13 @@ Models behind an address, one protocol a file; calling.py is what they share:
 
 from motet.models.fetch import digest, local_path
 from motet.models.handler import Handler, LoadedModel, ModelSource
-from motet.models.locate import Located, locate
+from motet.models.locate import LocatedModel, locate
 from motet.models.registry import find_handler, handler_by_name, known_schemes, known_suffixes
 
 __all__ = [
     "Handler",
     "LoadedModel",
-    "Located",
+    "LocatedModel",
     "ModelSource",
     "digest",
     "find_handler",

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from motet.models.calling import METADATA_S, Caller, Line, Remote, Signatures
+from motet.models.calling import METADATA_S, Line, RemoteCaller, RemoteOptions, Signatures
 from motet.models.common import load_error
 from motet.models.handler import LoadedModel, ModelSource
 from motet.types import Signature
@@ -65,11 +65,11 @@ class RemoteHandler(ABC):
         """
 
     @abstractmethod
-    def _line(self, source: ModelSource, remote: Remote) -> Line:
+    def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
         """A line to its server."""
 
     @abstractmethod
-    def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
+    def _read(self, source: ModelSource, remote: RemoteOptions, caller: RemoteCaller) -> Signature:
         """What its server says that it takes and gives."""
 
     def _match(self, source: ModelSource) -> re.Match[str]:
@@ -79,14 +79,14 @@ class RemoteHandler(ABC):
             raise load_error(source, what, f"write {self.name}:{self.example}")
         return match
 
-    def _remote(self, source: ModelSource) -> Remote:
+    def _remote(self, source: ModelSource) -> RemoteOptions:
         """How it is called."""
         self._match(source)
-        return Remote.read(source, *self.options)
+        return RemoteOptions.read(source, *self.options)
 
-    def _caller(self, source: ModelSource, **changed: Any) -> Caller:
+    def _caller(self, source: ModelSource, **changed: Any) -> RemoteCaller:
         remote = replace(self._remote(source), **changed)
-        return Caller.of(self._line(source, remote), remote, source)
+        return RemoteCaller.of(self._line(source, remote), remote, source)
 
     def _asked(self, source: ModelSource) -> Signature:
         remote = self._remote(source)

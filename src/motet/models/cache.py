@@ -28,13 +28,13 @@ from motet.errors import InputError
 from motet.models.digest import digest
 from motet.system.places import cache_folder
 
-__all__ = ["Entry", "FileCache", "cache_bound", "cache_root"]
+__all__ = ["EntryManifest", "FileCache", "cache_bound", "cache_root"]
 
 DEFAULT_BYTES = 10 << 30
 _held: dict[str, int] = {}
 
 
-class Entry(msgspec.Struct, frozen=True):
+class EntryManifest(msgspec.Struct, frozen=True):
     """What the manifest of an entry says.
 
     Attributes:
@@ -117,7 +117,7 @@ class FileCache:
             (made / "files").mkdir(parents=True)
             names = write(made / "files")
             files = [(name, (made / "files" / name).stat().st_size, digest(made / "files" / name)) for name in names]
-            (made / "manifest.json").write_bytes(msgspec.json.encode(Entry(uri, version, files)))
+            (made / "manifest.json").write_bytes(msgspec.json.encode(EntryManifest(uri, version, files)))
             entry = self._folder(uri) / _key(version)
             self._remove(entry)
             made.rename(entry)
@@ -169,9 +169,9 @@ def _key(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _read(entry: Path) -> Entry | None:
+def _read(entry: Path) -> EntryManifest | None:
     try:
-        return msgspec.json.decode((entry / "manifest.json").read_bytes(), type=Entry)
+        return msgspec.json.decode((entry / "manifest.json").read_bytes(), type=EntryManifest)
     except (OSError, msgspec.DecodeError):
         return None
 

@@ -16,7 +16,7 @@ from motet.errors import GraphError, InputError, ModelError, ModelLoadError, Mod
 from motet.graph.fields import from_environment
 from motet.models.common import ADDRESS_OPTIONS, check_options, declared_over, framework, load_error, place
 from motet.models.handler import ModelSource
-from motet.oip.asking import Answer, Call, Lost, Wait, ask
+from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait, ask
 from motet.oip.connections import Connections
 from motet.system.addresses import in_url, lacks_brackets
 from motet.threads import new_lock
@@ -25,10 +25,10 @@ from motet.types import Signature
 __all__ = [
     "MAX_ANSWER_BYTES",
     "METADATA_S",
-    "Caller",
     "HttpLine",
     "Line",
-    "Remote",
+    "RemoteCaller",
+    "RemoteOptions",
     "Signatures",
     "host_and_port",
     "http_line",
@@ -58,7 +58,7 @@ _LATER = (408, 429, 502, 503, 504)
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteOptions:
     """How a remote model is called.
 
     Attributes:
@@ -73,7 +73,7 @@ class Remote:
     ca: str
 
     @classmethod
-    def read(cls, source: ModelSource, *more: str) -> Remote:
+    def read(cls, source: ModelSource, *more: str) -> RemoteOptions:
         """The options of a model.
 
         Args:
@@ -111,7 +111,7 @@ def _secret(value: object, source: ModelSource) -> str:
 class Line(Protocol):
     """A line to a server: sends calls, from several threads at once."""
 
-    def send(self, call: Call) -> Answer | Lost:
+    def send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
         """Send a call, and wait for what becomes of it."""
         ...
 
@@ -131,17 +131,17 @@ class HttpLine:
     def __init__(self, make: Callable[[], Any], urllib3: Any) -> None:
         self._pools, self._errors, self._timeout = Connections(make), urllib3.exceptions, urllib3.Timeout
 
-    def send(self, call: Call) -> Answer | Lost:
+    def send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
         """Send a call; answers are decompressed."""
         pool, got = self._pools.take(), None
         try:
             got = self._sent(pool, call)
             return got
         finally:
-            if self._pools.give_back(pool, condemned=isinstance(got, Lost) and got.kind == "timeout"):
+            if self._pools.give_back(pool, condemned=isinstance(got, LostCall) and got.kind == "timeout"):
                 pool.close()
 
-    def _sent(self, pool: Any, call: Call) -> Answer | Lost:
+    def _sent(self, pool: Any, call: RemoteCall) -> RemoteAnswer | LostCall:
         end = time.monotonic() + call.timeout_s
         timeout = self._timeout(connect=min(CONNECT_S, call.timeout_s), read=call.timeout_s)
         errors = self._errors
@@ -156,22 +156,22 @@ class HttpLine:
                     body += part
                     if time.monotonic() > end:
                         response.close()
-                        return Lost("timeout", "the answer took too long")
+                        return LostCall("timeout", "the answer took too long")
                     if len(body) > MAX_ANSWER_BYTES:
                         response.close()
-                        return Lost("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+                        return LostCall("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
             finally:
                 response.release_conn()
         except (errors.NewConnectionError, errors.ConnectTimeoutError, errors.SSLError) as error:
-            return Lost("connect", f"the server cannot be reached: {_told(error)}")
+            return LostCall("connect", f"the server cannot be reached: {_told(error)}")
         except errors.EmptyPoolError as error:
-            return Lost("busy", _told(error))
+            return LostCall("busy", _told(error))
         except errors.ReadTimeoutError as error:
-            return Lost("timeout", _told(error))
+            return LostCall("timeout", _told(error))
         except (errors.HTTPError, OSError) as error:
-            return Lost("broken", f"the connection broke before the answer came: {_told(error)}")
+            return LostCall("broken", f"the connection broke before the answer came: {_told(error)}")
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status, headers, body)
+        return RemoteAnswer(response.status, headers, body)
 
     def close(self) -> None:
         """Close its connections."""
@@ -184,7 +184,7 @@ def _told(error: Exception) -> str:
     return text.partition(": ")[2] if text.startswith(("<", "HTTP")) and ": " in text else text
 
 
-def http_line(host: str, remote: Remote, source: ModelSource, *, tls: bool) -> HttpLine:
+def http_line(host: str, remote: RemoteOptions, source: ModelSource, *, tls: bool) -> HttpLine:
     """A line to a server over HTTP.
 
     Args:
@@ -235,7 +235,7 @@ def host_and_port(host: str, source: ModelSource) -> tuple[str, int | None]:
     return in_url(name), port
 
 
-class Caller:
+class RemoteCaller:
     """Calls a remote model: makes calls again where that is safe, and says what kind of failure it was.
 
     After its server could not be reached, calls fail at once for a second, so that a server that is down is not asked
@@ -256,7 +256,7 @@ class Caller:
     def __init__(
         self,
         line: Line,
-        remote: Remote,
+        remote: RemoteOptions,
         where: str,
         *,
         address: str = "",
@@ -269,11 +269,11 @@ class Caller:
         self._down_why = ""
 
     @classmethod
-    def of(cls, line: Line, remote: Remote, source: ModelSource) -> Caller:
+    def of(cls, line: Line, remote: RemoteOptions, source: ModelSource) -> RemoteCaller:
         """What calls a model."""
         return cls(line, remote, name_of(source), address=source.location)
 
-    def __call__(self, make: Callable[[float], Call]) -> Answer:
+    def __call__(self, make: Callable[[float], RemoteCall]) -> RemoteAnswer:
         """Make a call.
 
         Args:
@@ -295,14 +295,14 @@ class Caller:
             )
         return self._checked(self._asked(make))
 
-    def _asked(self, make: Callable[[float], Call]) -> Answer | Lost:
+    def _asked(self, make: Callable[[float], RemoteCall]) -> RemoteAnswer | LostCall:
         asking = ask(make, timeout_s=self._remote.timeout_s, retries=self._remote.retries, clock=self._clock)
-        got: Answer | Lost | None = None
+        got: RemoteAnswer | LostCall | None = None
         while True:
             try:
                 step = asking.send(got)
             except StopIteration as done:
-                result: Answer | Lost = done.value
+                result: RemoteAnswer | LostCall = done.value
                 return result
             if isinstance(step, Wait):
                 self._sleep(step.seconds)
@@ -310,8 +310,8 @@ class Caller:
             else:
                 got = self._line.send(step)
 
-    def _checked(self, got: Answer | Lost) -> Answer:
-        if isinstance(got, Lost):
+    def _checked(self, got: RemoteAnswer | LostCall) -> RemoteAnswer:
+        if isinstance(got, LostCall):
             if got.kind == "connect":
                 self._down_why, self._down_until = got.what, self._clock() + DOWN_S
             what = _LOST[got.kind].format(timeout_s=self._remote.timeout_s)
@@ -320,7 +320,7 @@ class Caller:
             return got
         raise self._error(got)
 
-    def _error(self, got: Answer) -> Exception:
+    def _error(self, got: RemoteAnswer) -> Exception:
         answered = f"its server answered {got.status}"
         said = f"{answered}: {got.error}"
         if got.status == 413:

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from motet.errors import InputError
-from motet.models.calling import MAX_ANSWER_BYTES, Remote, host_and_port
+from motet.models.calling import MAX_ANSWER_BYTES, RemoteOptions, host_and_port
 from motet.models.common import framework, load_error
 from motet.models.handler import ModelSource
-from motet.oip.asking import Answer, Call, Lost
+from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall
 from motet.oip.connections import Connections
 
 __all__ = ["GrpcLine", "grpc_line", "message_in"]
@@ -39,7 +39,7 @@ _UNREACHED = re.compile(r"failed to connect|connection refused|dns|name resol|ha
 
 
 def grpc_line(
-    service: str, methods: Sequence[str], host: str, remote: Remote, source: ModelSource, *, tls: bool, port: int
+    service: str, methods: Sequence[str], host: str, remote: RemoteOptions, source: ModelSource, *, tls: bool, port: int
 ) -> GrpcLine:
     """A line to a server over gRPC.
 
@@ -84,7 +84,7 @@ def _keepalive(timeout_s: float) -> Options:
     )
 
 
-def _certificates(remote: Remote, source: ModelSource) -> bytes | None:
+def _certificates(remote: RemoteOptions, source: ModelSource) -> bytes | None:
     if not remote.ca:
         return None
     try:
@@ -115,17 +115,17 @@ class GrpcLine:
     def __init__(self, make: Callable[[], _Channel], metadata: tuple[tuple[str, str], ...], grpc: Any) -> None:
         self._channels, self._metadata, self._error = Connections(make), metadata, grpc.RpcError
 
-    def send(self, call: Call) -> Answer | Lost:
+    def send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
         """Send a call; errors become answers with the status of HTTP that means the same."""
         channel, got = self._channels.take(), None
         try:
             body = channel.methods[call.method](call.body, timeout=call.timeout_s, metadata=self._metadata)
-            return Answer(200, {}, body)
+            return RemoteAnswer(200, {}, body)
         except self._error as error:
             got = _refused(error)
             return got
         finally:
-            if self._channels.give_back(channel, condemned=isinstance(got, Lost) and got.kind != "connect"):
+            if self._channels.give_back(channel, condemned=isinstance(got, LostCall) and got.kind != "connect"):
                 channel.close()
 
     def close(self) -> None:
@@ -133,21 +133,21 @@ class GrpcLine:
         self._channels.current.close()
 
 
-def _refused(error: Any) -> Answer | Lost:
+def _refused(error: Any) -> RemoteAnswer | LostCall:
     code, said = error.code().name, error.details() or ""
     if code == "UNAVAILABLE" and _UNREACHED.search(said):
-        return Lost("connect", f"the server cannot be reached: {said}")
+        return LostCall("connect", f"the server cannot be reached: {said}")
     if code == "UNAVAILABLE" and re.search(
         r"socket closed|connection reset|goaway|ping timeout|keepalive", said, re.IGNORECASE
     ):
-        return Lost("broken", f"the connection broke before the answer came: {said}")
+        return LostCall("broken", f"the connection broke before the answer came: {said}")
     if code == "DEADLINE_EXCEEDED":
-        return Lost("timeout", said)
+        return LostCall("timeout", said)
     status = _STATUS.get(code, 500)
     if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE.search(said):
         status = 413
     headers = {key: value for key, value in error.trailing_metadata() or () if isinstance(value, str)}
-    return Answer(status, headers, json.dumps({"error": f"{code}: {said}"}).encode())
+    return RemoteAnswer(status, headers, json.dumps({"error": f"{code}: {said}"}).encode())
 
 
 def message_in(kind: Any, body: bytes | bytearray, what: str, where: str) -> Any:

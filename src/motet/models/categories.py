@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,17 @@ from motet.models.handler import ModelSource
 from motet.numbers import is_missing
 from motet.types import ANY, ColumnType
 
-__all__ = ["CODES", "as_category", "category_type", "chosen_categories", "encoder"]
+__all__ = [
+    "CODES",
+    "as_category",
+    "categories_of_head",
+    "category_type",
+    "chosen_categories",
+    "encoder",
+    "lightgbm_categories",
+    "said_of_categories",
+    "xgboost_categories",
+]
 
 CODES = "codes"
 """The value of the option `categories` that says that columns hold the numbers already."""
@@ -105,3 +116,49 @@ def encoder(name: str, categories: Sequence[Any], *, strict: bool) -> Callable[[
         return codes
 
     return encode
+
+
+def xgboost_categories(booster: Any) -> dict[int, Sequence[Any] | None]:
+    """The categories that a file of XGBoost keeps, by the place of the feature; None for features whose it does not."""
+    kinds = booster.feature_types or ()
+    places = [place for place, kind in enumerate(kinds) if kind == "c"]
+    if not places or not hasattr(booster, "get_categories"):
+        return dict.fromkeys(places)
+    kept = booster.get_categories(export_to_arrow=True).to_arrow()
+    return {place: None if kept[place][1] is None else kept[place][1].to_pylist() for place in places}
+
+
+def lightgbm_categories(lines: Iterable[str], source: ModelSource) -> dict[int, Sequence[Any] | None]:
+    """The categories that a data frame had, which LightGBM keeps, by the place of the feature; features of whole numbers have none.
+
+    Args:
+        lines: of the model as text.
+        source: the model, for messages; where its option `categories` says them they are not looked for.
+
+    Raises:
+        ModelLoadError: when the text does not say which feature has which.
+    """
+    return categories_of_head(said_of_categories(lines), source)
+
+
+def said_of_categories(lines: Iterable[str]) -> dict[str, str]:
+    """The lines of a file of LightGBM that tell of categories, by their names."""
+    found: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(("pandas_categorical:", "[categorical_feature:")):
+            key, _, value = line.strip().partition(":")
+            found[key.strip("[")] = value.strip(" ]") if line.startswith("[") else value
+    return found
+
+
+def categories_of_head(said: Mapping[str, str], source: ModelSource) -> dict[int, Sequence[Any] | None]:
+    """The same, of what the head of a file of LightGBM says by its names."""
+    kept = json.loads(said.get("pandas_categorical") or "null")
+    if not kept or source.options.get("categories"):
+        return {}
+    places = [int(place) for place in said.get("categorical_feature", "").split(",") if place]
+    if len(places) == len(kept):
+        return dict(zip(sorted(places), kept, strict=True))
+    hint = "say `with: {categories: {feature: [category, ...]}}` for each, in the order of training"
+    what = f"it was trained with {len(kept)} categorical columns, of which {len(places)} are categorical features"
+    raise load_error(source, f"{what}: the file does not say which", hint)

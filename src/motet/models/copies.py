@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from motet.errors import InputError, ModelLoadError
 from motet.models.cache import FileCache, cache_bound, cache_root
-from motet.models.remote import Remote, RemoteError
+from motet.models.remote import RemoteError, RemoteModelFile
 
 if TYPE_CHECKING:
     from motet.models.fetch import Companions
@@ -42,7 +42,7 @@ def cached_copy(
     """
     cache = FileCache(cache_root(cache_dir), cache_bound())
     try:
-        return _cached(Remote(uri, storage), cache, companions)
+        return _cached(RemoteModelFile(uri, storage), cache, companions)
     except OSError as error:
         raise ModelLoadError(
             f"the model cannot be kept in {cache.root}: {error.strerror or error}",
@@ -51,7 +51,7 @@ def cached_copy(
         ) from error
 
 
-def _cached(remote: Remote, cache: FileCache, companions: Companions | None) -> Path:
+def _cached(remote: RemoteModelFile, cache: FileCache, companions: Companions | None) -> Path:
     with cache.locked(remote.key):
         if _offline():
             return _last_copy(remote, cache)
@@ -77,7 +77,7 @@ def _cached(remote: Remote, cache: FileCache, companions: Companions | None) -> 
 _fetched: set[str] = set()
 
 
-def _write(remote: Remote, companions: Companions | None, folder: Path) -> list[str]:
+def _write(remote: RemoteModelFile, companions: Companions | None, folder: Path) -> list[str]:
     name = remote.name
     remote.get(folder / name)
     others = [] if companions is None else _named_by(companions, str(folder / name), remote)
@@ -87,14 +87,14 @@ def _write(remote: Remote, companions: Companions | None, folder: Path) -> list[
     return [name, *others]
 
 
-def _named_by(companions: Companions, path: str, remote: Remote) -> list[str]:
+def _named_by(companions: Companions, path: str, remote: RemoteModelFile) -> list[str]:
     try:
         return [_inside(other, remote) for other in companions(path)]
     except ModelLoadError as error:
         raise ModelLoadError(error.what, where=remote.uri, hint=error.hint) from error
 
 
-def _inside(other: str, remote: Remote) -> str:
+def _inside(other: str, remote: RemoteModelFile) -> str:
     """A companion's path, which must not lead out of the model's folder."""
     plain = posixpath.normpath(other)
     if posixpath.isabs(plain) or plain.split("/")[0] == "..":
@@ -104,7 +104,7 @@ def _inside(other: str, remote: Remote) -> str:
     return plain
 
 
-def _last_copy(remote: Remote, cache: FileCache) -> Path:
+def _last_copy(remote: RemoteModelFile, cache: FileCache) -> Path:
     found = cache.find(remote.key, None)
     if found is None:
         raise ModelLoadError(

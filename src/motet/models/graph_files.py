@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import GraphError
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.places import joined, relative
 from motet.models.fetch import is_remote, resolve
 from motet.models.registry import find_handler
-from motet.models.remote import Remote, RemoteError
+from motet.models.remote import RemoteError, RemoteModelFile
 
 __all__ = ["opened", "placed", "read_text", "write_text"]
 
@@ -71,7 +71,7 @@ def read_text(name: str) -> str:
     if not is_remote(name):
         return Path(resolve(name, None)).read_text(encoding="utf-8")
     try:
-        return Remote(name, {}).read().decode("utf-8")
+        return RemoteModelFile(name, {}).read().decode("utf-8")
     except RemoteError as error:
         raise GraphError(f"it cannot be read: {error}", where=name, hint=error.hint) from error
 
@@ -85,7 +85,7 @@ def write_text(name: str, text: str) -> None:
     """
     if is_remote(name):
         try:
-            Remote(name, {}).write(text.encode())
+            RemoteModelFile(name, {}).write(text.encode())
         except RemoteError as error:
             raise GraphError(f"it cannot be written: {error}", where=name, hint=error.hint) from error
         return
@@ -96,7 +96,7 @@ def write_text(name: str, text: str) -> None:
     temporary.replace(target)
 
 
-def placed(graph: Graph, folder: str | None) -> Graph:
+def placed(graph: GraphSpec, folder: str | None) -> GraphSpec:
     """The same graph with the URIs of its models relative to a folder, or absolute where that is None."""
     base = graph.folder if "://" in graph.folder else str(Path(graph.folder or ".").resolve())
     models = {name: replace(each, uri=_uri(each.uri, base, folder)) for name, each in graph.models.items()}

@@ -28,7 +28,7 @@ from motet.errors import GraphError, UnknownNameError
 from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.independence import one_row_a_call_if_needed
-from motet.models.keep import Kept
+from motet.models.keep import LoadCache
 from motet.types import ColumnType, Signature
 
 __all__ = ["JaxHandler", "JaxModel"]
@@ -47,7 +47,7 @@ class JaxHandler:
     batch_invariant: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self._kept: Kept[Any] = Kept(_read)
+        self._kept: LoadCache[Any] = LoadCache(_read)
 
     def signature(self, source: ModelSource) -> Signature:
         """What the program says, with the declared types over it; loads it, and keeps it for `load`.

@@ -13,14 +13,14 @@ from motet.models.handler import ModelSource
 from motet.threads import new_lock
 from motet.types import Signature
 
-__all__ = ["Kept", "Learned", "file_change", "file_state"]
+__all__ = ["Learned", "LoadCache", "file_change", "file_state"]
 
 _T = TypeVar("_T")
 State = tuple[str, Change]
 """Which file it is, and as far as its size and its times tell, that it is the same."""
 
 
-class Kept(Generic[_T]):
+class LoadCache(Generic[_T]):
     """What `load` made of a file, at most `most` files, each as long as it stays the same.
 
     Args:

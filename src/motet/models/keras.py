@@ -36,7 +36,7 @@ from motet.models.common import (
 )
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.independence import one_row_a_call_if_needed
-from motet.models.keep import Kept
+from motet.models.keep import LoadCache
 from motet.models.torch import torch_threads
 from motet.types import ANY, ColumnType, Signature
 
@@ -57,7 +57,7 @@ class KerasHandler:
     batch_invariant: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self._kept: Kept[Any] = Kept(_read, whole=lambda location: _saved_folder(location) or location)
+        self._kept: LoadCache[Any] = LoadCache(_read, whole=lambda location: _saved_folder(location) or location)
 
     @staticmethod
     def companions(path: str) -> list[str]:

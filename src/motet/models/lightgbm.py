@@ -11,17 +11,15 @@ A value that is none of the categories is missing, as for LightGBM.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from motet.models.categories import chosen_categories
+from motet.models.categories import categories_of_head, chosen_categories, said_of_categories
 from motet.models.common import check_cpu, check_options, framework, load_error
 from motet.models.handler import ModelSource
 from motet.models.trees import TreeModel, TreeShape, iterations, tree_signature
 from motet.types import Signature
 
-__all__ = ["LightGBMHandler", "kept_categories"]
+__all__ = ["LightGBMHandler"]
 
 _OPTIONS = ("iterations", "categories")
 _HEAD_BYTES = 64 << 20
@@ -77,45 +75,11 @@ def _shape(source: ModelSource) -> TreeShape:
         classes = 2 if objective in _BINARY else int(said["num_class"]) if objective in _SEVERAL else 0
         names = said.get("feature_names", "").split(" ")
         unnamed = names == [f"Column_{place}" for place in range(features)]
-        categories = chosen_categories(_categories(said, source), names, source)
+        categories = chosen_categories(categories_of_head(said, source), names, source)
     except (KeyError, ValueError) as error:
         raise load_error(source, f"the head of the file is broken: {error}", _HINT) from error
     answer = (classes,) if classes else () if trees == 1 else (trees,)
     return TreeShape(features, () if unnamed else names, "probabilities" if classes else "value", answer, categories)
-
-
-def kept_categories(lines: Iterable[str], source: ModelSource) -> dict[int, Sequence[Any] | None]:
-    """The categories that a data frame had, by the place of the feature; features of whole numbers have none.
-
-    Args:
-        lines: of the model as text.
-        source: the model, for messages; where its option `categories` says them they are not looked for.
-
-    Raises:
-        ModelLoadError: when the text does not say which feature has which.
-    """
-    return _categories(_said_of_categories(lines), source)
-
-
-def _said_of_categories(lines: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for line in lines:
-        if line.startswith(("pandas_categorical:", "[categorical_feature:")):
-            key, _, value = line.strip().partition(":")
-            found[key.strip("[")] = value.strip(" ]") if line.startswith("[") else value
-    return found
-
-
-def _categories(said: Mapping[str, str], source: ModelSource) -> dict[int, Sequence[Any] | None]:
-    kept = json.loads(said.get("pandas_categorical") or "null")
-    if not kept or source.options.get("categories"):
-        return {}
-    places = [int(place) for place in said.get("categorical_feature", "").split(",") if place]
-    if len(places) == len(kept):
-        return dict(zip(sorted(places), kept, strict=True))
-    hint = "say `with: {categories: {feature: [category, ...]}}` for each, in the order of training"
-    what = f"it was trained with {len(kept)} categorical columns, of which {len(places)} are categorical features"
-    raise load_error(source, f"{what}: the file does not say which", hint)
 
 
 def _read(source: ModelSource) -> dict[str, str]:
@@ -128,7 +92,7 @@ def _read(source: ModelSource) -> dict[str, str]:
             while (line := file.readline(_HEAD_BYTES)) and not line.startswith("Tree="):
                 key, _, value = line.strip().partition("=")
                 found[key] = value
-            found |= _said_of_categories(file)
+            found |= said_of_categories(file)
     except UnicodeDecodeError as error:
         raise load_error(source, "not a LightGBM text model: it is no text", _HINT) from error
     except OSError as error:

@@ -14,14 +14,14 @@ from motet.models.fetch import Companions, local_path
 from motet.models.handler import Handler
 from motet.models.registry import find_handler
 
-__all__ = ["PINNED", "STORE", "Located", "locate", "runs_code"]
+__all__ = ["PINNED", "STORE", "LocatedModel", "locate", "runs_code"]
 
 STORE, PINNED = "store:", "stored:"
 """What the URI of a model of a store begins with, and that of one pinned to a version: no handler's names."""
 
 
 @dataclass(frozen=True)
-class Located:
+class LocatedModel:
     """A model found: what loads it, and where it is here.
 
     Attributes:
@@ -57,7 +57,7 @@ def locate(
     cache_dir: str | os.PathLike[str] | None = None,
     storage: Mapping[str, Any] | None = None,
     where: str = "",
-) -> Located:
+) -> LocatedModel:
     """Find the handler of a URI and make the model's files local.
 
     Args:
@@ -74,7 +74,7 @@ def locate(
     """
     handler, location = find_handler(uri, where)
     if not handler.has_file:
-        return Located(handler, location)
+        return LocatedModel(handler, location)
     path = local_path(
         location,
         base=base,
@@ -84,7 +84,7 @@ def locate(
         storage=storage,
         companions=_companions(handler),
     )
-    return Located(handler, path)
+    return LocatedModel(handler, path)
 
 
 def runs_code(handler: Handler, location: str) -> bool:

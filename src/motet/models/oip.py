@@ -34,10 +34,10 @@ import numpy as np
 from motet.batch import Array, Column
 from motet.errors import InputError, ModelFailedError
 from motet.models.addressed import RemoteHandler
-from motet.models.calling import Caller, Line, Remote, http_line, name_of
+from motet.models.calling import Line, RemoteCaller, RemoteOptions, http_line, name_of
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
-from motet.oip.asking import Call
+from motet.oip.asking import RemoteCall
 from motet.oip.info import ModelInfo
 from motet.oip.rest import LENGTH_HEADER, read_answer, write_request
 from motet.oip.tensors import tensor_of
@@ -75,12 +75,12 @@ class OipHttpHandler(RemoteHandler):
         remote, path = self._remote(source), self._match(source)[2]
         return RemoteModel(source, self.signature(source), remote, path, self._caller(source))
 
-    def _line(self, source: ModelSource, remote: Remote) -> Line:
+    def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
         return http_line(self._match(source)[1], remote, source, tls=self.tls)
 
-    def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
+    def _read(self, source: ModelSource, remote: RemoteOptions, caller: RemoteCaller) -> Signature:
         path = self._match(source)[2]
-        got = caller(lambda left_s: Call("GET", path, remote.headers, timeout_s=left_s))
+        got = caller(lambda left_s: RemoteCall("GET", path, remote.headers, timeout_s=left_s))
         return signature_of(ModelInfo.read(got.body, place(source)), source)
 
 
@@ -94,7 +94,9 @@ class OipHttpsHandler(OipHttpHandler):
 class RemoteModel:
     """A model of a server."""
 
-    def __init__(self, source: ModelSource, signature: Signature, remote: Remote, path: str, caller: Caller) -> None:
+    def __init__(
+        self, source: ModelSource, signature: Signature, remote: RemoteOptions, path: str, caller: RemoteCaller
+    ) -> None:
         self._where, self._signature, self._caller = name_of(source), signature, caller
         self._path, self._headers = f"{path}/infer", {**remote.headers, "Accept-Encoding": "identity"}
         self._binary, self._parameters = bool(source.options.get("binary", True)), source.options.get("parameters", {})
@@ -102,15 +104,15 @@ class RemoteModel:
         self._has_rows = has_rows(source)
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
-        """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""
+        """Answer a batch; see `LoadedModel`. Errors are those of `RemoteCaller`."""
         tensors = tensors_of(columns, self._signature, self._where)
         if not self._has_rows:
             tensors = of_the_row(tensors)
 
-        def make(left_s: float) -> Call:
+        def make(left_s: float) -> RemoteCall:
             parameters = {"timeout": max(1, round(left_s * 1e6)), **self._parameters}
             body, headers = write_request(tensors, outputs=self._outputs, binary=self._binary, parameters=parameters)
-            return Call("POST", self._path, {**self._headers, **headers}, body, left_s)
+            return RemoteCall("POST", self._path, {**self._headers, **headers}, body, left_s)
 
         got = self._caller(make)
         try:

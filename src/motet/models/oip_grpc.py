@@ -17,12 +17,12 @@ from urllib.parse import unquote
 from motet.batch import Array
 from motet.errors import InputError, ModelFailedError
 from motet.models.addressed import RemoteHandler
-from motet.models.calling import Caller, Line, Remote, name_of
+from motet.models.calling import Line, RemoteCaller, RemoteOptions, name_of
 from motet.models.calling_grpc import grpc_line, message_in
 from motet.models.common import framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.oip import as_a_row, by_call, has_rows, of_the_row, signature_of, tensors_of
-from motet.oip.asking import Call
+from motet.oip.asking import RemoteCall
 from motet.oip.info import ModelInfo, TensorInfo
 from motet.oip.rest import as_sent
 from motet.oip.tensors import from_elements, from_raw, to_raw
@@ -61,14 +61,14 @@ class OipGrpcHandler(RemoteHandler):
         match = self._match(source)
         return unquote(match[2]), unquote(match[3] or "")
 
-    def _line(self, source: ModelSource, remote: Remote) -> Line:
+    def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
         return grpc_line(_SERVICE, _METHODS, self._match(source)[1], remote, source, tls=self.tls, port=8001)
 
-    def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
+    def _read(self, source: ModelSource, remote: RemoteOptions, caller: RemoteCaller) -> Signature:
         messages = framework("motet.oip.messages", "protobuf", "grpc", source)
         name, version = self._named(source)
         question = messages.ModelMetadataRequest(name=name, version=version).SerializeToString()
-        got = caller(lambda left_s: Call("ModelMetadata", "", body=question, timeout_s=left_s))
+        got = caller(lambda left_s: RemoteCall("ModelMetadata", "", body=question, timeout_s=left_s))
         said = message_in(messages.ModelMetadataResponse, got.body, "the metadata of the model are", place(source))
         inputs, outputs = (
             {each.name: TensorInfo(each.name, each.datatype, tuple(each.shape)) for each in tensors}
@@ -87,7 +87,9 @@ class OipGrpcsHandler(OipGrpcHandler):
 class RemoteGrpcModel:
     """A model of a server."""
 
-    def __init__(self, source: ModelSource, signature: Signature, name: str, version: str, caller: Caller) -> None:
+    def __init__(
+        self, source: ModelSource, signature: Signature, name: str, version: str, caller: RemoteCaller
+    ) -> None:
         self._messages = framework("motet.oip.messages", "protobuf", "grpc", source)
         self._where, self._signature, self._caller = name_of(source), signature, caller
         self._name, self._version = name, version
@@ -96,7 +98,7 @@ class RemoteGrpcModel:
         self._parameters = {key: _parameter(value, self._messages, source) for key, value in parameters.items()}
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
-        """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""
+        """Answer a batch; see `LoadedModel`. Errors are those of `RemoteCaller`."""
         request = self._messages.ModelInferRequest(model_name=self._name, model_version=self._version)
         tensors = tensors_of(columns, self._signature, self._where)
         for name, (datatype, array) in (tensors if self._has_rows else of_the_row(tensors)).items():
@@ -107,7 +109,7 @@ class RemoteGrpcModel:
         for key, value in self._parameters.items():
             request.parameters[key].CopyFrom(value)
         question = request.SerializeToString()
-        got = self._caller(lambda left_s: Call("ModelInfer", "", body=question, timeout_s=left_s))
+        got = self._caller(lambda left_s: RemoteCall("ModelInfer", "", body=question, timeout_s=left_s))
         try:
             return self._columns(message_in(self._messages.ModelInferResponse, got.body, "the answer is", self._where))
         except InputError as error:

@@ -20,8 +20,8 @@ from motet.errors import UnknownNameError
 from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.independence import RowByRow, one_row_a_call_if_needed
-from motet.models.onnx_proto import OnnxFile, OnnxFormatError, Tensor, read_onnx
-from motet.models.onnx_rows import Rows, reached_by_inputs, rows_of, same_bits
+from motet.models.onnx_proto import OnnxFile, OnnxFormatError, OnnxTensor, read_onnx
+from motet.models.onnx_rows import RowSharing, reached_by_inputs, rows_of, same_bits
 from motet.threads import new_lock
 from motet.types import ANY, ColumnType, Signature
 
@@ -70,12 +70,12 @@ class OnnxHandler:
         rows = fixed_rows(source, _first_axes(file.inputs), _first_axes(given))
         _refuse_constants(source, file, given)
         if rows is None:
-            rows = 1 if meeting is Rows.TOGETHER else None
+            rows = 1 if meeting is RowSharing.TOGETHER else None
         return declared_over(Signature(own_inputs, own_outputs, rows), source)
 
     def notes(self, source: ModelSource) -> list[str]:
         """What whoever checks a graph should know of this model."""
-        if _read(source)[1] is not Rows.TOGETHER:
+        if _read(source)[1] is not RowSharing.TOGETHER:
             return []
         return ["rows that share a call change each other's answers, so each row is a call of its own"]
 
@@ -159,9 +159,9 @@ def _runtime(source: ModelSource) -> Any:
 def _model(session: Any, signature: Signature, source: ModelSource) -> LoadedModel:
     """The model of a session; where the graph does not tell whether rows meet in a call, a few made-up rows do."""
     file, rows = _read(source)
-    if rows is Rows.APART:
+    if rows is RowSharing.APART:
         return OnnxModel(session, signature, same_bits(file))
-    if rows is Rows.UNKNOWN:
+    if rows is RowSharing.UNKNOWN:
         return one_row_a_call_if_needed(OnnxModel(session, signature, False), signature, place(source))
     fixed = signature.fixed_rows or 1
     model = OnnxModel(session, signature)
@@ -180,7 +180,7 @@ def _run_of(session: Any) -> Callable[..., Any]:
     return session.run  # type: ignore[no-any-return]
 
 
-def _read(source: ModelSource) -> tuple[OnnxFile, Rows]:
+def _read(source: ModelSource) -> tuple[OnnxFile, RowSharing]:
     """What a file says, and what becomes of rows that share a call of it."""
     try:
         found = os.stat(source.location)
@@ -193,17 +193,17 @@ def _read(source: ModelSource) -> tuple[OnnxFile, Rows]:
 
 
 @functools.lru_cache(maxsize=512)
-def _read_once(location: str, size: int, changed_ns: int) -> tuple[OnnxFile, Rows]:
+def _read_once(location: str, size: int, changed_ns: int) -> tuple[OnnxFile, RowSharing]:
     """See `_read`; a model that comes and goes need not be looked through each time."""
     file = read_onnx(location)
     return file, rows_of(file)
 
 
-def _input_type(source: ModelSource, tensor: Tensor) -> ColumnType:
+def _input_type(source: ModelSource, tensor: OnnxTensor) -> ColumnType:
     return _column_type(source, tensor, "input", "export the model with a first axis for the rows")
 
 
-def _output_type(source: ModelSource, tensor: Tensor) -> ColumnType:
+def _output_type(source: ModelSource, tensor: OnnxTensor) -> ColumnType:
     if tensor.kind == "sequence":
         hint = "export it with zipmap=False (skl2onnx: options={'zipmap': False}), or declare only the other outputs"
         if not any(node.operator == "ai.onnx.ml:ZipMap" for node in _read(source)[0].nodes):
@@ -212,7 +212,7 @@ def _output_type(source: ModelSource, tensor: Tensor) -> ColumnType:
     return _column_type(source, tensor, "output", "declare under `outputs` only those that have a row axis")
 
 
-def _column_type(source: ModelSource, tensor: Tensor, kind: str, hint: str) -> ColumnType:
+def _column_type(source: ModelSource, tensor: OnnxTensor, kind: str, hint: str) -> ColumnType:
     if tensor.kind != "tensor":
         raise load_error(source, f"{kind} {tensor.name!r} is a {tensor.kind}, not a tensor", hint)
     if tensor.elem_type not in _DTYPES:
@@ -226,11 +226,11 @@ def _column_type(source: ModelSource, tensor: Tensor, kind: str, hint: str) -> C
     return ColumnType(_DTYPES[tensor.elem_type], shape)
 
 
-def _first_axes(tensors: Iterable[Tensor]) -> dict[str, int]:
+def _first_axes(tensors: Iterable[OnnxTensor]) -> dict[str, int]:
     return {tensor.name: tensor.axes[0] for tensor in tensors if tensor.axes and isinstance(tensor.axes[0], int)}
 
 
-def _refuse_constants(source: ModelSource, file: OnnxFile, outputs: Iterable[Tensor]) -> None:
+def _refuse_constants(source: ModelSource, file: OnnxFile, outputs: Iterable[OnnxTensor]) -> None:
     """Refuse outputs that no input reaches: they are weights, and have no rows."""
     reached = reached_by_inputs(file)
     for tensor in outputs:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["OnnxFile", "OnnxFormatError", "OnnxNode", "Tensor", "read_onnx"]
+__all__ = ["OnnxFile", "OnnxFormatError", "OnnxNode", "OnnxTensor", "read_onnx"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_OPSET = 7, 8
@@ -37,7 +37,7 @@ class OnnxFormatError(ValueError):
 
 
 @dataclass(frozen=True)
-class Tensor:
+class OnnxTensor:
     """An input or output.
 
     Attributes:
@@ -84,8 +84,8 @@ class OnnxFile:
         opset: the version of ONNX's own operators.
     """
 
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[OnnxTensor, ...]
+    outputs: tuple[OnnxTensor, ...]
     external_files: tuple[str, ...] = ()
     nodes: tuple[OnnxNode, ...] = ()
     weights: Mapping[str, int] = field(default_factory=dict)
@@ -185,8 +185,8 @@ def _read_model(reader: _Reader, span: Span) -> OnnxFile:
 
 
 def _read_graph(reader: _Reader, span: Span, opset: int) -> OnnxFile:
-    inputs: list[Tensor] = []
-    outputs: list[Tensor] = []
+    inputs: list[OnnxTensor] = []
+    outputs: list[OnnxTensor] = []
     nodes: list[OnnxNode] = []
     weights: dict[str, int] = {}
     integers: dict[str, tuple[int, ...]] = {}
@@ -271,7 +271,7 @@ def _external_files(reader: _Reader, span: Span) -> dict[str, None]:
     return {value: None for key, value in pairs if key == "location"}
 
 
-def _read_value(reader: _Reader, span: Span) -> Tensor:
+def _read_value(reader: _Reader, span: Span) -> OnnxTensor:
     name, kind, elem_type, axes = "", "unknown", 0, None
     for number, _, inner in reader.fields(span):
         if number == _VALUE_NAME:
@@ -281,7 +281,7 @@ def _read_value(reader: _Reader, span: Span) -> Tensor:
                 if got in _TYPE_KINDS:
                     kind = _TYPE_KINDS[got]
                     elem_type, axes = _read_tensor(reader, body) if kind == "tensor" else (0, None)
-    return Tensor(name, kind, elem_type, axes)
+    return OnnxTensor(name, kind, elem_type, axes)
 
 
 def _read_tensor(reader: _Reader, span: Span) -> tuple[int, tuple[int | str | None, ...] | None]:

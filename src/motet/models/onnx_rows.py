@@ -12,14 +12,14 @@ from enum import Enum
 
 from motet.models.onnx_proto import OnnxFile, OnnxNode
 
-__all__ = ["Rows", "reached_by_inputs", "rows_of", "same_bits"]
+__all__ = ["RowSharing", "reached_by_inputs", "rows_of", "same_bits"]
 
 
 def _words(text: str) -> list[str]:
     return text.split()
 
 
-class Rows(Enum):
+class RowSharing(Enum):
     """What becomes of rows that share a call."""
 
     APART = "apart"
@@ -79,21 +79,21 @@ _GRAPHS_INSIDE = ("If", "Loop", "Scan")
 """They see the names of the graph around them, without having them as inputs."""
 
 
-def rows_of(file: OnnxFile) -> Rows:
+def rows_of(file: OnnxFile) -> RowSharing:
     """Whether rows that share a call of this graph can change each other's answers."""
     if any(node.operator in _OF_ALL_VALUES and not file.weights.keys() >= set(node.inputs[:1]) for node in file.nodes):
-        return Rows.TOGETHER
+        return RowSharing.TOGETHER
     ranks: dict[str, int | None] = {each.name: None if each.axes is None else len(each.axes) for each in file.inputs}
     for node in file.nodes:
         if any(name in ranks for name in node.inputs):
             step = _Step(node, ranks, file)
             became = step.rows()
-            if became is not Rows.APART:
+            if became is not RowSharing.APART:
                 return became
             ranks.update(dict.fromkeys(node.outputs, step.rank_behind()))
         elif node.operator in _GRAPHS_INSIDE:
-            return Rows.UNKNOWN
-    return Rows.APART
+            return RowSharing.UNKNOWN
+    return RowSharing.APART
 
 
 def same_bits(file: OnnxFile) -> bool:
@@ -128,19 +128,19 @@ class _Step:
         self._with_rows = [name in ranks for name in node.inputs]
         self._rank = next(ranks[name] for name in node.inputs if name in ranks)
 
-    def rows(self) -> Rows:
+    def rows(self) -> RowSharing:
         """What becomes of the rows; where they are kept apart they are on the first axis of the outputs, too."""
         operator = self._node.operator
         if operator in _PLACE_BY_PLACE:
             return _apart_if(self._places_fit())
         if operator == "MaxPool" and len(self._node.outputs) > 1:
-            return Rows.TOGETHER  # its indices count from the first row
+            return RowSharing.TOGETHER  # its indices count from the first row
         if operator in _ROW_BY_ROW:
             return _apart_if(self._only_first)
         if operator in _ALONG_AXIS or operator.startswith("Reduce") or operator == "CumSum":
             return self._along(self._axes(), takes_apart=operator in ("Concat", "Split"))
         if operator == "BatchNormalization":
-            return Rows.TOGETHER if self._integer("training_mode", 0) else Rows.APART
+            return RowSharing.TOGETHER if self._integer("training_mode", 0) else RowSharing.APART
         return _apart_if(self._moves_no_row(operator))
 
     def _moves_no_row(self, operator: str) -> bool:
@@ -189,20 +189,20 @@ class _Step:
             return False
         return all(other is not None and other <= rank for other in others)
 
-    def _along(self, axes: tuple[int, ...], *, takes_apart: bool) -> Rows:
+    def _along(self, axes: tuple[int, ...], *, takes_apart: bool) -> RowSharing:
         """What working along these axes does with rows on the first one."""
         if not axes:
             return self._along_none()
         if 0 in axes or (self._rank is not None and -self._rank in axes):
-            return Rows.UNKNOWN if takes_apart else Rows.TOGETHER  # rows put elsewhere need not meet
+            return RowSharing.UNKNOWN if takes_apart else RowSharing.TOGETHER  # rows put elsewhere need not meet
         known = self._rank is not None or min(axes) > 0
         return _apart_if(known and (self._node.operator != "Concat" or all(self._with_rows)))
 
-    def _along_none(self) -> Rows:
+    def _along_none(self) -> RowSharing:
         """Axes that are left out are all of them; those that are computed are not known."""
         if not self._node.operator.startswith("Reduce") or len([name for name in self._node.inputs if name]) > 1:
-            return Rows.UNKNOWN
-        return Rows.APART if self._integer("noop_with_empty_axes", 0) else Rows.TOGETHER
+            return RowSharing.UNKNOWN
+        return RowSharing.APART if self._integer("noop_with_empty_axes", 0) else RowSharing.TOGETHER
 
     def _axes(self) -> tuple[int, ...]:
         """The axes that an operator works along: an attribute, a constant, or its default."""
@@ -228,5 +228,5 @@ class _Step:
         return self._with_rows[0] and not any(self._with_rows[1:])
 
 
-def _apart_if(apart: bool) -> Rows:
-    return Rows.APART if apart else Rows.UNKNOWN
+def _apart_if(apart: bool) -> RowSharing:
+    return RowSharing.APART if apart else RowSharing.UNKNOWN

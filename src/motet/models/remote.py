@@ -10,7 +10,7 @@ from typing import Any
 
 from motet.errors import MissingExtraError, known_names
 
-__all__ = ["Remote", "RemoteError"]
+__all__ = ["RemoteError", "RemoteModelFile"]
 
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 _STATE_FIELDS = (
@@ -30,7 +30,7 @@ class RemoteError(Exception):
         return str(self.args[0])
 
 
-class Remote:
+class RemoteModelFile:
     """A remote file.
 
     Args:
@@ -57,10 +57,10 @@ class Remote:
             path = path.partition("?")[0].partition("#")[0]
         return posixpath.basename(path.rstrip("/")) or "model"
 
-    def beside(self, other: str) -> Remote:
+    def beside(self, other: str) -> RemoteModelFile:
         """Another file, by its path relative to this one's folder."""
         first, *chain = self.uri.split("::")
-        return Remote("::".join([posixpath.join(posixpath.dirname(first), other), *chain]), self.storage)
+        return RemoteModelFile("::".join([posixpath.join(posixpath.dirname(first), other), *chain]), self.storage)
 
     def version(self) -> str:
         """What the remote says of the file's state now; sets `unversioned` where it says no more than the size.

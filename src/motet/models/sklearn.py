@@ -43,7 +43,7 @@ import numpy as np
 from motet.batch import Array
 from motet.models.common import check_cpu, check_options, framework, load_error, own_filters, place
 from motet.models.handler import ModelSource
-from motet.models.keep import Kept, Learned
+from motet.models.keep import Learned, LoadCache
 from motet.models.openmp import OpenMP
 from motet.models.sklearn_inputs import taken
 from motet.models.sklearn_quiet import quiet
@@ -72,7 +72,7 @@ class SklearnHandler:
     holds_lock: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._kept: Kept[Any] = Kept(_unpickle)
+        self._kept: LoadCache[Any] = LoadCache(_unpickle)
         self._learned = Learned()
 
     def signature(self, source: ModelSource) -> Signature:

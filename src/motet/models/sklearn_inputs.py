@@ -11,7 +11,13 @@ import numpy as np
 
 from motet.batch import Array, objects, read_only
 from motet.errors import TypeMismatchError
-from motet.models.categories import as_category, category_type, chosen_categories
+from motet.models.categories import (
+    as_category,
+    category_type,
+    chosen_categories,
+    lightgbm_categories,
+    xgboost_categories,
+)
 from motet.models.common import check_features, features_of, framework, load_error, place
 from motet.models.handler import ModelSource
 from motet.numbers import is_missing
@@ -27,7 +33,7 @@ _INSIDE = (
 
 
 @dataclass(frozen=True)
-class Feature:
+class InputFeature:
     """What is known of one feature: its type, a value that it takes, its native categories, and what stands for missing."""
 
     type: ColumnType
@@ -64,7 +70,7 @@ def taken(estimator: Any, source: ModelSource) -> Taken:
     features = [_feature(firsts, at) for at in range(width or 0)]
     native = _native(firsts, names, source)
     for at, categories in native.items():
-        features[at] = Feature(category_type(categories), categories[0], tuple(categories))
+        features[at] = InputFeature(category_type(categories), categories[0], tuple(categories))
     strict = any(_package(inner) == "xgboost" for inner in firsts)
     inputs = dict(source.inputs) or _own_inputs(firsts, names, features, source)
     by_name = set(inputs) == set(names) and bool(names)
@@ -87,7 +93,7 @@ def _names(estimator: Any) -> list[str]:
 
 
 def _own_inputs(
-    firsts: Sequence[Any], names: list[str], features: list[Feature], source: ModelSource
+    firsts: Sequence[Any], names: list[str], features: list[InputFeature], source: ModelSource
 ) -> dict[str, ColumnType]:
     if names:
         return dict(zip(names, (feature.type for feature in features), strict=True))
@@ -130,9 +136,9 @@ def _members(estimator: Any) -> list[Any]:
     return []
 
 
-def _feature(firsts: Sequence[Any], at: int) -> Feature:
+def _feature(firsts: Sequence[Any], at: int) -> InputFeature:
     """What the estimators that get a feature as it is say of it; `any` where they differ or do not say."""
-    found: list[Feature] = []
+    found: list[InputFeature] = []
     for inner in firsts:
         parts = getattr(inner, "_transformer_to_input_indices", None)
         if parts is None:
@@ -141,11 +147,11 @@ def _feature(firsts: Sequence[Any], at: int) -> Feature:
         for name, step, _ in inner.transformers_:
             if step != "drop" and at in parts.get(name, ()):
                 place = list(parts[name]).index(at)
-                found.append(Feature(ANY) if isinstance(step, str) else _feature(list(_first(step)), place))
+                found.append(InputFeature(ANY) if isinstance(step, str) else _feature(list(_first(step)), place))
     known = [feature for feature in found if feature.type != ANY]
     missing = None if any(feature.missing is None for feature in found) else np.nan
     if not known or len({feature.type for feature in known}) > 1 or len(known) < len(found):
-        return Feature(ANY, known[0].example if known else 0.0, missing=missing)
+        return InputFeature(ANY, known[0].example if known else 0.0, missing=missing)
     return replace(known[0], missing=missing)
 
 
@@ -161,14 +167,14 @@ def _native(firsts: Sequence[Any], names: list[str], source: ModelSource) -> dic
         raise load_error(source, f"the option categories is {option!r}", hint)
     for inner in firsts:
         if _package(inner) == "xgboost":
-            known |= importlib.import_module("motet.models.xgboost").kept_categories(inner.get_booster())
+            known |= xgboost_categories(inner.get_booster())
         elif _package(inner) == "lightgbm":
             lines = inner.booster_.model_to_string().splitlines()
-            known |= importlib.import_module("motet.models.lightgbm").kept_categories(lines, source)
+            known |= lightgbm_categories(lines, source)
     return chosen_categories(known, names, source)
 
 
-def _categorical(known: Mapping[str, Feature], *, strict: bool) -> dict[str, Callable[[Array], Any]]:
+def _categorical(known: Mapping[str, InputFeature], *, strict: bool) -> dict[str, Callable[[Array], Any]]:
     return {
         name: as_category(name, feature.categories, strict=strict)
         for name, feature in known.items()
@@ -176,7 +182,7 @@ def _categorical(known: Mapping[str, Feature], *, strict: bool) -> dict[str, Cal
     }
 
 
-def _said(estimator: Any, at: int) -> Feature:
+def _said(estimator: Any, at: int) -> InputFeature:
     categories = getattr(estimator, "categories_", None)
     if categories is not None and at < len(categories):
         return _of_values(np.asarray(categories[at]))
@@ -185,23 +191,23 @@ def _said(estimator: Any, at: int) -> Feature:
         missing = None if getattr(estimator, "missing_values", np.nan) is None else np.nan
         return replace(_of_values(np.asarray(statistics)[at : at + 1]), missing=missing)
     if hasattr(estimator, "build_analyzer"):
-        return Feature(_STRING, "a")
+        return InputFeature(_STRING, "a")
     own = _package(estimator) in ("sklearn", "xgboost", "lightgbm") and not hasattr(estimator, "func")
-    return Feature(_FLOAT if own else ANY)
+    return InputFeature(_FLOAT if own else ANY)
 
 
-def _of_values(values: Array) -> Feature:
+def _of_values(values: Array) -> InputFeature:
     """The type of a feature that has these values, missing ones (None, NaN) left out; None is missing where it is among them."""
     if values.dtype.kind in "biuf":
-        return Feature(_FLOAT, float(values[0]) if len(values) and values[0] == values[0] else 0.0)
+        return InputFeature(_FLOAT, float(values[0]) if len(values) and values[0] == values[0] else 0.0)
     known = [value for value in values.tolist() if value is not None and value == value]
     missing = None if None in values.tolist() else np.nan
     if known and all(isinstance(value, str) for value in known):
-        return Feature(_STRING, known[0], missing=missing)
-    return Feature(ANY, known[0] if known else 0.0, missing=missing)
+        return InputFeature(_STRING, known[0], missing=missing)
+    return InputFeature(ANY, known[0] if known else 0.0, missing=missing)
 
 
-def _check_texts(inputs: Mapping[str, ColumnType], known: Mapping[str, Feature], source: ModelSource) -> None:
+def _check_texts(inputs: Mapping[str, ColumnType], known: Mapping[str, InputFeature], source: ModelSource) -> None:
     for name, kind in inputs.items():
         if kind.dtype in ("string", "bytes") and name in known and known[name].type == _FLOAT:
             raise TypeMismatchError(
@@ -210,7 +216,7 @@ def _check_texts(inputs: Mapping[str, ColumnType], known: Mapping[str, Feature],
 
 
 def _made_up(
-    inputs: Mapping[str, ColumnType], examples: Mapping[str, Feature]
+    inputs: Mapping[str, ColumnType], examples: Mapping[str, InputFeature]
 ) -> Callable[[int, float], dict[str, Array]]:
     def rows(count: int, number: float) -> dict[str, Array]:
         return {name: _column(kind, examples.get(name), count, number) for name, kind in inputs.items()}
@@ -218,7 +224,7 @@ def _made_up(
     return rows
 
 
-def _column(kind: ColumnType, known: Feature | None, count: int, number: float) -> Array:
+def _column(kind: ColumnType, known: InputFeature | None, count: int, number: float) -> Array:
     shape = tuple(1 if axis is None else axis for axis in kind.shape)
     example = number if known is None or known.example == 0.0 else known.example
     if kind.dtype in ("string", "bytes"):
@@ -236,7 +242,7 @@ def _maker(
     names: list[str],
     width: int | None,
     source: ModelSource,
-    known: Mapping[str, Feature],
+    known: Mapping[str, InputFeature],
     categorical: Mapping[str, Callable[[Array], Any]],
 ) -> Callable[[Mapping[str, Array]], Any]:
     """How a batch's columns become what the estimator takes."""
@@ -268,7 +274,7 @@ def _maker(
     return lambda columns: named(read_only(stack(columns)), columns=names)
 
 
-def _missing(known: Mapping[str, Feature], name: str) -> float | None:
+def _missing(known: Mapping[str, InputFeature], name: str) -> float | None:
     """What an estimator was fitted with where a value of a feature is missing: None where it knows that, else NaN."""
     return known[name].missing if name in known else np.nan
 

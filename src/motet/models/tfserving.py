@@ -25,10 +25,10 @@ import numpy as np
 from motet.batch import Array, objects
 from motet.errors import InputError, ModelFailedError, known_names
 from motet.models.addressed import RemoteHandler
-from motet.models.calling import Caller, Line, Remote, http_line, name_of
+from motet.models.calling import Line, RemoteCaller, RemoteOptions, http_line, name_of
 from motet.models.common import place
 from motet.models.handler import ModelSource
-from motet.oip.asking import Call
+from motet.oip.asking import RemoteCall
 from motet.oip.rest import answered_numbers, decode_json
 from motet.types import ANY, ColumnType, Signature
 
@@ -57,12 +57,12 @@ class TfServingHandler(RemoteHandler):
         remote, path = self._remote(source), self._match(source)[2]
         return TfServingModel(source, self.signature(source), remote, path, self._caller(source))
 
-    def _line(self, source: ModelSource, remote: Remote) -> Line:
+    def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
         return http_line(self._match(source)[1], remote, source, tls=self.tls)
 
-    def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
+    def _read(self, source: ModelSource, remote: RemoteOptions, caller: RemoteCaller) -> Signature:
         path = f"{self._match(source)[2]}/metadata"
-        got = caller(lambda left_s: Call("GET", path, remote.headers, timeout_s=left_s))
+        got = caller(lambda left_s: RemoteCall("GET", path, remote.headers, timeout_s=left_s))
         return signature_of(decode_json(got.body, place(source)), signature_name(source), place(source))
 
 
@@ -116,19 +116,21 @@ def _type(tensor: Mapping[str, Any]) -> ColumnType:
 class TfServingModel:
     """A model of a server."""
 
-    def __init__(self, source: ModelSource, signature: Signature, remote: Remote, path: str, caller: Caller) -> None:
+    def __init__(
+        self, source: ModelSource, signature: Signature, remote: RemoteOptions, path: str, caller: RemoteCaller
+    ) -> None:
         self._where, self._signature, self._caller, self._path = name_of(source), signature, caller, f"{path}:predict"
         self._headers = {**remote.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
         self._signature_name = signature_name(source)
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
-        """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""
+        """Answer a batch; see `LoadedModel`. Errors are those of `RemoteCaller`."""
         inputs = {name: _written(columns[name], f"{self._where}: input {name!r}") for name in self._signature.inputs}
         request = {"signature_name": self._signature_name, "inputs": inputs}
         finite = all(column.dtype.kind != "f" or np.isfinite(column).all() for column in columns.values())
         # JSON has no NaN; TensorFlow Serving reads the words that Python's encoder writes.
         body = msgspec.json.encode(request) if finite else json.dumps(request).encode()
-        got = self._caller(lambda left_s: Call("POST", self._path, self._headers, body, left_s))
+        got = self._caller(lambda left_s: RemoteCall("POST", self._path, self._headers, body, left_s))
         try:
             return self._columns(decode_json(got.body, self._where))
         except (InputError, TypeError, ValueError, KeyError) as error:

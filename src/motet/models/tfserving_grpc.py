@@ -17,13 +17,13 @@ from urllib.parse import unquote
 from motet.batch import Array
 from motet.errors import InputError, ModelFailedError
 from motet.models.addressed import RemoteHandler
-from motet.models.calling import Caller, Line, Remote, name_of
+from motet.models.calling import Line, RemoteCaller, RemoteOptions, name_of
 from motet.models.calling_grpc import grpc_line, message_in
 from motet.models.common import framework, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.oip import tensors_of
 from motet.models.tfserving import signature_name, signature_of
-from motet.oip.asking import Call
+from motet.oip.asking import RemoteCall
 from motet.types import Signature
 
 __all__ = ["TfServingGrpcHandler", "TfServingGrpcModel", "TfServingGrpcsHandler"]
@@ -51,17 +51,17 @@ class TfServingGrpcHandler(RemoteHandler):
         chosen = {"version": {"value": int(version)}} if version else {"version_label": unquote(label)} if label else {}
         return {"name": unquote(name), **chosen}
 
-    def _line(self, source: ModelSource, remote: Remote) -> Line:
+    def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
         messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
         host = self._match(source)[1]
         return grpc_line(messages.SERVICE, messages.METHODS, host, remote, source, tls=self.tls, port=_PORT)
 
-    def _read(self, source: ModelSource, remote: Remote, caller: Caller) -> Signature:
+    def _read(self, source: ModelSource, remote: RemoteOptions, caller: RemoteCaller) -> Signature:
         messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
         json_format = framework("google.protobuf.json_format", "protobuf", "grpc", source)
         asked = messages.GetModelMetadataRequest(model_spec=self._spec(source), metadata_field=["signature_def"])
         question = asked.SerializeToString()
-        got = caller(lambda left_s: Call("GetModelMetadata", "", body=question, timeout_s=left_s))
+        got = caller(lambda left_s: RemoteCall("GetModelMetadata", "", body=question, timeout_s=left_s))
         what, where = "the metadata of the model are", place(source)
         said = message_in(messages.GetModelMetadataResponse, got.body, what, where).metadata["signature_def"]
         found = message_in(messages.SignatureDefMap, said.value, what, where)
@@ -79,19 +79,21 @@ class TfServingGrpcsHandler(TfServingGrpcHandler):
 class TfServingGrpcModel:
     """A model of a server."""
 
-    def __init__(self, source: ModelSource, signature: Signature, spec: Mapping[str, Any], caller: Caller) -> None:
+    def __init__(
+        self, source: ModelSource, signature: Signature, spec: Mapping[str, Any], caller: RemoteCaller
+    ) -> None:
         self._messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
         self._tensors = framework("motet.models.tfs.tensors", "protobuf", "grpc", source)
         self._where, self._signature, self._caller = name_of(source), signature, caller
         self._spec = {**spec, "signature_name": signature_name(source)}
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
-        """Answer a batch; see `LoadedModel`. Errors are those of `Caller`."""
+        """Answer a batch; see `LoadedModel`. Errors are those of `RemoteCaller`."""
         request = self._messages.PredictRequest(model_spec=self._spec, output_filter=list(self._signature.outputs))
         for name, (datatype, array) in tensors_of(columns, self._signature, self._where).items():
             self._tensors.write_tensor(request.inputs[name], datatype, array)
         question = request.SerializeToString()
-        got = self._caller(lambda left_s: Call("Predict", "", body=question, timeout_s=left_s))
+        got = self._caller(lambda left_s: RemoteCall("Predict", "", body=question, timeout_s=left_s))
         try:
             answer = message_in(self._messages.PredictResponse, got.body, "the answer is", self._where)
             return {

@@ -33,9 +33,9 @@ from motet.errors import ModelFailedError, UnknownNameError
 from motet.models.common import as_memory_error, check_options, framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.independence import one_row_a_call_if_needed
-from motet.models.keep import Kept
+from motet.models.keep import LoadCache
 from motet.models.results import by_name
-from motet.models.torch_load import Loaded, load_file
+from motet.models.torch_load import MemoryFile, load_file
 from motet.models.torch_signature import loaded_signature
 from motet.threads import new_lock
 from motet.types import Signature
@@ -90,7 +90,7 @@ class TorchHandler:
     batch_invariant: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self._kept: Kept[Loaded] = Kept(load_file)
+        self._kept: LoadCache[MemoryFile] = LoadCache(load_file)
 
     def signature(self, source: ModelSource) -> Signature:
         """What the program says or what is declared; loads it, and keeps it for `load`.

@@ -14,11 +14,11 @@ from motet.models.common import framework, load_error
 from motet.models.handler import ModelSource
 from motet.tracebacks import summary
 
-__all__ = ["Loaded", "load_file"]
+__all__ = ["MemoryFile", "load_file"]
 
 
 @dataclass
-class Loaded:
+class MemoryFile:
     """A file in memory.
 
     Attributes:
@@ -48,7 +48,7 @@ class Loaded:
         return call
 
 
-def load_file(source: ModelSource) -> Loaded:
+def load_file(source: ModelSource) -> MemoryFile:
     """Load a file of any of the three forms.
 
     Raises:
@@ -62,7 +62,7 @@ def load_file(source: ModelSource) -> Loaded:
     return _torchscript(torch, source)
 
 
-def _exported(torch: Any, source: ModelSource) -> Loaded:
+def _exported(torch: Any, source: ModelSource) -> MemoryFile:
     try:
         program = torch.export.load(source.location)
     except Exception as error:
@@ -70,10 +70,10 @@ def _exported(torch: Any, source: ModelSource) -> Loaded:
         raise load_error(
             source, what, "write it with torch.export.save, with this version of torch or an older one"
         ) from error
-    return Loaded(None, program, ())
+    return MemoryFile(None, program, ())
 
 
-def _torchscript(torch: Any, source: ModelSource) -> Loaded:
+def _torchscript(torch: Any, source: ModelSource) -> MemoryFile:
     if not _holds_code(source.location):
         hint = (
             "name the module that the weights are for: with: {module: pkg.mod:Class}; or write torch.export.save's .pt2"
@@ -85,7 +85,7 @@ def _torchscript(torch: Any, source: ModelSource) -> Loaded:
         what = f"torch {torch.__version__} cannot load it as TorchScript: {error}"
         raise load_error(source, what, "write it again with torch.export.save, as a .pt2 file") from error
     names = [argument.name for argument in model.forward.schema.arguments]
-    return Loaded(model, None, tuple(name for name in names if name != "self"))
+    return MemoryFile(model, None, tuple(name for name in names if name != "self"))
 
 
 def _holds_code(path: str) -> bool:
@@ -96,7 +96,7 @@ def _holds_code(path: str) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def _module_with_weights(torch: Any, source: ModelSource) -> Loaded:
+def _module_with_weights(torch: Any, source: ModelSource) -> MemoryFile:
     model = _made(torch, source)
     weights = _weights(torch, source)
     try:
@@ -106,7 +106,7 @@ def _module_with_weights(torch: Any, source: ModelSource) -> Loaded:
         raise load_error(source, f"the weights do not fit the module: {error}", hint) from error
     found = inspect.signature(model.forward).parameters.values()
     names = [item.name for item in found if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
-    return Loaded(model.eval(), None, tuple(names))
+    return MemoryFile(model.eval(), None, tuple(names))
 
 
 def _made(torch: Any, source: ModelSource) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from motet.errors import GraphError, TypeMismatchError
 from motet.models.common import fixed_rows, load_error, place
 from motet.models.handler import ModelSource
-from motet.models.torch_load import Loaded
+from motet.models.torch_load import MemoryFile
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["loaded_signature"]
@@ -17,7 +17,7 @@ __all__ = ["loaded_signature"]
 _TRAINING_ARGUMENT = {"aten.dropout.default": 2, "aten.batch_norm.default": 5}
 
 
-def loaded_signature(loaded: Loaded, source: ModelSource) -> Signature:
+def loaded_signature(loaded: MemoryFile, source: ModelSource) -> Signature:
     """The program's own types with the declared ones over them; for the other forms the declared ones, else `any`.
 
     Raises:

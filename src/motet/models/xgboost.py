@@ -15,20 +15,20 @@ one of `multi:softprob` does. A value that is none of the categories fails its r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from motet.batch import Array
-from motet.models.categories import chosen_categories
+from motet.models.categories import chosen_categories, xgboost_categories
 from motet.models.common import check_cpu, check_options, framework, load_error, own_filters
 from motet.models.handler import ModelSource
-from motet.models.keep import Kept
+from motet.models.keep import LoadCache
 from motet.models.trees import TreeModel, TreeShape, iterations, tree_signature
 from motet.types import Signature
 
-__all__ = ["XGBoostHandler", "kept_categories"]
+__all__ = ["XGBoostHandler"]
 
 _OPTIONS = ("iterations", "missing", "categories")
 
@@ -43,7 +43,7 @@ class XGBoostHandler:
     batch_invariant: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._kept: Kept[Any] = Kept(_read)
+        self._kept: LoadCache[Any] = LoadCache(_read)
 
     def signature(self, source: ModelSource) -> Signature:
         """What the booster takes and gives; loads it, and keeps it for `load`.
@@ -95,18 +95,8 @@ def _shape(booster: Any, source: ModelSource) -> TreeShape:
     elif objective.startswith("multi:"):
         output = "probabilities"
     names = booster.feature_names or ()
-    categories = chosen_categories(kept_categories(booster), names or tuple(map(str, range(width))), source)
+    categories = chosen_categories(xgboost_categories(booster), names or tuple(map(str, range(width))), source)
     return TreeShape(width, names, output, answer, categories, strict=True)
-
-
-def kept_categories(booster: Any) -> dict[int, Sequence[Any] | None]:
-    """The categories that the file keeps, by the place of the feature; None for features whose it does not."""
-    kinds = booster.feature_types or ()
-    places = [place for place, kind in enumerate(kinds) if kind == "c"]
-    if not places or not hasattr(booster, "get_categories"):
-        return dict.fromkeys(places)
-    kept = booster.get_categories(export_to_arrow=True).to_arrow()
-    return {place: None if kept[place][1] is None else kept[place][1].to_pylist() for place in places}
 
 
 def _rounds(booster: Any, source: ModelSource) -> int:

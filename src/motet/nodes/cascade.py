@@ -10,7 +10,7 @@ import numpy as np
 
 from motet.batch import Array, Column, Indices, objects, take_rows
 from motet.errors import GraphError, ModelFailedError, ModelUnavailableError, TypeMismatchError, UnknownNameError
-from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
+from motet.graph.build import Handle, PartNames, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.forms import NUMBER, TEXT, by_name, either, one_of, record
 from motet.graph.members import INPUTS, MEMBERS, read_members, write_members
@@ -308,7 +308,7 @@ def cascade(
     """
     chosen, needs = as_members(members, "cascade()")
 
-    def make(name: str, names: Names) -> Cascade:
+    def make(name: str, names: PartNames) -> Cascade:
         steps = names.members(chosen, f"node {name!r}")
         where = f"node {name!r}: confidence"
         sure = _thresholds(confidence, [m.name for m in steps], where)

@@ -20,10 +20,10 @@ from motet.nodes.contract import as_given, conform, whole
 from motet.nodes.gate import gate_of
 from motet.types import ANY, ColumnType
 
-__all__ = ["COMBINERS", "Combiner", "Custom", "Part", "part_of"]
+__all__ = ["COMBINERS", "Combiner", "Custom", "MemberShare", "part_of"]
 
 
-class Part(NamedTuple):
+class MemberShare(NamedTuple):
     """A member's share in an answer.
 
     Attributes:
@@ -37,11 +37,11 @@ class Part(NamedTuple):
     known: Array | None = None
 
 
-def part_of(column: Any, weight: float, index: Indices | None) -> Part:
+def part_of(column: Any, weight: float, index: Indices | None) -> MemberShare:
     """A member's share, of what it gave; `index` says where each place of the answer is in it, None as they are."""
     if index is None:
-        return Part(column, weight)
-    return Part(placed(column, index), weight, None if (index >= 0).all() else index >= 0)
+        return MemberShare(column, weight)
+    return MemberShare(placed(column, index), weight, None if (index >= 0).all() else index >= 0)
 
 
 class Combiner(Protocol):
@@ -60,7 +60,7 @@ class Combiner(Protocol):
         """
         ...
 
-    def combine(self, parts: Sequence[Part]) -> Any:
+    def combine(self, parts: Sequence[MemberShare]) -> Any:
         """The answers, shape `[rows, ...]`."""
         ...
 
@@ -114,7 +114,7 @@ class WeightedAverage:
         """The members' type, as a floating-point one."""
         return _float(_same(kinds, "weighted_average", where))
 
-    def combine(self, parts: Sequence[Part]) -> Any:
+    def combine(self, parts: Sequence[MemberShare]) -> Any:
         """Sum of weight times answer, over the sum of weights."""
         total = sum([part.weight for part in parts])
         columns = [_as_float(part.column) for part in parts]
@@ -140,7 +140,7 @@ class _Elementwise:
         kind = _same(kinds, self._name, where)
         return _float(kind) if self._floats else kind
 
-    def combine(self, parts: Sequence[Part]) -> Any:
+    def combine(self, parts: Sequence[MemberShare]) -> Any:
         """The statistic of each place."""
         return self._reduce(np.stack([_as_float(part.column) if self._floats else part.column for part in parts]))
 
@@ -161,7 +161,7 @@ class MajorityVote:
             raise TypeMismatchError(f"majority_vote needs one value or one row of scores; got {kind}", where=where)
         return kind.with_dtype("float32") if kind.shape else kind
 
-    def combine(self, parts: Sequence[Part]) -> Any:
+    def combine(self, parts: Sequence[MemberShare]) -> Any:
         """Shares of votes, or the winning values."""
         total = sum([part.weight for part in parts])
         if parts[0].column.ndim == 1:
@@ -173,7 +173,7 @@ class MajorityVote:
         return shares.astype(np.float32)
 
 
-def _vote_values(parts: Sequence[Part]) -> Array:
+def _vote_values(parts: Sequence[MemberShare]) -> Array:
     """The value with the most weight of each row; of several the one that the earliest member gave."""
     votes = np.stack([[(one.column == other.column) * other.weight for other in parts] for one in parts]).sum(axis=1)
     winner = votes.astype(np.float64).round(12).argmax(axis=0)
@@ -204,7 +204,7 @@ class Union:
                 )
         return ColumnType("float32", (len(kinds[0].labels),), kinds[0].labels)
 
-    def combine(self, parts: Sequence[Part]) -> Any:
+    def combine(self, parts: Sequence[MemberShare]) -> Any:
         """Scores `[rows, labels]`."""
         sums = np.zeros(parts[0].column.shape, dtype=np.float32)
         weights = np.zeros(sums.shape[1], dtype=np.float64)
@@ -225,7 +225,7 @@ class Stack:
         kind = _same(kinds, "stack", where, numeric=False)
         return kind if kind == ANY else ColumnType(kind.dtype, (len(kinds), *kind.shape), kinds[0].labels)
 
-    def combine(self, parts: Sequence[Part]) -> Any:
+    def combine(self, parts: Sequence[MemberShare]) -> Any:
         """Answers `[rows, members, ...]`."""
         return np.stack([part.column for part in parts], axis=1)
 
@@ -249,7 +249,7 @@ class Custom:
             )
         return outputs
 
-    def combine(self, parts: Sequence[Part]) -> Any:
+    def combine(self, parts: Sequence[MemberShare]) -> Any:
         """What the function returns."""
         columns = [as_given(part.column) for part in parts]
         rows, function = len(columns[0]), self.function.resolve()

@@ -10,7 +10,7 @@ import numpy as np
 from motet.batch import Column, Ragged, as_named, read_only
 from motet.errors import AnswerError
 from motet.graph.node import Answer, Fault
-from motet.nodes.hold import Held, as_declared, hold, only
+from motet.nodes.hold import HeldColumn, as_declared, hold, only
 from motet.nodes.merge import kept_rows
 from motet.nodes.owned import own_objects
 from motet.types import ColumnType, Outputs
@@ -59,7 +59,7 @@ def conform(result: Any, rows: int, outputs: Outputs | None, name: str) -> Answe
     return answer_of(held, rows, name)
 
 
-def answer_of(held: Mapping[str, Held], rows: int, model: str, version: str = "") -> Answer:
+def answer_of(held: Mapping[str, HeldColumn], rows: int, model: str, version: str = "") -> Answer:
     """Columns that were held, for the rows that fit all of them.
 
     Args:

@@ -17,7 +17,7 @@ from motet.errors import (
     MotetError,
     TypeMismatchError,
 )
-from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
+from motet.graph.build import Handle, PartNames, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind
 from motet.graph.forms import TEXT, WHOLE, by_name, either, least, list_of, one_of, or_null
 from motet.graph.function import FUNCTION, Function, read_functions, write_functions
@@ -392,7 +392,7 @@ def ensemble(
     """
     chosen, needs = as_members(members, "ensemble()")
 
-    def make(name: str, names: Names) -> Ensemble:
+    def make(name: str, names: PartNames) -> Ensemble:
         where = f"node {name!r}"
         players = names.members(chosen, where)
         how: str | Function = (

@@ -24,14 +24,14 @@ from motet.nodes.owned import own_objects, own_value
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert
 from motet.types import ColumnType
 
-__all__ = ["Held", "as_declared", "as_rows", "hold"]
+__all__ = ["HeldColumn", "as_declared", "as_rows", "hold"]
 
 Errors = Mapping[int, BaseException]
 _BYTES = (bytes, bytearray, memoryview)
 _NESTED = (list, tuple, np.ndarray, Ragged)
 
 
-class Held(NamedTuple):
+class HeldColumn(NamedTuple):
     """A column as it was declared.
 
     Attributes:
@@ -56,7 +56,7 @@ def as_declared(value: Any, kind: ColumnType, rows: int) -> bool:
     return {*map(type, texts)} == {str} and _can_be_written("".join(texts))
 
 
-def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
+def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> HeldColumn:
     """Hold what was returned for so many rows.
 
     Args:
@@ -81,9 +81,9 @@ def hold(value: Any, kind: ColumnType | None, rows: int, where: str) -> Held:
     if isinstance(value, Ragged):
         return _ragged(value, kind, where)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufcmMV":
-        return Held(_in_columns_units(value), {}) if kind is None else _numbers(value, kind, where)
+        return HeldColumn(_in_columns_units(value), {}) if kind is None else _numbers(value, kind, where)
     if isinstance(value, np.ndarray) and value.ndim > 1 and kind is None:
-        return Held(value.astype(object), {})
+        return HeldColumn(value.astype(object), {})
     return _by_row(value, kind, where)
 
 
@@ -137,9 +137,9 @@ def _counted(rows: int) -> str:
     return f"{rows} row{'' if rows == 1 else 's'}"
 
 
-def _ragged(value: Ragged, kind: ColumnType | None, where: str) -> Held:
+def _ragged(value: Ragged, kind: ColumnType | None, where: str) -> HeldColumn:
     if kind is None or (value.dtype == kind.numpy_dtype and not kind.is_object and _all_fit(value, kind)):
-        return Held(value if kind is None or kind.varies else value.dense(), {})
+        return HeldColumn(value if kind is None or kind.varies else value.dense(), {})
     return _by_row(value.rows(), kind, where)
 
 
@@ -150,11 +150,11 @@ def _all_fit(value: Ragged, kind: ColumnType) -> bool:
     )
 
 
-def _numbers(array: Array, kind: ColumnType, where: str) -> Held:
+def _numbers(array: Array, kind: ColumnType, where: str) -> HeldColumn:
     """Numbers of one shape."""
     shape = array.shape[1:]
     if not len(array):
-        return Held(empty_column(kind), {})
+        return HeldColumn(empty_column(kind), {})
     if kind.is_object and kind.has_shape(shape) and array.dtype.kind == "f" and np.isnan(array).any():
         return _by_row(array.tolist(), kind, where)  # nothing but what is missing, as pandas has it
     if kind.is_object or not kind.has_shape(shape) or not may_convert(array.dtype, kind.numpy_dtype):
@@ -168,7 +168,7 @@ def _hint(dtype: np.dtype[Any], kind: ColumnType) -> str:
     return "return what is declared, or declare what is returned"
 
 
-def _taken(found: Converted, kind: ColumnType, given: Sequence[Any], where: str) -> Held:
+def _taken(found: Converted, kind: ColumnType, given: Sequence[Any], where: str) -> HeldColumn:
     """Converted numbers: rows in which one is lost, or missing where it cannot be, fail."""
     values, bad = found.values, np.zeros(len(found.values), bool)
     if found.missing is not None and kind.numpy_dtype.kind == "f":
@@ -178,7 +178,7 @@ def _taken(found: Converted, kind: ColumnType, given: Sequence[Any], where: str)
     if found.lost is not None:
         bad |= _any_of_row(found.lost)
     errors = {row: _refused(given[row], kind, where) for row in np.flatnonzero(bad).tolist()}
-    return Held(_shaped(values[~bad] if errors else values, kind), errors)
+    return HeldColumn(_shaped(values[~bad] if errors else values, kind), errors)
 
 
 def _any_of_row(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -195,7 +195,7 @@ def _refused(value: Any, kind: ColumnType, where: str) -> AnswerError:
     return AnswerError(f"{where} gave {shown} ({type(value).__name__}){why}; it must be {kind}")
 
 
-def _by_row(values: Sequence[Any] | Array, kind: ColumnType | None, where: str) -> Held:
+def _by_row(values: Sequence[Any] | Array, kind: ColumnType | None, where: str) -> HeldColumn:
     """Values one by one: exceptions fail their rows, the others are held together."""
     listed = values.tolist() if isinstance(values, np.ndarray) and values.ndim == 1 else list(values)
     kinds = {*map(type, listed)}
@@ -212,11 +212,11 @@ def _by_row(values: Sequence[Any] | Array, kind: ColumnType | None, where: str) 
         good = [row for row in range(len(listed)) if row not in errors]
         held = _by_row([listed[row] for row in good], kind, where)
         errors |= {good[row]: error for row, error in held.errors.items()}
-        return Held(held.column, errors)
+        return HeldColumn(held.column, errors)
     if kind is None:
         return _undeclared(listed, kinds, where)
     if not listed:
-        return Held(empty_column(kind), {})
+        return HeldColumn(empty_column(kind), {})
     if kind.shape:
         return _rows_of_arrays(listed, kind, where)
     if not kind.is_object:
@@ -231,16 +231,16 @@ def _single(value: Any, kind: ColumnType | None) -> Any:
     return value
 
 
-def _objects(values: list[Any], kinds: set[type], kind: ColumnType, where: str) -> Held:
+def _objects(values: list[Any], kinds: set[type], kind: ColumnType, where: str) -> HeldColumn:
     if kinds == {str} and kind.dtype == "string" and _can_be_written("".join(values)):
-        return Held(objects(values), {})
+        return HeldColumn(objects(values), {})
     take, errors, held = _LEAVES[kind.dtype], dict[int, BaseException](), []
     for row, value in enumerate(values):
         try:
             held.append(take(value))
         except TypeError:
             errors[row] = _refused(value, kind, where)
-    return Held(objects(held), errors)
+    return HeldColumn(objects(held), errors)
 
 
 def _text(value: Any) -> str | None:
@@ -270,7 +270,7 @@ def _can_be_written(text: str) -> bool:
         return False
 
 
-def _rows_of_arrays(values: list[Any], kind: ColumnType, where: str) -> Held:
+def _rows_of_arrays(values: list[Any], kind: ColumnType, where: str) -> HeldColumn:
     """Rows that are arrays or lists, as one array where the type is of one shape."""
     rows: list[Array] = []
     errors: dict[int, BaseException] = {}
@@ -280,10 +280,10 @@ def _rows_of_arrays(values: list[Any], kind: ColumnType, where: str) -> Held:
         except (TypeError, ValueError):
             errors[row] = _refused(value, kind, where)
     if not rows:
-        return Held(empty_column(kind), errors)
+        return HeldColumn(empty_column(kind), errors)
     if kind.varies:
-        return Held(Ragged.from_rows(rows, kind.numpy_dtype, len(kind.shape)), errors)
-    return Held(np.stack(rows), errors)
+        return HeldColumn(Ragged.from_rows(rows, kind.numpy_dtype, len(kind.shape)), errors)
+    return HeldColumn(np.stack(rows), errors)
 
 
 def _row(value: Any, kind: ColumnType) -> Array:
@@ -331,24 +331,24 @@ def _nested(value: Any) -> Array:
     return objects(list(value))
 
 
-def _undeclared(values: list[Any], kinds: set[type], where: str) -> Held:
+def _undeclared(values: list[Any], kinds: set[type], where: str) -> HeldColumn:
     if kinds and all(issubclass(each, _NESTED) for each in kinds):
         return _undeclared_rows(values, where)
     if not values:
-        return Held(np.empty(0), {})
+        return HeldColumn(np.empty(0), {})
     if kinds == {str} and _can_be_written("".join(values)):
-        return Held(objects(values), {})
+        return HeldColumn(objects(values), {})
     if not any(issubclass(each, (bool, np.bool_)) for each in kinds) or kinds <= {bool, np.bool_}:
         array = _as_numbers(values)
         if array is not None:
-            return Held(_in_columns_units(array), {})
+            return HeldColumn(_in_columns_units(array), {})
     errors = {
         row: AnswerError(f"{where} gave {cut(repr(value))}, which has a lone surrogate and cannot be written")
         for row, value in enumerate(values)
         if isinstance(value, str) and not _can_be_written(value)
     }
     kept = [None if is_missing(value) else value for row, value in enumerate(values) if row not in errors]
-    return Held(own_objects(objects(kept)), errors)
+    return HeldColumn(own_objects(objects(kept)), errors)
 
 
 def _as_numbers(values: list[Any]) -> Array | None:
@@ -363,7 +363,7 @@ def _as_numbers(values: list[Any]) -> Array | None:
     return None if whole and any(isinstance(value, (int, np.integer)) for value in values) else array
 
 
-def _undeclared_rows(values: list[Any], where: str) -> Held:
+def _undeclared_rows(values: list[Any], where: str) -> HeldColumn:
     """Rows that are arrays or lists: of the type that holds all that have a value."""
     errors: dict[int, BaseException] = {}
     rows: list[Array] = []
@@ -385,7 +385,7 @@ def _undeclared_rows(values: list[Any], where: str) -> Held:
             errors[row] = AnswerError(f"{where} gave a row of {array.ndim} axes beside others of {axes}")
         else:
             held.append(array.astype(dtype))
-    return Held(Ragged.from_rows(held, dtype, axes), errors)
+    return HeldColumn(Ragged.from_rows(held, dtype, axes), errors)
 
 
 def _as_array(values: Array) -> Array:
@@ -403,7 +403,7 @@ def _common(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
     return np.result_type(*dtypes)
 
 
-def only(held: Held, rows: npt.NDArray[np.int64], total: int) -> Column:
+def only(held: HeldColumn, rows: npt.NDArray[np.int64], total: int) -> Column:
     """Of the rows that fit, those at these places."""
     if not held.errors:
         return take_rows(held.column, rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 from motet.batch import Column
 from motet.errors import GraphError
-from motet.graph.build import Handle, Names, Ref, inputs_of
+from motet.graph.build import Handle, PartNames, Ref, inputs_of
 from motet.graph.fields import Fields, of_kind
 from motet.graph.forms import TRUTH
 from motet.graph.function import FUNCTION_PATH, GIVEN, KEYWORDS, Function, importable_path, read_outputs, write_outputs
@@ -115,7 +115,7 @@ def map_(
     made = Function.of(function, keywords, outputs)
     needs = inputs_of(inputs, f"map({made.name})")
 
-    def make(name: str, names: Names) -> Map:
+    def make(name: str, names: PartNames) -> Map:
         return Map(name, names.inputs(inputs), made, each)
 
     return Handle(made.name if made.name.isidentifier() else "map", name, make, needs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from motet.batch import Column
 from motet.errors import GraphError
-from motet.graph.build import Handle, Names, Ref, Uses, inputs_of
+from motet.graph.build import Handle, PartNames, Ref, Uses, inputs_of
 from motet.graph.fields import Fields, of_kind
 from motet.graph.forms import TEXT
 from motet.graph.members import INPUTS
@@ -95,5 +95,5 @@ def model(uses: Uses, *inputs: Ref, name: str | None = None, **named: Ref) -> Ha
     return Handle("model", name, lambda name, names: _make(name, names, uses, named or inputs), needs)
 
 
-def _make(name: str, names: Names, uses: Uses, inputs: Any) -> ModelNode:
+def _make(name: str, names: PartNames, uses: Uses, inputs: Any) -> ModelNode:
     return ModelNode(name, names.inputs(inputs), names.uses(uses))

@@ -12,7 +12,7 @@ import numpy as np
 
 from motet.batch import Array, Column, Indices, objects, take_rows
 from motet.errors import GraphError, TypeMismatchError
-from motet.graph.build import Handle, Names, Ref, Uses, as_members, inputs_of
+from motet.graph.build import Handle, PartNames, Ref, Uses, as_members, inputs_of
 from motet.graph.condition import Condition
 from motet.graph.fields import Fields, show
 from motet.graph.forms import NUMBER, TEXT, by_name, least
@@ -444,7 +444,7 @@ def route(
     max_loaded, max_swap_wait_ms = read_max_loaded(given), read_swap_wait(given)
     columns = inputs_of([*(column for column in (key, by) if column is not None), *using], "route()")
 
-    def make(name: str, names: Names) -> Route:
+    def make(name: str, names: PartNames) -> Route:
         where = f"node {name!r}"
         return _checked(
             Route, name, names.inputs(inputs), names.members(chosen, where, plain=key is None),

@@ -10,7 +10,7 @@ import numpy as np
 
 from motet.batch import Column, Indices, concat_columns, take_rows
 from motet.errors import AnswerError, GraphError
-from motet.graph.build import Handle, Names, Ref, Uses, inputs_of
+from motet.graph.build import Handle, PartNames, Ref, Uses, inputs_of
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.forms import TEXT, either, list_of, one_of
 from motet.graph.function import ONE_FUNCTION, Function, read_functions, write_functions
@@ -225,7 +225,7 @@ def shard(
     """
     functions = Function.of(apart), Function.of(together)
 
-    def make(name: str, names: Names) -> Shard:
+    def make(name: str, names: PartNames) -> Shard:
         return Shard(
             name, names.inputs(inputs), names.uses(uses), *functions, _spread(spread, f"node {name!r}: spread")
         )

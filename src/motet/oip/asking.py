@@ -15,7 +15,7 @@ from typing import Literal
 
 from motet.oip.rest import decode_json
 
-__all__ = ["Answer", "Asking", "Call", "Lost", "Wait", "ask"]
+__all__ = ["Asking", "LostCall", "RemoteAnswer", "RemoteCall", "Wait", "ask"]
 
 FIRST_WAIT_S = 0.05
 """The longest wait before the second try; it doubles with each further one."""
@@ -28,7 +28,7 @@ _BROKEN_ON_THE_WAY = (502,)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RemoteCall:
     """What is to be sent.
 
     Attributes:
@@ -55,7 +55,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RemoteAnswer:
     """What a server answered.
 
     Attributes:
@@ -99,7 +99,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostCall:
     """A call that was not answered.
 
     Attributes:
@@ -112,12 +112,12 @@ class Lost:
     what: str
 
 
-Asking = Generator[Call | Wait, Answer | Lost | None, Answer | Lost]
-"""Yields calls, which are answered by `Answer` or `Lost`, and waits, which are answered by None."""
+Asking = Generator[RemoteCall | Wait, RemoteAnswer | LostCall | None, RemoteAnswer | LostCall]
+"""Yields calls, which are answered by `RemoteAnswer` or `LostCall`, and waits, which are answered by None."""
 
 
 def ask(
-    make: Callable[[float], Call],
+    make: Callable[[float], RemoteCall],
     *,
     timeout_s: float,
     retries: int,
@@ -156,9 +156,11 @@ def ask(
     raise AssertionError("the last try returns")
 
 
-def _pause(got: Answer | Lost, call: Call, longest_s: float, chance: Callable[[], float]) -> float | None:
+def _pause(
+    got: RemoteAnswer | LostCall, call: RemoteCall, longest_s: float, chance: Callable[[], float]
+) -> float | None:
     """How long to wait before the next try; None where there must be none."""
-    if isinstance(got, Lost):
+    if isinstance(got, LostCall):
         again = got.kind == "connect" or (got.kind == "broken" and call.repeatable)
         asked_s = None
     else:

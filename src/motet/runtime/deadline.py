@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from motet.errors import DeadlineError, InputError
-from motet.threads import Pool, beside, do
+from motet.threads import ThreadPool, beside, do
 
 if TYPE_CHECKING:
     import asyncio
@@ -188,12 +188,12 @@ def _begun(call: _Call, ask: Callable[[], T]) -> concurrent.futures.Future[T]:
     return made
 
 
-_pool = Pool(MOST_CALLS, "motet-call")
+_pool = ThreadPool(MOST_CALLS, "motet-call")
 
 
 def _anew() -> None:
     global _pool
-    _pool = Pool(MOST_CALLS, "motet-call")
+    _pool = ThreadPool(MOST_CALLS, "motet-call")
 
 
 os.register_at_fork(after_in_child=_anew)  # whose threads are not there

@@ -21,7 +21,7 @@ from motet.runtime.deadline import go_on
 from motet.runtime.node_context import NodeStep, drive
 from motet.runtime.played import failure_of
 from motet.runtime.side_by_side import SLOW_S, WaitingCall
-from motet.threads import MOST, Pool
+from motet.threads import MOST, ThreadPool
 
 if TYPE_CHECKING:
     import asyncio
@@ -125,7 +125,7 @@ class InThreads:
     """
 
     def __init__(self, most: int) -> None:
-        self._pool = Pool(min(most, MOST), "motet-calls")
+        self._pool = ThreadPool(min(most, MOST), "motet-calls")
         self._turns: list[Coroutine[Any, Any, Answer]] = []
 
     def begin(self, turn: Coroutine[Any, Any, Answer]) -> _Made:

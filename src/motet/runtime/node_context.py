@@ -17,7 +17,7 @@ import numpy as np
 from motet.batch import Batch, Column, Indices, take_columns
 from motet.errors import DeadlineError, GraphError, ModelFailedError, ModelUnavailableError
 from motet.graph.function import Function
-from motet.graph.node import Answer, AtOnce, Fault, Member, Player, Shares
+from motet.graph.node import Answer, AtOnce, Fault, Member, Player, ReplicaShares
 from motet.nodes.map import Map
 from motet.nodes.merge import kept_rows, merge
 from motet.runtime.deadline import Halted
@@ -174,7 +174,7 @@ class TurnContext(_Turn):
         rows: int,
         chosen: Indices | None = None,
         member: str = "",
-        spread: Shares | None = None,
+        spread: ReplicaShares | None = None,
     ) -> Answer:
         """Play rows through a model or graph."""
         trace, path = self._trace, self._step.path
@@ -199,7 +199,7 @@ class TurnContext(_Turn):
         rows: int,
         chosen: Indices | None,
         member: str,
-        spread: Shares | None,
+        spread: ReplicaShares | None,
     ) -> tuple[Answer, str]:
         """What a model or graph answers, and the model's version."""
         executor = self._executor
@@ -224,7 +224,7 @@ class TurnContext(_Turn):
         return answer, version
 
     async def _apart(
-        self, model: ModelRuntime, columns: Sequence[Column] | Mapping[str, Column], rows: int, spread: Shares
+        self, model: ModelRuntime, columns: Sequence[Column] | Mapping[str, Column], rows: int, spread: ReplicaShares
     ) -> Answer:
         """Rows through the replicas that are chosen for them, at the same time."""
         shares = spread.shares(model.replicas.names, model.model.name)

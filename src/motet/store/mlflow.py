@@ -28,7 +28,7 @@ from motet.errors import InputError, MotetError, StoreError, UnknownNameError
 from motet.store.store import Store
 from motet.store.version import ALIAS, NAME
 
-__all__ = ["Imported", "import_registry"]
+__all__ = ["ImportedVersion", "import_registry"]
 
 SCHEME = "mlflow:"
 _PICKLES = (".pkl", ".pickle", ".joblib")
@@ -37,7 +37,7 @@ _DELETED = "Deleted_Internal"
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedVersion:
     """A version of a registry, and what became of it.
 
     Attributes:
@@ -92,7 +92,7 @@ class _Registry(Protocol):
 
 def import_registry(
     store: Store, registry: str, names: Sequence[str] = (), *, dry_run: bool = False
-) -> Iterator[Imported]:
+) -> Iterator[ImportedVersion]:
     """Publish the versions of an MLflow registry. What was imported before is found again: nothing is published twice.
 
     Aliases point where they do there; a stage (`Production`) becomes an alias (`production`) of its newest version. Numbers are
@@ -127,7 +127,7 @@ def import_registry(
         except StoreError:
             raise
         except MotetError as error:
-            yield Imported(each.name, each.number, reason=error.what)
+            yield ImportedVersion(each.name, each.number, reason=error.what)
 
 
 def _import(
@@ -138,7 +138,7 @@ def _import(
     taken: dict[str, str],
     where: str,
     dry_run: bool,
-) -> Imported:
+) -> ImportedVersion:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", each.name).strip("-._")[:128]
     if not NAME.fullmatch(name) or taken.setdefault(name, each.name) != each.name:
         raise InputError(f"{each.name!r} gives no name of its own in a store")
@@ -150,7 +150,7 @@ def _import(
         given = tuple(alias for alias in aliases if ALIAS.fullmatch(alias))
         note = "needs the code that was logged with it on PYTHONPATH" if model.needs_code else ""
         if dry_run:
-            return Imported(each.name, each.number, f"{name}@?", given, note=note)
+            return ImportedVersion(each.name, each.number, f"{name}@?", given, note=note)
         said = {
             "registry": where.removeprefix(SCHEME), "name": each.name, "version": each.number, "run": each.run,
             "stage": each.stage, "description": each.description, "tags": dict(each.tags),
@@ -161,7 +161,7 @@ def _import(
     forward = ("latest",) if (store.number(f"{name}@latest") or 0) < published.number else ()
     for alias in (*forward, *given):
         store.promote(name, published.number, alias)
-    return Imported(each.name, each.number, str(published), given, note=note)
+    return ImportedVersion(each.name, each.number, str(published), given, note=note)
 
 
 class _Model:

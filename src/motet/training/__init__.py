@@ -15,6 +15,6 @@ torch is imported when a training begins.
 
 from motet.training.checkpoints import Checkpoints
 from motet.training.distributed import default_workers, distributed
-from motet.training.worker import Step, Worker
+from motet.training.worker import TrainingStep, Worker
 
-__all__ = ["Checkpoints", "Step", "Worker", "default_workers", "distributed"]
+__all__ = ["Checkpoints", "TrainingStep", "Worker", "default_workers", "distributed"]

@@ -18,7 +18,7 @@ from motet.system.places import temporary_folder
 from motet.training.checkpoints import Checkpoints
 from motet.training.data.digest import function_digest
 from motet.training.joined import is_worker, join
-from motet.training.launch import Plan, launch, refuse_unguarded
+from motet.training.launch import LaunchPlan, launch, refuse_unguarded
 from motet.training.worker import Worker
 
 __all__ = ["default_workers", "distributed"]
@@ -97,7 +97,7 @@ def distributed(
             assert kept is not None, "several workers always have a folder"
             mine = current_destination()
             metrics = (mine.path, mine.step) if mine is not None else None
-            plan = Plan(num_workers, threads, chosen, kept, max_restarts, collective_timeout_s, metrics)
+            plan = LaunchPlan(num_workers, threads, chosen, kept, max_restarts, collective_timeout_s, metrics)
             result = launch(plan, function, args)
         if kept is not None:
             kept.clear()

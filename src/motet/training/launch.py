@@ -29,13 +29,13 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import MotetError, TrainingError
-from motet.metrics_log import Destination, logging_to
+from motet.metrics_log import MetricsDestination, logging_to
 from motet.system.lifeline import hold, open_end
 from motet.system.places import temporary_folder
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker, leave_group
 
-__all__ = ["Plan", "launch", "may_pass", "refuse_unguarded"]
+__all__ = ["LaunchPlan", "launch", "may_pass", "refuse_unguarded"]
 
 _logger = logging.getLogger("motet.training")
 _TALKATIVE = ("torch.distributed.elastic.multiprocessing.api", "torch.multiprocessing.spawn")
@@ -50,7 +50,7 @@ _OWN_FAULT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirecto
 
 
 @dataclass(frozen=True)
-class Plan:
+class LaunchPlan:
     """How workers are run.
 
     Attributes:
@@ -77,7 +77,7 @@ class _Refusal:
     """What a worker gives instead of a result where trying again cannot help."""
 
 
-def launch(plan: Plan, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def launch(plan: LaunchPlan, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Run `function(worker, *args)` in every worker, and give worker 0's result.
 
     Raises:
@@ -134,7 +134,9 @@ def refuse_unguarded() -> None:
     raise error
 
 
-def _work(plan: Plan, folder: str, lifeline: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _work(
+    plan: LaunchPlan, folder: str, lifeline: Connection, function: Callable[..., Any], args: tuple[Any, ...]
+) -> Any:
     """One worker's process, from its start to its end."""
     rank, attempt = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     before = _first_failure(Path(folder), attempt - 1)
@@ -158,7 +160,7 @@ def _work(plan: Plan, folder: str, lifeline: Connection, function: Callable[...,
         timeout = timedelta(seconds=plan.collective_timeout_s)
         dist.init_process_group(plan.backend, store=store, rank=rank, world_size=plan.num_workers, timeout=timeout)
         worker = Worker(rank, plan.num_workers, device, attempt, plan.checkpoints)
-        destination = Destination(*plan.metrics, worker=rank) if plan.metrics else None
+        destination = MetricsDestination(*plan.metrics, worker=rank) if plan.metrics else None
         with logging_to(destination, whole_process=True):
             result = function(worker, *args)
         worker.check_same()
@@ -213,7 +215,7 @@ def _first_failure(folder: Path, attempt: int) -> dict[str, Any] | None:
     return min(found, key=lambda each: float(each["at"]), default=None)
 
 
-def _told(folder: Path, plan: Plan, message: str) -> TrainingError:
+def _told(folder: Path, plan: LaunchPlan, message: str) -> TrainingError:
     attempts = range(plan.max_restarts, -1, -1)
     found = next((each for attempt in attempts if (each := _first_failure(folder, attempt))), None)
     if found is None:

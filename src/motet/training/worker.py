@@ -19,13 +19,13 @@ from motet.training.data.readers import Columns
 from motet.training.gradients import Gradients
 from motet.training.state import kept, refuse_unkept, refuse_unread, restore
 
-__all__ = ["Step", "Worker", "leave_group"]
+__all__ = ["TrainingStep", "Worker", "leave_group"]
 
 _logger = logging.getLogger("motet.training")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """One step of a training.
 
     Attributes:
@@ -97,7 +97,7 @@ class Worker:
         state: Mapping[str, Any],
         seed: int = 0,
         checkpoint_every_s: float = 10.0,
-    ) -> Iterator[Step]:
+    ) -> Iterator[TrainingStep]:
         """Go through a training's steps, from its last checkpoint on.
 
         The body of the loop trains one step. torch's random numbers are fixed by the seed, the step and the rank, so
@@ -136,7 +136,7 @@ class Worker:
         for epoch in range(done // per_epoch, num_epochs):
             for columns in mine.batches(rows, epoch=epoch, skip=done - epoch * per_epoch):
                 _seed(torch, self.device, int(np.random.SeedSequence([seed, done, self.rank]).generate_state(1)[0]))
-                yield Step(done, epoch, columns, done + 1 == (epoch + 1) * per_epoch)
+                yield TrainingStep(done, epoch, columns, done + 1 == (epoch + 1) * per_epoch)
                 done += 1
                 if self.clock() - written >= checkpoint_every_s or done == num_epochs * per_epoch:
                     self._save(done, state)

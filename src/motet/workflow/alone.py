@@ -26,9 +26,9 @@ import orjson
 
 from motet.errors import InputError, UnknownNameError, WorkflowError
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
-from motet.workflow.memo.artifacts import Artifacts, Kept
+from motet.workflow.memo.artifacts import Artifacts, KeptValue
 from motet.workflow.memo.cache import cache_folder, write_file
-from motet.workflow.options import Options
+from motet.workflow.options import StepOptions
 from motet.workflow.plan import Plan
 from motet.workflow.step import Step
 from motet.workflow.steps import AsReady, PlannedStep
@@ -155,7 +155,7 @@ class _Results:
             raise WorkflowError(told, where=str(self.root), hint="make room there, and run the step again") from error
 
     def _put(self, step: str, value: Any, left_out: str) -> str:
-        kept = value if isinstance(value, Kept) else self.artifacts.keep(value)[0]
+        kept = value if isinstance(value, KeptValue) else self.artifacts.keep(value)[0]
         found = None if left_out else kept.to_json()
         data = orjson.dumps({"motet": 1, "left_out": left_out, "kept": found})
         name = hashlib.sha256(data).hexdigest()[:ID_DIGITS]
@@ -193,7 +193,7 @@ class _Results:
             ) from error
         if found["left_out"]:
             raise _LeftOut(f"step {step} was left out")
-        return self.artifacts.load(Kept.from_json(found["kept"]))
+        return self.artifacts.load(KeptValue.from_json(found["kept"]))
 
     def found(self, step: str) -> str | None:
         """The ID of what a step gave in this run; None before it has."""
@@ -252,12 +252,12 @@ def _ready(value: AsReady, results: _Results) -> list[Any]:
     return found
 
 
-def _play(plan: Plan, node: PlannedStep, arguments: dict[str, Any], cache: Path) -> Kept | Any:
+def _play(plan: Plan, node: PlannedStep, arguments: dict[str, Any], cache: Path) -> KeptValue | Any:
     """The step as a plan of its own, in this process; its cache and its rules hold as everywhere.
 
     Returns what is kept of its result, or the result where it could not be kept.
     """
-    step = Step(node.step.function, Options(process=False), node.step.policy, node.step.name)
+    step = Step(node.step.function, StepOptions(process=False), node.step.policy, node.step.name)
     alone = PlannedStep(node.id, step, arguments, (), 0)
     ran = Plan(plan.name, {}, [alone], Result(alone), plan.file).run(cache=cache, resume=False)
     value, artifacts = ran.steps[0].value, ran._session.cache.artifacts

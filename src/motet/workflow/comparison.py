@@ -9,11 +9,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from motet.metrics_log import Series, in_json
+from motet.metrics_log import MetricSeries, in_json
 from motet.workflow.memo.cache import Cache, home_folder
 from motet.workflow.memo.key import Key, differences
 from motet.workflow.record.metrics import RunMetrics, metrics_of
-from motet.workflow.record.runs import Record, RunRow, StepRow
+from motet.workflow.record.runs import RunRecord, RunRow, StepRow
 
 __all__ = ["ComparedMetric", "ComparedStep", "RunComparison", "compare", "metrics"]
 
@@ -60,7 +60,7 @@ class ComparedMetric:
 
     step: str
     name: str
-    series: tuple[Series | None, Series | None]
+    series: tuple[MetricSeries | None, MetricSeries | None]
 
     def line(self) -> tuple[str, str, str]:
         """The last value in both."""
@@ -119,7 +119,7 @@ def compare(run: str, other: str) -> RunComparison:
     Raises:
         UnknownNameError: when there is no such run.
     """
-    record = Record.of(home_folder())
+    record = RunRecord.of(home_folder())
     try:
         runs = record.as_it_is(record.run(run)), record.as_it_is(record.run(other))
         steps = [{each.id: each for each in record.steps_of(row.id)} for row in runs]
@@ -151,7 +151,7 @@ def metrics(run: str = "last") -> RunMetrics:
     Raises:
         UnknownNameError: when there is no such run.
     """
-    record = Record.of(home_folder())
+    record = RunRecord.of(home_folder())
     try:
         row = record.run(run)
         return metrics_of(record, row, record.steps_of(row.id))
@@ -199,7 +199,7 @@ def _metrics(one: RunMetrics, two: RunMetrics) -> Iterable[ComparedMetric]:
             yield ComparedMetric(step, name, (pair[0].get(name), pair[1].get(name)))
 
 
-def _points(series: Series | None) -> str:
+def _points(series: MetricSeries | None) -> str:
     return "" if series is None else repr((series.numbers, series.values))  # NaN is NaN here
 
 

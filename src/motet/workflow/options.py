@@ -8,7 +8,7 @@ from typing import Any
 
 from motet.errors import InputError
 
-__all__ = ["Options", "Resources", "read_duration_s", "read_memory_bytes"]
+__all__ = ["StepOptions", "StepResources", "read_duration_s", "read_memory_bytes"]
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -18,7 +18,7 @@ MOST_RETRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
+class StepResources:
     """What a step needs while it runs; nothing by default.
 
     Attributes:
@@ -36,7 +36,7 @@ class Resources:
     @property
     def asked(self) -> bool:
         """Whether it needs anything."""
-        return self != Resources()
+        return self != StepResources()
 
     @property
     def total_cpu(self) -> float:
@@ -55,7 +55,7 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class StepOptions:
     """How a step is run.
 
     Attributes:
@@ -70,7 +70,7 @@ class Options:
     retries: int = 0
     backoff_s: float = 1.0
     timeout_s: float | None = None
-    resources: Resources = Resources()
+    resources: StepResources = StepResources()
     process: bool | None = None
 
     def __post_init__(self) -> None:

@@ -74,9 +74,9 @@ class Plan(StepGraph):
             WorkflowError: when the run could not go on.
         """
         from motet.workflow.play.overlap import read_overlap
-        from motet.workflow.play.start import Settings, run_plan
+        from motet.workflow.play.start import RunSettings, run_plan
 
-        settings = Settings(
+        settings = RunSettings(
             cache=cache,
             asynchronous=asynchronous,
             resume=resume,

@@ -9,7 +9,7 @@ from typing import Any
 
 from motet.errors import InputError
 
-__all__ = ["Policy", "Rule", "WhenChanged", "WhileAtLeast", "read_policy", "when_changed", "while_at_least"]
+__all__ = ["CachePolicy", "Rule", "WhenChanged", "WhileAtLeast", "read_policy", "when_changed", "while_at_least"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ Rule = WhenChanged | WhileAtLeast
 
 
 @dataclass(frozen=True)
-class Policy:
+class CachePolicy:
     """When a result is kept and taken again.
 
     Attributes:
@@ -139,7 +139,7 @@ def while_at_least(metric: Callable[..., float], bound: float) -> WhileAtLeast:
     return WhileAtLeast(metric, bound)
 
 
-def read_policy(cache: bool | Rule | Sequence[Rule], max_age_s: float | None) -> Policy | None:
+def read_policy(cache: bool | Rule | Sequence[Rule], max_age_s: float | None) -> CachePolicy | None:
     """What `cache=` and `max_age=` of a step say."""
     if cache is False:
         if max_age_s is not None:
@@ -150,7 +150,7 @@ def read_policy(cache: bool | Rule | Sequence[Rule], max_age_s: float | None) ->
         raise InputError(
             f"cache={cache!r}", where="step", hint="True, False, motet.when_changed(...), motet.while_at_least(...)"
         )
-    return Policy(tuple(rules), max_age_s)
+    return CachePolicy(tuple(rules), max_age_s)
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -14,15 +14,15 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from motet.errors import GraphError, InputError
 from motet.workflow.functions import FunctionWrapper, place_of
-from motet.workflow.options import Options, Resources, read_duration_s, read_memory_bytes
-from motet.workflow.policies import Policy, Rule, read_policy
+from motet.workflow.options import StepOptions, StepResources, read_duration_s, read_memory_bytes
+from motet.workflow.policies import CachePolicy, Rule, read_policy
 from motet.workflow.wiring import building
 
 __all__ = ["Step", "StepContext", "current_step", "step"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_PLAIN = Options()
+_PLAIN = StepOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class StepContext:
     run: str
     step: str
     attempt: int
-    resources: Resources
+    resources: StepResources
     cancelled: Event
 
 
@@ -71,7 +71,7 @@ class Step(FunctionWrapper, Generic[P, R]):
     function: Callable[P, R]
 
     def __init__(
-        self, function: Callable[P, R], options: Options = _PLAIN, policy: Policy | None = None, name: str = ""
+        self, function: Callable[P, R], options: StepOptions = _PLAIN, policy: CachePolicy | None = None, name: str = ""
     ) -> None:
         if not callable(function):
             raise InputError(f"a step is a function; got {function!r}", where="@step")
@@ -208,11 +208,11 @@ def step(
     Raises:
         InputError: when a setting cannot be.
     """
-    options = Options(
+    options = StepOptions(
         retries,
         backoff_s,
         timeout_s,
-        Resources(cpu, read_memory_bytes(memory, "step, memory"), accelerator, workers),
+        StepResources(cpu, read_memory_bytes(memory, "step, memory"), accelerator, workers),
         process,
     )
     age_s = None if max_age is None else read_duration_s(max_age, "step, max_age")

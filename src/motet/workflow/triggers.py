@@ -13,7 +13,7 @@ from typing import Protocol
 
 from motet.workflow.cron import Cron
 
-__all__ = ["At", "Every", "Trigger", "Watch", "fingerprint", "repeat"]
+__all__ = ["At", "Every", "FileWatch", "Trigger", "fingerprint", "repeat"]
 
 POLL_S = 1.0
 SET_BACK_S, _MOMENT_S = 3 * 3600.0, 60.0
@@ -101,7 +101,7 @@ class At:
 
 
 @dataclass
-class Watch:
+class FileWatch:
     """A run when files have changed, and have then stayed the same for a moment; and one at the beginning.
 
     Attributes:

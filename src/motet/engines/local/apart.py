@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from motet.errors import InputError
 from motet.io import Source
-from motet.io.files import File
+from motet.io.files import FoundFile
 from motet.io.places import Place, is_same_file, place_of
 
 __all__ = ["check_apart", "check_not_read", "named_files", "read_files"]
@@ -34,7 +34,7 @@ def check_apart(places: Mapping[str, Place]) -> None:
                 )
 
 
-def check_not_read(files: Sequence[File], places: Iterable[Place]) -> None:
+def check_not_read(files: Sequence[FoundFile], places: Iterable[Place]) -> None:
     """See that no file that is read is written over, nor lies in a folder that is written.
 
     Raises:
@@ -46,23 +46,23 @@ def check_not_read(files: Sequence[File], places: Iterable[Place]) -> None:
             raise InputError(f"the run reads {each}, and would write over it", where=str(place), hint="write elsewhere")
 
 
-def read_files(opened: Source, source: object) -> Sequence[File]:
+def read_files(opened: Source, source: object) -> Sequence[FoundFile]:
     """The files that a source reads, as it says, else as it was asked for: a package's own need not say."""
-    found: Sequence[File] = getattr(opened, "reads", ())
+    found: Sequence[FoundFile] = getattr(opened, "reads", ())
     return found or named_files(source)
 
 
-def named_files(what: object) -> Sequence[File]:
+def named_files(what: object) -> Sequence[FoundFile]:
     """What a path, or each of a list, names; nothing where it is no path."""
     if isinstance(what, (list, tuple)):
         return [file for each in what for file in named_files(each)]
     if not isinstance(what, (str, os.PathLike)):
         return ()
     place = place_of(what)
-    return [File(place.path, place.fs)]
+    return [FoundFile(place.path, place.fs)]
 
 
-def _read_there(place: Place, files: Sequence[File]) -> Iterator[File]:
+def _read_there(place: Place, files: Sequence[FoundFile]) -> Iterator[FoundFile]:
     """The files that a place is, or holds were it a folder. On this machine a file that is read is there, so it is compared
     with a place that is there alone."""
     if place.names_folder:
@@ -73,5 +73,5 @@ def _read_there(place: Place, files: Sequence[File]) -> Iterator[File]:
         yield from (file for file in files if _is_there(file, place))
 
 
-def _is_there(file: File, place: Place) -> bool:
+def _is_there(file: FoundFile, place: Place) -> bool:
     return is_same_file(file.place.path, place.path) if file.is_local else place.is_same(file.place)

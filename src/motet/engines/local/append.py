@@ -16,7 +16,7 @@ from motet.engines.local.done import DONE, Appended, Done, check_columns, states
 from motet.engines.local.report import NothingNew
 from motet.engines.local.work import WorkFolder
 from motet.errors import InputError
-from motet.io.files import File
+from motet.io.files import FoundFile
 from motet.io.places import place_of
 from motet.io.remote import asking
 
@@ -46,7 +46,7 @@ class Appending:
         self.done = Done.from_json(text, output) if text else Done()
         self._has_record = bool(text)
         self.said, self.goes_on = "", False
-        self._files: list[File] = []
+        self._files: list[FoundFile] = []
         self._columns: dict[str, str] = {}
 
     @property
@@ -73,7 +73,7 @@ class Appending:
                 hint="give another folder, or remove this one to begin anew",
             )
 
-    def choose(self, files: Sequence[File]) -> list[File]:
+    def choose(self, files: Sequence[FoundFile]) -> list[FoundFile]:
         """The files to read.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from motet.engines.local.layout import Layout, choose_batch_rows, choose_window_rows
+from motet.engines.local.layout import RunLayout, choose_batch_rows, choose_window_rows
 from motet.io import Source
 from motet.io.stream import Stream
 from motet.runtime.executor import Executor
@@ -26,7 +26,7 @@ class RowBytes:
         layout: what is read of them, and answered.
     """
 
-    def __init__(self, source: Source, layout: Layout) -> None:
+    def __init__(self, source: Source, layout: RunLayout) -> None:
         self._source, self._layout = source, layout
 
     @cached_property

@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from motet.batch import Batch, take_rows
 from motet.engines.local.head import Cost, Head
-from motet.engines.local.layout import Layout
-from motet.engines.local.rows import Item, Rows
+from motet.engines.local.layout import RunLayout
+from motet.engines.local.rows import ReadItem, RunRows
 from motet.engines.local.second_look import SecondLook
 from motet.engines.local.selection import Ids
 from motet.engines.local.sizing import Sizing
-from motet.engines.local.turns import Turns
-from motet.engines.local.undeclared import Answers
+from motet.engines.local.turns import BulkTurns
+from motet.engines.local.undeclared import BatchAnswers
 from motet.errors import Failure
 from motet.runtime.executor import Executor, Played, drive
 from motet.runtime.isolate import Tolerance
@@ -31,7 +31,7 @@ class BatchResult:
 
     index: int
     rows: int
-    answers: Answers | None
+    answers: BatchAnswers | None
     failures: list[Failure]
     last: bool
 
@@ -54,7 +54,13 @@ class Batches:
     """
 
     def __init__(
-        self, layout: Layout, executor: Executor, rows: Rows, tolerance: Tolerance, sizing: Sizing, turns: Turns
+        self,
+        layout: RunLayout,
+        executor: Executor,
+        rows: RunRows,
+        tolerance: Tolerance,
+        sizing: Sizing,
+        turns: BulkTurns,
     ) -> None:
         self._layout, self._executor, self._sizing, self._turns = layout, executor, sizing, turns
         self._second_look = SecondLook(tolerance, rows, self._try_rows)
@@ -70,7 +76,7 @@ class Batches:
         """Bytes of the answers of a row, by the first rows; 0 where these were not played."""
         return self._head.row_bytes
 
-    def play(self, batch_rows: int, item: Item) -> list[BatchResult]:
+    def play(self, batch_rows: int, item: ReadItem) -> list[BatchResult]:
         """Play what was read, one batch or several together, and give the answers batch by batch."""
         batch, failures, _ = self._layout.bind(item.read, item.ids)
         if len(batch):
@@ -87,7 +93,7 @@ class Batches:
             for place, start in enumerate(starts)
         ]
 
-    def _result(self, index: int, item: Item, rows: slice, played: Played, failures: list[Failure]) -> BatchResult:
+    def _result(self, index: int, item: ReadItem, rows: slice, played: Played, failures: list[Failure]) -> BatchResult:
         """The part of what was played that is of one batch."""
         ids = item.ids[rows]
         last = rows.stop == len(item.ids)

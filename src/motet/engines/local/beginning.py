@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 
-from motet.engines.local.journal import Journal, Piece
+from motet.engines.local.journal import JournalPiece, PieceJournal
 from motet.engines.local.prepared import PreparedRun
 from motet.engines.local.rows import count_rows
 from motet.errors import InputError, OutputExistsError, ResumeError
@@ -60,7 +60,7 @@ class Beginning:
         OutputExistsError: when an unfinished run is there that nobody asked to go on with, or to replace.
     """
 
-    def __init__(self, run: PreparedRun, journal: Journal) -> None:
+    def __init__(self, run: PreparedRun, journal: PieceJournal) -> None:
         self._run, self._journal = run, journal
         options = run.options
         if journal.is_there and not (options.overwrite or options.resume or options.into or options.append):
@@ -103,7 +103,7 @@ class Beginning:
             raise ResumeError(f"--batch-rows was {earlier}, is {asked}", where=self._run.output)
         return earlier
 
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> list[JournalPiece]:
         """What was done by the run that stopped; none where this one begins anew."""
         return self._journal.pieces() if self.goes_on else []
 

@@ -122,9 +122,13 @@ class Destination:
             return StreamOutput(self.path, self.format)
         if not self.is_folder:
             return FileOutput(self.place, work, self.format)
-        from motet.engines.local.folder_output import FolderOutput, PartitionedOutput, Parts  # few outputs are folders
+        from motet.engines.local.folder_output import (  # few outputs are folders
+            FolderOutput,
+            FolderParts,
+            PartitionedOutput,
+        )
 
-        parts = Parts(self.path, work, self.format or PARTS_FORMAT, added)
+        parts = FolderParts(self.path, work, self.format or PARTS_FORMAT, added)
         if self.partition_by:
             return PartitionedOutput(parts, self.partition_by, self.part_rows)
         return FolderOutput(parts, self.part_rows)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from motet.errors import InputError, ResumeError
-from motet.io.files import File
+from motet.io.files import FoundFile
 
 __all__ = ["DONE", "Appended", "Done"]
 
@@ -94,7 +94,7 @@ class Done:
         """The record when one more run is done."""
         return Done(columns, [*self.runs, run])
 
-    def new(self, files: Sequence[File]) -> tuple[list[File], str]:
+    def new(self, files: Sequence[FoundFile]) -> tuple[list[FoundFile], str]:
         """The files that no run has read, and what is said of the others.
 
         Raises:
@@ -124,12 +124,12 @@ class Done:
         return new, ", ".join(said)
 
 
-def place_text(file: File) -> str:
+def place_text(file: FoundFile) -> str:
     """What a file is called in the record, however its place was spelled."""
     return "://".join(file.place.key)
 
 
-def states_of(files: Sequence[File]) -> list[tuple[str, int, str]]:
+def states_of(files: Sequence[FoundFile]) -> list[tuple[str, int, str]]:
     """Files as the record has them."""
     return [(place_text(file), *file.state_found()) for file in files]
 

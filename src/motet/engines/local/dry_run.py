@@ -6,9 +6,9 @@ import time
 
 from motet.engines.local.beginning import Beginning, check_output
 from motet.engines.local.estimate import NOTHING_TRIED, Estimate, estimated_memory, estimated_seconds, try_rows
-from motet.engines.local.journal import Journal
+from motet.engines.local.journal import PieceJournal
 from motet.engines.local.prepared import PreparedRun
-from motet.engines.local.results import Counts, open_output
+from motet.engines.local.results import RowCounts, open_output
 
 __all__ = ["dry_run"]
 
@@ -62,8 +62,8 @@ def dry_run(run: PreparedRun) -> Estimate:
 def _check(run: PreparedRun) -> None:
     """See that the run could begin."""
     check_output(run)
-    journal = Journal(run.destination.work_folder())  # and nobody else writes there
+    journal = PieceJournal(run.destination.work_folder())  # and nobody else writes there
     try:
-        open_output(run, journal, Beginning(run, journal), Counts()).check(run.layout.known())
+        open_output(run, journal, Beginning(run, journal), RowCounts()).check(run.layout.known())
     finally:
         journal.release()

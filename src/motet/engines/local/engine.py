@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from motet.engines.local.batches import BatchResult, answered_bytes
 from motet.engines.local.beginning import Beginning, check_output
-from motet.engines.local.journal import Journal
+from motet.engines.local.journal import PieceJournal
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.prepared import PreparedRun, prepared, underway
 from motet.engines.local.report import (
@@ -21,7 +21,7 @@ from motet.engines.local.report import (
     peak_memory_bytes,
 )
 from motet.engines.local.results import ResultWriter
-from motet.engines.local.rows import Item
+from motet.engines.local.rows import ReadItem
 from motet.graph.check import CheckedGraph
 from motet.io.stream import Stream
 
@@ -71,7 +71,7 @@ class LocalEngine:
 def _run(run: PreparedRun) -> RunReport:
     """Begin, play, finish. What a run has begun that fails is undone, but for its journal."""
     check_output(run)
-    journal = Journal(run.destination.work_folder())
+    journal = PieceJournal(run.destination.work_folder())
     try:
         with ExitStack() as undo:
             undo.callback(journal.release)
@@ -80,7 +80,7 @@ def _run(run: PreparedRun) -> RunReport:
         run.sizing.remember()
 
 
-def _played(run: PreparedRun, journal: Journal, undo: ExitStack) -> RunReport:
+def _played(run: PreparedRun, journal: PieceJournal, undo: ExitStack) -> RunReport:
     beginning = Beginning(run, journal)
     writer = ResultWriter(run, journal, beginning)
     undo.callback(writer.abort)
@@ -103,12 +103,12 @@ def _played(run: PreparedRun, journal: Journal, undo: ExitStack) -> RunReport:
     return _report(run, beginning, pipeline, writer, failed_path)
 
 
-def _pipeline(run: PreparedRun, beginning: Beginning) -> Pipeline[Item, list[BatchResult]]:
+def _pipeline(run: PreparedRun, beginning: Beginning) -> Pipeline[ReadItem, list[BatchResult]]:
     """Reads and plays what no earlier part of the run has played."""
     pieces, batch_rows = beginning.pieces(), beginning.batch_rows
     first, skip = pieces[-1].end if pieces else 0, sum(piece.rows for piece in pieces)
     items = run.input.read(batch_rows, run.sizes.together(batch_rows), first=first, skip=skip)
-    return Pipeline(items, partial(run.batches.play, batch_rows), run.workers, (Item.num_bytes, answered_bytes))
+    return Pipeline(items, partial(run.batches.play, batch_rows), run.workers, (ReadItem.num_bytes, answered_bytes))
 
 
 def _stop(run: PreparedRun) -> None:
@@ -121,7 +121,7 @@ def _stop(run: PreparedRun) -> None:
 def _report(
     run: PreparedRun,
     beginning: Beginning,
-    pipeline: Pipeline[Item, list[BatchResult]],
+    pipeline: Pipeline[ReadItem, list[BatchResult]],
     writer: ResultWriter,
     failed_path: str,
 ) -> RunReport:

@@ -37,7 +37,7 @@ from motet.io.target import DiskTarget, writing
 from motet.io.uploads import StoreTarget, remove_files
 from motet.system.limits import at_most
 
-__all__ = ["Added", "FolderOutput", "PartitionedOutput", "Parts"]
+__all__ = ["Added", "FolderOutput", "FolderParts", "PartitionedOutput"]
 
 FINISHED = "_finished.json"
 """Stands in a folder whose parts are all there."""
@@ -62,7 +62,7 @@ class Added:
     record: Callable[[int], str]
 
 
-class Parts:
+class FolderParts:
     """The parts of a folder.
 
     Args:
@@ -198,7 +198,7 @@ class FolderOutput:
 
     starts_over = True
 
-    def __init__(self, parts: Parts, part_rows: int) -> None:
+    def __init__(self, parts: FolderParts, part_rows: int) -> None:
         self._parts, self._part_rows = parts, part_rows
         self._writer: CountingWriter | None = None
         self._schema: pa.Schema | None = None
@@ -215,7 +215,7 @@ class FolderOutput:
         return self._rows + (0 if self._writer is None else self._writer.rows)
 
     def check(self, schema: pa.Schema) -> None:
-        """See `Output`, and `Parts`."""
+        """See `Output`, and `FolderParts`."""
         self._parts.check(schema)
 
     def open(self, schema: pa.Schema) -> None:
@@ -284,7 +284,7 @@ class PartitionedOutput:
 
     starts_over = True
 
-    def __init__(self, parts: Parts, by: Sequence[str], part_rows: int) -> None:
+    def __init__(self, parts: FolderParts, by: Sequence[str], part_rows: int) -> None:
         self._parts, self._by, self._part_rows = parts, tuple(by), part_rows
         self._begin()
 
@@ -305,7 +305,7 @@ class PartitionedOutput:
         return self._cutter.rows
 
     def check(self, schema: pa.Schema) -> None:
-        """See `Output`, and `Parts`."""
+        """See `Output`, and `FolderParts`."""
         for name in set(self._by) & set(schema.names):
             self._check_column(schema.field(name))
         self._parts.check(pa.schema([field for field in schema if field.name not in self._by]))

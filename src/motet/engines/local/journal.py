@@ -19,13 +19,13 @@ from motet.engines.local.manifest import Manifest
 from motet.engines.local.work import WorkFolder
 from motet.errors import Failure, ResumeError
 
-__all__ = ["NOTE", "Journal", "Piece"]
+__all__ = ["NOTE", "JournalPiece", "PieceJournal"]
 
 _MANIFEST, NOTE = "_manifest.json", "_note.json"
 
 
 @dataclass(frozen=True)
-class Piece:
+class JournalPiece:
     """A stretch of batches that is done.
 
     Attributes:
@@ -46,13 +46,13 @@ class Piece:
         return f"_piece-{self.first:09d}-{self.end:09d}-{self.rows}-{self.failed}.arrow"
 
     @classmethod
-    def named(cls, name: str) -> Piece | None:
+    def named(cls, name: str) -> JournalPiece | None:
         """The piece of a file; None of other files."""
         match = re.fullmatch(r"_piece-(\d+)-(\d+)-(\d+)-(\d+)\.arrow", name)
         return cls(*map(int, match.groups())) if match else None
 
 
-class Journal:
+class PieceJournal:
     """The pieces of a run, in a folder of their own. One run at a time may hold it.
 
     Args:
@@ -119,15 +119,15 @@ class Journal:
         with self.folder.writing(NOTE) as file:
             file.write(text.encode())
 
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> list[JournalPiece]:
         """The pieces that count, in order and without a gap."""
-        found: list[Piece] = []
-        for piece in filter(None, map(Piece.named, self._found)):
+        found: list[JournalPiece] = []
+        for piece in filter(None, map(JournalPiece.named, self._found)):
             if piece.first == (found[-1].end if found else 0):
                 found.append(piece)
         return found
 
-    def commit(self, piece: Piece, answers: Sequence[pa.RecordBatch], failures: Sequence[Failure]) -> None:
+    def commit(self, piece: JournalPiece, answers: Sequence[pa.RecordBatch], failures: Sequence[Failure]) -> None:
         """Make a piece count.
 
         Raises:
@@ -145,7 +145,7 @@ class Journal:
                 self._write(file, answers)
         self._found.append(piece.name)
 
-    def answers(self, piece: Piece) -> Iterator[pa.RecordBatch]:
+    def answers(self, piece: JournalPiece) -> Iterator[pa.RecordBatch]:
         """The answers of a piece."""
         with self.folder.reading(piece.name) as file:
             if piece.failed:
@@ -153,7 +153,7 @@ class Journal:
             if file.tell() < file.size():
                 yield from pa.ipc.open_stream(file)
 
-    def failures(self, piece: Piece) -> list[Failure]:
+    def failures(self, piece: JournalPiece) -> list[Failure]:
         """The failures of a piece."""
         if not piece.failed:
             return []

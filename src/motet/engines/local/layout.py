@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.batch import Batch, Column
-from motet.engines.local.undeclared import Answers
+from motet.engines.local.undeclared import BatchAnswers
 from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.input import Input
@@ -25,7 +25,7 @@ from motet.runtime.bind import fill_defaults, read_stored
 from motet.runtime.executor import Played
 from motet.types import ColumnType
 
-__all__ = ["FAILURES", "Layout", "bind_frame", "choose_batch_rows", "choose_window_rows", "failures_table"]
+__all__ = ["FAILURES", "RunLayout", "bind_frame", "choose_batch_rows", "choose_window_rows", "failures_table"]
 
 FAILURES = pa.schema(
     [
@@ -50,7 +50,7 @@ WINDOW_BYTES, MAX_ROWS_OF_A_WINDOW = 16 << 20, 131_072
 
 
 @dataclass(frozen=True)
-class Layout:
+class RunLayout:
     """Which columns of a source a graph takes, which are kept beside its outputs, and what is written.
 
     Attributes:
@@ -85,7 +85,7 @@ class Layout:
         where: str,
         holds: Callable[[pa.Field], bool] = lambda field: True,
         row_ids: str | None = None,
-    ) -> Layout:
+    ) -> RunLayout:
         """Choose the columns.
 
         Args:
@@ -96,7 +96,7 @@ class Layout:
             drop: columns not to write.
             where: the source, for messages.
             holds: whether the output holds a column.
-            row_ids: see `Layout`.
+            row_ids: see `RunLayout`.
 
         Raises:
             InputError: when the source lacks a column, or two columns that are written have one name.
@@ -175,7 +175,7 @@ class Layout:
         """The outputs whose types nobody declared."""
         return tuple(name for name, kind in self.outputs.items() if kind.dtype == "any")
 
-    def unbind(self, played: Played, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> Answers:
+    def unbind(self, played: Played, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> BatchAnswers:
         """What is written for a batch: the source's columns of the rows that were answered, and the answers."""
         if len(played.outputs) != read.num_rows:
             places = np.searchsorted(ids, played.outputs.ids)
@@ -189,7 +189,7 @@ class Layout:
             arrays.append(array)
             fields.append(pa.field(name, array.type))
         loose = {name: played.outputs.columns[name] for name in self.undeclared}
-        return Answers(pa.record_batch(arrays, schema=pa.schema(fields)), loose, played.outputs.ids)
+        return BatchAnswers(pa.record_batch(arrays, schema=pa.schema(fields)), loose, played.outputs.ids)
 
 
 def _labels(kind: ColumnType) -> dict[bytes, bytes] | None:
@@ -212,7 +212,7 @@ def bind_frame(frame: Any, checked: CheckedGraph) -> tuple[Batch, list[Failure]]
         TypeMismatchError: when one cannot be what the graph takes.
     """
     source = open_source(frame, wanted=checked.graph.stored_types)
-    layout = Layout.of(checked, source.schema, (), (), source.description)
+    layout = RunLayout.of(checked, source.schema, (), (), source.description)
     rows = source.num_rows or 0
     none = source.schema.empty_table().select(list(layout.read))
     read = next(source.batches(rows, layout.read)) if rows else as_record_batch(none)

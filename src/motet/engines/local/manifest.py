@@ -13,7 +13,7 @@ from typing import Any
 from motet.errors import ResumeError
 from motet.graph.check import CheckedGraph
 from motet.graph.function import Function
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.node import Node
 
 __all__ = ["Manifest", "graph_digest"]
@@ -100,7 +100,7 @@ def graph_digest(checked: CheckedGraph) -> str:
     return hashed.hexdigest()[:32]
 
 
-def _parts(graph: Graph) -> Iterator[Any]:
+def _parts(graph: GraphSpec) -> Iterator[Any]:
     yield graph.name
     yield sorted((name, str(each)) for name, each in graph.inputs.items())
     yield sorted(graph.outputs.items())

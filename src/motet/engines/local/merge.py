@@ -17,13 +17,13 @@ import pyarrow as pa
 
 from motet.engines.local.done import DONE
 from motet.engines.local.folder_output import FINISHED
-from motet.engines.local.journal import Journal
+from motet.engines.local.journal import PieceJournal
 from motet.engines.local.rows import count_rows
 from motet.engines.local.selection import Chosen, Ids
 from motet.errors import InputError, RunError
 from motet.io import Source, open_source, open_writer
 from motet.io.arrow.unify import unified_type
-from motet.io.files import TABLE_SUFFIXES, File, find_files, suffix_of
+from motet.io.files import TABLE_SUFFIXES, FoundFile, find_files, suffix_of
 from motet.io.fitted import fitted, may_fit
 from motet.io.lines import LINES, lines_of, read_lines
 from motet.io.places import place_of
@@ -49,7 +49,7 @@ class _Part:
         rows: rows it had before anything was merged.
     """
 
-    file: File
+    file: FoundFile
     rows: int
 
     @property
@@ -75,7 +75,7 @@ class MergedOutput:
     def __init__(
         self,
         path: str,
-        journal: Journal,
+        journal: PieceJournal,
         rows: Chosen,
         failed: Ids,
         answers: Callable[[], Iterator[pa.RecordBatch]],
@@ -328,7 +328,7 @@ def _rendered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, part: _Part)
         yield rows.slice(1) if place and is_csv else rows
 
 
-def _header(file: File) -> list[pa.RecordBatch]:
+def _header(file: FoundFile) -> list[pa.RecordBatch]:
     return _Cursor(read_lines(file, quotes=True), str(file)).take(1)
 
 
@@ -372,7 +372,7 @@ def _rows_of(row_bytes: float) -> int:
     return max(1, min(READ_ROWS, int(READ_BYTES / row_bytes)))
 
 
-def _open(file: File) -> Source:
+def _open(file: FoundFile) -> Source:
     return open_source(file.place.plain)
 
 
@@ -384,7 +384,7 @@ def seems_output_of(path: str, rows: int, failed: int) -> bool:
         return False
 
 
-def _count(file: File) -> int:
+def _count(file: FoundFile) -> int:
     """Rows of a file of an output."""
     format = TABLE_SUFFIXES[suffix_of(file.name)]
     if format in _TEXT:

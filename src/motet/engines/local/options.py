@@ -18,7 +18,7 @@ from motet.system.limits import num_cores
 from motet.system.progress import Progress
 from motet.types import ColumnType
 
-__all__ = ["MaxFailures", "Options", "Progress", "RunOptions"]
+__all__ = ["BulkOptions", "MaxFailures", "Progress", "RunOptions"]
 
 
 _STREAMED = ("csv", "jsonl", "arrow")
@@ -72,7 +72,7 @@ _NOT_APPENDED = (
 
 
 @dataclass(frozen=True)
-class Options:
+class BulkOptions:
     """What a run may be asked.
 
     Attributes:
@@ -218,7 +218,7 @@ class Options:
 
 
 class RunOptions(TypedDict, total=False):
-    """The keywords of `Graph.run`: the fields of `Options`, which says what they mean, and the engine that runs it."""
+    """The keywords of `Graph.run`: the fields of `BulkOptions`, which says what they mean, and the engine that runs it."""
 
     engine: str
     failed: str | None

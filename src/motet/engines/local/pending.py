@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from motet.engines.local.journal import Journal, Piece
+from motet.engines.local.journal import JournalPiece, PieceJournal
 from motet.errors import Failure
 
 __all__ = ["Pending"]
@@ -60,20 +60,22 @@ class Pending:
         """Whether it is time to commit."""
         return self._bytes >= COMMIT_BYTES or time.monotonic() - self._since >= COMMIT_SECONDS
 
-    def commit(self, journal: Journal) -> None:
+    def commit(self, journal: PieceJournal) -> None:
         """Make a piece of them that counts."""
         self._commit(journal, self._batches)
 
-    def commit_whole(self, journal: Journal) -> None:
+    def commit_whole(self, journal: PieceJournal) -> None:
         """Make a piece of those that a run can go on behind as if it had not stopped: what was played together stays so."""
         self._commit(journal, self._batches[: self._whole])
 
-    def _commit(self, journal: Journal, batches: list[_Batch]) -> None:
+    def _commit(self, journal: PieceJournal, batches: list[_Batch]) -> None:
         if batches:
             answers = [each.answers for each in batches if each.answers is not None]
             failures = [failure for each in batches for failure in each.failures]
             rows = sum(each.rows for each in batches)
-            journal.commit(Piece(batches[0].index, batches[-1].index + 1, rows, len(failures)), answers, failures)
+            journal.commit(
+                JournalPiece(batches[0].index, batches[-1].index + 1, rows, len(failures)), answers, failures
+            )
         self._batches = []
         self._whole = self._bytes = 0
         self._since = time.monotonic()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from motet.system.limits import at_most
-from motet.threads import Pool, begun, thread_of
+from motet.threads import ThreadPool, begun, thread_of
 
 __all__ = ["Pipeline"]
 
@@ -69,7 +69,7 @@ class Pipeline(Generic[T, R]):
         self._size, self._answered_size = sizes
         self._most_bytes = at_most(max(IN_FLIGHT_BYTES, workers * WORKER_BYTES), part=8)
         self._read: queue.Queue[object] = queue.Queue(READ_AHEAD)
-        self._pool: Pool | None = None
+        self._pool: ThreadPool | None = None
         self._stop = threading.Event()
         self._reader, self._ahead = thread_of(self._run_reader, "motet-reader"), False
         self.seconds_reading = 0.0
@@ -96,7 +96,7 @@ class Pipeline(Generic[T, R]):
         """
         pending: deque[_InFlight[R]] = deque()
         window = 2 * self._workers + 1
-        self._pool = pool = Pool(self._workers, "motet-worker")
+        self._pool = pool = ThreadPool(self._workers, "motet-worker")
         try:
             while (item := self._next()) is not _END:
                 if isinstance(item, _Failed):
@@ -112,7 +112,7 @@ class Pipeline(Generic[T, R]):
         finally:
             self._stop.set()
 
-    def _submitted(self, pool: Pool, item: T) -> _InFlight[R]:
+    def _submitted(self, pool: ThreadPool, item: T) -> _InFlight[R]:
         batch: _InFlight[R] = _InFlight(self._size(item))
         batch.future = pool.submit(self._played, (batch, item))
         return batch

@@ -14,19 +14,19 @@ from motet.engines.local.apart import check_apart, check_not_read, named_files, 
 from motet.engines.local.batch_rows import BatchRows, RowBytes
 from motet.engines.local.batches import Batches
 from motet.engines.local.destination import Destination
-from motet.engines.local.layout import Layout, held_rows
+from motet.engines.local.layout import RunLayout, held_rows
 from motet.engines.local.manifest import Manifest, graph_digest
-from motet.engines.local.options import Options
+from motet.engines.local.options import BulkOptions
 from motet.engines.local.replay import failed_rows
-from motet.engines.local.rows import Rows
+from motet.engines.local.rows import RunRows
 from motet.engines.local.selection import Ids
 from motet.engines.local.sizing import Sizing
-from motet.engines.local.turns import Turns
+from motet.engines.local.turns import BulkTurns
 from motet.engines.local.undeclared import Undeclared
 from motet.errors import DataError, InputError, RunError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
-from motet.io.files import File, fingerprint_files
+from motet.io.files import FoundFile, fingerprint_files
 from motet.io.places import Place, place_of
 from motet.io.stream import Stream
 from motet.runtime.executor import Executor
@@ -49,7 +49,7 @@ def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str,
         checked: the graph.
         source: what `motet.io.open_source` takes.
         output: where answers go.
-        options: the fields of `Options`.
+        options: the fields of `BulkOptions`.
 
     Raises:
         InputError: when the source, the output or an option cannot be used.
@@ -90,21 +90,21 @@ def _appending(output: str, destination: Destination) -> Appending:
     return Appending(output, noted(destination.work_folder()))
 
 
-def _choice(appending: Appending, places: Collection[Place]) -> Callable[[Sequence[File]], list[File]]:
+def _choice(appending: Appending, places: Collection[Place]) -> Callable[[Sequence[FoundFile]], list[FoundFile]]:
     """What chooses the files of a run that appends; those that are done are inputs as well, and are not written over."""
 
-    def choose(files: Sequence[File]) -> list[File]:
+    def choose(files: Sequence[FoundFile]) -> list[FoundFile]:
         check_not_read(files, places)
         return appending.choose(files)
 
     return choose
 
 
-def _options(output: str, options: dict[str, Any]) -> Options:
-    unknown = [name for name in options if name not in Options.__dataclass_fields__]
+def _options(output: str, options: dict[str, Any]) -> BulkOptions:
+    unknown = [name for name in options if name not in BulkOptions.__dataclass_fields__]
     if unknown:
-        raise InputError(f"unknown option {', '.join(unknown)}; known: {', '.join(Options.__dataclass_fields__)}")
-    chosen = Options(**options)
+        raise InputError(f"unknown option {', '.join(unknown)}; known: {', '.join(BulkOptions.__dataclass_fields__)}")
+    chosen = BulkOptions(**options)
     if chosen.into is not None and not place_of(chosen.into).is_same(place_of(output)):
         raise InputError("into names the output, and another one was given", where="into", hint="leave the other out")
     return chosen
@@ -155,13 +155,13 @@ class PreparedRun:
         checked: CheckedGraph,
         source: Source,
         destination: Destination,
-        options: Options,
+        options: BulkOptions,
         appending: Appending | None,
     ) -> None:
         self.started = time.perf_counter()
         self.checked, self.source, self.options, self.appending = checked, source, options, appending
         self.destination, self.output = destination, destination.path
-        self.layout = Layout.of(
+        self.layout = RunLayout.of(
             checked,
             source.schema,
             options.keep,
@@ -171,7 +171,7 @@ class PreparedRun:
             options.row_ids,
         )
         self.failed_rows = self._failed_rows()
-        self.input = Rows(source, self.layout.read, options.selection, self.failed_rows)
+        self.input = RunRows(source, self.layout.read, options.selection, self.failed_rows)
         self.total = self.input.total
         self.remembered = RememberedSizes()
         tolerance = Tolerance(unlimited=options.goes_on)
@@ -180,7 +180,7 @@ class PreparedRun:
         self.versions = self._versions(self.executor, "")
         self.sizing = Sizing(checked, self.host, self.remembered, self.versions)
         self.workers = options.workers or self.sizing.workers(options.num_workers)
-        self.turns = Turns(options.pool)
+        self.turns = BulkTurns(options.pool)
         places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
         self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
         self.batches = Batches(self.layout, self.executor, self.input, tolerance, self.sizing, self.turns)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from motet.engines.local.batches import BatchResult
 from motet.engines.local.beginning import Beginning
 from motet.engines.local.failure_file import FailureFile
-from motet.engines.local.journal import Journal, Piece
+from motet.engines.local.journal import JournalPiece, PieceJournal
 from motet.engines.local.manifest import graph_digest
 from motet.engines.local.output import Output
 from motet.engines.local.pending import Pending
@@ -25,11 +25,11 @@ from motet.io.stream import Stream
 if TYPE_CHECKING:
     from motet.engines.local.folder_output import Added
 
-__all__ = ["Counts", "ResultWriter", "open_output"]
+__all__ = ["ResultWriter", "RowCounts", "open_output"]
 
 
 @dataclass
-class Counts:
+class RowCounts:
     """How far a run is.
 
     Attributes:
@@ -59,9 +59,9 @@ class ResultWriter:
         InputError: when the output cannot hold the columns.
     """
 
-    def __init__(self, run: PreparedRun, journal: Journal, beginning: Beginning) -> None:
+    def __init__(self, run: PreparedRun, journal: PieceJournal, beginning: Beginning) -> None:
         self._run, self._journal = run, journal
-        self.counts = Counts()
+        self.counts = RowCounts()
         self._output = open_output(run, journal, beginning, self.counts)
         self._failures: FailureFile | None = None
         self._output.check(run.layout.known())
@@ -80,7 +80,7 @@ class ResultWriter:
         assert self._failures is not None
         return self._failures
 
-    def replay(self, pieces: Sequence[Piece]) -> None:
+    def replay(self, pieces: Sequence[JournalPiece]) -> None:
         """Write again what an earlier part of this run had done.
 
         Raises:
@@ -102,7 +102,7 @@ class ResultWriter:
         self.counts.batches = pieces[-1].end if pieces else 0
         self._write_again(pieces)
 
-    def _write_again(self, pieces: Sequence[Piece]) -> None:
+    def _write_again(self, pieces: Sequence[JournalPiece]) -> None:
         """Write the answers of pieces in the types that are known now."""
         for piece in pieces:
             for batch in self._journal.answers(piece):
@@ -238,7 +238,7 @@ class ResultWriter:
             self._failures.abort()
 
 
-def open_output(run: PreparedRun, journal: Journal, beginning: Beginning, counts: Counts) -> Output:
+def open_output(run: PreparedRun, journal: PieceJournal, beginning: Beginning, counts: RowCounts) -> Output:
     """What the answers of a run are written to.
 
     Args:
@@ -261,7 +261,7 @@ def open_output(run: PreparedRun, journal: Journal, beginning: Beginning, counts
     return MergedOutput(run.output, journal, rows, run.failed_rows, answers, columns, goes_on=beginning.goes_on)
 
 
-def _added(run: PreparedRun, counts: Counts) -> Added | None:
+def _added(run: PreparedRun, counts: RowCounts) -> Added | None:
     """How parts are added to those that are there; None where they replace them."""
     appending = run.appending
     if appending is None:
@@ -277,7 +277,7 @@ def _added(run: PreparedRun, counts: Counts) -> Added | None:
     return Added(appending.first_part, appending.done.num_answered, appending.check, record)
 
 
-def _failure_file(run: PreparedRun, journal: Journal) -> FailureFile:
+def _failure_file(run: PreparedRun, journal: PieceJournal) -> FailureFile:
     failed = run.options.failures_path or run.destination.failed
     return FailureFile(
         None if failed is None else place_of(failed).plain,

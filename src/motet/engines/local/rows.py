@@ -16,7 +16,7 @@ from motet.io import Source
 from motet.io.stream import Stream, rechunk
 from motet.io.take import take_batch
 
-__all__ = ["Item", "Rows", "count_rows"]
+__all__ = ["ReadItem", "RunRows", "count_rows"]
 
 READ_ROWS = 8_192
 """Rows that are read at a time where they are only counted."""
@@ -27,7 +27,7 @@ goes on behind a batch: it may change."""
 
 
 @dataclass
-class Item:
+class ReadItem:
     """What was read together: a batch, or several; `index` is the first one's."""
 
     index: int
@@ -39,7 +39,7 @@ class Item:
         return int(self.read.nbytes)
 
 
-class Rows:
+class RunRows:
     """The rows of a run.
 
     Args:
@@ -98,7 +98,7 @@ class Rows:
         ids = self.chosen.at(np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64)))
         return next(self._source.batches_at(ids, count, self._columns)), ids
 
-    def read(self, batch_rows: int, together: int = 1, *, first: int = 0, skip: int = 0) -> Iterator[Item]:
+    def read(self, batch_rows: int, together: int = 1, *, first: int = 0, skip: int = 0) -> Iterator[ReadItem]:
         """Read from a batch on. One of more than one row holds `MOST_BYTES` at most, and fewer rows for that.
 
         Args:
@@ -109,7 +109,7 @@ class Rows:
         """
         index, size = first, batch_rows * together
         for ids, read in self._limited(skip, self._batches(skip, size)):
-            yield Item(index, ids, read)
+            yield ReadItem(index, ids, read)
             index += -(-len(ids) // batch_rows)
 
     def _limited(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.engines.local.rows import Rows
+from motet.engines.local.rows import RunRows
 from motet.errors import ModelFailedError
 from motet.runtime.executor import Played
 from motet.runtime.isolate import Tolerance
@@ -34,7 +34,7 @@ class SecondLook:
     """
 
     def __init__(
-        self, tolerance: Tolerance, rows: Rows, play: Callable[[pa.RecordBatch, npt.NDArray[np.int64]], None]
+        self, tolerance: Tolerance, rows: RunRows, play: Callable[[pa.RecordBatch, npt.NDArray[np.int64]], None]
     ) -> None:
         self._tolerance, self._rows, self._play = tolerance, rows, play
         self._lock = threading.Lock()

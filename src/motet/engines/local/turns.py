@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-__all__ = ["Turns"]
+__all__ = ["BulkTurns"]
 
 
-class Turns:
+class BulkTurns:
     """The turns of a run; live work goes first, and gets the next turn.
 
     Args:

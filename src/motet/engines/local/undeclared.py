@@ -23,12 +23,12 @@ from motet.io.arrow.buffers import numbers
 from motet.io.arrow.fit import fit
 from motet.io.arrow.unify import unified_type
 from motet.io.take import take_batch
-from motet.nodes.hold import Held, hold
+from motet.nodes.hold import HeldColumn, hold
 from motet.numbers import is_missing, widens
 from motet.tracebacks import describe, said
 from motet.types import DTYPES, ColumnType
 
-__all__ = ["Answers", "Undeclared"]
+__all__ = ["BatchAnswers", "Undeclared"]
 
 EXACT = 1 << 53
 """Whole numbers up to this are all float64."""
@@ -40,7 +40,7 @@ Kind = Any
 
 
 @dataclass(frozen=True)
-class Answers:
+class BatchAnswers:
     """The answers of a batch.
 
     Attributes:
@@ -72,7 +72,7 @@ class Undeclared:
         self._largest: dict[str, int] = dict.fromkeys(nodes, 0)
         self._bytes = 0
 
-    def learn(self, answers: Answers) -> bool:
+    def learn(self, answers: BatchAnswers) -> bool:
         """Look at the next answers; whether every type is known now, or is not waited for any more."""
         for name, kind in self._kinds.items():
             if kind is None:
@@ -100,7 +100,7 @@ class Undeclared:
             self._kinds[name] = kind if wider is None else wider
             self._see(name, array)
 
-    def widen(self, answers: Answers) -> bool:
+    def widen(self, answers: BatchAnswers) -> bool:
         """Whether the next answers need a wider type, in which those so far are the same; takes it then."""
         found = False
         for name, column in answers.loose.items():
@@ -130,7 +130,7 @@ class Undeclared:
             if len(values):
                 self._largest[name] = max(self._largest[name], abs(int(values.min())), abs(int(values.max())))
 
-    def complete(self, answers: Answers) -> tuple[pa.RecordBatch, list[Failure]]:
+    def complete(self, answers: BatchAnswers) -> tuple[pa.RecordBatch, list[Failure]]:
         """The answers as they are written, and the rows that do not fit."""
         self.give_up()
         table, errors, failures = answers.table, self._errors(answers.loose), list[Failure]()
@@ -193,15 +193,15 @@ def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
     return fit(array, wanted)
 
 
-def _hold(column: Column, kind: ColumnType, where: str) -> Held:
+def _hold(column: Column, kind: ColumnType, where: str) -> HeldColumn:
     """Hold a column as the type of the first rows."""
     try:
         if isinstance(column, np.ndarray) and column.dtype.kind == "b" and kind.dtype != "bool":
             raise AnswerError(f"{where} gave {column_type(column)}; it must be {kind}")
         held = hold(column, kind, len(column), where)
     except AnswerError as error:
-        held = Held(hold([], kind, 0, where).column, dict.fromkeys(range(len(column)), error))
-    return Held(held.column, {row: _undeclared(error) for row, error in held.errors.items()})
+        held = HeldColumn(hold([], kind, 0, where).column, dict.fromkeys(range(len(column)), error))
+    return HeldColumn(held.column, {row: _undeclared(error) for row, error in held.errors.items()})
 
 
 def _undeclared(error: BaseException) -> AnswerError:

@@ -13,6 +13,6 @@ files.py       YAML
 """
 
 from motet.export.kubernetes.export import SERVERS, Exported, export_kubernetes
-from motet.export.kubernetes.settings import Settings, cron_of, read_replicas
+from motet.export.kubernetes.settings import ExportSettings, cron_of, read_replicas
 
-__all__ = ["SERVERS", "Exported", "Settings", "cron_of", "export_kubernetes", "read_replicas"]
+__all__ = ["SERVERS", "ExportSettings", "Exported", "cron_of", "export_kubernetes", "read_replicas"]

@@ -25,7 +25,7 @@ from motet.export.kubernetes.pods import (
     store_volume,
 )
 from motet.export.kubernetes.project import Project
-from motet.export.kubernetes.settings import Settings, dns_name
+from motet.export.kubernetes.settings import ExportSettings, dns_name
 from motet.export.kubernetes.steps import RESULT, ExportedWorkflow, Task
 from motet.export.kubernetes.trainjob import FAILED, SUCCEEDED, train_job
 
@@ -37,7 +37,9 @@ _LONGEST_PAUSE_S = 600
 _STEP, _INPUTS, _KEY = "{{inputs.parameters.step}}", "{{inputs.parameters.inputs}}", "{{inputs.parameters.key}}"
 
 
-def workflow_object(exported: ExportedWorkflow, project: Project, settings: Settings, image: str) -> dict[str, Any]:
+def workflow_object(
+    exported: ExportedWorkflow, project: Project, settings: ExportSettings, image: str
+) -> dict[str, Any]:
     """The Workflow, or the CronWorkflow where a time is set.
 
     Raises:
@@ -76,7 +78,7 @@ def workflow_object(exported: ExportedWorkflow, project: Project, settings: Sett
     return found
 
 
-def access_objects(workflows: Sequence[ExportedWorkflow], settings: Settings) -> list[dict[str, Any]]:
+def access_objects(workflows: Sequence[ExportedWorkflow], settings: ExportSettings) -> list[dict[str, Any]]:
     """Who the steps' pods are, and what they may do: report to Argo, and start trainings where there are any."""
     name = settings.service_account
     rules = [_rule("argoproj.io", ["workflowtaskresults"], ["create", "patch"])]
@@ -98,7 +100,7 @@ def access_objects(workflows: Sequence[ExportedWorkflow], settings: Settings) ->
     ]
 
 
-def step_mounts(settings: Settings) -> list[Mount]:
+def step_mounts(settings: ExportSettings) -> list[Mount]:
     """The volumes of a step: its own, the one that steps share, and the store where it is one."""
     store = [] if settings.store else [store_volume(read_only=False)]
     return [scratch_volume(), cache_volume(True, settings), *store]
@@ -111,7 +113,7 @@ class _Templates:
     hera: Any
     exported: ExportedWorkflow
     project: Project
-    settings: Settings
+    settings: ExportSettings
     image: str
     made: dict[Any, Any] = field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from motet.errors import InputError
 from motet.export.kubernetes.pods import labels, metadata, selector
 from motet.export.kubernetes.project import Project
 from motet.export.kubernetes.server import GraphServer
-from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, Settings
+from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, ExportSettings
 
 __all__ = ["deployment_objects"]
 
@@ -16,7 +16,9 @@ BUSY_PERCENT = 70
 _CALM_S = 300
 
 
-def deployment_objects(server: GraphServer, project: Project, settings: Settings, image: str) -> list[dict[str, Any]]:
+def deployment_objects(
+    server: GraphServer, project: Project, settings: ExportSettings, image: str
+) -> list[dict[str, Any]]:
     """What is applied, in this order.
 
     Raises:
@@ -39,7 +41,7 @@ def deployment_objects(server: GraphServer, project: Project, settings: Settings
 
 
 def _deployment(
-    server: GraphServer, project: Project, settings: Settings, image: str, *, scaled: bool
+    server: GraphServer, project: Project, settings: ExportSettings, image: str, *, scaled: bool
 ) -> dict[str, Any]:
     own = labels(server.name, "server")
     pod = server.pod(project, settings, image)
@@ -65,7 +67,7 @@ def _deployment(
     }
 
 
-def _service(server: GraphServer, settings: Settings) -> dict[str, Any]:
+def _service(server: GraphServer, settings: ExportSettings) -> dict[str, Any]:
     http = "https" if server.config.tls else "http"
     return {
         "apiVersion": "v1",
@@ -81,7 +83,7 @@ def _service(server: GraphServer, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _autoscaler(server: GraphServer, settings: Settings) -> dict[str, Any]:
+def _autoscaler(server: GraphServer, settings: ExportSettings) -> dict[str, Any]:
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -104,7 +106,7 @@ def _autoscaler(server: GraphServer, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _budget(server: GraphServer, settings: Settings) -> dict[str, Any]:
+def _budget(server: GraphServer, settings: ExportSettings) -> dict[str, Any]:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",

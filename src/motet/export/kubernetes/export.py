@@ -22,7 +22,7 @@ from motet.export.kubernetes.project import APP, Project, find_project
 from motet.export.kubernetes.readme import readme
 from motet.export.kubernetes.secrets import secret_objects
 from motet.export.kubernetes.server import GraphServer, read_server, store_extras
-from motet.export.kubernetes.settings import Settings, dns_name
+from motet.export.kubernetes.settings import ExportSettings, dns_name
 from motet.export.kubernetes.staging import digest_of, let_read, stage
 from motet.export.kubernetes.steps import ExportedWorkflow
 from motet.export.kubernetes.wheel import WHEEL, own_wheel
@@ -54,7 +54,7 @@ class Exported:
 def export_kubernetes(
     targets: Sequence[str],
     output: str | Path,
-    settings: Settings,
+    settings: ExportSettings,
     servers: Sequence[str] = tuple(SERVERS),
     parameters: Sequence[str] = (),
 ) -> Exported:
@@ -118,7 +118,7 @@ class _Parts:
 
     graphs: Sequence[GraphServer]
     workflows: Sequence[ExportedWorkflow]
-    settings: Settings
+    settings: ExportSettings
 
     @property
     def folders(self) -> list[Path]:
@@ -262,7 +262,7 @@ class _Writer:
             write(self.folder / "secrets.yaml", dump(objects), mode=0o600)
             self.names.append("secrets.yaml")
 
-    def kustomization(self, settings: Settings, servers: Sequence[str]) -> None:
+    def kustomization(self, settings: ExportSettings, servers: Sequence[str]) -> None:
         """Write the base of Kustomize: of the ways to serve the first, and workflows that are applied and not created."""
         other = {kind for kind in SERVERS if kind not in servers[:1]} | (set() if settings.cron else {"workflow"})
         chosen = [name for name in self.names if name.endswith(".yaml") and name.partition("/")[0] not in other]
@@ -315,7 +315,7 @@ def _title(targets: Sequence[str], parts: _Parts) -> str:
     return Path(targets[0].partition(".py:")[0]).resolve().stem
 
 
-def _notes_of_image(settings: Settings) -> list[str]:
+def _notes_of_image(settings: ExportSettings) -> list[str]:
     if "@" in settings.base:
         return []
     return [

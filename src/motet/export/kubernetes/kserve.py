@@ -11,7 +11,7 @@ from motet.export.kubernetes.deployment import BUSY_PERCENT
 from motet.export.kubernetes.pods import metadata
 from motet.export.kubernetes.project import Project
 from motet.export.kubernetes.server import GraphServer
-from motet.export.kubernetes.settings import HTTP_PORT, Settings
+from motet.export.kubernetes.settings import HTTP_PORT, ExportSettings
 
 __all__ = ["kserve_objects"]
 
@@ -19,7 +19,7 @@ CONTAINER = "kserve-container"
 """The name that KServe looks for."""
 
 
-def kserve_objects(server: GraphServer, project: Project, settings: Settings, image: str) -> list[dict[str, Any]]:
+def kserve_objects(server: GraphServer, project: Project, settings: ExportSettings, image: str) -> list[dict[str, Any]]:
     """What is applied, in this order.
 
     With at least one replica it is a plain deployment that the cluster's autoscaler scales by processor time; from zero
@@ -29,7 +29,7 @@ def kserve_objects(server: GraphServer, project: Project, settings: Settings, im
     return ([] if mapped is None else [mapped]) + [_service(server, project, settings, image)]
 
 
-def _service(server: GraphServer, project: Project, settings: Settings, image: str) -> dict[str, Any]:
+def _service(server: GraphServer, project: Project, settings: ExportSettings, image: str) -> dict[str, Any]:
     pod = server.pod(project, settings, image, name=CONTAINER, grpc=False)
     served = pod["containers"][0]
     served["env"].append({"name": "PROTOCOL", "value": "v2"})

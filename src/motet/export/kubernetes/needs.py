@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from motet.errors import MotetError
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.model import Model
 from motet.models.fetch import is_remote, resolve
 from motet.models.registry import find_handler
@@ -64,7 +64,7 @@ def memory(size_bytes: int) -> str:
     return f"{math.ceil(size_bytes / (1 << 20))}Mi"
 
 
-def models_of(graph: Graph) -> Iterator[tuple[Model, str]]:
+def models_of(graph: GraphSpec) -> Iterator[tuple[Model, str]]:
     """The models of a graph and of the graphs inside it, each once, with the folder that its URI is relative to."""
     seen: list[tuple[Model, str]] = []
     graphs = [graph]
@@ -77,7 +77,7 @@ def models_of(graph: Graph) -> Iterator[tuple[Model, str]]:
                 yield model, each.folder
 
 
-def needs_of_graph(graph: Graph) -> tuple[Needs, Needs]:
+def needs_of_graph(graph: GraphSpec) -> tuple[Needs, Needs]:
     """What a graph's server needs at first, and with as many replicas as its models may have.
 
     Models in the server's own process share its cores, so the one that asks for most counts; each replica in a process

@@ -8,23 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 from motet.export.kubernetes.pods import metadata, selector
-from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, Settings
+from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, ExportSettings
 
 __all__ = ["monitor", "server_policy", "step_policy"]
 
 
-def server_policy(name: str, settings: Settings) -> dict[str, Any]:
+def server_policy(name: str, settings: ExportSettings) -> dict[str, Any]:
     """A graph's server is asked on its two ports, and on no other."""
     ports = [{"port": port, "protocol": "TCP"} for port in (HTTP_PORT, GRPC_PORT)]
     return _policy(name, "server", [{"ports": ports}], settings)
 
 
-def step_policy(name: str, settings: Settings) -> dict[str, Any]:
+def step_policy(name: str, settings: ExportSettings) -> dict[str, Any]:
     """A workflow's steps ask others, and nobody asks them. Workers of trainings, which ask each other, are no steps here."""
     return _policy(name, "step", [], settings)
 
 
-def _policy(name: str, component: str, ingress: list[Any], settings: Settings) -> dict[str, Any]:
+def _policy(name: str, component: str, ingress: list[Any], settings: ExportSettings) -> dict[str, Any]:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -37,7 +37,7 @@ def _policy(name: str, component: str, ingress: list[Any], settings: Settings) -
     }
 
 
-def monitor(name: str, settings: Settings, *, tls: bool) -> dict[str, Any]:
+def monitor(name: str, settings: ExportSettings, *, tls: bool) -> dict[str, Any]:
     """What has Prometheus ask the pods of a graph's server for their metrics."""
     secure = {"scheme": "https", "tlsConfig": {"insecureSkipVerify": True}} if tls else {}
     return {

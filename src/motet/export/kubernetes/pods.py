@@ -7,7 +7,7 @@ from typing import Any
 
 from motet.export.kubernetes.configuration import STATE
 from motet.export.kubernetes.project import APP, Project
-from motet.export.kubernetes.settings import Settings
+from motet.export.kubernetes.settings import ExportSettings
 
 __all__ = [
     "CACHE", "STORE", "USER", "cache_volume", "container", "environment", "labels", "metadata", "pod_security", "secret_volume", "selector",
@@ -31,7 +31,7 @@ def environment(project: Project) -> dict[str, str]:
     return found
 
 
-def store_env(settings: Settings) -> dict[str, str]:
+def store_env(settings: ExportSettings) -> dict[str, str]:
     """Where the store is."""
     return {"MOTET_STORE": settings.store or STORE}
 
@@ -54,7 +54,7 @@ def selector(name: str, component: str) -> dict[str, str]:
     return {key: found[key] for key in ("app.kubernetes.io/name", "app.kubernetes.io/component")}
 
 
-def metadata(name: str, component: str, settings: Settings, **more: Any) -> dict[str, Any]:
+def metadata(name: str, component: str, settings: ExportSettings, **more: Any) -> dict[str, Any]:
     """The metadata of an object."""
     return {"name": name, "namespace": settings.namespace, "labels": labels(name, component), **more}
 
@@ -107,7 +107,7 @@ def scratch_volume() -> Mount:
     return {"name": "tmp", "emptyDir": {}}, {"name": "tmp", "mountPath": "/tmp"}
 
 
-def cache_volume(kept: bool, settings: Settings) -> Mount:
+def cache_volume(kept: bool, settings: ExportSettings) -> Mount:
     """Where fetched models and kept results are: a claim that all share, or the pod's own for what is not worth it."""
     source: dict[str, Any] = (
         {"persistentVolumeClaim": {"claimName": "motet-cache"}}
@@ -117,7 +117,7 @@ def cache_volume(kept: bool, settings: Settings) -> Mount:
     return {"name": "cache", **source}, {"name": "cache", "mountPath": CACHE}
 
 
-def state_volume(settings: Settings) -> Mount:
+def state_volume(settings: ExportSettings) -> Mount:
     """What a server writes itself: logs, files of sinks and their spool. It goes with the pod."""
     source = {"emptyDir": {"sizeLimit": settings.state_size}}
     return {"name": "state", **source}, {"name": "state", "mountPath": STATE}
@@ -136,7 +136,7 @@ def store_volume(*, read_only: bool) -> Mount:
     return {"name": "store", "persistentVolumeClaim": claim}, mount
 
 
-def claim(name: str, size: str, settings: Settings) -> dict[str, Any]:
+def claim(name: str, size: str, settings: ExportSettings) -> dict[str, Any]:
     """A claim for a volume that pods on several machines share."""
     return {
         "apiVersion": "v1",

@@ -9,7 +9,7 @@ from pathlib import Path
 from motet.export.kubernetes.project import Project
 from motet.export.kubernetes.secrets import env_secret
 from motet.export.kubernetes.server import GraphServer
-from motet.export.kubernetes.settings import Settings
+from motet.export.kubernetes.settings import ExportSettings
 
 __all__ = ["readme"]
 
@@ -29,7 +29,7 @@ def readme(
     image: str,
     graphs: Sequence[GraphServer],
     project: Project,
-    settings: Settings,
+    settings: ExportSettings,
     notes: Iterable[str],
 ) -> str:
     """The page, as Markdown.

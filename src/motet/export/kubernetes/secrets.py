@@ -14,7 +14,7 @@ from typing import Any
 
 from motet.export.kubernetes.configuration import SECRETS, TLS, Configuration
 from motet.export.kubernetes.pods import Mount, metadata, secret_volume
-from motet.export.kubernetes.settings import Settings
+from motet.export.kubernetes.settings import ExportSettings
 
 __all__ = ["env_secret", "secret_mounts", "secret_objects", "secret_variable"]
 
@@ -36,7 +36,7 @@ def secret_mounts(name: str, configuration: Configuration) -> list[Mount]:
     return [secret_volume(_FOLDERS[folder], f"{name}-{_FOLDERS[folder]}", folder) for folder in _files(configuration)]
 
 
-def secret_objects(name: str, configuration: Configuration, settings: Settings) -> list[dict[str, Any]]:
+def secret_objects(name: str, configuration: Configuration, settings: ExportSettings) -> list[dict[str, Any]]:
     """The Secrets of those files that are here; others are made where they are, as by cert-manager."""
     return [
         {

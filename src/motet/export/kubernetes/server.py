@@ -35,8 +35,8 @@ from motet.export.kubernetes.pods import (
 )
 from motet.export.kubernetes.project import Project, modules_named
 from motet.export.kubernetes.secrets import secret_mounts, secret_variable
-from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, Settings, dns_name
-from motet.graph.graph import Graph
+from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, ExportSettings, dns_name
+from motet.graph.graph import GraphSpec
 from motet.graph.yaml import load_graph, parse
 from motet.models.fetch import is_remote
 from motet.models.registry import find_handler
@@ -74,7 +74,7 @@ class GraphServer:
     """
 
     path: Path
-    graph: Graph
+    graph: GraphSpec
     texts: Mapping[str, str]
     config: ServeConfig
     models: tuple[Path, ...] = ()
@@ -144,7 +144,7 @@ class GraphServer:
         graph = {project.place(path): text for path, text in self.texts.items()}
         return config if sum(len(text.encode()) for text in graph.values()) > MOST_MAPPED_BYTES else graph | config
 
-    def config_map(self, project: Project, settings: Settings) -> dict[str, Any] | None:
+    def config_map(self, project: Project, settings: ExportSettings) -> dict[str, Any] | None:
         """The graph's files, so that it can be changed without a new image, and how it is served; None for nothing."""
         data = {_key(place): text for place, text in self._mapped(project).items()}
         if not data:
@@ -172,7 +172,7 @@ class GraphServer:
         return {Path(path).name: text for path, text in self.texts.items()}
 
     def pod(
-        self, project: Project, settings: Settings, image: str, *, name: str = "server", grpc: bool = True
+        self, project: Project, settings: ExportSettings, image: str, *, name: str = "server", grpc: bool = True
     ) -> dict[str, Any]:
         """The pod.
 
@@ -250,7 +250,7 @@ def read_server(path: str | Path) -> GraphServer:
             return texts.setdefault(name, file.read())
 
     whole = str(Path(path).resolve())
-    graph = load_graph(whole, Graph, read_text=read_text)
+    graph = load_graph(whole, GraphSpec, read_text=read_text)
     models = []
     for model, folder in models_of(graph):
         found = local_file(model, folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from motet.errors import InputError
 
-__all__ = ["GRPC_PORT", "HTTP_PORT", "Settings", "cron_of", "dns_name", "read_replicas"]
+__all__ = ["GRPC_PORT", "HTTP_PORT", "ExportSettings", "cron_of", "dns_name", "read_replicas"]
 
 HTTP_PORT = 8000
 GRPC_PORT = 8001
@@ -22,7 +22,7 @@ _IMAGE = re.compile(r"[a-z0-9]+([._/:@-]+[A-Za-z0-9]+)*")
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExportSettings:
     """How an export is to be.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from motet.export.kubernetes.needs import Needs
 from motet.export.kubernetes.pods import Mount, labels, pod_security
-from motet.export.kubernetes.settings import Settings
+from motet.export.kubernetes.settings import ExportSettings
 
 __all__ = ["FAILED", "RUNTIME", "SUCCEEDED", "train_job"]
 
@@ -27,7 +27,7 @@ def train_job(
     image: str,
     env: Mapping[str, str],
     mounts: Sequence[Mount],
-    settings: Settings,
+    settings: ExportSettings,
     *,
     workers: int,
     needs: Needs,

@@ -34,7 +34,7 @@ import numpy as np
 from motet.batch import Column
 from motet.errors import GraphError, InputError, TypeMismatchError, UnknownNameError
 from motet.graph.condition.kinds import Unfit, kind_of, rule_result
-from motet.graph.condition.parse import Compiler, Step, allowed, pointed
+from motet.graph.condition.parse import CompiledTerm, Compiler, allowed, pointed
 from motet.graph.condition.values import Mask, truth
 from motet.types import ColumnType
 
@@ -63,7 +63,7 @@ class Condition:
     columns: tuple[str, ...] = field(compare=False)
     _where: str = field(compare=False, repr=False)
     _source: str = field(compare=False, repr=False)
-    _step: Step = field(compare=False, repr=False)
+    _step: CompiledTerm = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str, where: str = "") -> Condition:

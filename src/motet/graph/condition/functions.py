@@ -16,7 +16,7 @@ from motet.batch import Ragged
 from motet.graph.condition.exact import extreme, total
 from motet.graph.condition.kinds import ARRAYS, BOOL, BOOLS, BYTES, NULL, NUMBER, NUMBERS, STRING
 from motet.graph.condition.values import (
-    Value,
+    ConditionValue,
     all_valid,
     and_not,
     arithmetic,
@@ -29,30 +29,30 @@ from motet.graph.condition.values import (
 __all__ = ["FUNCTIONS"]
 
 
-def _text(change: Callable[..., Any], kind: str, dtype: Any, *values: Value) -> Value:
+def _text(change: Callable[..., Any], kind: str, dtype: Any, *values: ConditionValue) -> ConditionValue:
     """A function of strings: null where one is, and false where it says true or false."""
-    value = Value(kind, mapped(change, dtype, *values), all_valid(*values))
-    return Value(BOOL, truth(value)) if kind == BOOL else value
+    value = ConditionValue(kind, mapped(change, dtype, *values), all_valid(*values))
+    return ConditionValue(BOOL, truth(value)) if kind == BOOL else value
 
 
-def _length(value: Value) -> Value:
+def _length(value: ConditionValue) -> ConditionValue:
     if isinstance(value.data, Ragged):
-        return Value(NUMBER, value.data.shapes[:, 0])
+        return ConditionValue(NUMBER, value.data.shapes[:, 0])
     if value.kind in ARRAYS:
-        return Value(NUMBER, np.full(len(value.data), value.data.shape[1], dtype=np.int64))
+        return ConditionValue(NUMBER, np.full(len(value.data), value.data.shape[1], dtype=np.int64))
     return _text(len, NUMBER, np.int64, value)
 
 
-def _absolute(value: Value) -> Value:
-    below = arithmetic("-", Value(NUMBER, 0), value)
-    return Value(NUMBER, extreme(np.maximum, (below.data, value.data)), below.valid)
+def _absolute(value: ConditionValue) -> ConditionValue:
+    below = arithmetic("-", ConditionValue(NUMBER, 0), value)
+    return ConditionValue(NUMBER, extreme(np.maximum, (below.data, value.data)), below.valid)
 
 
-def _extreme(choose: Callable[[Any, Any], Any], *values: Value) -> Value:
-    return Value(NUMBER, extreme(choose, [value.data for value in values]), all_valid(*values))
+def _extreme(choose: Callable[[Any, Any], Any], *values: ConditionValue) -> ConditionValue:
+    return ConditionValue(NUMBER, extreme(choose, [value.data for value in values]), all_valid(*values))
 
 
-def _reduced(name: str, value: Value) -> Value:
+def _reduced(name: str, value: ConditionValue) -> ConditionValue:
     """One value of each row's array; null for the largest, the least and the mean of nothing."""
     reduction = _REDUCTIONS[name]
     dtype = reduction.dtype(computed_dtype(value.data.dtype))
@@ -65,7 +65,7 @@ def _reduced(name: str, value: Value) -> Value:
         sizes = np.full(len(flat), flat.shape[1])
         data = reduction.function(flat, axis=1) if flat.shape[1] else np.full(len(flat), reduction.nothing)
     valid = and_not(None, sizes == 0) if reduction.needs_some else None
-    return Value(reduction.kind, data if len(data) else data.astype(dtype), valid)
+    return ConditionValue(reduction.kind, data if len(data) else data.astype(dtype), valid)
 
 
 def _any(values: Any, axis: int | None = None) -> Any:
@@ -124,7 +124,7 @@ class _Function:
 
     wanted: tuple[tuple[str, ...], ...]
     gives: str
-    work: Callable[..., Value]
+    work: Callable[..., ConditionValue]
     most: int = 0
 
     @property
@@ -151,7 +151,9 @@ FUNCTIONS: dict[str, _Function] = {
     "startswith": _strings(str.startswith, 2, BOOL, bool),
     "endswith": _strings(str.endswith, 2, BOOL, bool),
     "contains": _strings(operator.contains, 2, BOOL, bool),
-    "isnull": _Function(((NUMBER, BOOL, STRING, BYTES, NULL),), BOOL, lambda value: Value(BOOL, is_missing(value))),
+    "isnull": _Function(
+        ((NUMBER, BOOL, STRING, BYTES, NULL),), BOOL, lambda value: ConditionValue(BOOL, is_missing(value))
+    ),
     "max_of": _of("max_of", NUMBERS),
     "min_of": _of("min_of", NUMBERS),
     "sum_of": _of("sum_of", NUMBERS, BOOLS),

@@ -27,7 +27,7 @@ from motet.graph.condition.kinds import (
 )
 from motet.graph.condition.values import (
     Columns,
-    Value,
+    ConditionValue,
     arithmetic,
     compare,
     every,
@@ -38,7 +38,7 @@ from motet.graph.condition.values import (
     some,
 )
 
-__all__ = ["Compiler", "Step", "allowed", "pointed"]
+__all__ = ["CompiledTerm", "Compiler", "allowed", "pointed"]
 
 MAX_DEPTH = 64
 
@@ -63,11 +63,11 @@ _REFUSED: dict[type[ast.AST], tuple[str, str]] = {
 }
 
 _Kinds = Callable[[Mapping[str, str]], str]
-_Run = Callable[[Columns], Value]
+_Run = Callable[[Columns], ConditionValue]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CompiledTerm:
     """A compiled part: what kind it has for columns of given kinds, and how to compute it; `constant` where it is one."""
 
     spot: ast.AST
@@ -84,7 +84,7 @@ class Compiler:
         self.columns: dict[str, None] = {}
         self._depth = 0
 
-    def compile(self) -> Step:
+    def compile(self) -> CompiledTerm:
         """The whole expression."""
         try:
             tree = ast.parse(self.source, mode="eval")
@@ -98,8 +98,8 @@ class Compiler:
     def _fail(self, spot: ast.AST | tuple[int, int], what: str, hint: str = "") -> NoReturn:
         raise GraphError(f"{what}\n{pointed(self.source, spot)}", where=self.where, hint=hint or allowed())
 
-    def _step(self, node: ast.expr) -> Step:
-        compilers: dict[type[ast.AST], Callable[[Any], Step]] = {
+    def _step(self, node: ast.expr) -> CompiledTerm:
+        compilers: dict[type[ast.AST], Callable[[Any], CompiledTerm]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
             ast.Attribute: self._attribute,
@@ -137,13 +137,13 @@ class Compiler:
             self._fail(node, "this number is too large")
         return value
 
-    def _constant(self, node: ast.expr) -> Step:
+    def _constant(self, node: ast.expr) -> CompiledTerm:
         return _constant_step(node, self._literal(node))
 
-    def _name(self, node: ast.Name) -> Step:
+    def _name(self, node: ast.Name) -> CompiledTerm:
         return self._constant(node) if node.id in _CONSTANTS else self._column(node, node.id)
 
-    def _attribute(self, node: ast.Attribute) -> Step:
+    def _attribute(self, node: ast.Attribute) -> CompiledTerm:
         parts, inner = [node.attr], node.value
         while isinstance(inner, ast.Attribute):
             parts.append(inner.attr)
@@ -152,11 +152,11 @@ class Compiler:
             self._fail(node, "a dot only stands in the name of a column", "write node.output")
         return self._column(node, ".".join([inner.id, *reversed(parts)]))
 
-    def _column(self, node: ast.expr, name: str) -> Step:
+    def _column(self, node: ast.expr, name: str) -> CompiledTerm:
         self.columns.setdefault(name)
-        return Step(node, operator.itemgetter(name), partial(_load_at, node, name))
+        return CompiledTerm(node, operator.itemgetter(name), partial(_load_at, node, name))
 
-    def _unary(self, node: ast.UnaryOp) -> Step:
+    def _unary(self, node: ast.UnaryOp) -> CompiledTerm:
         if isinstance(node.op, ast.Invert):
             self._refuse(node.op, node)
         operand = self._step(node.operand)
@@ -164,10 +164,10 @@ class Compiler:
             return self._operation(node, partial(rule_plain, "not", ((BOOL,),), BOOL), negate, [operand])
         symbol = "-" if isinstance(node.op, ast.USub) else "+"
         rule = partial(rule_plain, symbol, ((NUMBER,),), NUMBER)
-        work = partial(arithmetic, symbol, Value(NUMBER, 0))
+        work = partial(arithmetic, symbol, ConditionValue(NUMBER, 0))
         return self._operation(node, rule, null_through(NUMBER, work), [operand])
 
-    def _binary(self, node: ast.BinOp) -> Step:
+    def _binary(self, node: ast.BinOp) -> CompiledTerm:
         symbol = _SYMBOLS.get(type(node.op))
         if symbol is None:
             self._refuse(node.op, node)
@@ -177,11 +177,11 @@ class Compiler:
         rule = partial(rule_plain, symbol, ((NUMBER,),), NUMBER)
         return self._operation(node, rule, null_through(NUMBER, partial(arithmetic, symbol)), operands)
 
-    def _boolean(self, node: ast.BoolOp) -> Step:
+    def _boolean(self, node: ast.BoolOp) -> CompiledTerm:
         name, work = ("and", every) if isinstance(node.op, ast.And) else ("or", some)
         return self._operation(node, partial(rule_plain, name, ((BOOL,),), BOOL), work, map(self._step, node.values))
 
-    def _comparison(self, node: ast.Compare) -> Step:
+    def _comparison(self, node: ast.Compare) -> CompiledTerm:
         if any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
             return self._membership(node)
         operands = [self._step(each) for each in (node.left, *node.comparators)]
@@ -191,7 +191,7 @@ class Compiler:
         symbols = tuple(_SYMBOLS[type(op)] for op in node.ops)
         return self._operation(node, partial(rule_compare, symbols), partial(compare, symbols), operands)
 
-    def _membership(self, node: ast.Compare) -> Step:
+    def _membership(self, node: ast.Compare) -> CompiledTerm:
         (op, *others), (container, *_) = node.ops, node.comparators
         if others:
             self._fail(node, "in stands alone", "write a < b and b in [1, 2]")
@@ -208,7 +208,7 @@ class Compiler:
         work = partial(is_member, members, negated=isinstance(op, ast.NotIn))
         return self._operation(node, partial(rule_in, kinds.pop()), work, [self._step(node.left)])
 
-    def _call(self, node: ast.Call) -> Step:
+    def _call(self, node: ast.Call) -> CompiledTerm:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if node.keywords or any(isinstance(each, ast.Starred) for each in node.args):
             self._fail(node, "functions take plain arguments")
@@ -232,8 +232,12 @@ class Compiler:
         return self._operation(node, rule, work, map(self._step, node.args))
 
     def _operation(
-        self, node: ast.expr, rule: Callable[..., str], work: Callable[..., Value], operands: Iterable[Step]
-    ) -> Step:
+        self,
+        node: ast.expr,
+        rule: Callable[..., str],
+        work: Callable[..., ConditionValue],
+        operands: Iterable[CompiledTerm],
+    ) -> CompiledTerm:
         step = _operation_step(node, rule, work, tuple(operands))
         if not step.constant:
             return step
@@ -253,12 +257,12 @@ def _kind_of_constant(value: Any) -> str:
     return BOOL if isinstance(value, bool) else STRING if isinstance(value, str) else NUMBER
 
 
-def _constant_step(node: ast.expr, value: Any) -> Step:
-    held = Value(_kind_of_constant(value), value)
-    return Step(node, lambda kinds: held.kind, lambda columns: held, constant=True)
+def _constant_step(node: ast.expr, value: Any) -> CompiledTerm:
+    held = ConditionValue(_kind_of_constant(value), value)
+    return CompiledTerm(node, lambda kinds: held.kind, lambda columns: held, constant=True)
 
 
-def _load_at(node: ast.expr, name: str, columns: Columns) -> Value:
+def _load_at(node: ast.expr, name: str, columns: Columns) -> ConditionValue:
     try:
         return load(name, columns)
     except Unfit as error:
@@ -267,8 +271,8 @@ def _load_at(node: ast.expr, name: str, columns: Columns) -> Value:
 
 
 def _operation_step(
-    node: ast.expr, rule: Callable[..., str], work: Callable[..., Value], operands: tuple[Step, ...]
-) -> Step:
+    node: ast.expr, rule: Callable[..., str], work: Callable[..., ConditionValue], operands: tuple[CompiledTerm, ...]
+) -> CompiledTerm:
     runs = tuple(operand.run for operand in operands)
 
     def ruled(kinds: Iterable[str]) -> str:
@@ -281,12 +285,12 @@ def _operation_step(
     def kind(kinds: Mapping[str, str]) -> str:
         return ruled([operand.kind(kinds) for operand in operands])
 
-    def run(columns: Columns) -> Value:
+    def run(columns: Columns) -> ConditionValue:
         values = [each(columns) for each in runs]
         ruled([value.kind for value in values])
         return work(*values)
 
-    return Step(node, kind, run, all(operand.constant for operand in operands))
+    return CompiledTerm(node, kind, run, all(operand.constant for operand in operands))
 
 
 def pointed(source: str, spot: ast.AST | tuple[int, int]) -> str:

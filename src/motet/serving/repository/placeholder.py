@@ -21,7 +21,7 @@ class _Awaited(Graph):
     def __init__(self, name: str, outputs: Mapping[str, Any], **parts: Any) -> None:
         folder = parts.pop("folder", "")
         folder = folder if "://" in folder else os.path.abspath(folder)
-        data.Graph.__init__(self, name, outputs, folder=folder, **parts)
+        data.GraphSpec.__init__(self, name, outputs, folder=folder, **parts)
         signature = Signature({name: each.type for name, each in self.inputs.items()}, dict.fromkeys(self.outputs, ANY))
         graphs = {name: each.checked for name, each in self.graphs.items() if isinstance(each, Graph)}
         self._open(CheckedGraph(self.changed(), (), {}, {}, {}, graphs, signature))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from motet.errors import MotetError, StoreError
 from motet.graph.check import CheckedGraph
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.graph.model import Model
 from motet.models.locate import STORE
 from motet.runtime.stored import StoredModels, number_of
@@ -105,14 +105,14 @@ def _told(moved: tuple[str, int]) -> str:
     return f"{name}@{number}" if number else f"no {name} any more"
 
 
-def has_stored(graph: Graph) -> bool:
+def has_stored(graph: GraphSpec) -> bool:
     """Whether a model of the graph, or of one inside it, is in a store."""
     return any(model.uri.startswith(STORE) for model in graph.models.values()) or any(
         map(has_stored, graph.graphs.values())
     )
 
 
-def _stored(graph: Graph, checked: CheckedGraph) -> Iterator[tuple[str, Model, str, Model | None]]:
+def _stored(graph: GraphSpec, checked: CheckedGraph) -> Iterator[tuple[str, Model, str, Model | None]]:
     """Each model of a store: its name, what the graph says of it, the graph's folder, and what it was pinned to."""
     for name, model in graph.models.items():
         if model.uri.startswith(STORE):

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from motet.errors import ForbiddenError, NotFoundError
-from motet.graph.graph import Graph
+from motet.graph.graph import GraphSpec
 from motet.pictures import is_picture
 from motet.serving.middleware.rest_entry import Desk
 from motet.serving.repository.entry import RepositoryEntry
@@ -226,7 +226,7 @@ def _given(served: RepositoryEntry) -> dict[str, Any]:
     return {"outputs": outputs, "classes": classes, "labels": lists}
 
 
-def _of_model(served: RepositoryEntry, output: str, graph: Graph, found: Classes) -> tuple[str, ...] | None:
+def _of_model(served: RepositoryEntry, output: str, graph: GraphSpec, found: Classes) -> tuple[str, ...] | None:
     """The names that the graph which a model is in has for what it gives."""
     uses = served.name.rpartition(".")[2]
     keys = (

@@ -27,7 +27,7 @@ import numpy as np
 from motet.errors import InputError
 from motet.training.data.readers import ArraysReader, Columns, RandomReader, same_kinds
 
-__all__ = ["Cache", "DiskCache", "MemoryCache", "cache_at"]
+__all__ = ["DiskCache", "MemoryCache", "RowCache", "cache_at"]
 
 _WAIT_S = 3600.0
 _POLL_S = 0.05
@@ -36,7 +36,7 @@ _ABOUT = "about.json"
 Blocks = Callable[[], Iterable[Columns]]
 
 
-class Cache(Protocol):
+class RowCache(Protocol):
     """Keeps rows. `rows` fills it when it is first asked, and gives what it keeps afterwards."""
 
     def rows(self, key: Callable[[], str], blocks: Blocks) -> RandomReader:
@@ -44,7 +44,7 @@ class Cache(Protocol):
         ...
 
 
-def cache_at(where: str | os.PathLike[str], max_bytes: int | None, max_entries: int) -> Cache:
+def cache_at(where: str | os.PathLike[str], max_bytes: int | None, max_entries: int) -> RowCache:
     """The cache that `where` names: `memory`, or a folder."""
     return MemoryCache(max_bytes) if where == "memory" else DiskCache(Path(where), max_bytes, max_entries)
 
@@ -63,7 +63,7 @@ class MemoryCache:
         self._rows: RandomReader | None = None
 
     def rows(self, key: Callable[[], str], blocks: Blocks) -> RandomReader:
-        """See `Cache`.
+        """See `RowCache`.
 
         Raises:
             InputError: when the rows take more than `max_bytes`, or there are none.
@@ -95,7 +95,7 @@ class DiskCache:
         self._rows: RandomReader | None = None
 
     def rows(self, key: Callable[[], str], blocks: Blocks) -> RandomReader:
-        """See `Cache`.
+        """See `RowCache`.
 
         Raises:
             InputError: when the rows take more than `max_bytes`, are of no fixed size, or there are none; when another

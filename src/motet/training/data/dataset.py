@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from motet.errors import InputError
-from motet.training.data.cache import Cache, cache_at, entry_key
+from motet.training.data.cache import RowCache, cache_at, entry_key
 from motet.training.data.digest import function_digest
 from motet.training.data.order import Cut, Shuffle, cut_blocks, cut_ids, shuffled_blocks
 from motet.training.data.readers import Columns, RandomReader, Reader, check_block
@@ -56,7 +56,7 @@ class Dataset:
 
     reader: Reader
     before: tuple[Transformation, ...] = ()
-    kept: Cache | None = None
+    kept: RowCache | None = None
     key: str | None = None
     after: tuple[Transformation, ...] = ()
     first: int = 0

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from types import CodeType
 
-__all__ = ["Imported", "Names", "names_of", "plain_code", "runs_unnamed"]
+__all__ = ["CodeImport", "CodeNames", "names_of", "plain_code", "runs_unnamed"]
 
 _FREE = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
@@ -41,7 +41,7 @@ _PROGRAMS = ("system", "popen", "exec", "spawn", "posix_spawn")
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class CodeImport:
     """An import inside a function.
 
     Attributes:
@@ -56,7 +56,7 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class CodeNames:
     """What code refers to.
 
     Attributes:
@@ -73,7 +73,7 @@ class Names:
 
     globals: tuple[tuple[str, ...], ...]
     free: tuple[tuple[str, ...], ...]
-    imports: tuple[Imported, ...]
+    imports: tuple[CodeImport, ...]
     opaque: bool
     any_module: bool
     used: frozenset[tuple[str, ...]]
@@ -83,10 +83,10 @@ class Names:
 
 
 @lru_cache(maxsize=4096)
-def names_of(code: CodeType) -> Names:
+def names_of(code: CodeType) -> CodeNames:
     """What code refers to, with the code of functions and classes inside it."""
     found: dict[str, dict[tuple[str, ...], None]] = {"globals": {}, "free": {}}
-    imports: list[Imported] = []
+    imports: list[CodeImport] = []
     used: set[tuple[str, ...]] = set()
     handed: set[tuple[str, ...]] = set()
     reads_docs = not _DOCS.isdisjoint(code.co_names)
@@ -109,7 +109,7 @@ def names_of(code: CodeType) -> Names:
                 target = _constant(steps, place + len(chain))
                 any_module = any_module or target is None
                 if target:
-                    imports.append(Imported(0, target, ()))
+                    imports.append(CodeImport(0, target, ()))
         elif step.opname == "IMPORT_NAME":
             imports.append(_imported(steps, place))
             bound.update(_bound(steps, place, imports[-1]))
@@ -129,7 +129,7 @@ def names_of(code: CodeType) -> Names:
     local = {*code.co_varnames, *code.co_cellvars} - bound.keys()
     mine = frozenset(chain for chain in used if chain[0] not in local)
     told = tuple(found["globals"]), free, tuple(dict.fromkeys(imports)), opaque, any_module
-    return Names(*told, mine, frozenset(handed), reads_docs, bound)
+    return CodeNames(*told, mine, frozenset(handed), reads_docs, bound)
 
 
 def runs_unnamed(module: str, name: str = "") -> bool:
@@ -173,7 +173,7 @@ def _other_name(steps: list[dis.Instruction], place: int, chain: tuple[str, ...]
     return {str(steps[place].argval): chain} if stored else {}
 
 
-def _bound(steps: list[dis.Instruction], place: int, imported: Imported) -> dict[str, tuple[str, ...]]:
+def _bound(steps: list[dis.Instruction], place: int, imported: CodeImport) -> dict[str, tuple[str, ...]]:
     """The names that an import gives, and what they are names for."""
     found: dict[str, tuple[str, ...]] = {}
     parts, taken = imported.module.split("."), steps[place - 1].argval
@@ -194,7 +194,7 @@ def _constant(steps: list[dis.Instruction], place: int) -> str | None:
     return None
 
 
-def _imported(steps: list[dis.Instruction], place: int) -> Imported:
+def _imported(steps: list[dis.Instruction], place: int) -> CodeImport:
     """An import: its level and names are the constants before it, and the names that follow it."""
     level, names = 0, []
     if place >= 2 and isinstance(steps[place - 2].argval, int):
@@ -204,7 +204,7 @@ def _imported(steps: list[dis.Instruction], place: int) -> Imported:
             names.append(str(step.argval))
         elif not step.opname.startswith("STORE") or not names:
             break
-    return Imported(level, str(steps[place].argval), tuple(names))
+    return CodeImport(level, str(steps[place].argval), tuple(names))
 
 
 def plain_code(code: CodeType) -> list[object]:

@@ -44,7 +44,7 @@ from motet.workflow.code.things import (
 )
 from motet.workflow.code.told import in_unicode, told_of
 from motet.workflow.memo.artifacts import digests_of
-from motet.workflow.memo.checkout import Seen
+from motet.workflow.memo.checkout import FileState
 from motet.workflow.memo.encode import Encoder, find_class
 from motet.workflow.memo.trees import pack
 
@@ -73,7 +73,7 @@ class Follower:
     _places: dict[str, str] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
     _bodies: dict[str, str] = field(default_factory=dict)
-    _files: list[Seen] = field(default_factory=list)
+    _files: list[FileState] = field(default_factory=list)
     _shared: set[str] = field(default_factory=set)
     _docs: dict[str, str] = field(default_factory=dict)
     _reads_docs: bool = False

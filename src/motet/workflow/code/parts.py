@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from motet.workflow.memo.checkout import Seen
+from motet.workflow.memo.checkout import FileState
 from motet.workflow.memo.trees import pack
 
 __all__ = ["Code"]
@@ -31,7 +31,7 @@ class Code:
     places: dict[str, str]
     told: dict[str, str]
     bodies: dict[str, str]
-    files: tuple[Seen, ...] = ()
+    files: tuple[FileState, ...] = ()
     shared: frozenset[str] = frozenset()
 
     @property

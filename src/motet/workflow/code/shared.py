@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from motet.workflow.code.bytecode import Names, names_of
+from motet.workflow.code.bytecode import CodeNames, names_of
 from motet.workflow.project import is_project
 
 __all__ = ["shared_in", "shared_in_file"]
@@ -28,7 +28,7 @@ _WHOLE = ("matplotlib.pyplot.", "pylab.", "seaborn.", "unittest.mock.patch", "si
 """How names begin whose every use sets something: pyplot draws on the figure that was made last, whoever made it."""
 
 
-def shared_in(names: Names, space: Callable[[str], Any]) -> set[str]:
+def shared_in(names: CodeNames, space: Callable[[str], Any]) -> set[str]:
     """What code sets of its process, as names of libraries' functions and attributes: `numpy.random.seed`.
 
     Args:
@@ -52,7 +52,7 @@ def shared_in_file(file: str) -> set[str]:
     return shared_in(names_of(code), lambda name: None)
 
 
-def _path(chain: tuple[str, ...], names: Names, space: Callable[[str], Any]) -> tuple[str, ...]:
+def _path(chain: tuple[str, ...], names: CodeNames, space: Callable[[str], Any]) -> tuple[str, ...]:
     """Where what a chain leads to is defined, from its module on; empty where that is not known."""
     for _ in names.bound:
         if chain[0] not in names.bound:

@@ -21,12 +21,12 @@ from typing import Any, BinaryIO
 
 from motet.batch import read_only
 from motet.errors import WorkflowError
-from motet.workflow.memo.checkout import Checkout, Seen, digest_file, digest_folder, see
+from motet.workflow.memo.checkout import Checkout, FileState, digest_file, digest_folder, see
 from motet.workflow.memo.codecs import BY_NAME
 from motet.workflow.memo.encode import Encoder, Leaf, decode, part_of
 from motet.workflow.memo.trees import pack, unpack
 
-__all__ = ["Artifacts", "Kept", "LeafRef", "digests_of"]
+__all__ = ["Artifacts", "KeptValue", "LeafRef", "digests_of"]
 
 LONGEST_TREE = 64 << 10
 """Longer trees, in bytes, are artifacts themselves."""
@@ -56,7 +56,7 @@ class LeafRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptValue:
     """A value that is kept.
 
     Attributes:
@@ -92,7 +92,7 @@ class Kept:
         return {"tree": self.tree, "leaves": leaves, "classes": list(self.classes), "digest": self.digest}
 
     @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Kept:
+    def from_json(cls, found: dict[str, Any]) -> KeptValue:
         """The inverse of `to_json`."""
         leaves = tuple(LeafRef(*each) for each in found["leaves"])
         return cls(found["tree"], leaves, tuple(found["classes"]), found["digest"])
@@ -118,11 +118,11 @@ class Artifacts:
         place = _place(self.root, digest)
         return _place(self.spare, digest) if self.refused and self.spare and not place.exists() else place
 
-    def holds(self, kept: Kept) -> bool:
+    def holds(self, kept: KeptValue) -> bool:
         """Whether nothing of a value that was just kept is in the spare folder."""
         return not self.refused or all(_place(self.root, leaf.digest).exists() for leaf in kept.leaves)
 
-    def keep(self, value: Any, checkout: Checkout | None = None) -> tuple[Kept, dict[int, Any]]:
+    def keep(self, value: Any, checkout: Checkout | None = None) -> tuple[KeptValue, dict[int, Any]]:
         """Keep a value. Returns what is kept, and values of its leaves, by number, for those who want it at once.
 
         Args:
@@ -141,14 +141,16 @@ class Artifacts:
             elif leaf.codec != "file" and BY_NAME[leaf.codec].shared:
                 values[number] = _shared(leaf)
         if not leaves and len(packed) <= LONGEST_TREE:
-            return Kept(packed.decode(), (), tuple(sorted(encoder.classes)), hashlib.sha256(packed).hexdigest()), values
+            return KeptValue(
+                packed.decode(), (), tuple(sorted(encoder.classes)), hashlib.sha256(packed).hexdigest()
+            ), values
         whole = hashlib.sha256(packed)
         for ref in leaves:
             whole.update(ref.counts.encode())
         if len(packed) > LONGEST_TREE:
             leaves.append(self.put(Leaf("json", packed)))
             packed = b""
-        return Kept(packed.decode(), tuple(leaves), tuple(sorted(encoder.classes)), whole.hexdigest()), values
+        return KeptValue(packed.decode(), tuple(leaves), tuple(sorted(encoder.classes)), whole.hexdigest()), values
 
     def put(self, leaf: Leaf) -> LeafRef:
         """Write a leaf, unless it is there. Raises OSError where there is no room for it in the spare folder either."""
@@ -187,7 +189,7 @@ class Artifacts:
             raise
         return LeafRef(leaf.codec, digest, size, leaf.value.content if leaf.codec == "pickle" else "")
 
-    def fault(self, kept: Kept) -> str:
+    def fault(self, kept: KeptValue) -> str:
         """What is wrong with a value that is kept; empty where all of it is there and as it was written."""
         if not kept.leaves and hashlib.sha256(kept.tree.encode()).hexdigest() != kept.digest:
             return "its entry is damaged"
@@ -202,7 +204,7 @@ class Artifacts:
 
     def load(
         self,
-        kept: Kept,
+        kept: KeptValue,
         values: dict[int, Any] | None = None,
         keys: Sequence[str | int] = (),
         checkout: Checkout | None = None,
@@ -238,16 +240,16 @@ class Artifacts:
             value = value[key]
         return value
 
-    def put_files_back(self, kept: Kept, checkout: Checkout) -> None:
+    def put_files_back(self, kept: KeptValue, checkout: Checkout) -> None:
         """Put the files and folders of a value where they belong, as far as they are missing or changed there."""
         for tree in self._files(kept):
             self._restore(tree, kept, checkout)
 
-    def contents(self, kept: Kept) -> dict[str, str]:
+    def contents(self, kept: KeptValue) -> dict[str, str]:
         """The files and folders of a value: digests of their content, by path."""
         return {_path_of(tree): _content_of(tree, kept) for tree in self._files(kept)}
 
-    def _files(self, kept: Kept) -> list[dict[str, Any]]:
+    def _files(self, kept: KeptValue) -> list[dict[str, Any]]:
         return list(_files_in(unpack(kept.tree or self._read(kept.leaves[-1])))) if kept.has_files else []
 
     def _read(self, ref: LeafRef) -> Any:
@@ -260,7 +262,7 @@ class Artifacts:
                 hint="run again; what is missing or damaged is made anew",
             ) from error
 
-    def _restore(self, tree: dict[str, Any], kept: Kept, checkout: Checkout) -> str:
+    def _restore(self, tree: dict[str, Any], kept: KeptValue, checkout: Checkout) -> str:
         """Put a file or folder where it belongs, as far as it is missing or changed there."""
         path, content = _path_of(tree), _content_of(tree, kept)
         place = checkout.place(path, content)
@@ -272,7 +274,7 @@ class Artifacts:
             checkout.seen.append(seen)
         return place
 
-    def _lay(self, tree: dict[str, Any], kept: Kept, path: str, content: str) -> Seen:
+    def _lay(self, tree: dict[str, Any], kept: KeptValue, path: str, content: str) -> FileState:
         """Have a file or folder at a path, and see it there."""
         if os.path.exists(path) and (seen := see(path)).digest == content:
             return seen
@@ -340,14 +342,14 @@ def _path_of(tree: dict[str, Any]) -> str:
     return str(tree.get("$file") or tree["$folder"])
 
 
-def _content_of(tree: dict[str, Any], kept: Kept) -> str:
+def _content_of(tree: dict[str, Any], kept: KeptValue) -> str:
     """The digest of a file or folder as it was kept."""
     if "$file" in tree:
         return str(kept.leaves[tree["$leaf"]].digest)
     return digest_folder({name: kept.leaves[number].digest for name, number in tree["files"].items()})
 
 
-def digests_of(encoder: Encoder) -> tuple[list[str], tuple[Seen, ...]]:
+def digests_of(encoder: Encoder) -> tuple[list[str], tuple[FileState, ...]]:
     """What stands for the leaves of a tree in keys, and the files and folders among them as they were seen, each read once."""
     seen = tuple(see(path) for path in encoder.paths)
     leaves = [f"{leaf.codec} {_digest(leaf)}" for leaf in encoder.leaves if leaf.codec != "file"]

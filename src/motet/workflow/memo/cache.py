@@ -25,11 +25,11 @@ from typing import Any
 import orjson
 
 from motet.system import places
-from motet.workflow.memo.artifacts import Artifacts, Kept
+from motet.workflow.memo.artifacts import Artifacts, KeptValue
 from motet.workflow.memo.key import Key
 from motet.workflow.memo.locks import key_lock
 
-__all__ = ["Cache", "Entry", "cache_folder", "home_folder", "write_file"]
+__all__ = ["Cache", "KeptResult", "cache_folder", "home_folder", "write_file"]
 
 _numbers = itertools.count(int.from_bytes(os.urandom(6), "big"))
 TOUCH_S = 600
@@ -37,7 +37,7 @@ TOUCH_S = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeptResult:
     """A kept result.
 
     Attributes:
@@ -52,7 +52,7 @@ class Entry:
 
     digest: str
     key: Key
-    kept: Kept
+    kept: KeptValue
     created: float
     seconds: float
     run: str
@@ -66,11 +66,11 @@ class Entry:
         )
 
     @classmethod
-    def from_json(cls, data: bytes) -> Entry:
+    def from_json(cls, data: bytes) -> KeptResult:
         """The inverse of `to_json`. Raises ValueError, KeyError or TypeError for what is no entry."""
         found: dict[str, Any] = orjson.loads(data)
         about = (found["created"], found["seconds"], found["run"], found["numbers"])
-        return cls(found["digest"], Key.from_json(found["key"]), Kept.from_json(found["kept"]), *about)
+        return cls(found["digest"], Key.from_json(found["key"]), KeptValue.from_json(found["kept"]), *about)
 
 
 class Cache:
@@ -86,19 +86,19 @@ class Cache:
         self.artifacts = Artifacts(root)
         self._entries = os.path.join(root, "entries", "")
         self._folders: set[str] = set()
-        self._new: list[Entry] = []
+        self._new: list[KeptResult] = []
         self._lock = threading.Lock()
 
     def path(self, digest: str) -> str:
         """Where the entry of a key is, or would be."""
         return f"{self._entries}{digest[:2]}{os.sep}{digest}.json"
 
-    def get(self, digest: str) -> Entry | None:
+    def get(self, digest: str) -> KeptResult | None:
         """The entry of a key, and a note that it was used; None where there is none, or it is damaged."""
         path = self.path(digest)
         try:
             data, changed = _read(path)
-            entry = Entry.from_json(data)
+            entry = KeptResult.from_json(data)
         except (OSError, ValueError, KeyError, TypeError):
             return None
         now = self.clock()
@@ -107,14 +107,14 @@ class Cache:
                 os.utime(path, (now, now))
         return entry if entry.digest == digest else None
 
-    def peek(self, digest: str) -> Entry | None:
+    def peek(self, digest: str) -> KeptResult | None:
         """The entry of a key, without a note that it was used; None where there is none, or it is damaged."""
         try:
-            return Entry.from_json(_read(self.path(digest))[0])
+            return KeptResult.from_json(_read(self.path(digest))[0])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: KeptResult) -> None:
         """Keep an entry, in place of one that was there."""
         path = self.path(entry.digest)
         self._folder(os.path.dirname(path))
@@ -127,7 +127,7 @@ class Cache:
         with suppress(OSError):
             os.unlink(self.path(digest))
 
-    def new(self) -> list[Entry]:
+    def new(self) -> list[KeptResult]:
         """The entries that were put since the last time it was asked."""
         with self._lock:
             found, self._new = self._new, []

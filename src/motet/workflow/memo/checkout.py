@@ -10,7 +10,7 @@ from pathlib import Path
 
 from motet.workflow.memo.trees import pack
 
-__all__ = ["Checkout", "Seen", "digest_file", "digest_folder", "files_of", "see"]
+__all__ = ["Checkout", "FileState", "digest_file", "digest_folder", "files_of", "see"]
 
 _TICK_NS = 50_000_000
 """Clocks of file systems may go in steps; what was changed less than this before it was looked at may be changed again
@@ -20,7 +20,7 @@ _Stamp = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FileState:
     """A file or a folder as it was: its path, a digest of its content, and what its file system said of it before."""
 
     path: str
@@ -39,13 +39,15 @@ class Seen:
             return True
 
 
-def see(path: str) -> Seen:
+def see(path: str) -> FileState:
     """Look at a file or a folder. Raises OSError for one that cannot be read."""
     now = time.time_ns() - _TICK_NS
     stamp = _stamp(path)
     if not os.path.isdir(path):
-        return Seen(path, digest_file(Path(path)), stamp, now)
-    return Seen(path, digest_folder({name: digest_file(Path(at)) for name, at in files_of(path).items()}), stamp, now)
+        return FileState(path, digest_file(Path(path)), stamp, now)
+    return FileState(
+        path, digest_folder({name: digest_file(Path(at)) for name, at in files_of(path).items()}), stamp, now
+    )
 
 
 def digest_file(path: Path) -> str:
@@ -86,7 +88,7 @@ class Checkout:
     folder: str = ""
     contested: frozenset[str] = frozenset()
     all_apart: bool = False
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[FileState] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
 
     def place(self, path: str, content: str) -> str:

@@ -17,18 +17,18 @@ from pathlib import Path
 import orjson
 
 from motet.errors import InputError
-from motet.workflow.memo.artifacts import Kept
+from motet.workflow.memo.artifacts import KeptValue
 from motet.workflow.memo.cache import Cache, write_file
 from motet.workflow.memo.index import Index
 
-__all__ = ["Collected", "collect", "pin", "pins", "unpin", "verify"]
+__all__ = ["GcReport", "collect", "pin", "pins", "unpin", "verify"]
 
 GRACE_S = 3600.0
 PIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,120}")
 
 
 @dataclass(frozen=True)
-class Collected:
+class GcReport:
     """What is removed, or would be.
 
     Attributes:
@@ -53,10 +53,10 @@ def collect(
     *,
     max_age_s: float | None = None,
     max_bytes: int | None = None,
-    live: Iterable[Kept] = (),
+    live: Iterable[KeptValue] = (),
     dry_run: bool = False,
     grace_s: float = GRACE_S,
-) -> Collected:
+) -> GcReport:
     """Remove entries, and the artifacts that none of the others names.
 
     Args:
@@ -99,7 +99,7 @@ def collect(
     freed = sum(_size(cache.artifacts.path(name)) for name in free)
     if not dry_run:
         _remove(cache, index, gone, free, used, now)
-    return Collected(tuple(gone), tuple(free), freed, len(used) - len(gone), max(total, 0), spared)
+    return GcReport(tuple(gone), tuple(free), freed, len(used) - len(gone), max(total, 0), spared)
 
 
 def _refs(index: Index) -> tuple[dict[str, list[str]], dict[str, int], dict[str, int]]:

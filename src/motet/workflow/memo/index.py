@@ -17,7 +17,7 @@ from pathlib import Path
 
 from motet.errors import WorkflowError
 from motet.workflow.memo.base import open_base
-from motet.workflow.memo.cache import Cache, Entry, home_folder
+from motet.workflow.memo.cache import Cache, KeptResult, home_folder
 
 __all__ = ["Index", "Row"]
 
@@ -115,7 +115,7 @@ class Index:
     def _sync_shard(self, name: str, path: str, changed: int, end: float | None) -> None:
         names = {each[:-5] for each in os.listdir(path) if each.endswith(".json") and each[0] != "."} if path else set()
         known = {key for (key,) in self._base.execute("select key from entries where shard=?", (name,))}
-        new: list[Entry] = []
+        new: list[KeptResult] = []
         whole = True
         for key in names - known:
             if end is not None and time.monotonic() > end:
@@ -133,7 +133,7 @@ class Index:
             elif not path:
                 self._base.execute("delete from shards where name=?", (name,))
 
-    def add(self, entries: Iterable[Entry]) -> None:
+    def add(self, entries: Iterable[KeptResult]) -> None:
         """Add entries that were just written."""
         with self._base:
             self._base.execute("begin immediate")
@@ -145,7 +145,7 @@ class Index:
             self._base.execute("begin immediate")
             self._remove(keys)
 
-    def _add(self, entries: Iterable[Entry]) -> None:
+    def _add(self, entries: Iterable[KeptResult]) -> None:
         rows, refs, codes = [], [], []
         for each in entries:
             arguments = ", ".join(f"{name}={value.told}" for name, value in each.key.arguments.items())
@@ -165,7 +165,7 @@ class Index:
         for table in ("entries", "refs", "codes"):
             self._base.executemany(f"delete from {table} where key=?", gone)
 
-    def last(self, step: str, limit: int = _LAST) -> list[Entry]:
+    def last(self, step: str, limit: int = _LAST) -> list[KeptResult]:
         """The last entries of a step, the newest first."""
         rows = self._base.execute(
             "select key from entries where step=? order by created desc limit ?", (step, limit)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from motet.workflow.memo.checkout import Seen
+from motet.workflow.memo.checkout import FileState
 from motet.workflow.memo.trees import pack
 
 __all__ = ["Argument", "Key", "differences"]
@@ -26,7 +26,7 @@ class Argument:
 
     digest: str
     told: str
-    files: tuple[Seen, ...] = ()
+    files: tuple[FileState, ...] = ()
     shared: frozenset[str] = frozenset()
 
 

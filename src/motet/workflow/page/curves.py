@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from motet.metrics_log import Series
+from motet.metrics_log import MetricSeries
 
 __all__ = ["draw_curves"]
 
@@ -15,7 +15,7 @@ MOST_POINTS = 400
 _Point = tuple[float, float]
 
 
-def draw_curves(title: str, curves: Sequence[Series | None]) -> str:
+def draw_curves(title: str, curves: Sequence[MetricSeries | None]) -> str:
     """Draw one curve, or two over the same axes, None for one that is missing; where a value is no number it is interrupted.
 
     The image has `data-metric`, each curve `data-points`, the number of points that were logged.
@@ -37,7 +37,7 @@ def draw_curves(title: str, curves: Sequence[Series | None]) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _finite(series: Series) -> list[list[_Point]]:
+def _finite(series: MetricSeries) -> list[list[_Point]]:
     """The stretches of a curve that have numbers, of which few points are left that keep its lows and highs."""
     stretches: list[list[_Point]] = [[]]
     for point in zip(series.numbers, series.values, strict=True):

@@ -9,7 +9,7 @@ from html import escape
 from motet.graph.draw.layout import GAP_X, Spot, arrange, curve
 from motet.workflow.record.runs import StepRow
 
-__all__ = ["MOST_BOXES", "Box", "boxes_of", "draw_steps", "seconds_told"]
+__all__ = ["MOST_BOXES", "StepBox", "boxes_of", "draw_steps", "seconds_told"]
 
 MOST_BOXES = 60
 """Runs of more steps are drawn by function."""
@@ -18,7 +18,7 @@ _ORDER = ("failed", "running", "cancelled", "skipped", "waiting", "done", "resum
 
 
 @dataclass(frozen=True)
-class Box:
+class StepBox:
     """A step, or all steps of a function.
 
     Attributes:
@@ -36,7 +36,7 @@ class Box:
     needs: tuple[str, ...]
 
 
-def boxes_of(steps: Sequence[StepRow]) -> list[Box]:
+def boxes_of(steps: Sequence[StepRow]) -> list[StepBox]:
     """The boxes of a run, in an order in which each stands behind those it needs."""
     if len(steps) <= MOST_BOXES:
         return [_of_step(each) for each in _sorted(steps)]
@@ -52,12 +52,12 @@ def boxes_of(steps: Sequence[StepRow]) -> list[Box]:
     return _without_loops(boxes)[:MOST_BOXES]
 
 
-def _without_loops(boxes: list[Box]) -> list[Box]:
+def _without_loops(boxes: list[StepBox]) -> list[StepBox]:
     """Boxes in order; what a group waits for in one that waits for it is left out."""
-    found: list[Box] = []
+    found: list[StepBox] = []
     for box in boxes:
         known = {each.id for each in found}
-        found.append(Box(box.id, box.state, box.lines, box.tip, tuple(each for each in box.needs if each in known)))
+        found.append(StepBox(box.id, box.state, box.lines, box.tip, tuple(each for each in box.needs if each in known)))
     return found
 
 
@@ -76,28 +76,28 @@ def _sorted(steps: Sequence[StepRow]) -> list[StepRow]:
     return list(done.values())
 
 
-def _of_step(step: StepRow) -> Box:
+def _of_step(step: StepRow) -> StepBox:
     timed = step.state in ("done", "hit", "failed", "running") and step.seconds
     lines = (step.id, f"{step.state} · {seconds_told(step.seconds)}" if timed else step.state)
     tip = "\n".join(filter(None, (step.function, step.why, step.error)))
-    return Box(step.id, step.state, lines, tip, step.needs)
+    return StepBox(step.id, step.state, lines, tip, step.needs)
 
 
 def _group(step: StepRow) -> str:
     return step.function.partition(" ")[0]
 
 
-def _of_group(name: str, rows: Sequence[StepRow], needs: tuple[str, ...]) -> Box:
+def _of_group(name: str, rows: Sequence[StepRow], needs: tuple[str, ...]) -> StepBox:
     counts: dict[str, int] = {}
     for each in rows:
         counts[each.state] = counts.get(each.state, 0) + 1
     state = min(counts, key=_ORDER.index)
     told = [f"{count:,} {each}" for each, count in sorted(counts.items(), key=lambda item: _ORDER.index(item[0]))]
     lines = (f"{name} × {len(rows):,}", ", ".join(told), seconds_told(sum(each.seconds for each in rows)))
-    return Box(name, state, lines, rows[0].function, needs)
+    return StepBox(name, state, lines, rows[0].function, needs)
 
 
-def draw_steps(boxes: Sequence[Box]) -> str:
+def draw_steps(boxes: Sequence[StepBox]) -> str:
     """Draw boxes and what they wait for; the group of each has `data-step` and `data-state`."""
     if not boxes:
         return ""
@@ -112,7 +112,7 @@ def draw_steps(boxes: Sequence[Box]) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _size(box: Box) -> tuple[float, float]:
+def _size(box: StepBox) -> tuple[float, float]:
     return max(len(_cut(line)) for line in box.lines) * CHAR + 2 * PAD, 2 * PAD + LINE * len(box.lines) - 4
 
 
@@ -120,7 +120,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _box(box: Box, spot: Spot) -> str:
+def _box(box: StepBox, spot: Spot) -> str:
     kind = box.state.replace(" ", "-")
     frame = f'x="{spot.x:.1f}" y="{spot.y:.1f}" width="{spot.width:.1f}" height="{spot.height:.1f}" rx="8"'
     parts = [f'<g data-step="{escape(box.id)}" data-state="{box.state}"><title>{escape(box.tip)}</title>']

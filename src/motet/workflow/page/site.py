@@ -28,7 +28,7 @@ from motet.workflow.page.dag import seconds_told
 from motet.workflow.page.page import head_of, run_page
 from motet.workflow.record.logs import log_size, log_tail
 from motet.workflow.record.metrics import metrics_of
-from motet.workflow.record.runs import Record, RunRow, StepRow
+from motet.workflow.record.runs import RunRecord, RunRow, StepRow
 
 __all__ = ["HEADERS", "RunPage", "answer"]
 
@@ -83,7 +83,7 @@ def answer(path: str, runs: Sequence[str] = (), base: str = "") -> RunPage:
 
 
 def _runs() -> list[RunRow]:
-    with closing(Record.of(home_folder())) as record:
+    with closing(RunRecord.of(home_folder())) as record:
         return [record.as_it_is(each) for each in record.runs(MOST_RUNS)]
 
 
@@ -107,7 +107,7 @@ def _list(base: str) -> str:
 
 
 def _run(name: str, base: str) -> str:
-    with closing(Record.of(home_folder())) as record:
+    with closing(RunRecord.of(home_folder())) as record:
         run = record.as_it_is(record.run(name))
         steps = record.steps_of(run.id)
         metrics = metrics_of(record, run, steps)
@@ -140,7 +140,7 @@ def _command(run: RunRow, step: str) -> str:
 
 
 def _log(name: str, step: str) -> str:
-    with closing(Record.of(home_folder())) as record:
+    with closing(RunRecord.of(home_folder())) as record:
         run = record.run(name)
         steps = [each.id for each in record.steps_of(run.id)]
     if step not in steps:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from motet.errors import InputError
 from motet.system import limits
-from motet.workflow.options import Resources
+from motet.workflow.options import StepResources
 
 __all__ = ["Budget", "Machine"]
 
@@ -20,11 +20,11 @@ _POLL_S = 0.2
 class Budget(Protocol):
     """Who lends resources."""
 
-    def check(self, wanted: Resources, where: str) -> None:
+    def check(self, wanted: StepResources, where: str) -> None:
         """Refuse what can never be lent."""
 
     @contextmanager
-    def borrow(self, wanted: Resources, stopped: Callable[[], bool]) -> Iterator[bool]:
+    def borrow(self, wanted: StepResources, stopped: Callable[[], bool]) -> Iterator[bool]:
         """Wait for resources, and hold them; gives False, and holds nothing, when `stopped` came true first."""
 
 
@@ -49,7 +49,7 @@ class Machine:
         self._queue: deque[object] = deque()
         self._changed = threading.Condition()
 
-    def check(self, wanted: Resources, where: str) -> None:
+    def check(self, wanted: StepResources, where: str) -> None:
         """Refuse what this machine does not have.
 
         Raises:
@@ -68,7 +68,7 @@ class Machine:
             )
 
     @contextmanager
-    def borrow(self, wanted: Resources, stopped: Callable[[], bool]) -> Iterator[bool]:
+    def borrow(self, wanted: StepResources, stopped: Callable[[], bool]) -> Iterator[bool]:
         """Wait for resources, and hold them; gives False, and holds nothing, when `stopped` came true first."""
         me = object()
         cpu = min(wanted.total_cpu, self.cpu)
@@ -89,14 +89,14 @@ class Machine:
                     self._add(cpu, wanted, -1)
                     self._changed.notify_all()
 
-    def _fits(self, cpu: float, wanted: Resources) -> bool:
+    def _fits(self, cpu: float, wanted: StepResources) -> bool:
         return (
             self._cpu + cpu <= self.cpu + 1e-9
             and self._memory + wanted.total_memory_bytes <= self.memory_bytes
             and (self.accelerator is None or self._accelerator + wanted.total_accelerator <= self.accelerator)
         )
 
-    def _add(self, cpu: float, wanted: Resources, sign: int) -> None:
+    def _add(self, cpu: float, wanted: StepResources, sign: int) -> None:
         self._cpu += sign * cpu
         self._memory += sign * wanted.total_memory_bytes
         self._accelerator += sign * wanted.total_accelerator

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from motet.errors import InputError, MotetError
-from motet.metrics_log import Destination, logging_to
+from motet.metrics_log import MetricsDestination, logging_to
 from motet.system.lifeline import hold
 from motet.workflow.code.follow import follow
 from motet.workflow.functions import place_of
@@ -24,7 +24,7 @@ from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.trees import pack, unpack
 from motet.workflow.play.execute import refuse_result
 from motet.workflow.play.pack import packed, paths_in, unpacked
-from motet.workflow.play.process import Job, Part
+from motet.workflow.play.process import Job, ResultPart
 from motet.workflow.play.session import unpicklable
 from motet.workflow.record.logs import Lenient
 from motet.workflow.step import Step, StepContext, _running
@@ -51,7 +51,7 @@ def main(job: BinaryIO, answer: BinaryIO) -> None:
     try:
         call = _prepared(job, found["module"], found["file"], cancelled)
         stage = "call"
-        with logging_to(Destination(call.job.metrics, call.job.step), whole_process=True):
+        with logging_to(MetricsDestination(call.job.metrics, call.job.step), whole_process=True):
             result = call.step.call(call.values)
         refuse_result(result)
         stage = "keep"
@@ -151,7 +151,7 @@ def _refuse_other(function: Any, job: Job) -> str:
 
 
 def _loaded(artifacts: Artifacts, value: Any, checkout: Checkout) -> Any:
-    if isinstance(value, Part):
+    if isinstance(value, ResultPart):
         return artifacts.load(value.kept, keys=value.keys, checkout=checkout)
     if type(value) in (list, tuple):
         return type(value)(_loaded(artifacts, each, checkout) for each in value)

@@ -16,25 +16,25 @@ from functools import cached_property
 from typing import Any
 
 from motet.errors import InputError, WorkflowError, told_file
-from motet.metrics_log import Destination, destination, metrics_file
+from motet.metrics_log import MetricsDestination, destination, metrics_file
 from motet.workflow.deferred import Deferred, deferreds_in
 from motet.workflow.files import File
 from motet.workflow.functions import place_of
-from motet.workflow.memo.cache import Entry
+from motet.workflow.memo.cache import KeptResult
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.key import Argument, Key, differences
 from motet.workflow.play.budget import Budget
 from motet.workflow.play.process import NotApart, is_of_a_module, run_in_process
 from motet.workflow.play.rules import Rules
 from motet.workflow.play.session import Session
-from motet.workflow.play.state import Cancelled, FinalStepError, StepState, Value
+from motet.workflow.play.state import Cancelled, FinalStepError, StepState, StepValue
 from motet.workflow.play.told import apart, told_s
 from motet.workflow.play.turns import Turns, beside_others, put_back
-from motet.workflow.policies import Policy, WhenChanged
+from motet.workflow.policies import CachePolicy, WhenChanged
 from motet.workflow.step import StepContext, _running
 from motet.workflow.steps import AsReady
 
-__all__ = ["Again", "Executor", "place_of_error"]
+__all__ = ["Again", "StepExecutor", "place_of_error"]
 
 _logger = logging.getLogger("motet.workflow")
 MOST_BACKOFF_S = 600.0
@@ -53,7 +53,7 @@ class Again(Exception):
 
 
 @dataclass(eq=False)
-class Executor:
+class StepExecutor:
     """Runs the steps of a session, each when it is told to."""
 
     session: Session
@@ -62,14 +62,14 @@ class Executor:
     def __post_init__(self) -> None:
         self._metrics = metrics_file(self.session.record.folder(self.session.run))
         self.keys: dict[str, Key] = {}
-        self._former: dict[str, tuple[list[Entry], set[str]]] = {}
+        self._former: dict[str, tuple[list[KeptResult], set[str]]] = {}
         self._codes: dict[str, dict[str, str]] = {}
         self._kept_codes: set[str] = set()
         self._lock = threading.Lock()
         self.rules = Rules(self.session)
         self._turns = Turns(self.session.cancel.is_set)
 
-    def run(self, state: StepState, items: Sequence[Deferred] | None) -> Value:
+    def run(self, state: StepState, items: Sequence[Deferred] | None) -> StepValue:
         """Get the result of a step: kept, from before the run was killed, or by calling it.
 
         Args:
@@ -117,7 +117,7 @@ class Executor:
                 raise InputError(f"what it takes as {name} cannot be read: {error}", where=node.step.place) from error
         return Key(self.session.name(node.step.function), self.session.code(node.step.function)[1], arguments)
 
-    def _resumed(self, state: StepState) -> Value | None:
+    def _resumed(self, state: StepState) -> StepValue | None:
         found = self.session.resumed.get((state.id, state.key))
         if found is None or self.session.cache.artifacts.fault(found.kept):
             return None
@@ -130,8 +130,8 @@ class Executor:
         return value
 
     def _find(
-        self, state: StepState, key: Key, policy: Policy, items: Sequence[Deferred] | None
-    ) -> tuple[Value | None, str]:
+        self, state: StepState, key: Key, policy: CachePolicy, items: Sequence[Deferred] | None
+    ) -> tuple[StepValue | None, str]:
         """The result that is kept, where it holds, or why not."""
         cache = self.session.cache
         entry = cache.get(state.key)
@@ -174,7 +174,7 @@ class Executor:
         state.changes = min(told, key=len) or ("an earlier result is gone",)
         return "; ".join(state.changes[:3]) + (f"; and {len(state.changes) - 3} more" if len(state.changes) > 3 else "")
 
-    def _last(self, step: str) -> tuple[list[Entry], set[str]]:
+    def _last(self, step: str) -> tuple[list[KeptResult], set[str]]:
         """The last results of a step, and the keys of those that are gone, as they were when the run began to ask."""
         with self._lock:
             if step not in self._former:
@@ -194,7 +194,7 @@ class Executor:
             self._codes[digest] = self.session.cache.code(digest)
         return self._codes[digest]
 
-    def _made(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> Value:
+    def _made(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> StepValue:
         """Call a step, and keep what it gives."""
         session, node = self.session, state.node
         policy = node.step.policy
@@ -210,14 +210,16 @@ class Executor:
         state.outcome = "done"
         _note(state, value)
         if value.kept is not None and not fault:
-            fault = self._note_made(state, Entry(state.key, key, value.kept, created, seconds, session.run, numbers))
+            fault = self._note_made(
+                state, KeptResult(state.key, key, value.kept, created, seconds, session.run, numbers)
+            )
         if fault:
             state.why = f"{state.why}; {fault}" if state.why else fault
             if policy is not None and fault not in session.said:
                 session.say_once(f"step {state.id}: {fault}")
         return value
 
-    def _note_made(self, state: StepState, entry: Entry) -> str:
+    def _note_made(self, state: StepState, entry: KeptResult) -> str:
         """Keep what a step has given, for later runs. Returns why it is not kept, where that is so."""
         session = self.session
         if not session.cache.artifacts.holds(entry.kept):
@@ -250,7 +252,7 @@ class Executor:
             self.session.cache.put_code(digest, code.named())
             self._kept_codes.add(digest)
 
-    def _called(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> tuple[Value, str]:
+    def _called(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> tuple[StepValue, str]:
         session, node = self.session, state.node
         options = node.step.options
         own = node.step.own_process
@@ -272,7 +274,7 @@ class Executor:
                 _logger.warning("step %s failed, trying again in %g s: %s", state.id, after_s, error)
                 raise Again(after_s) from error
 
-    def _tried(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> tuple[Value, str]:
+    def _tried(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> tuple[StepValue, str]:
         """Call a step; once more, with copies of files, where another has written them meanwhile."""
         checkout = self.session.files.checkout(state.id)
         try:
@@ -297,7 +299,7 @@ class Executor:
 
     def _tried_with(
         self, state: StepState, key: Key, items: Sequence[Deferred] | None, checkout: Checkout
-    ) -> tuple[Value, str]:
+    ) -> tuple[StepValue, str]:
         began = time.time()
         if state.node.step.own_process:
             value, fault = run_in_process(self.session, state, items, checkout)
@@ -312,7 +314,7 @@ class Executor:
 
     def _beside(
         self, state: StepState, key: Key, items: Sequence[Deferred] | None, checkout: Checkout
-    ) -> tuple[Value, str]:
+    ) -> tuple[StepValue, str]:
         """Call a step that may run beside others: what it sets of its process is not theirs."""
         step = state.node.step
         shared = self.session.shared(state.node, key) if step.options.process is None else ()
@@ -335,7 +337,7 @@ class Executor:
 
     def _here(
         self, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout, held: bool
-    ) -> tuple[Value, str]:
+    ) -> tuple[StepValue, str]:
         if not held:
             raise Cancelled
         session, node = self.session, state.node
@@ -345,7 +347,7 @@ class Executor:
             for name, value in node.arguments.items()
         }
         context = StepContext(session.run, state.id, state.attempts - 1, step.options.resources, session.cancel)
-        token, logs = _running.set(context), destination.set(Destination(self._metrics, state.id))
+        token, logs = _running.set(context), destination.set(MetricsDestination(self._metrics, state.id))
         try:
             result = step.call(values)
         finally:
@@ -370,7 +372,7 @@ def place_of_error(error: BaseException, function: Any) -> str:
     return f"{inside[-1].name} ({told_file(inside[-1].filename)}:{inside[-1].lineno})" if inside else place_of(function)
 
 
-def _note(state: StepState, value: Value) -> None:
+def _note(state: StepState, value: StepValue) -> None:
     if value.kept is not None:
         state.formats, state.size_bytes = value.kept.formats, value.kept.size_bytes
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import orjson
 
-from motet.workflow.memo.artifacts import Kept
+from motet.workflow.memo.artifacts import KeptValue
 
 __all__ = ["Journal", "Noted", "journals"]
 
 NAME = "results.jsonl"
-_NOTHING = Kept("", (), (), "")
+_NOTHING = KeptValue("", (), (), "")
 """Noted for a result that is not to be taken."""
 
 
@@ -32,7 +32,7 @@ _NOTHING = Kept("", (), (), "")
 class Noted:
     """A result that is noted: what is kept, the seconds it took, and when it was noted, in seconds since 1970."""
 
-    kept: Kept
+    kept: KeptValue
     seconds: float
     created: float
 
@@ -62,7 +62,7 @@ class Journal:
         os.ftruncate(file, data.rfind(b"\n") + 1)
         return file
 
-    def add(self, step: str, key: str, kept: Kept, seconds: float) -> None:
+    def add(self, step: str, key: str, kept: KeptValue, seconds: float) -> None:
         """Note a result. When this returns, a kill of the process does not lose it.
 
         Raises:
@@ -93,7 +93,7 @@ class Journal:
                 self.path.parent.rmdir()  # where there are no logs
 
 
-def journals(home: Path) -> Iterator[tuple[Path, list[Kept]]]:
+def journals(home: Path) -> Iterator[tuple[Path, list[KeptValue]]]:
     """The journals of all runs that may have to go on, with the results that they note."""
     for path in sorted((home / "runs").glob(f"*/{NAME}")):
         yield path, [noted.kept for _, _, noted in _lines(path)]
@@ -107,6 +107,6 @@ def _lines(path: Path) -> Iterator[tuple[str, str, Noted]]:
     for line in data.split(b"\n"):
         try:
             found: Any = orjson.loads(line)
-            yield found[0], found[1], Noted(Kept.from_json(found[2]), found[3], found[4])
+            yield found[0], found[1], Noted(KeptValue.from_json(found[2]), found[3], found[4])
         except (ValueError, LookupError, TypeError):
             continue

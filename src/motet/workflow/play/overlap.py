@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from motet.errors import InputError, OverlapError
 from motet.workflow.memo.locks import key_lock
-from motet.workflow.record.runs import Record, RunRow, is_alive
+from motet.workflow.record.runs import RunRecord, RunRow, is_alive
 from motet.workflow.steps import StepGraph
 
 __all__ = ["Overlap", "read_overlap", "schedule_lock", "turn"]
@@ -33,7 +33,9 @@ def read_overlap(value: str) -> Overlap:
 
 
 @contextmanager
-def turn(record: Record, home: Path, plan: StepGraph, digest: str, overlap: Overlap, cancel: Event) -> Iterator[None]:
+def turn(
+    record: RunRecord, home: Path, plan: StepGraph, digest: str, overlap: Overlap, cancel: Event
+) -> Iterator[None]:
     """Run when no other run of the same workflow and parameters goes, which includes those that allow others.
 
     Args:

@@ -33,18 +33,18 @@ from motet.system.lifeline import start
 from motet.system.places import temporary_folder
 from motet.workflow.deferred import Deferred, Item, Result
 from motet.workflow.functions import place_of
-from motet.workflow.memo.artifacts import Kept
+from motet.workflow.memo.artifacts import KeptValue
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.trees import pack, unpack
-from motet.workflow.options import Resources
+from motet.workflow.options import StepResources
 from motet.workflow.play.pack import packed, unpacked
 from motet.workflow.play.session import Session
-from motet.workflow.play.state import Cancelled, FinalStepError, StepState, Value
+from motet.workflow.play.state import Cancelled, FinalStepError, StepState, StepValue
 from motet.workflow.record.logs import log_file
 from motet.workflow.step import Step
 from motet.workflow.steps import AsReady, PlannedStep
 
-__all__ = ["Job", "NotApart", "Part", "is_of_a_module", "refuse_lost", "run_in_process"]
+__all__ = ["Job", "NotApart", "ResultPart", "is_of_a_module", "refuse_lost", "run_in_process"]
 
 _POLL_S = 0.05
 _GRACE_S = 5.0
@@ -56,10 +56,10 @@ class NotApart(FinalStepError, InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ResultPart:
     """A result, or a part of it, that the child loads itself."""
 
-    kept: Kept
+    kept: KeptValue
     keys: tuple[str | int, ...]
 
 
@@ -70,7 +70,7 @@ class Job:
     Attributes:
         module, name: the function.
         file: the file of its module.
-        arguments: what it is called with; `Part`s in it are loaded.
+        arguments: what it is called with; `ResultPart`s in it are loaded.
         cache: the folder of the cache.
         spare, refused: where results go that cannot be written there, and why some did.
         run, step, attempt, resources: what the step can ask about itself.
@@ -92,7 +92,7 @@ class Job:
     run: str
     step: str
     attempt: int
-    resources: Resources
+    resources: StepResources
     path: tuple[str, ...]
     bodies: dict[str, str]
     parts: dict[str, str]
@@ -103,7 +103,7 @@ class Job:
 
 def run_in_process(
     session: Session, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout
-) -> tuple[Value, str]:
+) -> tuple[StepValue, str]:
     """Run a step in a process of its own. Returns its result, and why that is not kept where that is so.
 
     Raises:
@@ -261,7 +261,7 @@ def _sent(session: Session, value: Any, checkout: Checkout) -> Any:
             found = session.state(source.node).value
             if found is not None and found.kept is not None:
                 session.cache.artifacts.put_files_back(found.kept, checkout)  # which the child only has to find
-                return Part(found.kept, tuple(keys))
+                return ResultPart(found.kept, tuple(keys))
         return session.resolve(value, checkout)
     if type(value) in (list, tuple):
         return type(value)(_sent(session, each, checkout) for each in value)
@@ -270,7 +270,7 @@ def _sent(session: Session, value: Any, checkout: Checkout) -> Any:
     return value
 
 
-def _environment(resources: Resources) -> dict[str, str]:
+def _environment(resources: StepResources) -> dict[str, str]:
     found = dict(os.environ)
     if resources.cpu:
         threads = str(max(int(resources.cpu), 1))
@@ -278,7 +278,7 @@ def _environment(resources: Resources) -> dict[str, str]:
     return {**found, "PYTHONUNBUFFERED": "1"}
 
 
-def _answer(answer: BinaryIO, session: Session, state: StepState, code: int, log: str) -> tuple[Value, str]:
+def _answer(answer: BinaryIO, session: Session, state: StepState, code: int, log: str) -> tuple[StepValue, str]:
     """Read an answer: a line, and behind it a result that could not be kept."""
     answer.seek(0)
     where = state.node.step.place
@@ -301,6 +301,6 @@ def _answer(answer: BinaryIO, session: Session, state: StepState, code: int, log
     artifacts = session.cache.artifacts
     artifacts.refused = artifacts.refused or found["refused"]
     if data:
-        value = Value.in_memory(partial(unpacked, data), found["paths"])
+        value = StepValue.in_memory(partial(unpacked, data), found["paths"])
         return value, found["fault"] or session.not_kept(found["refused"])
-    return session.held(Kept.from_json(found["kept"]), {}), found["fault"]
+    return session.held(KeptValue.from_json(found["kept"]), {}), found["fault"]

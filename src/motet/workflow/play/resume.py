@@ -9,7 +9,7 @@ from pathlib import Path
 from motet.errors import InputError, WorkflowError
 from motet.workflow.play.journal import Noted
 from motet.workflow.play.told import told_s
-from motet.workflow.record.runs import Record, RunRow, is_alive
+from motet.workflow.record.runs import RunRecord, RunRow, is_alive
 
 __all__ = ["RESUME_WITHIN_S", "earlier_run", "say_resumed"]
 
@@ -20,7 +20,7 @@ _SLACK_S = 60.0
 
 
 def earlier_run(
-    record: Record, home: Path, workflow: str, plan: str, resume: str | bool, within_s: float | None
+    record: RunRecord, home: Path, workflow: str, plan: str, resume: str | bool, within_s: float | None
 ) -> RunRow | None:
     """The run to go on with.
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from motet.workflow.deferred import Deferred
 from motet.workflow.functions import place_of
-from motet.workflow.memo.cache import Entry
+from motet.workflow.memo.cache import KeptResult
 from motet.workflow.memo.key import Argument, Key
 from motet.workflow.play.session import Session
-from motet.workflow.play.state import StepState, Value
+from motet.workflow.play.state import StepState, StepValue
 from motet.workflow.play.told import apart
 from motet.workflow.policies import Rule, WhenChanged
 from motet.workflow.steps import AsReady
@@ -26,7 +26,13 @@ class Rules:
     session: Session
 
     def holds(
-        self, state: StepState, place: int, rule: Rule, entry: Entry, value: Value, items: Sequence[Deferred] | None
+        self,
+        state: StepState,
+        place: int,
+        rule: Rule,
+        entry: KeptResult,
+        value: StepValue,
+        items: Sequence[Deferred] | None,
     ) -> tuple[bool, str]:
         """Whether a rule takes a kept result, and why.
 
@@ -60,7 +66,7 @@ class Rules:
         """The name of a statistic's number in an entry: numbers of another function cannot be compared."""
         return f"{place} {self.session.code(rule.function)[1][:16]}"
 
-    def number(self, state: StepState, rule: Rule, value: Value | None, items: Sequence[Deferred] | None) -> float:
+    def number(self, state: StepState, rule: Rule, value: StepValue | None, items: Sequence[Deferred] | None) -> float:
         """What a rule's function gives now; kept by content, so that nothing is loaded to find it again."""
         session, node = self.session, state.node
         given = {name: node.arguments[name] for name in rule.data(node.step.signature)}
@@ -79,7 +85,7 @@ class Rules:
         kept, _ = session.cache.artifacts.keep(number)
         seconds = time.perf_counter() - began
         try:
-            session.cache.put(Entry(key.digest, key, kept, session.cache.clock(), seconds, session.run))
+            session.cache.put(KeptResult(key.digest, key, kept, session.cache.clock(), seconds, session.run))
         except OSError as error:
             session.not_kept(error.strerror or str(error))
         return number

@@ -10,7 +10,7 @@ from motet.errors import UnknownNameError, WorkflowError
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
 from motet.workflow.record.metrics import RunMetrics, metrics_of
-from motet.workflow.record.runs import Record
+from motet.workflow.record.runs import RunRecord
 from motet.workflow.steps import StepGraph
 
 __all__ = ["Run"]
@@ -55,7 +55,7 @@ class Run:
 
         Of a step whose result was kept, what the run that made it has.
         """
-        record = Record.of(self._session.record.home)
+        record = RunRecord.of(self._session.record.home)
         try:
             return metrics_of(record, record.run(self.id), record.steps_of(self.id))
         finally:
@@ -75,7 +75,7 @@ class Run:
         """The page of the run, which a notebook shows."""
         from motet.workflow.page import framed, run_page
 
-        record = Record.of(self._session.record.home)
+        record = RunRecord.of(self._session.record.home)
         try:
             run, steps = record.run(self.id), record.steps_of(self.id)
             return framed(run_page(run, steps, metrics_of(record, run, steps)))

@@ -20,9 +20,9 @@ import orjson
 from motet.errors import MotetError, WorkflowError
 from motet.workflow.code.told import in_unicode
 from motet.workflow.deferred import Choice, Deferred, deferreds_in, nodes_of
-from motet.workflow.play.execute import Again, Executor, place_of_error
+from motet.workflow.play.execute import Again, StepExecutor, place_of_error
 from motet.workflow.play.session import Session
-from motet.workflow.play.state import ENDED, GOOD, Cancelled, StepState, Value
+from motet.workflow.play.state import ENDED, GOOD, Cancelled, StepState, StepValue
 from motet.workflow.steps import AsReady, PlannedStep
 
 __all__ = ["Runner"]
@@ -52,7 +52,7 @@ class Runner:
     def __init__(
         self,
         session: Session,
-        executor: Executor,
+        executor: StepExecutor,
         nodes: list[PlannedStep],
         threads: int,
         asynchronous: bool,
@@ -229,7 +229,7 @@ class Runner:
         """Run one step, and note what came of it."""
         began = time.perf_counter()
         after_s = None
-        value: Value | None = None
+        value: StepValue | None = None
         try:
             verdict, items = self._judge(state.node)
             if verdict is None:
@@ -259,7 +259,7 @@ class Runner:
             if not self._left:
                 self._over.notify_all()
 
-    def _end(self, state: StepState, verdict: Any, value: Value | None, after_s: float | None) -> None:
+    def _end(self, state: StepState, verdict: Any, value: StepValue | None, after_s: float | None) -> None:
         place = state.node.place
         if after_s is not None:
             self._set(state, "waiting")

@@ -21,7 +21,7 @@ from motet.workflow.code.things import wrapped
 from motet.workflow.code.told import in_unicode, short
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result, nodes_of
 from motet.workflow.files import File
-from motet.workflow.memo.artifacts import Kept, digests_of
+from motet.workflow.memo.artifacts import KeptValue, digests_of
 from motet.workflow.memo.cache import Cache
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.encode import Encoder, part_of
@@ -30,9 +30,9 @@ from motet.workflow.memo.trees import pack, unpack
 from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal, Noted
 from motet.workflow.play.pack import packed, paths_in, unpacked
-from motet.workflow.play.state import FinalStepError, StepState, Value
+from motet.workflow.play.state import FinalStepError, StepState, StepValue
 from motet.workflow.project import is_project, module_name
-from motet.workflow.record.runs import Record
+from motet.workflow.record.runs import RunRecord
 from motet.workflow.steps import AsReady, PlannedStep
 
 __all__ = ["Session", "unpicklable"]
@@ -61,7 +61,7 @@ class Session:
 
     run: str
     cache: Cache
-    record: Record
+    record: RunRecord
     journal: Journal
     states: Sequence[StepState]
     resumed: dict[tuple[str, str], Noted]
@@ -234,21 +234,21 @@ class Session:
                 return self.cache.artifacts.load(value.kept, value.leaves, keys, checkout)
         return self.resolve(promise.source, checkout)[promise.key]
 
-    def load(self, value: Value, checkout: Checkout) -> Any:
+    def load(self, value: StepValue, checkout: Checkout) -> Any:
         """The result of a step, its own for each who asks; arrays and tables are shared and cannot be written."""
         if value.alone is not None:
             return value.alone()
         assert value.kept is not None, "a value is kept, or in memory"
         return self.cache.artifacts.load(value.kept, value.leaves, (), checkout)
 
-    def lay_files(self, state: StepState, kept: Kept) -> None:
+    def lay_files(self, state: StepState, kept: KeptValue) -> None:
         """Put the files of a kept result where they belong, unless that of another step is there."""
         for _ in self.files.claim(state, self.cache.artifacts.contents(kept)):
             pass
         checkout = self.files.checkout()
         self.cache.artifacts.put_files_back(kept, checkout)
 
-    def claim_files(self, state: StepState, kept: Kept, began: float, ended: float, checkout: Checkout) -> None:
+    def claim_files(self, state: StepState, kept: KeptValue, began: float, ended: float, checkout: Checkout) -> None:
         """Note the files of the result of a step that has run.
 
         Raises:
@@ -272,7 +272,7 @@ class Session:
             self.cache.drop(state.key)
             self.journal.drop(state.id, state.key)
 
-    def keep(self, result: Any, checkout: Checkout) -> tuple[Value, str]:
+    def keep(self, result: Any, checkout: Checkout) -> tuple[StepValue, str]:
         """Keep a result as well as it can be kept. Returns it, and why it is not kept where that is so."""
         try:
             kept, leaves = self.cache.artifacts.keep(result, checkout)
@@ -284,7 +284,7 @@ class Session:
                     alone = partial(unpacked, packed(result))
             else:
                 told = unpicklable(error)
-            return Value.in_memory(alone, paths_in(result)), told
+            return StepValue.in_memory(alone, paths_in(result)), told
         return self.held(kept, leaves), ""
 
     def not_kept(self, why: str, where: Path | None = None) -> str:
@@ -317,13 +317,13 @@ class Session:
         finally:
             lock.__exit__(None, None, None)
 
-    def held(self, kept: Kept, leaves: dict[int, Any]) -> Value:
+    def held(self, kept: KeptValue, leaves: dict[int, Any]) -> StepValue:
         """A kept result in this run."""
         classes = self.classes(kept.classes)[1] if kept.classes else ""
         digest = hashlib.sha256(f"{kept.digest} {classes}".encode()).hexdigest() if classes else kept.digest
-        return Value(kept, digest, leaves)
+        return StepValue(kept, digest, leaves)
 
-    def _value(self, promise: Result) -> Value:
+    def _value(self, promise: Result) -> StepValue:
         value = self.states[promise.node.place].value
         if value is None:
             raise WorkflowError(f"{promise!s} is not there: the step is {self.states[promise.node.place].state}")

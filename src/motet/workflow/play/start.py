@@ -30,7 +30,7 @@ from motet.workflow.memo.encode import Encoder
 from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.memo.trees import pack
 from motet.workflow.play.budget import Budget, Machine
-from motet.workflow.play.execute import Executor
+from motet.workflow.play.execute import StepExecutor
 from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal
 from motet.workflow.play.overlap import Overlap, turn
@@ -41,17 +41,17 @@ from motet.workflow.play.runner import Runner
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
 from motet.workflow.record.logs import captured
-from motet.workflow.record.runs import Record, RunRow, run_lock
+from motet.workflow.record.runs import RunRecord, RunRow, run_lock
 from motet.workflow.steps import StepGraph
 
-__all__ = ["Settings", "plan_digest", "run_plan"]
+__all__ = ["RunSettings", "plan_digest", "run_plan"]
 
 LEAST_THREADS = 4
 _ASKED_S = 0.01
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """How a plan is run; see `Plan.run`. `budget` lends resources to steps: by default those of the machine."""
 
     cache: str | os.PathLike[str] | None = None
@@ -69,7 +69,7 @@ class Settings:
     budget: Budget | None = None
 
 
-def run_plan(plan: StepGraph, settings: Settings) -> Run:
+def run_plan(plan: StepGraph, settings: RunSettings) -> Run:
     """Run a plan; see `Plan.run`."""
     if loading:
         raise WorkflowError(
@@ -91,7 +91,7 @@ def run_plan(plan: StepGraph, settings: Settings) -> Run:
             refuse_lost(node)
             budget.check(node.step.options.resources, f"step {node.id}")
     home = home_folder()
-    record = Record.of(home)
+    record = RunRecord.of(home)
     try:
         digest = plan_digest(plan)
         with (
@@ -105,10 +105,10 @@ def run_plan(plan: StepGraph, settings: Settings) -> Run:
 
 def _run(
     plan: StepGraph,
-    settings: Settings,
+    settings: RunSettings,
     folder: Path,
     budget: Budget,
-    record: Record,
+    record: RunRecord,
     run: str,
     digest: str,
     earlier: RunRow | None,
@@ -138,7 +138,7 @@ def _run(
         run, plan.name, plan.file, parameters, digest, "running", str(cache.root), time.time(), 0.0, "", *about
     )
     record.begin(row)
-    executor = Executor(session, budget)
+    executor = StepExecutor(session, budget)
     runner = Runner(
         session,
         executor,
@@ -179,7 +179,7 @@ def _run(
 
 @contextmanager
 def _claimed(
-    record: Record, home: Path, plan: StepGraph, digest: str, settings: Settings
+    record: RunRecord, home: Path, plan: StepGraph, digest: str, settings: RunSettings
 ) -> Iterator[tuple[str, RunRow | None]]:
     """The id of the run, whose lock is held meanwhile, and the run that it goes on with.
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from motet.errors import StepError, WorkflowError
-from motet.workflow.memo.artifacts import Kept
+from motet.workflow.memo.artifacts import KeptValue
 from motet.workflow.memo.checkout import see
 from motet.workflow.steps import PlannedStep
 
-__all__ = ["ENDED", "GOOD", "Cancelled", "FinalStepError", "State", "StepState", "Value"]
+__all__ = ["ENDED", "GOOD", "Cancelled", "FinalStepError", "State", "StepState", "StepValue"]
 
 State = Literal["waiting", "running", "done", "hit", "resumed", "left out", "failed", "skipped", "cancelled"]
 GOOD = frozenset({"done", "hit", "resumed"})
@@ -22,7 +22,7 @@ ENDED = GOOD | {"left out", "failed", "skipped", "cancelled"}
 
 
 @dataclass(slots=True)
-class Value:
+class StepValue:
     """The result of a step in a run.
 
     Attributes:
@@ -32,13 +32,13 @@ class Value:
         alone: gives the value itself where nothing is kept.
     """
 
-    kept: Kept | None
+    kept: KeptValue | None
     digest: str
     leaves: dict[int, Any] = field(default_factory=dict)
     alone: Callable[[], Any] | None = None
 
     @classmethod
-    def in_memory(cls, alone: Callable[[], Any], paths: Sequence[str]) -> Value:
+    def in_memory(cls, alone: Callable[[], Any], paths: Sequence[str]) -> StepValue:
         """A value of which nothing is kept.
 
         Args:
@@ -104,7 +104,7 @@ class StepState:
     formats: tuple[str, ...] = ()
     size_bytes: int = 0
     changes: tuple[str, ...] = ()
-    value: Value | None = None
+    value: StepValue | None = None
     cause: BaseException | None = None
 
     def __repr__(self) -> str:

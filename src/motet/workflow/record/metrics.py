@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from motet.errors import UnknownNameError
-from motet.metrics_log import Series, metrics_file, read_series
+from motet.metrics_log import MetricSeries, metrics_file, read_series
 from motet.workflow.memo.cache import Cache
-from motet.workflow.record.runs import Record, RunRow, StepRow
+from motet.workflow.record.runs import RunRecord, RunRow, StepRow
 
 __all__ = ["RunMetrics", "metrics_of"]
 
-RunMetrics = dict[str, dict[str, Series]]
+RunMetrics = dict[str, dict[str, MetricSeries]]
 """Metrics by step and by name."""
 
 
-def metrics_of(record: Record, run: RunRow, steps: Sequence[StepRow]) -> RunMetrics:
+def metrics_of(record: RunRecord, run: RunRow, steps: Sequence[StepRow]) -> RunMetrics:
     """The metrics of a run, by step and by name; steps without any are left out."""
     found: RunMetrics = {}
     own = _by_step(record, run.id)
@@ -33,14 +33,14 @@ def metrics_of(record: Record, run: RunRow, steps: Sequence[StepRow]) -> RunMetr
     return found
 
 
-def _by_step(record: Record, run: str) -> RunMetrics:
+def _by_step(record: RunRecord, run: str) -> RunMetrics:
     found: RunMetrics = {}
     for each in read_series(metrics_file(record.folder(run))):
         found.setdefault(each.step, {})[each.name] = each
     return found
 
 
-def _by_key(record: Record, run: str) -> RunMetrics:
+def _by_key(record: RunRecord, run: str) -> RunMetrics:
     """The metrics that a run itself has, by the keys of its steps."""
     own = _by_step(record, run)
     if not own:

@@ -22,15 +22,15 @@ from motet.workflow.memo.base import open_base
 from motet.workflow.memo.key import Key
 from motet.workflow.memo.locks import is_locked
 
-__all__ = ["Record", "RunRow", "StepRow", "is_alive", "run_lock"]
+__all__ = ["RunRecord", "RunRow", "StepRow", "is_alive", "run_lock"]
 
 _VERSION = 2
 _FILE = "runs.sqlite"
 MOST_RUNS = 2_000
 """Runs that are remembered, with their logs; beyond these and a tenth more, the oldest are forgotten."""
 _guard = new_lock()
-_open: dict[tuple[int, str], Record] = {}
-_forked: list[Record] = []
+_open: dict[tuple[int, str], RunRecord] = {}
+_forked: list[RunRecord] = []
 _SCHEMA = """
 create table if not exists runs(
     id text primary key, workflow text, file text, parameters text, plan text, state text, cache text,
@@ -87,8 +87,8 @@ class StepRow:
     changes: tuple[str, ...]
 
 
-class Record:
-    """The runs of a home folder. Its methods may be called from any thread. `Record.of` opens one.
+class RunRecord:
+    """The runs of a home folder. Its methods may be called from any thread. `RunRecord.of` opens one.
 
     Args:
         home: the folder, on a disk of this machine.
@@ -105,7 +105,7 @@ class Record:
             raise WorkflowError(f"the record of runs cannot be opened: {error}", where=str(home), hint=hint) from error
 
     @classmethod
-    def of(cls, home: Path) -> Record:
+    def of(cls, home: Path) -> RunRecord:
         """The record of a home folder. The last one stays open: to close it writes to the disk, which takes its time.
 
         Raises:
