@@ -1,5 +1,7 @@
 """Answers are their caller's: nobody writes to them later, and to write to them changes nothing else."""
 
+import concurrent.futures
+import contextlib
 import copy
 import sys
 import threading
@@ -152,7 +154,7 @@ def test_only_what_may_be_written_to_keeps_calls_apart():
 
     for function, apart in {buffers.fresh: False, of_table: False, buffers.owned: True}.items():
         mt.Graph("g", {"o": mt.map(function, x, outputs="float32")})({"x": X[:5]})
-        assert (gate_of(function)._most == 1) is apart, function
+        assert gate_of(function)._filled is apart, function
 
 
 def test_a_function_may_call_a_graph_in_which_it_is():
@@ -242,3 +244,39 @@ def test_an_iterable_of_one_buffer_is_not_what_this_is_about_but_a_view_of_it_is
     answers["a"][:] = 0
     assert answers["b"].tolist() == [1, 3]
     assert len(failures) == 1
+
+
+SHARED = np.zeros(64, np.float64)
+MEET = threading.Barrier(2)
+
+
+def filled(x, value):
+    """Fills the buffer of all; where another call runs it has filled it, too, before this one returns it."""
+    SHARED[: len(x)] = x + value
+    with contextlib.suppress(threading.BrokenBarrierError):
+        MEET.wait(0.05)
+    MEET.reset()
+    return SHARED[: len(x)]
+
+
+@mt.returns("float64")
+def tens(x):
+    return filled(x, 10)
+
+
+@mt.returns("float64")
+def hundreds(x):
+    return filled(x, 100)
+
+
+@pytest.mark.parametrize("functions", [(tens, hundreds), (tens, tens)])
+def test_functions_that_have_one_buffer_never_answer_with_each_others_rows(functions):
+    """Called at the same time, from two graphs, and side by side in one graph of nodes that wait."""
+    graphs = [mt.Graph("g", {"y": mt.map(each, mt.input("x", "float64"))}) for each in functions]
+    given = [np.arange(5.0), np.arange(5.0) + 1000]
+    add = {tens: 10, hundreds: 100}
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for _ in range(4):
+            found = [pool.submit(graph, {"x": x}) for graph, x in zip(graphs, given, strict=True)]
+            for each, x, function in zip(found, given, functions, strict=True):
+                assert each.result(20)["y"].tolist() == (x + add[function]).tolist()

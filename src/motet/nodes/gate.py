@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from itertools import count
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -24,32 +25,37 @@ _within: ContextVar[tuple[Gate, ...]] = ContextVar("motet_within", default=())
 """The gates that the caller is within."""
 
 
+_numbers = count()
+_under_way: set[int] = set()
+"""The calls, by their numbers, of code that fills buffers again, or of which it is not yet known."""
+
+
 class Gate:
     """Lets calls through.
 
     Code that cannot bear that it is called from two threads at once fails for no row's fault. So a call of one row that
     raised while others ran is made again when none runs, before the row is said to be at fault.
 
-    Code that returns a buffer which it fills again at its next call may have filled it again by then. So what a call returns is
-    made ours before another call begins, once such a buffer has been seen; the call that showed it is made again where others
-    ran. Calls within a call, such as those of a function that calls a graph in which it is, do not wait for it.
+    Code that returns a buffer which it fills again at its next call may have filled it again by then, and so may other code that
+    has the same buffer. So all code of which such a buffer has been seen is called one at a time, and what it returns is made
+    ours before the next call begins; the call that showed it, and those beside it, are made again. Calls within a call, such as
+    those of a function that calls a graph in which it is, do not wait for it.
 
     Args:
         most: how many calls may run at the same time; None for any number.
     """
 
-    __slots__ = ("_alone", "_begun", "_changed", "_filled", "_lock", "_most", "_running", "_waiting")
+    __slots__ = ("_alone", "_begun", "_changed", "_clean", "_filled", "_lock", "_most", "_running", "_waiting")
 
     def __init__(self, most: int | None = None) -> None:
         self._most, self._lock = most, threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._running = self._begun = self._alone = self._waiting = 0
-        self._filled = False
+        self._filled = self._clean = False
 
     def keep_apart(self) -> None:
         """Have one call at a time from now on, since what they return is filled again; the calls that run are made again."""
-        with self._lock:
-            self._filled, self._most = True, 1
+        self._filled = True
 
     def __call__(
         self,
@@ -75,20 +81,26 @@ class Gate:
         Raises:
             BaseException: what the call raises, of a lone row what it raised alone.
         """
+        if self._filled:
+            return _one_at_a_time(call, given, options, lone=lone)
         within = _within.get()
         with self._lock:
             if (self._alone or (self._most is not None and self._running >= self._most)) and self not in within:
                 self._wait()
             self._running += 1
             self._begun = begun = self._begun + 1
-            shared, apart = self._running > 1, self._filled
-        token = _within.set((*within, self))
+            shared = self._running > 1
+        token, beside, number = _within.set((*within, self)), bool(_under_way), 0
+        if watched := not (fresh or self._clean):
+            number = next(_numbers)
+            _under_way.add(number)
         try:
             held = [call(*given, **options)]
             if not fresh and own_result(held, given):
                 self.keep_apart()
-            again = self._filled and not apart and (shared or self._begun != begun)
+            again = self._spoiled(beside or not watched or next(_numbers) > number + 1)
             if not again:
+                self._clean = not (fresh or self is _one_at_a_time)
                 return held[0]
         except BaseException as error:
             again = False
@@ -96,13 +108,22 @@ class Gate:
                 raise
         finally:
             _within.reset(token)
+            _under_way.discard(number)
             with self._lock:
                 self._running -= 1
                 if self._waiting:
                     self._changed.notify_all()
-        if again:
-            return self(call, given, options, lone=lone, fresh=fresh)
+        if again and self is not _one_at_a_time:
+            return _one_at_a_time(call, given, options, lone=lone)
         return self._by_itself(call, given, options)
+
+    def _spoiled(self, beside: bool) -> bool:
+        """Whether another call may have filled what a call returned, before it was ours.
+
+        Args:
+            beside: whether calls ran beside it of which it is not known that they fill nothing again.
+        """
+        return self._filled and beside
 
     def _wait(self) -> None:
         """Wait for a place, and, within a bound, for a call that is to be made alone."""
@@ -155,10 +176,31 @@ class _Open(Gate):
         return call(*given, **options)
 
 
-_open = _Open()
+class _Apart(Gate):
+    """Lets calls of all code through that fills buffers again, one at a time, since two functions may have one buffer."""
+
+    __slots__ = ()
+
+    def keep_apart(self) -> None:
+        """They are."""
+
+    def _spoiled(self, beside: bool) -> bool:
+        return beside
+
+
+_open, _one_at_a_time = _Open(), _Apart(1)
 _gates: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
 """One for each function, which several nodes may call."""
-os.register_at_fork(after_in_child=_gates.clear)  # calls of threads that are not there may be within
+
+
+def _forked() -> None:
+    """Calls of threads that are not there in a forked process may be within."""
+    _gates.clear()
+    _under_way.clear()
+    _one_at_a_time.__init__(1)  # type: ignore[misc]
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def gate_of(function: Callable[..., Any]) -> Gate:
