@@ -234,6 +234,12 @@ def test_the_command_says_what_it_did_and_fails_where_something_was_refused(tmp_
     assert whole.exit_code == 1
     assert "risk 1  risk@1 (champion)\n" in whole.output
     assert "nets 2  refused: its flavour is spark; those that are read are onnx" in whole.output
+    for told in (
+        'log it with serialization_format="cloudpickle"',
+        "log it by torch.jit.script(model)",
+        "name its endpoint",
+    ):
+        assert told in whole.output
     part = CliRunner().invoke(cli, ["store", "import", registry, "risk", "--store", store, "--json"])
     assert part.exit_code == 0
     assert json.loads(part.output)[2]["aliases"] == ["production"]

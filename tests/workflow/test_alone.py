@@ -1,5 +1,6 @@
 """A step that runs on its own gives what it gives in a run, with what other steps have left in a folder."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from motet.errors import InputError, StepError, UnknownNameError, WorkflowError
+from motet.workflow import alone
 from motet.workflow.alone import read_inputs, result_of, run_alone
 from motet.workflow.choices import as_ready, when
 from motet.workflow.definition import workflow
@@ -186,3 +188,31 @@ def test_a_result_that_the_shared_folder_has_no_room_for_fails_the_step_with_the
     ) as told:
         run_alone(flow(), "array", run="r1", cache=tmp_path)
     assert str(tmp_path) in str(told.value)
+
+
+def test_a_step_whose_result_could_not_be_left_does_not_begin(tmp_path, calls):
+    (tmp_path / "results").touch()
+    with pytest.raises(WorkflowError, match="the step does not begin") as told:
+        run_alone(flow(), "number", run="r1", cache=tmp_path)
+    assert (calls(), str(tmp_path) in str(told.value)) == ([], True)
+
+
+def test_a_finished_result_waits_for_room(tmp_path, calls, monkeypatch, caplog):
+    """The disk is full from when the step is over until the third time that it is asked."""
+    full, asked, put = OSError(errno.EDQUOT, "Disk quota exceeded"), [], alone._Results._put
+
+    def put_later(*given):
+        if len(asked) < 3:
+            raise full
+        return put(*given)
+
+    monkeypatch.setattr(alone._Results, "_put", put_later)
+    monkeypatch.setattr(alone.time, "sleep", asked.append)
+    run_alone(flow(), "number", run="r1", cache=tmp_path)
+    assert (result_of(flow(), "number", "r1", tmp_path)["value"], calls()) == (1, [1])
+    assert caplog.text.count("it waits for that") == 1
+    monkeypatch.setattr(alone.time, "monotonic", iter([0.0, 10.0, 4000.0]).__next__)
+    asked.clear()
+    with pytest.raises(WorkflowError, match=r"cannot be written where .*\n.*run the step again"):
+        run_alone(flow(), "number", run="r2", cache=tmp_path)
+    assert len(list((tmp_path / "results").glob(".room*"))) == 0

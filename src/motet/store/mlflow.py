@@ -203,7 +203,10 @@ class _Model:
                 return {each.name: each for each in (path, *others)}, handler
         known = "onnx, sklearn, xgboost, lightgbm and pytorch"
         own = [name for name in self._flavors if name != "python_function"] or list(self._flavors)
-        raise InputError(f"its flavour is {', '.join(own) or 'not said'}; those that are read are {known}")
+        raise InputError(
+            f"its flavour is {', '.join(own) or 'not said'}; those that are read are {known}; log the model that is in it as one of "
+            "these, or serve it by MLflow and name its endpoint as a remote model"
+        )
 
     def _onnx(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
         path = self._folder / str(flavor.get("data", "model.onnx"))
@@ -226,7 +229,8 @@ class _Model:
         path = exported[0] if exported else folder / "model.pth"
         if not exported and path.is_file() and not _is_torchscript(path):
             raise InputError(
-                "the pytorch model is a pickled module; log an exported program (pt2) or TorchScript instead"
+                "the pytorch model is a pickled module; log it by torch.jit.script(model) or as an exported program (pt2), or "
+                "load it with MLflow and publish a file of one of these"
             )
         return path, "torch"
 
@@ -234,7 +238,10 @@ class _Model:
         """An estimator that was pickled, whose handler is that of scikit-learn whatever made it."""
         form = str(said.get("serialization_format", "pickle"))
         if form == "skops" or not name.endswith(_PICKLES):
-            raise InputError(f"the {flavor} model is written by {form} ({name}), which is not read; log it as pickle")
+            raise InputError(
+                f"the {flavor} model is written by {form} ({name}), which is not read; log it with "
+                'serialization_format="cloudpickle", or load it with MLflow, write it by joblib.dump and publish that file'
+            )
         return self._folder / name, "sklearn"
 
 

@@ -12,12 +12,16 @@ values. A step that takes `as_ready(...)` runs once, with all that is there. Ret
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
 import re
+import secrets
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from typing import Any
 import orjson
 
 from motet.errors import InputError, UnknownNameError, WorkflowError
+from motet.system.places import file_name
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
 from motet.workflow.memo.artifacts import Artifacts, KeptValue
 from motet.workflow.memo.cache import cache_folder, write_file
@@ -37,6 +42,9 @@ __all__ = ["ID_DIGITS", "rank_of_process", "read_inputs", "result_of", "run_alon
 
 ID_DIGITS = 20
 _POLL_S = 0.2
+_ROOM_BYTES = 1 << 16
+_ROOM_WAIT_S, _ROOM_POLL_S = 3600.0, 5.0
+_logger = logging.getLogger("motet.workflow")
 _ID = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
 
 
@@ -65,7 +73,7 @@ def run_alone(
 
     Raises:
         UnknownNameError: when the plan has no such step.
-        WorkflowError: when an input is not there.
+        WorkflowError: when an input is not there, or the folder cannot be written, which is tried before the step runs.
         StepError: when the step fails.
     """
     known = {node.id: node for node in plan.nodes}
@@ -81,6 +89,7 @@ def run_alone(
         return results.put(step, None, str(why))
     if rank:
         return _help(node, arguments, results)
+    results.refuse_full()
     return results.put(step, _play(plan, node, arguments, results.root))
 
 
@@ -142,17 +151,39 @@ class _Results:
         self.artifacts = Artifacts(self.root)
         self._loaded: dict[str, Any] = {}
 
+    def refuse_full(self) -> None:
+        """Refuse to begin work whose result could not be left. Raises WorkflowError where a file cannot be written."""
+        path = self.root / "results" / f".room-{secrets.token_hex(8)}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bytes(_ROOM_BYTES))
+        except OSError as error:
+            told = f"results cannot be written where other steps find them, so the step does not begin: {error}"
+            raise WorkflowError(told, where=str(self.root), hint="make room there, and run the step again") from error
+        finally:
+            with suppress(OSError):
+                path.unlink()
+
     def put(self, step: str, value: Any, left_out: str = "") -> str:
-        """Keep what a step gave, and point to it. Returns its ID.
+        """Keep what a step gave, and point to it; where there is no room, wait an hour for it. Returns its ID.
 
         Raises:
             WorkflowError: when it cannot be written to the folder that the steps share.
         """
-        try:
-            return self._put(step, value, left_out)
-        except OSError as error:
-            told = f"the result of step {step} cannot be written where other steps find it: {error}"
-            raise WorkflowError(told, where=str(self.root), hint="make room there, and run the step again") from error
+        end = time.monotonic() + _ROOM_WAIT_S
+        waits = False
+        while True:
+            try:
+                return self._put(step, value, left_out)
+            except OSError as error:
+                told = f"the result of step {step} cannot be written where other steps find it: {error}"
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or time.monotonic() > end:
+                    hint = "make room there, and run the step again"
+                    raise WorkflowError(told, where=str(self.root), hint=hint) from error
+                if not waits:
+                    _logger.warning("%s; make room in %s: it waits for that for an hour", told, self.root)
+                waits = True
+            time.sleep(_ROOM_POLL_S)
 
     def _put(self, step: str, value: Any, left_out: str) -> str:
         kept = value if isinstance(value, KeptValue) else self.artifacts.keep(value)[0]
@@ -204,7 +235,7 @@ class _Results:
 
     def pointer(self, step: str) -> Path:
         """Where the ID of a step's result is."""
-        return self.root / "results" / "runs" / _file_name(self.run) / _file_name(step)
+        return self.root / "results" / "runs" / file_name(self.run) / file_name(step)
 
     def _path(self, name: str) -> Path:
         return self.root / "results" / name[:2] / f"{name}.json"
@@ -279,9 +310,3 @@ def _end_with_first(step: str, results: _Results) -> None:
     while results.found(step) is None:
         time.sleep(_POLL_S)
     os._exit(0)
-
-
-def _file_name(text: str) -> str:
-    """A text as a file's name: what is not a letter, a digit or one of `-_.` by its number."""
-    found = re.sub(r"[^A-Za-z0-9_-]", lambda match: f".{ord(match[0]):x}.", text)
-    return found if len(found) <= 200 else hashlib.sha256(text.encode()).hexdigest()
