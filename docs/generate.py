@@ -66,7 +66,8 @@ def pages() -> dict[str, str]:
     made["reference/README.md"] = f"{NOTE}\n# Reference\n\nWritten from the code.\n\n{index}\n"
     return {
         **made,
-        "../src/motet/schemas/graph.json": SCHEMAS.written(SCHEMAS.graph()),
+        "../src/motet/schemas/graph.json": SCHEMAS.written(SCHEMAS.graph(_sections())),
+        "../src/motet/schemas/serve.json": SCHEMAS.written(SCHEMAS.serve(_sections())),
         "images/house.svg": _loaded(DOCS / "house.py").picture("motet"),
         "images/fashion.svg": _picture(_readme_graph()),
         "images/cascade.svg": _picture(motet.load(FASHION / "cascade.yaml")),

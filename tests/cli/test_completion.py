@@ -38,7 +38,7 @@ def offered(folder, words, **environment):
         ("motet workflow sh", ["plain,show"]),
         ("motet draw --fo", ["plain,--format"]),
         ("motet draw --format m", ["plain,mermaid"]),
-        ("motet schema ", ["plain,graph"]),
+        ("motet schema ", ["plain,graph", "plain,serve"]),
         ("motet check fas", ["plain,fashion.yaml", "plain,fast.yml"]),
         ("motet check s", ["file,s"]),  # through a folder, as the shell does it
         ("motet serve fashion.yaml fast", ["plain,fast.yml"]),

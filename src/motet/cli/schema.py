@@ -13,11 +13,14 @@ __all__ = ["command"]
 
 
 @click.command(
-    "schema", cls=Command, short_help="Print the JSON Schema of graph files, for editors.", exits={OK: EXITS[OK]}
+    "schema",
+    cls=Command,
+    short_help="Print the JSON Schema of graph files or serve.yaml, for editors.",
+    exits={OK: EXITS[OK]},
 )
-@click.argument("file", type=click.Choice(["graph"]))
-def command(file: Literal["graph"]) -> None:
-    """Print the JSON Schema of a kind of file, for editors and other tools.
+@click.argument("file", type=click.Choice(["graph", "serve"]))
+def command(file: Literal["graph", "serve"]) -> None:
+    """Print the JSON Schema of graph files, or of serve.yaml, for editors and other tools.
 
     An editor with the YAML language server completes and checks a graph file that begins with this line:
 

@@ -47,14 +47,16 @@ class Fields:
     """
 
     def __init__(self, value: object, where: str, keys: Sequence[str] | Form, what: str = "key") -> None:
-        self._form: Form = keys if isinstance(keys, Mapping) else {}
-        keys = list(self._form["properties"]) if isinstance(keys, Mapping) else keys
+        if isinstance(keys, Mapping):
+            self._needed: Sequence[str] = keys.get("required", ())
+            self._forms: Mapping[str, Form] = keys["properties"]
+            keys = keys["properties"]
         if not isinstance(value, Mapping):
             raise GraphError(f"expected a mapping with some of {', '.join(keys)}; got {show(value)}", where=where)
         self.where, self._value = where, value
         for key in value:
             if key not in keys:
-                raise UnknownNameError(what, str(key), keys, where=where)
+                raise UnknownNameError(what, str(key), list(keys), where=where)
 
     def __contains__(self, key: str) -> bool:
         return key in self._value
@@ -77,14 +79,17 @@ class Fields:
         Raises:
             GraphError: when it is needed and not there, or its value is of another kind.
         """
-        form = self._form["properties"][key]
+        form = self._forms[key]
         if key not in self._value:
-            if key in self._form.get("required", ()):
+            if key in self._needed:
                 raise GraphError(f"{key!r} is missing", where=self.where)
             return form.get("default")
-        said = resolved(form).get("type", ())
+        value = self._value[key]
+        said = (resolved(form) if "$ref" in form else form).get("type", ())
+        if type(value) is _OF_JSON.get(said if type(said) is str else ""):
+            return value
         kinds = tuple(_OF_JSON[each] for each in ([said] if isinstance(said, str) else said))
-        return of_kind(self._value[key], kinds, f"{self.where}.{key}") if kinds else self._value[key]
+        return of_kind(value, kinds, f"{self.where}.{key}") if kinds else value
 
     def raw(self, key: str, default: Any = None) -> Any:
         """The value of a key as it was written."""

@@ -55,7 +55,7 @@ _GRAPH = {
         "description": "What comes out: names, and their columns.",
     },
     "pool": {**PLACES, "description": "The places that all its models share."},
-    "serve": {**MAPPING, "description": "How a server that serves it is set up, as `serve.yaml` says it."},
+    "serve": {**MAPPING, "allOf": [{"$ref": "#/$defs/serve"}], "description": "How a server that serves it is set up."},
 }
 _NEEDED = ("inputs", "outputs")
 _INNER = record(_GRAPH, _NEEDED)
