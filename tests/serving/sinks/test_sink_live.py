@@ -9,6 +9,7 @@ import pytest
 from sink_rows import Place, lines, sinks, table, until, with_place
 
 import motet as mt
+from helpers.gates import gated, shut
 from motet.serving.batching.request import Identity, Request
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.sinks import SinkHook
@@ -67,6 +68,7 @@ async def live(folder, graph, *configs, place=None, **common):
         repository.submit(served, request)
         return request.answer
 
+    ask.served = served
     try:
         yield made, ask
     finally:
@@ -158,6 +160,37 @@ def test_stack_keeps_what_shadows_answered_after_the_request(tmp_path):
     ]
     joined = table(tmp_path / "p.db", columns="request, row, members")
     assert sorted(joined) == [(each, row, '["vote.sure"]') for each, row in [("a", 0), ("a", 1), ("b", 0)]]
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_join_keeps_what_shadows_answered_before_the_record_is_written(tmp_path, in_time):
+    """The shadow is waited for before the sink is closed, or answers only when it has been."""
+
+    async def go():
+        config = {"to": "p.jsonl", "members": True, "batch_s": 60.0}
+        async with live(tmp_path, guarded(), config) as (made, ask):
+            with shut("join shadow") as gate:
+                await asyncio.gather(ask([1, 2], id="a"), ask([3], id="b"))
+                if in_time:
+                    gate.open.set()
+                    (shadow,) = ask.served.batcher.executor.shadows.values()
+                    await until(lambda: shadow.played == 3)
+                await made.close(20)
+
+    asyncio.run(go())
+    found = kept(tmp_path)
+    assert [each["members"] for each in found] == [["vote.now"]] * 3
+    for each in found:
+        said = {name: answer["outputs"]["y"] for name, answer in each["member_outputs"].items()}
+        x = each["input_x"]
+        assert said == {"vote.now": x, **({"vote.next": x + 7} if in_time else {})}
+
+
+def guarded():
+    """A shadow that answers when a gate is open."""
+    members = {"now": gated("open", "now"), "next": gated("join shadow", "next", add=7.0)}
+    vote = mt.ensemble(members, mt.input("x", "float32"), weights={"next": 0}, name="vote")
+    return mt.Graph("guarded", outputs={"y": vote.y})
 
 
 def test_members_that_cannot_be_reached_said_nothing(tmp_path):

@@ -120,20 +120,23 @@ class _Members:
 
     def __init__(self, items: Sequence[AnswerItem]) -> None:
         self._items = items
-        self._by: dict[int, _By] = {}
+        self._by: dict[int, tuple[Sequence[Call], _By]] = {}
         self._outputs: dict[int, list[list[dict[str, Any]]]] = {}
 
-    def _rows(self) -> Iterator[tuple[Sequence[Call], Sequence[tuple[int, int]]] | None]:
-        """For each row the batch's calls, and which of them with which of their rows."""
+    def _rows(self, *, late: bool = False) -> Iterator[tuple[Sequence[Call], Sequence[tuple[int, int]]] | None]:
+        """For each row the batch's calls, or those that ended late, and which of them with which of their rows."""
         for item in self._items:
             if item.calls is None:
                 yield from [None] * item.num_rows
                 continue
-            by = self._by.get(id(item.calls))
-            if by is None:
-                by = self._by[id(item.calls)] = _by_row(item.calls)
+            given = item.late if late else item.calls
+            found = self._by.get(id(given))
+            if found is None:
+                now = tuple(given)  # which may become more meanwhile
+                found = self._by[id(given)] = now, _by_row(now)
+            calls, by = found
             for row in range(item.num_rows):
-                yield item.calls, by.get(item.call_first + row, ())
+                yield calls, by.get(item.call_first + row, ())
 
     def names(self) -> list[list[str] | None]:
         """`node.member` for each call, in order."""
@@ -144,7 +147,10 @@ class _Members:
 
     def outputs(self) -> list[dict[str, Any] | None]:
         """What each member answered, by `node.member`; a list where it was called for several pieces of a row."""
-        return [None if found is None else self._of_row(*found) for found in self._rows()]
+        return [
+            None if found is None or late is None else self._of_row(*found) | self._of_row(*late)
+            for found, late in zip(self._rows(), self._rows(late=True), strict=True)
+        ]
 
     def _of_row(self, calls: Sequence[Call], places: Sequence[tuple[int, int]]) -> dict[str, Any]:
         answers = self._outputs.get(id(calls))

@@ -28,11 +28,12 @@ class _Calls:
     requests: Sequence[str]
     row_counts: Sequence[int]
     calls: list[Call] = field(default_factory=list)
+    late: list[Call] = field(default_factory=list)
 
     @property
     def afterwards(self) -> _Calls:
-        """What takes calls that end when the batch has been answered: a record of each member still is kept of them."""
-        return replace(self, calls=[])
+        """What takes calls that end when the batch has been answered: records that are not yet written have them, too."""
+        return replace(self, calls=self.late)
 
     def append(self, call: Call, /) -> None:
         """Take a call, in any thread."""
@@ -91,11 +92,12 @@ class SinkHook:
 
     def _offer(self, request: Request, reply: Reply) -> Awaitable[object] | None:
         known = self._known.pop(id(request), None)
+        late: Sequence[Call]
         if known is None:
-            calls, key, first = None, self._sinks.new_key(), 0
+            calls, late, key, first = None, (), self._sinks.new_key(), 0
         else:
             trace, key, first = known
-            calls = trace.calls
+            calls, late = trace.calls, trace.late
         if reply.calls:  # played row by row, by itself
             explained = _Calls(self._sinks, self._graph, [key], [request.id], [request.rows])
             for row in reply.calls:
@@ -105,5 +107,5 @@ class SinkHook:
         arrived = time.time() - (self._loop.time() - request.arrived)
         return self._sinks.offer(
             self._graph, request.id, request.identity.name, arrived, request.columns, 0, request.rows, reply,
-            key=key, calls=calls, call_first=first, deadline=request.deadline,
+            key=key, calls=calls, late=late, call_first=first, deadline=request.deadline,
         )  # fmt: skip

@@ -33,6 +33,7 @@ class AnswerItem:
         inputs: the columns that are kept, of its rows alone.
         reply: the answer, with the columns that are kept.
         calls: the calls of models that its batch made; None where nobody looked.
+        late: those that end later, as far as they have; others may be added until it is read.
         call_first: the id that its first row has in them.
         num_bytes: what it holds, about.
     """
@@ -48,6 +49,7 @@ class AnswerItem:
     calls: Sequence[Call] | None
     call_first: int
     num_bytes: int
+    late: Sequence[Call] = ()
 
 
 @dataclass(slots=True, eq=False)

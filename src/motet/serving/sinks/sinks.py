@@ -126,6 +126,7 @@ class Sinks:
         *,
         key: str = "",
         calls: Sequence[Call] | None = None,
+        late: Sequence[Call] = (),
         call_first: int = 0,
         deadline: float | None = None,
     ) -> Awaitable[object] | None:
@@ -142,6 +143,7 @@ class Sinks:
             key: what makes the records' ids: no two requests may have the same, or the second is taken for a repetition of
                 the first and not kept. None is the request's id, and something new where that is empty.
             calls: the calls of models that the batch made; None where they are not known.
+            late: those that may end later, of members that do not count; any thread may add to them.
             call_first: the id that the request's first row has in `calls`.
             deadline: when nobody waits for the answer any more, on the clock of the event loop.
 
@@ -161,7 +163,7 @@ class Sinks:
                 wait = writer.intake.room(deadline)
             else:
                 item = _item(layout, key, request_id, identity, arrived, columns_in, first, end, reply)
-                item.calls, item.call_first = calls, call_first
+                item.calls, item.late, item.call_first = calls, late, call_first
                 wait = writer.intake.offer(item, deadline)
             if wait is not None:
                 waits.append(wait)
