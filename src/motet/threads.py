@@ -27,6 +27,7 @@ __all__ = [
     "close_garbage",
     "do",
     "new_lock",
+    "new_rlock",
     "side_by_side",
     "thread_of",
     "together",
@@ -46,7 +47,15 @@ _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 def new_lock() -> threading.Lock:
     """A lock of something that lives as long as the process, which is free in a process that is forked while another thread
     holds it."""
-    lock = threading.Lock()
+    return _freed(threading.Lock())
+
+
+def new_rlock() -> threading.RLock:
+    """The same, which a thread may take again that holds it."""
+    return _freed(threading.RLock())
+
+
+def _freed(lock: T) -> T:
     _locks.add(lock)
     return lock
 

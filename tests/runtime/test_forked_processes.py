@@ -1,7 +1,10 @@
 """A process that is forked calls the graphs of the one that it was forked from, also those that were called before, and ends."""
 
+import contextlib
+import importlib
 import multiprocessing
 import os
+import pkgutil
 import subprocess
 import sys
 import threading
@@ -12,7 +15,8 @@ import pytest
 
 import motet as mt
 from helpers import onnxes
-from motet.threads import new_lock
+from motet import threads
+from motet.workflow.memo import locks
 
 X = np.arange(5, dtype="f4")
 BIG = np.arange(5000, dtype="f4")
@@ -94,11 +98,61 @@ def test_locks_that_other_threads_hold_do_not_stop_the_child(tmp_path):
             thread.join()
 
 
-def test_a_lock_of_the_process_is_free_in_the_child():
-    lock = new_lock()
+@pytest.mark.parametrize("make", [threads.new_lock, threads.new_rlock])
+def test_a_lock_of_the_process_is_free_in_the_child(make):
+    lock = make()
     with lock:
-        assert in_child(lambda: lock.acquire(timeout=5)) == ("True", 0)
-        assert lock.locked()
+        there = in_child(lambda: beside(lambda: lock.acquire(timeout=5)))
+        assert there == ("True", 0)
+        assert not beside(lambda: lock.acquire(blocking=False))
+
+
+def beside(call):
+    """What a function gives in another thread."""
+    given = []
+    thread = threading.Thread(target=lambda: given.append(call()))
+    thread.start()
+    thread.join()
+    return given[0]
+
+
+def test_all_locks_that_live_as_long_as_the_process_are_such():
+    """Locks of modules and classes, and those of objects that modules hold."""
+    kinds = (type(threading.Lock()), type(threading.RLock()))
+    for each in pkgutil.walk_packages(mt.__path__, "motet."):
+        if not each.name.endswith("__main__"):
+            with contextlib.suppress(mt.MotetError, ImportError):
+                importlib.import_module(each.name)
+    anew = ("CLOCKWORK", "_pool", "INCIDENTS")  # which a forked process has anew
+    found = []
+    for module in [each for name, each in list(sys.modules.items()) if name.startswith("motet.")]:
+        for name, value in vars(module).items():
+            own = vars(value).values() if isinstance(value, type) or (is_ours(value) and name not in anew) else ()
+            locks = [each._lock if isinstance(each, threading.Condition) else each for each in (value, *own)]
+            found += [(f"{module.__name__}.{name}", lock) for lock in locks if isinstance(lock, kinds)]
+    assert found
+    assert {name for name, lock in found if lock not in threads._locks} == set()
+
+
+def is_ours(value):
+    return type(value).__module__.startswith("motet.") and hasattr(value, "__dict__")
+
+
+def test_locks_of_keys_are_those_of_the_process_that_took_them(tmp_path):
+    assert locks.try_lock(tmp_path / "locks", "a" * 16)
+    try:
+        assert in_child(lambda: locks.try_lock(tmp_path / "locks", "a" * 16)) == ("False", 0)
+        read, write = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.read(read, 1)
+            os._exit(0 if locks.try_lock(tmp_path / "locks", "a" * 16) else 1)
+    finally:
+        locks.unlock(tmp_path / "locks", "a" * 16)
+    os.write(write, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(read)
+    os.close(write)
 
 
 def test_lazy_models_and_functions(tmp_path):

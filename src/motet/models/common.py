@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ import numpy as np
 from motet.batch import Array
 from motet.errors import MissingExtraError, ModelLoadError, TypeMismatchError, UnknownNameError
 from motet.models.handler import ModelSource
+from motet.threads import new_rlock
 from motet.tracebacks import said
 from motet.types import ColumnType, Signature
 
@@ -188,8 +187,7 @@ def features_of(inputs: Mapping[str, ColumnType], dtype: str) -> Callable[[Mappi
     return stacked
 
 
-_filters = threading.RLock()
-os.register_at_fork(after_in_child=_filters._at_fork_reinit)  # type: ignore[attr-defined]
+_filters = new_rlock()
 
 
 @contextmanager

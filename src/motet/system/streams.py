@@ -11,11 +11,11 @@ import io
 import os
 import select
 import sys
-import threading
 from collections.abc import Iterator
 from typing import TextIO
 
 from motet.errors import InputError
+from motet.threads import new_lock
 
 __all__ = ["STANDARD_OUTPUT", "only_output", "open_streams", "output_number", "ready"]
 
@@ -102,7 +102,7 @@ class _Patient(io.RawIOBase):
     """
 
     def __init__(self, fd: int) -> None:
-        self._fd, self._dropped, self._lock = fd, 0, threading.Lock()
+        self._fd, self._dropped, self._lock = fd, 0, new_lock()
 
     def fileno(self) -> int:
         """The descriptor."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from motet.errors import GraphError
+from motet.threads import new_lock
 
 __all__ = ["LockTable", "Range"]
 
@@ -53,7 +54,7 @@ class LockTable:
     """
 
     _tables: ClassVar[dict[tuple[int, int, int], LockTable]] = {}
-    _guard: ClassVar[threading.Lock] = threading.Lock()
+    _guard: ClassVar[threading.Lock] = new_lock()
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from motet.errors import WorkflowError
+from motet.threads import new_lock
 
 __all__ = ["is_locked", "key_lock", "try_lock", "unlock"]
 
@@ -22,9 +23,10 @@ _WAIT_S = 0.02
 _MOST_WAIT_S = 0.5
 _MOST_OPEN = 32
 """Files of which no lock is taken may be this many, and stay open."""
-_guard = threading.Condition()
+_guard = threading.Condition(new_lock())
 _files: dict[tuple[int, str], int] = {}
 _taken: set[tuple[str, int]] = set()
+os.register_at_fork(after_in_child=_taken.clear)  # which its parent has
 
 
 def _file(path: Path) -> int:

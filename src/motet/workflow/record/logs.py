@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from motet.system.places import file_name
+from motet.threads import new_lock
 from motet.workflow.step import current_step
 
 __all__ = ["Lenient", "captured", "log_file", "log_size", "log_tail"]
@@ -101,7 +102,7 @@ class Lenient:
 
 _logs: dict[str, _Logs] = {}
 """The logs of the runs of this process that are captured, by run."""
-_guard = threading.Lock()
+_guard = new_lock()
 
 
 class _Split:
