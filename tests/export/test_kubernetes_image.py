@@ -118,6 +118,23 @@ def test_nothing_secret_is_in_the_image_or_a_config_map(project, tmp_path):
     assert found["kept-tls"]["type"] == "kubernetes.io/tls"
 
 
+def test_private_keys_that_no_configuration_names_are_not_in_the_image_either(project, tmp_path):
+    key, pem = ec.generate_private_key(ec.SECP256R1()), serialization.Encoding.PEM
+    forms = (serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL)
+    none, locked = serialization.NoEncryption(), serialization.BestAvailableEncryption(b"word")
+    texts = [key.private_bytes(pem, form, none) for form in (*forms, serialization.PrivateFormat.OpenSSH)]
+    texts += [key.private_bytes(pem, forms[0], locked), b"# a certificate, and behind it\n" + texts[0]]
+    for place, text in enumerate(texts):
+        (project / f"old{place}.txt").write_bytes(text)
+    (project / "public.txt").write_bytes(
+        key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    (project / "notes.txt").write_text("keys begin with -----BEGIN PRIVATE KEY----- in their first line\n")
+    exported(project, tmp_path / "out")
+    app = tmp_path / "out" / "image" / "app"
+    assert sorted(path.name for path in app.glob("*.txt")) == ["notes.txt", "public.txt"]
+
+
 @pytest.mark.parametrize("options", [(), ("--replicas", "0:2")])
 def test_the_user_may_read_secrets_and_write_what_is_written(project, tmp_path, options):
     add_key(project)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -24,6 +25,10 @@ _LEFT_OUT = (
     ".git", ".venv", "venv", "__pycache__", "*.pyc", ".hypothesis", ".*_cache", "node_modules",
     ".env", ".env.*", ".netrc", ".pypirc", ".ssh", ".aws", ".kube", ".docker",
 )  # fmt: skip
+_PRIVATE_KEY = re.compile(rb"^-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----\s*$", re.MULTILINE)
+"""How a private key begins as text (RFC 7468, section 10), also one of OpenSSH or behind a certificate in the same file."""
+_KEY_BYTES = 1 << 20
+"""Larger files hold no private key."""
 _LINKED_BYTES = 16 << 20
 """Larger files are hard links where that can be: models are not kept twice."""
 _READ, _ENTER = 0o044, 0o055
@@ -63,9 +68,16 @@ def _copy(source: Path, target: Path, without: set[str]) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for each in sorted(source.iterdir()):
             _copy(each, target / each.name, without)
-    elif source.is_file():
+    elif source.is_file() and not _has_private_key(source):
         target.parent.mkdir(parents=True, exist_ok=True)
         _copy_file(source, target)
+
+
+def _has_private_key(path: Path) -> bool:
+    """Whether a file that is no code has a private key."""
+    if path.suffix == ".py" or path.stat().st_size > _KEY_BYTES:
+        return False
+    return _PRIVATE_KEY.search(path.read_bytes()) is not None
 
 
 def _stems(name: str) -> list[str]:
