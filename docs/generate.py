@@ -451,9 +451,9 @@ def _sections() -> list[tuple[str, str, type, dict[str, str]]]:
         ("admission.audit", "", admission.AuditConfig, {}),
         ("sinks", "A list, or one alone; a text is its `to`.", SinkConfig, _of_sinks()),
         ("cache", "Or an amount of memory alone.", ResponseCacheConfig, {"max_bytes": "`64 MiB`"}),
-        ("seen", "", ObservabilityConfig, {}),
-        ("seen.access_log", "Or its `file` alone.", LogConfig, {}),
-        ("seen.trace", "Or `true`.", TraceConfig, {"endpoint": "what the environment says"}),
+        ("observability", "", ObservabilityConfig, {}),
+        ("observability.access_log", "Or its `file` alone.", LogConfig, {}),
+        ("observability.trace", "Or `true`.", TraceConfig, {"endpoint": "what the environment says"}),
         ("log", "", LogSettings, {}),
         ("grpc", "", GrpcConfig, {}),
     ]

@@ -207,7 +207,7 @@ def check_serving(path: str) -> None:
     AdmissionConfig.read(config.admission or {}, "admission")
     ResponseCacheConfig.read(config.cache, "cache")
     GrpcConfig.read(config.grpc or {}, "grpc")
-    ObservabilityConfig.read(config.seen or {}, "seen")
+    ObservabilityConfig.read(config.observability or {}, "observability")
     read_sinks(config.sinks, "sinks")
 
 

@@ -34,7 +34,7 @@ serve:
   tls: {certificate: tls/server.pem, key: tls/server.key}
   admin: key
   admission: {anonymous: false, keys: keys.jsonl, audit: {file: ../logs/audit.jsonl}}
-  seen: {access_log: access.jsonl}
+  observability: {access_log: access.jsonl}
   sinks:
     - {to: "sqlite:///answers.db", batch_s: 0.01}
     - {to: records/answers.jsonl, batch_s: 0.01}
@@ -172,7 +172,7 @@ def test_a_server_is_told_where_a_container_has_its_files(project, tmp_path):
             "keys": "/etc/motet/secrets/keys.jsonl",
             "audit": {"file": f"{state}/logs/audit.jsonl"},
         },
-        "seen": {"access_log": f"{state}/access.jsonl"},
+        "observability": {"access_log": f"{state}/access.jsonl"},
         "sinks": [
             {"to": f"sqlite:///{state}/answers.db", "batch_s": 0.01},
             {"to": f"{state}/records/answers.jsonl", "batch_s": 0.01},
@@ -184,10 +184,10 @@ def test_a_server_is_told_where_a_container_has_its_files(project, tmp_path):
 @pytest.mark.parametrize(
     ("written", "kept"),
     [
-        ("seen: {access_log: stderr}", {"seen": {"access_log": "stderr"}}),
+        ("observability: {access_log: stderr}", {"observability": {"access_log": "stderr"}}),
         (
-            "seen: {access_log: {file: /var/log/a.jsonl}}",
-            {"seen": {"access_log": {"file": "/var/lib/motet/state/var/log/a.jsonl"}}},
+            "observability: {access_log: {file: /var/log/a.jsonl}}",
+            {"observability": {"access_log": {"file": "/var/lib/motet/state/var/log/a.jsonl"}}},
         ),
         ("sinks: /tmp/a.jsonl", {"sinks": ["/tmp/a.jsonl"]}),
         ("sinks: 'sqlite:////data/a.db'", {"sinks": ["sqlite:////var/lib/motet/state/data/a.db"]}),
@@ -209,7 +209,7 @@ def test_other_ways_to_say_where(project, tmp_path, written, kept):
         f"sinks: [{{to: 'postgresql://ann:{PASSWORD}@db/answers'}}]",
         f"sinks: 'postgresql://db/answers?user=ann&password={PASSWORD}'",
         f"admission: {{redis: 'redis://:{PASSWORD}@redis:6379/0'}}",
-        f"seen: {{trace: {{endpoint: 'http://ann:{PASSWORD}@otel:4318/v1/traces'}}}}",
+        f"observability: {{trace: {{endpoint: 'http://ann:{PASSWORD}@otel:4318/v1/traces'}}}}",
     ],
 )
 def test_a_password_in_the_file_is_refused(project, tmp_path, line):

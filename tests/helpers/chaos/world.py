@@ -231,7 +231,7 @@ class World:
         return {
             "processes": 2, "threads": 2, "log": {"format": "json"}, "sinks": sinks, "admission": admission,
             "limits": {"hang_timeout_s": 3, "answer_timeout_s": 15, "drain_timeout_s": 5},
-            "seen": {"access_log": {"file": str(self.disk / "access.jsonl"), "file_bytes": 200_000, "files": 2}},
+            "observability": {"access_log": {"file": str(self.disk / "access.jsonl"), "file_bytes": 200_000, "files": 2}},
         }  # fmt: skip
 
     def missing(self) -> list[str]:

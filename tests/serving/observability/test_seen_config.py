@@ -1,4 +1,4 @@
-"""The key `seen` of serve.yaml says what is wrong with it, and where."""
+"""The key `observability` of serve.yaml says what is wrong with it, and where."""
 
 import pytest
 
@@ -8,21 +8,23 @@ from motet.serving.config.observability import LogConfig, ObservabilityConfig, T
 
 def test_nothing_is_the_default():
     assert (
-        ObservabilityConfig.read(None, "seen")
-        == ObservabilityConfig.read({}, "seen")
+        ObservabilityConfig.read(None, "observability")
+        == ObservabilityConfig.read({}, "observability")
         == ObservabilityConfig(None, None)
     )
-    assert ObservabilityConfig.read({"access_log": False, "trace": False}, "seen") == ObservabilityConfig()
+    assert ObservabilityConfig.read({"access_log": False, "trace": False}, "observability") == ObservabilityConfig()
 
 
 def test_short_and_long_forms():
     assert ObservabilityConfig.read(
-        {"access_log": "a.jsonl", "trace": True}, "seen", "/etc/motet"
+        {"access_log": "a.jsonl", "trace": True}, "observability", "/etc/motet"
     ) == ObservabilityConfig(LogConfig("/etc/motet/a.jsonl"), TraceConfig())
-    assert ObservabilityConfig.read({"access_log": "stderr"}, "seen", "/etc").access_log == LogConfig("stderr")
+    assert ObservabilityConfig.read({"access_log": "stderr"}, "observability", "/etc").access_log == LogConfig("stderr")
     long = {"file": "/var/a", "file_bytes": "1MiB", "files": 2, "waiting": 10}
     trace = {"endpoint": "http://localhost:4318/v1/traces", "sample": 0.5, "service": "shop"}
-    assert ObservabilityConfig.read({"access_log": long, "trace": trace}, "seen", "/etc") == ObservabilityConfig(
+    assert ObservabilityConfig.read(
+        {"access_log": long, "trace": trace}, "observability", "/etc"
+    ) == ObservabilityConfig(
         LogConfig("/var/a", 1 << 20, 2, 10), TraceConfig("http://localhost:4318/v1/traces", 0.5, "shop")
     )
 
@@ -30,22 +32,34 @@ def test_short_and_long_forms():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"acces_log": "a"}, "seen: unknown key 'acces_log'; did you mean 'access_log'? known: access_log, trace"),
-        ({"access_log": 3}, "seen.access_log: expected a mapping with some of file, file_bytes, files, waiting; got 3"),
-        ({"access_log": {}}, "seen.access_log: 'file' is missing"),
-        ({"access_log": ""}, "seen.access_log: is empty\n  hint: name a file, or stderr"),
-        ({"access_log": {"file": "a", "files": 0}}, "seen.access_log.files: must be at least 1; got 0"),
-        ({"access_log": {"file": "a", "file_bytes": 10}}, "seen.access_log.file_bytes: must be at least 4096; got 10"),
-        ({"access_log": {"file": "a", "waiting": True}}, "seen.access_log.waiting: expected a whole number; got True"),
-        ({"trace": "yes"}, "seen.trace: expected a mapping, true or false; got 'yes'"),
-        ({"trace": {"sample": 2}}, "seen.trace.sample: must be from 0 to 1; got 2"),
+        (
+            {"acces_log": "a"},
+            "observability: unknown key 'acces_log'; did you mean 'access_log'? known: access_log, trace",
+        ),
+        (
+            {"access_log": 3},
+            "observability.access_log: expected a mapping with some of file, file_bytes, files, waiting; got 3",
+        ),
+        ({"access_log": {}}, "observability.access_log: 'file' is missing"),
+        ({"access_log": ""}, "observability.access_log: is empty\n  hint: name a file, or stderr"),
+        ({"access_log": {"file": "a", "files": 0}}, "observability.access_log.files: must be at least 1; got 0"),
+        (
+            {"access_log": {"file": "a", "file_bytes": 10}},
+            "observability.access_log.file_bytes: must be at least 4096; got 10",
+        ),
+        (
+            {"access_log": {"file": "a", "waiting": True}},
+            "observability.access_log.waiting: expected a whole number; got True",
+        ),
+        ({"trace": "yes"}, "observability.trace: expected a mapping, true or false; got 'yes'"),
+        ({"trace": {"sample": 2}}, "observability.trace.sample: must be from 0 to 1; got 2"),
         (
             {"trace": {"endpoint": "localhost:4318"}},
-            "seen.trace.endpoint: 'localhost:4318' is no address of a receiver\n  hint: write http://HOST:4318/v1/traces",
+            "observability.trace.endpoint: 'localhost:4318' is no address of a receiver\n  hint: write http://HOST:4318/v1/traces",
         ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(value, message):
     with pytest.raises(GraphError) as raised:
-        ObservabilityConfig.read(value, "seen")
+        ObservabilityConfig.read(value, "observability")
     assert str(raised.value) == message

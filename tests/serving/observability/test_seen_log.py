@@ -159,7 +159,7 @@ def test_standard_error_takes_lines_too(capfd):
 
 
 def test_a_file_that_cannot_be_opened_is_said_at_once(tmp_path):
-    with pytest.raises(GraphError, match=r"seen.access_log: '.*' cannot be written: Is a directory"):
+    with pytest.raises(GraphError, match=r"observability.access_log: '.*' cannot be written: Is a directory"):
         LineWriter().open(LogConfig(str(tmp_path)))
 
 

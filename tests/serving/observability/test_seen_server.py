@@ -22,7 +22,7 @@ nodes:
 outputs: {pixels: pixels}
 serve:
   processes: 2
-  seen: {access_log: access.jsonl}
+  observability: {access_log: access.jsonl}
 """
 BODY = json.dumps({"inputs": [{"name": "image", "shape": [1, 2, 2], "datatype": "UINT8", "data": [1, 2, 3, 4]}]})
 

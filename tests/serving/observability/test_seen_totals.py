@@ -6,7 +6,7 @@ import os
 import pytest
 from seen_parts import Counter, numbers, total
 
-from motet.serving.observability import cells as cells_module
+from motet.serving.observability import counters as cells_module
 from motet.serving.observability.counters import NAMES, Counters
 from motet.serving.observability.errors import Errors
 from motet.serving.observability.metrics import GraphMetrics

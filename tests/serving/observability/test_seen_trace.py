@@ -16,7 +16,7 @@ from motet.graph.node import Fault
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
 from motet.serving.config.observability import ObservabilityConfig, TraceConfig
-from motet.serving.observability import trace as trace_module
+from motet.serving.observability import tracing as trace_module
 from motet.serving.observability.observability import Observability
 from motet.serving.observability.tracing import Tracing, trace_id
 

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module", params=["told apart", "anybody"])
 def server(request, folder):
     """A server that needs a credential, or none; and the headers of a caller, an administrator and a stranger."""
-    config, callers = {"seen": {"access_log": str(folder / f"{request.param}.access")}}, {}
+    config, callers = {"observability": {"access_log": str(folder / f"{request.param}.access")}}, {}
     if request.param == "told apart":
         keys = folder / "keys.jsonl"
         callers = {name: {"x-api-key": key_of(keys, name, "--class", name)} for name in ("known", "admin")}

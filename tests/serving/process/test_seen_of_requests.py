@@ -86,7 +86,7 @@ def test_every_request_has_a_line_with_its_bytes_and_what_was_not_let_in_is_coun
     config = {
         "graphs": [written(tmp_path / "mlp.yaml", MLP)],
         "admission": {"keys": str(keys), "classes": {"anonymous": {"rate": "100/hour"}}},
-        "seen": {
+        "observability": {
             "access_log": str(access),
             "trace": {"endpoint": f"http://127.0.0.1:{receiver.server_port}/v1/traces"},
         },
@@ -150,7 +150,7 @@ def test_the_callers_name_of_a_request_is_in_the_logs(tmp_path):
     config = {
         "graphs": [written(tmp_path / "mlp.yaml", MLP)],
         "admission": {"classes": {"anonymous": {}}, "audit": {"file": str(audit)}},
-        "seen": {"access_log": str(access)},
+        "observability": {"access_log": str(access)},
     }
     path = written(tmp_path / "serve.yaml", config)
     image = tritonclient.grpc.InferInput("image", [1, 28, 28], "UINT8")

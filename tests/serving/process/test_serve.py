@@ -176,7 +176,7 @@ def test_sighup_reads_the_configuration_and_the_graphs_again(tmp_path, mlp):
         ({"admission": {"keys": "none.jsonl", "anonymous": False}}, "none.jsonl' does not exist"),
         ({"cache": {"max_byte": 1}}, "unknown key 'max_byte'"),
         ({"admin": "local"}, "expected socket, key or open; got 'local'"),
-        ({"seen": {"access_log": "/dev/null/a.jsonl"}}, "/dev/null"),
+        ({"observability": {"access_log": "/dev/null/a.jsonl"}}, "/dev/null"),
         ({"tls": {"certificate": "a.pem", "key": "a.key"}}, "are no certificate and key"),
     ],
 )

@@ -39,7 +39,7 @@ _READ = {
     ("admission", "keys"): f"{SECRETS}/keys.jsonl",
     ("admission", "tokens", "jwks"): f"{SECRETS}/jwks.json",
 }
-_WRITTEN = (("seen", "access_log"), ("admission", "audit"), ("admission", "folder"), ("pool", "folder"))
+_WRITTEN = (("observability", "access_log"), ("admission", "audit"), ("admission", "folder"), ("pool", "folder"))
 _WRITABLE = ("/tmp", "/var/lib/motet")
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
 _PASSWORD = re.compile(r"//[^/@:\s]*:[^/@\s]+@|://.*[?&]password=")

@@ -1,6 +1,6 @@
-"""What may be configured of what is seen: the key `seen` of serve.yaml. Metrics need no configuration.
+"""What may be configured of what is seen: the key `observability` of serve.yaml. Metrics need no configuration.
 
-seen:
+observability:
   access_log: access.jsonl              # or stderr, or {file: access.jsonl, file_bytes: 100MiB, files: 5, waiting: 20000}
   trace: {endpoint: "http://localhost:4318/v1/traces", sample: 0.1, service: motet}   # true: where the environment says
 """

@@ -19,7 +19,7 @@ __all__ = ["AsgiOptions", "Network", "ServeConfig", "ServeOptions", "Tls", "read
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KEYS = (
     "graphs", "host", "port", "grpc_port", "processes", "threads", "limits", "tls", "cors", "trusted_proxies", "proxy_header",
-    "admin", "admission", "sinks", "cache", "seen", "grpc", "samples", "store_poll_s", "pool",
+    "admin", "admission", "sinks", "cache", "observability", "grpc", "samples", "store_poll_s", "pool",
     "log",
 )  # fmt: skip
 
@@ -60,7 +60,7 @@ class ServeConfig:
         admission: who may ask, and how much; as it was written, like those that follow.
         sinks: where answers are kept.
         cache: answers that are given again.
-        seen: logs and traces.
+        observability: logs and traces.
         grpc: how the port of gRPC behaves.
         pool: the places of models, and what is shared with other work of the machine.
         samples: a folder of pictures that the page offers to try; empty for none.
@@ -84,7 +84,7 @@ class ServeConfig:
     admission: Any = None
     sinks: Any = None
     cache: Any = None
-    seen: Any = None
+    observability: Any = None
     grpc: Any = None
     pool: Any = None
     samples: str = ""
@@ -140,7 +140,7 @@ class ServeConfig:
                     where=fields.place("admin"),
                     hint=local if taken["admin"] == "local" else "",
                 )
-        for key in ("admission", "sinks", "cache", "seen", "grpc", "pool"):
+        for key in ("admission", "sinks", "cache", "observability", "grpc", "pool"):
             if key in fields:
                 taken[key] = fields.raw(key)
         if "store_poll_s" in fields:
@@ -167,7 +167,7 @@ class AsgiOptions(TypedDict, total=False):
     admission: Mapping[str, Any] | None
     sinks: Any
     cache: Mapping[str, Any] | None
-    seen: Mapping[str, Any] | None
+    observability: Mapping[str, Any] | None
     pool: Mapping[str, Any] | None
     samples: str
     store_poll_s: float

@@ -71,7 +71,7 @@ class Middleware:
         self.sinks: Sinks | None = None
         self.seen = Observability(
             self._seen_config(config),
-            Path(self.folder) / "seen",
+            Path(self.folder) / "observability",
             lambda: self.repository.things,
             lambda: self.front,
             lambda: self.repository,
@@ -84,7 +84,9 @@ class Middleware:
 
     @staticmethod
     def _seen_config(config: ServeConfig) -> ObservabilityConfig:
-        return ObservabilityConfig.read({} if config.seen is None else config.seen, "seen", config.folder)
+        return ObservabilityConfig.read(
+            {} if config.observability is None else config.observability, "observability", config.folder
+        )
 
     def _set_up(self, config: ServeConfig) -> None:
         """What can be set up anew while the server runs.

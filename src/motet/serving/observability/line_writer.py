@@ -64,7 +64,9 @@ class Lines:
             self._file = _open(config.file)
         except OSError as error:
             self.close()
-            raise GraphError(f"{config.file!r} cannot be written: {error.strerror}", where="seen.access_log") from error
+            raise GraphError(
+                f"{config.file!r} cannot be written: {error.strerror}", where="observability.access_log"
+            ) from error
 
     def put(self, record: Any) -> bool:
         """Have a line written; False where it was dropped."""

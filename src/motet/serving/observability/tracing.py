@@ -66,7 +66,7 @@ class Tracing:
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import TracerProvider
         except ImportError:
-            raise MissingExtraError("opentelemetry-sdk", "otel", "seen.trace") from None
+            raise MissingExtraError("opentelemetry-sdk", "otel", "observability.trace") from None
         self._api, self._sample, self._chance = trace, config.sample, chance
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": config.service}), shutdown_on_exit=False
@@ -300,7 +300,7 @@ def _sender(config: TraceConfig) -> tuple[_Exporter, SpanProcessor]:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        raise MissingExtraError("opentelemetry-exporter-otlp-proto-http", "otel", "seen.trace") from None
+        raise MissingExtraError("opentelemetry-exporter-otlp-proto-http", "otel", "observability.trace") from None
     exporter = OTLPSpanExporter(endpoint=config.endpoint or None, timeout=SEND_S)
     said = _Exporter(exporter, config.endpoint or "the receiver that the environment names")
     return said, BatchSpanProcessor(said, max_queue_size=QUEUE_SPANS, schedule_delay_millis=1000)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ TAGS = [
     {"name": "health", "description": "Whether the server, and a model, can be asked."},
     {"name": "models", "description": "What is served: metadata, configuration, statistics."},
     {"name": "repository", "description": "Loading and unloading."},
-    {"name": "seen", "description": "Numbers, for people and for Prometheus."},
+    {"name": "observability", "description": "Numbers, for people and for Prometheus."},
 ]
 
 
@@ -192,10 +192,10 @@ def fixed_paths(names: Sequence[str]) -> dict[str, Any]:
     count = _object(("replicas",), replicas={"type": "integer", "minimum": 0, "maximum": 256})
     scale["post"]["requestBody"] = {"content": {JSON: {"schema": _object(("parameters",), parameters=count)}}}
     paths["/v2/repository/models/{name}/scale"] = scale
-    metrics = _get("seen", "metrics", "Metrics for Prometheus", {"type": "string"}, "text/plain")
+    metrics = _get("observability", "metrics", "Metrics for Prometheus", {"type": "string"}, "text/plain")
     metrics["get"]["responses"]["200"]["content"]["application/openmetrics-text"] = {"schema": {"type": "string"}}
     paths["/metrics"] = metrics
-    paths["/status.json"] = _get("seen", "status", "Rates, latencies and errors lately", {"type": "object"})
+    paths["/status.json"] = _get("observability", "status", "Rates, latencies and errors lately", {"type": "object"})
     return paths
 
 
