@@ -40,7 +40,7 @@ class _Waiting:
     def __init__(self, columns: Any, rows: int, answer: asyncio.Future[Answer], since: float, replica: str) -> None:
         self.columns, self.rows, self.answer, self.since, self.replica = columns, rows, answer, since, replica
         named = columns.items() if isinstance(columns, Mapping) else enumerate(columns)
-        self.kind = (replica, *((name, *_kind(column)) for name, column in named))
+        self.kind: tuple[Any, ...] = (replica, *((name, *_kind(column)) for name, column in named))
 
 
 def _kind(column: Column) -> tuple[Any, ...]:
@@ -191,9 +191,12 @@ class Batcher:
                 if not each.answer.done():
                     each.answer.set_exception(error)
             return
-        for each in taken:
+        for each in reversed(taken):
             if not each.answer.done():
-                self._play([each])
+                each.kind = (object(),)  # so that nothing is put together with it
+                self._waiting.appendleft(each)
+                self._rows += each.rows
+        self._schedule()
 
 
 def _timed(runner: FunctionRunner, columns: Sequence[Column], rows: int) -> tuple[Answer, float]:
