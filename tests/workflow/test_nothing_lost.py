@@ -85,7 +85,7 @@ def test_entries_and_notes_that_cannot_be_written_fail_no_step(monkeypatch):
     def flow():
         return plain(kept())
 
-    monkeypatch.setattr(cache_module, "write_file", full)
+    monkeypatch.setattr(cache_module, "write_whole", full)
     monkeypatch.setattr(Journal, "add", full)
     run = flow().run()
     assert run.output == 2

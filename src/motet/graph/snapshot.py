@@ -14,6 +14,7 @@ from typing import Any
 
 from motet.errors import GraphError
 from motet.system.places import temporary_folder
+from motet.system.whole_files import write_whole
 
 __all__ = ["STAND_IN", "check_written", "is_model", "sent", "snapshot"]
 
@@ -93,10 +94,7 @@ def _placed(content: bytes, name: str) -> Path:
     """A file of this content, in a folder that is named after it."""
     path = Path(_folder(), hashlib.sha256(content).hexdigest()[:12], name)
     if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
+        write_whole(path, content, mode=0o600)
     return path
 
 

@@ -32,6 +32,7 @@ from motet.errors import MotetError, TrainingError
 from motet.metrics_log import MetricsDestination, logging_to
 from motet.system.lifeline import hold, open_end
 from motet.system.places import temporary_folder
+from motet.system.whole_files import write_whole
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker, leave_group
 
@@ -186,9 +187,7 @@ def _write_failure(folder: Path, attempt: int, rank: int, error: BaseException) 
         "traceback": "".join(traceback.format_exception(error)),
         "may_pass": may_pass(error),
     }
-    part = folder / f".{attempt}-{rank}"
-    part.write_text(json.dumps(told), encoding="utf-8")
-    os.replace(part, folder / f"failed-{attempt}-{rank}.json")
+    write_whole(folder / f"failed-{attempt}-{rank}.json", json.dumps(told).encode())
 
 
 def may_pass(error: BaseException) -> bool:

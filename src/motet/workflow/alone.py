@@ -30,9 +30,10 @@ import orjson
 
 from motet.errors import InputError, UnknownNameError, WorkflowError
 from motet.system.places import file_name
+from motet.system.whole_files import write_whole
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
 from motet.workflow.memo.artifacts import Artifacts, KeptValue
-from motet.workflow.memo.cache import cache_folder, write_file
+from motet.workflow.memo.cache import cache_folder
 from motet.workflow.options import StepOptions
 from motet.workflow.plan import Plan
 from motet.workflow.step import Step
@@ -192,10 +193,10 @@ class _Results:
         name = hashlib.sha256(data).hexdigest()[:ID_DIGITS]
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, data)
+        write_whole(path, data)
         pointer = self.pointer(step)
         pointer.parent.mkdir(parents=True, exist_ok=True)
-        write_file(pointer, name.encode())
+        write_whole(pointer, name.encode())
         return name
 
     def get(self, step: str) -> Any:

@@ -12,7 +12,7 @@ from motet.errors import InputError
 from motet.export.kubernetes.argo import access_objects, workflow_object
 from motet.export.kubernetes.configuration import Configuration
 from motet.export.kubernetes.deployment import deployment_objects
-from motet.export.kubernetes.files import dump, write
+from motet.export.kubernetes.files import dump
 from motet.export.kubernetes.image import BASE, container_file
 from motet.export.kubernetes.kserve import kserve_objects
 from motet.export.kubernetes.locked import motet_requirement, requirements
@@ -27,6 +27,7 @@ from motet.export.kubernetes.staging import digest_of, let_read, stage
 from motet.export.kubernetes.steps import ExportedWorkflow
 from motet.export.kubernetes.wheel import WHEEL, own_wheel
 from motet.export.kubernetes.workflows import read_workflow
+from motet.system.whole_files import write_whole
 
 __all__ = ["SERVERS", "Exported", "export_kubernetes"]
 
@@ -228,7 +229,7 @@ class _Writer:
         return [self.folder / name for name in self.names]
 
     def text(self, name: str, text: str) -> None:
-        write(self.folder / name, text)
+        write_whole(self.folder / name, text.encode())
         self.names.append(name)
 
     def objects(self, name: str, objects: Sequence[Any]) -> None:
@@ -242,15 +243,15 @@ class _Writer:
         required = parts.requirements(project, wheel)
         for each in ("install", "state"):
             shutil.rmtree(folder / each, ignore_errors=True)
-        write(folder / "install" / "requirements.txt", "\n".join([*required, ""]))
+        write_whole(folder / "install" / "requirements.txt", "\n".join([*required, ""]).encode())
         if wheel:
             (folder / "install" / wheel).write_bytes(content)
         for graph, configuration in parts.configurations(project):
-            write(folder / "state" / Path(graph.config_place).name, configuration.text)
+            write_whole(folder / "state" / Path(graph.config_place).name, configuration.text.encode())
         stage(project, folder / "app", [self.folder, *parts.left_out(project)])
         let_read(folder)
         text = parts.container_file(project)
-        write(folder / "Containerfile", text)
+        write_whole(folder / "Containerfile", text.encode())
         tagged = name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:{digest_of(folder)}"
         self.text("image/Containerfile", f"# In this folder: docker build -f Containerfile -t {tagged} .\n{text}")
         return tagged
@@ -259,7 +260,7 @@ class _Writer:
         """Write Secrets, if there are any: for the owner alone, and not for git."""
         if objects:
             (self.folder / ".gitignore").write_text("secrets.yaml\n", encoding="utf-8")
-            write(self.folder / "secrets.yaml", dump(objects), mode=0o600)
+            write_whole(self.folder / "secrets.yaml", dump(objects).encode(), mode=0o600)
             self.names.append("secrets.yaml")
 
     def kustomization(self, settings: ExportSettings, servers: Sequence[str]) -> None:

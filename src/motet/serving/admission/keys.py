@@ -22,6 +22,7 @@ import msgspec
 
 from motet.errors import GraphError, InputError, UnauthorizedError
 from motet.serving.admission.watched import Watched
+from motet.system.whole_files import write_whole
 
 __all__ = ["KeyRecord", "KeyRing", "KeyStore", "age_s", "read_keys"]
 
@@ -225,15 +226,8 @@ class KeyStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             records = self.records()
             yield records
-            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-            try:
-                with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, self._mode()), "wb") as file:
-                    file.write(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, self.path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+            write_whole(self.path, lines, mode=self._mode(), sync=True)
 
     def _mode(self) -> int:
         return self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600

@@ -12,7 +12,6 @@ stays.
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
@@ -25,13 +24,13 @@ from typing import Any
 import orjson
 
 from motet.system import places
+from motet.system.whole_files import write_whole
 from motet.workflow.memo.artifacts import Artifacts, KeptValue
 from motet.workflow.memo.key import Key
 from motet.workflow.memo.locks import key_lock
 
-__all__ = ["Cache", "KeptResult", "cache_folder", "home_folder", "write_file"]
+__all__ = ["Cache", "KeptResult", "cache_folder", "home_folder"]
 
-_numbers = itertools.count(int.from_bytes(os.urandom(6), "big"))
 TOUCH_S = 600
 """A hit is noted when the last one that was noted is this long ago."""
 
@@ -118,7 +117,7 @@ class Cache:
         """Keep an entry, in place of one that was there."""
         path = self.path(entry.digest)
         self._folder(os.path.dirname(path))
-        write_file(path, entry.to_json())
+        write_whole(path, entry.to_json())
         with self._lock:
             self._new.append(entry)
 
@@ -138,7 +137,7 @@ class Cache:
         path = self.root / "code" / digest[:2] / f"{digest}.json"
         if not path.exists():
             self._folder(str(path.parent))
-            write_file(path, orjson.dumps(parts))
+            write_whole(path, orjson.dumps(parts))
 
     def code(self, digest: str) -> dict[str, str]:
         """The parts of some code; empty where they are not there."""
@@ -158,23 +157,6 @@ class Cache:
             self._folders.add(folder)
 
 
-def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file whole or not at all; its folder is made where somebody has removed it."""
-    folder, name = os.path.split(path)
-    part = os.path.join(folder, f".new-{os.getpid()}-{threading.get_ident()}-{next(_numbers)}-{name[:8]}")
-    try:
-        try:
-            _write(part, data)
-        except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
-            _write(part, data)
-        os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(part)
-        raise
-
-
 def _read(path: str) -> tuple[bytes, float]:
     """A file's content and time of change, with as few calls of the system as can be: hits are many."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -186,11 +168,6 @@ def _read(path: str) -> tuple[bytes, float]:
         return data, found.st_mtime
     finally:
         os.close(file)
-
-
-def _write(path: str, data: bytes) -> None:
-    with open(path, "xb") as file:  # which writes all of it, or raises
-        file.write(data)
 
 
 def home_folder() -> Path:

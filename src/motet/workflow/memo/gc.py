@@ -17,8 +17,9 @@ from pathlib import Path
 import orjson
 
 from motet.errors import InputError
+from motet.system.whole_files import write_whole
 from motet.workflow.memo.artifacts import KeptValue
-from motet.workflow.memo.cache import Cache, write_file
+from motet.workflow.memo.cache import Cache
 from motet.workflow.memo.index import Index
 
 __all__ = ["GcReport", "collect", "pin", "pins", "unpin", "verify"]
@@ -177,7 +178,7 @@ def pin(cache: Cache, name: str, keys: Iterable[str], artifacts: Iterable[str] =
     entries = [entry for key in keys if (entry := cache.peek(key)) is not None]
     every = [*artifacts, *(leaf.digest for entry in entries for leaf in entry.kept.leaves)]
     found = {"keys": keys, "artifacts": every, "created": time.time()}
-    write_file(cache.root / "pins" / f"{name}.json", orjson.dumps(found))
+    write_whole(cache.root / "pins" / f"{name}.json", orjson.dumps(found))
 
 
 def unpin(cache: Cache, name: str) -> None:

@@ -1,0 +1,45 @@
+"""Files that are written whole or not at all: beside their place, and then renamed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from contextlib import suppress
+
+__all__ = ["write_whole"]
+
+_numbers = itertools.count(int.from_bytes(os.urandom(6), "big"))
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666, sync: bool = False) -> None:
+    """Write a file whole or not at all; its folder is made where there is none.
+
+    Args:
+        path: where it is then; what is there is replaced.
+        data: what is in it.
+        mode: its mode, before the umask.
+        sync: whether it is on the disk before it is at its place.
+    """
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, f".new-{os.getpid()}-{threading.get_ident()}-{next(_numbers)}-{name[:8]}")
+    try:
+        try:
+            _write(part, data, mode, sync)
+        except FileNotFoundError:
+            os.makedirs(folder, exist_ok=True)
+            _write(part, data, mode, sync)
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def _write(path: str, data: bytes, mode: int, sync: bool) -> None:
+    made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with open(made, "wb") as file:  # which writes all of it, or raises
+        file.write(data)
+        if sync:
+            file.flush()
+            os.fsync(made)
