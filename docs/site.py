@@ -8,6 +8,7 @@ python docs/site.py FOLDER     into FOLDER/site
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+_CODE = re.compile(r"`[^`\n]+`")
 SHOWN = {".yaml": "yaml", ".py": "python"}
 
 
@@ -24,6 +26,9 @@ def gather(folder: Path) -> None:
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
+    for page in folder.rglob("*.md"):  # in tables GitHub wants `a \| b`, and zensical shows the backslash
+        text = page.read_text(encoding="utf-8")
+        page.write_text(_CODE.sub(lambda code: code[0].replace("\\|", "|"), text), encoding="utf-8")
     for readme in folder.glob("examples/*/README.md"):
         with readme.open("a", encoding="utf-8") as page:
             page.writelines(_files(readme.parent))

@@ -35,6 +35,8 @@ def test_the_site_builds_and_can_be_searched(site, tmp_path):
     }
     shown = (tmp_path / "built" / "site" / "examples" / "photos" / "index.html").read_text(encoding="utf-8")
     assert "<summary>cascade.yaml</summary>" in shown
+    table = (tmp_path / "built" / "site" / "docs" / "keys" / "index.html").read_text(encoding="utf-8")
+    assert "<code>a|b|c</code>" in table
 
 
 @pytest.mark.parametrize("link", ["docs/no-such-page.md", "docs/graphs.md#no-such-part"])
