@@ -117,3 +117,32 @@ def test_resources_are_bounded_and_what_the_machine_lacks_is_refused():
         machine.check(flow_steps.needs(memory_bytes=101), "step train")
     with pytest.raises(InputError, match="step hungry: asks for"):
         flow_steps.hungry_flow().run(budget=machine)
+
+
+PROGRAM = """
+import random, sys
+import motet as mt
+
+@mt.step(cache=True, process=True)
+def kept(x):
+    return x
+
+@mt.workflow
+def flow():
+    return kept(1)
+
+if __name__ == "__main__":
+    arguments = sys.argv
+    random.seed(arguments[1])
+    print(flow().run(resume=False).steps[0])
+"""
+
+
+def test_what_a_program_sets_under_its_guard_keeps_no_result_of_another_process_from_being_kept(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    told = [
+        subprocess.run([sys.executable, "program.py", seed], cwd=tmp_path, capture_output=True, text=True, check=True)
+        for seed in ("1", "1", "2")
+    ]
+    assert [each.stdout.split()[2] for each in told] == ["done", "hit", "done"]
+    assert [each.stderr for each in told] == [""] * 3

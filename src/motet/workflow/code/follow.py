@@ -22,7 +22,7 @@ from typing import Any
 
 from motet.workflow import project
 from motet.workflow.code.bytecode import names_of, plain_code, runs_unnamed
-from motet.workflow.code.parts import Code
+from motet.workflow.code.parts import PROGRAM, Code
 from motet.workflow.code.settings import settings_in
 from motet.workflow.code.shared import shared_in, shared_in_file
 from motet.workflow.code.things import (
@@ -205,9 +205,8 @@ class Follower:
         told.append(sorted(used))
         self._settings(owner)
         self._shared |= shared_in(names, lambda name: free.get(name, function.__globals__.get(name)))
-        package = package_of(owner)
         for each in names.imports:
-            for name in project.imported(each.level, each.module, each.names, package):
+            for name in project.imported(each.level, each.module, each.names, package_of(owner)):
                 self._import(name)
         if names.opaque:
             self._whole(owner, runs=True)
@@ -217,16 +216,17 @@ class Follower:
 
     def _settings(self, owner: str) -> None:
         """Count what a module of the project does to libraries when it is imported: seeds, default types, options."""
-        label, module = f"settings of {project.module_name(owner)}", sys.modules.get(owner)
-        if label in self._settled or module is None:
-            return
-        self._settled.add(label)
-        found = [
-            [plain_code(code), [self._chain(vars(module), chain, owner) for chain in names_of(code).globals]]
-            for code in settings_in(module)
-        ]
-        if found:
-            self._parts[label] = hashlib.sha256(pack(found)).hexdigest()
+        module = sys.modules.get(owner)
+        for guarded in (False, True) if owner == "__main__" else (False,):
+            label = f"{PROGRAM if guarded else 'settings of'} {project.module_name(owner)}"
+            if label in self._settled or module is None:
+                return
+            self._settled.add(label)
+            found = [
+                [plain_code(code), [self._chain(vars(module), chain, owner) for chain in names_of(code).globals]]
+                for code in settings_in(module, guarded=guarded)
+            ]
+            self._parts |= {label: hashlib.sha256(pack(found)).hexdigest()} if found else {}
 
     def _defaults(self, function: types.FunctionType, owner: str, label: str) -> str:
         """What stands for the defaults of a function's parameters."""

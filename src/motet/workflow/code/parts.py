@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from motet.workflow.memo.checkout import FileState
 from motet.workflow.memo.trees import pack
 
-__all__ = ["Code"]
+__all__ = ["PROGRAM", "Code"]
+
+PROGRAM = "settings of the program"
+"""How parts are called that only the process has that was begun with a program: no process of a step runs that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,22 @@ __all__ = ["settings_in"]
 _SETTING = re.compile(
     r"seed|^set|^use_|_use$|default|option|config|^update$|filterwarnings|simplefilter|putenv|chdir|tzset|^register|^add(?!_arg)"
 )
+_GUARD = "__name__ == '__main__'"
 _BLOCKS = ("body", "orelse", "finalbody")
 _SETTERS = (("setattr",), ("delattr",))
 
 
-def settings_in(module: ModuleType) -> list[CodeType]:
-    """The statements at the top of a module that set something in libraries, or call a function of the project that does."""
+def settings_in(module: ModuleType, *, guarded: bool) -> list[CodeType]:
+    """The statements at the top of a module that set something in libraries, or call a function of the project that does.
+
+    Args:
+        module: the module.
+        guarded: whether those under `if __name__ == "__main__"` are asked for, or the others.
+    """
     return [
         each.code
         for each in _statements(module_file(module.__name__))
-        if any(_sets(vars(module), chain, each) for chain in each.chains)
+        if each.guarded is guarded and any(_sets(vars(module), chain, each) for chain in each.chains)
     ]
 
 
@@ -42,11 +48,13 @@ class _Statement:
         chains: the names that lead to what it calls, or assigns to, one after the other: of
             `logging.getLogger("a").setLevel(10)` `logging`, `getLogger` and `setLevel`.
         assigns: whether it assigns to a thing that exists already.
+        guarded: whether it runs only where the module is run as a program.
         decorates: whether it is a decorator, which may register what it decorates with a library.
     """
 
     code: CodeType
     chains: tuple[tuple[str, ...], ...]
+    guarded: bool
     assigns: bool = False
     decorates: bool = False
 
@@ -95,24 +103,25 @@ def _statements(file: str) -> tuple[_Statement, ...]:
 @lru_cache(maxsize=512)
 def _compiled(file: str, *_: int) -> tuple[_Statement, ...]:
     found = []
-    todo: list[ast.stmt] = list(ast.parse(Path(file).read_bytes()).body)
+    todo: list[tuple[ast.stmt, bool]] = [(each, False) for each in ast.parse(Path(file).read_bytes()).body]
     while todo:
-        each = todo.pop(0)
+        each, guarded = todo.pop(0)
         if not isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
             inner = (each, *getattr(each, "handlers", ()), *getattr(each, "cases", ()))
-            todo += [one for part in inner for name in _BLOCKS for one in getattr(part, name, ())]
+            below = guarded or (isinstance(each, ast.If) and ast.unparse(each.test) == _GUARD)
+            todo += [(one, below) for part in inner for name in _BLOCKS for one in getattr(part, name, ())]
         if isinstance(each, (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.Match)):
             continue
         code = compile(ast.Module([each], []), file, "exec")
         calls = [_called(decorator) for decorator in getattr(each, "decorator_list", ())]
-        found += [_Statement(code, (chain,), decorates=True) for chain in calls]
+        found += [_Statement(code, (chain,), guarded, decorates=True) for chain in calls]
         targets = getattr(each, "targets", None) or [getattr(each, "target", None)]
         if any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets):
-            found.append(_Statement(code, names_of(code).globals, assigns=True))
+            found.append(_Statement(code, names_of(code).globals, guarded, assigns=True))
         elif isinstance(each, ast.Expr):
-            found.append(_Statement(code, (*names_of(code).globals, _called(each.value))))
+            found.append(_Statement(code, (*names_of(code).globals, _called(each.value)), guarded))
         elif isinstance(each, (ast.Assign, ast.AnnAssign)) and isinstance(each.value, ast.Call):
-            found.append(_Statement(code, (_called(each.value),)))
+            found.append(_Statement(code, (_called(each.value),), guarded))
     return tuple(found)
 
 

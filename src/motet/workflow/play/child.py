@@ -17,6 +17,7 @@ from motet.errors import InputError, MotetError
 from motet.metrics_log import MetricsDestination, logging_to
 from motet.system.lifeline import hold
 from motet.workflow.code.follow import follow
+from motet.workflow.code.parts import PROGRAM
 from motet.workflow.functions import place_of
 from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
@@ -141,7 +142,8 @@ def _refuse_other(function: Any, job: Job) -> str:
             where=place_of(function),
             hint="import it anew, as importlib.reload does, or begin the program again",
         )
-    parts = [name for name in {**job.parts, **found.parts} if job.parts.get(name) != found.parts.get(name)]
+    known = [name for name in {**job.parts, **found.parts} if not name.startswith(PROGRAM)]
+    parts = [name for name in known if job.parts.get(name) != found.parts.get(name)]
     if not parts:
         return ""
     told = f"values that {', '.join(parts[:3])} uses are others in the step's own process than in the program"
