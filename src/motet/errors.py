@@ -241,7 +241,15 @@ class AnswerError(ModelError):
 
 
 class ModelFailedError(ModelError):
-    """A model or a function that fails on every row it is given."""
+    """A model or a function that fails on every row it is given.
+
+    Attributes:
+        looked: whether rows from elsewhere have been tried, too: a bulk run does so before it takes its word.
+        spared: whether the node can do without it.
+    """
+
+    looked = True
+    spared = False
 
 
 @dataclass(frozen=True, slots=True)

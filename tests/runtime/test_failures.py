@@ -4,6 +4,7 @@ import re
 import signal
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import motet as mt
@@ -210,12 +211,55 @@ def test_a_few_bad_rows_do_not_make_a_model_hopeless():
     assert len(failures) == 40  # it has answered rows, so it is not broken
 
 
-def test_a_hopeless_member_ends_the_call_also_inside_an_ensemble_and_a_graph():
-    broken = fake(Failing, "broken")
-    inner = mt.Graph("inner", {"output": mt.model(broken, x_(), name="deep")})
-    graph = mt.Graph("g", {"y": mt.ensemble([inner, fake(Affine, "fine")], x_(), require=1, name="vote")})
-    with pytest.raises(ModelFailedError, match="node 'inner/deep': model 'broken' failed on each of the 16 rows"):
+def of_a_broken_graph_and(*others, **options):
+    inner = mt.Graph("inner", {"output": mt.model(fake(Failing, "broken"), x_(), name="deep")})
+    vote = mt.ensemble([inner, *others], x_(), name="vote", **options)
+    return mt.Graph("g", {"y": vote.output, "who": vote.member})
+
+
+@pytest.mark.parametrize(("require", "where"), [(None, "node 'inner/deep'"), (2, "node 'vote', member 'inner'")])
+def test_a_hopeless_member_that_is_needed_ends_the_call_also_inside_an_ensemble_and_a_graph(require, where):
+    graph = of_a_broken_graph_and(fake(Affine, "fine"), require=require)
+    with pytest.raises(ModelFailedError, match=f"{where}: model 'broken' failed on each of the 16 rows"):
         graph({"x": np.zeros(100, dtype=np.float32)})
+
+
+@pytest.mark.parametrize("within_ms", [None, 60_000])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_hopeless_member_that_is_not_needed_has_failed_on_its_rows(tmp_path, within_ms, workers):
+    """The others answer, called and in bulk; a second look at the whole run comes first."""
+    graph = of_a_broken_graph_and(fake(Affine, "fine", scale=3.0), require=1, within_ms=within_ms)
+    x = np.arange(100, dtype=np.float32)
+    found = graph({"x": x})
+    assert found["y"].tolist() == (x * 3).tolist()
+    assert set(found["who"]) == {"fine"}
+    report = graph.run({"x": x}, tmp_path / "out.parquet", batch_rows=30, workers=workers)
+    assert (report.answered, report.failed) == (100, 0)
+    assert pq.read_table(tmp_path / "out.parquet")["y"].to_pylist() == (x * 3).tolist()
+
+
+@pytest.mark.parametrize("node", ["ensemble", "cascade"])
+def test_a_member_that_fails_on_the_first_rows_only_answers_the_others(tmp_path, node):
+    """Rows of elsewhere are looked at before it is done without, so the rows that it can answer are answered by it."""
+    early = fake(Failing, "early", scale=1.0, bad=[row / 256 for row in range(60)])
+    fine = fake(Affine, "fine", scale=3.0)
+    if node == "ensemble":
+        both = mt.ensemble([early, fine], x_(), require=1)
+    else:
+        both = mt.cascade([early, fine], x_(), confidence=0.0, of="output")
+    graph = mt.Graph("g", {"y": both.output, "who": both.member})
+    x = np.arange(200, dtype=np.float32) / 256  # (confidences are from 0 to 1)
+    report = graph.run({"x": x}, tmp_path / "out.parquet", batch_rows=64, workers=1)
+    assert (report.answered, report.failed) == (200, 0)
+    who = pq.read_table(tmp_path / "out.parquet")["who"].to_pylist()
+    assert set(who[:60]) == {"fine"}
+    assert set(who[60:]) == {"early,fine" if node == "ensemble" else "early"}
+
+
+def test_a_run_whose_members_all_fail_on_everything_ends(tmp_path):
+    graph = of_a_broken_graph_and(fake(Failing, "other"), require=1)
+    with pytest.raises(ModelFailedError, match="failed on each of"):
+        graph.run({"x": np.zeros(300, dtype=np.float32)}, tmp_path / "out.parquet", batch_rows=40)
 
 
 # memory

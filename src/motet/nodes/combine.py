@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from motet.batch import Array, Indices, objects
+from motet.batch import Array, Indices
 from motet.errors import AnswerError, GraphError, TypeMismatchError
 from motet.graph.function import Function
 from motet.nodes.classes import Rule, placed
@@ -257,13 +257,6 @@ class Custom:
         if isinstance(combined, Mapping) or hasattr(combined, "_asdict"):
             raise AnswerError(f"a combiner returns one array; {self.function} returned columns by name")
         return whole(conform(combined, rows, self.function.declared, str(self.function)))[""]
-
-
-def missing(kind: Array, rows: int) -> Array:
-    """What stands for an absent answer: NaN, 0, false or None, shape `[rows, ...]`."""
-    if kind.dtype == object:
-        return objects([None] * rows) if kind.ndim == 1 else np.full((rows, *kind.shape[1:]), None, dtype=object)
-    return np.full((rows, *kind.shape[1:]), np.nan if kind.dtype.kind == "f" else 0, dtype=kind.dtype)
 
 
 COMBINERS: dict[str, Combiner] = {

@@ -49,7 +49,7 @@ from motet.nodes.ensemble_checks import (
 )
 from motet.nodes.members import STRING, bound_members, counted, member_outputs, needed, not_answered
 from motet.nodes.merge import merge
-from motet.nodes.partial import joined, spread, too_few, without_rows
+from motet.nodes.partial import joined, may_be_missing, spread, too_few, without_rows
 from motet.nodes.quick import Quick
 from motet.types import ColumnType
 
@@ -216,7 +216,17 @@ class Ensemble(Node):
         return play
 
     def _answered(self, answers: Sequence[Answer], rows: int, player: Player | StraightPlayer) -> Answer:
-        """Combine what the members gave."""
+        """Combine what the members gave.
+
+        Raises:
+            ModelFailedError: when too few are left beside those that fail on everything.
+        """
+        counting = self._counting()
+        lost = [place for place in counting if rows and not answers[place].columns]
+        lost = [place for place in lost if answers[place].faults[0].error == ModelFailedError.__name__]
+        if lost and len(counting) - len(lost) < (self.require or len(counting)):
+            where = f"{self.where}, member {self.players[lost[0]].name!r}"
+            raise ModelFailedError(answers[lost[0]].faults[0].message, where=where)
         if not any(answer.columns for answer in answers):
             return self._nobody(answers, rows)
         if all(answer.kept is None for answer in answers):
@@ -243,12 +253,8 @@ class Ensemble(Node):
             return self._lost(member, error, rows)
 
     def _lost(self, member: Member, error: MotetError, rows: int) -> Answer:
-        """The answer of a member that fails on every row; raises where the others are not enough.
-
-        One that fails on everything is only done without where there is a time for it, too: else a run would not end for it.
-        """
-        hopeless = isinstance(error, ModelFailedError) and self.within_ms is None
-        if self.weights[self.players.index(member)] and (self.require is None or hopeless):
+        """The answer of a member that fails on every row; raises where all that count must answer."""
+        if self.weights[self.players.index(member)] and self.require is None:
             raise error
         return not_answered(member, error, rows)
 
@@ -260,10 +266,27 @@ class Ensemble(Node):
         ]
         reached = next(filter(None, found))
         return [
-            outputs
-            or without_rows(reached, {name: player.types[f"{self.name}.{member.name}.{name}"] for name in reached})
+            outputs or without_rows(reached, self._kinds(member, player))
             for member, outputs in zip(self.players, found, strict=True)
         ]
+
+    def _kinds(self, member: Member, player: Player | StraightPlayer) -> dict[str, ColumnType]:
+        """The types of a member's outputs that count, under the node's names."""
+        own = f"{self.name}.{member.name}."
+        return {name.removeprefix(own): kind for name, kind in player.types.items() if name.startswith(own)}
+
+    def _never_missing(self, player: Player | StraightPlayer) -> dict[int, str]:
+        """The places of the members whose answers somebody needs one by one, and an output of each that has no value for
+        what is missing: a row that they did not answer has nothing true to give."""
+        stacked = self._counting() if isinstance(self.combiner, Stack) else ()
+        found: dict[int, str] = {}
+        for place, member in enumerate(self.players):
+            for output, type_ in self._kinds(member, player).items():
+                own = f"{self.name}.{member.name}.{output}"
+                asked = own in player.gives or (place in stacked and f"{self.name}.{output}" in player.gives)
+                if asked and not may_be_missing(type_):
+                    found.setdefault(place, f"{own} is {type_}")
+        return found
 
     def _combined(
         self,
@@ -315,11 +338,15 @@ class Ensemble(Node):
         counting = self._counting()
         enough = present[:, counting].sum(axis=1) >= (len(counting) if self.require is None else self.require)
         faults = too_few(self.players, answers, counting, np.flatnonzero(~enough), every=self.within_ms is not None)
+        if shown := self._never_missing(player):
+            lacks = enough & ~present[:, list(shown)].all(axis=1)
+            faults += too_few(self.players, answers, list(shown), np.flatnonzero(lacks), every=False, of=shown)
+            enough &= ~lacks
         kept = np.flatnonzero(enough)
         if not present[kept].all():
             player.incomplete()
-        there = zip(self._found(answers, player), answers, strict=True)
-        found = [spread(outputs, answer, rows) for outputs, answer in there]
+        there = zip(self.players, self._found(answers, player), answers, strict=True)
+        found = [spread(outputs, answer, rows, self._kinds(member, player)) for member, outputs, answer in there]
         parts = []
         patterns, which = np.unique(present[kept], axis=0, return_inverse=True)
         for pattern in range(len(patterns)):

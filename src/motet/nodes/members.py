@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from motet.batch import Column, Indices, take_columns
-from motet.errors import GraphError, MotetError, TypeMismatchError, UnknownNameError
+from motet.errors import GraphError, ModelFailedError, MotetError, TypeMismatchError, UnknownNameError
 from motet.graph.fields import Fields
 from motet.graph.forms import one_of
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, Scope
@@ -135,7 +135,14 @@ def counted(
 
 
 def not_answered(member: Member, error: MotetError, rows: int) -> Answer:
-    """The answer of a member that raised, as one that cannot be reached does: a fault for each row, and no columns."""
+    """The answer of a member that raised, as one that cannot be reached does: a fault for each row, and no columns.
+
+    Raises:
+        ModelFailedError: when a run has not looked yet whether it answers rows of elsewhere.
+    """
+    if isinstance(error, ModelFailedError) and not error.looked:
+        error.spared = True
+        raise error
     return Answer({}, tuple(Fault.of(row, error, member.uses) for row in range(rows)), np.arange(0))
 
 

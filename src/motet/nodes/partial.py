@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from motet.batch import Array, Column, Indices, Ragged, concat_columns, empty_column, take_rows
+from motet.batch import Array, Column, Indices, Ragged, concat_columns, empty_column, objects, take_rows
 from motet.graph.node import Answer, Fault, Member
-from motet.nodes.combine import missing
 from motet.nodes.members import all_reasons
 from motet.nodes.merge import kept_rows
 from motet.types import ColumnType
 
-__all__ = ["joined", "spread", "too_few", "without_rows"]
+__all__ = ["joined", "may_be_missing", "spread", "too_few", "without_rows"]
 
 
 def joined(segments: Sequence[tuple[int, int, dict[str, Column]]], faults: Sequence[Fault], rows: int) -> Answer:
@@ -26,7 +26,13 @@ def joined(segments: Sequence[tuple[int, int, dict[str, Column]]], faults: Seque
 
 
 def too_few(
-    members: Sequence[Member], answers: Sequence[Answer], counting: Sequence[int], rows: Indices, *, every: bool
+    members: Sequence[Member],
+    answers: Sequence[Answer],
+    counting: Sequence[int],
+    rows: Indices,
+    *,
+    every: bool,
+    of: Mapping[int, str] | None = None,
 ) -> list[Fault]:
     """Why rows are not answered: what the members that count and failed on them said.
 
@@ -36,12 +42,14 @@ def too_few(
         counting: the places of those that count.
         rows: the places of the rows, on each of which one of these failed.
         every: whether all that failed are named, or the first one.
+        of: what of a member at a place cannot be missing; None where too few have answered.
     """
     by_row: dict[int, list[tuple[Member, Fault]]] = {int(row): [] for row in rows}
     for place in counting:
         for fault in answers[place].faults:
             if fault.position in by_row:
-                by_row[fault.position].append((members[place], fault))
+                why = "" if of is None else f"; {of[place]}, which cannot be missing"
+                by_row[fault.position].append((members[place], replace(fault, message=f"{fault.message}{why}")))
     return [all_reasons(found if every else found[:1]) for found in by_row.values()]
 
 
@@ -53,19 +61,30 @@ def without_rows(reached: Mapping[str, Column], types: Mapping[str, ColumnType])
     }
 
 
-def spread(outputs: Mapping[str, Column], answer: Answer, rows: int) -> dict[str, Column]:
-    """A member's columns over all rows, with stand-ins where it failed."""
+def may_be_missing(kind: ColumnType) -> bool:
+    """Whether a column of a type can say that there is no answer: whole numbers, bools, and rows of any shape cannot."""
+    return kind.dtype == "any" or (not kind.varies and (kind.is_object or kind.dtype.startswith("float")))
+
+
+def spread(
+    outputs: Mapping[str, Column], answer: Answer, rows: int, kinds: Mapping[str, ColumnType]
+) -> dict[str, Column]:
+    """A member's columns over all rows, with what is missing where it failed."""
     if answer.kept is None:
         return dict(outputs)
-    return {name: _spread_column(column, answer.kept, rows) for name, column in outputs.items()}
+    return {name: _spread_column(column, answer.kept, rows, kinds[name]) for name, column in outputs.items()}
 
 
-def _spread_column(column: Column, kept: Array, rows: int) -> Column:
+def _spread_column(column: Column, kept: Array, rows: int, kind: ColumnType) -> Column:
+    """With None or NaN for rows that have no answer; 0 or nothing where that cannot be, which nobody looks at then."""
+    if kind.dtype == "any" and (isinstance(column, Ragged) or column.dtype.kind not in "fO"):
+        column = objects([*column] if isinstance(column, Ragged) or column.ndim > 1 else column.tolist())
     if isinstance(column, Ragged):
         every = [np.zeros((0,) * column.shapes.shape[1], dtype=column.dtype)] * rows
         for place, row in zip(kept, column, strict=True):
             every[place] = row
         return Ragged.from_rows(every, column.dtype, column.shapes.shape[1])
-    whole = missing(column, rows)
+    absent = {"O": None, "f": np.nan}.get(column.dtype.kind, 0)
+    whole: Array = np.full((rows, *column.shape[1:]), absent, dtype=column.dtype)
     whole[kept] = column
     return whole

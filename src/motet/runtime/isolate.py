@@ -80,6 +80,7 @@ class CallHealth:
         name: the model or function.
         succeeded: whether any row has.
         failed_alone: rows that failed before that.
+        looked: whether it has failed on rows from all over its run, which goes on without it.
         run: the bulk run that all rows belong to. None where they do not belong together: then few rows are never said to
             be all that there is, for what one caller's failed on says nothing of the next one's.
         too_many: the fewest rows that were too many for a call when that was last seen, 0 at first.
@@ -89,6 +90,7 @@ class CallHealth:
     name: str
     succeeded: bool = False
     failed_alone: int = 0
+    looked: bool = False
     run: Tolerance | None = None
     too_many: int = 0
     too_often: int = 0
@@ -121,7 +123,7 @@ class CallHealth:
                 hint=hint,
             )
             if self.run is not None:
-                self.run.lost[lost] = self
+                self.run.lost[lost], lost.looked = self, self.looked
             raise lost from error
 
     def number_at_fault(self, failed: Sequence[int], answered: Sequence[int]) -> bool:

@@ -1,7 +1,8 @@
 """Before a run ends for a model or function that has failed on all its rows: rows from all over the source.
 
 The first file of a day may be of a broken camera, and all others good. So what failed on every row of a batch is shown a
-few rows from everywhere; only what answers none of these either ends the run, with its own error.
+few rows from everywhere; only what answers none of these either ends the run, with its own error, unless its node can do
+without it.
 """
 
 from __future__ import annotations
@@ -54,13 +55,17 @@ class SecondLook:
                     self._look(error)
 
     def _look(self, error: ModelFailedError) -> None:
-        """Raise the error unless what it is of answers a row of elsewhere."""
+        """Raise the error unless what it is of answers a row of elsewhere, or is not needed."""
         health = self._tolerance.lost.pop(error, None)
         if health is None or self._error is not None:
             raise error
+        if error.spared and health.looked:
+            return  # another thread has looked meanwhile
         if not health.succeeded and (rows := self._rows.spread(SPREAD)) is not None:
             with self._tolerance.trying():
                 self._play(*rows)
-        if not health.succeeded:
+        if error.spared:
+            health.looked = True
+        elif not health.succeeded:
             self._error = error
             raise error
