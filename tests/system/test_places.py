@@ -32,9 +32,7 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """An account without a name, a variable HOME, or a home."""
     monkeypatch.delenv("HOME", raising=False)
-    monkeypatch.setattr(
-        Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory."))
-    )
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
 
 
 def no_temporary(monkeypatch: pytest.MonkeyPatch) -> None:

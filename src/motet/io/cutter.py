@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +30,12 @@ class Cutter:
     def __init__(self, rows: int, size: int | None, take: Callable[[Sequence[pa.RecordBatch]], None]) -> None:
         self._most_rows, self._most_bytes, self._take = rows, size, take
         self._held: list[pa.RecordBatch] = []
-        self._rows = self._bytes = self.rows = 0
+        self._rows = self.rows = 0
+        self._bytes: float = 0
+        self._is_exact = True
         self._schema: pa.Schema | None = None
         self._width: int | None = None
+        self._is_plain = False
 
     @property
     def held(self) -> int:
@@ -42,19 +47,23 @@ class Cutter:
         if self._most_bytes is None:
             for start, stop in self._by_rows(len(batch)):
                 self._hold(batch.slice(start, stop - start), 0)
-        elif (width := self._width_of(batch.schema)) is not None and self._fits(batch, width):
-            self._hold(batch, len(batch) * width)
-        elif not self._rows and len(batch) == self._most_rows and _is_small(batch, self._most_bytes):
-            self._hold(batch, 0)  # it is a group, whatever its rows hold
+        elif self._fits(batch, most := self._at_most(batch), self._most_bytes):
+            self._is_exact = self._is_exact and self._width is not None
+            self._hold(batch, most)
         else:
+            width = self._width
             sizes = np.cumsum(row_sizes(batch)) if width is None else np.arange(1, len(batch) + 1) * width
             self._add(batch, sizes, self._most_bytes)
 
-    def _width_of(self, schema: pa.Schema) -> int | None:
-        """Bytes in each row of batches with these columns, None where rows differ; most have those of the batch before."""
+    def _at_most(self, batch: pa.RecordBatch) -> float:
+        """The most bytes that the rows of a batch hold, as `row_sizes` counts them: at most 8 times what Arrow takes for plain
+        columns; infinite for others. Most batches have the columns of the one before."""
+        schema = batch.schema
         if self._schema is None or not schema.equals(self._schema):
-            self._schema, self._width = schema, fixed_width(schema)
-        return self._width
+            self._schema, self._width, self._is_plain = schema, fixed_width(schema), all(map(_is_plain, schema.types))
+        if self._width is not None:
+            return len(batch) * self._width
+        return 8 * int(batch.nbytes) + len(batch) if self._is_plain else math.inf
 
     def _by_rows(self, rows: int) -> Iterator[tuple[int, int]]:
         """Where groups begin and end in so many rows, whatever these hold."""
@@ -65,6 +74,8 @@ class Cutter:
             start = stop
 
     def _add(self, batch: pa.RecordBatch, sizes: npt.NDArray[np.int64], most_bytes: int) -> None:
+        if not self._is_exact:
+            self._bytes, self._is_exact = sum(int(row_sizes(each).sum()) for each in self._held), True
         start = 0
         while start < len(batch):
             before = int(sizes[start - 1]) if start else 0
@@ -76,12 +87,11 @@ class Cutter:
             self._hold(batch.slice(start, stop - start), int(sizes[stop - 1]) - before)
             start = stop
 
-    def _fits(self, batch: pa.RecordBatch, width: int) -> bool:
-        """Whether a batch of rows of one width goes into the group that is held."""
-        assert self._most_bytes is not None
-        return self._rows + len(batch) <= self._most_rows and self._bytes + len(batch) * width < self._most_bytes
+    def _fits(self, batch: pa.RecordBatch, most: float, most_bytes: int) -> bool:
+        """Whether a batch of so many bytes at most surely goes into the group that is held."""
+        return self._rows + len(batch) <= self._most_rows and self._bytes + most < most_bytes
 
-    def _hold(self, part: pa.RecordBatch, size: int) -> None:
+    def _hold(self, part: pa.RecordBatch, size: float) -> None:
         self._held.append(part)
         self._rows, self._bytes, self.rows = self._rows + len(part), self._bytes + size, self.rows + len(part)
         if self._rows >= self._most_rows or (self._most_bytes is not None and self._bytes >= self._most_bytes):
@@ -89,15 +99,10 @@ class Cutter:
 
     def flush(self) -> None:
         """Let the group that is held end here."""
-        held, self._held, self._rows, self._bytes = self._held, [], 0, 0
+        held, self._held, self._rows, self._bytes, self._is_exact = self._held, [], 0, 0, True
         if held:
             self._take(held)
 
 
-def _is_small(batch: pa.RecordBatch, most_bytes: int) -> bool:
-    """Whether all rows of a batch surely hold no more, as `row_sizes` counts them: at most 8 times what Arrow takes."""
-    types = pa.types
-    plain = all(
-        types.is_string(each) or types.is_binary(each) or width_of(each) is not None for each in batch.schema.types
-    )
-    return plain and 8 * int(batch.nbytes) + len(batch) <= most_bytes
+def _is_plain(data_type: Any) -> bool:
+    return pa.types.is_string(data_type) or pa.types.is_binary(data_type) or width_of(data_type) is not None

@@ -36,7 +36,7 @@ def input_files(paths: Sequence[str], format: str | None, description: str) -> t
     found, twice = _each_once([look_for(path) for path in paths])
     _check_no_log(found, description)
     chosen = format or _one_format([file for each in found for file in each.files], description)
-    found = [_readable(each, chosen) if each.named else each for each in found]
+    found = [_readable(each, chosen) for each in found]
     files, said = _sorted_out(found, chosen, twice, any_suffix=format is not None)
     return files, chosen, said
 
@@ -64,7 +64,9 @@ def _check_no_log(found: Sequence[Found], where: str) -> None:
 
 
 def _readable(found: Found, format: str) -> Found:
-    """What was named, ready to be read also where that can be done once."""
+    """What was found, with what was named ready to be read also where that can be done once."""
+    if not found.named or not any(file.reads_once for file in found.files):
+        return found
     return replace(
         found, files=[file.once(in_order=format == "csv") if file.reads_once else file for file in found.files]
     )

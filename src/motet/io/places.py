@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -89,6 +90,11 @@ class Place:
 
     def is_same(self, other: Place) -> bool:
         """Whether both are one place: the same path when links are followed, or the same file under two names."""
+        if self.fs is None and other.fs is None:
+            with suppress(OSError):  # one of them cannot be looked at
+                one, another = _found(self.path), _found(other.path)
+                if one is not None or another is not None:
+                    return one is not None and another is not None and os.path.samestat(one, another)
         if self.key == other.key:
             return True
         return self.key[0] == other.key[0] == "file" and is_same_file(self.key[1], other.key[1])
@@ -104,6 +110,14 @@ def is_same_file(path: str, other: str) -> bool:
         return os.path.samefile(path, other)
     except OSError:
         return False
+
+
+def _found(path: str) -> os.stat_result | None:
+    """What is at a path; None where nothing is."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
 
 
 def place_of(what: str | os.PathLike[str]) -> Place:
@@ -144,7 +158,7 @@ def place_of(what: str | os.PathLike[str]) -> Place:
 
 def split_url(text: str) -> tuple[str, str]:
     """The scheme of a URL in small letters, with those it is chained to, and what is behind `://`; of a path, empty and all."""
-    found = _SCHEME.match(text)
+    found = _SCHEME.match(text) if "://" in text else None
     return (found[1].lower(), text[found.end() :]) if found else ("", text)
 
 

@@ -317,8 +317,9 @@ def check_held(path: str, schema: pa.Schema, where: str, *, format: str | None =
     format = format or TABLE_SUFFIXES.get(suffix_of(path))
     if format is None:
         return
+    holds = _module(format).holds
     for field in schema:
-        if not _module(format).holds(field):
+        if not holds(field):
             *others, last = (f".{other}" for other in _FORMATS if other != format and _module(other).holds(field))
             raise InputError(
                 f"{_NAMES[format]} cannot hold column {field.name!r}, which is {field.type}",

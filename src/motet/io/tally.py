@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from motet.io.records import RECORD_BYTES, SWALLOWED_LINES
 
@@ -19,7 +18,6 @@ __all__ = ["CsvTally", "LinesTally"]
 _LF, _CR, _QUOTE = b'\n\r"'
 _BLANK = np.zeros(256, bool)
 _BLANK[list(b" \t\r\n")] = True
-Bytes = npt.NDArray[np.uint8]
 
 
 class LinesTally:
@@ -56,7 +54,7 @@ class CsvTally:
     def __init__(self, delimiter: bytes) -> None:
         self._beside = np.zeros(256, bool)
         self._beside[[_LF, _CR, _QUOTE, delimiter[0]]] = True
-        self._before = np.array([_LF], np.uint8)
+        self._before = b"\n"
         self._starts, self._inside, self._sound = 0, False, True
         self.size = self._lines = self._length = 0
 
@@ -66,44 +64,50 @@ class CsvTally:
         return self._starts - 1 if self._sound and not self._inside else None
 
     def add(self, piece: bytes) -> None:
-        """See the next bytes."""
+        """See the next bytes, one or more."""
         self.size += len(piece)
         if not self._sound:
             return
-        if self._inside or b'"' in piece or self._before[0] == _QUOTE:
-            raw = np.concatenate([self._before, np.frombuffer(piece, np.uint8)])
-            starts = self._quoted(raw, _ends(raw, piece))
+        if self._inside or _QUOTE in piece or self._before == b'"':
+            starts = self._quoted(piece)
         else:
-            raw = np.frombuffer(piece, np.uint8)
-            ends = _ends(raw, piece)
-            starts = int(np.count_nonzero(ends[:-1] > ends[1:])) + int(self._before[0] in (_LF, _CR) and not ends[0])
+            ends = _ends(piece)
+            starts = int(np.count_nonzero(ends[:-1] > ends[1:])) + int(self._before in b"\r\n" and not ends[0])
             self._lines = 0 if starts else self._lines
-        self._starts, self._before = self._starts + starts, raw[-1:]
+        self._starts, self._before = self._starts + starts, piece[-1:]
         self._length = len(piece) + (0 if starts else self._length)
 
-    def _quoted(self, raw: Bytes, ends: Any) -> int:
-        """Rows that begin where quotes are; the first byte is the last one of the piece before."""
-        quotes, places, last = np.flatnonzero(raw == _QUOTE), np.flatnonzero(ends), len(raw) - 1
-        before = int(self._inside) + int(raw[0] == _QUOTE)  # which is counted twice then: in what came before, and here
-        inside = (np.searchsorted(quotes, places) + before) % 2 == 1
+    def _quoted(self, piece: bytes) -> int:
+        """Rows that begin where quotes are. The last byte of the piece before is looked at again, and a line's end behind this
+        one and before that one, so that every byte has one on either side."""
+        text = b"\n%b%b\n" % (self._before, piece)
+        raw, ends = np.frombuffer(text, np.uint8), _ends(text)
+        quotes, places = (raw == _QUOTE).nonzero()[0], ends[1:-1].nonzero()[0] + 1
+        before = int(self._inside) + int(
+            self._before == b'"'
+        )  # which is counted twice then: in what came before, and here
+        inside = (quotes.searchsorted(places) + before) & 1 == 1
         self._inside = (len(quotes) + before) % 2 == 1
-        starts = places[~inside & (places < last)]
+        starts = places[~inside]
         starts = starts[~ends[starts + 1]]
-        lines = np.bincount(np.searchsorted(starts, places[inside], "right"), minlength=len(starts) + 1)
-        lines[0] += self._lines
-        self._lines = int(lines[-1])
+        lines = self._lines
+        if inside.any():
+            counts = np.bincount(starts.searchsorted(places[inside], "right"), minlength=len(starts) + 1)
+            counts[0] += lines
+            self._lines, lines = int(counts[-1]), int(counts.max())
+        elif len(starts):
+            self._lines = 0
         opening, closing = quotes[before % 2 :: 2], quotes[1 - before % 2 :: 2]
-        beside = (
-            self._beside[raw[opening[opening > 0] - 1]].all() and self._beside[raw[closing[closing < last] + 1]].all()
-        )
-        stray = lines.max() >= SWALLOWED_LINES - 1 or self._length + len(raw) > RECORD_BYTES
+        beside = self._beside[raw[opening - 1]].all() and self._beside[raw[closing + 1]].all()
+        stray = lines >= SWALLOWED_LINES - 1 or self._length + len(piece) >= RECORD_BYTES
         self._sound = bool(beside and not stray)
         return len(starts)
 
 
-def _ends(raw: Bytes, piece: bytes) -> Any:
-    """Which bytes end a line; the last ones of them are those of a piece."""
+def _ends(text: bytes) -> Any:
+    """Which bytes end a line."""
+    raw = np.frombuffer(text, np.uint8)
     ends = raw == _LF
-    if b"\r" in piece or raw[0] == _CR:
+    if _CR in text:
         ends |= raw == _CR
     return ends

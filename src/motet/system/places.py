@@ -34,12 +34,12 @@ def cache_folder() -> Path:
     if named:
         return Path(named)
     home = _home()
-    found = (home or Path("/")) / ".cache" / "motet"
-    if home is not None and _writable(str(found)):
-        return found
+    found = os.path.join(home or "/", ".cache", "motet")
+    if home is not None and _writable(found):
+        return Path(found)
     own = _own_temporary()
     if own is None:
-        return found
+        return Path(found)
     why = "there is no home folder" if home is None else f"{home} cannot be written to"
     _say_once(f"{why}: what is kept between runs is in {own}; {CACHE} names another folder")
     return own
@@ -81,11 +81,9 @@ def _say_once(text: str) -> None:
     _LOG.warning("%s", text)
 
 
-def _home() -> Path | None:
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None
+def _home() -> str | None:
+    found = os.path.expanduser("~")
+    return None if found.startswith("~") else found
 
 
 def _temporary() -> str | None:

@@ -9,7 +9,6 @@ import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from motet.io.places import place_of
@@ -292,6 +291,7 @@ def peak_memory_bytes() -> int:
 def _own_status() -> str:
     """What Linux says of this process; empty elsewhere."""
     try:
-        return Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
+            return file.read()
     except OSError:
         return ""

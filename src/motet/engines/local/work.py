@@ -165,10 +165,10 @@ class DiskFolder:
 
     def part(self, name: str) -> str:
         """See `WorkFolder`."""
-        path = self._path / _PARTS / name
+        folder = os.path.join(self.where, _PARTS)
         with writing(self.where):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        return str(path)
+            os.makedirs(folder, exist_ok=True)
+        return os.path.join(folder, name)
 
 
 class StoreFolder:
