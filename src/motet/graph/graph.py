@@ -97,7 +97,7 @@ class GraphSpec:
 
     def changed(self, **parts: Any) -> GraphSpec:
         """A graph like this one but for these of its parts (`models`, `nodes`, ...), as data: not checked, nor callable."""
-        made, own = GraphSpec.__new__(GraphSpec), GraphSpec.__getstate__(self)
+        made, own = GraphSpec.__new__(GraphSpec), vars(self)
         made.__setstate__({**{name: own[name] for name in _PARTS}, **parts})
         return made
 

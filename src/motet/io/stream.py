@@ -104,8 +104,7 @@ class Stream(ABC):
     def row_bytes(self, columns: Sequence[str]) -> float:
         """Bytes of a row in some columns, by their types, by what is known of the file, and by the first rows.
 
-        Where rows differ it is a guess, and rather too large than too small; 0 where it cannot be known before reading, or is
-        no matter, all rows being few bytes.
+        Where rows differ it is a guess, and rather too large than too small; 0 where it cannot be known before reading.
         """
         sizes = {name: type_bytes(self.schema.field(name).type, 0) for name in columns}
         fixed, varying = sum(sizes.values()), tuple(name for name, size in sizes.items() if not size)

@@ -66,9 +66,11 @@ class Batches:
         self._second_look = SecondLook(tolerance, rows, self._try_rows)
         self._head = Head(self._play_rows, executor.num_keyed)
 
-    def play_first(self, read: pa.RecordBatch, ids: Ids, batch_rows: int) -> tuple[Cost | None, int]:
+    def play_first(
+        self, read: pa.RecordBatch, ids: Ids, batch_rows: int, known: Cost | None
+    ) -> tuple[Cost | None, int]:
         """Play some of the first rows, which are a part of the first batch; what rows cost, and how many were played."""
-        cost = self._head.play(read, ids, batch_rows)
+        cost = self._head.play(read, ids, batch_rows, known)
         return cost, self._head.rows
 
     @property

@@ -71,13 +71,16 @@ class Head:
         """Bytes of the answers of a row; 0 where none was played."""
         return self._bytes / max(1, self.rows)
 
-    def play(self, read: pa.RecordBatch, ids: npt.NDArray[np.int64], batch_rows: int) -> Cost | None:
+    def play(
+        self, read: pa.RecordBatch, ids: npt.NDArray[np.int64], batch_rows: int, known: Cost | None = None
+    ) -> Cost | None:
         """Play the first rows, until it is known what so many rows cost.
 
         Args:
             read: the rows.
             ids: their ids.
             batch_rows: rows of a batch whose cost is to be known.
+            known: what rows cost, where that is known; few are then played, to see how large answers are.
 
         Returns:
             what rows cost; None where they cannot be played, which the run finds out for itself.
@@ -95,7 +98,7 @@ class Head:
             self.rows += count
             self._bytes += sum(column_bytes(column) for column in self._parts[-1].outputs.columns.values())
             self._last_id = int(ids[self.rows - 1])
-            if found[-1][1] / count * batch_rows <= BATCH_SECONDS or self._bytes > HELD_BYTES:
+            if known or found[-1][1] / count * batch_rows <= BATCH_SECONDS or self._bytes > HELD_BYTES:
                 break
             if len(found) > 1 and self._cost(found).of(batch_rows) <= BATCH_SECONDS:
                 break

@@ -248,7 +248,7 @@ class PreparedRun:
             if item is not None:
                 self.executor.load()
                 self.sizing.take_remembered(())
-                found, played = self.batches.play_first(item.read, item.ids, rows)
+                found, played = self.batches.play_first(item.read, item.ids, rows, cost)
                 cost = cost or (found if self.versions else None)
                 rows = max(played, min(rows, held_rows(self.measured.held + self.batches.answered_row_bytes)))
         return rows if cost is None else cost.bound(rows, at_least=played)

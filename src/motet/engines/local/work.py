@@ -165,10 +165,10 @@ class DiskFolder:
 
     def part(self, name: str) -> str:
         """See `WorkFolder`."""
-        folder = os.path.join(self.where, _PARTS)
+        path = os.path.join(self.where, _PARTS, name)
         with writing(self.where):
-            os.makedirs(folder, exist_ok=True)
-        return os.path.join(folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        return path
 
 
 class StoreFolder:
