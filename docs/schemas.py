@@ -88,9 +88,9 @@ _ALSO: Mapping[str, Callable[[Form], Form]] = {
     "admission": or_null,
     "sinks": lambda form: either(form, TEXT, list_of(either(form, TEXT)), {"type": "null"}),
     "cache": lambda form: either(form, BYTES, {"type": "null"}),
-    "seen": or_null,
-    "seen.access_log": lambda form: either(form, TEXT, {"enum": [False, None]}),
-    "seen.trace": lambda form: either(form, {"type": ["boolean", "null"]}),
+    "observability": or_null,
+    "observability.access_log": lambda form: either(form, TEXT, {"enum": [False, None]}),
+    "observability.trace": lambda form: either(form, {"type": ["boolean", "null"]}),
     "grpc": or_null,
 }
 """What else may stand for a part of the configuration."""
