@@ -79,6 +79,7 @@ def test_the_child_loads_anew_and_closes_nothing_of_its_parents(tmp_path):
 
 def test_locks_that_other_threads_hold_do_not_stop_the_child(tmp_path):
     graph = onnx(tmp_path)
+    graph({"x": X})  # a fork while another thread imports a module leaves Python's own lock of it held in the child
     stop = threading.Event()
 
     def ask():

@@ -43,7 +43,8 @@ class Started:
     """A program that has started another one in a thread that has ended, and the numbers that processes have said."""
 
     def __init__(self, child: str, *, then: str = "", seconds: float = 0) -> None:
-        self.code = PARENT.format(seconds=seconds, child=SAYS + child, then=then)
+        mine = f"# {os.getpid()} {id(self)}"  # what tells it from those of other runs of these tests
+        self.code = PARENT.format(seconds=seconds, child=SAYS + child, then=then) + mine
         self.parent = subprocess.Popen([sys.executable, "-c", self.code], stdout=subprocess.PIPE, text=True)
         self.pids = [self.number() for _ in range(2 if then or SAYS in child else 1)]
 
