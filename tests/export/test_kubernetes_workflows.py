@@ -14,8 +14,8 @@ from helpers.kubernetes import ROOT, Machine, objects, of_kind, validate, valida
 from motet.cli import cli
 from motet.errors import GraphError, UnknownNameError
 from motet.export.kubernetes import ExportSettings, cron_of, export_kubernetes
-from motet.workflow.alone import result_of
 from motet.workflow.find import find_workflow
+from motet.workflow.run_step import result_of
 
 pytest.importorskip("hera")
 

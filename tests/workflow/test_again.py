@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import motet as mt
 from motet.errors import InputError, UnknownNameError
-from motet.workflow.play.told import apart, told, told_s
+from motet.workflow.play.durations import apart, told, told_s
 from workflow.flow_steps import Calls
 
 CALLS = Calls()

@@ -13,6 +13,6 @@ second_look.py, turns.py         before a run ends for what fails on everything;
 merge.py, append.py, done.py     answers put into an output that is there; parts added to it
 destination.py, output.py, folder_output.py, failure_file.py     where answers and failures go
 journal.py, pending.py, manifest.py, work.py, lease.py     what is finished, so that a run that dies goes on where it stopped
-apart.py                         nothing is written over what is read
+no_overwrite.py                  nothing is written over what is read
 report.py, estimate.py           what a run did, and what it would
 """

@@ -10,12 +10,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from motet.engines.local.apart import check_apart, check_not_read, named_files, read_files
 from motet.engines.local.batch_rows import BatchRows, RowBytes
 from motet.engines.local.batches import Batches
 from motet.engines.local.destination import Destination
 from motet.engines.local.layout import RunLayout, held_rows
 from motet.engines.local.manifest import Manifest, graph_digest
+from motet.engines.local.no_overwrite import check_apart, check_not_read, named_files, read_files
 from motet.engines.local.options import BulkOptions
 from motet.engines.local.replay import failed_rows
 from motet.engines.local.rows import RunRows

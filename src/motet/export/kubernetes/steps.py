@@ -23,10 +23,10 @@ from motet.export.kubernetes.needs import Needs
 from motet.export.kubernetes.pods import CACHE, environment
 from motet.export.kubernetes.project import Project
 from motet.export.kubernetes.settings import dns_name
-from motet.workflow.alone import ID_DIGITS
 from motet.workflow.code.follow import follow
 from motet.workflow.deferred import Choice, Comparison, Deferred, Item, Result
 from motet.workflow.plan import Plan
+from motet.workflow.run_step import ID_DIGITS
 from motet.workflow.steps import AsReady, PlannedStep
 
 __all__ = ["MOST_STEPS", "RESULT", "ExportedWorkflow", "Task"]

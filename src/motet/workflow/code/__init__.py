@@ -6,5 +6,5 @@ parts.py     what was found, by name
 settings.py  what its modules do to libraries when they are imported
 shared.py    what code sets that a process has once
 things.py    what functions, classes and wrappers are made of
-told.py      values in short, and texts that can be written anywhere
+summary.py   values in short, and texts that can be written anywhere
 """

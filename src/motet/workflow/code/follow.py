@@ -25,6 +25,7 @@ from motet.workflow.code.bytecode import names_of, plain_code, runs_unnamed
 from motet.workflow.code.parts import PROGRAM, Code
 from motet.workflow.code.settings import settings_in
 from motet.workflow.code.shared import shared_in, shared_in_file
+from motet.workflow.code.summary import in_unicode, told_of
 from motet.workflow.code.things import (
     annotations_of,
     attribute,
@@ -42,7 +43,6 @@ from motet.workflow.code.things import (
     pydantic_fields,
     wrapped,
 )
-from motet.workflow.code.told import in_unicode, told_of
 from motet.workflow.memo.artifacts import digests_of
 from motet.workflow.memo.checkout import FileState
 from motet.workflow.memo.encode import Encoder, find_class

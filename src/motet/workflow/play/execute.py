@@ -24,11 +24,11 @@ from motet.workflow.memo.cache import KeptResult
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.key import Argument, Key, differences
 from motet.workflow.play.budget import Budget
+from motet.workflow.play.durations import apart, told_s
 from motet.workflow.play.process import NotApart, is_of_a_module, run_in_process
 from motet.workflow.play.rules import Rules
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import Cancelled, FinalStepError, StepState, StepValue
-from motet.workflow.play.told import apart, told_s
 from motet.workflow.play.turns import Turns, beside_others, put_back
 from motet.workflow.policies import CachePolicy, WhenChanged
 from motet.workflow.step import StepContext, _running

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from motet.errors import InputError, WorkflowError
+from motet.workflow.play.durations import told_s
 from motet.workflow.play.journal import Noted
-from motet.workflow.play.told import told_s
 from motet.workflow.record.runs import RunRecord, RunRow, is_alive
 
 __all__ = ["RESUME_WITHIN_S", "earlier_run", "say_resumed"]

@@ -10,9 +10,9 @@ from motet.workflow.deferred import Deferred
 from motet.workflow.functions import place_of
 from motet.workflow.memo.cache import KeptResult
 from motet.workflow.memo.key import Argument, Key
+from motet.workflow.play.durations import apart
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import StepState, StepValue
-from motet.workflow.play.told import apart
 from motet.workflow.policies import Rule, WhenChanged
 from motet.workflow.steps import AsReady
 

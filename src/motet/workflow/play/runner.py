@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from motet.errors import MotetError, WorkflowError
-from motet.workflow.code.told import in_unicode
+from motet.workflow.code.summary import in_unicode
 from motet.workflow.deferred import Choice, Deferred, deferreds_in, nodes_of
 from motet.workflow.play.execute import Again, StepExecutor, place_of_error
 from motet.workflow.play.session import Session

@@ -17,8 +17,8 @@ from typing import Any
 from motet.errors import WorkflowError
 from motet.workflow.code.follow import Follower, follow
 from motet.workflow.code.parts import Code
+from motet.workflow.code.summary import in_unicode, short
 from motet.workflow.code.things import wrapped
-from motet.workflow.code.told import in_unicode, short
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result, nodes_of
 from motet.workflow.files import File
 from motet.workflow.memo.artifacts import KeptValue, digests_of

@@ -23,7 +23,7 @@ import orjson
 from motet.errors import InputError, RunError, StepError, UnknownNameError, WorkflowError
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
-from motet.workflow.code.told import short
+from motet.workflow.code.summary import short
 from motet.workflow.load import loading
 from motet.workflow.memo.cache import Cache, cache_folder, home_folder
 from motet.workflow.memo.encode import Encoder

@@ -17,7 +17,7 @@ import orjson
 
 from motet.errors import UnknownNameError, WorkflowError
 from motet.threads import new_lock
-from motet.workflow.code.told import in_unicode
+from motet.workflow.code.summary import in_unicode
 from motet.workflow.memo.base import open_base
 from motet.workflow.memo.key import Key
 from motet.workflow.memo.locks import is_locked

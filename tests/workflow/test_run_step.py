@@ -10,9 +10,9 @@ import pytest
 
 from motet.errors import InputError, StepError, UnknownNameError, WorkflowError
 from motet.workflow import alone
-from motet.workflow.alone import read_inputs, result_of, run_alone
 from motet.workflow.choices import as_ready, when
 from motet.workflow.definition import workflow
+from motet.workflow.run_step import read_inputs, result_of, run_step
 from motet.workflow.step import step
 
 
@@ -68,7 +68,7 @@ def flow(first: int = 1, limit: int = 2):
 def ran(plan, run, cache):
     """All steps of a plan, each on its own, in an order in which inputs come first."""
     for node in plan.nodes:
-        run_alone(plan, node.id, run=run, cache=cache)
+        run_step(plan, node.id, run=run, cache=cache)
     return result_of(plan, plan.nodes[-1].id, run, cache)
 
 
@@ -85,7 +85,7 @@ def test_steps_alone_give_what_a_run_gives(tmp_path, first):
 
 def test_a_finished_step_is_not_run_again_in_its_run(tmp_path, calls):
     plan = flow()
-    found = [run_alone(plan, "number", run=run, cache=tmp_path) for run in ("1", "1", "2")]
+    found = [run_step(plan, "number", run=run, cache=tmp_path) for run in ("1", "1", "2")]
     assert (calls(), len(set(found))) == ([1, 1], 1)
 
 
@@ -98,9 +98,9 @@ def test_what_is_kept_is_taken_again_by_other_runs(tmp_path, calls):
 
 def test_inputs_that_are_named_go_before_those_of_the_run(tmp_path):
     other, plan = flow(first=5), flow()
-    names = {step: run_alone(other, step, run="other", cache=tmp_path) for step in ("number", "number-2")}
-    run_alone(plan, "number", run="this", cache=tmp_path)
-    run_alone(plan, "add", run="this", inputs=names, cache=tmp_path)
+    names = {step: run_step(other, step, run="other", cache=tmp_path) for step in ("number", "number-2")}
+    run_step(plan, "number", run="this", cache=tmp_path)
+    run_step(plan, "add", run="this", inputs=names, cache=tmp_path)
     assert result_of(plan, "add", "this", tmp_path) == 5 + 7 + 10
 
 
@@ -109,7 +109,7 @@ def test_names_of_steps_may_be_anything_a_file_name_may_not(tmp_path):
     def odd():
         return number.named("../a b/\N{SNOWMAN}")(1)
 
-    run_alone(odd(), "../a b/\N{SNOWMAN}", run="../up", cache=tmp_path / "in" / "cache")
+    run_step(odd(), "../a b/\N{SNOWMAN}", run="../up", cache=tmp_path / "in" / "cache")
     assert result_of(odd(), "../a b/\N{SNOWMAN}", "../up", tmp_path / "in" / "cache")["value"] == 1
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["cache"]
 
@@ -117,9 +117,9 @@ def test_names_of_steps_may_be_anything_a_file_name_may_not(tmp_path):
 def test_what_is_missing_is_said(tmp_path):
     plan = flow()
     with pytest.raises(UnknownNameError, match="unknown step 'numbr'; did you mean 'number'"):
-        run_alone(plan, "numbr", run="1", cache=tmp_path)
+        run_step(plan, "numbr", run="1", cache=tmp_path)
     with pytest.raises(WorkflowError, match="step number has no result in run 1"):
-        run_alone(plan, "add", run="1", cache=tmp_path)
+        run_step(plan, "add", run="1", cache=tmp_path)
     with pytest.raises(InputError, match="'a=1' is no STEP=ID"):
         read_inputs("a=1")
     assert read_inputs(f"a={'0' * 20} b=c={'1' * 20}") == {"a": "0" * 20, "b=c": "1" * 20}
@@ -131,14 +131,14 @@ def test_a_step_that_fails_leaves_nothing(tmp_path):
         return fails(1)
 
     with pytest.raises(StepError, match="no 1"):
-        run_alone(failing(), "fails", run="1", cache=tmp_path)
+        run_step(failing(), "fails", run="1", cache=tmp_path)
     with pytest.raises(WorkflowError, match="has no result"):
         result_of(failing(), "fails", "1", tmp_path)
 
 
 HELPER = """
 import sys
-from motet.workflow.alone import run_alone
+from motet.workflow.run_step import run_step
 from motet.workflow.step import step
 from motet.workflow.definition import workflow
 
@@ -152,7 +152,7 @@ def waits():
 def flow():
     return waits()
 
-run_alone(flow(), "waits", run="1", cache=sys.argv[1], rank=1)
+run_step(flow(), "waits", run="1", cache=sys.argv[1], rank=1)
 """
 
 
@@ -165,7 +165,7 @@ def test_helpers_end_when_process_0_has_left_the_result(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as helper:
         try:
             assert helper.stdout.readline() == "waiting\n"
-            run_alone(flow(), "waits", run="1", cache=tmp_path)
+            run_step(flow(), "waits", run="1", cache=tmp_path)
             assert helper.wait(10) == 0
         finally:
             helper.kill()
@@ -186,14 +186,14 @@ def test_a_result_that_the_shared_folder_has_no_room_for_fails_the_step_with_the
     with pytest.raises(
         WorkflowError, match="the result of step array cannot be written where other steps find it"
     ) as told:
-        run_alone(flow(), "array", run="r1", cache=tmp_path)
+        run_step(flow(), "array", run="r1", cache=tmp_path)
     assert str(tmp_path) in str(told.value)
 
 
 def test_a_step_whose_result_could_not_be_left_does_not_begin(tmp_path, calls):
     (tmp_path / "results").touch()
     with pytest.raises(WorkflowError, match="the step does not begin") as told:
-        run_alone(flow(), "number", run="r1", cache=tmp_path)
+        run_step(flow(), "number", run="r1", cache=tmp_path)
     assert (calls(), str(tmp_path) in str(told.value)) == ([], True)
 
 
@@ -208,11 +208,11 @@ def test_a_finished_result_waits_for_room(tmp_path, calls, monkeypatch, caplog):
 
     monkeypatch.setattr(alone._Results, "_put", put_later)
     monkeypatch.setattr(alone.time, "sleep", asked.append)
-    run_alone(flow(), "number", run="r1", cache=tmp_path)
+    run_step(flow(), "number", run="r1", cache=tmp_path)
     assert (result_of(flow(), "number", "r1", tmp_path)["value"], calls()) == (1, [1])
     assert caplog.text.count("it waits for that") == 1
     monkeypatch.setattr(alone.time, "monotonic", iter([0.0, 10.0, 4000.0]).__next__)
     asked.clear()
     with pytest.raises(WorkflowError, match=r"cannot be written where .*\n.*run the step again"):
-        run_alone(flow(), "number", run="r2", cache=tmp_path)
+        run_step(flow(), "number", run="r2", cache=tmp_path)
     assert len(list((tmp_path / "results").glob(".room*"))) == 0

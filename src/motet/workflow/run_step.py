@@ -39,7 +39,7 @@ from motet.workflow.plan import Plan
 from motet.workflow.step import Step
 from motet.workflow.steps import AsReady, PlannedStep
 
-__all__ = ["ID_DIGITS", "rank_of_process", "read_inputs", "result_of", "run_alone"]
+__all__ = ["ID_DIGITS", "rank_of_process", "read_inputs", "result_of", "run_step"]
 
 ID_DIGITS = 20
 _POLL_S = 0.2
@@ -49,7 +49,7 @@ _logger = logging.getLogger("motet.workflow")
 _ID = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
 
 
-def run_alone(
+def run_step(
     plan: Plan,
     step: str,
     *,
