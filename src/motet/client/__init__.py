@@ -11,8 +11,8 @@
 Where a change goes:
 
     sync.py, aio.py   the two clients: connections, and the driving of flows
-    flows.py          what is asked and read for each method, without any connection
-    convert.py        values that users give as tensors, and answers put together
+    flows.py          the methods, and what is asked and read for each, without any connection
+    convert.py        values that users give as tensors or JSON, and answers put together
     refusals.py       from what a server answered to our errors
 """
 

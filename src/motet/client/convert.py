@@ -1,10 +1,13 @@
-"""Values that users give as the tensors that a model takes, and its answers put together again."""
+"""Values that users give as the tensors that a model takes, or as JSON, and its answers put together again."""
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from motet.batch import (
@@ -24,7 +27,7 @@ from motet.oip.tensors import read_rows, tensor_of
 from motet.reading import as_given
 from motet.types import ANY
 
-__all__ = ["Group", "as_columns", "groups", "joined"]
+__all__ = ["Group", "as_columns", "compressed", "encoded", "groups", "joined"]
 
 Group = tuple[Indices | None, dict[str, tuple[str, Array]]]
 """The places of rows of equal shape (None: all rows, in order), and their tensors by name."""
@@ -132,3 +135,33 @@ def _plain(column: Column, listed: bool) -> Any:
     if isinstance(column, Ragged):
         return column.rows()
     return list(column) if listed else column
+
+
+def compressed(body: bytes, encoding: str | None) -> tuple[bytes, dict[str, str]]:
+    """The body of a request as `gzip`, `deflate` or, for None, as it is; and the headers that say so."""
+    if encoding is None:
+        return body, {}
+    if encoding not in ("gzip", "deflate"):
+        raise InputError(f"compress must be 'gzip' or 'deflate'; got {encoding!r}")
+    packed = gzip.compress(body, compresslevel=1, mtime=0) if encoding == "gzip" else zlib.compress(body, 1)
+    return packed, {"Content-Encoding": encoding, "Accept-Encoding": encoding}
+
+
+def encoded(value: Any, where: str) -> bytes:
+    """A value as JSON, arrays as nested lists.
+
+    Raises:
+        InputError: when it has no JSON form.
+    """
+    try:
+        return msgspec.json.encode(value, enc_hook=_nested)
+    except (TypeError, NotImplementedError, OverflowError) as error:
+        raise InputError(f"a value has no JSON form: {error}", where=where) from error
+
+
+def _nested(value: Any) -> Any:
+    if isinstance(value, Ragged):
+        return value.rows()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is neither a number, a text, bytes, an array nor a list")

@@ -1,4 +1,4 @@
-"""What is asked and read for each method of a client, without any connection.
+"""The methods of the clients, and what is asked and read for each, without any connection.
 
 A flow is a generator: it yields calls and waits, is sent what became of them (`motet.oip.asking`), and returns the
 method's answer. Both clients drive the same flows.
@@ -6,18 +6,13 @@ method's answer. Both clients drive the same flows.
 
 from __future__ import annotations
 
-import gzip
 import time
-import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
-import msgspec
-import numpy as np
-
 from motet.batch import Column, Indices, Ragged
-from motet.client.convert import as_columns, groups, joined
+from motet.client.convert import as_columns, compressed, encoded, groups, joined
 from motet.client.refusals import error_of
 from motet.errors import InputError, NotFoundError, RequestError
 from motet.oip.asking import Asking, LostCall, RemoteAnswer, RemoteCall, Wait, ask
@@ -27,7 +22,7 @@ from motet.system.addresses import lacks_brackets
 from motet.types import ColumnType
 from motet.version import __version__
 
-__all__ = ["Flow", "Flows", "model_path", "ready_path", "statistics_path"]
+__all__ = ["Flow", "Flows"]
 
 T = TypeVar("T")
 Flow = Generator[RemoteCall | Wait, RemoteAnswer | LostCall | None, T]
@@ -80,15 +75,42 @@ class Flows:
         self,
         name: str,
         inputs: Mapping[str, Any],
-        outputs: Sequence[str] | None,
-        version: str,
-        parameters: Mapping[str, Any] | None,
-        binary: bool,
-        compress: str | None,
-        timeout_s: float | None,
-        request_id: str,
+        *,
+        outputs: Sequence[str] | None = None,
+        version: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        binary: bool = True,
+        compress: str | None = None,
+        timeout_s: float | None = None,
+        request_id: str = "",
     ) -> Flow[dict[str, Any]]:
-        """Ask a model; rows of different shapes go in several calls."""
+        """Ask a graph or a model: arrays in, arrays out.
+
+        Args:
+            name: what it is served as.
+            inputs: by name, arrays or lists whose first axis is the row. Rows may differ in shape where the model
+                takes that: a list of arrays, one a row; those of one shape go in one call.
+            outputs: which outputs are wanted; None for all.
+            version: which version; empty for the server's choice.
+            parameters: for the server.
+            binary: whether tensors travel as bytes; False sends and asks for JSON.
+            compress: `gzip` or `deflate` packs the request, and lets the server pack the answer.
+            timeout_s: instead of the client's.
+            request_id: for the server's logs.
+
+        Returns:
+            By the names of the outputs, arrays whose first axis is the row. Where rows were given as a list of arrays,
+            outputs whose shape varies are lists of arrays too.
+            BYTES are texts where the server says that they are, else bytes.
+
+        Raises:
+            InputError: when the inputs are not what the model takes, or the server refuses them or any row of them.
+            NotFoundError, UnauthorizedError, ForbiddenError, TooLargeError: as the server says.
+            TooManyRequestsError, OverloadedError: when it is too busy; `retry_after_s` says when to try again.
+            NotReadyError: when it cannot be reached, or is not ready.
+            DeadlineError: when there was no answer in time.
+            RequestError: when the server failed.
+        """
         budget_s = self._budget(timeout_s)
         end = self._clock() + budget_s
         where = f"model {name!r}"
@@ -112,23 +134,43 @@ class Flows:
                 body, headers = write_request(
                     tensors, outputs=outputs, binary=binary, parameters=about, request_id=request_id
                 )
-                body, more = _compressed(body, compress)
-                return self._call("POST", f"{model_path(name, version)}/infer", left_s, body, {**headers, **more})
+                body, more = compressed(body, compress)
+                return self._call("POST", f"{_model_path(name, version)}/infer", left_s, body, {**headers, **more})
 
             got = yield from self._ask(make, where, max(left_s, 0.001), budget_s)
             answers.append((chosen, _read(got, kinds, where)))
         return _joined(answers, listed, where)
 
     def predict(
-        self,
-        name: str,
-        rows: Any,
-        parameters: Mapping[str, Any] | None,
-        timeout_s: float | None,
-        *,
-        explain: bool = False,
+        self, name: str, rows: Any, *, parameters: Mapping[str, Any] | None = None, timeout_s: float | None = None
     ) -> Flow[Any]:
-        """Ask a graph in the form for people: rows in, rows out."""
+        """Ask a graph of a Motet server row by row: a failed row is `{"error": ...}`, and the others are answered.
+
+        Args:
+            name: the graph.
+            rows: the rows, each a mapping of inputs by name (arrays are sent as nested lists, bytes as base64); or one.
+            parameters: for the server.
+            timeout_s: instead of the client's.
+
+        Returns:
+            The answer of each row, a mapping of outputs by name; of one row its own.
+
+        Raises:
+            MotetError: as `infer`.
+        """
+        return self._predict(name, rows, parameters, timeout_s)
+
+    def explain(self, name: str, row: Mapping[str, Any], *, timeout_s: float | None = None) -> Flow[dict[str, Any]]:
+        """Ask a graph of a Motet server how it comes to the answer of one row: members, versions, scores and times.
+
+        Raises:
+            MotetError: as `infer`.
+        """
+        return self._predict(name, row, None, timeout_s, "?explain=1")
+
+    def _predict(
+        self, name: str, rows: Any, parameters: Mapping[str, Any] | None, timeout_s: float | None, query: str = ""
+    ) -> Flow[Any]:
         one = isinstance(rows, Mapping)
         wrapped = {"rows": [rows] if one else list(rows)}
         where = f"graph {name!r}"
@@ -137,8 +179,7 @@ class Flows:
                 raise InputError(
                     f"row {place} must be a mapping of inputs by name; got {type(row).__name__}", where=where
                 )
-        body = _encoded({**wrapped, "parameters": dict(parameters)} if parameters else wrapped, where)
-        query = "?explain=1" if explain else ""
+        body = encoded({**wrapped, "parameters": dict(parameters)} if parameters else wrapped, where)
 
         def make(left_s: float) -> RemoteCall:
             headers = {"Content-Type": "application/json", "X-Request-Timeout-Ms": str(max(1, round(left_s * 1e3)))}
@@ -152,7 +193,50 @@ class Flows:
             raise RequestError(f"the answer has not one row for each of {len(wrapped['rows'])}", where=where)
         return answered[0] if one else answered
 
-    def holds(self, path: str) -> Flow[bool]:
+    def live(self) -> Flow[bool]:
+        """Whether the server runs; False when it cannot be reached."""
+        return self._holds("/v2/health/live")
+
+    def ready(self, name: str = "", version: str = "") -> Flow[bool]:
+        """Whether the server, or one of its models, can be called; False when it cannot be reached."""
+        return self._holds(f"{_model_path(name, version)}/ready" if name else "/v2/health/ready")
+
+    def server(self) -> Flow[dict[str, Any]]:
+        """The server's name, version and extensions."""
+        return self._json("GET", "/v2")
+
+    def models(self) -> Flow[list[dict[str, Any]]]:
+        """What is served: `name`, `version`, `state` and `reason` of each."""
+        return self._json("POST", "/v2/repository/index", b"{}")
+
+    def metadata(self, name: str, version: str = "") -> Flow[ModelInfo]:
+        """What a graph or model takes and gives.
+
+        Raises:
+            MotetError: as `infer`.
+        """
+        info = yield from self._info(name, version, self._timeout_s)
+        if info is None:
+            raise NotFoundError("the server does not describe its models", where=f"model {name!r}")
+        return info
+
+    def config(self, name: str, version: str = "") -> Flow[dict[str, Any]]:
+        """How a model is set up, in Triton's form."""
+        return self._json("GET", f"{_model_path(name, version)}/config")
+
+    def statistics(self, name: str = "", version: str = "") -> Flow[dict[str, Any]]:
+        """What a model, or each of them, has done, in Triton's form."""
+        return self._json("GET", f"{_model_path(name, version)}/stats" if name else "/v2/models/stats")
+
+    def load(self, name: str) -> Flow[None]:
+        """Load a model, or load it anew."""
+        return self._change(name, "load")
+
+    def unload(self, name: str) -> Flow[None]:
+        """Unload a model: it is not answered for until it is loaded again."""
+        return self._change(name, "unload")
+
+    def _holds(self, path: str) -> Flow[bool]:
         """Whether a health path answers well; a server that cannot be reached does not."""
         call = self._call("GET", path, self._timeout_s)
         got = yield from ask(lambda left_s: call, timeout_s=self._timeout_s, retries=0, clock=self._clock)
@@ -167,7 +251,7 @@ class Flows:
         said = decode_json(got.body, path) if got.body[:1] == b"{" else {}
         return bool(said.get("ready", said.get("live", True)))
 
-    def json(self, method: str, path: str, body: bytes = b"", *, repeatable: bool = True) -> Flow[Any]:
+    def _json(self, method: str, path: str, body: bytes = b"", *, repeatable: bool = True) -> Flow[Any]:
         """Ask for a JSON document; None where the answer is empty."""
         headers = {"Content-Type": "application/json"} if body else {}
         got = yield from self._ask(
@@ -178,16 +262,9 @@ class Flows:
         )
         return _answer_json(got, path) if got.body else None
 
-    def metadata(self, name: str, version: str) -> Flow[ModelInfo]:
-        """What a server says of a model, asked for anew."""
-        info = yield from self._info(name, version, self._timeout_s)
-        if info is None:
-            raise NotFoundError("the server does not describe its models", where=f"model {name!r}")
-        return info
-
-    def change(self, name: str, verb: str) -> Flow[None]:
+    def _change(self, name: str, verb: str) -> Flow[None]:
         """Load or unload a model; what was known of it is forgotten."""
-        yield from self.json("POST", f"/v2/repository/models/{quote(name, safe='')}/{verb}", b"{}", repeatable=False)
+        yield from self._json("POST", f"/v2/repository/models/{quote(name, safe='')}/{verb}", b"{}", repeatable=False)
         for key in [key for key in list(self._known) if key[0] == name]:
             self._known.pop(key, None)
 
@@ -206,7 +283,7 @@ class Flows:
         return info, as_columns(inputs, {} if info is None else info.inputs, where)
 
     def _info(self, name: str, version: str, timeout_s: float) -> Flow[ModelInfo | None]:
-        path = model_path(name, version)
+        path = _model_path(name, version)
         where = f"model {name!r}"
         got = yield from ask(
             lambda left_s: self._call("GET", path, left_s),
@@ -278,29 +355,10 @@ def _check_timeout(timeout_s: float) -> None:
         raise InputError(f"timeout_s must be a number of seconds more than 0; got {timeout_s!r}")
 
 
-def model_path(name: str, version: str) -> str:
+def _model_path(name: str, version: str) -> str:
     """Where a model is on a server."""
     path = f"/v2/models/{quote(name, safe='')}"
     return f"{path}/versions/{quote(str(version), safe='')}" if version else path
-
-
-def ready_path(name: str, version: str) -> str:
-    """Where it is said whether a model, or the server, is ready."""
-    return f"{model_path(name, version)}/ready" if name else "/v2/health/ready"
-
-
-def statistics_path(name: str, version: str) -> str:
-    """Where the statistics of a model, or of all, are."""
-    return f"{model_path(name, version)}/stats" if name else "/v2/models/stats"
-
-
-def _compressed(body: bytes, encoding: str | None) -> tuple[bytes, dict[str, str]]:
-    if encoding is None:
-        return body, {}
-    if encoding not in ("gzip", "deflate"):
-        raise InputError(f"compress must be 'gzip' or 'deflate'; got {encoding!r}")
-    packed = gzip.compress(body, compresslevel=1, mtime=0) if encoding == "gzip" else zlib.compress(body, 1)
-    return packed, {"Content-Encoding": encoding, "Accept-Encoding": encoding}
 
 
 def _read(got: RemoteAnswer, kinds: Mapping[str, ColumnType], where: str) -> dict[str, Column]:
@@ -323,19 +381,3 @@ def _answer_json(got: RemoteAnswer, where: str) -> Any:
         return decode_json(got.body, where)
     except InputError as error:
         raise RequestError(error.what, where=where) from error
-
-
-def _encoded(value: Any, where: str) -> bytes:
-    try:
-        return msgspec.json.encode(value, enc_hook=_plain)
-    except (TypeError, NotImplementedError, OverflowError) as error:
-        raise InputError(f"a value has no JSON form: {error}", where=where) from error
-
-
-def _plain(value: Any) -> Any:
-    """Arrays as nested lists."""
-    if isinstance(value, Ragged):
-        return value.rows()
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is neither a number, a text, bytes, an array nor a list")

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial, wraps
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
-from motet.client.flows import Flow, Flows, model_path, ready_path, statistics_path
+from motet.client.flows import Flow, Flows
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, httpx, lost, request_of
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
 from motet.oip.connections import Connections
-from motet.oip.info import ModelInfo
 
 __all__ = ["Client"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _blocking(method: Callable[Concatenate[Flows, P], Flow[T]]) -> Callable[Concatenate[Client, P], T]:
+    """The method of a client that plays a flow."""
+
+    @wraps(method)
+    def played(client: Client, /, *arguments: P.args, **options: P.kwargs) -> T:
+        return client._play(method(client._flows, *arguments, **options))
+
+    return played
 
 
 class Client:
@@ -52,49 +62,17 @@ class Client:
         self._flows = Flows(url, api_key, timeout_s, retries)
         self._clients = Connections(partial(httpx().Client, **arguments(self._flows, verify, connections)))
 
-    def infer(
-        self,
-        name: str,
-        inputs: Mapping[str, Any],
-        *,
-        outputs: Sequence[str] | None = None,
-        version: str = "",
-        parameters: Mapping[str, Any] | None = None,
-        binary: bool = True,
-        compress: str | None = None,
-        timeout_s: float | None = None,
-        request_id: str = "",
-    ) -> dict[str, Any]:
-        """Ask a graph or a model: arrays in, arrays out.
-
-        Args:
-            name: what it is served as.
-            inputs: by name, arrays or lists whose first axis is the row. Rows may differ in shape where the model
-                takes that: a list of arrays, one a row; those of one shape go in one call.
-            outputs: which outputs are wanted; None for all.
-            version: which version; empty for the server's choice.
-            parameters: for the server.
-            binary: whether tensors travel as bytes; False sends and asks for JSON.
-            compress: `gzip` or `deflate` packs the request, and lets the server pack the answer.
-            timeout_s: instead of the client's.
-            request_id: for the server's logs.
-
-        Returns:
-            By the names of the outputs, arrays whose first axis is the row. Where rows were given as a list of arrays,
-            outputs whose shape varies are lists of arrays too.
-            BYTES are texts where the server says that they are, else bytes.
-
-        Raises:
-            InputError: when the inputs are not what the model takes, or the server refuses them or any row of them.
-            NotFoundError, UnauthorizedError, ForbiddenError, TooLargeError: as the server says.
-            TooManyRequestsError, OverloadedError: when it is too busy; `retry_after_s` says when to try again.
-            NotReadyError: when it cannot be reached, or is not ready.
-            DeadlineError: when there was no answer in time.
-            RequestError: when the server failed.
-        """
-        return self._play(
-            self._flows.infer(name, inputs, outputs, version, parameters, binary, compress, timeout_s, request_id)
-        )
+    infer = _blocking(Flows.infer)
+    explain = _blocking(Flows.explain)
+    live = _blocking(Flows.live)
+    ready = _blocking(Flows.ready)
+    server = _blocking(Flows.server)
+    models = _blocking(Flows.models)
+    metadata = _blocking(Flows.metadata)
+    config = _blocking(Flows.config)
+    statistics = _blocking(Flows.statistics)
+    load = _blocking(Flows.load)
+    unload = _blocking(Flows.unload)
 
     @overload
     def predict(
@@ -112,77 +90,10 @@ class Client:
         timeout_s: float | None = None,
     ) -> list[dict[str, Any]]: ...  # fmt: skip
 
-    def predict(
-        self, name: str, rows: Any, *, parameters: Mapping[str, Any] | None = None, timeout_s: float | None = None
-    ) -> Any:
-        """Ask a graph of a Motet server row by row: a failed row is `{"error": ...}`, and the others are answered.
-
-        Args:
-            name: the graph.
-            rows: the rows, each a mapping of inputs by name (arrays are sent as nested lists, bytes as base64); or one.
-            parameters: for the server.
-            timeout_s: instead of the client's.
-
-        Returns:
-            The answer of each row, a mapping of outputs by name; of one row its own.
-
-        Raises:
-            MotetError: as `infer`.
-        """
-        return self._play(self._flows.predict(name, rows, parameters, timeout_s))
-
-    def explain(self, name: str, row: Mapping[str, Any], *, timeout_s: float | None = None) -> dict[str, Any]:
-        """Ask a graph of a Motet server how it comes to the answer of one row: members, versions, scores and times.
-
-        Raises:
-            MotetError: as `infer`.
-        """
-        explained: dict[str, Any] = self._play(self._flows.predict(name, row, None, timeout_s, explain=True))
-        return explained
-
-    def live(self) -> bool:
-        """Whether the server runs; False when it cannot be reached."""
-        return self._play(self._flows.holds("/v2/health/live"))
-
-    def ready(self, name: str = "", version: str = "") -> bool:
-        """Whether the server, or one of its models, can be called; False when it cannot be reached."""
-        return self._play(self._flows.holds(ready_path(name, version)))
-
-    def server(self) -> dict[str, Any]:
-        """The server's name, version and extensions."""
-        said: dict[str, Any] = self._play(self._flows.json("GET", "/v2"))
-        return said
-
-    def models(self) -> list[dict[str, Any]]:
-        """What is served: `name`, `version`, `state` and `reason` of each."""
-        listed: list[dict[str, Any]] = self._play(self._flows.json("POST", "/v2/repository/index", b"{}"))
-        return listed
-
-    def metadata(self, name: str, version: str = "") -> ModelInfo:
-        """What a graph or model takes and gives.
-
-        Raises:
-            MotetError: as `infer`.
-        """
-        return self._play(self._flows.metadata(name, version))
-
-    def config(self, name: str, version: str = "") -> dict[str, Any]:
-        """How a model is set up, in Triton's form."""
-        said: dict[str, Any] = self._play(self._flows.json("GET", f"{model_path(name, version)}/config"))
-        return said
-
-    def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
-        """What a model, or each of them, has done, in Triton's form."""
-        said: dict[str, Any] = self._play(self._flows.json("GET", statistics_path(name, version)))
-        return said
-
-    def load(self, name: str) -> None:
-        """Load a model, or load it anew."""
-        self._play(self._flows.change(name, "load"))
-
-    def unload(self, name: str) -> None:
-        """Unload a model: it is not answered for until it is loaded again."""
-        self._play(self._flows.change(name, "unload"))
+    @wraps(Flows.predict)
+    def predict(self, *arguments: Any, **options: Any) -> Any:
+        """See `Flows.predict`."""
+        return self._play(self._flows.predict(*arguments, **options))
 
     def close(self) -> None:
         """Close the connections."""
