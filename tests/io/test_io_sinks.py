@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from motet.batch import Column, Ragged
 from motet.errors import InputError, UnknownNameError
-from motet.io import Writer, from_column, open_source, open_writer, sink, to_column
+from motet.io import BatchWriter, from_column, open_source, open_writer, sink, to_column
 from motet.io.sizes import fixed_width, row_sizes
 from motet.types import ColumnType
 
@@ -206,7 +206,7 @@ def test_csv_refuses_what_it_cannot_hold(tmp_path: Path, name: str) -> None:
 def test_a_file_appears_when_it_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     writer = open_writer(path, FLAT.schema)
-    assert isinstance(writer, Writer)
+    assert isinstance(writer, BatchWriter)
     writer.write(FLAT)
     assert not path.exists()
     writer.close()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from motet.errors import InputError, StepError, UnknownNameError, WorkflowError
-from motet.workflow import alone
+from motet.workflow import run_step as run_step_module
 from motet.workflow.choices import as_ready, when
 from motet.workflow.definition import workflow
 from motet.workflow.run_step import read_inputs, result_of, run_step
@@ -199,19 +199,19 @@ def test_a_step_whose_result_could_not_be_left_does_not_begin(tmp_path, calls):
 
 def test_a_finished_result_waits_for_room(tmp_path, calls, monkeypatch, caplog):
     """The disk is full from when the step is over until the third time that it is asked."""
-    full, asked, put = OSError(errno.EDQUOT, "Disk quota exceeded"), [], alone._Results._put
+    full, asked, put = OSError(errno.EDQUOT, "Disk quota exceeded"), [], run_step_module._Results._put
 
     def put_later(*given):
         if len(asked) < 3:
             raise full
         return put(*given)
 
-    monkeypatch.setattr(alone._Results, "_put", put_later)
-    monkeypatch.setattr(alone.time, "sleep", asked.append)
+    monkeypatch.setattr(run_step_module._Results, "_put", put_later)
+    monkeypatch.setattr(run_step_module.time, "sleep", asked.append)
     run_step(flow(), "number", run="r1", cache=tmp_path)
     assert (result_of(flow(), "number", "r1", tmp_path)["value"], calls()) == (1, [1])
     assert caplog.text.count("it waits for that") == 1
-    monkeypatch.setattr(alone.time, "monotonic", iter([0.0, 10.0, 4000.0]).__next__)
+    monkeypatch.setattr(run_step_module.time, "monotonic", iter([0.0, 10.0, 4000.0]).__next__)
     asked.clear()
     with pytest.raises(WorkflowError, match=r"cannot be written where .*\n.*run the step again"):
         run_step(flow(), "number", run="r2", cache=tmp_path)
