@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.tables import table
 from motet.batch import Array
 from motet.errors import ModelUnavailableError, ReplicaLostError
-from motet.runtime.replicas.restarts import Keeping
+from motet.runtime.replicas.restart_policy import Keeping
 from motet.runtime.replicas.set import ReplicaSet
 from motet.testing.clockwork import SimulatedClockwork, SimulatedReplica
 

@@ -39,7 +39,7 @@ class Host:
     """Holds the loaded models of a process; each is loaded once, when it is first needed.
 
     Models that share places with others (`max_loaded`, `pool`) are `lazy`: they come and go as rows need them, through
-    `swaps`. What they did and learned stays known while they are not loaded.
+    `residency`. What they did and learned stays known while they are not loaded.
 
     Args:
         resolver: finds models; None makes one.

@@ -14,7 +14,7 @@ from motet.errors import (
     ModelUnavailableError,
     ReplicaLostError,
 )
-from motet.runtime.replicas.restarts import Keeping
+from motet.runtime.replicas.restart_policy import Keeping
 from motet.runtime.replicas.set import BLAMED, TRIES, WAIT_S, ReplicaSet
 from motet.testing.clockwork import SimulatedClockwork, SimulatedReplica
 

@@ -61,7 +61,7 @@ async def live(folder, graph, *configs, place=None, **common):
     await made.open(graph.name, served.signature, served.digest)
     if place is not None:
         with_place(made, place)
-    served.batcher.responder.keeper = SinkHook(made, graph.name)
+    served.batcher.responder.hook = SinkHook(made, graph.name)
 
     def ask(*args, **given):
         request = Asked(*args, **given)

@@ -16,7 +16,7 @@ from motet.graph.replicas import MOST_REPLICAS
 from motet.runtime.replicas.clockwork import Clockwork
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
-from motet.runtime.replicas.restarts import Keeping, Restarts
+from motet.runtime.replicas.restart_policy import Keeping, RestartPolicy
 from motet.runtime.replicas.slot import UNBOUNDED, Life, ReplicaState, ReplicaStatus, Slot
 from motet.system.incidents import INCIDENTS
 from motet.threads import side_by_side
@@ -91,10 +91,12 @@ class Lifecycle:
         self._slots += [self._slot(each, address, patient) for address, each in addresses.items()]
 
     def _slot(self, make: Make, address: str = "", keeping: Keeping | None = None) -> Slot:
-        keeper = Restarts(keeping or self._keeping, **({} if self._chance is None else {"chance": self._chance}))
+        restart_policy = RestartPolicy(
+            keeping or self._keeping, **({} if self._chance is None else {"chance": self._chance})
+        )
         taken = {slot.name for slot in self._slots}
         number = next(str(number) for number in range(MOST_REPLICAS + 1) if str(number) not in taken)
-        return Slot(address or number, make, keeper, address)
+        return Slot(address or number, make, restart_policy, address)
 
     def start(self) -> None:
         """Start all replicas; returns when they are ready. One that dies while it starts is tried again, within bounds.
@@ -139,9 +141,9 @@ class Lifecycle:
     def _next_life(self, slot: Slot, reason: str, *, useful: bool, said: str = "") -> None:
         slot.reason = reason
         self._is_lost(slot, said or reason)
-        pause = slot.keeper.ended(self._clockwork.now(), useful=useful)
+        pause = slot.restart_policy.ended(self._clockwork.now(), useful=useful)
         if pause is None:
-            given_up = f"given up after {slot.keeper.num_useless} starts of no use; the last one: "
+            given_up = f"given up after {slot.restart_policy.num_useless} starts of no use; the last one: "
             slot.reason = given_up + reason
             self._say("replica_given_up", slot, "is not started anew: %s", given_up + (said or reason))
             self._set(slot, ReplicaState.FAILED)
@@ -225,7 +227,7 @@ class Lifecycle:
             slot.starting, slot.error = None, error
             if slot.state is not ReplicaState.STARTING:
                 return
-            again = isinstance(error, ReplicaLostError) and slot.keeper.num_useless + 1 < FIRST_TRIES
+            again = isinstance(error, ReplicaLostError) and slot.restart_policy.num_useless + 1 < FIRST_TRIES
             if self._first and not again:
                 slot.reason = reason
                 self._set(slot, ReplicaState.FAILED)
@@ -281,7 +283,7 @@ class Lifecycle:
         with self._condition:
             for slot in self._slots:
                 if slot.state is ReplicaState.FAILED:
-                    slot.keeper.forget()
+                    slot.restart_policy.forget()
                     self._set(slot, ReplicaState.BACKOFF)
                     self._clockwork.beside(partial(self._again, slot))
 

@@ -21,7 +21,7 @@ from motet.runtime.replicas.balancer import BALANCERS, Balancer
 from motet.runtime.replicas.clockwork import CLOCKWORK, Clockwork
 from motet.runtime.replicas.lifecycle import WAIT_S, Lifecycle, Make
 from motet.runtime.replicas.replica import Replica
-from motet.runtime.replicas.restarts import Keeping
+from motet.runtime.replicas.restart_policy import Keeping
 from motet.runtime.replicas.slot import Life, ReplicaState, Slot
 from motet.system.incidents import INCIDENTS
 
@@ -250,7 +250,7 @@ class ReplicaSet(Lifecycle):
                     life.limit.answered(rows, seconds, life.in_flight)
                 if slot.life is life and slot.callable:
                     if slot.state is ReplicaState.SUSPECT:
-                        slot.keeper.forget()
+                        slot.restart_policy.forget()
                         self._set(slot, ReplicaState.READY)
                     self._is_back(slot)
             self._over(slot, life)
@@ -289,7 +289,7 @@ class ReplicaSet(Lifecycle):
             if slot.life is life and slot.callable:
                 slot.reason = reason
                 others = any(other.callable for other in self._slots if other is not slot)
-                pause = slot.keeper.ended(self._clockwork.now(), useful=False) if others else None
+                pause = slot.restart_policy.ended(self._clockwork.now(), useful=False) if others else None
                 self._is_lost(slot, reason)
                 self._set(slot, ReplicaState.SUSPECT if pause is None else ReplicaState.BACKOFF)
                 if pause is not None:

@@ -1,4 +1,4 @@
-"""Loads and drops models as rows need them, and hands loaded ones to calls. The order is that of `shelf.py`."""
+"""Loads and drops models as rows need them, and hands loaded ones to calls. The order is that of `policy.py`."""
 
 from __future__ import annotations
 

@@ -66,12 +66,12 @@ class GraphBatcher:
         calls: makes the models' calls of batches that are played as tasks.
         limits: of queues and batches.
         at_once: batches that may be played in threads, or as tasks, at the same time, where no other batcher has any.
-        crowd: shared by the batchers of a process.
+        active: shared by the batchers of a process.
         listener: is told what happens; None for nobody.
 
     Attributes:
         limits: of queues and batches; may be set.
-        settler: gives its requests their answers.
+        responder: gives its requests their answers.
     """
 
     def __init__(
@@ -314,8 +314,8 @@ class GraphBatcher:
         """Play a batch; whether that was done in the loop."""
         rows = requests[0].rows if len(requests) == 1 else sum([request.rows for request in requests])
         trace = None if self.responder.listener is None else self.responder.listener.trace(requests)
-        if self.responder.keeper is not None:
-            kept = self.responder.keeper.trace(requests)
+        if self.responder.hook is not None:
+            kept = self.responder.hook.trace(requests)
             trace = trace if kept is None else Both(kept, trace)
         playing = InFlight(requests, rows, time.monotonic(), self.executor.shared)
         if requests[0].explain:

@@ -1,4 +1,4 @@
-"""What a protocol hands to the gateway, and what it gets back."""
+"""What a protocol hands to the repository, and what it gets back."""
 
 from __future__ import annotations
 

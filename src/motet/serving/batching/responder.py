@@ -32,13 +32,13 @@ class Responder:
 
     Attributes:
         listener: as given; may be set.
-        keeper: keeps its answers; None where nobody does.
+        hook: keeps its answers; None where nobody does.
         cache: answers that are given again; None where there is none.
     """
 
     def __init__(self, name: str, listener: PlayHook | None = None) -> None:
         self._name, self.listener = name, listener
-        self.keeper: AnswerHook | None = None
+        self.hook: AnswerHook | None = None
         self.cache: ResponseCache | None = None
 
     def answer(self, playing: InFlight, played: Played, compute_s: float, calls: Sequence[Sequence[Call]] = ()) -> None:
@@ -49,7 +49,7 @@ class Responder:
                 self.listener.played(requests, played, started, compute_s)
             except Exception:  # noqa: BLE001 (requests are answered whether or not they are counted)
                 _LOG.exception("what counts the requests of %s failed", self._name)
-        special = self.keeper is not None or self.cache is not None
+        special = self.hook is not None or self.cache is not None
         columns, rows, first = played.outputs.columns, playing.rows, 0
         if len(played.outputs.ids) == rows:
             if playing.together is not None and not special:
@@ -107,8 +107,8 @@ class Responder:
         """Hand an answer on, to be kept, and to be given again if no member was done without."""
         if self.cache is not None and request.kept_as and playing.complete:
             self.cache.keep(request.kept_as, reply)
-        if self.keeper is not None:
-            self.keeper.answer(request, reply)
+        if self.hook is not None:
+            self.hook.answer(request, reply)
         else:
             request.answered(reply)
 
@@ -118,8 +118,8 @@ class Responder:
         try:
             if self.listener is not None:
                 self.listener.refused(request, error)
-            if self.keeper is not None:
-                self.keeper.refused(request, error)
+            if self.hook is not None:
+                self.hook.refused(request, error)
             request.failed(error)
         except Exception as mistake:  # noqa: BLE001 (the others are answered in any case)
             self._not_taken(request, mistake)

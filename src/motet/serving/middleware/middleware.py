@@ -153,7 +153,7 @@ class Middleware:
             if self.sinks.wants(served.name):
                 from motet.serving.sinks import SinkHook
 
-                batcher.responder.keeper = SinkHook(self.sinks, served.name)
+                batcher.responder.hook = SinkHook(self.sinks, served.name)
         config = self.cache_config
         if config is not None and (not config.graphs or served.name in config.graphs):
             batcher.responder.cache = ResponseCache(config.max_bytes, config.ttl_s) if config.max_bytes else None

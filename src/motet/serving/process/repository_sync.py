@@ -41,7 +41,7 @@ class RepositorySync:
 
     Args:
         folder: what the processes of the server share.
-        gateway: of this process.
+        repository: of this process.
     """
 
     def __init__(self, folder: str | Path, repository: ModelRepository) -> None:

@@ -1,4 +1,4 @@
-"""One process of a server: its sockets, its gateway, and its end."""
+"""One process of a server: its sockets, its repository, and its end."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class ScaledModel:
 
 
 class Autoscaler:
-    """Scales the models of a gateway, in the thread of its event loop.
+    """Scales the models of a repository, in the thread of its event loop.
 
     Args:
         loop: the event loop.

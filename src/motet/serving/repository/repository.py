@@ -1,4 +1,4 @@
-"""The gateway: what is served, by name; what becomes ready and what goes, and when; draining.
+"""The repository: what is served, by name; what becomes ready and what goes, and when; draining.
 
 A graph is served under its name. Each of its models is served too, under its own name where no other graph has a model
 of that name, and under `GRAPH.MODEL` in any case.
@@ -201,8 +201,8 @@ class ModelRepository:
                 reply = Reply(known, 0, request.rows, None, (), request.rows, 0.0, 0.0)
                 if batcher.responder.listener is not None:
                     batcher.responder.listener.cached(request)
-                if batcher.responder.keeper is not None:
-                    batcher.responder.keeper.answer(request, reply)
+                if batcher.responder.hook is not None:
+                    batcher.responder.hook.answer(request, reply)
                 else:
                     request.answered(reply)
                 return

@@ -36,7 +36,7 @@ class StoreWatcher:
     """Asks the stores, again and again, where their aliases point.
 
     Args:
-        gateway: serves the graphs.
+        repository: serves the graphs.
         interval_s: from one look to the next.
     """
 

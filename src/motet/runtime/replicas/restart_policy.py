@@ -1,4 +1,4 @@
-"""The keeper of one replica: when another takes its place after it ended, and when that is given up.
+"""How one replica is followed by another: when another takes its place after it ended, and when that is given up.
 
 A life is useful when it answered a call. After a useful life the next one begins at once. Lifecycle that were of no use are
 a crash loop: the pauses between them double, with jitter, and after some of them within some minutes it is over.
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Keeping", "Restarts"]
+__all__ = ["Keeping", "RestartPolicy"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Keeping:
     look_s: float = 0.25
 
 
-class Restarts:
+class RestartPolicy:
     """Counts the lives of one replica. It has no lock: one thread at a time.
 
     Args:
