@@ -1,6 +1,6 @@
 """How one replica is followed by another: when another takes its place after it ended, and when that is given up.
 
-A life is useful when it answered a call. After a useful life the next one begins at once. Lifecycle that were of no use are
+A life is useful when it answered a call. After a useful life the next one begins at once. Lives that were of no use are
 a crash loop: the pauses between them double, with jitter, and after some of them within some minutes it is over.
 """
 
