@@ -157,7 +157,7 @@ def test_models_share_what_the_pool_has():
     assert pool.used().cpu == 0
 
 
-class ActiveGraphs:
+class Crowd:
     """Models with work for replicas that are there at once, looked at every half second."""
 
     def __init__(self, pool, *policies):
@@ -199,7 +199,7 @@ def cores(number):
 @given(st.floats(0.1, 12.0), st.integers(0, 2), st.integers(1, 12))
 @settings(max_examples=15, deadline=None)
 def test_the_number_settles_under_a_steady_load_and_stays(work, least, more):
-    crowd = ActiveGraphs(cores(64), ScalingPolicy(least, least + more))
+    crowd = Crowd(cores(64), ScalingPolicy(least, least + more))
     crowd.models[0].work = work
     crowd.run(120)
     settled = crowd.run(300)
@@ -210,7 +210,7 @@ def test_the_number_settles_under_a_steady_load_and_stays(work, least, more):
 @given(st.lists(st.integers(0, 14), min_size=2, max_size=4), st.integers(5, 12))
 @settings(max_examples=15, deadline=None)
 def test_models_share_fairly_within_what_the_pool_lends(wanted, number):
-    crowd = ActiveGraphs(cores(number), *(ScalingPolicy(0, 10) for _ in wanted))
+    crowd = Crowd(cores(number), *(ScalingPolicy(0, 10) for _ in wanted))
     for model, count in zip(crowd.models, wanted, strict=True):
         model.work = max(0.0, count - 0.5) * ScalingPolicy().utilisation
     for counts in crowd.run(100):
@@ -227,7 +227,7 @@ def test_models_share_fairly_within_what_the_pool_lends(wanted, number):
 @given(st.floats(0.5, 9.0))
 @settings(max_examples=20, deadline=None)
 def test_there_are_fewer_only_after_the_hold_and_none_only_after_idleness(work):
-    crowd = ActiveGraphs(cores(64), ScalingPolicy(0, 20, hold_s=30, idle_s=100))
+    crowd = Crowd(cores(64), ScalingPolicy(0, 20, hold_s=30, idle_s=100))
     crowd.models[0].work = work
     high = crowd.run(120)[-1][0]
     crowd.models[0].work = 0.0
@@ -239,7 +239,7 @@ def test_there_are_fewer_only_after_the_hold_and_none_only_after_idleness(work):
 
 
 def test_a_model_without_a_replica_goes_before_those_with_several():
-    crowd = ActiveGraphs(cores(4), ScalingPolicy(0, 8), ScalingPolicy(0, 8))
+    crowd = Crowd(cores(4), ScalingPolicy(0, 8), ScalingPolicy(0, 8))
     crowd.models[0].work = 9.0
     assert crowd.run(30)[-1] == (4, 0)
     crowd.models[1].work = 0.2
@@ -248,7 +248,7 @@ def test_a_model_without_a_replica_goes_before_those_with_several():
 
 def test_a_model_without_a_replica_gets_one_of_another_process(tmp_path):
     shared = lambda clock: Pool(Need(cpu=4), folder=tmp_path, clock=clock)  # noqa: E731
-    rich, poor = ActiveGraphs(shared, ScalingPolicy(0, 8)), ActiveGraphs(shared, ScalingPolicy(0, 8))
+    rich, poor = Crowd(shared, ScalingPolicy(0, 8)), Crowd(shared, ScalingPolicy(0, 8))
     rich.models[0].work = 9.0
     assert rich.run(30)[-1] == (4,)
     poor.models[0].work = 9.0
@@ -264,7 +264,7 @@ def test_a_model_without_a_replica_gets_one_of_another_process(tmp_path):
 
 
 def test_nobody_stands_in_line_for_a_model_whose_rows_do_not_wait_any_more():
-    crowd = ActiveGraphs(cores(1), ScalingPolicy(0, 8))
+    crowd = Crowd(cores(1), ScalingPolicy(0, 8))
     with crowd.pool.borrow(Need(cpu=1)) as other:
         crowd.models[0].work = 1.0
         crowd.run(5)
@@ -276,7 +276,7 @@ def test_nobody_stands_in_line_for_a_model_whose_rows_do_not_wait_any_more():
 
 
 def test_bulk_work_is_asked_for_what_it_holds_and_only_where_that_helps():
-    crowd = ActiveGraphs(cores(4), ScalingPolicy(0, 8))
+    crowd = Crowd(cores(4), ScalingPolicy(0, 8))
     bulk = [crowd.pool.borrow(Need(cpu=1), priority="bulk") for _ in range(4)]
     crowd.models[0].work = 1.2
     crowd.run(1)
@@ -300,14 +300,14 @@ def test_bulk_work_is_asked_for_what_it_holds_and_only_where_that_helps():
 
 
 def test_the_fewest_are_there_whatever_the_pool_lends():
-    crowd = ActiveGraphs(cores(1), ScalingPolicy(2, 4))
+    crowd = Crowd(cores(1), ScalingPolicy(2, 4))
     crowd.models[0].work = 9.0
     assert set(crowd.run(30)) == {(2,)}
     assert crowd.pool.used().cpu == 1
 
 
 def test_a_number_that_somebody_asked_for_is_kept_for_a_while():
-    crowd = ActiveGraphs(cores(8), ScalingPolicy(1, 8, hold_s=20))
+    crowd = Crowd(cores(8), ScalingPolicy(1, 8, hold_s=20))
     crowd.models[0].work = 0.1
     crowd.run(10)
     crowd.models[0].scale(5)
@@ -316,7 +316,7 @@ def test_a_number_that_somebody_asked_for_is_kept_for_a_while():
 
 
 def test_what_a_replica_was_seen_to_take_is_borrowed():
-    crowd = ActiveGraphs(lambda clock: Pool(Need(cpu=8, memory_bytes=1000), clock=clock), ScalingPolicy(0, 8))
+    crowd = Crowd(lambda clock: Pool(Need(cpu=8, memory_bytes=1000), clock=clock), ScalingPolicy(0, 8))
     crowd.models[0].work = 3.0
     crowd.run(120)
     assert crowd.models[0].count == 5

@@ -82,8 +82,8 @@ class TestTogether:
     def test_what_is_quick_does_not_wait_for_what_takes_long(self, batcher_loop, gateways):
         repository = gateways(mt.Graph("g", outputs={"y": mt.map(patient, X)}), threads=2, batch_rows=64)
         batcher = repository.find("g").batcher
-        batcher.costs.took(1000, 1.0)
-        batcher.costs.took(1, 1e-6)
+        batcher.placement.costs.took(1000, 1.0)
+        batcher.placement.costs.took(1, 1e-6)
         with shut("patient") as gate:
             long = submit(batcher_loop, repository, *[("g", {"x": [float(n)] * 1000}) for n in range(3)])
             for _ in range(2):
@@ -117,12 +117,12 @@ class TestTogether:
         batcher, here = repository.find("g").batcher, batcher_loop.call(threading.get_ident)
         (first,) = submit(batcher_loop, repository, ("g", {"x": [1.0]}))
         assert first.values() != [here]
-        batcher_loop.call(lambda: batcher.costs.took(1, 1e-9))
+        batcher_loop.call(lambda: batcher.placement.costs.took(1, 1e-9))
         for _ in range(30):
-            batcher.costs.took(1, 1e-9)
+            batcher.placement.costs.took(1, 1e-9)
         (second,) = submit(batcher_loop, repository, ("g", {"x": [1.0]}))
         assert second.values() == [here]
-        batcher.costs.held(0.5)
+        batcher.placement.costs.held(0.5)
         (third,) = submit(batcher_loop, repository, ("g", {"x": [1.0]}))
         assert third.values() != [here]
 
@@ -131,14 +131,14 @@ class TestTogether:
     ):
         """A batch is as long as it is because its thread waited for a processor, and then because it really is."""
         waited = [0.0]
-        monkeypatch.setattr("motet.serving.batching.graph_batcher.queued_seconds", lambda: waited[0])
+        monkeypatch.setattr("motet.serving.batching.placement.queued_seconds", lambda: waited[0])
         repository = gateways(mt.Graph("g", outputs={"y": mt.map(where, X)}))
         batcher, here = repository.find("g").batcher, batcher_loop.call(threading.get_ident)
         for _ in range(30):
-            batcher.costs.took(1, 1e-9)
+            batcher.placement.costs.took(1, 1e-9)
 
         def where_after(seconds):
-            batcher_loop.call(lambda: batcher._held(seconds))
+            batcher_loop.call(lambda: batcher.placement.held(seconds))
             return submit(batcher_loop, repository, ("g", {"x": [1.0]}))[0].values()
 
         assert where_after(0.0) == [here]
@@ -160,10 +160,10 @@ class TestTogether:
     def test_quick_batches_are_played_in_the_loop_and_slow_ones_are_not(self, batcher_loop, gateways):
         repository = gateways(graph_of(fake(Affine, "quick")), graph_of(fake(Affine, "slow"), "slow"))
         quick, slow = repository.find("g").batcher, repository.find("slow").batcher
-        batcher_loop.call(lambda: quick.costs.took(1, 1e-9))
+        batcher_loop.call(lambda: quick.placement.costs.took(1, 1e-9))
 
         def played_at_once(batcher):
-            batcher.costs._seconds = {1: 1e-5 if batcher is quick else 1.0}
+            batcher.placement.costs._seconds = {1: 1e-5 if batcher is quick else 1.0}
             each = request(repository.find(batcher.name), x=[1.0])
             batcher.submit(each)
             batcher._tick()
@@ -466,7 +466,7 @@ class TestAnyMix:
     )
     def test_each_request_gets_what_the_graph_gives_it_alone(self, batcher_loop, mixes, asked, way):
         for name in ("mixed", "rival"):
-            batcher_loop.call(setattr, mixes.find(name).batcher, "_threaded", way == "thread")
+            batcher_loop.call(setattr, mixes.find(name).batcher.placement, "threaded", way == "thread")
         explained = {"explain": True} if way == "explain" else {}
         made = submit(
             batcher_loop, mixes, *[(name, {"x": x, "priority": priority, **explained}) for name, x, priority in asked]

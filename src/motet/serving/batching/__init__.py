@@ -4,7 +4,7 @@ request.py         what a protocol hands in, and what it gets back; parameters.p
 graph_batcher.py   the bounded queue of a graph: takes batches from it, has them played
 groups.py          which requests go together where models come and go
 in_flight.py       a batch that is being played
-timed_executor.py  plays a batch, and learns what batches cost; active_graphs.py: which graphs are being asked
+placement.py       where a batch is played: in the loop, in a thread or as a task; what batches cost, which decides it
 responder.py       gives each request its answer, once
 hooks.py           who is told of what is played
 response_cache.py  answers that are given again

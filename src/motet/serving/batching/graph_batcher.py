@@ -27,16 +27,14 @@ from motet.errors import (
 from motet.runtime.batcher import LoopCalls
 from motet.runtime.executor import Executor, Trace
 from motet.runtime.host import ModelRuntime
-from motet.runtime.latency import INLINE_S, LONG_S, BatchLatency
+from motet.runtime.latency import LONG_S
 from motet.runtime.shares import ThreadShares
-from motet.runtime.sizes import queued_seconds
-from motet.serving.batching.active_graphs import ActiveGraphs
 from motet.serving.batching.groups import RequestGroups
 from motet.serving.batching.hooks import Both, CallHook, PlayHook, alike, explained
 from motet.serving.batching.in_flight import InFlight
+from motet.serving.batching.placement import ActiveGraphs, Placement
 from motet.serving.batching.request import DEFAULT_PRIORITY, Request
 from motet.serving.batching.responder import Responder
-from motet.serving.batching.timed_executor import Timed
 from motet.serving.config.limits import Limits
 from motet.tracebacks import ends_program, summary
 
@@ -45,9 +43,6 @@ __all__ = ["GraphBatcher"]
 _LOG = logging.getLogger("motet.serving")
 SWEEP_S = 0.02
 """How often requests that could not be answered at once are looked at for being late or abandoned."""
-ALONE_S = 0.008
-"""A batch may hold the loop that long where nobody asks for anything else, and no core is idle that could do better."""
-FEW_CORES = 2
 MOST_TASKS = 128
 """Batches of a graph that may wait for other processes and machines at the same time."""
 MOST_SWAPPING = 1024
@@ -72,6 +67,7 @@ class GraphBatcher:
     Attributes:
         limits: of queues and batches; may be set.
         responder: gives its requests their answers.
+        placement: decides where its batches are played.
     """
 
     def __init__(
@@ -90,10 +86,7 @@ class GraphBatcher:
         self.responder = Responder(name, listener)
         self._loop, self._threads, self.limits, self._calls = loop, threads.share(), limits, calls
         self._waiting_executor = Executor(executor.checked, executor.host, calls=calls, shared=executor.shared)
-        self._active = active
-        self._alone_s = ALONE_S if at_once <= FEW_CORES else INLINE_S
-        self.costs = BatchLatency()
-        self._timed = Timed(executor, self.costs)
+        self._active, self.placement = active, Placement(executor, active, at_once)
         self.rivals: list[GraphBatcher] = []
         self._waiting: deque[Request] = deque()
         self._playing: list[InFlight] = []
@@ -102,10 +95,8 @@ class GraphBatcher:
         self._instead: Callable[[Request], None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting_rows = 0
-        self._queued: float | None = None
         self._now = time.monotonic()
         self._models: list[ModelRuntime] = []
-        self._waits = self._inline = self._threaded = False
         self._apart: RequestGroups | None = None
         self._loose = any(each.type.dtype == "any" for each in executor.checked.graph.inputs.values())
 
@@ -114,14 +105,7 @@ class GraphBatcher:
         self.executor.load()
         self._models = self.executor.models()
         self._apart = RequestGroups(self.executor.lazy.keyed()) if self.executor.lazy_keys else None
-        waits = (
-            model.elsewhere or model.model.batch.max_wait_ms or not model.model.num_replicas for model in self._models
-        )
-        self._waits = self._apart is not None or any(waits) or self.executor.timed
-        placements = {model.placement for model in self._models}
-        self._inline, self._threaded = placements == {"inline"}, "thread" in placements
-        if not self._waits:
-            self._timed.warm_up()
+        self.placement.load(self._models)
 
     @property
     def models(self) -> Sequence[ModelRuntime]:
@@ -193,7 +177,7 @@ class GraphBatcher:
                 break
         if self._waiting and (self._may_begin() or self._overtake()):
             self._again()
-        elif self._waiting and not self._waits and len(self._playing) < self._at_once:
+        elif self._waiting and not self.placement.waits and len(self._playing) < self._at_once:
             self._threads.hold(self._freed)
         if (self._waiting or self._playing) and not self._sweeping:
             self._sweeping = True
@@ -211,25 +195,25 @@ class GraphBatcher:
 
     def _may_begin(self) -> bool:
         """Whether another batch may be played: in the loop or a task, or in a thread that begins with it at once."""
-        if self._waits:
+        if self.placement.waits:
             return len(self._playing) < self._most_at_once()
         return len(self._playing) < self._at_once and self._threads.free
 
     def _overtake(self) -> bool:
         """Play what waits and is quick, where every thread is busy for long with what is not; whether anything was."""
-        if self._waits or self._threaded or not all(rival.idle for rival in self.rivals):
+        if self.placement.waits or self.placement.threaded or not all(rival.idle for rival in self.rivals):
             return False
         now = time.monotonic()
         if any(now - playing.started < LONG_S for playing in self._playing):
             return False
         quick: list[Request] = []
-        rows, patience = 0, self._patience()
+        rows, patience = 0, self.placement.patience(self._now)
         for request in self._waiting:
-            if self.costs.expect(rows + 1) > patience:
+            if self.placement.costs.expect(rows + 1) > patience:
                 break
             together = not quick or not self._loose or alike(request, quick[0])
             special = request.explain or request.watch is not None
-            if together and not special and self.costs.expect(rows + request.rows) <= patience:
+            if together and not special and self.placement.costs.expect(rows + request.rows) <= patience:
                 quick.append(request)
                 rows += request.rows
         if not quick:
@@ -320,37 +304,27 @@ class GraphBatcher:
         playing = InFlight(requests, rows, time.monotonic(), self.executor.shared)
         if requests[0].explain:
             self._in_thread(playing, lambda: explained(self.executor, playing.batch()))
-        elif requests[0].watch is not None:
+            return False
+        if requests[0].watch is not None:
             self._as_task(playing, Both(CallHook(requests[0].watch), trace))
-        elif self._waits or (self.rivals and not all(rival.idle for rival in self.rivals)):
+            return False
+        where = self.placement.where(rows, self._now)
+        if where == "task" or (self.rivals and not all(rival.idle for rival in self.rivals)):
             self._as_task(playing, trace)
-        elif not self._inline and (self._threaded or self.costs.expect(rows) > self._patience()):
-            self._in_thread(playing, lambda: self._timed.play(playing.batch(), trace, playing.useful))
+        elif where == "thread":
+            self._in_thread(playing, lambda: self.placement.play(playing.batch(), trace, playing.useful))
         else:
             try:
-                played, seconds = self._timed.play(playing.batch(), trace, None)
+                played, seconds = self.placement.play(playing.batch(), trace, None)
             except BaseException as error:  # (handed to those who asked)
                 if ends_program(error):
                     raise
                 self._failed(requests, error)
             else:
-                self._held(seconds)
+                self.placement.held(seconds)
                 self.responder.answer(playing, played, seconds)
             return True
         return False
-
-    def _held(self, seconds: float) -> None:
-        """A batch has held the loop for that long. As if it had been meanwhile, the time does not count for which the loop's
-        thread has waited for a processor since this was last asked: what else the machine does is no fault of the graph."""
-        if self._queued is None:
-            self._queued = queued_seconds()
-        if seconds > LONG_S:
-            before, self._queued = self._queued, queued_seconds()
-            self.costs.held(seconds - (self._queued - before))
-
-    def _patience(self) -> float:
-        """How long a batch may hold the loop."""
-        return INLINE_S if self._now < self._active.mixed_until else self._alone_s
 
     def _in_thread(self, playing: InFlight, play: Callable[[], tuple[Any, ...]]) -> None:
         self._playing.append(playing)

@@ -17,8 +17,8 @@ from motet.runtime.residency.cache import ResidencyCache
 from motet.runtime.resolve import ModelResolver
 from motet.runtime.shares import ThreadShares
 from motet.runtime.sizes import RememberedSizes
-from motet.serving.batching.active_graphs import ActiveGraphs
 from motet.serving.batching.graph_batcher import GraphBatcher
+from motet.serving.batching.placement import ActiveGraphs
 from motet.serving.config.limits import Limits
 from motet.serving.repository.entry import RepositoryEntry, hosted, models_of
 
