@@ -1,7 +1,8 @@
 """The messages of the Open Inference Protocol over gRPC, of gRPC's health check, reflection and status details.
 
 The classes live in a pool of their own, so that other packages of the same process may bring their own classes of the
-same names: protobuf's default pool has place for one only. They are made at run time, so type checkers see `Any`.
+same names: protobuf's default pool has place for one only. They are made at run time, so type checkers see `Any`. Each
+message of the .proto files is an attribute of this module, by its name.
 """
 
 from __future__ import annotations
@@ -16,46 +17,7 @@ try:
 except ImportError:
     raise MissingExtraError("protobuf", "grpc", "the Open Inference Protocol over gRPC") from None
 
-__all__ = [
-    "HEALTH_SERVICE",
-    "POOL",
-    "REFLECTION_SERVICES",
-    "SERVICE",
-    "DataType",
-    "HealthCheckRequest",
-    "HealthCheckResponse",
-    "InferParameter",
-    "InferTensorContents",
-    "ModelConfigRequest",
-    "ModelConfigResponse",
-    "ModelInferRequest",
-    "ModelInferResponse",
-    "ModelMetadataRequest",
-    "ModelMetadataResponse",
-    "ModelReadyRequest",
-    "ModelReadyResponse",
-    "ModelStatisticsRequest",
-    "ModelStatisticsResponse",
-    "ModelStreamInferResponse",
-    "RepositoryIndexRequest",
-    "RepositoryIndexResponse",
-    "RepositoryModelLoadRequest",
-    "RepositoryModelLoadResponse",
-    "RepositoryModelUnloadRequest",
-    "RepositoryModelUnloadResponse",
-    "RetryInfo",
-    "ServerLiveRequest",
-    "ServerLiveResponse",
-    "ServerMetadataRequest",
-    "ServerMetadataResponse",
-    "ServerReadyRequest",
-    "ServerReadyResponse",
-    "ServerReflectionRequest",
-    "ServerReflectionResponse",
-    "Status",
-    "message_class",
-    "pool_of",
-]
+__all__ = ["HEALTH_SERVICE", "POOL", "REFLECTION_SERVICES", "SERVICE", "DataType", "message_class", "pool_of"]
 
 SERVICE = "inference.GRPCInferenceService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
@@ -84,34 +46,20 @@ def message_class(name: str, pool: Any = POOL) -> Any:
 
 
 DataType = POOL.FindEnumTypeByName("inference.DataType")
-ServerLiveRequest = message_class("inference.ServerLiveRequest")
-ServerLiveResponse = message_class("inference.ServerLiveResponse")
-ServerReadyRequest = message_class("inference.ServerReadyRequest")
-ServerReadyResponse = message_class("inference.ServerReadyResponse")
-ModelReadyRequest = message_class("inference.ModelReadyRequest")
-ModelReadyResponse = message_class("inference.ModelReadyResponse")
-ServerMetadataRequest = message_class("inference.ServerMetadataRequest")
-ServerMetadataResponse = message_class("inference.ServerMetadataResponse")
-ModelMetadataRequest = message_class("inference.ModelMetadataRequest")
-ModelMetadataResponse = message_class("inference.ModelMetadataResponse")
-InferParameter = message_class("inference.InferParameter")
-InferTensorContents = message_class("inference.InferTensorContents")
-ModelInferRequest = message_class("inference.ModelInferRequest")
-ModelInferResponse = message_class("inference.ModelInferResponse")
-ModelStreamInferResponse = message_class("inference.ModelStreamInferResponse")
-ModelConfigRequest = message_class("inference.ModelConfigRequest")
-ModelConfigResponse = message_class("inference.ModelConfigResponse")
-ModelStatisticsRequest = message_class("inference.ModelStatisticsRequest")
-ModelStatisticsResponse = message_class("inference.ModelStatisticsResponse")
-RepositoryIndexRequest = message_class("inference.RepositoryIndexRequest")
-RepositoryIndexResponse = message_class("inference.RepositoryIndexResponse")
-RepositoryModelLoadRequest = message_class("inference.RepositoryModelLoadRequest")
-RepositoryModelLoadResponse = message_class("inference.RepositoryModelLoadResponse")
-RepositoryModelUnloadRequest = message_class("inference.RepositoryModelUnloadRequest")
-RepositoryModelUnloadResponse = message_class("inference.RepositoryModelUnloadResponse")
-HealthCheckRequest = message_class("grpc.health.v1.HealthCheckRequest")
-HealthCheckResponse = message_class("grpc.health.v1.HealthCheckResponse")
-ServerReflectionRequest = message_class("grpc.reflection.v1.ServerReflectionRequest")
-ServerReflectionResponse = message_class("grpc.reflection.v1.ServerReflectionResponse")
-Status = message_class("google.rpc.Status")
-RetryInfo = message_class("google.rpc.RetryInfo")
+_MESSAGES = {
+    message.name: f"{file.package}.{message.name}"
+    for file in descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS).file
+    for message in file.message_type
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The class of a message by its name alone, such as `ModelInferRequest`; made when it is first asked for."""
+    if name not in _MESSAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it is no message of the .proto files")
+    found = globals()[name] = message_class(_MESSAGES[name])
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MESSAGES})
