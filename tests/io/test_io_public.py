@@ -17,7 +17,8 @@ SLOW = ["pyarrow.parquet", "pyarrow.dataset", "pyarrow.csv", "pyarrow.json", "fs
 
 
 def test_names_are_sorted_and_exist() -> None:
-    assert motet.io.__all__ == sorted(motet.io.__all__)
+    constants_first = sorted(motet.io.__all__, key=lambda name: (not name.isupper(), name))
+    assert motet.io.__all__ == constants_first
     assert all(hasattr(motet.io, name) for name in motet.io.__all__)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import Indices
 from motet.io.sizes import fixed_width, row_sizes, width_of
 
 __all__ = ["Cutter"]
@@ -73,7 +73,7 @@ class Cutter:
             yield start, stop
             start = stop
 
-    def _add(self, batch: pa.RecordBatch, sizes: npt.NDArray[np.int64], most_bytes: int) -> None:
+    def _add(self, batch: pa.RecordBatch, sizes: Indices, most_bytes: int) -> None:
         if not self._is_exact:
             self._bytes, self._is_exact = sum(int(row_sizes(each).sum()) for each in self._held), True
         start = 0

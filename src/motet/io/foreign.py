@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import Indices
 from motet.io.fitted import decoded_schema
 from motet.io.stream import Stream
 
@@ -38,8 +37,6 @@ class ForeignSource(Stream):
         """See `Stream.pieces`."""
         return self._source.batches(rows, columns, skip)
 
-    def pieces_at(
-        self, positions: npt.NDArray[np.int64], columns: Sequence[str], rows: int
-    ) -> Iterator[pa.RecordBatch]:
+    def pieces_at(self, positions: Indices, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces_at`."""
         return self._source.batches_at(positions, rows, columns)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from motet.batch import Indices
 from motet.errors import InputError, RunError, UnknownNameError
 from motet.io.faults import split_faults
 from motet.io.marks import drop_rows, mark
@@ -191,7 +191,7 @@ def _column(batch: pa.RecordBatch, key: str, start: int, stop: int) -> pa.Array:
     return batch.column(key).slice(start, stop - start)
 
 
-def _starts(batch: pa.RecordBatch, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+def _starts(batch: pa.RecordBatch, keys: Sequence[str]) -> Indices:
     """Where a row begins whose keys differ from those of the row before it; the first row always does."""
     rows = len(batch)
     differs = np.ones(rows, bool)

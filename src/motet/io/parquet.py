@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import Indices
 from motet.errors import InputError
 from motet.io.arrow.layout import is_tensor
 from motet.io.decryption import ParquetKeys, is_encrypted, without_keys
@@ -89,9 +89,7 @@ class ParquetSource(FileStream):
             pieces = self._read(parquet, first, len(self._bytes), columns, rows, self.stored_row_bytes(columns))
             yield from drop_rows(mark_all(pieces, start), skip - start)
 
-    def pieces_at(
-        self, positions: npt.NDArray[np.int64], columns: Sequence[str], rows: int
-    ) -> Iterator[pa.RecordBatch]:
+    def pieces_at(self, positions: Indices, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces_at`; reads only row groups that hold a position."""
         if len(positions) and positions[-1] >= self.num_rows:
             raise InputError(f"has {self.num_rows} rows; row {positions[-1]} is past the end", where=self.description)

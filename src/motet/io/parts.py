@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import Indices
 from motet.io.arrow import arrow_type
 from motet.io.arrow.unify import unified_fields, unified_type
 from motet.io.fitted import UNREADABLE, fitted, may_fit
@@ -102,9 +102,7 @@ class PartsSource(Stream):
                 yield from self._unified(pieces, columns, part, folders)
             skip -= inside
 
-    def pieces_at(
-        self, positions: npt.NDArray[np.int64], columns: Sequence[str], rows: int
-    ) -> Iterator[pa.RecordBatch]:
+    def pieces_at(self, positions: Indices, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces_at`; only parts that hold a position are opened where all know their rows."""
         total = self.num_rows
         if total is None or (len(positions) and positions[-1] >= total):

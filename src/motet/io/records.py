@@ -15,8 +15,8 @@ from functools import cached_property
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 
+from motet.batch import Indices
 from motet.io.utf8 import LINE_BYTES, Pieces
 
 __all__ = ["RECORD_BYTES", "SWALLOWED_LINES", "CsvRecord", "RecordBlock", "RecordFault", "blocks", "records"]
@@ -27,7 +27,6 @@ SWALLOWED_LINES = 8
 """From so many lines on, a quoted field is asked whether its lines look like rows of the file."""
 _LF, _CR, _QUOTE = b'\n\r"'
 _COUNTED_SLOWLY = 4096
-Indices = npt.NDArray[np.int64]
 
 
 class RecordFault(str):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import Indices
 from motet.errors import DataError, InputError, RunError, UnknownNameError
 from motet.io.cutter import Cutter
 from motet.io.faults import drop_empty_errors, with_errors
@@ -186,9 +187,7 @@ class Stream(ABC):
             for batch in rechunk(pieces, rows, partial(fitted, schema=schema, where=self.description), most_bytes):
                 yield drop_empty_errors(batch)
 
-    def pieces_at(
-        self, positions: npt.NDArray[np.int64], columns: Sequence[str], rows: int
-    ) -> Iterator[pa.RecordBatch]:
+    def pieces_at(self, positions: Indices, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Pieces of the rows at these sorted positions; a source that can jump does better than reading it all."""
         if not len(positions):
             return

@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import Indices
 from motet.io.arrow.buffers import of_numbers
 from motet.io.arrow.layout import is_view
 
 __all__ = ["take_batch"]
 
 
-def take_batch(batch: pa.RecordBatch, positions: npt.NDArray[np.int64]) -> pa.RecordBatch:
+def take_batch(batch: pa.RecordBatch, positions: Indices) -> pa.RecordBatch:
     """The rows at these positions, in this order."""
     chosen = of_numbers(positions.astype(np.int64, copy=False))
     columns = [
@@ -28,7 +28,7 @@ def take_batch(batch: pa.RecordBatch, positions: npt.NDArray[np.int64]) -> pa.Re
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def _picked(column: pa.Array, positions: npt.NDArray[np.int64]) -> pa.Array:
+def _picked(column: pa.Array, positions: Indices) -> pa.Array:
     return pa.concat_arrays([column.slice(position, 1) for position in positions.tolist()] or [column.slice(0, 0)])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import Indices
 from motet.io.arrow.buffers import numbers, of_numbers
 from motet.io.arrow.dense import list_parts
 from motet.io.arrow.layout import LABELS, is_tensor, number_name, tensor_shape
@@ -19,7 +20,6 @@ __all__ = ["holds", "open_writer", "written_names"]
 
 MOST_PLACES = 1000
 """The most columns that one column of vectors becomes."""
-Indices = npt.NDArray[np.int64]
 
 
 class _CsvWriter:

@@ -7,15 +7,12 @@ last axis without a cast, so `floats` gives exactly that, and the sums below fix
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from motet.batch import Ragged
+from motet.batch import Array, Ragged
 from motet.errors import InputError
 
-Array = npt.NDArray[Any]
 Rows = Array | Ragged | Sequence[Array]
 """A column as a map function gets it: one array, or rows that differ in shape."""
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from motet.batch import Array
 from motet.errors import InputError
-
-Array = npt.NDArray[Any]
 
 _WHERE = "motet.ops.columns.cast"
 

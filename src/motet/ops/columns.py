@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from motet.batch import Column, Ragged
+from motet.batch import Array, Column, Ragged
 from motet.errors import InputError
 from motet.ops._arrays import Rows, dense
 from motet.ops._cast import cast_values
@@ -22,7 +21,6 @@ from motet.types import ANY, DTYPES, ColumnType, keeps_labels, returns
 
 __all__ = ["cast", "concat", "constant", "pad", "pick", "reshape", "stack", "where"]
 
-Array = npt.NDArray[Any]
 
 _PLAIN = NUMBERS | {"bool"}
 

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from motet.batch import Ragged, objects
+from motet.batch import Array, Ragged, objects
 from motet.errors import InputError
 from motet.ops._arrays import Rows, by_image, elementwise
 from motet.ops._image_types import (
@@ -46,8 +45,6 @@ __all__ = [
     "to_hwc",
     "to_rgb",
 ]
-
-Array = npt.NDArray[Any]
 
 
 @returns(decode_type)

@@ -7,11 +7,9 @@ matrix product may.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from motet.batch import Array
 from motet.errors import InputError
 from motet.ops._arrays import Rows, floats, sum_last
 from motet.ops._kinds import float_of, is_any, last_axis, refuse
@@ -19,7 +17,6 @@ from motet.types import ANY, ColumnType, returns
 
 __all__ = ["centre", "cosine_similarity", "dot", "euclidean_distance", "l2_normalise", "norm"]
 
-Array = npt.NDArray[Any]
 
 _quiet = np.errstate(over="ignore", invalid="ignore")
 """A row that is not finite, or too large, says so by its NaN or infinity."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from motet.batch import Ragged, objects
+from motet.batch import Array, Ragged, objects
 from motet.errors import InputError
 from motet.ops._arrays import Rows, elementwise, floats, short_and_many, sum_first, sum_last
 from motet.ops._kinds import INTEGERS, NUMBERS, float_of, is_any, last_axis, refuse
@@ -34,8 +33,6 @@ __all__ = [
     "top1",
     "topk",
 ]
-
-Array = npt.NDArray[Any]
 
 
 class Top1(NamedTuple):

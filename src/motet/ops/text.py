@@ -13,9 +13,8 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from motet.batch import objects
+from motet.batch import Array, objects
 from motet.errors import InputError
 from motet.ops import _kinds
 from motet.types import ColumnType, returns
@@ -35,7 +34,6 @@ __all__ = [
     "upper",
 ]
 
-Array = npt.NDArray[Any]
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 

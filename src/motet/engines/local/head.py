@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Batch, column_bytes
+from motet.batch import Batch, Indices, column_bytes
 from motet.engines.local.layout import HELD_BYTES, MIN_ROWS
 from motet.errors import ModelFailedError
 from motet.runtime.executor import Played, joined
@@ -60,7 +59,7 @@ class Head:
         members: among how many models a key chooses. Few rows ask few of them, and many rows ask each once.
     """
 
-    def __init__(self, play: Callable[[pa.RecordBatch, npt.NDArray[np.int64]], Played], members: int = 1) -> None:
+    def __init__(self, play: Callable[[pa.RecordBatch, Indices], Played], members: int = 1) -> None:
         self._play, self._members = play, max(1, members)
         self._parts: list[Played] = []
         self._last_id = -1
@@ -71,9 +70,7 @@ class Head:
         """Bytes of the answers of a row; 0 where none was played."""
         return self._bytes / max(1, self.rows)
 
-    def play(
-        self, read: pa.RecordBatch, ids: npt.NDArray[np.int64], batch_rows: int, known: Cost | None = None
-    ) -> Cost | None:
+    def play(self, read: pa.RecordBatch, ids: Indices, batch_rows: int, known: Cost | None = None) -> Cost | None:
         """Play the first rows, until it is known what so many rows cost.
 
         Args:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Batch, Column
+from motet.batch import Batch, Column, Indices
 from motet.engines.local.undeclared import BatchAnswers
 from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
@@ -140,9 +139,7 @@ class RunLayout:
         known = self.known()
         return known if len(known) == len(self._ids) + len(self.kept) + len(self.outputs) else None
 
-    def bind(
-        self, read: pa.RecordBatch, ids: npt.NDArray[np.int64]
-    ) -> tuple[Batch, list[Failure], npt.NDArray[np.int64] | None]:
+    def bind(self, read: pa.RecordBatch, ids: Indices) -> tuple[Batch, list[Failure], Indices | None]:
         """The batch that the graph is given, the rows that do not fit, and the places of those that do (None for all)."""
         read, unread = split_faults(read)
         columns, bad = self._columns(read)
@@ -175,7 +172,7 @@ class RunLayout:
         """The outputs whose types nobody declared."""
         return tuple(name for name, kind in self.outputs.items() if kind.dtype == "any")
 
-    def unbind(self, played: Played, read: pa.RecordBatch, ids: npt.NDArray[np.int64]) -> BatchAnswers:
+    def unbind(self, played: Played, read: pa.RecordBatch, ids: Indices) -> BatchAnswers:
         """What is written for a batch: the source's columns of the rows that were answered, and the answers."""
         if len(played.outputs) != read.num_rows:
             places = np.searchsorted(ids, played.outputs.ids)

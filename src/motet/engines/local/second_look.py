@@ -10,10 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import Indices
 from motet.engines.local.rows import RunRows
 from motet.errors import ModelFailedError
 from motet.runtime.executor import Played
@@ -34,9 +33,7 @@ class SecondLook:
         play: plays some of them; what they give is thrown away.
     """
 
-    def __init__(
-        self, tolerance: Tolerance, rows: RunRows, play: Callable[[pa.RecordBatch, npt.NDArray[np.int64]], None]
-    ) -> None:
+    def __init__(self, tolerance: Tolerance, rows: RunRows, play: Callable[[pa.RecordBatch, Indices], None]) -> None:
         self._tolerance, self._rows, self._play = tolerance, rows, play
         self._lock = threading.Lock()
         self._error: ModelFailedError | None = None

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Column, Ragged, column_bytes, column_type, objects, take_rows
+from motet.batch import Column, Indices, Ragged, column_bytes, column_type, objects, take_rows
 from motet.errors import AnswerError, Failure, cut
 from motet.io import arrow_type, from_column
 from motet.io.arrow.buffers import numbers
@@ -51,7 +51,7 @@ class BatchAnswers:
 
     table: pa.RecordBatch
     loose: Mapping[str, Column]
-    ids: npt.NDArray[np.int64]
+    ids: Indices
 
     def num_bytes(self) -> int:
         """Bytes that they hold."""

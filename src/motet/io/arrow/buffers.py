@@ -11,15 +11,12 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import objects
+from motet.batch import Array, objects
 from motet.io.arrow.layout import is_binary, is_string, is_view, number_name
 
 __all__ = ["numbers", "of_numbers", "of_texts"]
-
-Array = npt.NDArray[Any]
 
 
 def numbers(array: pa.Array) -> Array:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import objects
+from motet.batch import Array, objects
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_binary, is_list, is_tensor, is_view, number_name
 from motet.numbers import Converted, convert, from_objects, may_convert
 from motet.types import ColumnType
 
 __all__ = ["converted", "dense", "list_parts", "raw_parts"]
-
-Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
 
 
 def dense(array: pa.Array, kind: ColumnType) -> Array | None:

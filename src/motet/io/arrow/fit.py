@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from motet.batch import Indices
 from motet.io.arrow.buffers import numbers, of_numbers
 from motet.io.arrow.dense import list_parts
 from motet.io.arrow.layout import is_list, is_view
@@ -68,7 +68,7 @@ def _list(array: pa.Array, data_type: Any, leaf: Leaf) -> pa.Array:
     return kind.from_arrays(of_numbers(offsets.astype(width)), child, type=data_type, mask=_mask(array))
 
 
-def _view_parts(array: pa.Array) -> tuple[npt.NDArray[np.int64], pa.Array]:
+def _view_parts(array: pa.Array) -> tuple[Indices, pa.Array]:
     import pyarrow.compute as pc
 
     lengths = numbers(pc.fill_null(pc.list_value_length(array), 0))

@@ -11,7 +11,7 @@ import pyarrow as pa
 from motet.errors import TypeMismatchError
 from motet.numbers import may_convert
 from motet.pictures import is_picture
-from motet.types import ColumnType
+from motet.types import DTYPES, ColumnType
 
 __all__ = [
     "IMAGE_METADATA",
@@ -37,20 +37,12 @@ LABELS = b"motet.labels"
 IMAGE_METADATA = {b"motet.encoding": b"image"}
 """What a field of encoded images (PNG, JPEG, ...) carries, so that they are decoded where a graph wants pixels."""
 
-_NUMBERS: dict[pa.DataType, str] = {
-    pa.bool_(): "bool",
-    pa.int8(): "int8",
-    pa.int16(): "int16",
-    pa.int32(): "int32",
-    pa.int64(): "int64",
-    pa.uint8(): "uint8",
-    pa.uint16(): "uint16",
-    pa.uint32(): "uint32",
-    pa.uint64(): "uint64",
-    pa.float16(): "float16",
-    pa.float32(): "float32",
-    pa.float64(): "float64",
-}
+_NUMBERS = {pa.from_numpy_dtype(name): name for name in DTYPES if name not in ("string", "bytes", "any")}
+_BINARY = {pa.lib.Type_BINARY, pa.lib.Type_LARGE_BINARY, pa.lib.Type_FIXED_SIZE_BINARY, pa.lib.Type_BINARY_VIEW}
+_STRING = {pa.lib.Type_STRING, pa.lib.Type_LARGE_STRING, pa.lib.Type_STRING_VIEW}
+_LIST_VIEW = {pa.lib.Type_LIST_VIEW, pa.lib.Type_LARGE_LIST_VIEW}
+_LIST = {pa.lib.Type_LIST, pa.lib.Type_LARGE_LIST, pa.lib.Type_FIXED_SIZE_LIST, *_LIST_VIEW}
+_VIEW = {pa.lib.Type_BINARY_VIEW, pa.lib.Type_STRING_VIEW, *_LIST_VIEW}
 _TIMES = ("pandas.period",)
 """Extensions whose storage is no number, though it looks like one."""
 _HINT = (
@@ -130,42 +122,22 @@ def is_tensor(data_type: pa.DataType) -> bool:
 
 def is_binary(data_type: pa.DataType) -> bool:
     """Whether a type is one of Arrow's binary types."""
-    kinds = pa.types
-    return bool(
-        kinds.is_binary(data_type)
-        or kinds.is_large_binary(data_type)
-        or kinds.is_fixed_size_binary(data_type)
-        or kinds.is_binary_view(data_type)
-    )
+    return data_type.id in _BINARY
 
 
 def is_string(data_type: pa.DataType) -> bool:
     """Whether a type is one of Arrow's string types."""
-    kinds = pa.types
-    return bool(kinds.is_string(data_type) or kinds.is_large_string(data_type) or kinds.is_string_view(data_type))
+    return data_type.id in _STRING
 
 
 def is_list(data_type: pa.DataType) -> bool:
     """Whether a type is one of Arrow's list types."""
-    kinds = pa.types
-    return bool(
-        kinds.is_list(data_type)
-        or kinds.is_large_list(data_type)
-        or kinds.is_fixed_size_list(data_type)
-        or kinds.is_list_view(data_type)
-        or kinds.is_large_list_view(data_type)
-    )
+    return data_type.id in _LIST
 
 
 def is_view(data_type: pa.DataType) -> bool:
     """Whether a type's rows lie anywhere in their buffers, and not one after another."""
-    kinds = pa.types
-    return bool(
-        kinds.is_binary_view(data_type)
-        or kinds.is_string_view(data_type)
-        or kinds.is_list_view(data_type)
-        or kinds.is_large_list_view(data_type)
-    )
+    return data_type.id in _VIEW
 
 
 def number_name(data_type: pa.DataType) -> str | None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Column, Ragged
+from motet.batch import Array, Column, Indices, Ragged
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.dense import converted, list_parts, raw_parts
 from motet.io.arrow.fit import fit
@@ -24,9 +23,6 @@ from motet.numbers import refusal
 from motet.types import ColumnType
 
 __all__ = ["nested", "plain"]
-
-Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(slots=True)

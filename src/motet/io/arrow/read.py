@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Column, column_type, concat_columns, empty_column, objects, take_rows
+from motet.batch import Column, Indices, column_type, concat_columns, empty_column, objects, take_rows
 from motet.errors import InputError
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.dense import converted, dense
@@ -27,8 +26,6 @@ from motet.reading import constant_column
 from motet.types import ANY, ColumnType
 
 __all__ = ["to_column"]
-
-Indices = npt.NDArray[np.int64]
 
 
 def to_column(

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from motet.batch import Column, Ragged, column_type
+from motet.batch import Array, Column, Ragged, column_type
 from motet.errors import InputError
 from motet.io.arrow.buffers import of_numbers, of_texts
 from motet.types import DTYPES, ColumnType
 
 __all__ = ["arrow_type", "from_column"]
 
-Array = npt.NDArray[Any]
 _OBJECTS = {"string": pa.string(), "bytes": pa.binary()}
 
 
