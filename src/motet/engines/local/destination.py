@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from motet.engines.local.output import FileOutput, Output, StreamOutput
-from motet.engines.local.work import UNFINISHED, NoFolder, WorkFolder, work_folder
+from motet.engines.local.work import UNFINISHED, WorkFolder, work_folder
 from motet.errors import InputError
 from motet.io.places import Place, place_of
 from motet.io.remote import asking
@@ -109,7 +109,7 @@ class Destination:
 
     def work_folder(self) -> WorkFolder:
         """Where a run keeps what is finished until the output is there."""
-        return NoFolder() if self.is_stream else work_folder(self.place, is_folder=self.is_folder)
+        return WorkFolder() if self.is_stream else work_folder(self.place, is_folder=self.is_folder)
 
     def open(self, work: WorkFolder, added: Added | None = None) -> Output:
         """What answers are written to.

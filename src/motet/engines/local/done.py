@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from motet.engines.local.manifest import changes
 from motet.errors import InputError, ResumeError
 from motet.io.files import FoundFile
 
@@ -141,10 +142,7 @@ def check_columns(earlier: dict[str, str], now: dict[str, str], where: str) -> N
         InputError: when they have not.
     """
     if earlier and earlier != now:
-        changed = [name for name in {**earlier, **now} if earlier.get(name) != now.get(name)]
-        what = "; ".join(
-            f"{name} was {earlier.get(name, 'not there')}, is {now.get(name, 'not there')}" for name in changed
-        )
+        what = "; ".join(changes(earlier, now))
         raise InputError(
             f"the columns are not those of the parts that are there: {what or 'their order differs'}",
             where=where,

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from motet.engines.local.done import DONE
+from motet.engines.local.output import Output
 from motet.engines.local.work import UNFINISHED, WorkFolder
 from motet.errors import InputError, RunError, UnknownNameError
 from motet.io import open_writer
@@ -188,7 +189,7 @@ class FolderParts:
                     Path(path).unlink(missing_ok=True)
 
 
-class FolderOutput:
+class FolderOutput(Output):
     """A folder of parts of so many rows.
 
     Args:
@@ -196,18 +197,10 @@ class FolderOutput:
         part_rows: rows of a part.
     """
 
-    starts_over = True
-
     def __init__(self, parts: FolderParts, part_rows: int) -> None:
         self._parts, self._part_rows = parts, part_rows
         self._writer: CountingWriter | None = None
-        self._schema: pa.Schema | None = None
         self._count = self._rows = self._in_part = 0
-
-    @property
-    def is_open(self) -> bool:
-        """See `Output`."""
-        return self._schema is not None
 
     @property
     def rows(self) -> int:
@@ -218,43 +211,37 @@ class FolderOutput:
         """See `Output`, and `FolderParts`."""
         self._parts.check(schema)
 
-    def open(self, schema: pa.Schema) -> None:
-        """See `Output`."""
+    def _open(self, schema: pa.Schema) -> None:
         self._parts.begin(schema)
-        self._schema = schema
-        self._next_part()
+        self._next_part(schema)
 
-    def _next_part(self) -> None:
-        self._writer = self._parts.open("", self._parts.first + self._count, self._schema)
+    def _next_part(self, schema: pa.Schema) -> None:
+        self._writer = self._parts.open("", self._parts.first + self._count, schema)
         self._count, self._in_part = self._count + 1, 0
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """See `Output`."""
-        if not self.is_open:
-            self.open(batch.schema)
-        assert self._writer is not None
+    def _write(self, batch: pa.RecordBatch) -> None:
         while self._in_part + batch.num_rows > self._part_rows:
             room = self._part_rows - self._in_part
-            self._write(batch.slice(0, room))
+            self._write_to_part(batch.slice(0, room))
             batch = batch.slice(room)
             self._close_part()
-            self._next_part()
-        self._write(batch)
+            self._next_part(self.schema)
+        self._write_to_part(batch)
 
     def _close_part(self) -> None:
         assert self._writer is not None
         self._writer.close()
         self._rows, self._writer = self._rows + self._writer.rows, None
 
-    def _write(self, batch: pa.RecordBatch) -> None:
+    def _write_to_part(self, batch: pa.RecordBatch) -> None:
         assert self._writer is not None
         self._writer.write(batch)
         self._in_part += batch.num_rows
 
     def start_over(self) -> None:
         """See `Output`."""
-        self.abort()
-        self._writer = self._schema = None
+        super().start_over()
+        self._writer = None
         self._count = self._rows = 0
 
     def close(self) -> None:
@@ -269,7 +256,7 @@ class FolderOutput:
         self._parts.discard()
 
 
-class PartitionedOutput:
+class PartitionedOutput(Output):
     """A folder of folders, one for each value of a column, as Hive has them: `year=2024/month=1/part-00000.parquet`.
 
     Rows are put together in stretches of `part_rows` rows, or of `GROUP_BYTES` where they hold more; of each stretch every
@@ -282,22 +269,14 @@ class PartitionedOutput:
         part_rows: rows of a stretch.
     """
 
-    starts_over = True
-
     def __init__(self, parts: FolderParts, by: Sequence[str], part_rows: int) -> None:
         self._parts, self._by, self._part_rows = parts, tuple(by), part_rows
         self._begin()
 
     def _begin(self) -> None:
-        self._schema: pa.Schema | None = None
         self._cutter = Cutter(self._part_rows, at_most(GROUP_BYTES, part=8), self._write_stretch)
         self._folders: set[str] = set()
         self._stretch, self._rows = self._parts.first, 0
-
-    @property
-    def is_open(self) -> bool:
-        """See `Output`."""
-        return self._schema is not None
 
     @property
     def rows(self) -> int:
@@ -310,8 +289,8 @@ class PartitionedOutput:
             self._check_column(schema.field(name))
         self._parts.check(pa.schema([field for field in schema if field.name not in self._by]))
 
-    def open(self, schema: pa.Schema) -> None:
-        """See `Output`.
+    def _open(self, schema: pa.Schema) -> None:
+        """See `Output.open`.
 
         Raises:
             InputError: also when a column that it is by is not written, has no values that can be names, or is all there is.
@@ -323,7 +302,6 @@ class PartitionedOutput:
         if len(schema) == len(self._by):
             raise InputError("no column is left to write", where="partition_by", hint="partition by fewer columns")
         self._parts.begin(pa.schema([field for field in schema if field.name not in self._by]))
-        self._schema = schema
 
     def _check_column(self, field: pa.Field) -> None:
         if pa.types.is_nested(field.type) or text_type(field.type) is None or set("/=") & set(field.name):
@@ -333,10 +311,7 @@ class PartitionedOutput:
                 hint="partition by columns of numbers, strings, booleans, dates or times",
             )
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """See `Output`."""
-        if not self.is_open:
-            self.open(batch.schema)
+    def _write(self, batch: pa.RecordBatch) -> None:
         self._cutter.add(batch)
 
     def _write_stretch(self, held: Sequence[pa.RecordBatch]) -> None:
@@ -373,7 +348,7 @@ class PartitionedOutput:
 
     def start_over(self) -> None:
         """See `Output`."""
-        self.abort()
+        super().start_over()
         self._begin()
 
     def close(self) -> None:

@@ -26,16 +26,8 @@ from motet.types import ColumnType
 
 __all__ = ["FAILURES", "RunLayout", "bind_frame", "choose_batch_rows", "choose_window_rows", "failures_table"]
 
-FAILURES = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("node", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("version", pa.string(), nullable=False),
-        pa.field("error", pa.string(), nullable=False),
-        pa.field("message", pa.string(), nullable=False),
-    ]
-)
+_SAID = ("node", "model", "version", "error", "message")
+FAILURES = pa.schema([("row", pa.int64(), False), *((name, pa.string(), False) for name in _SAID)])
 """What is written for each row that failed; `row` is its position in the source, from 0."""
 
 BATCH_BYTES = 2 << 20

@@ -16,7 +16,7 @@ from motet.graph.function import Function
 from motet.graph.graph import GraphSpec
 from motet.graph.node import Node
 
-__all__ = ["Manifest", "graph_digest"]
+__all__ = ["Manifest", "changes", "graph_digest"]
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,14 @@ _CHECKED = {
 
 def _difference(then: Any, now: Any) -> str:
     if isinstance(then, Mapping) and isinstance(now, Mapping):
-        changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-        return ", ".join(
-            f"{name} was {then.get(name, 'not there')}, is {now.get(name, 'not there')}" for name in changed
-        )
+        return ", ".join(changes(then, now))
     return f"was {then}, is {now}"
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs: `NAME was ..., is ...`."""
+    changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return [f"{name} was {then.get(name, 'not there')}, is {now.get(name, 'not there')}" for name in changed]
 
 
 def graph_digest(checked: CheckedGraph) -> str:

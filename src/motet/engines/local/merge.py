@@ -18,6 +18,7 @@ import pyarrow as pa
 from motet.engines.local.done import DONE
 from motet.engines.local.folder_output import FINISHED
 from motet.engines.local.journal import PieceJournal
+from motet.engines.local.output import Output
 from motet.engines.local.rows import count_rows
 from motet.engines.local.selection import Chosen, Ids
 from motet.errors import InputError, RunError
@@ -57,8 +58,8 @@ class _Part:
         return TABLE_SUFFIXES[suffix_of(self.file.name)]
 
 
-class MergedOutput:
-    """An output that gets the answers of rows that failed in it; see `Output`.
+class MergedOutput(Output):
+    """An output that gets the answers of rows that failed in it.
 
     Args:
         path: the output.
@@ -69,8 +70,6 @@ class MergedOutput:
         columns: their names.
         goes_on: whether the journal is of an earlier part of this run, and not of another one.
     """
-
-    starts_over = True
 
     def __init__(
         self,
@@ -86,14 +85,13 @@ class MergedOutput:
         self._goes_on = goes_on
         self._columns = list(columns)
         self.path, self._journal, self._rows, self._failed, self._answers = path, journal, rows, failed, answers
-        self._schema: pa.Schema | None = None
         self._parts: list[_Part] = []
-        self.rows = 0
+        self._num_rows = 0
 
     @property
-    def is_open(self) -> bool:
+    def rows(self) -> int:
         """See `Output`."""
-        return self._schema is not None
+        return self._num_rows
 
     def check(self, schema: pa.Schema) -> None:
         """See that the output is the one in which the rows failed, before they are played again.
@@ -146,18 +144,16 @@ class MergedOutput:
             elif part.format == "csv" and part.rows and len(schema) == len(self._columns):
                 _check_header(_header(part.file), _rendered([], schema, part), str(part.file))
 
-    def open(self, schema: pa.Schema) -> None:
-        """See `Output`."""
-        self._schema = schema
+    def _open(self, schema: pa.Schema) -> None:
+        """Nothing is written before the journal has all of it."""
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Nothing: the journal has it."""
-        self._schema = self._schema or batch.schema
-        self.rows += len(batch)
+    def _write(self, batch: pa.RecordBatch) -> None:
+        self._num_rows += len(batch)
 
     def start_over(self) -> None:
         """See `Output`."""
-        self._schema, self.rows = None, 0
+        super().start_over()
+        self._num_rows = 0
 
     def abort(self) -> None:
         """Nothing is half written."""
@@ -207,9 +203,9 @@ class MergedOutput:
             return
         if there != part.rows:
             raise RunError(f"has {there:,} rows now, and had {part.rows:,}", where=str(part.file))
-        assert self._schema is not None
+        assert self.schema is not None
         write = _merge_text if part.format in _TEXT else _merge_typed
-        write(part, places, answers, self._schema)
+        write(part, places, answers, self.schema)
 
 
 class _Cursor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -17,29 +16,34 @@ from motet.io.target import StreamTarget, target_of
 __all__ = ["FileOutput", "Output", "StreamOutput", "open_beside"]
 
 
-class Output(Protocol):
-    """Where answers are written to; the same rows give the same bytes however they arrive. One thread may touch it."""
+class Output(ABC):
+    """Where answers are written to; the same rows give the same bytes however they arrive. One thread may touch it.
 
-    starts_over: bool
-    """Whether what was written can be forgotten."""
+    Attributes:
+        starts_over: whether what was written can be forgotten.
+        schema: of what is written; None until that is known.
+    """
+
+    starts_over = True
+    schema: pa.Schema | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the schema is known."""
-        ...
+        return self.schema is not None
 
     @property
+    @abstractmethod
     def rows(self) -> int:
         """Rows that its writers have taken, as they count them."""
-        ...
 
+    @abstractmethod
     def check(self, schema: pa.Schema) -> None:
         """See that the format is known, and holds the columns of which the types are known, before rows are played.
 
         Raises:
             InputError: when it is or does not.
         """
-        ...
 
     def open(self, schema: pa.Schema) -> None:
         """Begin with this schema.
@@ -47,26 +51,36 @@ class Output(Protocol):
         Raises:
             InputError: when the format is unknown, or cannot hold a column.
         """
-        ...
+        self._open(schema)
+        self.schema = schema
+
+    @abstractmethod
+    def _open(self, schema: pa.Schema) -> None: ...
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write rows; an output that was not opened has the types of the first ones."""
-        ...
+        if not self.is_open:
+            self.open(batch.schema)
+        self._write(batch)
+
+    @abstractmethod
+    def _write(self, batch: pa.RecordBatch) -> None: ...
 
     def start_over(self) -> None:
         """Forget what was written, and its types."""
-        ...
+        self.abort()
+        self.schema = None
 
+    @abstractmethod
     def close(self) -> None:
         """Put all of it where it belongs."""
-        ...
 
+    @abstractmethod
     def abort(self) -> None:
         """Leave what was there as it was, and nothing half-written."""
-        ...
 
 
-class _OneWriter(ABC):
+class _OneWriter(Output):
     """What outputs of one writer share.
 
     Args:
@@ -79,11 +93,6 @@ class _OneWriter(ABC):
         self._writer: CountingWriter | None = None
 
     @property
-    def is_open(self) -> bool:
-        """See `Output`."""
-        return self._writer is not None
-
-    @property
     def rows(self) -> int:
         """See `Output`."""
         return 0 if self._writer is None else self._writer.rows
@@ -92,18 +101,7 @@ class _OneWriter(ABC):
         """See `Output`."""
         check_format(self._path, schema, format=self._format)
 
-    def open(self, schema: pa.Schema) -> None:
-        """See `Output`."""
-        self._writer = self._opened(schema)
-
-    @abstractmethod
-    def _opened(self, schema: pa.Schema) -> CountingWriter:
-        """A writer of what has this schema."""
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """See `Output`."""
-        if self._writer is None:
-            self.open(batch.schema)
+    def _write(self, batch: pa.RecordBatch) -> None:
         assert self._writer is not None
         self._writer.write(batch)
 
@@ -127,18 +125,16 @@ class FileOutput(_OneWriter):
         format: see `motet.io.open_writer`.
     """
 
-    starts_over = True
-
     def __init__(self, place: Place, work: WorkFolder, format: str | None = None) -> None:
         super().__init__(place.text, format)
         self._place, self._work = place, work
 
-    def _opened(self, schema: pa.Schema) -> CountingWriter:
-        return open_beside(self._place, schema, self._work, self._format)
+    def _open(self, schema: pa.Schema) -> None:
+        self._writer = open_beside(self._place, schema, self._work, self._format)
 
     def start_over(self) -> None:
         """See `Output`."""
-        self.abort()
+        super().start_over()
         self._writer = None
 
 
@@ -147,12 +143,11 @@ class StreamOutput(_OneWriter):
 
     starts_over = False
 
-    def _opened(self, schema: pa.Schema) -> CountingWriter:
-        return open_writer(self._path, schema, format=self._format, target=StreamTarget(self._path))
+    def _open(self, schema: pa.Schema) -> None:
+        self._writer = open_writer(self._path, schema, format=self._format, target=StreamTarget(self._path))
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        """See `Output`."""
-        super().write(batch)
+    def _write(self, batch: pa.RecordBatch) -> None:
+        super()._write(batch)
         if flush := getattr(self._writer, "flush", None):
             flush()
 

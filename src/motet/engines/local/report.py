@@ -7,7 +7,7 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,6 +20,15 @@ from motet.system.html import paragraph, table
 __all__ = ["ModelReport", "NodeReport", "NothingNew", "RunReport", "node_reports", "peak_memory_bytes"]
 
 _HIGH_WATER = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
+_NODE = {
+    "node": "name", "rows": "rows", "batches": "batches", "failed": "failed",
+    "queue s": "seconds_queue", "compute s": "seconds_compute",
+}  # fmt: skip
+_MODEL = {
+    "model": "name", "version": "version", "rows": "rows", "calls": "calls", "failed": "failed",
+    "compute s": "seconds_compute", "rows a call": "batch_rows",
+}  # fmt: skip
+"""What tables call the attributes of reports."""
 
 
 @dataclass(frozen=True)
@@ -167,37 +176,7 @@ class RunReport:
         return lines
 
     def _tables(self) -> list[tuple[Sequence[str], Sequence[Sequence[str]]]]:
-        return [
-            (
-                ("node", "rows", "batches", "failed", "queue s", "compute s"),
-                [
-                    (
-                        n.name,
-                        f"{n.rows:,}",
-                        f"{n.batches:,}",
-                        f"{n.failed:,}",
-                        f"{n.seconds_queue:.3f}",
-                        f"{n.seconds_compute:.3f}",
-                    )
-                    for n in self.nodes
-                ],
-            ),
-            (
-                ("model", "version", "rows", "calls", "failed", "compute s", "rows a call"),
-                [
-                    (
-                        m.name,
-                        m.version,
-                        f"{m.rows:,}",
-                        f"{m.calls:,}",
-                        f"{m.failed:,}",
-                        f"{m.seconds_compute:.3f}",
-                        f"{m.batch_rows:,}",
-                    )
-                    for m in self.models
-                ],
-            ),
-        ]
+        return [_columns(_NODE, self.nodes), _columns(_MODEL, self.models)]
 
     def _foot(self) -> list[str]:
         if not self.workers:  # there was nothing to play
@@ -220,22 +199,22 @@ def save_json(path: str | os.PathLike[str], text: str) -> None:
     write_file(where, f"{text}\n".encode())
 
 
+def _columns(attributes: Mapping[str, str], items: Sequence[object]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """A header, and a row for each item: its attributes by what the table calls them."""
+    return tuple(attributes), [[_cell(getattr(each, name)) for name in attributes.values()] for each in items]
+
+
+def _cell(value: str | int | float) -> str:
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns side by side, the first to the left, the others to the right."""
     if not rows:
         return []
-    widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
-    return [
-        "",
-        *(
-            "  ".join(_cell(cell, widths[place], place) for place, cell in enumerate(row)).rstrip()
-            for row in [header, *rows]
-        ),
-    ]
-
-
-def _cell(cell: str, width: int, place: int) -> str:
-    return cell.ljust(width) if place == 0 else cell.rjust(width)
+    lines = [header, *rows]
+    first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return ["", *("  ".join([line[0].ljust(first), *map(str.rjust, line[1:], others)]).rstrip() for line in lines)]
 
 
 class NothingNew(Exception):
@@ -262,18 +241,10 @@ def node_reports(executor: Executor) -> list[NodeReport]:
 
 def model_reports(models: Sequence[ModelRuntime]) -> list[ModelReport]:
     """What each model did."""
+    pairs = [(each, each.stats) for each in models]
     return [
-        ModelReport(
-            m.model.name,
-            m.located.version,
-            m.stats.rows,
-            m.stats.calls,
-            m.stats.failed,
-            m.stats.seconds,
-            m.size.best,
-            m.stats.loads,
-        )
-        for m in models
+        ModelReport(m.model.name, m.located.version, s.rows, s.calls, s.failed, s.seconds, m.size.best, s.loads)
+        for m, s in pairs
     ]
 
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,7 +21,7 @@ from motet.io.remote import asking, check_bucket
 from motet.io.target import lock_file, writing
 from motet.io.uploads import abort_uploads, remove_files
 
-__all__ = ["UNFINISHED", "DiskFolder", "NoFolder", "StoreFolder", "WorkFolder", "work_folder"]
+__all__ = ["UNFINISHED", "DiskFolder", "StoreFolder", "WorkFolder", "work_folder"]
 
 UNFINISHED = "_unfinished"
 """The folder of an output that is a folder."""
@@ -30,14 +30,17 @@ _PARTS = "_parts"
 _LOCK = "_lock"
 
 
-class WorkFolder(Protocol):
-    """Files by name, each whole or not there. One run at a time may hold it."""
+class WorkFolder:
+    """Files by name, each whole or not there. One run at a time may hold it.
 
-    where: str
+    This one keeps nothing, for what cannot be gone on with; others are on a disk, or in a store.
+    """
+
+    where: str = ""
     """The folder, for messages."""
-    compression: str | None
+    compression: str | None = None
     """How Arrow's files in it are compressed."""
-    device: int | None
+    device: int | None = None
     """The file system of this machine that it is on, once it is held; None for one elsewhere."""
 
     def lock(self) -> None:
@@ -46,7 +49,6 @@ class WorkFolder(Protocol):
         Raises:
             RunError: when another run holds it.
         """
-        ...
 
     def check(self, *, now: bool = False) -> None:
         """See that it is still held, as far as is known; or look.
@@ -54,15 +56,15 @@ class WorkFolder(Protocol):
         Raises:
             RunError: when it is not.
         """
-        ...
 
     def names(self) -> list[str]:
         """The files in it, in order."""
-        ...
+        return []
 
-    def writing(self, name: str) -> Any:
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Any]:
         """A context with an Arrow file to write; the file is there when the context is left."""
-        ...
+        yield pa.MockOutputStream()
 
     def reading(self, name: str) -> Any:
         """An Arrow file to read.
@@ -70,38 +72,33 @@ class WorkFolder(Protocol):
         Raises:
             OSError: when there is none.
         """
-        ...
+        raise FileNotFoundError(name)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, in this order."""
-        ...
 
     def release(self, *, empty: bool) -> None:
         """Let another run have it; where there is nothing to go on with it goes."""
-        ...
 
     def part(self, name: str) -> str:
         """The path, in the output's file system, of a file that will be moved into the output."""
-        ...
+        raise FileNotFoundError(name)
 
 
-class DiskFolder:
-    """A folder on this machine.
+class DiskFolder(WorkFolder):
+    """A folder on this machine, held by a lock of the system, which nobody can take away and which ends with the process.
 
     Args:
         path: the folder.
     """
 
-    compression: str | None = None
-
     def __init__(self, path: Path) -> None:
         self._path, self.where = path, str(path)
-        self.device: int | None = None
         self._made: list[Path] = []
         self._held: int | None = None
 
     def lock(self) -> None:
-        """See `WorkFolder`; by a lock of the system, which ends with the process."""
+        """See `WorkFolder`."""
         with writing(self.where):
             self._made = [each for each in (self._path, self._path.parent) if not each.exists()]
             self._held = self._locked()
@@ -121,9 +118,6 @@ class DiskFolder:
                     "another run is writing this output", where=self.where, hint="wait for it, or write elsewhere"
                 )
             return held
-
-    def check(self, *, now: bool = False) -> None:
-        """See `WorkFolder`; nobody can take a lock of the system away."""
 
     def names(self) -> list[str]:
         """See `WorkFolder`."""
@@ -171,7 +165,7 @@ class DiskFolder:
         return path
 
 
-class StoreFolder:
+class StoreFolder(WorkFolder):
     """A folder in a store.
 
     Args:
@@ -179,8 +173,7 @@ class StoreFolder:
         output: the output.
     """
 
-    compression: str | None = "lz4"
-    device: int | None = None
+    compression = "lz4"
 
     def __init__(self, url: str, output: str) -> None:
         from motet.engines.local.lease import OutputLease  # few outputs are in a store
@@ -251,43 +244,6 @@ class StoreFolder:
         """See `WorkFolder`."""
         self._is_empty = False
         return f"{self._path}/{_PARTS}/{name}"
-
-
-class NoFolder:
-    """No folder, for what cannot be gone on with: nothing is kept."""
-
-    where = ""
-    compression: str | None = None
-    device: int | None = None
-
-    def lock(self) -> None:
-        """See `WorkFolder`: everybody may write a stream."""
-
-    def check(self, *, now: bool = False) -> None:
-        """See `WorkFolder`."""
-
-    def names(self) -> list[str]:
-        """See `WorkFolder`: none."""
-        return []
-
-    @contextmanager
-    def writing(self, name: str) -> Iterator[Any]:
-        """See `WorkFolder`: what is written is forgotten."""
-        yield pa.MockOutputStream()
-
-    def reading(self, name: str) -> Any:
-        """See `WorkFolder`."""
-        raise FileNotFoundError(name)
-
-    def remove(self, names: Iterable[str]) -> None:
-        """See `WorkFolder`."""
-
-    def release(self, *, empty: bool) -> None:
-        """See `WorkFolder`."""
-
-    def part(self, name: str) -> str:
-        """See `WorkFolder`."""
-        raise FileNotFoundError(name)
 
 
 def work_folder(output: Place, *, is_folder: bool) -> WorkFolder:
