@@ -12,7 +12,7 @@ wanted, unless it is out of range. It is for whoever reads values to say what be
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,7 +23,9 @@ import numpy.typing as npt
 from motet.errors import cut
 from motet.types import ColumnType
 
-__all__ = ["Converted", "convert", "from_objects", "is_missing", "may_be_given", "may_convert", "refusal", "widens"]
+__all__ = [
+    "Converted", "any_missing", "convert", "from_objects", "is_missing", "may_be_given", "may_convert", "refusal", "widens",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -239,6 +241,14 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, (np.datetime64, np.timedelta64)):
         return bool(np.isnat(value))
     return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.startswith("pandas.")
+
+
+_NEVER_MISSING = frozenset({str, bytes, bool, int})
+
+
+def any_missing(values: Sequence[Any]) -> bool:
+    """Whether any of many values is missing; see `is_missing`."""
+    return not _NEVER_MISSING.issuperset(map(type, values)) and any(map(is_missing, values))
 
 
 def refusal(value: Any, kind: ColumnType) -> str:

@@ -20,7 +20,7 @@ from motet.models.categories import (
 )
 from motet.models.common import check_features, features_of, framework, load_error, place
 from motet.models.handler import ModelSource
-from motet.numbers import is_missing
+from motet.numbers import any_missing, is_missing
 from motet.types import ANY, ColumnType
 
 __all__ = ["Taken", "taken"]
@@ -299,9 +299,6 @@ def _series(pandas: Any, kind: ColumnType, missing: float | None) -> Callable[[A
 
 def _with_missing(column: Array, missing: float | None) -> Array:
     """Objects with NaN, or None, for what is missing; other columns as they are."""
-    if column.dtype != object or column.ndim > 1:
+    if column.dtype != object or column.ndim > 1 or not any_missing(column.tolist()):
         return column
-    places = [is_missing(value) for value in column.tolist()]
-    if not any(places):
-        return column
-    return objects([missing if gone else value for value, gone in zip(column.tolist(), places, strict=True)])
+    return objects([missing if is_missing(value) else value for value in column.tolist()])
