@@ -46,6 +46,7 @@ class Stream(ABC):
         reads: the files that it reads; empty where it reads none.
         lacks: columns of the schema that are declared, and of which nothing is there.
         was_read: whether it was read to its end.
+        text_bytes: bytes of the text that it is, where that is known without reading it.
     """
 
     schema: pa.Schema
@@ -55,6 +56,7 @@ class Stream(ABC):
     reads: tuple[FoundFile, ...] = ()
     lacks: frozenset[str] = frozenset()
     was_read: bool = False
+    text_bytes: int | None = None
 
     @property
     @abstractmethod

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_list
+from motet.io.compression import codec_of
 from motet.io.faults import with_errors
 from motet.io.files import FoundFile, fingerprint_files
 from motet.io.read_options import ReadOptions
@@ -42,6 +43,8 @@ class TextSource(FileStream):
 
     def __init__(self, file: FoundFile, options: ReadOptions) -> None:
         super().__init__(file)
+        if self._state is not None and codec_of(file.name) is None:
+            self.text_bytes = self._state[0] or None  # not every store says it
         self._options = options
         self._counted: int | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from motet.engines.local.layout import RunLayout, choose_batch_rows, choose_window_rows
+from motet.engines.local.layout import BATCH_BYTES, RunLayout, choose_batch_rows, choose_window_rows
 from motet.io import Source
 from motet.io.stream import Stream
 from motet.runtime.executor import Executor
@@ -19,7 +19,7 @@ FEW_KEYED = 8
 
 
 class RowBytes:
-    """How large rows are, as far as that is known before they are read; it is looked at when it is first asked for.
+    """How large rows are, as far as that is known before they are read. Nothing is, and need be, of text that one batch holds.
 
     Args:
         source: where they are.
@@ -34,19 +34,22 @@ class RowBytes:
         """Bytes of all columns that are read, and of answers whose type says it."""
         return self._of(self._layout.read) + sum(kind.row_bytes or 0 for kind in self._layout.outputs.values())
 
-    @cached_property
+    @property
     def answers_vary(self) -> bool:
         """Whether only playing rows tells how large answers are."""
         return any(kind.row_bytes is None for kind in self._layout.outputs.values())
 
-    @cached_property
+    @property
     def played(self) -> float:
         """Bytes of what the graph takes; 0 where rows are small."""
         taken = [self._layout.stored[name] for name in self._layout.taken]
         return self._of(taken) if taken and self.held > LARGE_ROW else 0.0
 
     def _of(self, columns: Sequence[str]) -> float:
-        return self._source.row_bytes(columns) if isinstance(self._source, Stream) else 0.0
+        source = self._source
+        if not isinstance(source, Stream) or (source.text_bytes or BATCH_BYTES + 1) <= BATCH_BYTES:
+            return 0.0
+        return source.row_bytes(columns)
 
 
 class BatchRows:
