@@ -189,7 +189,7 @@ def _networks_by_hand(files: _Files) -> tuple[Answer, float]:
     p = np.empty((len(x), 1), dtype=np.float32)
     for key, session in enumerate(sessions):
         chosen = order[ends[key] : ends[key + 1]]
-        p[chosen] = spent(lambda rows, session=session: session.run(None, {"x": rows})[0], x[chosen])
+        p[chosen] = spent(lambda rows, session=session: session.run(None, {"x": rows})[0], x[chosen])  # type: ignore[misc]
     return {"p": p}, spent.seconds
 
 

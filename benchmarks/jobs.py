@@ -91,7 +91,7 @@ def images_file(folder: Path, storage: Storage, rows: int = IMAGE_ROWS) -> Path:
 def _write_tensors(path: Path, rows: int) -> None:
     sys.path.insert(0, str(FASHION))
     try:
-        from data import write_parquet
+        from data import write_parquet  # type: ignore[import-not-found]
     finally:
         sys.path.remove(str(FASHION))
     write_parquet(path, "train", rows)

@@ -167,7 +167,7 @@ def plan_part(rounds: int, rows: int) -> list[dict[str, Any]]:
     found, lines = [], []
     for skew in SKEWS:
         for window in WINDOWS:
-            counted = {name: [] for name in PLANS}  # type: ignore[var-annotated]
+            counted = {name: [] for name in PLANS}
             for seed in range(min(rounds, 3)):
                 keys = zipf(rows, MODELS, skew, seed)
                 for name, make in PLANS.items():

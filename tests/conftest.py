@@ -4,13 +4,17 @@ import os
 import shutil
 import signal
 import tempfile
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from helpers import onnxes
 
-QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
+QUIET: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+}
 settings.register_profile("quick", max_examples=30, **QUIET)
 settings.register_profile("deep", max_examples=500, **QUIET)  # pytest --hypothesis-profile=deep
 settings.load_profile("quick")

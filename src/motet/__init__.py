@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from motet.training import data
     from motet.types import ColumnType, Signature, returns
     from motet.version import __version__ as __version__
+    from motet.workflow import WorkflowModule
     from motet.workflow.choices import as_ready, when
     from motet.workflow.deferred import Deferred
-    from motet.workflow.definition import workflow
     from motet.workflow.files import File
     from motet.workflow.plan import Plan
     from motet.workflow.policies import when_changed, while_at_least
     from motet.workflow.step import current_step, step
+
+    workflow: WorkflowModule
 
 
 _HOMES = {

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,10 +47,10 @@ def run(tmp_path: Path) -> Run:
     (tmp_path / "g.yaml").write_text(GRAPH)
     pq.write_table(pa.table({"x": np.arange(10)}), tmp_path / "in.parquet")
 
-    def run(*args: str, source: str = "in.parquet", **more: object) -> subprocess.CompletedProcess[bytes]:
+    def run(*args: str, source: str = "in.parquet", **more: Any) -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "motet.cli", "run", "g.yaml", "--input", source, *args]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
-        return subprocess.run(command, cwd=tmp_path, check=False, **streams)  # type: ignore[call-overload, no-any-return]
+        return subprocess.run(command, cwd=tmp_path, check=False, **streams)  # type: ignore[return-value]
 
     return run
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from helpers.container import until
+from helpers.until import until
 from motet.engines.local.journal import JournalPiece
 
 FUNCTIONS = """

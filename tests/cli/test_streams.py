@@ -60,7 +60,7 @@ def shell(line: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 def answers(run: list[str]) -> list[int]:
-    return pq.read_table(run[5]).column("y").to_pylist()  # type: ignore[no-any-return]
+    return pq.read_table(run[5]).column("y").to_pylist()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The client, and models behind an address, against `motet serve`."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +10,13 @@ import motet as mt
 from helpers import served_functions
 from helpers.live_server import Live
 from helpers.tfserving_server import EXAMPLES
+from helpers.until import until
 from motet.client import Client
 from motet.errors import InputError, NotFoundError, RowErrors
 from motet.types import ColumnType
 
 FASHION = EXAMPLES / "fashion" / "fashion.yaml"
-VALUES = {
+VALUES: dict[str, Any] = {
     "bool": [True, False, True], "string": ["", "ü", "漢字 a"], "bytes": [b"", b"\xff\x00", b"abc"],
     "float16": [0.5, -2, 65504], "float32": [0.1, np.nan, -np.inf], "float64": [0.1, 1e300, np.inf],
     "int8": [-128, 0, 127], "int16": [-(2**15), 0, 1], "int32": [-(2**31), 0, 1], "int64": [-(2**63), 0, 2**63 - 1],
@@ -42,10 +43,7 @@ def live(tmp_path_factory):
     files = [folder / f"{graph.name}.yaml" for graph in graphs]
     live = Live(folder, FASHION, *files, "--config", folder / "serve.yaml")
     with Client(live.url) as client:
-        end = time.monotonic() + 60
-        while not client.ready():
-            assert time.monotonic() < end, live.log.read_text()
-            time.sleep(0.02)
+        until(client.ready, otherwise=live.log.read_text)
     yield live
     live.close()
 
@@ -104,7 +102,7 @@ def test_rows_of_different_shapes(client):
 
 def test_a_bad_row_is_named(client):
     with pytest.raises(InputError, match=r"(?s)row 2.*13 is unlucky"):
-        client.infer("strict", {"x": np.float32([1, 2, 13, 4])})
+        client.infer("strict", {"x": np.array([1, 2, 13, 4], np.float32)})
     with pytest.raises(NotFoundError):
         client.infer("nothing", {"x": [1]})
 

@@ -8,12 +8,14 @@ import signal
 import socket
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from helpers.container import container, until
+from helpers.container import container
+from helpers.until import until
 from motet.engines.local.journal import JournalPiece
 
 MODELS = Path(__file__).parents[2] / "examples" / "fashion" / "models"
@@ -105,7 +107,7 @@ def run(folder: Path, graph: str) -> list[str]:
 
 
 def answers(folder: Path) -> list[int]:
-    return pq.read_table(folder / "out.parquet").column("y").to_pylist()  # type: ignore[no-any-return]
+    return pq.read_table(folder / "out.parquet").column("y").to_pylist()
 
 
 @pytest.mark.parametrize("temporary", [True, False])
@@ -179,7 +181,7 @@ def test_a_workflow(folder: Path) -> None:
     code, _, err = container(folder, *args).ended()
     assert code == 0, err
     assert "there is no home folder" in err or "cannot be written to" in err
-    kept = {"MOTET_CACHE_DIR": str(folder / "cache")}
+    kept: dict[str, Any] = {"MOTET_CACHE_DIR": str(folder / "cache")}
     assert [container(folder, *args, **kept).ended()[0] for _ in range(2)] == [0, 0]
     assert list((folder / "cache/workflow/cache/entries").glob("*/*.json"))
 

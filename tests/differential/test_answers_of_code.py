@@ -5,6 +5,7 @@ import json
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -202,8 +203,8 @@ def types_of(function, tmp_path, rows=2, values=(1.0, 2.0, 3.0, 4.0), **options)
         (np.array([1, 2]), np.array([1.0, 2.0]), "int64", [1, 2, 1, 2]),
         (np.array([1, 2]), np.array([1.5, 2.0]), "double", [1, 2, 1.5, 2]),
         (np.array([1.0, 2.0]), np.array([1, 2**53 + 1]), "double", [1, 2, 1]),
-        (np.float32([1, 2]), np.array([1e300, 1.0]), "double", [1, 2, 1e300, 1]),
-        (np.float32([1, 2]), np.array([1, 2], np.int16), "float", [1, 2, 1, 2]),
+        (np.array([1, 2], np.float32), np.array([1e300, 1.0]), "double", [1, 2, 1e300, 1]),
+        (np.array([1, 2], np.float32), np.array([1, 2], np.int16), "float", [1, 2, 1, 2]),
         (np.zeros(2), np.array(["007", "8"]), "double", [0, 0]),
         (np.array(["a", "b"]), np.array([1, 2]), "string", ["a", "b"]),
         (np.array(["a", "b"]), ["c", 7], "string", ["a", "b", "c"]),
@@ -377,7 +378,7 @@ def left_out(x):
 
 
 def test_a_process_that_leaves_out_the_zeros_of_its_warm_up_is_ready():
-    types = {"inputs": {"x": "float64"}, "outputs": {"y": "float64"}}
+    types: dict[str, Any] = {"inputs": {"x": "float64"}, "outputs": {"y": "float64"}}
     model = mt.Model(f"python:{__name__}:left_out", placement="process", **types)
     graph = mt.Graph("g", {"y": mt.model(model, mt.input("x", "float64"))})
     answers, failures = graph({"x": [1.0, 0.0, 2.0]}, failures="return")

@@ -3,6 +3,7 @@
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,13 +101,13 @@ LISTED = mt.Graph(
 )
 
 
-def _lists(wrapped: bool) -> tuple[list[dict[str, object]], list[dict[str, str] | None]]:
+def _lists(wrapped: bool) -> tuple[list[dict[str, Any]], list[dict[str, str] | None]]:
     """Rows of lists of bytes in every dress, one in three with a text or a value that is none."""
     rows, wanted = [], []
     wrong: list[object] = [*NONE, None, 3, True, ["aGk="]]
     for place, make in enumerate([*DRESSES.values()] * 3):
         two, some = DATA[1:3], DATA[: place % 4]
-        row = {name: [{"b64": make(data)} if wrapped else make(data) for data in datas]
+        row: dict[str, Any] = {name: [{"b64": make(data)} if wrapped else make(data) for data in datas]
                for name, datas in (("two", two), ("some", some))}  # fmt: skip
         if place % 3 == 2:
             row["two"][1] = wrong[place // 3 % len(wrong)]
@@ -165,7 +166,12 @@ KINDS = {"bytes": lambda data: data, "string": lambda data: data.decode(), "any"
 def _over_rest(kind: str, texts: list[str], *, binary: bool, default: object = None) -> list[object]:
     given = Input(ColumnType.parse(kind)) if default is None else Input(ColumnType.parse(kind), default)
     codec = InferCodec("m", "1", {"x": given}, {}, 100)
-    tensor = {"name": "x", "datatype": "BYTES", "shape": [len(texts)], "parameters": {"content_type": "base64"}}
+    tensor: dict[str, Any] = {
+        "name": "x",
+        "datatype": "BYTES",
+        "shape": [len(texts)],
+        "parameters": {"content_type": "base64"},
+    }
     if not binary:
         return codec.read(json.dumps({"inputs": [tensor | {"data": texts}]}).encode()).columns["x"].tolist()
     raw = b"".join(len(text.encode()).to_bytes(4, "little") + text.encode() for text in texts)

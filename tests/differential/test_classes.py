@@ -190,6 +190,7 @@ def test_declared_labels_are_the_models_own_or_name_classes_that_are_numbers(tmp
     _logistic(tmp_path / "counted.joblib", labels=np.arange(3))
     _logistic(tmp_path / "odd.joblib", labels=np.array([1, 2, 5]))
     x = _x()
+    labels: Any
     for file, labels in (("named", NAMES), ("named", "abc"), ("counted", [1, 0, 2]), ("odd", "abc")):
         node = mt.model(mt.Model(str(tmp_path / f"{file}.joblib"), labels=list(labels)), x)
         with pytest.raises(GraphError, match="are not the model's classes, which are"):

@@ -80,7 +80,7 @@ def test_a_graph_inside_is_given_the_types_that_it_declares(node: str) -> None:
     made = mt.model(inner, x) if node == "model" else mt.ensemble({"a": inner, "b": inner}, x)
     graph = mt.Graph("g", {"s": made})
     assert graph({"x": [100, -3]})["s"].tolist() == [10_000, 9]
-    assert graph.run({"x": np.int8([100, -3, 2])}, keep=[], batch_rows=2)["s"].to_pylist() == [10_000, 9, 4]
+    assert graph.run({"x": np.array([100, -3, 2], np.int8)}, keep=[], batch_rows=2)["s"].to_pylist() == [10_000, 9, 4]
 
 
 def test_a_number_that_a_graph_inside_cannot_hold_fails_its_row() -> None:
@@ -127,7 +127,7 @@ def test_a_value_of_another_kind_fails_its_row_alone(doubling: str, inside: bool
     model = mt.Model(doubling, inputs={"f": "float64"}, outputs={"value": "float32"})
     inner = mt.Graph("inner", {"value": mt.model(model, mt.input("f", "float64"))})
     graph = mt.Graph("g", {"y": mt.model(inner if inside else model, mt.map(mixed, x))})
-    options = {} if rows is None else {"batch_rows": rows}
+    options: dict[str, Any] = {} if rows is None else {"batch_rows": rows}
     answers, failures = graph.run({"x": np.arange(5.0)}, failures="return", keep=[], **options)
     import xgboost
 

@@ -48,7 +48,7 @@ def sales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "what", ["sales", "sales/", "./sales", "sales/**/*.parquet", "sales/*/*/*.parquet", "sales/year=20*", "sales/**", "sales/year=*/city=*/*.parquet"]
 )  # fmt: skip
 def test_columns_of_folders_are_those_of_pyarrow(sales: Path, what: str) -> None:
-    source = open_source(what)
+    source: Any = open_source(what)
     expected = ds.dataset(sales, partitioning="hive").to_table()
     assert source.schema.equals(expected.schema, check_metadata=False)
     assert in_order(rows(source)) == in_order(expected.to_pylist())
@@ -67,7 +67,7 @@ def test_one_part_by_name_has_them_as_with_duckdb(sales: Path) -> None:
 
 
 def test_rows_by_position_and_from_any_row_have_them(sales: Path) -> None:
-    source = open_source(sales)
+    source: Any = open_source(sales)
     everything = rows(source)
     for skip in range(13):
         assert [row for batch in source.batches(5, None, skip) for row in batch.to_pylist()] == everything[skip:]
@@ -117,7 +117,7 @@ def test_what_nobody_declares_stays_what_it_was(
     monkeypatch.chdir(tmp_path)
     for place, name in enumerate(names):
         write(f"in/k={name}/p.csv", f"x\n{place}\n")
-    source = open_source("in")
+    source: Any = open_source("in")
     assert source.schema.field("k").type == kind
     found = {None if row["k"] is None else str(row["k"]) for row in rows(source)}
     assert found == {None if name == NULL else name for name in names}
@@ -179,7 +179,7 @@ def test_a_column_that_the_files_have_is_read_from_them_and_it_is_said(tmp_path:
     monkeypatch.chdir(tmp_path)
     write("in/year=2020/p.csv", "x,year\n1,7\n")
     write("in/year=2021/p.csv", "x,year\n2,8\n")
-    source = open_source("in")
+    source: Any = open_source("in")
     assert [(row["x"], row["year"]) for row in rows(source)] == [("1", "7"), ("2", "8")]
     assert source.left_out == "read from the files, and not from the names of their folders: year"
 

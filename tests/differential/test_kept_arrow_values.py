@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from arrow_values import VALUES, csv_rows, json_rows, kept_table, parquet_type, plain
 
 import motet as mt
+from differential.arrow_values import VALUES, csv_rows, json_rows, kept_table, parquet_type, plain
 from motet.engines.local import pending
 from motet.errors import InputError
 from motet.types import DTYPES
@@ -183,10 +183,10 @@ def test_kept_values_are_pyarrows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             fields = list(csv.DictReader(file))
         for name in names:
             read = _stored(expected(name)[0], kind)
-            for place, wanted in enumerate(row for chunk in read for row in csv_rows(chunk)):
+            for place, wanted in enumerate(row for chunk in read for row in csv_rows(chunk)):  # type: ignore[assignment]
                 leaf = pa.float32() if "tensor" in name else VALUES[name].type
-                got = {at: fields[place][f"{name}{at}"] for at in wanted}
-                assert got == {at: field_of(value, leaf) for at, value in wanted.items()}, (name, place)
+                got = {at: fields[place][f"{name}{at}"] for at in wanted}  # type: ignore[assignment]
+                assert got == {at: field_of(value, leaf) for at, value in wanted.items()}, (name, place)  # type: ignore[attr-defined]
 
 
 def _stored(chunks: list[pa.Array], kind: str) -> list[pa.Array]:
@@ -222,7 +222,7 @@ def test_what_a_format_cannot_hold_is_refused_before_the_run_or_left_out_by_name
         path = tmp_path / f"{name}.{output}"
         if rows[name] == "left out":
             assert graph().run(source, path).columns_left_out == (name,)
-        kept = {"keep": [name]} if rows[name] == "left out" else {}
+        kept: dict[str, Any] = {"keep": [name]} if rows[name] == "left out" else {}
         with pytest.raises(InputError) as caught:
             graph().run(source, path, overwrite=True, **kept)
         assert f"{path}: " in str(caught.value)

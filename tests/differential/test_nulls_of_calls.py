@@ -115,7 +115,7 @@ def test_a_null_within_a_row_fails_it(kind):
 
 
 def test_a_masked_element_fails_its_row_and_no_other():
-    column = np.ma.array([[1.0, 2.0], [3.0, 9.0], [4.0, 5.0]], mask=[[0, 0], [0, 1], [0, 0]])
+    column = np.ma.array([[1.0, 2.0], [3.0, 9.0], [4.0, 5.0]], mask=[[False, False], [False, True], [False, False]])
     answers, failures = mt.Graph("g", {"o": mt.input("x", "float64[2]")})({"x": column}, failures="return")
     assert answers["o"].tolist() == [[1, 2], [4, 5]]
     assert [(each.row, each.message) for each in failures] == [(1, "input 'x' holds a null")]
@@ -123,7 +123,7 @@ def test_a_masked_element_fails_its_row_and_no_other():
 
 def test_a_mask_changes_nothing_of_what_a_type_takes():
     graph = mt.Graph("g", {"o": mt.input("x", "float32")})
-    for column in (np.array([0.1, 0.2]), np.ma.array([0.1, 0.2]), np.ma.array([0.1, 0.2], mask=[0, 1]), pa.array([0.1, None])):  # fmt: skip
+    for column in (np.array([0.1, 0.2]), np.ma.array([0.1, 0.2]), np.ma.array([0.1, 0.2], mask=[False, True]), pa.array([0.1, None])):  # fmt: skip
         with pytest.raises(mt.errors.TypeMismatchError, match="float32"):
             graph({"x": column})
 
@@ -134,7 +134,7 @@ def test_columns_of_several_libraries_lose_the_same_rows():
     columns = {
         "x": pd.Series([1, 2, None, 4], dtype="Int64"),
         "y": pa.array(["a", None, "c", "d"]),
-        "z": np.ma.array(np.float32([1, 2, 3, 9]), mask=[0, 0, 0, 1]),
+        "z": np.ma.array(np.array([1, 2, 3, 9], np.float32), mask=[False, False, False, True]),
     }
     answers, failures = graph(columns, failures="return")
     assert {name: column.tolist() for name, column in answers.items()} == {

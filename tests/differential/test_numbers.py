@@ -2,6 +2,7 @@
 
 import math
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def values_of(dtype):
         low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
         edges = [each for each in EDGES if low <= each <= high]
         return st.one_of(st.integers(low, high), st.sampled_from(edges))
-    width = int(dtype[5:])
+    width: Any = int(dtype[5:])
     some = [float(np.dtype(dtype).type(each)) for each in map(float, EDGES) if abs(each) < float(np.finfo(dtype).max)]
     return st.one_of(st.floats(width=width), st.sampled_from(some))
 
@@ -71,7 +72,7 @@ def test_types_alone_refuse_bools_of_numbers_and_floats_that_are_narrower(stored
 @pytest.mark.parametrize("wanted", NUMBERS)
 def test_a_type_that_widens_holds_the_largest_and_the_smallest_of_the_other(stored, wanted):
     if stored == "bool":
-        edges = [0, 1]
+        edges: list[Any] = [0, 1]
     elif stored in WHOLE:
         info = np.iinfo(stored)
         edges = [int(info.min), int(info.max), int(info.max) - 1]

@@ -3,6 +3,7 @@
 import http.client
 import json
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ FILE = "helpers.odd_functions"
 
 
 def model(function, name="m", **settings):
-    kinds = {"inputs": {"name": "string"}, "outputs": {"y": "string"}}
+    kinds: dict[str, Any] = {"inputs": {"name": "string"}, "outputs": {"y": "string"}}
     return mt.Model(f"python:{FILE}:{function}", name, **kinds, **settings)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -53,7 +55,7 @@ def _of_mode(mode: str) -> Image.Image:
     return picture
 
 
-def _written(picture: Image.Image, kind: str, **options: object) -> bytes:
+def _written(picture: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return file.getvalue()
@@ -143,7 +145,7 @@ def _written_pixels(path: Path) -> list:
     return column.to_numpy_ndarray().tolist() if fixed else column.to_pylist()
 
 
-def _run(graph: mt.Graph, source: object, folder: Path, rows: int, **options: object) -> dict[int, list]:
+def _run(graph: mt.Graph, source: Any, folder: Path, rows: int, **options: Any) -> dict[int, list]:
     """The answers of a run by row, in batches of 3; rows that failed are not there."""
     report = graph.run(source, folder / "out.parquet", overwrite=True, batch_rows=3, **options)
     failed = pq.read_table(report.failed_output)["row"].to_pylist() if report.failed_output else []
@@ -181,7 +183,7 @@ STORED = {
     "large": lambda rows: (pa.array(rows, pa.large_binary()), None),
     "view": lambda rows: (pa.array(rows, pa.binary_view()), None),
     "dictionary": lambda rows: (pa.array(rows, pa.binary()).dictionary_encode(), None),
-    "hugging face": lambda rows: (pa.array([{"bytes": row, "path": "a.png"} for row in rows], HUGGING_FACE), None),
+    "hugging face": lambda rows: (pa.array([{"bytes": row, "path": "a.png"} for row in rows], HUGGING_FACE), None),  # type: ignore[has-type]
 }
 HUGGING_FACE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """What `datasets.Image` is in Parquet."""
@@ -286,7 +288,7 @@ def test_the_op_called_and_in_bulk(tmp_path: Path, form: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> httpx.Client:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     made = tmp_path_factory.mktemp("served")
     for form in TYPES:
         _said(form).save(made / f"{form}.yaml")

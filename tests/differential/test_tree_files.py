@@ -39,7 +39,7 @@ def played(path: Path, columns: dict[str, Any], tmp_path: Path, **model: Any) ->
     types = {
         name: "string" if c.dtype == object else f"{c.dtype}{list(c.shape[1:]) or ''}" for name, c in given.items()
     }
-    inputs = {
+    inputs: dict[str, Any] = {
         name: mt.input(name, kind, **({"default": None} if kind == "string" else {})) for name, kind in types.items()
     }
     one = len(inputs) == 1 and given[next(iter(given))].ndim == 2
@@ -117,7 +117,7 @@ def test_each_kind_of_regressor_of_xgboost(make: Any, target: Any, tmp_path: Pat
 def test_softmax_gives_probabilities(objective: str, tmp_path: Path) -> None:
     model = xgboost.XGBClassifier(n_estimators=3, objective=objective).fit(X, K)
     model.save_model(tmp_path / "m.ubj")
-    np.testing.assert_allclose(played(tmp_path / "m.ubj", {"f": X}, tmp_path), model.predict_proba(X), rtol=1e-6)
+    np.testing.assert_allclose(played(tmp_path / "m.ubj", {"f": X}, tmp_path), model.predict_proba(X), rtol=1e-6)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("booster", ["gbtree", "dart"])
@@ -152,7 +152,7 @@ def test_a_number_can_stand_for_a_missing_value(booster: str, tmp_path: Path) ->
         played(tmp_path / "m.ubj", {"f": holes}, tmp_path, options={"missing": "x"})
 
 
-CATEGORIES = {
+CATEGORIES: dict[str, Any] = {
     "words": (["oak", "ash", "elm"], "string"),
     "numbers": ([10, 20, 30], "int64"),
     "truth": ([False, True], "bool"),
@@ -190,7 +190,7 @@ def test_categories_of_xgboost(kind: str, place: int, tmp_path: Path) -> None:
 def test_a_value_that_is_no_category_of_xgboost_fails_its_row(tmp_path: Path) -> None:
     frame, target = framed("words")
     xgboost.XGBRegressor(n_estimators=2, enable_categorical=True).fit(frame, target).save_model(tmp_path / "m.ubj")
-    inputs = {name: mt.input(name, "string" if name == "k" else "float64") for name in frame}
+    inputs: dict[str, Any] = {name: mt.input(name, "string" if name == "k" else "float64") for name in frame}
     graph = mt.Graph("g", outputs={"y": mt.model(mt.Model(str(tmp_path / "m.ubj"), "m"), **inputs)})
     answers, failures = graph({"k": ["oak", "yew", "elm"], "x": [0.0] * 3, "z": [0.0] * 3}, failures="return")
     assert [(each.row, each.message) for each in failures] == [
@@ -333,7 +333,7 @@ def test_inputs_are_bound_by_name_whatever_their_order(framework: str, tmp_path:
         model.booster_.save_model(tmp_path / "m.ubj")
     uri = f"{framework}:{tmp_path}/m.ubj"
     for declared in (None, ["a", "b", "c"], ["c", "a", "b"]):
-        inputs = {} if declared is None else {"inputs": dict.fromkeys(declared, "float64")}
+        inputs: dict[str, Any] = {} if declared is None else {"inputs": dict.fromkeys(declared, "float64")}
         for given in (["a", "b", "c"], ["b", "c", "a"]):
             columns = {name: frame[name].to_numpy() for name in given}
             np.testing.assert_array_equal(played(Path(uri), columns, tmp_path, **inputs), model.predict(frame))

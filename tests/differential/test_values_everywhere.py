@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from typing import Any
 
 import grpc
 import httpx
@@ -53,7 +54,7 @@ ARROW = {"string": pa.string(), "bytes": pa.binary()}
 
 def telling(kind: str, *, default: bool) -> mt.Graph:
     """A graph that says what it was given."""
-    options = {"default": DEFAULTS[kind]} if default else {}
+    options: dict[str, Any] = {"default": DEFAULTS[kind]} if default else {}
     name = f"{kind}_or" if default else kind
     return mt.Graph(name, outputs={"y": mt.map(told, mt.input("x", kind, **options), outputs="string")})
 
@@ -231,8 +232,9 @@ def test_what_is_written_in_csv(kind, default, tmp_path):
     """A field has no quotes that tell a text from a number: `7` is both."""
     numbers = [each for each in WRITTEN if isinstance(each, (int, float)) and not isinstance(each, bool)]
     numbers = [each for each in numbers if each != 2.0**63 or type(each) is int]  # whose text is another number
-    values = {"bool": [True, False, "a"], "string": [each for each in WRITTEN if isinstance(each, str) and each]}
-    values = [*values.get(kind, [*numbers, math.inf, "a"]), None]
+    texts = [each for each in WRITTEN if isinstance(each, str) and each]
+    taken: dict[str, list[Any]] = {"bool": [True, False, "a"], "string": texts}
+    values = [*taken.get(kind, [*numbers, math.inf, "a"]), None]
     with (tmp_path / "x.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["x", "n"], *([in_text(each), "1"] for each in values)])
     right = wanted(values, None, kind, default, lambda value: repr(in_text(value)))

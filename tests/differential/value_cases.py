@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ DEFAULTS = {
 TAKEN, REFUSED, MISSING, BY_TYPE = "taken", "refused", "missing", "by type"
 """What becomes of a value; `BY_TYPE` where no value that is stored so is taken."""
 
-STORED = {
+STORED: dict[str, Any] = {
     "bool": [True, False],
     "int8": [1, -1, 127],
     "int64": [1, 0, -1, 127, 128, 300, 2048, 2049, 2**24, 2**24 + 1, 65520, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)],

@@ -19,7 +19,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import motet as mt
+from helpers.until import until
 
 ROOT = Path(__file__).parents[2]
 FASHION = ROOT / "examples" / "fashion"
@@ -167,13 +167,15 @@ class Runner:
         command = [sys.executable, "-m", "motet.cli", *arguments, "--port", "0", "--grpc-port", "0"]
         with log.open("wb") as said:
             self.server = subprocess.Popen(command, stdout=said, stderr=said)
-        end = time.monotonic() + START_S
-        while not (found := re.search(r"://[\w.]+:(\d+), grpc on port (\d+)", log.read_text())):
-            assert self.server.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.02)
+        server = self.server
+
+        def told() -> re.Match[str] | None:
+            assert server.poll() is None, log.read_text()
+            return re.search(r"://[\w.]+:(\d+), grpc on port (\d+)", log.read_text())
+
+        found = until(told, START_S, log.read_text)
         self.ports = {"8000": found[1], "8001": found[2]}
-        wait_until_ready(f"http://localhost:{found[1]}/readyz", end)
+        until(lambda: urlopen(f"http://localhost:{found[1]}/readyz").close() or True, START_S, log.read_text)
 
     def close(self) -> None:
         """Stop the server that runs, if there is one; it must end well."""
@@ -181,17 +183,6 @@ class Runner:
             self.server.terminate()
             assert self.server.wait(START_S) == 0, Path("serve.log").read_text()
             self.server = None
-
-
-def wait_until_ready(address: str, end: float) -> None:
-    """Ask until the answer is 200."""
-    while True:
-        try:
-            with urlopen(address):
-                return
-        except OSError:
-            assert time.monotonic() < end, f"{address} is not ready"
-            time.sleep(0.02)
 
 
 def check_serving(path: str) -> None:

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 import yaml
-from docs_pages import PAGES, ROOT, Runner, blocks, prepare
+
+from docs.docs_pages import PAGES, ROOT, Runner, blocks, prepare
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
 MAKE = re.compile(r"(?:^    |`)make ([a-z]+)", re.MULTILINE)

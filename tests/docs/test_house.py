@@ -4,7 +4,8 @@ import importlib.util
 import xml.etree.ElementTree
 
 import pytest
-from docs_pages import ROOT
+
+from docs.docs_pages import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
 

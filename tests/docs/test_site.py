@@ -5,7 +5,8 @@ import json
 import tomllib
 
 import pytest
-from docs_pages import ROOT
+
+from docs.docs_pages import ROOT
 
 
 @pytest.fixture(scope="module")

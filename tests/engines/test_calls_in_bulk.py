@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -29,11 +30,11 @@ def graph(model: mt.Model) -> mt.Graph:
     return mt.Graph("g", {"y": mt.model(model, mt.input("x", "float64[4]")).output})
 
 
-def counting(**settings: object) -> mt.Graph:
+def counting(**settings: Any) -> mt.Graph:
     return graph(fake(Counting, "counting", "float64[4]", log="counting", settings=settings))
 
 
-def trees(path: Path, **settings: object) -> mt.Graph:
+def trees(path: Path, **settings: Any) -> mt.Graph:
     seen = mt.model(mt.Model(str(path), **settings), mt.input("x", "float64[4]"))
     return mt.Graph("trees", {"p": seen.probabilities})
 

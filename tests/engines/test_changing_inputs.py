@@ -163,7 +163,7 @@ def test_arrow_files_that_point_anywhere_are_refused(tmp_path: Path) -> None:
     text = pa.array(["ab", "cd", "ef"] * 100)
     pyarrow.feather.write_feather(pa.table({"x": np.arange(300), "s": text}), tmp_path / "x.arrow", "uncompressed")
     content = (tmp_path / "x.arrow").read_bytes()
-    at = content.find(np.arange(10, 600, 2, np.int32)[:8].tobytes())
+    at = content.find(np.arange(10, 600, 2, dtype=np.int32)[:8].tobytes())
     (tmp_path / "x.arrow").write_bytes(content[:at] + b"\xff\xff\xff\x7f" + content[at + 4 :])
     with pytest.raises(RunError, match=r"x\.arrow: cannot be read any further"):
         DOUBLE.run(tmp_path / "x.arrow", str(tmp_path / "o.parquet"))

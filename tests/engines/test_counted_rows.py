@@ -132,7 +132,7 @@ def test_a_reader_that_loses_rows_ends_the_run(
     what, source = write(tmp_path, kind), SOURCES[kind]
     whole = run(what, tmp_path, **options)
     assert (whole.rows, whole.failed) == (options.get("limit", ROWS), 4 if kind == "stray.csv" else 0)
-    real, lose = source.pieces, LOSSES[loss]
+    real, lose = source.pieces, LOSSES[loss]  # type: ignore[attr-defined]
     monkeypatch.setattr(source, "pieces", lambda self, *given: lose(real(self, *given)))
     if loss == "last" and "limit" in options:
         return  # what comes behind the limit is no matter
@@ -190,7 +190,7 @@ def test_records_lost_where_text_is_taken_apart_end_the_run(tmp_path: Path, monk
             with pytest.raises(RunError):
                 run(write(tmp_path, "stray.csv"), tmp_path)
         with monkeypatch.context() as patch:
-            patch.setattr(records.RecordBlock, "starts", property(lambda self, w=which: np.delete(starts(self), w)))
+            patch.setattr(records.RecordBlock, "starts", property(lambda self, w=which: np.delete(starts(self), w)))  # type: ignore[misc]
             with pytest.raises(RunError):
                 run(write(tmp_path, "quoted.csv"), tmp_path)
 

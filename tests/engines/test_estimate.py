@@ -115,7 +115,7 @@ def test_what_a_run_refuses_it_refuses(
             graph().run(source, output, dry_run=dry, **options)
     assert everything(tmp_path) == before
     with pytest.raises(InputError, match="name an output"):
-        graph().run("in", dry_run=True)
+        graph().run("in", dry_run=True)  # type: ignore[call-overload]
 
 
 def test_what_fails_on_everything_is_told(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_cost_of_rows_is_told_from_that_of_calls() -> None:
     assert estimated_seconds(Tried(1, (), Cost(0.5, 0.001), 8, 8), 10_000, 1000, 2, 0.01, 3.0) == pytest.approx(103)
     batch = pa.record_batch({"x": np.arange(100)})
     seen: list[int] = []
-    tried = try_rows(batch, np.arange(100), lambda read, ids: (seen.extend(ids.tolist()) or [], 8 * len(ids)))  # type: ignore[func-returns-value]
+    tried = try_rows(batch, np.arange(100), lambda read, ids: (seen.extend(ids.tolist()) or [], 8 * len(ids)))
     assert seen == list(range(100))
     assert (tried.rows, tried.read_bytes, tried.written_bytes) == (100, 8, 8)
 

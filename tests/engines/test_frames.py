@@ -157,7 +157,7 @@ def test_what_is_no_frame_says_so(graph: mt.Graph, frame: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="resume is for runs that write a file"):
         graph.run(frame, resume=True)
     with pytest.raises(InputError, match="failures must be 'raise' or 'return'; got 'skip'"):
-        graph.run(frame, failures="skip")
+        graph.run(frame, failures="skip")  # type: ignore[call-overload]
 
 
 def test_inputs_are_declared_by_a_frame(make: Any, frame: pd.DataFrame) -> None:

@@ -152,7 +152,7 @@ def test_an_input_that_is_an_array_is_not_written_unless_it_is_kept(tmp_path: Pa
 @pytest.mark.parametrize("option", ["keep", "drop"])
 def test_an_unknown_column_is_named_with_the_known_ones(parquet: Path, tmp_path: Path, option: str) -> None:
     with pytest.raises(UnknownNameError, match=rf"{option}: unknown column 'flags'; did you mean 'flag'\?"):
-        graph().run(parquet, tmp_path / "out.parquet", **{option: ["flags"]})
+        graph().run(parquet, tmp_path / "out.parquet", **{option: ["flags"]})  # type: ignore[call-overload]
     assert left(tmp_path) == ["rows.parquet"]
 
 
@@ -190,7 +190,7 @@ def test_an_unknown_format_is_refused_at_the_start(parquet: Path, tmp_path: Path
 
 def test_an_unknown_option_names_the_known_ones(parquet: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown option batchrows; known: failed, batch_rows"):
-        graph().run(parquet, tmp_path / "out.parquet", batchrows=3)
+        graph().run(parquet, tmp_path / "out.parquet", batchrows=3)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("option", ["batch_rows", "limit", "workers"])

@@ -84,8 +84,8 @@ def test_batches_end_where_their_rows_say(sizes: list[int], pieces: list[int], r
             wanted.append(last := [])
         last.append(size)
     parts = []
-    while sum(map(len, parts)) < len(sizes):
-        parts += table.slice(sum(map(len, parts)), pieces[len(parts) % len(pieces)]).to_batches()
+    while sum(map(len, parts)) < len(sizes):  # type: ignore[arg-type]
+        parts += table.slice(sum(map(len, parts)), pieces[len(parts) % len(pieces)]).to_batches()  # type: ignore[arg-type]
     batches = list(rechunk(parts, rows, most_bytes=most))
     assert [[len(text) for text in batch["s"].to_pylist()] for batch in batches] == wanted
 

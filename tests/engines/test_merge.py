@@ -171,7 +171,7 @@ def test_a_merge_that_is_killed_is_gone_on_with(
     from motet.engines.local.journal import PieceJournal
 
     rows = {0, 7, 8, 22, 41, 59}
-    options = {"part_rows": 20} if name.endswith("/") else {}
+    options: dict[str, Any] = {"part_rows": 20} if name.endswith("/") else {}
     failed = failed_run(tmp_path, name, rows, **options)
     bad.clear()
     bad.add(8)
@@ -194,7 +194,7 @@ def test_a_merge_that_is_killed_is_gone_on_with(
             original, progress = (lambda *_: None), stop
         else:
             original = getattr(*target)
-            patched.setattr(*target, stop)
+            patched.setattr(*target, stop)  # type: ignore[call-overload]
         with pytest.raises(Stopped):
             graph().run(
                 tmp_path / "in.parquet",
@@ -271,7 +271,7 @@ def test_what_the_rows_did_not_fail_in_is_refused_and_stays(tmp_path: Path) -> N
         ({"only_failed": failed, "output": tmp_path / "x.parquet"}, "into names the output"),
     ]:
         with pytest.raises(InputError, match=message):
-            graph().run(tmp_path / "in.parquet", into=tmp_path / "out.parquet", **options)
+            graph().run(tmp_path / "in.parquet", into=tmp_path / "out.parquet", **options)  # type: ignore[arg-type]
     assert pq.read_table(tmp_path / "out.parquet").equals(kept)
     assert pq.read_table(failed)["row"].to_pylist() == [1, 20, 30]
     graph().run(tmp_path / "in.parquet", tmp_path / "again.parquet", only_failed=failed)

@@ -141,9 +141,9 @@ def test_a_place_that_cannot_be_written_is_refused_before_rows_are_played(tmp_pa
 
     what = mt.Graph("seen", outputs={"y": mt.map(seen, mt.input("x", "int64"), outputs="int64")})
     (tmp_path / "file").write_text("")
-    for options in ({"output": "/proc/out.parquet"}, {"output": f"{tmp_path}/file/out.parquet"}):
+    for output in ("/proc/out.parquet", f"{tmp_path}/file/out.parquet"):
         with pytest.raises(InputError, match="cannot be written"):
-            what.run(table(), **options)
+            what.run(table(), output)
     with pytest.raises(InputError, match="there is no folder"):
         what.run(table(), tmp_path / "out.parquet", failed=f"{tmp_path}/none/failed.parquet")
     assert not played

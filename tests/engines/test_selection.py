@@ -153,7 +153,7 @@ def test_what_cannot_be_chosen_is_refused(tmp_path: Path) -> None:
         ({"row_ids": "y"}, "an? output of the graph called 'y'"),
     ]:
         with pytest.raises(InputError, match=message):
-            graph().run({"x": [1.0]}, tmp_path / "out.parquet", **options)
+            graph().run({"x": [1.0]}, tmp_path / "out.parquet", **options)  # type: ignore[arg-type]
 
 
 def test_an_iterator_has_samples_of_a_part_but_no_shards(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_part_of_few_rows_is_gone_on_with_behind_its_last_batch(tmp_path: Path
 
     graph = mt.Graph("g", {"y": mt.map(lambda x: x + 1, mt.input("x", "int64"), outputs="int64")})
     table, output = pa.table({"x": range(40)}), str(tmp_path / "o.parquet")
-    chosen = {"sample": "30%", "row_ids": "row", "batch_rows": 20}
+    chosen: dict[str, Any] = {"sample": "30%", "row_ids": "row", "batch_rows": 20}
     rows = graph.run(table, **chosen)["row"].to_pylist()
     assert 0 < len(rows) < 20
     with pytest.raises(KeyboardInterrupt):

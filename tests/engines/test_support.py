@@ -1,6 +1,7 @@
 """What a graph asks for that an engine does not do is said, and nothing else."""
 
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 
@@ -12,9 +13,9 @@ from motet.engines.support import FEATURES, lacking
 MODEL = Path(__file__).parents[2] / "examples" / "fashion" / "models" / "linear.onnx"
 
 
-def graph(**options: object) -> mt.Graph:
+def graph(**options: Any) -> mt.Graph:
     image = mt.input("image", "float32[28,28]")
-    model = mt.Model(str(MODEL), **options)  # type: ignore[arg-type]
+    model = mt.Model(str(MODEL), **options)
     return mt.Graph("g", outputs={"p": mt.model(model, image).probabilities})
 
 

@@ -273,7 +273,7 @@ def test_a_person_picks_uploads_and_draws_a_garment(ran: Any, tmp_path: Path) ->
         )
         import data
 
-        picture = mt.ops.image.decode([min((folder / "pictures").iterdir()).read_bytes()], mode="grey", size=(28, 28))
+        picture = mt.ops.image.decode([min((folder / "pictures").iterdir()).read_bytes()], mode="grey", size=(28, 28))  # type: ignore[arg-type]
         assert name == data.LABELS[int(graph({"image": picture})["vote"].argmax())]
         page.screenshot(tmp_path / "page.png")
 

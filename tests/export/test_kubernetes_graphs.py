@@ -3,7 +3,6 @@
 import http.client
 import re
 import signal
-import time
 
 import pytest
 import yaml
@@ -11,6 +10,7 @@ from click.testing import CliRunner
 
 from helpers import onnxes
 from helpers.kubernetes import Machine, objects, of_kind, validate, validate_all
+from helpers.until import until
 from motet.cli import cli
 from motet.errors import GraphError, InputError
 from motet.export.kubernetes import ExportSettings, export_kubernetes
@@ -253,12 +253,11 @@ def test_the_containers_command_serves_here(project, tmp_path, kind):
 
 
 def _port(server, log):
-    end = time.monotonic() + 60
-    while not (said := re.search(r"on http://127.0.0.1:(\d+)", log.read_text())):
+    def said():
         assert server.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.02)
-    return int(said[1])
+        return re.search(r"on http://127.0.0.1:(\d+)", log.read_text())
+
+    return int(until(said, otherwise=log.read_text)[1])
 
 
 def _status(port, path):

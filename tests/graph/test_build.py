@@ -55,7 +55,7 @@ def test_a_model_that_is_used_twice_is_one_and_others_of_its_name_are_not():
         },
     )
     assert list(graph.models) == ["m", "m_2", "named"]
-    assert [node.uses for node in graph.nodes.values()] == ["m", "m", "m_2", "named"]
+    assert [node.uses for node in graph.nodes.values()] == ["m", "m", "m_2", "named"]  # type: ignore[attr-defined]
     answers = graph({"x": np.array([1], np.float32)})
     assert [answers[name][0] for name in "abcd"] == [2, 2, 3, 2]
 
@@ -170,4 +170,4 @@ def test_batching_and_resources_may_be_mappings_as_in_files():
     with pytest.raises(mt.GraphError, match=r"model 'm.onnx': batch: unknown key 'row'; did you mean 'rows'"):
         mt.Model("m.onnx", batch={"row": 64})
     with pytest.raises(mt.GraphError, match=r"model 'm.onnx': resources: expected a mapping with some of cpu, memory"):
-        mt.Model("m.onnx", resources=2)
+        mt.Model("m.onnx", resources=2)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 import operator
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ ORACLE = {
 @settings(max_examples=400, deadline=None)
 @given(truths, ints, ints, bools, floats, words, words, vectors)
 def test_a_condition_is_what_python_says_row_by_row(text, i, j, b, f, s, t, v):
-    columns = {
+    columns: dict[str, Any] = {
         "i": np.array(i), "j": np.array(j, dtype=np.int8), "u": np.array(j, dtype=np.int16).astype(np.uint8), "b": np.array(b),
         "f": np.array(f), "n.out": np.array(f) * 2, "s": objects(s), "t": objects(t), "v": Ragged.from_rows(v, dtype=np.int64),
     }  # fmt: skip
@@ -89,7 +90,7 @@ def test_a_condition_is_what_python_says_row_by_row(text, i, j, b, f, s, t, v):
     condition.check(kinds)
     wanted = []
     for row in range(ROWS):
-        node = Node()
+        node: Any = Node()
         node.out = f[row] * 2
         names = {"i": i[row], "j": j[row], "u": int(columns["u"][row]), "b": b[row], "f": f[row], "n": node}
         names |= {"s": s[row], "t": t[row], "v": v[row]}

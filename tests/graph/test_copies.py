@@ -9,6 +9,7 @@ import sys
 import textwrap
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -23,7 +24,7 @@ PICKLES = [
     *(partial(lambda protocol, value: pickle.loads(pickle.dumps(value, protocol)), protocol) for protocol in range(6)),
     lambda value: pickle.loads(cloudpickle.dumps(value)),
 ]
-WAYS = [copy.copy, copy.deepcopy, *PICKLES]
+WAYS: Any = [copy.copy, copy.deepcopy, *PICKLES]
 
 
 def _by_key():
@@ -57,7 +58,7 @@ def test_a_copy_is_equal_and_answers_alike(graph, way, was_called):
 @pytest.mark.parametrize("way", WAYS)
 def test_that_there_is_no_default_is_one_thing(way):
     assert way(NO_DEFAULT) is NO_DEFAULT
-    assert way(mt.input("x", "int64")._make("x", {})).has_default is False
+    assert way(mt.input("x", "int64")._make("x", {})).has_default is False  # type: ignore[arg-type]
 
 
 def test_every_kind_of_node_and_a_graph_inside(onnx_files):
@@ -197,7 +198,9 @@ def test_other_objects_travel(graph, tmp_path):
     for made in map(pickle.loads, [pickle.dumps(explanation)]):
         assert made.outputs == explanation.outputs
         assert [call.member for call in made.calls] == [call.member for call in explanation.calls]
-    report = graph.run([{"k": np.array(["vip"], object), "x": np.float32([1])}], str(tmp_path / "out.parquet"))
+    report = graph.run(
+        [{"k": np.array(["vip"], object), "x": np.array([1], np.float32)}], str(tmp_path / "out.parquet")
+    )
     assert pickle.loads(pickle.dumps(report)) == copy.deepcopy(report) == report
     batch = mt.Batch.of({"x": np.arange(3)}, np.arange(3))
     assert pickle.loads(pickle.dumps(batch)).columns["x"].tolist() == [0, 1, 2]

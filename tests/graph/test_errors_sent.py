@@ -6,6 +6,7 @@ import inspect
 import pickle
 import pkgutil
 from contextlib import suppress
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -32,13 +33,13 @@ def _classes(kind=MotetError):
 
 
 _import_all()
-GIVEN = {
+GIVEN: dict[str, Any] = {
     "what": "it is wrong", "kind": "column", "name": "agee", "known": ["age", "income"], "loop": ["a", "b", "a"],
     "package": "torch", "extra": "torch", "needed_for": "a TorchScript model",
     "failures": [Failure(1, "node", "model", "1", "ValueError", "no")], "columns": {"o": np.arange(3)}, "ids": [0, 2, 3],
 }  # fmt: skip
 MORE = {"where": "node 'top'", "hint": "mend it", "retry_after_s": 2.5}
-WAYS = [copy.copy, copy.deepcopy, lambda value: pickle.loads(cloudpickle.dumps(value))]
+WAYS: list[Any] = [copy.copy, copy.deepcopy, lambda value: pickle.loads(cloudpickle.dumps(value))]
 WAYS += [lambda value, protocol=protocol: pickle.loads(pickle.dumps(value, protocol)) for protocol in range(6)]
 
 

@@ -30,7 +30,7 @@ def graph(op: str) -> mt.Graph:
 
 def test_an_op_is_found_by_its_name_and_written_by_it(package: Path) -> None:
     made = graph("double")
-    assert made({"x": np.float32([1, 2])})["y"].tolist() == [2, 4]
+    assert made({"x": np.array([1, 2], np.float32)})["y"].tolist() == [2, 4]
     made.save(package / "g.yaml")
     assert "map: double" in (package / "g.yaml").read_text()
     assert mt.load(package / "g.yaml") == made

@@ -367,8 +367,8 @@ PYTHON_MISTAKES = [
     (lambda: mt.Graph("g", {"y": mt.map(functions.add, x_(), x_())}), "graph 'g': two parts are named 'x'\n  hint: give one another name="),
     (lambda: mt.Graph("g", {"y": mt.map(functions.scale, x := x_(), name="x"), "x": x}), "graph 'g': two parts are named 'x'"),
     (lambda: mt.Graph("g", {"y": mt.map(functions.scale, x_(), name="a b")}), "graph 'g': 'a b' cannot be the name of a node"),
-    (lambda: mt.map(functions.scale, np.zeros(3)), "map(scale) takes columns of the graph; got array([0., 0., 0.])\n  hint: make an input with motet.input"),
-    (lambda: mt.map(3, x_()), "expected a function or its import path; got 3"),
+    (lambda: mt.map(functions.scale, np.zeros(3)), "map(scale) takes columns of the graph; got array([0., 0., 0.])\n  hint: make an input with motet.input"),  # type: ignore[arg-type]
+    (lambda: mt.map(3, x_()), "expected a function or its import path; got 3"),  # type: ignore[arg-type]
     (lambda: mt.map(functions.scale, x_(), outputs="float31"), "outputs: unknown dtype 'float31' in 'float31'; did you mean 'float32'?"),
     (lambda: mt.ensemble(one(), x_()), "ensemble() needs a list or a mapping of models and graphs; got Model("),
     (lambda: mt.ensemble([], x_()), "ensemble() needs a list or a mapping of models and graphs; got []"),
@@ -380,12 +380,12 @@ PYTHON_MISTAKES = [
     (lambda: mt.Graph("g", {"y": mt.ensemble([one(), two()], x_(), weights=[1])}), "node 'ensemble_1': weights: expected one weight for each of the 2 members (one, two); got [1]"),
     (lambda: mt.Graph("g", {"y": mt.route({"a": one()}, x_())}), "node 'route_1': a route goes by exactly one of key, split and when; got none of them"),
     (lambda: mt.Graph("g", {"y": mt.route({"": one()}, x := x_(), key=x)}), "node 'route_1': the keys '' name an empty one"),
-    (lambda: mt.route({"a": one()}, x_(), key="x"), "route() takes columns of the graph; got 'x'"),
+    (lambda: mt.route({"a": one()}, x_(), key="x"), "route() takes columns of the graph; got 'x'"),  # type: ignore[arg-type]
     (lambda: mt.Graph("g", {"y": mt.cascade([one(), two()], x_(), confidence=2)}), "node 'cascade_1': confidence: a confidence is from 0 to 1; got 2"),
     (lambda: mt.Graph("g", {"y": mt.cascade([one(), two()], x_("int64"), confidence=1)}), "graph 'g': node 'cascade_1', member 'one': 'one' takes x: float32; column 'x' is int64"),
     (lambda: mt.model(one(), x := x_(), x=x), "model(): a model takes its inputs either by position or by name"),
     (lambda: mt.Model(""), "model '': a model needs a URI, or a fitted estimator; got ''"),
-    (lambda: mt.Model("m.onnx", replicas="2"), "model 'm.onnx': replicas must be a whole number from 1 to 256; got '2'"),
+    (lambda: mt.Model("m.onnx", replicas="2"), "model 'm.onnx': replicas must be a whole number from 1 to 256; got '2'"),  # type: ignore[arg-type]
     (lambda: mt.Batching(max_rows=-5), "batch: max_rows must be at least 1; got -5"),
     (lambda: mt.Resources(cpu=0), "resources: cpu must be more than 0; got 0"),
     (lambda: mt.Graph("g", {"y": mt.map(functions.top, x_("float32[3]"))}), "graph 'g': output 'y': 'top_1' gives several columns: top_1.index, top_1.score\n  hint: name the one you mean, for example top_1.index"),
@@ -454,7 +454,7 @@ def test_building_a_graph_runs_no_user_code(tmp_path):
 
     import helpers.models
 
-    helpers.models.Explosive = Explosive
+    helpers.models.Explosive = Explosive  # type: ignore[attr-defined]
     explosive = mt.Model("python:helpers.models:Explosive", outputs={"y": "float32"}, before=explode, after=explode)
     x = mt.map(explode, x_())
     mt.Graph(
@@ -464,7 +464,7 @@ def test_building_a_graph_runs_no_user_code(tmp_path):
             "z": mt.shard(explosive, x, apart=explode, together=explode),
         },
     )
-    del helpers.models.Explosive
+    del helpers.models.Explosive  # type: ignore[attr-defined]
 
 
 def test_a_model_file_that_changes_is_looked_at_again(tmp_path):

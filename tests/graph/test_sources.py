@@ -36,7 +36,7 @@ models: {a: {uri: ../models/affine.onnx}}
 nodes: {o: {model: a, inputs: [x]}}
 outputs: {o: o}
 """
-X = {"x": np.float32([1, 2])}
+X = {"x": np.array([1, 2], np.float32)}
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def routes():
     one, two, three = fake(Affine, "one"), fake(Affine, "two", scale=2), fake(Affine, "three", scale=3)
     x, key = x_(), mt.input("key", "string")
     keyed = mt.route({"yes": one, "no|on|1": two, "*": three}, x, key=key, missing="yes")
-    numbered = mt.route({0: one, True: two, 2.5: three}, x, key=key)
+    numbered = mt.route({0: one, True: two, 2.5: three}, x, key=key)  # type: ignore[dict-item]
     split = mt.route({"a": one, "b": mt.member(two, [x])}, x, split={"a": 90, "b": 10}, by=key, salt="s", missing="a")
     when = mt.route(
         {"big": one, "odd": two, "rest": three}, x, when={"big": "x > 10", "odd": "key == 'odd'"}, otherwise="rest"
@@ -265,7 +265,7 @@ outputs: {keyed: keyed, vote: vote, cut: cut, who: keyed.member}
 def test_yaml_is_the_same_when_it_is_read_and_written(tmp_path):
     (tmp_path / "all.yaml").write_text(WRITTEN)
     graph = mt.load(tmp_path / "all.yaml")
-    assert [arm.name for arm in graph.nodes["keyed"].arms] == ["yes", "no", "on", "007", "1", "null", "*"]
+    assert [arm.name for arm in graph.nodes["keyed"].arms] == ["yes", "no", "on", "007", "1", "null", "*"]  # type: ignore[attr-defined]
     assert lossless(graph)({"x": [3.0], "key": ["on"], "number": [12]}) == {
         "keyed": 4.5, "vote": 3.0, "cut": 4.5, "who": "on",
     }  # fmt: skip
@@ -316,7 +316,7 @@ def test_any_plain_values_are_given_back_as_they_were(values):
 
 def test_tuples_mean_lists_before_and_after():
     graph = mt.Graph("g", {"y": mt.map("helpers.functions.keywords", x_(), size=(2, (3, np.float32(0.5))))})
-    assert graph.nodes["keywords_1"].function.keywords == {"size": [2, [3, 0.5]]}
+    assert graph.nodes["keywords_1"].function.keywords == {"size": [2, [3, 0.5]]}  # type: ignore[attr-defined]
     lossless(graph)
 
 

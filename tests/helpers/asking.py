@@ -6,7 +6,7 @@ import motet as mt
 
 
 def given(graph, value):
-    return float(graph({"x": np.float32([value])})["y"][0])
+    return float(graph({"x": np.array([value], np.float32)})["y"][0])
 
 
 def missing(_):

@@ -60,7 +60,7 @@ def listed(x):
 def memory(x):
     with lock:
         buffer[: len(x)] = x * 2
-        return memoryview(buffer)[: len(x)]
+        return memoryview(buffer)[: len(x)]  # type: ignore[arg-type]
 
 
 def frame(x):

@@ -8,8 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -88,15 +87,3 @@ def _why_not() -> str:
     trial = ["bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--unshare-pid", "--unshare-user", "--uid", UID, "true"]
     tried = subprocess.run(trial, capture_output=True, text=True, check=False)
     return f"namespaces are not permitted here: {tried.stderr.strip()}" if tried.returncode else ""
-
-
-def until(asked: Callable[[], bool]) -> None:
-    """Ask until the answer is yes: of what is not there yet no event tells."""
-    for _ in range(600):
-        try:
-            if asked():
-                return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("it was never ready")

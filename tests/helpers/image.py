@@ -55,7 +55,7 @@ class Image:
         if line[:2] == ["pip", "install"]:
             own = (self.disk / line[-1].lstrip("/")).read_text().splitlines()[0]
             wheel, target = self.disk / own.partition("file:///")[2], self.disk / "site"
-            options = ["--quiet", "--no-index", "--no-deps", "--target", target]
+            options: list[Any] = ["--quiet", "--no-index", "--no-deps", "--target", target]
             subprocess.run([sys.executable, "-m", "pip", "install", *options, wheel], check=True, capture_output=True)
 
     def _env(self, rest: str) -> None:

@@ -5,9 +5,10 @@ import os
 import re
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
+
+from helpers.until import until
 
 TESTS = Path(__file__).parent.parent
 SAYS = re.compile(r"on (?:http://)?([\w.:\[\]]+:\d+)(?:, grpc on port (\d+))?")
@@ -21,24 +22,22 @@ class Live:
         path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": path})
-        end = time.monotonic() + 60
-        while not (said := SAYS.search(self.log.read_text())):
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.02)
+        said = until(self._said, otherwise=self.log.read_text)
         self.url, self.grpc_port = f"http://{said[1]}", int(said[2] or 0)
         self.port = int(self.url.rpartition(":")[2])
 
     def until_ready(self):
         """Wait until every graph is loaded."""
-        end = time.monotonic() + 120
-        while True:
-            assert time.monotonic() < end, self.log.read_text()
-            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-                connection.request("GET", "/readyz")
-                if connection.getresponse().status == 200:
-                    return
-            time.sleep(0.02)
+        until(self._is_ready, 120, self.log.read_text)
+
+    def _said(self):
+        assert self.process.poll() is None, self.log.read_text()
+        return SAYS.search(self.log.read_text())
+
+    def _is_ready(self):
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
 
     def close(self):
         self.process.terminate()

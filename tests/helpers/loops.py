@@ -5,6 +5,8 @@ import threading
 
 import uvloop
 
+from helpers.until import until_async
+
 TIMEOUT_S = 20
 
 
@@ -33,12 +35,7 @@ class Loop:
     def until(self, condition, timeout_s=TIMEOUT_S):
         """Let the loop go on until something is so."""
 
-        async def looked():
-            async with asyncio.timeout(timeout_s):
-                while not condition():
-                    await asyncio.sleep(0.001)
-
-        self.run(looked(), timeout_s + 1)
+        self.run(until_async(condition, timeout_s), timeout_s + 1)
 
     def close(self):
         self.loop.call_soon_threadsafe(self.loop.stop)

@@ -13,6 +13,7 @@ import threading
 import zlib
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import numpy as np
 
@@ -94,6 +95,7 @@ class OipServer:
 
 
 class Handler(BaseHTTPRequestHandler):
+    owner: Any
     protocol_version = "HTTP/1.1"
     wbufsize = -1
 

@@ -2,7 +2,7 @@
 
 import threading
 
-together = None
+together: threading.Barrier | None = None
 
 
 def first(x):

@@ -6,6 +6,7 @@ import csv
 import io
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -19,19 +20,19 @@ from motet.io import records as records_module
 from motet.types import ColumnType
 
 
-def read(path: Path, rows: int = 3, skip: int = 0, **options: object) -> tuple[list[dict], dict[int, str]]:
+def read(path: Path, rows: int = 3, skip: int = 0, **options: Any) -> tuple[list[dict], dict[int, str]]:
     """All rows and the reasons by position, read a few at a time."""
-    kinds = {name: ColumnType.parse(str(kind)) for name, kind in dict(options.pop("wanted", {})).items()}  # type: ignore[call-overload]
+    kinds = {name: ColumnType.parse(str(kind)) for name, kind in dict(options.pop("wanted", {})).items()}
     found: list[dict] = []
     reasons: dict[int, str] = {}
-    for batch in open_source(path, wanted=kinds, **options).batches(rows, skip=skip):  # type: ignore[arg-type]
+    for batch in open_source(path, wanted=kinds, **options).batches(rows, skip=skip):
         plain, faults = split_faults(batch)
         reasons |= {len(found) + row: reason for row, reason in faults.items()}
         found += plain.to_pylist()
     return found, reasons
 
 
-def graph(kind: str = "float64", **options: object) -> mt.Graph:
+def graph(kind: str = "float64", **options: Any) -> mt.Graph:
     return mt.Graph("g", outputs={"y": mt.map(_same, mt.input("x", kind, **options), outputs=kind)})
 
 
@@ -54,7 +55,7 @@ KEPT = [
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 def test_columns_that_are_only_kept_stay_the_same_text(tmp_path: Path, suffix: str, quoting: int) -> None:
     with open(tmp_path / "in.csv", "w", newline="", encoding="utf-8") as file:
-        out = csv.writer(file, quoting=quoting)
+        out = csv.writer(file, quoting=quoting)  # type: ignore[arg-type]
         out.writerow(["kept", "x"])
         out.writerows([text, row] for row, text in enumerate(KEPT))
     report = graph().run(tmp_path / "in.csv", tmp_path / f"out{suffix}", batch_rows=5)

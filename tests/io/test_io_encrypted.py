@@ -40,7 +40,7 @@ def as_parquet_mr(key: bytes, name: str) -> bytes:
 
 
 def write(path: Path, wrap: Wrap, *, outside: bool = False, **config: Any) -> None:
-    class Kms(pe.KmsClient):  # type: ignore[misc]
+    class Kms(pe.KmsClient):
         def wrap_key(self, key: bytes, name: str) -> bytes:
             return wrap(key, name)
 

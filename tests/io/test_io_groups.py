@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ SORTED = pa.table({"user": ["a", "a", "b", "c", "c", "c"], "x": [1, 2, 3, 4, 5, 
 WANTED = [{"user": "a", "x": [1, 2]}, {"user": "b", "x": [3]}, {"user": "c", "x": [4, 5, 6]}]
 
 
-def rows(source: object, size: int = 2, **options: object) -> list[dict]:
+def rows(source: Any, size: int = 2, **options: Any) -> list[dict]:
     return [row for batch in source.batches(size, **options) for row in batch.to_pylist()]
 
 

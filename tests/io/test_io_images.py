@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ def kind(text: str) -> ColumnType:
     return ColumnType.parse(text)
 
 
-def encode(pixels: np.ndarray, format: str = "PNG", **options: object) -> bytes:
+def encode(pixels: np.ndarray, format: str = "PNG", **options: Any) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, format, **options)
     return out.getvalue()

@@ -28,7 +28,7 @@ def _same(x: object) -> object:
     return x
 
 
-def graph(kind: str = "float64", **options: object) -> mt.Graph:
+def graph(kind: str = "float64", **options: Any) -> mt.Graph:
     return mt.Graph("g", outputs={"y": mt.map(_same, mt.input("x", kind, **options), outputs=kind)})
 
 

@@ -172,7 +172,7 @@ def piped(kind: str) -> Any:
     name = f"p{len(list(Path().iterdir()))}.{kind}"
     os.mkfifo(name)
     thread = write_to(name, CONTENTS[kind])
-    source = open_source(name)
+    source: Any = open_source(name)
     for batch in source.batches(1000):
         assert len(batch) == 1000
     thread.join()
@@ -185,7 +185,7 @@ def test_csv_of_any_length_is_read_as_it_comes_and_nothing_is_kept_of_it(monkeyp
     os.mkfifo("p.csv")
     body = CONTENTS["csv"][4:]
     thread = write_to("p.csv", b"x,k\n" + body * 60)
-    source = open_source("p.csv")
+    source: Any = open_source("p.csv")
     assert source.reads_again is False
     assert sum(len(batch) for batch in source.batches(999)) == 60 * ROWS
     thread.join()
@@ -205,7 +205,7 @@ def test_no_room_for_a_temporary_file_is_said(monkeypatch: pytest.MonkeyPatch) -
         def write(self, data: Any) -> int:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(once.tempfile, "TemporaryFile", lambda prefix, dir: Full())
+    monkeypatch.setattr(once.tempfile, "TemporaryFile", lambda prefix, dir: Full())  # type: ignore[attr-defined]
     told = run("-", "--format", "parquet", stdin=CONTENTS["parquet"])
     assert told.exit_code == 2
     assert "No space left on device" in told.stderr
@@ -252,7 +252,7 @@ def test_a_pipe_in_a_folder_is_left_out_and_it_is_said() -> None:
     Path("in/a.csv").write_bytes(CONTENTS["csv"])
     os.mkfifo("in/b.csv")
     for what in ("in", "in/*", "in/**/*.csv"):
-        source = open_source(what)
+        source: Any = open_source(what)
         assert sum(len(batch) for batch in source.batches(999)) == ROWS
         assert source.left_out == "1 file left out: 1 no regular file"
     os.mkfifo("alone.csv")
@@ -261,7 +261,7 @@ def test_a_pipe_in_a_folder_is_left_out_and_it_is_said() -> None:
         open_source("in")
 
 
-PEERS = {
+PEERS: dict[str, Any] = {
     "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": lambda data: bytes(pa.Codec("zstd").compress(data)),
     "lz4": lambda data: bytes(pa.Codec("lz4").compress(data)), "br": lambda data: bytes(pa.Codec("brotli").compress(data)),
 }  # fmt: skip

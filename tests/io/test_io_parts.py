@@ -158,7 +158,7 @@ def one_column(field: pa.DataType | pa.Field, values: list[Any]) -> pa.Table:
 @pytest.mark.parametrize("turned", [False, True])
 def test_parts_that_differ_are_one(tmp_path: Path, case: str, turned: bool) -> None:
     one, first, other, second, wanted = UNIFIED[case]
-    parts = [one_column(one, first * 3), one_column(other, second * 2)]
+    parts = [one_column(one, first * 3), one_column(other, second * 2)]  # type: ignore[arg-type, operator]
     want = [value for part in parts[:: -1 if turned else 1] for value in part["x"].to_pylist()]
     if case == "struct":  # a struct has every field
         want = [{"a": None, "b": None, **each} for each in want]

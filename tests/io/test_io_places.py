@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -175,7 +176,7 @@ def test_what_is_not_committed_is_not_read(here: Path, pattern: str) -> None:
     write("sp/_temporary/0/t/part-0.parquet", 1)
     write("sp/.staging/part-0.parquet", 1)
     write("sp/o.parquet.unfinished/part-0.parquet", 1)
-    source = open_source(pattern.format(here=here))
+    source: Any = open_source(pattern.format(here=here))
     assert [value for batch in source.batches(2) for value in batch["x"].to_pylist()] == [1]
     assert "hidden" in source.left_out or pattern == "./sp/*"
 
@@ -205,7 +206,7 @@ def test_a_file_is_read_once_whatever_links_lead_to_it(pattern: str) -> None:
     Path("in/_0.parquet").symlink_to("a.parquet")
     for link in ("in/d.parquet", "in/e.parquet"):
         Path(link).symlink_to("../elsewhere/b.parquet")
-    source = open_source(pattern)
+    source: Any = open_source(pattern)
     assert read(pattern) == [1, 2]
     assert "2 found twice, by another name or a link, and read once" in source.left_out
     assert [file.path for file in source.reads] == ["in/a.parquet", "in/d.parquet"]
@@ -225,7 +226,7 @@ def test_inputs_that_overlap_are_read_once_and_it_is_said() -> None:
         (["sp/*-1.parquet", f"file://{Path.cwd()}/sp"], [2, 1]),
     ):  # fmt: skip
         assert read(what) == values
-        assert "found twice" in open_source(what).left_out
+        assert "found twice" in open_source(what).left_out  # type: ignore[attr-defined]
     Path("link.parquet").symlink_to("sp/part-0.parquet")
     for twice in (["sp/part-0.parquet"] * 2, ["sp/part-0.parquet", "link.parquet"]):
         with pytest.raises(InputError, match="is named twice"):
@@ -249,7 +250,7 @@ def test_folders_that_a_pattern_fits_are_read_where_it_fits_nothing_else() -> No
     write("sales/year=2021/deep/b.parquet", 2)
     write("sales/all.parquet", 3)
     assert read("sales/year=*") == [1, 2]
-    source = open_source("sales/*")
+    source: Any = open_source("sales/*")
     assert read("sales/*") == [3]
     assert "2 folders left out that the pattern fits" in source.left_out
 

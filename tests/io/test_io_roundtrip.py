@@ -60,7 +60,7 @@ def test_dense_columns_come_back(case: tuple[np.ndarray, ColumnType], data: st.D
     start = data.draw(st.integers(0, len(column)))
     got, bad = to_column(array.slice(start), kind)
     assert bad == {}
-    same(got, column[start:])
+    same(got, column[start:])  # type: ignore[arg-type]
 
 
 @settings(max_examples=200, deadline=None)
@@ -88,7 +88,7 @@ def test_nulls_are_bad_wherever_they_stand(case: tuple[np.ndarray, ColumnType], 
     array = from_column(column, kind).take(pa.array(picked, pa.int64()))
     got, bad = to_column(array, kind)
     assert bad == {position: "is null" for position, index in enumerate(picked) if index is None}
-    same(got, column[[index for index in picked if index is not None]])
+    same(got, column[[index for index in picked if index is not None]])  # type: ignore[arg-type]
 
 
 @settings(max_examples=200, deadline=None)

@@ -8,6 +8,7 @@ import gzip
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -55,7 +56,7 @@ def batch_of(names: list[str], rows: int = ROWS) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([from_column(held[n], ColumnType.parse(KINDS[n])) for n in names], names=names)
 
 
-def write(path: object, batches: list[pa.RecordBatch], **options: object) -> None:
+def write(path: Any, batches: list[pa.RecordBatch], **options: Any) -> None:
     writer = open_writer(path, batches[0].schema, **options)
     for batch in batches:
         writer.write(batch)

@@ -144,7 +144,7 @@ def test_an_unknown_column_is_refused_at_once(source: Source) -> None:
 def test_reading_can_stop_anywhere(source: Source) -> None:
     reading = iter(source.batches(10))
     next(reading)
-    reading.close()
+    reading.close()  # type: ignore[attr-defined]
     assert next(iter(source.batches(10)))["a"][0].as_py() == 0
 
 

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -87,7 +88,7 @@ def test_a_folder_costs_one_listing_and_one_request_a_file(store: ObjectStore, w
 def test_heads_are_read_side_by_side(store: ObjectStore) -> None:
     store.most, store.delay_s = 0, 0.02
     try:
-        source = open_source("s3://bucket/in/")
+        source: Any = open_source("s3://bucket/in/")
     finally:
         store.delay_s = 0
     assert source.num_rows == 2 * FILES
@@ -95,7 +96,7 @@ def test_heads_are_read_side_by_side(store: ObjectStore) -> None:
 
 
 def test_one_file_is_asked_for_twice(store: ObjectStore) -> None:
-    source = open_source("s3://bucket/in/p03.parquet")
+    source: Any = open_source("s3://bucket/in/p03.parquet")
     assert [value for batch in source.batches(1) for value in batch["x"].to_pylist()] == [6, 7]
     source.fingerprint()
     assert [request for request in store.requests if request.startswith("GET")] == ["GET /bucket/in/p03.parquet"]
@@ -123,7 +124,7 @@ def test_large_files_are_read_in_parts(store: ObjectStore, monkeypatch: pytest.M
     monkeypatch.setattr("motet.io.files._SMALL_BYTES", 100)
     monkeypatch.setattr("motet.io.remote._BLOCK_BYTES", 64)
     for what in ("s3://bucket/in/", "s3://bucket/text/", "s3://bucket/lines/"):
-        source = open_source(what)
+        source: Any = open_source(what)
         values = [int(value) for batch in source.batches(5) for value in batch["x"].to_pylist()]
         assert sorted(values) == list(range(2 * FILES))
 
@@ -153,7 +154,7 @@ def test_files_that_are_too_many_to_hold_are_fetched_some_at_once(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setattr("motet.io.content_cache._HELD_BYTES", 0)
-    source = open_source(what)
+    source: Any = open_source(what)
     store.requests.clear()
     store.most, store.delay_s = 0, 0.02
     try:
@@ -189,7 +190,7 @@ def test_what_changes_while_it_is_read_is_noticed(store: ObjectStore, what: str,
     files = s3fs.S3FileSystem()
     for number in range(FILES):
         files.pipe_file(f"bucket/changes/p{number:02}.csv", f"x\n{number}\n".encode())
-    source = open_source(what)
+    source: Any = open_source(what)
     source.check_unchanged()
     if change == "gone":
         files.rm_file("bucket/changes/p07.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ def types(**kinds: str) -> dict[str, ColumnType]:
     return {name: ColumnType.parse(text) for name, text in kinds.items()}
 
 
-def read(path: Path, **options: object) -> tuple[list[dict], dict[int, str]]:
+def read(path: Path, **options: Any) -> tuple[list[dict], dict[int, str]]:
     batch, faults = split_faults(next(iter(open_source(path, **options).batches(100_000))))
     return batch.to_pylist(), faults
 
@@ -29,7 +30,7 @@ def test_csv_columns_are_text_unless_declared(tmp_path: Path) -> None:
         {"a": "1", "b": "x", "c": "1.5", "d": "aGk="},
         {"a": "2", "b": "y, z\n2", "c": None, "d": "aG8="},
     ]
-    source = open_source(path, wanted=types(a="float32", c="float16", d="bytes", missing="int8"))
+    source: Any = open_source(path, wanted=types(a="float32", c="float16", d="bytes", missing="int8"))
     assert [field.type for field in source.schema] == [pa.float32(), pa.string(), pa.float16(), pa.binary()]
     (batch,) = source.batches(10)
     assert batch["d"].to_pylist() == [b"hi", b"ho"]
@@ -116,7 +117,7 @@ def test_a_csv_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 def test_a_csv_without_rows_has_columns(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n")
-    source = open_source(tmp_path / "x.csv", wanted=types(a="float32"))
+    source: Any = open_source(tmp_path / "x.csv", wanted=types(a="float32"))
     assert source.schema.field("a").type == pa.float32()
     assert list(source.batches(10)) == []
 
@@ -126,7 +127,7 @@ def test_json_types_are_inferred_or_declared(tmp_path: Path) -> None:
     path.write_text(
         '{"a": 1, "day": "2020-01-01", "v": [1, 2]}\n\n{"a": 2, "day": "2021-01-01", "v": [3, 4], "new": 1}\n'
     )
-    source = open_source(path, wanted=types(a="float32", day="string", v="float32[2]"))
+    source: Any = open_source(path, wanted=types(a="float32", day="string", v="float32[2]"))
     (batch,) = source.batches(10, ["day", "a", "v"])
     assert batch["day"].to_pylist() == ["2020-01-01", "2021-01-01"]
     assert batch["a"].type == pa.float32()
@@ -199,7 +200,7 @@ def test_a_line_that_is_too_long_fails_alone(
     monkeypatch.setattr("motet.io.jsonl.LINE_BYTES", 1 << 20)
     path = tmp_path / "x.jsonl"
     path.write_text('{"a": 1}\n{"a": "' + "x" * size + end, newline="")
-    source = open_source(path, wanted=types(a="int64"))
+    source: Any = open_source(path, wanted=types(a="int64"))
     found, faults = [], []
     for batch in source.batches(10):
         plain, reasons = split_faults(batch)
@@ -219,6 +220,6 @@ def test_a_file_of_one_line_without_end_is_no_json_lines(tmp_path: Path, monkeyp
 
 def test_an_empty_file_has_the_declared_columns(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("")
-    source = open_source(tmp_path / "x.jsonl", wanted=types(a="float32", v="uint8[2]"))
+    source: Any = open_source(tmp_path / "x.jsonl", wanted=types(a="float32", v="uint8[2]"))
     assert source.schema.names == ["a", "v"]
     assert list(source.batches(10)) == []

@@ -49,7 +49,7 @@ def saved(tmp_path: Path) -> Any:
 
 
 @keras.saving.register_keras_serializable("motet_tests")
-class Threads(keras.layers.Layer):  # type: ignore[misc, name-defined]
+class Threads(keras.layers.Layer):  # type: ignore[name-defined]
     """Gives the number of threads that torch uses, for each row."""
 
     def call(self, x: Any) -> Any:

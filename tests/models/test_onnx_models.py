@@ -255,7 +255,7 @@ def test_providers_are_put_on_the_device_of_the_model() -> None:
     class Runtime:
         get_available_providers = staticmethod(lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider", CPU])
 
-    def chosen(**options: object) -> list[object]:
+    def chosen(**options: Any) -> list[object]:
         return _providers(ModelSource("m", "m.onnx", device="cuda:1", options=options), Runtime)
 
     assert chosen() == [("CUDAExecutionProvider", {"device_id": 1}), (CPU, {})]

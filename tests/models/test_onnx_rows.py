@@ -144,7 +144,7 @@ def test_a_sequence_is_no_zipmap(save_onnx: Any, source: Any, tmp_path: Path) ->
 
 def test_same_bits_are_promised_only_of_operators_that_keep_them(save_onnx: Any, source: Any) -> None:
     def promised(*nodes: Any, **weights: Any) -> bool:
-        return bool(handler.load(source(saved(save_onnx, list(nodes), ["N", 4], weights))).batch_invariant)
+        return bool(handler.load(source(saved(save_onnx, list(nodes), ["N", 4], weights))).batch_invariant)  # type: ignore[attr-defined]
 
     assert promised(helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Softmax", ["h"], ["y"]), w=WEIGHTS)
     assert not promised(helper.make_node("Softplus", ["x"], ["y"]))

@@ -57,8 +57,8 @@ def server():
 def remote(uri, options=None, inputs=None, outputs=None):
     """A handler and a source."""
     handler, location = find_handler(uri)
-    types = [{name: ColumnType.parse(kind) for name, kind in (given or {}).items()} for given in (inputs, outputs)]
-    return handler, ModelSource("m", location, options or {}, *types)
+    taken, given = ({name: ColumnType.parse(kind) for name, kind in (each or {}).items()} for each in (inputs, outputs))
+    return handler, ModelSource("m", location, options or {}, taken, given)
 
 
 def load(uri, options=None, **types):
@@ -126,7 +126,7 @@ def test_texts_are_texts_where_server_or_graph_say_so(server):
 
 def test_rows_that_differ_in_shape_go_in_calls_of_equal_shape(server):
     graph = graph_of(uri_of(server, "double"), "float32[?]")
-    got = graph({"x": [np.float32([1]), np.float32([1, 2]), np.float32([3])]})["y"]
+    got = graph({"x": [np.array([1], np.float32), np.array([1, 2], np.float32), np.array([3], np.float32)]})["y"]
     assert [row.tolist() for row in got] == [[2], [2, 4], [6]]
     assert sorted(call["inputs"][0]["shape"] for call in server.infers) == [[1, 2], [2, 1]]
 

@@ -1,5 +1,7 @@
 """Models behind an address and networks that are not plain: proxies of the environment, connections dropped in silence."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,8 @@ from models.test_remote_models import GrpcServer, served
 from motet.errors import ModelUnavailableError
 
 X = np.arange(6, dtype=np.float32).reshape(3, 2)
-SERVERS = {"oip+http": lambda: OipServer(**served()), "oip+grpc": lambda: GrpcServer(served())}
-TYPES = {"inputs": {"x": "float32[2]"}, "outputs": {"total": "float32"}}
+SERVERS: dict[str, Any] = {"oip+http": lambda: OipServer(**served()), "oip+grpc": lambda: GrpcServer(served())}
+TYPES: dict[str, Any] = {"inputs": {"x": "float32[2]"}, "outputs": {"total": "float32"}}
 
 
 @pytest.fixture(params=SERVERS)

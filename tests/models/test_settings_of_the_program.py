@@ -159,7 +159,7 @@ def test_torch_has_the_programs_threads_between_calls_and_the_models_within(own,
                 graph({"x": rows})
                 assert torch.get_num_threads() == own
                 assert threads_of_a_new_thread() == own
-            loaded = graph.executor.models()[0].replicas.direct._model
+            loaded = graph.executor.models()[0].replicas.direct._model  # type: ignore[attr-defined]
             loaded._function = Tells()
             graph({"x": ROWS})
             assert set(seen) == {1}

@@ -66,7 +66,7 @@ class Watched(HistGradientBoostingClassifier):
 @pytest.mark.parametrize("cpu", [1, 2])
 def test_a_call_uses_as_many_threads_as_the_model_may(tmp_path: Path, cpu: int) -> None:
     joblib.dump(Watched(max_iter=3).fit(ROWS, ANSWERS.astype(str)), tmp_path / "e.joblib")
-    settings = {"inputs": {"features": "float64[3]"}, "resources": {"cpu": cpu}}
+    settings: dict[str, Any] = {"inputs": {"features": "float64[3]"}, "resources": {"cpu": cpu}}
     seen = mt.model(mt.Model(str(tmp_path / "e.joblib"), **settings), mt.input("x", "float64[3]"))
     graph = mt.Graph("g", {"p": seen.probabilities})
     libraries = ThreadpoolController().select(user_api="openmp").lib_controllers

@@ -4,6 +4,7 @@ import socket
 import time
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -51,8 +52,8 @@ ANSWERED = {
 
 def load(uri, options=None, inputs=None, outputs=None):
     handler, location = find_handler(uri)
-    types = [{name: ColumnType.parse(kind) for name, kind in (given or {}).items()} for given in (inputs, outputs)]
-    return handler.load(ModelSource("m", location, options or {}, *types))
+    taken, given = ({name: ColumnType.parse(kind) for name, kind in (each or {}).items()} for each in (inputs, outputs))
+    return handler.load(ModelSource("m", location, options or {}, taken, given))
 
 
 def graph_of(uri, **options):
@@ -182,6 +183,7 @@ def test_what_it_refuses_is_shown(served):
     ],
 )
 def test_addresses_name_models_and_versions(uri, version):
+    handler: Any
     handler, location = find_handler(uri)
     assert handler.version(location) == version
 

@@ -82,7 +82,7 @@ def test_the_explanation_of_a_row_names_who_failed_and_why():
 def test_a_member_that_fails_on_everything_leaves_all_rows_to_the_next_one(tmp_path):
     x = mt.input("x", "float32")
     graph = mt.Graph("g", {"y": mt.cascade([fake(Failing, "broken"), fake(Affine, "fine")], x, confidence=0.5)})
-    rows = np.float32(np.arange(100)) / 100
+    rows = np.arange(100, dtype=np.float32) / 100
     assert graph({"x": rows})["y"].tolist() == rows.tolist()
     with open(tmp_path / "x.csv", "w", newline="") as file:
         csv.writer(file).writerows([["x"], *([float(each)] for each in rows)])
@@ -99,8 +99,8 @@ def far(name):
 def test_a_member_that_cannot_be_reached_leaves_all_rows_to_the_next_one():
     x = mt.input("x", "float32")
     graph = mt.Graph("g", {"y": mt.cascade([far("gone"), fake(Affine, "fine")], x, confidence=0.5)})
-    assert graph({"x": np.float32([0.1, 0.9])})["y"].tolist() == [np.float32(0.1), np.float32(0.9)]
-    told = graph.explain({"x": np.float32([0.1])})
+    assert graph({"x": np.array([0.1, 0.9], np.float32)})["y"].tolist() == [np.float32(0.1), np.float32(0.9)]
+    told = graph.explain({"x": np.array([0.1], np.float32)})
     assert [(call.member, [fault.error for fault in call.faults]) for call in told.calls] == [
         ("gone", ["ModelUnavailableError"]), ("fine", []),
     ]  # fmt: skip
@@ -110,7 +110,7 @@ def test_a_last_member_that_cannot_be_reached_fails_the_rows_that_come_to_it_wit
     x = mt.input("x", "float32")
     first = fake(Failing, "first", bad=[0.25])
     graph = mt.Graph("g", {"y": mt.cascade([first, far("gone")], x, confidence=0.5)})
-    found = play(graph, {"x": np.float32([0.75, 0.25, 0.125])})
+    found = play(graph, {"x": np.array([0.75, 0.25, 0.125], np.float32)})
     assert found[0]["y"] == np.float32(0.75)
     assert found[1].message.startswith("2 members failed: first: ValueError: cannot take 0.25; gone: ModelUnavail")
     assert (found[2].error, found[2].model) == ("ModelUnavailableError", "gone")
@@ -122,7 +122,7 @@ def test_members_none_of_which_can_be_reached_are_no_rows_fault(on_error):
     x = mt.input("x", "float32")
     graph = mt.Graph("g", {"y": mt.cascade([far("one"), far("other")], x, confidence=0.5, on_error=on_error)})
     with pytest.raises(ModelUnavailableError, match="one" if on_error == "fail" else "other"):
-        graph({"x": np.float32([0.1])})
+        graph({"x": np.array([0.1], np.float32)})
 
 
 def test_nan_is_a_failure_of_the_member_that_gave_it():
@@ -130,7 +130,7 @@ def test_nan_is_a_failure_of_the_member_that_gave_it():
     first = fake(Affine, "first", scale=np.nan)
     sure = mt.cascade([first, fake(Affine, "last")], x, confidence=0.5, name="sure")
     graph = mt.Graph("g", {"y": sure.output, "who": sure.member})
-    found = graph({"x": np.float32([0.25, 0.75])})
+    found = graph({"x": np.array([0.25, 0.75], np.float32)})
     assert (found["who"].tolist(), found["y"].tolist()) == (["last", "last"], [0.25, 0.75])
 
 

@@ -1,6 +1,7 @@
 """What stands for the answer of a member that did not answer: never 0, False or nothing; called, in bulk, in processes, served."""
 
 import statistics
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -49,7 +50,7 @@ def first_of(*columns):
     return columns[0].astype(np.float64)
 
 
-COMBINED = {
+COMBINED: dict[Any, Any] = {
     "average": statistics.fmean,
     "median": statistics.median,
     "max": max,

@@ -1,5 +1,7 @@
 """Keys and thresholds are numbers as people write them, whatever the precision of the column; NaN is no confidence."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,7 @@ def test_arms_that_rows_take(kind, arms, keys):
 
 
 def _cascade(values, dtype, confidence=0.9):
-    model = {"inputs": {"x": f"{dtype}[2]"}, "outputs": {"p": f"{dtype}[2]"}}
+    model: dict[str, Any] = {"inputs": {"x": f"{dtype}[2]"}, "outputs": {"p": f"{dtype}[2]"}}
     first, second = (mt.Model("python:motet.testing.fakes:Affine", name, **model) for name in "ab")
     node = mt.cascade([first, second], mt.input("x", f"{dtype}[2]"), confidence=confidence)
     return mt.Graph("c", {"who": node.member})({"x": np.array(values, dtype)}, failures="return")

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -267,7 +268,7 @@ def voting(combine, require, weighted):
     members = {name: failing(name, *bad, scale=scale, offset=offset) for name, (scale, offset, bad) in MEMBERS.items()}
     weights = {"a": 1.0, "b": 2.0 if weighted else 1.0, "c": 4.0 if weighted else 1.0, "shadow": 0.0}
     vote = mt.ensemble(members, x, combine=combine, weights=weights, require=require, name="vote")
-    columns = {f"own_{name}": vote[name].output for name in members}
+    columns: dict[str, Any] = {f"own_{name}": vote[name].output for name in members}
     graph = mt.Graph("g", {"y": vote.output, "who": vote.member, **columns})
     graph({"x": GOOD})
     return graph, weights
@@ -333,7 +334,7 @@ def test_union_averages_each_label_over_the_members_that_know_it(values, require
 @given(st.lists(st.sampled_from(["red", "green", "blue"]), min_size=3, max_size=30))
 def test_majority_vote_of_texts_gives_the_text_with_the_most_votes(words):
     rows = len(words) // 3
-    columns = {name: words[place * rows : (place + 1) * rows] for place, name in enumerate("abc")}
+    columns: dict[str, Any] = {name: words[place * rows : (place + 1) * rows] for place, name in enumerate("abc")}
     same_text = mt.Model("python:helpers.models:echo", "echo", inputs={"x": "string"}, outputs={"word": "string"})
     members = {name: mt.member(same_text, [mt.input(name, "string")]) for name in "abc"}
     graph = mt.Graph("g", {"word": mt.ensemble(members, combine="majority_vote")})
@@ -365,7 +366,10 @@ def everything(folder):
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 40))
 def test_the_answer_of_a_row_has_the_same_bits_whatever_shares_its_batch(onnx_files, seed, rows):
     random = np.random.default_rng(seed)
-    columns = {"x": random.normal(size=(rows, 4)).astype(np.float32), "key": random.integers(0, 5, rows)}
+    columns: dict[str, Any] = {
+        "x": random.normal(size=(rows, 4)).astype(np.float32),
+        "key": random.integers(0, 5, rows),
+    }
     graph = everything(onnx_files)
     whole = play(graph, columns)
     same(whole, play_alone(graph, columns))
@@ -377,7 +381,10 @@ def test_the_answer_of_a_row_has_the_same_bits_whatever_shares_its_batch(onnx_fi
 def test_a_long_call_is_the_same_as_its_parts(onnx_files):
     graph = everything(onnx_files)
     random = np.random.default_rng(5)
-    columns = {"x": random.normal(size=(5000, 4)).astype(np.float32), "key": random.integers(0, 5, 5000)}
+    columns: dict[str, Any] = {
+        "x": random.normal(size=(5000, 4)).astype(np.float32),
+        "key": random.integers(0, 5, 5000),
+    }
     parts = [
         play(graph, {name: column[at : at + 777] for name, column in columns.items()}) for at in range(0, 5000, 777)
     ]

@@ -6,6 +6,7 @@ Who is late waits for an event that the test sets, so that it is late whatever t
 import asyncio
 import threading
 import urllib.request
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from motet.errors import DeadlineError, ModelUnavailableError, MotetError
 from motet.runtime.overdue import MOST_LATE
 from motet.testing.fakes import Affine, Failing, fake
 
-X = np.float32([1, 2, 5])
+X = np.array([1, 2, 5], np.float32)
 SOON = 300
 
 
@@ -49,7 +50,7 @@ def server():
         gate.wait(30)
         return {"y": x * 4}
 
-    made = OipServer(slow=Served(answer, [("x", "FP32", [-1])], [("y", "FP32", [-1])]))
+    made: Any = OipServer(slow=Served(answer, [("x", "FP32", [-1])], [("y", "FP32", [-1])]))
     made.gate = gate
     yield made
     made.close()
@@ -208,7 +209,7 @@ def test_who_cannot_be_reached_keeps_its_own_classes():
     members = {"a": mt.member(there, [few]), "c": mt.member(gone, [more])}
     vote = mt.ensemble(members, combine="union", require=1, name="vote")
     graph = mt.Graph("voting", {"y": vote.y, "c": vote.c.y})
-    found = graph({"few": np.float32([[1, 2]]), "more": np.float32([[3, 4, 5]])})
+    found = graph({"few": np.array([[1, 2]], np.float32), "more": np.array([[3, 4, 5]], np.float32)})
     assert (found["y"].tolist(), found["c"].shape) == ([[2.0, 4.0, 0.0, 0.0]], (1, 3))
     assert np.isnan(found["c"]).all()
 

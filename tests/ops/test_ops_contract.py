@@ -205,7 +205,7 @@ def test_the_submodules_are_loaded_when_asked_for():
 
 def test_an_unknown_submodule_is_named():
     with pytest.raises(AttributeError, match="no attribute 'audio'; known: columns, image, linalg, scores, text"):
-        motet.ops.audio  # noqa: B018
+        motet.ops.audio  # type: ignore[attr-defined]  # noqa: B018
     assert {"columns", "image", "linalg", "scores", "text"} <= set(dir(motet.ops))
 
 

@@ -252,7 +252,7 @@ def test_crop_rounds_outward_and_clips():
 def test_grey_is_pillows(pixels):
     wanted = [np.asarray(Image.fromarray(row).convert("L")) for row in pixels]
     np.testing.assert_array_equal(image.to_grey(pixels), wanted)
-    np.testing.assert_allclose(image.to_grey(pixels.astype(np.float32)), wanted, atol=0.51)
+    np.testing.assert_allclose(image.to_grey(pixels.astype(np.float32)), wanted, atol=0.51)  # type: ignore[arg-type]
 
 
 def test_colours_and_axes():
@@ -270,7 +270,9 @@ def test_colours_and_axes():
 def test_normalise_is_by_channel_wherever_they_are():
     mean, std = [1.0, 2.0, 3.0], [0.5, 1.0, 2.0]
     last = image.normalise(PICTURE[None], mean=mean, std=std)
-    np.testing.assert_array_equal(last, (PICTURE[None].astype("f") - np.float32(mean)) / np.float32(std))
+    np.testing.assert_array_equal(
+        last, (PICTURE[None].astype("f") - np.array(mean, np.float32)) / np.array(std, np.float32)
+    )
     first = image.normalise(image.to_chw(PICTURE[None]), mean=mean, std=std, channels="first")
     np.testing.assert_array_equal(image.to_hwc(first), last)
     ragged = image.normalise(Ragged.from_rows([PICTURE, PICTURE[:2]]), mean=mean, std=std)

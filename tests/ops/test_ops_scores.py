@@ -36,7 +36,10 @@ def test_softmax_takes_a_temperature_above_0():
 @given(hnp.arrays(np.float32, st.integers(0, 30), elements=st.floats(-200, 200, width=32)))
 def test_sigmoid_is_the_textbook_formula(values):
     np.testing.assert_allclose(
-        scores.sigmoid(values), 1 / (1 + np.exp(-values.astype(np.float64))), rtol=1e-5, atol=1e-37
+        scores.sigmoid(values),  # type: ignore[arg-type]
+        1 / (1 + np.exp(-values.astype(np.float64))),
+        rtol=1e-5,
+        atol=1e-37,
     )
 
 

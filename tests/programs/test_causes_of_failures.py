@@ -106,7 +106,7 @@ def test_in_threads_of_a_large_call_too():
 
 
 def test_so_many_are_kept_and_no_more():
-    values = np.tile(np.float32([1, -1]), 400)
+    values = np.tile(np.array([1, -1], np.float32), 400)
     error = raised_by(GRAPHS["map"], values)
     assert len(error.failures) == 400
     assert len(error.exceptions) == 100
@@ -123,7 +123,7 @@ def test_the_cause_in_another_process_is_its_text():
 def test_tolerated_members_leave_nothing():
     members = [model, fake(Affine, "a", output="y")]
     graph = mt.Graph("g", {"y": mt.ensemble(members, x, combine="max", require=1).y})
-    assert graph({"x": np.float32([-1, 1])})["y"].tolist() == [-1, 1]
+    assert graph({"x": np.array([-1, 1], np.float32)})["y"].tolist() == [-1, 1]
 
 
 def test_without_raising_there_are_failures_only():

@@ -3,11 +3,10 @@
 import asyncio
 import gc
 import json
-import os
 import threading
 import weakref
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import pytest
@@ -18,6 +17,7 @@ from starlette.routing import Mount
 
 import motet as mt
 from helpers.threads import all_end
+from helpers.until import until_async
 from motet.errors import GraphError, InputError, ModelLoadError
 from motet.serving.admission.keys import KeyStore
 from motet.serving.config.limits import Limits
@@ -34,7 +34,7 @@ SAME_FIELDS = (
     "access-control-allow-origin", "content-encoding", "content-security-policy",
 )  # fmt: skip
 LONG = {"x-request-timeout-ms": "5000"}
-REQUESTS = [
+REQUESTS: list[Any] = [
     ("GET", "/", {}),
     ("GET", "/docs", {}),
     ("GET", "/page/page.js", {}),
@@ -249,7 +249,7 @@ def uvicorn_of(app, **options):
         await startup(sockets)
         started.set()
 
-    server.startup = told_startup
+    server.startup = told_startup  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run)
     thread.start()
     assert started.wait(60)
@@ -289,10 +289,9 @@ def test_it_runs_under_hypercorn(tmp_path, prefix):
     async def main():
         ending = asyncio.Event()
         mounts = {each: mt.serving.asgi(*graphs()) for each in ("/one", "/two/deep", "")}
-        app = DispatcherMiddleware(mounts) if prefix else mounts[""]
-        serving = asyncio.ensure_future(serve(app, config, shutdown_trigger=ending.wait))
-        while not os.path.exists(tmp_path / "socket"):
-            await asyncio.sleep(0.01)
+        app = DispatcherMiddleware(mounts) if prefix else mounts[""]  # type: ignore[arg-type]
+        serving = asyncio.ensure_future(serve(app, config, shutdown_trigger=ending.wait))  # type: ignore[arg-type]
+        await until_async((tmp_path / "socket").exists)
         transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "socket"))
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             assert (await client.post(f"{prefix}/predict/g", json={"x": 3})).json() == {"y": 6.0}
@@ -331,7 +330,7 @@ def test_several_graphs_and_several_mounts():
             assert [list(row) for row in answer.json()["rows"]] == [["error"], ["y"]]
 
     asyncio.run(asked())
-    host.routes[0].app.close()
+    host.routes[0].app.close()  # type: ignore[attr-defined]
     two.close()
 
 
@@ -443,7 +442,7 @@ def test_without_graphs_there_is_nothing_to_serve():
     with pytest.raises(InputError, match="there is no graph to serve"):
         mt.serving.asgi()
     with pytest.raises(InputError, match="a graph or its file is served; got int"):
-        mt.serving.asgi(7)
+        mt.serving.asgi(7)  # type: ignore[arg-type]
     graph, _ = graphs()
     with pytest.raises(GraphError, match="two graphs are called 'g'"):
         asyncio.run(mt.serving.asgi(graph, graph).lifespan().__aenter__())

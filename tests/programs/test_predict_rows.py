@@ -54,7 +54,12 @@ def test_it_answers_as_a_server_does(graph):
 def test_rows_may_hold_what_python_has(graph):
     answers = graph.predict(
         [
-            {"raw": b"\xff\0", "vector": np.float32([1, np.nan]), "whole": np.int8(3), "any": date(2024, 5, 1)},
+            {
+                "raw": b"\xff\0",
+                "vector": np.array([1, np.nan], np.float32),
+                "whole": np.int8(3),
+                "any": date(2024, 5, 1),
+            },
             {"real": np.inf, "text": np.str_("a")},
         ]
     )

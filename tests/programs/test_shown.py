@@ -49,7 +49,7 @@ def shown_as_text(thing):
 
 
 def test_an_explanation_is_short_and_complete():
-    told = graph().explain({"x": np.float32([1, 2])}, row=1)
+    told = graph().explain({"x": np.array([1, 2], np.float32)}, row=1)
     assert repr(told).startswith("<Explanation of row 1: 3 calls, p=[")
     assert len(repr(told)) < 200
     assert shown_as_text(told) == str(told)
@@ -88,7 +88,7 @@ def test_a_report_is_a_small_table(tmp_path):
 def test_progress_true_shows_a_line_in_a_notebook(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(progress_log, "CELL_S", 0.001)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1)))
-    seen = progress_log.threading.Event()
+    seen = progress_log.threading.Event()  # type: ignore[attr-defined]
     said = progress_log.ProgressCell._say
     monkeypatch.setattr(progress_log.ProgressCell, "_say", lambda self, line: (said(self, line), seen.set()))
     waits = mt.Graph("g", {"y": mt.map(lambda x: (seen.wait(30), x)[1], x, outputs="float32")})

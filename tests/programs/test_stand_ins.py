@@ -132,13 +132,13 @@ def test_graphs_inside_by_path_and_models_that_are_shared():
     assert {n: c.tolist() for n, c in replaced({"x": [1]}).items()} == {"y": [15], "a": [3]}
     replaced = outer.with_models({"one": lambda x: x * 3, "inner/one": lambda x: x})
     assert {n: c.tolist() for n, c in replaced({"x": [1]}).items()} == {"y": [5], "a": [3]}
-    assert replaced.graphs["inner"]({"x": [2]})["y"].tolist() == [10]
+    assert replaced.graphs["inner"]({"x": [2]})["y"].tolist() == [10]  # type: ignore[operator]
 
 
 def test_a_model_a_key_is_replaced_for_every_key(tmp_path):
-    for key, scale in (("de", 2.0), ("fr", 3.0)):
+    for name, scale in (("de", 2.0), ("fr", 3.0)):
         estimator = LinearRegression().fit([[0.0], [1.0]], [0.0, scale])
-        joblib.dump(estimator, tmp_path / f"{key}.joblib")
+        joblib.dump(estimator, tmp_path / f"{name}.joblib")
     x, key = mt.input("x", "float64[1]"), mt.input("key", "string")
     model = mt.Model(str(tmp_path / "{key}.joblib"), "m")
     graph = mt.Graph("g", {"y": mt.route({"*": model}, x, key=key).value})

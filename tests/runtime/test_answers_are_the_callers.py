@@ -6,6 +6,7 @@ import copy
 import sys
 import threading
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ def test_models_may_keep_their_buffers(placement, in_a_hurry):
         np.testing.assert_array_equal(answers["a"], X * 2)
         np.testing.assert_array_equal(answers["b"], X * 2 + 2)
         threads = 6
-        found = [None] * threads
+        found: list[Any] = [None] * threads
 
         def ask(place):
             found[place] = [graph({"x": X[place : place + 50]}) for _ in range(20)]
@@ -127,7 +128,7 @@ def test_rows_one_by_one(name):
 
 
 def test_a_dict_that_is_filled_again_is_another_one_for_each_answer():
-    kept = {"n": 0, "l": []}
+    kept: dict[str, Any] = {"n": 0, "l": []}
 
     def count(x):
         kept["n"] += 1
@@ -165,7 +166,7 @@ def test_a_function_may_call_a_graph_in_which_it_is():
         return buffers.view(np.repeat(deep[0] / 2, len(x)))
 
     graph = mt.Graph("g", {"o": mt.map(deeper, x, outputs="float32")})
-    assert graph({"x": np.float32([1, 1])})["o"].tolist() == [8, 8]
+    assert graph({"x": np.array([1, 1], np.float32)})["o"].tolist() == [8, 8]
 
 
 def arrays_of(answer):
@@ -173,9 +174,9 @@ def arrays_of(answer):
 
 
 KINDS = {
-    "float32": np.float32([1, 2, 3]),
-    "float32[2]": np.float32([[1, 2], [3, 4], [5, 6]]),
-    "float32[?]": np.float32([[1, 2], [3, 4], [5, 6]]),
+    "float32": np.array([1, 2, 3], np.float32),
+    "float32[2]": np.array([[1, 2], [3, 4], [5, 6]], np.float32),
+    "float32[?]": np.array([[1, 2], [3, 4], [5, 6]], np.float32),
     "string": np.array(["a", "b", "c"], object),
     "any": np.array([{"a": [1]}, {"a": [2]}, {"a": [3]}], object),
 }

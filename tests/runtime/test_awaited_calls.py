@@ -13,6 +13,7 @@ import pytest
 import motet as mt
 from motet.errors import DeadlineError, InputError, RowErrors
 from motet.runtime import deadline
+from motet.threads import ThreadPool
 
 x = mt.input("x", "float32")
 request = contextvars.ContextVar("asked", default="none")
@@ -98,13 +99,13 @@ def test_many_are_awaited_at_the_same_time_each_in_its_context():
 
     async def one(number):
         request.set(f"r{number}")
-        return (await graph.acall({"x": np.float32([number])}))["o"][0]
+        return (await graph.acall({"x": np.array([number], np.float32)}))["o"][0]
 
     async def main():
         return await asyncio.gather(*map(one, range(200)))
 
     assert asyncio.run(main()) == [f"r{number}-{number}" for number in range(200)]
-    assert graph({"x": np.float32([1])})["o"][0] == "none-1"
+    assert graph({"x": np.array([1], np.float32)})["o"][0] == "none-1"
 
 
 def test_uvloop_does_as_asyncio():
@@ -164,7 +165,7 @@ def test_inner_graphs_stop_too(stuck):
 
 
 def test_calls_that_are_stuck_are_bounded_and_others_are_late(stuck, monkeypatch):
-    monkeypatch.setattr(deadline, "_pool", deadline.Pool(2, "few"))
+    monkeypatch.setattr(deadline, "_pool", ThreadPool(2, "few"))
     graph, quick = graph_of(stuck), graph_of(double)
     for _ in range(5):
         with pytest.raises(DeadlineError):
@@ -178,7 +179,7 @@ def test_calls_that_are_stuck_are_bounded_and_others_are_late(stuck, monkeypatch
 
 @pytest.mark.parametrize("awaited", [False, True])
 def test_late_calls_that_had_no_turn_are_forgotten(awaited, stuck, monkeypatch):
-    monkeypatch.setattr(deadline, "_pool", deadline.Pool(1, "one"))
+    monkeypatch.setattr(deadline, "_pool", ThreadPool(1, "one"))
     graph, waiting = graph_of(stuck), []
     with ThreadPoolExecutor(1) as beside:
         first = beside.submit(graph, {"x": np.ones(3, "f4")}, timeout=60)
@@ -197,7 +198,7 @@ def test_late_calls_that_had_no_turn_are_forgotten(awaited, stuck, monkeypatch):
 
 
 def test_calls_within_calls_wait_for_no_place(monkeypatch):
-    monkeypatch.setattr(deadline, "_pool", deadline.Pool(1, "one"))
+    monkeypatch.setattr(deadline, "_pool", ThreadPool(1, "one"))
     inner = graph_of(double)
     sync = graph_of(lambda x: inner({"x": x}, timeout=30)["o"])
     awaiting = graph_of(lambda x: asyncio.run(inner.acall({"x": x}))["o"])

@@ -1,6 +1,7 @@
 """Code that cannot bear several threads: a row is tried alone before it is at fault, and `concurrent` keeps it alone."""
 
 import threading
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ def run(graph, tmp_path):
 
 
 def model(**settings):
-    kinds = {"inputs": {"x": "float64"}, "outputs": {"y": "float64"}}
+    kinds: dict[str, Any] = {"inputs": {"x": "float64"}, "outputs": {"y": "float64"}}
     return mt.model(mt.Model("python:helpers.busy:limited", "m", **kinds, **settings), mt.input("x", "float64"))
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_all_locks_that_live_as_long_as_the_process_are_such():
     for module in [each for name, each in list(sys.modules.items()) if name.startswith("motet.")]:
         for name, value in vars(module).items():
             own = vars(value).values() if isinstance(value, type) or (is_ours(value) and name not in anew) else ()
-            locks = [each._lock if isinstance(each, threading.Condition) else each for each in (value, *own)]
+            locks = [each._lock if isinstance(each, threading.Condition) else each for each in (value, *own)]  # type: ignore[attr-defined]
             found += [(f"{module.__name__}.{name}", lock) for lock in locks if isinstance(lock, kinds)]
     assert found
     assert {name for name, lock in found if lock not in threads._locks} == set()
@@ -178,7 +179,7 @@ def test_frameworks_in_the_child(tmp_path, threads):
     torch.jit.script(torch.nn.Linear(64, 1)).save(str(tmp_path / "m.pt"))
     joblib.dump(HistGradientBoostingRegressor(max_iter=3).fit(rows, rows[:, 0]), tmp_path / "m.joblib")
     x = mt.input("x", "float32[64]")
-    kinds = {"inputs": {"x": "float32[64]"}, "outputs": {"y": "float32[1]"}}
+    kinds: dict[str, Any] = {"inputs": {"x": "float32[64]"}, "outputs": {"y": "float32[1]"}}
     outputs = {
         "torch": mt.model(mt.Model(str(tmp_path / "m.pt"), "t", resources={"cpu": threads}, **kinds), x),
         "sklearn": mt.model(mt.Model(str(tmp_path / "m.joblib"), "s", resources={"cpu": threads}), x),

@@ -1,6 +1,7 @@
 """Members that wait are called at the same time, once they were seen to; members that compute are not."""
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,13 +43,13 @@ def test_the_first_error_is_the_one_that_is_raised():
 
 
 def test_members_of_an_ensemble_that_wait_are_asked_at_the_same_time():
-    kinds = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
+    kinds: dict[str, Any] = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
     first, second = (mt.Model(f"python:helpers.waiting:{name}", name, **kinds) for name in ("first", "second"))
     graph = mt.Graph("g", {"y": mt.ensemble([first, second], mt.input("x", "float32"))})
     for _ in range(SEEN + 1):
-        assert graph({"x": np.float32([4])})["y"].tolist() == [5.0]
+        assert graph({"x": np.array([4], np.float32)})["y"].tolist() == [5.0]
     waiting.together = threading.Barrier(2, timeout=30)
     try:
-        assert graph({"x": np.float32([4])})["y"].tolist() == [5.0]
+        assert graph({"x": np.array([4], np.float32)})["y"].tolist() == [5.0]
     finally:
         waiting.together = None

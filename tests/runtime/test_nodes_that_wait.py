@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import threading
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +50,7 @@ class Meeting:
 @pytest.fixture(scope="module")
 def server():
     meeting = Meeting()
-    made = OipServer(one=meeting.model("one", 1), two=meeting.model("two", 2), three=meeting.model("three", 3))
+    made: Any = OipServer(one=meeting.model("one", 1), two=meeting.model("two", 2), three=meeting.model("three", 3))
     made.meeting = meeting
     yield made
     made.close()
@@ -102,7 +103,7 @@ def nested(server):
     return mt.Graph("nested", {"y": mt.ensemble([inner, far(server, "three")], x)})
 
 
-X = np.float32([1, 20])
+X = np.array([1, 20], np.float32)
 GRAPHS = {
     "voting": (voting, 2, lambda x: ((x + 1) + (x + 2) + 4 * x) / 3),
     "apart": (apart, 2, lambda x: (x + 1) + (2 * x + 2)),
@@ -127,7 +128,7 @@ def test_a_call_waits_for_all_at_the_same_time(case, server):
 
 def test_the_first_call_of_a_graph_does_so_already(server):
     with server.meeting.of(2):
-        assert voting(server)({"x": np.float32([0])})["y"].tolist() == [1.0]
+        assert voting(server)({"x": np.array([0], np.float32)})["y"].tolist() == [1.0]
 
 
 def test_a_run_waits_for_all_at_the_same_time(case, server, tmp_path):
@@ -164,7 +165,7 @@ def test_of_a_row_that_several_nodes_fail_on_the_first_in_order_says_why(server)
     two = mt.model(fake(Failing, "two", bad=[2.0, 3.0], scale=10.0), x, name="b")
     three = mt.model(far(server, "three"), x, name="c")
     graph = mt.Graph("g", {"y": mt.map(added, mt.map(added, one, two, name="ab"), three, name="abc")})
-    found = play(graph, {"x": np.float32([0, 1, 2, 3, 4])})
+    found = play(graph, {"x": np.array([0, 1, 2, 3, 4], np.float32)})
     assert [(each.node, each.message) for each in found if not isinstance(each, dict)] == [
         ("a", "cannot take 1"), ("a", "cannot take 2"), ("b", "cannot take 3"),
     ]  # fmt: skip
@@ -176,7 +177,7 @@ def test_rows_that_all_fail_on_one_side_fail_all(server):
     x = x_()
     one = mt.model(fake(Failing, "one"), x, name="a")
     graph = mt.Graph("g", {"y": mt.map(added, one, mt.model(far(server, "two"), x, name="b"), name="sum")})
-    found = play(graph, {"x": np.float32([5, 6])})
+    found = play(graph, {"x": np.array([5, 6], np.float32)})
     assert [(each.row, each.node) for each in found] == [(0, "a"), (1, "a")]
 
 

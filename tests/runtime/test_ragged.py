@@ -1,6 +1,6 @@
 """Rows that differ in shape: functions get them as lists of arrays, models get those of equal shape together, or padded."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -114,11 +114,14 @@ def test_padding_stands_behind_the_values():
 
 
 def test_padding_has_a_value_for_each_input(tmp_path):
-    kinds = {"inputs": {"a": "float32[?]", "b": "float32[?]"}, "outputs": {"sums": "float32[2]"}}
+    kinds: dict[str, Any] = {"inputs": {"a": "float32[?]", "b": "float32[?]"}, "outputs": {"sums": "float32[2]"}}
     by_input = {"a": 100, "b": -100}
     model = mt.Model("python:helpers.models:sums_of_two", "m", batch=mt.Batching(pad=by_input), **kinds)
     graph = mt.Graph("g", {"y": mt.model(model, mt.input("a", "float32[?]"), mt.input("b", "float32[?]"))})
-    columns = {"a": [np.float32([1]), np.float32([1, 2, 3])], "b": [np.float32([1, 2]), np.float32([1])]}
+    columns = {
+        "a": [np.array([1], np.float32), np.array([1, 2, 3], np.float32)],
+        "b": [np.array([1, 2], np.float32), np.array([1], np.float32)],
+    }
     graph.save(str(tmp_path / "g.yaml"))
     for each in (graph, mt.load(str(tmp_path / "g.yaml"))):
         assert each(columns)["y"].tolist() == [[201, 3], [6, -99]]

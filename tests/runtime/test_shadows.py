@@ -5,7 +5,7 @@ Shadows wait for an event that the test sets; where they were on the way, no ans
 
 import http.client
 import threading
-import time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +15,14 @@ import pytest
 import motet as mt
 from helpers.gates import gated, gates, shut
 from helpers.oip_server import OipServer, Served, far
+from helpers.until import until
 from motet.batch import Batch
 from motet.client import Client
 from motet.runtime.executor import drive
 from motet.runtime.shadows import AT_ONCE, MOST_CALLS
 from motet.testing.fakes import Affine, Failing, fake
 
-X = np.float32([1, 2, 5])
+X = np.array([1, 2, 5], np.float32)
 
 
 def x_():
@@ -48,7 +49,7 @@ def server():
         gate.wait(30)
         return {"y": x}
 
-    made = OipServer(slow=Served(answer, [("x", "FP32", [-1])], [("y", "FP32", [-1])]))
+    made: Any = OipServer(slow=Served(answer, [("x", "FP32", [-1])], [("y", "FP32", [-1])]))
     made.gate, made.asked = gate, asked
     yield made
     made.close()
@@ -61,13 +62,6 @@ def numbers(shadow):
 def of(graph):
     (shadow,) = graph.executor.shadows.values()
     return shadow
-
-
-def until(check):
-    end = time.monotonic() + 20
-    while not check():
-        assert time.monotonic() < end
-        threading.Event().wait(0.005)
 
 
 @pytest.mark.parametrize("options", [{}, {"within_ms": 60_000}, {"require": 1}])
@@ -87,7 +81,7 @@ def test_what_is_given_may_change_once_the_call_is_over():
     with shut("shadow") as gate:
         graph({"x": X})
         assert gate.entered.acquire(timeout=20)
-        given = np.float32([7, 8])
+        given = np.array([7, 8], np.float32)
         graph({"x": given})  # waits behind the first
         given[:] = 0
     until(lambda: of(graph).played == 5)
@@ -154,7 +148,7 @@ def test_its_file_may_go_once_it_is_loaded(tmp_path):
     drive(executor.play(batch))
     until(lambda: shadow.played == 1)
     (tmp_path / "next.joblib").unlink()
-    np.testing.assert_allclose(drive(executor.play(batch)).outputs.columns["y"], [6.0])
+    np.testing.assert_allclose(drive(executor.play(batch)).outputs.columns["y"], [6.0])  # type: ignore[arg-type]
     until(lambda: shadow.played == 2)
 
 

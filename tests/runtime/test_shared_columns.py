@@ -1,5 +1,7 @@
 """Nobody writes into what others read: models get columns that cannot be changed; one that writes gets its own."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -61,7 +63,7 @@ def test_estimators_without_copies_harm_no_other_member(tmp_path):
     ],
 )
 def test_a_model_that_writes_gets_columns_of_its_own(name, own, placement, tmp_path):
-    kinds = {"inputs": {"x": "float64[3]"}, "outputs": {"y": "float64[3]"}}
+    kinds: dict[str, Any] = {"inputs": {"x": "float64[3]"}, "outputs": {"y": "float64[3]"}}
     model = mt.Model(f"python:helpers.writers:{name}", name, placement=placement, **kinds)
     x = mt.input("x", "float64[3]")
     graph = mt.Graph("g", {"a": mt.model(model, x), "b": mt.model(model, x), "x": x})
@@ -82,12 +84,12 @@ def test_what_only_speaks_of_reading_fails_its_rows():
 def test_a_script_of_torch_that_writes_harms_no_other_member(tmp_path):
     torch = pytest.importorskip("torch")
 
-    class Adds(torch.nn.Module):
+    class Adds(torch.nn.Module):  # type: ignore[name-defined]
         def forward(self, x):
             return x.add_(1)
 
     torch.jit.script(Adds()).save(str(tmp_path / "adds.pt"))
-    kinds = {"inputs": {"x": "float32[3]"}, "outputs": {"y": "float32[3]"}}
+    kinds: dict[str, Any] = {"inputs": {"x": "float32[3]"}, "outputs": {"y": "float32[3]"}}
     model, x = mt.Model(str(tmp_path / "adds.pt"), **kinds), mt.input("x", "float32[3]")
     graph = mt.Graph("g", {"a": mt.model(model, x), "b": mt.model(model, x), "x": x})
     given = np.zeros((2, 3), np.float32)

@@ -51,8 +51,8 @@ def test_what_waits_begins_in_turns(monkeypatch):
     shares, begun = ThreadShares(3, "turns"), []
     monkeypatch.setattr(shares._pool, "submit", lambda play, share, call: begun.append((play, share, call)))
     one, other = shares.share(), shares.share()
-    for share, names in ((one, "abcd"), (other, "wxyz")):
-        for name in names:
+    for share, letters in ((one, "abcd"), (other, "wxyz")):
+        for name in letters:
             share.submit(str, name)
     names = lambda: "".join(call.args[0] for _, _, call in begun)  # noqa: E731
     assert names() == "abcw"  # three, and one of each

@@ -44,7 +44,7 @@ admission:
   folder: here
 sinks: [{to: "sqlite:///a.db", record: stack, sample: 0.5, buffer_bytes: 1MiB}, b.jsonl]
 cache: {max_bytes: 64MiB}
-seen: {access_log: {file: access.jsonl, file_bytes: 1MiB}, trace: {sample: 0.1}}
+observability: {access_log: {file: access.jsonl, file_bytes: 1MiB}, trace: {sample: 0.1}}
 grpc: {}
 samples: pictures
 store_poll_s: 1.0
@@ -67,7 +67,7 @@ def refusal(value):
         AdmissionConfig.read({} if config.admission is None else config.admission, "admission")
         ResponseCacheConfig.read(config.cache, "cache")
         GrpcConfig.read({} if config.grpc is None else config.grpc, "grpc")
-        ObservabilityConfig.read({} if config.seen is None else config.seen, "seen")
+        ObservabilityConfig.read({} if config.observability is None else config.observability, "observability")
         read_sinks(config.sinks, "sinks")
     except MotetError as error:
         return str(error)
@@ -115,7 +115,15 @@ def test_misspelt_keys_are_refused_by_both(validator):
         ("admission", "audit"),
         ("sinks", 0),
     ]
-    for place in [*closed, ("cache",), ("seen",), ("seen", "access_log"), ("seen", "trace"), ("grpc",), ("log",)]:
+    for place in [
+        *closed,
+        ("cache",),
+        ("observability",),
+        ("observability", "access_log"),
+        ("observability", "trace"),
+        ("grpc",),
+        ("log",),
+    ]:
         made = changed(whole, (*place, "mispelt"), 1)
         assert "'mispelt'" in refusal(made)
         assert not validator.is_valid(made), place

@@ -22,13 +22,13 @@ def test_the_sweep_never_takes_the_files_of_what_is_published(tmp_path, model):
         put(path, source)
         assert sweeper.gc(0) == [("times", 1)]
 
-    store._storage.put = slow
+    store._storage.put = slow  # type: ignore[method-assign]
     with pytest.raises(
         StoreError, match="times@1 was swept away as left behind before it was whole\n.*publish it again"
     ):
         store.publish("times", model(1))
     assert sweeper.names() == []
-    store._storage.put = put
+    store._storage.put = put  # type: ignore[method-assign]
     assert store.publish("times", model(1)).number == 2
     assert sweeper.gc(0) == []
     assert [version.number for version in sweeper.versions("times")] == [2]
@@ -59,7 +59,7 @@ def test_a_move_that_comes_late_is_made_anew(tmp_path):
     def choose(now):
         if next(held_up, False):
             for step in range(2 * KEPT + 1):
-                quick.move("champion", lambda now, step=step: 10 + step)
+                quick.move("champion", lambda now, step=step: 10 + step)  # type: ignore[misc]
         return 3
 
     assert slow.move("champion", choose) == 3

@@ -11,7 +11,7 @@ import motet as mt
 from motet.errors import GraphError, TypeMismatchError, UnknownNameError
 
 ROWS = np.arange(12.0).reshape(3, 4) / 4
-CAST = {"map": "motet.ops.columns.cast", "with": {"dtype": "float32"}}
+CAST: dict[str, Any] = {"map": "motet.ops.columns.cast", "with": {"dtype": "float32"}}
 
 
 @pytest.fixture(scope="module")
@@ -86,5 +86,5 @@ def test_what_is_no_function_is_refused(files: Any, tmp_path: Any, before: Any, 
 
 def test_models_of_graphs_take_functions_with_keywords_too(files: Any) -> None:
     x = mt.input("x", "float64[4]")
-    graph = mt.Graph("g", outputs={"y": mt.model(mt.Model(str(files / "sum.onnx"), before=CAST), x)})
+    graph = mt.Graph("g", outputs={"y": mt.model(mt.Model(str(files / "sum.onnx"), before=CAST), x)})  # type: ignore[arg-type]
     np.testing.assert_allclose(np.asarray(graph({"x": ROWS})["y"]).ravel(), ROWS.sum(1), rtol=1e-5)

@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from helpers.until import until
 
 SAYS = "import os, signal, subprocess, sys, time; print(os.getpid(), flush=True);"
 HOLDS = "from motet.system.lifeline import hold; hold();"
@@ -91,13 +92,6 @@ def state(pid: int) -> str:
     except OSError:
         return ""
     return "" if found == "Z" else found
-
-
-def until(holds) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("child", CHILDREN.values(), ids=CHILDREN)

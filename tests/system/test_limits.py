@@ -130,7 +130,7 @@ def test_a_quota_of_this_kernel_is_seen(tmp_path: Path) -> None:
         (group / "cpu.cfs_quota_us").write_text("50000")
     except OSError as error:
         pytest.skip(f"no control group of version 1 can be made here: {error}")
-    ask = "from motet.system.limits import num_cores; from motet.engines.local.options import Options; print(num_cores(), Options().num_workers)"
+    ask = "from motet.system.limits import num_cores; from motet.engines.local.options import BulkOptions; print(num_cores(), BulkOptions().num_workers)"
     try:
         enter = f"echo $$ > {group}/cgroup.procs && exec {sys.executable} -c '{ask}'"
         assert subprocess.run(["sh", "-c", enter], capture_output=True, text=True, check=True).stdout == "1 1\n"

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -135,11 +136,11 @@ def test_a_cache_in_an_image_is_read_without_being_written_to(monkeypatch: pytes
     monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path))
     first = local_path("memory://models/m.onnx", base=None, runs_code=False)
 
-    def refuse(*args: object, **settings: object) -> None:
+    def refuse(*args: object, **settings: Any) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "utime", refuse)
-    monkeypatch.setattr(cache.fcntl, "flock", lambda file, how: refuse() if how == cache.fcntl.LOCK_EX else None)
+    monkeypatch.setattr(cache.fcntl, "flock", lambda file, how: refuse() if how == cache.fcntl.LOCK_EX else None)  # type: ignore[attr-defined]
     assert local_path("memory://models/m.onnx", base=None, runs_code=False) == first
     assert copies._fetched
 

@@ -11,6 +11,8 @@ another file. `{{before||after}}` is what changes. Expected is
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["CODE"]
 
 _FUNCTIONS = [
@@ -472,7 +474,7 @@ _NOTHING = [
     ("again", "another way to the same", "def s(x): return {{x * 2||x + x}}"),
     ("again", "the order of a table", "T = { {{1: 2, 3: 4||3: 4, 1: 2}}}\ndef s(x): return T[1]"),
 ]  # fmt: skip
-CODE = {
+CODE: dict[str, Any] = {
     "function": _FUNCTIONS, "decorator": _DECORATORS, "class": _CLASSES, "module": _MODULES, "set at the top": _SET,
     "read": _READ, "nothing that matters": _NOTHING,
 }  # fmt: skip

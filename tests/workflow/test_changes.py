@@ -52,7 +52,7 @@ from workflow.changes_of_code import CODE
 from workflow.changes_of_values import AROUND, FILES, VALUES
 from workflow.conftest import Project
 
-NAMES = (
+NAMES: tuple[Any, ...] = (
     collections,
     datetime,
     decimal,
@@ -115,7 +115,7 @@ class Table:
         tops = {part for name in self._files for part in re.split(r"[/.]", name)} - sys.stdlib_module_names
         for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
             del sys.modules[name]
-        zipimport._zip_directory_cache.clear()
+        zipimport._zip_directory_cache.clear()  # type: ignore[attr-defined]
         sys.path_importer_cache.clear()
         project_modules.pin.cache_clear()
         return self.project.load("flow")

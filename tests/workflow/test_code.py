@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -201,7 +202,7 @@ def test_equal_programs_have_equal_digests_and_others_do_not(first, second):
     """Constant, closure value and default are drawn; the digest is equal just where all three are."""
 
     def program(constant: int, held: int, default: int):
-        space = {"__name__": "drawn", "LIMIT": constant}
+        space: dict[str, Any] = {"__name__": "drawn", "LIMIT": constant}
         exec(f"def helper(x, by={default}): return x * by + LIMIT", space)
         exec("def make(held):\n def work(x): return helper(x) + held\n return work", space)
         return space["make"](held)

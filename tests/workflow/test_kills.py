@@ -7,11 +7,12 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from helpers.until import until
 
 PROGRAM = """
 import os, sys, time
@@ -81,10 +82,7 @@ def lines(program: Path) -> list[str]:
 
 
 def wait_for_lines(program: Path, count: int, child: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while len(lines(program)) < count and child.poll() is None:
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    until(lambda: len(lines(program)) >= count or child.poll() is not None)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -124,10 +122,8 @@ def test_processes_of_steps_end_with_the_run(tmp_path):
     pid = int(program.with_name("log").read_text())
     child.kill()
     child.communicate(timeout=30)
-    end = time.monotonic() + 30
-    while Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
-        assert time.monotonic() < end, "the step's process goes on without its run"
-        time.sleep(0.02)
+    stat = Path(f"/proc/{pid}/stat")
+    until(lambda: not stat.exists() or stat.read_text().split()[2] == "Z")
 
 
 def test_processes_that_run_the_same_workflow_compute_a_key_once(program):

@@ -57,7 +57,7 @@ def written(functions: list[Function], comment: str) -> dict[str, str]:
             f"        return function(*args) + {value}\n    return inner\n@plus{i}\ndef f{i}(x):\n    return {body}\n",
         }[each.kind]
     last = len(functions) - 1
-    told = f"f{last}" if functions[last].module == 2 else f"{MODULES[functions[last].module]}.f{last}"
+    told = f"f{last}" if functions[last].module == 2 else f"{MODULES[functions[last].module]}.f{last}"  # type: ignore[assignment]
     texts["main"] += (
         f"@mt.step(cache=True)\ndef work(x, file):\n    return {told}(x)\n\n"
         "@mt.workflow\ndef flow(x, file):\n    return work(x, mt.File(file))\n"

@@ -10,7 +10,6 @@ import shutil
 import threading
 from fractions import Fraction
 
-import metric_steps
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -20,12 +19,13 @@ from motet import metrics_log
 from motet.cli import cli
 from motet.errors import InputError, UnknownNameError
 from motet.metrics_log import MetricsDestination, logging_to, metrics_file, read_series
+from workflow import metric_steps
 
 
 @mt.step(cache=True)
 def descend(rate):
     for epoch in range(4):
-        mt.log(epoch, loss=rate ** (epoch + 1), **{"val/loss": epoch})
+        mt.log(epoch, loss=rate ** (epoch + 1), **{"val/loss": epoch})  # type: ignore[arg-type]
     return rate
 
 
@@ -142,7 +142,7 @@ def test_one_worker_logs_as_its_step():
 )
 def test_numbers_of_all_kinds_are_kept_exactly(tmp_path, given, expected):
     with logging_to(MetricsDestination(tmp_path / "m", "s")):
-        mt.log(np.int64(3), value=given)
+        mt.log(np.int64(3), value=given)  # type: ignore[arg-type]
     (found,) = read_series(tmp_path / "m")
     np.testing.assert_equal((found.numbers, found.values), ((3.0,), (expected,)))
 
@@ -165,10 +165,10 @@ def test_tensors_are_numbers(tmp_path):
         (lambda: mt.log(1, loss=np.zeros(2)), r"loss is array\(\[0., 0.\]\), a ndarray"),
         (lambda: mt.log(1, loss=1j), "loss is 1j, a complex"),
         (lambda: mt.log(1, loss=10**400), "loss is 1000"),
-        (lambda: mt.log("a", loss=1), "step is 'a', a str"),
+        (lambda: mt.log("a", loss=1), "step is 'a', a str"),  # type: ignore[arg-type]
         (lambda: mt.log(math.nan, loss=1), "step is nan"),
         (lambda: mt.log(1), "no metric is given"),
-        (lambda: mt.log(1, **{"a\nb": 1}), "is no name of a metric"),
+        (lambda: mt.log(1, **{"a\nb": 1}), "is no name of a metric"),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_no_number_is_refused_and_named(call, message):
@@ -196,7 +196,7 @@ def test_a_torn_line_and_damaged_ones_are_passed_over(tmp_path):
 
 def test_only_what_was_added_is_read_again(tmp_path, monkeypatch):
     path, read = tmp_path / "m", []
-    monkeypatch.setattr(metrics_log.json, "loads", lambda line, loads=json.loads: read.append(line) or loads(line))
+    monkeypatch.setattr(metrics_log.json, "loads", lambda line, loads=json.loads: read.append(line) or loads(line))  # type: ignore[attr-defined]
     first = MetricsDestination(path, "s")
     for number in range(3):
         first.add(number, {"loss": float(number)})

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from html import unescape
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -238,7 +239,7 @@ def test_places_in_cells_are_told_by_the_number_of_the_cell(monkeypatch):
 
     shell = SimpleNamespace(compile=SimpleNamespace(format_code_name=format_code_name))
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    space: dict[str, object] = {"__name__": "cells"}
+    space: dict[str, Any] = {"__name__": "cells"}
     exec(compile("def work(x):\n    raise ValueError('bad')\n", "/tmp/kernel/1.py", "exec"), space)
     step = mt.step(space["work"])
     assert repr(step) == "<step work (work (In[4]:1))>"

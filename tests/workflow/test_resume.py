@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner
 
-import motet as mt
 from motet.cli import cli
 from motet.errors import WorkflowError
 from motet.workflow import triggers
+from motet.workflow.definition import Workflow
 from motet.workflow.memo.artifacts import KeptValue
 from motet.workflow.memo.cache import home_folder
 from motet.workflow.memo.locks import try_lock, unlock
@@ -55,7 +55,7 @@ def flow():
 
 
 @pytest.fixture
-def flow(tmp_path, monkeypatch, source) -> Iterator[mt.Workflow]:
+def flow(tmp_path, monkeypatch, source) -> Iterator[Workflow]:
     """A workflow that has read day 1's data and was stopped behind that; today it is day 2."""
     (tmp_path / "resumed.py").write_text(PROGRAM)
     monkeypatch.chdir(tmp_path)
@@ -137,7 +137,7 @@ def test_a_schedule_goes_on_with_a_run_where_it_is_told_how_old_that_may_be(flow
 
 
 def test_a_killed_run_is_gone_on_with_by_one_process_whoever_else_finds_it(flow, monkeypatch):
-    name, find = killed(60.0), start.earlier_run
+    name, find = killed(60.0), start.earlier_run  # type: ignore[attr-defined]
 
     def found_by_both(*given):
         row = find(*given)
@@ -152,7 +152,7 @@ def test_a_killed_run_is_gone_on_with_by_one_process_whoever_else_finds_it(flow,
 
 
 def test_a_killed_run_that_another_process_goes_on_with_just_now_is_not_waited_for(flow, monkeypatch):
-    name, find = killed(60.0), start.earlier_run
+    name, find = killed(60.0), start.earlier_run  # type: ignore[attr-defined]
     lock = home_folder() / "runs.lock", run_lock(name)
 
     def taken(*given):

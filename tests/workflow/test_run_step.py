@@ -207,11 +207,11 @@ def test_a_finished_result_waits_for_room(tmp_path, calls, monkeypatch, caplog):
         return put(*given)
 
     monkeypatch.setattr(run_step_module._Results, "_put", put_later)
-    monkeypatch.setattr(run_step_module.time, "sleep", asked.append)
+    monkeypatch.setattr(run_step_module.time, "sleep", asked.append)  # type: ignore[attr-defined]
     run_step(flow(), "number", run="r1", cache=tmp_path)
     assert (result_of(flow(), "number", "r1", tmp_path)["value"], calls()) == (1, [1])
     assert caplog.text.count("it waits for that") == 1
-    monkeypatch.setattr(run_step_module.time, "monotonic", iter([0.0, 10.0, 4000.0]).__next__)
+    monkeypatch.setattr(run_step_module.time, "monotonic", iter([0.0, 10.0, 4000.0]).__next__)  # type: ignore[attr-defined]
     asked.clear()
     with pytest.raises(WorkflowError, match=r"cannot be written where .*\n.*run the step again"):
         run_step(flow(), "number", run="r2", cache=tmp_path)

@@ -44,11 +44,11 @@ def test_steps_of_a_module_get_processes_of_their_own(tmp_path):
 
 def test_steps_that_cannot_be_sent_run_one_at_a_time_and_what_they_set_is_put_back(tmp_path, caplog):
     lock = threading.Lock()  # cannot be pickled
-    before = (np.random.get_state()[1].tolist(), random.getstate(), os.environ.copy(), list(warnings.filters))
+    before = (np.random.get_state()[1].tolist(), random.getstate(), os.environ.copy(), list(warnings.filters))  # type: ignore[index]
     with caplog.at_level("INFO", "motet.workflow"):
         plan = steps.side_by_side(str(tmp_path), lambda: lock.locked() or steps.short())
         see_all(tmp_path, plan.run(threads=8).output, apart=False)
-    assert before == (np.random.get_state()[1].tolist(), random.getstate(), os.environ.copy(), list(warnings.filters))
+    assert before == (np.random.get_state()[1].tolist(), random.getstate(), os.environ.copy(), list(warnings.filters))  # type: ignore[index]
     assert "step seeded runs while no other does, as it sets numpy.random.seed, random.seed" in caplog.text
 
 

@@ -11,13 +11,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from flow_steps import fail_apart
 
 import motet as mt
 from motet.errors import StepError, UnknownNameError, WorkflowError
 from motet.workflow.memo.cache import home_folder
 from motet.workflow.record.logs import log_tail
 from motet.workflow.record.runs import RunRecord
+from workflow.flow_steps import fail_apart
 
 
 @mt.step
@@ -212,7 +212,7 @@ def test_texts_that_are_no_unicode_end_no_run(tmp_path):
         assert [each.state for each in run.steps] == [state, state, "failed", "failed"]
     with closing(RunRecord.of(home_folder())) as record:
         told = [record.run(run.id), *record.steps_of(run.id)[2:]]
-    assert all("bad" in each.error and r"caf\udce9.txt" in each.error for each in told)
+    assert all("bad" in each.error and r"caf\udce9.txt" in each.error for each in told)  # type: ignore[attr-defined]
     assert log_tail(home_folder() / "runs" / run.id / "logs", run.steps[3].id).startswith(rf"{tmp_path}/caf\udce9.txt")
 
 

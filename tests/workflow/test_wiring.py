@@ -106,7 +106,7 @@ def test_steps_have_names_that_are_the_same_for_the_same_program():
 def test_a_missing_input_is_refused_with_the_place_and_the_signature():
     @mt.workflow
     def flow():
-        return plus()
+        return plus()  # type: ignore[call-arg]
 
     with pytest.raises(
         GraphError,
@@ -121,7 +121,7 @@ def test_an_unknown_parameter_of_the_workflow_is_refused():
         return one()
 
     with pytest.raises(GraphError, match="workflow flow cannot be called so: got an unexpected keyword argument 'm'"):
-        flow(1, m=2)
+        flow(1, m=2)  # type: ignore[call-arg]
 
 
 def test_a_cycle_is_refused_and_the_loop_printed():
@@ -281,4 +281,4 @@ def test_a_method_is_no_step():
             pass
 
     with pytest.raises(GraphError, match="work is a method"):
-        Thing().work()
+        Thing().work()  # type: ignore[call-arg]

@@ -29,8 +29,9 @@ Importing this imports no framework. The module can be called, so that `motet.wo
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, overload
 
 from motet.workflow.choices import as_ready, when
 from motet.workflow.deferred import Deferred
@@ -70,11 +71,24 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class _Callable(ModuleType):
-    """This module, which is the decorator too."""
+P = ParamSpec("P")
+
+
+class WorkflowModule(ModuleType):
+    """This module, which is the decorator too: `mt.workflow`."""
+
+    if TYPE_CHECKING:
+        compare = staticmethod(compare)
+        metrics = staticmethod(metrics)
+
+    @overload
+    def __call__(self, function: Callable[P, Any], /, *, name: str = "") -> Workflow[P]: ...
+
+    @overload
+    def __call__(self, *, name: str = "") -> Callable[[Callable[P, Any]], Workflow[P]]: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return workflow(*args, **kwargs)
 
 
-sys.modules[__name__].__class__ = _Callable
+sys.modules[__name__].__class__ = WorkflowModule

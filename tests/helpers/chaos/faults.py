@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from .clients import Clients
 from .world import World, until
@@ -129,7 +130,7 @@ class Faults:
     def _said(self, kind: str) -> int:
         return sum(line.get("incident") == kind for line in self.world.lines())
 
-    def _outage(self, name: str, begin: Callable[[], object], end: Callable[[], object], **about: object) -> None:
+    def _outage(self, name: str, begin: Callable[[], object], end: Callable[[], object], **about: Any) -> None:
         def fits(line: Line) -> bool:
             return all(str(value) in str(line.get(key, "")) for key, value in about.items())
 

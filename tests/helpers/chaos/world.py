@@ -14,13 +14,15 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
+
+from helpers.until import until
 
 ROOT = Path(__file__).parents[3]
 MODELS = """
@@ -214,9 +216,9 @@ class World:
         command = ["mount", "-t", "tmpfs", "-o", "size=128m", "chaos", str(self.disk)]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
-    def _config(self) -> dict[str, object]:
+    def _config(self) -> dict[str, Any]:
         rate = {"rate": "100000/second"}
-        admission: dict[str, object] = {
+        admission: dict[str, Any] = {
             "classes": {"anonymous": rate},
             "audit": {"file": str(self.disk / "audit.jsonl")},
         }
@@ -320,9 +322,9 @@ class World:
         }
         return self.counted + Counter(shown)
 
-    def lines(self) -> list[dict[str, object]]:
+    def lines(self) -> list[dict[str, Any]]:
         """The log, with the place of each line as `at`; a line that is no JSON has only `raw`."""
-        found: list[dict[str, object]] = []
+        found: list[dict[str, Any]] = []
         for at, line in enumerate(self.log.read_text(errors="replace").splitlines()):
             try:
                 found.append({**json.loads(line), "at": at})
@@ -371,11 +373,3 @@ def connects(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def until(holds: object, timeout_s: float = 60.0, else_: str = "it did not come about") -> None:
-    """Wait until a function says something true."""
-    end = time.monotonic() + timeout_s
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < end, else_
-        time.sleep(0.05)

@@ -1,5 +1,6 @@
 """A program that type checkers have nothing to say of."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def bulk(graph: mt.Graph) -> float:
     report = graph.run("in.parquet", Path("out.parquet"), batch_rows=100, keep=["id"], overwrite=True, progress=print)
     table, failures = graph.run("in.parquet", failures="return", limit=10)
     print(table.num_rows, failures[0].row)
+    graph.run("in.parquet", only_failed="out.parquet.failed.parquet", into=Path("out.parquet"))
     return report.rows_per_second
 
 
@@ -91,7 +93,9 @@ def flow(epochs: int = 3) -> str:
 
 
 def run() -> str:
-    return flow(epochs=5).run().id
+    one, two = flow(epochs=5).run().id, flow(epochs=6).run().id
+    losses: Sequence[float] = mt.workflow.metrics(one)["train"]["loss"].values
+    return f"{losses}{mt.workflow.compare(one, two).to_json()}"
 
 
 if __name__ == "__main__":

@@ -5,27 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import motet as mt
 from helpers.trained import FRAMEWORKS, X
+from helpers.until import until
 from motet.errors import ModelLoadError, MotetError
 from motet.models.keras import KerasHandler
 from motet.runtime.host import Host
 from motet.runtime.resolve import ModelResolver
 
 CODE = "import numpy as np\n\ndef times(x):\n    return (x * {}).astype(np.float32)\n"
-
-
-def until(holds) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def overwrite(path: Path, other: Path, how: str) -> None:
@@ -116,7 +110,7 @@ def test_a_file_that_was_only_touched_is_the_same(tmp_path):
 def test_code_that_was_changed_is_not_run_beside_that_of_before(tmp_path, monkeypatch):
     (tmp_path / "changing.py").write_text(CODE.format(2))
     monkeypatch.syspath_prepend(tmp_path)
-    kinds = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
+    kinds: dict[str, Any] = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
     model, host = mt.Model("python:changing:times", "m", placement="process", replicas=2, **kinds), Host()
     hosted = host.model(model, "")
     (tmp_path / "changing.py").write_text(CODE.format(3))

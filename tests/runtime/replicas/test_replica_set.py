@@ -14,8 +14,9 @@ from motet.errors import (
     ModelUnavailableError,
     ReplicaLostError,
 )
+from motet.runtime.replicas.lifecycle import WAIT_S
 from motet.runtime.replicas.restart_policy import Keeping
-from motet.runtime.replicas.set import BLAMED, TRIES, WAIT_S, ReplicaSet
+from motet.runtime.replicas.set import BLAMED, TRIES, ReplicaSet
 from motet.testing.clockwork import SimulatedClockwork, SimulatedReplica
 
 X = {"x": np.arange(3.0)}

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 
 import motet as mt
 from helpers.live_server import Live
+from helpers.until import until
 from motet.errors import GraphError, ModelUnavailableError
 from motet.testing.fakes import Affine, fake
 
@@ -98,7 +100,7 @@ class Deadly:
 def test_a_row_that_kills_every_process_it_meets_fails_alone(tmp_path, monkeypatch, closing):
     (tmp_path / "deadly_model.py").write_text(DEADLY)
     monkeypatch.syspath_prepend(tmp_path)
-    types = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
+    types: dict[str, Any] = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
     model = mt.Model("python:deadly_model:Deadly", "m", placement="process", replicas=2, **types)
     graph = closing(graph_of(model))
     x = np.arange(10, 18, dtype=np.float32)
@@ -110,8 +112,8 @@ def test_a_row_that_kills_every_process_it_meets_fails_alone(tmp_path, monkeypat
 
 def test_rows_with_the_same_key_meet_the_same_replica(closing):
     who = "python:helpers.replicated:Who"
-    types = {"inputs": {"x": "int64"}, "outputs": {"pid": "int64"}}
-    settings = {"placement": "process", "replicas": 2, "balance": "hash", "balance_by": "x", **types}
+    types: dict[str, Any] = {"inputs": {"x": "int64"}, "outputs": {"pid": "int64"}}
+    settings: dict[str, Any] = {"placement": "process", "replicas": 2, "balance": "hash", "balance_by": "x", **types}
     graph = closing(graph_of(mt.Model(who, "m", **settings), "int64"))
     keys = np.tile(np.arange(40), 3)
     first = graph({"x": keys})["y"]
@@ -179,7 +181,11 @@ def test_a_replica_answers_its_warm_up_before_it_is_called(closing, tmp_path, wa
     ],
 )
 def test_rows_that_do_not_fit_the_model_do_not_warm_it_up(closing, tmp_path, warm_up, message):
-    settings = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}, "options": {"path": str(tmp_path / "calls")}}
+    settings: dict[str, Any] = {
+        "inputs": {"x": "float32"},
+        "outputs": {"y": "float32"},
+        "options": {"path": str(tmp_path / "calls")},
+    }
     model = mt.Model("python:helpers.replicated:Noting", "m", warm_up=warm_up, **settings)
     with pytest.raises(mt.MotetError, match=message):
         closing(graph_of(model)).executor.load()
@@ -193,11 +199,7 @@ def two_servers(tmp_path_factory):
         path = folder / "there.yaml"
         mt.Graph("there", {"y": mt.model(steady("m"), mt.input("x", "float32"))}).save(str(path))
         servers.append(Live(folder, path))
-    end = time.monotonic() + 20
-    for server in servers:
-        while "ready" not in _status(server):
-            assert time.monotonic() < end
-            time.sleep(0.02)
+    until(lambda: all("ready" in _status(server) for server in servers))
     yield servers
     for server in servers:
         server.process.kill()

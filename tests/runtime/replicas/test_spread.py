@@ -1,6 +1,7 @@
 """The same piece of a shard meets the same replica."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def together(pid, counts):
 
 @pytest.fixture(scope="module", params=["hash", "rendezvous"])
 def graph(request):
-    types = {"inputs": {"x": "int64"}, "outputs": {"pid": "int64"}}
+    types: dict[str, Any] = {"inputs": {"x": "int64"}, "outputs": {"pid": "int64"}}
     model = mt.Model("python:helpers.replicated:Who", "m", placement="process", replicas=2, **types)
     pieces = mt.shard(model, mt.input("x", "int64[20]"), apart=apart, together=together, spread=request.param)
     made = mt.Graph("g", {"pids": pieces})

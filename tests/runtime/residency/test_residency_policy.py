@@ -174,7 +174,7 @@ def test_memory_makes_room_by_as_many_models_as_it_takes():
         policy.give_back(key)
     policy.ask(2, 1, 1.0)
     policy.wait(Waiter(2, 1, 1.0, Future()))
-    assert sorted(policy.next(1.0, {}).drop) == [0, 1]
+    assert sorted(policy.next(1.0, {}).drop) == [0, 1]  # type: ignore[type-var]
 
 
 def test_a_failed_load_is_tried_again_after_pauses_that_grow_and_end():

@@ -196,7 +196,7 @@ def test_memory_is_really_given_back(tmp_path):
     for key in range(1, 6):
         graph({**rows, "k": [key]})
     assert resident_bytes() - before < 1.5 * size
-    held = {each.key.name: each for each in graph.executor.host.residency.held()}
+    held = {each.key.name: each for each in graph.executor.host.residency.held()}  # type: ignore[attr-defined]
     assert held["m5"].state == "in"
     assert size <= held["m3"].memory_bytes < 4 * size
     assert held["m3"].loads == 1

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.until import until_async
 from motet.errors import InputError, OverloadedError
 from motet.runtime.resources.need import Need, machine
 from motet.runtime.resources.pool import Pool
@@ -132,14 +133,12 @@ def test_on_an_event_loop_and_cancelled():
     async def main():
         lease = await pool.borrow_async(Need(cpu=1), timeout_s=5)
         waiting = asyncio.create_task(pool.borrow_async(Need(cpu=1)))
-        while not pool.waiting():
-            await asyncio.sleep(0)
+        await until_async(pool.waiting)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         lease.release()
-        while pool.waiting() or pool.used().cpu:
-            await asyncio.sleep(0.01)
+        await until_async(lambda: not pool.waiting() and not pool.used().cpu)
 
     asyncio.run(main())
 
@@ -306,4 +305,4 @@ def test_live_work_is_asked_for_what_urgent_work_waits_for_after_bulk_work():
 
 def test_an_unknown_priority_is_refused():
     with pytest.raises(InputError, match="one of urgent, live, bulk; got 'late'"):
-        Pool(Need(cpu=1)).claim(Need(cpu=1), priority="late")
+        Pool(Need(cpu=1)).claim(Need(cpu=1), priority="late")  # type: ignore[arg-type]

@@ -103,4 +103,4 @@ def churn(folder, concurrent, address):
 
 
 if __name__ == "__main__":
-    {"hit": hit, "enter": enter, "churn": churn}[sys.argv[1]](*sys.argv[2:])
+    {"hit": hit, "enter": enter, "churn": churn}[sys.argv[1]](*sys.argv[2:])  # type: ignore[operator]

@@ -2,11 +2,11 @@ import fcntl
 import json
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
+from helpers.until import until
 from motet.errors import GraphError
 from motet.serving.admission import AuditConfig, AuditEntry, AuditLog
 
@@ -17,13 +17,6 @@ def lines(path):
 
 def all_lines(folder):
     return [line for file in folder.glob("audit.jsonl*") if file.suffix != ".lock" for line in lines(file)]
-
-
-def until(happened):
-    end = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 @pytest.fixture
@@ -79,7 +72,7 @@ def test_full_files_are_put_aside_and_the_oldest_deleted(file, tmp_path):
     for number in range(50):
         before = log.num_written
         log.write(AuditEntry(at=number, name="x" * 500))
-        until(lambda before=before: log.num_written > before)
+        until(lambda before=before: log.num_written > before)  # type: ignore[misc]
     log.close()
     names = sorted(each.name for each in tmp_path.iterdir())
     assert names == ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2", "audit.jsonl.lock"]

@@ -42,8 +42,8 @@ def made(clock):
     """What falls back, by what it does."""
 
     def make(fail):
-        make.redis, make.local, make.uncounted = Counts(), Counts(2) if fail == "local" else None, []
-        return Fallback(make.redis, make.local, fail, lambda: make.uncounted.append(1), clock)
+        make.redis, make.local, make.uncounted = Counts(), Counts(2) if fail == "local" else None, []  # type: ignore[attr-defined]
+        return Fallback(make.redis, make.local, fail, lambda: make.uncounted.append(1), clock)  # type: ignore[attr-defined]
 
     return make
 
@@ -114,7 +114,7 @@ def test_a_server_whose_redis_is_away(tmp_path, fail, admitted):
         caller, found = admission.identify({}, "192.0.2.1"), 0
         for _ in range(5):
             try:
-                (await admission.enter(caller)).leave()
+                (await admission.enter(caller)).leave()  # type: ignore[misc]
                 found += 1
             except (OverloadedError, TooManyRequestsError):
                 pass

@@ -1,6 +1,7 @@
 import base64
 import json
 import time
+from typing import Any
 
 import jwt
 import pytest
@@ -15,12 +16,12 @@ from motet.serving.admission.tokens import TokenVerifier
 
 ISSUER, AUDIENCE = "https://id.example.org", "motet"
 SECRET = b"0123456789abcdef0123456789abcdef"
-PRIVATE = {
+PRIVATE: dict[str, Any] = {
     "RS256": rsa.generate_private_key(65537, 2048),
     "ES256": ec.generate_private_key(ec.SECP256R1()),
     "EdDSA": ed25519.Ed25519PrivateKey.generate(),
 }
-KINDS = {
+KINDS: dict[str, Any] = {
     "RS256": jwt.algorithms.RSAAlgorithm,
     "ES256": jwt.algorithms.ECAlgorithm,
     "EdDSA": jwt.algorithms.OKPAlgorithm,

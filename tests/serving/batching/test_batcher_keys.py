@@ -4,10 +4,10 @@ import threading
 
 import numpy as np
 import pytest
-from batcher_live import submit
 
 from helpers import keyed
 from motet.errors import GraphError
+from serving.batcher_live import submit
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from batcher_live import submit
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
@@ -15,6 +14,7 @@ from motet.errors import Failure, GraphError
 from motet.serving.batching.request import Reply
 from motet.serving.batching.response_cache import ResponseCache, ResponseCacheConfig
 from motet.testing.fakes import Affine, fake
+from serving.batcher_live import submit
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
 VALUES = st.recursive(SCALARS, lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(), each, max_size=3))
@@ -143,7 +143,7 @@ def test_what_is_kept_shares_no_memory_and_cannot_be_changed():
     found = cache.get(b"key")["y"]
     assert found.tolist() == [10, 11]
     with pytest.raises(ValueError, match="read-only"):
-        found[0] = 1
+        found[0] = 1  # type: ignore[index]
 
 
 def test_rows_that_failed_are_never_kept():

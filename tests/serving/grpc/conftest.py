@@ -2,7 +2,8 @@
 
 import pytest
 import tritonclient.grpc as triton
-from grpc_live import Door, Live, echo, gated_graph, graphs
+
+from serving.grpc.grpc_live import Door, Live, echo, gated_graph, graphs
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,18 @@ import asyncio
 import threading
 
 import grpc
-import grpc_functions
 import numpy as np
 import tritonclient.grpc as triton
 import uvloop
 
 import motet as mt
+from helpers.until import until_async
 from motet.oip.messages import HEALTH_SERVICE, SERVICE, message_class
 from motet.serving.batching.request import Identity
 from motet.serving.grpc import GrpcServer, Visit
 from motet.serving.repository.repository import ModelRepository
 from motet.testing.fakes import Failing, Scores, fake
+from serving.grpc import grpc_functions
 
 DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -48,12 +49,7 @@ class Live:
     def until(self, condition, timeout_s=20):
         """Let the loop go on until something is so."""
 
-        async def looked():
-            async with asyncio.timeout(timeout_s):
-                while not condition():
-                    await asyncio.sleep(0.001)
-
-        self.run(looked(), timeout_s + 1)
+        self.run(until_async(condition, timeout_s), timeout_s + 1)
 
     def repository(self, *graphs, limits=None, **options):
         async def made():
@@ -128,7 +124,7 @@ def echo(dtype):
 def gated_graph():
     """What answers when it may: see `grpc_functions.shut`."""
     gated = mt.Model(
-        "python:grpc_functions:Gated",
+        "python:serving.grpc.grpc_functions:Gated",
         "gated",
         inputs={"x": "float32"},
         outputs={"y": "float32"},

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
-from grpc_functions import played, shut
-from grpc_live import DTYPES, NUMPY, OIP, Door, as_sent, ask, contents, tensor, values
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -20,6 +18,8 @@ from motet.oip.messages import SERVICE, ModelInferRequest, RetryInfo, Status, me
 from motet.oip.tensors import to_raw
 from motet.serving.config.limits import Limits
 from motet.serving.grpc import GrpcConfig, codec, infer
+from serving.grpc.grpc_functions import played, shut
+from serving.grpc.grpc_live import DTYPES, NUMPY, OIP, Door, as_sent, ask, contents, tensor, values
 
 TYPED = [dtype for dtype in DTYPES if dtype != "float16"]
 FLOAT = "echo_float32"

@@ -16,8 +16,6 @@ import tritonclient.grpc as triton
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from grpc_functions import gates, shut
-from grpc_live import WATCH, ask, echo, tensor
 from tritonclient.utils import InferenceServerException
 
 import motet as mt
@@ -26,6 +24,8 @@ from motet.oip.messages import SERVICE, HealthCheckRequest, HealthCheckResponse,
 from motet.serving.config.server import ServeConfig, Tls
 from motet.serving.grpc import GrpcConfig, grpc_server
 from motet.serving.rest.about import EXTENSIONS
+from serving.grpc.grpc_functions import gates, shut
+from serving.grpc.grpc_live import WATCH, ask, echo, tensor
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 

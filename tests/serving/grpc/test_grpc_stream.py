@@ -5,11 +5,11 @@ import queue
 import grpc
 import numpy as np
 import pytest
-from grpc_functions import gates, played, shut
-from grpc_live import STREAM, contents, tensor
 
 from motet.oip.messages import ModelInferRequest, ModelStreamInferResponse
 from motet.serving.grpc import GrpcConfig
+from serving.grpc.grpc_functions import gates, played, shut
+from serving.grpc.grpc_live import STREAM, contents, tensor
 
 
 def numbers(*given):

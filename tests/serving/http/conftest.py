@@ -1,9 +1,9 @@
 """A server whose application does what a test asks it to."""
 
 import pytest
-from http_live import App, Site, graphs
 
 from helpers.loops import Loop
+from serving.http.http_live import App, Site, graphs
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,12 @@ import json
 import socket
 from dataclasses import dataclass
 
-import http_functions
-
 import motet as mt
 from helpers.loops import TIMEOUT_S
 from motet.serving.config.limits import Limits
 from motet.serving.config.server import ServeConfig
 from motet.serving.process.server import Server
+from serving.http import http_functions
 
 
 class Site:
@@ -212,7 +211,7 @@ def graphs():
     yield mt.Graph("echo", outputs={"y": mt.map(http_functions.same, x)})
     yield mt.Graph("wide", outputs={"y": mt.map(http_functions.wide, x)})
     gated = mt.Model(
-        "python:http_functions:Gated",
+        "python:serving.http.http_functions:Gated",
         "gate",
         inputs={"x": "float32"},
         outputs={"y": "float32"},

@@ -10,9 +10,11 @@ from collections import Counter
 import httpx
 import pytest
 import uvicorn
-from http_live import App, chunked, infer, infer_body, values_of
 from hypothesis import given
 from hypothesis import strategies as st
+
+from helpers.until import until_async
+from serving.http.http_live import App, chunked, infer, infer_body, values_of
 
 HEADS = [b"", b"X-Y: z\r\n", b"Connection: keep-alive\r\n", b"Accept: */*\r\nUser-Agent: t\r\n"]
 GET = b"GET /said?%d HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -186,12 +188,11 @@ class TestBesideUvicorn:
     def uvicorn_port(cls, http_loop):
         config = uvicorn.Config(App(), port=0, http="httptools", ws="none", lifespan="off", log_level="critical")
         server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
 
         async def started():
             task = asyncio.create_task(server._serve())
-            while not server.started:
-                await asyncio.sleep(0.001)
+            await until_async(lambda: server.started)
             return task, server.servers[0].sockets[0].getsockname()[1]
 
         task, port = http_loop.run(started())
@@ -219,7 +220,7 @@ class TestBesideUvicorn:
         ],
     )
     def test_answers(self, site, uvicorn_port, request_):
-        from http_live import Client
+        from serving.http.http_live import Client
 
         method = request_.partition(b" ")[0]
         ours, theirs = [], []

@@ -9,13 +9,13 @@ import ssl
 import subprocess
 import time
 
-import http_functions
 import pytest
-from http_live import Site, chunked, graphs, infer, infer_body, shut, values_of
 
 from motet.serving.config.server import Tls
 from motet.serving.http import half_closed
 from motet.serving.http.front import SWEEP_S
+from serving.http import http_functions
+from serving.http.http_live import Site, chunked, graphs, infer, infer_body, shut, values_of
 
 GET = b"GET /said HTTP/1.1\r\nHost: a\r\n\r\n"
 INFER = b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\n"

@@ -1,7 +1,8 @@
 """Answers of the inference routes to pages of other origins."""
 
 import pytest
-from http_live import infer, infer_body, values_of
+
+from serving.http.http_live import infer, infer_body, values_of
 
 SHOP, EXPOSED = b"https://shop.example", b"Retry-After, Inference-Header-Content-Length, X-Request-Id"
 HEAD = b"POST /v2/models/%b/infer HTTP/1.1\r\nHost: a\r\nOrigin: %b\r\nContent-Length: %d\r\n%b\r\n%b"

@@ -1,9 +1,9 @@
 """What is a request, what is none, and how a connection goes on after each (RFC 9112)."""
 
 import pytest
-from http_live import chunked, infer, infer_body, values_of
 
 from motet.serving.wire.infer import InferCodec
+from serving.http.http_live import chunked, infer, infer_body, values_of
 
 GET = b"GET /said HTTP/1.1\r\nHost: a\r\n\r\n"
 BODY = infer_body([1.0, 2.0])

@@ -3,8 +3,7 @@
 import struct
 from contextlib import ExitStack
 
-from http_live import shut
-
+from serving.http.http_live import shut
 from serving.wire.wire_bodies import framed, tensor
 
 COUNT = 8

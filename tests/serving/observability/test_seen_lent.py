@@ -3,7 +3,6 @@
 import sys
 
 import pytest
-from batcher_live import submit
 
 from helpers import keyed
 from motet.runtime.resources.need import Need
@@ -12,6 +11,7 @@ from motet.serving.observability.board import Board
 from motet.serving.observability.counters import Counters
 from motet.serving.observability.places import PlacesBoard, pool_status
 from motet.serving.observability.totals import Totals
+from serving.batcher_live import submit
 
 NAME = "node 'by_key' of graph 'keyed'"
 
@@ -76,7 +76,7 @@ def test_a_server_counts_what_it_borrowed_and_shows_what_everybody_did(repositor
     pool = Pool(Need(cpu=4, memory_bytes=1 << 30), folder=tmp_path / "pool", name="motet serve")
     board = PlacesBoard(tmp_path, Counters(tmp_path))
     with pool.borrow(Need(cpu=1, memory_bytes=1 << 20)), pool.borrow(Need(cpu=2), priority="bulk", who="run"):
-        found, borrowed = board.look(Lender(repository, pool))
+        found, borrowed = board.look(Lender(repository, pool))  # type: ignore[arg-type]
         board.count(found, borrowed, pool.capacity)
         shown = pool_status(pool)
     assert totals("motet_pool_borrowed") == {("cpu",): 3, ("memory_bytes",): 1 << 20}

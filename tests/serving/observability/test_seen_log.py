@@ -5,13 +5,13 @@ import os
 import threading
 
 import pytest
-from seen_parts import total
 
 from motet.errors import GraphError
 from motet.serving.config.observability import LogConfig, ObservabilityConfig
 from motet.serving.observability.access_log import Access, access_log
 from motet.serving.observability.line_writer import Lines, LineWriter
 from motet.serving.observability.observability import Observability
+from serving.observability.seen_parts import total
 
 
 def entry(number=0, **more):

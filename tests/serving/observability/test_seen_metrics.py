@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
-from seen_parts import Asked, Counter, numbers, played
 
+from helpers.until import until_async
 from motet.errors import CancelledError, DeadlineError, ModelError, NotReadyError, OverloadedError
 from motet.runtime.executor import NodeStats
 from motet.runtime.host import ModelStats
@@ -19,6 +19,7 @@ from motet.serving.observability.metrics import MOST_FAILURES
 from motet.serving.observability.observability import Observability
 from motet.serving.observability.status import Status
 from motet.serving.observability.totals import Totals
+from serving.observability.seen_parts import Asked, Counter, numbers, played
 
 NO_TRAFFIC = SimpleNamespace(connections=(), statuses={}, received_bytes=0, sent_bytes=0)
 
@@ -354,12 +355,7 @@ def test_a_process_that_is_idle_shows_what_its_nodes_did(tmp_path):
         seen = Observability(ObservabilityConfig(), tmp_path, lambda: (served("g", GraphBatcher(vote=node)),))
         seen.start()
         node.rows = 9
-        for _ in range(200):
-            if any(float(v[0]) == 9 for _, v in numbers(tmp_path).of("motet_node_rows")):
-                break
-            await asyncio.sleep(0.02)
-        else:
-            pytest.fail("what the node did was not seen within 4 s")
+        await until_async(lambda: any(float(v[0]) == 9 for _, v in numbers(tmp_path).of("motet_node_rows")))
         await asyncio.to_thread(seen.close)
 
     asyncio.run(main())

@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from helpers.until import until
 
 GRAPH = """
 motet: 1
@@ -67,16 +68,12 @@ class Server:
 
     def until(self, true):
         """Ask again until something is true of what is counted."""
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            try:
-                found = self.counted()
-            except OSError:
-                found = {}
-            if found and true(found):
-                return found
-            time.sleep(0.05)  # between two questions to another process
-        pytest.fail(f"it did not come to that: {found}")
+
+        def asked():
+            found = self.counted()
+            return found if true(found) else None
+
+        return until(asked)
 
 
 @pytest.fixture
@@ -108,8 +105,7 @@ def test_two_processes_show_one_truth_and_a_kill_takes_nothing_away(server, tmp_
     assert found["motet_requests_total", "ok"] == found["motet_rows_total", ""] == asked
     assert found["motet_node_rows_total", "pixels"] == asked
     assert found["motet_batch_rows_sum", ""] == asked
-    while server.ask("POST", "/v2/models/scaled/infer", BODY)[0] != 200:
-        time.sleep(0.05)
+    until(lambda: server.ask("POST", "/v2/models/scaled/infer", BODY)[0] == 200)
     assert server.counted()["motet_requests_total", "ok"] == asked + 1
     status = json.loads(server.ask("GET", "/status.json")[1])
     assert status["processes"] == 2

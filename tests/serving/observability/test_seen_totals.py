@@ -4,13 +4,13 @@ import fcntl
 import os
 
 import pytest
-from seen_parts import Counter, numbers, total
 
 from motet.serving.observability import counters as cells_module
 from motet.serving.observability.counters import NAMES, Counters
 from motet.serving.observability.errors import Errors
 from motet.serving.observability.metrics import GraphMetrics
 from motet.serving.observability.totals import MANY, Totals
+from serving.observability.seen_parts import Counter, numbers, total
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
-from seen_parts import Asked, played
 
 from motet.errors import DeadlineError, Failure, MissingExtraError, ModelError
 from motet.graph.node import Fault
@@ -19,6 +18,7 @@ from motet.serving.config.observability import ObservabilityConfig, TraceConfig
 from motet.serving.observability import tracing as trace_module
 from motet.serving.observability.observability import Observability
 from motet.serving.observability.tracing import Tracing, trace_id
+from serving.observability.seen_parts import Asked, played
 
 pytest.importorskip("opentelemetry.sdk")
 logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it goes on to say that nobody takes its spans

@@ -11,14 +11,15 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
 
 from helpers.owner import owner_of
+from helpers.until import until
 
 LINE = re.compile(r"on https?://[^:]+:(\d+)(?:, grpc on port (\d+))?")
 FASHION = Path(__file__).parents[3] / "examples" / "fashion"
@@ -90,7 +91,7 @@ class Process:
         """A client of the user that runs the server."""
         return owner_of(self.port)
 
-    def infer(self, name: str, data: bytes, client: httpx.Client | None = None, **headers: str) -> httpx.Response:
+    def infer(self, name: str, data: bytes, client: httpx.Client | None = None, **headers: Any) -> httpx.Response:
         """Ask a model."""
         post = client.post if client is not None else httpx.post
         return post(f"{self.url}/v2/models/{name}/infer", content=data, headers=headers, timeout=30)
@@ -100,13 +101,14 @@ class Process:
         found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(each) for each in found]
 
-    def until(self, holds: object, timeout_s: float = 30.0) -> None:
+    def until(self, holds: Callable[[], object], timeout_s: float = 30.0) -> None:
         """Wait until a function returns something true."""
-        end = time.monotonic() + timeout_s
-        while not holds():  # type: ignore[operator]
-            assert time.monotonic() < end, f"did not come about; the server wrote {self.log}"
+
+        def lives_and_holds() -> object:
             assert self.process.poll() is None, f"the server ended; it wrote {self.log}"
-            time.sleep(0.01)
+            return holds()
+
+        until(lives_and_holds, timeout_s, lambda: self.log)
 
     def answers(self, name: str) -> bool:
         """Whether a model answers."""
@@ -134,14 +136,7 @@ class Process:
 
 def until_gone(pid: int) -> None:
     """Wait until a process has ended."""
-    end = time.monotonic() + 60
-    while True:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        assert time.monotonic() < end, f"process {pid} is still there"
-        time.sleep(0.01)
+    until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def free_port() -> int:
@@ -165,7 +160,7 @@ def serving(*arguments: str, ready: str = "", grpc: Sequence[str] = ("--grpc-por
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     log: list[str] = []
     assert process.stderr is not None
-    reader = threading.Thread(target=lambda: log.extend(process.stderr), daemon=True)  # type: ignore[arg-type]
+    reader = threading.Thread(target=lambda: log.extend(process.stderr), daemon=True)
     reader.start()
     server = Process(process, port, log)
     try:

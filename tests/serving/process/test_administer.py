@@ -11,15 +11,16 @@ import sys
 import tempfile
 import threading
 import time
+from typing import Any
 
 import httpx
 import pytest
-from serve_process import free_port, serving, written
-from test_others import CODE
-from test_others import GRAPH as PICKY
-from test_services import key_of
 
 from motet.system.sockets import own_sockets
+from serving.process.serve_process import free_port, serving, written
+from serving.process.test_others import CODE
+from serving.process.test_others import GRAPH as PICKY
+from serving.process.test_services import key_of
 
 GRAPH = {**PICKY, "name": "guarded"}
 NGINX = """
@@ -72,6 +73,8 @@ def server(tmp_path_factory):
 class Relay(socketserver.BaseRequestHandler):
     """Hands connections on as they are, as sidecars, tunnels and `kubectl port-forward` do."""
 
+    server: Any
+
     def handle(self):
         with socket.create_connection(("127.0.0.1", self.server.target)) as target:
             there = threading.Thread(target=carry, args=(self.request, target))
@@ -89,6 +92,7 @@ def carry(one, other):
 
 @contextlib.contextmanager
 def relayed(port):
+    server: Any
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as server:
         server.target = port
         thread = threading.Thread(target=server.serve_forever)

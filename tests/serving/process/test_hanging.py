@@ -9,9 +9,9 @@ import textwrap
 
 import httpx
 import pytest
-from serve_process import body, serving, slow_graph, until_gone, written
 
 from motet.serving.process.heartbeat import BUSY, BUSY_S, SERVING, Pulse
+from serving.process.serve_process import body, serving, slow_graph, until_gone, written
 
 HOLDS = """
 import ctypes, pathlib

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serve_process import body, serving, slow_graph, written
+
+from serving.process.serve_process import body, serving, slow_graph, written
 
 MODEL = """
 import os, pathlib, signal

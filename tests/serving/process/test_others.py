@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from click.testing import CliRunner
-from serve_process import serving, written
-from test_services import key_of
 
 from motet.cli import cli
+from serving.process.serve_process import serving, written
+from serving.process.test_services import key_of
 
 CODE = """
 import motet as mt
@@ -45,7 +46,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module", params=["told apart", "anybody"])
 def server(request, folder):
     """A server that needs a credential, or none; and the headers of a caller, an administrator and a stranger."""
-    config, callers = {"observability": {"access_log": str(folder / f"{request.param}.access")}}, {}
+    config: dict[str, Any] = {"observability": {"access_log": str(folder / f"{request.param}.access")}}
+    callers: dict[str, dict[str, str]] = {}
     if request.param == "told apart":
         keys = folder / "keys.jsonl"
         callers = {name: {"x-api-key": key_of(keys, name, "--class", name)} for name in ("known", "admin")}

@@ -7,6 +7,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,6 +25,8 @@ ROW = {"image": [[7] * 28] * 28}
 class Receiver(BaseHTTPRequestHandler):
     """Takes spans."""
 
+    server: Any
+
     def do_POST(self):
         self.server.taken.append(self.rfile.read(int(self.headers["content-length"])))
         self.send_response(200)
@@ -35,7 +38,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver():
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    server: Any = HTTPServer(("127.0.0.1", 0), Receiver)
     server.taken = []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -52,7 +55,7 @@ def counted(server) -> dict[tuple[str, str], float]:
     return {(each.name, str([*each.labels.values()][-1:])): each.value for each in samples}
 
 
-def lines(path: Path) -> list[dict[str, object]]:
+def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 

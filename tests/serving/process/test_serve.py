@@ -300,4 +300,4 @@ def test_a_graph_made_in_python_serves_itself(mlp):
 
 def test_options_of_serve_that_do_not_exist_are_said(mlp):
     with pytest.raises(motet.errors.InputError, match="unknown option 'prot' of serve; did you mean 'port'"):
-        motet.load(mlp).serve(prot=1)
+        motet.load(mlp).serve(prot=1)  # type: ignore[call-overload]

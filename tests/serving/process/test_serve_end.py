@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -34,7 +35,7 @@ def naps(tmp_path):
 
 
 @contextlib.contextmanager
-def asking(server: Process, ask) -> None:
+def asking(server: Process, ask) -> Iterator[None]:
     """Have something asked while the block runs."""
 
     def asked():

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -17,17 +16,10 @@ import pytest
 import yaml
 
 from helpers.live_server import Live
+from helpers.until import until
 
 KILLS = 12
 USERS = [f"user {number}" for number in range(300)]
-
-
-def until(holds, timeout_s=60.0):
-    end = time.monotonic() + timeout_s
-    while not (found := holds()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found
 
 
 def fetched(server, path):
@@ -202,7 +194,7 @@ def test_replicas_that_are_killed_leave_nothing_in_their_server(server):
         for _ in range(1 + KILLS):
             victims = until(lambda: len(found := pids(server)) == 2 and found)
             os.kill(victims[0], signal.SIGKILL)
-            until(lambda gone=victims[0]: len(found := pids(server)) == 2 and gone not in found)
+            until(lambda gone=victims[0]: len(found := pids(server)) == 2 and gone not in found)  # type: ignore[misc]
             asking.more()
             if before is None:
                 before, files = held(server.process.pid), set(os.listdir("/dev/shm"))

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -13,19 +14,12 @@ import pytest
 import motet as mt
 from helpers.live_server import Live
 from helpers.oip_server import OipServer, Say, Served
+from helpers.until import until
 from motet.errors import ModelUnavailableError
 
 X = np.arange(5, dtype=np.float32)
 RIGHT = (X * 3 + 1).tolist()
-TYPES = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
-
-
-def until(holds, timeout_s=30.0):
-    end = time.monotonic() + timeout_s
-    while not (found := holds()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return found
+TYPES: dict[str, Any] = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
 
 
 class Peer:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from helpers import onnxes
+from helpers.until import until
 
 PROCESSES = 3
 BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [3]}]})
@@ -53,18 +53,6 @@ def server(tmp_path_factory):
 def children(live):
     pid = live.process.pid
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def until(holds, timeout_s=30.0):
-    end = time.monotonic() + timeout_s
-    while True:
-        try:
-            if found := holds():
-                return found
-        except OSError:
-            pass
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def owner(live, connection):

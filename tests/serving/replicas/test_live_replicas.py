@@ -17,6 +17,7 @@ import yaml
 from helpers import onnxes
 from helpers.live_server import Live
 from helpers.owner import owner_of
+from helpers.until import until
 
 STUCK_S = 1.0
 CLIENTS = 4
@@ -53,14 +54,6 @@ def server(folder):
     until(lambda: httpx.get(f"{live.url}/v2/health/ready").status_code == 200)
     yield live
     live.close()
-
-
-def until(holds, timeout_s=20.0):
-    end = time.monotonic() + timeout_s
-    while not (found := holds()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return found
 
 
 def replicas(server, model="steady_model"):
@@ -136,7 +129,7 @@ def test_a_replica_that_is_killed_costs_no_request(server):
         for victim in before:
             os.kill(victim["pid"], signal.SIGKILL)
             asking.more()
-            again = until(lambda gone=victim["pid"]: all_ready(server, without=[gone]))
+            again = until(lambda gone=victim["pid"]: all_ready(server, without=[gone]))  # type: ignore[misc]
     all_right(asking)
     assert asking.longest_silence_s() < 3.0
     assert [each["restarts"] - old["restarts"] for each, old in zip(again, before, strict=True)] == [1, 1]

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from batcher_live import submit
 
 import motet as mt
 from helpers import keyed
@@ -12,6 +11,7 @@ from motet.runtime.resources.need import Need
 from motet.runtime.resources.pool import Pool
 from motet.serving.config.pool import PoolConfig
 from motet.serving.repository.autoscaler import Autoscaler, ScaledModel
+from serving.batcher_live import submit
 
 
 def graph(**replicas):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import onnx
-from batcher_live import submit
 from onnx import TensorProto, helper
 
 import motet as mt
+from serving.batcher_live import submit
 
 
 def odd(path):

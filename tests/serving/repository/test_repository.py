@@ -7,13 +7,13 @@ import weakref
 import numpy as np
 import pytest
 import yaml
-from batcher_live import Asked, request, submit
 
 import motet as mt
 from helpers.gates import Gated, gated, gates, shut
 from motet import errors
 from motet.serving.repository.store_watcher import StoreWatcher
 from motet.testing.fakes import Affine, fake
+from serving.batcher_live import Asked, request, submit
 
 X = mt.input("x", "float32")
 

@@ -1,20 +1,21 @@
 """Requests that still wait, or are still played, when a graph that was replaced or unloaded has drained for as long as it may."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from batcher_live import submit
 
 from helpers.gates import shut
 from motet import errors
+from serving.batcher_live import submit
 
 GATED = {
     "uri": "python:helpers.gates:Gated",
     "inputs": {"x": "float32"},
     "outputs": {"y": "float32"},
 }
-KINDS = {
+KINDS: dict[str, Any] = {
     "thread": {"placement": "thread"},
     "held back": {"batch": {"max_wait_ms": 1, "max_rows": 1}, "concurrent": 1},
     "one at a time": {"placement": "thread", "concurrent": 1},

@@ -55,7 +55,7 @@ class Tens:
 
 def model(kind, name, type_="float32", placement="thread", **options):
     return mt.Model(
-        f"python:app_graphs:{kind}",
+        f"python:serving.rest.app_graphs:{kind}",
         name,
         inputs={"x": type_},
         outputs={"y": type_},

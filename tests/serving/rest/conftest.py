@@ -5,18 +5,19 @@ import io
 import threading
 from pathlib import Path
 
-import app_graphs
 import httpx
 import numpy as np
 import pytest
 import uvloop
 
 import motet as mt
+from helpers.until import until_async
 from motet.serving.config.limits import Limits
 from motet.serving.http.front import Front
 from motet.serving.http.infer import InferRoutes
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest import AppParts, create_app
+from serving.rest import app_graphs
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -36,12 +37,7 @@ class Live:
     def until(self, condition, timeout_s=20):
         """Let the loop go on until something is so."""
 
-        async def looked():
-            async with asyncio.timeout(timeout_s):
-                while not condition():
-                    await asyncio.sleep(0.001)
-
-        self.run(looked(), timeout_s + 1)
+        self.run(until_async(condition, timeout_s), timeout_s + 1)
 
     def serve(self, *graphs, parts=None, limits=None, load=True):
         """A server of graphs, or of their files."""
@@ -59,7 +55,7 @@ class Live:
         front = routes.front = Front(create_app(repository, parts or AppParts(admin="open")), routes, limits)
         listening = await self.loop.create_server(front.connection, "127.0.0.1", 0)
         self.closing.append((repository, front, listening))
-        return RepositoryEntry(self, repository, listening.sockets[0].getsockname()[1])
+        return RepositoryEntry(self, repository, listening.sockets[0].getsockname()[1])  # type: ignore[attr-defined]
 
     def close(self):
         for gate in app_graphs.GATES.values():

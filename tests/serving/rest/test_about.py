@@ -2,10 +2,10 @@
 
 import pytest
 import tritonclient.http as triton
-from app_graphs import scores as graph
 
 from motet.serving.rest import AppParts
 from motet.version import __version__
+from serving.rest.app_graphs import scores as graph
 
 
 def test_the_server_says_what_it_is(fashion):

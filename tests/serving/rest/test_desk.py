@@ -4,12 +4,12 @@ import asyncio
 
 import httpx
 import pytest
-from app_graphs import gated, shut, tens
 
 from motet.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
 from motet.serving.batching.request import Identity
 from motet.serving.middleware.rest_entry import check_admin
 from motet.serving.rest import AppParts, RestCall
+from serving.rest.app_graphs import gated, shut, tens
 
 
 def asked(owner=False, **headers):

@@ -1,13 +1,14 @@
 """The description of the API holds what the server does."""
 
 import json
+from typing import Any
 
 import jsonschema
 import pytest
-from app_graphs import echo, tens
 from openapi_spec_validator import validate
 
 from motet.serving.rest import AppParts
+from serving.rest.app_graphs import echo, tens
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_what_is_taken_is_described_as_it_is_taken(live):
         value = {"small": 1, "raw": "aGk=", "some": [], "half": 0.5} | given
         return value, fits(described, "as_rows_row", value), served.post("/predict/as_rows", json=value).status_code
 
-    good = [
+    good: list[dict[str, Any]] = [
         {"small": 255.0},
         {"small": 0},
         {"raw": "aGk"},
@@ -121,7 +122,7 @@ def test_what_is_taken_is_described_as_it_is_taken(live):
         {"some": ["aGk", "", "_-8="]},
         {"half": 65504},
     ]
-    bad = [
+    bad: list[dict[str, Any]] = [
         {"small": 255.5},
         {"small": 256},
         {"small": True},
@@ -156,5 +157,5 @@ def test_what_is_taken_is_described_as_it_is_taken(live):
         {"datatype": "BOOL", "data": [True]},
     ):
         assert tensors(**changed) == (True, 200), changed
-    for changed in ({"data": None}, {"shape": [1, 2]}, {"datatype": "BYTES"}, {"shape": []}, {"data": 7}):
+    for changed in ({"data": None}, {"shape": [1, 2]}, {"datatype": "BYTES"}, {"shape": []}, {"data": 7}):  # type: ignore[assignment]
         assert tensors(**changed) == (False, 400), changed

@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from app_graphs import said, tens
 from PIL import Image
 
 import motet as mt
@@ -20,6 +19,7 @@ from motet.runtime.resources.need import Need
 from motet.runtime.resources.pool import Pool
 from motet.serving.config.server import ServeConfig
 from motet.serving.process.server import Server
+from serving.rest.app_graphs import said, tens
 
 pytestmark = pytest.mark.skipif(
     found() is None, reason="no Chromium is installed; on Debian or Ubuntu: apt-get install chromium"
@@ -56,11 +56,11 @@ def unnamed():
 def found_in(images):
     """Two boxes a picture: its left upper quarter, surely, and its middle, less so... the other way round."""
     sides = [image.shape[1::-1] for image in images]
-    boxes = [np.float32([[w / 4, h / 4, 3 * w / 4, 3 * h / 4], [0, 0, w / 2, h / 2]]) for w, h in sides]
+    boxes = [np.array([[w / 4, h / 4, 3 * w / 4, 3 * h / 4], [0, 0, w / 2, h / 2]], np.float32) for w, h in sides]
     return {
         "boxes": boxes,
         "label": [np.array(["middle", "corner"], object) for _ in sides],
-        "score": [np.float32([0.25, 0.75]) for _ in sides],
+        "score": [np.array([0.25, 0.75], np.float32) for _ in sides],
     }
 
 

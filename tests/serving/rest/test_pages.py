@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from app_graphs import echo, tens
 
 from motet.serving.rest import AppParts
+from serving.rest.app_graphs import echo, tens
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/page/page.js", "/page/page.css", "/page/icon.svg"])

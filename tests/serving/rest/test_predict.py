@@ -7,9 +7,9 @@ import json
 import httpx
 import numpy as np
 import pytest
-from app_graphs import echo, gated, model, shut, tens
 
 import motet as mt
+from serving.rest.app_graphs import echo, gated, model, shut, tens
 
 
 def test_rows_are_answered_row_by_row_like_a_call(fashion, fashion_graph):

@@ -1,10 +1,10 @@
 """Pictures that the page offers to try."""
 
-from app_graphs import echo
 from PIL import Image
 
 from motet.serving.config.server import ServeConfig
 from motet.serving.rest import AppParts
+from serving.rest.app_graphs import echo
 
 
 def test_pictures_of_a_folder_are_offered_and_nothing_else(live, tmp_path):

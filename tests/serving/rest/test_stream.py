@@ -4,7 +4,8 @@ import json
 
 import httpx
 import pytest
-from app_graphs import gated, shut, tens, two_speeds
+
+from serving.rest.app_graphs import gated, shut, tens, two_speeds
 
 SSE = {"accept": "text/event-stream"}
 

@@ -5,9 +5,9 @@ import io
 
 import numpy as np
 import pytest
-from app_graphs import echo
 
 import motet as mt
+from serving.rest.app_graphs import echo
 
 
 @pytest.fixture(scope="module")

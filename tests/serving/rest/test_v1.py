@@ -4,9 +4,9 @@ import base64
 
 import numpy as np
 import pytest
-from app_graphs import echo, tens
 
 import motet as mt
+from serving.rest.app_graphs import echo, tens
 
 V1 = "/v1/models/{}:predict"
 

@@ -10,4 +10,6 @@ def sure(x):
 
 
 def unsure(x):
-    return np.where(x[:, None] >= 100, np.float32([[1, 0]]), np.float32([[0.5, 0.5]])).astype(np.float32)
+    return np.where(x[:, None] >= 100, np.array([[1, 0]], np.float32), np.array([[0.5, 0.5]], np.float32)).astype(
+        np.float32
+    )

@@ -1,6 +1,5 @@
 """Answers to offer to sinks, and what the places they go to hold."""
 
-import asyncio
 import json
 import sqlite3
 import threading
@@ -63,13 +62,6 @@ def table(path, name="predictions", columns="id, output_label"):
 def lines(path):
     """What a file of JSON Lines holds."""
     return [json.loads(line) for line in path.read_text().split("\n") if line]
-
-
-async def until(true, timeout_s=20.0):
-    """Let the event loop run until something is true."""
-    async with asyncio.timeout(timeout_s):
-        while not true():
-            await asyncio.sleep(0.002)
 
 
 class Place:

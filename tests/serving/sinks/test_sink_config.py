@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from sink_rows import opened, sinks
 
 from motet.errors import GraphError, UnknownNameError
 from motet.serving.sinks import SinkConfig, Sinks, read_sinks
+from serving.sinks.sink_rows import opened, sinks
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from sink_rows import lines, offer, opened, table, until
-from test_sink_places import _parts
 
-HERE = Path(__file__).parent
+from helpers.until import until_async
+from serving.sinks.sink_rows import lines, offer, opened, table
+from serving.sinks.test_sink_places import _parts
+
+TESTS = Path(__file__).parents[2]
 CONFIGS = {
     "sql": {"to": "sqlite:///p.db", "name": "p", "durable": True, "batch_s": 0.05},
     "jsonl": {"to": "p.jsonl", "name": "p", "durable": True},
@@ -32,7 +34,7 @@ async def serve(folder, config):
 def killed(folder, config, answers):
     """The requests that were answered by a server that was killed in the middle."""
     code = (
-        f"import sys, asyncio; sys.path.insert(0, {str(HERE)!r}); import test_sink_crash as t; from pathlib import Path;"
+        f"import sys, asyncio; sys.path.insert(0, {str(TESTS)!r}); from serving.sinks import test_sink_crash as t; from pathlib import Path;"
         "asyncio.run(t.serve(Path(sys.argv[1]), t.CONFIGS[sys.argv[2]]))"
     )
     server = subprocess.Popen([sys.executable, "-c", code, str(folder), config], stdout=subprocess.PIPE, text=True)
@@ -51,7 +53,7 @@ def test_no_durable_answer_is_lost_by_a_kill_and_none_is_there_twice(tmp_path, c
     async def restart():
         async with opened(tmp_path, CONFIGS[config]) as made:
             (spools,) = (list((tmp_path / "spool").glob("p.*.jsonl")) if (tmp_path / "spool").exists() else [],)
-            await until(lambda: not any(path.exists() for path in spools))
+            await until_async(lambda: not any(path.exists() for path in spools))
             assert made.stats["p"].rejected == 0
 
     asyncio.run(restart())

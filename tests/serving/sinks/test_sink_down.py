@@ -4,7 +4,9 @@ import asyncio
 import json
 
 import pytest
-from sink_rows import Place, lines, offer, opened, until, with_place
+
+from helpers.until import until_async
+from serving.sinks.sink_rows import Place, lines, offer, opened, with_place
 
 QUICK = {"to": "p.jsonl", "name": "p", "batch_s": 0.01, "retry_s": 0.1}
 
@@ -28,13 +30,13 @@ def test_what_could_not_be_written_is_written_in_order_when_it_can(tmp_path):
             with_place(made, place)
             for number in range(20):
                 offer_many(made, number * 5, number * 5 + 5)
-                await until(lambda: made.stats["p"].queued == 0)
+                await until_async(lambda: made.stats["p"].queued == 0)
             assert made.stats["p"].spooled == 100
             assert made.stats["p"].retried >= 1
             place.down = False
-            await until(lambda: made.stats["p"].written == 100)
+            await until_async(lambda: made.stats["p"].written == 100)
             offer_many(made, 100, 110)
-            await until(lambda: made.stats["p"].written == 110)
+            await until_async(lambda: made.stats["p"].written == 110)
             assert place.ids == ids(0, 110)
             assert made.stats["p"].spool_bytes == 0
         assert spools(tmp_path) == []
@@ -48,9 +50,9 @@ def test_a_short_failure_needs_no_spool(tmp_path):
             place = Place(down=True)
             with_place(made, place)
             offer_many(made, 0, 3)
-            await until(lambda: place.tries >= 2)
+            await until_async(lambda: place.tries >= 2)
             place.down = False
-            await until(lambda: made.stats["p"].written == 3)
+            await until_async(lambda: made.stats["p"].written == 3)
             assert (made.stats["p"].spooled, place.ids) == (0, ids(0, 3))
 
     asyncio.run(go())
@@ -63,13 +65,13 @@ def test_a_full_spool_drops_and_counts(tmp_path):
             with_place(made, place)
             for number in range(50):
                 offer_many(made, number, number + 1)
-                await until(lambda: made.stats["p"].queued == 0)
+                await until_async(lambda: made.stats["p"].queued == 0)
             stats = made.stats["p"]
             assert stats.dropped > 0
             assert stats.spooled + stats.dropped == 50
             assert stats.spool_bytes < 4000
             place.down = False
-            await until(lambda: stats.written == stats.spooled)
+            await until_async(lambda: stats.written == stats.spooled)
             assert place.ids == ids(0, stats.spooled)
 
     asyncio.run(go())
@@ -83,7 +85,7 @@ def test_what_cannot_be_written_before_the_end_is_written_by_the_next_server(tmp
         assert made.stats["p"].spooled == 10
         assert len(spools(tmp_path)) == 1
         async with opened(tmp_path, QUICK) as made:
-            await until(lambda: made.stats["p"].written == 10)
+            await until_async(lambda: made.stats["p"].written == 10)
         assert [line["id"] for line in lines(tmp_path / "p.jsonl")] == ids(0, 10)
         assert spools(tmp_path) == []
 
@@ -98,12 +100,12 @@ def test_the_end_does_not_wait_for_a_place_that_hangs(tmp_path, durable):
             with_place(made, place)
             place.free.clear()
             offer_many(made, 0, 3)
-            await until(place.entered.is_set)
+            await until_async(place.entered.is_set)
             offer_many(made, 3, 10)
         place.free.set()
         async with opened(tmp_path, QUICK, format="parquet") as made:
             second = with_place(made, Place()).stats["p"]
-            await until(lambda: second.written == 10)
+            await until_async(lambda: second.written == 10)
 
     asyncio.run(go())
 
@@ -114,7 +116,7 @@ def test_records_at_fault_are_put_aside_and_cost_no_other(tmp_path):
             place = Place(refused=(17, 63))
             with_place(made, place)
             offer_many(made, 0, 100)
-            await until(lambda: made.stats["p"].queued == 0)
+            await until_async(lambda: made.stats["p"].queued == 0)
             assert sorted(place.ids) == [each for each in ids(0, 100) if each not in ("r017:0", "r063:0")]
             assert (made.stats["p"].written, made.stats["p"].rejected) == (98, 2)
         found = lines(tmp_path / "spool" / "p.rejected.jsonl")
@@ -136,7 +138,7 @@ def test_a_damaged_spool_gives_what_can_be_read(tmp_path):
         whole[4] = b"\x00" * len(whole[4])
         path.write_bytes(b"\n".join(whole)[:-20])
         async with opened(tmp_path, QUICK) as made:
-            await until(lambda: made.stats["p"].written == 8)
+            await until_async(lambda: made.stats["p"].written == 8)
             assert made.stats["p"].rejected == 1
         assert [line["id"] for line in lines(tmp_path / "p.jsonl")] == [*ids(0, 2), *ids(3, 9)]
 
@@ -149,12 +151,12 @@ def test_the_spool_of_a_process_that_lives_is_left_alone(tmp_path):
             place = Place(down=True)
             with_place(made, place)
             offer_many(made, 0, 3)
-            await until(lambda: made.stats["p"].spooled == 3)
+            await until_async(lambda: made.stats["p"].spooled == 3)
             async with opened(tmp_path, QUICK) as second:
                 offer_many(second, 3, 4)
-                await until(lambda: second.stats["p"].written == 1)
+                await until_async(lambda: second.stats["p"].written == 1)
             place.down = False
-            await until(lambda: made.stats["p"].written == 3)
+            await until_async(lambda: made.stats["p"].written == 3)
             assert place.ids == ids(0, 3)
         assert [line["id"] for line in lines(tmp_path / "p.jsonl")] == ids(3, 4)
 
@@ -184,10 +186,10 @@ def test_answers_that_are_durable_go_on_while_the_place_is_down(tmp_path):
             for number in range(5):
                 assert await asyncio.wait_for(offer(made, f"r{number:03d}", [number]), 10) is True
             place.down = False
-            await until(lambda: made.stats["p"].written == 5)
+            await until_async(lambda: made.stats["p"].written == 5)
             assert place.ids == ids(0, 5)
             assert await asyncio.wait_for(offer(made, "r005", [5]), 10) is True
-            await until(lambda: made.stats["p"].written == 6)
+            await until_async(lambda: made.stats["p"].written == 6)
             assert place.ids == ids(0, 6)
 
     asyncio.run(go())

@@ -3,18 +3,20 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
-from sink_rows import Place, lines, sinks, table, until, with_place
 
 import motet as mt
 from helpers.gates import gated, shut
+from helpers.until import until_async
 from motet.serving.batching.request import Identity, Request
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.sinks import SinkHook
+from serving.sinks.sink_rows import Place, lines, sinks, table, with_place
 
-SURE, UNSURE = "python:sink_models:sure", "python:sink_models:unsure"
+SURE, UNSURE = "python:serving.sinks.sink_models:sure", "python:serving.sinks.sink_models:unsure"
 
 
 def models():
@@ -68,7 +70,7 @@ async def live(folder, graph, *configs, place=None, **common):
         repository.submit(served, request)
         return request.answer
 
-    ask.served = served
+    ask.served = served  # type: ignore[attr-defined]
     try:
         yield made, ask
     finally:
@@ -149,7 +151,7 @@ def test_stack_keeps_what_shadows_answered_after_the_request(tmp_path):
         configs = [{"to": "p.jsonl", "record": "stack"}, {"to": "sqlite:///p.db", "members": True}]
         async with live(tmp_path, shadowed(), *configs) as (_, ask):
             await asyncio.gather(ask([1, 2], id="a"), ask([3], id="b"))
-            await until(lambda: (tmp_path / "p.jsonl").exists() and len(lines(tmp_path / "p.jsonl")) == 6)
+            await until_async(lambda: (tmp_path / "p.jsonl").exists() and len(lines(tmp_path / "p.jsonl")) == 6)
 
     asyncio.run(go())
     found = kept(tmp_path)
@@ -174,7 +176,7 @@ def test_join_keeps_what_shadows_answered_before_the_record_is_written(tmp_path,
                 if in_time:
                     gate.open.set()
                     (shadow,) = ask.served.batcher.executor.shadows.values()
-                    await until(lambda: shadow.played == 3)
+                    await until_async(lambda: shadow.played == 3)
                 await made.close(20)
 
     asyncio.run(go())
@@ -195,7 +197,7 @@ def guarded():
 
 def test_members_that_cannot_be_reached_said_nothing(tmp_path):
     first, _ = models()
-    gone = {"inputs": {"x": "float32"}, "outputs": {"scores": "float32[2]"}}
+    gone: dict[str, Any] = {"inputs": {"x": "float32"}, "outputs": {"scores": "float32[2]"}}
     far = mt.Model("oip+http://127.0.0.1:9/v2/models/gone", "gone", **gone)
     ask_all = mt.cascade([far, first], mt.input("x", "float32"), confidence=0.9, name="ask")
 
@@ -218,7 +220,7 @@ def test_an_answer_waits_for_a_sink_that_is_durable(tmp_path, explain):
         place.is_log = True
         async with live(tmp_path, swarm(), {"to": "p.jsonl", "durable": True}, place=place) as (_, ask):
             answer = ask([1], id="a", explain=explain)
-            await until(place.entered.is_set)
+            await until_async(place.entered.is_set)
             assert not answer.done()
             place.free.set()
             assert (await asyncio.wait_for(answer, 10)).end == 1

@@ -15,14 +15,15 @@ import pyarrow.dataset as ds
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sink_rows import SIGNATURE, lines, offer, opened, table, until
 
+from helpers.until import until_async
 from motet.batch import Ragged
 from motet.errors import Failure, GraphError
 from motet.serving.batching.request import Reply
 from motet.types import ColumnType, Signature
+from serving.sinks.sink_rows import SIGNATURE, lines, offer, opened, table
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[2]
 DATABASE = {"to": "sqlite:///p.db", "batch_s": 0.01}
 LINES = {"to": "p.jsonl", "batch_s": 0.01}
 PARTS = {"to": "p.parquet", "batch_s": 0.01}
@@ -270,12 +271,12 @@ def test_a_table_that_goes_while_the_server_runs_is_made_anew(tmp_path):
     async def go():
         async with opened(tmp_path, DATABASE) as made:
             offer(made, "r0", [0])
-            await until(lambda: made.stats["join-predictions"].written == 1)
+            await until_async(lambda: made.stats["join-predictions"].written == 1)
             with sqlite3.connect(tmp_path / "p.db") as connection:
                 connection.execute("DROP TABLE predictions")
             connection.close()
             offer(made, "r1", [1])
-            await until(lambda: made.stats["join-predictions"].written == 2)
+            await until_async(lambda: made.stats["join-predictions"].written == 2)
 
     run(go())
     assert table(tmp_path / "p.db") == [("r1:0", 1)]
@@ -288,10 +289,10 @@ def test_a_database_that_is_locked_is_waited_for_and_then_spooled(tmp_path):
             locking = sqlite3.connect(tmp_path / "p.db", isolation_level=None)
             locking.execute("BEGIN EXCLUSIVE")
             offer(made, "r0", [0])
-            await until(lambda: made.stats["join-predictions"].spooled == 1)
+            await until_async(lambda: made.stats["join-predictions"].spooled == 1)
             locking.execute("COMMIT")
             locking.close()
-            await until(lambda: stats.written == 1)
+            await until_async(lambda: stats.written == 1)
 
     run(go())
     assert table(tmp_path / "p.db") == [("r0:0", 0)]
@@ -308,7 +309,7 @@ async def _many(folder, process, requests):
 
 def test_several_processes_write_to_the_same_places(tmp_path):
     code = (
-        f"import sys, asyncio; sys.path.insert(0, {str(HERE)!r}); import test_sink_places as t; from pathlib import Path;"
+        f"import sys, asyncio; sys.path.insert(0, {str(TESTS)!r}); from serving.sinks import test_sink_places as t; from pathlib import Path;"
         "asyncio.run(t._many(Path(sys.argv[1]), sys.argv[2], 300))"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(process)]) for process in range(3)]
@@ -339,10 +340,10 @@ def test_parts_appear_after_so_many_rows_or_so_many_seconds(tmp_path):
     async def go():
         async with opened(tmp_path, {"to": "p.parquet", "batch_rows": 10, "batch_s": 60}) as made:
             offer(made, "r0", range(8))
-            await until(lambda: made.stats["join-p.parquet"].queued == 8)
+            await until_async(lambda: made.stats["join-p.parquet"].queued == 8)
             assert parts() == []
             offer(made, "r1", range(8))
-            await until(lambda: made.stats["join-p.parquet"].written == 16)
+            await until_async(lambda: made.stats["join-p.parquet"].written == 16)
             assert len(parts()) == 1
             offer(made, "r2", range(3))
         assert len(parts()) == 2

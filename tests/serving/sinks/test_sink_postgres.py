@@ -12,11 +12,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from sink_rows import SIGNATURE, offer, opened, until
 
+from helpers.until import until_async
 from motet.errors import GraphError
 from motet.serving.batching.request import Reply
 from motet.types import ColumnType, Signature
+from serving.sinks.sink_rows import SIGNATURE, offer, opened
 
 psycopg = pytest.importorskip("psycopg")
 
@@ -98,7 +99,7 @@ def test_every_type_is_written(tmp_path, server, config):
         async with opened(tmp_path, config, signature=Signature({}, kinds)) as made:
             columns = {}
             for (name, kind), given in zip(kinds.items(), values.values(), strict=True):
-                objects = np.fromiter(given, object, 2) if kind.is_object else None
+                objects = np.fromiter(given, object, 2) if kind.is_object else None  # type: ignore[call-overload]
                 columns[name] = np.array(given, kind.numpy_dtype) if objects is None else objects
             for number in range(300):  # more than one statement, and types that differ from row to row
                 made.offer("g", f"r{number:03d}", "me", 0.0, {}, 0, 2, Reply(columns, 0, 2, None, (), 2, 0.0, 0.0))
@@ -172,16 +173,16 @@ def test_a_database_that_goes_away_and_comes_back_gets_everything_once(tmp_path,
         async with opened(tmp_path, config, durable=durable) as made:
             stats = made.stats["p"]
             offer(made, "r0", [0])
-            await until(lambda: stats.written == 1)
+            await until_async(lambda: stats.written == 1)
             await asyncio.to_thread(server.stop)
             for number in range(1, 50):
                 wait = offer(made, f"r{number}", [number])
                 if durable and number % 20 == 0:
                     assert await asyncio.wait_for(wait, 10) is True
-            await until(lambda: stats.spooled == 49)
+            await until_async(lambda: stats.spooled == 49)
             await asyncio.to_thread(server.start)
             offer(made, "r50", [50])
-            await until(lambda: stats.written >= 51)
+            await until_async(lambda: stats.written >= 51)
             assert stats.dropped == 0
 
     asyncio.run(go())
@@ -194,11 +195,11 @@ def test_a_server_starts_while_its_database_is_down(tmp_path, server, config):
         try:
             async with opened(tmp_path, config) as made:
                 offer(made, "r0", [0])
-                await until(lambda: made.stats["p"].spooled == 1)
+                await until_async(lambda: made.stats["p"].spooled == 1)
         finally:
             await asyncio.to_thread(server.start)
         async with opened(tmp_path, config) as made:
-            await until(lambda: made.stats["p"].written == 1)
+            await until_async(lambda: made.stats["p"].written == 1)
 
     asyncio.run(go())
     assert server.ask(f"SELECT output_label FROM {config['table']}") == [(0,)]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sink_rows import Place, lines, offer, opened, until, with_place
 
+from helpers.until import until_async
 from motet.serving.sinks.buffer import Buffer
 from motet.serving.sinks.items import Marker
+from serving.sinks.sink_rows import Place, lines, offer, opened, with_place
 
 SMALL = {"to": "p.jsonl", "name": "p", "batch_s": 0.0, "buffer_rows": 4, "batch_rows": 2, "retry_s": 0.0}
 
@@ -29,7 +30,7 @@ def test_drop_counts_what_finds_no_room(tmp_path):
             assert made.stats["p"].dropped == 6
             assert made.stats["p"].queued == 4
             place.free.set()
-            await until(lambda: made.stats["p"].written == 4)
+            await until_async(lambda: made.stats["p"].written == 4)
             assert place.ids == ["r0:0", "r1:0", "r2:0", "r3:0"]
             assert made.stats["p"].queued == 0
 
@@ -58,7 +59,7 @@ def test_block_lets_answers_wait_in_their_order_until_there_is_room(tmp_path):
             assert not any(wait.done() for wait in waits[4:])
             place.free.set()
             assert await asyncio.wait_for(asyncio.gather(*waits[4:]), 10) == [True] * 6
-            await until(lambda: made.stats["p"].written == 10)
+            await until_async(lambda: made.stats["p"].written == 10)
             assert place.ids == [f"r{number}:0" for number in range(10)]
             assert made.stats["p"].dropped == 0
 
@@ -75,7 +76,7 @@ def test_block_waits_no_longer_than_it_may(tmp_path, by):
             assert await asyncio.wait_for(asyncio.gather(*waits[4:]), 10) == [False, False]
             assert made.stats["p"].dropped == 2
             place.free.set()
-            await until(lambda: made.stats["p"].written == 4)
+            await until_async(lambda: made.stats["p"].written == 4)
 
     asyncio.run(go())
 
@@ -90,7 +91,7 @@ def test_who_no_longer_waits_is_not_kept(tmp_path):
             assert made.stats["p"].dropped == 1
             place.free.set()
             assert await asyncio.wait_for(waits[5], 10) is True
-            await until(lambda: made.stats["p"].written == 5)
+            await until_async(lambda: made.stats["p"].written == 5)
             assert "r4:0" not in place.ids
 
     asyncio.run(go())
@@ -112,7 +113,7 @@ def test_a_request_that_is_bigger_than_the_buffer_is_taken_alone(tmp_path):
     async def go():
         async with opened(tmp_path, SMALL) as made:
             offer(made, "big", range(100))
-            await until(lambda: made.stats["p"].written == 100)
+            await until_async(lambda: made.stats["p"].written == 100)
         assert len(lines(tmp_path / "p.jsonl")) == 100
 
     asyncio.run(go())
@@ -130,7 +131,7 @@ def test_answers_wait_for_the_records_of_their_members(tmp_path):
             assert not wait.done()
             place.free.set()
             assert await asyncio.wait_for(wait, 10) is True
-            await until(lambda: made.stats["p"].written == 8)
+            await until_async(lambda: made.stats["p"].written == 8)
 
     asyncio.run(go())
 

@@ -42,7 +42,7 @@ def test_records_that_a_database_refuses_are_said_without_what_is_in_them(tmp_pa
             raise RefusedError("invalid input: 4711")
 
     async def main():
-        writer = SinkWriter(SinkConfig(name="s", to="x.jsonl"), Refuses(), tmp_path)
+        writer = SinkWriter(SinkConfig(name="s", to="x.jsonl"), Refuses(), tmp_path)  # type: ignore[arg-type]
         writer._write([Records("t", {"id": "string"}, {"id": ["4711"]})], "b")
 
     asyncio.run(main())

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,8 @@ def test_bodies_are_inflated(body):
 def test_what_is_compressed_is_inflated_by_others(body, name):
     small, encoding = compress(body, name, 0)
     assert encoding == name
-    assert {"gzip": gzip.decompress, "deflate": zlib.decompress}[name](small) == body
+    unpack: dict[str, Any] = {"gzip": gzip.decompress, "deflate": zlib.decompress}
+    assert unpack[name](small) == body
 
 
 @pytest.mark.parametrize(

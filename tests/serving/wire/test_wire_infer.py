@@ -1,6 +1,7 @@
 """Requests and answers: what is read is what was meant, in every form. numpy and the stock client are the oracles."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -412,7 +413,7 @@ def test_no_other_shape_is_one(shape):
 
 @pytest.mark.parametrize(("depth", "taken"), [(50, True), (100, True), (101, False)])
 def test_lists_may_be_nested_as_deep_as_in_triton(depth, taken):
-    data = 123
+    data: Any = 123
     for _ in range(depth):
         data = [data]
     for kind, shape in (("int64[1]", [1, 1]), ("int64", [1])):

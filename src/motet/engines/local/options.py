@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypedDict
 
 from motet.engines.local.destination import Destination
@@ -129,7 +130,7 @@ class BulkOptions:
     keep: Sequence[str] | None = None
     drop: Sequence[str] = ()
     only_failed: str | None = None
-    into: str | None = None
+    into: str | Path | None = None
     any_input: bool = False
     max_failures: MaxFailures | str | int | None = None
     group_by: str | Sequence[str] | None = None
@@ -239,7 +240,7 @@ class RunOptions(TypedDict, total=False):
     keep: Sequence[str] | None
     drop: Sequence[str]
     only_failed: str | None
-    into: str | None
+    into: str | Path | None
     any_input: bool
     max_failures: MaxFailures | str | int | None
     group_by: str | Sequence[str] | None

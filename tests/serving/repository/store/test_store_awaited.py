@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from store_live import ask
 
 from motet.errors import GraphError
+from serving.repository.store.store_live import ask
 
 TEXT = """
 motet: 1

@@ -5,9 +5,9 @@ import json
 import threading
 
 import pytest
-from store_live import ask
 
 import motet as mt
+from serving.repository.store.store_live import ask
 
 VERSIONS = 6
 
