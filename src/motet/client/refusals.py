@@ -20,16 +20,10 @@ from motet.oip.asking import LostCall, RemoteAnswer
 
 __all__ = ["error_of"]
 
-_CLASSES: dict[int, type[RequestError]] = {
-    401: UnauthorizedError,
-    403: ForbiddenError,
-    404: NotFoundError,
-    408: DeadlineError,
-    413: TooLargeError,
-    429: TooManyRequestsError,
-    499: CancelledError,
-    504: DeadlineError,
-}
+_REFUSALS = (
+    UnauthorizedError, ForbiddenError, NotFoundError, TooLargeError, TooManyRequestsError, CancelledError, DeadlineError,
+)  # fmt: skip
+_CLASSES: dict[int, type[RequestError]] = {**{each.status: each for each in _REFUSALS}, 408: DeadlineError}
 
 
 def error_of(got: RemoteAnswer | LostCall, where: str, timeout_s: float) -> MotetError | None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from motet.errors import InputError
 from motet.io.places import STANDARD
-from motet.io.read_only import ReadOnlyFile
+from motet.io.read_only import ReadOnlyFile, SeekableFile
 from motet.system.places import temporary_folder
 
 __all__ = ["ByteReader", "Content", "Passing", "Spooled", "open_pipe"]
@@ -170,11 +170,12 @@ class Spooled:
         """See `Content.stop`; all has come."""
 
 
-class _Places(ReadOnlyFile):
+class _Places(SeekableFile):
     """One reading of what was put into a file, which others read too."""
 
     def __init__(self, spooled: Spooled) -> None:
-        self._spooled, self._size = spooled, spooled.size
+        super().__init__(spooled.size)
+        self._spooled = spooled
 
     def read(self, size: int = -1) -> bytes:
         """Some bytes; fewer only at the end."""
@@ -182,19 +183,6 @@ class _Places(ReadOnlyFile):
         data = os.pread(self._spooled.file.fileno(), wanted, self._place)
         self._place += len(data)
         return data
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        """Go to a byte, counted from the start, from here, or from the end."""
-        self._place = place + (0, self._place, self._size)[whence]
-        return self._place
-
-    def size(self) -> int:
-        """Bytes in it."""
-        return self._size
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
 
 
 def open_pipe(path: str) -> ByteReader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ReadOnlyFile"]
+__all__ = ["ReadOnlyFile", "SeekableFile"]
 
 
 class ReadOnlyFile:
@@ -33,3 +33,27 @@ class ReadOnlyFile:
     def close(self) -> None:
         """Read no more."""
         self.closed = True
+
+
+class SeekableFile(ReadOnlyFile):
+    """A file that is read at places.
+
+    Args:
+        size: bytes in it.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def size(self) -> int:
+        """Bytes in it."""
+        return self._size
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go to a byte, counted from the start, from here, or from the end."""
+        self._place = place + (0, self._place, self._size)[whence]
+        return self._place

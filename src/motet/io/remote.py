@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from motet.errors import InputError, MotetError, RunError
-from motet.io.read_only import ReadOnlyFile
+from motet.io.read_only import SeekableFile
 
 __all__ = [
     "HTTP",
@@ -207,7 +207,7 @@ def check_bucket(url: str, fs: Any, path: str) -> None:
             raise
 
 
-class RemoteFile(ReadOnlyFile):
+class RemoteFile(SeekableFile):
     """A file of a remote file system that is read, whose errors are told by its URL.
 
     Of a server that gives parts of files, 8 MiB are asked for at once, or what is read where that is more.
@@ -228,7 +228,7 @@ class RemoteFile(ReadOnlyFile):
             with asking(url, fs):
                 self._file = fs.open(path, "rb")
             size = self._file.size if size is None else size
-        self._size = size
+        super().__init__(int(size))
 
     def read(self, size: int = -1) -> bytes:
         """Read some bytes; fewer only at the end."""
@@ -253,20 +253,11 @@ class RemoteFile(ReadOnlyFile):
         """Go to a byte, counted from the start, from here, or from the end."""
         if self._file is not None:
             return int(self._file.seek(place, whence))
-        self._place = place + (0, self._place, self._size)[whence]
-        return self._place
+        return super().seek(place, whence)
 
     def tell(self) -> int:
         """The byte that is read next."""
         return self._place if self._file is None else int(self._file.tell())
-
-    def size(self) -> int:
-        """Bytes in it."""
-        return int(self._size)
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
 
     def close(self) -> None:
         """Let go of it."""

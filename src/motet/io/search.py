@@ -11,9 +11,10 @@ import fnmatch
 import heapq
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from motet.errors import InputError
 from motet.io.places import Place
@@ -176,29 +177,40 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(("_", ".")) or name.endswith(".unfinished")
 
 
-class _Tree(Protocol):
-    passed: int
-    """Links to folders that were not gone into, since the folder had been found."""
-
-    def entries(self, folder: str, *, hidden: bool = False) -> list[FolderEntry]: ...
-
-    def identity(self, folder: str) -> object: ...
-
-    def key(self, entry: FolderEntry) -> str: ...
-
-    def is_linked(self, entry: FolderEntry) -> bool: ...
-
-
-class _Here:
-    """Folders of this machine."""
+class _Tree(ABC):
+    """Folders, of which no links are known."""
 
     def __init__(self) -> None:
         self.passed = 0
+        """Links to folders that were not gone into, since the folder had been found."""
+
+    @abstractmethod
+    def entries(self, folder: str, *, hidden: bool = False) -> list[FolderEntry]:
+        """What a folder holds; one that is hidden need not be readable."""
+
+    def identity(self, folder: str) -> object:
+        """The same for all names of a folder."""
+        return folder.rstrip("/")
+
+    def key(self, entry: FolderEntry) -> str:
+        """The same for all links to a file."""
+        return entry.path
+
+    def is_linked(self, entry: FolderEntry) -> bool:
+        """Whether a link leads to it, or to its folder."""
+        return False
+
+
+class _Here(_Tree):
+    """Folders of this machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._real: dict[str, tuple[str, bool]] = {}
         self._entries: dict[str, list[FolderEntry]] = {}
 
     def entries(self, folder: str, *, hidden: bool = False) -> list[FolderEntry]:
-        """What a folder holds; it is looked into once. One that is hidden need not be readable."""
+        """See `_Tree`; it is looked into once."""
         if folder not in self._entries:
             self._entries[folder] = self._looked(folder, hidden)
         return self._entries[folder]
@@ -213,18 +225,18 @@ class _Here:
             raise InputError(f"the folder {folder or '.'!r} cannot be read: {error.strerror}") from error
 
     def identity(self, folder: str) -> object:
-        """The same for all names of a folder."""
+        """See `_Tree`."""
         found = os.stat(folder or ".")
         return found.st_dev, found.st_ino
 
     def key(self, entry: FolderEntry) -> str:
-        """The same for all links to a file."""
+        """See `_Tree`."""
         if entry.is_link:
             return os.path.realpath(entry.path)
         return f"{self._folder(entry)[0]}/{entry.name}"
 
     def is_linked(self, entry: FolderEntry) -> bool:
-        """Whether a link leads to it, or to its folder."""
+        """See `_Tree`."""
         return entry.is_link or self._folder(entry)[1]
 
     def _folder(self, entry: FolderEntry) -> tuple[str, bool]:
@@ -248,11 +260,11 @@ def _entry(path: str, found: os.DirEntry[str]) -> FolderEntry:
     return FolderEntry(path, is_link=is_link, is_regular=is_regular)
 
 
-class _Elsewhere:
+class _Elsewhere(_Tree):
     """Folders of an fsspec file system, of which one listing tells all."""
 
     def __init__(self, place: Place, root: str) -> None:
-        self.passed = 0
+        super().__init__()
         self._folders: dict[str, dict[str, FolderEntry]] = {}
         root = root.rstrip("/")
         for path, info in ask(str(place), place.fs, "find", root, detail=True).items():
@@ -271,17 +283,5 @@ class _Elsewhere:
             entry = FolderEntry(folder, is_folder=True)
 
     def entries(self, folder: str, *, hidden: bool = False) -> list[FolderEntry]:
-        """What a folder holds."""
+        """See `_Tree`."""
         return list(self._folders.get(folder.rstrip("/"), {}).values())
-
-    def identity(self, folder: str) -> object:
-        """Its path: there are no links."""
-        return folder.rstrip("/")
-
-    def key(self, entry: FolderEntry) -> str:
-        """Its path."""
-        return entry.path
-
-    def is_linked(self, entry: FolderEntry) -> bool:
-        """There are no links."""
-        return False

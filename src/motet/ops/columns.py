@@ -14,7 +14,7 @@ import numpy as np
 
 from motet.batch import Array, Column, Ragged
 from motet.errors import InputError
-from motet.ops._arrays import Rows, dense
+from motet.ops._arrays import Rows, dense, elementwise
 from motet.ops._cast import cast_values
 from motet.ops._kinds import NUMBERS, is_any, refuse
 from motet.types import ANY, DTYPES, ColumnType, keeps_labels, returns
@@ -66,10 +66,7 @@ def cast(column: Rows, *, dtype: str) -> Array | Ragged:
     [1, -1]
     """
     _cast_type(ANY, dtype)
-    if isinstance(column, np.ndarray):
-        return cast_values(column, dtype)
-    ragged = column if isinstance(column, Ragged) else Ragged.from_rows(column)
-    return Ragged(cast_values(ragged.values, dtype), ragged.offsets, ragged.shapes)
+    return elementwise(column, lambda values: cast_values(values, dtype))
 
 
 def _stack_type(*columns: ColumnType) -> ColumnType:

@@ -145,8 +145,9 @@ class _Templates:
             about["retry_strategy"] = models.RetryStrategy.model_validate(_retries(options.retries, options.backoff_s))
         command = self.exported.command(self.project, _STEP, _INPUTS)
         env = self.exported.environment(self.project, store_env(self.settings))
+        made = container("main", self.image, command, env, self.mounts, task.resources.resources())
         if task.distributed:
-            return models.Template(**about, resource=self._train_job(task, name, command, env))
+            return models.Template(**about, resource=self._train_job(task, name, made))
         if options.timeout_s is not None:
             about["active_deadline_seconds"] = max(1, math.ceil(options.timeout_s))
         if task.memo_key:
@@ -155,25 +156,14 @@ class _Templates:
                 max_age=f"{math.ceil(min(age_s or _KEPT_S, _KEPT_S))}s",
                 cache=models.Cache(config_map=models.LocalObjectReference(name=f"{self.exported.name}-memo")),
             )
-        made = container("main", self.image, command, env, self.mounts, task.resources.resources())
         result = models.Parameter(name="result", value_from=models.ValueFrom(path=RESULT))
         return models.Template(
             **about, container=models.Container.model_validate(made), outputs=models.Outputs(parameters=[result])
         )
 
-    def _train_job(self, task: Task, name: str, command: Sequence[str], env: Mapping[str, str]) -> Any:
-        options = task.node.step.options
-        job = train_job(
-            f"{self.exported.name}-{name}"[:52].strip("-"),
-            command,
-            self.image,
-            env,
-            self.mounts,
-            self.settings,
-            workers=options.resources.workers,
-            needs=task.resources,
-            timeout_s=options.timeout_s,
-        )
+    def _train_job(self, task: Task, name: str, made: Mapping[str, Any]) -> Any:
+        whole = f"{self.exported.name}-{name}"[:52].strip("-")
+        job = train_job(whole, made, self.mounts, self.settings, task.node.step.options)
         return self.hera.models.ResourceTemplate(
             action="create",
             manifest=dump([job]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from motet.errors import InputError
-from motet.export.kubernetes.pods import labels, metadata, selector
+from motet.export.kubernetes.pods import labels, manifest, selector
 from motet.export.kubernetes.project import Project
 from motet.export.kubernetes.server import GraphServer
 from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, ExportSettings
@@ -43,73 +43,55 @@ def deployment_objects(
 def _deployment(
     server: GraphServer, project: Project, settings: ExportSettings, image: str, *, scaled: bool
 ) -> dict[str, Any]:
-    own = labels(server.name, "server")
     pod = server.pod(project, settings, image)
     pod["topologySpreadConstraints"] = [
         {
             "maxSkew": 1,
             "topologyKey": "kubernetes.io/hostname",
             "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": selector(server.name, "server")},
+            "labelSelector": _own(server),
         }
     ]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata(server.name, "server", settings),
-        "spec": {
-            # where it is scaled, the number is the autoscaler's: applying the file again must not change it
-            **({} if scaled else {"replicas": settings.min_replicas}),
-            "selector": {"matchLabels": selector(server.name, "server")},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": {"metadata": {"labels": own, "annotations": server.annotations()}, "spec": pod},
-        },
+    about = {"labels": labels(server.name, "server"), "annotations": server.annotations()}
+    spec = {
+        # where it is scaled, the number is the autoscaler's: applying the file again must not change it
+        **({} if scaled else {"replicas": settings.min_replicas}),
+        "selector": _own(server),
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "template": {"metadata": about, "spec": pod},
     }
+    return manifest("apps/v1 Deployment", server.name, "server", settings, {"spec": spec})
+
+
+def _own(server: GraphServer) -> dict[str, Any]:
+    return {"matchLabels": selector(server.name, "server")}
 
 
 def _service(server: GraphServer, settings: ExportSettings) -> dict[str, Any]:
     http = "https" if server.config.tls else "http"
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata(server.name, "server", settings),
-        "spec": {
-            "selector": selector(server.name, "server"),
-            "ports": [
-                {"name": "http", "port": HTTP_PORT, "targetPort": "http", "appProtocol": http},
-                {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "grpc"},
-            ],
-        },
-    }
+    ports = [
+        {"name": "http", "port": HTTP_PORT, "targetPort": "http", "appProtocol": http},
+        {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "grpc"},
+    ]
+    spec = {"selector": selector(server.name, "server"), "ports": ports}
+    return manifest("v1 Service", server.name, "server", settings, {"spec": spec})
 
 
 def _autoscaler(server: GraphServer, settings: ExportSettings) -> dict[str, Any]:
-    return {
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": metadata(server.name, "server", settings),
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": server.name},
-            "minReplicas": settings.min_replicas,
-            "maxReplicas": settings.max_replicas,
-            "metrics": [
-                {
-                    "type": "Resource",
-                    "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": BUSY_PERCENT}},
-                }
-            ],
-            "behavior": {
-                "scaleUp": {"stabilizationWindowSeconds": 0},
-                "scaleDown": {"stabilizationWindowSeconds": _CALM_S},
-            },
+    busy = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": BUSY_PERCENT}}
+    spec = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": server.name},
+        "minReplicas": settings.min_replicas,
+        "maxReplicas": settings.max_replicas,
+        "metrics": [{"type": "Resource", "resource": busy}],
+        "behavior": {
+            "scaleUp": {"stabilizationWindowSeconds": 0},
+            "scaleDown": {"stabilizationWindowSeconds": _CALM_S},
         },
     }
+    return manifest("autoscaling/v2 HorizontalPodAutoscaler", server.name, "server", settings, {"spec": spec})
 
 
 def _budget(server: GraphServer, settings: ExportSettings) -> dict[str, Any]:
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": metadata(server.name, "server", settings),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(server.name, "server")}},
-    }
+    spec = {"maxUnavailable": 1, "selector": _own(server)}
+    return manifest("policy/v1 PodDisruptionBudget", server.name, "server", settings, {"spec": spec})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from motet.export.kubernetes.pods import metadata, selector
+from motet.export.kubernetes.pods import manifest, selector
 from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, ExportSettings
 
 __all__ = ["monitor", "server_policy", "step_policy"]
@@ -25,27 +25,16 @@ def step_policy(name: str, settings: ExportSettings) -> dict[str, Any]:
 
 
 def _policy(name: str, component: str, ingress: list[Any], settings: ExportSettings) -> dict[str, Any]:
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": metadata(f"{name}-{component}", component, settings),
-        "spec": {
-            "podSelector": {"matchLabels": selector(name, component)},
-            "policyTypes": ["Ingress"],
-            "ingress": ingress,
-        },
-    }
+    pods = {"matchLabels": selector(name, component)}
+    spec = {"podSelector": pods, "policyTypes": ["Ingress"], "ingress": ingress}
+    return manifest("networking.k8s.io/v1 NetworkPolicy", f"{name}-{component}", component, settings, {"spec": spec})
 
 
 def monitor(name: str, settings: ExportSettings, *, tls: bool) -> dict[str, Any]:
     """What has Prometheus ask the pods of a graph's server for their metrics."""
     secure = {"scheme": "https", "tlsConfig": {"insecureSkipVerify": True}} if tls else {}
-    return {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "PodMonitor",
-        "metadata": metadata(name, "server", settings),
-        "spec": {
-            "selector": {"matchLabels": selector(name, "server")},
-            "podMetricsEndpoints": [{"port": "http", "path": "/metrics", **secure}],
-        },
+    spec = {
+        "selector": {"matchLabels": selector(name, "server")},
+        "podMetricsEndpoints": [{"port": "http", "path": "/metrics", **secure}],
     }
+    return manifest("monitoring.coreos.com/v1 PodMonitor", name, "server", settings, {"spec": spec})

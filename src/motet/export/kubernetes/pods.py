@@ -10,8 +10,8 @@ from motet.export.kubernetes.project import APP, Project
 from motet.export.kubernetes.settings import ExportSettings
 
 __all__ = [
-    "CACHE", "STORE", "USER", "cache_volume", "container", "environment", "labels", "metadata", "pod_security", "secret_volume", "selector",
-    "state_volume", "store_env", "store_volume",
+    "CACHE", "STORE", "USER", "cache_volume", "container", "environment", "labels", "manifest", "metadata", "pod_security",
+    "secret_volume", "selector", "state_volume", "store_env", "store_volume",
 ]  # fmt: skip
 
 USER = 10001
@@ -57,6 +57,22 @@ def selector(name: str, component: str) -> dict[str, str]:
 def metadata(name: str, component: str, settings: ExportSettings, **more: Any) -> dict[str, Any]:
     """The metadata of an object."""
     return {"name": name, "namespace": settings.namespace, "labels": labels(name, component), **more}
+
+
+def manifest(
+    kind: str, name: str, component: str, settings: ExportSettings, content: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An object.
+
+    Args:
+        kind: with the version of its API, such as `apps/v1 Deployment`.
+        name: what it is called.
+        component: what it is a part of, such as `server`.
+        settings: how it is to be.
+        content: all but its kind and metadata.
+    """
+    version, _, plain = kind.partition(" ")
+    return {"apiVersion": version, "kind": plain, "metadata": metadata(name, component, settings), **content}
 
 
 def container(
@@ -138,13 +154,9 @@ def store_volume(*, read_only: bool) -> Mount:
 
 def claim(name: str, size: str, settings: ExportSettings) -> dict[str, Any]:
     """A claim for a volume that pods on several machines share."""
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": metadata(name, "volume", settings),
-        "spec": {
-            "accessModes": ["ReadWriteMany"],
-            "resources": {"requests": {"storage": size}},
-            **({"storageClassName": settings.storage_class} if settings.storage_class else {}),
-        },
+    spec = {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": size}},
+        **({"storageClassName": settings.storage_class} if settings.storage_class else {}),
     }
+    return manifest("v1 PersistentVolumeClaim", name, "volume", settings, {"spec": spec})

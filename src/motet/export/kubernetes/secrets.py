@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from motet.export.kubernetes.configuration import SECRETS, TLS, Configuration
-from motet.export.kubernetes.pods import Mount, metadata, secret_volume
+from motet.export.kubernetes.pods import Mount, manifest, secret_volume
 from motet.export.kubernetes.settings import ExportSettings
 
 __all__ = ["env_secret", "secret_mounts", "secret_objects", "secret_variable"]
@@ -38,17 +38,13 @@ def secret_mounts(name: str, configuration: Configuration) -> list[Mount]:
 
 def secret_objects(name: str, configuration: Configuration, settings: ExportSettings) -> list[dict[str, Any]]:
     """The Secrets of those files that are here; others are made where they are, as by cert-manager."""
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": metadata(f"{name}-{_FOLDERS[folder]}", "server", settings),
-            "type": _TYPES[folder],
-            "data": {key: base64.b64encode(source.read_bytes()).decode() for key, source in files},
-        }
-        for folder, files in _files(configuration).items()
-        if all(source.is_file() for _, source in files)
-    ]
+    found = []
+    for folder, files in _files(configuration).items():
+        if all(source.is_file() for _, source in files):
+            data = {key: base64.b64encode(source.read_bytes()).decode() for key, source in files}
+            content = {"type": _TYPES[folder], "data": data}
+            found.append(manifest("v1 Secret", f"{name}-{_FOLDERS[folder]}", "server", settings, content))
+    return found
 
 
 def env_secret(name: str) -> str:

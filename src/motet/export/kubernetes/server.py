@@ -26,7 +26,7 @@ from motet.export.kubernetes.pods import (
     cache_volume,
     container,
     environment,
-    metadata,
+    manifest,
     pod_security,
     scratch_volume,
     state_volume,
@@ -147,14 +147,7 @@ class GraphServer:
     def config_map(self, project: Project, settings: ExportSettings) -> dict[str, Any] | None:
         """The graph's files, so that it can be changed without a new image, and how it is served; None for nothing."""
         data = {_key(place): text for place, text in self._mapped(project).items()}
-        if not data:
-            return None
-        return {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": metadata(f"{self.name}-graph", "server", settings),
-            "data": data,
-        }
+        return manifest("v1 ConfigMap", f"{self.name}-graph", "server", settings, {"data": data}) if data else None
 
     def annotations(self) -> dict[str, str]:
         """Where metrics are, and what the graph is: pods are replaced when it changes."""

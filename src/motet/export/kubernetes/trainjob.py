@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from motet.export.kubernetes.needs import Needs
 from motet.export.kubernetes.pods import Mount, labels, pod_security
 from motet.export.kubernetes.settings import ExportSettings
+from motet.workflow.options import StepOptions
 
 __all__ = ["FAILED", "RUNTIME", "SUCCEEDED", "train_job"]
 
@@ -22,64 +22,45 @@ FAILED = "status.jobsStatus.0.failed > 0"
 
 
 def train_job(
-    name: str,
-    command: Sequence[str],
-    image: str,
-    env: Mapping[str, str],
-    mounts: Sequence[Mount],
-    settings: ExportSettings,
-    *,
-    workers: int,
-    needs: Needs,
-    timeout_s: float | None,
+    name: str, made: Mapping[str, Any], mounts: Sequence[Mount], settings: ExportSettings, options: StepOptions
 ) -> dict[str, Any]:
     """The object.
 
     Args:
         name: the beginning of its name; Kubernetes adds the rest.
-        command: of `motet`; each worker runs it.
-        image: the image.
-        env: variables.
+        made: the container of each worker, whose command is one of `motet`.
         mounts: volumes, and where containers have them.
         settings: how it is to be.
-        workers: pods, each with one worker.
-        needs: what each of them needs.
-        timeout_s: seconds after which it is ended; None for none.
+        options: of the step: how many workers there are, and after how long it is ended.
     """
+    command = made["command"]
     assert command[0] == "motet", "torchrun runs Motet's own command"
-    resources = needs.resources()
     own = labels(name, "training")
     pod = {
         "securityContext": pod_security(),
-        "containers": [{"name": _NODE, "volumeMounts": [mount for _, mount in mounts]}],
+        "containers": [{"name": _NODE, "volumeMounts": made["volumeMounts"]}],
         "volumes": [volume for volume, _ in mounts],
     }
     patched = [{"name": _NODE, "template": {"spec": {"template": {"metadata": {"labels": own}, "spec": pod}}}}]
+    trainer = {
+        "image": made["image"],
+        "command": ["torchrun"],
+        "args": ["-m", "motet.cli", *command[1:]],
+        "env": made["env"],
+        "numNodes": options.resources.workers,
+        "numProcPerNode": 1,
+        **({"resourcesPerNode": made["resources"]} if "resources" in made else {}),
+    }
+    runtime = {"template": {"spec": {"replicatedJobs": patched}}}
+    spec = {
+        **({} if options.timeout_s is None else {"activeDeadlineSeconds": max(1, round(options.timeout_s))}),
+        "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "ClusterTrainingRuntime", "name": RUNTIME},
+        "trainer": trainer,
+        "runtimePatches": [{"manager": "motet/export", "trainingRuntimeSpec": runtime}],
+    }
     return {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainJob",
         "metadata": {"generateName": f"{name}-", "namespace": settings.namespace, "labels": own},
-        "spec": {
-            **({} if timeout_s is None else {"activeDeadlineSeconds": max(1, round(timeout_s))}),
-            "runtimeRef": {
-                "apiGroup": "trainer.kubeflow.org",
-                "kind": "ClusterTrainingRuntime",
-                "name": RUNTIME,
-            },
-            "trainer": {
-                "image": image,
-                "command": ["torchrun"],
-                "args": ["-m", "motet.cli", *command[1:]],
-                "env": [{"name": key, "value": value} for key, value in env.items()],
-                "numNodes": workers,
-                "numProcPerNode": 1,
-                **({"resourcesPerNode": resources} if resources else {}),
-            },
-            "runtimePatches": [
-                {
-                    "manager": "motet/export",
-                    "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": patched}}},
-                }
-            ],
-        },
+        "spec": spec,
     }
