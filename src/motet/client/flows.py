@@ -7,7 +7,8 @@ method's answer. Both clients drive the same flows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -139,7 +140,8 @@ class Flows:
 
             got = yield from self._ask(make, where, max(left_s, 0.001), budget_s)
             answers.append((chosen, _read(got, kinds, where)))
-        return _joined(answers, listed, where)
+        with _answering(where):
+            return joined(answers, listed, where)
 
     def predict(
         self, name: str, rows: Any, *, parameters: Mapping[str, Any] | None = None, timeout_s: float | None = None
@@ -297,10 +299,8 @@ class Flows:
             if error is not None:
                 raise error
             assert isinstance(got, RemoteAnswer)
-            try:
+            with _answering(where):
                 info = ModelInfo.read(got.body, where)
-            except InputError as wrong:
-                raise RequestError(wrong.what, where=where) from wrong
         self._known[name, version] = self._clock(), info
         while len(self._known) > MAX_KNOWN:
             self._known.pop(next(iter(self._known)), None)
@@ -362,22 +362,24 @@ def _model_path(name: str, version: str) -> str:
 
 
 def _read(got: RemoteAnswer, kinds: Mapping[str, ColumnType], where: str) -> dict[str, Column]:
-    try:
+    with _answering(where):
         return read_answer(got.body, got.headers.get(LENGTH_HEADER.lower()), kinds, where)
-    except InputError as error:  # the server's mistake, not the caller's
-        raise RequestError(error.what, where=error.where) from error
-
-
-def _joined(answers: Sequence[Any], listed: set[str], where: str) -> dict[str, Any]:
-    try:
-        return joined(answers, listed, where)
-    except (InputError, KeyError) as error:  # the server's mistake, not the caller's
-        what = error.what if isinstance(error, InputError) else f"output {error} is not in all of its answers"
-        raise RequestError(what, where=where) from error
 
 
 def _answer_json(got: RemoteAnswer, where: str) -> Any:
-    try:
+    with _answering(where):
         return decode_json(got.body, where)
-    except InputError as error:
-        raise RequestError(error.what, where=where) from error
+
+
+@contextmanager
+def _answering(where: str) -> Iterator[None]:
+    """Tell what is wrong with an answer as the server's mistake, and not the caller's.
+
+    Raises:
+        RequestError: in place of `InputError` and `KeyError`.
+    """
+    try:
+        yield
+    except (InputError, KeyError) as error:
+        what = error.what if isinstance(error, InputError) else f"output {error} is not in all of its answers"
+        raise RequestError(what, where=getattr(error, "where", where)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -313,20 +314,16 @@ def _declared(field: pa.Field, kind: ColumnType | None) -> pa.Field:
     return field.with_type(found) if found is not None and may_fit(field.type, found) else field
 
 
-class _Hashing:
+class _Hashing(io.RawIOBase):
     """A file that keeps nothing but a digest."""
 
-    closed = False
-
     def __init__(self, update: Callable[[bytes], None]) -> None:
+        super().__init__()
         self._update = update
 
-    def write(self, data: bytes) -> int:
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
         self._update(data)
         return len(data)
-
-    def flush(self) -> None:
-        """Nothing is held."""
-
-    def close(self) -> None:
-        """Nothing is held."""
