@@ -120,10 +120,9 @@ class Flows:
         info, columns = yield from self._columns(name, version, inputs, where, budget_s)
         known = {} if info is None else info.inputs
         kinds = {} if info is None else {each.name: each.type for each in info.outputs.values()}
-        if outputs is not None and kinds:
-            for each in outputs:
-                if each not in kinds:
-                    raise InputError(f"unknown output {each!r}; it gives {', '.join(kinds)}", where=where)
+        unknown = [each for each in outputs or () if kinds and each not in kinds]
+        if unknown:
+            raise InputError(f"unknown output {unknown[0]!r}; it gives {', '.join(kinds)}", where=where)
         ragged = any(isinstance(column, Ragged) for column in columns.values())
         listed = {each for each, kind in kinds.items() if kind.varies} if ragged else set()
         answers: list[tuple[Indices | None, Mapping[str, Column]]] = []

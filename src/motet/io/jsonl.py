@@ -326,7 +326,6 @@ def _values(raws: Sequence[Any], field: pa.Field) -> Cells:
         '"{' if bytes_wanted else '"' if text_wanted else "tf" if pa.types.is_boolean(field.type) else "-0123456789NI"
     )
     held: list[str | None] = []
-    text: str | None
     for row, text in enumerate(texts):
         try:
             if text is not None and text[0] not in known:
