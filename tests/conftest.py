@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell begins what 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory):
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """What is remembered between runs stays in the tests' own folder."""
     before = os.environ.get("MOTET_CACHE_DIR")
     os.environ["MOTET_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
@@ -36,7 +37,7 @@ def _own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_sockets():
+def _own_sockets() -> Iterator[Any]:
     """Servers of the tests are found by the tests alone."""
     folder = tempfile.mkdtemp(prefix="motet-", dir="/tmp")
     before = os.environ.get("MOTET_RUNTIME_DIR")
@@ -49,7 +50,7 @@ def _own_sockets():
 
 
 @pytest.fixture(autouse=True)
-def _no_calls():
+def _no_calls() -> None:
     """The log of the fakes begins empty."""
     from motet.testing import fakes
 
@@ -57,7 +58,7 @@ def _no_calls():
 
 
 @pytest.fixture(scope="session")
-def onnx_files(tmp_path_factory):
+def onnx_files(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder of tiny ONNX models."""
     folder = tmp_path_factory.mktemp("onnx")
     for seed, name in enumerate(("one", "two", "three")):

@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +56,7 @@ SERVER = textwrap.dedent(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A tiny server: `/good` is answered with 200, all else with 404."""
     port = free_port()
     with started([sys.executable, "-c", SERVER, str(port)], port, tmp_path_factory.mktemp("server")) as found:
@@ -68,18 +70,18 @@ class TestReports:
         '"bad_status": 100, "broken": 3}'
     )
 
-    def test_the_last_line_of_json_counts(self):
+    def test_the_last_line_of_json_counts(self) -> None:
         found = read_report(f"Running 2s test\n  1 threads\n{self.LINE}\n")
         assert found == Driven(1000, 2.0, 1.5, 9.0, 12.0, 100, 3)
         assert found.per_s == 450
         assert found.errors == 103
 
-    def test_a_driver_that_says_nothing_is_an_error(self):
+    def test_a_driver_that_says_nothing_is_an_error(self) -> None:
         with pytest.raises(LoadError, match="reported nothing; it said: 'unable to connect'"):
             read_report("unable to connect")
 
     @pytest.mark.parametrize("wrk", ["", driver()] if driver() else [""])
-    def test_a_server_is_driven(self, server, tmp_path, wrk):
+    def test_a_server_is_driven(self, server: Any, tmp_path: Path, wrk: Any) -> None:
         found = drive(server.port, written(ASKS, tmp_path, "good"), 4, 1, tmp_path, wrk)
         assert found.requests > 50
         assert found.errors == 0
@@ -87,12 +89,12 @@ class TestReports:
         assert 0 < found.p50_ms <= found.p99_ms <= found.max_ms
 
     @pytest.mark.parametrize("wrk", ["", driver()] if driver() else [""])
-    def test_bad_statuses_are_counted(self, server, tmp_path, wrk):
+    def test_bad_statuses_are_counted(self, server: Any, tmp_path: Path, wrk: Any) -> None:
         found = drive(server.port, written([*ASKS, Ask("/bad", b"")], tmp_path, "some"), 3, 1, tmp_path, wrk)
         assert abs(found.bad_status - found.requests / 3) <= 3
         assert found.broken == 0
 
-    def test_nobody_listens(self, tmp_path):
+    def test_nobody_listens(self, tmp_path: Path) -> None:
         found = drive(free_port(), written(ASKS, tmp_path, "good"), 1, 0.2, tmp_path)
         assert found.requests == 0
         assert found.broken > 0
@@ -102,7 +104,7 @@ class TestReports:
 class TestWatching:
     BURN = "import time\nwhile time.process_time() < 0.25: pass\n"
 
-    def test_processor_time_of_descendants_counts_also_when_they_have_ended(self):
+    def test_processor_time_of_descendants_counts_also_when_they_have_ended(self) -> None:
         code = (
             f"import subprocess, sys; subprocess.run([sys.executable, '-c', {self.BURN!r}]); print(flush=True); input()"
         )
@@ -113,15 +115,15 @@ class TestWatching:
             assert 0.2 <= cpu_s(process.pid) < 2
             process.communicate("\n")
 
-    def test_memory_is_that_of_the_process(self):
+    def test_memory_is_that_of_the_process(self) -> None:
         before = rss_bytes(os.getpid())
         kept = np.ones(32 << 20, np.uint8)
         assert rss_bytes(os.getpid()) - before > kept.nbytes / 2
 
-    def test_a_process_that_is_gone_has_neither(self):
+    def test_a_process_that_is_gone_has_neither(self) -> None:
         assert cpu_s(2**30) == rss_bytes(2**30) == 0
 
-    def test_a_server_that_ends_says_why(self, tmp_path):
+    def test_a_server_that_ends_says_why(self, tmp_path: Path) -> None:
         command = [sys.executable, "-c", "import sys; print('no such graph'); sys.exit(2)"]
         with (
             started(command, 1, tmp_path) as server,
@@ -129,7 +131,7 @@ class TestWatching:
         ):
             server.wait(lambda: False)
 
-    def test_a_server_is_ended_with_its_children(self, tmp_path):
+    def test_a_server_is_ended_with_its_children(self, tmp_path: Path) -> None:
         port = free_port()
         (tmp_path / "server.py").write_text(SERVER)
         command = ["/bin/sh", "-c", f"{sys.executable} {tmp_path / 'server.py'} {port} & wait"]
@@ -141,7 +143,7 @@ class TestWatching:
 
 class TestBodies:
     @pytest.mark.parametrize("name", WORKS)
-    def test_requests_say_their_length(self, name):
+    def test_requests_say_their_length(self, name: Any) -> None:
         work = WORKS[name]
         images = np.zeros((2 * work.rows, 28, 28), np.uint8)
         for dialect in ("oip", "plain"):
@@ -151,7 +153,7 @@ class TestBodies:
                 head, _, body = each.partition(b"\r\n\r\n")
                 assert f"Content-Length: {len(body)}".encode() in head.split(b"\r\n")
 
-    def test_answers_are_understood(self):
+    def test_answers_are_understood(self) -> None:
         labels, scores = np.array([3, 9]), np.array([0.5, 0.25], np.float32)
         wanted = Answer(labels, scores)
         plain = meaning("plain", {}, labels.tobytes() + scores.tobytes(), "binary")
@@ -168,19 +170,19 @@ class TestBodies:
         assert Answer(labels + 1, scores).difference(wanted) == "labels [4, 10], not [3, 9]"
 
     @pytest.mark.parametrize("job", ["mlp", "ensemble"])
-    def test_the_graphs_of_the_jobs_answer_as_the_peers_do(self, tmp_path, job):
+    def test_the_graphs_of_the_jobs_answer_as_the_peers_do(self, tmp_path: Path, job: str) -> None:
         answer = mt.load(graph_file(job, tmp_path))({"image": IMAGES})
         labels, scores = Models(job)(IMAGES)
         assert Answer(np.array(answer["label"]), np.array(answer["score"])).difference(Answer(labels, scores)) == ""
 
 
 class TestAbuse:
-    def test_bad_requests_are_all_different(self):
+    def test_bad_requests_are_all_different(self) -> None:
         kinds = bad_requests("mlp_only", IMAGES[:1])
         assert len({bad.name for bad in kinds}) == len({bad.data for bad in kinds}) == len(kinds) >= 20
 
-    def test_verdicts(self):
-        def answer(status, body):
+    def test_verdicts(self) -> None:
+        def answer(status: Any, body: Any) -> Any:
             return f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
         bad = Bad("some", b"", frozenset({505}))
@@ -193,8 +195,8 @@ class TestAbuse:
         assert judge(bad, b"HTTP/1.1 4")[1] == "no whole answer: b'HTTP/1.1 4'"
         assert judge(bad, b"HTTP/1.1 400 x\r\n\r\n")[1].startswith("no answer of HTTP")
 
-    def test_bad_requests_are_sent_beside_good_ones(self, server):
-        async def play():
+    def test_bad_requests_are_sent_beside_good_ones(self, server: Any) -> None:
+        async def play() -> Any:
             traffic = Traffic(
                 server.port, [ask.data() for ask in ASKS], 2, lambda place, headers, body: "" if place else "odd"
             )
@@ -212,20 +214,22 @@ class TestAbuse:
         assert abs(seen.num_wrong - seen.requests / 2) <= 2
         assert seen.wrong[0] == "odd"
 
-    def test_slow_clients_tell_what_became_of_them(self, server, monkeypatch, capsys):
+    def test_slow_clients_tell_what_became_of_them(
+        self, server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.setattr(sys, "stdin", io.StringIO())
         fates = asyncio.run(hold(server.port, len(KINDS), ASKS[0].data()))
         assert capsys.readouterr().out == "ready\n"
         assert set(fates) == {kind.name for kind in KINDS}
         assert fates["silent"] == {"open": 1}
 
-    def test_answers_are_taken_apart(self):
+    def test_answers_are_taken_apart(self) -> None:
         data = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: a:b\r\n\r\nokHTTP"
         assert split_answer(data) == (200, {"content-length": "2", "x": "a:b"}, 46, 48)
         assert split_answer(data[:47]) is split_answer(data[:30]) is None
 
-    def test_growth_counts_from_when_the_server_is_warm(self):
-        def samples(*memory):
+    def test_growth_counts_from_when_the_server_is_warm(self) -> None:
+        def samples(*memory: Any) -> Any:
             return [Sample(10 * place + 1, 0, float(place), each) for place, each in enumerate(memory)]
 
         assert growth(samples(50, 100, 104, 102, 110)) == pytest.approx(0.1)
@@ -233,8 +237,8 @@ class TestAbuse:
 
 
 class TestTables:
-    def test_ratios_are_by_round(self):
-        def played(*rates):
+    def test_ratios_are_by_round(self) -> None:
+        def played(*rates: Any) -> Any:
             return [Round(rate, 1.0, 2.0, 10 / rate, 0) for rate in rates]
 
         rounds = {"motet": played(100, 300), "other": [*played(50), None], "third": [None, None]}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pytest
 from benchmarks.workflow import main
 
 
-def test_a_short_round_gives_figures(tmp_path, capsys):
+def test_a_short_round_gives_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "figures.json"
     main(["--jobs", "chain,first", "--peers", "motet,joblib", "--rounds", "1", "--steps", "4", "--json", str(path)])
     printed = capsys.readouterr().out

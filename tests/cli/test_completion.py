@@ -5,6 +5,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ HEAVY = ("numpy", "pyarrow", "msgspec", "fsspec", "yaml", "asyncio", "rich", "mo
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Any:
     for name in ("fashion.yaml", "fast.yml", "fashion.parquet", ".fa.yaml", "two words.yaml"):
         (tmp_path / name).touch()
     for name in ("digits", "clothes", ".lock"):
@@ -21,7 +22,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def offered(folder, words, **environment):
+def offered(folder: Any, words: Any, **environment: Any) -> Any:
     """What bash is given for the last word: how it is to be completed, and by what."""
     said = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_MOTET_COMPLETE": "bash_complete"}
     done = subprocess.run(
@@ -48,18 +49,18 @@ def offered(folder, words, **environment):
         ("motet store show --store elsewhere d", []),
     ],
 )
-def test_what_bash_is_offered(folder, words, expected):
+def test_what_bash_is_offered(folder: Any, words: str, expected: Any) -> None:
     assert offered(folder, words) == expected
 
 
-def test_the_store_is_that_of_the_environment_or_of_the_command(folder, tmp_path):
+def test_the_store_is_that_of_the_environment_or_of_the_command(folder: Any, tmp_path: Path) -> None:
     (tmp_path / "other" / "birds").mkdir(parents=True)
     assert offered(folder, "motet store ls ", MOTET_STORE="other") == ["plain,birds"]
     assert offered(folder, "motet store ls --store other ") == ["plain,birds"]
     assert offered(folder, "motet store ls ", MOTET_STORE="s3://bucket/store") == []
 
 
-def test_bash_completes(folder):
+def test_bash_completes(folder: Any) -> None:
     """A real bash, at a terminal: what is typed is followed by the key for completion, and run."""
     parent, child = pty.openpty()
     environment = {**os.environ, "PATH": f"{MOTET.parent}:{os.environ['PATH']}", "PS1": "> ", "TERM": "dumb"}
@@ -84,7 +85,7 @@ def test_bash_completes(folder):
         os.close(parent)
 
 
-def read_until(file, wanted):
+def read_until(file: Any, wanted: Any) -> Any:
     found = b""
     while wanted not in found:
         found += os.read(file, 4096)
@@ -92,13 +93,13 @@ def read_until(file, wanted):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_has_a_script(shell):
+def test_each_shell_has_a_script(shell: str) -> None:
     environment = {**os.environ, "_MOTET_COMPLETE": f"{shell}_source"}
     script = subprocess.run([MOTET], env=environment, capture_output=True, text=True, check=True).stdout
     assert f"_MOTET_COMPLETE={shell}_complete" in script
 
 
-def test_no_command_imports_what_is_heavy(folder):
+def test_no_command_imports_what_is_heavy(folder: Any) -> None:
     script = (
         "import sys, click\n"
         "from click.shell_completion import BashComplete\n"

@@ -1,6 +1,8 @@
 """`motet store`: versions of models, from a terminal."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -10,8 +12,8 @@ from store.store_files import write_model
 
 
 @pytest.fixture
-def run(tmp_path):
-    def ran(*arguments, code=0):
+def run(tmp_path: Path) -> Any:
+    def ran(*arguments: Any, code: Any = 0) -> Any:
         result = CliRunner().invoke(cli, ["store", *arguments], env={"MOTET_STORE": str(tmp_path / "store")})
         assert result.exit_code == code, result.output
         return result.output
@@ -20,11 +22,11 @@ def run(tmp_path):
 
 
 @pytest.fixture
-def files(tmp_path):
+def files(tmp_path: Path) -> Any:
     return [str(write_model(tmp_path / f"m{factor}.onnx", factor)) for factor in (1, 2)]
 
 
-def test_models_are_published_listed_promoted_and_rolled_back(run, files):
+def test_models_are_published_listed_promoted_and_rolled_back(run: Any, files: Any) -> None:
     assert run("ls") == "NAME  VERSIONS  ALIASES\n"
     assert run("publish", "times", files[0], "--metric", "accuracy=0.5", "--lineage", "run=r1") == "times@1\n"
     assert run("publish", "times", files[1], "--alias", "latest", "--alias", "champion") == "times@2\n"
@@ -38,7 +40,7 @@ def test_models_are_published_listed_promoted_and_rolled_back(run, files):
     assert run("rollback", "times") == "times@2 is champion\n"
 
 
-def test_what_is_known_of_a_version_is_shown(run, files):
+def test_what_is_known_of_a_version_is_shown(run: Any, files: Any) -> None:
     run("publish", "times", files[0], "--metric", "accuracy=0.5", "--lineage", "run=r1")
     said = json.loads(run("show", "times", "--json"))
     assert (said["name"], said["number"], said["metrics"], said["lineage"]) == (
@@ -53,7 +55,7 @@ def test_what_is_known_of_a_version_is_shown(run, files):
     assert json.loads(run("ls", "times", "--json"))[0]["aliases"] == ["latest"]
 
 
-def test_versions_are_removed(run, files):
+def test_versions_are_removed(run: Any, files: Any) -> None:
     for file in files:
         run("publish", "times", file)
     assert "is what latest points at" in run("rm", "times@2", code=2)
@@ -74,5 +76,5 @@ def test_versions_are_removed(run, files):
         (("publish", "times", "m.onnx", "--metric", "accuracy=high"), 2, "must be a number; got 'high'"),
     ],
 )
-def test_mistakes_are_said(run, arguments, code, message):
+def test_mistakes_are_said(run: Any, arguments: Any, code: int, message: str) -> None:
     assert message in run(*arguments, code=code)

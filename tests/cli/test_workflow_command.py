@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -36,7 +39,7 @@ def system(n: int = 3, rate: float = 0.5, at_most: int = 9):
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / "home"))
     monkeypatch.delenv("MOTET_WORKFLOW_CACHE", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -50,7 +53,7 @@ def run(tmp_path, monkeypatch):
     sys.modules.pop("commanded", None)
 
 
-def test_a_workflow_runs_and_says_what_it_did(run):
+def test_a_workflow_runs_and_says_what_it_did(run: Any) -> None:
     result = run("workflow", "run", "commanded.py", "--set", "n=4", "--explain")
     assert result.exit_code == 0, result.output
     assert "train  miss       nothing is kept of this step yet" in result.stdout
@@ -62,7 +65,7 @@ def test_a_workflow_runs_and_says_what_it_did(run):
     assert "train  miss       rate: 0.5 -> 0.7" in result.stdout
 
 
-def test_a_failed_run_says_where_and_can_be_looked_at(run, tmp_path):
+def test_a_failed_run_says_where_and_can_be_looked_at(run: Any, tmp_path: Path) -> None:
     result = run("workflow", "run", "commanded.py", "--set", "n=12", "--page", "page.html")
     assert result.exit_code == 1
     assert "step check failed: check (" in result.stderr
@@ -106,7 +109,7 @@ def test_a_failed_run_says_where_and_can_be_looked_at(run, tmp_path):
         (["logs", "last"], "unknown run 'last'"),
     ],
 )
-def test_wrong_arguments_are_refused(run, arguments, message):
+def test_wrong_arguments_are_refused(run: Any, arguments: Any, message: str) -> None:
     result = run("workflow", *arguments)
     assert result.exit_code == 2, result.output
     assert message in result.stderr
@@ -121,7 +124,9 @@ def test_wrong_arguments_are_refused(run, arguments, message):
         ("return load()", "step load cannot be called so: missing a required argument: 'n'"),
     ],
 )
-def test_what_is_wrong_in_a_workflows_function_is_told_with_its_line(run, tmp_path, body, message):
+def test_what_is_wrong_in_a_workflows_function_is_told_with_its_line(
+    run: Any, tmp_path: Path, body: str, message: str
+) -> None:
     text = "import motet as mt\n@mt.step\ndef load(n):\n    return n\n@mt.workflow\ndef broken():\n    "
     (tmp_path / "broken_flow.py").write_text(text + body + "\n")
     result = run("workflow", "run", "broken_flow.py")
@@ -133,7 +138,7 @@ def test_what_is_wrong_in_a_workflows_function_is_told_with_its_line(run, tmp_pa
     assert "Traceback" not in result.stderr
 
 
-def test_a_file_that_cannot_be_imported_is_told_with_the_line(run, tmp_path):
+def test_a_file_that_cannot_be_imported_is_told_with_the_line(run: Any, tmp_path: Path) -> None:
     (tmp_path / "unimported.py").write_text("import motet as mt\n\n@mt.step(max_age='soon')\ndef work():\n    pass\n")
     result = run("workflow", "run", "unimported.py")
     assert result.exit_code == 2
@@ -141,7 +146,7 @@ def test_a_file_that_cannot_be_imported_is_told_with_the_line(run, tmp_path):
     assert result.stderr.startswith(place)
 
 
-def test_a_cache_that_cannot_be_is_told_as_that_before_the_work(run, tmp_path):
+def test_a_cache_that_cannot_be_is_told_as_that_before_the_work(run: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = run("workflow", "run", "commanded.py", "--cache", str(tmp_path / "file" / "cache"))
     assert result.exit_code == 1
@@ -151,7 +156,7 @@ def test_a_cache_that_cannot_be_is_told_as_that_before_the_work(run, tmp_path):
     assert "hint: name another folder as the cache" in result.stderr
 
 
-def test_the_cache_is_listed_verified_and_cleaned(run):
+def test_the_cache_is_listed_verified_and_cleaned(run: Any) -> None:
     run("workflow", "run", "commanded.py", "--quiet")
     result = run("cache", "ls")
     assert "commanded.train(rows=result of step load, rate=0.5)" in result.stdout

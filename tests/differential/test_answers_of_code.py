@@ -2,9 +2,11 @@
 
 import http.client
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,7 +29,7 @@ DECLARED = {
 }
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A value as Python says it; numbers that are whole as whole numbers."""
     if isinstance(value, (np.ndarray, list, tuple)):
         return [plain(each) for each in value]
@@ -36,12 +38,12 @@ def plain(value):
     return None if value != value else value
 
 
-def shown(wanted):
+def shown(wanted: Any) -> Any:
     """What a row comes to: the class of its failure, or its value."""
     return str(wanted) if isinstance(wanted, Fails) else ("row", plain(wanted))
 
 
-def of_call(graph, names=NAMES):
+def of_call(graph: Any, names: Any = NAMES) -> Any:
     answers, failures = graph({"name": list(names)}, failures="return")
     failed = {failure.row: failure for failure in failures}
     assert {failure.node for failure in failures} <= {"y"}
@@ -49,7 +51,7 @@ def of_call(graph, names=NAMES):
     return [failed[row].error if row in failed else ("row", plain(next(values))) for row in range(len(names))]
 
 
-def of_bulk(graph, folder, rows, suffix):
+def of_bulk(graph: Any, folder: Any, rows: Any, suffix: Any) -> Any:
     output = folder / f"o{rows}{suffix}"
     report = graph.run({"name": NAMES}, str(output), batch_rows=rows, failed=str(folder / "f.parquet"), overwrite=True)
     failed = {each["row"]: each for each in pq.read_table(folder / "f.parquet").to_pylist()}
@@ -63,12 +65,12 @@ def of_bulk(graph, folder, rows, suffix):
     return [failed[row]["error"] if row in failed else ("row", plain(next(values))) for row in range(len(NAMES))]
 
 
-def graph_of(name, *, outputs=None, each=False):
+def graph_of(name: Any, *, outputs: Any = None, each: bool = False) -> mt.Graph:
     function, x = getattr(odd_functions, name), mt.input("name", "string")
     return mt.Graph(name.replace("_", "-"), {"y": mt.map(function, x, outputs=outputs, each=each, name="y")})
 
 
-def graph_in_process(name, *, outputs):
+def graph_in_process(name: Any, *, outputs: Any) -> mt.Graph:
     """The function as a model in a process of its own."""
     model = mt.Model(
         f"python:helpers.odd_functions:{name}", inputs={"name": "string"}, outputs={"y": outputs}, placement="process"
@@ -77,7 +79,7 @@ def graph_in_process(name, *, outputs):
 
 
 @pytest.mark.parametrize("name", DECLARED)
-def test_declared_answers_are_the_same_called_and_in_bulk(name, tmp_path):
+def test_declared_answers_are_the_same_called_and_in_bulk(name: Any, tmp_path: Path) -> None:
     outputs, wanted, each = DECLARED[name]
     graph, wanted = graph_of(name, outputs=outputs, each=each), [shown(row) for row in wanted]
     assert of_call(graph) == wanted
@@ -88,7 +90,7 @@ def test_declared_answers_are_the_same_called_and_in_bulk(name, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory):
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A server of every function, declared."""
     folder = tmp_path_factory.mktemp("live")
     files = []
@@ -108,7 +110,7 @@ def live(tmp_path_factory):
     server.close()
 
 
-def posted(server, path, body):
+def posted(server: Any, path: Any, body: Any) -> Any:
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()
@@ -116,7 +118,7 @@ def posted(server, path, body):
 
 
 @pytest.mark.parametrize("name", DECLARED)
-def test_declared_answers_are_the_same_from_predict(name, live):
+def test_declared_answers_are_the_same_from_predict(name: Any, live: Any) -> None:
     _, wanted, _ = DECLARED[name]
     status, said = posted(live, f"/predict/{name}", {"rows": [{"name": each} for each in NAMES]})
     failed = [isinstance(row, Fails) for row in wanted]
@@ -134,7 +136,7 @@ def test_declared_answers_are_the_same_from_predict(name, live):
 
 @pytest.mark.parametrize("protocol", ["rest", "json", "grpc"])
 @pytest.mark.parametrize("name", DECLARED)
-def test_declared_answers_are_the_same_from_inference(name, protocol, live):
+def test_declared_answers_are_the_same_from_inference(name: Any, protocol: str, live: Any) -> None:
     _, wanted, _ = DECLARED[name]
     given = {"name": "name", "shape": [1], "datatype": "BYTES"}
     if protocol == "grpc":
@@ -173,7 +175,7 @@ def test_declared_answers_are_the_same_from_inference(name, protocol, live):
 
 
 @pytest.mark.parametrize("name", UNDECLARED)
-def test_undeclared_answers_are_the_same_called(name):
+def test_undeclared_answers_are_the_same_called(name: Any) -> None:
     wanted = [shown(row) for row in UNDECLARED[name]]
     graph = graph_of(name)
     assert of_call(graph) == wanted
@@ -182,11 +184,11 @@ def test_undeclared_answers_are_the_same_called(name):
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 10])
 @pytest.mark.parametrize("name", UNDECLARED)
-def test_undeclared_answers_are_the_same_in_bulk(name, rows, tmp_path):
+def test_undeclared_answers_are_the_same_in_bulk(name: Any, rows: int, tmp_path: Path) -> None:
     assert of_bulk(graph_of(name), tmp_path, rows, ".parquet") == [shown(row) for row in UNDECLARED[name]]
 
 
-def types_of(function, tmp_path, rows=2, values=(1.0, 2.0, 3.0, 4.0), **options):
+def types_of(function: Any, tmp_path: Path, rows: Any = 2, values: Any = (1.0, 2.0, 3.0, 4.0), **options: Any) -> Any:
     """A run of batches of two rows: the output's type, its values, and the rows that failed."""
     output = tmp_path / "o.parquet"
     graph = mt.Graph("g", {"y": mt.map(function, mt.input("x", "float64"), name="f")})
@@ -241,7 +243,9 @@ def types_of(function, tmp_path, rows=2, values=(1.0, 2.0, 3.0, 4.0), **options)
         ),
     ],
 )  # fmt: skip
-def test_the_first_rows_with_a_value_decide_the_type_of_a_run(first, later, kind, values, tmp_path):
+def test_the_first_rows_with_a_value_decide_the_type_of_a_run(
+    first: Any, later: Any, kind: str, values: Any, tmp_path: Path
+) -> None:
     found = types_of(lambda x: first if x[0] == 1 else later, tmp_path)
     assert found[0].replace("item", "element") == kind
     if values is not None:
@@ -249,29 +253,29 @@ def test_the_first_rows_with_a_value_decide_the_type_of_a_run(first, later, kind
         assert len(found[1]) + len(found[2]) == 4
 
 
-def test_rows_of_one_shape_that_come_first_decide_it(tmp_path):
+def test_rows_of_one_shape_that_come_first_decide_it(tmp_path: Path) -> None:
     kind, values, failed = types_of(lambda x: np.ones((2, 3)) if x[0] == 1 else [[1, 2, 3], [4]], tmp_path)
     assert kind.startswith("extension<arrow.fixed_shape_tensor[value_type=double, shape=[3]")
     assert (len(values), failed) == (3, [3])
 
 
-def of_structure(x):
+def of_structure(x: Any) -> Any:
     return np.array([(each, each > 1) for each in x.tolist()], [("a", "f8"), ("b", "?")])
 
 
-def of_pandas(x):
+def of_pandas(x: Any) -> Any:
     return pd.DataFrame({"a": x, "b": x > 1}, index=x)
 
 
-def of_polars(x):
+def of_polars(x: Any) -> Any:
     return pytest.importorskip("polars").DataFrame({"a": x, "b": x > 1})
 
 
-def of_arrow(x):
+def of_arrow(x: Any) -> Any:
     return pa.table({"a": x, "b": x > 1})
 
 
-def of_batch(x):
+def of_batch(x: Any) -> Any:
     return pa.record_batch({"a": x, "b": x > 1})
 
 
@@ -281,7 +285,9 @@ TABLES = [of_structure, of_pandas, of_polars, of_arrow, of_batch]
 @pytest.mark.parametrize("function", TABLES)
 @pytest.mark.parametrize("outputs", [None, {"a": "float64", "b": "bool"}], ids=["undeclared", "declared"])
 @pytest.mark.parametrize("as_model", [False, True])
-def test_the_columns_of_a_table_are_outputs_by_name(as_model, outputs, function, tmp_path, monkeypatch):
+def test_the_columns_of_a_table_are_outputs_by_name(
+    as_model: bool, outputs: Any, function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = mt.input("x", "float64")
     if as_model:
         monkeypatch.setitem(globals(), "served", function)
@@ -297,7 +303,7 @@ def test_the_columns_of_a_table_are_outputs_by_name(as_model, outputs, function,
     assert rows == [{"b": False, "a": 1}, {"b": True, "a": 2}, {"b": True, "a": 3}]
 
 
-def test_a_frame_of_one_shape_is_a_matrix_where_one_column_is_declared():
+def test_a_frame_of_one_shape_is_a_matrix_where_one_column_is_declared() -> None:
     graph = mt.Graph("g", {"y": mt.map(of_pandas, mt.input("x", "float64"), outputs="any", name="y").a})
     assert graph({"x": [1.0]})["y"].tolist() == [1]
     whole = mt.map(lambda x: pd.DataFrame({"a": x, "b": -x}), mt.input("x", "float64"), outputs="float64[2]")
@@ -323,7 +329,7 @@ TIMES = [datetime(2024, 7, 1, 12, 30, tzinfo=BERLIN), datetime(2024, 1, 1, tzinf
     ],
     ids=["arrow", "chunks", "pandas", "polars", "minutes", "list", "months", "hours", "days"],
 )  # fmt: skip
-def test_times_keep_their_zone_and_are_stored_in_every_unit(made, wanted, tmp_path):
+def test_times_keep_their_zone_and_are_stored_in_every_unit(made: Any, wanted: Any, tmp_path: Path) -> None:
     graph = mt.Graph("g", {"y": mt.map(made, mt.input("x", "float64"))})
     table = graph.run({"x": [1.0, 2.0]}, keep=[])
     assert table["y"].to_pylist() == wanted
@@ -331,7 +337,7 @@ def test_times_keep_their_zone_and_are_stored_in_every_unit(made, wanted, tmp_pa
     assert getattr(kind, "tz", None) == ("Europe/Berlin" if getattr(wanted[0], "tzinfo", None) else None)
 
 
-def test_bools_of_one_shape_are_written_as_json(tmp_path):
+def test_bools_of_one_shape_are_written_as_json(tmp_path: Path) -> None:
     graph = mt.Graph(
         "g", {"y": mt.map(lambda x: np.stack([x > 1, x > 2], 1), mt.input("x", "float64"), outputs="bool[2]")}
     )
@@ -343,7 +349,7 @@ def test_bools_of_one_shape_are_written_as_json(tmp_path):
 @pytest.mark.parametrize(
     "value", [1j, object(), np.longdouble(1), {"a": [object()]}], ids=["complex", "object", "long double", "inside"]
 )
-def test_what_no_column_can_hold_fails_its_row(value, tmp_path):
+def test_what_no_column_can_hold_fails_its_row(value: Any, tmp_path: Path) -> None:
     graph = mt.Graph("g", {"y": mt.map(lambda x: objects([value] * len(x)), mt.input("x", "float64"))})
     table, failures = graph.run({"x": [1.0, 2.0]}, failures="return")
     assert table.num_rows == 0
@@ -351,7 +357,7 @@ def test_what_no_column_can_hold_fails_its_row(value, tmp_path):
     assert all("no column can hold" in failure.message for failure in failures)
 
 
-def test_values_of_any_type_are_the_same_from_predict_and_in_json_lines(live, tmp_path):
+def test_values_of_any_type_are_the_same_from_predict_and_in_json_lines(live: Any, tmp_path: Path) -> None:
     names = [*odd_functions.SHOWN]
     for name in names:
         graph = mt.Graph("g", {"y": mt.map(odd_functions.shows, mt.input("name", "string"))})
@@ -368,16 +374,16 @@ def test_values_of_any_type_are_the_same_from_predict_and_in_json_lines(live, tm
 @pytest.mark.parametrize(
     "name", ["masked_floats", "yields", "members", "fewer", "grouped", "unwritten", "tags", "texts_of_pandas"]
 )
-def test_models_in_processes_answer_as_those_in_this_one(name):
+def test_models_in_processes_answer_as_those_in_this_one(name: str) -> None:
     outputs, wanted = CASES[name]
     assert of_call(graph_in_process(name, outputs=outputs)) == [shown(row) for row in wanted]
 
 
-def left_out(x):
+def left_out(x: Any) -> Any:
     return x[x > 0]
 
 
-def test_a_process_that_leaves_out_the_zeros_of_its_warm_up_is_ready():
+def test_a_process_that_leaves_out_the_zeros_of_its_warm_up_is_ready() -> None:
     types: dict[str, Any] = {"inputs": {"x": "float64"}, "outputs": {"y": "float64"}}
     model = mt.Model(f"python:{__name__}:left_out", placement="process", **types)
     graph = mt.Graph("g", {"y": mt.model(model, mt.input("x", "float64"))})
@@ -398,13 +404,15 @@ def test_a_process_that_leaves_out_the_zeros_of_its_warm_up_is_ready():
     ids=["more", "fewer", "nothing", "exception", "exception inside"],
 )
 @pytest.mark.parametrize("place", [0, 2])
-def test_a_row_of_other_columns_fails_alone_where_each_is_called(place, odd, error, rows):
-    def named(x):
+def test_a_row_of_other_columns_fails_alone_where_each_is_called(
+    place: int, odd: Any, error: str, rows: int | None
+) -> None:
+    def named(x: Any) -> Any:
         return odd if x == place else {"a": x, "b": "x"}
 
     node = mt.map(named, mt.input("x", "float64"), each=True, outputs={"a": "float64", "b": "string"})
     graph = mt.Graph("g", {"a": node.a, "b": node.b})
-    options = {} if rows is None else {"batch_rows": rows}
+    options: dict[str, Any] = {} if rows is None else {"batch_rows": rows}
     answers, failures = graph.run({"x": np.arange(5.0)}, failures="return", keep=[], **options)
     assert answers["a"].to_pylist() == [each for each in range(5) if each != place]
     assert [(each.row, each.error) for each in failures] == [(place, error)]
@@ -415,30 +423,30 @@ def test_a_row_of_other_columns_fails_alone_where_each_is_called(place, odd, err
     ("outputs", "wanted"),
     [("float64[2]", [1, MISSING]), ("int64[2]", WRONG), ("float64[?]", [1, MISSING])],
 )
-def test_what_is_masked_in_a_row_is_missing(outputs, wanted, made):
+def test_what_is_masked_in_a_row_is_missing(outputs: str, wanted: Any, made: Any) -> None:
     graph = made("masked_rows", outputs=outputs)
     assert of_call(graph) == [shown(row) for row in bobs(wanted, [[1, 2]] * len(NAMES))]
 
 
-def test_what_is_masked_in_a_row_is_missing_where_nothing_is_declared():
+def test_what_is_masked_in_a_row_is_missing_where_nothing_is_declared() -> None:
     assert of_call(graph_of("masked_rows")) == [shown(row) for row in bobs([1, MISSING], [[1, 2]] * len(NAMES))]
 
 
-def test_a_masked_value_among_others_is_missing():
+def test_a_masked_value_among_others_is_missing() -> None:
     graph = graph_of("masked_values", outputs="float64")
     assert of_call(graph) == [shown(row) for row in bobs(MISSING, SIZES)]
 
 
-def pops(rows):
+def pops(rows: Any) -> Any:
     return [row.pop("a") for row in rows]
 
 
-def pops_one(row):
+def pops_one(row: Any) -> Any:
     return row.pop("a")
 
 
 @pytest.mark.parametrize("each", [False, True])
-def test_what_a_function_takes_out_of_dicts_is_there_for_others_and_for_another_try(each):
+def test_what_a_function_takes_out_of_dicts_is_there_for_others_and_for_another_try(each: bool) -> None:
     x = mt.input("x", "any")
     node = mt.map(pops_one if each else pops, x, each=each, outputs="int64")
     graph = mt.Graph("g", {"first": node, "again": mt.map(pops, x, outputs="int64", name="again"), "x": x})
@@ -450,7 +458,7 @@ def test_what_a_function_takes_out_of_dicts_is_there_for_others_and_for_another_
     assert answers["x"].tolist() == [{"a": 1}, {"a": 2}, {"a": 4}]
 
 
-def test_what_is_masked_in_rows_that_are_given_is_missing():
+def test_what_is_masked_in_rows_that_are_given_is_missing() -> None:
     graph = mt.Graph("g", {"y": mt.input("x", "float64[2]")})
     answers, failures = graph({"x": [np.ma.array([1.0, 2.0], mask=[False, True]), [3.0, 4.0]]}, failures="return")
     assert (answers["y"].tolist(), [each.row for each in failures]) == ([[3, 4]], [0])

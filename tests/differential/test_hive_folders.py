@@ -112,7 +112,7 @@ def write(path: str, text: str) -> None:
     ],
 )  # fmt: skip
 def test_what_nobody_declares_stays_what_it_was(
-    tmp_path: Path, monkeypatch, names: list[str], kind: pa.DataType
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], kind: pa.DataType
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for place, name in enumerate(names):
@@ -128,7 +128,7 @@ def year_graph(kind: str, **more: Any) -> mt.Graph:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "arrow"])
-def test_a_graph_takes_them_and_they_are_kept(tmp_path: Path, monkeypatch, suffix: str) -> None:
+def test_a_graph_takes_them_and_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     monkeypatch.chdir(tmp_path)
     table = pa.table({"x": range(6), "year": [2020, 2021, None] * 2, "month": [1, 1, 2, 2, 3, 3]})
     ds.write_dataset(
@@ -161,7 +161,9 @@ def test_a_graph_takes_them_and_they_are_kept(tmp_path: Path, monkeypatch, suffi
     assert sorted(pq.read_table("o.parquet")["y"].to_pylist()) == [1999.0] * 2 + [2020.0] * 2 + [2021.0] * 2
 
 
-def test_a_name_that_is_none_of_the_type_costs_the_rows_of_its_folder(tmp_path: Path, monkeypatch) -> None:
+def test_a_name_that_is_none_of_the_type_costs_the_rows_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("2020", "2021.0", "soon", "2022.5"):
         write(f"in/year={name}/p.csv", "x\n1\n2\n")
@@ -175,7 +177,9 @@ def test_a_name_that_is_none_of_the_type_costs_the_rows_of_its_folder(tmp_path: 
     assert only_x.run("in", "p.parquet").failed == 0
 
 
-def test_a_column_that_the_files_have_is_read_from_them_and_it_is_said(tmp_path: Path, monkeypatch) -> None:
+def test_a_column_that_the_files_have_is_read_from_them_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     write("in/year=2020/p.csv", "x,year\n1,7\n")
     write("in/year=2021/p.csv", "x,year\n2,8\n")
@@ -184,7 +188,7 @@ def test_a_column_that_the_files_have_is_read_from_them_and_it_is_said(tmp_path:
     assert source.left_out == "read from the files, and not from the names of their folders: year"
 
 
-def test_types_may_be_given_and_unknown_ones_are_refused(tmp_path: Path, monkeypatch) -> None:
+def test_types_may_be_given_and_unknown_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write("in/zip=123/p.csv", "x\n1\n")
     assert open_source("in", types={"zip": "string"}).schema.field("zip").type == pa.string()
@@ -192,7 +196,7 @@ def test_types_may_be_given_and_unknown_ones_are_refused(tmp_path: Path, monkeyp
         open_source("in", types={"zap": "string"})
 
 
-def test_a_renamed_folder_is_another_input(tmp_path: Path, monkeypatch) -> None:
+def test_a_renamed_folder_is_another_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write("in/year=2020/p.csv", "x\n1\n")
     before = open_source("in").fingerprint()
@@ -201,7 +205,7 @@ def test_a_renamed_folder_is_another_input(tmp_path: Path, monkeypatch) -> None:
     assert open_source("in").fingerprint() != before
 
 
-def test_folders_above_what_is_searched_count_only_right_above(tmp_path: Path, monkeypatch) -> None:
+def test_folders_above_what_is_searched_count_only_right_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write("exp=3/data/x.csv", "x\n1\n")
     assert open_source("exp=3/data").schema.names == ["x"]
@@ -210,7 +214,7 @@ def test_folders_above_what_is_searched_count_only_right_above(tmp_path: Path, m
     assert open_source("lake").schema.names == ["x", "year"]
 
 
-def test_parts_of_different_depths_have_nulls(tmp_path: Path, monkeypatch) -> None:
+def test_parts_of_different_depths_have_nulls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write("in/p.csv", "x\n1\n")
     write("in/year=2020/p.csv", "x\n2\n")

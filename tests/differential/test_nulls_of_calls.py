@@ -1,5 +1,8 @@
 """What has no value is missing in a call, whoever's array it stands in, as it is in a run of the same column."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -25,14 +28,14 @@ VALUES = {
 }  # fmt: skip
 
 
-def masked(values, kind, **options):
+def masked(values: Any, kind: Any, **options: Any) -> Any:
     """A masked array, with what is not to be seen where it is masked."""
     dtype = NUMPY.get(kind, object)
     held = np.array([DEFAULTS[kind] if value is None else value for value in values], dtype)
     return np.ma.array(held, mask=[value is None for value in values], **options)
 
 
-def forms_of(values, kind):
+def forms_of(values: Any, kind: Any) -> Iterator[Any]:
     """The same column in everything that says itself what is missing, with its name."""
     stored = pa.array(values, ARROW[kind])
     yield "list", values
@@ -61,7 +64,7 @@ def forms_of(values, kind):
 @pytest.mark.parametrize("kind", list(DEFAULTS))
 @given(data=st.data())
 @settings(max_examples=12, deadline=None)
-def test_nulls_are_missing_whoever_holds_them(kind, data):
+def test_nulls_are_missing_whoever_holds_them(kind: Any, data: Any) -> None:
     values = data.draw(st.lists(st.none() | VALUES[kind], min_size=1, max_size=6))
     strict = mt.Graph("g", {"o": mt.input("x", kind)})
     default = mt.Graph("g", {"o": mt.input("x", kind, default=DEFAULTS[kind])})
@@ -75,7 +78,7 @@ def test_nulls_are_missing_whoever_holds_them(kind, data):
 
 
 @pytest.mark.parametrize("form", ["arrow", "polars", "pandas of Arrow", "masked", "list"])
-def test_a_run_and_a_call_of_a_column_take_the_same_rows(form):
+def test_a_run_and_a_call_of_a_column_take_the_same_rows(form: str) -> None:
     values = [1.5, None, -3.0, None]
     column = dict(forms_of(values, "float64"))[form]
     for kind, options in {"float64": {}, "any": {"default": None}}.items():
@@ -86,14 +89,14 @@ def test_a_run_and_a_call_of_a_column_take_the_same_rows(form):
         assert list(called["o"]) == ran["o"].to_pylist()
 
 
-def test_categories_that_are_missing_are_missing():
+def test_categories_that_are_missing_are_missing() -> None:
     for column in (pd.Categorical([1.5, None]), pd.Series([1.5, None], dtype="category"), pa.array([1.5, None]).dictionary_encode()):  # fmt: skip
         assert mt.Graph("g", {"o": mt.input("x", "float64", default=7.0)})({"x": column})["o"].tolist() == [1.5, 7.0]
 
 
 @pytest.mark.parametrize("encoded", [pa.Array.dictionary_encode, pc.run_end_encode])
 @pytest.mark.parametrize("kind", sorted(ARROW))
-def test_runs_take_encoded_columns_with_nulls(kind, encoded):
+def test_runs_take_encoded_columns_with_nulls(kind: Any, encoded: Any) -> None:
     values = [DEFAULTS[kind], None, DEFAULTS[kind]]
     table = pa.table({"x": encoded(pa.array(values, ARROW[kind]))})
     graph = mt.Graph("g", {"o": mt.input("x", kind)})
@@ -103,7 +106,7 @@ def test_runs_take_encoded_columns_with_nulls(kind, encoded):
 
 
 @pytest.mark.parametrize("kind", ["float64[2]", "float64[?]"])
-def test_a_null_within_a_row_fails_it(kind):
+def test_a_null_within_a_row_fails_it(kind: str) -> None:
     rows = [[1.0, 2.0], None, [1.0, None], [3.0, 4.0]]
     graph = mt.Graph("g", {"o": mt.input("x", kind)})
     for column in (rows, pa.array(rows), pa.chunked_array([rows[:2], rows[2:]]), pl.Series(rows)):
@@ -114,21 +117,21 @@ def test_a_null_within_a_row_fails_it(kind):
         ]  # fmt: skip
 
 
-def test_a_masked_element_fails_its_row_and_no_other():
+def test_a_masked_element_fails_its_row_and_no_other() -> None:
     column = np.ma.array([[1.0, 2.0], [3.0, 9.0], [4.0, 5.0]], mask=[[False, False], [False, True], [False, False]])
     answers, failures = mt.Graph("g", {"o": mt.input("x", "float64[2]")})({"x": column}, failures="return")
     assert answers["o"].tolist() == [[1, 2], [4, 5]]
     assert [(each.row, each.message) for each in failures] == [(1, "input 'x' holds a null")]
 
 
-def test_a_mask_changes_nothing_of_what_a_type_takes():
+def test_a_mask_changes_nothing_of_what_a_type_takes() -> None:
     graph = mt.Graph("g", {"o": mt.input("x", "float32")})
     for column in (np.array([0.1, 0.2]), np.ma.array([0.1, 0.2]), np.ma.array([0.1, 0.2], mask=[False, True]), pa.array([0.1, None])):  # fmt: skip
         with pytest.raises(mt.errors.TypeMismatchError, match="float32"):
             graph({"x": column})
 
 
-def test_columns_of_several_libraries_lose_the_same_rows():
+def test_columns_of_several_libraries_lose_the_same_rows() -> None:
     x, y, z = mt.input("x", "int64"), mt.input("y", "string"), mt.input("z", "float32", default=0.5)
     graph = mt.Graph("g", {"x": x, "y": y, "z": z})
     columns = {

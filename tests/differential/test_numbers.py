@@ -17,7 +17,7 @@ EDGES = sorted({sign * (2**power + off) for power in (7, 8, 11, 15, 16, 24, 31, 
 SPECIAL = [0.5, -0.5, -0.0, 1e300, -1e300, 65504.0, 65520.0, 3.5, math.nan, math.inf, -math.inf]
 
 
-def values_of(dtype):
+def values_of(dtype: Any) -> Any:
     if dtype == "bool":
         return st.booleans()
     if dtype in WHOLE:
@@ -31,7 +31,7 @@ def values_of(dtype):
 
 @pytest.mark.parametrize("stored", NUMBERS)
 @pytest.mark.parametrize("wanted", NUMBERS)
-def test_each_number_is_taken_where_it_is_the_same_and_lost_where_it_is_not(stored, wanted):
+def test_each_number_is_taken_where_it_is_the_same_and_lost_where_it_is_not(stored: Any, wanted: Any) -> None:
     if not may_convert(stored, wanted):
         with pytest.raises(TypeError, match=f"no {stored} is {wanted}"):
             convert(np.zeros(2, stored), wanted)
@@ -39,7 +39,7 @@ def test_each_number_is_taken_where_it_is_the_same_and_lost_where_it_is_not(stor
 
     @settings(max_examples=25, deadline=None)
     @given(st.lists(values_of(stored), max_size=8))
-    def check(values):
+    def check(values: Any) -> None:
         array = np.array(values, stored)
         found = convert(array, wanted)
         assert found.values.dtype == wanted
@@ -63,14 +63,14 @@ def test_each_number_is_taken_where_it_is_the_same_and_lost_where_it_is_not(stor
 
 @pytest.mark.parametrize("stored", NUMBERS)
 @pytest.mark.parametrize("wanted", NUMBERS)
-def test_types_alone_refuse_bools_of_numbers_and_floats_that_are_narrower(stored, wanted):
+def test_types_alone_refuse_bools_of_numbers_and_floats_that_are_narrower(stored: Any, wanted: Any) -> None:
     narrower = stored in FLOATS and wanted in FLOATS and FLOATS.index(wanted) < FLOATS.index(stored)
     assert may_convert(stored, wanted) == (not narrower and not (wanted == "bool" and stored != "bool"))
 
 
 @pytest.mark.parametrize("stored", NUMBERS)
 @pytest.mark.parametrize("wanted", NUMBERS)
-def test_a_type_that_widens_holds_the_largest_and_the_smallest_of_the_other(stored, wanted):
+def test_a_type_that_widens_holds_the_largest_and_the_smallest_of_the_other(stored: Any, wanted: Any) -> None:
     if stored == "bool":
         edges: list[Any] = [0, 1]
     elif stored in WHOLE:
@@ -89,7 +89,7 @@ def test_a_type_that_widens_holds_the_largest_and_the_smallest_of_the_other(stor
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 2), (1, 3, 2)])
-def test_places_and_shapes_are_kept(shape):
+def test_places_and_shapes_are_kept(shape: Any) -> None:
     given = np.array([1.0, 2.5, np.nan, -1.0, 255.0, 256.0]).reshape(shape)
     found = convert(given, "uint8")
     assert found.values.tolist() == np.array([1, 0, 0, 0, 255, 0]).reshape(shape).tolist()
@@ -97,12 +97,12 @@ def test_places_and_shapes_are_kept(shape):
     assert found.missing.reshape(-1).tolist() == [False, False, True, False, False, False]
 
 
-def test_what_is_of_the_dtype_is_not_copied():
+def test_what_is_of_the_dtype_is_not_copied() -> None:
     given = np.arange(4, dtype=np.float32)
     assert convert(given, "float32").values is given
 
 
-def test_bytes_in_another_order_are_the_same_numbers():
+def test_bytes_in_another_order_are_the_same_numbers() -> None:
     found = convert(np.array([1, 2**53 + 1, 2**60], ">i8"), "float64")
     assert (found.values.tolist(), found.lost.tolist()) == ([1, 0, 2**60], [False, True, False])
     assert convert(np.array([1.5], ">f4"), "float32").values.tolist() == [1.5]
@@ -112,13 +112,13 @@ numbers = st.one_of(st.integers(-(2**70), 2**70), st.sampled_from(EDGES), st.flo
 
 
 @pytest.mark.parametrize("wanted", NUMBERS)
-def test_numbers_of_python_are_whole_exactly_and_floats_the_nearest(wanted):
+def test_numbers_of_python_are_whole_exactly_and_floats_the_nearest(wanted: Any) -> None:
     @settings(max_examples=60, deadline=None)
     @given(st.lists(numbers, max_size=6))
     @example([2**63 + 1, 1, 0.0])
     @example([2**53 + 1, 0.5])
     @example([3.0, -(2**63), 2**63 - 1])
-    def check(values):
+    def check(values: Any) -> None:
         found = from_objects(np.fromiter(values, object, len(values)), wanted)
         lost = np.zeros(len(values), bool) if found.lost is None else found.lost
         missing = np.zeros(len(values), bool) if found.missing is None else found.missing
@@ -162,7 +162,7 @@ def test_numbers_of_python_are_whole_exactly_and_floats_the_nearest(wanted):
         (10**400, "float64", None),
     ],
 )
-def test_single_numbers(value, wanted, number):
+def test_single_numbers(value: Any, wanted: str, number: Any) -> None:
     given = np.empty(2, object)
     given[:] = [value, True]
     found = from_objects(given, wanted)
@@ -171,7 +171,7 @@ def test_single_numbers(value, wanted, number):
     assert found.values.tolist() == [0 if number is None else number, 1]
 
 
-def test_what_is_missing():
+def test_what_is_missing() -> None:
     import pandas as pd
 
     gone = [None, math.nan, np.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), np.timedelta64("NaT")]
@@ -199,5 +199,5 @@ def test_what_is_missing():
         ("x" * 99, "int64", f"is int64; got '{'x' * 76}..."),
     ],
 )
-def test_a_refusal_shows_the_value_and_says_why(value, kind, text):
+def test_a_refusal_shows_the_value_and_says_why(value: Any, kind: str, text: str) -> None:
     assert refusal(value, ColumnType.parse(kind)) == text

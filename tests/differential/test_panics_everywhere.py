@@ -2,7 +2,9 @@
 
 import http.client
 import json
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,16 +25,16 @@ RAISE = {
 FILE = "helpers.odd_functions"
 
 
-def model(function, name="m", **settings):
+def model(function: Any, name: str = "m", **settings: Any) -> mt.Model:
     kinds: dict[str, Any] = {"inputs": {"name": "string"}, "outputs": {"y": "string"}}
     return mt.Model(f"python:{FILE}:{function}", name, **kinds, **settings)
 
 
-def other(name="other", **settings):
+def other(name: str = "other", **settings: Any) -> Any:
     return model("numpy_text", name, **settings)
 
 
-def inner(function):
+def inner(function: Any) -> mt.Graph:
     x = mt.input("name", "string")
     return mt.Graph("inner", {"y": mt.map(f"{FILE}.{function}", x, outputs="string")})
 
@@ -61,17 +63,17 @@ CASES += [(place, "reported") for place in PLACES]
 RAISE["reported"] = "LookupError"  # as an exception in the place of the row's value
 
 
-def graph_of(place, function):
+def graph_of(place: Any, function: Any) -> mt.Graph:
     node = PLACES[place](function, mt.input("name", "string"))
     return mt.Graph(f"{place}-{function}".replace(" ", "-"), {"y": node})
 
 
-def shown(error):
+def shown(error: Any) -> Any:
     return [error if name == "bob" else name for name in NAMES]
 
 
 @pytest.mark.parametrize(("place", "function"), CASES)
-def test_its_own_row_fails_in_a_call_and_in_bulk(place, function, tmp_path):
+def test_its_own_row_fails_in_a_call_and_in_bulk(place: Any, function: Any, tmp_path: Path) -> None:
     graph, wanted = graph_of(place, function), shown(RAISE[function])
     for _ in range(2):
         answers, failures = graph({"name": NAMES}, failures="return")
@@ -82,7 +84,7 @@ def test_its_own_row_fails_in_a_call_and_in_bulk(place, function, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory):
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("live")
     files = []
     for place, function in CASES:
@@ -95,7 +97,7 @@ def live(tmp_path_factory):
     server.close()
 
 
-def posted(server, graph, body):
+def posted(server: Any, graph: Any, body: Any) -> Any:
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
         connection.request("POST", f"/predict/{graph}", json.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()
@@ -103,7 +105,7 @@ def posted(server, graph, body):
 
 
 @pytest.mark.parametrize(("place", "function"), CASES)
-def test_its_own_row_fails_live(place, function, live):
+def test_its_own_row_fails_live(place: Any, function: Any, live: Any) -> None:
     name = graph_of(place, function).name
     for _ in range(2):
         status, said = posted(live, name, {"rows": [{"name": each} for each in NAMES]})

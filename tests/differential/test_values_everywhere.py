@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -69,7 +71,7 @@ ECHOES = {
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory):
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("values")
     graphs = [*GRAPHS.values(), *ECHOES.values()]
     for graph in graphs:
@@ -80,18 +82,18 @@ def live(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def http(live):
+def http(live: Any) -> Iterator[Any]:
     with httpx.Client(base_url=live.url, timeout=60) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
-def channel(live):
+def channel(live: Any) -> Iterator[Any]:
     with grpc.insecure_channel(f"127.0.0.1:{live.grpc_port}") as channel:
         yield channel
 
 
-def wanted(values, stored, kind, default, show=repr, *, json=False):
+def wanted(values: Any, stored: Any, kind: Any, default: Any, show: Any = repr, *, json: bool = False) -> Any:
     """What each row is to say; a refusal as the beginning of its text; None where the type alone is refused."""
     found = []
     for value in values:
@@ -107,7 +109,7 @@ def wanted(values, stored, kind, default, show=repr, *, json=False):
     return found
 
 
-def check(got, right, values):
+def check(got: Any, right: Any, values: Any) -> None:
     assert len(got) == len(right)
     for value, row, want in zip(values, got, right, strict=True):
         if isinstance(want, tuple):
@@ -117,7 +119,7 @@ def check(got, right, values):
             assert row == want, f"{value!r}"
 
 
-def why(message):
+def why(message: Any) -> Any:
     """The text of a refusal without the name of what is refused."""
     for name in ("input 'x' ", "column 'x' "):
         _, found, after = message.partition(name)
@@ -126,29 +128,29 @@ def why(message):
     raise AssertionError(message)
 
 
-def called(graph, column):
+def called(graph: Any, column: Any) -> Any:
     answers, failures = graph({"x": column}, failures="return")
     return placed(answers["y"].tolist(), {each.row: why(each.message) for each in failures}, len(column))
 
 
-def placed(answers, failures, rows):
+def placed(answers: Any, failures: Any, rows: Any) -> Any:
     left = iter(answers)
     return [failures[row] if row in failures else next(left) for row in range(rows)]
 
 
-def ran(graph, source):
+def ran(graph: Any, source: Any) -> Any:
     table, failures = graph.run(source, failures="return", batch_rows=BATCH_ROWS, keep=[])
     rows = source.num_rows if isinstance(source, pa.Table) else table.num_rows + len(failures)
     return placed(table["y"].to_pylist(), {each.row: why(each.message) for each in failures}, rows)
 
 
-def table_of(values, stored):
+def table_of(values: Any, stored: Any) -> Any:
     kind = ARROW.get(stored) or pa.from_numpy_dtype(np.dtype(stored))
     given = [np.dtype(stored).type(value) if stored == "float16" and value is not None else value for value in values]
     return pa.table({"x": pa.array(given, kind)})
 
 
-def in_column(values, stored):
+def in_column(values: Any, stored: Any) -> Any:
     if stored in ("string", "bytes"):
         return np.fromiter(values, object, len(values))
     return np.array(values, stored)
@@ -157,32 +159,32 @@ def in_column(values, stored):
 # Typed ways: each gives a list of what the rows say, or None where the type alone is refused.
 
 
-def by_numpy(graph, values, stored, folder):
+def by_numpy(graph: Any, values: Any, stored: Any, folder: Any) -> Any:
     if None in values or stored in ("string", "bytes"):  # objects have no type, and are as those of a list
         return None
     return called(graph, in_column(values, stored))
 
 
-def by_frame(graph, values, stored, folder):
+def by_frame(graph: Any, values: Any, stored: Any, folder: Any) -> Any:
     return called_frame(graph, table_of(values, stored))
 
 
-def called_frame(graph, table):
+def called_frame(graph: Any, table: Any) -> Any:
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     answers, failures = graph(frame, failures="return")
     return placed(answers["y"].tolist(), {each.row: why(each.message) for each in failures}, len(frame))
 
 
-def by_table(graph, values, stored, folder):
+def by_table(graph: Any, values: Any, stored: Any, folder: Any) -> Any:
     return ran(graph, table_of(values, stored))
 
 
-def by_parquet(graph, values, stored, folder):
+def by_parquet(graph: Any, values: Any, stored: Any, folder: Any) -> Any:
     pq.write_table(table_of(values, stored), folder / "x.parquet", row_group_size=4)
     return ran(graph, str(folder / "x.parquet"))
 
 
-def by_arrow(graph, values, stored, folder):
+def by_arrow(graph: Any, values: Any, stored: Any, folder: Any) -> Any:
     feather.write_feather(table_of(values, stored), folder / "x.arrow", chunksize=4, compression="uncompressed")
     return ran(graph, str(folder / "x.arrow"))
 
@@ -191,7 +193,7 @@ def by_arrow(graph, values, stored, folder):
 @pytest.mark.parametrize("stored", STORED)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", [by_numpy, by_frame, by_table, by_parquet, by_arrow])
-def test_what_is_stored(way, kind, stored, default, tmp_path):
+def test_what_is_stored(way: Any, kind: Any, stored: Any, default: bool, tmp_path: Path) -> None:
     graph = GRAPHS[kind, default]
     for values in (STORED[stored], [*STORED[stored], None, STORED[stored][0]]):
         right = wanted(values, stored, kind, default)
@@ -208,7 +210,7 @@ def test_what_is_stored(way, kind, stored, default, tmp_path):
 @pytest.mark.parametrize("default", [False, True], ids=["", "default"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["list", "objects"])
-def test_what_is_written_in_python(way, kind, default):
+def test_what_is_written_in_python(way: str, kind: Any, default: bool) -> None:
     graph = GRAPHS[kind, default]
     values = [*WRITTEN, math.nan, math.inf, None, b"a", b"\xff"]
     right = wanted(values, None, kind, default)
@@ -221,14 +223,14 @@ def test_what_is_written_in_python(way, kind, default):
         check(called(graph, [value] if way == "list" else np.fromiter([value], object, 1)), [want], [value])
 
 
-def in_text(value):
+def in_text(value: Any) -> Any:
     """A value as CSV has it."""
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @pytest.mark.parametrize("default", [False, True], ids=["", "default"])
 @pytest.mark.parametrize("kind", [each for each in KINDS if each not in ("bytes", "any")])
-def test_what_is_written_in_csv(kind, default, tmp_path):
+def test_what_is_written_in_csv(kind: Any, default: bool, tmp_path: Path) -> None:
     """A field has no quotes that tell a text from a number: `7` is both."""
     numbers = [each for each in WRITTEN if isinstance(each, (int, float)) and not isinstance(each, bool)]
     numbers = [each for each in numbers if each != 2.0**63 or type(each) is int]  # whose text is another number
@@ -241,13 +243,13 @@ def test_what_is_written_in_csv(kind, default, tmp_path):
     check(ran(GRAPHS[kind, default], str(tmp_path / "x.csv")), right, values)
 
 
-def in_json(value):
+def in_json(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False)
 
 
 @pytest.mark.parametrize("default", [False, True], ids=["", "default"])
 @pytest.mark.parametrize("kind", [each for each in KINDS if each not in ("bytes", "any")])
-def test_what_is_written_in_json_lines(kind, default, tmp_path):
+def test_what_is_written_in_json_lines(kind: Any, default: bool, tmp_path: Path) -> None:
     values = [*(each for each in WRITTEN if each != 2.0**63 or type(each) is int), None]  # whose text is another number
     (tmp_path / "x.jsonl").write_text(
         "".join(json.dumps({"x": value}, ensure_ascii=False) + "\n" for value in values), "utf-8"
@@ -259,7 +261,7 @@ def test_what_is_written_in_json_lines(kind, default, tmp_path):
 # Live
 
 
-def infer(http, name, body, headers=None):
+def infer(http: Any, name: Any, body: Any, headers: Any = None) -> Any:
     """What the only row says over `/v2`, or why it is refused."""
     answer = http.post(
         f"/v2/models/{name}/infer", content=body, headers=headers or {"content-type": "application/json"}
@@ -274,7 +276,7 @@ def infer(http, name, body, headers=None):
 
 @pytest.mark.parametrize("default", [False, True], ids=["", "default"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_as_json_rows(http, kind, default):
+def test_what_is_written_as_json_rows(http: Any, kind: Any, default: bool) -> None:
     name = GRAPHS[kind, default].name
     values = [*WRITTEN, math.nan, math.inf, None]
     right = wanted(values, None, kind, default, json=True)
@@ -290,7 +292,7 @@ def test_what_is_written_as_json_rows(http, kind, default):
         check([why(answer.json()["error"]) if answer.status_code != 200 else answer.json()["y"]], [want], [value])
 
 
-def tensor(values, datatype, data):
+def tensor(values: Any, datatype: Any, data: Any) -> Any:
     return {"name": "x", "shape": [len(values)], "datatype": datatype, **data}
 
 
@@ -298,8 +300,8 @@ def tensor(values, datatype, data):
 @pytest.mark.parametrize("stored", [each for each in STORED if each != "bytes"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("binary", [False, True], ids=["json", "binary"])
-def test_what_is_a_tensor_over_http(http, kind, stored, binary, default):
-    def ask(values):
+def test_what_is_a_tensor_over_http(http: Any, kind: Any, stored: Any, binary: bool, default: bool) -> None:
+    def ask(values: Any) -> Any:
         datatype = DATATYPES[stored]
         if not binary:
             return infer(http, name, json.dumps({"inputs": [tensor(values, datatype, {"data": values})]}))
@@ -313,11 +315,11 @@ def test_what_is_a_tensor_over_http(http, kind, stored, binary, default):
     check_tensors(ask, kind, stored, default, nulls=not binary)
 
 
-def raw_of(values, stored):
+def raw_of(values: Any, stored: Any) -> Any:
     return encode_bytes(values) if stored in ("string", "bytes") else np.array(values, stored).tobytes()
 
 
-def check_tensors(ask, kind, stored, default, *, nulls=False):
+def check_tensors(ask: Any, kind: Any, stored: Any, default: Any, *, nulls: bool = False) -> None:
     """Each value alone, and all together: a request is refused whole, naming its rows."""
     stored_as = {"string": "string", "bytes": "string"}.get(stored, stored) if kind != "bytes" else {"string": "bytes"}.get(stored, stored)  # fmt: skip
     values = [*STORED[stored], *([None] if nulls else [])]
@@ -341,7 +343,7 @@ def check_tensors(ask, kind, stored, default, *, nulls=False):
 
 
 @pytest.mark.parametrize("kind", [each for each in KINDS if each not in ("any", "bytes")])
-def test_what_is_written_as_a_tensor_of_the_types_own_datatype(http, kind):
+def test_what_is_written_as_a_tensor_of_the_types_own_datatype(http: Any, kind: Any) -> None:
     """Numbers of JSON have no width of their own; 0 and 1 may stand for a BOOL, as clients write it, but no bool for a number."""
     for value in [*WRITTEN, *([] if kind == "string" else [math.nan, math.inf]), None]:
         (want,) = wanted([value], None, kind, False)
@@ -361,7 +363,7 @@ def test_what_is_written_as_a_tensor_of_the_types_own_datatype(http, kind):
 @pytest.mark.parametrize("stored", STORED)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("raw", [False, True], ids=["contents", "raw"])
-def test_what_is_a_tensor_over_grpc(channel, kind, stored, raw, default):
+def test_what_is_a_tensor_over_grpc(channel: Any, kind: Any, stored: Any, raw: bool, default: bool) -> None:
     datatype = DATATYPES[stored]
     if datatype == "FP16" and not raw:
         return  # has no contents
@@ -371,7 +373,7 @@ def test_what_is_a_tensor_over_grpc(channel, kind, stored, raw, default):
         response_deserializer=ModelInferResponse.FromString,
     )
 
-    def ask(values):
+    def ask(values: Any) -> Any:
         message = ModelInferRequest(model_name=GRAPHS[kind, default].name)
         given = message.inputs.add(name="x", datatype=datatype, shape=[len(values)])
         if raw:
@@ -397,7 +399,7 @@ def test_what_is_a_tensor_over_grpc(channel, kind, stored, raw, default):
     check_tensors(ask, kind, stored, default)
 
 
-def decoded(raw):
+def decoded(raw: Any) -> Any:
     found, start = [], 0
     while start < len(raw):
         size = int.from_bytes(raw[start : start + 4], "little")
@@ -408,7 +410,7 @@ def decoded(raw):
 
 @pytest.mark.parametrize("stored", [each for each in STORED if each != "bytes"])
 @pytest.mark.parametrize("kind", [each for each in KINDS if each != "bytes"])  # whose metadata are those of texts
-def test_what_the_client_sends(live, kind, stored):
+def test_what_the_client_sends(live: Any, kind: Any, stored: Any) -> None:
     right = wanted(STORED[stored], stored, kind, False)
     with Client(live.url) as client:
         for row, value in enumerate(STORED[stored]):
@@ -420,7 +422,9 @@ def test_what_the_client_sends(live, kind, stored):
 
 
 @pytest.mark.parametrize(("kind", "value", "text", "row", "data"), FORMS)
-def test_what_is_written_is_read_and_written_again(http, tmp_path, kind, value, text, row, data):
+def test_what_is_written_is_read_and_written_again(
+    http: Any, tmp_path: Path, kind: Any, value: Any, text: Any, row: Any, data: Any
+) -> None:
     graph = ECHOES[kind]
     if text is not None:
         with (tmp_path / "x.csv").open("w", newline="", encoding="utf-8") as file:

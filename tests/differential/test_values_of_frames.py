@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ INPUTS = {"i": "int64", "f": "float64", "u": "uint8", "s": "string", "b": "bool"
 DEFAULTS = {"i": -7, "f": 0.25, "u": 9, "s": "none", "b": True}
 
 
-def telling(defaults):
+def telling(defaults: Any) -> mt.Graph:
     inputs = {name: mt.input(name, kind, **({"default": defaults[name]} if defaults else {})) for name, kind in INPUTS.items()}  # fmt: skip
     outputs = {f"{name}_told": mt.map(told, each, outputs="string") for name, each in inputs.items()}
     return mt.Graph("frame", outputs=outputs)
@@ -29,10 +30,10 @@ floats = st.floats() | st.sampled_from([3.0, 3.5, 2.0**63, 255.0, 256.0, math.na
 
 
 @st.composite
-def columns(draw, rows, name):
+def columns(draw: Any, rows: Any, name: Any) -> Any:
     """A column of a frame and what it is stored as; missing values as pandas has them."""
 
-    def some(elements):
+    def some(elements: Any) -> Any:
         return draw(st.lists(elements, min_size=rows, max_size=rows))
 
     if name == "s":
@@ -49,13 +50,13 @@ def columns(draw, rows, name):
 
 
 @st.composite
-def frames(draw):
+def frames(draw: Any) -> Any:
     rows = draw(st.integers(1, 7))
     parts = {name: draw(columns(rows, name)) for name in INPUTS}
     return pd.DataFrame({name: part[0] for name, part in parts.items()}), {name: part[1:] for name, part in parts.items()}  # fmt: skip
 
 
-def right_rows(values, defaults):
+def right_rows(values: Any, defaults: Any) -> Any:
     """What each row says; None for a row that fails."""
     found = []
     for row in range(len(next(iter(values.values()))[0])):
@@ -73,7 +74,7 @@ def right_rows(values, defaults):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(frames(), st.booleans(), st.booleans())
-def test_rows_of_a_frame_are_right_or_fail_alone(made, filled, bulk):
+def test_rows_of_a_frame_are_right_or_fail_alone(made: Any, filled: Any, bulk: Any) -> None:
     frame, values = made
     graph, right = (FILLED, right_rows(values, DEFAULTS)) if filled else (STRICT, right_rows(values, None))
     if bulk:
@@ -88,7 +89,7 @@ def test_rows_of_a_frame_are_right_or_fail_alone(made, filled, bulk):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-(2.0**62), 2.0**62) | st.integers(-9, 9).map(float), min_size=1, max_size=6))
-def test_floats_are_whole_where_numpy_says_so(values):
+def test_floats_are_whole_where_numpy_says_so(values: Any) -> None:
     given = np.array(values)
     answers, failures = mt.Graph("g", {"y": mt.input("x", "int64")})({"x": given}, failures="return")
     fits = given == np.trunc(given)

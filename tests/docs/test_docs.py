@@ -4,6 +4,8 @@ import importlib.util
 import os
 import re
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,12 +16,12 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
 MAKE = re.compile(r"(?:^    |`)make ([a-z]+)", re.MULTILINE)
 
 
-def ids(page):
+def ids(page: Any) -> Any:
     return str(page.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
-def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+def test_the_blocks_of_a_page_run(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -36,41 +38,41 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs" / "reference").glob("*.md"))], ids=ids)
-def test_links_lead_to_files_that_are_there(page):
+def test_links_lead_to_files_that_are_there(page: Any) -> None:
     targets = [target for target, _ in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
-def test_make_targets_that_are_named_are_there(page):
+def test_make_targets_that_are_named_are_there(page: Any) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(MAKE.findall(page.read_text(encoding="utf-8"))) <= targets
 
 
-def test_the_python_example_of_the_readme_is_short():
+def test_the_python_example_of_the_readme_is_short() -> None:
     first = next(block for block in blocks(ROOT / "README.md") if block.language == "python")
     assert len(first.text.splitlines()) <= 15
 
 
-def test_the_topology_of_the_readme_is_that_of_the_example():
+def test_the_topology_of_the_readme_is_that_of_the_example() -> None:
     shown = next(block for block in blocks(ROOT / "README.md") if "name: swarm" in block.text)
     example = (ROOT / "examples" / "swarm" / "swarm.yaml").read_text(encoding="utf-8")
     assert yaml.safe_load(shown.text) == yaml.safe_load(example.replace("../fashion/models", "models"))
 
 
-def generator():
+def generator() -> Any:
     spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_reference_is_up_to_date():
+def test_the_reference_is_up_to_date() -> None:
     module = generator()
     assert module.differences(module.pages()) == [], "run make docs"
 
 
-def test_a_docstring_becomes_markdown():
+def test_a_docstring_becomes_markdown() -> None:
     doc = "Do it.\n\nArgs:\n    one: the first,\n        and more.\n    two: the second.\n\nReturns:\n    What it did.\n\n>>> 1 + 1\n2"
     assert generator().markdown(doc).splitlines() == [
         "Do it.", "", "**Args**", "", "- `one`: the first,", "  and more.", "- `two`: the second.", "", "**Returns**", "",

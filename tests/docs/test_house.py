@@ -2,6 +2,8 @@
 
 import importlib.util
 import xml.etree.ElementTree
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
-def house(tmp_path, monkeypatch):
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     spec = importlib.util.spec_from_file_location("docs_house", ROOT / "docs" / "house.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -19,14 +21,14 @@ def house(tmp_path, monkeypatch):
     return module
 
 
-def write(folder, **files):
+def write(folder: Any, **files: Any) -> None:
     for name, text in files.items():
         path = folder / "shop" / (name.replace("__in__", "/") + ".py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 
-def test_imports_are_those_of_parts_however_they_are_written(house, tmp_path):
+def test_imports_are_those_of_parts_however_they_are_written(house: Any, tmp_path: Path) -> None:
     write(
         tmp_path,
         __init__="from shop.till import pay",
@@ -41,7 +43,7 @@ def test_imports_are_those_of_parts_however_they_are_written(house, tmp_path):
     }  # fmt: skip
 
 
-def test_parts_are_on_the_floor_above_what_they_import(house, tmp_path):
+def test_parts_are_on_the_floor_above_what_they_import(house: Any, tmp_path: Path) -> None:
     write(tmp_path, a="import shop.b, shop.d", b="import shop.c", c="import shop.d", d="", e="import shop.d")
     assert house.floors(house.imports("shop")) == {"a": 3, "b": 2, "c": 1, "d": 0, "e": 1}
     drawn = xml.etree.ElementTree.fromstring(house.picture("shop"))
@@ -51,7 +53,7 @@ def test_parts_are_on_the_floor_above_what_they_import(house, tmp_path):
     assert "5 parts on 4 floors; of 5 imports none runs back" in heights
 
 
-def test_what_runs_back_is_red_and_as_little_as_can_be(house, tmp_path):
+def test_what_runs_back_is_red_and_as_little_as_can_be(house: Any, tmp_path: Path) -> None:
     write(
         tmp_path, a="import shop.b, shop.c", b="import shop.c", c="import shop.d", d="import shop.b", e="import shop.a"
     )
@@ -60,6 +62,6 @@ def test_what_runs_back_is_red_and_as_little_as_can_be(house, tmp_path):
     assert [path.get("class") for path in drawn.iter(f"{SVG}path")].count("back") == 1
 
 
-def test_no_import_of_the_house_runs_back(house, monkeypatch):
+def test_no_import_of_the_house_runs_back(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(house, "SOURCE", ROOT / "src")
     assert house.backward(house.imports("motet")) == set()

@@ -2,8 +2,10 @@
 
 import ast
 from collections import Counter
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ def _name(path: Path) -> str:
 MODULES = {_name(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
 
 
-def _imported(node: ast.AST):
+def _imported(node: ast.AST) -> Iterator[Any]:
     """What is imported, wherever it stands, but for what only types need."""
     for each in ast.iter_child_nodes(node):
         if isinstance(each, ast.If) and "TYPE_CHECKING" in ast.unparse(each.test):
@@ -39,13 +41,13 @@ def _imported(node: ast.AST):
         yield from _imported(each)
 
 
-def test_no_two_public_classes_have_one_name():
+def test_no_two_public_classes_have_one_name() -> None:
     classes = [each.name for tree in MODULES.values() for each in tree.body if isinstance(each, ast.ClassDef)]
     counts = Counter(name for name in classes if not name.startswith("_"))
     assert {name for name, count in counts.items() if count > 1} <= LEFT
 
 
-def test_imports_form_no_circle_not_even_deferred_ones():
+def test_imports_form_no_circle_not_even_deferred_ones() -> None:
     needs = {name: {each for each in _imported(tree) if each in MODULES} - {name} for name, tree in MODULES.items()}
     try:
         TopologicalSorter(needs).prepare()
@@ -53,7 +55,7 @@ def test_imports_form_no_circle_not_even_deferred_ones():
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_no_module_of_ours_is_imported_by_a_string():
+def test_no_module_of_ours_is_imported_by_a_string() -> None:
     hidden = {
         f"{name}: {ast.unparse(each)}"
         for name, tree in MODULES.items()

@@ -3,6 +3,9 @@
 import importlib.util
 import json
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,25 +13,25 @@ from docs.docs_pages import ROOT
 
 
 @pytest.fixture(scope="module")
-def site():
+def site() -> Any:
     spec = importlib.util.spec_from_file_location("docs_site", ROOT / "docs" / "site.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def pages(nav):
+def pages(nav: Any) -> Iterator[Any]:
     for each in nav.values() if isinstance(nav, dict) else nav:
         yield from [each] if isinstance(each, str) else pages(each)
 
 
-def test_every_page_is_in_the_navigation(site, tmp_path):
+def test_every_page_is_in_the_navigation(site: Any, tmp_path: Path) -> None:
     site.gather(tmp_path)
     nav = tomllib.loads((ROOT / "docs" / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
     assert sorted(pages(nav)) == sorted(str(page.relative_to(tmp_path)) for page in tmp_path.rglob("*.md"))
 
 
-def test_the_site_builds_and_can_be_searched(site, tmp_path):
+def test_the_site_builds_and_can_be_searched(site: Any, tmp_path: Path) -> None:
     assert site.build(tmp_path / "built") == 0
     found = json.loads((tmp_path / "built" / "site" / "search.json").read_text(encoding="utf-8"))
     assert {"docs/graphs/", "docs/reference/api/", "examples/photos/"} <= {
@@ -41,7 +44,7 @@ def test_the_site_builds_and_can_be_searched(site, tmp_path):
 
 
 @pytest.mark.parametrize("link", ["docs/no-such-page.md", "docs/graphs.md#no-such-part"])
-def test_a_link_that_leads_nowhere_fails(site, tmp_path, monkeypatch, link):
+def test_a_link_that_leads_nowhere_fails(site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str) -> None:
     root = tmp_path / "root"
     (root / "docs").mkdir(parents=True)
     (root / "examples").mkdir()

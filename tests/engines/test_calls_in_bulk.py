@@ -69,7 +69,9 @@ def test_large_batches_make_large_calls(forest: Path, tmp_path: Path) -> None:
     assert (report.batch_rows, report.models[0].calls) == (20_000, 1)
 
 
-def test_a_forest_is_called_with_many_rows_cold_and_warm(forest: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_forest_is_called_with_many_rows_cold_and_warm(
+    forest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / "cache"))
     wanted = joblib.load(forest).predict_proba(ROWS)
     for _ in range(2):
@@ -79,7 +81,9 @@ def test_a_forest_is_called_with_many_rows_cold_and_warm(forest: Path, tmp_path:
         np.testing.assert_array_equal(found, wanted)
 
 
-def test_what_an_earlier_version_has_found_does_not_count(forest: Path, tmp_path: Path, monkeypatch) -> None:
+def test_what_an_earlier_version_has_found_does_not_count(
+    forest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / "cache"))
     trees(forest).run({"x": ROWS}, tmp_path / "out.parquet", batch_rows=3000)
     file = tmp_path / "cache" / "batch-sizes.json"

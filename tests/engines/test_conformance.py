@@ -1,5 +1,8 @@
 """Every engine passes the suite."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from motet.engines.engine import ENGINES
@@ -7,19 +10,19 @@ from motet.testing import conformance
 
 
 @pytest.fixture(params=ENGINES)
-def engine(request):
+def engine(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
 @pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
-def test_the_engine_conforms(check, engine, tmp_path):
+def test_the_engine_conforms(check: Any, engine: Any, tmp_path: Path) -> None:
     check(engine, tmp_path)
 
 
-def test_the_suite_finds_what_differs(tmp_path, monkeypatch):
+def test_the_suite_finds_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A suite that cannot fail would say nothing."""
 
-    def wrong(engine, graph, columns, folder, **options):
+    def wrong(engine: Any, graph: Any, columns: Any, folder: Any, **options: Any) -> Any:
         bulk = right(engine, graph, columns, folder, **options)
         return conformance.Bulk({name: rows[::-1] for name, rows in bulk.answers.items()}, bulk.failures, bulk.rows)
 

@@ -1,5 +1,8 @@
 """Bulk runs over many models by key: rows of a model together within a batch, the answers in the order of the source."""
 
+from pathlib import Path
+from typing import Any
+
 import joblib
 import numpy as np
 import pyarrow as pa
@@ -13,19 +16,19 @@ from motet.errors import RunError
 
 
 @pytest.fixture(autouse=True)
-def log():
+def log() -> Any:
     keyed.LOG.clear()
     return keyed.LOG
 
 
-def written(tmp_path, keys):
+def written(tmp_path: Path, keys: Any) -> Any:
     path = tmp_path / "rows.parquet"
     rows = keyed.rows(keys)
     pq.write_table(pa.table({name: pa.array(column) for name, column in rows.items()}), path)
     return str(path)
 
 
-def test_answers_come_in_the_order_of_the_source(tmp_path):
+def test_answers_come_in_the_order_of_the_source(tmp_path: Path) -> None:
     keys = np.random.default_rng(0).integers(0, 30, 5_000)
     report = keyed.graph(30, 4).run(written(tmp_path, keys), tmp_path / "out.parquet", batch_rows=700)
     out = pq.read_table(tmp_path / "out.parquet")
@@ -35,21 +38,21 @@ def test_answers_come_in_the_order_of_the_source(tmp_path):
     assert sum(model.rows for model in report.models) == 5_000
 
 
-def test_each_model_is_loaded_at_most_once_a_batch(tmp_path):
+def test_each_model_is_loaded_at_most_once_a_batch(tmp_path: Path) -> None:
     keys = np.random.default_rng(0).integers(0, 30, 4_000)
     keyed.graph(30, 4).run(written(tmp_path, keys), tmp_path / "out.parquet", batch_rows=1_000, workers=1)
     loads = keyed.loads()
     assert len(loads) <= 4 * 30 - 3 * 4 + 4  # what is loaded when a batch ends is played first in the next one
 
 
-def test_batches_are_large_where_models_come_and_go(tmp_path):
+def test_batches_are_large_where_models_come_and_go(tmp_path: Path) -> None:
     keys = np.random.default_rng(0).integers(0, 30, 20_000)
     report = keyed.graph(30, 4).run(written(tmp_path, keys), tmp_path / "out.parquet")
     assert report.batch_rows == 10_000
     assert len(keyed.loads()) <= 2 * 30
 
 
-def test_rows_of_a_model_that_cannot_be_loaded_are_failures(tmp_path):
+def test_rows_of_a_model_that_cannot_be_loaded_are_failures(tmp_path: Path) -> None:
     keys = np.arange(1_000) % 5
     report = keyed.graph(5, 2, broken=[3]).run(written(tmp_path, keys), tmp_path / "out.parquet")
     assert (report.answered, report.failed) == (800, 200)
@@ -59,12 +62,12 @@ def test_rows_of_a_model_that_cannot_be_loaded_are_failures(tmp_path):
     assert failed["message"][0].as_py().startswith("the model of k '3': model 'm3' cannot be loaded")
 
 
-def test_a_run_that_stopped_goes_on(tmp_path):
+def test_a_run_that_stopped_goes_on(tmp_path: Path) -> None:
     keys = np.random.default_rng(0).integers(0, 10, 3_000)
     source, out = written(tmp_path, keys), tmp_path / "out.parquet"
     graph = keyed.graph(10, 2)
 
-    def stop(done, total, failed):
+    def stop(done: Any, total: Any, failed: Any) -> None:
         if done >= 1_000:
             raise KeyboardInterrupt
 
@@ -74,7 +77,7 @@ def test_a_run_that_stopped_goes_on(tmp_path):
     assert (pq.read_table(out)["y"].to_numpy() == np.arange(3_000, dtype=np.float32) + keys).all()
 
 
-def test_a_run_gives_way_to_live_work_that_shares_its_pool(tmp_path):
+def test_a_run_gives_way_to_live_work_that_shares_its_pool(tmp_path: Path) -> None:
     import threading
 
     from motet.runtime.resources.need import Need
@@ -95,7 +98,9 @@ def test_a_run_gives_way_to_live_work_that_shares_its_pool(tmp_path):
     assert pool.used().cpu == 0
 
 
-def test_estimators_which_the_interpreters_lock_keeps_apart_are_called_once_each(tmp_path, monkeypatch):
+def test_estimators_which_the_interpreters_lock_keeps_apart_are_called_once_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = np.random.default_rng(0).normal(size=(1200, 3))
     keys = np.array([str(row % 12) for row in range(len(x))])
     for key in range(12):

@@ -10,11 +10,12 @@ import shutil
 import signal
 import tempfile
 import time
+from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
-def found():
+def found() -> Any:
     """The browser's path, or None."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
@@ -26,7 +27,7 @@ class Browser:
         troubles: what went wrong in the page: exceptions, errors on the console, files that could not be loaded.
     """
 
-    def __init__(self, timeout_s=30):
+    def __init__(self, timeout_s: Any = 30) -> None:
         self.timeout_s, self.troubles = timeout_s, []
         self._ids, self._left = itertools.count(1), b""
         self._profile = tempfile.mkdtemp(prefix="motet-browser-")
@@ -36,7 +37,7 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "DOM"):
             self.call(f"{domain}.enable")
 
-    def _start(self):
+    def _start(self) -> Any:
         """The browser reads commands from its descriptor 3, and writes to 4."""
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
@@ -55,7 +56,7 @@ class Browser:
             os.close(each)
         return pid, ours_out, ours_in
 
-    def call(self, method, session=True, **parameters):
+    def call(self, method: Any, session: bool = True, **parameters: Any) -> Any:
         """A command, and what the browser answers."""
         number = next(self._ids)
         message = {"id": number, "method": method, "params": parameters}
@@ -70,7 +71,7 @@ class Browser:
                 return said["result"]
             self._note(said)
 
-    def _next(self, deadline):
+    def _next(self, deadline: Any) -> Any:
         while b"\0" not in self._left:
             ready, _, _ = select.select([self._read], [], [], max(0, deadline - time.monotonic()))
             assert ready, "the browser does not answer"
@@ -80,24 +81,24 @@ class Browser:
         text, _, self._left = self._left.partition(b"\0")
         return json.loads(text)
 
-    def _note(self, said):
+    def _note(self, said: Any) -> None:
         parameters = said.get("params", {})
         if said.get("method") == "Runtime.exceptionThrown":
             self.troubles.append(parameters["exceptionDetails"])
         elif said.get("method") == "Log.entryAdded" and parameters["entry"]["level"] == "error":
             self.troubles.append(parameters["entry"])
 
-    def open(self, url):
+    def open(self, url: Any) -> None:
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete'")
 
-    def run(self, script):
+    def run(self, script: Any) -> Any:
         """The value of a script; of a promise what it becomes."""
         said = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in said, said["exceptionDetails"]
         return said["result"].get("value")
 
-    def until(self, condition):
+    def until(self, condition: Any) -> Any:
         """Wait in the page until something is so; its value."""
         return self.run(
             f"""new Promise((done, failed) => {{
@@ -113,12 +114,12 @@ class Browser:
             }})"""
         )
 
-    def upload(self, selector, path):
+    def upload(self, selector: Any, path: Any) -> None:
         document = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
-    def drag(self, points):
+    def drag(self, points: Any) -> None:
         """Draw with the mouse."""
         for place, (x, y) in enumerate(points):
             kind = "mousePressed" if place == 0 else "mouseMoved"
@@ -126,22 +127,22 @@ class Browser:
         x, y = points[-1]
         self.call("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, button="left", clickCount=1)
 
-    def press(self, key, code=None):
+    def press(self, key: Any, code: Any = None) -> None:
         named = {"Enter": (13, "\r"), "Tab": (9, "\t"), " ": (32, " ")}.get(key, (code or 0, ""))
         for kind in ("keyDown", "keyUp"):
             text = {"text": named[1]} if named[1] and kind == "keyDown" else {}
             self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=named[0], **text)
 
-    def look_like(self, width, height, scheme="light"):
+    def look_like(self, width: Any, height: Any, scheme: str = "light") -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
-    def screenshot(self, path, *, whole=True):
+    def screenshot(self, path: Any, *, whole: bool = True) -> None:
         taken = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         with open(path, "wb") as file:
             file.write(base64.b64decode(taken["data"]))
 
-    def close(self):
+    def close(self) -> None:
         os.killpg(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         os.close(self._write)

@@ -2,6 +2,8 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,17 +16,17 @@ TABLE = np.arange(10, dtype="f4")
 TABLE.flags.writeable = False
 
 
-def view(x):
+def view(x: Any) -> Any:
     with lock:
         buffer[: len(x)] = x * 2
         return buffer[: len(x)]
 
 
-def view_of_view(x):
+def view_of_view(x: Any) -> Any:
     return view(x)[:][: len(x)]
 
 
-def owned(x):
+def owned(x: Any) -> Any:
     """The same array whenever there are as many rows."""
     with lock:
         found = exact.setdefault(len(x), np.zeros(len(x), "f4"))
@@ -32,38 +34,38 @@ def owned(x):
         return found
 
 
-def out_of(x):
+def out_of(x: Any) -> Any:
     with lock:
         return np.multiply(x, np.float32(2), out=exact.setdefault(len(x), np.zeros(len(x), "f4")))
 
 
-def named(x):
+def named(x: Any) -> Any:
     """The same dict, too."""
     with lock:
         held["o"] = view_of(held, x)
         return held
 
 
-def view_of(kept, x):
+def view_of(kept: Any, x: Any) -> Any:
     found = kept["o"].base if kept["o"].base is not None else kept["o"]
     found[: len(x)] = x * 2
     return found[: len(x)]
 
 
-def listed(x):
+def listed(x: Any) -> Any:
     """Rows that are views of one buffer."""
     with lock:
         buffer[: len(x)] = x * 2
         return [buffer[row : row + 1] for row in range(len(x))]
 
 
-def memory(x):
+def memory(x: Any) -> Any:
     with lock:
         buffer[: len(x)] = x * 2
         return memoryview(buffer)[: len(x)]  # type: ignore[arg-type]
 
 
-def frame(x):
+def frame(x: Any) -> Any:
     import pandas as pd
 
     with lock:
@@ -71,13 +73,13 @@ def frame(x):
         return pd.Series(buffer[: len(x)], copy=False)
 
 
-def masked(x):
+def masked(x: Any) -> Any:
     with lock:
         buffer[: len(x)] = x * 2
         return np.ma.array(buffer[: len(x)], copy=False)
 
 
-def tensor(x):
+def tensor(x: Any) -> Any:
     import torch
 
     with lock:
@@ -86,23 +88,23 @@ def tensor(x):
         return found
 
 
-def numbers(x):
+def numbers(x: Any) -> Any:
     """The same list."""
     with lock:
         kept[:] = (x * 2).tolist()
         return kept
 
 
-def ordered(x):
+def ordered(x: Any) -> Any:
     return OrderedDict(o=view(x))
 
 
-def nested(x):
+def nested(x: Any) -> Any:
     """Rows that are views of one buffer, in a dict."""
     return {"o": listed(x)}
 
 
-def index(x):
+def index(x: Any) -> Any:
     import pandas as pd
 
     with lock:
@@ -113,44 +115,44 @@ def index(x):
 class Shown:
     """Has memory, which it shows as an array."""
 
-    def __init__(self, array):
+    def __init__(self, array: Any) -> None:
         self.array = array
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self.array
 
 
-def shown(x):
+def shown(x: Any) -> Any:
     return Shown(view(x))
 
 
-def row(x):
+def row(x: Any) -> Any:
     with lock:
         buffer[:2] = x * 2
         return buffer[:2]
 
 
-def rows_of(x):
+def rows_of(x: Any) -> Iterator[Any]:
     for value in x:
         buffer[:2] = value * 2
         yield buffer[:2]
 
 
-def fresh(x):
+def fresh(x: Any) -> Any:
     return x * 2
 
 
-def fresh_view(x):
+def fresh_view(x: Any) -> Any:
     return np.stack([x * 2, x], axis=1)[:, 0]
 
 
 class Model:
     """A model that keeps its buffer."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.buffer, self.lock = np.zeros(1 << 16, "f4"), threading.Lock()
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         with self.lock:
             self.buffer[: len(x)] = x * 2
             return self.buffer[: len(x)]

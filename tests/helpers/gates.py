@@ -2,6 +2,8 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import motet as mt
 
@@ -9,7 +11,7 @@ import motet as mt
 class Gate:
     """Attributes: open, set while the model may answer; entered, released for each call; played, what each call was given."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.open, self.entered, self.played = threading.Event(), threading.Semaphore(0), []
         self.open.set()
 
@@ -22,11 +24,11 @@ class Gated:
 
     loaded = 0
 
-    def __init__(self, gate, add=0.0, bad=(), most=1_000_000):
+    def __init__(self, gate: Any, add: float = 0.0, bad: Any = (), most: Any = 1_000_000) -> None:
         self.gate, self.add, self.bad, self.most = gates.setdefault(gate, Gate()), add, bad, most
         type(self).loaded += 1
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         self.gate.played.append(x.tolist())
         self.gate.entered.release()
         assert self.gate.open.wait(20)
@@ -37,11 +39,11 @@ class Gated:
                 raise ValueError(f"cannot take {value}")
         return x + x.dtype.type(self.add)
 
-    def close(self):
+    def close(self) -> None:
         type(self).loaded -= 1
 
 
-def gated(gate, name="gate", placement="thread", batch=None, **settings):
+def gated(gate: Any, name: str = "gate", placement: str = "thread", batch: Any = None, **settings: Any) -> mt.Model:
     """A model that is a `Gated`."""
     return mt.Model(
         "python:helpers.gates:Gated",
@@ -55,7 +57,7 @@ def gated(gate, name="gate", placement="thread", batch=None, **settings):
 
 
 @contextlib.contextmanager
-def shut(name):
+def shut(name: Any) -> Iterator[Any]:
     """While it lasts, a gate is shut; what was played before is forgotten. Gives the gate."""
     gate = gates.setdefault(name, Gate())
     gate.open.clear()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -35,16 +36,16 @@ PLACES = re.compile(r"(?<![\w/.])/(app|var/lib/motet|tmp)(?![\w.-])")
 """Folders of a container, in any text."""
 
 
-def objects(path):
+def objects(path: Any) -> Any:
     return [each for each in yaml.safe_load_all(path.read_text()) if each is not None]
 
 
-def of_kind(path, kind):
+def of_kind(path: Any, kind: Any) -> Any:
     (found,) = [each for each in objects(path) if each["kind"] == kind]
     return found
 
 
-def validate_all(found):
+def validate_all(found: Any) -> None:
     """Raise unless all are; those whose schemas may be missing come last."""
     for each in sorted(
         (each for each in found if each["kind"] not in LOCAL), key=lambda each: each["kind"] in DEFINITIONS
@@ -52,7 +53,7 @@ def validate_all(found):
         validate(each)
 
 
-def validate(obj):
+def validate(obj: Any) -> None:
     """Raise unless an object is what its kind's schema says."""
     find = definition if obj["kind"] in DEFINITIONS else core
     if (error := next(find(obj["kind"], obj["apiVersion"]).iter_errors(obj), None)) is not None:
@@ -60,7 +61,7 @@ def validate(obj):
 
 
 @functools.cache
-def core(kind, api_version):
+def core(kind: Any, api_version: Any) -> Any:
     """The strict schema of a kind of Kubernetes itself."""
     group, _, version = api_version.rpartition("/")
     name = "-".join(filter(None, [kind.lower(), group.partition(".")[0], version]))
@@ -68,13 +69,13 @@ def core(kind, api_version):
 
 
 @functools.cache
-def core_definitions():
+def core_definitions() -> Any:
     found = referencing.Resource.from_contents(json.loads((CORE / "_definitions.json").read_text()))
     return found @ referencing.Registry()
 
 
 @functools.cache
-def definition(kind, api_version):
+def definition(kind: Any, api_version: Any) -> Any:
     path = SCHEMAS / DEFINITIONS[kind]
     if not path.exists():
         pytest.skip(f"the schema of {kind} is not here: MOTET_SCHEMAS names no folder with {path.name}")
@@ -96,7 +97,7 @@ def definition(kind, api_version):
     return jsonschema.Draft202012Validator(schema)  # the definitions themselves are taken to be right
 
 
-def strict(schema):
+def strict(schema: Any) -> Any:
     """The same schema, which lets no unknown key through."""
     if isinstance(schema, list):
         return [strict(each) for each in schema]
@@ -112,7 +113,7 @@ def strict(schema):
 class Machine:
     """A folder that stands for a container's disk: the image's files, and what is mounted over them."""
 
-    def __init__(self, folder, image):
+    def __init__(self, folder: Any, image: Any) -> None:
         self.disk = folder
         self.env = {}
         self.user = None
@@ -129,17 +130,17 @@ class Machine:
             elif word == "CMD":
                 self.command = json.loads(rest)
 
-    def path(self, place):
+    def path(self, place: Any) -> Any:
         return self.disk / str(place).lstrip("/")
 
-    def _copy(self, source, target):
+    def _copy(self, source: Any, target: Any) -> None:
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
 
-    def mount(self, pod, container, config_maps):
+    def mount(self, pod: Any, container: Any, config_maps: Any) -> None:
         """What the pod's volumes put into a container."""
         volumes = {each["name"]: each for each in pod["volumes"]}
         for mount in container["volumeMounts"]:
@@ -150,17 +151,17 @@ class Machine:
             else:
                 place.mkdir(parents=True, exist_ok=True)
 
-    def argv(self, command):
+    def argv(self, command: Any) -> Any:
         """A container's command line, with its paths on this machine, and its servers where only this one sees them."""
         assert command[0] in ("motet", "torchrun")
         own = [sys.executable, "-m", {"motet": "motet.cli", "torchrun": "torch.distributed.run"}[command[0]]]
         changed = {"0.0.0.0": "127.0.0.1", "8000": "0", "8001": "0"}
         return own + [changed.get(each, self._here(each)) for each in command[1:]]
 
-    def _here(self, text):
+    def _here(self, text: Any) -> Any:
         return PLACES.sub(lambda found: str(self.path(found[0])), text)
 
-    def environment(self, container):
+    def environment(self, container: Any) -> Any:
         """The variables that a process of a container has: those of the image and the container, and nothing of ours."""
         said = {each["name"]: each["value"] for each in container.get("env", ()) if "value" in each}
         found = {name: self._here(value) for name, value in {**self.env, **said}.items()}
@@ -168,6 +169,6 @@ class Machine:
         Path(found["HOME"]).mkdir(parents=True, exist_ok=True)
         return {"PATH": os.environ["PATH"], **found}
 
-    def start(self, command, container, more=(), **options):
+    def start(self, command: Any, container: Any, more: Any = (), **options: Any) -> Any:
         env = {**self.environment(container), **dict(more)}
         return subprocess.Popen(self.argv(command), env=env, cwd=self.path("/app"), **options)

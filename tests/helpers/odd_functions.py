@@ -5,8 +5,10 @@
 
 import asyncio
 import enum
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ class Panic(BaseException):
 
 
 class Mute(Exception):
-    def __str__(self):
+    def __str__(self) -> None:
         raise Panic("no text")
 
     __repr__ = __str__
@@ -38,49 +40,49 @@ class NAType:
 NAType.__module__ = "pandas._libs.missing"
 
 
-def replaced(name, value):
+def replaced(name: Any, value: Any) -> Any:
     """The names, with another value in the place of bob's."""
     made = np.empty(len(name), object)
     made[:] = [value if each == "bob" else each for each in name]
     return made
 
 
-def nan(name):
+def nan(name: Any) -> Any:
     return replaced(name, float("nan"))
 
 
-def none(name):
+def none(name: Any) -> Any:
     return replaced(name, None).tolist()
 
 
-def na(name):
+def na(name: Any) -> Any:
     return replaced(name, NAType())
 
 
-def numbers(name):
+def numbers(name: Any) -> Any:
     return replaced(name, 7)
 
 
-def raw(name):
+def raw(name: Any) -> Any:
     return replaced(name, b"x")
 
 
-def surrogate(name):
+def surrogate(name: Any) -> Any:
     return replaced(name, "\ud800")
 
 
-def numpy_text(name):
+def numpy_text(name: Any) -> Any:
     return np.array(name.tolist())
 
 
-def reported(name):
+def reported(name: Any) -> Any:
     return replaced(name, LookupError("429"))
 
 
-def of_whole(value):
+def of_whole(value: Any) -> Any:
     """Something wrong with the whole answer of every batch in which bob is."""
 
-    def function(name):
+    def function(name: Any) -> Any:
         if "bob" in name.tolist():
             return value(name)
         return name
@@ -88,28 +90,28 @@ def of_whole(value):
     return function
 
 
-def fewer(name):
+def fewer(name: Any) -> Any:
     return name[name != "bob"]
 
 
-def twice(name):
+def twice(name: Any) -> Any:
     return np.concatenate([name, name]) if "bob" in name.tolist() else name
 
 
-def lone(name):
+def lone(name: Any) -> Any:
     return "x" if "bob" in name.tolist() else name
 
 
-def nothing(name):
+def nothing(name: Any) -> Any:
     return None if "bob" in name.tolist() else name
 
 
-def columns(name):
+def columns(name: Any) -> Any:
     return {"a": name} if "bob" in name.tolist() else name
 
 
-def raising(error):
-    def function(name):
+def raising(error: Any) -> Any:
+    def function(name: Any) -> Any:
         if "bob" in name.tolist():
             raise error()
         return name
@@ -127,85 +129,85 @@ of_graphs = raising(lambda: GraphError("odd"))
 recursion = raising(lambda: RecursionError("odd"))
 
 
-def squeezed(name):
+def squeezed(name: Any) -> Any:
     return np.squeeze(np.array([[len(each)] for each in name.tolist()], dtype=np.float64))
 
 
-def whole_first(name):
+def whole_first(name: Any) -> Any:
     return np.array([len(each) / 2 if len(each) % 2 else len(each) // 2 for each in name.tolist()])
 
 
-def narrow(name):
+def narrow(name: Any) -> Any:
     return np.array([len(each) for each in name.tolist()], np.float32)
 
 
-def whole(name):
+def whole(name: Any) -> Any:
     return np.array([len(each) for each in name.tolist()], np.int16)
 
 
-def floats_as_whole(name):
+def floats_as_whole(name: Any) -> Any:
     return np.array([2.5 if each == "bob" else len(each) for each in name.tolist()])
 
 
-def too_big(name):
+def too_big(name: Any) -> Any:
     return np.array([2**53 + 1 if each == "bob" else len(each) for each in name.tolist()], np.int64)
 
 
-def some_missing(name):
+def some_missing(name: Any) -> Any:
     return [None if each == "bob" else len(each) for each in name.tolist()]
 
 
-def as_text(name):
+def as_text(name: Any) -> Any:
     return [str(len(each)) if each == "bob" else len(each) for each in name.tolist()]
 
 
-def tags(name):
+def tags(name: Any) -> Any:
     return [each.split() for each in name.tolist()]
 
 
-def tag_arrays(name):
+def tag_arrays(name: Any) -> Any:
     return [np.array(each.split(), dtype=object) for each in name.tolist()]
 
 
-def tag_tuples(name):
+def tag_tuples(name: Any) -> Any:
     return tuple(tuple(each.split()) for each in name.tolist())
 
 
-def tag_objects(name):
+def tag_objects(name: Any) -> Any:
     made = np.empty(len(name), object)
     made[:] = tags(name)
     return made
 
 
-def masked(name):
+def masked(name: Any) -> Any:
     return np.ma.array([len(each) for each in name.tolist()], mask=[each == "bob" for each in name.tolist()])
 
 
-def masked_floats(name):
+def masked_floats(name: Any) -> Any:
     return masked(name) / 2
 
 
-def masked_rows(name):
+def masked_rows(name: Any) -> Any:
     return [np.ma.array([1, 2], mask=[False, each == "bob"]) for each in name.tolist()]
 
 
-def masked_values(name):
+def masked_values(name: Any) -> Any:
     return [np.ma.masked if each == "bob" else len(each) for each in name.tolist()]
 
 
-def of_pandas(name):
+def of_pandas(name: Any) -> Any:
     import pandas
 
     return pandas.Series([None if each == "bob" else len(each) for each in name.tolist()], dtype="Int64")
 
 
-def texts_of_pandas(name):
+def texts_of_pandas(name: Any) -> Any:
     import pandas
 
     return pandas.Series([None if each == "bob" else each for each in name.tolist()], dtype="string")
 
 
-def texts_of_arrow(name):
+def texts_of_arrow(name: Any) -> Any:
     import pyarrow
 
     return pyarrow.array([None if each == "bob" else each for each in name.tolist()])
@@ -221,21 +223,21 @@ class Unwritten(Exception):
     """What it says is no text in any encoding, as the names of some files are."""
 
 
-def members(name):
+def members(name: Any) -> Any:
     return replaced(name, Name.BOB)
 
 
-def yields(name):
+def yields(name: Any) -> Iterator[Any]:
     yield from name
 
 
-def endless(name):
+def endless(name: Any) -> Iterator[Any]:
     while True:
         yield "a"
 
 
-def awaited(name):
-    async def answer():
+def awaited(name: Any) -> Any:
+    async def answer() -> Any:
         return name
 
     found = answer()
@@ -243,13 +245,13 @@ def awaited(name):
     return found
 
 
-def unwritten(name):
+def unwritten(name: Any) -> Any:
     if "bob" in name.tolist():
         raise Unwritten("caf\udce9.png")
     return name
 
 
-def grouped(name):
+def grouped(name: Any) -> Any:
     if "bob" in name.tolist():
         raise ExceptionGroup("two", [ValueError("a"), KeyError("b")])
     return name
@@ -271,7 +273,7 @@ SHOWN = {
 """Values that are no numbers and texts of Python's own, by name."""
 
 
-def shows(name):
+def shows(name: Any) -> Any:
     """The value of each name; of others an object."""
     made = np.empty(len(name), object)
     for row, each in enumerate(name):
@@ -279,31 +281,31 @@ def shows(name):
     return made
 
 
-def one_tags(name):
+def one_tags(name: Any) -> Any:
     return str(name).split()
 
 
-def odd_tags(name):
+def odd_tags(name: Any) -> Any:
     return [[None, 1] if each == "bob" else each.split() for each in name.tolist()]
 
 
-def missing_tags(name):
+def missing_tags(name: Any) -> Any:
     return [[None, float("nan")] if each == "bob" else each.split() for each in name.tolist()]
 
 
-def pairs(name):
+def pairs(name: Any) -> Any:
     return [[[word, word] for word in each.split()] for each in name.tolist()]
 
 
-def lengths(name):
+def lengths(name: Any) -> Any:
     return [[len(word) for word in each.split()] for each in name.tolist()]
 
 
-def one_lengths(name):
+def one_lengths(name: Any) -> Any:
     return [len(word) for word in str(name).split()]
 
 
-def odd_lengths(name):
+def odd_lengths(name: Any) -> Any:
     return [[0.5] if each == "bob" else [len(word) for word in each.split()] for each in name.tolist()]
 
 
@@ -313,7 +315,7 @@ SIZES = [len(each) for each in NAMES]
 WRONG = Fails("AnswerError")
 
 
-def bobs(value, of=NAMES):
+def bobs(value: Any, of: Any = NAMES) -> Any:
     return [value if name == "bob" else each for name, each in zip(NAMES, of, strict=True)]
 
 
@@ -382,22 +384,22 @@ UNDECLARED = {
 """Functions that declare nothing, with what their rows come to all the same."""
 
 
-def as_pieces(name):
+def as_pieces(name: Any) -> Any:
     return name, np.ones(len(name), np.int64)
 
 
-def as_rows(pieces, counts):
+def as_rows(pieces: Any, counts: Any) -> Any:
     return pieces
 
 
-def _in_other_places(function):
-    def apart(name):
+def _in_other_places(function: Any) -> Any:
+    def apart(name: Any) -> Any:
         return as_pieces(function(name))
 
-    def together(pieces, counts):
+    def together(pieces: Any, counts: Any) -> Any:
         return function(pieces)
 
-    def combined(first, second):
+    def combined(first: Any, second: Any) -> Any:
         return function(first)
 
     return apart, together, combined

@@ -44,8 +44,8 @@ class Served:
     versions: tuple = ("1",)
     loaded: bool = True
 
-    def metadata(self, name):
-        def tensors(listed):
+    def metadata(self, name: Any) -> Any:
+        def tensors(listed: Any) -> Any:
             return [
                 {"name": n, "datatype": d, "shape": s, **({"parameters": {"content_type": c[0]}} if c else {})}
                 for n, d, s, *c in listed
@@ -61,7 +61,7 @@ class Served:
 
 
 class Refused(Exception):
-    def __init__(self, status, message):
+    def __init__(self, status: Any, message: Any) -> None:
         super().__init__(message)
         self.status = status
 
@@ -71,7 +71,7 @@ class Server(ThreadingHTTPServer):
 
 
 class OipServer:
-    def __init__(self, **models):
+    def __init__(self, **models: Any) -> None:
         self.models, self.requests, self.next = models, [], []
         self.infers = []
         self.over = threading.Event()
@@ -81,13 +81,13 @@ class OipServer:
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
 
-    def then(self, *what):
+    def then(self, *what: Any) -> None:
         self.next += what
 
-    def paths(self, ending=""):
+    def paths(self, ending: str = "") -> Any:
         return [path for _, path, _, _ in self.requests if path.endswith(ending)]
 
-    def close(self):
+    def close(self) -> None:
         self.over.set()
         self.server.shutdown()
         self.server.server_close()
@@ -99,21 +99,21 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1
 
-    def handle(self):
+    def handle(self) -> None:
         with contextlib.suppress(ConnectionError, BrokenPipeError):
             super().handle()
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.answer(b"")
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         encoding = self.headers.get("Content-Encoding")
         if encoding:
             body = gzip.decompress(body) if encoding == "gzip" else zlib.decompress(body)
         self.answer(body)
 
-    def answer(self, body):
+    def answer(self, body: Any) -> None:
         owner = self.owner
         headers = {key.lower(): value for key, value in self.headers.items()}
         owner.requests.append((self.command, self.path, headers, body))
@@ -131,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as error:
             self.write(error.status, json.dumps({"error": str(error)}).encode(), {})
 
-    def found(self, body, headers):
+    def found(self, body: Any, headers: Any) -> Any:
         path, models = self.path, self.owner.models
         if path == "/v2":
             return self.json({"name": "fake", "version": "0", "extensions": ["binary_tensor_data"]})
@@ -163,10 +163,10 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(503, f"{name} is not loaded")
         return self.infer(name, model, body, headers)
 
-    def json(self, value):
+    def json(self, value: Any) -> Any:
         return 200, json.dumps(value).encode(), {"Content-Type": "application/json"}
 
-    def infer(self, name, model, body, headers):
+    def infer(self, name: Any, model: Any, body: Any, headers: Any) -> Any:
         length = int(headers.get("inference-header-content-length", len(body)))
         request, raw = json.loads(body[:length]), body[length:]
         self.owner.infers.append(request)
@@ -210,7 +210,7 @@ class Handler(BaseHTTPRequestHandler):
             data, more["Content-Encoding"] = gzip.compress(data), "gzip"
         return 200, data, more
 
-    def write(self, status, body, headers):
+    def write(self, status: Any, body: Any, headers: Any) -> None:
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
@@ -219,18 +219,18 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.wfile.flush()
 
-    def log_message(self, *_):
+    def log_message(self, *_: Any) -> None:
         pass
 
 
-def from_json(tensor):
+def from_json(tensor: Any) -> Any:
     if tensor["datatype"] == "BYTES":
         flat = [value.encode() for value in tensor["data"]]
         return np.array([*flat, None], object)[:-1].reshape(tensor["shape"])
     return np.array(tensor["data"], DTYPES[tensor["datatype"]]).reshape(tensor["shape"])
 
 
-def from_bytes(tensor, raw):
+def from_bytes(tensor: Any, raw: Any) -> Any:
     if tensor["datatype"] != "BYTES":
         return np.frombuffer(raw, DTYPES[tensor["datatype"]]).reshape(tensor["shape"])
     values = []
@@ -241,19 +241,19 @@ def from_bytes(tensor, raw):
     return np.array([*values, None], object)[:-1].reshape(tensor["shape"])
 
 
-def to_bytes(datatype, array):
+def to_bytes(datatype: Any, array: Any) -> Any:
     if datatype != "BYTES":
         return array.astype(DTYPES[datatype]).tobytes()
     return b"".join(struct.pack("<I", len(value)) + value for value in array.reshape(-1))
 
 
-def to_json(array):
+def to_json(array: Any) -> Any:
     if array.dtype == object:
         return [value.decode() for value in array.reshape(-1)]
     return array.reshape(-1).tolist()
 
 
-def far(server):
+def far(server: Any) -> mt.Model:
     """The model `slow` of a server, from a number to a number."""
     return mt.Model(
         f"oip+http://127.0.0.1:{server.port}/v2/models/slow", "slow", inputs={"x": "float32"}, outputs={"y": "float32"},

@@ -1,5 +1,7 @@
 """Tiny ONNX files."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -7,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 KINDS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int64": TensorProto.INT64}
 
 
-def save(path, nodes, inputs, outputs, constants):
+def save(path: Any, nodes: Any, inputs: Any, outputs: Any, constants: Any) -> Any:
     graph = helper.make_graph(
         nodes,
         path.stem,
@@ -21,7 +23,9 @@ def save(path, nodes, inputs, outputs, constants):
     return path
 
 
-def classifier(path, features=4, classes=3, seed=0, sharpness=1.0, hidden=16):
+def classifier(
+    path: Any, features: Any = 4, classes: Any = 3, seed: Any = 0, sharpness: float = 1.0, hidden: Any = 16
+) -> Any:
     """Two dense layers and a softmax: float32[features] -> probabilities float32[classes]."""
     random = np.random.default_rng(seed)
     constants = {
@@ -40,20 +44,20 @@ def classifier(path, features=4, classes=3, seed=0, sharpness=1.0, hidden=16):
     )
 
 
-def affine(path, scale=2.0, offset=1.0, rows="n"):
+def affine(path: Any, scale: float = 2.0, offset: float = 1.0, rows: Any = "n") -> Any:
     """scale * x + offset of a scalar column."""
     nodes = [helper.make_node("Mul", ["x", "s"], ["m"]), helper.make_node("Add", ["m", "o"], ["y"])]
     constants = {"s": np.array([scale], dtype=np.float32), "o": np.array([offset], dtype=np.float32)}
     return save(path, nodes, [("x", "float32", [rows])], [("y", "float32", [rows])], constants)
 
 
-def row_mean(path):
+def row_mean(path: Any) -> Any:
     """The mean of float32[?]."""
     nodes = [helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1], keepdims=0)]
     return save(path, nodes, [("x", "float32", ["n", "m"])], [("mean", "float32", ["n"])], {})
 
 
-def two_inputs(path):
+def two_inputs(path: Any) -> Any:
     """a - b."""
     nodes = [helper.make_node("Sub", ["a", "b"], ["difference"])]
     return save(path, nodes, [("a", "float32", ["n"]), ("b", "float32", ["n"])], [("difference", "float32", ["n"])], {})

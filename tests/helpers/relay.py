@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+from typing import Any
 
 
 class Relay:
@@ -13,24 +14,24 @@ class Relay:
         made: how many connections were made to it.
     """
 
-    def __init__(self, to):
+    def __init__(self, to: Any) -> None:
         self.to, self.made, self._silenced = to, 0, 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def silence(self):
+    def silence(self) -> None:
         """Swallow all that comes over the connections that were made until now, from either end."""
         self._silenced = self.made
 
-    def close(self):
+    def close(self) -> None:
         for each in self._open:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
-    def _accept(self):
+    def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
@@ -40,7 +41,7 @@ class Relay:
                 for ends in ((near, far), (far, near)):
                     threading.Thread(target=self._pass_on, args=(*ends, self.made), daemon=True).start()
 
-    def _pass_on(self, near, far, number):
+    def _pass_on(self, near: Any, far: Any, number: Any) -> None:
         with contextlib.suppress(OSError):
             while data := near.recv(1 << 16):
                 if number > self._silenced:

@@ -1,9 +1,11 @@
 """What became of each row."""
 
+from typing import Any
+
 import numpy as np
 
 
-def play(graph, columns):
+def play(graph: Any, columns: Any) -> Any:
     """For each row what was answered (a dict by output), or its `Failure`; checks that each is there once, in order."""
     rows = len(next(iter(columns.values())))
     answers, failures = graph(columns, failures="return")
@@ -17,13 +19,13 @@ def play(graph, columns):
     return [found[row] for row in range(rows)]
 
 
-def play_alone(graph, columns):
+def play_alone(graph: Any, columns: Any) -> Any:
     """The same, each row in a batch of its own."""
     rows = len(next(iter(columns.values())))
     return [play(graph, {name: column[row : row + 1] for name, column in columns.items()})[0] for row in range(rows)]
 
 
-def same(one, other, *, exact=True):
+def same(one: Any, other: Any, *, exact: bool = True) -> None:
     """Assert that two plays ended alike, to the bit where `exact`."""
     assert len(one) == len(other)
     for row, (a, b) in enumerate(zip(one, other, strict=True)):

@@ -1,9 +1,10 @@
 """Threads that must end."""
 
 import threading
+from typing import Any
 
 
-def all_end(before):
+def all_end(before: Any) -> None:
     """Wait until every thread has ended that is not among these."""
     for thread in set(threading.enumerate()) - set(before):
         thread.join(20)

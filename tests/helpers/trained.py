@@ -1,5 +1,7 @@
 """Small models of every framework: float32[4] -> probabilities of three classes; each with what it answers itself."""
 
+from typing import Any
+
 import numpy as np
 
 from helpers import onnxes
@@ -8,7 +10,7 @@ X = np.random.default_rng(7).normal(size=(200, 4)).astype(np.float32)
 Y = np.digitize(X[:, 0] + X[:, 1] / 2, [-0.5, 0.5])
 
 
-def onnx(folder, seed):
+def onnx(folder: Any, seed: Any) -> Any:
     import onnxruntime
 
     path = onnxes.classifier(folder / f"onnx{seed}.onnx", seed=seed)
@@ -16,7 +18,7 @@ def onnx(folder, seed):
     return {"uri": path.name}, lambda x: session.run(None, {"x": x})[0]
 
 
-def sklearn(folder, seed):
+def sklearn(folder: Any, seed: Any) -> Any:
     import joblib
     from sklearn.linear_model import LogisticRegression
 
@@ -26,7 +28,7 @@ def sklearn(folder, seed):
     return {"uri": f"sklearn{seed}.joblib", **types}, estimator.predict_proba
 
 
-def torch(folder, seed):
+def torch(folder: Any, seed: Any) -> Any:
     import torch as framework
 
     from helpers.modules import Net
@@ -36,14 +38,14 @@ def torch(folder, seed):
     framework.save(module.state_dict(), folder / f"torch{seed}.pth")
     types = {"inputs": {"x": "float32[4]"}, "outputs": {"probabilities": "float32[3]"}}
 
-    def answer(x):
+    def answer(x: Any) -> Any:
         with framework.no_grad():
             return module(framework.from_numpy(x.copy())).numpy()
 
     return {"uri": f"torch{seed}.pth", **types, "with": {"module": "helpers.modules:Net"}}, answer
 
 
-def xgboost(folder, seed):
+def xgboost(folder: Any, seed: Any) -> Any:
     import xgboost as framework
 
     settings = {"objective": "multi:softprob", "num_class": 3, "nthread": 1, "max_depth": 2, "eta": 0.3 / (seed + 1)}
@@ -53,7 +55,7 @@ def xgboost(folder, seed):
     return {"uri": f"xgboost{seed}.ubj", **types}, lambda x: booster.predict(framework.DMatrix(x))
 
 
-def lightgbm(folder, seed):
+def lightgbm(folder: Any, seed: Any) -> Any:
     import lightgbm as framework
 
     settings = {
@@ -69,7 +71,7 @@ def lightgbm(folder, seed):
     return {"uri": f"lightgbm{seed}.lgb", **types}, booster.predict
 
 
-def python(folder, seed):
+def python(folder: Any, seed: Any) -> Any:
     from motet.testing.fakes import Scores
 
     types = {"inputs": {"x": "float32[4]"}, "outputs": {"probabilities": "float32[3]"}}

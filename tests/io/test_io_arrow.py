@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -238,7 +239,7 @@ def test_a_group_of_binary_rows_is_one_row_of_many_arrays() -> None:
         (pa.array([1, 300, 3]).dictionary_encode(), "uint8", [1, 3], {1: "is uint8; got 300, which is out of its range"}),
     ],
 )  # fmt: skip
-def test_numbers_are_taken_row_by_row_where_nothing_is_lost(array, wanted, column, bad) -> None:
+def test_numbers_are_taken_row_by_row_where_nothing_is_lost(array: Any, wanted: str, column: Any, bad: Any) -> None:
     check_fits(array.type, kind(wanted), "x")
     found, reasons = to_column(array, kind(wanted))
     assert found.dtype == kind(wanted).numpy_dtype
@@ -255,7 +256,7 @@ def test_nan_among_whole_numbers_takes_the_default() -> None:
 
 
 @pytest.mark.parametrize("default", [None, "x", {"a": 1}])
-def test_anything_may_be_null_where_there_is_a_default(default) -> None:
+def test_anything_may_be_null_where_there_is_a_default(default: Any) -> None:
     for array in (pa.array([1, None]), pa.array([1.5, None]), pa.array(["a", None]), pa.array([True, None])):
         column, bad = to_column(array, kind("any"), default=default, nullable=True)
         assert (column.tolist(), column.dtype, bad) == ([array[0].as_py(), default], object, {})
@@ -279,7 +280,7 @@ def test_anything_may_be_null_where_there_is_a_default(default) -> None:
         (pa.float64(), "float32[3]", "a stored column fits dtype"),
     ],
 )
-def test_a_type_that_is_refused_says_which_would_do(stored, wanted, hint) -> None:
+def test_a_type_that_is_refused_says_which_would_do(stored: Any, wanted: str, hint: str) -> None:
     with pytest.raises(TypeMismatchError) as caught:
         check_fits(stored, kind(wanted), "x")
     assert caught.value.hint.startswith(hint)

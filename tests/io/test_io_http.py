@@ -182,7 +182,9 @@ def test_what_is_wrong_is_said_with_the_address_and_without_its_secrets(
     assert not Path("o.parquet").exists()
 
 
-def test_a_server_that_accepts_and_says_nothing_is_not_waited_for_forever(server: Server, monkeypatch) -> None:
+def test_a_server_that_accepts_and_says_nothing_is_not_waited_for_forever(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(motet.io.remote, "SILENCE_S", 0.3)
     told = run(address(server, "silent", "rows.csv"))
     assert told.exit_code == 1

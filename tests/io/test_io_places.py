@@ -55,7 +55,9 @@ def read(what: object) -> list[int]:
         "simplecache::file://{here}/in put.parquet", "simplecache::file://{here}/hard.parquet",
     ],
 )  # fmt: skip
-def test_a_file_is_read_and_not_written_over_however_it_is_spelled(here: Path, monkeypatch, spelling: str) -> None:
+def test_a_file_is_read_and_not_written_over_however_it_is_spelled(
+    here: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
     monkeypatch.setenv("HOME", str(here))
     source = write("in put.parquet", 1, 2)
     before = source.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ outputs: {y: double}
 
 
 @pytest.fixture(scope="module")
-def endpoint():
+def endpoint() -> Iterator[Any]:
     """An S3 server on a socket, with a bucket."""
     import boto3
     from moto.server import ThreadedMotoServer
@@ -48,7 +49,7 @@ def endpoint():
 
 
 @pytest.fixture
-def s3(endpoint, tmp_path, monkeypatch):
+def s3(endpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The address and credentials of the server in the environment; and its file system, with a file of five rows."""
     import s3fs
 
@@ -72,14 +73,14 @@ def s3(endpoint, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def without_credentials(s3, monkeypatch):
+def without_credentials(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     type(s3).clear_instance_cache()
 
 
 @pytest.fixture
-def without_server(s3, monkeypatch):
+def without_server(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -94,7 +95,7 @@ def run(source: str, output: str, *more: str) -> Result:
 HOW = "hint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where the machine has a role"
 
 
-def test_rows_are_read_and_answers_written(s3):
+def test_rows_are_read_and_answers_written(s3: Any) -> None:
     told = run("s3://bucket/rows.parquet", "s3://bucket/answers.parquet")
     assert told.exit_code == 0, told.output
     with s3.open("bucket/answers.parquet") as file:
@@ -103,7 +104,7 @@ def test_rows_are_read_and_answers_written(s3):
     assert (again.exit_code, "s3://bucket/answers.parquet is there already" in again.stderr) == (2, True)
 
 
-def test_a_remote_folder_of_parts_says_that_it_is_finished_and_loses_old_parts(s3):
+def test_a_remote_folder_of_parts_says_that_it_is_finished_and_loses_old_parts(s3: Any) -> None:
     s3.pipe_file("bucket/parts/part-00007.parquet", b"of an earlier run")
     told = run("rows.parquet", "s3://bucket/parts/", "--overwrite")
     assert told.exit_code == 0, told.output
@@ -127,7 +128,7 @@ def test_a_remote_folder_of_parts_says_that_it_is_finished_and_loses_old_parts(s
         ("rows.parquet", "s3://bucket/others/", ["--overwrite"], "s3://bucket/others/"),
     ],
 )
-def test_missing_credentials_are_told(source, output, more, where):
+def test_missing_credentials_are_told(source: str, output: str, more: Any, where: str) -> None:
     told = run(source, output, *more)
     assert told.exit_code == 2
     assert told.stderr == (
@@ -145,7 +146,7 @@ def test_missing_credentials_are_told(source, output, more, where):
         ("rows.parquet", "s3://nowhere/a/", "s3://nowhere/a/: there is no bucket 'nowhere'\n  hint"),
     ],
 )  # fmt: skip
-def test_a_missing_bucket_or_file_is_told(s3, source, output, message):
+def test_a_missing_bucket_or_file_is_told(s3: Any, source: str, output: str, message: str) -> None:
     told = run(source, output)
     assert told.exit_code == 2, told.output
     assert told.stderr.startswith(f"error: {message}")
@@ -156,7 +157,7 @@ def test_a_missing_bucket_or_file_is_told(s3, source, output, message):
     ("source", "output"),
     [("s3://bucket/rows.parquet", "answers.parquet"), ("rows.parquet", "s3://bucket/other.parquet")],
 )
-def test_a_server_that_does_not_answer_is_told_as_what_may_pass(source, output):
+def test_a_server_that_does_not_answer_is_told_as_what_may_pass(source: str, output: str) -> None:
     told = run(source, output)
     assert told.exit_code == 1
     assert told.stderr.startswith(
@@ -190,7 +191,7 @@ class Refusing:
         (TimeoutError(), RunError, "s3://bucket/a: does not answer: TimeoutError: TimeoutError"),
     ],
 )
-def test_each_way_of_reading_tells_what_is_wrong(call, error, kind, message):
+def test_each_way_of_reading_tells_what_is_wrong(call: str, error: Any, kind: Any, message: str) -> None:
     file = FoundFile("bucket/a", Refusing(error))
     with pytest.raises(kind) as told:
         getattr(file, call)()
@@ -198,7 +199,9 @@ def test_each_way_of_reading_tells_what_is_wrong(call, error, kind, message):
     assert told.value.__cause__ is error
 
 
-def test_a_connection_that_is_lost_while_rows_are_read_is_told_through_arrow(s3, monkeypatch):
+def test_a_connection_that_is_lost_while_rows_are_read_is_told_through_arrow(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("rows.csv").write_text("x\n1.5\n2.5\n")
     s3.put_file("rows.csv", "bucket/rows.csv")
     monkeypatch.setattr("motet.io.files._SMALL_BYTES", 0)
@@ -208,7 +211,7 @@ def test_a_connection_that_is_lost_while_rows_are_read_is_told_through_arrow(s3,
         list(source.batches(1000))
 
 
-def test_answers_that_cannot_be_put_there_are_told(s3, monkeypatch):
+def test_answers_that_cannot_be_put_there_are_told(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = open_writer("s3://bucket/late.parquet", pa.schema({"x": pa.int64()}))
     writer.write(pa.record_batch({"x": [1, 2]}))
     monkeypatch.setattr(s3, "pipe_file", Refusing(PermissionError("Access Denied")).anything)
@@ -216,6 +219,6 @@ def test_answers_that_cannot_be_put_there_are_told(s3, monkeypatch):
         writer.close()
 
 
-def test_errors_of_this_machines_files_stay_what_they_are():
+def test_errors_of_this_machines_files_stay_what_they_are() -> None:
     with pytest.raises(ZeroDivisionError), asking("here", None):
         raise ZeroDivisionError

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,7 +80,7 @@ class Started:
 
 
 @pytest.fixture
-def started():
+def started() -> Iterator[Any]:
     made = []
     yield lambda *arguments, **options: made.append(Started(*arguments, **options)) or made[-1]
     for each in made:
@@ -95,7 +97,7 @@ def state(pid: int) -> str:
 
 
 @pytest.mark.parametrize("child", CHILDREN.values(), ids=CHILDREN)
-def test_it_ends_when_its_parent_is_killed(started, child):
+def test_it_ends_when_its_parent_is_killed(started: Any, child: Any) -> None:
     each = started(child)
     assert all(map(state, each.pids))
     if STOPPED in child:
@@ -104,7 +106,7 @@ def test_it_ends_when_its_parent_is_killed(started, child):
     until(lambda: not any(map(state, each.pids)))
 
 
-def test_a_copy_of_its_parent_does_not_keep_it(started):
+def test_a_copy_of_its_parent_does_not_keep_it(started: Any) -> None:
     each = started(CHILDREN["sleeps"], then="if not os.fork(): print(os.getpid(), flush=True)")
     each.kill()
     (copy,) = each.copies()
@@ -112,7 +114,7 @@ def test_a_copy_of_its_parent_does_not_keep_it(started):
     assert state(copy)
 
 
-def test_it_may_finish_what_it_does_where_it_is_let(started):
+def test_it_may_finish_what_it_does_where_it_is_let(started: Any) -> None:
     handler = "signal.signal(signal.SIGUSR1, lambda *_: print('still here', flush=True));"
     each = started(f"{handler} {HOLDS} print('ready', flush=True); time.sleep(600)", seconds=600)
     assert each.line() == "ready\n"
@@ -124,7 +126,7 @@ def test_it_may_finish_what_it_does_where_it_is_let(started):
     until(lambda: not each.copies())
 
 
-def test_it_is_not_left_behind_when_it_hangs_then(started):
+def test_it_is_not_left_behind_when_it_hangs_then(started: Any) -> None:
     each = started(CHILDREN["is stopped"], seconds=0.1)
     until(lambda: state(each.pids[0]) == "T")
     each.kill()

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,13 +15,13 @@ from motet.system.sockets import FOLDER, OwnSocket, own_sockets, socket_folders
 
 
 @pytest.fixture
-def folder(tmp_path_factory, monkeypatch):
+def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     folder = tmp_path_factory.mktemp("s") / "run"
     monkeypatch.setenv(FOLDER, str(folder))
     return folder
 
 
-def test_several_servers_are_found_and_each_leaves_nothing(folder):
+def test_several_servers_are_found_and_each_leaves_nothing(folder: Any) -> None:
     one, other = OwnSocket("8000"), OwnSocket("8000")
     assert set(own_sockets()) == {one.path, other.path}
     assert all(each.name.startswith("8000-") for each in own_sockets())
@@ -32,7 +33,7 @@ def test_several_servers_are_found_and_each_leaves_nothing(folder):
     assert list(folder.iterdir()) == []
 
 
-def test_nobody_else_may_enter(folder):
+def test_nobody_else_may_enter(folder: Any) -> None:
     folder.mkdir(mode=0o755)
     made = OwnSocket("1")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -42,7 +43,7 @@ def test_nobody_else_may_enter(folder):
     made.close()
 
 
-def test_what_a_server_that_was_killed_left_behind_is_removed(folder):
+def test_what_a_server_that_was_killed_left_behind_is_removed(folder: Any) -> None:
     code = "from motet.system.sockets import OwnSocket; import os; OwnSocket('9'); os._exit(0)"
     subprocess.run([sys.executable, "-c", code], check=True)
     (left,) = folder.iterdir()
@@ -52,7 +53,7 @@ def test_what_a_server_that_was_killed_left_behind_is_removed(folder):
     other.close()
 
 
-def test_a_server_that_is_overrun_is_there(folder):
+def test_a_server_that_is_overrun_is_there(folder: Any) -> None:
     made = OwnSocket("8000")
     made.socket.listen(0)
     waiting = [socket.socket(socket.AF_UNIX) for _ in range(8)]
@@ -67,7 +68,9 @@ def test_a_server_that_is_overrun_is_there(folder):
     made.close()
 
 
-def test_the_next_folder_has_it_where_the_first_cannot(tmp_path_factory, monkeypatch):
+def test_the_next_folder_has_it_where_the_first_cannot(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(FOLDER)
     session = tmp_path_factory.mktemp("x")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
@@ -83,7 +86,7 @@ def test_the_next_folder_has_it_where_the_first_cannot(tmp_path_factory, monkeyp
         OwnSocket("8000")
 
 
-def test_neither_a_home_nor_a_session_need_be_there(monkeypatch):
+def test_neither_a_home_nor_a_session_need_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (FOLDER, "HOME", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
     assert socket_folders()[0] == Path(f"/tmp/motet-{os.geteuid()}-run")
@@ -95,7 +98,7 @@ def test_neither_a_home_nor_a_session_need_be_there(monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes what belongs to somebody else")
-def test_a_folder_of_somebody_else_is_not_used(folder):
+def test_a_folder_of_somebody_else_is_not_used(folder: Any) -> None:
     folder.mkdir(mode=0o700)
     os.chown(folder, 12345, 12345)
     with pytest.raises(OSError, match="it is no folder of this user"):

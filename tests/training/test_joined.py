@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ with open(f"{folder}/result-{os.environ['RANK']}", "wb") as file:
 TESTS = Path(__file__).parent.parent
 
 
-def torchrun(folder, trouble):
+def torchrun(folder: Any, trouble: Any) -> Any:
     (folder / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--max-restarts", "1", str(folder / "program.py"), str(folder), trouble]
@@ -40,7 +41,7 @@ def torchrun(folder, trouble):
     return [pickle.loads((folder / f"result-{rank}").read_bytes()) for rank in (0, 1)]
 
 
-def test_torchruns_processes_are_the_workers(tmp_path):
+def test_torchruns_processes_are_the_workers(tmp_path: Path) -> None:
     """One is killed in mid-epoch; all go on after the last checkpoint, and end as if nothing had been."""
     alone = distributed(train, data.made(rows, 256), str(tmp_path))
     results = torchrun(tmp_path, "kill")
@@ -52,7 +53,7 @@ def test_torchruns_processes_are_the_workers(tmp_path):
     assert not list((tmp_path / "checkpoints").rglob("*.pt"))
 
 
-def test_workers_meet_though_the_dead_have_left_their_names():
+def test_workers_meet_though_the_dead_have_left_their_names() -> None:
     import torch.distributed as dist
 
     store = dist.HashStore()
@@ -70,7 +71,7 @@ def test_workers_meet_though_the_dead_have_left_their_names():
         meet(store, 2, 3, 0)
 
 
-def test_another_number_of_workers_is_refused(monkeypatch):
+def test_another_number_of_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (rank(), is_worker()) == (0, False)
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "3"}.items():
         monkeypatch.setenv(name, value)
