@@ -36,13 +36,13 @@ def gated_gateway(live):
 
 
 @pytest.fixture
-def door():
-    return Door()
+def door(gated_gateway):
+    return Door(gated_gateway)
 
 
 @pytest.fixture
 def gated_server(live, gated_gateway, door):
-    return live.serve(gated_gateway, desk=door)
+    return live.serve(gated_gateway, middleware=door)
 
 
 @pytest.fixture

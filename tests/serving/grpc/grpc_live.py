@@ -12,8 +12,10 @@ import motet as mt
 from helpers.until import until_async
 from motet.oip.messages import HEALTH_SERVICE, SERVICE, message_class
 from motet.serving.batching.request import Identity
-from motet.serving.grpc import GrpcServer, Visit
+from motet.serving.grpc import GrpcServer
+from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
+from motet.serving.wire.errors import grpc_code
 from motet.testing.fakes import Failing, Scores, fake
 from serving.grpc import grpc_functions
 
@@ -89,28 +91,27 @@ class Live:
         self.loop.close()
 
 
-class Door:
-    """A desk that knows one key, and notes what it is told."""
+class Door(Middleware):
+    """Notes what comes in, whose it is by its key, and what becomes of it."""
 
-    def __init__(self, error=None):
+    def __init__(self, repository, error=None):
+        super().__init__(repository)
         self.error, self.ended, self.entered = error, [], []
 
-    def enter(self, method, model, headers, address):
-        self.entered.append((method, model, headers.get("traceparent"), address))
+    def enter(self, call):
+        self.entered.append((call.method, call.target, call.headers.get("traceparent"), call.peer))
         if self.error is not None:
             raise self.error
-        door, who = self, headers.get("x-api-key", "nobody")
+        context = super().enter(call)
+        context.identity = Identity(call.headers.get("x-api-key", "nobody"), "key")
+        return context
 
-        class Guest(Visit):
-            identity = Identity(who, "key")
+    def finished(self, context):
+        self.ended.append(context)
 
-            def carry(self, request):
-                pass
-
-            def leave(self, ended):
-                door.ended.append(ended)
-
-        return Guest()
+    @property
+    def codes(self):
+        return [grpc_code(each.status) for each in self.ended]
 
 
 def echo(dtype):

@@ -364,7 +364,7 @@ def test_a_request_whose_caller_is_gone_is_not_played(live, gated, door):
         gone = gated.async_infer("gated", [numbers(2)], lambda result, error: None)
         live.until(lambda: len(door.entered) == 2)
         gone.cancel()
-        live.until(lambda: [each.code for each in door.ended] == ["CANCELLED"])
+        live.until(lambda: door.codes == ["CANCELLED"])
     assert gated.infer("gated", [numbers(3)]).as_numpy("y").tolist() == [3]
     assert 2 not in played["gate"]
 
@@ -379,9 +379,9 @@ def test_the_stock_client_of_asyncio(live, server):
     assert live.run(many()) == [(str(each), each) for each in range(100)]
 
 
-def test_a_desk_knows_who_calls_and_what_came_of_it(live, repository):
-    door = Door()
-    server = live.serve(repository, desk=door)
+def test_the_middleware_knows_who_calls_and_what_came_of_it(live, repository):
+    door = Door(repository)
+    server = live.serve(repository, middleware=door)
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         client.infer(FLOAT, [numbers(1)], headers={"x-api-key": "ann", "traceparent": "00-1-2-01"})
         refusal(client.infer, "picky", [numbers(1, 13)])
@@ -390,11 +390,12 @@ def test_a_desk_knows_who_calls_and_what_came_of_it(live, repository):
         assert client.is_server_ready()
     assert door.entered[0] == ("ModelInfer", FLOAT, "00-1-2-01", "127.0.0.1")
     fine, failed, unknown, metadata = door.ended
-    assert (fine.code, fine.request.identity.name, fine.request.rows, fine.reply.end) == ("OK", "ann", 1, 1)
-    assert (failed.code, str(failed.error)[:18]) == ("INVALID_ARGUMENT", "1 of 2 rows failed")
-    assert (unknown.code, unknown.request) == ("NOT_FOUND", None)
-    assert (metadata.method, metadata.model, metadata.code) == ("ModelMetadata", FLOAT, "OK")
-    assert all(each.ended >= each.started for each in door.ended)
+    assert door.codes == ["OK", "INVALID_ARGUMENT", "NOT_FOUND", "OK"]
+    assert (fine.request.identity.name, fine.request.rows, fine.reply.end) == ("ann", 1, 1)
+    assert (failed.status, str(failed.error)[:18]) == (422, "1 of 2 rows failed")
+    assert (unknown.status, unknown.request) == (404, None)
+    assert (metadata.call.method, metadata.call.target) == ("ModelMetadata", FLOAT)
+    assert all(each.since_s >= 0 for each in door.ended)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +411,7 @@ def test_a_desk_knows_who_calls_and_what_came_of_it(live, repository):
     ],
 )
 def test_a_refusal_has_its_status_and_says_when_to_try_again(live, repository, kind, code):
-    server = live.serve(repository, desk=Door(getattr(errors, kind)("no", retry_after_s=1.5)))
+    server = live.serve(repository, middleware=Door(repository, getattr(errors, kind)("no", retry_after_s=1.5)))
     with pytest.raises(grpc.RpcError) as caught:
         ask(server, "ModelInfer", written(lambda m: None))
     assert (caught.value.code().name, caught.value.details()) == (code, "no")
@@ -423,7 +424,7 @@ def test_a_refusal_has_its_status_and_says_when_to_try_again(live, repository, k
 
 
 def test_a_mistake_of_ours_is_said_without_ending_anything(live, repository, caplog):
-    server = live.serve(repository, desk=Door(ZeroDivisionError("oh")))
+    server = live.serve(repository, middleware=Door(repository, ZeroDivisionError("oh")))
     wanted = ("INTERNAL", "ZeroDivisionError in the server; its log says more")
     assert refusal(ask, server, "ModelInfer", written(lambda m: None)) == wanted
     assert refusal(ask, server, "ServerMetadata", b"") == wanted

@@ -188,7 +188,7 @@ def test_it_listens_on_ipv6(live, repository):
 
 
 def test_calls_under_way_finish_when_the_server_stops(live, gated_gateway, door):
-    server = live.serve(gated_gateway, desk=door)
+    server = live.serve(gated_gateway, middleware=door)
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client, shut("gate") as entered:
         got = []
         client.async_infer(
@@ -238,7 +238,7 @@ def test_calls_that_have_come_and_not_begun_are_answered_when_the_server_stops(l
 
 
 def test_more_calls_than_may_be_under_way_are_refused(live, gated_gateway, door):
-    server = live.serve(gated_gateway, desk=door, config=GrpcConfig(calls=1))
+    server = live.serve(gated_gateway, middleware=door, config=GrpcConfig(calls=1))
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client, shut("gate") as entered:
         client.async_infer("gated", [tensor("x", np.ones(1, np.float32))], lambda result, error: None)
         assert entered.wait(20)
@@ -305,7 +305,7 @@ def test_a_server_is_made_as_it_is_configured(live, repository, door):
     server = live.run(made())
     assert ask(server, "ModelReady", ModelReadyRequest(name="two")).ready
     ask(server, "ServerMetadata", b"")
-    assert [each.method for each in door.ended] == ["ServerMetadata"]
+    assert [each.call.method for each in door.ended] == ["ServerMetadata"]
     live.run(server.stop(0))
 
 

@@ -83,7 +83,7 @@ def test_bytes_that_are_no_request_are_answered_too(server):
 
 
 def test_no_more_is_read_than_may_be_under_way(live, gated_gateway, door):
-    server = live.serve(gated_gateway, desk=door, config=GrpcConfig(stream_requests=3))
+    server = live.serve(gated_gateway, middleware=door, config=GrpcConfig(stream_requests=3))
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel, shut("gate") as entered:
         call = channel.stream_stream(STREAM, response_deserializer=ModelStreamInferResponse.FromString)
         answers = call((written(each) for each in range(50)), timeout=20)
@@ -103,13 +103,13 @@ def test_requests_of_a_caller_that_is_gone_are_not_played(live, gated_server, ga
         assert entered.wait(20)
         live.until(lambda: len(door.entered) == 3)
         answers.cancel()
-        live.until(lambda: [each.code for each in door.ended] == ["CANCELLED"] * 3)
+        live.until(lambda: door.codes == ["CANCELLED"] * 3)
     gated.infer("gated", numbers(4))
     assert not {2, 3} & set(played["gate"])
 
 
 def test_a_server_that_stops_answers_what_it_has_read(live, gated_gateway, door):
-    server = live.serve(gated_gateway, desk=door)
+    server = live.serve(gated_gateway, middleware=door)
     requests = queue.Queue()
     requests.put(written(5))
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel, shut("gate") as entered:

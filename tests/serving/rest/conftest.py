@@ -13,10 +13,12 @@ import uvloop
 import motet as mt
 from helpers.until import until_async
 from motet.serving.config.limits import Limits
+from motet.serving.config.server import ServeConfig
 from motet.serving.http.front import Front
 from motet.serving.http.infer import InferRoutes
+from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
-from motet.serving.rest import AppParts, create_app
+from motet.serving.rest import create_app
 from serving.rest import app_graphs
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -39,23 +41,27 @@ class Live:
 
         self.run(until_async(condition, timeout_s), timeout_s + 1)
 
-    def serve(self, *graphs, parts=None, limits=None, load=True):
-        """A server of graphs, or of their files."""
-        served = self.run(self._serve(graphs, parts, limits or Limits(), load))
+    def serve(self, *graphs, parts=None, middleware=None, limits=None, load=True, **config):
+        """A server of graphs, or of their files; `config` are fields of `ServeConfig`."""
+        settings = ServeConfig(**({"admin": "open"} | config))
+        made = middleware or (lambda repository: Middleware(repository, settings))
+        served = self.run(self._serve(graphs, parts, made, limits or Limits(), load))
         self.clients.append(served.client)
         return served
 
-    async def _serve(self, graphs, parts, limits, load):
+    async def _serve(self, graphs, parts, made, limits, load):
         repository = ModelRepository(limits)
         for graph in graphs:
             repository.add(graph)
         if load:
             await repository.load_all()
-        routes = InferRoutes(repository)
-        front = routes.front = Front(create_app(repository, parts or AppParts(admin="open")), routes, limits)
+        middleware = made(repository)
+        app = create_app(repository, middleware, parts)
+        front = Front(app, InferRoutes(repository, middleware), limits, middleware)
         listening = await self.loop.create_server(front.connection, "127.0.0.1", 0)
         self.closing.append((repository, front, listening))
-        return RepositoryEntry(self, repository, listening.sockets[0].getsockname()[1])  # type: ignore[attr-defined]
+        port = listening.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        return RepositoryEntry(self, repository, middleware, port)
 
     def close(self):
         for gate in app_graphs.GATES.values():
@@ -79,8 +85,8 @@ class Live:
 class RepositoryEntry:
     """A server on a port, and a client of it."""
 
-    def __init__(self, live, repository, port):
-        self.live, self.repository, self.port = live, repository, port
+    def __init__(self, live, repository, middleware, port):
+        self.live, self.repository, self.middleware, self.port = live, repository, middleware, port
         self.address = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.address, timeout=20)
 

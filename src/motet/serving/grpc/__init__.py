@@ -1,7 +1,8 @@
 """The Open Inference Protocol over gRPC; needs the extra `grpc`.
 
 server.py   the port: options, TLS, start and stop
-infer.py    ModelInfer: who asks, reading, playing, answering
+calls.py    what came in, for the middleware
+infer.py    ModelInfer: reading, playing, answering
 stream.py   ModelStreamInfer: many requests on one call, each answered when it is ready
 about.py    what is served: readiness, metadata, configuration, statistics, loading
 health.py   gRPC's own health check
@@ -21,6 +22,5 @@ except ImportError:
 
 from motet.serving.config.grpc import GrpcConfig
 from motet.serving.grpc.server import GrpcServer, grpc_server
-from motet.serving.middleware.grpc_entry import Desk, Ended, Visit
 
-__all__ = ["Desk", "Ended", "GrpcConfig", "GrpcServer", "Visit", "grpc_server"]
+__all__ = ["GrpcConfig", "GrpcServer", "grpc_server"]

@@ -1,21 +1,19 @@
-"""ModelInfer: who asks, reading, playing, answering."""
+"""ModelInfer: reading, playing, answering."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
-
-import grpc
 
 from motet.errors import DeadlineError, InputError, MotetError, OverloadedError
 from motet.oip.messages import ModelInferRequest
 from motet.serving.batching.parameters import asked_times, failed_rows
-from motet.serving.batching.request import ANONYMOUS, Reply, Request
+from motet.serving.batching.request_future import RequestFuture
 from motet.serving.config.limits import Limits
+from motet.serving.grpc.calls import Headers, begun, call_of, name_of
 from motet.serving.grpc.codec import (
     long_to_read,
     long_to_write,
@@ -25,52 +23,30 @@ from motet.serving.grpc.codec import (
     write_answer,
 )
 from motet.serving.grpc.status import code_of, retry_metadata, text_of
-from motet.serving.middleware.grpc_entry import CALL_NAME, Desk, Ended, Headers, Visit, address_of, begun, name_of
+from motet.serving.middleware.call import REQUEST_ID
+from motet.serving.middleware.context import RequestContext
+from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.wire.long import LONG_RAW_BYTES
 
-__all__ = ["GrpcCall", "Inference", "internal_error", "refuse"]
+__all__ = ["Inference", "internal_error", "refuse"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger("motet.serving")
 QUIET_S, QUIET_WITHIN_S = 0.05, 0.5
 
 
-class GrpcCall(Request):
-    """A request whose answer is a future.
-
-    Attributes:
-        future: of the `Reply`; fails with a `MotetError`.
-    """
-
-    __slots__ = ("future",)
-
-    def __init__(self, *args: Any, future: asyncio.Future[Reply], **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.future = future
-
-    def answered(self, reply: Reply) -> None:
-        """Take the answer."""
-        if not self.future.done():
-            self.future.set_result(reply)
-
-    def failed(self, error: MotetError) -> None:
-        """Take the reason why there is none."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
 class Inference:
     """Plays the requests of gRPC calls.
 
     Args:
-        gateway: what is served.
-        limits: of requests; None for those of the gateway, which may change.
-        desk: who may call; None for everybody.
+        repository: what is served.
+        middleware: what every request passes.
+        limits: of requests; None for those of the repository, which may change.
     """
 
-    def __init__(self, repository: ModelRepository, limits: Limits | None = None, desk: Desk | None = None) -> None:
-        self.repository, self.desk, self._limits = repository, desk, limits
+    def __init__(self, repository: ModelRepository, middleware: Middleware, limits: Limits | None = None) -> None:
+        self.repository, self._middleware, self._limits = repository, middleware, limits
         self._loop = asyncio.get_running_loop()
         self._held_bytes = self._begun = 0
         self._answers_may_go: asyncio.Event | None = None
@@ -118,9 +94,14 @@ class Inference:
         self._hold(len(data))
         try:
             message = await self._in_thread(len(data) > LONG_RAW_BYTES, _parsed, data)
-            if self.desk is None:
-                return await self._play(message, len(data), context, headers, None, None)
-            return await self._visit(message, context, headers, method, len(data))
+            call = call_of(method, message.model_name, headers, context, len(data))
+            entered = self._middleware.enter(call)
+            if not isinstance(entered, RequestContext):
+                entered = await self._wait(entered, message, context)
+            with entered:
+                answer = await self._play(message, context, entered)
+                entered.sent_bytes = answer.ByteSize()
+                return answer
         except MotetError:
             raise
         except Exception as error:
@@ -135,69 +116,36 @@ class Inference:
             self._held_bytes -= size
             raise OverloadedError("the requests under way take all the memory they may", retry_after_s=1)
 
-    async def _visit(self, message: Any, context: Any, headers: Headers, method: str, received_bytes: int) -> Any:
-        """Play a request of a caller whom the desk lets in."""
-        ended = Ended(method, message.model_name, None, None, None, "OK", self._loop.time(), 0.0, received_bytes)
-        visit = await self._enter(message, context, headers, method)
-        try:
-            answer = await self._play(message, received_bytes, context, headers, visit, ended)
-            ended.sent_bytes = answer.ByteSize()
-            return answer
-        except MotetError as error:
-            ended.error, ended.code = error, code_of(error).name
-            raise
-        except asyncio.CancelledError:
-            ended.code = grpc.StatusCode.CANCELLED.name
-            raise
-        except Exception:
-            ended.code = grpc.StatusCode.INTERNAL.name
-            raise
-        finally:
-            ended.ended = self._loop.time()
-            visit.leave(ended)
-
-    async def _enter(self, message: Any, context: Any, headers: Headers, method: str) -> Visit:
-        assert self.desk is not None
-        visit = self.desk.enter(method, message.model_name, headers, address_of(context.peer()))
-        if not inspect.isawaitable(visit):
-            return visit
+    async def _wait(self, turn: Awaitable[RequestContext], message: Any, context: Any) -> RequestContext:
         deadline = self._deadline(_asked_times(message)[0], context)
         try:
             async with asyncio.timeout_at(deadline):
-                return await visit
+                return await turn
         except TimeoutError:
             raise DeadlineError("not answered in time: the request waited for its turn") from None
 
-    async def _play(
-        self, message: Any, size: int, context: Any, headers: Headers, visit: Visit | None, ended: Ended | None
-    ) -> Any:
+    async def _play(self, message: Any, context: Any, entered: RequestContext) -> Any:
         served = self.repository.find(message.model_name, message.model_version)
         signature = served.signature
         wanted = wanted_outputs(message, signature)
-        long = long_to_read(message, served.inputs, size)
+        long = long_to_read(message, served.inputs, entered.call.received_bytes)
         columns, rows = await self._in_thread(long, read_columns, message, served.inputs, self.limits.rows)
         timeout_s, priority = _asked_times(message)
-        request = GrpcCall(
+        request = RequestFuture(
             columns,
             rows,
-            future=self._loop.create_future(),
-            id=message.id or headers.get(CALL_NAME, ""),
+            id=message.id or entered.call.headers.get(REQUEST_ID, ""),
             deadline=self._deadline(timeout_s, context),
             priority=priority,
-            identity=ANONYMOUS if visit is None else visit.identity,
+            identity=entered.identity,
         )
-        if ended is not None:
-            ended.request = request
-        if visit is not None:
-            visit.carry(request)
+        entered.carry(request)
         self.repository.submit(served, request)
         try:
-            reply = await request.future
+            reply = entered.reply = await request.future
         except asyncio.CancelledError:
             request.cancelled = True
             raise
-        if ended is not None:
-            ended.reply = reply
         if reply.failures:
             raise failed_rows(reply, rows)
         version = message.model_version or served.versions[-1]

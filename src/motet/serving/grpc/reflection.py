@@ -15,7 +15,7 @@ from motet.oip.messages import (
     ServerReflectionRequest,
     ServerReflectionResponse,
 )
-from motet.serving.middleware.grpc_entry import begun
+from motet.serving.grpc.calls import begun
 
 __all__ = ["Reflection"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,12 +18,13 @@ from motet.serving.config.grpc import GrpcConfig
 from motet.serving.config.limits import Limits
 from motet.serving.config.server import ServeConfig, Tls
 from motet.serving.grpc.about import MetadataService, Numbers
+from motet.serving.grpc.calls import begun, call_of
 from motet.serving.grpc.health import HealthService
 from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.reflection import Reflection
-from motet.serving.grpc.status import code_of
 from motet.serving.grpc.stream import Streams
-from motet.serving.middleware.grpc_entry import Desk, Ended, Headers, address_of, begun
+from motet.serving.middleware.context import RequestContext
+from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
 from motet.system.addresses import in_url
 
@@ -47,7 +47,7 @@ class GrpcServer:
         tls: what to speak TLS with; None for plain text.
         config: how the port behaves.
         reuse_port: whether other processes listen on the same port too.
-        desk: who may call, and who is told of calls; None for everybody and nobody.
+        middleware: what every request passes; None lets everybody in.
         numbers: the statistics of a served graph; None where nobody counts.
 
     Attributes:
@@ -65,15 +65,15 @@ class GrpcServer:
         *,
         config: GrpcConfig | None = None,
         reuse_port: bool = False,
-        desk: Desk | None = None,
+        middleware: Middleware | None = None,
         numbers: Numbers | None = None,
     ) -> None:
         self.host, self.port, self.stopping = host, port, False
         self._limits, self._config = limits or repository.limits, config or GrpcConfig()
-        self._tls, self._desk, self._loop = tls, desk, asyncio.get_running_loop()
+        self._middleware, self._tls, self._loop = middleware or Middleware(repository), tls, asyncio.get_running_loop()
         self._about = MetadataService(repository, self._limits.rows, numbers)
         self._health, self._reflection = HealthService(repository), Reflection()
-        self._inference = Inference(repository, limits, desk)
+        self._inference = Inference(repository, self._middleware, limits)
         self._streams = Streams(self._inference, self._config.stream_requests)
         self._server = grpc.aio.server(
             options=self._options(reuse_port=reuse_port),
@@ -194,15 +194,21 @@ class GrpcServer:
 
     def _unary(self, name: str, answer: Callable[[Any], Awaitable[Any]], kind: Any) -> Any:
         """A method that is asked about the server, and answers with a message or an error."""
-        guarded = self._desk is not None and name not in _OPEN and kind is not messages.HealthCheckRequest
+        is_open = name in _OPEN or kind is messages.HealthCheckRequest
 
         async def handle(data: bytes, context: Any) -> Any:
             try:
                 headers = await begun(context)
                 request = _read(kind, data)
-                if not guarded:
+                if is_open:
                     return await answer(request)
-                return await self._visit(name, answer, request, headers, address_of(context.peer()))
+                model = getattr(request, "model_name", "") or getattr(request, "name", "")
+                call = call_of(name, model, headers, context, len(data), admin=name.startswith("RepositoryModel"))
+                entered = self._middleware.enter(call)
+                with entered if isinstance(entered, RequestContext) else await entered as entered:
+                    answered = await answer(request)
+                    entered.sent_bytes = answered.ByteSize()
+                return answered
             except MotetError as error:
                 await refuse(context, error)
             except asyncio.CancelledError:
@@ -211,27 +217,6 @@ class GrpcServer:
                 await refuse(context, internal_error(error, name))
 
         return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialized)
-
-    async def _visit(
-        self, name: str, answer: Callable[[Any], Awaitable[Any]], request: Any, headers: Headers, address: str
-    ) -> Any:
-        assert self._desk is not None
-        model = getattr(request, "model_name", "") or getattr(request, "name", "")
-        ended = Ended(
-            name, model, None, None, None, grpc.StatusCode.OK.name, self._loop.time(), 0.0, request.ByteSize()
-        )
-        entered = self._desk.enter(name, model, headers, address)
-        visit = await entered if inspect.isawaitable(entered) else entered
-        try:
-            answered = await answer(request)
-            ended.sent_bytes = answered.ByteSize()
-            return answered
-        except MotetError as error:
-            ended.error, ended.code = error, code_of(error).name
-            raise
-        finally:
-            ended.ended = self._loop.time()
-            visit.leave(ended)
 
 
 async def _shared_memory(_data: bytes, context: Any) -> None:
@@ -289,7 +274,10 @@ def _stamp(tls: Tls) -> tuple[int, int]:
 
 
 def grpc_server(
-    repository: ModelRepository, config: ServeConfig, desk: Desk | None = None, numbers: Numbers | None = None
+    repository: ModelRepository,
+    config: ServeConfig,
+    middleware: Middleware | None = None,
+    numbers: Numbers | None = None,
 ) -> GrpcServer:
     """The gRPC port of a server that is set up so; other processes of the same server may share it."""
     return GrpcServer(
@@ -299,6 +287,6 @@ def grpc_server(
         tls=config.tls,
         config=GrpcConfig.read(config.grpc or {}, "grpc"),
         reuse_port=True,
-        desk=desk,
+        middleware=middleware,
         numbers=numbers,
     )

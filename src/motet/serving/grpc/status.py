@@ -8,31 +8,17 @@ import grpc
 
 from motet.errors import MotetError
 from motet.oip.messages import RetryInfo, Status
+from motet.serving.wire.errors import grpc_code
 
 __all__ = ["code_of", "retry_metadata", "text_of"]
 
 MAX_TEXT_BYTES = 2048
 """Of a status's text. Clients refuse headers of more than 8 KiB, and each byte may become three on the way."""
-_CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    409: grpc.StatusCode.FAILED_PRECONDITION,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    415: grpc.StatusCode.UNIMPLEMENTED,
-    422: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    499: grpc.StatusCode.CANCELLED,
-    501: grpc.StatusCode.UNIMPLEMENTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
 
 
 def code_of(error: MotetError) -> grpc.StatusCode:
     """The code that an error answers with; INTERNAL where its class has none of its own."""
-    return _CODES.get(error.status, grpc.StatusCode.INTERNAL)
+    return grpc.StatusCode[grpc_code(error.status)]
 
 
 def text_of(error: MotetError) -> str:

@@ -9,9 +9,9 @@ import grpc
 
 from motet.errors import MotetError, NotReadyError
 from motet.oip.messages import ModelInferRequest, ModelStreamInferResponse
+from motet.serving.grpc.calls import Headers, begun
 from motet.serving.grpc.infer import Inference, internal_error, refuse
 from motet.serving.grpc.status import text_of
-from motet.serving.middleware.grpc_entry import Headers, begun
 from motet.serving.repository.entry import STOPS
 
 __all__ = ["Streams"]

@@ -1,7 +1,6 @@
 """HTTP/1.1.
 
 connection.py   one client's connection: parsing, limits, timeouts, order of answers
-unadmitted.py   a request that was refused before anybody was asked
 exchange.py     what stands in a connection's line of answers
 asgi.py         a request that the ASGI application answers
 infer.py        the inference routes, which do without it

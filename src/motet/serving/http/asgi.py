@@ -13,22 +13,19 @@ import httptools
 
 from motet.errors import InputError, ModelError
 from motet.serving.http.respond import STATUS_LINES, error_answer, named
+from motet.serving.middleware.call import OWNER
 
 if TYPE_CHECKING:
     from motet.serving.http.connection import Connection
     from motet.serving.http.exchange import Exchange
     from motet.serving.http.front import Front
 
-__all__ = ["OWNER", "VISITED", "App", "AppExchange"]
+__all__ = ["App", "AppExchange", "Message"]
 
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 _LOG = logging.getLogger("motet.serving")
 _BODILESS = (204, 304)
-VISITED = "motet.visited"
-"""What is true in a scope's state where the application has made a visit for the request."""
-OWNER = "motet.owner"
-"""What is true there where the user that runs the server asks."""
 
 
 class ClientGoneError(OSError):
@@ -124,9 +121,8 @@ class AppExchange:
             self.keep_alive = False
             if not self._started and not self._gone:
                 self._fail("the server gave no answer to this request", scope)
-        asked = f"{scope['method']} {scope['raw_path'].decode('latin-1')}"
-        sizes = self._received_bytes, self._sent_bytes
-        self._front.app_answered(self._connection, asked, scope, self._status, *sizes, self._began)
+        path, sizes = scope["raw_path"].decode("latin-1"), (self._received_bytes, self._sent_bytes)
+        self._front.app_answered(self._connection, path, scope, self._status, sizes, self._began)
         if not self._gone:
             self._connection.finished(self)
 

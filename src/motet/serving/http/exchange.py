@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-__all__ = ["Exchange", "Origin"]
+from motet.serving.middleware.call import HeaderFields, IncomingCall
+
+__all__ = ["Exchange", "Origin", "call_of"]
 
 
 class Exchange(Protocol):
@@ -60,3 +62,21 @@ class Origin(Protocol):
     def finished(self, exchange: Exchange, /) -> None:
         """An answer is complete."""
         ...
+
+
+def call_of(
+    origin: Origin, path: str, received_bytes: int, *, target: str = "", fields: Collection[tuple[bytes, bytes]] = ()
+) -> IncomingCall:
+    """What came in, for the middleware.
+
+    Args:
+        origin: where it came from.
+        path: what was asked for.
+        received_bytes: of the body.
+        target: the graph or model; empty for none.
+        fields: of the head; none for those of the request that came from there last.
+    """
+    peer, method, headers = origin.address(), origin.method.decode() or "-", HeaderFields(fields or origin.headers)
+    return IncomingCall(
+        "http", method, path, target, headers, peer[0] if peer else "", received_bytes, owner=origin.owner
+    )

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from motet.errors import MotetError
 from motet.serving.config.limits import Limits
-from motet.serving.http.asgi import VISITED, App, AppExchange, Message
+from motet.serving.http.asgi import App, AppExchange, Message
 from motet.serving.http.connection import Connection
+from motet.serving.http.exchange import call_of
 from motet.serving.http.respond import date_line, error_answer, named
-from motet.serving.http.unadmitted import Unadmitted
+from motet.serving.middleware.call import ENTERED
+from motet.serving.middleware.middleware import Middleware
 
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange, Origin
@@ -40,29 +42,29 @@ class Front:
         app: answers what no route does.
         find: the route of an address; None where the application is to answer.
         limits: bounds.
+        middleware: what every request passes.
 
     Attributes:
         now: the clock of the event loop, as of the last sweep.
         routes: those that are known, by address; another mapping when what is served has changed.
         statuses: how many answers were given with each HTTP status.
         received_bytes, sent_bytes: of everything on the connections, beneath TLS.
-        written: is told of requests that no visit is made for; None where nobody wants to know.
     """
 
     def __init__(
         self,
         app: App,
-        find: Callable[[bytes], HttpRoute | None],
+        find: Callable[[Front, bytes], HttpRoute | None],
         limits: Limits,
+        middleware: Middleware,
     ) -> None:
-        self.app, self.limits = app, limits
+        self.app, self.limits, self._middleware = app, limits, middleware
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
         self.statuses: defaultdict[int, int] = defaultdict(int)
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.buffered_bytes = self.received_bytes = self.sent_bytes = 0
-        self.written: Callable[[Unadmitted], None] | None = None
         self.draining = False
         self.date = date_line()
         self._find = find
@@ -93,7 +95,7 @@ class Front:
         try:
             return self.routes[url]
         except KeyError:
-            found = self._find(url if url.startswith(b"/") else _path_of(url))
+            found = self._find(self, url if url.startswith(b"/") else _path_of(url))
             if found is not None and len(url) <= KNOWN_BYTES and b"?" not in url:
                 if len(self.routes) >= KNOWN_URLS:
                     self.routes.clear()
@@ -103,34 +105,32 @@ class Front:
     def refused(
         self, origin: Origin, error: MotetError, received_bytes: int, *, keep_alive: bool, bodiless: bool = False
     ) -> bytes:
-        """The answer to a request that is refused before a visit is made for it; counted, and told of."""
+        """The answer to a request that is refused before it enters the middleware; counted, and written down."""
         self.statuses[error.status] += 1
         answer = error_answer(error, self.date + named(origin.headers), keep_alive=keep_alive, bodiless=bodiless)
-        asked = f"{origin.method.decode() or '-'} {origin.url.decode('latin-1') or '-'}"
-        self.unvisited(origin, asked, error, received_bytes, answer)
+        if self._middleware.logs:
+            call = call_of(origin, origin.url.decode("latin-1") or "-", received_bytes)
+            self._middleware.unadmitted(call, error.status, error=error)
         return answer
 
-    def unvisited(self, origin: Origin, asked: str, error: MotetError, received_bytes: int, answer: bytes) -> None:
-        """Tell of a request that no visit is made for, and that is refused with this message."""
-        if self.written is not None:
-            sent_bytes = len(answer) - answer.index(b"\r\n\r\n") - 4
-            self.written(Unadmitted(origin, asked, error.status, received_bytes, sent_bytes, error=error))
-
     def app_answered(
-        self,
-        origin: Origin,
-        asked: str,
-        scope: Message,
-        status: int,
-        received_bytes: int,
-        sent_bytes: int,
-        began: float,
+        self, origin: Origin, path: str, scope: Message, status: int, sizes: tuple[int, int], began: float
     ) -> None:
-        """Count an answer of the application, and tell of it where it has made no visit; `status` is 0 for none."""
+        """Count an answer of the application, and write it down where it has not entered.
+
+        Args:
+            origin: where the request came from.
+            path: what was asked for.
+            scope: of the request.
+            status: of the answer; 0 for none.
+            sizes: bytes of the bodies of request and answer.
+            began: on the clock of the event loop.
+        """
         status = status or 499
         self.statuses[status] += 1
-        if self.written is not None and not scope["state"].get(VISITED):
-            self.written(Unadmitted(origin, asked, status, received_bytes, sent_bytes, self.loop.time() - began))
+        if self._middleware.logs and not scope["state"].get(ENTERED):
+            call = call_of(origin, path, sizes[0], fields=scope["headers"])
+            self._middleware.unadmitted(call, status, sent_bytes=sizes[1], began=began)
 
     def forget_routes(self) -> None:
         """What is served has changed."""

@@ -7,8 +7,8 @@ import logging
 import math
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from motet.batch import Array, Column
@@ -16,9 +16,12 @@ from motet.errors import ModelError, MotetError, NotFoundError
 from motet.serving.batching.parameters import asked_times, failed_rows
 from motet.serving.batching.request import ANONYMOUS, Reply, Request
 from motet.serving.http.cors import cors_lines
+from motet.serving.http.exchange import call_of
 from motet.serving.http.front import HttpRoute
 from motet.serving.http.infer_headers import InferHeaders
-from motet.serving.http.respond import error_answer, head, named
+from motet.serving.http.respond import body_bytes, error_answer, head, named
+from motet.serving.middleware.context import RequestContext
+from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.wire.compress import compress, decompress
@@ -32,8 +35,6 @@ from motet.types import ColumnType
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange, Origin
     from motet.serving.http.front import Front
-    from motet.serving.middleware.context import RequestContext
-    from motet.serving.middleware.middleware import Middleware
 
 __all__ = ["InferExchange", "InferRoutes"]
 
@@ -53,15 +54,14 @@ class InferRoutes:
     """Finds the inference route of an address.
 
     Args:
-        gateway: what is served.
-        services: what is done for every request beside playing it; None for nothing.
+        repository: what is served.
+        middleware: what every request passes.
     """
 
-    def __init__(self, repository: ModelRepository, services: Middleware | None = None) -> None:
-        self.repository, self.services = repository, services
-        self.front: Front
+    def __init__(self, repository: ModelRepository, middleware: Middleware) -> None:
+        self.repository, self.middleware = repository, middleware
 
-    def __call__(self, url: bytes) -> HttpRoute | None:
+    def __call__(self, front: Front, url: bytes) -> HttpRoute | None:
         """The route; None where the address is no inference route, or nothing is served under its name."""
         match = _PATH.fullmatch(url.partition(b"?")[0])
         if match is None:
@@ -71,33 +71,29 @@ class InferRoutes:
             served = self.repository.find(name, version)
         except NotFoundError as error:
             error.__traceback__ = error.__context__ = None  # it is kept, and their frames hold a connection
-            return _Missing(error, self)
-        return _Infer(self, served, name)
+            return _Missing(error, self.middleware, front)
+        return _Infer(self, front, served, name)
 
 
 class _Missing:
     """Says that nothing is served under a name."""
 
-    def __init__(self, error: NotFoundError, routes: InferRoutes) -> None:
-        self._error, self.services, self.front = error, routes.services, routes.front
+    def __init__(self, error: NotFoundError, middleware: Middleware, front: Front) -> None:
+        self._error, self.middleware, self.front = error, middleware, front
 
     def __call__(self, origin: Origin, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
         exchange = InferExchange(self, origin, keep_alive, origin.known)
         exchange.body = body
         line.append(exchange)
-        exchange.refuse(self._error)
+        exchange.failed(self._error)
 
 
 class _Infer:
     """The inference route of one served graph or model."""
 
-    def __init__(self, routes: InferRoutes, served: RepositoryEntry, name: str) -> None:
-        self.served, self.services, self.front, self._repository = (
-            served,
-            routes.services,
-            routes.front,
-            routes.repository,
-        )
+    def __init__(self, routes: InferRoutes, front: Front, served: RepositoryEntry, name: str) -> None:
+        self.served, self.front = served, front
+        self.middleware, self._repository = routes.middleware, routes.repository
         self.codec = InferCodec(
             name, served.versions[-1], served.inputs, served.signature.outputs, self._repository.limits.rows
         )
@@ -114,9 +110,8 @@ class _Infer:
         exchange = InferExchange(self, origin, keep_alive, origin.known)
         line.append(exchange)
         try:
-            services = self.services
-            if services is not None and services.busy:
-                services.receive(exchange, body)
+            if self.middleware.busy:
+                self._enter(exchange, body)
                 return
             said = exchange.said
             if said is not None and said.is_plain and keep_alive:
@@ -130,6 +125,40 @@ class _Infer:
             self.submit(exchange, body)
         except Exception as error:  # noqa: BLE001 (no request stays without an answer)
             exchange.fail(error)
+
+    def _enter(self, exchange: InferExchange, body: bytes) -> None:
+        """Let a request in, now or when it is its turn; what cannot be played costs nobody a place or a rate."""
+        exchange.body = body
+        if self.served.state != "READY":
+            self.submit(exchange, body)
+            return
+        origin = exchange.origin
+        call = call_of(origin, origin.url.decode("latin-1"), len(body), target=self.served.name)
+        try:
+            entered = self.middleware.enter(call)
+        except Exception as error:  # noqa: BLE001 (no request stays without an answer)
+            exchange.turn_away(as_answer(error))
+            return
+        if isinstance(entered, RequestContext):
+            self._entered(exchange, entered)
+            return
+        exchange.entering = task = self.front.loop.create_task(self._wait(exchange, entered))
+        self.front.tasks.add(task)
+        task.add_done_callback(self.front.tasks.discard)
+
+    async def _wait(self, exchange: InferExchange, turn: Coroutine[Any, Any, RequestContext]) -> None:
+        try:
+            context = await turn
+        except Exception as error:  # noqa: BLE001 (no request stays without an answer)
+            exchange.turn_away(as_answer(error))
+            return
+        finally:
+            exchange.entering = None
+        self._entered(exchange, context)
+
+    def _entered(self, exchange: InferExchange, context: RequestContext) -> None:
+        exchange.context, exchange.identity = context, context.identity
+        self.submit(exchange, exchange.body)
 
     def _together(self, body: bytes, header_length: int | None) -> InferBatchCodec | None:
         """What reads and answers requests like this one at one go; None where nothing does."""
@@ -177,8 +206,8 @@ class _Infer:
             timeout_s, exchange.priority = asked_times(parameters, said.timeout)
             if timeout_s is not None:
                 exchange.deadline = self.front.loop.time() + timeout_s
-        if exchange.visit is not None:
-            exchange.visit.carry(exchange)
+        if exchange.context is not None:
+            exchange.context.carry(exchange)
         self._repository.submit(self.served, exchange)
 
 
@@ -224,7 +253,19 @@ class InferBatchCodec:
 class InferExchange(Request):
     """A request of this route: what the gateway plays, and what stands in the connection's line."""
 
-    __slots__ = ("_asked", "_columns", "body", "data", "keep_alive", "known", "origin", "route", "said", "visit")
+    __slots__ = (
+        "_asked",
+        "_columns",
+        "body",
+        "context",
+        "data",
+        "entering",
+        "keep_alive",
+        "known",
+        "origin",
+        "route",
+        "said",
+    )
 
     def __init__(
         self, route: _Infer | _Missing, origin: Origin, keep_alive: bool, known: Mapping[bytes, bytes]
@@ -241,7 +282,8 @@ class InferExchange(Request):
         self.arrived, self.kept_as = 0.0, b""
         self.route, self.origin, self.keep_alive, self.known = route, origin, keep_alive, known
         self.data: bytes | None = None
-        self.visit: RequestContext | None = None
+        self.context: RequestContext | None = None
+        self.entering: asyncio.Task[None] | None = None
         prepared = origin.prepared
         self.said = prepared if type(prepared) is InferHeaders else None
 
@@ -278,36 +320,18 @@ class InferExchange(Request):
         """What is asked for, read."""
         self._asked, self._columns, self.rows, self.id = asked, asked.columns, asked.rows, asked.id or self.id
 
-    def submit(self, body: bytes) -> None:
-        """Go on with a request that was let in."""
-        assert isinstance(self.route, _Infer)
-        self.route.submit(self, body)
-
     @property
-    def is_ready(self) -> bool:
-        """Whether what is asked for can be played."""
-        return isinstance(self.route, _Infer) and self.route.served.state == "READY"
-
-    @property
-    def name(self) -> str:
-        """What is asked for."""
-        return self.route.served.name if isinstance(self.route, _Infer) else ""
-
-    @property
-    def asked_for(self) -> str:
-        """The method and the address; of an address where nothing is served as it is on the connection now."""
-        path = f"/v2/models/{self.name}/infer" if self.name else self.origin.url.decode("latin-1")
-        return f"POST {path}"
-
-    def refuse(self, error: MotetError) -> None:
-        """It is not played at all."""
-        self.settled = True
-        self.failed(error)
+    def path(self) -> str:
+        """What is asked for; of an address where nothing is served as it is on the connection now."""
+        route = self.route
+        return (
+            f"/v2/models/{route.served.name}/infer" if isinstance(route, _Infer) else self.origin.url.decode("latin-1")
+        )
 
     def fail(self, error: Exception) -> None:
         """It is not played, for whatever was raised; where it was answered meanwhile, that holds."""
         if not self.settled:
-            self.refuse(as_answer(error))
+            self.failed(as_answer(error))
 
     def at_head(self) -> None:
         """The answer comes in one piece: nothing changes."""
@@ -315,12 +339,14 @@ class InferExchange(Request):
     def abandon(self) -> None:
         """The client is gone."""
         self.cancelled = True
-        if self.visit is not None:
-            self.visit.abandon()
+        if self.entering is not None:  # soon, that is once it has begun: else nothing would be written down of it
+            self.route.front.loop.call_soon(self.entering.cancel)
 
     def answered(self, reply: Reply) -> None:
         """Write the answer; rows that failed fail the whole request."""
         if reply.failures:
+            if self.context is not None:
+                self.context.reply = reply
             self.failed(failed_rows(reply, self.rows))
             return
         route, asked = self.route, self.asked
@@ -333,10 +359,7 @@ class InferExchange(Request):
             front = route.front
             front.statuses[200] += 1
             self.data = form.answer(reply.columns, reply.first, reply.end, front.date)
-            if self.visit is not None:
-                self.visit.answered(self, reply, self.data)
-            if not self.cancelled:
-                self.origin.finished(self)
+            self._finish(reply)
             return
         elements = rows * route.row_elements
         if elements > LONG_ELEMENTS and (route.gives_texts or not all(each.binary for each in asked.wanted)):
@@ -371,8 +394,12 @@ class InferExchange(Request):
                 self.data = b"%b%d\r\n%b%d\r\n%b\r\n%b" % (_BINARY_HEAD, len(body), _LENGTH, length, more, body)
         else:
             self.data = self._described(body, length, more)
-        if self.visit is not None:
-            self.visit.answered(self, reply, self.data)
+        self._finish(reply)
+
+    def _finish(self, reply: Reply) -> None:
+        if self.context is not None:
+            self.context.reply, self.context.sent_bytes = reply, body_bytes(cast(bytes, self.data))
+            self.context.end()
         if not self.cancelled:
             self.origin.finished(self)
 
@@ -389,18 +416,25 @@ class InferExchange(Request):
 
     def _fields(self) -> bytes:
         """The caller's name of the request, and what lets the page that asks read the answer, where it may."""
-        origin, name, services = self.known.get(b"origin"), named(self.known.items()), self.route.services
-        return name if origin is None or services is None else name + cors_lines(services.config.cors, origin)
+        origin, name = self.known.get(b"origin"), named(self.known.items())
+        return name if origin is None else name + cors_lines(self.route.middleware.config.cors, origin)
 
     def failed(self, error: MotetError) -> None:
         """Say why there is no answer."""
+        middleware = self.route.middleware
+        if self.context is not None:
+            self.context.end(error)
+        elif middleware.logs:
+            call = call_of(self.origin, self.path, len(getattr(self, "body", b"")), fields=self.known.items())
+            middleware.unadmitted(call, error.status, error=error)
+        self.turn_away(error)
+
+    def turn_away(self, error: MotetError) -> None:
+        """Answer an error that is written down already."""
         front = self.route.front
+        self.settled = True
         front.statuses[error.status] += 1
         self.data = error_answer(error, front.date + self._fields(), keep_alive=self.keep_alive)
-        if self.visit is not None:
-            self.visit.failed(self, error, self.data)
-        else:
-            front.unvisited(self.origin, self.asked_for, error, len(getattr(self, "body", b"")), self.data)
         if not self.cancelled:
             self.origin.finished(self)
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from motet.errors import MotetError, OverloadedError
-from motet.serving.http.asgi import OWNER, Message
+from motet.serving.http.asgi import Message
 from motet.serving.http.refusals import body_too_large
+from motet.serving.middleware.call import OWNER
 
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange
@@ -73,9 +74,8 @@ class MountedRequest:
         try:
             await self._front.app(self._scope, self._received, self._sent)
         finally:
-            asked = f"{self.method.decode()} {self.url.decode('latin-1')}"
-            sizes = self._body_bytes, self._sent_bytes
-            self._front.app_answered(self, asked, self._scope, self._status, *sizes, self._began)
+            path, sizes = self.url.decode("latin-1"), (self._body_bytes, self._sent_bytes)
+            self._front.app_answered(self, path, self._scope, self._status, sizes, self._began)
 
     async def _infer(self, route: HttpRoute) -> None:
         line: deque[Exchange] = deque()

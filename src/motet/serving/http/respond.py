@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import http
-import math
 from collections.abc import Iterable
 from email.utils import formatdate
 
-import msgspec
-
 from motet.errors import MotetError
+from motet.serving.wire.errors import error_body, error_fields
 
-__all__ = ["CONTINUE", "STATUS_LINES", "date_line", "error_answer", "error_body", "head", "named"]
+__all__ = ["CONTINUE", "STATUS_LINES", "body_bytes", "date_line", "error_answer", "head", "named"]
 
 STATUS_LINES = {
     **{status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus},
@@ -45,12 +43,6 @@ def head(status: int, kind: bytes, length: int, more: bytes, *, keep_alive: bool
     return b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (STATUS_LINES[status], kind, length, more, close)
 
 
-def error_body(error: MotetError | str) -> bytes:
-    """`{"error": ...}`, on one line."""
-    text = error if isinstance(error, str) else str(error).replace("\n  hint: ", "; hint: ").replace("\n", "; ")
-    return msgspec.json.encode({"error": text})
-
-
 def error_answer(error: MotetError, more: bytes = b"", *, keep_alive: bool, bodiless: bool = False) -> bytes:
     """A whole answer that says what is wrong.
 
@@ -61,11 +53,12 @@ def error_answer(error: MotetError, more: bytes = b"", *, keep_alive: bool, bodi
         bodiless: whether the request was a HEAD.
     """
     body = error_body(error)
-    retry = error.retry_after_s
-    if retry is not None:
-        more += b"retry-after: %d\r\n" % max(1, math.ceil(retry))
-    if error.status == 401:
-        more += b'www-authenticate: Bearer realm="motet"\r\n'
+    more += b"".join(b"%b: %b\r\n" % field for field in error_fields(error))
     status = error.status if error.status in STATUS_LINES else 500
     first = head(status, JSON, len(body), more, keep_alive=keep_alive)
     return first if bodiless else first + body
+
+
+def body_bytes(answer: bytes) -> int:
+    """Bytes of the body of an answer that is whole."""
+    return len(answer) - answer.index(b"\r\n\r\n") - 4

@@ -1,6 +1,7 @@
-"""What every request passes, whatever its protocol: identity, limits, audit, access log, trace.
+"""What every request passes, whatever its protocol: identity, administration, limits, trace, access log, audit.
 
-middleware.py  the parts of a server around its repository
-context.py     a request that was let in: who asked, what it holds, what is written down of it
-entries.py     where requests come in that are not on the hot path; rest_entry.py, grpc_entry.py: what each asks for
+call.py            what came in
+middleware.py      the chain: lets it in, and writes down what became of it
+administration.py  who may load, unload and scale
+context.py         one request on its way: who asks, what it holds until it is over, what is written down of it
 """

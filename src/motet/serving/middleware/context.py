@@ -1,160 +1,170 @@
-"""A request that was let in: who asked, what it holds until it is done, and what is written down of it then."""
+"""A request that came in: who asks, what it holds until it is over, and what is written down of it then."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from motet.errors import MotetError, RequestError
 from motet.serving.batching.request import ANONYMOUS, Identity, Reply, Request
+from motet.serving.middleware.call import REQUEST_ID, IncomingCall
+from motet.serving.observability.incidents import error_name
+from motet.serving.wire.errors import error_body
 
 if TYPE_CHECKING:
     from motet.serving.admission import AuditEntry, Caller, Ticket
-    from motet.serving.middleware.grpc_entry import Ended
     from motet.serving.middleware.middleware import Middleware
     from motet.serving.observability.access_log import Access
-    from motet.serving.observability.tracing import RequestSpan
+    from motet.serving.observability.tracing import RequestSpan, Tracing
 
-__all__ = ["RequestContext", "name_of"]
+__all__ = ["RequestContext"]
 
 
 class RequestContext:
-    """One request's way through the services of a server.
+    """One request on its way through a server; a context manager that ends it, with the error that leaves the block.
 
     Args:
-        services: of the server.
-        protocol: `http` or `grpc`.
-        asked: the method and address, of which the query is left out, or the name of the method.
-        target: the graph or model that is asked for.
-        address: of the client.
+        middleware: of the server.
+        call: what came in.
 
     Attributes:
-        id: the caller's name for the request, as its head says it; empty where it has none.
+        call: what came in.
+        began: when, on the clock `time.monotonic`.
+        address: of the client, behind proxies that are trusted.
+        caller: who asks, with the limits that hold; None where there is no admission.
         identity: who asks.
-        caller: likewise, with the limits that hold; None where there is no admission.
-        ticket: what lets the request in; None where nothing needs to.
-        entering: waits for the ticket; None when it does not.
-        status: of the answer, in the words of HTTP.
-        received_bytes, sent_bytes: of the bodies of request and answer, as they are on the wire.
+        ticket: what lets it in; None where nothing needs to.
+        request: what is played for it; None as long as there is nothing.
+        reply: to be set where there is one; some of its rows may have failed.
+        error: why it was not answered; None where it was.
+        status: of the answer, in the words of HTTP; 0 as long as it is not over.
+        sent_bytes: of the answer's body, to be set before it ends.
     """
 
     __slots__ = (
-        "_began", "_ended", "_services", "_span", "address", "asked", "caller", "entering", "id", "identity", "protocol",
-        "received_bytes", "sent_bytes", "status", "target", "ticket", "waited_s",
+        "_middleware", "_span", "_waited_s", "address", "began", "call", "caller", "error", "identity", "reply", "request",
+        "sent_bytes", "status", "ticket",
     )  # fmt: skip
 
-    def __init__(self, services: Middleware, protocol: str, asked: str, target: str, address: str) -> None:
-        self._services, self._began, self._ended = services, time.monotonic(), False
-        self.protocol, self.target, self.address = protocol, target, address
-        self.asked = asked.partition("?")[0]  # a query may hold what is nobody's business
-        self.id = ""
-        self.identity: Identity = ANONYMOUS
+    def __init__(self, middleware: Middleware, call: IncomingCall) -> None:
+        self._middleware, self.call, self.began = middleware, call, time.monotonic()
+        self.address = middleware.address(call)
         self.caller: Caller | None = None
+        self.identity: Identity = ANONYMOUS
         self.ticket: Ticket | None = None
-        self.entering: asyncio.Task[None] | None = None
+        self.request: Request | None = None
+        self.reply: Reply | None = None
+        self.error: BaseException | None = None
+        self.status = self.sent_bytes = 0
+        self._waited_s = 0.0
         self._span: RequestSpan | None = None
-        self.waited_s = 0.0
-        self.status = self.sent_bytes = self.received_bytes = 0
 
     @property
     def since_s(self) -> float:
         """How long it has been here, in seconds."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self.began
 
-    def trace(self, traceparent: str) -> None:
-        """Make a span for it, where there are any; it is below the one that the caller names."""
-        tracing = self._services.seen.tracing
-        if tracing is not None:
-            self._span = tracing.request(f"{self.protocol} {self.target or self.asked}", traceparent)
-
-    def carry(self, request: Request) -> None:
-        """The request that is played for it."""
-        if self._span is not None:
-            self._span.of(request)
+    def trace(self, tracing: Tracing) -> None:
+        """Make a span for it, below the one that the caller names."""
+        call = self.call
+        name = f"{call.protocol} {call.target or call.operation}"
+        self._span = tracing.request(name, call.headers.get("traceparent", ""))
 
     def entered(self, ticket: Ticket) -> None:
         """It is let in."""
-        self.ticket = ticket
-        self.entering = None
-        self.waited_s = time.monotonic() - self._began
+        self.ticket, self._waited_s = ticket, self.since_s
 
-    def abandon(self) -> None:
-        """The client is gone: it waits for nothing any more."""
-        if self.entering is not None:
-            self.entering.cancel()
-            self.entering = None
-            self.end(None, None, 499, "CancelledError")
-
-    def answered(self, request: Request, reply: Reply, answer: bytes) -> None:
-        """It was answered, with this message of HTTP."""
-        self.sent_bytes = _body_bytes(answer)
-        self.end(request, reply, 200, "")
-
-    def failed(self, request: Request, error: MotetError, answer: bytes) -> None:
-        """It was not answered, which this message of HTTP says."""
-        self.sent_bytes = _body_bytes(answer)
-        self.end(request, None, error.status, name_of(error))
-
-    def leave(self, ended: Ended) -> None:
-        """A call over gRPC has ended."""
-        error = ended.error
-        self.received_bytes, self.sent_bytes = ended.received_bytes, ended.sent_bytes
-        name = "" if error is None else name_of(error)
-        status = 200 if ended.code == "OK" else error.status if error is not None else 499
-        self.end(ended.request, ended.reply, status, name)
-        self._services.seen.grpc_answered(ended.code, ended.received_bytes, ended.sent_bytes)
-
-    def end(self, request: Request | None, reply: Reply | None, status: int, error: str) -> None:
-        """It is over, in whatever way: give back what it holds, and write it down. A second time does nothing."""
-        if self._ended:
-            return
-        self._ended = True
-        self.status = status
+    def carry(self, request: Request) -> None:
+        """Take the request that is about to be played for it."""
+        self.request = request
         if self._span is not None:
-            if reply is not None:
-                self._span.played(reply)
-            else:
-                about: dict[str, str | int] = {
-                    "error.type": error or "CancelledError",
-                    "http.response.status_code": status,
-                }
-                self._span.failed(RequestError(error or "cut off"), **about)
+            self._span.of(request)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """It is over, in whatever way: give back what it holds, and write it down. A second time does nothing.
+
+        Args:
+            error: why it was not answered; None where it was.
+        """
+        if self.status:
+            return
+        self.error, self.status = error, _status(error)
+        if self._span is not None:
+            self._end_span(self._span)
         if self.ticket is not None:
             self.ticket.leave()
-        self._services.write_down(self, request, reply, error)
+        self._middleware.finished(self)
 
-    def _id_of(self, request: Request | None) -> str:
-        return self.id if request is None or not request.id else request.id
+    def __enter__(self) -> RequestContext:
+        return self
 
-    def access(self, request: Request | None, reply: Reply | None, error: str) -> Access:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+    def _end_span(self, span: RequestSpan) -> None:
+        if self.reply is not None or self.error is None:
+            span.played(self.reply)
+            return
+        about: dict[str, str | int] = {"error.type": self._error_name, "http.response.status_code": self.status}
+        span.failed(RequestError(self._error_name), **about)
+
+    @property
+    def _error_name(self) -> str:
+        return "" if self.error is None else error_name(self.error)
+
+    @property
+    def _id(self) -> str:
+        """The caller's name for it; empty where it has none."""
+        return (self.request is not None and self.request.id) or self.call.headers.get(REQUEST_ID, "")
+
+    @property
+    def _rows(self) -> int:
+        return 0 if self.request is None else self.request.rows
+
+    @property
+    def _failed_rows(self) -> int:
+        return 0 if self.reply is None else len(self.reply.failures)
+
+    @property
+    def body_bytes(self) -> int:
+        """Of the answer's body; of an error over HTTP those that say it, where nothing else was sent."""
+        call, error = self.call, self.error
+        if self.sent_bytes or call.protocol != "http" or call.method == "HEAD" or not isinstance(error, MotetError):
+            return self.sent_bytes
+        return len(error_body(error))
+
+    def access(self) -> Access:
         """Its line in the access log."""
         from motet.serving.observability.access_log import Access
 
-        method, _, path = self.asked.partition(" ")
+        call = self.call
         return Access(
             time=time.time(),
-            method=method,
-            path=path or self.target,
+            method=call.method,
+            path=call.place or call.target,
             status=self.status,
             seconds=self.since_s,
-            protocol=self.protocol,
-            received_bytes=self.received_bytes,
-            sent_bytes=self.sent_bytes,
+            protocol=call.protocol,
+            received_bytes=call.received_bytes,
+            sent_bytes=self.body_bytes,
             name=self.identity.name,
             address=self.address,
-            rows=0 if request is None else request.rows,
-            failed_rows=0 if reply is None else len(reply.failures),
-            id=self._id_of(request),
+            rows=self._rows,
+            failed_rows=self._failed_rows,
+            id=self._id,
             trace="" if self._span is None else self._span.trace_id,
-            error=error,
+            error=self._error_name,
         )
 
-    def entry(self, request: Request | None, reply: Reply | None, error: str) -> AuditEntry:
+    def audit_entry(self) -> AuditEntry:
         """What the audit log says of it."""
         from motet.serving.admission import AuditEntry
 
-        rows = 0 if request is None else request.rows
+        reply, call, rows = self.reply, self.call, self._rows
         share = 0.0 if reply is None or not reply.batch_rows else reply.compute_s * rows / reply.batch_rows
         return AuditEntry(
             at=time.time() - self.since_s,
@@ -163,27 +173,26 @@ class RequestContext:
             klass="" if self.caller is None else self.caller.klass,
             address=self.address,
             credential="" if self.caller is None else self.caller.credential,
-            protocol=self.protocol,
-            asked=self.asked,
-            target=self.target,
-            request=self._id_of(request),
+            protocol=call.protocol,
+            asked=call.operation,
+            target=call.target,
+            request=self._id,
             status=self.status,
-            error=error,
+            error=self._error_name,
             rows=rows,
-            failed_rows=0 if reply is None else len(reply.failures),
-            received_bytes=self.received_bytes,
-            sent_bytes=self.sent_bytes,
-            waited_s=self.waited_s,
+            failed_rows=self._failed_rows,
+            received_bytes=call.received_bytes,
+            sent_bytes=self.body_bytes,
+            waited_s=self._waited_s,
             queue_s=0.0 if reply is None else reply.queue_s,
             compute_s=share,
         )
 
 
-def _body_bytes(answer: bytes) -> int:
-    """Bytes of the body of a message of HTTP that is whole."""
-    return len(answer) - answer.index(b"\r\n\r\n") - 4
-
-
-def name_of(error: BaseException) -> str:
-    """The name of an error's class, as users know it."""
-    return next(each.__name__ for each in type(error).__mro__ if not each.__name__.startswith("_"))
+def _status(error: BaseException | None) -> int:
+    """The status of HTTP that says what became of a request."""
+    if error is None:
+        return 200
+    if isinstance(error, MotetError):
+        return error.status
+    return 499 if isinstance(error, asyncio.CancelledError) else 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 
@@ -16,11 +17,13 @@ from motet.errors import (
 )
 from motet.system.incidents import INCIDENTS
 
-__all__ = ["Overflow", "say_failed"]
+__all__ = ["Overflow", "error_name", "say_failed", "say_stall"]
 
 _LOG = logging.getLogger("motet.serving")
 QUIET_S = 5.0
 """A queue is full until it has refused nothing for so long."""
+STALL_S = 1.0
+"""How late a loop comes back that is said to have stood still."""
 _OURS = (DeadlineError, ModelUnavailableError, NotReadyError, OverloadedError)
 """Errors whose text is ours, and quotes no rows."""
 
@@ -36,7 +39,7 @@ def say_failed(graph: str, error: MotetError, id: str = "", rows: int = 0) -> No
     """
     if not 500 <= error.status <= 504 or error.status == 501 or isinstance(error, CancelledError):
         return
-    name = next(each.__name__ for each in type(error).__mro__ if not each.__name__.startswith("_"))
+    name = error_name(error)
     place = f" at {error.where}" if error.where and error.where != graph else ""
     cause = error.__cause__
     why = f": {error.what}" if isinstance(error, _OURS) else f", of {type(cause).__name__}" if cause is not None else ""
@@ -44,6 +47,23 @@ def say_failed(graph: str, error: MotetError, id: str = "", rows: int = 0) -> No
     fields = {"graph": graph, "status": error.status, "error": name, "where": error.where, "id": id, "rows": rows}
     of = f"{graph} {name}"
     INCIDENTS.say(_LOG, "request_failed", text, graph, error.status, name, place, why, of=of, **fields)
+
+
+def error_name(error: BaseException) -> str:
+    """The name of an error's class, as users know it."""
+    return next(each.__name__ for each in type(error).__mro__ if not each.__name__.startswith("_"))
+
+
+def say_stall(log: logging.Logger, late_s: float) -> None:
+    """Say that a loop stood still, where it came back much too late.
+
+    Args:
+        log: of the part that has the loop.
+        late_s: by how much it did, in seconds.
+    """
+    if late_s > STALL_S:
+        text = "process %d stood still for %.1f s: it or the machine was stopped, or code held it"
+        INCIDENTS.say(log, "stalled", text, os.getpid(), late_s, seconds=late_s)
 
 
 class Overflow:

@@ -193,8 +193,11 @@ class RequestSpan:
         self._tracing.keep(request, self)
         return self
 
-    def played(self, reply: Reply, **attributes: str | int) -> None:
-        """It was answered; some rows may have failed."""
+    def played(self, reply: Reply | None, **attributes: str | int) -> None:
+        """It was answered; some rows may have failed. None where nothing had to be played."""
+        if reply is None:
+            self._end()
+            return
         now = time.time_ns()
         batch, tracing = self.batch, self._tracing
         started = batch.started_ns if batch is not None else now - _ns(reply.compute_s)

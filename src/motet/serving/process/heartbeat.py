@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import os
 import socket
 from collections.abc import Callable
 
-from motet.system.incidents import INCIDENTS
 from motet.system.processes import is_stopped
 
-__all__ = ["Heartbeat", "Pulse", "say_stall"]
+__all__ = ["Heartbeat", "Pulse"]
 
 BEAT_S = 0.25
 """How often a process says that it goes on."""
@@ -25,8 +22,6 @@ BUSY_S = 600.0
 """The silence that is allowed to a process that starts, loads or ends."""
 LOOK_S = 1.0
 """The most that one look adds to a silence: while the parent itself was stopped it heard nobody."""
-STALL_S = 1.0
-"""By how much a loop may be late before that is said."""
 SERVING, BUSY = b".", b"+"
 
 
@@ -92,15 +87,3 @@ class Pulse:
     def close(self) -> None:
         """Let the process go: what is left of it ends as without a parent."""
         self._link.close()
-
-
-def say_stall(log: logging.Logger, late_s: float) -> None:
-    """Say that a loop stood still, where it came back much too late.
-
-    Args:
-        log: of the part that has the loop.
-        late_s: by how much it did, in seconds.
-    """
-    if late_s > STALL_S:
-        text = "process %d stood still for %.1f s: it or the machine was stopped, or code held it"
-        INCIDENTS.say(log, "stalled", text, os.getpid(), late_s, seconds=late_s)

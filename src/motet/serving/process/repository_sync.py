@@ -51,7 +51,8 @@ class RepositorySync:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look; what was changed before this process came is followed too."""
+        """Begin to look, and to tell; what was changed before this process came is followed too."""
+        self._repository.tell, self._repository.tell_scaled = self.tell, self.tell_scaled
         self._task = asyncio.get_running_loop().create_task(self._look())
 
     def close(self) -> None:

@@ -18,14 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from motet.errors import InputError, MotetError
 from motet.facade import Graph
-from motet.serving.config.pool import PoolConfig
 from motet.serving.config.server import ServeConfig, Tls
-from motet.serving.http.front import Front
-from motet.serving.http.infer import InferRoutes
-from motet.serving.middleware.middleware import Middleware
 from motet.serving.observability.server_log import set_up
+from motet.serving.process.parts import ServerParts
 from motet.serving.repository.entry import UNLOADED
-from motet.serving.repository.repository import ModelRepository
 from motet.serving.repository.store_watcher import StoreWatcher, has_stored
 from motet.system.sockets import FOLDER, OwnSocket
 
@@ -65,19 +61,8 @@ class Server:
     ) -> None:
         self.config, self.loop = config, asyncio.get_running_loop()
         self._reconfigure = reconfigure
-        pool = PoolConfig.read(config.pool)
-        self.services = Middleware(config, folder)
-        self.repository = ModelRepository(
-            config.limits, threads=config.threads, prepare=self.services.prepare, places=pool.places, pool=pool.pool
-        )
-        self.services.repository = self.repository
-        for graph in (*graphs, *config.graphs):
-            self.repository.add(graph)
-        self.services.check()
-        routes = InferRoutes(self.repository, self.services)
-        self.front = routes.front = Front(self.services.app, routes, config.limits)
-        self.services.front = self.front
-        self.repository.changed.append(self.front.forget_routes)
+        self.parts = ServerParts(graphs, config, folder)
+        self.repository, self.front = self.parts.repository, self.parts.front
         self._stop, self._hurry, self._reloading = asyncio.Event(), asyncio.Event(), asyncio.Lock()
         self._stopped_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,7 +87,7 @@ class Server:
         """
         if not late:
             await self._listen()
-        await self.services.start()
+        self.parts.start()
 
     async def _listen(self) -> None:
         config = self.config
@@ -115,7 +100,7 @@ class Server:
         if config.grpc_port is not None and config.grpc_port >= 0:
             from motet.serving.grpc import grpc_server
 
-            self._grpc = grpc_server(self.repository, config, self.services.desk, self.services.numbers)
+            self._grpc = grpc_server(self.repository, config, self.parts.middleware, self.parts.numbers)
             await self._grpc.start()
             self.grpc_port = self._grpc.port
         if self._owner is None:  # only where nothing can fail any more, which would leave its file
@@ -164,7 +149,7 @@ class Server:
         async with self._reloading:
             try:
                 config = self._changeable(self._reconfigure())
-                await self.services.reload(config)
+                await self.parts.reload(config)
                 if config.tls is not None and self._context is not None:
                     self._context.load_cert_chain(config.tls.certificate, config.tls.key)
             except (MotetError, OSError) as error:
@@ -248,8 +233,7 @@ class Server:
             finishing.cancel()
             if self._grpc is not None:
                 await self._grpc.stop(0)
-        await self.services.close()
-        self.repository.close()
+        await self.parts.close()
 
     async def _finish(self) -> None:
         """Answer what was accepted within the time that is allowed for it."""

@@ -27,8 +27,9 @@ from typing import Any
 
 from motet.errors import InputError, MotetError
 from motet.serving.config.server import ServeConfig
+from motet.serving.observability.incidents import say_stall
 from motet.serving.observability.server_log import set_up
-from motet.serving.process.heartbeat import Heartbeat, Pulse, say_stall
+from motet.serving.process.heartbeat import Heartbeat, Pulse
 from motet.serving.process.server import Server, bind, check_unused, new_runner, owner_socket, serve
 from motet.system import lifeline
 from motet.system.addresses import in_url
@@ -111,7 +112,7 @@ def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], 
 
     def begin(server: Server) -> None:
         for reason in os.environ.get(REPLACES, "").split():
-            server.services.seen.process_replaced(reason)
+            server.parts.observability.process_replaced(reason)
         heartbeat = Heartbeat(link, lambda: server.repository.busy)
         server.repository.rests = heartbeat.send
         heartbeat.start()

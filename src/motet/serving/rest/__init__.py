@@ -5,7 +5,7 @@ parts.py           what it asks the other parts of a server for
 respond.py         answers and errors as JSON
 about.py           health, metadata, configuration, statistics, the repository: the Open Inference Protocol's and Triton's
 v1.py              the protocol before that one
-request_future.py  a request whose answer is awaited, and given up when the client is gone
+calls.py           what came in, for the middleware; what is awaited as long as the client is there
 predict.py         POST /predict/GRAPH; answers.py: what it says of rows
 uploads.py         forms and files as rows
 picture_answers.py an answer that is one picture
@@ -16,8 +16,7 @@ pages.py           the page for people, its files, the drawings
 openapi.py         the description of all this; schemas.py, openapi_fixed.py: its parts
 """
 
-from motet.serving.middleware.rest_entry import Desk, RestCall, Visit
 from motet.serving.rest.app import create_app
 from motet.serving.rest.parts import AppParts
 
-__all__ = ["AppParts", "Desk", "RestCall", "Visit", "create_app"]
+__all__ = ["AppParts", "create_app"]

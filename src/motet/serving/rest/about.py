@@ -13,16 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from motet.errors import InputError, MotetError, NotReadyError
+from motet.errors import InputError, NotReadyError
 from motet.graph.input import Input
 from motet.oip.tensors import datatype_of, tensor_shape
 from motet.serving.batching.parameters import no_shared_memory
-from motet.serving.http.respond import error_body
-from motet.serving.middleware.rest_entry import Desk, RestCall
+from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.entry import STOPS, UNLOADED, RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
+from motet.serving.rest.calls import administers, enter
 from motet.serving.rest.parts import AppParts
-from motet.serving.rest.request_future import administers, asked_of
 from motet.serving.rest.respond import json_response, read_object
 from motet.types import ColumnType
 from motet.version import __version__
@@ -44,13 +43,13 @@ class MetadataRoutes:
     """Answers what is asked about a server and its models.
 
     Args:
-        gateway: what is served.
+        repository: what is served.
         parts: of the server.
-        desk: who may load and unload.
+        middleware: what every request passes; says who may load and unload.
     """
 
-    def __init__(self, repository: ModelRepository, parts: AppParts, desk: Desk) -> None:
-        self._repository, self._parts, self._desk = repository, parts, desk
+    def __init__(self, repository: ModelRepository, parts: AppParts, middleware: Middleware) -> None:
+        self._repository, self._parts, self._middleware = repository, parts, middleware
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -99,7 +98,7 @@ class MetadataRoutes:
         repository = self._repository
         if repository.ready:
             return json_response({"ready": True})
-        admin = administers(self._desk, request)
+        admin = administers(self._middleware, request)
         waiting = {
             each.name: {"state": each.state, "reason": each.why(administers=admin)}
             for each in repository.served.values()
@@ -131,7 +130,7 @@ class MetadataRoutes:
         """Whether a model can be called; 503 where not."""
         served = self._find(request)
         if served.state != "READY":
-            why = served.why(administers=administers(self._desk, request))
+            why = served.why(administers=administers(self._middleware, request))
             raise NotReadyError(f"{served.name} is not ready: {why}")
         if self._repository.stopping or self._repository.draining:
             raise NotReadyError(f"{served.name} is not ready: {STOPS}")
@@ -176,7 +175,7 @@ class MetadataRoutes:
 
     async def index(self, request: Request) -> Response:
         """Everything that has a name, its state, and why it is in it."""
-        admin = administers(self._desk, request)
+        admin = administers(self._middleware, request)
         only_ready = (await read_object(request)).get("ready")
         only_ready = False if only_ready is None else only_ready
         if not isinstance(only_ready, bool):
@@ -217,23 +216,14 @@ class MetadataRoutes:
 
     async def _administer(self, request: Request, act: Act) -> Response:
         name = request.path_params["name"]
-        asked: RestCall = asked_of(request, name, len(await request.body()), admin=True)
-        visit = await self._desk.enter(asked)
-        status, failed = 200, ""
-        try:
+        with await enter(self._middleware, request, name, len(await request.body()), admin=True) as context:
             parameters = (await read_object(request)).get("parameters") or {}
             if not isinstance(parameters, dict):
                 raise InputError(f"parameters must be an object; got {parameters!r}")
             # shielded: a caller that is gone must not leave a graph half loaded
             await asyncio.shield(act(name, parameters))
             response = json_response({})
-            visit.sent_bytes = len(response.body)
-        except BaseException as error:
-            status, failed = getattr(error, "status", 499), type(error).__name__
-            visit.sent_bytes = len(error_body(error)) if isinstance(error, MotetError) else 0
-            raise
-        finally:
-            visit.end(None, None, status, failed)
+            context.sent_bytes = len(response.body)
         return response
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.middleware import Middleware as StarletteMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from motet.errors import MotetError
 from motet.serving.http.cors import EXPOSED
-from motet.serving.middleware.rest_entry import OpenDesk
+from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest.about import MetadataRoutes
 from motet.serving.rest.openapi import openapi
@@ -29,17 +29,17 @@ from motet.serving.rest.v1 import V1
 __all__ = ["create_app"]
 
 
-def create_app(repository: ModelRepository, parts: AppParts | None = None) -> Starlette:
-    """The ASGI application of a gateway: everything but the inference routes.
+def create_app(repository: ModelRepository, middleware: Middleware, parts: AppParts | None = None) -> Starlette:
+    """The ASGI application of a repository: everything but the inference routes.
 
     Args:
-        gateway: what is served; the application runs in its event loop.
-        parts: how it is set up; None for a server that counts nothing and knows nobody.
+        repository: what is served; the application runs in its event loop.
+        middleware: what every request passes.
+        parts: how it is set up; None for a server that counts nothing.
     """
     parts = parts or AppParts()
-    desk = parts.desk or OpenDesk(parts.admin, parts.cors)
     errors = ErrorLog()
-    predict = Predict(repository, desk, errors)
+    predict = Predict(repository, middleware, errors)
 
     async def described(request: Request) -> Response:
         root = request.scope.get("root_path", "")
@@ -48,16 +48,16 @@ def create_app(repository: ModelRepository, parts: AppParts | None = None) -> St
     routes = [  # they are looked through in order, so what is asked for most comes first
         Route("/predict/{name}", predict.__call__, methods=["POST"]),
         Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
-        *MetadataRoutes(repository, parts, desk).routes(),
-        *V1(repository, desk, errors).routes(),
-        *Pages(repository, parts, errors, desk).routes(),
+        *MetadataRoutes(repository, parts, middleware).routes(),
+        *V1(repository, middleware, errors).routes(),
+        *Pages(repository, parts, errors, middleware).routes(),
         Route("/v2/models/{name}/infer", _infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", _infer, methods=["POST"]),
         Route("/openapi.json", described),
     ]
     handlers = {MotetError: handled, 404: handled, 405: handled, Exception: handled}
-    app = _Application(routes=routes, middleware=[Middleware(_Tolerant)], exception_handlers=handlers)
-    app.cors = parts.cors
+    app = _Application(routes=routes, middleware=[StarletteMiddleware(_Tolerant)], exception_handlers=handlers)
+    app.cors = middleware.config.cors
     app.router.redirect_slashes = False
     return app
 

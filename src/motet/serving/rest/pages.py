@@ -19,12 +19,12 @@ from starlette.routing import Route
 from motet.errors import ForbiddenError, NotFoundError
 from motet.graph.graph import GraphSpec
 from motet.pictures import is_picture
-from motet.serving.middleware.rest_entry import Desk
+from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
+from motet.serving.rest.calls import administers
 from motet.serving.rest.classes import Classes, classes_of
 from motet.serving.rest.parts import AppParts
-from motet.serving.rest.request_future import administers
 from motet.serving.rest.respond import json_response
 from motet.serving.rest.status import ErrorLog, batcher_status, for_anybody
 from motet.serving.rest.uploads import takes_files
@@ -57,11 +57,11 @@ class Pages:
         gateway: what is served.
         parts: of the server.
         errors: those of this process.
-        desk: says who may see what the requests of others were.
+        middleware: says who may see what the requests of others were.
     """
 
-    def __init__(self, repository: ModelRepository, parts: AppParts, errors: ErrorLog, desk: Desk) -> None:
-        self._repository, self._parts, self._errors, self._desk = repository, parts, errors, desk
+    def __init__(self, repository: ModelRepository, parts: AppParts, errors: ErrorLog, middleware: Middleware) -> None:
+        self._repository, self._parts, self._errors, self._middleware = repository, parts, errors, middleware
         self._files: dict[str, tuple[bytes, str]] = {}
 
     def routes(self) -> list[Route]:
@@ -113,7 +113,7 @@ class Pages:
         names: dict[str, list[str]] = {}
         for name, served in self._repository.served.items():
             names.setdefault(served.name, []).append(name)
-        admin = administers(self._desk, request)
+        admin = administers(self._middleware, request)
         listed = [
             {**_about(each, names), "reason": each.why(administers=admin)}
             for each in dict.fromkeys(self._repository.served.values())
@@ -130,7 +130,7 @@ class Pages:
         provided = self._parts.status
         found = batcher_status(self._repository, self._errors) if provided is None else provided()
         found = await found if inspect.isawaitable(found) else found
-        admin = administers(self._desk, request)
+        admin = administers(self._middleware, request)
         states = {
             each.name: {"state": each.state, "reason": each.why(administers=admin)}
             for each in self._repository.served.values()
@@ -140,7 +140,7 @@ class Pages:
 
     async def workflows(self, request: Request) -> Response:
         """The runs of workflows of this machine, for administrators; see `motet.workflow.page.site`."""
-        if not administers(self._desk, request):
+        if not administers(self._middleware, request):
             hint = "on the server's machine, as the user that runs it, use motet workflow ui"
             raise ForbiddenError("what workflows have run is for administrators", hint=hint)
         from motet.workflow.page.site import HEADERS, answer

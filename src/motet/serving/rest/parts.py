@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from motet.serving.middleware.rest_entry import Desk
 from motet.serving.repository.entry import RepositoryEntry
 
 __all__ = ["AppParts", "Metrics", "Numbers", "Status"]
@@ -25,9 +24,6 @@ class AppParts:
     """How the application is set up.
 
     Attributes:
-        cors: origins whose pages may ask; `*` is any, none by default.
-        admin: who may load and unload where there is no `desk`: `socket`, `key` or `open`.
-        desk: who may ask; None lets everybody.
         secured: ways to say who asks that the API's description names: `key` (X-API-Key), `bearer`.
         required: whether one of them is needed.
         status: the numbers of the page; None for what the batchers of this process know.
@@ -36,9 +32,6 @@ class AppParts:
         samples: a folder of pictures that the page offers to try; empty for none.
     """
 
-    cors: tuple[str, ...] = ()
-    admin: str = "key"
-    desk: Desk | None = None
     secured: tuple[str, ...] = ()
     required: bool = False
     status: Status | None = None

@@ -10,18 +10,19 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from motet.errors import CancelledError, Failure, InputError, MotetError, known_names
+from motet.errors import CancelledError, Failure, InputError, known_names
 from motet.pictures import begins_as_picture
 from motet.runtime.rows import JsonRows, read_rows
 from motet.serving.batching.parameters import asked_times
 from motet.serving.batching.request import Reply
-from motet.serving.http.respond import error_body
-from motet.serving.middleware.rest_entry import Desk, Visit
+from motet.serving.batching.request_future import RequestFuture
+from motet.serving.middleware.context import RequestContext
+from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest.answers import answer_of, errors_of
+from motet.serving.rest.calls import enter, unless_gone
 from motet.serving.rest.picture_answers import asked_image, image_response
-from motet.serving.rest.request_future import Awaited, asked_of, unless_gone
 from motet.serving.rest.respond import JSON, MediaTypeError, json_response
 from motet.serving.rest.status import ErrorLog
 from motet.serving.rest.stream import EventStream
@@ -67,13 +68,13 @@ class Predict:
     """Answers rows.
 
     Args:
-        gateway: what is served.
-        desk: who may ask.
+        repository: what is served.
+        middleware: what every request passes.
         errors: is told of what failed.
     """
 
-    def __init__(self, repository: ModelRepository, desk: Desk, errors: ErrorLog) -> None:
-        self._repository, self._desk, self._errors = repository, desk, errors
+    def __init__(self, repository: ModelRepository, middleware: Middleware, errors: ErrorLog) -> None:
+        self._repository, self._middleware, self._errors = repository, middleware, errors
 
     async def __call__(self, request: Request) -> Response:
         """Let a request in, play it, answer it.
@@ -84,17 +85,18 @@ class Predict:
         arrived = asyncio.get_running_loop().time()
         served = self._repository.find(request.path_params["name"], request.path_params.get("version", ""))
         body = await request.body()
-        visit = await unless_gone(request, self._desk.enter(asked_of(request, served.name, len(body))))
-        played = Awaited({}, 0, identity=visit.identity)
+        context = await enter(self._middleware, request, served.name, len(body))
+        played = RequestFuture({}, 0, identity=context.identity)
+        context.carry(played)
         try:
             given = await self._read(request, body, served)
             rows = await self._rows(given, served)
             self._prepare(played, given, rows, request, arrived)
             if given.stream:
-                return self._streamed(given, rows, played, served, visit)
-            return await self._played(request, given, rows, played, served, visit)
+                return self._streamed(given, rows, played, served, context)
+            return await self._played(request, given, rows, played, served, context)
         except BaseException as error:
-            self._over(error, served, played, visit)
+            self._fail(error, served, played, context)
             raise
 
     async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> PredictRequest:
@@ -151,7 +153,7 @@ class Predict:
             served.batcher.responder.listener.unread(failures, given.id)
 
     def _prepare(
-        self, played: Awaited, given: PredictRequest, rows: JsonRows, request: Request, arrived: float
+        self, played: RequestFuture, given: PredictRequest, rows: JsonRows, request: Request, arrived: float
     ) -> None:
         header = request.headers.get("x-request-timeout-ms")
         timeout_s, played.priority = asked_times(given.parameters, None if header is None else header.encode("latin-1"))
@@ -164,19 +166,18 @@ class Predict:
         request: Request,
         given: PredictRequest,
         rows: JsonRows,
-        played: Awaited,
+        played: RequestFuture,
         served: RepositoryEntry,
-        visit: Visit,
+        context: RequestContext,
     ) -> Response:
         reply = None
         if rows.places:
-            visit.carry(played)
             self._repository.submit(served, played)
             reply = await unless_gone(request, played.future)
             self._errors.failed(served.name, played.id, reply.failures)
         response = await self._response(request, given, rows, reply, served)
-        visit.sent_bytes = len(response.body)
-        visit.end(played, reply, 200, "")
+        context.reply, context.sent_bytes = reply, len(response.body)
+        context.end()
         return response
 
     async def _response(
@@ -191,11 +192,15 @@ class Predict:
         return json_response(answer)
 
     def _streamed(
-        self, given: PredictRequest, rows: JsonRows, played: Awaited, served: RepositoryEntry, visit: Visit
+        self,
+        given: PredictRequest,
+        rows: JsonRows,
+        played: RequestFuture,
+        served: RepositoryEntry,
+        context: RequestContext,
     ) -> Response:
-        stream = EventStream(given, rows, played, lambda error: self._over(error, served, played, visit), visit)
+        stream = EventStream(given, rows, played, lambda error: self._fail(error, served, played, context), context)
         if rows.places:
-            visit.carry(played)
             self._repository.submit(served, played)
             if played.future.done() and played.future.exception() is not None:
                 played.future.result()
@@ -203,14 +208,15 @@ class Predict:
             played.future.set_result(errors_of(rows))
         return stream
 
-    def _over(self, error: BaseException, served: RepositoryEntry, played: Awaited, visit: Visit) -> None:
+    def _fail(
+        self, error: BaseException, served: RepositoryEntry, played: RequestFuture, context: RequestContext
+    ) -> None:
         """There is no answer."""
         if isinstance(error, (CancelledError, asyncio.CancelledError)):
             played.cancelled = True
-        status = error.status if isinstance(error, MotetError) else 499 if played.cancelled else 500
-        visit.sent_bytes = visit.sent_bytes or (len(error_body(error)) if isinstance(error, MotetError) else 0)
-        visit.end(played, played.reply, status, type(error).__name__)
-        self._errors.refused(served.name, played, error, status)
+        context.reply = played.reply
+        context.end(error)
+        self._errors.refused(served.name, played, error, context.status)
 
 
 async def decoded(body: bytes) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
@@ -10,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from motet.errors import InputError, ModelError, MotetError, NotFoundError, RequestError
-from motet.serving.http.respond import error_body
 from motet.serving.wire.envelope import read_json
+from motet.serving.wire.errors import error_body, error_fields
 
 __all__ = ["JSON", "MediaTypeError", "MethodError", "error_response", "handled", "json_response", "read_object"]
 
@@ -38,11 +37,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 def error_response(error: MotetError) -> Response:
     """`{"error": ...}` with the status of the error's class."""
     response = Response(error_body(error), error.status, media_type=JSON)
-    retry = error.retry_after_s
-    if retry is not None:
-        response.headers["retry-after"] = str(max(1, math.ceil(retry)))
-    if error.status == 401:
-        response.headers["www-authenticate"] = 'Bearer realm="motet"'
+    response.raw_headers.extend(error_fields(error))
     return response
 
 

@@ -22,10 +22,11 @@ from starlette.types import Receive, Scope, Send
 from motet.errors import CancelledError, MotetError
 from motet.runtime.executor import Call
 from motet.runtime.rows import JsonRows, rows_of
-from motet.serving.middleware.rest_entry import Visit
+from motet.serving.batching.request_future import RequestFuture
+from motet.serving.middleware.context import RequestContext
 from motet.serving.rest.answers import answer_of
+from motet.serving.rest.calls import gone
 from motet.serving.rest.explain import calls_by_row, said_of
-from motet.serving.rest.request_future import Awaited, gone
 
 __all__ = ["EventStream"]
 
@@ -47,22 +48,22 @@ class EventStream(Response):
         rows: those that came.
         played: is to be submitted after this is made.
         failed: is called when there is no answer.
-        visit: ends when there is one.
+        context: ends when there is one.
     """
 
     def __init__(
         self,
         given: StreamedRequest,
         rows: JsonRows,
-        played: Awaited,
+        played: RequestFuture,
         failed: Callable[[BaseException], None],
-        visit: Visit,
+        context: RequestContext,
     ) -> None:
         super().__init__(
             media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
         )
         del self.headers["content-length"]
-        self._given, self._rows, self._played, self._failed, self._visit = given, rows, played, failed, visit
+        self._given, self._rows, self._played, self._failed, self._context = given, rows, played, failed, context
         self._calls: list[Call] = []
         self._events: asyncio.Queue[Call | None] = asyncio.Queue()  # as many as the graph has calls
         played.watch = self._events.put_nowait
@@ -90,7 +91,7 @@ class EventStream(Response):
             leaving.cancel()
 
     async def _send(self, send: Send, event: bytes) -> None:
-        self._visit.sent_bytes += len(event)
+        self._context.sent_bytes += len(event)
         await send({"type": "http.response.body", "body": event, "more_body": True})
 
     async def _next(self, leaving: asyncio.Future[None]) -> bytes:
@@ -136,12 +137,13 @@ class EventStream(Response):
         except MotetError as error:
             text = str(error).replace("\n  hint: ", "; hint: ")
             event = _event("error", {"error": text, "status": error.status})
-            self._visit.sent_bytes += len(event)
+            self._context.sent_bytes += len(event)
             self._failed(error)
             return event
         event = _event("result", answer)
-        self._visit.sent_bytes += len(event)
-        self._visit.end(self._played, reply, 200, "")
+        self._context.sent_bytes += len(event)
+        self._context.reply = reply
+        self._context.end()
         return event
 
 

@@ -21,8 +21,8 @@ from motet.runtime.rows import JsonRows, rows_of
 from motet.serving.batching.parameters import failed_rows
 from motet.serving.batching.request import Reply
 from motet.serving.repository.entry import STOPS, RepositoryEntry
+from motet.serving.rest.calls import administers
 from motet.serving.rest.predict import Predict, PredictRequest, decoded
-from motet.serving.rest.request_future import administers
 from motet.serving.rest.respond import json_response
 
 __all__ = ["V1"]
@@ -64,7 +64,7 @@ class V1(Predict):
         served = self._repository.find_loaded(name, version)
         stopping = self._repository.stopping or self._repository.draining
         ready = served.state == "READY" and not stopping
-        why = STOPS if stopping else served.why(administers=administers(self._desk, request))
+        why = STOPS if stopping else served.why(administers=administers(self._middleware, request))
         state = "AVAILABLE" if ready else "LOADING" if served.state == "LOADING" else "END"
         told = (
             {"error_code": "OK", "error_message": ""} if ready else {"error_code": "UNAVAILABLE", "error_message": why}

@@ -7,14 +7,17 @@ import pytest
 
 from motet.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
 from motet.serving.batching.request import Identity
-from motet.serving.middleware.rest_entry import check_admin
-from motet.serving.rest import AppParts, RestCall
+from motet.serving.config.server import ServeConfig
+from motet.serving.middleware.administration import check_admin
+from motet.serving.middleware.call import IncomingCall
+from motet.serving.middleware.middleware import Middleware
 from serving.rest.app_graphs import gated, shut, tens
 
 
 def asked(owner=False, **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return RestCall("POST", "/v2/repository/models/m/load", "m", named, "127.0.0.1", True, 0, owner=owner)
+    path = "/v2/repository/models/m/load"
+    return IncomingCall("http", "POST", path, "m", named, "127.0.0.1", admin=True, owner=owner)
 
 
 OWN, FOREIGN = {"host": "localhost:8000", "origin": "http://localhost:8000"}, {"origin": "https://site.example"}
@@ -52,45 +55,34 @@ def test_a_page_of_another_site_cannot_unload(live):
     assert (answer.status_code, served.repository.find("tens_owned").state) == (403, "READY")
 
 
-class Door:
-    """Knows one key, and notes how visits end."""
+class Door(Middleware):
+    """Knows one key, and notes how requests end."""
 
-    def __init__(self):
+    def __init__(self, repository):
+        super().__init__(repository, ServeConfig(admin="open"))
         self.ended, self.waiting = [], asyncio.Event()
 
-    async def enter(self, asked):
-        key = asked.headers.get("x-api-key")
+    def enter(self, call):
+        key = call.headers.get("x-api-key")
         if key == "late":
-            await self.waiting.wait()
+            return self.waiting.wait()
         if key == "many":
             raise TooManyRequestsError("more than 1/hour", retry_after_s=12.2)
         if key != "good":
             raise UnauthorizedError("a credential is missing")
-        return Visit(self, asked)
+        context = super().enter(call)
+        context.identity = Identity("ann", "key")
+        return context
+
+    def finished(self, context):
+        call, rows = context.call, None if context.request is None else context.request.rows
+        error = "" if context.error is None else type(context.error).__name__
+        self.ended.append((call.path, call.target, rows, context.reply is not None, context.status, error))
 
 
-class Visit:
-    def __init__(self, door, asked):
-        self.identity, self._door, self._asked, self.sent_bytes = Identity("ann", "key"), door, asked, 0
-
-    def carry(self, request):
-        pass
-
-    def end(self, request, reply, status, error):
-        rows = None if request is None else request.rows
-        self._door.ended.append((self._asked.path, self._asked.target, rows, reply is not None, status, error))
-
-
-@pytest.fixture
-def door(live):
-    async def made():
-        return Door()
-
-    return live.run(made())
-
-
-def test_every_visit_ends_once_and_says_how(live, door):
-    served = live.serve(tens("tens_behind"), parts=AppParts(desk=door))
+def test_every_request_ends_once_and_says_how(live):
+    served = live.serve(tens("tens_behind"), middleware=Door)
+    door = served.middleware
     good = {"x-api-key": "good"}
     path = "/predict/tens_behind"
     assert served.post(path, json={"x": 1}).status_code == 401
@@ -116,8 +108,9 @@ def test_every_visit_ends_once_and_says_how(live, door):
     ]
 
 
-def test_who_gives_up_at_the_door_or_while_it_is_played_is_noticed(live, door):
-    served = live.serve(gated("gated_behind"), parts=AppParts(desk=door))
+def test_who_gives_up_at_the_door_or_while_it_is_played_is_noticed(live):
+    served = live.serve(gated("gated_behind"), middleware=Door)
+    door = served.middleware
     with httpx.Client(base_url=served.address) as client:
         with pytest.raises(httpx.ReadTimeout):
             client.post("/predict/gated_behind", json={"x": 1}, headers={"x-api-key": "late"}, timeout=0.2)
@@ -129,7 +122,7 @@ def test_who_gives_up_at_the_door_or_while_it_is_played_is_noticed(live, door):
 
 
 def test_pages_of_other_origins_may_ask_where_it_is_allowed(live):
-    served = live.serve(tens("tens_shared"), parts=AppParts(cors=("https://own.example",)))
+    served = live.serve(tens("tens_shared"), cors=("https://own.example",))
     asking = {"origin": "https://own.example", "access-control-request-method": "POST"}
     answer = served.client.options("/predict/tens_shared", headers=asking)
     assert answer.headers["access-control-allow-origin"] == "https://own.example"

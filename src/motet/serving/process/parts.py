@@ -1,0 +1,216 @@
+"""The parts of one process of a server, put together as its configuration says."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from motet.errors import MotetError
+from motet.facade import Graph
+from motet.serving.batching.response_cache import ResponseCache, ResponseCacheConfig
+from motet.serving.config.observability import ObservabilityConfig
+from motet.serving.config.pool import PoolConfig
+from motet.serving.config.server import ServeConfig
+from motet.serving.http.front import Front
+from motet.serving.http.infer import InferRoutes
+from motet.serving.middleware.middleware import Middleware
+from motet.serving.observability.incidents import say_failed
+from motet.serving.observability.observability import Observability, Watched
+from motet.serving.process.repository_sync import RepositorySync
+from motet.serving.repository.entry import RepositoryEntry
+from motet.serving.repository.repository import ModelRepository
+from motet.system.places import temporary_folder
+
+if TYPE_CHECKING:
+    from motet.serving.admission import Admission, AdmissionConfig, AuditLog
+    from motet.serving.http.asgi import App, Message
+    from motet.serving.sinks import Sinks
+
+__all__ = ["ServerParts"]
+
+CLOSE_S = 10.0
+NOW = ("queued_rows", "spool_bytes")
+"""What is known of a sink that goes up and down."""
+
+
+class ServerParts:
+    """What a process of a server is made of, beside its sockets.
+
+    Args:
+        graphs: the graphs, or their files.
+        config: how the server is set up.
+        folder: what the processes of the server share; None makes one that ends with this process.
+
+    Attributes:
+        repository: what is served.
+        observability: metrics, logs and traces.
+        middleware: what every request passes.
+        front: what the connections over HTTP share.
+
+    Raises:
+        MotetError: when the configuration is wrong, or does not fit the graphs.
+    """
+
+    def __init__(self, graphs: Sequence[Graph | str], config: ServeConfig, folder: str | None) -> None:
+        self._own_folder = folder is None
+        self._folder = folder or tempfile.mkdtemp(prefix="motet-serve-", dir=temporary_folder())
+        self._app: App | None = None
+        self._admission: Admission | None = None
+        self._audit: AuditLog | None = None
+        self._sinks: Sinks | None = None
+        pool = PoolConfig.read(config.pool)
+        self.repository = ModelRepository(
+            config.limits, threads=config.threads, prepare=self._prepare, places=pool.places, pool=pool.pool
+        )
+        for graph in (*graphs, *config.graphs):
+            self.repository.add(graph)
+        self.observability = Observability(
+            _observability_config(config),
+            Path(self._folder) / "observability",
+            lambda: self.repository.things,
+            lambda: self.front,
+            lambda: self.repository,
+        )
+        self.middleware = Middleware(self.repository, config, self.observability)
+        self._use(config)
+        if config.sinks:
+            self._sinks = self._made_sinks(config)
+            self.observability.watch(self._sink_numbers)
+        self.observability.watch(self._admission_numbers)
+        self.repository.not_ready = self._not_ready
+        self._sync = RepositorySync(self._folder, self.repository) if config.processes > 1 else None
+        routes = InferRoutes(self.repository, self.middleware)
+        self.front = Front(self._answer_rest, routes, config.limits, self.middleware)
+        self.repository.changed.append(self.front.forget_routes)
+
+    def _use(self, config: ServeConfig) -> None:
+        """Set up what can be set up anew while the server runs.
+
+        Raises:
+            MotetError: when the configuration is wrong; what there was stays.
+        """
+        admission, audit, read = None, None, _admission_config(config)
+        if read is not None:
+            from motet.serving.admission import Admission, AuditLog
+
+            admission = self._admission or Admission(read, folder=Path(self._folder) / "admission")
+            audit = None if read.audit is None else AuditLog(read.audit)
+        self._cache = None if config.cache is None else ResponseCacheConfig.read(config.cache, "cache")
+        self._config, self._admission, self._audit = config, admission, audit
+        self.middleware.use(config, admission, audit)
+
+    def _made_sinks(self, config: ServeConfig) -> Sinks:
+        from motet.serving.sinks import Sinks, read_sinks
+
+        read = read_sinks(config.sinks, "sinks")
+        self._kept_models = {name for each in read for name in each.graphs}
+        sinks = Sinks(read, folder=config.folder or ".")
+        sinks.check([name for name, each in self.repository.served.items() if each.name == name])
+        return sinks
+
+    def _admission_numbers(self) -> Iterator[Watched]:
+        if self._admission is not None and self._admission.config.redis is not None:
+            yield "counter", "motet_rates_uncounted", {}, self._admission.num_uncounted
+
+    def _sink_numbers(self) -> Iterator[Watched]:
+        for name, counts in self._sinks.counts().items() if self._sinks is not None else ():
+            for count, value in counts.items():
+                yield "gauge" if count in NOW else "counter", f"motet_sink_{count}", {"sink": name}, value
+
+    async def _prepare(self, served: RepositoryEntry) -> None:
+        """Attach what counts and keeps answers to a batcher that was made."""
+        batcher = served.batcher
+        assert batcher is not None
+        batcher.responder.listener = self.observability.listener(served.name)
+        if self._sinks is not None and (served.kind == "graph" or served.name in self._kept_models):
+            await self._sinks.open(served.name, served.signature, served.digest)
+            if self._sinks.wants(served.name):
+                from motet.serving.sinks import SinkHook
+
+                batcher.responder.hook = SinkHook(self._sinks, served.name)
+        config = self._cache
+        if config is not None and (not config.graphs or served.name in config.graphs):
+            batcher.responder.cache = ResponseCache(config.max_bytes, config.ttl_s) if config.max_bytes else None
+
+    def _not_ready(self, served: RepositoryEntry, error: MotetError) -> None:
+        self.observability.listener(served.name).metrics.rejected("not_ready")
+        say_failed(served.name, error)
+
+    def numbers(self, served: RepositoryEntry) -> Mapping[str, Any]:
+        """The statistics of what is served, as Triton's clients ask for them."""
+        return self.observability.statistics(served.name)
+
+    async def _answer_rest(self, scope: Message, receive: Callable[[], Any], send: Callable[[Message], Any]) -> None:
+        """Answer what no inference route does; made when it is first asked, so that a server starts without it."""
+        if self._app is None:
+            from motet.serving.rest import AppParts, create_app
+
+            admission = self._admission
+            parts = AppParts(
+                secured=() if admission is None else ("key", "bearer"),
+                required=admission is not None and not admission.config.anonymous,
+                status=self.observability.now,
+                metrics=self.observability.exposition,
+                numbers=self.numbers,
+                samples=self._config.samples,
+            )
+            self._app = create_app(self.repository, self.middleware, parts)
+        await self._app(scope, receive, send)
+
+    def start(self) -> None:
+        """Begin what works beside requests."""
+        self.observability.start()
+        if self._sync is not None:
+            self._sync.start()
+
+    async def reload(self, config: ServeConfig) -> None:
+        """Take over another configuration.
+
+        Raises:
+            MotetError: when it is wrong; what there was stays.
+        """
+        before, audit, read = self._admission, self._audit, _admission_config(config)
+        if config.cache is not None:
+            ResponseCacheConfig.read(config.cache, "cache")
+        if read is not None and (before is None or read.keys != before.config.keys):
+            read.check_keys()
+        self.observability.take(_observability_config(config))
+        if before is not None and read is not None:
+            await before.reload(read)
+        self._use(config)
+        self._app = None
+        if before is not None and read is None:
+            await before.close()
+        if audit is not None:
+            await asyncio.to_thread(audit.close)
+
+    async def close(self) -> None:
+        """Finish what works beside requests, within its own bounds, and give everything back."""
+        if self._sync is not None:
+            self._sync.close()
+        if self._sinks is not None:
+            await self._sinks.close(CLOSE_S)
+        if self._admission is not None:
+            await self._admission.close()
+        if self._audit is not None:
+            await asyncio.to_thread(self._audit.close)
+        await asyncio.to_thread(self.observability.close)
+        if self._own_folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self.repository.close()
+
+
+def _observability_config(config: ServeConfig) -> ObservabilityConfig:
+    return ObservabilityConfig.read(config.observability or {}, "observability", config.folder)
+
+
+def _admission_config(config: ServeConfig) -> AdmissionConfig | None:
+    if config.admission is None:
+        return None
+    from motet.serving.admission import AdmissionConfig
+
+    return AdmissionConfig.read(config.admission, "admission", config.folder)
