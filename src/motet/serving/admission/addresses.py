@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-__all__ = ["FORWARDED", "X_FORWARDED_FOR", "Headers", "Network", "client_address", "header", "joined", "network_name"]
+__all__ = ["FORWARDED", "X_FORWARDED_FOR", "Headers", "Network", "client_address", "network_name"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Headers = Mapping[bytes, bytes] | Mapping[str, str] | Mapping[bytes | str, bytes | str]
+Headers = Mapping[str, str]
 """Headers by lower-case names; what came several times is joined with commas."""
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 MAX_HOPS = 32
 X_FORWARDED_FOR, FORWARDED = "x-forwarded-for", "forwarded"
 _PAIR = re.compile(r"""\s*([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]+)\s*(?:;|$)""", re.ASCII)
-
-
-def header(headers: Headers, name: str) -> str | None:
-    """The value of a header, None where it is missing; bytes are read as Latin-1."""
-    found = headers.get(name)  # type: ignore[call-overload]
-    if found is None:
-        found = headers.get(name.encode())  # type: ignore[call-overload]
-    return found.decode("latin-1") if isinstance(found, bytes) else found
-
-
-def joined(fields: Iterable[tuple[bytes, bytes]], names: Collection[bytes]) -> dict[bytes, bytes]:
-    """Some of the fields of a head by their names, what came several times joined with commas."""
-    found: dict[bytes, bytes] = {}
-    for name, value in fields:
-        if name in names:
-            found[name] = b"%b, %b" % (found[name], value) if name in found else value
-    return found
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[Network], written: str = X_FORWARDED_FOR) -> str:
@@ -53,7 +36,7 @@ def client_address(peer: str, headers: Headers, trusted: Sequence[Network], writ
     address = _address(peer)
     if address is None or not _within(address, trusted):
         return peer
-    said = header(headers, written) or ""
+    said = headers.get(written, "")
     for hop in _forwarded(said) if written == FORWARDED else _listed(said):
         before = _address(_without_port(hop))
         if before is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from motet.errors import ForbiddenError, UnauthorizedError
-from motet.serving.admission.addresses import Headers, header, network_name
+from motet.serving.admission.addresses import Headers, network_name
 from motet.serving.admission.keys import KeyRing
 from motet.serving.admission.tokens import TokenVerifier
 from motet.serving.batching.request import Identity
@@ -85,7 +85,7 @@ class Callers:
             ForbiddenError: when its credential names a class that does not exist here.
             NotReadyError: when credentials cannot be checked now.
         """
-        authorization, key = header(headers, "authorization"), header(headers, "x-api-key")
+        authorization, key = headers.get("authorization"), headers.get("x-api-key")
         if authorization is None and key is None:
             if not self._config.anonymous:
                 raise UnauthorizedError(

@@ -132,7 +132,7 @@ class Admission:
         """The caller of a request.
 
         Args:
-            headers: by lower-case names, as bytes or texts.
+            headers: by lower-case names.
             address: of the client; `client_address` finds it behind proxies.
 
         Raises:

@@ -205,7 +205,8 @@ class ServerParts:
 
 
 def _observability_config(config: ServeConfig) -> ObservabilityConfig:
-    return ObservabilityConfig.read(config.observability or {}, "observability", config.folder)
+    given = {} if config.observability is None else config.observability
+    return ObservabilityConfig.read(given, "observability", config.folder)
 
 
 def _admission_config(config: ServeConfig) -> AdmissionConfig | None:
