@@ -434,10 +434,10 @@ def _sections() -> list[tuple[str, str, type, dict[str, str]]]:
     from motet.serving.config import admission
     from motet.serving.config.grpc import GrpcConfig
     from motet.serving.config.limits import Limits
+    from motet.serving.config.log import LogSettings
     from motet.serving.config.observability import LogConfig, ObservabilityConfig, TraceConfig
     from motet.serving.config.server import ServeConfig, Tls
     from motet.serving.config.sinks import SinkConfig
-    from motet.serving.observability.server_log import LogSettings
 
     classes = "; ".join(f"`{name}`: {_class_limits(each)}" for name, each in admission.CLASSES.items())
     folder = "in the server's own"

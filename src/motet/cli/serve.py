@@ -65,7 +65,8 @@ def command(
     /metrics. SIGTERM ends the server when what it accepted is answered; SIGHUP reads the configuration again.
     """
     from motet.errors import MotetError
-    from motet.serving.observability.server_log import LogSettings, set_up
+    from motet.serving.config.log import LogSettings
+    from motet.serving.observability.server_log import set_up
     from motet.serving.process.supervisor import run
 
     log = {"format": log_format, "level": log_level or ("warning" if quiet else None)}

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motet.errors import GraphError
-from motet.serving.observability.server_log import LogSettings, one_line, set_up
+from motet.serving.config.log import LogSettings
+from motet.serving.observability.server_log import one_line, set_up
 from motet.system.incidents import INCIDENTS, MOST
 
 

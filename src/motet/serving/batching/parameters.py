@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from motet.errors import InputError, MotetError
 from motet.serving.batching.request import Reply
+from motet.serving.wire.envelope import whole
 
 __all__ = [
     "FailedRowsError",
@@ -16,7 +16,6 @@ __all__ = [
     "asked_times",
     "failed_rows",
     "no_shared_memory",
-    "whole",
     "without_folders",
 ]
 
@@ -84,11 +83,6 @@ def asked_times(parameters: Mapping[str, object], header: bytes | None = None) -
         wanted = "a whole number" if not isinstance(priority, int) else "at least 0"
         raise InputError(f"parameter 'priority' must be {wanted}; got {priority!r}", hint="1 goes first, then 2")
     return timeout_s, priority
-
-
-def whole(value: Any) -> Any:
-    """A whole number that JSON has with a point (3.0) as an integer; anything else as it is."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _number(value: object, what: str) -> float:

@@ -12,7 +12,7 @@ from motet.errors import GraphError
 from motet.graph.fields import Fields, of_kind
 from motet.graph.yaml import parse
 from motet.serving.config.limits import Limits
-from motet.serving.observability.server_log import LogSettings
+from motet.serving.config.log import LogSettings
 
 __all__ = ["AsgiOptions", "Network", "ServeConfig", "ServeOptions", "Tls", "read_config"]
 

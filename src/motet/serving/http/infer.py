@@ -15,7 +15,6 @@ from motet.batch import Array, Column
 from motet.errors import ModelError, MotetError, NotFoundError
 from motet.serving.batching.parameters import asked_times, failed_rows
 from motet.serving.batching.request import ANONYMOUS, Reply, Request
-from motet.serving.http.cors import cors_lines
 from motet.serving.http.exchange import call_of
 from motet.serving.http.front import HttpRoute
 from motet.serving.http.infer_headers import InferHeaders
@@ -25,6 +24,7 @@ from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.wire.compress import compress, decompress
+from motet.serving.wire.cors import cors_lines
 from motet.serving.wire.infer import InferCodec, InferRequest
 from motet.serving.wire.long import LONG_ELEMENTS, LONG_TEXT_BYTES, have_texts
 from motet.serving.wire.plan import keep

@@ -11,20 +11,16 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from motet.errors import GraphError
-from motet.graph.fields import Fields
+from motet.serving.config.log import LogSettings
 from motet.system.incidents import INCIDENTS
 
-__all__ = ["FORMATS", "LEVELS", "LogSettings", "one_line", "set_up"]
+__all__ = ["one_line", "set_up"]
 
-FORMATS = ("text", "json")
-LEVELS = ("debug", "info", "warning", "error")
 LONGEST = 2000
 """Characters of what one line says."""
 FRAMES = 8
@@ -32,33 +28,6 @@ FRAMES = 8
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\ud800-\udfff]")
 _PASSWORD = re.compile(r"(?<=://)([^/\s@:]*):[^\s/]*@")
 _QUERY = re.compile(r"(?<![\w])((?:https?|/)[^\s?'\"]*)\?[^\s'\"]+")
-
-
-@dataclass(frozen=True, slots=True)
-class LogSettings:
-    """How a server writes its log.
-
-    Attributes:
-        format: `text` or `json`.
-        level: the least level that is written: `debug`, `info`, `warning` or `error`.
-    """
-
-    format: str = "text"
-    level: str = "info"
-
-    @classmethod
-    def read(cls, value: object, where: str) -> LogSettings:
-        """The settings as they were written.
-
-        Raises:
-            GraphError: when a key is unknown, or a value is none that there is.
-        """
-        fields = Fields(value, where, ("format", "level"))
-        made = cls(fields.take("format", str, "text"), fields.take("level", str, "info"))
-        for name, got, known in (("format", made.format, FORMATS), ("level", made.level, LEVELS)):
-            if got not in known:
-                raise GraphError(f"{got!r} is none of {', '.join(known)}", where=fields.place(name))
-        return made
 
 
 def one_line(text: str) -> str:

@@ -14,7 +14,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from motet.errors import MotetError
-from motet.serving.http.cors import EXPOSED
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest.about import MetadataRoutes
@@ -25,6 +24,7 @@ from motet.serving.rest.predict import Predict
 from motet.serving.rest.respond import handled, json_response
 from motet.serving.rest.status import ErrorLog
 from motet.serving.rest.v1 import V1
+from motet.serving.wire.cors import EXPOSED
 
 __all__ = ["create_app"]
 

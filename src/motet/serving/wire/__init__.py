@@ -7,4 +7,5 @@ template.py  what requests have in common that differ in the bytes of their tens
 answer.py    answers: a text that is made once for answers of the same form, and the elements
 tensors.py   elements in JSON; those in bytes are in `motet.oip.tensors`
 compress.py  gzip and deflate, bounded
+errors.py    how an error is told; cors.py: what lets pages of other origins read an answer
 """

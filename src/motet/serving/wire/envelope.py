@@ -16,10 +16,9 @@ import orjson
 from motet.errors import InputError, known_names
 from motet.graph.fields import show
 from motet.reading import holds_truth
-from motet.serving.batching.parameters import whole
 from motet.types import ColumnType
 
-__all__ = ["Envelope", "EnvelopeTensor", "Wanted", "read_envelope", "read_json"]
+__all__ = ["Envelope", "EnvelopeTensor", "Wanted", "read_envelope", "read_json", "whole"]
 
 _OF_NUMBERS = b"0123456789.,+-eE \t\r\n"
 _SHARED_MEMORY = "shared_memory_region"
@@ -61,6 +60,11 @@ class Envelope:
     parameters: Mapping[str, Any]
     tensors: list[EnvelopeTensor]
     outputs: tuple[Wanted, ...]
+
+
+def whole(value: Any) -> Any:
+    """A whole number that JSON has with a point (3.0) as an integer; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def read_json(text: bytes, what: str = "the body") -> Any:
