@@ -12,6 +12,7 @@ import motet as mt
 from helpers.until import until_async
 from motet.oip.messages import HEALTH_SERVICE, SERVICE, message_class
 from motet.serving.batching.request import Identity
+from motet.serving.config.server import ServeConfig
 from motet.serving.grpc import GrpcServer
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
@@ -66,9 +67,10 @@ class Live:
         self.gateways.append(repository)
         return repository
 
-    def serve(self, repository, host="127.0.0.1", port=0, **options):
+    def serve(self, repository, host="127.0.0.1", port=0, middleware=None, **options):
         async def started():
-            server = GrpcServer(repository, host, port, **options)
+            let_in = middleware or Middleware(repository, ServeConfig(admin="open"))
+            server = GrpcServer(repository, host, port, middleware=let_in, **options)
             await server.start()
             return server
 
@@ -95,7 +97,7 @@ class Door(Middleware):
     """Notes what comes in, whose it is by its key, and what becomes of it."""
 
     def __init__(self, repository, error=None):
-        super().__init__(repository)
+        super().__init__(repository, ServeConfig(admin="open"))
         self.error, self.ended, self.entered = error, [], []
 
     def enter(self, call):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,9 @@ from motet.errors import ForbiddenError
 from motet.serving.config.server import ServeConfig
 from motet.serving.middleware.call import HeaderFields, IncomingCall
 from motet.serving.middleware.middleware import Middleware
+
+EMPTY: Any = SimpleNamespace(served={})
+"""A repository of nothing."""
 
 
 async def _turn():
@@ -23,9 +27,9 @@ async def _turn():
 )
 def test_a_turn_is_given_up_by_who_may_not_administer(protocol, method, path):
     """One that is left would be a warning, which is an error here."""
-    middleware = Middleware(SimpleNamespace(served={}))
+    middleware = Middleware(EMPTY)
     caller = SimpleNamespace(klass="", identity=None)
-    admission = SimpleNamespace(identify=lambda headers, address: caller, enter=lambda caller: _turn())
+    admission: Any = SimpleNamespace(identify=lambda headers, address: caller, enter=lambda caller: _turn())
     middleware.use(ServeConfig(), admission, None)
     with pytest.raises(ForbiddenError):
         middleware.enter(IncomingCall(protocol, method, path, "m", {}, "192.0.2.7", admin=True))
@@ -37,7 +41,7 @@ def test_a_turn_is_given_up_by_who_may_not_administer(protocol, method, path):
     [(None, 200), (ForbiddenError("no"), 403), (asyncio.CancelledError(), 499), (ZeroDivisionError("oh"), 500)],
 )
 def test_the_status_follows_from_the_error_that_ends_a_request(error, status):
-    context = Middleware(SimpleNamespace(served={})).enter(IncomingCall("http", "POST", "/predict/m?a=1", "m", {}, ""))
+    context = Middleware(EMPTY).enter(IncomingCall("http", "POST", "/predict/m?a=1", "m", {}, ""))
     with contextlib.suppress(BaseException), context:
         if error is not None:
             raise error
