@@ -229,6 +229,8 @@ class Executor:
         """Whether calls of a model or graph wait for another process or machine."""
         if name in self.graphs:
             return any(map(self.graphs[name].step_waits, self.graphs[name]._steps))
+        if (loaded := self._models.get(name)) is not None:
+            return loaded.elsewhere
         model, folder = self.checked.graph.models[name], self.checked.graph.folder
         return is_elsewhere(model, self.host.resolver.locate(model, folder))
 

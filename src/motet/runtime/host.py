@@ -93,7 +93,7 @@ class Host:
             if (known := self._known_as(key, located)) is not None:
                 return known
             signature = self.resolver.signature(model, folder)
-            found = ModelRuntime(model, located, signature, None, self.resolver.addresses(model, folder))
+            found = ModelRuntime(model, located, signature, None, self.resolver.addresses(model, folder, located))
             if self.run is not None:
                 found.in_one_run(self.run)
             found.trials = self._trials

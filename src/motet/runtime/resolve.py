@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,12 +55,18 @@ class ResolvedModel:
         Raises:
             ModelLoadError: when they were changed since.
         """
+        if self.state == _state_of(self.files):
+            return
         try:
-            changed = bool(self.files) and digest_all(list(self.files)) != self.digest
+            changed = digest_all(list(self.files)) != self.digest
         except OSError:  # what loads it says what is the matter
             return
         if changed:
             raise changed_since(self.source, self.version)
+
+
+def _state_of(files: Sequence[str]) -> tuple[Change, ...]:
+    return tuple(map(file_change, files))
 
 
 def changed_since(source: ModelSource, version: str) -> ModelLoadError:
@@ -125,7 +131,7 @@ class ModelResolver:
         key = (model, folder)
         with self._lock:
             known = self._located.get(key)
-        if known and known.state == tuple(map(file_change, known.files)):
+        if known and known.state == _state_of(known.files):
             return known
         label = ""
         if model.uri.startswith(PINNED):
@@ -139,7 +145,7 @@ class ModelResolver:
             found = locate(model.uri, base=folder or None, allow_unpickle=model.unpickle)
         handler, location = found.handler, found.location
         files = tuple(found.files) or _code_files(model, handler, location)
-        state = tuple(map(file_change, files))  # before they are read: what changes meanwhile is looked at again
+        state = _state_of(files)  # before they are read: what changes meanwhile is looked at again
         named = getattr(handler, "version", None)
         digest = digest_all(list(files)) if files else ""
         by_file = digest[:12] if handler.has_file else ""
@@ -165,13 +171,17 @@ class ModelResolver:
             for key in [key for key in self._located if key[0].name in names]:
                 del self._located[key]
 
-    def addresses(self, model: Model, folder: str) -> dict[str, ResolvedModel]:
+    def addresses(self, model: Model, folder: str, first: ResolvedModel) -> dict[str, ResolvedModel]:
         """The servers that have a model, by URI: its own where that is one, and its `uris`; empty for local models.
+
+        Args:
+            model: the model.
+            folder: of its graph.
+            first: where it was found.
 
         Raises:
             MotetError: when one of its `uris` is no address.
         """
-        first = self.locate(model, folder)
         found = {model.uri: first} if is_remote(first) else {}
         for uri in model.uris:
             other = locate(uri, base=folder or None)
@@ -214,7 +224,7 @@ class ModelResolver:
         try:
             return located.handler.signature(located.source)
         except ModelUnavailableError:
-            for each in list(self.addresses(model, folder).values())[1:]:
+            for each in list(self.addresses(model, folder, located).values())[1:]:
                 with contextlib.suppress(ModelUnavailableError):
                     return each.handler.signature(each.source)
             raise

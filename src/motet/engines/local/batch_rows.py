@@ -81,7 +81,7 @@ class BatchRows:
 
     def by_size(self) -> int:
         """Rows of a batch, as was asked for or by their size."""
-        chosen = self.asked or self._window()
+        chosen = self.asked or self._window
         if chosen:
             return chosen
         sizes = {"played": self._measured.played, "held": self._measured.held}
@@ -89,8 +89,9 @@ class BatchRows:
 
     def together(self, batch_rows: int) -> int:
         """Batches that are played together."""
-        return max(1, self._window() // batch_rows)
+        return max(1, self._window // batch_rows)
 
+    @cached_property
     def _window(self) -> int:
         """Rows that are played together where keys choose among many models; 0 where they do not."""
         if self._executor.lazy_keys:

@@ -178,7 +178,7 @@ class PreparedRun:
         self.host = Host(trials=Trials(), run=tolerance)
         self.executor = Executor(checked, self.host)
         self.versions = self._versions(self.executor, "")
-        self.sizing = Sizing(checked, self.host, self.remembered, self.versions)
+        self.sizing = Sizing(checked, self.host, self.remembered, self.versions, lambda: self.graph_digest)
         self.workers = options.workers or self.sizing.workers(options.num_workers)
         self.turns = BulkTurns(options.pool)
         places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
@@ -211,9 +211,14 @@ class PreparedRun:
         """What this run is, with batches of so many rows."""
         kind = self.destination.kind if self.options.into is None else f"{self.destination.kind}, merged into"
         return Manifest(
-            graph_digest(self.checked), self.versions, self._fingerprint, batch_rows, self.input.said(),
+            self.graph_digest, self.versions, self._fingerprint, batch_rows, self.input.said(),
             self.layout.kept, self.layout.row_ids, kind, self.sizing.fixed(),
         )  # fmt: skip
+
+    @cached_property
+    def graph_digest(self) -> str:
+        """What tells the graph from others; see `motet.engines.local.manifest`."""
+        return graph_digest(self.checked)
 
     @cached_property
     def _fingerprint(self) -> str:

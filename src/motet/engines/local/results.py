@@ -13,7 +13,6 @@ from motet.engines.local.batches import BatchResult
 from motet.engines.local.beginning import Beginning
 from motet.engines.local.failure_file import FailureFile
 from motet.engines.local.journal import JournalPiece, PieceJournal
-from motet.engines.local.manifest import graph_digest
 from motet.engines.local.output import Output
 from motet.engines.local.pending import Pending
 from motet.engines.local.prepared import PreparedRun
@@ -270,9 +269,7 @@ def _added(run: PreparedRun, counts: RowCounts) -> Added | None:
 
     def record(end_part: int) -> str:
         failed_path = (run.options.failed if counts.failed else None) or ""
-        return appending.record(
-            graph_digest(run.checked), run.versions, end_part, counts.rows, counts.failed, failed_path
-        )
+        return appending.record(run.graph_digest, run.versions, end_part, counts.rows, counts.failed, failed_path)
 
     return Added(appending.first_part, appending.done.num_answered, appending.check, record)
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from motet.engines.local.head import Cost
 from motet.engines.local.layout import MIN_ROWS
-from motet.engines.local.manifest import graph_digest
 from motet.graph.check import CheckedGraph
 from motet.runtime.host import Host, LazyKey, ModelRuntime
 from motet.runtime.sizes import BatchSize, RememberedSizes
@@ -34,13 +33,19 @@ class Sizing:
         host: holds its models.
         remembered: what was found earlier.
         versions: of its models, by name.
+        digest: gives what `graph_digest` says of the graph.
     """
 
     def __init__(
-        self, checked: CheckedGraph, host: Host, remembered: RememberedSizes, versions: Mapping[str, str]
+        self,
+        checked: CheckedGraph,
+        host: Host,
+        remembered: RememberedSizes,
+        versions: Mapping[str, str],
+        digest: Callable[[], str],
     ) -> None:
         self._checked, self._host, self._remembered = checked, host, remembered
-        self._cost_key = _cost_key(checked, versions) if versions else None
+        self._cost_key = _cost_key(digest(), versions) if versions else None
         self._lock = threading.Lock()
         self._rows, self._seconds = 0, 0.0
 
@@ -65,9 +70,9 @@ class Sizing:
 
     def _waiting(self, checked: CheckedGraph) -> int:
         """Calls that may wait for other processes and machines at the same time."""
-        found = 0
+        found, resolver, folder = 0, self._host.resolver, checked.graph.folder
         for model in checked.graph.models.values():
-            servers = len(self._host.resolver.addresses(model, checked.graph.folder))
+            servers = len(resolver.addresses(model, folder, resolver.locate(model, folder)))
             found += servers * CALLS_A_SERVER
             found += model.max_replicas if model.placement == "process" else 0
         return found + sum(map(self._waiting, checked.graphs.values()))
@@ -106,9 +111,9 @@ class Sizing:
             self._remembered.put(found)
 
 
-def _cost_key(checked: CheckedGraph, versions: Mapping[str, str]) -> str:
+def _cost_key(digest: str, versions: Mapping[str, str]) -> str:
     """What the cost of a graph with models of these versions is remembered by."""
-    what = hashlib.sha256(repr((graph_digest(checked), sorted(versions.items()))).encode()).hexdigest()[:32]
+    what = hashlib.sha256(repr((digest, sorted(versions.items()))).encode()).hexdigest()[:32]
     return f"graph {what}{_COST}"
 
 
