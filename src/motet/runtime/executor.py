@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from motet.batch import Batch, Column, Indices, empty_column, take_rows
-from motet.errors import Failure, GraphError, ModelFailedError, MotetError, UnknownNameError
+from motet.errors import Failure, GraphError, ModelFailedError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.node import Answer, AtOnce
 from motet.nodes.route import Route
@@ -271,8 +271,7 @@ class Executor:
         columns, ids = dict(batch.columns), batch.ids
         failures: list[Failure] = []
         raised: dict[int, BaseException] = {}
-        check, parts = going_on(), self._parts
-        any_parts = parts.any
+        check = going_on()
         for place, step in enumerate(self._steps):
             if check is not None:
                 check()
@@ -281,22 +280,8 @@ class Executor:
                 ids = ids[useful]
                 if not len(ids):
                     return self.nothing(failures, raised)
-            slow = any_parts and step.name in parts.slow
-            spent = time.process_time() if slow else 0.0
-            started = time.perf_counter()
             given = {reference: columns[name] for reference, name in step.columns}
-            try:
-                if straight and (play := straight[place]) is not None:
-                    answer = play(given, len(ids))
-                else:
-                    answer = await step.node.play(given, len(ids), TurnContext(self, step, trace, ids))
-            except MotetError as error:
-                _locate(error, step)
-                raise
-            seconds = time.perf_counter() - started
-            self._shared.add(step.path, len(ids), seconds, len(answer.faults))
-            if slow or (any_parts and seconds > SLOW_S):
-                parts.took(step.name, seconds, time.process_time() - spent if slow else seconds)
+            answer = await self._turn(step, given, ids, trace, straight[place] if straight else None)
             if not self._keep_all:
                 for name in step.drops:
                     columns.pop(name, None)
@@ -310,21 +295,43 @@ class Executor:
                 ids = ids[answer.kept]
             if not len(ids):
                 return self.nothing(failures, raised)
-            given_back = answer.columns
-            try:
-                for name in step.gives:
-                    columns[name] = given_back[name]
-            except KeyError:
-                _check_given(step, given_back)
-                raise
+            _take(step, answer.columns, columns)
             if self._keep_all:
-                columns |= given_back
+                columns |= answer.columns
         if columns_out is not None:
             columns_out |= columns
         outputs = {name: columns[full] for name, full in self._outputs}
         if failures:
             failures.sort(key=lambda failure: failure.row)
         return Played(Batch.of(outputs, ids), failures, raised)
+
+    async def _turn(
+        self,
+        step: NodeStep,
+        given: Mapping[str, Column],
+        ids: Indices,
+        trace: Trace | None,
+        straight: AtOnce | None,
+    ) -> Answer:
+        """Play one node, and see how long it takes."""
+        parts = self._parts
+        slow = parts.any and step.name in parts.slow
+        spent = time.process_time() if slow else 0.0
+        started = time.perf_counter()
+        try:
+            if straight is not None:
+                answer = straight(given, len(ids))
+            else:
+                answer = await step.node.play(given, len(ids), TurnContext(self, step, trace, ids))
+        except (GraphError, ModelFailedError) as error:
+            if f"node {step.path!r}" not in error.where:
+                error.located(f"node {step.path!r}")
+            raise
+        seconds = time.perf_counter() - started
+        self._shared.add(step.path, len(ids), seconds, len(answer.faults))
+        if slow or (parts.any and seconds > SLOW_S):
+            parts.took(step.name, seconds, time.process_time() - spent if slow else seconds)
+        return answer
 
     async def _play_together(
         self,
@@ -338,21 +345,9 @@ class Executor:
         plays = dict(zip((step.name for step in self._steps), straight, strict=False))
 
         async def turn(step: NodeStep, given: Mapping[str, Column], ids: Indices) -> Answer:
-            play, spent, started = plays.get(step.name), time.process_time(), time.perf_counter()
-            try:
-                if play is not None:
-                    answer = play(given, len(ids))
-                else:
-                    answer = await step.node.play(given, len(ids), TurnContext(self, step, trace, ids))
-            except MotetError as error:
-                _locate(error, step)
-                raise
-            seconds = time.perf_counter() - started
-            self._shared.add(step.path, len(ids), seconds, len(answer.faults))
-            if seconds > SLOW_S or step.name in self._parts.slow:
-                self._parts.took(step.name, seconds, time.process_time() - spent)
+            answer = await self._turn(step, given, ids, trace, plays.get(step.name))
             if answer.kept is None or len(answer.kept):
-                _check_given(step, answer.columns)
+                _take(step, answer.columns, {})
             return answer
 
         tasks = self.calls is not None
@@ -386,18 +381,14 @@ class Executor:
         return Played(Batch(outputs, np.empty(0, dtype=np.int64)), failures, raised or {})
 
 
-def _locate(error: MotetError, step: NodeStep) -> None:
-    """Say in which node it happened."""
-    if isinstance(error, (GraphError, ModelFailedError)) and f"node {step.path!r}" not in error.where:
-        error.located(f"node {step.path!r}")
-
-
-def _check_given(step: NodeStep, columns: Mapping[str, Column]) -> None:
-    """See that a node gave what others need of it.
+def _take(step: NodeStep, given: Mapping[str, Column], columns: dict[str, Column]) -> None:
+    """Put what a node gave of what others need of it among the columns.
 
     Raises:
-        UnknownNameError: when it did not.
+        UnknownNameError: when it did not give one.
     """
-    for name in step.gives:
-        if name not in columns:
-            raise UnknownNameError("column", name, list(columns), where=f"node {step.path!r}")
+    try:
+        for name in step.gives:
+            columns[name] = given[name]
+    except KeyError:
+        raise UnknownNameError("column", name, list(given), where=f"node {step.path!r}") from None
