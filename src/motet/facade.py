@@ -37,17 +37,14 @@ __all__ = ["Graph", "load", "member"]
 
 SHADOWS_S = 2.0
 """How long a graph that is closed waits for members that do not count."""
-_resolver: ModelResolver | None = None
 
 
+@cache
 def _shared_resolver() -> ModelResolver:
     """The one resolver of the process: each model file is looked at once."""
-    global _resolver
-    if _resolver is None:
-        from motet.runtime.resolve import ModelResolver
+    from motet.runtime.resolve import ModelResolver
 
-        _resolver = ModelResolver()
-    return _resolver
+    return ModelResolver()
 
 
 @cache

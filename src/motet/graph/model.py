@@ -268,6 +268,12 @@ MODEL = named(
 )
 
 
+_AS_WRITTEN = (
+    "inputs", "outputs", "placement", "device", "balance", "balance_by", "warm_up", "timeout_s", "resident", "concurrent",
+)  # fmt: skip
+"""The keys that say what the model's argument of the same name is."""
+
+
 def read_model(name: str, value: object, where: str) -> Model:
     """A model as a graph file says it: `{uri: ..., batch: {...}, ...}`, or the URI alone."""
     if isinstance(value, str):
@@ -286,25 +292,16 @@ def read_model(name: str, value: object, where: str) -> Model:
         uri,
         name,
         uris=uris,
-        balance=fields.get("balance"),
-        balance_by=fields.get("balance_by"),
-        warm_up=fields.get("warm_up"),
-        timeout_s=fields.get("timeout_s"),
-        inputs=fields.get("inputs"),
-        outputs=fields.get("outputs"),
         before=read_functions(fields.raw("before"), fields.place("before")),
         after=read_functions(fields.raw("after"), fields.place("after")),
         batch=read_batching(fields.get("batch") or {}, fields.place("batch")),
         replicas=read_replicas(fields.raw("replicas", 1), fields.place("replicas")),
-        placement=fields.get("placement"),
         resources=read_resources(fields.get("resources") or {}, fields.place("resources")),
         labels=fields.take("labels", list, []),
         options=fields.get("with"),
         unpickle=unpickle == "allow",
         version=str(fields.get("version") if "version" in fields else ""),
-        device=fields.get("device"),
-        resident=fields.get("resident"),
-        concurrent=fields.get("concurrent"),
+        **{key: fields.get(key) for key in _AS_WRITTEN},
     )
 
 

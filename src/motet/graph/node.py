@@ -27,6 +27,7 @@ __all__ = [
     "Member",
     "Node",
     "NodeOutputs",
+    "NodePlayer",
     "Player",
     "ReplicaShares",
     "Scope",
@@ -148,8 +149,13 @@ AtOnce: TypeAlias = Callable[[Any, int], Answer]
 """Plays columns, in order or by name, of so many rows, and returns the answer."""
 
 
-class MemberPlayer(Protocol):
-    """What every node with members may ask of the runtime."""
+class NodePlayer(Protocol):
+    """What every node may ask of the runtime."""
+
+    @property
+    def gives(self) -> Collection[str]:
+        """The columns of the node that somebody needs, by full name."""
+        ...
 
     @property
     def asides(self) -> frozenset[str]:
@@ -170,14 +176,29 @@ class MemberPlayer(Protocol):
         """Say that rows are answered without a member that failed on them or was late, which may be otherwise another time."""
         ...
 
+    def isolate(
+        self, run: Callable[[int, int], T], rows: int, name: str
+    ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
+        """Run a function of the rows from one place to another; where it raises, halve until the rows at fault stand alone.
 
-class StraightPlayer(MemberPlayer, Protocol):
-    """What a node may ask that plays as a plain function, before its first batch."""
+        Returns:
+            What it gave for each stretch of rows, in order, as (first, end, result), and why the others failed.
+        """
+        ...
 
     @property
-    def gives(self) -> Collection[str]:
-        """The columns of the node that somebody needs, by full name."""
+    def places(self) -> Mapping[str, Mapping[str, Indices]]:
+        """How the node places its members' answers; see `NodeOutputs`."""
         ...
+
+    @property
+    def types(self) -> Mapping[str, ColumnType]:
+        """The types of the graph's columns, by full name."""
+        ...
+
+
+class StraightPlayer(NodePlayer, Protocol):
+    """What a node may ask that plays as a plain function, before its first batch."""
 
     def model(self, name: str) -> AtOnce | None:
         """What plays rows through a model; None where that may wait, or is a graph."""
@@ -192,22 +213,6 @@ class StraightPlayer(MemberPlayer, Protocol):
         """What plays rows through a function; a single array it returns is the column `""`."""
         ...
 
-    def isolate(
-        self, run: Callable[[int, int], T], rows: int, name: str
-    ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
-        """Find the rows at fault; see `Player.isolate`."""
-        ...
-
-    @property
-    def places(self) -> Mapping[str, Mapping[str, Indices]]:
-        """How the node places its members' answers; see `NodeOutputs`."""
-        ...
-
-    @property
-    def types(self) -> Mapping[str, ColumnType]:
-        """The types of the graph's columns, by full name."""
-        ...
-
 
 class ReplicaShares(Protocol):
     """Which replica answers which row."""
@@ -217,7 +222,7 @@ class ReplicaShares(Protocol):
         ...
 
 
-class Player(MemberPlayer, Protocol):
+class Player(NodePlayer, Protocol):
     """What a node that plays may ask of the runtime."""
 
     async def call(
@@ -268,31 +273,6 @@ class Player(MemberPlayer, Protocol):
             rows: how many rows each of them has.
             seconds: the time; in a bulk run so much for each row.
         """
-        ...
-
-    @property
-    def gives(self) -> Collection[str]:
-        """The columns of the node that somebody needs, by full name."""
-        ...
-
-    def isolate(
-        self, run: Callable[[int, int], T], rows: int, name: str
-    ) -> tuple[list[tuple[int, int, T]], list[Fault]]:
-        """Run a function of the rows from one place to another; where it raises, halve until the rows at fault stand alone.
-
-        Returns:
-            What it gave for each stretch of rows, in order, as (first, end, result), and why the others failed.
-        """
-        ...
-
-    @property
-    def places(self) -> Mapping[str, Mapping[str, Indices]]:
-        """How the node places its members' answers; see `NodeOutputs`."""
-        ...
-
-    @property
-    def types(self) -> Mapping[str, ColumnType]:
-        """The types of the graph's columns, by full name."""
         ...
 
 

@@ -4,18 +4,59 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from motet.models.calling import METADATA_S, Line, RemoteCaller, RemoteOptions, Signatures
+from motet.batch import Array
+from motet.errors import InputError, ModelFailedError
+from motet.models.calling import METADATA_S, Line, RemoteCaller, RemoteOptions, Signatures, name_of
 from motet.models.common import load_error
-from motet.models.handler import LoadedModel, ModelSource
+from motet.models.handler import Handler, LoadedModel, ModelSource
+from motet.oip.asking import RemoteAnswer, RemoteCall
 from motet.types import Signature
 
-__all__ = ["RemoteHandler"]
+__all__ = ["AddressedModel", "RemoteHandler"]
 
 
-class RemoteHandler(ABC):
+class AddressedModel(ABC):
+    """A model of a server.
+
+    Args:
+        source: the model.
+        signature: what it takes and gives.
+        caller: calls it.
+    """
+
+    def __init__(self, source: ModelSource, signature: Signature, caller: RemoteCaller) -> None:
+        self._where, self._signature, self._caller = name_of(source), signature, caller
+
+    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
+        """Answer a batch; see `LoadedModel`. Errors are those of `RemoteCaller`."""
+        got = self._caller(self._question(columns))
+        try:
+            return self._columns(got)
+        except InputError as error:
+            raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
+
+    @abstractmethod
+    def _question(self, columns: Mapping[str, Array]) -> Callable[[float], RemoteCall]:
+        """What makes the call of a batch for the seconds that are left."""
+
+    @abstractmethod
+    def _columns(self, got: RemoteAnswer) -> dict[str, Any]:
+        """The columns of an answer.
+
+        Raises:
+            InputError: when it is not understood.
+        """
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._caller.close()
+
+
+class RemoteHandler(Handler, ABC):
     """Calls models of a server.
 
     Attributes:
@@ -26,11 +67,7 @@ class RemoteHandler(ABC):
         tls: whether connections are encrypted.
     """
 
-    name: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]] = ()
     has_file: ClassVar[bool] = False
-    runs_code: ClassVar[bool] = False
-    batch_invariant: ClassVar[bool] = False
     remote: ClassVar[bool] = True
     """Calls wait for another machine: they are made where waiting holds nothing up."""
     location: ClassVar[re.Pattern[str]]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from motet.batch import Array
-from motet.errors import MissingExtraError, ModelLoadError, TypeMismatchError, UnknownNameError
+from motet.errors import GraphError, MissingExtraError, ModelLoadError, TypeMismatchError, UnknownNameError
 from motet.models.handler import ModelSource
 from motet.threads import new_rlock
 from motet.tracebacks import said
@@ -20,7 +20,6 @@ from motet.types import ColumnType, Signature
 
 __all__ = [
     "ADDRESS_OPTIONS",
-    "as_memory_error",
     "check_cpu",
     "check_features",
     "check_options",
@@ -29,10 +28,15 @@ __all__ = [
     "fixed_rows",
     "framework",
     "load_error",
+    "output_places",
     "own_filters",
     "place",
+    "raise_memory_error",
+    "row_type",
 ]
 
+Shape = Sequence[Any]
+"""The axes of an array: lengths, and what a framework has for others."""
 ADDRESS_OPTIONS = ("timeout_s", "retries", "api_key", "headers", "ca")
 """The options of every model that is called by address."""
 
@@ -147,24 +151,65 @@ def check_features(inputs: Mapping[str, ColumnType], names: Sequence[str], featu
         )
 
 
-def fixed_rows(source: ModelSource, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> int | None:
+def fixed_rows(
+    source: ModelSource, inputs: Mapping[str, Shape | None], outputs: Mapping[str, Shape | None]
+) -> int | None:
     """The number of rows that every call must have, None where any will do.
 
     Args:
         source: the model, for messages.
-        inputs: the lengths of the inputs' first axes, where the model fixes them.
+        inputs: the shapes of the inputs, whose first axes are the rows: lengths, and anything else where any will do.
         outputs: those of the outputs.
 
     Raises:
         ModelLoadError: when the inputs fix them, but not all to the same number.
     """
-    if not inputs:
+    given, got = (
+        {name: shape[0] for name, shape in shapes.items() if shape and isinstance(shape[0], int)}
+        for shapes in (inputs, outputs)
+    )
+    if not given:
         return None
-    if len({*inputs.values(), *outputs.values()}) > 1:
-        named = ", ".join(f"{name}: {length}" for name, length in {**inputs, **outputs}.items())
+    if len({*given.values(), *got.values()}) > 1:
+        named = ", ".join(f"{name}: {length}" for name, length in {**given, **got}.items())
         hint = "export the model with a first axis of any length, the rows, for all inputs and outputs"
         raise load_error(source, f"the first axes differ ({named}), so they are not the rows", hint)
-    return next(iter(inputs.values()))
+    return next(iter(given.values()))
+
+
+def row_type(what: str, shape: Shape, dtype: str, source: ModelSource, axis_hint: str, dtype_hint: str) -> ColumnType:
+    """The type of a column `what` of a model, of a shape whose first axis is the row; others that are no lengths vary.
+
+    Raises:
+        ModelLoadError: when it has no such axis, or a dtype that no column has; the hints say how to mend that.
+    """
+    if not len(shape):
+        raise load_error(source, f"{what} is one value whatever the rows are: it has no row axis", axis_hint)
+    try:
+        found = ColumnType.parse(dtype.removeprefix("torch."))
+    except GraphError as error:
+        raise load_error(source, f"{what} has dtype {dtype}, which no column has", dtype_hint) from error
+    return ColumnType(found.dtype, tuple(axis if isinstance(axis, int) else None for axis in shape[1:]))
+
+
+def output_places(answer: Any, source: ModelSource, what: str, hint: str) -> dict[str, int]:
+    """For each output its place in an answer: by the names of a dict or named tuple, else the declared ones in order, or numbered.
+
+    Raises:
+        ModelLoadError: when `what` (`it gives`) is values inside values.
+    """
+    if hasattr(answer, "_asdict"):
+        answer = answer._asdict()
+    if isinstance(answer, Mapping):
+        found = {str(name): value for name, value in answer.items()}
+    else:
+        values = list(answer) if isinstance(answer, (list, tuple)) else [answer]
+        numbered = ["output"] if len(values) == 1 else [f"output_{place}" for place in range(len(values))]
+        names = list(source.outputs) if len(source.outputs) == len(values) else numbered
+        found = dict(zip(names, values, strict=True))
+    if not all(isinstance(value, int) for value in found.values()):
+        raise load_error(source, f"{what} values inside values", hint)
+    return found
 
 
 def features_of(inputs: Mapping[str, ColumnType], dtype: str) -> Callable[[Mapping[str, Array]], Array]:
@@ -202,7 +247,12 @@ def own_filters(action: Literal["ignore", "always"], category: type[Warning] = W
         yield caught
 
 
-def as_memory_error(error: Exception, signs: Sequence[str]) -> MemoryError | None:
-    """A `MemoryError` of the same text where the framework's message has a sign that memory ran out, else None."""
+def raise_memory_error(error: Exception, signs: Sequence[str]) -> None:
+    """Raise a `MemoryError` of the same text where the framework's message has a sign that memory ran out.
+
+    Raises:
+        MemoryError: where it has.
+    """
     text = said(error)
-    return MemoryError(text) if any(sign in text for sign in signs) else None
+    if any(sign in text for sign in signs):
+        raise MemoryError(text) from error

@@ -81,13 +81,13 @@ class Handler(Protocol):
 
     name: ClassVar[str]
     """The scheme that names it in a URI, for example `sklearn` in `sklearn:models/x.joblib`."""
-    suffixes: ClassVar[tuple[str, ...]]
+    suffixes: ClassVar[tuple[str, ...]] = ()
     """File suffixes that mean this handler, for example `(".onnx",)`."""
-    has_file: ClassVar[bool]
+    has_file: ClassVar[bool] = True
     """Whether the URI names a file (or folder) to fetch."""
-    runs_code: ClassVar[bool]
+    runs_code: ClassVar[bool] = False
     """Whether loading a file can run code that it carries (unpickling): such files are not loaded from remote URIs."""
-    batch_invariant: ClassVar[bool]
+    batch_invariant: ClassVar[bool] = False
     """Whether a row's answer has the same bits whatever shares its batch."""
 
     def signature(self, source: ModelSource) -> Signature:

@@ -24,9 +24,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from motet.batch import Array
-from motet.errors import GraphError, UnknownNameError
-from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
-from motet.models.handler import LoadedModel, ModelSource
+from motet.errors import UnknownNameError
+from motet.models.common import (
+    check_options,
+    declared_over,
+    fixed_rows,
+    framework,
+    load_error,
+    output_places,
+    place,
+    raise_memory_error,
+    row_type,
+)
+from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.independence import one_row_a_call_if_needed
 from motet.models.keep import LoadCache
 from motet.types import ColumnType, Signature
@@ -37,14 +47,11 @@ _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "bad_a
 _DEVICES = ("cpu", "cuda", "tpu")
 
 
-class JaxHandler:
+class JaxHandler(Handler):
     """Loads `.jax` files."""
 
     name: ClassVar[str] = "jax"
     suffixes: ClassVar[tuple[str, ...]] = (".jax",)
-    has_file: ClassVar[bool] = True
-    runs_code: ClassVar[bool] = False
-    batch_invariant: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._kept: LoadCache[Any] = LoadCache(_read)
@@ -96,10 +103,8 @@ class JaxModel:
                 args, kwargs = shape.arguments(given)
                 answers = self._jax.device_get(self._call(*args, **kwargs))
         except Exception as error:
-            memory = as_memory_error(error, _OUT_OF_MEMORY)
-            if memory is None:
-                raise
-            raise memory from error
+            raise_memory_error(error, _OUT_OF_MEMORY)
+            raise
         leaves = self._jax.tree_util.tree_leaves(answers)
         return {name: np.asarray(leaves[place])[:rows] for name, place in shape.outputs.items()}
 
@@ -134,10 +139,10 @@ class _Shape:
         self.has_64_bits = any(np.dtype(aval.dtype).itemsize == 8 for aval in avals)
         self.inputs = self._input_names(source)
         answer = tree_unflatten(exported.out_tree, list(range(len(exported.out_avals))))
-        names = _output_names(answer, source)
+        names = output_places(answer, source, "it gives", "export a function that gives arrays, or a flat dict")
         given = dict(zip(self.inputs, exported.in_avals, strict=True))
         got = {name: exported.out_avals[place] for name, place in names.items()}
-        rows = fixed_rows(source, _first_axes(given), _first_axes(got))
+        rows = fixed_rows(source, *({name: aval.shape for name, aval in avals.items()} for avals in (given, got)))
         own = Signature(_types(given, "input", source), _types(got, "output", source), rows)
         self.signature = declared_over(own, source)
         self.outputs = {name: names[name] for name in self.signature.outputs}
@@ -196,40 +201,11 @@ def _device(jax: Any, source: ModelSource) -> Any:
     return devices[int(number or 0)]
 
 
-def _output_names(answer: Any, source: ModelSource) -> dict[str, int]:
-    """For each output its place among the leaves."""
-    if hasattr(answer, "_asdict"):
-        answer = answer._asdict()
-    if isinstance(answer, Mapping):
-        found = {str(name): value for name, value in answer.items()}
-    else:
-        values = list(answer) if isinstance(answer, (list, tuple)) else [answer]
-        numbered = ["output"] if len(values) == 1 else [f"output_{place}" for place in range(len(values))]
-        names = list(source.outputs) if len(source.outputs) == len(values) else numbered
-        found = dict(zip(names, values, strict=True))
-    if not all(isinstance(value, int) for value in found.values()):
-        raise load_error(source, "it gives values inside values", "export a function that gives arrays, or a flat dict")
-    return found
-
-
 def _types(avals: Mapping[str, Any], kind: str, source: ModelSource) -> dict[str, ColumnType]:
-    return {name: _type(name, aval, kind, source) for name, aval in avals.items()}
-
-
-def _type(name: str, aval: Any, kind: str, source: ModelSource) -> ColumnType:
-    if not aval.shape:
-        hint = "export a function whose arrays have a first axis for the rows"
-        raise load_error(source, f"{kind} {name!r} is one value whatever the rows are: it has no row axis", hint)
-    try:
-        dtype = ColumnType.parse(np.dtype(aval.dtype).name).dtype
-    except GraphError as error:
-        what = f"{kind} {name!r} has dtype {aval.dtype}, which no column has"
-        raise load_error(source, what, "export a function that converts it, to float32 for example") from error
-    return ColumnType(dtype, tuple(axis if isinstance(axis, int) else None for axis in aval.shape[1:]))
-
-
-def _first_axes(avals: Mapping[str, Any]) -> dict[str, int]:
-    return {name: aval.shape[0] for name, aval in avals.items() if aval.shape and isinstance(aval.shape[0], int)}
+    axis_hint = "export a function whose arrays have a first axis for the rows"
+    hints = axis_hint, "export a function that converts it, to float32 for example"
+    named = {name: (aval.shape, np.dtype(aval.dtype).name) for name, aval in avals.items()}
+    return {name: row_type(f"{kind} {name!r}", *each, source, *hints) for name, each in named.items()}
 
 
 def _filled(rows: int) -> int:

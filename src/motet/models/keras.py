@@ -23,9 +23,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from motet.batch import Array
-from motet.errors import GraphError, UnknownNameError
+from motet.errors import UnknownNameError
 from motet.models.common import (
-    as_memory_error,
     check_cpu,
     check_options,
     declared_over,
@@ -33,8 +32,10 @@ from motet.models.common import (
     framework,
     load_error,
     place,
+    raise_memory_error,
+    row_type,
 )
-from motet.models.handler import LoadedModel, ModelSource
+from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.independence import one_row_a_call_if_needed
 from motet.models.keep import LoadCache
 from motet.models.torch import torch_threads
@@ -47,14 +48,12 @@ _SAVED = "saved_model.pb"
 _DEFAULT = "serving_default"
 
 
-class KerasHandler:
+class KerasHandler(Handler):
     """Loads `.keras` and `.h5` files, and SavedModels."""
 
     name: ClassVar[str] = "keras"
     suffixes: ClassVar[tuple[str, ...]] = (".keras", ".h5", ".pb")
-    has_file: ClassVar[bool] = True
     runs_code: ClassVar[bool] = True
-    batch_invariant: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._kept: LoadCache[Any] = LoadCache(_read, whole=lambda location: _saved_folder(location) or location)
@@ -118,10 +117,8 @@ class KerasModel:
         try:
             answers = self._call.run(columns)
         except Exception as error:
-            memory = as_memory_error(error, _OUT_OF_MEMORY)
-            if memory is None:
-                raise
-            raise memory from error
+            raise_memory_error(error, _OUT_OF_MEMORY)
+            raise
         return {name: answers[name] for name in self._outputs}
 
     def close(self) -> None:
@@ -238,24 +235,16 @@ def _specs(specs: Mapping[str, Any]) -> dict[str, tuple[Sequence[int | None] | N
 
 
 def _signature(call: _Call, source: ModelSource) -> Signature:
-    rows = fixed_rows(source, _first_axes(call.inputs), _first_axes(call.outputs))
+    rows = fixed_rows(
+        source, *({name: shape for name, (shape, _) in each.items()} for each in (call.inputs, call.outputs))
+    )
     inputs = {name: _type(name, *each, source) for name, each in call.inputs.items()}
     outputs = {name: _type(name, *each, source) for name, each in call.outputs.items()}
     return declared_over(Signature(inputs, outputs, rows), source)
 
 
-def _first_axes(tensors: Mapping[str, tuple[Sequence[int | None] | None, str]]) -> dict[str, int]:
-    return {name: shape[0] for name, (shape, _) in tensors.items() if shape and shape[0] is not None}
-
-
 def _type(name: str, shape: Sequence[int | None] | None, dtype: str, source: ModelSource) -> ColumnType:
     if shape is None or dtype == "string":  # TensorFlow has one type for texts and bytes
         return ANY
-    if not shape:
-        hint = "give each array a first axis for the rows"
-        raise load_error(source, f"{name!r} is one value whatever the rows are: it has no row axis", hint)
-    try:
-        return ColumnType(ColumnType.parse(dtype).dtype, tuple(shape[1:]))
-    except GraphError as error:
-        hint = "cast it to float32 in the model"
-        raise load_error(source, f"{name!r} has dtype {dtype}, which no column has", hint) from error
+    hints = "give each array a first axis for the rows", "cast it to float32 in the model"
+    return row_type(repr(name), shape, dtype, source, *hints)

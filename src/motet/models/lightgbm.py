@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from motet.models.categories import categories_of_head, chosen_categories, said_of_categories
 from motet.models.common import check_cpu, check_options, framework, load_error
-from motet.models.handler import ModelSource
+from motet.models.handler import Handler, ModelSource
 from motet.models.trees import TreeModel, TreeShape, iterations, tree_signature
 from motet.types import Signature
 
@@ -27,13 +27,11 @@ _BINARY = ("binary",)
 _SEVERAL = ("multiclass", "multiclassova")
 
 
-class LightGBMHandler:
+class LightGBMHandler(Handler):
     """Loads text model files."""
 
     name: ClassVar[str] = "lightgbm"
     suffixes: ClassVar[tuple[str, ...]] = (".lgb",)
-    has_file: ClassVar[bool] = True
-    runs_code: ClassVar[bool] = False
     batch_invariant: ClassVar[bool] = True
 
     def signature(self, source: ModelSource) -> Signature:

@@ -25,19 +25,18 @@ then on. A server that cannot be reached, is too busy or too late ends the batch
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from motet.batch import Array, Column
-from motet.errors import InputError, ModelFailedError
-from motet.models.addressed import RemoteHandler
-from motet.models.calling import Line, RemoteCaller, RemoteOptions, http_line, name_of
+from motet.models.addressed import AddressedModel, RemoteHandler
+from motet.models.calling import Line, RemoteCaller, RemoteOptions, http_line
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
-from motet.oip.asking import RemoteCall
+from motet.oip.asking import RemoteAnswer, RemoteCall
 from motet.oip.info import ModelInfo
 from motet.oip.rest import LENGTH_HEADER, read_answer, write_request
 from motet.oip.tensors import tensor_of
@@ -91,20 +90,19 @@ class OipHttpsHandler(OipHttpHandler):
     tls: ClassVar[bool] = True
 
 
-class RemoteModel:
+class RemoteModel(AddressedModel):
     """A model of a server."""
 
     def __init__(
         self, source: ModelSource, signature: Signature, remote: RemoteOptions, path: str, caller: RemoteCaller
     ) -> None:
-        self._where, self._signature, self._caller = name_of(source), signature, caller
+        super().__init__(source, signature, caller)
         self._path, self._headers = f"{path}/infer", {**remote.headers, "Accept-Encoding": "identity"}
         self._binary, self._parameters = bool(source.options.get("binary", True)), source.options.get("parameters", {})
         self._outputs = list(signature.outputs)
         self._has_rows = has_rows(source)
 
-    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
-        """Answer a batch; see `LoadedModel`. Errors are those of `RemoteCaller`."""
+    def _question(self, columns: Mapping[str, Array]) -> Callable[[float], RemoteCall]:
         tensors = tensors_of(columns, self._signature, self._where)
         if not self._has_rows:
             tensors = of_the_row(tensors)
@@ -114,17 +112,12 @@ class RemoteModel:
             body, headers = write_request(tensors, outputs=self._outputs, binary=self._binary, parameters=parameters)
             return RemoteCall("POST", self._path, {**self._headers, **headers}, body, left_s)
 
-        got = self._caller(make)
-        try:
-            length, kinds = got.headers.get(LENGTH_HEADER.lower()), self._signature.outputs
-            read = read_answer(got.body, length, kinds, self._where)
-            return read if self._has_rows else as_a_row(read)
-        except InputError as error:
-            raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
+        return make
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._caller.close()
+    def _columns(self, got: RemoteAnswer) -> dict[str, Any]:
+        length = got.headers.get(LENGTH_HEADER.lower())
+        read = read_answer(got.body, length, self._signature.outputs, self._where)
+        return read if self._has_rows else as_a_row(read)
 
 
 def tensors_of(columns: Mapping[str, Array], signature: Signature, where: str) -> dict[str, tuple[str, Array]]:

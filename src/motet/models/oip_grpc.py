@@ -10,19 +10,19 @@ are those of `oip+http:` but `binary`; `headers` are metadata.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from motet.batch import Array
-from motet.errors import InputError, ModelFailedError
-from motet.models.addressed import RemoteHandler
-from motet.models.calling import Line, RemoteCaller, RemoteOptions, name_of
+from motet.errors import InputError
+from motet.models.addressed import AddressedModel, RemoteHandler
+from motet.models.calling import Line, RemoteCaller, RemoteOptions
 from motet.models.calling_grpc import grpc_line, message_in
 from motet.models.common import framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.oip import as_a_row, by_call, has_rows, of_the_row, signature_of, tensors_of
-from motet.oip.asking import RemoteCall
+from motet.oip.asking import RemoteAnswer, RemoteCall
 from motet.oip.info import ModelInfo, TensorInfo
 from motet.oip.rest import as_sent
 from motet.oip.tensors import from_elements, from_raw, to_raw
@@ -84,21 +84,20 @@ class OipGrpcsHandler(OipGrpcHandler):
     tls: ClassVar[bool] = True
 
 
-class RemoteGrpcModel:
+class RemoteGrpcModel(AddressedModel):
     """A model of a server."""
 
     def __init__(
         self, source: ModelSource, signature: Signature, name: str, version: str, caller: RemoteCaller
     ) -> None:
         self._messages = framework("motet.oip.messages", "protobuf", "grpc", source)
-        self._where, self._signature, self._caller = name_of(source), signature, caller
+        super().__init__(source, signature, caller)
         self._name, self._version = name, version
         self._has_rows = has_rows(source)
         parameters = {str(key): value for key, value in source.options.get("parameters", {}).items()}
         self._parameters = {key: _parameter(value, self._messages, source) for key, value in parameters.items()}
 
-    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
-        """Answer a batch; see `LoadedModel`. Errors are those of `RemoteCaller`."""
+    def _question(self, columns: Mapping[str, Array]) -> Callable[[float], RemoteCall]:
         request = self._messages.ModelInferRequest(model_name=self._name, model_version=self._version)
         tensors = tensors_of(columns, self._signature, self._where)
         for name, (datatype, array) in (tensors if self._has_rows else of_the_row(tensors)).items():
@@ -109,17 +108,10 @@ class RemoteGrpcModel:
         for key, value in self._parameters.items():
             request.parameters[key].CopyFrom(value)
         question = request.SerializeToString()
-        got = self._caller(lambda left_s: RemoteCall("ModelInfer", "", body=question, timeout_s=left_s))
-        try:
-            return self._columns(message_in(self._messages.ModelInferResponse, got.body, "the answer is", self._where))
-        except InputError as error:
-            raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
+        return lambda left_s: RemoteCall("ModelInfer", "", body=question, timeout_s=left_s)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._caller.close()
-
-    def _columns(self, answer: Any) -> dict[str, Any]:
+    def _columns(self, got: RemoteAnswer) -> dict[str, Any]:
+        answer = message_in(self._messages.ModelInferResponse, got.body, "the answer is", self._where)
         raws, columns = answer.raw_output_contents, {}
         if raws and len(raws) != len(answer.outputs):
             raise InputError(

@@ -17,8 +17,16 @@ from typing import Any, ClassVar
 
 from motet.batch import Array
 from motet.errors import UnknownNameError
-from motet.models.common import as_memory_error, check_options, declared_over, fixed_rows, framework, load_error, place
-from motet.models.handler import LoadedModel, ModelSource
+from motet.models.common import (
+    check_options,
+    declared_over,
+    fixed_rows,
+    framework,
+    load_error,
+    place,
+    raise_memory_error,
+)
+from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.independence import RowByRow, one_row_a_call_if_needed
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, OnnxTensor, read_onnx
 from motet.models.onnx_rows import RowSharing, reached_by_inputs, rows_of, same_bits
@@ -44,13 +52,11 @@ _FATAL_ONLY = 4  # what fails is raised, and said once
 _ON_CUDA = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
 
 
-class OnnxHandler:
+class OnnxHandler(Handler):
     """Loads `.onnx` files."""
 
     name: ClassVar[str] = "onnx"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
-    has_file: ClassVar[bool] = True
-    runs_code: ClassVar[bool] = False
     batch_invariant: ClassVar[bool] = True
 
     def signature(self, source: ModelSource) -> Signature:
@@ -67,7 +73,7 @@ class OnnxHandler:
             tensor.name: _output_type(source, tensor) if tensor.name in wanted else ANY for tensor in file.outputs
         }
         given = [tensor for tensor in file.outputs if tensor.name in wanted]
-        rows = fixed_rows(source, _first_axes(file.inputs), _first_axes(given))
+        rows = fixed_rows(source, *({each.name: each.axes for each in tensors} for tensors in (file.inputs, given)))
         _refuse_constants(source, file, given)
         if rows is None:
             rows = 1 if meeting is RowSharing.TOGETHER else None
@@ -105,7 +111,8 @@ class OnnxHandler:
         try:
             session = runtime.InferenceSession(source.location, options, providers=providers)
         except Exception as error:
-            raise as_memory_error(error, _OUT_OF_MEMORY) or _refused(source, error) from error
+            raise_memory_error(error, _OUT_OF_MEMORY)
+            raise _refused(source, error) from error
         return _model(session, signature, source)
 
 
@@ -129,10 +136,8 @@ class OnnxModel:
         try:
             answers = self._run(self._outputs, {name: columns[name] for name in self._inputs}, None)
         except Exception as error:
-            memory = as_memory_error(error, _OUT_OF_MEMORY)
-            if memory is None:
-                raise
-            raise memory from error
+            raise_memory_error(error, _OUT_OF_MEMORY)
+            raise
         return dict(zip(self._outputs, answers, strict=True))
 
     def close(self) -> None:
@@ -224,10 +229,6 @@ def _column_type(source: ModelSource, tensor: OnnxTensor, kind: str, hint: str) 
         raise load_error(source, f"{kind} {tensor.name!r} is one value whatever the rows are: it has no row axis", hint)
     shape = tuple(axis if isinstance(axis, int) else None for axis in tensor.axes[1:])
     return ColumnType(_DTYPES[tensor.elem_type], shape)
-
-
-def _first_axes(tensors: Iterable[OnnxTensor]) -> dict[str, int]:
-    return {tensor.name: tensor.axes[0] for tensor in tensors if tensor.axes and isinstance(tensor.axes[0], int)}
 
 
 def _refuse_constants(source: ModelSource, file: OnnxFile, outputs: Iterable[OnnxTensor]) -> None:

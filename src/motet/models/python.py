@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from motet.batch import Array
 from motet.errors import ModelLoadError, UnknownNameError
 from motet.models.common import load_error, place
-from motet.models.handler import ModelSource
+from motet.models.handler import Handler, ModelSource
 from motet.models.results import by_name
 from motet.system.places import current_folder
 from motet.tracebacks import ends_program, summary
@@ -33,14 +33,11 @@ from motet.types import ANY, ColumnType, Signature, declared_outputs
 __all__ = ["PythonHandler", "PythonModel"]
 
 
-class PythonHandler:
+class PythonHandler(Handler):
     """Loads what can be imported."""
 
     name: ClassVar[str] = "python"
-    suffixes: ClassVar[tuple[str, ...]] = ()
     has_file: ClassVar[bool] = False
-    runs_code: ClassVar[bool] = False
-    batch_invariant: ClassVar[bool] = False
 
     def signature(self, source: ModelSource) -> Signature:
         """What is declared, or what the function says. Imports its module; makes and calls nothing.

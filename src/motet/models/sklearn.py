@@ -42,7 +42,7 @@ import numpy as np
 
 from motet.batch import Array
 from motet.models.common import check_cpu, check_options, framework, load_error, own_filters, place
-from motet.models.handler import ModelSource
+from motet.models.handler import Handler, ModelSource
 from motet.models.keep import Learned, LoadCache
 from motet.models.openmp import OpenMP
 from motet.models.sklearn_inputs import taken
@@ -61,14 +61,12 @@ _MOST_PROBABLE = frozenset({"ForestClassifier.predict", "BaggingClassifier.predi
 """Methods that answer the class of the largest of `predict_proba`, so that both need not be called."""
 
 
-class SklearnHandler:
+class SklearnHandler(Handler):
     """Loads `.joblib`, `.pkl` and `.pickle` files."""
 
     name: ClassVar[str] = "sklearn"
     suffixes: ClassVar[tuple[str, ...]] = (".joblib", ".pkl", ".pickle")
-    has_file: ClassVar[bool] = True
     runs_code: ClassVar[bool] = True
-    batch_invariant: ClassVar[bool] = False
     holds_lock: ClassVar[bool] = True
 
     def __init__(self) -> None:

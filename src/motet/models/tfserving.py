@@ -16,19 +16,19 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 
 from motet.batch import Array, objects
-from motet.errors import InputError, ModelFailedError, known_names
-from motet.models.addressed import RemoteHandler
-from motet.models.calling import Line, RemoteCaller, RemoteOptions, http_line, name_of
+from motet.errors import InputError, known_names
+from motet.models.addressed import AddressedModel, RemoteHandler
+from motet.models.calling import Line, RemoteCaller, RemoteOptions, http_line
 from motet.models.common import place
 from motet.models.handler import ModelSource
-from motet.oip.asking import RemoteCall
+from motet.oip.asking import RemoteAnswer, RemoteCall
 from motet.oip.rest import answered_numbers, decode_json
 from motet.types import ANY, ColumnType, Signature
 
@@ -113,35 +113,33 @@ def _type(tensor: Mapping[str, Any]) -> ColumnType:
     return ColumnType(dtype, tuple(None if size < 0 else size for size in sizes))
 
 
-class TfServingModel:
+class TfServingModel(AddressedModel):
     """A model of a server."""
 
     def __init__(
         self, source: ModelSource, signature: Signature, remote: RemoteOptions, path: str, caller: RemoteCaller
     ) -> None:
-        self._where, self._signature, self._caller, self._path = name_of(source), signature, caller, f"{path}:predict"
+        super().__init__(source, signature, caller)
+        self._path = f"{path}:predict"
         self._headers = {**remote.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
         self._signature_name = signature_name(source)
 
-    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
-        """Answer a batch; see `LoadedModel`. Errors are those of `RemoteCaller`."""
+    def _question(self, columns: Mapping[str, Array]) -> Callable[[float], RemoteCall]:
         inputs = {name: _written(columns[name], f"{self._where}: input {name!r}") for name in self._signature.inputs}
         request = {"signature_name": self._signature_name, "inputs": inputs}
         finite = all(column.dtype.kind != "f" or np.isfinite(column).all() for column in columns.values())
         # JSON has no NaN; TensorFlow Serving reads the words that Python's encoder writes.
         body = msgspec.json.encode(request) if finite else json.dumps(request).encode()
-        got = self._caller(lambda left_s: RemoteCall("POST", self._path, self._headers, body, left_s))
+        return lambda left_s: RemoteCall("POST", self._path, self._headers, body, left_s)
+
+    def _columns(self, got: RemoteAnswer) -> dict[str, Any]:
         try:
-            return self._columns(decode_json(got.body, self._where))
+            return self._named(decode_json(got.body, self._where))
         except (InputError, TypeError, ValueError, KeyError) as error:
             what = error.what if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            raise ModelFailedError(f"the answer is not understood: {what}", where=self._where) from error
+            raise InputError(f"the answer is not understood: {what}", where=self._where) from error
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._caller.close()
-
-    def _columns(self, answer: Any) -> dict[str, Any]:
+    def _named(self, answer: Any) -> dict[str, Any]:
         """The outputs, which are named only where there are several."""
         names = tuple(self._signature.outputs)
         if not isinstance(answer, dict) or not ("outputs" in answer or "predictions" in answer):
@@ -182,10 +180,13 @@ def _read(value: Any, kind: ColumnType) -> Any:
         raise InputError(f"a list of rows is expected; got {str(value)[:80]}")
     if kind.dtype not in ("string", "bytes", "any"):
         return answered_numbers(np.asarray(value, object), kind.dtype)
-    flat, shape = _flattened(value)
+    held = np.array(value, object)
+    flat = held.reshape(-1).tolist()
+    if any(isinstance(each, list) for each in flat):
+        raise InputError("lists are nested unevenly")
     if not any(isinstance(each, (str, dict)) for each in flat):
         return np.array(value)
-    return objects([_read_value(each, kind.dtype) for each in flat]).reshape(shape)
+    return objects([_read_value(each, kind.dtype) for each in flat]).reshape(held.shape)
 
 
 def _read_value(value: Any, dtype: str) -> Any:
@@ -196,17 +197,3 @@ def _read_value(value: Any, dtype: str) -> Any:
             raise InputError(f"{str(value)[:80]} is no value of base64") from error
         return value.decode() if dtype == "string" else value
     return value.encode() if dtype == "bytes" and isinstance(value, str) else value
-
-
-def _flattened(rows: Sequence[Any]) -> tuple[list[Any], tuple[int, ...]]:
-    """The values of nested lists that are even, and their shape."""
-    shape: list[int] = []
-    level = list(rows)
-    shape.append(len(level))
-    while level and all(isinstance(each, list) for each in level):
-        sizes = {len(each) for each in level}
-        if len(sizes) != 1:
-            raise InputError("lists are nested unevenly")
-        shape.append(sizes.pop())
-        level = [value for each in level for value in each]
-    return level, tuple(shape)

@@ -10,20 +10,19 @@ BFLOAT16 is given as float32, and cannot be taken. Options are those of `tfs+htt
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from motet.batch import Array
-from motet.errors import InputError, ModelFailedError
-from motet.models.addressed import RemoteHandler
-from motet.models.calling import Line, RemoteCaller, RemoteOptions, name_of
+from motet.models.addressed import AddressedModel, RemoteHandler
+from motet.models.calling import Line, RemoteCaller, RemoteOptions
 from motet.models.calling_grpc import grpc_line, message_in
 from motet.models.common import framework, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.oip import tensors_of
 from motet.models.tfserving import signature_name, signature_of
-from motet.oip.asking import RemoteCall
+from motet.oip.asking import RemoteAnswer, RemoteCall
 from motet.types import Signature
 
 __all__ = ["TfServingGrpcHandler", "TfServingGrpcModel", "TfServingGrpcsHandler"]
@@ -76,34 +75,28 @@ class TfServingGrpcsHandler(TfServingGrpcHandler):
     tls: ClassVar[bool] = True
 
 
-class TfServingGrpcModel:
+class TfServingGrpcModel(AddressedModel):
     """A model of a server."""
 
     def __init__(
         self, source: ModelSource, signature: Signature, spec: Mapping[str, Any], caller: RemoteCaller
     ) -> None:
+        super().__init__(source, signature, caller)
         self._messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
         self._tensors = framework("motet.models.tfs.tensors", "protobuf", "grpc", source)
-        self._where, self._signature, self._caller = name_of(source), signature, caller
         self._spec = {**spec, "signature_name": signature_name(source)}
 
-    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
-        """Answer a batch; see `LoadedModel`. Errors are those of `RemoteCaller`."""
+    def _question(self, columns: Mapping[str, Array]) -> Callable[[float], RemoteCall]:
         request = self._messages.PredictRequest(model_spec=self._spec, output_filter=list(self._signature.outputs))
         for name, (datatype, array) in tensors_of(columns, self._signature, self._where).items():
             self._tensors.write_tensor(request.inputs[name], datatype, array)
         question = request.SerializeToString()
-        got = self._caller(lambda left_s: RemoteCall("Predict", "", body=question, timeout_s=left_s))
-        try:
-            answer = message_in(self._messages.PredictResponse, got.body, "the answer is", self._where)
-            return {
-                name: self._tensors.read_tensor(answer.outputs[name], kind, f"{self._where}: output {name!r}")
-                for name, kind in self._signature.outputs.items()
-                if name in answer.outputs
-            }
-        except InputError as error:
-            raise ModelFailedError(error.what, where=error.where, hint=error.hint) from error
+        return lambda left_s: RemoteCall("Predict", "", body=question, timeout_s=left_s)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._caller.close()
+    def _columns(self, got: RemoteAnswer) -> dict[str, Any]:
+        answer = message_in(self._messages.PredictResponse, got.body, "the answer is", self._where)
+        return {
+            name: self._tensors.read_tensor(answer.outputs[name], kind, f"{self._where}: output {name!r}")
+            for name, kind in self._signature.outputs.items()
+            if name in answer.outputs
+        }

@@ -30,8 +30,8 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import ModelFailedError, UnknownNameError
-from motet.models.common import as_memory_error, check_options, framework, load_error, place
-from motet.models.handler import LoadedModel, ModelSource
+from motet.models.common import check_options, framework, load_error, place, raise_memory_error
+from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.independence import one_row_a_call_if_needed
 from motet.models.keep import LoadCache
 from motet.models.results import by_name
@@ -78,16 +78,14 @@ torch_threads = _Threads()
 """Shared by all that call torch."""
 
 
-class TorchHandler:
+class TorchHandler(Handler):
     """Loads `.pt2`, `.pt`, `.pth` and `.safetensors` files."""
 
     name: ClassVar[str] = "torch"
     suffixes: ClassVar[tuple[str, ...]] = (".pt2", ".pt", ".pth", ".safetensors")
     safe_suffixes: ClassVar[tuple[str, ...]] = (".pth", ".safetensors")
     """Suffixes of files that carry no code."""
-    has_file: ClassVar[bool] = True
     runs_code: ClassVar[bool] = True
-    batch_invariant: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._kept: LoadCache[MemoryFile] = LoadCache(load_file)
@@ -139,10 +137,8 @@ class TorchModel:
             with self._torch.inference_mode(), torch_threads.of(self._torch, self._threads):
                 answers = self._function(*given)
         except Exception as error:
-            memory = as_memory_error(error, _OUT_OF_MEMORY)
-            if memory is None:
-                raise
-            raise memory from error
+            raise_memory_error(error, _OUT_OF_MEMORY)
+            raise
         if self._copies is not True and self._on_cpu:
             self._watch(given)
         outputs = by_name(answers, self._outputs, self._where)

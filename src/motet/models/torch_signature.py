@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from motet.errors import GraphError, TypeMismatchError
-from motet.models.common import fixed_rows, load_error, place
+from motet.errors import TypeMismatchError
+from motet.models.common import fixed_rows, load_error, output_places, place, row_type
 from motet.models.handler import ModelSource
 from motet.models.torch_load import MemoryFile
 from motet.types import ANY, ColumnType, Signature
@@ -49,9 +49,11 @@ def _program_signature(program: Any, source: ModelSource) -> Signature:
     given = {name: _fake(nodes, name, "input", source) for name in program.graph_signature.user_inputs}
     results = [_fake(nodes, name, "output", source) for name in program.graph_signature.user_outputs]
     inputs = _checked(_types(given, "input", source), source.inputs, "input", source, by_name=False)
-    named = _output_names(program, results, source)
+    hint = "export one that returns tensors, or a dict of them"
+    places = output_places(_structure(program), source, "the program returns", hint)
+    named = {name: results[place] for name, place in places.items()}
     outputs = _checked(_types(named, "output", source), source.outputs, "output", source, by_name=_is_dict(program))
-    rows = fixed_rows(source, _first_axes(given), _first_axes(named))
+    rows = fixed_rows(source, *({name: each.shape for name, each in tensors.items()} for tensors in (given, named)))
     return Signature(inputs, outputs, rows)
 
 
@@ -64,21 +66,11 @@ def _fake(nodes: Mapping[str, Any], name: Any, kind: str, source: ModelSource) -
 
 
 def _types(tensors: Mapping[str, Any], kind: str, source: ModelSource) -> dict[str, ColumnType]:
-    return {name: _type(name, tensor, kind, source) for name, tensor in tensors.items()}
-
-
-def _type(name: str, tensor: Any, kind: str, source: ModelSource) -> ColumnType:
-    if len(tensor.shape) == 0:
-        hint = "export the program with a first axis for the rows"
-        raise load_error(source, f"{kind} {name!r} is one value whatever the rows are: it has no row axis", hint)
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    dtype = "float32" if dtype == "bfloat16" and kind == "output" else dtype
-    try:
-        found = ColumnType.parse(dtype)
-    except GraphError as error:
-        what = f"{kind} {name!r} has dtype {tensor.dtype}, which no column has"
-        raise load_error(source, what, "export a program that converts it, to float32 for example") from error
-    return ColumnType(found.dtype, tuple(axis if isinstance(axis, int) else None for axis in tensor.shape[1:]))
+    axis_hint = "export the program with a first axis for the rows"
+    hints = axis_hint, "export a program that converts it, to float32 for example"
+    given_as = {"torch.bfloat16": "torch.float32"} if kind == "output" else {}
+    named = {name: (each.shape, given_as.get(str(each.dtype), str(each.dtype))) for name, each in tensors.items()}
+    return {name: row_type(f"{kind} {name!r}", *each, source, *hints) for name, each in named.items()}
 
 
 def _structure(program: Any) -> Any:
@@ -91,30 +83,6 @@ def _structure(program: Any) -> Any:
 
 def _is_dict(program: Any) -> bool:
     return isinstance(_structure(program), Mapping) or hasattr(_structure(program), "_asdict")
-
-
-def _output_names(program: Any, results: list[Any], source: ModelSource) -> dict[str, Any]:
-    """The outputs by name: those of a dict or named tuple, else the declared ones in order, else numbered."""
-    structure = _structure(program)
-    if hasattr(structure, "_asdict"):
-        structure = structure._asdict()
-    if isinstance(structure, int):
-        structure = (structure,)
-    if isinstance(structure, Mapping):
-        found = {str(name): index for name, index in structure.items()}
-    else:
-        numbered = ["output"] if len(structure) == 1 else [f"output_{index}" for index in range(len(structure))]
-        names = list(source.outputs) if len(source.outputs) == len(structure) else numbered
-        found = dict(zip(names, structure, strict=True))
-    if not all(isinstance(index, int) for index in found.values()):
-        raise load_error(
-            source, "the program returns values inside values", "export one that returns tensors, or a dict of them"
-        )
-    return {name: results[index] for name, index in found.items()}
-
-
-def _first_axes(tensors: Mapping[str, Any]) -> dict[str, int]:
-    return {name: tensor.shape[0] for name, tensor in tensors.items() if isinstance(tensor.shape[0], int)}
 
 
 def _checked(

@@ -31,7 +31,7 @@ import numpy as np
 from motet.batch import Array
 from motet.errors import TypeMismatchError, UnknownNameError
 from motet.models.categories import category_type, encoder
-from motet.models.common import as_memory_error, check_features, features_of, load_error, place
+from motet.models.common import check_features, features_of, load_error, place, raise_memory_error
 from motet.models.handler import ModelSource
 from motet.types import ColumnType, Signature
 
@@ -168,10 +168,8 @@ class TreeModel:
             held = {name: self._encoders.get(name, _as_it_is)(column) for name, column in columns.items()}
             answer = np.asarray(self._predict(self._features(held)))
         except Exception as error:
-            memory = as_memory_error(error, _OUT_OF_MEMORY)
-            if memory is None:
-                raise
-            raise memory from error
+            raise_memory_error(error, _OUT_OF_MEMORY)
+            raise
         if self._binary and answer.ndim == 1:
             answer = np.stack([1 - answer, answer], axis=1)
         return {self._output: self._shaped(answer)}

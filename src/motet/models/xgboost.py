@@ -23,7 +23,7 @@ import numpy as np
 from motet.batch import Array
 from motet.models.categories import chosen_categories, xgboost_categories
 from motet.models.common import check_cpu, check_options, framework, load_error, own_filters
-from motet.models.handler import ModelSource
+from motet.models.handler import Handler, ModelSource
 from motet.models.keep import LoadCache
 from motet.models.trees import TreeModel, TreeShape, iterations, tree_signature
 from motet.types import Signature
@@ -33,13 +33,11 @@ __all__ = ["XGBoostHandler"]
 _OPTIONS = ("iterations", "missing", "categories")
 
 
-class XGBoostHandler:
+class XGBoostHandler(Handler):
     """Loads `.ubj` files."""
 
     name: ClassVar[str] = "xgboost"
     suffixes: ClassVar[tuple[str, ...]] = (".ubj", ".xgb")
-    has_file: ClassVar[bool] = True
-    runs_code: ClassVar[bool] = False
     batch_invariant: ClassVar[bool] = True
 
     def __init__(self) -> None:

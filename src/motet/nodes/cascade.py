@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,16 @@ from motet.graph.build import Handle, PartNames, Ref, Uses, as_members, inputs_o
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.forms import NUMBER, TEXT, by_name, either, one_of, record
 from motet.graph.members import INPUTS, MEMBERS, read_members, write_members
-from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
+from motet.graph.node import Answer, Fault, Inputs, Member, NodeOutputs, Player, Scope, kind
 from motet.nodes.members import (
     STRING,
     UNION,
+    MembersNode,
     agreed,
     all_reasons,
-    bound_members,
     checked_combine,
     counted,
     member_outputs,
-    needed,
     not_answered,
     read_combine,
     taken,
@@ -44,11 +43,11 @@ _ON_ERROR = ("next", "fail")
 
 @kind
 @dataclass(frozen=True)
-class Cascade(Node):
+class Cascade(MembersNode):
     """Rows through one member after another until one is confident. The last member answers in any case.
 
     Attributes:
-        steps: the members, cheapest first.
+        players: the members, cheapest first.
         confidence: for each member but the last, how confident it must be for its answer to count, 0 to 1.
         of: the output whose largest value is the confidence; None where members give one output.
         output: the one output that counts, under this name.
@@ -56,7 +55,6 @@ class Cascade(Node):
         on_error: what becomes of a row that a member fails on: `next` sends it on to the next one, `fail` fails it.
     """
 
-    steps: tuple[Member, ...]
     confidence: tuple[float, ...]
     of: str | None = None
     output: str | None = None
@@ -75,19 +73,9 @@ class Cascade(Node):
     }
     required = ("until",)
 
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """The members, in order."""
-        return self.steps
-
-    def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Cascade:
-        """The node, its members' columns by name where they go by name."""
-        steps = bound_members(self.steps, self.inputs, bind)
-        return self if steps is self.steps else replace(self, steps=steps)
-
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The members' common outputs, `node.member` and `node.confidence`."""
-        found = member_outputs(self.steps, self.inputs, self.output, types, scope, self.where)
+        found = member_outputs(self.players, self.inputs, self.output, types, scope, self.where)
         outputs, classes = agreed(found, self.combine, self.where)
         of = self._of(outputs)
         if outputs[of].dtype not in ("float16", "float32", "float64", "any"):
@@ -114,18 +102,14 @@ class Cascade(Node):
             )
         return next(iter(outputs))
 
-    def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
-        """Those that somebody needs, or that the confidence is taken of."""
-        return needed(self, outputs, gives, self.output, self.of)
-
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call each member on the rows that no member before it was sure of, or that those before it failed on."""
         active: Indices = np.arange(rows)
         parts: list[tuple[Indices, Answer]] = []
         faults: list[Fault] = []
         reasons: dict[int, list[tuple[Member, Fault]]] = {}
-        for step, member in enumerate(self.steps):
-            goes_on = self.on_error == "next" and step < len(self.steps) - 1
+        for step, member in enumerate(self.players):
+            goes_on = self.on_error == "next" and step < len(self.players) - 1
             inputs = taken(member, self.inputs, columns, active, rows)
             try:
                 answer = await player.call(member.uses, inputs, len(active), active, member.name)
@@ -169,13 +153,13 @@ class Cascade(Node):
             The rows that it is sure of, with their places; the places of those that it is not; faults of rows whose confidence
             is NaN, on which it failed; and faults of rows whose confidence is no probability, which is the graph's mistake.
         """
-        member = self.steps[step]
+        member = self.players[step]
         found = counted(member, answer, self.output, self.where, player.places)
         scores = found[self._of(found)]
         confidence = _confidence(scores, len(held))
         unknown = np.isnan(confidence)
         wrong = ~unknown & ~((confidence >= -SLACK) & (confidence <= 1 + SLACK))
-        last = step == len(self.steps) - 1
+        last = step == len(self.players) - 1
         sure = ~(unknown | wrong)
         if not last:
             sure &= confidence >= _held_as(self.confidence[step], scores)
@@ -212,9 +196,9 @@ class Cascade(Node):
         """The inverse of `read`."""
         same = len(set(self.confidence)) == 1
         confidence = (
-            self.confidence[0] if same else dict(zip((m.name for m in self.steps), self.confidence, strict=False))
+            self.confidence[0] if same else dict(zip((m.name for m in self.players), self.confidence, strict=False))
         )
-        written: dict[str, Any] = {"cascade": write_members(self.steps), "until": {"confidence": confidence}}
+        written: dict[str, Any] = {"cascade": write_members(self.players), "until": {"confidence": confidence}}
         on_error = None if self.on_error == "next" else self.on_error
         more = {"of": self.of, "output": self.output, "combine": self.combine, "on_error": on_error}
         return written | {key: value for key, value in more.items() if value is not None}

@@ -27,8 +27,8 @@ from motet.graph.node import (
     AtOnce,
     Inputs,
     Member,
-    Node,
     NodeOutputs,
+    NodePlayer,
     Player,
     Scope,
     StraightPlayer,
@@ -47,7 +47,7 @@ from motet.nodes.ensemble_checks import (
     read_as_available,
     weights_of,
 )
-from motet.nodes.members import STRING, bound_members, counted, member_outputs, needed, not_answered
+from motet.nodes.members import STRING, MembersNode, counted, member_outputs, not_answered
 from motet.nodes.merge import merge
 from motet.nodes.partial import joined, may_be_missing, spread, too_few, without_rows
 from motet.nodes.quick import Quick
@@ -58,7 +58,7 @@ __all__ = ["Ensemble", "ensemble"]
 
 @kind
 @dataclass(frozen=True)
-class Ensemble(Node):
+class Ensemble(MembersNode):
     """Rows through all members, results combined.
 
     Attributes:
@@ -71,7 +71,6 @@ class Ensemble(Node):
         within_ms: how long members are waited for; None for as long as they take.
     """
 
-    players: tuple[Member, ...]
     combine: str | Function = "weighted_average"
     weights: tuple[float, ...] = field(default=())
     require: int | None = None
@@ -90,16 +89,6 @@ class Ensemble(Node):
         "members": one_of([AS_AVAILABLE]),
         "within_ms": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": LONGEST_MS},
     }
-
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """The members, in order."""
-        return self.players
-
-    def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Ensemble:
-        """The node, its members' columns by name where they go by name."""
-        players = bound_members(self.players, self.inputs, bind)
-        return self if players is self.players else replace(self, players=players)
 
     def without(self, uses: Container[str]) -> Ensemble:
         """The ensemble of the other members, where it begins with those that are available; one has to count."""
@@ -152,10 +141,6 @@ class Ensemble(Node):
         for member, outputs in found.items():
             extra |= {f"{self.name}.{member}.{output}": kind for output, kind in outputs.items()}
         return NodeOutputs(columns, extra, places=classes.places, warnings=classes.warnings)
-
-    def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
-        """Those that somebody needs."""
-        return needed(self, outputs, gives, self.output)
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
@@ -215,7 +200,7 @@ class Ensemble(Node):
 
         return play
 
-    def _answered(self, answers: Sequence[Answer], rows: int, player: Player | StraightPlayer) -> Answer:
+    def _answered(self, answers: Sequence[Answer], rows: int, player: NodePlayer) -> Answer:
         """Combine what the members gave.
 
         Raises:
@@ -258,7 +243,7 @@ class Ensemble(Node):
             raise error
         return not_answered(member, error, rows)
 
-    def _found(self, answers: Sequence[Answer], player: Player | StraightPlayer) -> list[dict[str, Column]]:
+    def _found(self, answers: Sequence[Answer], player: NodePlayer) -> list[dict[str, Column]]:
         """For each member its outputs that count, under the node's names; without rows those of one that could not be called."""
         found = [
             counted(member, answer, self.output, self.where) if answer.columns else {}
@@ -270,12 +255,12 @@ class Ensemble(Node):
             for member, outputs in zip(self.players, found, strict=True)
         ]
 
-    def _kinds(self, member: Member, player: Player | StraightPlayer) -> dict[str, ColumnType]:
+    def _kinds(self, member: Member, player: NodePlayer) -> dict[str, ColumnType]:
         """The types of a member's outputs that count, under the node's names."""
         own = f"{self.name}.{member.name}."
         return {name.removeprefix(own): kind for name, kind in player.types.items() if name.startswith(own)}
 
-    def _never_missing(self, player: Player | StraightPlayer) -> dict[int, str]:
+    def _never_missing(self, player: NodePlayer) -> dict[int, str]:
         """The places of the members whose answers somebody needs one by one, and an output of each that has no value for
         what is missing: a row that they did not answer has nothing true to give."""
         stacked = self._counting() if isinstance(self.combiner, Stack) else ()
@@ -292,7 +277,7 @@ class Ensemble(Node):
         self,
         found: Sequence[Mapping[str, Column]],
         rows: int,
-        player: Player | StraightPlayer,
+        player: NodePlayer,
         present: Sequence[bool] = (),
     ) -> Answer:
         """Combine rows for which the same members answered; absent members' columns hold stand-ins."""
@@ -330,7 +315,7 @@ class Ensemble(Node):
     def _combiner_name(self) -> str:
         return str(self.combine)
 
-    def _partial(self, answers: Sequence[Answer], rows: int, player: Player | StraightPlayer) -> Answer:
+    def _partial(self, answers: Sequence[Answer], rows: int, player: NodePlayer) -> Answer:
         """Some members failed on some rows: those with enough answers left are combined from what there is."""
         present = np.ones((rows, len(answers)), dtype=bool)
         for place, answer in enumerate(answers):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -18,9 +19,9 @@ from motet.types import ColumnType
 __all__ = [
     "STRING",
     "UNION",
+    "MembersNode",
     "agreed",
     "all_reasons",
-    "bound_members",
     "checked_combine",
     "counted",
     "member_outputs",
@@ -36,16 +37,31 @@ UNION = one_of(["union"])
 """The form of `combine` of nodes through one of several members."""
 
 
-def bound_members(
-    members: tuple[Member, ...], inputs: Inputs, bind: Callable[[Member, Inputs], Inputs]
-) -> tuple[Member, ...]:
-    """The members, those with inputs of their own that take their node's columns by name; the same where none does."""
-    found: list[Member] = []
-    for member in members:
-        given = member.inputs or inputs
-        taken = bind(member, given)
-        found.append(member if taken is given else replace(member, inputs=taken))
-    return members if all(new is old for new, old in zip(found, members, strict=True)) else tuple(found)
+@dataclass(frozen=True)
+class MembersNode(Node):
+    """A node of several members.
+
+    Attributes:
+        players: the members.
+    """
+
+    players: tuple[Member, ...]
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The members, in order."""
+        return self.players
+
+    def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Self:
+        """The node, its members' columns by name where they go by name."""
+        taken = [bind(member, member.inputs or self.inputs) for member in self.players]
+        pairs = zip(self.players, taken, strict=True)
+        players = tuple(m if now is (m.inputs or self.inputs) else replace(m, inputs=now) for m, now in pairs)
+        return self if players == self.players else replace(self, players=players)
+
+    def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
+        """Those that somebody needs, or that the node itself looks at."""
+        return needed(self, outputs, gives)
 
 
 def picks(member: Member, outputs: Sequence[str], output: str | None, where: str) -> dict[str, str]:
@@ -76,22 +92,15 @@ def picks(member: Member, outputs: Sequence[str], output: str | None, where: str
     )
 
 
-def needed(
-    node: Node,
-    outputs: Mapping[str, Sequence[str]],
-    gives: Container[str],
-    output: str | None = None,
-    more: str | None = None,
-) -> dict[str, set[str]]:
+def needed(node: Node, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> dict[str, set[str]]:
     """The outputs of a node's models that must be computed, for `Node.needs`: the same of all members, and one at least.
 
     Args:
-        node: the node.
+        node: the node; of its `output` see `picks`, and at its column `of` it looks itself.
         outputs: what each model gives.
         gives: the columns of the node that somebody needs, by full name.
-        output: the node's `output`; see `picks`.
-        more: a column that the node itself looks at, without the node's name.
     """
+    output, more = getattr(node, "output", None), getattr(node, "of", None)
     chosen = [
         (member, picks(member, outputs[member.uses], output, node.where))
         for member in node.members

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import NoneType
@@ -18,17 +18,16 @@ from motet.graph.fields import Fields, show
 from motet.graph.forms import NUMBER, TEXT, by_name, least
 from motet.graph.keyed import KEY
 from motet.graph.members import INPUTS, MEMBERS, check_member, read_members, write_members
-from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
+from motet.graph.node import Answer, Fault, Inputs, Member, NodeOutputs, Player, Scope, kind
 from motet.graph.pool import MAX_LOADED, MAX_SWAP_WAIT, read_max_loaded, read_swap_wait
 from motet.nodes.members import (
     STRING,
     UNION,
+    MembersNode,
     agreed,
-    bound_members,
     checked_combine,
     counted,
     member_outputs,
-    needed,
     read_combine,
     taken,
 )
@@ -51,11 +50,11 @@ __all__ = ["Route", "route"]
 
 @kind
 @dataclass(frozen=True)
-class Route(Node):
+class Route(MembersNode):
     """Rows through one member each; the others do not run for them.
 
     Attributes:
-        arms: the members. By key an arm's name is the keys it takes, separated by `|`; `*` takes every other one.
+        players: the members. By key an arm's name is the keys it takes, separated by `|`; `*` takes every other one.
         key: the column whose value chooses the arm.
         split: how much each arm counts in a weighted split.
         by: the column that the split goes by.
@@ -71,11 +70,10 @@ class Route(Node):
         sought: the URIs that models of other keys would have, with `{key}` in them; only found when a graph is checked.
     """
 
-    arms: tuple[Member, ...]
     key: str | None = None
     split: Mapping[str, float] = field(default_factory=dict)
     by: str | None = None
-    salt: str = ""
+    salt: str | None = ""
     when: Mapping[str, Condition] = field(default_factory=dict)
     otherwise: str | None = None
     missing: str | None = None
@@ -102,18 +100,13 @@ class Route(Node):
         "combine": UNION,
     }
 
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """The arms."""
-        return self.arms
-
     def keyed(self, models: Mapping[str, Mapping[str, str]], uris: Mapping[str, str]) -> Route:
         """The route with an arm for each key that has a model; keys that other arms take are theirs."""
         if self.key is None:
             return super().keyed(models, uris)  # type: ignore[return-value]
-        named = {key for arm in self.arms if not self._is_any(arm, models) for key in patterns(arm.name)}
+        named = {key for arm in self.players if not self._is_any(arm, models) for key in patterns(arm.name)}
         arms: list[Member] = []
-        for arm in self.arms:
+        for arm in self.players:
             if arm.uses not in models:
                 arms.append(arm)
                 continue
@@ -129,17 +122,12 @@ class Route(Node):
             named.update(keys)
         if not arms:
             raise GraphError("there are no members", where=self.where)
-        return replace(self, arms=tuple(arms), sought=tuple(uris.values()))
+        return replace(self, players=tuple(arms), sought=tuple(uris.values()))
 
     @staticmethod
     def _is_any(arm: Member, models: Mapping[str, Any]) -> bool:
         """Whether an arm takes every key that has a model."""
         return arm.uses in models and arm.name in ("*", KEY)
-
-    def bound(self, bind: Callable[[Member, Inputs], Inputs]) -> Route:
-        """The node, its members' columns by name where they go by name."""
-        arms = bound_members(self.arms, self.inputs, bind)
-        return self if arms is self.arms else replace(self, arms=arms)
 
     def more_references(self) -> Iterable[str]:
         """The columns that choose."""
@@ -152,10 +140,10 @@ class Route(Node):
             if column is not None and types[column].shape:
                 raise TypeMismatchError(f"a key is one value a row; {column!r} is {types[column]}", where=self.where)
         if self.key is not None and not self.sought:
-            check_keys(self.arms, types[self.key], self.where)
+            check_keys(self.players, types[self.key], self.where)
         for arm, condition in self.when.items():
             condition.check(types, f"{self.where}: when.{arm}")
-        found = member_outputs(self.arms, self.inputs, self.output, types, scope, self.where)
+        found = member_outputs(self.players, self.inputs, self.output, types, scope, self.where)
         outputs, classes = agreed(found, self.combine, self.where)
         return NodeOutputs(
             {f"{self.name}.{name}": kind for name, kind in outputs.items()},
@@ -164,16 +152,12 @@ class Route(Node):
             warnings=classes.warnings,
         )
 
-    def needs(self, outputs: Mapping[str, Sequence[str]], gives: Container[str]) -> Mapping[str, Collection[str]]:
-        """Those that somebody needs."""
-        return needed(self, outputs, gives, self.output)
-
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call each model once, on the rows of all arms that stand for it."""
         chosen, faults = self._choose(columns, rows, player)
         shares = self._shares(chosen) if rows else [(0, np.empty(0, dtype=np.int64))]
         calls = [self._call(place, columns, share, chosen, player) for place, share in shares]
-        uses = [self.arms[place].uses for place, _ in shares]
+        uses = [self.players[place].uses for place, _ in shares]
         answers = await player.gather(calls, uses, [len(share) for _, share in shares])
         parts = [
             (share, self._answer(place, answer, chosen[share], player))
@@ -195,30 +179,30 @@ class Route(Node):
     def _calls(self) -> Array:
         """For each arm the first one that is called alike; -1 for none, which stands last. Small numbers sort faster."""
         first: dict[tuple[Any, ...], int] = {}
-        same = [first.setdefault((arm.uses, arm.inputs, arm.output), place) for place, arm in enumerate(self.arms)]
+        same = [first.setdefault((arm.uses, arm.inputs, arm.output), place) for place, arm in enumerate(self.players)]
         return np.array([*same, -1], dtype=np.int16 if len(same) < 2**15 else np.int64)
 
     @cached_property
     def _names(self) -> Array:
-        return objects([arm.name for arm in self.arms])
+        return objects([arm.name for arm in self.players])
 
     async def _call(
         self, place: int, columns: Mapping[str, Column], share: Indices, chosen: Indices, player: Player
     ) -> Answer:
         """Call a model; its rows are taken only when its turn comes, so that one call's copies are held at a time."""
-        uses, names = self.arms[place].uses, [self.arms[each].name for each in np.unique(chosen[share])]
-        inputs = taken(self.arms[place], self.inputs, columns, share, len(chosen))
-        return await player.call(uses, inputs, len(share), share, "|".join(names) or self.arms[place].name)
+        uses, names = self.players[place].uses, [self.players[each].name for each in np.unique(chosen[share])]
+        inputs = taken(self.players[place], self.inputs, columns, share, len(chosen))
+        return await player.call(uses, inputs, len(share), share, "|".join(names) or self.players[place].name)
 
     def _answer(self, place: int, answer: Answer, chosen: Indices, player: Player) -> Answer:
         """A call's answer under the node's names; `chosen` is the arm of each of its rows."""
-        found = counted(self.arms[place], answer, self.output, self.where, player.places)
+        found = counted(self.players[place], answer, self.output, self.where, player.places)
         columns: dict[str, Column] = {f"{self.name}.{name}": column for name, column in found.items()}
         answered = chosen if answer.kept is None else chosen[answer.kept]
         columns[f"{self.name}.member"] = self._names[answered]
         faults = answer.faults
         if self.key is not None and any(fault.error == "ModelLoadError" for fault in faults):
-            faults = tuple(self._named(fault, self.arms[chosen[fault.position]]) for fault in faults)
+            faults = tuple(self._named(fault, self.players[chosen[fault.position]]) for fault in faults)
         return Answer(columns, faults, answer.kept)
 
     def _named(self, fault: Fault, arm: Member) -> Fault:
@@ -233,9 +217,9 @@ class Route(Node):
             return self._by_condition(columns, rows, player)
         keys = columns[self.key or self.by or ""]
         assert isinstance(keys, np.ndarray)
-        names = [arm.name for arm in self.arms]
+        names = [arm.name for arm in self.players]
         if self.split:
-            chosen = choose_arms(keys, {name: self.split.get(name, 0.0) for name in names}, self.salt)
+            chosen = choose_arms(keys, {name: self.split.get(name, 0.0) for name in names}, self.salt or "")
         else:
             chosen = self._by_key(keys)
         absent = np.flatnonzero(chosen == -1)
@@ -257,19 +241,19 @@ class Route(Node):
     def _no_member(self, key: Any) -> str:
         if self.sought:
             return f"there is no model {' or '.join(uri.replace(KEY, key_text(key)) for uri in self.sought)}"
-        return f"no member takes the key {show(key)}; they take {', '.join(arm.name for arm in self.arms[:20])}"
+        return f"no member takes the key {show(key)}; they take {', '.join(arm.name for arm in self.players[:20])}"
 
     def _no_key(self, column: str | None) -> str:
         return f"the key {column!r} is missing; write missing: ARM in {self.where} to say which member takes such rows"
 
     def uses_of(self, keys: Array) -> set[str]:
         """The models and graphs that rows with these keys lead to; only for a route by key."""
-        return {self.arms[place].uses for place in set(self._by_key(keys).tolist()) if place >= 0}
+        return {self.players[place].uses for place in set(self._by_key(keys).tolist()) if place >= 0}
 
     @cached_property
     def _table(self) -> dict[str, int]:
         """The place of the arm of each key, `*` for every other."""
-        return {key: place for place, arm in enumerate(self.arms) for key in patterns(arm.name)}
+        return {key: place for place, arm in enumerate(self.players) for key in patterns(arm.name)}
 
     def _by_key(self, keys: Array) -> Indices:
         if keys.dtype != object:  # texts are made of each number once
@@ -290,7 +274,7 @@ class Route(Node):
         return np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))
 
     def _by_condition(self, columns: Mapping[str, Column], rows: int, player: Player) -> tuple[Indices, list[Fault]]:
-        names = [arm.name for arm in self.arms]
+        names = [arm.name for arm in self.players]
 
         def choose(first: int, end: int) -> Indices:
             part = {name: take_rows(columns[name], slice(first, end)) for name in wanted}
@@ -312,28 +296,15 @@ class Route(Node):
     @classmethod
     def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Route:
         """`{route: {ARM: MODEL, ...}, inputs: [...]}` with `key`, with `split` and `by`, or with `when` and `otherwise`."""
-        return _checked(
-            cls,
-            name,
-            inputs,
-            read_members(value, fields.place("route"), names="key" not in fields),
-            key=fields.get("key"),
-            split=fields.get("split") or {},
-            by=fields.get("by"),
-            salt=fields.get("salt"),
-            when=fields.get("when") or {},
-            otherwise=fields.get("otherwise"),
-            missing=fields.get("missing"),
-            output=fields.get("output"),
-            max_loaded=read_max_loaded(fields),
-            max_swap_wait_ms=read_swap_wait(fields),
-            combine=read_combine(fields),
-            where=fields.where,
-        )
+        arms = read_members(value, fields.place("route"), names="key" not in fields)
+        said = {key: fields.get(key) for key in ("key", "by", "salt", "otherwise", "missing", "output")}
+        said |= {key: fields.get(key) or {} for key in ("split", "when")}
+        said |= {"max_loaded": read_max_loaded(fields), "max_swap_wait_ms": read_swap_wait(fields)}
+        return _checked(cls(name, inputs, arms, combine=read_combine(fields), **said), fields.where)
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
-        written: dict[str, Any] = {"route": write_members(self.arms)}
+        written: dict[str, Any] = {"route": write_members(self.players)}
         if self.split:
             written |= {"split": dict(self.split), "by": self.by}
             written |= {"salt": self.salt} if self.salt else {}
@@ -345,53 +316,22 @@ class Route(Node):
         return written
 
 
-def _checked(
-    cls: type[Route],
-    name: str,
-    inputs: Inputs,
-    arms: tuple[Member, ...],
-    *,
-    key: str | None,
-    split: Mapping[str, Any],
-    by: str | None,
-    salt: str | None,
-    when: Mapping[str, Any],
-    otherwise: str | None,
-    missing: str | None,
-    output: str | None,
-    max_loaded: int | None,
-    max_swap_wait_ms: float | None,
-    combine: str | None,
-    where: str,
-) -> Route:
+def _checked(said: Route, where: str) -> Route:
+    """A route as it was said, its weights as numbers and its conditions read; what was not said is None, or empty."""
     way = check_way(
-        {"key": key, "split": split, "when": when},
-        {"by": by, "salt": salt, "otherwise": otherwise, "missing": missing},
+        {"key": said.key, "split": said.split, "when": said.when},
+        {"by": said.by, "salt": said.salt, "otherwise": said.otherwise, "missing": said.missing},
         where,
     )
-    if max_swap_wait_ms is not None and max_loaded is None:
+    if said.max_swap_wait_ms is not None and said.max_loaded is None:
         raise GraphError("max_swap_wait_ms has no meaning without max_loaded", where=where)
-    if missing is not None:
-        check_member(missing, arms, "member", f"{where}.missing")
+    if said.missing is not None:
+        check_member(said.missing, said.players, "member", f"{where}.missing")
     if way == "key":
-        check_patterns(arms, where)
-    conditions = conditions_of(when, otherwise, arms, where) if when else {}
-    return cls(
-        name,
-        inputs,
-        arms,
-        key,
-        split_of(split, arms, where) if split else {},
-        by,
-        salt or "",
-        conditions,
-        otherwise,
-        missing,
-        output,
-        max_loaded,
-        max_swap_wait_ms,
-        combine,
-    )
+        check_patterns(said.players, where)
+    when = conditions_of(said.when, said.otherwise, said.players, where) if said.when else {}
+    split = split_of(said.split, said.players, where) if said.split else {}
+    return replace(said, split=split, when=when, salt=said.salt or "")
 
 
 def route(
@@ -446,11 +386,12 @@ def route(
 
     def make(name: str, names: PartNames) -> Route:
         where = f"node {name!r}"
-        return _checked(
-            Route, name, names.inputs(inputs), names.members(chosen, where, plain=key is None),
-            key=None if key is None else names.ref(key), split=split or {}, by=None if by is None else names.ref(by), salt=salt,
-            when=when or {}, otherwise=otherwise, missing=missing, output=output, where=where,
-            max_loaded=max_loaded, max_swap_wait_ms=max_swap_wait_ms, combine=checked_combine(combine, f"{where}: combine"),
+        conditions: Mapping[str, Any] = when or {}  # texts, until they are read
+        said = Route(
+            name, names.inputs(inputs), names.members(chosen, where, plain=key is None),
+            None if key is None else names.ref(key), split or {}, None if by is None else names.ref(by), salt, conditions,
+            otherwise, missing, output, max_loaded, max_swap_wait_ms, checked_combine(combine, f"{where}: combine"),
         )  # fmt: skip
+        return _checked(said, where)
 
     return Handle("route", name, make, [*inputs_of(inputs, "route()"), *columns, *needs])

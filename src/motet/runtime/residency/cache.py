@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from copy import copy
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +16,7 @@ from motet.errors import ModelLoadError, ModelUnavailableError
 from motet.runtime.residency.policy import ResidencyGroup, ResidencyPolicy, ResidentModel, Swap, Waiter
 from motet.runtime.resources.memory import resident_bytes, trim
 
-__all__ = ["HeldModel", "ResidencyCache"]
+__all__ = ["ResidencyCache"]
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -26,29 +26,6 @@ LONGEST_WAIT_S = 600.0
 TRIM_EVERY_S, TRIM_BYTES = 1.0, 16 << 20
 """Freed memory goes back to the system when this much was freed, or so long after the last time."""
 Work = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class HeldModel:
-    """A model, loaded or not, as the page shows it.
-
-    Attributes:
-        key: what it is known by.
-        state: `out`, `loading`, `in` or `leaving`.
-        users: calls that have it now.
-        memory_bytes: what it takes, measured where it was loaded once.
-        waiting_rows: rows that wait for it.
-        loads: how many times it was loaded.
-        error: why it could not be loaded the last time; empty where it could.
-    """
-
-    key: Key
-    state: str
-    users: int
-    memory_bytes: int
-    waiting_rows: int
-    loads: int
-    error: str
 
 
 class ResidencyCache(Generic[M]):
@@ -213,10 +190,10 @@ class ResidencyCache(Generic[M]):
                 if entry.state == "out" and not entry.waiting:
                     self._policy.forget(key)
 
-    def held(self) -> list[HeldModel]:
-        """What is loaded, and what is not."""
+    def held(self) -> list[ResidentModel]:
+        """What is loaded, and what is not, as it is now."""
         with self._lock:
-            return [_held(entry) for entry in self._policy.entries.values()]
+            return [copy(entry) for entry in self._policy.entries.values()]
 
     @property
     def groups(self) -> list[ResidencyGroup]:
@@ -337,11 +314,6 @@ class ResidencyCache(Generic[M]):
         if self._freed_bytes >= TRIM_BYTES or now - self._trimmed_at >= TRIM_EVERY_S:
             self._freed_bytes, self._trimmed_at = 0, now
             trim()
-
-
-def _held(entry: ResidentModel) -> HeldModel:
-    error = "" if entry.error is None else str(entry.error)
-    return HeldModel(entry.key, entry.state, entry.users, entry.memory_bytes, entry.waiting_rows, entry.loads, error)
 
 
 def _too_long(key: Key) -> ModelUnavailableError:

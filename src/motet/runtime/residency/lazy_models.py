@@ -77,7 +77,7 @@ class LazyModels:
         for node in self._checked.graph.nodes.values():
             if not isinstance(node, Route) or node.key is None or node.key not in self._checked.graph.inputs:
                 continue
-            if any(arm.uses in self.keys for arm in node.arms):
+            if any(arm.uses in self.keys for arm in node.players):
                 return partial(self._missing, node, node.key)
         return None
 

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from motet.errors import InputError, OverloadedError
@@ -273,54 +274,31 @@ class Pool:
         ]
         return {"pid": os.getpid(), "held": held, "waiting": waiting}
 
-    def _alone(self) -> _Alone:
-        return _Alone(self)
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """With the lock, and what the other processes hold at hand."""
+        with self._changed, self._book():
+            yield
 
-    def _book(self) -> Any:
-        return _Book(self)
+    @contextmanager
+    def _book(self) -> Iterator[None]:
+        """Read what the other processes hold, and write what this one holds afterwards; the lock is held."""
+        ledger = self._ledger
+        if ledger is None:
+            yield
+            return
+        with ledger.turn():
+            self._others = [*ledger.others(), *ledger.own(self._part)]
+            try:
+                yield
+            finally:
+                page = self._written() if self._leases or self._waiting else {}
+                if page != self._page:
+                    ledger.write(self._part, page)
+                    self._page = page
 
 
 def _give_back(work: asyncio.Future[Lease]) -> None:
     """What was borrowed for somebody who has gone."""
     if not work.cancelled() and work.exception() is None:
         work.result().release()
-
-
-class _Book:
-    """Reads what the other processes hold, and writes what this one holds afterwards."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._turn: Any = None
-
-    def __enter__(self) -> None:
-        pool = self._pool
-        if pool._ledger is not None:
-            self._turn = pool._ledger.turn()
-            self._turn.__enter__()
-            pool._others = [*pool._ledger.others(), *pool._ledger.own(pool._part)]
-
-    def __exit__(self, *error: object) -> None:
-        pool = self._pool
-        if pool._ledger is not None:
-            try:
-                page = pool._written() if pool._leases or pool._waiting else {}
-                if page != pool._page:
-                    pool._ledger.write(pool._part, page)
-                    pool._page = page
-            finally:
-                self._turn.__exit__(None, None, None)
-
-
-class _Alone(_Book):
-    """The same, with the pool's lock."""
-
-    def __enter__(self) -> None:
-        self._pool._changed.acquire()
-        super().__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        try:
-            super().__exit__(*error)
-        finally:
-            self._pool._changed.release()

@@ -103,7 +103,7 @@ def places(residency: ResidencyCache[Any]) -> list[Seen]:
                 "memory_bytes": each.memory_bytes,
                 "waiting_rows": each.waiting_rows,
                 "loads": each.loads,
-                "error": each.error,
+                "error": "" if each.error is None else str(each.error),
             }
             for each in mine
             if each.loads or each.waiting_rows or each.state != "out" or each.error
