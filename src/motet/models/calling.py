@@ -19,7 +19,7 @@ from motet.models.handler import ModelSource
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait, ask
 from motet.oip.connections import Connections
 from motet.system.addresses import in_url, lacks_brackets
-from motet.threads import new_lock
+from motet.system.recent import LruCache
 from motet.types import Signature
 
 __all__ = [
@@ -371,8 +371,8 @@ class Signatures:
     """What servers said of their models, kept for a while so that a graph is checked and loaded with one question."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._lock = clock, new_lock()
-        self._kept: dict[str, tuple[float, Signature]] = {}
+        self._clock = clock
+        self._kept: LruCache[str, tuple[float, Signature]] = LruCache(MAX_KEPT)
 
     def find(self, source: ModelSource, read: Callable[[], Signature]) -> Signature:
         """What a model takes and gives; its server is not asked where all of it is declared.
@@ -388,15 +388,11 @@ class Signatures:
         if source.inputs and source.outputs:
             return Signature(dict(source.inputs), dict(source.outputs))
         key = f"{source.location} {sorted(source.options.items(), key=str)}"
-        with self._lock:
-            read_at, known = self._kept.get(key, (0.0, None))
-        if known is None or self._clock() - read_at > KEPT_S:
+        kept = self._kept.get(key)
+        if kept is None or self._clock() - kept[0] > KEPT_S:
             known = self._asked(source, read)
-            with self._lock:
-                self._kept[key] = self._clock(), known
-                while len(self._kept) > MAX_KEPT:
-                    self._kept.pop(next(iter(self._kept)))
-        return declared_over(known, source)
+            kept = self._kept.put(key, (self._clock(), known))
+        return declared_over(kept[1], source)
 
     def _asked(self, source: ModelSource, read: Callable[[], Signature]) -> Signature:
         hint = "declare its inputs and outputs in the graph; then its server is not asked for them"

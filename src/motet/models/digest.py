@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 
-from motet.threads import new_lock
+from motet.system.recent import LruCache
 
 __all__ = ["Change", "change_of", "digest", "digest_all"]
 
 _CHUNK_BYTES = 1 << 20
-_MOST_KNOWN = 4096
 Change = tuple[int, int, int, int]
-_known: dict[tuple[str, Change], str] = {}
-_lock = new_lock()
+_known: LruCache[tuple[str, Change], str] = LruCache(4096)
 
 
 def change_of(state: os.stat_result) -> Change:
@@ -43,17 +41,11 @@ def digest_all(paths: list[str]) -> str:
 
 def _of_file(path: str) -> str:
     key = (path, change_of(os.stat(path)))
-    with _lock:
-        known = _known.get(key)
+    known = _known.get(key)
     if known is not None:
         return known
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, hashlib.sha256, _bufsize=_CHUNK_BYTES).hexdigest()
-    with _lock:
-        if len(_known) >= _MOST_KNOWN:
-            _known.pop(next(iter(_known)))
-        _known[key] = found
-    return found
+        return _known.put(key, hashlib.file_digest(file, hashlib.sha256, _bufsize=_CHUNK_BYTES).hexdigest())
 
 
 def _of_folder(folder: str) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from motet.models.digest import Change, change_of
 from motet.models.handler import ModelSource
+from motet.system.recent import LruCache
 from motet.threads import new_lock
-from motet.types import Signature
 
-__all__ = ["Learned", "LoadCache", "file_change", "file_state"]
+__all__ = ["LoadCache", "file_change", "file_state", "learned_key"]
 
 _T = TypeVar("_T")
 State = tuple[str, Change]
@@ -32,57 +31,26 @@ class LoadCache(Generic[_T]):
     def __init__(
         self, load: Callable[[ModelSource], _T], most: int = 4, whole: Callable[[str], str] = lambda location: location
     ) -> None:
-        self._load, self._most, self._whole = load, most, whole
-        self._kept: OrderedDict[State, _T] = OrderedDict()
+        self._load, self._whole = load, whole
+        self._kept: LruCache[State, _T] = LruCache(most)
         self._lock = new_lock()
 
     def look(self, source: ModelSource) -> _T:
         """The loaded file, kept for the next call of `look` or `take`."""
         key = file_state(self._whole(source.location))
         with self._lock:
-            if key not in self._kept:
-                self._kept[key] = self._load(source)
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-            return self._kept[key]
+            found = self._kept.get(key)
+            return self._kept.put(key, self._load(source)) if found is None else found
 
     def take(self, source: ModelSource) -> _T:
         """The loaded file, for the caller alone."""
         with self._lock:
-            found = self._kept.pop(file_state(self._whole(source.location)), None)
+            found = self._kept.pop(file_state(self._whole(source.location)))
         return self._load(source) if found is None else found
 
 
-class Learned:
-    """The signatures of files that are dear to learn, at most `most`, by what was declared of the model too.
-
-    Args:
-        most: how many are kept; the one used longest ago goes first.
-    """
-
-    def __init__(self, most: int = 4096) -> None:
-        self._most = most
-        self._learned: OrderedDict[tuple[State, str], Signature] = OrderedDict()
-        self._lock = new_lock()
-
-    def get(self, source: ModelSource) -> Signature | None:
-        """The signature; None where it is not known."""
-        key = _learned_key(source)
-        with self._lock:
-            if key in self._learned:
-                self._learned.move_to_end(key)
-            return self._learned.get(key)
-
-    def put(self, source: ModelSource, signature: Signature) -> None:
-        """Keep a signature."""
-        with self._lock:
-            self._learned[_learned_key(source)] = signature
-            while len(self._learned) > self._most:
-                self._learned.popitem(last=False)
-
-
-def _learned_key(source: ModelSource) -> tuple[State, str]:
+def learned_key(source: ModelSource) -> tuple[State, str]:
+    """What the signature of a file is remembered under that is dear to learn: what was declared of the model counts, too."""
     return file_state(source.location), repr((dict(source.inputs), dict(source.outputs), dict(source.options)))
 
 

@@ -43,11 +43,12 @@ import numpy as np
 from motet.batch import Array
 from motet.models.common import check_cpu, check_options, framework, load_error, own_filters, place
 from motet.models.handler import Handler, ModelSource
-from motet.models.keep import Learned, LoadCache
+from motet.models.keep import LoadCache, learned_key
 from motet.models.openmp import OpenMP
 from motet.models.sklearn_inputs import taken
 from motet.models.sklearn_quiet import quiet
 from motet.models.sklearn_signature import METHODS, TRIED_ROWS, dense, estimator_outputs
+from motet.system.recent import LruCache
 from motet.tracebacks import summary
 from motet.types import ColumnType, Signature
 
@@ -71,7 +72,7 @@ class SklearnHandler(Handler):
 
     def __init__(self) -> None:
         self._kept: LoadCache[Any] = LoadCache(_unpickle)
-        self._learned = Learned()
+        self._learned: LruCache[Any, Signature] = LruCache(4096)
 
     def signature(self, source: ModelSource) -> Signature:
         """What the estimator takes and gives; loads it, and keeps it for `load`.
@@ -80,10 +81,10 @@ class SklearnHandler(Handler):
             ModelLoadError: when the file is no estimator, or it does not say what it takes and nothing is declared.
         """
         check_options(source, ("frame", "categories"))
-        known = self._learned.get(source)
+        known = self._learned.get(learned_key(source))
         if known is None:
             known, _ = _looked(self._kept.look(source), source)
-            self._learned.put(source, known)
+            self._learned.put(learned_key(source), known)
         return known
 
     def load(self, source: ModelSource) -> SklearnModel:
@@ -91,7 +92,7 @@ class SklearnHandler(Handler):
         check_options(source, ("frame", "categories"))
         check_cpu(source, "scikit-learn")
         estimator = self._kept.take(source)
-        signature, make = _looked(estimator, source, self._learned.get(source))
+        signature, make = _looked(estimator, source, self._learned.get(learned_key(source)))
         _set_jobs(estimator, source.threads)
         return SklearnModel(estimator, signature, make, source.threads)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
 from motet.graph.model import Model
@@ -18,15 +18,13 @@ from motet.models.keep import file_change
 from motet.models.keys import file_keys
 from motet.models.locate import PINNED, STORE, locate, runs_code
 from motet.system.limits import num_cores
-from motet.threads import new_lock
+from motet.system.recent import LruCache
 from motet.types import Signature
 
 if TYPE_CHECKING:
     from motet.runtime.stored import StoredModels
 
 __all__ = ["ModelResolver", "ResolvedModel", "is_remote"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,11 @@ class ModelResolver:
     """Finds models and reads their signatures; each model once."""
 
     LIMIT = 4096
-    """Models remembered; beyond it the oldest are forgotten."""
+    """Models remembered; beyond it those go that were used longest ago."""
 
     def __init__(self) -> None:
-        self._lock = new_lock()
-        self._located: dict[tuple[Model, str], ResolvedModel] = {}
-        self._signatures: dict[tuple[Model, str], tuple[Signature, ResolvedModel]] = {}
+        self._located: LruCache[tuple[Model, str], ResolvedModel] = LruCache(self.LIMIT)
+        self._signatures: LruCache[tuple[Model, str], tuple[Signature, ResolvedModel]] = LruCache(self.LIMIT)
 
     @cached_property
     def _stored(self) -> StoredModels:
@@ -129,8 +126,7 @@ class ModelResolver:
         """
         model = self.current(model, folder)
         key = (model, folder)
-        with self._lock:
-            known = self._located.get(key)
+        known = self._located.get(key)
         if known and known.state == _state_of(known.files):
             return known
         label = ""
@@ -161,15 +157,12 @@ class ModelResolver:
         )
         located = ResolvedModel(handler, source, version, files, state, digest)
         _check_placing(model, located)
-        self._remember(self._located, key, located)
-        return located
+        return self._located.put(key, located)
 
     def forget(self, models: Iterable[Model]) -> None:
         """Look for these models anew when they are asked for: their files may have changed."""
         names = {model.name for model in models}
-        with self._lock:
-            for key in [key for key in self._located if key[0].name in names]:
-                del self._located[key]
+        self._located.forget(lambda key: key[0].name in names)
 
     def addresses(self, model: Model, folder: str, first: ResolvedModel) -> dict[str, ResolvedModel]:
         """The servers that have a model, by URI: its own where that is one, and its `uris`; empty for local models.
@@ -202,8 +195,7 @@ class ModelResolver:
         model = self.current(model, folder)
         key = (model, folder)
         located = self.locate(model, folder)
-        with self._lock:
-            known = self._signatures.get(key)
+        known = self._signatures.get(key)
         if known and known[1] is located:
             return known[0]
         signature = _as_declared(self._signature(model, folder, located), model)
@@ -216,7 +208,7 @@ class ModelResolver:
             raise ModelLoadError(f"every call has {signature.fixed_rows} rows, max_rows allows {model.batch.max_rows}")
         if model.batch.rows and signature.fixed_rows and signature.fixed_rows != model.batch.rows:
             raise ModelLoadError(f"every call has {signature.fixed_rows} rows, batch.rows wants {model.batch.rows}")
-        self._remember(self._signatures, key, (signature, located))
+        self._signatures.put(key, (signature, located))
         return signature
 
     def _signature(self, model: Model, folder: str, located: ResolvedModel) -> Signature:
@@ -228,12 +220,6 @@ class ModelResolver:
                 with contextlib.suppress(ModelUnavailableError):
                     return each.handler.signature(each.source)
             raise
-
-    def _remember(self, table: dict[tuple[Model, str], T], key: tuple[Model, str], value: T) -> None:
-        with self._lock:
-            table[key] = value
-            while len(table) > self.LIMIT:
-                table.pop(next(iter(table)))
 
 
 def _as_declared(signature: Signature, model: Model) -> Signature:

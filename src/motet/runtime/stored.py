@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,7 +25,7 @@ from motet.models.locate import PINNED, STORE
 from motet.store.parts import code_of
 from motet.store.store import DEFAULT_URL, Store
 from motet.store.version import Reference, Version
-from motet.threads import new_lock
+from motet.system.recent import LruCache
 
 __all__ = ["StoredModels", "number_of", "place_of"]
 
@@ -63,9 +62,8 @@ class StoredModels:
     """Finds the versions of stores; any thread may ask."""
 
     def __init__(self) -> None:
-        self._lock = new_lock()
-        self._stores: OrderedDict[str, Store] = OrderedDict()
-        self._versions: OrderedDict[str, Version] = OrderedDict()
+        self._stores: LruCache[str, Store] = LruCache(KEPT)
+        self._versions: LruCache[str, Version] = LruCache(KEPT)
 
     def number(self, model: Model, folder: str) -> int | None:
         """The number of the version that a model means now; 0 where its alias was withdrawn.
@@ -110,7 +108,7 @@ class StoredModels:
         store = self._store(url)
         version = store.resolve(reference)
         uri = f"{PINNED}{store.url}#{version}"
-        self._remember(uri, version)
+        self._versions.put(uri, version)
         before, after = (
             read_functions(each or None, f"{version}: {name}")
             for name, each in (("before", version.before), ("after", version.after))
@@ -139,28 +137,12 @@ class StoredModels:
         """
         url, reference = place_of(uri, "")
         store = self._store(url)
-        with self._lock:
-            version = self._versions.get(uri)
-        if version is None:
-            version = store.resolve(reference)
-            self._remember(uri, version)
+        version = self._versions.get(uri) or self._versions.put(uri, store.resolve(reference))
         path = store.fetch(version)
         return f"{version.handler}:{path}", f"{version}:{version.digest[:12]}", "://" not in store.url
 
     def _store(self, url: str) -> Store:
-        with self._lock:
-            found = self._stores.get(url)
-            if found is None:
-                found = self._stores[url] = Store(url)
-                if len(self._stores) > KEPT:
-                    self._stores.popitem(last=False)
-            return found
-
-    def _remember(self, uri: str, version: Version) -> None:
-        with self._lock:
-            self._versions[uri] = version
-            if len(self._versions) > KEPT:
-                self._versions.popitem(last=False)
+        return self._stores.get(url) or self._stores.put(url, Store(url))
 
 
 def _refuse_code(functions: Sequence[Function], uri: str) -> None:

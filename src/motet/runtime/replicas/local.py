@@ -1,4 +1,4 @@
-"""A replica in this process: the loaded model itself, called in the thread that asks."""
+"""A replica in this process: the loaded model itself, or what calls it at its address, called in the thread that asks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from motet.nodes.owned import own_result
 from motet.runtime.replicas.shared import NOBODY, SharedPart, Sharing
 from motet.tracebacks import said
 
-__all__ = ["LocalModel", "LocalReplica"]
+__all__ = ["LocalModel", "LocalReplica", "RemoteReplica"]
 
 
 class LocalReplica:
@@ -61,6 +61,15 @@ class LocalReplica:
         loaded, self.loaded = self.loaded, None
         if loaded is not None:
             loaded.close()
+
+
+class RemoteReplica(LocalReplica):
+    """A model of another server. Its handler waits no longer than `timeout_s` of the model, and closes connections.
+
+    `start` makes ready to call it; whether the server answers is seen by the first call, which is made alone.
+    """
+
+    kind: ClassVar[str] = "remote"
 
 
 class LocalModel:

@@ -12,8 +12,7 @@ from motet.graph.model import Model
 from motet.models.handler import LoadedModel
 from motet.nodes.gate import Gate
 from motet.runtime.replicas.balancer import BALANCERS
-from motet.runtime.replicas.local import LocalModel, LocalReplica
-from motet.runtime.replicas.remote import RemoteReplica
+from motet.runtime.replicas.local import LocalModel, LocalReplica, RemoteReplica
 from motet.runtime.replicas.replica import Replica
 from motet.runtime.replicas.set import ReplicaSet
 from motet.runtime.replicas.shared import SharedProcess, sharing
