@@ -157,21 +157,6 @@ class NodePlayer(Protocol):
         """The columns of the node that somebody needs, by full name."""
         ...
 
-    @property
-    def asides(self) -> frozenset[str]:
-        """The names of members that are to be played off the way of the answer, by `aside`."""
-        ...
-
-    def aside(self, member: Member, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> None:
-        """Have a member called later, or not at all where too much waits for it; what it answers is for those who look on.
-
-        Args:
-            member: the member.
-            columns: by position or by its input names; copied.
-            rows: how many.
-        """
-        ...
-
     def incomplete(self) -> None:
         """Say that rows are answered without a member that failed on them or was late, which may be otherwise another time."""
         ...
@@ -347,6 +332,10 @@ class Node(ABC):
     def shadows(self, gives: Collection[str]) -> frozenset[str]:
         """The names of members that no answer needs, if somebody needs these columns of the node, by full name."""
         return frozenset()
+
+    def beside(self, members: Collection[str]) -> Node:
+        """The node of the other members, these being played off the way of its answer."""
+        return self
 
     def keyed(self, models: Mapping[str, Mapping[str, str]], uris: Mapping[str, str]) -> Node:
         """The node with a member for each key of the models that stand for one a key.

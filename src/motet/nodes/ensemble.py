@@ -119,9 +119,9 @@ class Ensemble(MembersNode):
             if weight or any(name.startswith(f"{self.name}.{member.name}.") for name in gives)
         }
 
-    def _present(self, asides: frozenset[str]) -> Ensemble:
+    def beside(self, members: Collection[str]) -> Ensemble:
         """The ensemble of the members that are on the way of the answer."""
-        left = [place for place, member in enumerate(self.players) if member.name not in asides]
+        left = [place for place, member in enumerate(self.players) if member.name not in members]
         players, weights = tuple(self.players[place] for place in left), tuple(self.weights[place] for place in left)
         return replace(self, players=players, weights=weights)
 
@@ -144,11 +144,6 @@ class Ensemble(MembersNode):
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
-        if aside := [member for member in self.players if member.name in player.asides]:
-            answer = await self._present(player.asides).play(columns, rows, player)
-            for member in aside:
-                player.aside(member, (member.inputs or self.inputs).pick(columns), rows)
-            return answer
         if self.within_ms is not None:
             made = {member: partial(self._call, member, columns, rows) for member in self.players}
             found = await player.in_time(made, rows, self.within_ms / 1e3)
@@ -164,8 +159,6 @@ class Ensemble(MembersNode):
         """Call every member on every row, and combine what came back; None where somebody may have to wait for them."""
         if self.within_ms is not None:
             return None
-        if aside := [member for member in self.players if member.name in player.asides]:
-            return self._straight_with(aside, player)
         models = [player.model(member.uses) for member in self.players]
         calls = [model for model in models if model is not None]
         if len(calls) < len(models):
@@ -183,20 +176,6 @@ class Ensemble(MembersNode):
         def play(columns: Mapping[str, Column], rows: int) -> Answer:
             answers = player.gather([partial(one, place, columns, rows) for place in range(len(picked))], uses)
             return quick(answers) or self._answered(answers, rows, player)
-
-        return play
-
-    def _straight_with(self, aside: Sequence[Member], player: StraightPlayer) -> AtOnce | None:
-        """What plays as `straight` does, and has some members called off the way of the answer."""
-        present = self._present(player.asides).straight(player)
-        if present is None:
-            return None
-
-        def play(columns: Mapping[str, Column], rows: int) -> Answer:
-            answer = present(columns, rows)
-            for member in aside:
-                player.aside(member, (member.inputs or self.inputs).pick(columns), rows)
-            return answer
 
         return play
 

@@ -24,7 +24,7 @@ from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, LazyKey, ModelRuntime
 from motet.runtime.isolate import CallHealth
 from motet.runtime.model_runtime import is_elsewhere
-from motet.runtime.node_context import Call, Calls, DirectContext, NodeStep, Trace, TurnContext, drive
+from motet.runtime.node_context import Call, Calls, DirectContext, NodeStep, Trace, TurnContext, drive, offer_asides
 from motet.runtime.overdue import LateCalls
 from motet.runtime.plan import plan
 from motet.runtime.played import Played, failure_of, joined
@@ -80,7 +80,7 @@ class Executor:
         self._outputs = [(name, checked.canonical[reference]) for name, reference in checked.graph.outputs.items()]
         self._steps = plan(checked, host, self._shared, path, keep_all=keep_all)
         for step in self._steps:
-            for member in (each for each in step.node.members if each.name in step.asides):
+            for member in step.asides:
                 self.shadows[step.path, member.name].at_once = AT_ONCE if self.waits(member.uses) else 1
         self._parts = NodeParts(self._steps, self.step_waits)
         self._straight: list[AtOnce | None] | None = None
@@ -322,7 +322,7 @@ class Executor:
             if straight is not None:
                 answer = straight(given, len(ids))
             else:
-                answer = await step.node.play(given, len(ids), TurnContext(self, step, trace, ids))
+                answer = await step.played.play(given, len(ids), TurnContext(self, step, trace, ids))
         except (GraphError, ModelFailedError) as error:
             if f"node {step.path!r}" not in error.where:
                 error.located(f"node {step.path!r}")
@@ -331,6 +331,8 @@ class Executor:
         self._shared.add(step.path, len(ids), seconds, len(answer.faults))
         if slow or (parts.any and seconds > SLOW_S):
             parts.took(step.name, seconds, time.process_time() - spent if slow else seconds)
+        if step.asides:
+            offer_asides(self, step, given, trace, ids)
         return answer
 
     async def _play_together(
@@ -371,7 +373,7 @@ class Executor:
     def _straight_plays(self) -> Sequence[AtOnce | None]:
         """For each node what plays it as a plain function."""
         if self._straight is None:
-            self._straight = [step.node.straight(DirectContext(self, step)) for step in self._steps]
+            self._straight = [step.played.straight(DirectContext(self, step)) for step in self._steps]
         return self._straight
 
     def nothing(self, failures: list[Failure], raised: Mapping[int, BaseException] | None = None) -> Played:

@@ -34,7 +34,7 @@ from motet.types import ColumnType
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
 
-__all__ = ["Call", "Calls", "DirectContext", "NodeStep", "Trace", "TurnContext", "drive"]
+__all__ = ["Call", "Calls", "DirectContext", "NodeStep", "Trace", "TurnContext", "drive", "offer_asides"]
 
 T = TypeVar("T")
 
@@ -74,36 +74,6 @@ class _Turn:
     def gives(self) -> frozenset[str]:
         """The columns of the node that somebody needs, by full name."""
         return self._step.gives
-
-    @property
-    def asides(self) -> frozenset[str]:
-        """The names of members that are played off the way of the answer."""
-        return self._step.asides
-
-    def aside(self, member: Member, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> None:
-        """Have a member called later, or not at all where too much waits for it."""
-        self._aside(member, columns, rows, None, np.arange(rows))
-
-    def _aside(
-        self,
-        member: Member,
-        columns: Sequence[Column] | Mapping[str, Column],
-        rows: int,
-        trace: Trace | None,
-        ids: Indices,
-    ) -> None:
-        executor, step = self._executor, self._step
-
-        def make() -> Callable[[], Answer]:
-            own: Sequence[Column] | Mapping[str, Column]
-            if isinstance(columns, Mapping):
-                own = {name: copied(column) for name, column in columns.items()}
-            else:
-                own = [copied(column) for column in columns]
-            player = partial(TurnContext, executor.at_once, step, trace, ids)
-            return lambda: drive(player().call(member.uses, own, rows, None, member.name))
-
-        executor.shadows[step.path, member.name].offer(rows, make)
 
     def incomplete(self) -> None:
         """Say that rows are answered without a member that failed on them or was late."""
@@ -284,10 +254,6 @@ class TurnContext(_Turn):
             for call in waiting:  # left when one raised
                 call.close()
 
-    def aside(self, member: Member, columns: Sequence[Column] | Mapping[str, Column], rows: int) -> None:
-        """Have a member called later, or not at all where too much waits for it."""
-        self._aside(member, columns, rows, _afterwards(self._trace), self._ids)
-
     async def in_time(
         self, calls: Mapping[Member, Callable[[Player], Coroutine[Any, Any, Answer]]], rows: int, seconds: float
     ) -> list[Answer | DeadlineError]:
@@ -331,6 +297,31 @@ def _play_alone(
 ) -> T:
     """Make a call in the thread that asks, whatever it waits for."""
     return drive(call(TurnContext(executor, step, trace, ids)))
+
+
+def offer_asides(
+    executor: Executor, step: NodeStep, given: Mapping[str, Column], trace: Trace | None, ids: Indices
+) -> None:
+    """Have the members of a node that are off the way of its answer called later, or not at all where too much waits for them.
+
+    What they answer is for those who look on.
+    """
+    for member in step.asides:
+        columns = (member.inputs or step.node.inputs).pick(given)
+        later = partial(_later, executor, step, member, columns, _afterwards(trace), ids)
+        executor.shadows[step.path, member.name].offer(len(ids), later)
+
+
+def _later(
+    executor: Executor, step: NodeStep, member: Member, columns: Any, trace: Trace | None, ids: Indices
+) -> Callable[[], Answer]:
+    """A call of columns that nobody changes meanwhile."""
+    if isinstance(columns, Mapping):
+        own: Any = {name: copied(column) for name, column in columns.items()}
+    else:
+        own = [copied(column) for column in columns]
+    player = partial(TurnContext, executor.at_once, step, trace, ids)
+    return lambda: drive(player().call(member.uses, own, len(ids), None, member.name))
 
 
 def _afterwards(trace: Trace | None) -> Trace | None:

@@ -31,11 +31,13 @@ def plan(checked: CheckedGraph, host: Host, counts: CallCounts, path: str, *, ke
         drops = tuple({column for _, column in columns} - needed)
         gives = frozenset(column for column in needed if column.split(".")[0] == name)
         needed |= {column for _, column in columns}
-        asides = node.shadows(gives) if host.run is None and not keep_all else frozenset()
+        shadows = node.shadows(gives) if host.run is None and not keep_all else frozenset()
+        asides = tuple(member for member in node.members if member.name in shadows)
+        played = node.beside(shadows) if asides else node
         for member in asides:
-            counts.shadows.setdefault((f"{path}{name}", member), Shadow())
+            counts.shadows.setdefault((f"{path}{name}", member.name), Shadow())
         needs = _needs(node, gives, checked, host, keep_all=keep_all)
-        steps.append(NodeStep(name, node, columns, drops, f"{path}{name}", gives, needs, asides))
+        steps.append(NodeStep(name, node, columns, drops, f"{path}{name}", gives, needs, played, asides))
         counts.stats.setdefault(f"{path}{name}", NodeStats())
     steps.reverse()
     for step in steps:

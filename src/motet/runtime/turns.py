@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from motet.batch import Column, Indices
-from motet.graph.node import Answer, Fault, Node
+from motet.graph.node import Answer, Fault, Member, Node
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.model_runtime import ModelRuntime
 
@@ -78,7 +78,8 @@ class NodeStep:
 
     Attributes:
         needs: the outputs of its models that it needs, where it does not need all.
-        asides: the names of its members that are played off the way of the answer.
+        played: the node of those members that are on the way of its answer.
+        asides: the others.
     """
 
     name: str
@@ -88,4 +89,5 @@ class NodeStep:
     path: str
     gives: frozenset[str]
     needs: Mapping[str, Collection[str]]
-    asides: frozenset[str] = frozenset()
+    played: Node
+    asides: tuple[Member, ...] = ()
