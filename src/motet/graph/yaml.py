@@ -8,9 +8,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
 import yaml
 
@@ -35,6 +37,7 @@ VERSION = 1
 """The version of the language."""
 
 G = TypeVar("G", bound=GraphSpec)
+T = TypeVar("T")
 _INPUT_KEYS = record({"type": TYPE, "default": {}, "column": TEXT}, ["type"])
 _INPUT = named("input", either(TYPE, _INPUT_KEYS))
 _INNER_FILE = record({"file": {**TEXT, "description": "The file of the graph."}}, ["file"])
@@ -146,7 +149,7 @@ def load_graph(
     stem = PurePosixPath(name.partition("::")[0]).stem or "graph"
     try:
         value = with_labels(parse(text), lambda file: read(joined(place, file)))
-        return read_graph(value, make, folder=place, default_name=stem, read_text=read_text, inside=files)
+        return _GraphReader(make, place, read_text, files).read(value, stem)
     except MotetError as error:
         raise (error.located(name) if name else error) from error.__cause__
 
@@ -181,89 +184,83 @@ def _is_tab(text: str, mark: yaml.Mark) -> bool:
     return bool(line) and line[0][mark.column : mark.column + 1] == "\t"
 
 
-def read_graph(
-    value: object,
-    make: Callable[..., G],
-    *,
-    folder: str = "",
-    default_name: str = "graph",
-    inner: str = "",
-    shared: Mapping[str, Any] | None = None,
-    read_text: Callable[[str], str] | None = None,
-    inside: tuple[str, ...] = (),
-) -> G:
+def read_graph(value: object, make: Callable[..., G], *, folder: str = "") -> G:
     """Make the graph that the values of a file describe.
 
     Args:
         value: what the file holds.
         make: the class of graph to make.
         folder: what relative URIs are relative to.
-        default_name: its name where it does not say.
-        inner: its place inside another graph, where it is in one.
-        shared: the models of the graph around it, which it may use.
+    """
+    return _GraphReader(make, folder).read(value, "graph")
+
+
+@dataclass(frozen=True)
+class _GraphReader(Generic[G]):
+    """Makes graphs of what a file holds.
+
+    Attributes:
+        make: the class of graph to make.
+        folder: what relative URIs are relative to.
         read_text: how to read files it names.
         inside: the files that it is in.
     """
-    fields = Fields(value, inner or "the file", _INNER)
-    if not inner and (fields.raw("motet") != VERSION or type(fields.raw("motet")) is not int):
-        raise GraphError(
-            f"expected motet: {VERSION}, the version of the language; got {show(fields.raw('motet'))}",
-            hint=f"begin the file with motet: {VERSION}",
-        )
-    prefix = f"{inner}." if inner else ""
-    own = {
-        name: read_model(name, each, f"{prefix}models.{name}") for name, each in (fields.get("models") or {}).items()
-    }
-    nodes = {
-        name: _read_node(name, each, f"{prefix}nodes.{name}") for name, each in (fields.get("nodes") or {}).items()
-    }
-    graphs = {
-        name: _read_inner(
-            name, each, f"{prefix}graphs.{name}", make, folder, {**(shared or {}), **own}, read_text, inside
-        )
-        for name, each in (fields.get("graphs") or {}).items()
-    }
-    used = {member.uses for node in nodes.values() for member in node.members}
-    models = {
-        **{
-            name: each
-            for name, each in (shared or {}).items()
-            if name in used and name not in own and name not in graphs
-        },
-        **own,
-    }
-    inputs = {name: _read_input(each, f"{prefix}inputs.{name}") for name, each in fields.get("inputs").items()}
-    outputs = fields.get("outputs")
-    for name, reference in outputs.items():
-        if not isinstance(reference, str):
-            raise GraphError(f"expected the name of a column; got {show(reference)}", where=f"{prefix}outputs.{name}")
-    name = fields.get("name") if "name" in fields else default_name.replace(".", "_").replace(" ", "_")
-    serve = fields.get("serve") or {}
-    pool = read_places(fields.raw("pool"), f"{prefix}pool") if "pool" in fields else None
-    return make(
-        name, outputs, inputs=inputs, models=models, graphs=graphs, nodes=nodes, folder=folder, serving=serve, pool=pool
-    )
+
+    make: Callable[..., G]
+    folder: str
+    read_text: Callable[[str], str] | None = None
+    inside: tuple[str, ...] = ()
+
+    def read(
+        self, value: object, default_name: str, inner: str = "", shared: Mapping[str, Any] = MappingProxyType({})
+    ) -> G:
+        """Make a graph of values.
+
+        Args:
+            value: what the file holds of it.
+            default_name: its name where it does not say.
+            inner: its place inside another graph, where it is in one.
+            shared: the models of the graph around it, which it may use.
+        """
+        fields = Fields(value, inner or "the file", _INNER)
+        if not inner and (fields.raw("motet") != VERSION or type(fields.raw("motet")) is not int):
+            raise GraphError(
+                f"expected motet: {VERSION}, the version of the language; got {show(fields.raw('motet'))}",
+                hint=f"begin the file with motet: {VERSION}",
+            )
+        prefix = f"{inner}." if inner else ""
+
+        def each(section: str, read: Callable[[str, object, str], T]) -> dict[str, T]:
+            said = fields.get(section) or {}
+            return {name: read(name, value, f"{prefix}{section}.{name}") for name, value in said.items()}
+
+        own, nodes = each("models", read_model), each("nodes", _read_node)
+        graphs = each("graphs", partial(self._inner, {**shared, **own}))
+        used = {member.uses for node in nodes.values() for member in node.members}
+        taken = {name: each for name, each in shared.items() if name in used and name not in own and name not in graphs}
+        inputs, outputs = each("inputs", _read_input), each("outputs", _read_output)
+        name = fields.get("name") if "name" in fields else default_name.replace(".", "_").replace(" ", "_")
+        pool = read_places(fields.raw("pool"), f"{prefix}pool") if "pool" in fields else None
+        return self.make(
+            name, outputs, inputs=inputs, models={**taken, **own}, graphs=graphs, nodes=nodes, folder=self.folder,
+            serving=fields.get("serve") or {}, pool=pool,
+        )  # fmt: skip
+
+    def _inner(self, shared: Mapping[str, Any], name: str, value: object, where: str) -> G:
+        """A graph inside, which may be in a file of its own."""
+        if isinstance(value, Mapping) and "file" in value:
+            file = joined(self.folder, Fields(value, where, _INNER_FILE).get("file"))
+            return load_graph(file, self.make, read_text=self.read_text, inside=self.inside)
+        return self.read(value, name, where, shared)
 
 
-def _read_inner(
-    name: str,
-    value: object,
-    where: str,
-    make: Callable[..., G],
-    folder: str,
-    shared: Mapping[str, Any],
-    read_text: Callable[[str], str] | None,
-    inside: tuple[str, ...],
-) -> G:
-    if isinstance(value, Mapping) and "file" in value:
-        file = Fields(value, where, _INNER_FILE).get("file")
-        return load_graph(joined(folder, file), make, read_text=read_text, inside=inside)
-    return read_graph(
-        value, make, folder=folder, default_name=name, inner=where, shared=shared, read_text=read_text, inside=inside
-    )
+def _read_output(name: str, value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise GraphError(f"expected the name of a column; got {show(value)}", where=where)
+    return value
 
 
-def _read_input(value: object, where: str) -> Input:
+def _read_input(name: str, value: object, where: str) -> Input:
     if isinstance(value, str):
         return Input(read_type(value, where))
     fields = Fields(value, where, _INPUT_KEYS)
