@@ -16,6 +16,7 @@ __all__ = [
     "RESOURCES",
     "Batching",
     "Resources",
+    "placed",
     "read_batching",
     "read_bytes",
     "read_resources",
@@ -119,7 +120,7 @@ def read_batching(value: object, where: str) -> Batching:
     """Batching as a graph file says it: `{max_rows: ..., max_wait_ms: ..., pad: ..., rows: ...}`."""
     fields = Fields(value, where, resolved(BATCH))
     rows, max_rows, wait, pad = (fields.get(key) for key in ("rows", "max_rows", "max_wait_ms", "pad"))
-    return _placed(where, lambda: Batching(max_rows, float(wait), pad, rows))
+    return placed(where, lambda: Batching(max_rows, float(wait), pad, rows))
 
 
 def read_resources(value: object, where: str) -> Resources:
@@ -127,10 +128,10 @@ def read_resources(value: object, where: str) -> Resources:
     fields = Fields(value, where, resolved(RESOURCES))
     cpu, accelerator = float(fields.get("cpu")), float(fields.get("accelerator"))
     memory_bytes = read_bytes(fields.raw("memory", 0), fields.place("memory"))
-    return _placed(where, lambda: Resources(cpu, memory_bytes, accelerator))
+    return placed(where, lambda: Resources(cpu, memory_bytes, accelerator))
 
 
-def _placed(where: str, make: Callable[[], T]) -> T:
+def placed(where: str, make: Callable[[], T]) -> T:
     """Make something; what is wrong with it is said to be there."""
     try:
         return make()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from motet.errors import GraphError
-from motet.graph.capacity import read_bytes, write_bytes
+from motet.graph.capacity import placed, read_bytes, write_bytes
 from motet.graph.fields import Fields
 from motet.graph.forms import BYTES, NUMBER, WHOLE, least, record
 from motet.graph.model import Model
@@ -64,10 +64,8 @@ def read_places(value: object, where: str) -> Places:
     given = Fields(value, where, PLACES)
     max_loaded = read_max_loaded(given)
     memory_bytes = read_bytes(given.raw("memory", 0), given.place("memory"))
-    try:
-        return Places(max_loaded, memory_bytes, read_swap_wait(given) or MAX_SWAP_WAIT_MS)
-    except GraphError as error:
-        raise GraphError(error.what, where=where, hint=error.hint) from None
+    wait_ms = read_swap_wait(given) or MAX_SWAP_WAIT_MS
+    return placed(where, lambda: Places(max_loaded, memory_bytes, wait_ms))
 
 
 def read_max_loaded(given: Fields) -> int | None:

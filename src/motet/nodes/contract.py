@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Ragged, as_named, read_only
+from motet.batch import Column, Indices, Ragged, as_named, read_only, take_rows
 from motet.errors import AnswerError
 from motet.graph.node import Answer, Fault
-from motet.nodes.hold import HeldColumn, as_declared, hold, only
+from motet.nodes.hold import HeldColumn, as_declared, hold
 from motet.nodes.merge import kept_rows
 from motet.nodes.owned import own_objects
 from motet.types import ColumnType, Outputs
@@ -76,7 +76,7 @@ def answer_of(held: Mapping[str, HeldColumn], rows: int, model: str, version: st
         return Answer({name: each.column for name, each in held.items()})
     faults = tuple(Fault.of(row, errors[row], model, version) for row in sorted(errors))
     kept = kept_rows(faults, rows)
-    return Answer({name: only(each, kept, rows) for name, each in held.items()}, faults, kept)
+    return Answer({name: _only(each, kept, rows) for name, each in held.items()}, faults, kept)
 
 
 def whole(answer: Answer) -> dict[str, Column]:
@@ -98,3 +98,11 @@ def _declared(outputs: Outputs | None) -> dict[str, ColumnType] | None:
 
 def _listed(names: Mapping[str, Any]) -> str:
     return ", ".join(repr(name) if name else "one array" for name in names) or "nothing"
+
+
+def _only(held: HeldColumn, rows: Indices, total: int) -> Column:
+    """Of the rows that fit, those at these places."""
+    if not held.errors:
+        return take_rows(held.column, rows)
+    good = np.setdiff1d(np.arange(total), list(held.errors))
+    return take_rows(held.column, np.searchsorted(good, rows))

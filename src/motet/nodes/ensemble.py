@@ -277,7 +277,7 @@ class Ensemble(MembersNode):
                 for output in found[0]
             }
 
-        segments, faults = player.isolate(combine, rows, self._combiner_name())
+        segments, faults = player.isolate(combine, rows, str(self.combine))
         answer = joined(segments, faults, rows)
         columns: dict[str, Column] = {f"{self.name}.{output}": column for output, column in answer.columns.items()}
         kept = slice(None) if answer.kept is None else answer.kept
@@ -290,9 +290,6 @@ class Ensemble(MembersNode):
                 f"{self.name}.{member.name}.{output}": take_rows(column, kept) for output, column in outputs.items()
             }
         return Answer(columns, answer.faults, answer.kept)
-
-    def _combiner_name(self) -> str:
-        return str(self.combine)
 
     def _partial(self, answers: Sequence[Answer], rows: int, player: NodePlayer) -> Answer:
         """Some members failed on some rows: those with enough answers left are combined from what there is."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from motet.batch import Array, Column, Ragged, as_array, column_type, empty_column, objects, take_rows, unmasked
+from motet.batch import Array, Column, Ragged, as_array, column_type, empty_column, fits, objects, unmasked
 from motet.errors import AnswerError, cut
 from motet.nodes.owned import own_objects, own_value
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert
@@ -138,16 +138,9 @@ def _counted(rows: int) -> str:
 
 
 def _ragged(value: Ragged, kind: ColumnType | None, where: str) -> HeldColumn:
-    if kind is None or (value.dtype == kind.numpy_dtype and not kind.is_object and _all_fit(value, kind)):
+    if kind is None or (value.dtype == kind.numpy_dtype and not kind.is_object and fits(value, kind)):
         return HeldColumn(value if kind is None or kind.varies else value.dense(), {})
     return _by_row(value.rows(), kind, where)
-
-
-def _all_fit(value: Ragged, kind: ColumnType) -> bool:
-    shapes = value.shapes
-    return shapes.shape[1] == len(kind.shape) and all(
-        want is None or bool((shapes[:, axis] == want).all()) for axis, want in enumerate(kind.shape)
-    )
 
 
 def _numbers(array: Array, kind: ColumnType, where: str) -> HeldColumn:
@@ -401,11 +394,3 @@ def _common(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
     if "O" in kinds or ("b" in kinds and len(kinds) > 1):
         return np.dtype(object)
     return np.result_type(*dtypes)
-
-
-def only(held: HeldColumn, rows: npt.NDArray[np.int64], total: int) -> Column:
-    """Of the rows that fit, those at these places."""
-    if not held.errors:
-        return take_rows(held.column, rows)
-    good = np.setdiff1d(np.arange(total), list(held.errors))
-    return take_rows(held.column, np.searchsorted(good, rows))

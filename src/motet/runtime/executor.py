@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
@@ -50,6 +50,9 @@ class Executor:
         calls: how calls are made; None makes them at once, in the thread that plays.
         path: the graphs it stands in, for names in statistics and failures.
         shared: what it shares with the executor of the graph around it; None where it is the outermost.
+
+    Attributes:
+        shared: what another executor of the same graph is given, so that both count together.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Executor:
         keep_all: bool = False,
         calls: Calls | None = None,
         path: str = "",
-        shared: Any = None,
+        shared: CallCounts | None = None,
     ) -> None:
         self.checked, self.host, self.calls, self._path = checked, host, calls, path
         self._at_once: Executor | None = None
@@ -68,9 +71,9 @@ class Executor:
         if shared is None:
             share_places(checked, host)
         self.lazy = LazyModels(checked, host)
-        self._shared: CallCounts = shared or CallCounts()
+        self.shared = shared or CallCounts()
         self.graphs = {
-            name: Executor(each, host, calls=calls, path=f"{path}{name}/", shared=self._shared)
+            name: Executor(each, host, calls=calls, path=f"{path}{name}/", shared=self.shared)
             for name, each in checked.graphs.items()
         }
         self.runners: dict[int, FunctionRunner] = {}
@@ -78,7 +81,7 @@ class Executor:
         self._models: dict[str, ModelRuntime] = {}
         self._members: dict[str, Members] = {}
         self._outputs = [(name, checked.canonical[reference]) for name, reference in checked.graph.outputs.items()]
-        self._steps = plan(checked, host, self._shared, path, keep_all=keep_all)
+        self._steps = plan(checked, host, self.shared, path, keep_all=keep_all)
         for step in self._steps:
             for member in step.asides:
                 self.shadows[step.path, member.name].at_once = AT_ONCE if self.waits(member.uses) else 1
@@ -88,12 +91,12 @@ class Executor:
     @property
     def stats(self) -> Mapping[str, NodeStats]:
         """What each node has done, by path, in the order of play."""
-        return self._shared.stats
+        return self.shared.stats
 
     def count_of(self, other: Executor) -> None:
         """Count what another executor of the same graph has played as if this one had."""
         for path, stats in other.stats.items():
-            self._shared.add(path, stats.rows, stats.seconds, stats.failed, stats.batches)
+            self.shared.add(path, stats.rows, stats.seconds, stats.failed, stats.batches)
 
     @contextmanager
     def warming(self) -> Iterator[None]:
@@ -102,12 +105,7 @@ class Executor:
         try:
             yield
         finally:
-            self._shared.forget()
-
-    @property
-    def shared(self) -> Any:
-        """What another executor of the same graph is given, so that both count together."""
-        return self._shared
+            self.shared.forget()
 
     def load(self) -> None:
         """Load every model that the outputs need, here and in the graphs inside, instead of when it is first called.
@@ -181,7 +179,7 @@ class Executor:
             return self
         if self._at_once is None:
             keep = self._keep_all
-            self._at_once = Executor(self.checked, self.host, keep_all=keep, path=self._path, shared=self._shared)
+            self._at_once = Executor(self.checked, self.host, keep_all=keep, path=self._path, shared=self.shared)
         return self._at_once
 
     @property
@@ -201,7 +199,7 @@ class Executor:
     @property
     def shadows(self) -> Mapping[tuple[str, str], Shadow]:
         """The members that are played off the way of the answers, by the path of their node and their name."""
-        return self._shared.shadows
+        return self.shared.shadows
 
     def close_shadows(self, seconds: float = 0.0) -> None:
         """Drop what waits for shadows, and wait so long for what is under way."""
@@ -211,11 +209,11 @@ class Executor:
 
     def late(self, step: NodeStep, member: str) -> LateCalls:
         """The calls of a member that are late."""
-        return self._shared.late.setdefault((step.path, member), LateCalls())
+        return self.shared.late.setdefault((step.path, member), LateCalls())
 
     def looking_on(self) -> Executor:
         """What plays the same graph and keeps every column, for explanations; what it does is not counted here."""
-        return Executor(self.checked, self.host, keep_all=True, shared=CallCounts(late=self._shared.late))
+        return Executor(self.checked, self.host, keep_all=True, shared=CallCounts(late=self.shared.late))
 
     def members(self, step: NodeStep) -> Members:
         """Makes calls of a node's members, where none is awaited."""
@@ -328,7 +326,7 @@ class Executor:
                 error.located(f"node {step.path!r}")
             raise
         seconds = time.perf_counter() - started
-        self._shared.add(step.path, len(ids), seconds, len(answer.faults))
+        self.shared.add(step.path, len(ids), seconds, len(answer.faults))
         if slow or (parts.any and seconds > SLOW_S):
             parts.took(step.name, seconds, time.process_time() - spent if slow else seconds)
         if step.asides:

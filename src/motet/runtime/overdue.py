@@ -28,10 +28,9 @@ class LateCalls:
         rows: rows that it did not answer in time, in all.
     """
 
-    def __init__(self, *, rows: int = 0) -> None:
-        self.rows = rows
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._late = 0
+        self.rows = self._late = 0
 
     @property
     def full(self) -> bool:

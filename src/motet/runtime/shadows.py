@@ -32,8 +32,8 @@ class Shadow:
         at_once: how many calls are under way.
     """
 
-    def __init__(self, *, played: int = 0, failed: int = 0, dropped: int = 0) -> None:
-        self.played, self.failed, self.dropped = played, failed, dropped
+    def __init__(self) -> None:
+        self.played = self.failed = self.dropped = 0
         self.at_once = 1
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, Callable[[], Answer]]] = deque()
