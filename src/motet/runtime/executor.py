@@ -160,10 +160,10 @@ class Executor:
         for inner in self.graphs.values():
             yield from inner._all()
 
-    def _needed(self) -> list[tuple[Executor, str]]:
-        """Every model that is called and stays, each once, with the executor that calls it."""
+    def _needed(self, steps: Sequence[NodeStep] | None = None) -> list[tuple[Executor, str]]:
+        """Every model that is called, by these nodes or all, and stays, each once, with the executor that calls it."""
         found: dict[tuple[str, str], tuple[Executor, str]] = {}
-        for name in dict.fromkeys(member.uses for step in self._steps for member in step.node.members):
+        for name in dict.fromkeys(member.uses for step in steps or self._steps for member in step.node.members):
             if name in self.graphs:
                 inner = self.graphs[name]._needed()
             else:
@@ -189,12 +189,8 @@ class Executor:
 
     def load_of(self, step: NodeStep) -> None:
         """Load the models that a node calls and that stay."""
-        for uses in dict.fromkeys(member.uses for member in step.node.members):
-            if uses in self.graphs:
-                for executor, name in self.graphs[uses]._needed():
-                    executor.model(name)
-            elif uses not in self.lazy.keys:
-                self.model(uses)
+        for executor, name in self._needed([step]):
+            executor.model(name)
 
     @property
     def shadows(self) -> Mapping[tuple[str, str], Shadow]:
