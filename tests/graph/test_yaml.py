@@ -265,7 +265,7 @@ outputs: {keyed: keyed, vote: vote, cut: cut, who: keyed.member}
 def test_yaml_is_the_same_when_it_is_read_and_written(tmp_path):
     (tmp_path / "all.yaml").write_text(WRITTEN)
     graph = mt.load(tmp_path / "all.yaml")
-    assert [arm.name for arm in graph.nodes["keyed"].arms] == ["yes", "no", "on", "007", "1", "null", "*"]  # type: ignore[attr-defined]
+    assert [arm.name for arm in graph.nodes["keyed"].players] == ["yes", "no", "on", "007", "1", "null", "*"]  # type: ignore[attr-defined]
     assert lossless(graph)({"x": [3.0], "key": ["on"], "number": [12]}) == {
         "keyed": 4.5, "vote": 3.0, "cut": 4.5, "who": "on",
     }  # fmt: skip
