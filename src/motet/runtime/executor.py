@@ -308,21 +308,21 @@ class Executor:
         straight: AtOnce | None,
     ) -> Answer:
         """Play one node, and see how long it takes."""
-        parts = self._parts
+        parts, rows = self._parts, len(ids)
         slow = parts.any and step.name in parts.slow
         spent = time.process_time() if slow else 0.0
         started = time.perf_counter()
         try:
             if straight is not None:
-                answer = straight(given, len(ids))
+                answer = straight(given, rows)
             else:
-                answer = await step.played.play(given, len(ids), TurnContext(self, step, trace, ids))
+                answer = await step.played.play(given, rows, TurnContext(self, step, trace, ids))
         except (GraphError, ModelFailedError) as error:
             if f"node {step.path!r}" not in error.where:
                 error.located(f"node {step.path!r}")
             raise
         seconds = time.perf_counter() - started
-        self.shared.add(step.path, len(ids), seconds, len(answer.faults))
+        self.shared.add(step.path, rows, seconds, len(answer.faults))
         if slow or (parts.any and seconds > SLOW_S):
             parts.took(step.name, seconds, time.process_time() - spent if slow else seconds)
         if step.asides:
