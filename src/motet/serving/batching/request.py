@@ -91,11 +91,11 @@ class Request(ABC):
         explain: whether the reply is to carry the calls of models; such a request is played row by row.
         watch: is given every call of a model when it is done, in the event loop; such a request is played alone.
         cancelled: set by the protocol when nobody waits for the answer any more; seen before rows cost compute.
-        arrived: when it was submitted, on the clock `time.monotonic`, which is that of the event loop; set by the gateway.
+        arrived: when it was submitted, on the clock `time.monotonic`, which is that of the event loop; set by the repository.
         together: reads and answers it with others like it; None where it is read and answered alone. Such a request has
             neither a priority, nor is it explained or watched.
-        kept_as: what its answer is kept under, to be given again; set by the gateway.
-        settled: whether it was called back; set by the gateway.
+        kept_as: what its answer is kept under, to be given again; set by the repository.
+        settled: whether it was called back; set by the repository.
     """
 
     __slots__ = (

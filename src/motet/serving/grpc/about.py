@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from motet.errors import InputError, NotFoundError
 from motet.oip import messages
 from motet.oip.tensors import datatype_of, tensor_shape
-from motet.serving.repository.entry import RepositoryEntry
+from motet.serving.repository.entry import Numbers
 from motet.serving.repository.repository import ModelRepository
 from motet.version import __version__
 
-__all__ = ["MetadataService", "Numbers"]
+__all__ = ["MetadataService"]
 
 EXTENSIONS = (
     "classification", "model_configuration", "model_repository", "parameters", "schedule_policy", "statistics",
 )  # fmt: skip
 _STATISTICS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
-Numbers = Callable[[RepositoryEntry], Mapping[str, Any]]
-"""The numbers of a served graph: `last_inference` (ms since 1970), `inference_count` (rows), `execution_count` (batches),
-and by the names of Triton's durations (`success`, `fail`, `queue`, `compute_infer`, ...) pairs of a count and ns."""
-
 
 class MetadataService:
     """Answers what is asked about a server and its models. Every method takes the bytes of a message.
 
     Args:
-        gateway: what is served.
+        repository: what is served.
         max_rows: that a request may have.
         numbers: the statistics of a served graph; None where nobody counts.
 

@@ -20,7 +20,7 @@ class HealthService:
     """Answers health checks: of the server (the empty name, or a service's), or of a model (its name).
 
     Args:
-        gateway: what is served.
+        repository: what is served.
     """
 
     def __init__(self, repository: ModelRepository) -> None:

@@ -17,7 +17,7 @@ from motet.serving.batching.parameters import no_shared_memory
 from motet.serving.config.grpc import GrpcConfig
 from motet.serving.config.limits import Limits
 from motet.serving.config.server import ServeConfig, Tls
-from motet.serving.grpc.about import MetadataService, Numbers
+from motet.serving.grpc.about import MetadataService
 from motet.serving.grpc.calls import begun, call_of
 from motet.serving.grpc.health import HealthService
 from motet.serving.grpc.infer import Inference, internal_error, refuse
@@ -25,6 +25,7 @@ from motet.serving.grpc.reflection import Reflection
 from motet.serving.grpc.stream import Streams
 from motet.serving.middleware.context import RequestContext
 from motet.serving.middleware.middleware import Middleware
+from motet.serving.repository.entry import Numbers
 from motet.serving.repository.repository import ModelRepository
 from motet.system.addresses import in_url
 
@@ -37,13 +38,13 @@ _OPEN = ("ServerLive", "ServerReady", "ModelReady")
 
 
 class GrpcServer:
-    """Serves a gateway over gRPC. Everything happens in the thread of the event loop it is made in.
+    """Serves a repository over gRPC. Everything happens in the thread of the event loop it is made in.
 
     Args:
-        gateway: what is served.
+        repository: what is served.
         host: the address to listen on, for example `127.0.0.1`, `0.0.0.0` or `::`.
         port: to listen on; 0 for one that is free.
-        limits: of requests; those of the gateway where not given, also when they change.
+        limits: of requests; those of the repository where not given, also when they change.
         tls: what to speak TLS with; None for plain text.
         config: how the port behaves.
         reuse_port: whether other processes listen on the same port too.

@@ -172,7 +172,7 @@ class _Infer:
         return found if found is not None and found.template.fits(body) else None
 
     def submit(self, exchange: InferExchange, body: bytes) -> None:
-        """Read the request and hand it to the gateway; what takes long to read is read in a thread."""
+        """Read the request and hand it to the repository; what takes long to read is read in a thread."""
         try:
             said = exchange.said
             if said is None:
@@ -197,7 +197,7 @@ class _Infer:
             exchange.fail(error)
 
     def _go_on(self, exchange: InferExchange, asked: InferRequest) -> None:
-        """Hand a request that was read to the gateway."""
+        """Hand a request that was read to the repository."""
         said = exchange.said
         assert said is not None
         exchange.take(asked)
@@ -251,7 +251,7 @@ class InferBatchCodec:
 
 
 class InferExchange(Request):
-    """A request of this route: what the gateway plays, and what stands in the connection's line."""
+    """A request of this route: what the repository has played, and what stands in the connection's line."""
 
     __slots__ = (
         "_asked",

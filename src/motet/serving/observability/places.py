@@ -21,7 +21,7 @@ Seen = Mapping[str, Any]
 
 
 class Lender(Protocol):
-    """What is read of a gateway."""
+    """What is read of a repository."""
 
     pool: Pool | None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from motet.facade import Graph
 from motet.graph.check import CheckedGraph, outer_outputs
@@ -18,7 +18,7 @@ from motet.runtime.stored import number_of
 from motet.serving.batching.graph_batcher import GraphBatcher
 from motet.types import ANY, ColumnType, Signature
 
-__all__ = ["GOES_ON", "STOPS", "UNLOADED", "RepositoryEntry", "State", "hosted", "models_of"]
+__all__ = ["GOES_ON", "STOPS", "UNLOADED", "Numbers", "RepositoryEntry", "State", "hosted", "models_of"]
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 UNLOADED = "unloaded"
@@ -95,6 +95,11 @@ class RepositoryEntry:
             return ""
         versions = [f"{model.model.name}={model.located.version}" for model in self.batcher.models]
         return ",".join(versions + [f"{key.name}={key.version}" for key in self.batcher.executor.lazy_keys])
+
+
+Numbers = Callable[[RepositoryEntry], Mapping[str, Any]]
+"""The numbers of a served graph: `last_inference` (ms since 1970), `inference_count` (rows), `execution_count` (batches),
+and by the names of Triton's durations (`success`, `fail`, `queue`, `compute_infer`, ...) pairs of a count and ns."""
 
 
 def hosted(served: RepositoryEntry) -> Sequence[ModelRuntime]:

@@ -43,7 +43,7 @@ def openapi(
     """The description.
 
     Args:
-        gateway: what is served.
+        repository: what is served.
         secured: ways to say who asks: `key`, `bearer`.
         required: whether one of them is needed.
         root: the path below which the server is; empty for none.

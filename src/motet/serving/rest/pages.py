@@ -54,7 +54,7 @@ class Pages:
     """Answers with what people look at.
 
     Args:
-        gateway: what is served.
+        repository: what is served.
         parts: of the server.
         errors: those of this process.
         middleware: says who may see what the requests of others were.

@@ -6,17 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from motet.serving.repository.entry import RepositoryEntry
+from motet.serving.repository.entry import Numbers
 
-__all__ = ["AppParts", "Metrics", "Numbers", "Status"]
+__all__ = ["AppParts", "Metrics", "Status"]
 
 Status = Callable[[], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 """The numbers of the page; `status.py` says what they are."""
 Metrics = Callable[[str], tuple[bytes, str] | Awaitable[tuple[bytes, str]]]
 """From the Accept of a request to the text of the metrics and its media type."""
-Numbers = Callable[[RepositoryEntry], Mapping[str, Any]]
-"""The numbers of a served graph: `last_inference` (ms since 1970), `inference_count` (rows), `execution_count` (batches),
-and by the names of Triton's durations (`success`, `fail`, `queue`, `compute_infer`, ...) pairs of a count and ns."""
 
 
 @dataclass(frozen=True)
