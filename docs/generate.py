@@ -25,6 +25,8 @@ from motet import errors, ops
 from motet.engines.engine import ENGINES
 from motet.engines.local.options import BulkOptions
 from motet.engines.support import FEATURES
+from motet.graph.fields import write_bytes
+from motet.graph.section import KeySpec, Section, keys_of
 from motet.graph.yaml import parse, read_graph
 from motet.models import handler as handler_module
 from motet.models import registry
@@ -66,8 +68,8 @@ def pages() -> dict[str, str]:
     made["reference/README.md"] = f"{NOTE}\n# Reference\n\nWritten from the code.\n\n{index}\n"
     return {
         **made,
-        "../src/motet/schemas/graph.json": SCHEMAS.written(SCHEMAS.graph(_sections())),
-        "../src/motet/schemas/serve.json": SCHEMAS.written(SCHEMAS.serve(_sections())),
+        "../src/motet/schemas/graph.json": SCHEMAS.written(SCHEMAS.graph()),
+        "../src/motet/schemas/serve.json": SCHEMAS.written(SCHEMAS.serve()),
         "images/house.svg": _loaded(DOCS / "house.py").picture("motet"),
         "images/fashion.svg": _picture(_readme_graph()),
         "images/cascade.svg": _picture(motet.load(FASHION / "cascade.yaml")),
@@ -424,39 +426,45 @@ def _serving() -> str:
         "optional unless its default is *needed*. Numbers of bytes may be written with a unit: `64MiB`. Relative paths begin "
         "at the file's folder. [serving.md](../serving.md) is the guide."
     )
-    parts = [_keys(*each) for each in _sections()]
+    from motet.serving.config.admission import CLASSES
+    from motet.serving.config.server import ServeConfig
+
+    classes = "; ".join(f"`{name}`: {_class_limits(each)}" for name, each in CLASSES.items())
+    said = {**_SAID, "admission.classes.NAME": f"Without a word: {classes}."}
+    parts = [_keys(place, said.get(place, ""), cls) for place, cls in _sections("", ServeConfig)]
     return _page("Configuration of a server", lead, parts)
 
 
-def _sections() -> list[tuple[str, str, type, dict[str, str]]]:
-    """Each part of the configuration: its place, what is said of it, its class, and defaults that the class does not have."""
-    from motet.serving.batching.response_cache import ResponseCacheConfig
-    from motet.serving.config import admission
-    from motet.serving.config.grpc import GrpcConfig
-    from motet.serving.config.limits import Limits
-    from motet.serving.config.log import LogSettings
-    from motet.serving.config.observability import LogConfig, ObservabilityConfig, TraceConfig
-    from motet.serving.config.server import ServeConfig, Tls
-    from motet.serving.config.sinks import SinkConfig
+_SAID = {
+    "sinks": "A list, or one alone; a text is its `to`.",
+    "cache": "Or an amount of memory alone.",
+    "observability.access_log": "Or its `file` alone.",
+    "observability.trace": "Or `true`.",
+}
+"""What is said of a part of the configuration."""
+_DEFAULTS = {
+    "admission.folder": "in the server's own",
+    "admission.classes": "those that there always are",
+    "admission.classes.NAME.rate": "no bound",
+    "admission.classes.NAME.total.rate": "no bound",
+    "observability.trace.endpoint": "what the environment says",
+    "sinks.batch_rows": "`2000`, Parquet `65536`",
+    "sinks.batch_s": "`0.2`, Parquet `60`",
+    "sinks.buffer_rows": "`50000`, Parquet `131072`",
+    "sinks.table": "`predictions`, or `member_predictions`",
+    "sinks.format": "told by `to`",
+    "sinks.name": "of the record and the place",
+}
+"""Defaults that depend on others."""
 
-    classes = "; ".join(f"`{name}`: {_class_limits(each)}" for name, each in admission.CLASSES.items())
-    folder = "in the server's own"
-    return [
-        ("", "", ServeConfig, {}),
-        ("limits", "", Limits, {}),
-        ("tls", "", Tls, {}),
-        ("admission", "", admission.AdmissionConfig, {"folder": folder, "classes": "those that there always are"}),
-        ("admission.classes.NAME", f"Without a word: {classes}.", admission.ClassLimits, {"rate": "no bound"}),
-        ("admission.tokens", "", admission.TokenConfig, {}),
-        ("admission.audit", "", admission.AuditConfig, {}),
-        ("sinks", "A list, or one alone; a text is its `to`.", SinkConfig, _of_sinks()),
-        ("cache", "Or an amount of memory alone.", ResponseCacheConfig, {"max_bytes": "`64 MiB`"}),
-        ("observability", "", ObservabilityConfig, {}),
-        ("observability.access_log", "Or its `file` alone.", LogConfig, {}),
-        ("observability.trace", "Or `true`.", TraceConfig, {"endpoint": "what the environment says"}),
-        ("log", "", LogSettings, {}),
-        ("grpc", "", GrpcConfig, {}),
-    ]
+
+def _sections(place: str, cls: type[Section]) -> Iterator[tuple[str, type[Section]]]:
+    """Each part of the configuration: its place and its class."""
+    yield place, cls
+    for key, each in keys_of(cls).items():
+        if each.kind.section is not None:
+            name = ".NAME" if each.kind.form.get("type") == "object" else ""
+            yield from _sections(f"{place}.{key}{name}".lstrip("."), each.kind.section)
 
 
 def _class_limits(limits: Any) -> str:
@@ -464,46 +472,29 @@ def _class_limits(limits: Any) -> str:
     return ", ".join([*said, *map(str, limits.rates)]) or "no bound"
 
 
-def _of_sinks() -> dict[str, str]:
-    """Defaults of sinks that depend on other keys."""
-    table, form = "`predictions`, or `member_predictions`", "told by `to`"
-    sizes = {"batch_rows": "`2000`, Parquet `65536`", "batch_s": "`0.2`, Parquet `60`"}
-    return {
-        **sizes, "table": table, "format": form, "name": "of the record and the place", "buffer_rows": "`50000`, Parquet `131072`"
-    }  # fmt: skip
-
-
-_KEYS_WRITTEN = {"rates": "rate", "klass": "class"}
-"""Keys whose attribute has another name."""
-_NOT_WRITTEN = {("", "folder")}
-
-
-def _keys(place: str, said: str, cls: Any, defaults: Mapping[str, str]) -> str:
+def _keys(place: str, said: str, cls: type[Section]) -> str:
     """A part of the configuration as a table: key, default, meaning."""
     rows = []
     told = SCHEMAS.told(cls)
-    for each in dataclasses.fields(cls):
-        key = _KEYS_WRITTEN.get(each.name, each.name)
-        if (place, key) not in _NOT_WRITTEN:
-            default = defaults.get(key) or _default(each)
-            rows.append(f"| `{key}` | {default} | {told.get(each.name, '').replace('|', chr(92) + '|')} |")
+    for key, each in keys_of(cls).items():
+        default = _DEFAULTS.get(f"{place}.{key}") or _default(each)
+        rows.append(f"| `{key}` | {default} | {told[each.field].replace('|', chr(92) + '|')} |")
     heading = f"## {place}" if place else "## At the top"
     parts = [heading, *([said] if said else []), "\n".join(["| key | default | it is |", "|---|---|---|", *rows])]
     return "\n\n".join(parts)
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
+def _default(each: KeySpec) -> str:
     """A default as people write it."""
-    if field.default is dataclasses.MISSING:
-        return "see below" if field.default_factory is not dataclasses.MISSING else "*needed*"
-    value = field.default
+    value = each.default
+    if value is dataclasses.MISSING:
+        return "*needed*"
+    if value is None and each.kind.section is not None and "anyOf" not in each.kind.form:
+        return "see below"
     if value is None or value in ((), ""):
         return "none"
-    if field.name.endswith("_bytes"):
-        power, unit = next(
-            each for each in ((30, "GiB"), (20, "MiB"), (10, "KiB"), (0, "")) if not value % (1 << each[0])
-        )
-        return f"`{value >> power} {unit}`" if value else "`0`"
+    if each.field.endswith("_bytes"):
+        return f"`{write_bytes(value)}`"
     return f"`{str(value).lower() if isinstance(value, bool) else format(value, 'g') if isinstance(value, float) else value}`"
 
 

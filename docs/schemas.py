@@ -5,38 +5,24 @@ graph(), serve() ──► what generate.py writes to src/motet/schemas/, and ed
 
 from __future__ import annotations
 
-import ast
-import dataclasses
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import motet as mt
 from motet import ops
 from motet.graph.capacity import Batching, Resources
-from motet.graph.forms import (
-    BYTES,
-    FORMS,
-    NUMBER,
-    TEXT,
-    TRUTH,
-    WHOLE,
-    Form,
-    by_name,
-    either,
-    list_of,
-    one_of,
-    or_null,
-    record,
-)
+from motet.graph.forms import FORMS, Form
 from motet.graph.input import Input
 from motet.graph.node import KINDS, Member
 from motet.graph.pool import Places
 from motet.graph.replicas import Replicas
+from motet.graph.section import Section, keys_of, section_form
 from motet.graph.yaml import GRAPH, node_form
 from motet.models import registry
+from motet.serving.config.server import ServeConfig
 
 _ITEM = re.compile(r"    (\*{0,2}[\w, .*]+): (.*)")
 _TOLD: Mapping[str, tuple[Any, Mapping[str, str]]] = {
@@ -57,93 +43,39 @@ _TOLD: Mapping[str, tuple[Any, Mapping[str, str]]] = {
 """Whose docstring says what the keys of a form are, and what it calls those that have another name."""
 
 
-Section = tuple[str, str, Any, Mapping[str, str]]
-"""A part of a server's configuration: its place, what is said of it, its class, and its defaults as text."""
 _SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
-def graph(sections: Sequence[Section]) -> dict[str, Any]:
-    """The schema of graph files, whose key `serve` has these sections."""
+def graph() -> dict[str, Any]:
+    """The schema of graph files."""
     forms = {**FORMS, **{f"node.{name}": node_form(cls) for name, cls in KINDS.items()}}
-    forms["serve"] = _serve(sections)
     forms["node"] = {"type": "object", "anyOf": [{"$ref": f"#/$defs/node.{name}"} for name in KINDS]}
     forms["path"] = {**FORMS["path"], "anyOf": [_known(_ops()), {}]}
     forms["uri"] = {**FORMS["uri"], "description": _kinds_of_models()}
     made = {name: _described(form, _told_of(name)) for name, form in sorted(forms.items())}
+    sections = dict(_sections(ServeConfig))
     return {
         "$schema": _SCHEMA,
         "title": "A graph of Motet",
         **_described(GRAPH, _told_of("graph")),
-        "$defs": made,
+        "$defs": {**made, "serve": sections.pop("ServeConfig"), **sections},
     }
 
 
-def serve(sections: Sequence[Section]) -> dict[str, Any]:
+def serve() -> dict[str, Any]:
     """The schema of `serve.yaml`."""
-    bounds = {"bytes": FORMS["bytes"]}
-    return {"$schema": _SCHEMA, "title": "A server of Motet", **_serve(sections), "$defs": bounds}
+    sections = dict(_sections(ServeConfig))
+    whole = sections.pop("ServeConfig")
+    return {"$schema": _SCHEMA, "title": "A server of Motet", **whole, "$defs": {"bytes": FORMS["bytes"], **sections}}
 
 
-_ALSO: Mapping[str, Callable[[Form], Form]] = {
-    "admission": or_null,
-    "sinks": lambda form: either(form, TEXT, list_of(either(form, TEXT)), {"type": "null"}),
-    "cache": lambda form: either(form, BYTES, {"type": "null"}),
-    "observability": or_null,
-    "observability.access_log": lambda form: either(form, TEXT, {"enum": [False, None]}),
-    "observability.trace": lambda form: either(form, {"type": ["boolean", "null"]}),
-    "grpc": or_null,
-}
-"""What else may stand for a part of the configuration."""
-
-
-def _serve(sections: Sequence[Section]) -> Form:
-    """The form of a server's configuration: what its dataclasses hold, under the keys that files use."""
-    forms = {place: _of_class(cls) for place, _, cls, _ in sections}
-    for place, said, _, _ in reversed(sections):
-        outer, _, key = place.rpartition(".")
-        if key == "NAME":
-            place, form = outer, by_name(forms[place])
-            outer, _, key = place.rpartition(".")
-        elif place:
-            form = _ALSO.get(place, lambda form: form)(forms[place])
-        else:
-            continue
-        told_of = " ".join([forms[outer]["properties"][key]["description"], *([said] if said else [])])
-        forms[outer]["properties"][key] = {"description": told_of, **form}
-    return forms[""]
-
-
-_WRITTEN = {"rates": "rate", "klass": "class"}
-"""Keys of a configuration whose attribute has another name."""
-_JSON = {"str": TEXT, "int": WHOLE, "float": NUMBER, "bool": TRUTH, "tuple[str, ...]": list_of(TEXT)}
-
-
-def _of_class(cls: Any) -> dict[str, Any]:
+def _sections(cls: type[Section]) -> Iterator[tuple[str, Form]]:
+    """The forms of a section and of those inside it, by the names of their classes."""
     said = told(cls)
-    keys: dict[str, Form] = {}
-    needed = []
-    for each in dataclasses.fields(cls):
-        form = BYTES if each.name.endswith("_bytes") else _form_of(str(each.type))
-        if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
-            needed.append(each.name)
-        default = (
-            {"default": each.default} if type(each.default) in (str, int, float, bool) and each.default != "" else {}
-        )
-        keys[_WRITTEN.get(each.name, each.name)] = {
-            "description": _sentence(said.get(each.name, "")),
-            **form,
-            **default,
-        }
-    if cls.__name__ == "ServeConfig":
-        del keys["folder"]  # which says where the file is
-    return dict(record(keys, needed))
-
-
-def _form_of(kind: str) -> Form:
-    """The form of a field of a dataclass; of one that is no plain value nothing is said."""
-    if kind.startswith("Literal["):
-        return one_of(ast.literal_eval(f"({kind[8:-1]},)"))
-    return _JSON.get(kind.removesuffix(" | None"), {})
+    yield cls.__name__, _described(section_form(cls), {key: said[each.field] for key, each in keys_of(cls).items()})
+    for each in keys_of(cls).values():
+        if each.kind.section is not None:
+            yield from _sections(each.kind.section)
 
 
 def written(schema: Mapping[str, Any]) -> str:
@@ -182,7 +114,7 @@ def _described(form: Any, said: Mapping[str, str]) -> Any:
     if not isinstance(form, Mapping):
         return form
     made = {key: _described(value, said) for key, value in form.items()}
-    if form.get("type") == "object" and "properties" in form:
+    if "properties" in form:
         made["properties"] = {
             key: {**({"description": _sentence(said[key])} if key in said else {}), **value}
             for key, value in made["properties"].items()

@@ -188,17 +188,17 @@ class Runner:
 def check_serving(path: str) -> None:
     """Read a configuration of a server as a server does, every part of it."""
     from motet.serving.admission import AdmissionConfig
-    from motet.serving.batching.response_cache import ResponseCacheConfig
+    from motet.serving.config.cache import ResponseCacheConfig
     from motet.serving.config.grpc import GrpcConfig
     from motet.serving.config.observability import ObservabilityConfig
     from motet.serving.config.server import read_config
     from motet.serving.sinks import read_sinks
 
     config = read_config(path, {})
-    AdmissionConfig.read(config.admission or {}, "admission")
+    AdmissionConfig.read(config.admission, "admission")
     ResponseCacheConfig.read(config.cache, "cache")
-    GrpcConfig.read(config.grpc or {}, "grpc")
-    ObservabilityConfig.read(config.observability or {}, "observability")
+    GrpcConfig.read(config.grpc, "grpc")
+    ObservabilityConfig.read(config.observability, "observability")
     read_sinks(config.sinks, "sinks")
 
 

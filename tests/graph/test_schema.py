@@ -130,7 +130,10 @@ def test_everything_is_taken_by_both(validator):
 
 def test_every_kind_and_key_is_tried_here():
     said = {place[-1] for place in places(parse(EVERYTHING))}
-    parts = {**SCHEMA, "$defs": {name: each for name, each in SCHEMA["$defs"].items() if name != "serve"}}
+    parts = {
+        **SCHEMA,
+        "$defs": {name: each for name, each in SCHEMA["$defs"].items() if name[0].islower() and name != "serve"},
+    }
     assert {key for key, _ in keys_of(parts)} - said == {"file"}
 
 

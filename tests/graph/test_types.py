@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motet.batch import column_type, empty_column, fits, hold_as
-from motet.graph.capacity import read_bytes, write_bytes
+from motet.graph.fields import read_bytes, write_bytes
 from motet.types import DTYPES, ColumnType, Signature, declared_outputs, keeps_labels, returns
 
 SHAPES = st.lists(st.one_of(st.none(), st.integers(0, 9)), max_size=3).map(tuple)

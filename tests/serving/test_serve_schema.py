@@ -3,18 +3,22 @@
 import copy
 import json
 import re
+from functools import reduce
 from importlib import resources
 from pathlib import Path
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from motet.errors import MotetError
 from motet.graph.yaml import parse
 from motet.serving.admission import AdmissionConfig
-from motet.serving.batching.response_cache import ResponseCacheConfig
+from motet.serving.config.cache import ResponseCacheConfig
 from motet.serving.config.grpc import GrpcConfig
 from motet.serving.config.observability import ObservabilityConfig
+from motet.serving.config.pool import PoolConfig
 from motet.serving.config.server import ServeConfig
 from motet.serving.sinks import read_sinks
 
@@ -42,16 +46,36 @@ admission:
   classes: {batch: {concurrent: 2, queue: 10, rate: 5/second, wait_s: 2.0}, live: {rate: [5/second, 100/minute]}}
   audit: {file: audit.jsonl}
   folder: here
+  redis: redis://h
+  fail: open
+  tokens: {jwks: j, class: role, leeway_s: 3}
 sinks: [{to: "sqlite:///a.db", record: stack, sample: 0.5, buffer_bytes: 1MiB}, b.jsonl]
-cache: {max_bytes: 64MiB}
+cache: {max_bytes: 64MiB, ttl_s: 1.5, graphs: [a]}
 observability: {access_log: {file: access.jsonl, file_bytes: 1MiB}, trace: {sample: 0.1}}
-grpc: {}
+grpc: {compression: gzip, calls: 10, idle_s: 5.5}
 samples: pictures
 store_poll_s: 1.0
-pool: {max_loaded: 2}
-log: {}
+pool: {max_loaded: 2, memory: 1GiB, max_swap_wait_ms: 5, cpu: 2}
+log: {format: json, level: info}
 """
-WRONG = (None, True, 3, -1, 1.5, "?!", [], {}, ["x"], {"x": 1})
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.integers(-(2**40), 2**40),
+    st.floats(allow_nan=False, allow_infinity=False).filter(
+        lambda number: number % 1
+    ),  # a whole one is an integer in JSON
+    st.sampled_from(["", "a", "1MiB", "5/second", "forwarded", "sqlite:///a.db", "redis://h", "?!"]),
+    st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=5),
+    st.lists(st.sampled_from(["a", 1, None]), max_size=2),
+    st.dictionaries(st.sampled_from(["x", "file", "rate", "a b"]), st.sampled_from(["a", 1, None]), max_size=2),
+)
+TOGETHER = re.compile(
+    "nobody could be let in|unknown class|only databases have tables|is for `record: join`|two sinks|cannot tell what kind of sink"
+    "|out of bounds|is no address or network"
+)
+"""What no schema says: of values that must go together, or that mean something only outside of the file."""
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +88,11 @@ def refusal(value):
     """Why a server would not take a configuration; None where it does."""
     try:
         config = ServeConfig.read(copy.deepcopy(value), "serve.yaml", "")
-        AdmissionConfig.read({} if config.admission is None else config.admission, "admission")
+        AdmissionConfig.read(config.admission, "admission")
         ResponseCacheConfig.read(config.cache, "cache")
-        GrpcConfig.read({} if config.grpc is None else config.grpc, "grpc")
-        ObservabilityConfig.read({} if config.observability is None else config.observability, "observability")
+        GrpcConfig.read(config.grpc, "grpc")
+        ObservabilityConfig.read(config.observability, "observability")
+        PoolConfig.read(config.pool, "pool")
         read_sinks(config.sinks, "sinks")
     except MotetError as error:
         return str(error)
@@ -80,12 +105,13 @@ def places(value, at=()):
         yield from places(each, (*at, key))
 
 
+def at_place(value, place):
+    return reduce(lambda inner, key: inner[key], place, value)
+
+
 def changed(value, place, to):
     made = copy.deepcopy(value)
-    inner = made
-    for key in place[:-1]:
-        inner = inner[key]
-    inner[place[-1]] = to
+    at_place(made, place[:-1])[place[-1]] = to
     return made
 
 
@@ -94,39 +120,36 @@ def test_the_whole_is_taken_by_both(validator):
     validator.validate(parse(WHOLE))
 
 
-def test_nothing_is_refused_that_a_server_takes(validator):
+@settings(max_examples=400)
+@given(st.data())
+def test_the_schema_refuses_what_the_reader_does_which_says_where(validator, data):
     whole = parse(WHOLE)
-    for place in places(whole):
-        for value in WRONG:
-            made = changed(whole, place, value)
-            if refusal(made) is None:
-                errors = [f"{each.json_path}: {each.message}" for each in validator.iter_errors(made)]
-                assert errors == [], (place, value)
+    place = data.draw(st.sampled_from(list(places(whole))))
+    made = changed(whole, place, data.draw(VALUES))
+    said = refusal(made)
+    if said is None or not TOGETHER.search(said):
+        errors = [f"{each.json_path}: {each.message}" for each in validator.iter_errors(made)]
+        assert (said is None) == (errors == []), (said, errors)
+    if said is not None:
+        *outer, last = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
+        written = f"serve.yaml{''.join(outer)}{last}"
+        inner, around = written.removeprefix("serve.yaml."), written.removesuffix(last).removeprefix("serve.yaml.")
+        assert inner in said or (around in said and last[1:] in said) or TOGETHER.search(said), (written, said)
 
 
-def test_misspelt_keys_are_refused_by_both(validator):
+@settings(max_examples=100)
+@given(st.data())
+def test_a_key_that_is_not_known_is_refused_by_both_wherever_it_is(validator, data):
     whole = parse(WHOLE)
-    closed = [
-        (),
-        ("limits",),
-        ("tls",),
-        ("admission",),
-        ("admission", "classes", "batch"),
-        ("admission", "audit"),
-        ("sinks", 0),
+    found = [
+        at
+        for at in [(), *places(whole)]
+        if isinstance(at_place(whole, at), dict) and at[-2:] != ("admission", "classes")
     ]
-    for place in [
-        *closed,
-        ("cache",),
-        ("observability",),
-        ("observability", "access_log"),
-        ("observability", "trace"),
-        ("grpc",),
-        ("log",),
-    ]:
-        made = changed(whole, (*place, "mispelt"), 1)
-        assert "'mispelt'" in refusal(made)
-        assert not validator.is_valid(made), place
+    place = data.draw(st.sampled_from(found))
+    made = changed(whole, (*place, "mispelt"), data.draw(VALUES))
+    assert "'mispelt'" in refusal(made)
+    assert not validator.is_valid(made)
 
 
 def test_what_the_pages_show_fits(validator):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from motet.errors import GraphError
-from motet.graph.fields import Fields
-from motet.graph.forms import BYTES, NUMBER, UNITS, WHOLE, least, named, record, resolved
+from motet.graph.fields import Fields, read_bytes
+from motet.graph.forms import BYTES, NUMBER, WHOLE, least, named, record, resolved
 
 __all__ = [
     "BATCH",
@@ -18,9 +17,7 @@ __all__ = [
     "Resources",
     "placed",
     "read_batching",
-    "read_bytes",
     "read_resources",
-    "write_bytes",
 ]
 
 T = TypeVar("T")
@@ -137,23 +134,3 @@ def placed(where: str, make: Callable[[], T]) -> T:
         return make()
     except GraphError as error:
         raise GraphError(error.what, where=where, hint=error.hint) from None
-
-
-def read_bytes(value: object, where: str) -> int:
-    """A number of bytes: a whole number, or a number and a unit (`512MiB`, `2GB`)."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", value) if isinstance(value, str) else None
-    if match is None or match[2] not in UNITS:
-        raise GraphError(
-            f"{value!r} is no amount of memory", where=where, hint=f"write a number and a unit: {', '.join(UNITS)}"
-        )
-    return int(float(match[1]) * UNITS[match[2]])
-
-
-def write_bytes(value: int) -> str | int:
-    """The inverse of `read_bytes`, with the largest unit that fits."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if value and value % UNITS[unit] == 0:
-            return f"{value // UNITS[unit]}{unit}"
-    return value

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from motet.errors import GraphError, UnknownNameError, cut
-from motet.graph.forms import NAME, Form, named, resolved
+from motet.graph.forms import NAME, UNITS, Form, named, resolved
 from motet.types import DTYPES, ColumnType
 
-__all__ = ["TYPE", "Fields", "check_name", "from_environment", "of_kind", "plain", "read_type", "show", "text_of"]
+__all__ = [
+    "TYPE", "Fields", "check_name", "from_environment", "of_kind", "plain", "read_bytes", "read_type", "show", "text_of", "write_bytes",
+]  # fmt: skip
 
 T = TypeVar("T")
 _MISSING = object()
@@ -143,6 +146,26 @@ def read_type(value: object, where: str) -> ColumnType:
     if not isinstance(value, (str, ColumnType)):
         raise GraphError(f"expected a column type such as float32[10]; got {show(value)}", where=where)
     return ColumnType.parse(value, where)
+
+
+def read_bytes(value: object, where: str) -> int:
+    """A number of bytes: a whole number, or a number and a unit (`512MiB`, `2GB`)."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", value) if isinstance(value, str) else None
+    if match is None or match[2] not in UNITS:
+        raise GraphError(
+            f"{value!r} is no amount of memory", where=where, hint=f"write a number and a unit: {', '.join(UNITS)}"
+        )
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def write_bytes(value: int) -> str | int:
+    """The inverse of `read_bytes`, with the largest unit that fits."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if value and value % UNITS[unit] == 0:
+            return f"{value // UNITS[unit]}{unit}"
+    return value
 
 
 def plain(value: Any) -> Any:

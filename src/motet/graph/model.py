@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from motet.errors import GraphError
-from motet.graph.capacity import BATCH, RESOURCES, Batching, Resources, read_batching, read_resources, write_bytes
-from motet.graph.fields import TYPE, Fields, of_kind, plain, read_type, text_of
+from motet.graph.capacity import BATCH, RESOURCES, Batching, Resources, read_batching, read_resources
+from motet.graph.fields import TYPE, Fields, of_kind, plain, read_type, text_of, write_bytes
 from motet.graph.forms import (
     LISTED,
     MAPPING,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from motet.errors import GraphError
-from motet.graph.capacity import placed, read_bytes, write_bytes
-from motet.graph.fields import Fields
+from motet.graph.capacity import placed
+from motet.graph.fields import Fields, read_bytes, write_bytes
 from motet.graph.forms import BYTES, NUMBER, WHOLE, least, record
 from motet.graph.model import Model
 from motet.graph.node import Node

@@ -2,6 +2,7 @@ import pytest
 
 from motet.errors import GraphError
 from motet.serving.admission import AdmissionConfig, AuditConfig, ClassLimits, Rate, TokenConfig
+from motet.serving.config.admission import TotalLimits
 
 
 def read(value, folder=""):
@@ -36,7 +37,7 @@ def test_everything_that_can_be_written_is_read():
     assert config.audit == AuditConfig("/etc/motet/audit.jsonl", 1000, 3, 7)
     assert config.classes["anonymous"] == ClassLimits(2, 4, (Rate(1, 3600),))
     assert config.classes["gold"].rates == (Rate(10, 1), Rate(5, 7200))
-    assert config.classes["gold"].total == ClassLimits(20, 0)
+    assert config.classes["gold"].total == TotalLimits(20, 0)
     assert config.classes["known"].concurrent == 8
 
 
@@ -58,14 +59,14 @@ def test_nothing_written_lets_anonymous_callers_in_within_bounds():
         ({"classes": {"known": {"queue": 3}}}, r"classes.known: 'queue' means nothing without 'concurrent'"),
         ({"classes": {"known": {"rate": "fast"}}}, r"classes.known.rate: 'fast' is no rate"),
         ({"classes": {"known": {"rate": "0/hour"}}}, r"classes.known.rate: '0/hour' is out of bounds"),
-        ({"classes": {"known": {"rate": ["1/hour", 3]}}}, r"classes.known.rate: expected a text; got 3"),
+        ({"classes": {"known": {"rate": ["1/hour", 3]}}}, r"classes.known.rate\[1\]: expected a text; got 3"),
         ({"classes": {"known": {"total": {"total": {}}}}}, r"classes.known.total: unknown key 'total'"),
         ({"classes": {"a b": {}}}, r"'a b' cannot be the name of a class"),
         ({"tokens": {}}, r"admission.tokens: 'jwks' is missing"),
         ({"tokens": {"jwks": "j", "leeway_s": 4000}}, r"tokens.leeway_s: must be from 0 to 300; got 4000"),
         ({"tokens": {"jwks": "j", "default_class": "gold"}}, r"tokens.default_class: unknown class 'gold'"),
         ({"redis": "localhost"}, r"admission.redis: 'localhost' is no address of a Redis"),
-        ({"audit": {"file": "a", "files": 0}}, r"audit.files: must be 1 or more; got 0"),
+        ({"audit": {"file": "a", "files": 0}}, r"audit.files: must be at least 1; got 0"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_place(written, said):

@@ -92,7 +92,7 @@ def test_looking_is_no_request(made):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ({"redis": "redis://h:1/0", "fail": "ajar"}, "'ajar' is none of closed, open, local"),
+        ({"redis": "redis://h:1/0", "fail": "ajar"}, "expected closed, open or local; got 'ajar'"),
         ({"fail": "open"}, "means nothing without 'redis'"),
     ],
 )

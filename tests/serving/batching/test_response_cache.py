@@ -12,7 +12,9 @@ import motet as mt
 from motet.batch import Ragged
 from motet.errors import Failure, GraphError
 from motet.serving.batching.request import Reply
-from motet.serving.batching.response_cache import ResponseCache, ResponseCacheConfig
+from motet.serving.batching.response_cache import ResponseCache
+from motet.serving.config.cache import ResponseCacheConfig
+from motet.serving.config.server import ServeConfig
 from motet.testing.fakes import Affine, fake
 from serving.batcher_live import submit
 
@@ -154,7 +156,7 @@ def test_rows_that_failed_are_never_kept():
 
 
 def test_is_off_where_nothing_is_said():
-    assert ResponseCacheConfig.read(None, "cache").max_bytes == 0
+    assert ServeConfig().cache is None
     assert ResponseCacheConfig.read("64MiB", "cache").max_bytes == 64 << 20
     read = ResponseCacheConfig.read({"ttl_s": 5, "graphs": ["a"]}, "cache")
     assert read == ResponseCacheConfig(64 << 20, 5.0, ("a",))
@@ -164,7 +166,7 @@ def test_is_off_where_nothing_is_said():
     ("written", "message"),
     [
         ({"ttl": 5}, "cache: unknown key 'ttl'; did you mean 'ttl_s'?"),
-        ({"ttl_s": -1}, "cache.ttl_s: must not be less than 0; got -1.0"),
+        ({"ttl_s": -1}, "cache.ttl_s: must be at least 0; got -1.0"),
         ({"max_bytes": "lots"}, "cache.max_bytes: 'lots' is no amount of memory"),
     ],
 )

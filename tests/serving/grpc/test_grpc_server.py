@@ -318,9 +318,9 @@ def test_files_of_tls_that_cannot_be_used_are_said(live, repository, tmp_path):
     ("value", "text"),
     [
         ({"call": 1}, "serve.grpc: unknown key 'call'; did you mean 'calls'?"),
-        ({"calls": 0}, "serve.grpc.calls: must be more than 0; got 0"),
+        ({"calls": 0}, "serve.grpc.calls: must be at least 1; got 0"),
         ({"idle_s": "x"}, "serve.grpc.idle_s: expected a number; got 'x'"),
-        ({"compression": "br"}, "serve.grpc.compression: must be one of none, gzip, deflate; got 'br'"),
+        ({"compression": "br"}, "serve.grpc.compression: expected none, gzip or deflate; got 'br'"),
     ],
 )
 def test_mistakes_in_the_configuration_are_said(value, text):

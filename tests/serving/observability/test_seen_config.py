@@ -38,7 +38,7 @@ def test_short_and_long_forms():
         ),
         (
             {"access_log": 3},
-            "observability.access_log: expected a mapping with some of file, file_bytes, files, waiting; got 3",
+            "observability.access_log: expected a text; got 3",
         ),
         ({"access_log": {}}, "observability.access_log: 'file' is missing"),
         ({"access_log": ""}, "observability.access_log: is empty\n  hint: name a file, or stderr"),
@@ -51,8 +51,8 @@ def test_short_and_long_forms():
             {"access_log": {"file": "a", "waiting": True}},
             "observability.access_log.waiting: expected a whole number; got True",
         ),
-        ({"trace": "yes"}, "observability.trace: expected a mapping, true or false; got 'yes'"),
-        ({"trace": {"sample": 2}}, "observability.trace.sample: must be from 0 to 1; got 2"),
+        ({"trace": "yes"}, "observability.trace: expected a mapping with some of endpoint, sample, service; got 'yes'"),
+        ({"trace": {"sample": 2}}, "observability.trace.sample: must be from 0 to 1; got 2.0"),
         (
             {"trace": {"endpoint": "localhost:4318"}},
             "observability.trace.endpoint: 'localhost:4318' is no address of a receiver\n  hint: write http://HOST:4318/v1/traces",

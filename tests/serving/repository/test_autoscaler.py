@@ -130,22 +130,22 @@ def test_a_server_says_what_it_uses_and_bulk_gives_way(batcher_loop, gateways, b
     ("written", "message"),
     [
         ({"max_loded": 3}, "unknown key 'max_loded'"),
-        ({"max_loaded": 0}, "at least 1 model must be loaded"),
-        ({"max_swap_wait_ms": 3}, "no meaning without max_loaded or memory"),
+        ({"max_loaded": 0}, "max_loaded: must be at least 1; got 0"),
+        ({"max_swap_wait_ms": 3}, "means nothing without 'max_loaded' or 'memory'"),
         ({"memory": "lots"}, "'lots' is no amount of memory"),
-        ({"cpu": -1}, "must not be negative"),
+        ({"cpu": -1}, "must be at least 0"),
     ],
 )
 def test_a_pool_that_cannot_be_is_refused(written, message):
     with pytest.raises(GraphError, match=message):
-        PoolConfig.read(written)
+        PoolConfig.read(written, "pool")
 
 
 def test_what_is_said_of_a_pool(tmp_path):
-    found = PoolConfig.read({"max_loaded": 4, "memory": "1GiB", "cpu": 3, "folder": str(tmp_path / "pool")})
+    found = PoolConfig.read({"max_loaded": 4, "memory": "1GiB", "cpu": 3, "folder": str(tmp_path / "pool")}, "pool")
     assert (found.places.max_loaded, found.places.memory_bytes) == (4, 1 << 30)
     assert found.pool.capacity.cpu == 3
-    assert PoolConfig.read(None) == PoolConfig.read({}) == PoolConfig()
+    assert PoolConfig.read(None, "pool") == PoolConfig.read({}, "pool") == PoolConfig()
 
 
 def test_a_request_waits_for_a_place_in_the_pool_and_is_answered_when_there_is_one(

@@ -25,7 +25,7 @@ from motet.serving.admission.limiter import Limiter, Limiters
 from motet.serving.admission.locks import LockTable
 from motet.serving.admission.rates import Busy, Rates, SqliteRates, Wanted
 from motet.serving.admission.redis_rates import RedisRates
-from motet.serving.config.admission import AdmissionConfig, ClassLimits
+from motet.serving.config.admission import AdmissionConfig, ClassLimits, TotalLimits
 
 __all__ = ["Admission", "Ticket", "reason_of"]
 
@@ -246,7 +246,7 @@ _REASONS: tuple[tuple[type[MotetError], str], ...] = (
 )
 
 
-def _all(limits: ClassLimits) -> tuple[ClassLimits, ...]:
+def _all(limits: ClassLimits) -> tuple[TotalLimits, ...]:
     return (limits,) if limits.total is None else (limits, limits.total)
 
 
@@ -256,11 +256,9 @@ def _wanted(caller: Caller) -> Wanted:
     return own + [(caller.class_key, rate) for rate in (limits.total.rates if limits.total is not None else ())]
 
 
-def _bounds(caller: Caller) -> list[tuple[bytes, ClassLimits, str]]:
+def _bounds(caller: Caller) -> list[tuple[bytes, TotalLimits, str]]:
     """The pools that a request needs a slot of: their keys, limits and names."""
-    limits, total, bounds = caller.limits, caller.limits.total, []
-    if limits.concurrent is not None:
-        bounds.append((caller.key, limits, "requests of this caller"))
-    if total is not None and total.concurrent is not None:
-        bounds.append((caller.class_key, total, f"requests of class {caller.klass!r}"))
-    return bounds
+    limits, total = caller.limits, caller.limits.total
+    own = (caller.key, limits, "requests of this caller")
+    bounds = (own, (caller.class_key, total, f"requests of class {caller.klass!r}"))
+    return [(key, each, what) for key, each, what in bounds if each is not None and each.concurrent is not None]

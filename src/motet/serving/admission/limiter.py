@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 
 from motet.errors import TooManyRequestsError
 from motet.serving.admission.locks import LockTable, Range
-from motet.serving.config.admission import MAX_CONCURRENT, MAX_QUEUE, ClassLimits
+from motet.serving.config.admission import MAX_CONCURRENT, MAX_QUEUE, TotalLimits
 
 __all__ = ["Limiter", "Limiters"]
 
@@ -35,7 +35,7 @@ class Limiter:
         what: for messages, for example `requests of this caller at once`.
     """
 
-    def __init__(self, pools: Limiters, key: bytes, limits: ClassLimits, what: str) -> None:
+    def __init__(self, pools: Limiters, key: bytes, limits: TotalLimits, what: str) -> None:
         assert limits.concurrent is not None
         self._pools, self._table, self._loop, self._key = pools, pools.table, pools.loop, key
         self._limits, self._what = limits, what
@@ -196,7 +196,7 @@ class Limiters:
         self._watched: dict[bytes, Limiter] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def get(self, key: bytes, limits: ClassLimits, what: str) -> Limiter:
+    def get(self, key: bytes, limits: TotalLimits, what: str) -> Limiter:
         """The pool of a key."""
         pool = self._pools.get(key)
         if pool is None:

@@ -11,56 +11,19 @@ import struct
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from motet.batch import Column, Ragged
-from motet.errors import GraphError
-from motet.graph.capacity import read_bytes
-from motet.graph.fields import Fields, of_kind
 from motet.serving.batching.request import Reply
 
-__all__ = ["ResponseCache", "ResponseCacheConfig"]
+__all__ = ["ResponseCache"]
 
 _ENTRY_BYTES = 400
 """What an entry takes beside its columns."""
 _LARGEST = 4
 """One entry may have this part of the cache."""
-
-
-@dataclass(frozen=True)
-class ResponseCacheConfig:
-    """How answers are kept to be given again.
-
-    Attributes:
-        max_bytes: what the cache of one process may hold; 0 is no cache.
-        ttl_s: how long an answer is given again; 0 is for ever.
-        graphs: which graphs; empty is all.
-    """
-
-    max_bytes: int = 0
-    ttl_s: float = 0.0
-    graphs: tuple[str, ...] = ()
-
-    @classmethod
-    def read(cls, value: object, where: str) -> ResponseCacheConfig:
-        """A cache as it was written: a mapping, or an amount of memory alone; nothing is no cache.
-
-        Raises:
-            GraphError: when a key is unknown, or a value is not what it must be.
-        """
-        if value is None:
-            return cls()
-        if not isinstance(value, Mapping):
-            return cls(read_bytes(value, where))
-        given = Fields(value, where, ("max_bytes", "ttl_s", "graphs"))
-        ttl_s = float(given.take("ttl_s", float, 0.0))
-        if not ttl_s >= 0:
-            raise GraphError(f"must not be less than 0; got {ttl_s}", where=given.place("ttl_s"))
-        graphs = tuple(of_kind(each, str, given.place("graphs")) for each in given.take("graphs", list, []))
-        return cls(read_bytes(given.raw("max_bytes", 64 << 20), given.place("max_bytes")), ttl_s, graphs)
 
 
 class ResponseCache:

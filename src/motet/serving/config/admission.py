@@ -18,21 +18,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 from motet.errors import GraphError
-from motet.graph.capacity import read_bytes
-from motet.graph.fields import Fields, check_name, from_environment, of_kind, show
+from motet.graph.fields import from_environment, of_kind, show
+from motet.graph.forms import NAME, TEXT
+from motet.graph.section import Bytes, Converter, FilePath, KeyRule, Section, between, matching, one_or_list
 
-__all__ = ["CLASSES", "AdmissionConfig", "AuditConfig", "ClassLimits", "Rate", "TokenConfig"]
+__all__ = ["CLASSES", "AdmissionConfig", "AuditConfig", "ClassLimits", "Rate", "TokenConfig", "TotalLimits"]
 
 MAX_CONCURRENT = 4096
 """Slots of one pool: what the layout of the lock files allows."""
 MAX_QUEUE = 16_384
 _RATE = re.compile(r"\s*(\d+)\s*(?:/|per)\s*(\d+)?\s*(second|minute|hour|day|week)s?\s*")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
-_KEYS = ("anonymous", "keys", "tokens", "classes", "redis", "fail", "folder", "audit")
-FAIL = ("closed", "open", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +71,38 @@ class Rate:
         raise AssertionError(self.period_s)
 
 
+_RATES = Annotated[
+    tuple[
+        Annotated[
+            Rate,
+            Converter(lambda value, where, folder: Rate.read(value, where), {**TEXT, "pattern": f"^{_RATE.pattern}$"}),
+        ],
+        ...,
+    ],
+    one_or_list,
+]
+_WAITS = KeyRule(needs=("concurrent",))
+
+
 @dataclass(frozen=True)
-class ClassLimits:
+class TotalLimits(Section):
+    """How much may be asked.
+
+    Attributes:
+        concurrent: requests at once; None for no bound.
+        queue: requests that wait for one of those, at most; with `concurrent` only.
+        rates: requests a period; all of them hold.
+        wait_s: the longest that a request waits.
+    """
+
+    concurrent: Annotated[int, between(1, MAX_CONCURRENT)] | None = None
+    queue: Annotated[int, between(0, MAX_QUEUE), _WAITS] = 10
+    rates: Annotated[_RATES, KeyRule("rate")] = ()
+    wait_s: Annotated[float, between(0, 86_400, above=True), _WAITS] = 60.0
+
+
+@dataclass(frozen=True)
+class ClassLimits(TotalLimits):
     """How much the callers of a class may ask, each of them.
 
     Attributes:
@@ -84,43 +113,7 @@ class ClassLimits:
         total: the same for all callers of the class together; None for no bound.
     """
 
-    concurrent: int | None = None
-    queue: int = 10
-    rates: tuple[Rate, ...] = ()
-    wait_s: float = 60.0
-    total: ClassLimits | None = None
-
-    @classmethod
-    def read(cls, value: object, where: str, *, within: bool = False) -> ClassLimits:
-        """The limits of a class as they were written.
-
-        Args:
-            within: whether these are the limits of a class as a whole, which have no `total`.
-
-        Raises:
-            GraphError: when a key is unknown, or a value wrong.
-        """
-        fields = Fields(value, where, ("concurrent", "queue", "rate", "wait_s") + (() if within else ("total",)))
-        taken: dict[str, Any] = {}
-        for key, low, high in (("concurrent", 1, MAX_CONCURRENT), ("queue", 0, MAX_QUEUE)):
-            if key in fields:
-                taken[key] = fields.take(key, int)
-                if not low <= taken[key] <= high:
-                    raise GraphError(f"must be from {low} to {high}; got {taken[key]}", where=fields.place(key))
-        for key in ("queue", "wait_s"):
-            if key in fields and "concurrent" not in fields:
-                raise GraphError(f"{key!r} means nothing without 'concurrent'", where=where)
-        if "wait_s" in fields:
-            taken["wait_s"] = float(fields.take("wait_s", float))
-            if not 0 < taken["wait_s"] <= 86_400:
-                raise GraphError(f"must be more than 0, at most a day; got {taken['wait_s']}", where=f"{where}.wait_s")
-        if "rate" in fields:
-            written = fields.raw("rate")
-            listed = written if isinstance(written, list) else [written]
-            taken["rates"] = tuple(Rate.read(each, fields.place("rate")) for each in listed)
-        if "total" in fields:
-            taken["total"] = cls.read(fields.raw("total"), fields.place("total"), within=True)
-        return cls(**taken)
+    total: TotalLimits | None = None
 
 
 CLASSES: Mapping[str, ClassLimits] = {
@@ -132,7 +125,7 @@ CLASSES: Mapping[str, ClassLimits] = {
 
 
 @dataclass(frozen=True)
-class TokenConfig:
+class TokenConfig(Section):
     """What a token must say.
 
     Attributes:
@@ -146,34 +139,18 @@ class TokenConfig:
         leeway_s: how far clocks may be apart.
     """
 
-    jwks: str
+    jwks: FilePath
     issuer: str | None = None
     audience: str | None = None
     name: str = "sub"
-    klass: str = "class"
+    klass: Annotated[str, KeyRule("class")] = "class"
     default_class: str = "known"
     admin: str | None = None
-    leeway_s: float = 30.0
-
-    @classmethod
-    def read(cls, value: object, where: str, folder: str = "") -> TokenConfig:
-        """The keys of `tokens:` as they were written.
-
-        Raises:
-            GraphError: when a key is unknown, or a value wrong.
-        """
-        keys = ("jwks", "issuer", "audience", "name", "class", "default_class", "admin", "leeway_s")
-        fields = Fields(value, where, keys)
-        texts = {"class": "klass", **{key: key for key in keys if key not in ("class", "leeway_s", "jwks")}}
-        taken: dict[str, Any] = {name: fields.take(key, str) for key, name in texts.items() if key in fields}
-        leeway_s = float(fields.take("leeway_s", float, cls.leeway_s))
-        if not 0 <= leeway_s <= 300:
-            raise GraphError(f"must be from 0 to 300; got {leeway_s}", where=fields.place("leeway_s"))
-        return cls(jwks=_within(folder, fields.take("jwks", str)), leeway_s=leeway_s, **taken)
+    leeway_s: Annotated[float, between(0, 300)] = 30.0
 
 
 @dataclass(frozen=True)
-class AuditConfig:
+class AuditConfig(Section):
     """Where the audit log is written.
 
     Attributes:
@@ -183,30 +160,31 @@ class AuditConfig:
         waiting: entries that wait to be written, at most; beyond it they are dropped and counted.
     """
 
-    file: str
-    file_bytes: int = 64 << 20
-    files: int = 8
-    waiting: int = 10_000
+    file: FilePath
+    file_bytes: Annotated[Bytes, between(1)] = 64 << 20
+    files: Annotated[int, between(1)] = 8
+    waiting: Annotated[int, between(1)] = 10_000
 
-    @classmethod
-    def read(cls, value: object, where: str, folder: str = "") -> AuditConfig:
-        """The keys of `audit:` as they were written.
 
-        Raises:
-            GraphError: when a key is unknown, or a value wrong.
-        """
-        fields = Fields(value, where, ("file", "file_bytes", "files", "waiting"))
-        taken = {"file_bytes": read_bytes(fields.raw("file_bytes", cls.file_bytes), fields.place("file_bytes"))}
-        for key in ("files", "waiting"):
-            taken[key] = fields.take(key, int, getattr(cls, key))
-        for key, number in taken.items():
-            if number < 1:
-                raise GraphError(f"must be 1 or more; got {number}", where=fields.place(key))
-        return cls(file=_within(folder, fields.take("file", str)), **taken)
+def _redis(value: object, where: str, folder: str) -> str:
+    text = from_environment(of_kind(value, str, where), where)
+    if not text.startswith(("redis://", "rediss://", "redis+unix://")):
+        raise GraphError(f"{show(text)} is no address of a Redis", where=where, hint="write redis://HOST:PORT/NUMBER")
+    return text
+
+
+_ClassName = Annotated[
+    str,
+    matching(
+        NAME.pattern,
+        "cannot be the name of a class",
+        "a name begins with a letter or _ and goes on with letters, digits, _ and -",
+    ),
+]
 
 
 @dataclass(frozen=True)
-class AdmissionConfig:
+class AdmissionConfig(Section):
     """Who may ask, and how much.
 
     Attributes:
@@ -223,51 +201,26 @@ class AdmissionConfig:
     """
 
     anonymous: bool = True
-    keys: str | None = None
+    keys: FilePath | None = None
     tokens: TokenConfig | None = None
-    classes: Mapping[str, ClassLimits] = field(default_factory=lambda: dict(CLASSES))
-    redis: str | None = None
-    fail: str = "closed"
-    folder: str | None = None
+    classes: Mapping[_ClassName, ClassLimits] = field(default_factory=dict)
+    redis: Annotated[str, Converter(_redis, {**TEXT, "pattern": r"^(rediss?://|redis\+unix://|env:)"})] | None = None
+    fail: Annotated[Literal["closed", "open", "local"], KeyRule(needs=("redis",))] = "closed"
+    folder: FilePath | None = None
     audit: AuditConfig | None = None
 
-    @classmethod
-    def read(cls, value: object, where: str, folder: str = "") -> AdmissionConfig:
-        """The key `admission:` as it was written.
-
-        Args:
-            where: its place, for messages.
-            folder: what relative paths in it are relative to.
-
-        Raises:
-            GraphError: when a key is unknown, a value wrong, or nobody could ever be let in.
-        """
-        fields = Fields(value, where, _KEYS)
-        taken: dict[str, Any] = {"anonymous": fields.take("anonymous", bool, True), "classes": _classes(fields)}
-        for key in ("keys", "folder"):
-            if key in fields:
-                taken[key] = _within(folder, fields.take(key, str))
-        if "tokens" in fields:
-            taken["tokens"] = TokenConfig.read(fields.raw("tokens"), fields.place("tokens"), folder)
-        if "audit" in fields:
-            taken["audit"] = AuditConfig.read(fields.raw("audit"), fields.place("audit"), folder)
-        if "redis" in fields:
-            taken["redis"] = _redis(fields.raw("redis"), fields.place("redis"))
-        if "fail" in fields:
-            taken["fail"] = _fail(fields)
-        config = cls(**taken)
-        if not config.anonymous and config.keys is None and config.tokens is None:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", {**CLASSES, **self.classes})
+        if not self.anonymous and self.keys is None and self.tokens is None:
             raise GraphError(
                 "nobody could be let in: anonymous is false, and there are neither keys nor tokens",
-                where=where,
                 hint="add keys: keys.jsonl, and make a key with motet keys add",
             )
-        if config.tokens is not None and config.tokens.default_class not in config.classes:
+        if self.tokens is not None and self.tokens.default_class not in self.classes:
             raise GraphError(
-                f"unknown class {config.tokens.default_class!r}; known: {', '.join(config.classes)}",
-                where=f"{where}.tokens.default_class",
+                f"unknown class {self.tokens.default_class!r}; known: {', '.join(self.classes)}",
+                where="tokens.default_class",
             )
-        return config
 
     def check_keys(self) -> None:
         """See that the file of keys is there, without which none of them would hold.
@@ -278,34 +231,3 @@ class AdmissionConfig:
         if self.keys is not None and not Path(self.keys).exists():
             hint = f"make it by motet keys add NAME --keys {self.keys}"
             raise GraphError(f"{self.keys!r} does not exist", where="admission.keys", hint=hint)
-
-
-def _classes(fields: Fields) -> Mapping[str, ClassLimits]:
-    classes = dict(CLASSES)
-    for name, value in fields.take("classes", dict, {}).items():
-        place = f"{fields.place('classes')}.{name}"
-        classes[check_name(name, "a class", place)] = ClassLimits.read(value, place)
-    return classes
-
-
-def _redis(value: object, where: str) -> str:
-    text = from_environment(of_kind(value, str, where), where)
-    if not text.startswith(("redis://", "rediss://", "redis+unix://")):
-        raise GraphError(f"{show(text)} is no address of a Redis", where=where, hint="write redis://HOST:PORT/NUMBER")
-    return text
-
-
-def _fail(fields: Fields) -> str:
-    found: str = fields.take("fail", str)
-    if found not in FAIL:
-        raise GraphError(f"{found!r} is none of {', '.join(FAIL)}", where=fields.place("fail"))
-    if "redis" not in fields:
-        raise GraphError(
-            "says what is done while Redis does not answer, and means nothing without 'redis'",
-            where=fields.place("fail"),
-        )
-    return found
-
-
-def _within(folder: str, path: str) -> str:
-    return str(Path(folder) / path) if folder else path

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Annotated
 
-from motet.errors import GraphError
-from motet.graph.capacity import read_bytes
-from motet.graph.fields import Fields
+from motet.graph.section import Bytes, Seconds, Section, between
 
 __all__ = ["Limits"]
 
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(Section):
     """Bounds of a server.
 
     Attributes:
@@ -37,40 +36,20 @@ class Limits:
             another takes its place.
     """
 
-    body_bytes: int = 64 << 20
-    header_bytes: int = 32 << 10
-    buffered_bytes: int = 1 << 30
-    rows: int = 16_384
-    batch_rows: int = 2048
-    queue_rows: int = 32_768
-    connections: int = 20_000
-    pipelined: int = 64
-    header_timeout_s: float = 10.0
-    body_timeout_s: float = 10.0
-    request_timeout_s: float = 120.0
-    idle_timeout_s: float = 75.0
-    write_timeout_s: float = 30.0
-    answer_timeout_s: float = 60.0
-    half_closed_s: float = 60.0
-    drain_timeout_s: float = 30.0
-    hang_timeout_s: float = 5.0
-
-    @classmethod
-    def read(cls, value: object, where: str) -> Limits:
-        """The limits of a configuration file.
-
-        Raises:
-            GraphError: when a key is unknown, or a value is no number or too small.
-        """
-        known = {each.name: each.default for each in fields(cls)}
-        given = Fields(value, where, tuple(known))
-        taken = {}
-        for name, default in known.items():
-            if name in given:
-                if name.endswith("_bytes"):
-                    taken[name] = read_bytes(given.raw(name), given.place(name))
-                else:
-                    taken[name] = given.take(name, int if isinstance(default, int) else float)
-                if taken[name] < 0 or (not taken[name] and name != "answer_timeout_s"):
-                    raise GraphError(f"must be more than 0; got {taken[name]}", where=given.place(name))
-        return cls(**taken)
+    body_bytes: Annotated[Bytes, between(1)] = 64 << 20
+    header_bytes: Annotated[Bytes, between(1)] = 32 << 10
+    buffered_bytes: Annotated[Bytes, between(1)] = 1 << 30
+    rows: Annotated[int, between(1)] = 16_384
+    batch_rows: Annotated[int, between(1)] = 2048
+    queue_rows: Annotated[int, between(1)] = 32_768
+    connections: Annotated[int, between(1)] = 20_000
+    pipelined: Annotated[int, between(1)] = 64
+    header_timeout_s: Seconds = 10.0
+    body_timeout_s: Seconds = 10.0
+    request_timeout_s: Seconds = 120.0
+    idle_timeout_s: Seconds = 75.0
+    write_timeout_s: Seconds = 30.0
+    answer_timeout_s: Annotated[float, between(0)] = 60.0
+    half_closed_s: Seconds = 60.0
+    drain_timeout_s: Seconds = 30.0
+    hang_timeout_s: Seconds = 5.0

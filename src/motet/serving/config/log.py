@@ -1,23 +1,17 @@
-"""How a server writes its log: `log:` of its configuration.
-
-log: {format: json, level: warning}
-"""
+"""The key `log` of serve.yaml."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from motet.errors import GraphError
-from motet.graph.fields import Fields
+from motet.graph.section import Section
 
-__all__ = ["FORMATS", "LEVELS", "LogSettings"]
-
-FORMATS = ("text", "json")
-LEVELS = ("debug", "info", "warning", "error")
+__all__ = ["LogSettings"]
 
 
 @dataclass(frozen=True, slots=True)
-class LogSettings:
+class LogSettings(Section):
     """How a server writes its log.
 
     Attributes:
@@ -25,19 +19,5 @@ class LogSettings:
         level: the least level that is written: `debug`, `info`, `warning` or `error`.
     """
 
-    format: str = "text"
-    level: str = "info"
-
-    @classmethod
-    def read(cls, value: object, where: str) -> LogSettings:
-        """The settings as they were written.
-
-        Raises:
-            GraphError: when a key is unknown, or a value is none that there is.
-        """
-        fields = Fields(value, where, ("format", "level"))
-        made = cls(fields.take("format", str, "text"), fields.take("level", str, "info"))
-        for name, got, known in (("format", made.format, FORMATS), ("level", made.level, LEVELS)):
-            if got not in known:
-                raise GraphError(f"{got!r} is none of {', '.join(known)}", where=fields.place(name))
-        return made
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"

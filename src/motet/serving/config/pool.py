@@ -11,58 +11,65 @@ pool:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated
 
-from motet.errors import GraphError
-from motet.graph.capacity import read_bytes
-from motet.graph.fields import Fields
-from motet.graph.pool import Places, read_places
+from motet.graph.pool import MAX_SWAP_WAIT_MS, Places
+from motet.graph.section import Bytes, KeyRule, Section, between
 from motet.runtime.resources.need import machine
 from motet.runtime.resources.pool import Pool
 
 __all__ = ["PoolConfig"]
 
-_PLACES = ("max_loaded", "memory", "max_swap_wait_ms")
-_KEYS = (*_PLACES, "folder", "cpu", "accelerator", "accelerator_memory", "scratch")
+_Amount = Annotated[float, between(0)]
 
 
 @dataclass(frozen=True)
-class PoolConfig:
+class PoolConfig(Section):
     """What a server says of its pool.
 
     Attributes:
-        places: of its models; None where each is loaded and stays.
-        pool: what it shares, and its replicas borrow from; None where there is none.
+        max_loaded: models that may be loaded at the same time, of all graphs, in each process; None for any number.
+        memory: what they may take together; None for any amount.
+        max_swap_wait_ms: how long rows whose model is not loaded may be passed over.
+        folder: what is shared with bulk runs, workflows and other servers of the machine; None for nothing.
+        cpu: the cores that there are to share; None for those of the machine, like what follows.
+        accelerator: accelerators.
+        accelerator_memory: their memory.
+        scratch: room for files of the moment.
     """
 
-    places: Places | None = None
-    pool: Pool | None = None
+    max_loaded: Annotated[int, between(1)] | None = None
+    memory: Bytes | None = None
+    max_swap_wait_ms: Annotated[float, between(0, above=True), KeyRule(needs=("max_loaded", "memory"))] = (
+        MAX_SWAP_WAIT_MS
+    )
+    folder: str | None = None
+    cpu: _Amount | None = None
+    accelerator: _Amount | None = None
+    accelerator_memory: Bytes | None = None
+    scratch: Bytes | None = None
 
-    @classmethod
-    def read(cls, value: Any, where: str = "pool") -> PoolConfig:
-        """The configuration as it was written; None is an empty one.
+    @property
+    def places(self) -> Places | None:
+        """Of its models; None where each is loaded and stays."""
+        if self.max_loaded is None and not self.memory:
+            return None
+        return Places(self.max_loaded, self.memory or 0, self.max_swap_wait_ms)
+
+    @property
+    def pool(self) -> Pool | None:
+        """What it shares, made anew, and its replicas borrow from; None where there is none.
 
         Raises:
-            GraphError: when a key is unknown, or a value cannot be.
             InputError: when the folder cannot be used.
         """
-        if value is None:
-            return cls()
-        fields = Fields(value, where, _KEYS)
-        said = {key: fields.raw(key) for key in _PLACES if key in fields}
-        places = read_places(said, where) if "max_loaded" in said or "memory" in said else None
-        if places is None and said:
-            raise GraphError("max_swap_wait_ms has no meaning without max_loaded or memory", where=where)
-        folder = fields.take("folder", str, "")
-        amounts: dict[str, float] = {}
-        for key in ("cpu", "accelerator"):
-            if key in fields:
-                amounts[key] = float(fields.take(key, float))
-                if not amounts[key] >= 0:
-                    raise GraphError(f"must not be negative; got {amounts[key]}", where=fields.place(key))
-        for key, name in (("accelerator_memory", "accelerator_bytes"), ("scratch", "scratch_bytes")):
-            if key in fields:
-                amounts[name] = read_bytes(fields.raw(key), fields.place(key))
-        if not folder and not amounts:
-            return cls(places)
-        return cls(places, Pool(replace(machine(), **amounts), folder=folder or None, name="motet serve"))
+        said = {
+            "cpu": self.cpu,
+            "accelerator": self.accelerator,
+            "accelerator_bytes": self.accelerator_memory,
+            "scratch_bytes": self.scratch,
+        }
+        amounts = {name: amount for name, amount in said.items() if amount is not None}
+        if not self.folder and not amounts:
+            return None
+        return Pool(replace(machine(), **amounts), folder=self.folder or None, name="motet serve")

@@ -6,26 +6,37 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from motet.errors import GraphError
-from motet.graph.fields import Fields, of_kind
+from motet.graph.fields import of_kind
+from motet.graph.forms import TEXT
+from motet.graph.section import Converter, FilePath, KeyRule, Section, as_written, between, path
 from motet.graph.yaml import parse
+from motet.serving.config.admission import AdmissionConfig
+from motet.serving.config.cache import ResponseCacheConfig
+from motet.serving.config.grpc import GrpcConfig
 from motet.serving.config.limits import Limits
 from motet.serving.config.log import LogSettings
+from motet.serving.config.observability import ObservabilityConfig
+from motet.serving.config.pool import PoolConfig
+from motet.serving.config.sinks import SINKS
 
 __all__ = ["AsgiOptions", "Network", "ServeConfig", "ServeOptions", "Tls", "read_config"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-KEYS = (
-    "graphs", "host", "port", "grpc_port", "processes", "threads", "limits", "tls", "cors", "trusted_proxies", "proxy_header",
-    "admin", "admission", "sinks", "cache", "observability", "grpc", "samples", "store_poll_s", "pool",
-    "log",
-)  # fmt: skip
+_Number = Annotated[int, between(1, 65_535)]
+
+
+def _network(value: object, where: str, folder: str) -> Network:
+    try:
+        return ipaddress.ip_network(of_kind(value, str, where), strict=False)
+    except ValueError as error:
+        raise GraphError(f"{value!r} is no address or network: {error}", where=where) from None
 
 
 @dataclass(frozen=True)
-class Tls:
+class Tls(Section):
     """A certificate.
 
     Attributes:
@@ -33,12 +44,12 @@ class Tls:
         key: the file of its private key, PEM.
     """
 
-    certificate: str
-    key: str
+    certificate: FilePath
+    key: FilePath
 
 
 @dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(Section):
     """How a server is set up.
 
     Attributes:
@@ -69,90 +80,37 @@ class ServeConfig:
         folder: what relative paths in it are relative to.
     """
 
-    graphs: tuple[str, ...] = ()
+    graphs: tuple[FilePath, ...] = ()
     host: str = "127.0.0.1"
-    port: int = 8000
-    grpc_port: int | None = None
-    processes: int = 1
-    threads: int | None = None
+    port: Annotated[int, between(0, 65_535)] = 8000
+    grpc_port: Annotated[int, between(-1, 65_535)] | None = None
+    processes: _Number = 1
+    threads: _Number | None = None
     limits: Limits = field(default_factory=Limits)
     tls: Tls | None = None
     cors: tuple[str, ...] = ()
-    trusted_proxies: tuple[Network, ...] = ()
-    proxy_header: str = "x-forwarded-for"
-    admin: str = "key"
-    admission: Any = None
-    sinks: Any = None
-    cache: Any = None
-    observability: Any = None
-    grpc: Any = None
-    pool: Any = None
-    samples: str = ""
-    store_poll_s: float = 1.0
+    trusted_proxies: tuple[Annotated[Network, Converter(_network, TEXT)], ...] = ()
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    admin: Literal["socket", "key", "open"] = "key"
+    admission: Annotated[Any, as_written(AdmissionConfig | None)] = None
+    sinks: Annotated[Any, as_written(SINKS)] = None
+    cache: Annotated[Any, as_written(ResponseCacheConfig | None)] = None
+    observability: Annotated[Any, as_written(ObservabilityConfig | None)] = None
+    grpc: Annotated[Any, as_written(GrpcConfig | None)] = None
+    pool: Annotated[Any, as_written(PoolConfig | None)] = None
+    samples: Annotated[str, path("")] = ""
+    store_poll_s: Annotated[float, between(0.05, 86_400, zero=True)] = 1.0
     log: LogSettings = field(default_factory=LogSettings)
-    folder: str = ""
+    folder: Annotated[str, KeyRule("")] = ""
 
     @classmethod
-    def read(cls, value: object, where: str, folder: str) -> ServeConfig:
+    def read(cls, value: object, where: str, folder: str = "") -> Self:
         """A configuration as it was written.
 
         Raises:
             GraphError: when a key is unknown, or a value of another kind than it must be.
         """
-        fields = Fields(value, where, KEYS)
-        config = cls(folder=folder)
-        taken: dict[str, Any] = {}
-        for key, kind in (("host", str), ("port", int), ("grpc_port", int), ("processes", int), ("threads", int)):
-            if key in fields:
-                taken[key] = fields.take(key, kind)
-                low = {"processes": 1, "threads": 1, "grpc_port": -1}.get(key, 0)
-                if kind is int and not low <= taken[key] <= 65_535:
-                    raise GraphError(f"must be from {low} to 65535; got {taken[key]}", where=fields.place(key))
-        for key in ("graphs", "cors"):
-            if key in fields:
-                listed = fields.take(key, list)
-                taken[key] = tuple(of_kind(each, str, fields.place(key)) for each in listed)
-        if "trusted_proxies" in fields:
-            place = fields.place("trusted_proxies")
-            taken["trusted_proxies"] = tuple(_network(each, place) for each in fields.take("trusted_proxies", list))
-        if "proxy_header" in fields:
-            taken["proxy_header"] = fields.take("proxy_header", str).lower()
-            if taken["proxy_header"] not in ("x-forwarded-for", "forwarded"):
-                raise GraphError(
-                    f"expected x-forwarded-for or forwarded; got {taken['proxy_header']!r}",
-                    where=fields.place("proxy_header"),
-                )
-        if "limits" in fields:
-            taken["limits"] = Limits.read(fields.raw("limits"), fields.place("limits"))
-        if "log" in fields:
-            taken["log"] = LogSettings.read(fields.raw("log"), fields.place("log"))
-        if "tls" in fields:
-            tls = Fields(fields.raw("tls"), fields.place("tls"), ("certificate", "key"))
-            taken["tls"] = Tls(_within(folder, tls.take("certificate", str)), _within(folder, tls.take("key", str)))
-        if "admin" in fields:
-            taken["admin"] = fields.take("admin", str)
-            if taken["admin"] not in ("socket", "key", "open"):
-                local = (
-                    "leave it out: `local` let in what proxies on the machine hand on; commands there use a socket now"
-                )
-                raise GraphError(
-                    f"expected socket, key or open; got {taken['admin']!r}",
-                    where=fields.place("admin"),
-                    hint=local if taken["admin"] == "local" else "",
-                )
-        for key in ("admission", "sinks", "cache", "observability", "grpc", "pool"):
-            if key in fields:
-                taken[key] = fields.raw(key)
-        if "store_poll_s" in fields:
-            taken["store_poll_s"] = fields.take("store_poll_s", float)
-            if not (taken["store_poll_s"] == 0 or 0.05 <= taken["store_poll_s"] <= 86_400):
-                raise GraphError(
-                    f"must be 0, or from 0.05 to 86400; got {taken['store_poll_s']}", where=fields.place("store_poll_s")
-                )
-        if "samples" in fields:
-            taken["samples"] = _within(folder, fields.take("samples", str))
-        taken["graphs"] = tuple(_within(folder, each) for each in taken.get("graphs", ()))
-        return replace(config, **taken)
+        return replace(super().read(value, where, folder), folder=folder)
 
 
 class AsgiOptions(TypedDict, total=False):
@@ -207,14 +165,3 @@ def read_config(path: str | None, graphs: Mapping[str, Mapping[str, Any]]) -> Se
     for name, serve in said.items():
         return ServeConfig.read(serve, f"{name}: serve", str(Path(name).parent))
     return ServeConfig()
-
-
-def _within(folder: str, path: str) -> str:
-    return str(Path(folder) / path) if folder else path
-
-
-def _network(value: object, where: str) -> Network:
-    try:
-        return ipaddress.ip_network(of_kind(value, str, where), strict=False)
-    except ValueError as error:
-        raise GraphError(f"{value!r} is no address or network: {error}", where=where) from None

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from motet.errors import GraphError
-from motet.graph.capacity import read_bytes
-from motet.graph.fields import Fields, from_environment, of_kind
+from motet.graph.fields import from_environment
+from motet.graph.section import Bytes, Seconds, Section, between, converter_of, matching, one_or_list
 
-__all__ = ["SinkConfig", "read_sinks"]
+__all__ = ["SINKS", "SinkConfig", "read_sinks"]
 
 Format = Literal["sql", "jsonl", "parquet"]
 _SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
-_CHOICES = {
-    "record": ("join", "stack"),
-    "full": ("drop", "block"),
-    "arrays": ("json", "bytes"),
-    "format": ("sql", "jsonl", "parquet"),
-}
-_BYTES = ("buffer_bytes", "spool_bytes", "rotate_bytes")
-_ZERO = ("block_s", "retry_s", "batch_s", "spool_bytes")
+_PARQUET = {"batch_rows": 65_536, "batch_s": 60.0, "buffer_rows": 131_072}
+"""Defaults of Parquet, whose parts are large."""
+_Rows = Annotated[int, between(1)]
+_Size = Annotated[Bytes, between(1)]
+_Wait = Annotated[float, between(0)]
 
 
 @dataclass(frozen=True)
-class SinkConfig:
+class SinkConfig(Section):
     """How answers are kept in one place.
 
     Attributes:
@@ -57,8 +55,17 @@ class SinkConfig:
         rotate_bytes: JSON Lines: a file that is bigger is put aside.
     """
 
+    ALONE: ClassVar[str] = "to"
+
     to: str
-    name: str = ""
+    name: Annotated[
+        str,
+        matching(
+            "([A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?)?",
+            "cannot be the name of a sink",
+            "letters, digits, _, . and - (it is part of the spool's file names)",
+        ),
+    ] = ""
     format: Format = "sql"
     table: str = ""
     record: Literal["join", "stack"] = "join"
@@ -67,45 +74,44 @@ class SinkConfig:
     array_inputs: bool = False
     arrays: Literal["json", "bytes"] = "json"
     members: bool = False
-    sample: float = 1.0
+    sample: Annotated[float, between(0, 1, above=True)] = 1.0
     full: Literal["drop", "block"] = "drop"
-    block_s: float = 5.0
-    buffer_rows: int = 50_000
-    buffer_bytes: int = 64 << 20
-    batch_rows: int = 2000
-    batch_s: float = 0.2
-    retry_s: float = 2.0
-    timeout_s: float = 10.0
-    spool_bytes: int = 256 << 20
+    block_s: _Wait = 5.0
+    buffer_rows: _Rows = 50_000
+    buffer_bytes: _Size = 64 << 20
+    batch_rows: _Rows = 2000
+    batch_s: _Wait = 0.2
+    retry_s: _Wait = 2.0
+    timeout_s: Seconds = 10.0
+    spool_bytes: Bytes = 256 << 20
     durable: bool = False
-    rotate_bytes: int = 256 << 20
+    rotate_bytes: _Size = 256 << 20
 
     @classmethod
-    def read(cls, value: object, where: str) -> SinkConfig:
-        """A sink as it was written; a text alone is its `to`.
+    def read(cls, value: object, where: str, folder: str = "") -> Self:
+        """A sink as it was written; what depends on other keys is filled in.
 
         Raises:
             GraphError: when a key is unknown, or a value is not what it must be.
         """
-        if isinstance(value, str):
-            value = {"to": value}
-        given = Fields(value, where, tuple(each.name for each in fields(cls)))
-        to = from_environment(given.take("to", str), given.place("to"))
-        form = _choice(given, "format") if "format" in given else _format(to, given.place("to"))
-        taken: dict[str, Any] = {"format": form}
-        if form == "parquet":
-            taken |= {"batch_rows": 65_536, "batch_s": 60.0, "buffer_rows": 131_072}
-        for each in fields(cls):
-            key = each.name
-            if key in given and key not in ("to", "format"):
-                taken[key] = _value(given, key, each.default)
-        config = cls(to, **taken)
-        _check(config, given)
-        if config.sample > 1:
-            raise GraphError(f"must be at most 1; got {config.sample}", where=given.place("sample"))
-        table = config.table or ("member_predictions" if config.record == "stack" else "predictions")
-        name = config.name or _slug(f"{config.record}-{table if form == 'sql' else PurePosixPath(to).name}")
-        return replace(config, table=table, name=name)
+        read = super().read(value, where, folder)
+        said = value if isinstance(value, Mapping) else {}
+        to = from_environment(read.to, f"{where}.to")
+        form = read.format if "format" in said else _format(to, f"{where}.to")
+        if read.table and form != "sql":
+            raise GraphError("only databases have tables", where=f"{where}.table", hint="leave it out")
+        if read.record == "stack" and (read.members or read.keep is not None):
+            key = "members" if read.members else "keep"
+            hint = "stack keeps the outputs of each member as they are"
+            raise GraphError(f"{key!r} is for `record: join`", where=f"{where}.{key}", hint=hint)
+        table = read.table or ("member_predictions" if read.record == "stack" else "predictions")
+        name = read.name or _slug(f"{read.record}-{table if form == 'sql' else PurePosixPath(to).name}")
+        more: dict[str, Any] = {key: size for key, size in _PARQUET.items() if form == "parquet" and key not in said}
+        return replace(read, to=to, format=form, table=table, name=name, **more)
+
+
+SINKS = Annotated[tuple[SinkConfig, ...], one_or_list] | None
+"""The list `sinks:`, or one sink alone."""
 
 
 def read_sinks(value: object, where: str) -> tuple[SinkConfig, ...]:
@@ -114,51 +120,12 @@ def read_sinks(value: object, where: str) -> tuple[SinkConfig, ...]:
     Raises:
         GraphError: when one is wrong, or two have one name.
     """
-    if value is None:
-        return ()
-    items = value if isinstance(value, list) else [value]
-    read = [SinkConfig.read(item, f"{where}[{place}]") for place, item in enumerate(items)]
+    read: tuple[SinkConfig, ...] = converter_of(SINKS).read(value, where, "") or ()
     for place, config in enumerate(read):
         if config.name in [other.name for other in read[:place]]:
             hint = "the spool tells sinks apart by their names: give one a name:"
             raise GraphError(f"two sinks are called {config.name!r}", where=f"{where}[{place}]", hint=hint)
-    return tuple(read)
-
-
-def _value(given: Fields, key: str, default: object) -> Any:
-    if key in _CHOICES:
-        return _choice(given, key)
-    if key in _BYTES:
-        return read_bytes(given.raw(key), given.place(key))
-    if key in ("graphs", "keep"):
-        return tuple(of_kind(each, str, given.place(key)) for each in given.take(key, list))
-    kind: Any = type(default)
-    return kind(given.take(key, kind))
-
-
-def _check(config: SinkConfig, given: Fields) -> None:
-    for each in fields(SinkConfig):
-        value = getattr(config, each.name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and (value < 0 or value != value):
-            raise GraphError(f"must not be less than 0; got {value}", where=given.place(each.name))
-        if type(value) in (int, float) and not value and each.name not in _ZERO:
-            raise GraphError("must be more than 0; got 0", where=given.place(each.name))
-    if config.table and config.format != "sql":
-        raise GraphError("only databases have tables", where=given.place("table"), hint="leave it out")
-    if config.name and _slug(config.name) != config.name:
-        hint = "letters, digits, _, . and - (it is part of the spool's file names)"
-        raise GraphError(f"{config.name!r} cannot be the name of a sink", where=given.place("name"), hint=hint)
-    if config.record == "stack" and (config.members or config.keep is not None):
-        key = "members" if config.members else "keep"
-        hint = "stack keeps the outputs of each member as they are"
-        raise GraphError(f"{key!r} is for `record: join`", where=given.place(key), hint=hint)
-
-
-def _choice(given: Fields, key: str) -> Any:
-    value = given.take(key, str)
-    if value not in _CHOICES[key]:
-        raise GraphError(f"expected {' or '.join(_CHOICES[key])}; got {value!r}", where=given.place(key))
-    return value
+    return read
 
 
 def _format(to: str, where: str) -> Format:

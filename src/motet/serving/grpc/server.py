@@ -286,7 +286,7 @@ def grpc_server(
         config.host,
         config.grpc_port or 0,
         tls=config.tls,
-        config=GrpcConfig.read(config.grpc or {}, "grpc"),
+        config=GrpcConfig.read(config.grpc, "grpc"),
         reuse_port=True,
         middleware=middleware,
         numbers=numbers,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from motet.errors import MotetError
 from motet.facade import Graph
-from motet.serving.batching.response_cache import ResponseCache, ResponseCacheConfig
+from motet.serving.batching.response_cache import ResponseCache
+from motet.serving.config.cache import ResponseCacheConfig
 from motet.serving.config.observability import ObservabilityConfig
 from motet.serving.config.pool import PoolConfig
 from motet.serving.config.server import ServeConfig
@@ -62,7 +63,7 @@ class ServerParts:
         self._admission: Admission | None = None
         self._audit: AuditLog | None = None
         self._sinks: Sinks | None = None
-        pool = PoolConfig.read(config.pool)
+        pool = PoolConfig.read(config.pool, "pool")
         self.repository = ModelRepository(
             config.limits, threads=config.threads, prepare=self._prepare, places=pool.places, pool=pool.pool
         )
@@ -205,8 +206,7 @@ class ServerParts:
 
 
 def _observability_config(config: ServeConfig) -> ObservabilityConfig:
-    given = {} if config.observability is None else config.observability
-    return ObservabilityConfig.read(given, "observability", config.folder)
+    return ObservabilityConfig.read(config.observability, "observability", config.folder)
 
 
 def _admission_config(config: ServeConfig) -> AdmissionConfig | None:
